@@ -1,0 +1,131 @@
+"""Open with slafdb 0.5.2 what we write, and compare what it finds with the source.
+
+Run by hand: ``python -m benchmarks.slafdb_reads FILE.h5ad``. It makes an environment of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import slaf
+
+ENVIRONMENT = Path("build/slafdb")
+REQUIREMENT = "slafdb==0.5.2"
+CELLS = slice(5, 105)
+GENES = slice(0, 500)
+
+# Runs in the other environment, where `slaf` is slafdb's package.
+READER = """
+import json, sys
+from slaf import SLAFArray
+
+array = SLAFArray(sys.argv[1])
+first, last, low, high = map(int, sys.argv[2:])
+total = array.query("SELECT SUM(CAST(value AS DOUBLE)) AS s, COUNT(*) AS n FROM expression")
+genes = array.query(
+    "SELECT gene_integer_id AS g, SUM(CAST(value AS DOUBLE)) AS s FROM expression "
+    "GROUP BY gene_integer_id ORDER BY g"
+)
+part = array.get_submatrix(cell_selector=slice(first, last), gene_selector=slice(low, high))
+found = {
+    "shape": list(array.shape),
+    "sum": total["s"][0],
+    "count": total["n"][0],
+    "genes": dict(zip(map(str, genes["g"].to_list()), genes["s"].to_list())),
+    "submatrix": sorted(zip(*(part[name].to_list() for name in ("cell_id", "gene_id", "value")))),
+    "obs": array.obs.columns,
+}
+print("RESULT" + json.dumps(found))
+"""
+
+
+def python_of_slafdb() -> Path:
+    """The interpreter of an environment that has slafdb, made if it is not there."""
+    python = ENVIRONMENT / "bin" / "python"
+    if not python.exists():
+        venv.create(ENVIRONMENT, with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", REQUIREMENT], check=True)
+    return python
+
+
+def read_by_slafdb(python: Path, dataset: Path) -> dict[str, Any]:
+    """What slafdb finds in a dataset."""
+    bounds = [str(edge) for part in (CELLS, GENES) for edge in (part.start, part.stop)]
+    # Isolated, or it would import the `slaf` of this folder.
+    command = [str(python), "-I", "-c", READER, str(dataset), *bounds]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    line = next(line for line in done.stdout.splitlines() if line.startswith("RESULT"))
+    found: dict[str, Any] = json.loads(line.removeprefix("RESULT"))
+    return found
+
+
+def expected_of(dataset: slaf.Dataset) -> dict[str, Any]:
+    """The same from the source, which the dataset is verified against first."""
+    matrix = dataset.read().astype(np.float64)
+    sums = np.asarray(matrix.sum(axis=0)).ravel()
+    stored = np.bincount(matrix.indices, minlength=matrix.shape[1])
+    part = matrix[CELLS, GENES].tocoo()
+    cells, genes = list(dataset.obs.index[CELLS]), list(dataset.var.index[GENES])
+    return {
+        "shape": list(dataset.shape),
+        "sum": matrix.sum(),
+        "count": matrix.nnz,
+        "genes": {str(gene): sums[gene] for gene in np.flatnonzero(stored)},
+        "submatrix": sorted(
+            (cells[cell], genes[gene], value)
+            for cell, gene, value in zip(part.row, part.col, part.data, strict=True)
+        ),
+    }
+
+
+def same(name: str, found: Any, expected: Any) -> bool:
+    """Whether slafdb found the same; sums of fractions may differ in their last digits."""
+    if name == "genes":
+        return found.keys() == expected.keys() and np.allclose(
+            [found[key] for key in expected], list(expected.values()), rtol=1e-9
+        )
+    if name == "submatrix":
+        ids = [entry[:2] for entry in expected]
+        values = [entry[2] for entry in expected]
+        return [tuple(entry[:2]) for entry in found] == ids and np.allclose(
+            [entry[2] for entry in found], values, rtol=1e-6
+        )
+    return bool(np.allclose(found, expected, rtol=1e-9))
+
+
+def main() -> int:
+    """Convert, read by both, compare, and print a line for each comparison."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--matrix", default="X")
+    parser.add_argument("--python", type=Path, help="of an environment that has slafdb already")
+    arguments = parser.parse_args()
+    python = arguments.python or python_of_slafdb()
+    differs = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for layout, plain in (("as converted by default", False), ("plain_types=True", True)):
+            output = Path(folder) / f"{plain}.slaf"
+            dataset = slaf.convert(
+                arguments.file, output, matrix=arguments.matrix, plain_types=plain
+            )
+            slaf.verify(dataset, arguments.file)
+            found, expected = read_by_slafdb(python, output), expected_of(dataset)
+            for name, value in expected.items():
+                equal = same(name, found[name], value)
+                differs += not equal
+                shown = f"{len(value):,} entries" if isinstance(value, list | dict) else value
+                print(f"{layout}: {name} ({shown}): {'the same' if equal else 'DIFFERS'}")
+    return 1 if differs else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

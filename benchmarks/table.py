@@ -1,0 +1,40 @@
+"""Figures of a benchmark, for people as a table and for programs as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+__all__ = ["Row", "report", "seconds", "size"]
+
+Row = Mapping[str, str | int | float]
+
+_MEGABYTE = 1 << 20
+
+
+def report(rows: Sequence[Row], *, as_json: bool) -> None:
+    """Print rows that have the same names."""
+    print(json.dumps(rows, indent=1) if as_json else _table(rows))
+
+
+def seconds(value: float) -> float:
+    """Seconds, as exactly as they can be repeated."""
+    return round(value, 3)
+
+
+def size(n_bytes: float) -> float:
+    """Bytes as MiB."""
+    return round(n_bytes / _MEGABYTE, 1)
+
+
+def _table(rows: Sequence[Row]) -> str:
+    lines = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    numeric = [not isinstance(value, str) for value in rows[0].values()]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, numeric, strict=True)
+        )
+        for line in lines
+    )

@@ -1,0 +1,1 @@
+"""The command line: a few lines over one function of the library, a file each."""

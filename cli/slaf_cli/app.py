@@ -1,0 +1,64 @@
+"""The command `slaf`."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from slaf_cli.convert import convert
+from slaf_cli.heap import share_one_heap
+from slaf_cli.info import info
+from slaf_cli.query import query
+from slaf_cli.status import status
+from slaf_cli.verify import verify
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="slaf",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"slaf {version('slaf')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _slaf(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Turn single-cell matrices, exactly, into Lance tables to query and train on.
+
+    Exit codes: 0 done, 2 usage, 3 bad input, 4 conflict (the output exists, is locked, or holds
+    another unfinished conversion), 5 verification failed, 6 storage, 130 or 143 stopped by a
+    signal, 1 a bug.
+    """
+
+
+for _command in (convert, info, status, verify, query):
+    app.command()(_command)
+
+
+def main() -> None:
+    """Run the command line."""
+    # Lance's own log is for those who ask for it; it is read when lance is first imported.
+    os.environ.setdefault("LANCE_LOG", "error")
+    share_one_heap()
+    app()

@@ -1,0 +1,127 @@
+"""The arguments and options that commands share."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "INPUT",
+    "Compression",
+    "FeatureType",
+    "Format",
+    "Genome",
+    "Json",
+    "Matrix",
+    "Measurement",
+    "Memory",
+    "Quiet",
+    "Scratch",
+    "Verbose",
+    "parse_bytes",
+]
+
+INPUT = "an .h5ad file, a 10x .h5 file or folder of matrix.mtx, or a TileDB-SOMA experiment"
+
+_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+
+
+class Compression(StrEnum):
+    """What `--compression` takes: the names that the library has for it.
+
+    It is not imported from there because that would import numpy and pyarrow for `--help`.
+    """
+
+    FAST = "fast"
+    BALANCED = "balanced"
+    SMALL = "small"
+
+
+def parse_bytes(text: str) -> int:
+    """A number of bytes, as in 512M or 2G (powers of 1024).
+
+    Raises
+    ------
+    typer.BadParameter
+        If it is not one.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    number = float(match[1]) * (1 << _UNITS[match[2].upper()]) if match else 0
+    if number < 1:
+        msg = f"{text!r} is not a size; write it as 512M or 2G"
+        raise typer.BadParameter(msg)
+    return int(number)
+
+
+Matrix = Annotated[
+    str,
+    typer.Option(
+        metavar="X|raw|layer:NAME",
+        help="Which matrix of the input. Its nonzeros decide time and bytes.",
+    ),
+]
+Genome = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Which genome of a 10x H5 file of several. Its nonzeros decide time and bytes.",
+    ),
+]
+FeatureType = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Which features of a 10x matrix, like 'Gene Expression'; all by default. Fewer take "
+        "fewer bytes.",
+    ),
+]
+Measurement = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Which measurement of a TileDB-SOMA experiment; RNA, or the only one, by default. "
+        "Its nonzeros decide time and bytes.",
+    ),
+]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The format of the input (h5ad, 10x_h5, 10x_mtx or tiledb) where its content leaves "
+        "a doubt. Changes no time, memory or bytes.",
+    ),
+]
+Memory = Annotated[
+    int | None,
+    typer.Option(
+        parser=parse_bytes,
+        metavar="SIZE",
+        help="Memory that sorting may take where the input is not in the order of cells, as in "
+        "512M or 2G; 256M by default. With much less it takes more time.",
+    ),
+]
+Scratch = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIRECTORY",
+        help="Where sorting puts what does not fit in --memory; beside the dataset by default. "
+        "A fast disk takes less time.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet", "-q", help="No progress bar and no notes; warnings and errors still appear."
+    ),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose", "-v", help="Also log every change on disk, and show tracebacks of errors."
+    ),
+]

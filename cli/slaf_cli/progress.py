@@ -1,0 +1,94 @@
+"""A progress bar on stderr: how far, how fast, how long yet, how much memory."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import threading
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from slaf_cli.report import in_bytes, logger
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+__all__ = ["Bar", "peak_memory"]
+
+_STATUS = Path("/proc/self/status")
+_LAYOUT = "{percentage:3.0f}%|{bar:24}| {remaining} left{postfix}"
+
+
+class Bar:
+    """Shows the progress of a run, if stderr is a terminal; a `slaf.progress.Progress`."""
+
+    def __init__(self, *, shown: bool) -> None:
+        self._shown = shown and sys.stderr.isatty()
+        self._bar: tqdm[Any] | None = None
+        self._lock = threading.Lock()
+        self._cleanup = ExitStack()
+        self._nonzeros = 0
+        self._fresh = 0
+        self._began = 0.0
+
+    def __enter__(self) -> Self:
+        if self._shown:
+            from tqdm.contrib.logging import logging_redirect_tqdm
+
+            self._cleanup.enter_context(logging_redirect_tqdm([logger]))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._close()
+        self._cleanup.close()
+
+    def begin(self, cells: int, nonzeros: int, total_cells: int) -> None:
+        """Show a bar that begins at these cells."""
+        if not self._shown:
+            return
+        from tqdm import tqdm
+
+        with self._lock:
+            self._close()
+            self._nonzeros, self._fresh, self._began = nonzeros, 0, time.monotonic()
+            self._bar = tqdm(
+                total=total_cells,
+                initial=cells,
+                bar_format=_LAYOUT,
+                dynamic_ncols=True,
+                leave=False,
+                file=sys.stderr,
+            )
+
+    def advance(self, cells: int, nonzeros: int) -> None:
+        """Move on."""
+        with self._lock:
+            if self._bar is None:
+                return
+            self._nonzeros += nonzeros
+            self._fresh += nonzeros
+            rate = self._fresh / max(time.monotonic() - self._began, 1e-3)
+            self._bar.set_postfix_str(
+                f"{self._nonzeros:,} nonzeros, {rate / 1e6:.1f} M/s, {in_bytes(peak_memory())}",
+                refresh=False,
+            )
+            self._bar.update(cells)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def peak_memory() -> int:
+    """The most memory that this process has had, in bytes."""
+    # Linux keeps ru_maxrss across exec, so that a small program that a large one starts would
+    # count as large; the high-water mark of the address space begins with the program.
+    with suppress(FileNotFoundError):
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,123 @@
+"""`slaf query`: SQL over the tables of a dataset."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+import typer
+
+from slaf_cli import options
+from slaf_cli.report import edge
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["query"]
+
+_ROWS_AT_ONCE = 1 << 16
+
+
+class ResultFormat(StrEnum):
+    """How the rows of a result are written."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    PARQUET = "parquet"
+
+
+def query(
+    dataset: Annotated[
+        Path, typer.Argument(metavar="DATASET", help="A dataset.", show_default=False)
+    ],
+    sql: Annotated[
+        str,
+        typer.Argument(
+            metavar="SQL",
+            help="A SELECT over the tables cells, genes and expression.",
+            show_default=False,
+        ),
+    ],
+    *,
+    format: Annotated[
+        ResultFormat, typer.Option(help="How to write the rows of the result.")
+    ] = ResultFormat.TABLE,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write to this file, replacing it once the result is whole, instead of stdout.",
+        ),
+    ] = None,
+    verbose: options.Verbose = False,
+) -> None:
+    """Print the result of a query over a dataset, which is held in memory."""
+    if format is ResultFormat.PARQUET and output is None and sys.stdout.isatty():
+        msg = "parquet is not for a terminal; name a file with --output, or pipe it"
+        raise typer.BadParameter(msg, param_hint="--format")
+    with edge(quiet=False, verbose=verbose):
+        import slaf
+
+        pieces = _written(slaf.open(dataset).sql(sql), format)
+        if output is None:
+            _write(pieces, sys.stdout.buffer)
+            return
+        part = output.with_name(f".{output.name}.new")
+        try:
+            with part.open("wb") as file:
+                _write(pieces, file)
+            part.replace(output)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _write(pieces: Iterable[bytes], file: BinaryIO) -> None:
+    file.writelines(pieces)
+    file.flush()
+
+
+def _written(result: pl.DataFrame, format: ResultFormat) -> Iterator[bytes]:
+    """The rows in a format; written from here, so that a closed pipe ends it as it should."""
+    if format is ResultFormat.TABLE:
+        yield f"{_table(result)}\n".encode()
+    elif format is ResultFormat.JSON:
+        yield f"{result.write_json()}\n".encode()
+    elif format is ResultFormat.PARQUET:
+        whole = BytesIO()
+        result.write_parquet(whole)
+        yield whole.getvalue()
+    else:
+        yield from _csv(result)
+
+
+def _csv(result: pl.DataFrame) -> Iterator[bytes]:
+    from slaf.errors import QueryError
+
+    nested = [name for name, dtype in result.schema.items() if dtype.is_nested()]
+    if nested:
+        msg = f"CSV cannot hold the lists in {', '.join(nested)}; use --format json or parquet"
+        raise QueryError(msg)
+    yield result.clear().write_csv().encode()
+    for rows in result.iter_slices(_ROWS_AT_ONCE):
+        yield rows.write_csv(include_header=False).encode()
+
+
+def _table(result: pl.DataFrame) -> str:
+    import polars as pl
+
+    with pl.Config(
+        tbl_rows=-1,
+        tbl_cols=-1,
+        tbl_width_chars=-1,
+        fmt_str_lengths=1 << 16,
+        tbl_hide_dataframe_shape=True,
+        tbl_hide_column_data_types=True,
+        tbl_formatting="ASCII_MARKDOWN",
+        float_precision=None,
+    ):
+        return str(result)

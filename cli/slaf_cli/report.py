@@ -1,0 +1,156 @@
+"""What commands print: results to stdout, the rest to stderr, and the exit code."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+import traceback
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+from slaf.errors import ConflictError, SlafError, StorageError, VerificationFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import FrameType
+
+__all__ = ["ExitCode", "Terminated", "edge", "exit_code", "in_bytes", "lines", "print_json"]
+
+logger = logging.getLogger("slaf")
+
+
+_STEP = 1000
+
+
+class ExitCode(IntEnum):
+    """How a command ended, for the shell."""
+
+    DONE = 0
+    BUG = 1
+    USAGE = 2
+    BAD_INPUT = 3
+    CONFLICT = 4
+    VERIFICATION_FAILED = 5
+    STORAGE = 6
+    INTERRUPTED = 128 + signal.SIGINT
+    TERMINATED = 128 + signal.SIGTERM
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was told to end (SIGTERM): it stops as cleanly as by Ctrl-C."""
+
+
+# The first that fits. What is left of SlafError are inputs, places and queries that a user named.
+_CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
+    (Terminated, ExitCode.TERMINATED),
+    (KeyboardInterrupt, ExitCode.INTERRUPTED),
+    (VerificationFailed, ExitCode.VERIFICATION_FAILED),
+    (ConflictError, ExitCode.CONFLICT),
+    (StorageError, ExitCode.STORAGE),
+    (SlafError, ExitCode.BAD_INPUT),
+    (OSError, ExitCode.STORAGE),
+    (MemoryError, ExitCode.STORAGE),
+    (Exception, ExitCode.BUG),
+)
+
+
+@contextmanager
+def edge(*, quiet: bool, verbose: bool) -> Iterator[None]:
+    """Surround a command: its log goes to stderr, its errors become a paragraph and an exit code.
+
+    Raises
+    ------
+    typer.Exit
+        With one of `ExitCode`, where the command raised.
+    """
+    with _logging(quiet=quiet, verbose=verbose), _termination():
+        try:
+            yield
+        except (typer.Exit, typer.BadParameter, BrokenPipeError):
+            raise  # typer knows what to do
+        except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - the edge: it is told here
+            if verbose:
+                traceback.print_exception(error, file=sys.stderr)
+            typer.echo(f"slaf: {' '.join(_explanation(error).split())}", err=True)
+            raise typer.Exit(exit_code(error)) from None
+
+
+def exit_code(error: BaseException) -> ExitCode:
+    """The exit code that tells of an error."""
+    return next(code for kind, code in _CODES if isinstance(error, kind))
+
+
+def print_json(data: dict[str, Any]) -> None:
+    """Print a result as JSON."""
+    typer.echo(json.dumps(data, indent=1, ensure_ascii=False, default=str))
+
+
+def lines(rows: Iterable[tuple[str, object]]) -> str:
+    """Names and values below each other, the values aligned; a value may have several lines."""
+    listed = [(name, str(value)) for name, value in rows]
+    width = max((len(name) for name, _ in listed), default=0)
+    indent = "\n" + " " * (width + 2)
+    return "\n".join(
+        f"{name:<{width}}  {indent.join(value.splitlines())}".rstrip() for name, value in listed
+    )
+
+
+def in_bytes(number: float) -> str:
+    """A number of bytes in three digits, as in 1.31 GB."""
+    if number < _STEP:
+        return f"{number:.0f} bytes"
+    units = ["kB", "MB", "GB", "TB"]
+    number /= _STEP
+    while number >= _STEP - 0.5 and len(units) > 1:
+        number /= _STEP
+        del units[0]
+    digits = max(2 - len(str(int(number))) + 1, 0)
+    return f"{number:,.{digits}f} {units[0]}"
+
+
+def _explanation(error: BaseException) -> str:
+    if isinstance(error, SlafError):
+        return str(error)
+    notes = "; ".join(("", *getattr(error, "__notes__", ())))
+    if isinstance(error, KeyboardInterrupt):
+        return f"{exit_code(error).name.lower()}{notes}"
+    if isinstance(error, MemoryError):
+        return "the memory of this machine is used up; try a smaller --memory" + notes
+    if isinstance(error, OSError):
+        return f"the system refused: {error}{notes}"
+    return (
+        f"this is a bug in slaf ({type(error).__name__}: {error}); please report it with what "
+        f"--verbose prints{notes}"
+    )
+
+
+@contextmanager
+def _logging(*, quiet: bool, verbose: bool) -> Iterator[None]:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    before = logger.level
+    logger.addHandler(handler)
+    normal = logging.WARNING if quiet else logging.INFO
+    logger.setLevel(logging.DEBUG if verbose else normal)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        logger.removeHandler(handler)
+
+
+@contextmanager
+def _termination() -> Iterator[None]:
+    def stop(_signal: int, _frame: FrameType | None) -> NoReturn:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,377 @@
+"""The rules that a batch of cells obeys, and the only casts that data goes through.
+
+Everything here is a pure function or a frozen value: no files, no tables, no formats.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from slaf.errors import DamagedInput, InexactValue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+__all__ = [
+    "Batch",
+    "RowRange",
+    "Widened",
+    "as_float64",
+    "batch_from_compressed",
+    "batch_from_dense",
+    "exact_cast",
+    "first_inexact",
+    "is_whole",
+    "to_ids",
+    "to_int64",
+]
+
+# Up to here a float type holds every whole number.
+_LARGEST_EXACT = {
+    np.dtype(np.float16): 2**11,
+    np.dtype(np.float32): 2**24,
+    np.dtype(np.float64): 2**53,
+}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RowRange:
+    """The half-open range of rows ``[start, stop)``."""
+
+    start: int
+    stop: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start <= self.stop:
+            msg = f"not a range of rows: [{self.start}, {self.stop})"
+            raise ValueError(msg)
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def split(self, size: int) -> Iterator[RowRange]:
+        """Cut into ranges of `size` rows, the last one of what is left."""
+        for start in range(self.start, self.stop, size):
+            yield RowRange(start, min(start + size, self.stop))
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Whole cells, one after the other: compressed sparse rows with the cells' lengths.
+
+    Within a cell the genes ascend strictly, and no value is zero; NaN is a value.
+
+    Attributes
+    ----------
+    rows
+        The cells held, in the order of the source.
+    counts
+        Nonzeros in each cell, ``len(rows)`` of them.
+    genes
+        Gene positions, ``counts.sum()`` of them, uint32.
+    values
+        Their values, in the numeric type of the source.
+    """
+
+    rows: RowRange
+    counts: NDArray[np.int64]
+    genes: NDArray[np.uint32]
+    values: NDArray[Any]
+
+    @property
+    def nnz(self) -> int:
+        """Nonzeros in the batch."""
+        return len(self.genes)
+
+    def cells(self) -> NDArray[np.uint32]:
+        """The cell of each nonzero, counted from the first cell of the source."""
+        ids = np.arange(self.rows.start, self.rows.stop, dtype=np.uint32)
+        return np.repeat(ids, self.counts)
+
+    def gene_ids(self, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """The genes in a narrower type, which the caller knows to hold the matrix's width."""
+        return self.genes.astype(dtype, copy=False)
+
+    def cell_of(self, nonzero: int) -> int:
+        """The cell that holds the nonzero at this position of the batch."""
+        ends = np.cumsum(self.counts)
+        return self.rows.start + int(np.searchsorted(ends, nonzero, side="right"))
+
+
+def batch_from_compressed(
+    rows: RowRange,
+    indptr: NDArray[Any],
+    genes: NDArray[Any],
+    values: NDArray[Any],
+    n_genes: int,
+) -> Batch:
+    """Make a batch of compressed sparse rows as a file holds them.
+
+    Genes that are out of order are sorted, repeated ones are summed (as scipy does, but
+    exactly: whole numbers as 64-bit integers, fractions as float64), stored zeros are left out.
+
+    Parameters
+    ----------
+    rows
+        The cells that the arrays hold.
+    indptr
+        ``len(rows) + 1`` offsets into the arrays; the first may be any number.
+    genes, values
+        The entries of those cells.
+    n_genes
+        The width of the matrix.
+
+    Raises
+    ------
+    DamagedInput
+        If a length, an offset or a gene position cannot be right.
+    """
+    counts = np.diff(to_int64(indptr))
+    _check_lengths(rows, counts, genes, values)
+    ids = to_ids(genes, n_genes, rows, counts)
+    values = _native(values)
+    if not _strictly_ascending(ids, counts):
+        ids, values, counts = _sorted_and_summed(rows, ids, values, counts)
+    present = values != 0
+    if not present.all():
+        owners = np.repeat(np.arange(len(rows)), counts)
+        counts = np.bincount(owners[present], minlength=len(rows))
+        ids, values = ids[present], values[present]
+    return Batch(rows, counts, ids, values)
+
+
+def batch_from_dense(rows: RowRange, block: NDArray[Any]) -> Batch:
+    """Make a batch of a dense block of shape ``(len(rows), n_genes)``."""
+    present = block != 0
+    counts = np.count_nonzero(present, axis=1)
+    genes = np.nonzero(present)[1].astype(np.uint32)
+    return Batch(rows, counts, genes, _native(block[present]))
+
+
+def exact_cast(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Cast to `dtype`, or raise if one value would change.
+
+    Raises
+    ------
+    InexactValue
+        Naming the first value that `dtype` cannot hold.
+    """
+    if values.dtype == dtype:
+        return values
+    cast = _cast(values, dtype)
+    wrong = _first_changed(values, cast)
+    if wrong is None:
+        return cast
+    msg = f"{values[wrong]!s} cannot be held exactly as {dtype}"
+    raise InexactValue(msg)
+
+
+def first_inexact(values: NDArray[Any], dtype: np.dtype[Any]) -> int | None:
+    """The position of the first value that `dtype` cannot hold exactly, if there is one."""
+    if values.dtype == dtype:
+        return None
+    return _first_changed(values, _cast(values, dtype))
+
+
+def is_whole(values: NDArray[Any]) -> bool:
+    """Whether every value is a whole number."""
+    if values.dtype.kind != "f":
+        return True
+    return bool((np.isfinite(values) & (np.trunc(values) == values)).all())
+
+
+class Widened(NamedTuple):
+    """Values as float64, and what float64 leaves of integers beyond 2**53, if it leaves any.
+
+    The pair says the same of the same numbers, whatever type held them.
+    """
+
+    values: NDArray[np.float64]
+    rest: NDArray[np.int64] | None
+
+
+def as_float64(values: NDArray[Any]) -> Widened:
+    """The values as float64 and the rest; every NaN becomes the same NaN."""
+    wide = values.astype(np.float64)
+    if values.dtype.kind == "f":
+        missing = np.isnan(wide)
+        if missing.any():
+            wide[missing] = np.nan
+        return Widened(wide, None)
+    if values.dtype.itemsize < np.dtype(np.int64).itemsize:
+        return Widened(wide, None)
+    # The last integers round up to a float that is no such integer, and what a processor makes
+    # of that one differs: they are counted from it by hand.
+    beyond = wide >= float(np.iinfo(values.dtype).max)
+    rest = (values - np.where(beyond, 0.0, wide).astype(values.dtype)).astype(np.int64)
+    if values.dtype.kind == "i":
+        rest[beyond] += np.iinfo(np.int64).min
+    return Widened(wide, rest if rest.any() else None)
+
+
+def to_int64(values: NDArray[Any]) -> NDArray[np.int64]:
+    """Offsets or sizes as int64.
+
+    Raises
+    ------
+    DamagedInput
+        If they are not whole numbers that int64 can hold.
+    """
+    if values.dtype.kind in "iu" and values.dtype.itemsize < np.dtype(np.int64).itemsize:
+        return values.astype(np.int64)
+    try:
+        return exact_cast(_native(values), np.dtype(np.int64))
+    except InexactValue as error:
+        msg = f"an offset is not a whole number: {error}"
+        raise DamagedInput(msg) from error
+
+
+def to_ids(
+    genes: NDArray[Any], n_genes: int, rows: RowRange, counts: NDArray[np.int64]
+) -> NDArray[np.uint32]:
+    """Gene positions as uint32, each checked to be below `n_genes`.
+
+    Raises
+    ------
+    DamagedInput
+        Naming the cell and the position, if one is out of range.
+    """
+    if genes.dtype.kind not in "iu":
+        msg = f"gene positions are of type {genes.dtype}, not integers"
+        raise DamagedInput(msg)
+    genes = _native(genes)
+    # Seen as unsigned a negative position is a huge one: one pass finds both mistakes.
+    unsigned = genes.view(f"u{genes.dtype.itemsize}")
+    if len(unsigned) and int(unsigned.max()) >= n_genes:
+        wrong = int(np.argmax(unsigned >= n_genes))
+        cell = rows.start + int(np.searchsorted(np.cumsum(counts), wrong, side="right"))
+        msg = (
+            f"cell {cell} has an entry for gene {int(genes[wrong])}, "
+            f"but the matrix has {n_genes:,} genes (0 to {n_genes - 1:,})"
+        )
+        raise DamagedInput(msg)
+    return unsigned.astype(np.uint32, copy=False)
+
+
+def _cast(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    # What does not fit is found by casting back, not by numpy's warning.
+    with np.errstate(invalid="ignore", over="ignore"):
+        return values.astype(dtype)
+
+
+def _first_changed(values: NDArray[Any], cast: NDArray[Any]) -> int | None:
+    with np.errstate(invalid="ignore", over="ignore"):
+        same = cast.astype(values.dtype) == values
+    source, target = values.dtype.kind, cast.dtype.kind
+    if source == target == "f":
+        same |= np.isnan(values)
+    elif source == "f":
+        limits = np.iinfo(cast.dtype)
+        if limits.max > _LARGEST_EXACT[values.dtype.newbyteorder("=")]:
+            same &= _within(values, limits)
+    elif target == "f":
+        same &= _within(cast, np.iinfo(values.dtype))
+    elif source != target:
+        # A signed number and an unsigned one may share their bits.
+        same &= (values >= 0) & (cast >= 0)
+    return None if same.all() else int(np.argmin(same))
+
+
+def _within(floats: NDArray[Any], limits: np.iinfo[Any]) -> NDArray[np.bool_]:
+    """Which floats an integer type holds: for the others a cast back proves nothing.
+
+    2**32 as float32 may be cast to the uint32 2**32 - 1, which as float32 is 2**32 again.
+    """
+    # As float16 the limits themselves would be infinite.
+    wide = floats.astype(np.float32) if floats.dtype == np.float16 else floats
+    return (wide >= float(limits.min)) & (wide < float(limits.max) + 1.0)
+
+
+def _native(values: NDArray[Any]) -> NDArray[Any]:
+    if values.dtype.kind == "b":
+        return values.view(np.uint8)
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def _check_lengths(
+    rows: RowRange, counts: NDArray[np.int64], genes: NDArray[Any], values: NDArray[Any]
+) -> None:
+    if len(counts) != len(rows):
+        msg = f"{len(counts):,} cells were read where {len(rows):,} were declared"
+        raise DamagedInput(msg)
+    if len(counts) and int(counts.min()) < 0:
+        cell = rows.start + int(np.argmin(counts))
+        msg = f"the offsets of the cells decrease at cell {cell}"
+        raise DamagedInput(msg)
+    total = int(counts.sum())
+    if not total == len(genes) == len(values):
+        msg = (
+            f"cells {rows.start} to {rows.stop} should hold {total:,} entries, but there are "
+            f"{len(genes):,} gene positions and {len(values):,} values"
+        )
+        raise DamagedInput(msg)
+
+
+def _strictly_ascending(genes: NDArray[np.uint32], counts: NDArray[np.int64]) -> bool:
+    if len(genes) < 2:  # noqa: PLR2004 - one entry is in order
+        return True
+    ascends = genes[1:] > genes[:-1]
+    if ascends.all():
+        return True
+    starts = np.cumsum(counts)[:-1]
+    starts = starts[(starts > 0) & (starts < len(genes))]
+    ascends[starts - 1] = True
+    return bool(ascends.all())
+
+
+def _sorted_and_summed(
+    rows: RowRange, genes: NDArray[np.uint32], values: NDArray[Any], counts: NDArray[np.int64]
+) -> tuple[NDArray[np.uint32], NDArray[Any], NDArray[np.int64]]:
+    owners = np.repeat(np.arange(len(counts), dtype=np.uint64), counts)
+    keys = (owners << np.uint64(32)) | genes
+    order = np.argsort(keys)
+    first = np.ones(len(keys), dtype=np.bool_)
+    first[1:] = np.diff(keys[order]) != 0
+    if first.all():
+        return genes[order], values[order], counts
+    # Repeated entries are summed in the order of the file, wherever it is cut.
+    order = np.argsort(keys, kind="stable")
+    starts = np.flatnonzero(first)
+    kept = order[starts]
+    counts = np.bincount(owners[kept].astype(np.int64), minlength=len(counts))
+    sums, beyond = _sums(values[order], starts)
+    if beyond is not None:
+        msg = (
+            f"the entries of cell {rows.start + int(owners[kept[beyond]])} for gene "
+            f"{int(genes[kept[beyond]])} add up to more than 64 bits hold"
+        )
+        raise InexactValue(msg)
+    return genes[kept], sums, counts
+
+
+def _sums(values: NDArray[Any], starts: NDArray[np.intp]) -> tuple[NDArray[Any], int | None]:
+    """The sums of runs of values, and the first that is beyond its type, if there is one."""
+    if values.dtype.kind == "f":
+        return _float_sums(values.astype(np.float64), starts)
+    wide = values if values.dtype == np.uint64 else exact_cast(values, np.dtype(np.int64))
+    sums = np.add.reduceat(wide, starts)
+    # A sum that has wrapped around is 2**64 away from what floats make of it, or a multiple.
+    rough = np.add.reduceat(wide.astype(np.float64), starts)
+    wrapped = np.abs(rough - sums.astype(np.float64)) > 2.0**62
+    return sums, int(np.argmax(wrapped)) if wrapped.any() else None
+
+
+def _float_sums(
+    values: NDArray[np.float64], starts: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], int | None]:
+    with np.errstate(invalid="ignore", over="ignore"):
+        sums = np.add.reduceat(values, starts)
+    infinite = np.isinf(sums)
+    if infinite.any():
+        infinite &= ~np.logical_or.reduceat(np.isinf(values), starts)
+    return sums, int(np.argmax(infinite)) if infinite.any() else None

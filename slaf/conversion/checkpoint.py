@@ -1,0 +1,110 @@
+"""The unfinished run as config.json keeps it: the plan and the parts that are done."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from slaf.conversion.plan import Plan
+from slaf.conversion.statistics import Statistics
+from slaf.manifest import Block
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Checkpoint", "PartResult"]
+
+
+@dataclass(frozen=True, slots=True)
+class PartResult:
+    """A part whose rows are on disk, in fragments that no version of the table names yet.
+
+    Attributes
+    ----------
+    index
+        Its place in the plan.
+    fragments
+        As Lance writes them in JSON, in order.
+    blocks
+        Its blocks and their digests, in order.
+    statistics
+        Of its values.
+    outgrown
+        Whether sums of repeated entries are beyond the type that the source has them in.
+    """
+
+    index: int
+    fragments: list[dict[str, Any]]
+    blocks: tuple[Block, ...]
+    statistics: Statistics
+    outgrown: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As the checkpoint has it, under its index."""
+        return {
+            "fragments": self.fragments,
+            "blocks": [block.to_json() for block in self.blocks],
+            "statistics": asdict(self.statistics),
+            "outgrown": self.outgrown,
+        }
+
+    @classmethod
+    def from_json(cls, index: int, data: dict[str, Any]) -> PartResult:
+        """As `to_json` wrote it."""
+        return cls(
+            index,
+            data["fragments"],
+            tuple(map(Block.from_json, data["blocks"])),
+            Statistics(**data["statistics"]),
+            data["outgrown"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """How far a run is. What remains is the plan's parts without those done: a set, no counter.
+
+    Attributes
+    ----------
+    plan
+        What the run does.
+    done
+        The parts that are on disk, by index.
+    published
+        Whether readers see the result already, and only cleaning is left.
+    """
+
+    plan: Plan
+    done: Mapping[int, PartResult] = field(default_factory=dict)
+    published: bool = False
+
+    def remaining(self) -> list[int]:
+        """The indices of the parts that are not done, in order."""
+        return [index for index in range(len(self.plan.parts)) if index not in self.done]
+
+    def results(self) -> list[PartResult]:
+        """All parts that are done, in the order of the plan."""
+        return [self.done[index] for index in sorted(self.done)]
+
+    def covered(self) -> tuple[int, int]:
+        """Cells and nonzeros of the parts that are done."""
+        blocks = [block for result in self.done.values() for block in result.blocks]
+        return sum(b.stop - b.start for b in blocks), sum(b.rows for b in blocks)
+
+    def with_part(self, result: PartResult) -> Checkpoint:
+        """The checkpoint once this part is done too."""
+        return replace(self, done={**self.done, result.index: result})
+
+    def to_json(self) -> dict[str, Any]:
+        """As config.json has it."""
+        return {
+            "plan": self.plan.to_json(),
+            "done": {str(result.index): result.to_json() for result in self.results()},
+            "published": self.published,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Checkpoint:
+        """As `to_json` wrote it."""
+        done = {int(i): PartResult.from_json(int(i), part) for i, part in data["done"].items()}
+        return cls(Plan.from_json(data["plan"]), done, data["published"])

@@ -1,0 +1,172 @@
+"""Whose output this is: a new run, the one to resume, or a refusal that says what differs."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from slaf.conversion.checkpoint import Checkpoint
+from slaf.conversion.encode import SCRATCH
+from slaf.conversion.publish import finish
+from slaf.errors import DamagedDataset, DifferentRun, OutputExists
+from slaf.manifest import CONFIG, TABLES, Manifest, Published, load, save
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from slaf.conversion.checkpoint import PartResult
+    from slaf.conversion.plan import Plan
+    from slaf.storage import Location
+
+__all__ = ["Run", "claim", "refuse_if_complete", "unfinished_run"]
+
+logger = logging.getLogger("slaf")
+
+
+class Run:
+    """A run that owns its output: every change of its state is in config.json before it counts.
+
+    Attributes
+    ----------
+    location
+        The output.
+    published
+        What readers see meanwhile; None if there was nothing before.
+    checkpoint
+        The plan, and the parts that are done.
+    """
+
+    def __init__(
+        self, location: Location, published: Published | None, checkpoint: Checkpoint
+    ) -> None:
+        self.location = location
+        self.published = published
+        self.checkpoint = checkpoint
+
+    def record(self, result: PartResult) -> None:
+        """Note that a part is on disk."""
+        self._save(self.checkpoint.with_part(result))
+
+    def begin(self, plan: Plan) -> None:
+        """Begin, or begin again, with no part done.
+
+        What parts of an earlier attempt left is not named any more from here on: it is
+        removed at once where there is no dataset yet, and otherwise, or where that is stopped,
+        at the end.
+        """
+        self._save(Checkpoint(plan))
+        if self.published is None:
+            for name in (*TABLES.values(), SCRATCH):
+                self.location.remove(name)
+
+    def abandon(self) -> None:
+        """Leave the output as it was before the run: the older dataset, or nothing."""
+        self.begin(self.checkpoint.plan)
+        if self.published is None:
+            self.location.remove(CONFIG)
+        else:
+            finish(self.location, self.published)
+
+    def _save(self, checkpoint: Checkpoint) -> None:
+        save(self.location, Manifest(self.published, checkpoint.to_json()))
+        self.checkpoint = checkpoint
+
+
+def refuse_if_complete(location: Location, *, overwrite: bool) -> None:
+    """Refuse an output that holds something finished, unless it is to be replaced.
+
+    Raises
+    ------
+    OutputExists
+        If there is a published dataset, or anything that is no dataset.
+    Locked
+        If another process is writing to the dataset.
+    """
+    manifest = load(location)
+    if manifest is not None and manifest.checkpoint is None:
+        location.sweep()
+    _refuse_complete(location, manifest, overwrite=overwrite)
+
+
+def unfinished_run(
+    location: Location, plan: Plan, *, overwrite: bool, restart: bool
+) -> Checkpoint | None:
+    """The unfinished run at a location that this plan continues; None if it begins anew.
+
+    Changes nothing.
+
+    Parameters
+    ----------
+    overwrite
+        Replace a finished dataset; it stays readable until the new one is published.
+    restart
+        Discard what an unfinished run, be it another, has done so far.
+
+    Raises
+    ------
+    OutputExists
+        If the output holds something finished.
+    DifferentRun
+        If it holds an unfinished run of another input or with other options.
+    """
+    manifest = load(location)
+    _refuse_complete(location, manifest, overwrite=overwrite)
+    if manifest is None or manifest.checkpoint is None:
+        return None
+    there = _unfinished(location, manifest.checkpoint)
+    differences = list(plan.differences(there.plan))
+    if there.published and not differences:
+        # Nothing but cleaning is left of it, so there is nothing to discard either.
+        return there
+    if there.published or restart:
+        if manifest.published is not None and not overwrite:
+            raise _finished(location)
+        return None
+    if differences:
+        msg = (
+            f"{location}: an unfinished conversion is there that is not this one: "
+            f"{', '.join(differences)}; finish it with the command that began it, or discard "
+            "it with --restart"
+        )
+        raise DifferentRun(msg)
+    return there
+
+
+def claim(location: Location, plan: Plan, *, overwrite: bool, restart: bool) -> Run:
+    """The run that this plan is, at a location that is locked: begun, or taken up again.
+
+    Parameters and errors are those of `unfinished_run`.
+    """
+    there = unfinished_run(location, plan, overwrite=overwrite, restart=restart)
+    manifest = load(location)
+    run = Run(location, manifest.published if manifest else None, there or Checkpoint(plan))
+    if there is None:
+        run.begin(plan)
+    elif not there.published:
+        done, total = len(there.done), len(there.plan.parts)
+        logger.info("resuming: %d of %d parts are done", done, total)
+    return run
+
+
+def _refuse_complete(location: Location, manifest: Manifest | None, *, overwrite: bool) -> None:
+    if manifest is None:
+        if not location.is_vacant():
+            msg = f"{location}: something else is there; name an output that does not exist yet"
+            raise OutputExists(msg)
+    elif manifest.checkpoint is None and not overwrite:
+        raise _finished(location)
+
+
+def _unfinished(location: Location, data: Mapping[str, Any]) -> Checkpoint:
+    try:
+        return Checkpoint.from_json(data)
+    except (KeyError, TypeError, ValueError) as error:
+        msg = f"{location}: the checkpoint in {CONFIG} is damaged ({error!r}); name another output"
+        raise DamagedDataset(msg) from error
+
+
+def _finished(location: Location) -> OutputExists:
+    return OutputExists(
+        f"{location}: a finished dataset is there; name another output, or replace it "
+        "with --overwrite"
+    )

@@ -1,0 +1,180 @@
+"""One part: the source's cells, cast exactly, as uncommitted fragments with their digests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from slaf.arrays import as_float64, exact_cast, first_inexact
+from slaf.conversion.checkpoint import PartResult
+from slaf.conversion.statistics import Statistics
+from slaf.digest import BlockDigest
+from slaf.errors import DamagedDataset, InexactValue
+from slaf.manifest import TABLES, Block
+from slaf.schema import EXPRESSION
+from slaf.tables.write import write_part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from slaf.arrays import Batch, RowRange
+    from slaf.conversion.plan import Plan
+    from slaf.progress import Progress
+    from slaf.sources.base import Source
+    from slaf.storage import Location
+
+__all__ = ["Identifiers", "ValueDoesNotFit", "encode_part", "part_counts"]
+
+SCRATCH = ".parts"
+_LENGTHS = np.dtype("<u4")
+
+
+class ValueDoesNotFit(Exception):
+    """A value is not held exactly by the plan's type: the run begins again with a wider one."""
+
+    def __init__(self, batch: Batch) -> None:
+        super().__init__(batch.rows)
+        self.batch = batch
+
+
+@dataclass(frozen=True, slots=True)
+class Identifiers:
+    """The ids of all cells and genes, in order."""
+
+    cells: pa.ChunkedArray
+    genes: pa.ChunkedArray
+
+
+def encode_part(
+    source: Source,
+    plan: Plan,
+    index: int,
+    location: Location,
+    *,
+    identifiers: Identifiers,
+    progress: Progress,
+) -> PartResult:
+    """Write one part of a plan; when this returns, all of it is on disk.
+
+    Nothing is shared with other parts: any number may be written at once, in any order.
+
+    Parameters
+    ----------
+    progress
+        Told of each batch that was handed on.
+
+    Raises
+    ------
+    ValueDoesNotFit
+        If the plan's type does not hold a value that another type holds.
+    InexactValue
+        If no type does.
+    """
+    part = _Part(source, plan, identifiers, progress)
+    rows = plan.parts[index]
+    fragments = write_part(location, TABLES[EXPRESSION], plan.schema, part.record_batches(rows))
+    location.put(_counts_name(index), part.lengths().tobytes())
+    statistics = Statistics.total(part.statistics)
+    return PartResult(index, fragments, tuple(part.blocks), statistics, part.outgrown)
+
+
+def part_counts(location: Location, index: int) -> NDArray[np.int64]:
+    """Nonzeros of each cell of a part that is done."""
+    raw = location.read(_counts_name(index))
+    if raw is None:
+        msg = f"{location}: {_counts_name(index)} is missing; begin again with --restart"
+        raise DamagedDataset(msg)
+    return np.frombuffer(raw, _LENGTHS).astype(np.int64)
+
+
+def _counts_name(index: int) -> str:
+    return f"{SCRATCH}/{index:06d}.counts"
+
+
+class _Part:
+    """What is learned of a part while its rows pass by."""
+
+    def __init__(
+        self,
+        source: Source,
+        plan: Plan,
+        identifiers: Identifiers,
+        progress: Progress,
+    ) -> None:
+        self.blocks: list[Block] = []
+        self.statistics: list[Statistics] = []
+        self.outgrown = False
+        self._lengths: list[NDArray[Any]] = []
+        self._source = source
+        self._plan = plan
+        self._identifiers = identifiers
+        self._progress = progress
+
+    def lengths(self) -> NDArray[Any]:
+        """Nonzeros of each cell so far."""
+        return np.concatenate([np.empty(0, _LENGTHS), *self._lengths])
+
+    def record_batches(self, rows: RowRange) -> Iterator[pa.RecordBatch]:
+        for block in rows.split(self._plan.block_cells):
+            digest, n_rows = BlockDigest(), 0
+            for batch in self._source.batches(block):
+                values = self._cast(batch)
+                widened = as_float64(batch.values)
+                digest.add_lengths(batch.counts)
+                digest.add_entries(batch.genes, widened)
+                self.statistics.append(Statistics.of(widened.values))
+                self.outgrown |= self._outgrows(batch)
+                self._lengths.append(batch.counts.astype(_LENGTHS))
+                n_rows += batch.nnz
+                yield self._record_batch(batch, values)
+                self._progress.advance(len(batch.rows), batch.nnz)
+            self.blocks.append(Block(block.start, block.stop, n_rows, digest.hexdigest()))
+
+    def _outgrows(self, batch: Batch) -> bool:
+        # Only sums of repeated entries come in another type than the source's.
+        dtype = np.dtype(self._plan.source.dtype).newbyteorder("=")
+        return batch.values.dtype != dtype and first_inexact(batch.values, dtype) is not None
+
+    def _cast(self, batch: Batch) -> NDArray[Any]:
+        dtype = np.dtype(self._plan.value_type)
+        try:
+            return exact_cast(batch.values, dtype)
+        except InexactValue:
+            self._refuse_the_impossible(batch)
+            raise ValueDoesNotFit(batch) from None
+
+    def _refuse_the_impossible(self, batch: Batch) -> None:
+        try:
+            self._plan.widened(batch.values)
+        except InexactValue as error:
+            allowed = self._plan.options.value_types
+            wrong = first_inexact(batch.values, allowed[-1]) or 0
+            cell = batch.cell_of(wrong)
+            gene = int(batch.genes[wrong])
+            msg = (
+                f"{self._source.uri}: {self._source.matrix} holds {batch.values[wrong]!s} "
+                f"at cell {cell} ({self._identifiers.cells[cell].as_py()!r}), "
+                f"gene {self._identifiers.genes[gene].as_py()!r}, and no type that the table "
+                f"may have ({', '.join(map(str, allowed))}) holds every value exactly"
+            )
+            raise InexactValue(msg) from error
+
+    def _record_batch(self, batch: Batch, values: NDArray[Any]) -> pa.RecordBatch:
+        schema = self._plan.schema
+        cells = batch.cells()
+        gene_type = np.dtype(schema.field("gene_integer_id").type.to_pandas_dtype())
+        arrays = [cells, batch.gene_ids(gene_type), values]
+        if self._plan.options.string_ids:
+            arrays[:0] = [
+                self._identifiers.cells.take(pa.array(cells)).combine_chunks(),
+                self._identifiers.genes.take(pa.array(batch.genes)).combine_chunks(),
+            ]
+        columns = [
+            pa.array(values, field.type) for values, field in zip(arrays, schema, strict=True)
+        ]
+        return pa.record_batch(columns, schema=schema)

@@ -1,0 +1,124 @@
+"""What a conversion will take of disk, memory and time, as far as can be told beforehand."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from slaf.arrays import is_whole
+from slaf.conversion.plan import likely_type
+from slaf.errors import StorageError
+from slaf.schema import Compression
+from slaf.storage import Location
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from slaf.conversion.plan import Plan
+    from slaf.sources import ReadOptions, Source
+
+__all__ = ["Estimate", "estimate", "refuse_if_too_small"]
+
+# Measured on 7 million counts and their logarithms, 3,000 cells × 30,000 genes: bytes a value.
+_COUNTS = {Compression.FAST: 0.98, Compression.BALANCED: 0.50, Compression.SMALL: 0.50}
+_FRACTIONS = {Compression.FAST: 0.65, Compression.BALANCED: 0.40, Compression.SMALL: 0.40}
+# Ids of genes are packed into as many bits as their number asks for; zstd leaves so much.
+_GENES_IN_SMALL = 0.62
+_CELLS = 0.03
+_INDEX = 3.0
+# Even data that packs far better than any measured takes more than this share.
+_LEAST_SHARE = 0.25
+_PROGRAM_MEMORY = 300 << 20
+_WORKER_MEMORY = 150 << 20
+_START_SECONDS = 1.5
+_COUNTS_A_SECOND = 16e6
+_FRACTIONS_A_SECOND = 10e6
+_SORTED_A_SECOND = 8e6
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a conversion will take.
+
+    Attributes
+    ----------
+    bytes
+        Of `expression` and its indices, which is most of a dataset.
+    least_bytes
+        What it takes at the very least; 0 if that cannot be told.
+    scratch
+        Bytes that sorting takes on the scratch disk meanwhile.
+    least_scratch
+        Of these, what is certain.
+    memory
+        Bytes at the peak.
+    seconds
+        On a laptop: the right order of magnitude.
+    """
+
+    bytes: int
+    least_bytes: int
+    scratch: int
+    least_scratch: int
+    memory: int
+    seconds: float
+
+
+def estimate(plan: Plan, source: Source, options: ReadOptions, workers: int) -> Estimate:
+    """What a plan will take, for an input that is opened with these options."""
+    extent = source.extent()
+    counts = is_whole(source.peek())
+    n_bytes = round(
+        extent.entries * _bytes_a_nonzero(plan, likely_type(source, plan.options), counts=counts)
+    )
+    seconds = extent.entries / (_COUNTS_A_SECOND if counts else _FRACTIONS_A_SECOND)
+    memory = _PROGRAM_MEMORY + max(workers, 1) * _WORKER_MEMORY
+    if extent.scratch:
+        seconds += extent.entries / _SORTED_A_SECOND
+        memory += options.memory
+    return Estimate(
+        bytes=n_bytes,
+        least_bytes=int(n_bytes * _LEAST_SHARE) if extent.exact else 0,
+        scratch=extent.scratch,
+        least_scratch=extent.scratch if extent.exact else 0,
+        memory=memory,
+        seconds=_START_SECONDS + seconds,
+    )
+
+
+def refuse_if_too_small(location: Location, options: ReadOptions, expected: Estimate) -> None:
+    """Refuse what cannot fit on the disk; what might fit is not refused.
+
+    Raises
+    ------
+    StorageError
+        If the free space is less than what the dataset, or sorting, takes at the least.
+    """
+    # What an unfinished run has written is there already.
+    least = max(expected.least_bytes - location.size(), 0)
+    use = f"the dataset takes about {expected.bytes:,}"
+    if expected.least_scratch and options.scratch is not None:
+        scratch, sorting = Location(options.scratch), f"sorting takes {expected.scratch:,}"
+        if scratch.shares_disk(location):
+            least += expected.least_scratch
+            use += f" and {sorting} meanwhile"
+        else:
+            _refuse(scratch, expected.least_scratch, sorting, "another directory with --scratch")
+    _refuse(location, least, use, "another output")
+
+
+def _refuse(location: Location, needed: int, use: str, remedy: str) -> None:
+    free = location.free()
+    if needed > free:
+        msg = f"{location}: {free:,} bytes are free there, but {use}: make room, or name {remedy}"
+        raise StorageError(errno.ENOSPC, msg)
+
+
+def _bytes_a_nonzero(plan: Plan, dtype: np.dtype[Any], *, counts: bool) -> float:
+    compression = plan.options.compression
+    genes = max(plan.source.n_genes - 1, 1).bit_length() / 8
+    if compression is Compression.SMALL:
+        genes *= _GENES_IN_SMALL
+    values = _COUNTS[compression] if counts else _FRACTIONS[compression] * dtype.itemsize
+    return _CELLS + genes + values + (_INDEX if plan.options.create_indices else 0.0)

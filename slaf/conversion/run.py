@@ -1,0 +1,64 @@
+"""The parts that remain, on an executor, each recorded once it is on disk."""
+
+from __future__ import annotations
+
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from slaf.conversion.checkpoint import PartResult
+
+__all__ = ["encode_parts", "executor"]
+
+
+class _Here(Executor):
+    """An executor with no workers: it does the work when it is asked."""
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - whoever asks for the result gets it
+            future.set_exception(error)
+        return future
+
+
+def executor(workers: int) -> Executor:
+    """What runs parts: this thread for 0 workers, else so many threads."""
+    return _Here() if workers == 0 else ThreadPoolExecutor(workers, thread_name_prefix="slaf")
+
+
+def encode_parts(
+    indices: Iterable[int],
+    encode: Callable[[int], PartResult],
+    record: Callable[[PartResult], None],
+    workers: int,
+) -> None:
+    """Encode parts and record each as it is finished, in whatever order that is.
+
+    No more parts are begun at once than there are workers. When one fails, those under way
+    are waited for and recorded, and its exception is raised.
+    """
+    waiting = iter(indices)
+    running: set[Future[PartResult]] = set()
+    with executor(workers) as pool:
+        failure: BaseException | None = None
+        while True:
+            while failure is None and len(running) < max(workers, 1):
+                index = next(waiting, None)
+                if index is None:
+                    break
+                running.add(pool.submit(encode, index))
+            if not running:
+                break
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                error = future.exception()
+                if error is None:
+                    record(future.result())
+                else:
+                    failure = failure or error
+        if failure is not None:
+            raise failure

@@ -1,0 +1,184 @@
+"""SLAFConverter: conversion as an object that holds its options."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from slaf.conversion import convert
+from slaf.errors import NotYet
+from slaf.schema import Compression
+from slaf.sources import FORMATS
+from slaf.sources.detect import detect
+from slaf.storage import on_disk
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import anndata
+
+    from slaf.dataset import Dataset
+    from slaf.storage import Location
+
+__all__ = ["SLAFConverter"]
+
+_ALL_CELLS = 2**31 - 1
+# Which the library takes too where nothing is chosen, and else the only one.
+_DEFAULT_MEASUREMENT = "RNA"
+
+
+@dataclass(frozen=True)
+class SLAFConverter:
+    """Converts inputs with one set of options; underneath it is `slaf.convert`.
+
+    Attributes
+    ----------
+    use_integer_keys
+        `expression` refers to cells and genes by integers, which the format demands. False
+        adds the string ids beside them.
+    chunked
+        False writes the matrix as one part, which cannot be resumed in its middle; the memory
+        that it takes is bounded either way.
+    chunk_size
+        Cells written, digested and checkpointed at a time; None for about 32 million nonzeros.
+    sort_metadata
+        True is refused: cells and genes keep the order of the input.
+    create_indices
+        Also index the ids of cells and genes: bytes for quicker look-ups.
+    optimize_storage
+        False adds the string ids beside the integers in `expression`.
+    use_optimized_dtypes
+        False stores int32 ids and float32 values (float64 where that alone is exact).
+    enable_v2_manifest
+        False is refused: tables always have Lance's v2 manifest paths.
+    compact_after_write
+        True leaves fragments of about 32 million rows however small `chunk_size` is, and
+        checkpoints after each fragment instead of each chunk.
+    tiledb_collection_name
+        The measurement to take of a TileDB-SOMA experiment; "RNA" means RNA, or the only one.
+    enable_checkpointing
+        False begins again where a conversion was interrupted, instead of resuming it.
+    compression
+        "fast", "balanced" or "small": bytes against time.
+    matrix
+        Which matrix becomes `expression`: "X", "raw" or "layer:NAME".
+
+    Raises
+    ------
+    ValueError
+        If an option asks for what the format rules out.
+    """
+
+    use_integer_keys: bool = True
+    chunked: bool = True
+    chunk_size: int | None = None
+    sort_metadata: bool = False
+    create_indices: bool = False
+    optimize_storage: bool = True
+    use_optimized_dtypes: bool = True
+    enable_v2_manifest: bool = True
+    compact_after_write: bool = False
+    tiledb_collection_name: str = "RNA"
+    enable_checkpointing: bool = True
+    compression: str = Compression.BALANCED
+    matrix: str = "X"
+
+    def __post_init__(self) -> None:
+        if self.sort_metadata:
+            msg = (
+                "sort_metadata=True is not possible: cells and genes keep the order of the "
+                "input, so that the dataset can be compared with it; sort when you query"
+            )
+            raise ValueError(msg)
+        if not self.enable_v2_manifest:
+            msg = "enable_v2_manifest=False is not possible: the format asks for v2 manifest paths"
+            raise ValueError(msg)
+
+    def convert(
+        self,
+        input_path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        output_path: str | os.PathLike[str] | Location,
+        input_format: str = "auto",
+    ) -> Dataset:
+        """Convert a file into a dataset, or finish a conversion that was stopped.
+
+        Parameters
+        ----------
+        input_path
+            A file, or a list of one.
+        output_path
+            A directory that does not exist yet.
+        input_format
+            "h5ad", "10x_h5", "10x_mtx" or "tiledb"; "auto" finds it by the content.
+
+        Raises
+        ------
+        SlafError
+            As `slaf.convert` does.
+        """
+        paths = [input_path] if isinstance(input_path, str | os.PathLike) else list(input_path)
+        if len(paths) != 1:
+            msg = f"{len(paths)} inputs were given, but this release converts one at a time"
+            raise NotYet(msg)
+        format = None if input_format == "auto" else input_format
+        measurement = self._measurement(paths[0], format)
+        options = self._options()
+        return convert(paths[0], output_path, format=format, measurement=measurement, **options)
+
+    def convert_anndata(
+        self, adata: anndata.AnnData, output_path: str | os.PathLike[str] | Location
+    ) -> Dataset:
+        """Convert an AnnData in memory, which is not changed.
+
+        Parameters
+        ----------
+        adata
+            Cells × genes.
+        output_path
+            A directory that does not exist yet.
+
+        Raises
+        ------
+        SlafError
+            As `slaf.convert` does.
+        """
+        return convert(adata, output_path, **self._options())
+
+    def append(
+        self,
+        input_path: str | os.PathLike[str],
+        existing_slaf_path: str | os.PathLike[str],
+        input_format: str = "auto",
+    ) -> Dataset:
+        """Add the cells of a file to a dataset: not in this release.
+
+        Raises
+        ------
+        NotYet
+            Always, and before anything is read or written.
+        """
+        msg = (
+            f"{existing_slaf_path}: appending {input_path} ({input_format}) is not possible in "
+            "this release; convert it into a dataset of its own"
+        )
+        raise NotYet(msg)
+
+    def _measurement(self, path: str | os.PathLike[str], format: str | None) -> str | None:
+        """The measurement to take, if the input has measurements and the user chose one."""
+        if self.tiledb_collection_name == _DEFAULT_MEASUREMENT:
+            return None
+        _, found = detect(on_disk(path), FORMATS, format)
+        return self.tiledb_collection_name if "measurement" in found.choices else None
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "matrix": self.matrix,
+            "compression": self.compression,
+            "chunk_size": self.chunk_size if self.chunked else _ALL_CELLS,
+            "compact": self.compact_after_write,
+            "create_indices": self.create_indices,
+            "string_ids": not (self.use_integer_keys and self.optimize_storage),
+            "plain_types": not self.use_optimized_dtypes,
+            "restart": not self.enable_checkpointing,
+        }

@@ -1,0 +1,284 @@
+"""A published dataset, open for reading."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from slaf.arrays import RowRange
+from slaf.assembly import assemble
+from slaf.errors import QueryError, SelectionError
+from slaf.frames import to_frame
+from slaf.manifest import Published, load_published
+from slaf.schema import CELLS, EXPRESSION, GENES
+from slaf.selection import positions
+from slaf.storage import Location
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    import anndata
+    import lance
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+    import scipy.sparse as sp
+    from numpy.typing import NDArray
+
+    from slaf.manifest import SourceRecord
+    from slaf.selection import Selector
+
+__all__ = ["Dataset", "open_dataset"]
+
+
+class Dataset:
+    """A dataset as it was published: cells × genes, and their two tables.
+
+    It reads the version of each table that config.json named when it was opened, whatever is
+    written meanwhile. Use `slaf.open` to make one.
+
+    Parameters
+    ----------
+    location
+        Where it is.
+    published
+        What config.json says of it.
+    """
+
+    def __init__(self, location: Location, published: Published) -> None:
+        self.location = location
+        self.published = published
+
+    def __repr__(self) -> str:
+        return (
+            f"Dataset({str(self.location)!r}: {self.n_cells:,} cells × {self.n_genes:,} genes, "
+            f"{self.nnz:,} nonzeros)"
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells and genes."""
+        return (self.n_cells, self.n_genes)
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells."""
+        return self.published.n_cells
+
+    @property
+    def n_genes(self) -> int:
+        """Number of genes."""
+        return self.published.n_genes
+
+    @property
+    def nnz(self) -> int:
+        """Number of nonzeros, NaN among them."""
+        return self.published.expression_count
+
+    @property
+    def sources(self) -> tuple[SourceRecord, ...]:
+        """The inputs, in the order of their cells."""
+        return self.published.sources
+
+    @cached_property
+    def expression(self) -> lance.LanceDataset:
+        """The nonzeros as a Lance dataset: cell and gene ids and the value, in order."""
+        return self.table(EXPRESSION)
+
+    @cached_property
+    def cells(self) -> pa.Table:
+        """The cells as they are stored, in order: ids, offsets, obs columns."""
+        return self._columns(CELLS)
+
+    @cached_property
+    def genes(self) -> pa.Table:
+        """The genes as they are stored, in order: ids, var columns."""
+        return self._columns(GENES)
+
+    @property
+    def obs(self) -> pd.DataFrame:
+        """The user's table of the cells, with the types and names that it had."""
+        return self._frame(CELLS)
+
+    @property
+    def var(self) -> pd.DataFrame:
+        """The user's table of the genes, with the types and names that it had."""
+        return self._frame(GENES)
+
+    def table(self, name: str) -> lance.LanceDataset:
+        """One of the tables that config.json lists, as a Lance dataset."""
+        from slaf.tables.read import open_table
+
+        return open_table(self.location, self.published.tables[name], self.published.versions[name])
+
+    def lazy(self, name: str = EXPRESSION) -> pl.LazyFrame:
+        """A table as a Polars LazyFrame: `expression`, unless another is named."""
+        from slaf.tables.lazy import lazy_frame
+
+        return lazy_frame(self.table(name))
+
+    def sql(self, query: str) -> pl.DataFrame:
+        """The result of a query over the tables `expression`, `cells` and `genes`.
+
+        Numbers are taken as 64-bit integers and floats, whatever the tables store, so that
+        sums do not overflow.
+
+        Parameters
+        ----------
+        query
+            SQL as Polars understands it.
+
+        Raises
+        ------
+        QueryError
+            If it is not SQL, or names what is not there.
+        """
+        import polars as pl
+
+        from slaf.tables.lazy import widened
+
+        tables = {name: widened(self.lazy(name)) for name in self.published.tables}
+        try:
+            return pl.SQLContext(tables).execute(query).collect(engine="streaming")
+        except pl.exceptions.PolarsError as error:
+            columns = {name: ", ".join(self.table(name).schema.names) for name in tables}
+            msg = f"the query cannot be run: {error}; the tables are " + "; ".join(
+                f"{name} ({listed})" for name, listed in columns.items()
+            )
+            raise QueryError(msg) from error
+
+    def read(self, cells: Selector = None, genes: Selector = None) -> sp.csr_matrix:
+        """The matrix, or a part of it.
+
+        Parameters
+        ----------
+        cells, genes
+            None for all; a position or several; a slice; a mask; a list of ids; or a filter
+            on the table, like ``"cell_type = 'B cell' AND pct_mt < 0.1"``.
+
+        Returns
+        -------
+        scipy.sparse.csr_matrix
+            Cells × genes in the order asked for, in the type that the source had.
+
+        Raises
+        ------
+        SelectionError
+            If something asked for is not there.
+        """
+        columns = None if genes is None else self._positions(GENES, genes)
+        return self._matrix(self._positions(CELLS, cells), columns)
+
+    def to_anndata(self, cells: Selector = None, genes: Selector = None) -> anndata.AnnData:
+        """The dataset, or a part of it, as an AnnData: X, obs and var.
+
+        Parameters
+        ----------
+        cells, genes
+            As for `read`.
+
+        Raises
+        ------
+        SelectionError
+            If something asked for is not there.
+        """
+        import anndata
+
+        chosen = self._positions(CELLS, cells)
+        columns = None if genes is None else self._positions(GENES, genes)
+        matrix = self._matrix(chosen, columns)
+        obs = self._frame(CELLS, None if cells is None else chosen)
+        var = self._frame(GENES, columns)
+        return anndata.AnnData(matrix, obs=obs, var=var)
+
+    @cached_property
+    def cell_offsets(self) -> NDArray[np.int64]:
+        """Where each cell's rows begin in `expression`, and after the last, where they end."""
+        starts = self._columns(CELLS, ["cell_start_index"]).column(0).to_numpy()
+        return np.append(starts, self.nnz)
+
+    def _columns(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        from slaf.tables.read import read_table
+
+        return read_table(self.table(name), columns)
+
+    def _positions(self, name: str, selector: Selector) -> NDArray[np.int64]:
+        size = self.n_cells if name == CELLS else self.n_genes
+        return positions(
+            selector, size, lambda: self._ids(name), lambda where: self._where(name, where), name
+        )
+
+    def _ids(self, name: str) -> list[str]:
+        column = self.published.columns[name].columns[0].name
+        ids: list[str] = self._columns(name, [column]).column(0).to_pylist()
+        return ids
+
+    def _where(self, name: str, condition: str) -> NDArray[np.int64]:
+        table = self.table(name)
+        column = f"{name.removesuffix('s')}_integer_id"
+        try:
+            found = table.to_table([column], filter=condition).column(0).to_numpy()
+        except (ValueError, OSError) as error:
+            names = ", ".join(table.schema.names)
+            msg = f"{condition!r} is not a filter on {name}: {error}; the columns are {names}"
+            raise SelectionError(msg) from error
+        return np.asarray(found, dtype=np.int64)
+
+    def _frame(self, name: str, chosen: NDArray[np.int64] | None = None) -> pd.DataFrame:
+        from slaf.tables.read import take_rows
+
+        described = self.published.columns[name]
+        names = [column.name for column in described.columns]
+        if chosen is None or not len(chosen):
+            # Of no rows Lance would take no categories either.
+            rows = self._columns(name, names)
+            return to_frame(rows if chosen is None else rows.slice(0, 0), described)
+        return to_frame(take_rows(self.table(name), chosen, names), described)
+
+    def _matrix(self, cells: NDArray[np.int64], genes: NDArray[np.int64] | None) -> sp.csr_matrix:
+        from slaf.tables.read import rows_of
+
+        offsets = self.cell_offsets
+        ranges = [RowRange(int(offsets[run[0]]), int(offsets[run[-1] + 1])) for run in _runs(cells)]
+        batches = rows_of(self.expression, ranges, ["gene_integer_id", "value"])
+        lengths = offsets[cells + 1] - offsets[cells]
+        return assemble(
+            ((batch.column(0).to_numpy(), batch.column(1).to_numpy()) for batch in batches),
+            lengths,
+            genes,
+            self.n_genes,
+            np.dtype(self.published.dtype),
+        )
+
+
+def open_dataset(place: str | os.PathLike[str] | Location) -> Dataset:
+    """Open a published dataset for reading.
+
+    Parameters
+    ----------
+    place
+        The directory of the dataset.
+
+    Raises
+    ------
+    NotADataset
+        If there is none.
+    InProgress
+        If its conversion has not been finished: nothing of it is shown.
+    UnsupportedFormat
+        If another program wrote it, or a newer release.
+    DamagedDataset
+        If its config.json contradicts itself.
+    """
+    location = Location.of(place)
+    return Dataset(location, load_published(location))
+
+
+def _runs(cells: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Cut into runs of neighbouring cells."""
+    if not len(cells):
+        return []
+    return np.split(cells, np.flatnonzero(np.diff(cells) != 1) + 1)

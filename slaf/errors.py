@@ -1,0 +1,135 @@
+"""The errors that SLAF raises, each with what was found, where, and what to do.
+
+::
+
+    SlafError
+    ├── InputError (ValueError)            the input cannot be converted exactly
+    │   ├── NoSuchInput (FileNotFoundError)
+    │   ├── UnknownFormat                  no format, or more than one, recognises it
+    │   ├── MissingMatrix (LookupError)    it has no such matrix
+    │   ├── DamagedInput                   it contradicts itself, or cannot be read
+    │   └── InexactValue                   a value fits no type that a table can hold
+    ├── ConflictError                      the output is not free for this command
+    │   ├── OutputExists (FileExistsError) a finished dataset, or something else, is there
+    │   ├── DifferentRun                   another conversion is unfinished there
+    │   └── Locked (BlockingIOError)       another process is writing there
+    ├── DatasetError                       there is no dataset that can be opened
+    │   ├── NotADataset (FileNotFoundError)
+    │   ├── InProgress                     a conversion is unfinished; nothing is shown of it
+    │   ├── UnsupportedFormat              written by another program, or a newer SLAF
+    │   └── DamagedDataset (ValueError)    its files contradict each other
+    ├── SelectionError (LookupError)       cells or genes that the dataset does not have
+    ├── QueryError (ValueError)            SQL that cannot be run
+    ├── NotYet (NotImplementedError)       a later release will do it
+    ├── VerificationFailed                 a dataset is not what its proof says
+    └── StorageError (OSError)             the disk or bucket refused
+
+Each derives from :class:`SlafError` and, where one fits, from a builtin.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from slaf.verification import Report
+
+
+class SlafError(Exception):
+    """Any error that SLAF raises on purpose."""
+
+    def __str__(self) -> str:
+        """One paragraph: the message, and the places that were added on the way up."""
+        notes = getattr(self, "__notes__", ())
+        # Not what OSError makes of it, which begins with the number of the error.
+        return "; ".join([*map(str, self.args[-1:]), *notes])
+
+
+class InputError(SlafError, ValueError):
+    """The input cannot be converted exactly."""
+
+
+class NoSuchInput(InputError, FileNotFoundError):
+    """There is nothing at the place of the input."""
+
+
+class UnknownFormat(InputError):
+    """No format recognises the input, or more than one does."""
+
+
+class MissingMatrix(InputError, LookupError):
+    """The input has no matrix of the name asked for."""
+
+
+class DamagedInput(InputError):
+    """The input contradicts itself, or cannot be read to its end."""
+
+
+class InexactValue(InputError):
+    """A value cannot be stored exactly in any type that a table can hold."""
+
+
+class ConflictError(SlafError):
+    """The output is not free for this command."""
+
+
+class OutputExists(ConflictError, FileExistsError):
+    """Something is at the output already, and it was not asked to be replaced."""
+
+
+class DifferentRun(ConflictError):
+    """An unfinished conversion of another input, or with other options, is at the output."""
+
+
+class Locked(ConflictError, BlockingIOError):
+    """Another process is writing to the output."""
+
+
+class DatasetError(SlafError):
+    """There is no dataset that can be opened."""
+
+
+class NotADataset(DatasetError, FileNotFoundError):
+    """There is nothing here that is a SLAF dataset."""
+
+
+class InProgress(DatasetError):
+    """A conversion has not been finished: there is no dataset yet."""
+
+
+class UnsupportedFormat(DatasetError):
+    """A dataset in a format that this release does not read."""
+
+
+class DamagedDataset(DatasetError, ValueError):
+    """The files of a dataset contradict each other, or break a rule of the format."""
+
+
+class SelectionError(SlafError, LookupError):
+    """Cells or genes were asked for that the dataset does not have."""
+
+
+class QueryError(SlafError, ValueError):
+    """A query cannot be run; the message is the engine's."""
+
+
+class NotYet(SlafError, NotImplementedError):
+    """Something that a later release will do."""
+
+
+class StorageError(SlafError, OSError):
+    """The disk or the bucket refused to read or to write."""
+
+
+class VerificationFailed(SlafError):
+    """A dataset is not what its own proof, or its source, says.
+
+    Attributes
+    ----------
+    report
+        What was checked and each difference that was found.
+    """
+
+    def __init__(self, message: str, report: Report) -> None:
+        super().__init__(message)
+        self.report = report

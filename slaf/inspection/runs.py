@@ -1,0 +1,137 @@
+"""How far a conversion is."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from slaf.errors import DamagedDataset, NotADataset
+from slaf.manifest import CONFIG, Block, Manifest, SourceRecord, load
+from slaf.storage import Location
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    from slaf.manifest import Published
+
+__all__ = ["RunStatus", "State", "status"]
+
+
+class State(StrEnum):
+    """How far a conversion is."""
+
+    FINISHED = "finished"
+    """There is a dataset, and nothing is unfinished."""
+
+    RUNNING = "running"
+    """A process is writing."""
+
+    STOPPED = "stopped"
+    """No process is writing, and what it has done so far is kept for the same command."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """How far a conversion is.
+
+    Attributes
+    ----------
+    place
+        The output.
+    state
+        Whether it is finished, running or stopped.
+    published
+        Whether there is a dataset to read, be it an older one that is being replaced.
+    parts_done, parts
+        The units of work and of resuming. Of a finished conversion both are 0: it is no longer
+        in parts.
+    cells_done, n_cells, n_genes
+        Cells on disk, and the shape of the whole.
+    nonzeros_done
+        Rows of `expression` on disk.
+    source
+        The input; None while a process is about to begin.
+    options
+        What the unfinished run was asked for; empty when it is finished.
+    """
+
+    place: str
+    state: State
+    published: bool
+    parts_done: int = 0
+    parts: int = 0
+    cells_done: int = 0
+    n_cells: int = 0
+    n_genes: int = 0
+    nonzeros_done: int = 0
+    source: SourceRecord | None = None
+    options: Mapping[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As `slaf status --json` prints it."""
+        return asdict(self)
+
+
+def status(output: str | os.PathLike[str] | Location) -> RunStatus:
+    """How far the conversion to this output is; reads only config.json, and may be called often.
+
+    Raises
+    ------
+    NotADataset
+        If nothing was begun there.
+    DamagedDataset
+        If its config.json is not what this program writes.
+    """
+    location = Location.of(output)
+    manifest, running = load(location) or Manifest(), location.is_locked()
+    published, checkpoint = manifest.published, manifest.checkpoint
+    if published is not None and (checkpoint is None or checkpoint.get("published")):
+        return _of_published(location, published, running=running)
+    if checkpoint is not None:
+        return _of_checkpoint(location, manifest, checkpoint, running=running)
+    if running:
+        return RunStatus(str(location), State.RUNNING, published=False)
+    msg = f"{location}: there is neither a dataset nor an unfinished conversion (no {CONFIG})"
+    raise NotADataset(msg)
+
+
+def _of_published(location: Location, published: Published, *, running: bool) -> RunStatus:
+    return RunStatus(
+        str(location),
+        State.RUNNING if running else State.FINISHED,
+        published=True,
+        cells_done=published.n_cells,
+        n_cells=published.n_cells,
+        n_genes=published.n_genes,
+        nonzeros_done=published.expression_count,
+        source=published.sources[0],
+    )
+
+
+def _of_checkpoint(
+    location: Location, manifest: Manifest, checkpoint: Mapping[str, Any], *, running: bool
+) -> RunStatus:
+    try:
+        source = SourceRecord.from_json(checkpoint["plan"]["source"])
+        options = checkpoint["plan"]["options"]
+        done = checkpoint["done"].values()
+        blocks = [Block.from_json(block) for part in done for block in part["blocks"]]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        msg = f"{location}: the checkpoint in {CONFIG} is damaged ({error!r})"
+        raise DamagedDataset(msg) from error
+    parts_done, parts = manifest.progress()
+    return RunStatus(
+        str(location),
+        State.RUNNING if running else State.STOPPED,
+        published=manifest.published is not None,
+        parts_done=parts_done,
+        parts=parts,
+        cells_done=sum(block.stop - block.start for block in blocks),
+        n_cells=source.n_cells,
+        n_genes=source.n_genes,
+        nonzeros_done=sum(block.rows for block in blocks),
+        source=source,
+        options=options,
+    )

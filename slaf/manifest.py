@@ -1,0 +1,366 @@
+"""config.json: what is published, and the checkpoint while a run is unfinished."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from slaf.columns import ColumnSet
+from slaf.errors import DamagedDataset, InProgress, NotADataset, UnsupportedFormat
+from slaf.schema import CELLS, EXPRESSION, FORMAT_VERSION, GENES, VALUE_TYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from slaf.storage import Location
+
+__all__ = [
+    "CONFIG",
+    "Block",
+    "Manifest",
+    "Published",
+    "SourceRecord",
+    "load",
+    "load_published",
+    "save",
+]
+
+CONFIG: Final = "config.json"
+TABLES: Final = {name: f"{name}.lance" for name in (EXPRESSION, CELLS, GENES)}
+_TEXTS: Final = ("value_type", "dtype", "created_at", "last_updated", "writer")
+
+JSON = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A run of whole cells, and the digest of what they hold."""
+
+    start: int
+    stop: int
+    rows: int
+    digest: str
+
+    def __str__(self) -> str:
+        return f"cells {self.start} to {self.stop}"
+
+    def to_json(self) -> JSON:
+        """As config.json has it."""
+        return {"cells": [self.start, self.stop], "rows": self.rows, "digest": self.digest}
+
+    @classmethod
+    def from_json(cls, data: JSON) -> Block:
+        """As `to_json` wrote it."""
+        start, stop = data["cells"]
+        return cls(start, stop, data["rows"], data["digest"])
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRecord:
+    """One input of a dataset.
+
+    Attributes
+    ----------
+    uri
+        Where it was read.
+    format
+        The name of its format.
+    matrix
+        Which of its matrices was taken: "X", "raw" or "layer:NAME".
+    dtype
+        The numeric type that its values had there.
+    n_cells, n_genes
+        Its shape.
+    offset
+        Its first cell's position in the dataset.
+    identity
+        What makes this input this input.
+    choice
+        What else was chosen of it: "genome", "feature_type", "measurement".
+    """
+
+    uri: str
+    format: str
+    matrix: str
+    dtype: str
+    n_cells: int
+    n_genes: int
+    offset: int
+    identity: Mapping[str, Any]
+    choice: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> JSON:
+        """As config.json has it."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def from_json(cls, data: JSON) -> SourceRecord:
+        """As `to_json` wrote it."""
+        return cls(**{f.name: data[f.name] for f in fields(cls)})
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What readers see of a dataset.
+
+    Attributes
+    ----------
+    n_cells, n_genes
+        The shape of the matrix.
+    versions
+        The Lance version of each table that makes this dataset: readers open those.
+    value_type
+        The type of the `value` column.
+    dtype
+        The type that values are given back in: the source's.
+    expression_count
+        Nonzeros.
+    expression_stats
+        Their least, greatest and mean value, and standard deviation; None where undefined.
+    columns
+        For `cells` and `genes`, the user's own columns.
+    sources
+        The inputs, in the order of their cells.
+    blocks
+        The cells in runs, in order, each with its digest.
+    optimizations
+        What slafdb calls so: whether ids are integers, and whether only integers are stored.
+    indices
+        Columns with a scalar index, by table.
+    created_at, last_updated
+        ISO 8601, UTC.
+    writer
+        The program and release that wrote it.
+    """
+
+    n_cells: int
+    n_genes: int
+    versions: Mapping[str, int]
+    value_type: str
+    dtype: str
+    expression_count: int
+    expression_stats: Mapping[str, float | None]
+    columns: Mapping[str, ColumnSet]
+    sources: tuple[SourceRecord, ...]
+    blocks: tuple[Block, ...]
+    optimizations: Mapping[str, bool]
+    created_at: str
+    last_updated: str
+    writer: str
+    tables: Mapping[str, str] = field(default_factory=lambda: dict(TABLES))
+
+    def to_json(self) -> JSON:
+        """As config.json has it: the keys that slafdb knows, and ours."""
+        total = self.n_cells * self.n_genes
+        density = self.expression_count / total if total else 0.0
+        files = [
+            {
+                "file_path": source.uri,
+                "file_name": source.uri.rsplit("/", 1)[-1],
+                "n_cells": source.n_cells,
+                "cell_offset": source.offset,
+            }
+            for source in self.sources
+        ]
+        return {
+            "array_shape": [self.n_cells, self.n_genes],
+            "n_cells": self.n_cells,
+            "n_genes": self.n_genes,
+            "tables": dict(self.tables),
+            "versions": dict(self.versions),
+            "value_type": self.value_type,
+            "dtype": self.dtype,
+            "optimizations": dict(self.optimizations),
+            "metadata": {
+                "expression_count": self.expression_count,
+                "sparsity": 1.0 - density,
+                "density": density,
+                "total_possible_elements": total,
+                "expression_stats": dict(self.expression_stats),
+            },
+            "created_at": self.created_at,
+            "last_updated": self.last_updated,
+            "writer": self.writer,
+            "multi_file": {
+                "source_files": files,
+                "total_files": len(files),
+                "total_cells_from_files": self.n_cells,
+            },
+            "columns": {name: columns.to_json() for name, columns in self.columns.items()},
+            "sources": [source.to_json() for source in self.sources],
+            "blocks": [block.to_json() for block in self.blocks],
+        }
+
+    @classmethod
+    def from_json(cls, data: JSON) -> Published:
+        """As `to_json` wrote it."""
+        _check_kinds(data)
+        n_cells, n_genes = data["array_shape"]
+        if min(n_cells, n_genes) < 0 or (n_cells, n_genes) != (data["n_cells"], data["n_genes"]):
+            msg = "array_shape and n_cells, n_genes do not agree"
+            raise ValueError(msg)
+        return cls(
+            n_cells=n_cells,
+            n_genes=n_genes,
+            tables=data["tables"],
+            versions=data["versions"],
+            value_type=data["value_type"],
+            dtype=data["dtype"],
+            expression_count=data["metadata"]["expression_count"],
+            expression_stats=data["metadata"]["expression_stats"],
+            columns={k: ColumnSet.from_json(v) for k, v in data["columns"].items()},
+            sources=tuple(map(SourceRecord.from_json, data["sources"])),
+            blocks=tuple(map(Block.from_json, data["blocks"])),
+            optimizations=dict(data["optimizations"]),
+            created_at=data["created_at"],
+            last_updated=data["last_updated"],
+            writer=data["writer"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """All of config.json.
+
+    Attributes
+    ----------
+    published
+        What readers see; None until a first conversion is whole.
+    checkpoint
+        The unfinished run, as :mod:`slaf.conversion.checkpoint` writes it; None without one.
+    """
+
+    published: Published | None = None
+    checkpoint: Mapping[str, Any] | None = None
+
+    @property
+    def status(self) -> str:
+        """Either "published", or "converting" while there is no dataset yet."""
+        return "converting" if self.published is None else "published"
+
+    def progress(self) -> tuple[int, int]:
+        """Parts finished and parts in all, of the unfinished run."""
+        if self.checkpoint is None:
+            return (0, 0)
+        return len(self.checkpoint["done"]), len(self.checkpoint["plan"]["parts"])
+
+    def without_checkpoint(self) -> Manifest:
+        """The same with no unfinished run."""
+        return replace(self, checkpoint=None)
+
+
+def load(location: Location) -> Manifest | None:
+    """What config.json says, or None if there is none.
+
+    Raises
+    ------
+    UnsupportedFormat
+        If another program wrote it, or a newer release.
+    DamagedDataset
+        If it is not what this program writes.
+    """
+    raw = location.read(CONFIG)
+    if raw is None:
+        return None
+    where = f"{location}: {CONFIG}"
+    try:
+        data = json.loads(raw)
+    except ValueError as error:
+        msg = f"{where} is not JSON ({error}); restore it from a copy, or convert again"
+        raise DamagedDataset(msg) from error
+    if not isinstance(data, dict) or "format_version" not in data:
+        msg = f"{where} has no format_version: this is not a SLAF dataset"
+        raise DamagedDataset(msg)
+    _check_version(where, data["format_version"])
+    try:
+        published = Published.from_json(data) if _is_published(data["status"]) else None
+        manifest = Manifest(published, data.get("checkpoint"))
+        manifest.progress()
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        reason = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
+        msg = f"{where} is damaged: {reason}; restore it from a copy, or convert again"
+        raise DamagedDataset(msg) from error
+    return manifest
+
+
+def load_published(location: Location) -> Published:
+    """What is published here.
+
+    Raises
+    ------
+    NotADataset, InProgress
+        If nothing is.
+    """
+    manifest = load(location)
+    if manifest is None:
+        missing = "does not exist" if not location.exists() else f"has no {CONFIG}"
+        msg = f"{location}: not a SLAF dataset (it {missing}); make one with `slaf convert`"
+        raise NotADataset(msg)
+    if manifest.published is None:
+        done, total = manifest.progress()
+        msg = (
+            f"{location}: conversion in progress, {done} of {total} parts; "
+            "run the same `slaf convert` again to finish it if it was stopped"
+        )
+        raise InProgress(msg)
+    return manifest.published
+
+
+def save(location: Location, manifest: Manifest) -> None:
+    """Replace config.json by an atomic, durable write."""
+    data: JSON = {"format_version": FORMAT_VERSION, "status": manifest.status}
+    if manifest.published is not None:
+        data |= manifest.published.to_json()
+    if manifest.checkpoint is not None:
+        data["checkpoint"] = manifest.checkpoint
+    location.put(CONFIG, json.dumps(data, indent=1, ensure_ascii=False).encode())
+
+
+def _check_kinds(data: JSON) -> None:
+    """Raise an error for what would only be missed where it is used."""
+    for key in _TEXTS:
+        if not isinstance(data[key], str):
+            msg = f"{key} is {data[key]!r}, which is not text"
+            raise TypeError(msg)
+    for table in TABLES:
+        name, version = data["tables"][table], data["versions"][table]
+        if not isinstance(name, str) or not isinstance(version, int):
+            msg = f"version {version!r} of table {name!r} is not a number of a name"
+            raise TypeError(msg)
+    for table in (CELLS, GENES):
+        data["columns"][table]["columns"][0]
+    if data["value_type"] not in map(str, VALUE_TYPES):
+        msg = f"value_type is {data['value_type']!r}, not one of {', '.join(map(str, VALUE_TYPES))}"
+        raise ValueError(msg)
+    np.dtype(data["dtype"])
+
+
+def _is_published(status: Any) -> bool:
+    if status not in {"published", "converting"}:
+        msg = f"its status is {status!r}, which is neither published nor converting"
+        raise ValueError(msg)
+    return bool(status == "published")
+
+
+def _check_version(where: str, version: Any) -> None:
+    if version == FORMAT_VERSION:
+        return
+    known = tuple(int(part) for part in FORMAT_VERSION.split("."))
+    try:
+        found = tuple(int(part) for part in str(version).split("."))
+    except ValueError:
+        found = (0,)
+    if found > known:
+        msg = (
+            f"{where} is of format {version}, newer than this release reads ({FORMAT_VERSION}); "
+            "upgrade slaf"
+        )
+    else:
+        msg = (
+            f"{where} is of format {version}, which another program wrote; "
+            f"this release reads {FORMAT_VERSION}: convert the original input again"
+        )
+    raise UnsupportedFormat(msg)

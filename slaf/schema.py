@@ -1,0 +1,154 @@
+"""The Arrow schemas of the tables: the only place where a type is chosen."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from slaf.arrays import first_inexact
+from slaf.errors import InexactValue
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = [
+    "CELLS",
+    "EXPRESSION",
+    "FORMAT_VERSION",
+    "GENES",
+    "VALUE_TYPES",
+    "Compression",
+    "expression_schema",
+    "gene_id_type",
+    "given_back",
+    "value_type_for",
+]
+
+FORMAT_VERSION: Final = "1.0"
+
+# The tables of a dataset, by the name that config.json gives them.
+EXPRESSION: Final = "expression"
+CELLS: Final = "cells"
+GENES: Final = "genes"
+
+# Columns of ours in `cells` and `genes`; a user's column of that name is stored under another.
+CELL_COLUMNS: Final = ("cell_id", "cell_integer_id", "cell_start_index", "source_file")
+GENE_COLUMNS: Final = ("gene_id", "gene_integer_id")
+
+# Tried in this order: the first that holds every value of the matrix is the column's type.
+VALUE_TYPES: Final = tuple(
+    np.dtype(name) for name in ("uint16", "uint32", "int32", "int64", "float32", "float64")
+)
+
+_MOST_UINT16_GENES = 2**16
+_ZSTD = {b"lance-encoding:compression": b"zstd"}
+
+
+class Compression(StrEnum):
+    """How hard the expression table is packed: bytes against time."""
+
+    FAST = "fast"
+    """Lance's own bit packing only."""
+
+    BALANCED = "balanced"
+    """zstd on the values."""
+
+    SMALL = "small"
+    """Gene ids as uint32, which zstd packs far better than uint16; zstd on both."""
+
+
+def value_type_for(
+    values: NDArray[Any], allowed: Sequence[np.dtype[Any]] = VALUE_TYPES
+) -> np.dtype[Any]:
+    """The first of the allowed types that holds every one of these values exactly.
+
+    Raises
+    ------
+    InexactValue
+        If none does: whole numbers beyond 2**63, for one.
+    """
+    found = 0
+    for dtype in allowed:
+        wrong = first_inexact(values, dtype)
+        if wrong is None:
+            return dtype
+        found = wrong
+    names = ", ".join(str(dtype) for dtype in allowed)
+    msg = f"the value {values[found]!s} is not held exactly by any of {names}"
+    raise InexactValue(msg)
+
+
+def given_back(source: str, value_type: str, *, outgrown: bool) -> str:
+    """The numeric type that values are read back in: the source's, where it holds them.
+
+    Parameters
+    ----------
+    source
+        The type that the source has them in.
+    value_type
+        The type that they are stored in.
+    outgrown
+        Whether sums of repeated entries are beyond the source's type.
+    """
+    if outgrown:
+        return value_type
+    dtype = np.dtype(source)
+    # scipy has no matrices of half floats.
+    return "float32" if dtype == np.float16 else str(dtype.newbyteorder("="))
+
+
+def gene_id_type(n_genes: int, compression: Compression) -> pa.DataType:
+    """uint16 while it holds every position, uint32 past that and where zstd packs the ids."""
+    if n_genes > _MOST_UINT16_GENES or compression is Compression.SMALL:
+        return pa.uint32()
+    return pa.uint16()
+
+
+def expression_schema(
+    value_type: np.dtype[Any],
+    n_genes: int,
+    compression: Compression,
+    *,
+    integer_ids: bool = False,
+    string_ids: bool = False,
+) -> pa.Schema:
+    """The columns of `expression`: one row a nonzero, ordered by cell and then gene.
+
+    Parameters
+    ----------
+    value_type
+        One of `VALUE_TYPES`.
+    n_genes
+        The width of the matrix, which decides the type of the gene ids.
+    compression
+        Which columns zstd packs.
+    integer_ids
+        Store both ids as int32, the types of readers that know no unsigned ones.
+    string_ids
+        Put `cell_id` and `gene_id` before the integer ids.
+    """
+    packed = compression is not Compression.FAST
+    gene_metadata = _ZSTD if compression is Compression.SMALL else None
+    cell_type = pa.int32() if integer_ids else pa.uint32()
+    gene_type = pa.int32() if integer_ids else gene_id_type(n_genes, compression)
+    fields = [
+        pa.field("cell_integer_id", cell_type, nullable=False),
+        pa.field("gene_integer_id", gene_type, nullable=False, metadata=gene_metadata),
+        pa.field(
+            "value",
+            pa.from_numpy_dtype(value_type),
+            nullable=False,
+            metadata=_ZSTD if packed else None,
+        ),
+    ]
+    if string_ids:
+        fields[:0] = [
+            pa.field("cell_id", pa.string(), nullable=False),
+            pa.field("gene_id", pa.string(), nullable=False),
+        ]
+    return pa.schema(fields)

@@ -1,0 +1,214 @@
+"""What a format has to offer to be converted: the Source protocol and the SourceFormat record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from slaf.storage import on_disk
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from slaf.arrays import Batch, RowRange
+    from slaf.storage import Location
+
+__all__ = ["BATCH_NONZEROS", "Extent", "Matrix", "ReadOptions", "Source", "SourceFormat"]
+
+# Entries decoded at a time: large enough for numpy, small enough to forget.
+BATCH_NONZEROS = 1 << 20
+_DEFAULT_MEMORY = 256 << 20
+# What some formats leave to choose, beside the matrix.
+CHOICES = ("genome", "feature_type", "measurement")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How an input is to be read.
+
+    Attributes
+    ----------
+    matrix
+        "X", "raw" or "layer:NAME".
+    memory
+        Bytes that sorting may take, for what is not in the order of cells.
+    scratch
+        The directory for what does not fit in `memory`; None for the system's.
+    genome
+        Of a 10x H5 file of several genomes, the one to read.
+    feature_type
+        Of a 10x matrix, the features to keep: "Gene Expression", say. None for all.
+    measurement
+        Of a SOMA experiment, the measurement to read; None for RNA, or the only one.
+    """
+
+    matrix: str = "X"
+    memory: int = _DEFAULT_MEMORY
+    scratch: Path | None = None
+    genome: str | None = None
+    feature_type: str | None = None
+    measurement: str | None = None
+
+    @classmethod
+    def beside(
+        cls,
+        location: Location,
+        matrix: str,
+        memory: int | None,
+        scratch: str | os.PathLike[str] | None,
+        **choice: str | None,
+    ) -> ReadOptions:
+        """How to read the input of a dataset: by default what spills lies beside the dataset.
+
+        There the disk is as large as the work asks for, which the system's own directory for
+        temporary files often is not.
+        """
+        directory = location.path.absolute().parent if scratch is None else on_disk(scratch)
+        found = directory if scratch is not None or directory.is_dir() else None
+        return cls(matrix, _DEFAULT_MEMORY if memory is None else memory, found, **choice)
+
+    def choice(self) -> dict[str, str]:
+        """What was chosen of the input, beside its matrix."""
+        chosen = {name: getattr(self, name) for name in CHOICES}
+        return {name: value for name, value in chosen.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much a matrix holds, as far as can be told without reading it.
+
+    Attributes
+    ----------
+    layout
+        How it lies in the input, for people: "CSR", "CSC", "dense".
+    entries
+        The entries that are stored, zeros and repeated ones among them.
+    exact
+        Whether `entries` was counted by whoever wrote the input; else it is an estimate.
+    scratch
+        The bytes of scratch that bringing it into the order of cells takes.
+    """
+
+    layout: str
+    entries: int
+    exact: bool = True
+    scratch: int = 0
+
+
+class Matrix(Protocol):
+    """One matrix of an input, readable by ranges of cells."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells and genes."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The numeric type of its values."""
+
+    def extent(self) -> Extent:
+        """How much it holds."""
+
+    def peek(self) -> NDArray[Any]:
+        """Some of the first stored values, in any order: cheap, and enough for a first guess."""
+
+    def nonzeros_before(self, step: int) -> NDArray[np.int64]:
+        """Entries before cells 0, step, 2 * step, …, and n_cells: exact, or an estimate."""
+
+    def batches(self, rows: RowRange) -> Iterator[Batch]:
+        """These cells, in order; bounded in size."""
+
+
+class Source(Protocol):
+    """A read-only matrix of n_cells × n_genes, sparse, in cell order, with its two tables.
+
+    Its methods may be called from several threads at once. It is a context manager that
+    closes what it opened.
+
+    Attributes
+    ----------
+    uri
+        Where it is, for people and for config.json.
+    format
+        The name of its format.
+    matrix
+        The matrix that was chosen: "X", "raw" or "layer:NAME".
+    dtype
+        The numeric type of the values as the source holds them.
+    n_cells, n_genes
+        The shape of the matrix.
+    """
+
+    uri: str
+    format: str
+    matrix: str
+    dtype: np.dtype[Any]
+    n_cells: int
+    n_genes: int
+
+    def identity(self) -> Mapping[str, Any]:
+        """What makes this input this input, as JSON: sizes, times, a sampled digest."""
+
+    def matrices(self) -> tuple[str, ...]:
+        """The names of all matrices it holds, each of which could be chosen."""
+
+    def left_behind(self) -> tuple[str, ...]:
+        """What it holds and a conversion does not take, in words."""
+
+    def extent(self) -> Extent:
+        """How much the chosen matrix holds."""
+
+    def peek(self, matrix: str | None = None) -> NDArray[Any]:
+        """Some of the first stored values of the chosen matrix, or of another."""
+
+    def nonzeros_before(self, step: int) -> NDArray[np.int64]:
+        """Entries before cells 0, step, 2 * step, …, and n_cells: exact, or an estimate."""
+
+    def cells(self) -> pa.Table:
+        """n_cells rows in order, `cell_id` first, then obs as :mod:`slaf.frames` puts it."""
+
+    def genes(self) -> pa.Table:
+        """n_genes rows in order, `gene_id` first, then var as :mod:`slaf.frames` puts it."""
+
+    def batches(self, rows: RowRange) -> Iterator[Batch]:
+        """These cells, in order: `batches([a, b))` and `batches([b, c))` make `batches([a, c))`."""
+
+    def __enter__(self) -> Self:
+        """The source itself."""
+
+    def __exit__(self, *exception: object) -> None:
+        """Close what was opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFormat:
+    """A format of inputs: one line in `FORMATS`.
+
+    Attributes
+    ----------
+    name
+        What `--format` takes.
+    description
+        What people call it.
+    recognises
+        Whether the content at this place is of this format; never judged by its name.
+    open
+        Open it for reading.
+    looks_for
+        What `recognises` goes by, for errors.
+    choices
+        Which of `CHOICES` it leaves to whoever reads it.
+    """
+
+    name: str
+    description: str
+    recognises: Callable[[Path], bool]
+    open: Callable[[Path, ReadOptions], Source]
+    looks_for: str = field(default="")
+    choices: frozenset[str] = frozenset()

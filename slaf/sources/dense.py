@@ -1,0 +1,109 @@
+"""Dense matrices, in arrays or HDF5 datasets, by ranges of cells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from slaf.arrays import Batch, RowRange, batch_from_dense
+from slaf.sources.base import Extent
+from slaf.sources.spill import Entries, SpilledRows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from slaf.sources.base import Matrix, ReadOptions
+
+__all__ = ["DenseRows", "dense_matrix"]
+
+# Elements decoded at a time.
+_BLOCK_ELEMENTS = 1 << 22
+_PEEK_ELEMENTS = 1 << 16
+# For cutting a matrix into parts only: one element in so many is taken to be nonzero.
+_SPARSITY = 4
+
+
+class DenseArray(Protocol):
+    """Two dimensions that can be sliced: a numpy array or an HDF5 dataset."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of its elements."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Cells and genes."""
+
+    def __getitem__(self, key: tuple[slice, slice]) -> Any: ...
+
+
+def dense_matrix(array: DenseArray, chunks: tuple[int, int] | None, options: ReadOptions) -> Matrix:
+    """A dense matrix by ranges of cells, however its chunks lie.
+
+    Parameters
+    ----------
+    array
+        Cells × genes.
+    chunks
+        The shape of the pieces that can only be decoded whole; None if there are none.
+    options
+        The budget: where one row of chunks does not fit, its columns are spilled.
+    """
+    n_cells, n_genes = int(array.shape[0]), int(array.shape[1])
+    rows_at_once = max(_BLOCK_ELEMENTS // max(n_genes, 1), 1)
+    if chunks is None or chunks[0] <= rows_at_once:
+        step = rows_at_once if chunks is None else rows_at_once // chunks[0] * chunks[0]
+        return DenseRows(array, step)
+    if chunks[0] * n_genes * array.dtype.itemsize <= options.memory:
+        return DenseRows(array, chunks[0])
+
+    def entries(size: int) -> Iterator[Entries]:
+        strip = max(size // max(n_cells, 1) // chunks[1] * chunks[1], chunks[1])
+        rows = max(size // strip // chunks[0] * chunks[0], chunks[0])
+        for start in range(0, n_genes, strip):
+            for span in RowRange(0, n_cells).split(rows):
+                block = np.asarray(array[span.start : span.stop, start : start + strip])
+                cells, genes = np.nonzero(block)
+                yield Entries(cells + span.start, genes + start, block[cells, genes])
+
+    most = Extent("dense", n_cells * n_genes, exact=False)
+    return SpilledRows((n_cells, n_genes), array.dtype, most, entries, options)
+
+
+class DenseRows:
+    """A dense matrix, cells × genes, read `step` cells at a time."""
+
+    def __init__(self, array: DenseArray, step: int) -> None:
+        self._array = array
+        self._step = step
+        self.shape = (int(array.shape[0]), int(array.shape[1]))
+        self.dtype = array.dtype
+
+    def extent(self) -> Extent:
+        """As many as if all cells were as full as the first."""
+        first, size = self.peek(), self.shape[0] * self.shape[1]
+        share = np.count_nonzero(first) / max(len(first), 1)
+        return Extent("dense", round(share * size), exact=False)
+
+    def peek(self) -> NDArray[Any]:
+        """The values of the first cells."""
+        rows = min(max(_PEEK_ELEMENTS // max(self.shape[1], 1), 1), self.shape[0])
+        return np.asarray(self._array[0:rows, 0 : self.shape[1]]).ravel()
+
+    def nonzeros_before(self, step: int) -> NDArray[np.int64]:
+        """Entries before cells 0, step, 2 * step, …, and n_cells: an estimate."""
+        n_cells, n_genes = self.shape
+        return np.append(np.arange(0, n_cells, step), n_cells) * n_genes // _SPARSITY
+
+    def batches(self, rows: RowRange) -> Iterator[Batch]:
+        """These cells, in order."""
+        start = rows.start
+        while start < rows.stop:
+            # To the next multiple of the step, so that no chunk is decoded twice in a run.
+            stop = min((start // self._step + 1) * self._step, rows.stop)
+            block = np.asarray(self._array[start:stop, 0 : self.shape[1]])
+            yield batch_from_dense(RowRange(start, stop), block)
+            start = stop

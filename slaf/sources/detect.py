@@ -1,0 +1,104 @@
+"""Which format an input is of, by asking each what it recognises."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slaf.errors import NoSuchInput, UnknownFormat
+from slaf.sources.foreign import FOREIGN
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from slaf.sources.base import SourceFormat
+
+__all__ = ["detect"]
+
+# What Cell Ranger leaves in `outs/`, and for each sample of `multi` in `count/`. The file and the
+# folder hold the same, the file is faster. Before 3 the folder held one for each genome.
+_RESULTS = (
+    "filtered_feature_bc_matrix.h5",
+    "filtered_feature_bc_matrix",
+    "sample_filtered_feature_bc_matrix.h5",
+    "sample_filtered_feature_bc_matrix",
+    "filtered_gene_bc_matrices_h5.h5",
+)
+_GENOMES = "filtered_gene_bc_matrices"
+
+
+def detect(
+    path: Path, formats: Sequence[SourceFormat], name: str | None = None
+) -> tuple[Path, SourceFormat]:
+    """The input at this place, and the one format that recognises it or has this name.
+
+    A folder that is no input itself stands for the filtered matrix of Cell Ranger in it, or for
+    the only input that lies in it.
+
+    Raises
+    ------
+    UnknownFormat
+        If none recognises it, or several do: the error lists what was looked for.
+    NoSuchInput
+        If there is nothing there.
+    """
+    if not path.exists():
+        msg = f"{path}: there is no such file or directory"
+        raise NoSuchInput(msg)
+    if name is not None:
+        chosen = _named(name, formats)
+        # Where it does not recognise anything, its own error says what it misses.
+        return _only_input(path, (chosen,)) or path, chosen
+    _refuse_foreign(path)
+    place = _only_input(path, formats)
+    if place is None:
+        looked = "; ".join(f"{candidate.name}: {candidate.looks_for}" for candidate in formats)
+        msg = f"{path}: no known format ({looked})"
+        raise UnknownFormat(msg)
+    if place != path:
+        _refuse_foreign(place)
+    matching = [candidate for candidate in formats if candidate.recognises(place)]
+    if len(matching) > 1:
+        names = ", ".join(candidate.name for candidate in matching)
+        msg = f"{place}: it may be any of {names}; say which with --format"
+        raise UnknownFormat(msg)
+    return place, matching[0]
+
+
+def _only_input(path: Path, formats: Sequence[SourceFormat]) -> Path | None:
+    """The input itself, or the only one in a folder; None if there is none."""
+    if _recognised(path, formats):
+        return path
+    if not path.is_dir():
+        return None
+    for name in _RESULTS:
+        if (path / name).exists() and _recognised(path / name, formats):
+            return path / name
+    folder = path / _GENOMES if (path / _GENOMES).is_dir() else path
+    inside = (child for child in sorted(folder.iterdir()) if not child.name.startswith("."))
+    found = [child for child in inside if _recognised(child, formats)]
+    if len(found) > 1:
+        names = ", ".join(child.name for child in found)
+        msg = f"{folder}: it holds several inputs; name one of them: {names}"
+        raise UnknownFormat(msg)
+    return found[0] if found else None
+
+
+def _recognised(path: Path, formats: Sequence[SourceFormat]) -> bool:
+    return any(candidate.recognises(path) for candidate in formats)
+
+
+def _refuse_foreign(path: Path) -> None:
+    for foreign in FOREIGN:
+        if foreign.recognises(path):
+            msg = f"{path}: this is {foreign.name}: {foreign.remedy}"
+            raise UnknownFormat(msg)
+
+
+def _named(name: str, formats: Sequence[SourceFormat]) -> SourceFormat:
+    for candidate in formats:
+        if candidate.name == name:
+            return candidate
+    known = ", ".join(candidate.name for candidate in formats)
+    msg = f"there is no format {name!r}; known are {known}"
+    raise UnknownFormat(msg)

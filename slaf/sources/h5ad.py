@@ -1,0 +1,292 @@
+"""h5ad: AnnData on HDF5, from the compound tables of 0.6 to the string groups of pandas 3."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from slaf.errors import DamagedInput, InputError, MissingMatrix
+from slaf.frames import from_frame
+from slaf.sources.base import SourceFormat
+from slaf.sources.compressed import CompressedRows, compressed_columns
+from slaf.sources.deflate import fast_column
+from slaf.sources.dense import dense_matrix
+from slaf.sources.hdf5 import is_hdf5, member, numeric, open_file, own_members, reading, text
+from slaf.sources.identity import file_identity
+from slaf.sources.links import has_member
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import h5py
+    import pandas as pd
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from slaf.arrays import Batch, RowRange
+    from slaf.sources.base import Extent, Matrix, ReadOptions
+
+__all__ = ["FORMAT", "H5adSource"]
+
+_LAYER = "layer:"
+# Older than 0.7.0, raw lay beside X under names with a dot.
+_RAW_MATRICES = ("raw/X", "raw.X")
+_RAW_GENES = ("raw/var", "raw.var")
+# What anndata and h5py raise for a table that is not as it should be.
+_READING_ERRORS = (OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError)
+_SLOTS = ("obsm", "varm", "obsp", "varp", "uns")
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where in the file a matrix and its genes lie."""
+
+    matrix: str
+    genes: str
+
+
+class H5adSource:
+    """An AnnData file, read without holding X.
+
+    Parameters
+    ----------
+    path
+        The file.
+    options
+        Which matrix, and the budget for sorting it where it is not in cell order.
+
+    Raises
+    ------
+    DamagedInput
+        If it is not an HDF5 file, is cut short, or its parts contradict each other.
+    MissingMatrix
+        If it has no such matrix; the error lists those it has.
+    """
+
+    format = "h5ad"
+
+    def __init__(self, path: Path, options: ReadOptions) -> None:
+        self._path = path
+        self.uri = str(path)
+        self.matrix = options.matrix
+        self._options = options
+        self._file = open_file(path)
+        with ExitStack() as closing, reading(str(path)):
+            closing.callback(self._file.close)
+            self._place = self._find(options.matrix)
+            self._matrix = self._open_matrix(self._place.matrix)
+            self.dtype = self._matrix.dtype
+            self.n_cells, self.n_genes = self._matrix.shape
+            self._check_lengths()
+            closing.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+
+    def identity(self) -> Mapping[str, Any]:
+        """Size, time of change and a sampled digest of the file."""
+        return file_identity(self._path)
+
+    def matrices(self) -> tuple[str, ...]:
+        """X, raw and the layers, as `--matrix` takes them."""
+        with reading(self.uri):
+            found = ["X"] if has_member(self._file, "X") else []
+            if any(has_member(self._file, name) for name in _RAW_MATRICES):
+                found.append("raw")
+            layers = own_members(self._file, "layers")
+        return (*found, *(_LAYER + name for name in layers))
+
+    def left_behind(self) -> tuple[str, ...]:
+        """The matrices that were not chosen, and the slots that a conversion does not take."""
+        others = tuple(name for name in self.matrices() if name != self.matrix)
+        with reading(self.uri):
+            slots = [(slot, own_members(self._file, slot)) for slot in _SLOTS]
+        return others + tuple(f"{slot} ({', '.join(names)})" for slot, names in slots if names)
+
+    def extent(self) -> Extent:
+        """How much the chosen matrix holds."""
+        return self._matrix.extent()
+
+    def peek(self, matrix: str | None = None) -> NDArray[Any]:
+        """Some of the first stored values."""
+        with reading(f"{self._path}, {matrix or self.matrix}"):
+            if matrix is None or matrix == self.matrix:
+                return self._matrix.peek()
+            return self._open_matrix(self._find(matrix).matrix).peek()
+
+    def nonzeros_before(self, step: int) -> NDArray[np.int64]:
+        """Entries before cells 0, step, 2 * step, …, and n_cells."""
+        with reading(f"{self._path}, {self.matrix}"):
+            return self._matrix.nonzeros_before(step)
+
+    def cells(self) -> pa.Table:
+        """The cells: `cell_id`, then obs."""
+        return self._table("obs", "cell_id", self.n_cells)
+
+    def genes(self) -> pa.Table:
+        """The genes of the chosen matrix: `gene_id`, then var (of raw, raw's own)."""
+        return self._table(self._place.genes, "gene_id", self.n_genes)
+
+    def batches(self, rows: RowRange) -> Iterator[Batch]:
+        """These cells, in order."""
+        with reading(f"{self._path}, {self.matrix}"):
+            yield from self._matrix.batches(rows)
+
+    def _find(self, matrix: str) -> _Place:
+        if matrix == "X" and has_member(self._file, "X"):
+            return _Place("X", "var")
+        if matrix == "raw":
+            for place, genes in zip(_RAW_MATRICES, _RAW_GENES, strict=True):
+                if has_member(self._file, place):
+                    return _Place(place, genes)
+        if matrix.startswith(_LAYER) and matrix in self.matrices():
+            return _Place(f"layers/{matrix.removeprefix(_LAYER)}", "var")
+        have = ", ".join(self.matrices()) or "none at all"
+        msg = f"there is no matrix {matrix!r}; choose one with --matrix: {have}"
+        raise MissingMatrix(msg)
+
+    def _open_matrix(self, place: str) -> Matrix:
+        import h5py
+
+        element = member(self._file, place)
+        if isinstance(element, h5py.Dataset):
+            return self._open_dense(element)
+        encoding = text(element.attrs.get("encoding-type", element.attrs.get("h5sparse_format")))
+        shape = element.attrs.get("shape", element.attrs.get("h5sparse_shape"))
+        if encoding is None or shape is None:
+            msg = f"{place} is neither a dense array nor a sparse matrix (encoding {encoding!r})"
+            raise DamagedInput(msg)
+        n_cells, n_genes = _sizes(shape, place)
+        indptr, indices, data = (
+            fast_column(numeric(member(element, name), place))
+            for name in ("indptr", "indices", "data")
+        )
+        if encoding in {"csr_matrix", "csr"}:
+            return CompressedRows(indptr, indices, data, (n_cells, n_genes))
+        if encoding in {"csc_matrix", "csc"}:
+            return compressed_columns(indptr, indices, data, (n_cells, n_genes), self._options)
+        msg = f"{place} has the encoding {encoding!r}; dense, CSR and CSC are known"
+        raise DamagedInput(msg)
+
+    def _open_dense(self, dataset: h5py.Dataset) -> Matrix:
+        if dataset.shape is None or dataset.ndim != 2:  # noqa: PLR2004 - cells and genes
+            msg = f"{dataset.name} has the shape {dataset.shape}, not cells × genes"
+            raise DamagedInput(msg)
+        return dense_matrix(numeric(dataset, dataset.name), dataset.chunks, self._options)
+
+    def _check_lengths(self) -> None:
+        for name, expected in (("obs", self.n_cells), (self._place.genes, self.n_genes)):
+            found = _n_rows(member(self._file, name))
+            if found != expected:
+                msg = f"{name} has {found:,} rows, but {self.matrix} needs {expected:,}"
+                raise DamagedInput(msg)
+
+    def _table(self, name: str, id_name: str, n_rows: int) -> pa.Table:
+        try:
+            table = from_frame(_read_frame(self._file, name), id_name)
+        except InputError as error:
+            error.add_note(f"of {name} in {self._path}")
+            raise
+        if table.num_rows != n_rows:
+            msg = f"{self._path}: {name} has {table.num_rows:,} rows where {n_rows:,} are needed"
+            raise DamagedInput(msg)
+        return table
+
+
+def _sizes(shape: Any, place: str) -> tuple[int, int]:
+    sizes = np.asarray(shape)
+    if sizes.shape != (2,) or sizes.dtype.kind not in "iu" or (sizes < 0).any():
+        msg = f"{place} has the shape {shape!r}, not a number of cells and one of genes"
+        raise DamagedInput(msg)
+    return int(sizes[0]), int(sizes[1])
+
+
+def _n_rows(table: h5py.Group | h5py.Dataset) -> int:
+    import h5py
+
+    ids = table
+    if isinstance(table, h5py.Group):
+        index = text(table.attrs.get("_index", "_index"))
+        if index is None or not has_member(table, index):
+            msg = f"{table.name} has no index {index!r}"
+            raise DamagedInput(msg)
+        ids = member(table, index)
+        # Nullable strings, the index of pandas 3, are a group of values and a mask.
+        ids = ids if isinstance(ids, h5py.Dataset) else member(ids, "values")
+    if not isinstance(ids, h5py.Dataset) or ids.shape is None or ids.ndim != 1:
+        msg = f"{ids.name} is not a list, with one entry a row"
+        raise DamagedInput(msg)
+    return len(ids)
+
+
+def _read_frame(file: h5py.File, name: str) -> pd.DataFrame:
+    import anndata
+    import h5py
+    import pandas as pd
+    from anndata._io.specs.registry import IORegistryError  # which anndata names nowhere else
+
+    table = member(file, name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            if isinstance(table, h5py.Dataset):
+                return _read_compound(file, name)
+            frame = anndata.io.read_elem(table)
+        except (*_READING_ERRORS, IORegistryError) as error:
+            msg = f"{name} cannot be read: {error}"
+            raise DamagedInput(msg) from error
+    if not isinstance(frame, pd.DataFrame):
+        msg = f"{name} holds a {type(frame).__name__}, not a table"
+        raise DamagedInput(msg)
+    return frame
+
+
+def _read_compound(file: h5py.File, name: str) -> pd.DataFrame:
+    """A table of the time before groups, whose categories lie in uns.
+
+    anndata reads those only as part of a file, so it is given one that has nothing else.
+    """
+    import anndata
+    import h5py
+
+    axis = "var" if name.endswith("var") else "obs"
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "table.h5ad"
+        with h5py.File(path, "w") as small:
+            for source, target in ((name, axis), *_other_axis(axis)):
+                small.copy(member(file, source), target)
+            for key in own_members(file, "uns"):
+                if key.endswith("_categories"):
+                    small.copy(member(file, f"uns/{key}"), f"uns/{key}")
+        frame: pd.DataFrame = getattr(anndata.read_h5ad(path), axis)
+    return frame
+
+
+def _other_axis(axis: str) -> Iterator[tuple[str, str]]:
+    other = "obs" if axis == "var" else "var"
+    yield other, other
+
+
+def _recognises(path: Path) -> bool:
+    if not is_hdf5(path):
+        return False
+    with reading(str(path)), open_file(path) as file:
+        return {"obs", "var"} <= set(file)
+
+
+FORMAT = SourceFormat(
+    name="h5ad",
+    description="AnnData (.h5ad)",
+    recognises=_recognises,
+    open=H5adSource,
+    looks_for="an HDF5 file with obs and var",
+)

@@ -1,0 +1,115 @@
+"""A source seen through some of its genes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from slaf.arrays import Batch
+from slaf.errors import MissingMatrix
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from slaf.arrays import RowRange
+    from slaf.sources.base import Extent, Source
+
+__all__ = ["GeneSubset", "of_feature_type"]
+
+_FEATURE_TYPE = "feature_type"
+
+
+def of_feature_type(source: Source, wanted: str) -> GeneSubset:
+    """The genes of one type, as "Gene Expression" or "Antibody Capture".
+
+    Raises
+    ------
+    MissingMatrix
+        If there is none of it; the error lists the types there are.
+    """
+    table = source.genes()
+    types = table.column(_FEATURE_TYPE).to_pylist() if _FEATURE_TYPE in table.column_names else []
+    kept = np.array([at for at, found in enumerate(types) if found == wanted], np.int64)
+    if not len(kept):
+        have = ", ".join(map(repr, sorted(set(types)))) or "no types at all"
+        msg = f"{source.uri}: there are no features of type {wanted!r}; it has {have}"
+        raise MissingMatrix(msg)
+    return GeneSubset(source, kept)
+
+
+class GeneSubset:
+    """The same cells with fewer genes, in their order.
+
+    Parameters
+    ----------
+    source
+        Whose cells they are; closed with this one.
+    kept
+        Positions of the genes to keep, ascending.
+    """
+
+    def __init__(self, source: Source, kept: NDArray[np.int64]) -> None:
+        self._source = source
+        self._kept = kept
+        self._positions = np.full(source.n_genes, -1, np.int64)
+        self._positions[kept] = np.arange(len(kept))
+        self.uri = source.uri
+        self.format = source.format
+        self.matrix = source.matrix
+        self.dtype = source.dtype
+        self.n_cells = source.n_cells
+        self.n_genes = len(kept)
+
+    def __enter__(self) -> Self:
+        self._source.__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._source.__exit__(*exception)
+
+    def identity(self) -> Mapping[str, Any]:
+        """The source's."""
+        return self._source.identity()
+
+    def matrices(self) -> tuple[str, ...]:
+        """The source's."""
+        return self._source.matrices()
+
+    def left_behind(self) -> tuple[str, ...]:
+        """What the source leaves, and the genes that are not kept."""
+        others = self._source.n_genes - self.n_genes
+        return (*self._source.left_behind(), *([f"{others:,} other features"] if others else []))
+
+    def extent(self) -> Extent:
+        """The source's, which is the most that it can be."""
+        return replace(self._source.extent(), exact=False)
+
+    def peek(self, matrix: str | None = None) -> NDArray[Any]:
+        """Some of the source's first values."""
+        return self._source.peek(matrix)
+
+    def nonzeros_before(self, step: int) -> NDArray[np.int64]:
+        """The source's, which are the most that there can be."""
+        return self._source.nonzeros_before(step)
+
+    def cells(self) -> pa.Table:
+        """The source's."""
+        return self._source.cells()
+
+    def genes(self) -> pa.Table:
+        """Those that are kept."""
+        return self._source.genes().take(self._kept)
+
+    def batches(self, rows: RowRange) -> Iterator[Batch]:
+        """These cells, in order, with what they hold of the genes."""
+        for batch in self._source.batches(rows):
+            found = self._positions[batch.genes]
+            kept = found >= 0
+            ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)])
+            counts = np.diff(ends[np.concatenate([np.zeros(1, np.int64), np.cumsum(batch.counts)])])
+            yield Batch(batch.rows, counts, found[kept].astype(np.uint32), batch.values[kept])

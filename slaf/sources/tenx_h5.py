@@ -1,0 +1,266 @@
+"""10x HDF5: the matrices of Cell Ranger 1 to 9, Space Ranger and multiome, v2 and v3."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import pyarrow as pa
+
+from slaf.columns import arrow_table
+from slaf.errors import DamagedInput, MissingMatrix
+from slaf.sources.base import SourceFormat
+from slaf.sources.compressed import CompressedRows
+from slaf.sources.deflate import fast_column
+from slaf.sources.hdf5 import is_hdf5, member, numeric, open_file, own_members, reading
+from slaf.sources.identity import file_identity
+from slaf.sources.links import member_within
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from collections.abc import Set as AbstractSet
+    from pathlib import Path
+
+    import h5py
+    from numpy.typing import NDArray
+
+    from slaf.arrays import Batch, RowRange
+    from slaf.sources.base import Extent, ReadOptions
+
+__all__ = ["FORMAT", "TenxH5Source"]
+
+# Cell Ranger 3 and later keep one matrix with a table of features; before that each genome had
+# a matrix of its own.
+# https://www.10xgenomics.com/support/software/cell-ranger/latest/analysis/outputs/cr-outputs-h5-matrices
+_MATRIX = "matrix"
+_REQUIRED = frozenset({"barcodes", "data", "indices", "indptr", "shape"})
+_FEATURES = "features"
+_V2_COLUMNS = frozenset({"genes", "gene_names"})
+_GENE_NAME = "gene_name"
+
+
+class TenxH5Source:
+    """A feature-barcode matrix; its columns are barcodes, so it is in cell order already.
+
+    Parameters
+    ----------
+    path
+        The file.
+    options
+        `genome` chooses among several matrices of a v2 file.
+
+    Raises
+    ------
+    DamagedInput
+        If it is cut short, or its parts contradict each other.
+    MissingMatrix
+        If another matrix than X is asked for, or the genome is to be chosen.
+    """
+
+    format = "10x_h5"
+    matrix = "X"
+
+    def __init__(self, path: Path, options: ReadOptions) -> None:
+        self._path = path
+        self.uri = str(path)
+        self._file = open_file(path)
+        with ExitStack() as closing, reading(str(path)):
+            closing.callback(self._file.close)
+            self._group = _choose(self._file, options)
+            self._open()
+            closing.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+
+    def identity(self) -> Mapping[str, Any]:
+        """Size, time of change and a sampled digest of the file."""
+        return file_identity(self._path)
+
+    def matrices(self) -> tuple[str, ...]:
+        """X only."""
+        return (self.matrix,)
+
+    def left_behind(self) -> tuple[str, ...]:
+        """The genomes that were not chosen, and what says nothing of each cell or gene."""
+        genomes = _genomes(self._file)
+        others = [f"genome {name}" for name in genomes if name != self._name]
+        others += _described(self._file, {*genomes, self._name})
+        beside = {_FEATURES, *self._beside_barcodes()}
+        others += _described(self._group, _REQUIRED | _V2_COLUMNS | beside)
+        if self._name == _MATRIX:
+            others += _described(self._group[_FEATURES], {"id", "name", *self._beside_features()})
+        return tuple(others)
+
+    def extent(self) -> Extent:
+        """How much the matrix holds."""
+        return self._matrix.extent()
+
+    def peek(self, matrix: str | None = None) -> NDArray[Any]:  # noqa: ARG002 - there is one
+        """The first stored values."""
+        with reading(self.uri):
+            return self._matrix.peek()
+
+    def nonzeros_before(self, step: int) -> NDArray[np.int64]:
+        """Entries before cells 0, step, 2 * step, …, and n_cells."""
+        with reading(self.uri):
+            return self._matrix.nonzeros_before(step)
+
+    def cells(self) -> pa.Table:
+        """The barcodes, and what the file says of each beside."""
+        with reading(self.uri):
+            found = {name: self._column(name) for name in self._beside_barcodes()}
+            return arrow_table("cell_id", self._strings("barcodes"), found)
+
+    def genes(self) -> pa.Table:
+        """The features: id, name, type, genome and whatever else the file says of each."""
+        with reading(self.uri):
+            if self._name != _MATRIX:
+                genomes = pa.array([self._name] * self.n_genes, pa.string())
+                found = {_GENE_NAME: self._column("gene_names"), "genome": genomes}
+                return arrow_table("gene_id", self._strings("genes"), found)
+            names = self._beside_features()
+            # Of probes the name is another than that of their gene, which is beside it.
+            named = "name" if _GENE_NAME in names else _GENE_NAME
+            found = {named: self._column(f"{_FEATURES}/name")}
+            found |= {name: self._column(f"{_FEATURES}/{name}") for name in names}
+            return arrow_table("gene_id", self._strings(f"{_FEATURES}/id"), found)
+
+    def batches(self, rows: RowRange) -> Iterator[Batch]:
+        """These cells, in order."""
+        with reading(self.uri):
+            yield from self._matrix.batches(rows)
+
+    def _open(self) -> None:
+        shape = self._dataset("shape")[()]
+        if np.shape(shape) != (2,):
+            msg = f"{self._name}/shape holds {shape!r}, not two sizes"
+            raise DamagedInput(msg)
+        self.n_genes, self.n_cells = int(shape[0]), int(shape[1])
+        indptr, indices, data = (
+            fast_column(numeric(self._dataset(name), f"{self._name}/{name}"))
+            for name in ("indptr", "indices", "data")
+        )
+        self._matrix = CompressedRows(indptr, indices, data, (self.n_cells, self.n_genes))
+        self.dtype = self._matrix.dtype
+        ids = f"{_FEATURES}/id" if self._name == _MATRIX else "genes"
+        for name, expected in (("barcodes", self.n_cells), (ids, self.n_genes)):
+            found = self._dataset(name).shape
+            if found != (expected,):
+                msg = (
+                    f"{self._name}/{name} has {' × '.join(map(str, found))} entries where shape "
+                    f"says {expected}"
+                )
+                raise DamagedInput(msg)
+
+    @property
+    def _name(self) -> str:
+        return str(self._group.name).strip("/")
+
+    def _beside_barcodes(self) -> list[str]:
+        return _columns(self._group, self.n_cells, _REQUIRED | _V2_COLUMNS)
+
+    def _beside_features(self) -> list[str]:
+        return _columns(self._group[_FEATURES], self.n_genes, {"id", "name"})
+
+    def _dataset(self, name: str) -> h5py.Dataset:
+        import h5py
+
+        found = member(self._group, name)
+        if not isinstance(found, h5py.Dataset):
+            msg = f"{self._name}/{name} is a group, not an array"
+            raise DamagedInput(msg)
+        return found
+
+    def _column(self, name: str) -> pa.Array:
+        dataset = self._dataset(name)
+        if dataset.dtype.kind in "SO":
+            return self._strings(name)
+        values = numeric(dataset, f"{self._name}/{name}")[()]
+        return pa.array(values.astype(values.dtype.newbyteorder("=")))
+
+    def _strings(self, name: str) -> pa.Array:
+        dataset = self._dataset(name)
+        try:
+            # The file may say ASCII, of which UTF-8 is more.
+            return pa.array(dataset.asstr("utf-8")[()].tolist(), pa.string())
+        except (UnicodeDecodeError, TypeError) as error:
+            msg = f"{self._name}/{name} is not text in UTF-8 ({error})"
+            raise DamagedInput(msg) from error
+
+
+def _columns(group: h5py.Group, length: int, known: AbstractSet[str]) -> list[str]:
+    """The members of a group that say something of each cell or gene."""
+    import h5py
+
+    return [
+        name
+        for name in group
+        if name not in known
+        and not name.startswith("_")
+        and isinstance(found := member_within(group, name), h5py.Dataset)
+        and found.shape == (length,)
+    ]
+
+
+def _described(group: h5py.Group, known: AbstractSet[str]) -> list[str]:
+    """The members of a group that are not known, in words."""
+    others = [name for name in group if name not in known and not name.startswith("_")]
+    inside = {name: ", ".join(own_members(group, name)) for name in others}
+    return [f"{name} ({names})" if names else name for name, names in inside.items()]
+
+
+def _genomes(file: h5py.File) -> list[str]:
+    """The groups that are a matrix."""
+    import h5py
+
+    return [
+        name
+        for name in file
+        if isinstance(group := member_within(file, name), h5py.Group) and set(group) >= _REQUIRED
+    ]
+
+
+def _choose(file: h5py.File, options: ReadOptions) -> h5py.Group:
+    if options.matrix != "X":
+        msg = f"a 10x file has no matrix {options.matrix!r}, only X"
+        raise MissingMatrix(msg)
+    found, genome = _genomes(file), options.genome
+    if not found:
+        needed = ", ".join(sorted(_REQUIRED))
+        msg = f"no group of the file is a matrix (with {needed})"
+        raise DamagedInput(msg)
+    if _MATRIX in found:
+        found = [_MATRIX]
+        if genome is not None:
+            msg = "its features have their genomes beside them, there is none to choose"
+            raise MissingMatrix(msg)
+    if genome is None and len(found) == 1:
+        return member(file, found[0])
+    if genome not in found:
+        have = ", ".join(found)
+        what = "several genomes" if genome is None else f"no genome {genome!r}"
+        msg = f"the file holds {what}; choose one with --genome: {have}"
+        raise MissingMatrix(msg)
+    return member(file, genome)
+
+
+def _recognises(path: Path) -> bool:
+    if not is_hdf5(path):
+        return False
+    with reading(str(path)), open_file(path) as file:
+        return bool(_genomes(file))
+
+
+FORMAT = SourceFormat(
+    name="10x_h5",
+    description="10x HDF5 (.h5) of Cell Ranger and Space Ranger",
+    recognises=_recognises,
+    open=TenxH5Source,
+    looks_for="an HDF5 file with barcodes, data, indices, indptr and shape in a group",
+    choices=frozenset({"genome", "feature_type"}),
+)

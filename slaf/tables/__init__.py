@@ -1,0 +1,1 @@
+"""Lance tables: the only modules that import lance."""

@@ -1,0 +1,214 @@
+"""Writing Lance tables: fragments that nobody sees yet, commits, indices, cleaning.
+
+Lance syncs nothing to the disk; here whatever a later step relies on is synced first.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import lance
+import pyarrow as pa
+from lance.fragment import FragmentMetadata, write_fragments
+
+from slaf.ahead import ahead
+from slaf.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from lance.dataset import Index
+    from lance.indices import IndexSegment
+
+    from slaf.storage import Location
+
+__all__ = ["clean", "commit", "index", "write_part", "write_table"]
+
+# Readable by every Lance since 0.38; 2.2 is not, and a mixture of both by hardly any.
+STORAGE_VERSION: Final = "2.1"
+# A part is one fragment, however many rows it has.
+_ROWS_PER_FILE: Final = 1 << 31
+# Of each column so much is encoded at a time: larger pages are slower to write, and no smaller.
+_PAGE_BYTES: Final = 2 << 20
+# Rows that one segment of an index covers, at the least: as many as a part has.
+_ROWS_INDEXED: Final = 32 << 20
+# The source decodes the next batches while Lance, in threads of its own, encodes this one.
+_BATCHES_AHEAD: Final = 2
+
+
+def write_part(
+    location: Location, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
+) -> list[dict[str, Any]]:
+    """Write rows to files of a table that no version of it names yet.
+
+    Parameters
+    ----------
+    location, name
+        The table: a directory of this location.
+    schema
+        The columns of the rows.
+    batches
+        The rows, in order. An exception raised by them is raised here as it is.
+
+    Returns
+    -------
+    list of dict
+        The fragments, in order, as JSON; none for no rows. Their files are on disk.
+    """
+    caught: list[Exception] = []
+    reader = pa.RecordBatchReader.from_batches(
+        schema, _remembering(ahead(batches, _BATCHES_AHEAD), caught.append)
+    )
+    with location.effect("write", name):
+        try:
+            fragments = write_fragments(
+                reader,
+                location.uri(name),
+                schema,
+                mode=_mode(location, name),
+                max_rows_per_file=_ROWS_PER_FILE,
+                data_cache_bytes=_PAGE_BYTES,
+                data_storage_version=STORAGE_VERSION,
+            )
+        except OSError as error:
+            # Lance turns whatever its input raises into an OSError with the text of it.
+            if caught:
+                raise caught[0] from None
+            raise _refusal(location, name, error) from error
+    location.sync(f"{name}/data/{file.path}" for part in fragments for file in part.files)
+    return [fragment.to_json() for fragment in fragments]
+
+
+def commit(
+    location: Location, name: str, schema: pa.Schema, fragments: Sequence[dict[str, Any]]
+) -> int:
+    """Make fragments, in this order, the whole of a table; the version that does.
+
+    Done twice it makes two versions that are equal.
+    """
+    uri = location.uri(name)
+    with location.effect("commit", name), _reported(location, name):
+        if fragments:
+            dataset = lance.LanceDataset.commit(
+                uri,
+                lance.LanceOperation.Overwrite(schema, _numbered(fragments)),
+                enable_v2_manifest_paths=True,
+            )
+        else:
+            # A commit of no fragments would choose a storage version of its own.
+            dataset = lance.write_dataset(
+                schema.empty_table(),
+                uri,
+                mode=_mode(location, name),
+                data_storage_version=STORAGE_VERSION,
+                enable_v2_manifest_paths=True,
+            )
+    _sync_version(location, name)
+    return int(dataset.version)
+
+
+def write_table(location: Location, name: str, table: pa.Table) -> int:
+    """Make these rows the whole of a table; the version that does."""
+    fragments = write_part(location, name, table.schema, table.to_batches())
+    return commit(location, name, table.schema, fragments)
+
+
+def index(location: Location, name: str, column: str, kind: Literal["ZONEMAP", "BTREE"]) -> int:
+    """Index a column of the newest version; the version that has the index."""
+    dataset = lance.dataset(location.uri(name))
+    if not dataset.count_rows():
+        # Lance refuses to index nothing, in which there is nothing to look up either.
+        return int(dataset.version)
+    with location.effect("index", f"{name} {column}"), _reported(location, name):
+        segments: list[Index | IndexSegment] = [
+            dataset.create_index_uncommitted(
+                column, kind, f"{column}_idx", replace=True, fragment_ids=fragment_ids
+            )
+            for fragment_ids in _groups(dataset)
+        ]
+        dataset.commit_existing_index_segments(f"{column}_idx", column, segments)
+    location.sync(location.list(f"{name}/_indices"))
+    _sync_version(location, name)
+    return int(dataset.version)
+
+
+def clean(location: Location, name: str, version: int) -> None:
+    """Remove every file of a table that this version, its newest, does not name."""
+    dataset = lance.dataset(location.uri(name))
+    if dataset.version != version:
+        return
+    with location.effect("clean", name), _reported(location, name):
+        dataset.cleanup_old_versions(
+            older_than=timedelta(0), delete_unverified=True, error_if_tagged_old_versions=False
+        )
+    # Lance passes over some of what is left of a commit that was killed.
+    record = dataset.read_transaction(version)
+    for file in location.list(name):
+        other_record = record is not None and file.endswith(".txn") and record.uuid not in file
+        if other_record or _is_staged(file):
+            location.remove(file)
+
+
+def _mode(location: Location, name: str) -> Literal["create", "overwrite"]:
+    """How Lance wants to be told that what the table holds now, if anything, does not matter."""
+    there = any(file.endswith(".manifest") for file in location.list(f"{name}/_versions"))
+    return "overwrite" if there else "create"
+
+
+def _is_staged(file: str) -> bool:
+    # Lance writes under such a name first, and then gives the file its own.
+    base = file.rsplit("/", 1)[-1]
+    return base.startswith(".tmp") or "#" in base
+
+
+@contextmanager
+def _reported(location: Location, name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _refusal(location, name, error) from error
+
+
+def _refusal(location: Location, name: str, error: OSError) -> StorageError:
+    return StorageError(f"{location}: {name} cannot be written: {error}")
+
+
+def _groups(dataset: lance.LanceDataset) -> Iterator[list[int]]:
+    """The fragments of a table in groups that are indexed one after the other, in bounded memory.
+
+    For a whole table Lance sorts, or reads ahead, more the more rows there are.
+    """
+    group: list[int] = []
+    rows = 0
+    for fragment in dataset.get_fragments():
+        group.append(fragment.fragment_id)
+        rows += fragment.count_rows()
+        if rows >= _ROWS_INDEXED:
+            yield group
+            group, rows = [], 0
+    if group:
+        yield group
+
+
+def _sync_version(location: Location, name: str) -> None:
+    location.sync(location.list(f"{name}/_versions") + location.list(f"{name}/_transactions"))
+
+
+def _remembering(
+    batches: Iterable[pa.RecordBatch], remember: Callable[[Exception], None]
+) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from batches
+    except Exception as error:
+        remember(error)
+        raise
+
+
+def _numbered(fragments: Sequence[dict[str, Any]]) -> list[FragmentMetadata]:
+    return [
+        FragmentMetadata.from_json(json.dumps(fragment | {"id": position}))
+        for position, fragment in enumerate(fragments)
+    ]

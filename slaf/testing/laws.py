@@ -1,0 +1,154 @@
+"""What every source promises, as tests that a new format inherits."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from slaf.arrays import RowRange
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from slaf.sources import Source
+
+__all__ = ["SourceLaws", "contents"]
+
+
+def contents(source: Source, rows: RowRange) -> tuple[Any, Any, Any]:
+    """Nonzeros of each cell, genes and values of some cells, however they were batched."""
+    batches = list(source.batches(rows))
+    return (
+        np.concatenate([np.empty(0, np.int64), *(batch.counts for batch in batches)]),
+        np.concatenate([np.empty(0, np.uint32), *(batch.genes for batch in batches)]),
+        np.concatenate([np.empty(0, source.dtype), *(batch.values for batch in batches)]),
+    )
+
+
+class SourceLaws:
+    """Inherit these in the tests of a format: ``class TestX(SourceLaws)``, with its own `opener`.
+
+    What it opens should hold a few cells, some of them empty, and entries in the worst order
+    that the format allows.
+    """
+
+    def opener(self, folder: Path) -> Callable[[], Source]:
+        """Write an input into the folder; what opens it, again and again."""
+        raise NotImplementedError
+
+    def test_partition(self, tmp_path: Path) -> None:
+        """Reading [a, b) and then [b, c) equals reading [a, c), wherever it is cut."""
+        with self.opener(tmp_path)() as source:
+            whole = contents(source, RowRange(0, source.n_cells))
+            for cut in range(source.n_cells + 1):
+                first = contents(source, RowRange(0, cut))
+                second = contents(source, RowRange(cut, source.n_cells))
+                for expected, one, other in zip(whole, first, second, strict=True):
+                    np.testing.assert_array_equal(np.concatenate([one, other]), expected)
+
+    def test_any_range_by_itself(self, tmp_path: Path) -> None:
+        """A range says the same of its cells whatever was read before it."""
+        with self.opener(tmp_path)() as source:
+            lengths, genes, values = contents(source, RowRange(0, source.n_cells))
+            ends = np.append(0, np.cumsum(lengths))
+            for start in reversed(range(source.n_cells)):
+                stop = min(start + 2, source.n_cells)
+                found = contents(source, RowRange(start, stop))
+                part = slice(ends[start], ends[stop])
+                np.testing.assert_array_equal(found[0], lengths[start:stop])
+                np.testing.assert_array_equal(found[1], genes[part])
+                np.testing.assert_array_equal(found[2], values[part])
+
+    def test_batches_follow_each_other(self, tmp_path: Path) -> None:
+        """Batches hold whole cells, none twice and none left out."""
+        with self.opener(tmp_path)() as source:
+            at = 0
+            for batch in source.batches(RowRange(0, source.n_cells)):
+                assert batch.rows.start == at
+                assert len(batch.counts) == len(batch.rows)
+                at = batch.rows.stop
+            assert at == source.n_cells
+
+    def test_rules_of_a_batch(self, tmp_path: Path) -> None:
+        """Genes ascend in each cell and exist, no value is zero, the lengths add up."""
+        with self.opener(tmp_path)() as source:
+            for batch in source.batches(RowRange(0, source.n_cells)):
+                assert batch.counts.sum() == len(batch.genes) == len(batch.values)
+                assert batch.genes.dtype == np.uint32
+                assert (batch.genes < source.n_genes).all()
+                assert (batch.values != 0).all()
+                for genes in np.split(batch.genes, np.cumsum(batch.counts)[:-1]):
+                    assert (np.diff(genes.astype(np.int64)) > 0).all()
+
+    def test_tables(self, tmp_path: Path) -> None:
+        """Both tables have a row for each cell and gene, in order, with strings as ids."""
+        with self.opener(tmp_path)() as source:
+            for table, rows, first in (
+                (source.cells(), source.n_cells, "cell_id"),
+                (source.genes(), source.n_genes, "gene_id"),
+            ):
+                assert table.num_rows == rows
+                assert table.schema.names[0] == first
+                assert str(table.schema.types[0]) == "string"
+                assert table.column(0).null_count == 0
+
+    def test_nonzeros_before(self, tmp_path: Path) -> None:
+        """Entries are counted from none to all, at every step, and never fewer."""
+        with self.opener(tmp_path)() as source:
+            for step in (1, 2, source.n_cells, source.n_cells + 1):
+                before = source.nonzeros_before(step)
+                assert len(before) == -(-source.n_cells // step) + 1
+                assert before[0] == 0
+                assert (np.diff(before) >= 0).all()
+
+    def test_identity(self, tmp_path: Path) -> None:
+        """An input that is opened again has the same identity, which JSON can hold."""
+        open_again = self.opener(tmp_path)
+        with open_again() as source:
+            identity = dict(source.identity())
+        with open_again() as source:
+            assert dict(source.identity()) == identity
+        assert json.loads(json.dumps(identity)) == identity
+
+    def test_description(self, tmp_path: Path) -> None:
+        """It says what it is: the matrix is one of its own, what it leaves has names."""
+        with self.opener(tmp_path)() as source:
+            assert source.matrix == "X" or source.matrix in source.matrices()
+            assert all(source.left_behind())
+            assert source.peek().ndim == 1
+            assert source.extent().entries >= 0
+
+    def test_matrices(self, tmp_path: Path) -> None:
+        """Of each matrix it names, the first values can be looked at."""
+        with self.opener(tmp_path)() as source:
+            for name in source.matrices():
+                assert source.peek(name).ndim == 1
+
+    def test_closing(self, tmp_path: Path) -> None:
+        """Whatever was read, no file is open once the context is left."""
+        opened = self.opener(tmp_path)()
+        with opened as source:
+            assert source is opened
+            next(iter(source.batches(RowRange(0, source.n_cells))), None)
+            source.cells()
+        assert _open_files(tmp_path) == []
+
+    def test_threads(self, tmp_path: Path) -> None:
+        """Several threads that read at once find what one finds."""
+        with self.opener(tmp_path)() as source, ThreadPoolExecutor(4) as pool:
+            whole = RowRange(0, source.n_cells)
+            expected = contents(source, whole)
+            for found in pool.map(lambda _: contents(source, whole), range(8)):
+                for one, other in zip(found, expected, strict=True):
+                    np.testing.assert_array_equal(one, other)
+
+
+def _open_files(folder: Path) -> list[str]:
+    """The files below a folder that this process has open, where the system tells."""
+    links = Path("/proc/self/fd").glob("*")
+    found = [str(link.readlink()) for link in links if link.is_symlink()]
+    return sorted(path for path in found if path.startswith(f"{folder}/"))

@@ -1,0 +1,98 @@
+"""Prove a dataset: its tables against each other, its digests, and its source."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slaf.dataset import Dataset, open_dataset
+from slaf.errors import VerificationFailed
+from slaf.progress import Unwatched
+from slaf.sources import ReadOptions, open_source
+from slaf.verification.against import check_against
+from slaf.verification.digests import check_digests
+from slaf.verification.names import check_string_ids
+from slaf.verification.report import Difference, Findings, Report
+from slaf.verification.tables import check_readable, check_tables
+
+if TYPE_CHECKING:
+    import os
+
+    import anndata
+
+    from slaf.progress import Progress
+    from slaf.storage import Location
+
+__all__ = ["Difference", "Report", "verify"]
+
+
+def verify(
+    dataset: str | os.PathLike[str] | Location | Dataset,
+    against: str | os.PathLike[str] | anndata.AnnData | None = None,
+    *,
+    quick: bool = False,
+    format: str | None = None,
+    memory: int | None = None,
+    scratch: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Check that a dataset is whole, and that it is what was converted.
+
+    Parameters
+    ----------
+    dataset
+        A published dataset.
+    against
+        The input it was made of, to compare every value, id and column with.
+    quick
+        Check that the tables agree with each other and with config.json, without reading all
+        values.
+    format
+        The format of the input; found by its content if None.
+    memory
+        Bytes that sorting the input may take, if it is not in cell order; 256 MiB if None.
+    scratch
+        The directory for what does not fit in `memory`; the dataset's parent if None.
+    progress
+        Told how far it is: an object with the two methods of `slaf.progress.Progress`.
+
+    Returns
+    -------
+    Report
+        What was checked.
+
+    Raises
+    ------
+    VerificationFailed
+        If anything differs; it carries the report.
+    DatasetError, InputError
+        If the dataset or the input cannot be read.
+    """
+    opened = dataset if isinstance(dataset, Dataset) else open_dataset(dataset)
+    findings = Findings()
+    seen = progress or Unwatched()
+    n_passes = (0 if quick else 1) + (0 if against is None else 1)
+    seen.begin(0, 0, n_passes * opened.n_cells)
+    checks = ["ids, offsets, counts and blocks of the tables"]
+    check_tables(opened, findings)
+    # Offsets that contradict each other cannot be read by.
+    if not findings and not quick:
+        checks.append(f"the digest of every block ({len(opened.published.blocks):,})")
+        check_digests(opened, findings, seen)
+        check_readable(opened, findings)
+        check_string_ids(opened, findings)
+    if against is not None and not findings.of("offsets", "config", "unreadable"):
+        options = ReadOptions.beside(
+            opened.location, opened.sources[0].matrix, memory, scratch, **opened.sources[0].choice
+        )
+        with open_source(against, format, options) as source:
+            checks.append(f"every value, id and column of {source.uri}")
+            check_against(opened, source, findings, seen)
+    report = Report(
+        str(opened.location), tuple(checks), tuple(findings.shown), tuple(findings.counts.items())
+    )
+    if report.ok:
+        return report
+    total = sum(findings.counts.values())
+    plural = "difference" if total == 1 else "differences"
+    msg = f"{opened.location}: {total:,} {plural}; the first: {report.differences[0]}"
+    raise VerificationFailed(msg, report)

@@ -1,0 +1,191 @@
+"""Compare a dataset with the source that it was made of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from slaf.arrays import RowRange, as_float64
+from slaf.columns import STRING, stored
+from slaf.schema import CELL_COLUMNS, CELLS, GENE_COLUMNS, GENES
+from slaf.tables.read import read_table, take_rows
+from slaf.verification.digests import entries_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from slaf.arrays import Batch
+    from slaf.columns import Column
+    from slaf.dataset import Dataset
+    from slaf.progress import Progress
+    from slaf.sources import Source
+    from slaf.verification.report import Findings
+
+__all__ = ["check_against"]
+
+_ID_SHIFT = np.uint64(32)
+
+
+def check_against(dataset: Dataset, source: Source, findings: Findings, seen: Progress) -> None:
+    """Compare every value, id and column; what differs is noted with its cell and gene.
+
+    Parameters
+    ----------
+    dataset
+        Whose offsets and blocks are known to be right.
+    source
+        Opened at the matrix that was converted.
+    findings
+        Takes the differences.
+    seen
+        Told of each batch compared.
+    """
+    shape = (source.n_cells, source.n_genes)
+    findings.compare("shape", "cells × genes", shape, dataset.shape)
+    findings.compare("type", "of the source", str(source.dtype), dataset.sources[0].dtype)
+    if shape != dataset.shape:
+        return
+    with findings.reading(CELLS):
+        _compare_axis(dataset, CELLS, source.cells(), CELL_COLUMNS, findings)
+    with findings.reading(GENES):
+        _compare_axis(dataset, GENES, source.genes(), GENE_COLUMNS, findings)
+    for block in dataset.published.blocks:
+        for batch in source.batches(RowRange(block.start, block.stop)):
+            with findings.reading(str(block)):
+                _compare_batch(dataset, batch, findings)
+            seen.advance(len(batch.rows), batch.nnz)
+
+
+def _compare_axis(
+    dataset: Dataset, name: str, table: pa.Table, taken: tuple[str, ...], findings: Findings
+) -> None:
+    expected, wanted = stored(table, taken)
+    described = dataset.published.columns[name]
+    findings.compare(name, "name of the index", wanted.index_name, described.index_name)
+    names = [column.original for column in wanted.columns]
+    findings.compare(name, "columns", names, [column.original for column in described.columns])
+    have = {column.original: column for column in described.columns}
+    found = read_table(dataset.table(name), [column.name for column in described.columns])
+    for column in wanted.columns:
+        if column.original not in have:
+            continue
+        title = "index" if column.original is None else f"column {column.original!r}"
+        if not _same_type(column, have[column.original]):
+            findings.note(name, f"type of {title}", column, have[column.original])
+        _compare_column(
+            name,
+            title,
+            expected.column(column.name),
+            found.column(have[column.original].name),
+            findings,
+        )
+
+
+def _same_type(one: Column, other: Column) -> bool:
+    """Whether two descriptions are of one type, whichever pandas types hold its strings.
+
+    A file says that a column is of strings, and pandas chooses: version 2 objects, version 3
+    its own type. A dataset is not of other types for having been verified by another pandas.
+    """
+    if one.dtype != other.dtype or one.categories != other.categories:
+        one, other = _of_strings(one), _of_strings(other)
+    return one == other
+
+
+def _of_strings(column: Column) -> Column:
+    held = column.categories or column.dtype
+    if held != "object" and not held.startswith(STRING):
+        return column
+    dtype, categories = (STRING, None) if column.categories is None else (column.dtype, STRING)
+    return replace(column, dtype=dtype, categories=categories, missing=None)
+
+
+def _compare_column(
+    name: str, title: str, expected: pa.ChunkedArray, found: pa.ChunkedArray, findings: Findings
+) -> None:
+    if expected.type != found.type:
+        findings.note(name, f"type of {title}", expected.type, found.type)
+        return
+    # Where no row has a category, Lance stores none: those are in `Column`, compared before.
+    if pa.types.is_dictionary(expected.type) and expected.null_count < len(expected):
+        ours, theirs = (_categories(values) for values in (expected, found))
+        findings.compare(name, f"categories of {title}", ours, theirs)
+        expected, found = (values.cast(values.type.value_type) for values in (expected, found))
+    if expected.equals(found):
+        return
+    # Slow and exact, for what differs, or holds a NaN, which Arrow never finds equal.
+    for row, (ours, theirs) in enumerate(zip(expected.to_pylist(), found.to_pylist(), strict=True)):
+        if ours != theirs and not (ours != ours and theirs != theirs):  # noqa: PLR0124
+            findings.note(name, f"{title} of row {row}", repr(ours), repr(theirs))
+
+
+def _categories(values: pa.ChunkedArray) -> list[Any]:
+    if not values.num_chunks:
+        return []
+    categories: list[Any] = values.unify_dictionaries().chunk(0).dictionary.to_pylist()
+    return categories
+
+
+def _compare_batch(dataset: Dataset, batch: Batch, findings: Findings) -> None:
+    pieces = list(entries_of(dataset, batch.rows))
+    cells, genes, values = (
+        np.concatenate([piece[column] for piece in pieces]) if pieces else np.empty(0, np.uint32)
+        for column in range(3)
+    )
+    expected, found = as_float64(batch.values), as_float64(values)
+    if (
+        np.array_equal(batch.cells(), cells)
+        and np.array_equal(batch.genes, genes)
+        and np.array_equal(expected.values, found.values, equal_nan=True)
+        and _same_rest(expected.rest, found.rest)
+    ):
+        _compare_offsets(dataset, batch, findings)
+        return
+    differences = findings.counts["value"]
+    theirs = dict(zip(_keys(cells, genes).tolist(), values.tolist(), strict=True))
+    ours = dict(zip(_keys(batch.cells(), batch.genes).tolist(), batch.values.tolist(), strict=True))
+    for key in sorted(ours.keys() | theirs.keys()):
+        one, other = ours.get(key, 0), theirs.get(key, 0)
+        if one != other and not (one != one and other != other):  # noqa: PLR0124
+            where = _entry(dataset, key) if findings.keeps("value") else ""
+            findings.note("value", where, one, other)
+    # The same entries, then, in disorder, or one of them several times.
+    if differences == findings.counts["value"]:
+        findings.note(
+            "order",
+            f"cells {batch.rows.start} to {batch.rows.stop}",
+            "ascending",
+            "the same entries in disorder",
+        )
+
+
+def _compare_offsets(dataset: Dataset, batch: Batch, findings: Findings) -> None:
+    counts = np.diff(dataset.cell_offsets[batch.rows.start : batch.rows.stop + 1])
+    for at in np.flatnonzero(counts != batch.counts):
+        cell = batch.rows.start + int(at)
+        findings.note("offsets", f"rows of cell {cell}", batch.counts[at], counts[at])
+
+
+def _same_rest(one: NDArray[np.int64] | None, other: NDArray[np.int64] | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return np.array_equal(one, other)
+
+
+def _keys(cells: NDArray[Any], genes: NDArray[Any]) -> NDArray[np.uint64]:
+    return (cells.astype(np.uint64) << _ID_SHIFT) | genes.astype(np.uint64)
+
+
+def _entry(dataset: Dataset, key: int) -> str:
+    cell, gene = key >> int(_ID_SHIFT), key & 0xFFFFFFFF
+    cell_id = _id(dataset, CELLS, cell) if cell < dataset.n_cells else "none"
+    gene_id = _id(dataset, GENES, gene) if gene < dataset.n_genes else "none"
+    return f"cell {cell} ({cell_id}), gene {gene} ({gene_id})"
+
+
+def _id(dataset: Dataset, name: str, position: int) -> str:
+    column = f"{name.removesuffix('s')}_id"
+    return repr(take_rows(dataset.table(name), np.array([position]), [column])[column][0].as_py())

@@ -1,0 +1,118 @@
+"""Check the tables of a dataset against each other and against config.json."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from slaf.schema import CELLS, EXPRESSION, GENES, given_back
+from slaf.tables.read import data_files, read_table
+from slaf.verification.report import SHOWN_OF_A_KIND
+
+if TYPE_CHECKING:
+    from slaf.dataset import Dataset
+    from slaf.verification.report import Findings
+
+__all__ = ["check_readable", "check_tables"]
+
+
+def check_tables(dataset: Dataset, findings: Findings) -> None:
+    """Check files, row counts, ids, offsets, blocks and columns, without reading the values.
+
+    Parameters
+    ----------
+    dataset
+        Any published dataset.
+    findings
+        Takes what contradicts.
+    """
+    published = dataset.published
+    for name, expected in (
+        (EXPRESSION, published.expression_count),
+        (CELLS, published.n_cells),
+        (GENES, published.n_genes),
+    ):
+        findings.compare("config", f"rows of {name}", expected, dataset.table(name).count_rows())
+    value_type = dataset.expression.schema.field("value").type
+    findings.compare(
+        "config", "type of value", pa.from_numpy_dtype(np.dtype(published.value_type)), value_type
+    )
+    _check_dtype(dataset, findings)
+    covered = sum(source.n_cells for source in published.sources)
+    findings.compare("config", "cells of the sources", published.n_cells, covered)
+    _check_columns(dataset, findings)
+    for name in published.tables:
+        _check_files(dataset, name, findings)
+    with findings.reading(GENES):
+        _check_integer_ids(dataset, GENES, findings)
+    with findings.reading(CELLS):
+        _check_integer_ids(dataset, CELLS, findings)
+        _check_offsets(dataset, findings)
+
+
+def check_readable(dataset: Dataset, findings: Findings) -> None:
+    """Read every column of the cells and the genes, of which only a source knows the values."""
+    for name in (CELLS, GENES):
+        with findings.reading(name):
+            read_table(dataset.table(name))
+
+
+def _check_files(dataset: Dataset, name: str, findings: Findings) -> None:
+    directory = dataset.published.tables[name]
+    for file, expected in data_files(dataset.table(name)):
+        path = f"{directory}/{file}"
+        found = dataset.location.size_of(path)
+        if found is None:
+            findings.note("unreadable", path, "a file", "nothing")
+        elif expected is not None:
+            findings.compare("unreadable", path, f"{expected} bytes", f"{found} bytes")
+
+
+def _check_dtype(dataset: Dataset, findings: Findings) -> None:
+    published = dataset.published
+    given = {published.value_type}
+    for source in published.sources:
+        given.add(given_back(source.dtype, published.value_type, outgrown=False))
+    if published.dtype not in given:
+        findings.note("config", "dtype", " or ".join(sorted(given)), published.dtype)
+
+
+def _check_columns(dataset: Dataset, findings: Findings) -> None:
+    for name, described in dataset.published.columns.items():
+        there = set(dataset.table(name).schema.names)
+        for column in described.columns:
+            if column.name not in there:
+                findings.note("config", f"columns of {name}", column.name, "no such column")
+
+
+def _check_integer_ids(dataset: Dataset, name: str, findings: Findings) -> None:
+    column = f"{name.removesuffix('s')}_integer_id"
+    ids = read_table(dataset.table(name), [column]).column(0).to_numpy()
+    expected = np.arange(len(ids))
+    wrong = np.flatnonzero(ids != expected)
+    for row in wrong[:SHOWN_OF_A_KIND]:
+        findings.note(name, f"{column} of row {row}", expected[row], ids[row])
+
+
+def _check_offsets(dataset: Dataset, findings: Findings) -> None:
+    offsets = dataset.cell_offsets
+    if findings.of("config"):
+        return
+    findings.compare("offsets", "cell_start_index of the first cell", 0, int(offsets[0]))
+    for cell in np.flatnonzero(np.diff(offsets) < 0)[:SHOWN_OF_A_KIND]:
+        findings.note(
+            "offsets",
+            f"cell_start_index after cell {cell}",
+            f"≥ {offsets[cell]}",
+            offsets[cell + 1],
+        )
+    stop = 0
+    for block in dataset.published.blocks:
+        findings.compare("config", f"first cell of the block at {block.start}", stop, block.start)
+        stop = block.stop
+        if block.stop <= dataset.n_cells:
+            rows = int(offsets[block.stop] - offsets[block.start])
+            findings.compare("offsets", str(block), f"{block.rows} rows", f"{rows} rows")
+    findings.compare("config", "cells in blocks", dataset.n_cells, stop)

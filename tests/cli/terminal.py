@@ -1,0 +1,123 @@
+"""Somebody who types commands: in this process, in another, or at a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import termios
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.testing import CliRunner
+
+import slaf
+from slaf_cli.app import app
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["SLAF", "Ended", "at_terminal", "run", "start", "stop_after", "wait_until"]
+
+SLAF = str(Path(sys.executable).with_name("slaf"))
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended: its exit code, and what it wrote to stdout and stderr."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """What it printed, as JSON."""
+        return json.loads(self.out)
+
+    def failed(self, code: int) -> str:
+        """The one paragraph that says why it ended with this code, and nothing else."""
+        assert self.code == code, self.err
+        assert "Traceback" not in self.err
+        last = self.err.splitlines()[-1]
+        assert last.startswith("slaf: ")
+        return last
+
+    def succeeded(self) -> Ended:
+        """Itself, if it ended with 0."""
+        assert self.code == 0, self.err
+        return self
+
+
+def run(*words: str | Path) -> Ended:
+    """Run a command in this process."""
+    ended = CliRunner().invoke(app, [str(word) for word in words])
+    return Ended(ended.exit_code, ended.stdout, ended.stderr)
+
+
+def start(*words: str | Path) -> subprocess.Popen[str]:
+    """Start a command in a process of its own."""
+    return subprocess.Popen(
+        [SLAF, *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def at_terminal(*words: str | Path) -> tuple[int, str]:
+    """Run a command at a terminal of 120 columns; its exit code and all that was shown."""
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (40, 120))
+    process = subprocess.Popen(
+        [SLAF, *map(str, words)],
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown = b""
+    # Linux ends the last read of a terminal whose other side is closed by an error.
+    with suppress(OSError):
+        while piece := os.read(ours, 1 << 16):
+            shown += piece
+    os.close(ours)
+    return process.wait(), shown.decode()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Return when it holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
+
+
+class _Stopped(Exception):
+    """A conversion that somebody stopped."""
+
+
+class _StopsAfter:
+    """Stops a conversion after some cells."""
+
+    def __init__(self, cells: int) -> None:
+        self.left = cells
+
+    def begin(self, cells: int, nonzeros: int, total_cells: int) -> None:
+        """The work begins."""
+
+    def advance(self, cells: int, nonzeros: int) -> None:  # noqa: ARG002 - as Progress has it
+        """Stop when all of them are done."""
+        self.left -= cells
+        if self.left < 0:
+            raise _Stopped
+
+
+def stop_after(cells: int, source: Path, output: Path, **options: Any) -> None:
+    """Leave a conversion at the output that was stopped after about so many cells."""
+    with pytest.raises(_Stopped):
+        slaf.convert(source, output, progress=_StopsAfter(cells), **options)

@@ -1,0 +1,225 @@
+"""The command line as a whole: what it imports, how it ends, what goes where."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import pytest
+import typer
+
+from slaf.errors import (
+    DamagedInput,
+    InProgress,
+    Locked,
+    NotADataset,
+    OutputExists,
+    QueryError,
+    SelectionError,
+    StorageError,
+    VerificationFailed,
+)
+from slaf.verification import Report
+from slaf_cli.app import app
+from slaf_cli.options import Compression, parse_bytes
+from slaf_cli.report import ExitCode, edge, in_bytes, lines
+from tests.cli.terminal import SLAF, run, start
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COMMANDS = ("convert", "info", "status", "verify", "query")
+HEAVY = {"anndata", "h5py", "lance", "numpy", "pandas", "polars", "pyarrow", "scanpy", "scipy"}
+HEAVY |= {"tiledbsoma", "tqdm"}
+
+
+def modules_of(*words: str | Path) -> set[str]:
+    """The top-level packages that a command imports."""
+    code = (
+        "import sys\n"
+        "from slaf_cli.app import main\n"
+        f"sys.argv = {['slaf', *map(str, words)]!r}\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(ended.stderr.split())
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], *([c, "--help"] for c in COMMANDS)])
+def test_help_imports_nothing_heavy(words: list[str]) -> None:
+    """Asking for help or the version imports no library of arrays, tables or formats."""
+    assert not modules_of(*words) & HEAVY
+
+
+def test_info_and_status_of_a_dataset_open_no_table(dataset: Path) -> None:
+    """What is in config.json is shown without Lance, Polars, pandas or AnnData."""
+    for command in ("info", "status"):
+        imported = modules_of(command, dataset)
+        assert not imported & {"anndata", "h5py", "lance", "pandas", "polars", "scipy"}
+
+
+def test_no_command_is_a_usage_error() -> None:
+    """`slaf` alone shows its help and ends with 2."""
+    ended = run()
+    assert ended.code == ExitCode.USAGE
+    assert "Commands:" in ended.out + ended.err
+
+
+def test_version_is_printed() -> None:
+    """`slaf --version` prints the version of the package."""
+    assert run("--version").succeeded().out == f"slaf {version('slaf')}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_what_a_command_does(command: str) -> None:
+    """Every command, and every option of it, has a help text."""
+    shown = run(command, "--help").succeeded().out
+    assert f"Usage: slaf {command}" in shown
+    group = typer.main.get_command(app)
+    for parameter in group.commands[command].params:  # type: ignore[attr-defined]
+        assert parameter.help, parameter.name
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["convert", "in.h5ad"],
+        ["convert", "in.h5ad", "out.slaf", "--compresion", "fast"],
+        ["convert", "in.h5ad", "out.slaf", "--compression", "most"],
+        ["convert", "in.h5ad", "out.slaf", "--chunk-size", "0"],
+        ["convert", "in.h5ad", "out.slaf", "--workers", "-1"],
+        ["convert", "in.h5ad", "out.slaf", "--memory", "lots"],
+        ["info", "--quiet", "in.h5ad"],
+        ["query", "made.slaf", "SELECT 1", "--format", "xlsx"],
+        ["transmogrify"],
+    ],
+)
+def test_usage_errors_end_with_2(words: list[str]) -> None:
+    """What the command line cannot mean is refused with 2, on stderr."""
+    ended = run(*words)
+    assert ended.code == ExitCode.USAGE
+    assert ended.out == ""
+    assert "Error: " in ended.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (DamagedInput("x"), ExitCode.BAD_INPUT),
+        (NotADataset("x"), ExitCode.BAD_INPUT),
+        (InProgress("x"), ExitCode.BAD_INPUT),
+        (SelectionError("x"), ExitCode.BAD_INPUT),
+        (QueryError("x"), ExitCode.BAD_INPUT),
+        (OutputExists("x"), ExitCode.CONFLICT),
+        (Locked("x"), ExitCode.CONFLICT),
+        (VerificationFailed("x", Report("x", ())), ExitCode.VERIFICATION_FAILED),
+        (StorageError(28, "x"), ExitCode.STORAGE),
+        (PermissionError(13, "x"), ExitCode.STORAGE),
+        (MemoryError(), ExitCode.STORAGE),
+        (ZeroDivisionError("x"), ExitCode.BUG),
+        (KeyboardInterrupt(), ExitCode.INTERRUPTED),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_each_error_has_its_exit_code(
+    error: BaseException, code: ExitCode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever a command raises becomes one line on stderr and the exit code of its kind."""
+    with pytest.raises(typer.Exit) as ended, edge(quiet=False, verbose=False):
+        raise error
+    assert ended.value.exit_code == code
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("slaf: ")
+    assert shown.err.count("\n") == 1
+    assert "Errno" not in shown.err or not isinstance(error, StorageError)
+
+
+def test_an_error_of_many_lines_becomes_one_paragraph(capsys: pytest.CaptureFixture[str]) -> None:
+    """Messages of other libraries that come in several lines are told in one."""
+    with pytest.raises(typer.Exit), edge(quiet=False, verbose=False):
+        raise QueryError("no such\n\n  column")
+    assert capsys.readouterr().err == "slaf: no such column\n"
+
+
+def test_an_unexpected_error_is_called_a_bug(capsys: pytest.CaptureFixture[str]) -> None:
+    """An error that nobody foresaw says so, with its type, and asks to be reported."""
+    with pytest.raises(typer.Exit), edge(quiet=False, verbose=False):
+        raise ZeroDivisionError("by zero")
+    assert "this is a bug in slaf (ZeroDivisionError: by zero)" in capsys.readouterr().err
+
+
+def test_verbose_shows_the_traceback(tmp_path: Path) -> None:
+    """With --verbose the traceback comes before the paragraph."""
+    ended = run("info", tmp_path / "nowhere", "--verbose")
+    assert ended.code == ExitCode.BAD_INPUT
+    assert ended.err.startswith("Traceback")
+    assert ended.err.splitlines()[-1].startswith("slaf: ")
+
+
+def test_a_reader_that_goes_away_is_no_error(dataset: Path) -> None:
+    """`slaf query | head` ends quietly, whatever of the result was not read."""
+    wide = "SELECT a.*, b.* FROM expression a CROSS JOIN cells b"
+    with start("query", dataset, wide, "--format", "csv") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(10) == "cell_integ"
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode in {0, 1}
+
+
+def test_the_console_script_is_installed() -> None:
+    """`slaf` stands beside the interpreter and runs."""
+    ended = subprocess.run([SLAF, "--version"], capture_output=True, text=True, check=True)
+    assert ended.stdout == f"slaf {version('slaf')}\n"
+
+
+def test_compressions_are_those_of_the_library() -> None:
+    """The names that --compression takes are those that `slaf.convert` takes."""
+    from slaf.schema import Compression as OfTheLibrary
+
+    assert [each.value for each in Compression] == [each.value for each in OfTheLibrary]
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("1", 1), ("512M", 512 << 20), ("2G", 2 << 30), ("1.5k", 1536), ("3 GiB", 3 << 30)],
+)
+def test_sizes_are_read(text: str, number: int) -> None:
+    """Sizes are numbers with a unit, which counts in powers of 1024."""
+    assert parse_bytes(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "2X", "G", "1e9", "1,5G"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    """What is not a positive size is a usage error."""
+    with pytest.raises(typer.BadParameter):
+        parse_bytes(text)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1500, "1.50 kB"),
+        (999_400, "999 kB"),
+        (999_999, "1.00 MB"),
+        (45_678_901, "45.7 MB"),
+        (2_345_678, "2.35 MB"),
+        (3.2e9, "3.20 GB"),
+        (7e15, "7,000 TB"),
+    ],
+)
+def test_bytes_are_told_in_three_digits(number: float, text: str) -> None:
+    """Bytes are shown with the unit in which they have few digits."""
+    assert in_bytes(number) == text
+
+
+def test_lines_are_aligned() -> None:
+    """Values stand below each other, further lines of one value too."""
+    assert lines([("a", 1), ("long", "x\ny"), ("none", "")]) == "a     1\nlong  x\n      y\nnone"

@@ -1,0 +1,132 @@
+"""`slaf status`: how far a conversion is, and how to finish it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import slaf
+from slaf.storage import Location
+from slaf_cli.report import ExitCode
+from tests.builders import counts, write_h5ad
+from tests.cli.terminal import run, stop_after
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STATUS_KEYS = {
+    *("place", "state", "published", "parts_done", "parts", "cells_done", "n_cells", "n_genes"),
+    *("nonzeros_done", "source", "options", "resume"),
+}
+
+
+def test_a_finished_dataset_says_so(dataset: Path) -> None:
+    """Of a dataset the state is finished, and there is nothing to resume."""
+    found = run("status", dataset, "--json").succeeded().json
+    assert found.keys() == STATUS_KEYS
+    assert found["state"] == "finished"
+    assert found["published"] is True
+    assert found["cells_done"] == found["n_cells"] == 60
+    assert found["nonzeros_done"] == slaf.open(dataset).nnz
+    assert found["resume"] is None
+    assert "state     finished" in run("status", dataset).succeeded().out
+
+
+def test_a_stopped_run_says_how_far_it_is(source: Path, tmp_path: Path) -> None:
+    """Of a conversion that was stopped the parts, cells and nonzeros on disk are told."""
+    output = tmp_path / "out.slaf"
+    stop_after(20, source, output, chunk_size=10)
+    shown = run("status", output).succeeded().out.splitlines()
+    done = counts(60, 20)[:20].nnz
+    for line in (
+        "state     stopped",
+        f"input     {source} (h5ad, X)",
+        "parts     2 of 6",
+        "cells     20 of 60",
+        f"nonzeros  {done:,}",
+    ):
+        assert line in shown
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"chunk_size": 10},
+        {"chunk_size": 10, "matrix": "layer:halves", "compression": "small"},
+        {"chunk_size": 15, "create_indices": True, "compression": "fast"},
+    ],
+    ids=str,
+)
+def test_what_it_says_resumes(options: dict[str, Any], source: Path, tmp_path: Path) -> None:
+    """The command that it prints is the one that finishes the conversion."""
+    output = tmp_path / "with a space.slaf"
+    stop_after(20, source, output, **options)
+    command = run("status", output, "--json").succeeded().json["resume"]
+    assert f"resume    {command}" in run("status", output).succeeded().out
+    name, *words = shlex.split(command)
+    assert name == "slaf"
+    assert "resuming: " in run(*words).succeeded().err
+    assert run("status", output, "--json").succeeded().json["state"] == "finished"
+
+
+def test_what_only_python_asked_for_is_resumed_there(source: Path, tmp_path: Path) -> None:
+    """Where no command has the options of the run, it says that Python does."""
+    output = tmp_path / "out.slaf"
+    stop_after(20, source, output, chunk_size=10, string_ids=True)
+    assert "in Python" in run("status", output, "--json").succeeded().json["resume"]
+
+
+def test_a_running_conversion_is_told_from_a_stopped_one(source: Path, tmp_path: Path) -> None:
+    """While a process holds the output the state is running, from before the first part on."""
+    output = tmp_path / "out.slaf"
+    with Location(output).lock():
+        assert run("status", output, "--json").succeeded().json["state"] == "running"
+    stop_after(20, source, output, chunk_size=10)
+    with Location(output).lock():
+        found = run("status", output, "--json").succeeded().json
+    assert found["state"] == "running"
+    assert found["parts_done"] == 2
+    assert run("status", output, "--json").succeeded().json["state"] == "stopped"
+
+
+def test_looking_does_not_disturb(source: Path, tmp_path: Path) -> None:
+    """A conversion can begin while its status is asked for again and again."""
+    output = tmp_path / "out.slaf"
+    stop_after(20, source, output, chunk_size=10)
+    before = sorted(path.name for path in output.iterdir())
+    run("status", output).succeeded()
+    assert sorted(path.name for path in output.iterdir()) == before
+
+
+def test_a_dataset_that_is_being_replaced(source: Path, tmp_path: Path) -> None:
+    """While a dataset is replaced it is said to be readable, and how far the new one is."""
+    output = tmp_path / "out.slaf"
+    slaf.convert(source, output)
+    stop_after(20, source, output, chunk_size=10, overwrite=True)
+    found = run("status", output, "--json").succeeded().json
+    assert (found["state"], found["published"]) == ("stopped", True)
+    assert (found["parts_done"], found["parts"]) == (2, 6)
+    assert "is there to read meanwhile" in run("status", output).succeeded().out
+    assert "--overwrite" not in found["resume"]
+    run(*shlex.split(found["resume"])[1:]).succeeded()
+
+
+def test_nothing_ends_with_3(tmp_path: Path) -> None:
+    """Where nothing was begun there is no status."""
+    for place in (tmp_path, tmp_path / "none"):
+        paragraph = run("status", place).failed(ExitCode.BAD_INPUT)
+        assert "neither a dataset nor an unfinished conversion" in paragraph
+
+
+def test_a_damaged_checkpoint_ends_with_3(tmp_path: Path) -> None:
+    """A checkpoint that is not what the program writes is named."""
+    source = write_h5ad(tmp_path / "in.h5ad", counts(30, 5))
+    output = tmp_path / "out.slaf"
+    stop_after(20, source, output, chunk_size=10)
+    config = json.loads((output / "config.json").read_bytes())
+    del config["checkpoint"]["done"]["0"]["blocks"]
+    (output / "config.json").write_text(json.dumps(config))
+    assert "the checkpoint" in run("status", output).failed(ExitCode.BAD_INPUT)

@@ -1,0 +1,57 @@
+"""Datasets that earlier releases wrote are read and proven as on the day they were written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import slaf
+from tests.compat.contents import CONTENTS
+
+DATASETS = sorted(Path(__file__).parent.glob("datasets/*/*"))
+
+
+@pytest.fixture(params=DATASETS, ids=lambda path: "-".join(path.parts[-2:]))
+def dataset(request: pytest.FixtureRequest) -> Path:
+    """A dataset of an earlier release."""
+    path: Path = request.param
+    return path
+
+
+def test_there_are_some() -> None:
+    """At least one release has left each of the contents."""
+    assert {path.name for path in DATASETS} == set(CONTENTS)
+
+
+def test_it_gives_back_what_was_put_in(dataset: Path) -> None:
+    """Values, ids and tables are those of the input, with their types."""
+    expected = CONTENTS[dataset.name]()
+    found = slaf.open(dataset).to_anndata()
+    np.testing.assert_array_equal(found.X.toarray(), expected.X.toarray())
+    assert found.X.dtype == expected.X.dtype
+    pd.testing.assert_frame_equal(found.obs, expected.obs)
+    pd.testing.assert_frame_equal(found.var, expected.var)
+
+
+def test_it_reads_a_part(dataset: Path) -> None:
+    """Cells and genes chosen by position are those of the input."""
+    expected = CONTENTS[dataset.name]().X.toarray()
+    found = slaf.open(dataset).read(cells=[4, 0, 3], genes=[3, 1])
+    np.testing.assert_array_equal(found.toarray(), expected[[4, 0, 3]][:, [3, 1]])
+
+
+def test_it_proves_itself(dataset: Path) -> None:
+    """Its digests are recomputed, and it is compared with its input."""
+    assert slaf.verify(dataset).ok
+    assert slaf.verify(dataset, against=CONTENTS[dataset.name]()).ok
+
+
+def test_nothing_is_written(dataset: Path) -> None:
+    """Reading leaves every file as it is."""
+    before = {path: path.stat().st_mtime_ns for path in dataset.rglob("*")}
+    slaf.open(dataset).read()
+    slaf.verify(dataset)
+    assert {path: path.stat().st_mtime_ns for path in dataset.rglob("*")} == before

@@ -1,0 +1,28 @@
+"""What all tests share: reproducible generated data, and the corpus of real files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+pytest.register_assert_rewrite("slaf.testing.laws")
+
+# The same examples on every run; `HYPOTHESIS_PROFILE=search` looks for new ones, and longer.
+_SHARED: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("same", derandomize=True, max_examples=40, **_SHARED)
+settings.register_profile("search", max_examples=1000, **_SHARED)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+_CORPUS = Path(__file__).parents[2] / "shared" / "corpus"
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """The folder of sample files beside the checkout; tests that ask for it skip without it."""
+    if not _CORPUS.is_dir():
+        pytest.skip(f"the corpus of sample files is not at {_CORPUS}")
+    return _CORPUS

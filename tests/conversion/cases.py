@@ -1,0 +1,100 @@
+"""Conversions to be stopped: each a source, options, and what is at the output before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+import slaf
+from slaf.testing import Crash, CrashingStorage
+from tests.builders import counts, write_h5ad
+from tests.conversion.stopped import Conversion
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = [
+    "blank",
+    "concurrent",
+    "empty",
+    "indexed",
+    "plain",
+    "replacing",
+    "replacing_and_widening",
+    "restarting",
+    "widening",
+]
+
+N_CELLS, N_GENES = 12, 6
+
+
+def ending_in(value: float) -> sp.csr_matrix:
+    """Counts, but for the very last value."""
+    matrix = counts(N_CELLS, N_GENES).toarray()
+    matrix[-1, -1] = value
+    return sp.csr_matrix(matrix)
+
+
+def plain(folder: Path) -> Conversion:
+    """Four parts."""
+    source = write_h5ad(folder / "in.h5ad", counts(N_CELLS, N_GENES))
+    return Conversion(source, {"chunk_size": 3})
+
+
+def indexed(folder: Path) -> Conversion:
+    """With an index on every id."""
+    source = write_h5ad(folder / "in.h5ad", counts(N_CELLS, N_GENES))
+    return Conversion(source, {"chunk_size": 6, "create_indices": True})
+
+
+def concurrent(folder: Path) -> Conversion:
+    """Two parts at a time."""
+    source = write_h5ad(folder / "in.h5ad", counts(N_CELLS, N_GENES))
+    return Conversion(source, {"chunk_size": 4, "workers": 2})
+
+
+def widening(folder: Path) -> Conversion:
+    """The last cell holds what the type of the first parts does not."""
+    source = write_h5ad(folder / "in.h5ad", ending_in(70_000))
+    return Conversion(source, {"chunk_size": 4})
+
+
+def replacing(folder: Path) -> Conversion:
+    """Another dataset, of more cells and genes, is there to be overwritten."""
+    other = write_h5ad(folder / "old.h5ad", counts(20, 9, seed=1))
+    slaf.convert(other, folder / "old.slaf", chunk_size=5, create_indices=True)
+    source = write_h5ad(folder / "in.h5ad", counts(N_CELLS, N_GENES))
+    return Conversion(source, {"chunk_size": 4, "overwrite": True}, folder / "old.slaf")
+
+
+def replacing_and_widening(folder: Path) -> Conversion:
+    """A dataset is overwritten, in two attempts."""
+    other = write_h5ad(folder / "old.h5ad", counts(8, 4, seed=1))
+    slaf.convert(other, folder / "old.slaf")
+    source = write_h5ad(folder / "in.h5ad", ending_in(0.5))
+    return Conversion(source, {"chunk_size": 6, "overwrite": True}, folder / "old.slaf")
+
+
+def restarting(folder: Path) -> Conversion:
+    """A conversion of something else is there to be discarded, stopped just before its end."""
+    other = write_h5ad(folder / "old.h5ad", counts(20, 9, seed=1))
+    stopped = CrashingStorage(folder / "old.slaf", at=30)
+    with pytest.raises(Crash):
+        slaf.convert(other, stopped, chunk_size=5)
+    source = write_h5ad(folder / "in.h5ad", counts(N_CELLS, N_GENES))
+    return Conversion(source, {"chunk_size": 6, "restart": True}, folder / "old.slaf")
+
+
+def empty(folder: Path) -> Conversion:
+    """No cells, so no parts."""
+    source = write_h5ad(folder / "in.h5ad", sp.csr_matrix(np.zeros((0, N_GENES), np.float32)))
+    return Conversion(source, {"create_indices": True})
+
+
+def blank(folder: Path) -> Conversion:
+    """Cells without a single value, so parts without fragments."""
+    source = write_h5ad(folder / "in.h5ad", sp.csr_matrix(np.zeros((N_CELLS, N_GENES), np.int32)))
+    return Conversion(source, {"chunk_size": 6})

@@ -1,0 +1,155 @@
+"""What is at an output, in a form that can be compared and accounted for file by file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import slaf
+from slaf.errors import DatasetError, InProgress, NotADataset
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyarrow as pa
+
+__all__ = [
+    "Output",
+    "PartFile",
+    "finished_parts",
+    "output_of",
+    "published",
+    "published_parts",
+    "tree",
+    "unaccounted",
+]
+
+# Of a dataset's config.json, what depends on the run and not on what was converted: the times,
+# and the Lance versions, which count the commits that earlier attempts made. What a version
+# holds is compared table by table instead.
+_OF_THE_RUN = ("created_at", "last_updated", "versions")
+_LAST_VERSION = 2**64 - 1
+
+
+@dataclass(frozen=True)
+class Output:
+    """A published dataset: all that two runs of one conversion must agree in.
+
+    Attributes
+    ----------
+    config
+        config.json without what depends on the run; the digests are in it.
+    tables
+        Every table, row by row, at the version that config.json names.
+    rows
+        The rows of each fragment, in order: how the parts were cut.
+    indices
+        The columns that are indexed, by table.
+    """
+
+    config: dict[str, Any]
+    tables: dict[str, pa.Table]
+    rows: dict[str, list[int]]
+    indices: dict[str, set[str]]
+
+
+@dataclass(frozen=True, order=True)
+class PartFile:
+    """A data file, so that one written twice is told from one that stayed."""
+
+    name: str
+    inode: int
+    changed: int
+
+
+def output_of(path: Path) -> Output:
+    """The dataset at this path."""
+    dataset = slaf.open(path)
+    tables = {name: dataset.table(name) for name in dataset.published.tables}
+    config = json.loads((path / "config.json").read_bytes())
+    return Output(
+        {key: config[key] for key in config if key not in (*_OF_THE_RUN, "checkpoint")},
+        {name: table.to_table() for name, table in tables.items()},
+        {name: [f.count_rows() for f in table.get_fragments()] for name, table in tables.items()},
+        {
+            name: {column for index in table.describe_indices() for column in index.field_names}
+            for name, table in tables.items()
+        },
+    )
+
+
+def published(path: Path) -> Output | None:
+    """The dataset at this path, or None if it is said that there is none."""
+    try:
+        return output_of(path)
+    except (InProgress, NotADataset):
+        return None
+    except DatasetError as error:
+        error.add_note("an unfinished conversion must say that it is one")
+        raise
+
+
+def finished_parts(path: Path) -> dict[int, list[PartFile]]:
+    """The data files of each part that the checkpoint of an unfinished run says is done."""
+    config = path / "config.json"
+    if not config.exists():
+        return {}
+    checkpoint = json.loads(config.read_bytes()).get("checkpoint")
+    if checkpoint is None:
+        return {}
+    return {
+        int(index): _part_files(
+            path, [file["path"] for part in done["fragments"] for file in part["files"]]
+        )
+        for index, done in checkpoint["done"].items()
+    }
+
+
+def published_parts(path: Path) -> list[PartFile]:
+    """The data files of `expression`, in the order of the parts."""
+    fragments = slaf.open(path).expression.get_fragments()
+    return _part_files(path, [file.path for part in fragments for file in part.data_files()])
+
+
+def unaccounted(path: Path) -> set[str]:
+    """The files at this path that are not part of the dataset which is published there."""
+    dataset = slaf.open(path)
+    files = {file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()}
+    for name, directory in dataset.published.tables.items():
+        table = dataset.table(name)
+        manifest = f"{_LAST_VERSION - table.version:020}.manifest"
+        record = table.read_transaction(table.version)
+        assert record is not None
+        named = {f"_versions/{manifest}", "_versions/latest_version_hint.json"}
+        named |= {f"_transactions/{record.read_version}-{record.uuid}.txn"}
+        named |= {
+            f"data/{file.path}" for part in table.get_fragments() for file in part.data_files()
+        }
+        files -= {f"{directory}/{file}" for file in named}
+        for index in table.describe_indices():
+            for segment in index.segments:
+                folder = f"{directory}/_indices/{segment.uuid}/"
+                files -= {file for file in files if file.startswith(folder)}
+    return files - {"config.json"}
+
+
+def tree(path: Path) -> dict[str, tuple[int, bytes | None]]:
+    """Everything at this path, with inode and content, so that any change shows.
+
+    All but the lock: the next process removes what a dead one left of it.
+    """
+    files = [path, *path.rglob("*")] if path.is_dir() else [path]
+    return {
+        file.relative_to(path.parent).as_posix(): (
+            file.lstat().st_ino,
+            file.read_bytes() if file.is_file() else None,
+        )
+        for file in files
+        if file.name != ".lock"
+    }
+
+
+def _part_files(path: Path, names: list[str]) -> list[PartFile]:
+    statuses = [(name, (path / "expression.lance/data" / name).stat()) for name in names]
+    return [PartFile(name, status.st_ino, status.st_mtime_ns) for name, status in statuses]

@@ -1,0 +1,101 @@
+"""The crash law, as a check of one conversion that is stopped and called again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import slaf
+from slaf.errors import OutputExists
+from tests.conversion.outputs import (
+    finished_parts,
+    output_of,
+    published,
+    published_parts,
+    unaccounted,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from slaf.storage import Location
+    from tests.conversion.outputs import Output
+
+__all__ = ["Conversion"]
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """One call of `slaf.convert`, which may be stopped and is then made again.
+
+    Attributes
+    ----------
+    source
+        The input.
+    options
+        What else the call says.
+    found
+        What is at the output before it, to be copied there; None for nothing.
+    """
+
+    source: Path
+    options: dict[str, Any] = field(default_factory=dict)
+    found: Path | None = None
+
+    @cached_property
+    def before(self) -> Output | None:
+        """The dataset that is at the output before the call, if there is one."""
+        return None if self.found is None else published(self.found)
+
+    def prepare(self, path: Path) -> Path:
+        """Put at this path what the conversion is to find."""
+        if self.found is not None:
+            shutil.copytree(self.found, path)
+        return path
+
+    def run(self, output: Path | Location) -> None:
+        """Make the call."""
+        slaf.convert(self.source, output, **self.options)
+
+    def uninterrupted(self, path: Path) -> Output:
+        """What the call makes when nothing stops it."""
+        self.run(self.prepare(path))
+        slaf.verify(path, against=self.source)
+        assert not unaccounted(path)
+        return output_of(path)
+
+    def check_stopped(self, path: Path, expected: Output) -> None:
+        """Check that readers see all of the dataset, or what was there before, or nothing."""
+        seen = published(path)
+        assert seen in (self.before, expected)
+        if seen is not None:
+            slaf.verify(path)
+
+    def finish(self, path: Path, expected: Output) -> None:
+        """Make the call again, after it was stopped, and check what comes of it."""
+        kept = self._kept(path, expected)
+        try:
+            self.run(path)
+        except OutputExists:
+            # It was stopped when all had been done: the dataset itself says so.
+            assert published(path) == expected
+        assert output_of(path) == expected
+        left = unaccounted(path)
+        assert not left
+        assert kept <= set(published_parts(path)), "a part that was done was written again"
+        slaf.verify(path)
+
+    def _kept(self, path: Path, expected: Output) -> set[Any]:
+        """The files of parts that are done and have to stay as they are."""
+        parts = finished_parts(path)
+        if not parts:
+            return set()
+        checkpoint = json.loads((path / "config.json").read_bytes())["checkpoint"]
+        # A type that proves too narrow makes all parts void, and so does asking to start over.
+        void = checkpoint["plan"]["value_type"] != expected.config["value_type"]
+        if void or (self.options.get("restart") and not checkpoint["published"]):
+            return set()
+        return {file for files in parts.values() for file in files}

@@ -1,0 +1,222 @@
+"""An input is known by what is in it: exactly one format, or an error that names what was found."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import anndata
+import h5py
+import numpy as np
+import pytest
+
+import slaf
+from slaf.sources import FORMATS, open_source
+from slaf.testing.strategies import Stored
+from tests.builders import write_elements, write_stored
+from tests.cli.terminal import run
+from tests.formats.builders import Mtx, write_genomes, write_soma, write_v2, write_v3
+from tests.formats.checks import converted, refused
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STORED = Stored((3, 2), np.array([0, 2, 2]), np.array([1, 0, 1]), np.array([3, 4, 5], np.int32))
+OTHER = replace(STORED, values=STORED.values + np.int32(1))
+
+
+def format_of(path: Path) -> str:
+    """The format that an input is found to be of."""
+    with open_source(path) as source:
+        return source.format
+
+
+def test_content_decides_not_the_name(tmp_path: Path) -> None:
+    """Each format is recognised under a name that says another one, or nothing."""
+    assert format_of(write_stored(tmp_path / "a.h5", STORED)) == "h5ad"
+    assert format_of(write_v2(tmp_path / "b.h5ad", STORED)) == "10x_h5"
+    assert format_of(write_v3(tmp_path / "c.mtx", STORED)) == "10x_h5"
+    assert format_of(Mtx().write(tmp_path / "d.h5ad", STORED)) == "10x_mtx"
+    assert format_of(write_soma(tmp_path / "e.zarr", STORED)) == "tiledb"
+
+
+def test_each_format_can_be_forced(tmp_path: Path) -> None:
+    """`--format` takes each format by its name, and what it cannot open is refused by it."""
+    inputs = {
+        "h5ad": write_stored(tmp_path / "h5ad", STORED),
+        "10x_h5": write_v3(tmp_path / "h5", STORED),
+        "10x_mtx": Mtx().write(tmp_path / "mtx", STORED),
+        "tiledb": write_soma(tmp_path / "soma", STORED),
+    }
+    assert list(inputs) == [known.name for known in FORMATS]
+    for true, path in inputs.items():
+        for forced in inputs:
+            if forced == true:
+                converted(path, STORED, format=forced)
+            else:
+                assert str(path) in refused(path, "--format", forced)
+
+
+def test_an_unknown_format(tmp_path: Path) -> None:
+    """A format that does not exist is refused with those that do."""
+    path = write_v3(tmp_path / "in.h5", STORED)
+    said = refused(path, "--format", "loom")
+    assert "there is no format 'loom'; known are h5ad, 10x_h5, 10x_mtx, tiledb" in said
+
+
+def test_nothing_that_is_known(tmp_path: Path) -> None:
+    """What no format recognises is refused with what each of them looks for."""
+    (tmp_path / "in.csv").write_text("cell,gene,count\n")
+    (tmp_path / "empty").mkdir()
+    for name in ("in.csv", "empty"):
+        said = refused(tmp_path / name)
+        assert f"{tmp_path / name}: no known format" in said
+        for known in FORMATS:
+            assert f"{known.name}: {known.looks_for}" in said
+    assert "no such file or directory" in refused(tmp_path / "nowhere")
+
+
+def test_several_formats_at_once(tmp_path: Path) -> None:
+    """What two formats recognise is refused with both, and can be forced to be either."""
+    path = write_stored(tmp_path / "in.h5", STORED)
+    write_v3(tmp_path / "tenx.h5", OTHER)
+    with h5py.File(path, "r+") as file, h5py.File(tmp_path / "tenx.h5") as tenx:
+        tenx.copy("matrix", file)
+    assert f"{path}: it may be any of h5ad, 10x_h5; say which with --format" in refused(path)
+    converted(path, STORED, format="h5ad")
+    converted(path, OTHER, format="10x_h5")
+
+
+# ----------------------------------------------------------------------- formats that are refused
+
+
+def test_mudata(tmp_path: Path) -> None:
+    """A MuData file is refused by name, also where it is the only file of a folder."""
+    (tmp_path / "folder").mkdir()
+    path = tmp_path / "folder" / "in.h5mu"
+    adata = anndata.AnnData(np.ones((3, 2)))
+    with h5py.File(path, "w") as file:
+        write_elements(file, obs=adata.obs, var=adata.var)
+        file.create_group("mod")
+        write_elements(file, **{"mod/rna": adata})
+    for place in (path, path.parent):
+        said = refused(place)
+        assert f"{path}: this is a MuData file: write the modality that you want" in said
+
+
+def test_loom(tmp_path: Path) -> None:
+    """A loom file is refused by name, with what to do."""
+    path = tmp_path / "in.loom"
+    with h5py.File(path, "w") as file:
+        file["matrix"] = np.ones((2, 3))
+        for name in ("row_attrs", "col_attrs", "layers", "row_graphs", "col_graphs"):
+            file.create_group(name)
+    assert f"{path}: this is a loom file: write it as an h5ad" in refused(path)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("barcodes", "barcode_idx", "umi", "feature_idx", "count"),
+        ("barcode", "gene", "umi", "reads", "genome"),
+    ],
+)
+def test_molecule_info(names: tuple[str, ...], tmp_path: Path) -> None:
+    """The molecules of Cell Ranger are refused by name, of version 2 and of version 3."""
+    path = tmp_path / "molecule_info.h5"
+    with h5py.File(path, "w") as file:
+        for name in names:
+            file[name] = np.arange(4)
+    said = refused(path)
+    assert f"{path}: this is a molecule_info file of Cell Ranger: it holds molecules" in said
+    assert "filtered_feature_bc_matrix.h5 beside it" in said
+
+
+def test_a_dataset(tmp_path: Path) -> None:
+    """A dataset is refused by name: it is converted already."""
+    slaf.convert(write_v3(tmp_path / "in.h5", STORED), tmp_path / "in.slaf")
+    said = refused(tmp_path / "in.slaf")
+    assert f"{tmp_path / 'in.slaf'}: this is a SLAF dataset: it is converted already" in said
+
+
+@pytest.mark.parametrize("format", ["h5ad", "10x_h5", "10x_mtx", "tiledb"])
+def test_a_foreign_file_that_is_forced(format: str, tmp_path: Path) -> None:
+    """A file of a format that is not read is refused whatever it is said to be."""
+    path = tmp_path / "in.loom"
+    with h5py.File(path, "w") as file:
+        file.create_group("row_attrs")
+        file.create_group("col_attrs")
+    assert str(path) in refused(path, "--format", format)
+
+
+# --------------------------------------------------------------------------------------- folders
+
+
+@pytest.mark.parametrize("prefix", ["", "sample_"])
+def test_the_results_of_cell_ranger(prefix: str, tmp_path: Path) -> None:
+    """Of Cell Ranger's results the filtered matrix is taken, the file before the folder."""
+    outs = tmp_path / "outs"
+    Mtx().write(outs / f"{prefix}filtered_feature_bc_matrix", STORED)
+    Mtx().write(outs / "raw_feature_bc_matrix", OTHER)
+    write_v3(outs / "raw_feature_bc_matrix.h5", OTHER)
+    (outs / "web_summary.html").write_text("<html>")
+    with open_source(outs) as source:
+        assert source.uri == str(outs / f"{prefix}filtered_feature_bc_matrix")
+    file = write_v3(outs / f"{prefix}filtered_feature_bc_matrix.h5", STORED)
+    with open_source(outs) as source:
+        assert source.uri == str(file)
+    converted(outs, STORED)
+    assert converted(outs, STORED, format="10x_mtx").sources[0].format == "10x_mtx"
+
+
+def test_the_results_of_cell_ranger_2(tmp_path: Path) -> None:
+    """Of the results of version 2 the filtered matrix is taken, if there is one genome."""
+    outs = tmp_path / "outs"
+    hg19 = Mtx(version=2, packed=False).write(outs / "filtered_gene_bc_matrices" / "hg19", STORED)
+    Mtx(version=2, packed=False).write(outs / "raw_gene_bc_matrices" / "hg19", OTHER)
+    for place in (outs, outs / "filtered_gene_bc_matrices", hg19):
+        assert converted(place, STORED).sources[0].uri == str(hg19)
+    Mtx(version=2, packed=False).write(outs / "filtered_gene_bc_matrices" / "mm10", OTHER)
+    for place in (outs, outs / "filtered_gene_bc_matrices"):
+        said = refused(place)
+        assert "filtered_gene_bc_matrices: it holds several inputs; name one of them" in said
+        assert "hg19, mm10" in said
+    write_genomes(outs / "filtered_gene_bc_matrices_h5.h5", {"hg19": STORED, "mm10": OTHER})
+    converted(outs, OTHER, genome="mm10")
+
+
+def test_the_only_input_of_a_folder(tmp_path: Path) -> None:
+    """A folder stands for the only input in it; several are listed, other files do not count."""
+    folder = tmp_path / "in"
+    Mtx().write(folder / "sample", STORED)
+    (folder / "notes.txt").write_text("Plate 7 failed.")
+    write_v3(folder / ".hidden.h5", OTHER)
+    converted(folder, STORED)
+    converted(folder, STORED, format="10x_mtx")
+    write_v3(folder / "other.h5", OTHER)
+    said = refused(folder)
+    assert f"{folder}: it holds several inputs; name one of them: other.h5, sample" in said
+    converted(folder, STORED, format="10x_mtx")
+    shutil.rmtree(folder / "sample")
+    converted(folder, OTHER)
+
+
+def test_a_truncated_file_of_a_folder(tmp_path: Path) -> None:
+    """A file that cannot be opened is not passed over: it might have been an input."""
+    folder = tmp_path / "in"
+    Mtx().write(folder / "sample", STORED)
+    path = write_v3(folder / "other.h5", OTHER)
+    path.write_bytes(path.read_bytes()[:1000])
+    assert f"{path}: not a readable HDF5 file" in refused(folder)
+
+
+def test_info_of_an_input(tmp_path: Path) -> None:
+    """What is said of an input names its format and what may be chosen."""
+    path = write_genomes(tmp_path / "in.h5", {"hg19": STORED, "mm10": OTHER})
+    found = run("info", path, "--genome", "mm10").succeeded().out
+    assert "format         10x_h5\n" in found
+    assert "not converted  genome hg19\n" in found
+    found = run("info", write_soma(tmp_path / "soma", STORED)).succeeded().out
+    assert "matrix         X (of layer:data)\n" in found
+    assert "3 of int32, SOMA sparse" in found

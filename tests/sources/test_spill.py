@@ -1,0 +1,168 @@
+"""Entries in any order come out in the order of cells, in the memory that was allowed."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+import slaf
+from slaf.arrays import RowRange
+from slaf.errors import DamagedInput, StorageError
+from slaf.sources import ReadOptions, open_source
+from slaf.sources.base import Extent
+from slaf.sources.spill import Entries, SpilledRows
+from slaf.testing.laws import contents
+from slaf.testing.strategies import Stored, matrices
+from tests.builders import totals, write_stored
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_WHOLE = matrices(np.dtype(np.int32), max_cells=40, max_genes=6, values=st.integers(-3, 9))
+
+
+def spilled(stored: Stored, order: np.ndarray, memory: int) -> SpilledRows:
+    """The entries of a matrix, given in an order of their own."""
+
+    def entries(size: int) -> Iterator[Entries]:
+        for start in range(0, len(order), size):
+            chosen = order[start : start + size]
+            yield Entries(stored.cells[chosen], stored.genes[chosen], stored.values[chosen])
+
+    extent = Extent("CSC", len(order))
+    return SpilledRows(
+        stored.shape, stored.values.dtype, extent, entries, ReadOptions(memory=memory)
+    )
+
+
+def places(matrix: SpilledRows, rows: RowRange) -> dict[tuple[int, int], int]:
+    """What it holds in some cells, by cell and gene, checked to come in order."""
+    batches = list(matrix.batches(rows))
+    cells = np.concatenate([np.empty(0, int), *(batch.cells() for batch in batches)])
+    genes = np.concatenate([np.empty(0, int), *(batch.genes for batch in batches)])
+    values = np.concatenate([np.empty(0, int), *(batch.values for batch in batches)])
+    found = list(zip(cells.tolist(), genes.tolist(), strict=True))
+    assert found == sorted(set(found))
+    return dict(zip(found, values.tolist(), strict=True))
+
+
+@given(_WHOLE, st.data(), st.integers(0, 3000))
+def test_any_order_in_any_memory_is_the_order_of_cells(
+    stored: Stored, data: st.DataObject, memory: int
+) -> None:
+    """One band or many, or bands of bands: the cells hold the sums of their entries."""
+    order = np.array(data.draw(st.permutations(range(len(stored.cells)))), int)
+    matrix = spilled(stored, order, memory)
+    assert places(matrix, RowRange(0, stored.shape[0])) == totals(stored)
+
+
+@given(_WHOLE, st.data())
+def test_any_cells_in_any_order(stored: Stored, data: st.DataObject) -> None:
+    """Cells may be asked for backwards and again: bands that were let go are sorted once more."""
+    n_cells = stored.shape[0]
+    assume(n_cells)
+    matrix = spilled(stored, np.arange(len(stored.cells)), 200)
+    for _ in range(4):
+        start = data.draw(st.integers(0, n_cells))
+        stop = data.draw(st.integers(start, n_cells))
+        expected = {p: v for p, v in totals(stored).items() if start <= p[0] < stop}
+        assert places(matrix, RowRange(start, stop)) == expected
+
+
+def skewed(n_cells: int, n_genes: int, *, seed: int = 0) -> Stored:
+    """Nearly all entries lie in a sixteenth of the cells, so that one band has them all."""
+    rng = np.random.default_rng(seed)
+    full = max(n_cells // 16, 1)
+    cells = np.repeat(np.arange(full), n_genes)
+    genes = np.tile(np.arange(n_genes), full)
+    rare = np.arange(full, n_cells)
+    cells = np.append(cells, rare)
+    genes = np.append(genes, rng.integers(0, n_genes, len(rare)))
+    return Stored((n_cells, n_genes), cells, genes, rng.integers(1, 99, len(cells)).astype("i4"))
+
+
+@pytest.mark.parametrize("layout", ["csc", "dense"])
+@pytest.mark.parametrize("spread", ["even", "skewed"])
+def test_memory_is_bounded_by_the_budget(layout: str, spread: str, tmp_path: Path) -> None:
+    """What sorting takes depends on the budget, not on the matrix, nor on how it is spread."""
+    matrix = skewed(4096, 1200)
+    if spread == "even":
+        rng = np.random.default_rng(0)
+        matrix = Stored(
+            matrix.shape, rng.permutation(4096)[matrix.cells], matrix.genes, matrix.values
+        )
+    chunks: dict[str, Any] = {"chunks": (4096, 16)} if layout == "dense" else {}
+    path = write_stored(tmp_path / "in.h5ad", matrix, layout, **chunks)
+    budget = 1 << 20
+    with open_source(path, options=ReadOptions(memory=budget)) as source:
+        n_entries = 0
+        tracemalloc.start()
+        try:
+            for batch in source.batches(RowRange(0, source.n_cells)):
+                n_entries += batch.nnz
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert n_entries == len(matrix.values)
+    # Sorting all entries at once takes some 20 MB.
+    assert peak < 3 * budget
+
+
+@pytest.mark.parametrize("layout", ["csc", "dense"])
+def test_a_spilled_matrix_is_converted_like_any_other(layout: str, tmp_path: Path) -> None:
+    """Bands of bands make the dataset that the same matrix in cell order makes."""
+    matrix = skewed(300, 50)
+    chunks: dict[str, Any] = {"chunks": (300, 1)} if layout == "dense" else {}
+    spilt = write_stored(tmp_path / "spilt.h5ad", matrix, layout, **chunks)
+    plain = write_stored(tmp_path / "plain.h5ad", matrix)
+    one = slaf.convert(spilt, tmp_path / "one.slaf", memory=3000)
+    other = slaf.convert(plain, tmp_path / "other.slaf")
+    assert one.published.blocks == other.published.blocks
+    assert one.expression.to_table().equals(other.expression.to_table())
+    assert slaf.verify(one, spilt, memory=3000).ok
+    assert slaf.verify(one, spilt).ok
+
+
+def test_nothing_is_left_in_the_scratch_directory(tmp_path: Path) -> None:
+    """Scratch data has no name: there is nothing to clean, whatever becomes of the process."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    path = write_stored(tmp_path / "in.h5ad", skewed(100, 20), "csc")
+    with open_source(path, options=ReadOptions(memory=500, scratch=scratch)) as source:
+        before = len(list(Path("/dev/fd").iterdir()))
+        batches = source.batches(RowRange(0, source.n_cells))
+        next(batches)
+        assert len(list(Path("/dev/fd").iterdir())) > before
+        assert list(scratch.iterdir()) == []
+
+
+def test_scratch_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """A directory that is not there is an error of the system's; with another the run resumes."""
+    path = write_stored(tmp_path / "in.h5ad", skewed(100, 20), "csc")
+    with pytest.raises(StorageError, match=r"nowhere.*--scratch"):
+        slaf.convert(path, tmp_path / "out.slaf", scratch=tmp_path / "nowhere")
+    assert slaf.verify(slaf.convert(path, tmp_path / "out.slaf", scratch=tmp_path), path).ok
+
+
+@pytest.mark.parametrize("cell", [-1, 6, 2**31 - 1])
+def test_a_cell_that_is_not_there_is_named(cell: int, tmp_path: Path) -> None:
+    """In compressed columns an index out of range is a cell's, and the error says so."""
+    stored = Stored((6, 5), np.array([1, 5]), np.array([0, 3]), np.ones(2, np.float32))
+    path = write_stored(tmp_path / "in.h5ad", stored, "csc")
+    with h5py.File(path, "r+") as file:
+        file["X/indices"][1] = cell
+    with pytest.raises(DamagedInput, match=f"gene 3 has an entry for cell {cell}, .* 6 cells"):
+        slaf.convert(path, tmp_path / "out.slaf")
+    assert not (tmp_path / "out.slaf").exists()
+    with (
+        open_source(path) as source,
+        pytest.raises(DamagedInput, match=r"in\.h5ad, X"),
+    ):
+        contents(source, RowRange(0, 6))

@@ -1,0 +1,206 @@
+"""The documentation: its examples run, it leaves nothing out, its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import typer
+from scipy.io import mmwrite
+
+import slaf
+import slaf.errors
+from slaf.sources import FORMATS
+from slaf.testing.strategies import Stored
+from slaf_cli.app import app
+from slaf_cli.report import ExitCode
+from tests.formats.builders import Mtx, write_genomes, write_soma, write_v3
+from tests.pages import PAGES, ROOT, Reader, anchors, blocks, links, name_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REFERENCE = ROOT / "docs" / "reference"
+# How many blocks of each page nobody runs, for they need a clone, a network or another program.
+NOT_RUN = {"README.md": 2, "docs/index.md": 1}
+
+_TEST = re.compile(r"`(?P<path>(?:tests|slaf)/[\w/]+\.py)(?:::(?P<names>[\w:]+))?`")
+
+
+class Stopped(Exception):
+    """A conversion that somebody stopped."""
+
+
+class StopsHalfway:
+    """Stops a conversion after some cells."""
+
+    def __init__(self, cells: int) -> None:
+        self.left = cells
+
+    def begin(self, cells: int, nonzeros: int, total_cells: int) -> None:
+        """The work begins."""
+
+    def advance(self, cells: int, nonzeros: int) -> None:  # noqa: ARG002 - as Progress has it
+        """Stop when all of them are done."""
+        self.left -= cells
+        if self.left < 0:
+            raise Stopped
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the pages take for granted: inputs of each format, and a conversion that was stopped."""
+    directory = tmp_path_factory.mktemp("examples")
+    random = np.random.default_rng(0)
+    n_cells, n_genes = 700, 60
+    counts = sp.csr_matrix(random.poisson(0.4, (n_cells, n_genes)).astype(np.float32))
+    types = random.choice(["B cell", "NK cell", "T cell"], n_cells)
+    obs = pd.DataFrame(
+        {"cell_type": pd.Categorical(types), "pct_mt": random.random(n_cells).round(3)},
+        index=[f"AAC-{number}" for number in range(n_cells)],
+    )
+    names = ["CD3D", "CD8A", "MS4A1", "NKG7", *(f"GENE{number}" for number in range(4, n_genes))]
+    var = pd.DataFrame(
+        {"gene_name": names}, index=[f"ENSG{number:011d}" for number in range(n_genes)]
+    )
+    pbmc = anndata.AnnData(counts, obs=obs, var=var)
+    pbmc.write_h5ad(directory / "pbmc.h5ad")
+    _write_tenx(pbmc, directory / "filtered_feature_bc_matrix")
+    normalised = pbmc.copy()
+    normalised.raw = pbmc
+    normalised.X = counts.log1p()
+    normalised.layers["spliced"] = counts
+    normalised.write_h5ad(directory / "normalised.h5ad")
+    _write_other_formats(normalised, directory)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(directory)
+        with pytest.raises(Stopped):
+            slaf.convert("pbmc.h5ad", "stopped.slaf", chunk_size=100, progress=StopsHalfway(200))
+    return directory
+
+
+def _write_tenx(adata: anndata.AnnData, folder: Path) -> None:
+    folder.mkdir()
+    mmwrite(folder / "matrix.mtx", sp.coo_matrix(adata.X.T.astype(np.int32)))
+    features = [f"{id_}\t{name}\tGene Expression\n" for id_, name in adata.var["gene_name"].items()]
+    (folder / "features.tsv").write_text("".join(features))
+    (folder / "barcodes.tsv").write_text("".join(f"{name}\n" for name in adata.obs_names))
+
+
+def _write_other_formats(adata: anndata.AnnData, directory: Path) -> None:
+    counts, logged = (_stored(matrix) for matrix in (adata.layers["spliced"], adata.X))
+    whole = replace(counts, values=counts.values.astype(np.int32))
+    antibodies = 3
+    types = ["Gene Expression"] * (adata.n_vars - antibodies) + ["Antibody Capture"] * antibodies
+    features = {"id": adata.var_names, "name": adata.var["gene_name"], "feature_type": types}
+    encoded = {name: [text.encode() for text in texts] for name, texts in features.items()}
+    h5 = write_v3(directory / "filtered_feature_bc_matrix.h5", whole, features=encoded)
+    (directory / "outs").mkdir()
+    shutil.copy(h5, directory / "outs")
+    write_genomes(directory / "human-mouse.h5", {"hg19": whole, "mm10": whole})
+    for prefix in ("GSM1_healthy_", "GSM2_ill_"):
+        Mtx(prefix=prefix).write(directory / "GSE123", whole)
+    write_soma(directory / "pbmc_soma", logged, layers={"counts": counts, "data": logged})
+
+
+def _stored(matrix: Any) -> Stored:
+    cells, genes = matrix.nonzero()
+    return Stored(matrix.shape, cells, genes, np.asarray(matrix[cells, genes]).ravel())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_examples_run(
+    page: Path, examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every example of a page runs, in order, and prints what the page says."""
+    # With the times of the files, by which a stopped conversion knows its input.
+    shutil.copytree(examples, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    Reader(page, tmp_path).read()
+
+
+def test_few_examples_are_not_run() -> None:
+    """The blocks that no test runs are these, and no more."""
+    found = {name_of(page): sum(not block.runs for block in blocks(page)) for page in PAGES}
+    assert {name: count for name, count in found.items() if count} == NOT_RUN
+
+
+def test_command_line_reference_is_current() -> None:
+    """docs/reference/cli.md is what the app is now; `python docs/generate_cli.py` renews it."""
+    generator = runpy.run_path(str(ROOT / "docs" / "generate_cli.py"))
+    assert generator["PAGE"].read_text(encoding="utf-8") == generator["page"]()
+
+
+def test_every_command_and_option_is_documented() -> None:
+    """Each command, argument and option of the app stands in the reference, with a help text."""
+    page = (REFERENCE / "cli.md").read_text(encoding="utf-8")
+    group: Any = typer.main.get_command(app)
+    for name, command in group.commands.items():
+        section = page.split(f"\n## slaf {name}\n")[1].split("\n## ")[0]
+        for parameter in command.params:
+            assert parameter.help, f"slaf {name}: {parameter.name} has no help text"
+            assert parameter.help in section
+            if parameter.param_type_name == "option":
+                for option in parameter.opts:
+                    assert re.search(rf"`[^`]*{option}\b", section), f"slaf {name} {option}"
+
+
+def test_every_format_is_documented() -> None:
+    """Each format of inputs stands in the page about converting."""
+    page = (ROOT / "docs/how-to/convert.md").read_text(encoding="utf-8")
+    assert re.findall(
+        r"^\| `(\w+)` \|", page.split("\n## Inputs")[1].split("\n## ")[0], re.MULTILINE
+    ) == [format.name for format in FORMATS]
+
+
+@pytest.mark.parametrize("name", slaf.__all__)
+def test_every_public_name_is_documented(name: str) -> None:
+    """Each public name of slaf has its entry: errors in their page, the rest in Python's."""
+    thing = getattr(slaf, name)
+    if isinstance(thing, type) and issubclass(thing, Exception):
+        assert f"| `{name}`" in (REFERENCE / "errors.md").read_text(encoding="utf-8")
+    else:
+        assert f"slaf.{name}" in anchors(REFERENCE / "python.md")
+
+
+def test_every_error_and_exit_code_is_documented() -> None:
+    """Each class of error stands in the page of errors, under what it is, and each exit code."""
+    page = (REFERENCE / "errors.md").read_text(encoding="utf-8")
+    for name, thing in vars(slaf.errors).items():
+        if isinstance(thing, type) and issubclass(thing, Exception):
+            builtins = [base.__name__ for base in thing.__bases__ if base.__module__ == "builtins"]
+            shown = f" (`{builtins[0]}`)" if builtins and name != "SlafError" else ""
+            assert f"| `{name}`{shown} |" in page
+    for code in ExitCode:
+        assert re.search(rf"^\| {code.value} \|", page, re.MULTILINE), code
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=name_of
+)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Each link inside the project leads to a file and a heading that exist."""
+    for link in links(page):
+        target, _, anchor = link.partition("#")
+        if "://" not in link:
+            file = page.parent / target if target else page
+            assert file.is_file(), link
+            assert not anchor or anchor in anchors(file), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_named_tests_exist(page: Path) -> None:
+    """A test that a page names as the proof of a promise is there."""
+    for match in _TEST.finditer(page.read_text(encoding="utf-8")):
+        file = ROOT / match["path"]
+        assert file.is_file(), match["path"]
+        for name in filter(None, (match["names"] or "").split("::")):
+            assert re.search(rf"(def|class) {name}\b", file.read_text(encoding="utf-8")), match[0]

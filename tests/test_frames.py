@@ -1,0 +1,196 @@
+"""Tables of obs and var become Arrow tables and come back as they were, or are refused."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slaf.columns import ColumnSet, stored
+from slaf.errors import InputError
+from slaf.frames import from_frame, to_frame
+from slaf.schema import CELL_COLUMNS
+from slaf.testing.strategies import frames, names
+
+TIMES: Any = ["2020-07-01", "2021-01-01", None]
+PARIS = pd.to_datetime(TIMES).tz_localize("Europe/Paris")
+TEXT: Any = ["x", "y", None]
+categorical: Any = pd.Categorical
+array: Any = pd.array
+series: Any = pd.Series
+NOTHING: Any = [None, None, None]
+
+KEPT: dict[str, Any] = {
+    "big-endian": np.array([1, 2, 70_000], ">i4"),
+    "boolean objects": np.array([True, False, True], object),
+    "days": pd.to_timedelta([1, 2, None], unit="s"),
+    "times of a zone": PARIS,
+    "uint64": np.array([0, 2**64 - 1, 2**63], np.uint64),
+    "float16": np.array([0.5, np.nan, np.inf], np.float16),
+    "NaN that is not missing": pd.arrays.FloatingArray(
+        np.array([np.nan, 1.0, 2.0]), np.array([False, False, True])
+    ),
+    "nullable uint64": array([2**64 - 1, None, 0], dtype="UInt64"),
+    "strings with None": np.array(["x", None, ""], object),
+    "strings with NaN": np.array(["x", np.nan, ""], object),
+    "all None": np.array([None, None, None], object),
+    "all NaN": np.array([np.nan, np.nan, np.nan], object),
+    "Arrow integers": array([1, 2, None], dtype="int64[pyarrow]"),
+    "Arrow strings": array(TEXT, dtype=pd.ArrowDtype(pa.string())),
+    "pyarrow strings": array(["x", "y", None], dtype="string[pyarrow]"),
+    "NUL in text": np.array(["a\0b", "\0", ""], object),
+    "categories of int8": categorical(np.array([3, 1, 3], np.int8)),
+    "categories of float32": categorical(np.array([0.1, 1, np.nan], np.float32)),
+    "categories of booleans": categorical([True, False, None]),
+    "categories of nullable integers": series([1, None, 2], dtype="Int64").astype("category"),
+    "categories of strings": series(["b", None, "a"], dtype="string").astype("category"),
+    "unused categories": categorical(["b", "b", "b"], categories=["c", "b", "a"]),
+    "ordered categories": categorical(["b", "a", "b"], ["c", "b", "a"], ordered=True),
+    "categories of no row": categorical(NOTHING, categories=["x", "y"]),
+    "no categories": categorical(NOTHING),
+}
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "several kinds": ([1, "x", None], r"Python objects \(NoneType, int, str\)"),
+    "None and NaN": (np.array(["x", None, np.nan], object), r"Python objects \(NoneType, float"),
+    "integers as objects": (np.array([1, 2, 3], object), r"Python objects \(int\)"),
+    "booleans and None": (np.array([True, None, False], object), r"\(NoneType, bool\)"),
+    "lists": ([[1], [2], [3]], r"Python objects \(list\)"),
+    "decimals": ([Decimal(1)] * 3, r"Python objects \(Decimal\)"),
+    "bytes": ([b"a", b"b", b"c"], r"Python objects \(bytes\)"),
+    "complex": ([1j, 2j, 3j], "values of type complex128"),
+    "extended floats": (np.array([1, 2, 3], np.longdouble), "cannot be stored"),
+    "intervals": (pd.cut([1, 2, 3], 2), r"Python objects \(Interval\)"),
+    "periods": (pd.period_range("2020", periods=3, freq="Y"), r"Python objects \(Period\)"),
+    "sparse": (pd.arrays.SparseArray([1, 0, 0]), "values of type Sparse"),
+    "categories of times": (pd.Categorical(PARIS), "categories that are times"),
+    "categories of several kinds": (pd.Categorical([1, "a", 2]), r"Python objects \(int, str\)"),
+    "no unicode": (["\ud800", "b", "c"], "surrogates not allowed"),
+}
+
+
+def there_and_back(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame as it comes out of tables and a config.json."""
+    table, described = stored(from_frame(frame, "cell_id"), CELL_COLUMNS)
+    assert len({name.casefold() for name in table.column_names}) == table.num_columns
+    return to_frame(table, ColumnSet.from_json(json.loads(json.dumps(described.to_json()))))
+
+
+def native(series: pd.Series[Any]) -> pd.Series[Any]:
+    """The column in the machine's order of bytes."""
+    if isinstance(series.dtype, np.dtype):
+        return series.astype(series.dtype.newbyteorder("="))
+    return series
+
+
+@given(st.integers(0, 5).flatmap(frames))
+def test_a_frame_comes_back(frame: pd.DataFrame) -> None:
+    """Any frame is equal, in types, names, order, categories and missing values."""
+    found = there_and_back(frame)
+    pd.testing.assert_frame_equal(found, frame)
+    assert found.index.name == frame.index.name
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_column_comes_back(name: str) -> None:
+    """Every kind of column is what it was, in the machine's order of bytes."""
+    frame = pd.DataFrame({"x": KEPT[name]}, index=list("abc"))
+    found = there_and_back(frame)["x"]
+    expected = native(frame["x"])
+    pd.testing.assert_series_equal(found, expected)
+    assert [type(value) for value in found] == [type(value) for value in expected]
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_column_of_no_rows_comes_back(name: str) -> None:
+    """Of no rows too a column keeps its type, and its categories."""
+    frame = pd.DataFrame({"x": KEPT[name]}, index=list("abc")).iloc[:0]
+    pd.testing.assert_series_equal(there_and_back(frame)["x"], native(frame["x"]))
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_column_that_no_table_gives_back_is_refused(name: str) -> None:
+    """What would come back as something else is an error that names the column and the cause."""
+    values, message = REFUSED[name]
+    with pytest.raises(InputError, match=message) as caught:
+        from_frame(pd.DataFrame({"odd": values}, index=list("abc")), "cell_id")
+    assert "column 'odd'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        pd.Index(["b", "a", "b"], dtype=object),
+        pd.Index(["", "é", "細胞"], dtype=object, name="barcode"),
+        pd.Index(["b", "a", "b"], dtype="string", name="x"),
+        pd.Index(["b", "a", "b"], dtype=pd.StringDtype("python", np.nan)),
+        pd.Index(["b", "a", "b"], name="cell_id"),
+    ],
+    ids=repr,
+)
+def test_an_index_comes_back(index: pd.Index[str]) -> None:
+    """Ids may repeat, be empty or of any script; their type and name are kept."""
+    frame = pd.DataFrame({"x": [1, 2, 3], "cell_id": ["p", "q", "r"]}, index=index)
+    pd.testing.assert_frame_equal(there_and_back(frame), frame)
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+def test_an_id_that_is_missing_is_refused(missing: Any) -> None:
+    """A row without an id is an error that says which; it is not called "nan"."""
+    frame = pd.DataFrame(index=pd.Index(["a", missing, "c"], dtype=object))
+    with pytest.raises(InputError, match="row 1 has no cell_id"):
+        from_frame(frame, "cell_id")
+
+
+def test_an_id_that_is_no_text_is_refused() -> None:
+    """Half a surrogate pair cannot be an id."""
+    with pytest.raises(InputError, match="a gene_id is not text that can be stored"):
+        from_frame(pd.DataFrame(index=["\ud800"]), "gene_id")
+
+
+def test_a_name_that_is_no_string_is_refused() -> None:
+    """A column called 0 would come back as "0"."""
+    with pytest.raises(InputError, match="the column 0 is called by a int"):
+        from_frame(pd.DataFrame({0: [1]}, index=["a"]), "cell_id")
+
+
+def test_two_columns_of_one_name_are_refused() -> None:
+    """Which of them a name means nobody could say."""
+    frame = pd.DataFrame([[1, 2, 3]], index=["a"], columns=["x", "y", "x"])
+    with pytest.raises(InputError, match="two columns are called 'x'; rename one"):
+        from_frame(frame, "cell_id")
+
+
+@given(st.lists(names(), unique=True, max_size=9))
+def test_stored_names_are_safe_and_distinct(found: list[str]) -> None:
+    """No stored name is one of the format's, one that Lance refuses, or another's in capitals."""
+    frame = pd.DataFrame({name: [1] for name in found}, index=["a"])
+    table, described = stored(from_frame(frame, "cell_id"), CELL_COLUMNS)
+    safe = table.column_names[1:]
+    assert [column.original for column in described.columns[1:]] == found
+    assert not set(safe) & {*CELL_COLUMNS, "", "_rowid", "_rowaddr", "_rowoffset"}
+    assert not any(character in name for name in safe for character in ".`\0")
+
+
+@pytest.mark.parametrize(
+    ("original", "expected"),
+    [
+        (["a.b", "a_b"], ["a_b", "user_a_b"]),
+        (["cell_id", "user_cell_id"], ["user_cell_id", "user_user_cell_id"]),
+        (["x", "X", "x."], ["x", "user_X", "x_"]),
+        (["_rowid", ""], ["user_rowid", "user_"]),
+        (["n_genes", "a/b"], ["n_genes", "a/b"]),
+    ],
+)
+def test_safe_names_are_readable(original: list[str], expected: list[str]) -> None:
+    """A name changes only where it must, and then as little as is safe."""
+    frame = pd.DataFrame({name: [1] for name in original}, index=["a"])
+    table, _ = stored(from_frame(frame, "cell_id"), CELL_COLUMNS)
+    assert table.column_names[1:] == expected

@@ -1,0 +1,134 @@
+"""The public names, what importing them costs, and what the wheel holds."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import slaf
+from slaf import errors
+
+CHECKOUT = Path(__file__).parents[1]
+# What takes long to import, and is needed only by some of what the package does.
+HEAVY = {
+    *("numpy", "scipy", "pandas", "pyarrow", "lance", "polars", "anndata", "scanpy", "h5py"),
+    *("hdf5plugin", "tiledbsoma", "typer", "tqdm", "xxhash", "filelock", "isal"),
+}
+
+
+@pytest.mark.parametrize("name", slaf.__all__)
+def test_a_name(name: str) -> None:
+    """Every public name is there, listed, and says what it is for."""
+    found = getattr(slaf, name)
+    assert name in dir(slaf)
+    assert (found.__doc__ or "").strip()
+
+
+@pytest.mark.parametrize("name", slaf.__all__)
+def test_what_a_name_offers(name: str) -> None:
+    """Every public method and property of a public class says what it is for."""
+    found = getattr(slaf, name)
+    if not inspect.isclass(found):
+        return
+    for member, value in vars(found).items():
+        if not member.startswith("_") and (callable(value) or isinstance(value, property)):
+            assert (inspect.getdoc(value) or "").strip(), member
+
+
+def test_the_names_are_sorted() -> None:
+    """The list of names is sorted and without repetition."""
+    assert slaf.__all__ == sorted(set(slaf.__all__))
+
+
+def test_no_other_name() -> None:
+    """A name that is not there is an AttributeError that says so."""
+    with pytest.raises(AttributeError, match="module 'slaf' has no attribute 'nothing'"):
+        slaf.nothing  # noqa: B018
+
+
+def test_the_packages_do_not_shadow_the_functions() -> None:
+    """A function keeps its name whatever part of the package was imported before."""
+    code = (
+        "import slaf.conversion, slaf.verification, slaf.inspection, slaf; "
+        "assert all(map(callable, (slaf.convert, slaf.verify, slaf.info, slaf.status, slaf.open)))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_error_is_in_the_tree() -> None:
+    """Each error derives from SlafError, says what it is for, and is drawn in the tree."""
+    found = [e for e in vars(errors).values() if inspect.isclass(e) and issubclass(e, Exception)]
+    assert len(found) > 10
+    for error in found:
+        assert issubclass(error, slaf.SlafError)
+        assert (error.__doc__ or "").strip()
+        assert error.__name__ in (errors.__doc__ or "")
+
+
+def modules_after(code: str) -> set[str]:
+    """The packages that are imported once this code has run, in a process of its own."""
+    script = f"{code}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    return {name.split(".")[0] for name in json.loads(ran.stdout)}
+
+
+@pytest.mark.parametrize("code", ["import slaf", "import slaf; slaf.SlafError; dir(slaf)"])
+def test_importing_costs_nothing(code: str) -> None:
+    """`import slaf`, and its errors, import nothing but Python's own library."""
+    found = modules_after(code)
+    assert not found & HEAVY
+    assert found - set(sys.stdlib_module_names) <= modules_after("") | {"slaf"}
+
+
+def test_opening_imports_no_writer() -> None:
+    """Opening a dataset imports neither the formats that are read nor the program."""
+    found = modules_after("import slaf; slaf.open")
+    assert not found & {"anndata", "h5py", "tiledbsoma", "scanpy", "lance", "typer", "tqdm"}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The names of the files in a wheel that is built from a copy of the checkout."""
+    top = tmp_path_factory.mktemp("wheel")
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in ("slaf", "cli"):
+        shutil.copytree(CHECKOUT / name, top / "copy" / name, ignore=ignored)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(CHECKOUT / name, top / "copy" / name)
+    options = ["--wheel", "--no-isolation", "--outdir", str(top / "dist")]
+    built = subprocess.run(
+        [sys.executable, "-m", "build", *options, str(top / "copy")],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    (file,) = (top / "dist").iterdir()
+    with zipfile.ZipFile(file) as archive:
+        return archive.namelist()
+
+
+def test_the_wheel_holds_two_packages(wheel: list[str]) -> None:
+    """The wheel holds `slaf` and `slaf_cli`, and nothing that others would import by accident."""
+    tops = {name.split("/")[0] for name in wheel}
+    (metadata,) = (top for top in tops if top.endswith(".dist-info"))
+    assert tops == {"slaf", "slaf_cli", metadata}
+    assert f"{metadata}/entry_points.txt" in wheel
+    assert f"{metadata}/licenses/LICENSE" in wheel
+
+
+def test_the_wheel_holds_every_module(wheel: list[str]) -> None:
+    """Every module of the checkout is in the wheel, and the markers that they are typed."""
+    for package, folder in (("slaf", CHECKOUT / "slaf"), ("slaf_cli", CHECKOUT / "cli/slaf_cli")):
+        expected = {
+            f"{package}/{file.relative_to(folder).as_posix()}" for file in folder.rglob("*.py")
+        }
+        found = {name for name in wheel if name.startswith(f"{package}/")}
+        assert found == expected | {f"{package}/py.typed"}

@@ -1,0 +1,677 @@
+"""Whatever is changed in a dataset behind its back, a verification finds it and names it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import anndata
+import lance
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+import slaf
+from slaf.errors import DamagedDataset
+from slaf.verification.report import SHOWN_OF_A_KIND
+from tests.builders import counts, write_h5ad
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from slaf.verification import Difference, Report
+
+    Change = Callable[[pa.Table], pa.Table]
+    Edit = Callable[[dict[str, Any]], Any]
+
+N_CELLS, N_GENES, CHUNK = 24, 10, 6
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A source, and beside it the dataset that was made of it, in four blocks."""
+    top = tmp_path_factory.mktemp("original")
+    matrix = counts(N_CELLS, N_GENES)
+    write_h5ad(top / "in.h5ad", matrix)
+    slaf.convert(top / "in.h5ad", top / "out.slaf", chunk_size=CHUNK)
+    return top
+
+
+@pytest.fixture
+def source(original: Path) -> Path:
+    """What the dataset was made of."""
+    return original / "in.h5ad"
+
+
+@pytest.fixture
+def dataset(original: Path, tmp_path: Path) -> Path:
+    """A copy of the dataset, to be changed."""
+    return shutil.copytree(original / "out.slaf", tmp_path / "out.slaf")
+
+
+def sabotage(dataset: Path, name: str, change: Change) -> None:
+    """Write a changed table, and have config.json name the version that it became."""
+    before = slaf.open(dataset).table(name).to_table()
+    written = lance.write_dataset(
+        change(before), dataset / f"{name}.lance", mode="overwrite", data_storage_version="2.1"
+    )
+    edit(dataset, lambda config: config["versions"].update({name: written.version}))
+
+
+def edit(dataset: Path, change: Edit) -> None:
+    """Change config.json."""
+    config = json.loads((dataset / "config.json").read_bytes())
+    change(config)
+    (dataset / "config.json").write_text(json.dumps(config))
+
+
+def put(column: str, row: int, value: object) -> Change:
+    """Replace one value of a table."""
+
+    def change(table: pa.Table) -> pa.Table:
+        field = table.schema.field(column)
+        values = table[column].to_pylist()
+        assert values[row] != value
+        values[row] = value
+        position = table.schema.get_field_index(column)
+        return table.set_column(position, field, pa.array(values, field.type))
+
+    return change
+
+
+def reorder(first: int, second: int) -> Change:
+    """Swap two rows of a table."""
+
+    def change(table: pa.Table) -> pa.Table:
+        order = list(range(table.num_rows))
+        order[first], order[second] = second, first
+        return table.take(order)
+
+    return change
+
+
+def without(row: int) -> Change:
+    """Drop a row of a table."""
+    return lambda table: table.take([at for at in range(table.num_rows) if at != row])
+
+
+def failed(dataset: Path, **options: Any) -> Report:
+    """The report of a verification that fails."""
+    with pytest.raises(slaf.VerificationFailed) as caught:
+        slaf.verify(dataset, **options)
+    report = caught.value.report
+    assert not report.ok
+    assert str(report.differences[0]) in str(caught.value)
+    return report
+
+
+def only(report: Report, kind: str) -> Difference:
+    """The one difference of a kind."""
+    (found,) = [difference for difference in report.differences if difference.kind == kind]
+    return found
+
+
+def kinds(report: Report) -> set[str]:
+    """Which kinds of differences there are."""
+    return {kind for kind, _ in report.counts}
+
+
+# ------------------------------------------------------------------------------------ nothing wrong
+
+
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("compared", [False, True])
+def test_intact(quick: bool, compared: bool, dataset: Path, source: Path) -> None:  # noqa: FBT001
+    """An intact dataset verifies, and the report says what was checked."""
+    report = slaf.verify(dataset, against=source if compared else None, quick=quick)
+    assert report.ok
+    assert report.dataset == str(dataset)
+    assert report.differences == ()
+    assert len(report.checks) == 1 + (not quick) + compared
+    assert ("the digest of every block (4)" in report.checks) is not quick
+    assert (str(source) in report.checks[-1]) is compared
+    assert report.to_json()["ok"] is True
+
+
+def test_intact_open(dataset: Path) -> None:
+    """A dataset that is open already is verified as it was opened."""
+    assert slaf.verify(slaf.open(dataset)).ok
+
+
+def test_intact_in_memory(tmp_path: Path) -> None:
+    """A dataset is compared with an AnnData in memory as with a file."""
+    adata = anndata.AnnData(counts(5, 4))
+    slaf.convert(adata, tmp_path / "out.slaf")
+    assert slaf.verify(tmp_path / "out.slaf", against=adata).ok
+    cell, gene = (int(positions[0]) for positions in adata.X.nonzero())
+    adata.X[cell, gene] += 1
+    report = failed(tmp_path / "out.slaf", against=adata)
+    assert only(report, "value").where == f"cell {cell} ('{cell}'), gene {gene} ('{gene}')"
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0), (3, 3)])
+def test_intact_without_entries(shape: tuple[int, int], tmp_path: Path) -> None:
+    """A dataset without a nonzero verifies, in itself and against its source."""
+    adata = anndata.AnnData(np.zeros(shape))
+    slaf.convert(adata, tmp_path / "out.slaf")
+    assert slaf.verify(tmp_path / "out.slaf", against=adata).ok
+
+
+# -------------------------------------------------------------------------- the nonzeros themselves
+
+
+def row_of(dataset: Path, row: int) -> tuple[int, int, int]:
+    """Cell, gene and value of a row of `expression`."""
+    table = slaf.open(dataset).expression.take([row])
+    cell, gene, value = (column[0].as_py() for column in table.columns)
+    return cell, gene, value
+
+
+@pytest.mark.parametrize("row", [0, 17, -1])
+def test_a_value(row: int, dataset: Path, source: Path) -> None:
+    """A changed value is found by its block's digest, and named with both values by the source."""
+    cell, gene, value = row_of(dataset, row % slaf.open(dataset).nnz)
+    sabotage(dataset, "expression", put("value", row, value + 1))
+    start = cell // CHUNK * CHUNK
+    assert only(failed(dataset), "digest").where == f"cells {start} to {start + CHUNK}"
+    found = only(failed(dataset, against=source), "value")
+    assert found.where == f"cell {cell} ('cell-{cell}'), gene {gene} ('gene-{gene}')"
+    assert (found.expected, found.found) == (f"{value}.0", f"{value + 1}")
+
+
+def test_a_gene_of_a_value(dataset: Path, source: Path) -> None:
+    """A value that moved to another gene is found, missing at one and too many at the other."""
+    cell, gene, value = row_of(dataset, 9)
+    sabotage(dataset, "expression", put("gene_integer_id", 9, N_GENES))
+    assert kinds(failed(dataset)) == {"digest"}
+    one, other = failed(dataset, against=source, quick=True).differences
+    assert one.where == f"cell {cell} ('cell-{cell}'), gene {gene} ('gene-{gene}')"
+    assert (one.expected, one.found) == (f"{value}.0", "0")
+    assert other.where == f"cell {cell} ('cell-{cell}'), gene {N_GENES} (none)"
+    assert (other.expected, other.found) == ("0", str(value))
+
+
+@pytest.mark.parametrize("owner", [1, N_CELLS])
+def test_a_cell_of_a_value(owner: int, dataset: Path, source: Path) -> None:
+    """A row that says it belongs to another cell, or to one that is not there, is named."""
+    cell, _, value = row_of(dataset, 40)
+    sabotage(dataset, "expression", put("cell_integer_id", 40, owner))
+    found = only(failed(dataset), "order")
+    assert found.where == "cell_integer_id of row 40"
+    assert (found.expected, found.found) == (str(cell), str(owner))
+    differences = failed(dataset, against=source, quick=True).differences
+    assert {(d.expected, d.found) for d in differences if f"cell {owner}" in d.where} == {
+        ("0", str(value))
+    }
+
+
+def test_a_row_less(dataset: Path, source: Path) -> None:
+    """A dropped row is found without reading the values: there are too few."""
+    n_rows = slaf.open(dataset).nnz
+    sabotage(dataset, "expression", without(7))
+    for options in ({}, {"quick": True}, {"against": source}):
+        found = only(failed(dataset, **options), "config")
+        assert found.where == "rows of expression"
+        assert (found.expected, found.found) == (str(n_rows), str(n_rows - 1))
+
+
+def test_a_deleted_row(dataset: Path) -> None:
+    """A row that Lance was asked to delete is missed."""
+    table = slaf.open(dataset).expression
+    table.delete("cell_integer_id = 2 AND value > 0")
+    edit(dataset, lambda config: config["versions"].update(expression=table.version))
+    assert only(failed(dataset, quick=True), "config").where == "rows of expression"
+
+
+def test_a_row_more(dataset: Path) -> None:
+    """A row that is there twice is found without reading the values."""
+    sabotage(dataset, "expression", lambda table: pa.concat_tables([table, table.slice(3, 1)]))
+    assert only(failed(dataset, quick=True), "config").where == "rows of expression"
+
+
+def test_swapped_rows_of_a_cell(dataset: Path, source: Path) -> None:
+    """Two rows of one cell in the wrong order are found, though the entries are the same."""
+    offsets = slaf.open(dataset).cell_offsets
+    cell = int(np.flatnonzero(np.diff(offsets) > 1)[0])
+    sabotage(dataset, "expression", reorder(offsets[cell], offsets[cell] + 1))
+    assert only(failed(dataset), "digest").where == f"cells 0 to {CHUNK}"
+    assert only(failed(dataset, against=source, quick=True), "order").found == (
+        "the same entries in disorder"
+    )
+
+
+def test_swapped_rows_of_two_cells(dataset: Path) -> None:
+    """Two rows in each other's cell are both named."""
+    first, second = 3, slaf.open(dataset).nnz - 1
+    sabotage(dataset, "expression", reorder(first, second))
+    found = [d.where for d in failed(dataset).differences if d.kind == "order"]
+    assert found == [f"cell_integer_id of row {row}" for row in (first, second)]
+
+
+def test_another_type(dataset: Path) -> None:
+    """Values in another type than config.json says are found without reading them."""
+
+    def wider(table: pa.Table) -> pa.Table:
+        return table.set_column(2, "value", table["value"].cast(pa.uint32()))
+
+    sabotage(dataset, "expression", wider)
+    found = only(failed(dataset, quick=True), "config")
+    assert (found.where, found.expected, found.found) == ("type of value", "uint16", "uint32")
+
+
+def test_all_are_counted(dataset: Path, source: Path) -> None:
+    """Of many differences the first are shown and all are counted."""
+
+    def more(table: pa.Table) -> pa.Table:
+        return table.set_column(2, "value", pa.array(table["value"].to_numpy() + 1, pa.uint16()))
+
+    sabotage(dataset, "expression", more)
+    report = failed(dataset, against=source)
+    nnz = slaf.open(dataset).nnz
+    assert dict(report.counts) == {"digest": N_CELLS // CHUNK, "value": nnz}
+    assert sum(d.kind == "value" for d in report.differences) == SHOWN_OF_A_KIND
+    with pytest.raises(slaf.VerificationFailed, match=f"{nnz + 4} differences; the first: digest"):
+        slaf.verify(dataset, against=source)
+
+
+class Watched(slaf.Dataset):
+    """A dataset that counts how often a table of it is looked into."""
+
+    looks = 0
+
+    def table(self, name: str) -> lance.LanceDataset:
+        """The table."""
+        self.looks += 1
+        return super().table(name)
+
+
+def test_only_what_is_shown_is_looked_up(tmp_path: Path) -> None:
+    """Many differences cost no more looks for the ids of cells and genes than a few do."""
+    looks = []
+    for n_genes in (N_GENES, 5 * N_GENES):
+        one, other = (anndata.AnnData(np.full((4, n_genes), value)) for value in (1, 2))
+        made = slaf.convert(one, tmp_path / f"{n_genes}.slaf")
+        watched = Watched(made.location, made.published)
+        with pytest.raises(slaf.VerificationFailed):
+            slaf.verify(watched, against=other)
+        looks.append(watched.looks)
+    assert looks[0] == looks[1]
+
+
+@pytest.mark.parametrize(("column", "other"), [("cell_id", "cell-9"), ("gene_id", "gene-?")])
+def test_a_string_id_of_a_value(column: str, other: str, source: Path, tmp_path: Path) -> None:
+    """String ids in `expression` that are not those of its integer ids are named."""
+    slaf.convert(source, tmp_path / "out.slaf", string_ids=True)
+    assert slaf.verify(tmp_path / "out.slaf").ok
+    expected = slaf.open(tmp_path / "out.slaf").expression.take([30], [column])[column][0].as_py()
+    sabotage(tmp_path / "out.slaf", "expression", put(column, 30, other))
+    found = only(failed(tmp_path / "out.slaf"), "names")
+    assert (found.where, found.expected, found.found) == (f"{column} of row 30", expected, other)
+
+
+# ---------------------------------------------------------------------------------- cells and genes
+
+
+def test_an_offset(dataset: Path, source: Path) -> None:
+    """A `cell_start_index` inside a block is found by the digest, and by the source per cell."""
+    cell = next(c for c in range(7, 11) if np.diff(slaf.open(dataset).cell_offsets)[c] > 0)
+    start = int(slaf.open(dataset).cell_offsets[cell])
+    sabotage(dataset, "cells", put("cell_start_index", cell, start + 1))
+    report = failed(dataset)
+    assert only(report, "digest").where == f"cells {CHUNK} to {2 * CHUNK}"
+    assert only(report, "order").where == f"cell_integer_id of row {start}"
+    wheres = [d.where for d in failed(dataset, against=source, quick=True).differences]
+    assert wheres == [f"rows of cell {cell - 1}", f"rows of cell {cell}"]
+
+
+@pytest.mark.parametrize("cell", [0, CHUNK, 2 * CHUNK])
+def test_an_offset_of_a_block(cell: int, dataset: Path) -> None:
+    """A `cell_start_index` that a block begins with is found without reading the values."""
+    start = int(slaf.open(dataset).cell_offsets[cell])
+    sabotage(dataset, "cells", put("cell_start_index", cell, start + 1))
+    assert kinds(failed(dataset, quick=True)) == {"offsets"}
+
+
+def test_descending_offsets(dataset: Path) -> None:
+    """A `cell_start_index` less than the one before it is named, and nothing is read by it."""
+    offsets = slaf.open(dataset).cell_offsets
+    sabotage(dataset, "cells", put("cell_start_index", 9, int(offsets[-1])))
+    report = failed(dataset)
+    assert kinds(report) == {"offsets"}
+    assert report.differences[0].where == "cell_start_index after cell 9"
+
+
+@pytest.mark.parametrize("name", ["cells", "genes"])
+def test_an_integer_id(name: str, dataset: Path) -> None:
+    """An integer id that is not the position is named without reading the values."""
+    column = f"{name.removesuffix('s')}_integer_id"
+    sabotage(dataset, name, put(column, 4, 5))
+    found = only(failed(dataset, quick=True), name)
+    assert (found.where, found.expected, found.found) == (f"{column} of row 4", "4", "5")
+
+
+@pytest.mark.parametrize("name", ["cells", "genes"])
+def test_swapped_ids(name: str, dataset: Path) -> None:
+    """Swapped rows of the cells or the genes are both named without reading the values."""
+    sabotage(dataset, name, reorder(2, 3))
+    wheres = [d.where for d in failed(dataset, quick=True).differences if d.kind == name]
+    assert [where.rsplit(" ", 1)[1] for where in wheres] == ["2", "3"]
+
+
+@pytest.mark.parametrize("name", ["cells", "genes"])
+def test_a_cell_or_gene_less(name: str, dataset: Path) -> None:
+    """A cell or a gene less than config.json says is found without reading the values."""
+    sabotage(dataset, name, without(9))
+    assert f"rows of {name}" in {d.where for d in failed(dataset, quick=True).differences}
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "title"),
+    [
+        ("cells", "cell_id", "index"),
+        ("genes", "gene_id", "index"),
+        ("cells", "batch", "column 'batch'"),
+        ("genes", "length", "column 'length'"),
+    ],
+)
+def test_a_field(name: str, column: str, title: str, dataset: Path, source: Path) -> None:
+    """A changed id, obs or var value is found by the source, and named with both values."""
+    before = slaf.open(dataset).table(name).take([5], [column])[column][0].as_py()
+    after = "b0" if column == "batch" else before * 2
+    sabotage(dataset, name, put(column, 5, after))
+    found = only(failed(dataset, against=source), name)
+    assert found.where == f"{title} of row 5"
+    assert (found.expected, found.found) == (repr(before), repr(after))
+
+
+def test_a_missing_value(dataset: Path, source: Path) -> None:
+    """A value of obs that went missing is not taken for one that is there."""
+    sabotage(dataset, "cells", put("batch", 5, None))
+    found = only(failed(dataset, against=source), "cells")
+    assert (found.expected, found.found) == ("'b2'", "None")
+
+
+def test_a_number_for_a_nan(tmp_path: Path) -> None:
+    """NaN in obs equals NaN, and nothing else."""
+    obs = pd.DataFrame({"score": [np.nan, 1.0, np.nan]}, index=list("abc"))
+    adata = anndata.AnnData(np.ones((3, 1)), obs=obs)
+    slaf.convert(adata, tmp_path / "out.slaf")
+    assert slaf.verify(tmp_path / "out.slaf", against=adata).ok
+    sabotage(tmp_path / "out.slaf", "cells", put("score", 2, 0.0))
+    assert only(failed(tmp_path / "out.slaf", against=adata), "cells").expected == "nan"
+
+
+def test_the_order_of_categories(dataset: Path, source: Path) -> None:
+    """Categories in another order are found by the source, though every cell has its own."""
+
+    def turned(table: pa.Table) -> pa.Table:
+        batch = table["batch"].combine_chunks()
+        values = pa.DictionaryArray.from_arrays(
+            pa.array(2 - batch.indices.to_numpy(), pa.int32()), batch.dictionary[::-1]
+        )
+        assert values.to_pylist() == batch.to_pylist()
+        return table.set_column(table.schema.get_field_index("batch"), "batch", values)
+
+    sabotage(dataset, "cells", turned)
+    found = only(failed(dataset, against=source), "cells")
+    assert found.where == "categories of column 'batch'"
+    assert (found.expected, found.found) == ("['b0', 'b1', 'b2']", "['b2', 'b1', 'b0']")
+
+
+@pytest.mark.parametrize("name", ["cells", "genes"])
+def test_a_column_less(name: str, dataset: Path) -> None:
+    """A column that config.json describes and the table lacks is named without reading any."""
+    column = {"cells": "depth", "genes": "length"}[name]
+    sabotage(dataset, name, lambda table: table.drop_columns(column))
+    found = only(failed(dataset, quick=True), "config")
+    assert (found.where, found.expected) == (f"columns of {name}", column)
+
+
+# ------------------------------------------------------------------------------------ damaged files
+
+
+def data_file(dataset: Path, name: str) -> Path:
+    """A file with rows of a table: of `expression` that of the second part."""
+    fragments = slaf.open(dataset).table(name).get_fragments()
+    file = fragments[min(1, len(fragments) - 1)].data_files()[0]
+    return dataset / f"{name}.lance/data" / file.path
+
+
+@pytest.mark.parametrize("name", ["expression", "cells", "genes"])
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_file_less(quick: bool, name: str, dataset: Path, source: Path) -> None:  # noqa: FBT001
+    """A data file that is gone is named, by the quick check too."""
+    file = data_file(dataset, name)
+    file.unlink()
+    for against in (None, source):
+        found = failed(dataset, quick=quick, against=against).differences[0]
+        assert found.kind == "unreadable"
+        assert found.where == file.relative_to(dataset).as_posix()
+        assert (found.expected, found.found) == ("a file", "nothing")
+
+
+@pytest.mark.parametrize("name", ["expression", "cells", "genes"])
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_shorter_file(quick: bool, name: str, dataset: Path) -> None:  # noqa: FBT001
+    """A data file that was cut off is named with both sizes, by the quick check too."""
+    file = data_file(dataset, name)
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    found = failed(dataset, quick=quick).differences[0]
+    assert found.where == file.relative_to(dataset).as_posix()
+    assert (found.expected, found.found) == (f"{len(whole)} bytes", f"{len(whole) // 2} bytes")
+
+
+def flipped(whole: bytes, n: int) -> Iterator[bytes]:
+    """A file with one byte changed, at n places spread over it."""
+    for at in range(0, len(whole), len(whole) // n):
+        yield whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :]
+
+
+def harmless(original: Path, changed: Path) -> bool:
+    """Whether all that can be read of a changed dataset is still what it was."""
+    one, other = slaf.open(original), slaf.open(changed)
+    return all(
+        one.table(name).to_table().equals(other.table(name).to_table())
+        for name in one.published.tables
+    )
+
+
+@pytest.mark.parametrize("name", ["expression", "cells", "genes"])
+def test_flipped_bytes(name: str, dataset: Path, original: Path, source: Path) -> None:
+    """A flipped byte in a data file is found, unless everything still reads as it was."""
+    file = data_file(dataset, name)
+    found = 0
+    for damaged in flipped(file.read_bytes(), 25):
+        file.write_bytes(damaged)
+        try:
+            slaf.verify(dataset, against=source)
+        except slaf.VerificationFailed:
+            found += 1
+        else:
+            assert harmless(original / "out.slaf", dataset)
+    assert found
+
+
+def test_an_unreadable_column(dataset: Path) -> None:
+    """Damage to a column of obs is found without the source, where it makes it unreadable."""
+    file = data_file(dataset, "cells")
+    found = 0
+    for damaged in flipped(file.read_bytes(), 25):
+        file.write_bytes(damaged)
+        opened = slaf.open(dataset)
+        try:
+            # Neither of these needs more than the columns of ours.
+            slaf.verify(opened, quick=True)
+            opened.cells  # noqa: B018
+        except slaf.VerificationFailed:
+            continue
+        except DamagedDataset:
+            assert kinds(failed(dataset)) == {"unreadable"}
+            found += 1
+    assert found
+
+
+@pytest.mark.parametrize("name", ["expression", "cells", "genes"])
+def test_a_version_less(name: str, dataset: Path) -> None:
+    """A version that config.json names and the table lacks is an error that says so."""
+    edit(dataset, lambda config: config["versions"].update({name: 99}))
+    with pytest.raises(DamagedDataset, match=rf"version 99 of {name}\.lance cannot be opened"):
+        slaf.verify(dataset)
+
+
+# -------------------------------------------------------------------------------------- config.json
+
+
+def first_digest(config: dict[str, Any]) -> None:
+    """Another digest of the first block."""
+    config["blocks"][0]["digest"] = "0" * 32
+
+
+def test_a_digest(dataset: Path, source: Path) -> None:
+    """An edited digest is found by reading its block; the quick check has no use for it."""
+    edit(dataset, first_digest)
+    found = only(failed(dataset), "digest")
+    assert (found.where, found.expected) == (f"cells 0 to {CHUNK}", "0" * 32)
+    assert slaf.verify(dataset, quick=True, against=source).ok
+
+
+def rows_of_a_block(config: dict[str, Any]) -> None:
+    """One row more in a block, one less in the next."""
+    config["blocks"][1]["rows"] += 1
+    config["blocks"][2]["rows"] -= 1
+
+
+def cells_of_a_block(config: dict[str, Any]) -> None:
+    """A block that begins where the one before it has not ended."""
+    config["blocks"][1]["cells"][0] -= 1
+
+
+def a_block_less(config: dict[str, Any]) -> None:
+    """The last block is gone."""
+    del config["blocks"][-1]
+
+
+def more_cells(config: dict[str, Any]) -> None:
+    """A cell more than there is."""
+    config["array_shape"][0] += 1
+    config["n_cells"] += 1
+
+
+def more_genes(config: dict[str, Any]) -> None:
+    """A gene more than there is."""
+    config["array_shape"][1] += 1
+    config["n_genes"] += 1
+
+
+def fewer_rows(config: dict[str, Any]) -> None:
+    """A nonzero less than there is."""
+    config["metadata"]["expression_count"] -= 1
+
+
+def cells_of_a_source(config: dict[str, Any]) -> None:
+    """A source with more cells than the dataset."""
+    config["sources"][0]["n_cells"] += 1
+
+
+def another_value_type(config: dict[str, Any]) -> None:
+    """Another type than the table has."""
+    config["value_type"] = "int64"
+
+
+def another_dtype(config: dict[str, Any]) -> None:
+    """Values given back in a type that neither the source nor the table has."""
+    config["dtype"] = "float16"
+
+
+def a_column_of_no_table(config: dict[str, Any]) -> None:
+    """A column that is not there."""
+    config["columns"]["cells"]["columns"][1]["name"] = "elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        (rows_of_a_block, f"cells {CHUNK} to {2 * CHUNK}"),
+        (cells_of_a_block, f"first cell of the block at {CHUNK - 1}"),
+        (a_block_less, "cells in blocks"),
+        (more_cells, "rows of cells"),
+        (more_genes, "rows of genes"),
+        (fewer_rows, "rows of expression"),
+        (cells_of_a_source, "cells of the sources"),
+        (another_value_type, "type of value"),
+        (another_dtype, "dtype"),
+        (a_column_of_no_table, "columns of cells"),
+    ],
+)
+def test_config(change: Edit, where: str, dataset: Path) -> None:
+    """What config.json says wrongly of the tables is found without reading the values."""
+    edit(dataset, change)
+    report = failed(dataset, quick=True)
+    assert kinds(report) <= {"config", "offsets"}
+    assert where in {difference.where for difference in report.differences}
+
+
+def test_quick_reads_no_values(dataset: Path) -> None:
+    """The quick check does not look at the values, which is why it is quick."""
+    sabotage(dataset, "expression", put("value", 3, 999))
+    opened = slaf.open(dataset)
+    assert slaf.verify(opened, quick=True).ok
+    file = data_file(dataset, "expression")
+    file.write_bytes(bytes(file.stat().st_size))
+    assert slaf.verify(dataset, quick=True).ok
+    assert "unreadable" in kinds(failed(dataset))
+
+
+# ------------------------------------------------------------------------------------ other sources
+
+
+def test_another_shape(dataset: Path, tmp_path: Path) -> None:
+    """A source of another shape is reported as such."""
+    other = write_h5ad(tmp_path / "other.h5ad", counts(N_CELLS + 1, N_GENES))
+    found = only(failed(dataset, against=other), "shape")
+    assert (found.expected, found.found) == (
+        f"({N_CELLS + 1}, {N_GENES})",
+        f"({N_CELLS}, {N_GENES})",
+    )
+
+
+def test_another_matrix(dataset: Path, tmp_path: Path) -> None:
+    """A source with other values is reported with a cell, a gene and both values."""
+    other = write_h5ad(tmp_path / "other.h5ad", counts(N_CELLS, N_GENES, seed=1))
+    report = failed(dataset, against=other)
+    assert kinds(report) == {"value"}
+    ours, theirs = counts(N_CELLS, N_GENES), counts(N_CELLS, N_GENES, seed=1)
+    assert dict(report.counts)["value"] == (ours.toarray() != theirs.toarray()).sum()
+
+
+def test_another_type_of_the_source(dataset: Path, tmp_path: Path) -> None:
+    """A source with the same numbers in another type is not the one that was converted."""
+    other = write_h5ad(tmp_path / "other.h5ad", counts(N_CELLS, N_GENES).astype(np.int32))
+    report = failed(dataset, against=other)
+    assert [(d.kind, d.expected, d.found) for d in report.differences] == [
+        ("type", "int32", "float32")
+    ]
+
+
+def test_other_columns(dataset: Path, tmp_path: Path, source: Path) -> None:
+    """A source with another column, or a column of another type, is reported by its name."""
+    adata = anndata.read_h5ad(source)
+    adata.obs["depth"] = adata.obs["depth"].astype(np.float32)
+    adata.var["symbol"] = [f"s{gene}" for gene in range(N_GENES)]
+    adata.write_h5ad(tmp_path / "other.h5ad")
+    wheres = {d.where for d in failed(dataset, against=tmp_path / "other.h5ad").differences}
+    assert "type of column 'depth'" in wheres
+    assert "columns" in wheres
+
+
+def test_another_order_of_cells(dataset: Path, tmp_path: Path, source: Path) -> None:
+    """A source with the same cells in another order is reported by the ids."""
+    adata = anndata.read_h5ad(source)[::-1].copy()
+    adata.write_h5ad(tmp_path / "other.h5ad")
+    report = failed(dataset, against=tmp_path / "other.h5ad", quick=True)
+    found = next(d for d in report.differences if d.where == "index of row 0")
+    assert (found.expected, found.found) == (f"'cell-{N_CELLS - 1}'", "'cell-0'")

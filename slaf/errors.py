@@ -8,10 +8,12 @@
     │   ├── UnknownFormat                  no format, or more than one, recognises it
     │   ├── MissingMatrix (LookupError)    it has no such matrix
     │   ├── DamagedInput                   it contradicts itself, or cannot be read
+    │   ├── GenesDiffer                    inputs whose genes are not those of each other
     │   └── InexactValue                   a value fits no type that a table can hold
     ├── ConflictError                      the output is not free for this command
     │   ├── OutputExists (FileExistsError) a finished dataset, or something else, is there
     │   ├── DifferentRun                   another conversion is unfinished there
+    │   ├── AlreadyThere                   the same input is in the dataset, or given twice
     │   └── Locked (BlockingIOError)       another process is writing there
     ├── DatasetError                       there is no dataset that can be opened
     │   ├── NotADataset (FileNotFoundError)
@@ -65,6 +67,10 @@ class DamagedInput(InputError):
     """The input contradicts itself, or cannot be read to its end."""
 
 
+class GenesDiffer(InputError):
+    """Inputs have other genes than each other, or ids that do not tell which gene is meant."""
+
+
 class InexactValue(InputError):
     """A value cannot be stored exactly in any type that a table can hold."""
 
@@ -79,6 +85,10 @@ class OutputExists(ConflictError, FileExistsError):
 
 class DifferentRun(ConflictError):
     """An unfinished conversion of another input, or with other options, is at the output."""
+
+
+class AlreadyThere(ConflictError):
+    """The same input is in the dataset already, or was given twice."""
 
 
 class Locked(ConflictError, BlockingIOError):

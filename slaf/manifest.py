@@ -80,6 +80,13 @@ class SourceRecord:
         What makes this input this input.
     choice
         What else was chosen of it: "genome", "feature_type", "measurement".
+    genes
+        How its genes were brought together with those before: "strict", "union" or
+        "intersection".
+    measured
+        The genes of the dataset that it has, as ranges ``[start, stop)`` of positions.
+    prefix
+        What was put before each of its cell ids.
     """
 
     uri: str
@@ -91,6 +98,9 @@ class SourceRecord:
     offset: int
     identity: Mapping[str, Any]
     choice: Mapping[str, str] = field(default_factory=dict)
+    genes: str = "strict"
+    measured: tuple[tuple[int, int], ...] = ()
+    prefix: str = ""
 
     def to_json(self) -> JSON:
         """As config.json has it."""
@@ -99,7 +109,11 @@ class SourceRecord:
     @classmethod
     def from_json(cls, data: JSON) -> SourceRecord:
         """As `to_json` wrote it."""
-        return cls(**{f.name: data[f.name] for f in fields(cls)})
+        # What the first datasets do not say: of one input they have all genes.
+        first: JSON = {"genes": "strict", "prefix": "", "measured": [[0, data["n_genes"]]]}
+        known = first | data
+        measured = tuple((int(start), int(stop)) for start, stop in known["measured"])
+        return cls(**{f.name: known[f.name] for f in fields(cls)} | {"measured": measured})
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,8 +87,21 @@ def estimate(plan: Plan, source: Source, options: ReadOptions, workers: int) -> 
     )
 
 
-def refuse_if_too_small(location: Location, options: ReadOptions, expected: Estimate) -> None:
+def refuse_if_too_small(
+    location: Location, options: ReadOptions, expected: Estimate, *, adding: bool = False
+) -> None:
     """Refuse what cannot fit on the disk; what might fit is not refused.
+
+    Parameters
+    ----------
+    location
+        The dataset.
+    options
+        Where sorting puts what it spills.
+    expected
+        What the run will take.
+    adding
+        Whether what is there stays there.
 
     Raises
     ------
@@ -96,7 +109,8 @@ def refuse_if_too_small(location: Location, options: ReadOptions, expected: Esti
         If the free space is less than what the dataset, or sorting, takes at the least.
     """
     # What an unfinished run has written is there already.
-    least = max(expected.least_bytes - location.size(), 0)
+    there = 0 if adding else location.size()
+    least = max(expected.least_bytes - there, 0)
     use = f"the dataset takes about {expected.bytes:,}"
     if expected.least_scratch and options.scratch is not None:
         scratch, sorting = Location(options.scratch), f"sorting takes {expected.scratch:,}"
@@ -117,7 +131,7 @@ def _refuse(location: Location, needed: int, use: str, remedy: str) -> None:
 
 def _bytes_a_nonzero(plan: Plan, dtype: np.dtype[Any], *, counts: bool) -> float:
     compression = plan.options.compression
-    genes = max(plan.source.n_genes - 1, 1).bit_length() / 8
+    genes = max(plan.n_genes - 1, 1).bit_length() / 8
     if compression is Compression.SMALL:
         genes *= _GENES_IN_SMALL
     values = _COUNTS[compression] if counts else _FRACTIONS[compression] * dtype.itemsize

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
 from slaf.storage import on_disk
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import anndata
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
     from slaf.arrays import Batch, RowRange
     from slaf.storage import Location
 
-__all__ = ["BATCH_NONZEROS", "Extent", "Matrix", "ReadOptions", "Source", "SourceFormat"]
+__all__ = ["BATCH_NONZEROS", "Extent", "Inputs", "Matrix", "ReadOptions", "Source", "SourceFormat"]
+
+# What a user may name as inputs: one, or several. (A string, for nothing of it is imported.)
+Inputs: TypeAlias = (
+    "str | os.PathLike[str] | anndata.AnnData | Sequence[str | os.PathLike[str] | anndata.AnnData]"
+)
 
 # Entries decoded at a time: large enough for numpy, small enough to forget.
 BATCH_NONZEROS = 1 << 20
@@ -204,6 +210,11 @@ class SourceFormat:
         What `recognises` goes by, for errors.
     choices
         Which of `CHOICES` it leaves to whoever reads it.
+    suffixes
+        What its files are called by those who name them well: in a folder, one of such a name
+        is meant to be an input, even if it is not recognised.
+    members
+        The inputs that lie in a folder which it recognises: often the folder itself.
     """
 
     name: str
@@ -212,3 +223,5 @@ class SourceFormat:
     open: Callable[[Path, ReadOptions], Source]
     looks_for: str = field(default="")
     choices: frozenset[str] = frozenset()
+    suffixes: tuple[str, ...] = ()
+    members: Callable[[Path], list[Path]] = lambda place: [place]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slaf.errors import NoSuchInput, UnknownFormat
-from slaf.sources.foreign import FOREIGN
+from slaf.sources.foreign import FOREIGN, is_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from slaf.sources.base import SourceFormat
 
-__all__ = ["detect"]
+__all__ = ["detect", "find_inputs"]
 
 # What Cell Ranger leaves in `outs/`, and for each sample of `multi` in `count/`. The file and the
 # folder hold the same, the file is faster. Before 3 the folder held one for each genome.
@@ -25,6 +25,93 @@ _RESULTS = (
     "filtered_gene_bc_matrices_h5.h5",
 )
 _GENOMES = "filtered_gene_bc_matrices"
+
+
+# What is called like one of these is refused by name, and not passed over.
+_FOREIGN = (".hdf5", ".h5mu", ".loom")
+_OUTS = "outs"
+
+
+def find_inputs(
+    path: Path, formats: Sequence[SourceFormat], name: str | None = None
+) -> tuple[list[tuple[Path, SourceFormat]], list[Path]]:
+    """All inputs at this place: the input itself, or all in a folder and the folders in it.
+
+    Parameters
+    ----------
+    path
+        An input, or a folder.
+    formats
+        Those that are looked for.
+    name
+        The only one to look for.
+
+    Returns
+    -------
+    inputs
+        Each with its format, sorted by path.
+    others
+        Files beside them that are no inputs.
+
+    Raises
+    ------
+    UnknownFormat
+        If there is none, or a file that is called like an input is none.
+    NoSuchInput
+        If there is nothing there.
+    """
+    wanted = formats if name is None else (_named(name, formats),)
+    if not path.is_dir():
+        return [detect(path, formats, name)], []
+    _refuse_foreign(path)
+    search = _Search(wanted, _FOREIGN if name is None else ())
+    search.into(path)
+    if not search.inputs:
+        # The error says what was looked for.
+        return [detect(path, formats, name)], []
+    return search.inputs, search.others
+
+
+class _Search:
+    """What was found in a folder and the folders in it."""
+
+    def __init__(self, formats: Sequence[SourceFormat], foreign: tuple[str, ...]) -> None:
+        self.inputs: list[tuple[Path, SourceFormat]] = []
+        self.others: list[Path] = []
+        self._formats = formats
+        self._meant = (*foreign, *(suffix for known in formats for suffix in known.suffixes))
+        self._seen: set[Path] = set()
+
+    def into(self, folder: Path) -> None:
+        """Take the folder, if it is an input, or what is in it."""
+        if folder.resolve() in self._seen:
+            return
+        self._seen.add(folder.resolve())
+        if any(candidate.recognises(folder) for candidate in self._formats):
+            place, found = detect(folder, self._formats)
+            self.inputs += [(member, found) for member in found.members(place)]
+        elif any((folder / name).exists() for name in (*_RESULTS, _GENOMES)) or (
+            # Several genomes are not several samples: their cells are the same.
+            folder.name == _GENOMES
+        ):
+            self.inputs.append(detect(folder, self._formats))
+        elif (folder / _OUTS).is_dir():
+            self.into(folder / _OUTS)
+        else:
+            for child in sorted(folder.iterdir()):
+                if not child.name.startswith("."):
+                    self._take(child)
+
+    def _take(self, child: Path) -> None:
+        if is_dataset(child):
+            # Often the output itself, of a run that is taken up again.
+            self.others.append(child)
+        elif child.is_dir():
+            self.into(child)
+        elif child.name.lower().endswith(self._meant) or _recognised(child, self._formats):
+            self.inputs.append(detect(child, self._formats))
+        else:
+            self.others.append(child)
 
 
 def detect(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
-__all__ = ["FOREIGN", "Foreign"]
+__all__ = ["FOREIGN", "Foreign", "is_dataset"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,8 @@ def _holding(*layouts: AbstractSet[str]) -> Callable[[Path], bool]:
     return recognises
 
 
-def _is_dataset(path: Path) -> bool:
+def is_dataset(path: Path) -> bool:
+    """Whether a SLAF dataset lies there, be it unfinished."""
     config = path / "config.json"
     try:
         return "format_version" in json.loads(config.read_bytes())
@@ -58,8 +59,9 @@ def _is_dataset(path: Path) -> bool:
 FOREIGN = (
     Foreign(
         "a SLAF dataset",
-        _is_dataset,
-        "it is converted already: open it with slaf.open, or name the input it was made of",
+        is_dataset,
+        "it is converted already: open it with slaf.open, add to it with `slaf append`, or name "
+        "the input it was made of",
     ),
     Foreign(
         "a MuData file",

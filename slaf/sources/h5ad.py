@@ -289,4 +289,5 @@ FORMAT = SourceFormat(
     recognises=_recognises,
     open=H5adSource,
     looks_for="an HDF5 file with obs and var",
+    suffixes=(".h5ad",),
 )

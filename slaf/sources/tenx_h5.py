@@ -263,4 +263,5 @@ FORMAT = SourceFormat(
     open=TenxH5Source,
     looks_for="an HDF5 file with barcodes, data, indices, indptr and shape in a group",
     choices=frozenset({"genome", "feature_type"}),
+    suffixes=(".h5",),
 )

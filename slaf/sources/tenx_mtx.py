@@ -209,6 +209,18 @@ def _recognises(path: Path) -> bool:
         return text.read(len(_BANNER)).lower() == _BANNER
 
 
+def _members(path: Path) -> list[Path]:
+    """The matrices of a folder of several samples, of which each has its own tables."""
+    found = _matrices(path) if path.is_dir() else []
+    names = set() if path.is_file() else {child.name for child in path.iterdir()}
+    several = len(found) > 1 and all(
+        any(f"{prefix}{name}" in names for name in tables)
+        for _, prefix in found
+        for tables in (_GENES, _BARCODES)
+    )
+    return [matrix for matrix, _ in found] if several else [path]
+
+
 FORMAT = SourceFormat(
     name="10x_mtx",
     description="10x MTX folder of Cell Ranger (v2 and v3)",
@@ -216,4 +228,6 @@ FORMAT = SourceFormat(
     open=TenxMtxSource,
     looks_for="a folder with matrix.mtx(.gz), barcodes.tsv(.gz) and features.tsv(.gz) or genes.tsv",
     choices=frozenset({"feature_type"}),
+    members=_members,
+    suffixes=(".mtx", ".mtx.gz"),
 )

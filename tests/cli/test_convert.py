@@ -28,8 +28,9 @@ DATASET_KEYS = {
     *("created_at", "last_updated", "writer"),
 }
 PREVIEW_KEYS = {
-    *("source", "output", "extent", "value_type", "parts", "parts_done", "expected", "free"),
-    *("left_behind", "counts_in"),
+    *("operation", "sources", "output", "n_cells", "n_genes", "shared_genes", "extent"),
+    *("value_type", "rewrites", "parts", "parts_done", "expected", "free", "left_behind"),
+    *("counts_in", "notes"),
 }
 # More entries than any disk holds.
 ENDLESS = 10**17

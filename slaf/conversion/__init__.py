@@ -95,7 +95,8 @@ def convert(
     workers
         Threads that encode parts beside this one: memory for time.
     memory
-        Bytes that sorting may take where the input is not in cell order; 256 MiB if None.
+        Bytes that sorting may take where the input is not in cell order; if None a quarter of
+        what the machine or the container has free, at most 2 GiB.
     scratch
         The directory for what does not fit in `memory`; the output's parent if None.
     overwrite
@@ -139,11 +140,11 @@ def convert(
         feature_type=feature_type,
         measurement=measurement,
     )
-    with open_source(source, format, reading) as opened:
+    with open_source(source, format, reading.shared_by(workers)) as opened:
         plan = make_plan(opened, options, reading.choice())
         axes = read_axes(opened)
         _announce(opened)
-        refuse_if_too_small(location, reading, estimate(plan, opened, reading, workers))
+        refuse_if_too_small(location, reading, estimate(plan, opened, workers))
         with location.lock():
             run = claim(location, plan, overwrite=overwrite, restart=restart)
             _encode(run, opened, axes, workers, progress or Unwatched())

@@ -116,14 +116,14 @@ def preview(
         feature_type=feature_type,
         measurement=measurement,
     )
-    with open_source(source, format, reading) as opened:
+    with open_source(source, format, reading.shared_by(workers)) as opened:
         plan = make_plan(opened, options, reading.choice())
         if location.is_locked():
             msg = f"{location}: another process is writing there"
             raise Locked(msg)
         there = unfinished_run(location, plan, overwrite=overwrite, restart=restart)
         read_axes(opened)
-        expected = estimate(plan, opened, reading, workers)
+        expected = estimate(plan, opened, workers)
         refuse_if_too_small(location, reading, expected)
         return Preview(
             source=plan.source,

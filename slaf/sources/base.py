@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["BATCH_NONZEROS", "Extent", "Matrix", "ReadOptions", "Source", "SourceFormat"]
 
 # Entries decoded at a time: large enough for numpy, small enough to forget. Four times as many
-# are no faster, and how many batches happen to wait for each other then moves the peak by a tenth.
+# are 3 % faster, but how many batches happen to wait for each other then moves the peak by a tenth.
 BATCH_NONZEROS = 1 << 18
 # What some formats leave to choose, beside the matrix.
 CHOICES = ("genome", "feature_type", "measurement")

@@ -126,7 +126,8 @@ Memory = Annotated[
         parser=parse_bytes,
         metavar="SIZE",
         help="Memory that sorting may take where the input is not in the order of cells, as in "
-        "512M or 2G; 256M by default. With much less it takes more time.",
+        "512M or 2G; by default a quarter of what the machine or the container has free, at most "
+        "2G. It takes no more than it needs; with much less it takes more time.",
     ),
 ]
 Scratch = Annotated[

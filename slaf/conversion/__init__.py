@@ -108,7 +108,8 @@ def convert(
     workers
         Threads that encode parts beside this one: memory for time.
     memory
-        Bytes that sorting may take where the input is not in cell order; 256 MiB if None.
+        Bytes that sorting may take where the input is not in cell order; if None a quarter of
+        what the machine or the container has free, at most 2 GiB.
     scratch
         The directory for what does not fit in `memory`; the output's parent if None.
     overwrite
@@ -154,7 +155,12 @@ def convert(
         measurement=measurement,
     )
     with converting(
-        inputs, location, options, reading, format=format, prefixed=cell_id_prefix
+        inputs,
+        location,
+        options,
+        reading.shared_by(workers),
+        format=format,
+        prefixed=cell_id_prefix,
     ) as ready:
         ready.unfinished(overwrite=overwrite, restart=restart, allow_duplicate=allow_duplicate)
         axes = ready.axes()
@@ -253,7 +259,12 @@ def append(
             measurement=measurement,
         )
         with adding(
-            inputs, there, options, reading, format=format, prefixed=cell_id_prefix
+            inputs,
+            there,
+            options,
+            reading.shared_by(workers),
+            format=format,
+            prefixed=cell_id_prefix,
         ) as ready:
             ready.unfinished(restart=restart, allow_duplicate=allow_duplicate)
             axes = ready.axes()

@@ -65,18 +65,17 @@ class Estimate:
     seconds: float
 
 
-def estimate(plan: Plan, source: Source, options: ReadOptions, workers: int) -> Estimate:
-    """What a plan will take, for an input that is opened with these options."""
+def estimate(plan: Plan, source: Source, workers: int) -> Estimate:
+    """What a plan will take."""
     extent = source.extent()
     counts = is_whole(source.peek())
     n_bytes = round(
         extent.entries * _bytes_a_nonzero(plan, likely_type(source, plan.options), counts=counts)
     )
     seconds = extent.entries / (_COUNTS_A_SECOND if counts else _FRACTIONS_A_SECOND)
-    memory = _PROGRAM_MEMORY + max(workers, 1) * _WORKER_MEMORY
+    memory = _PROGRAM_MEMORY + max(workers, 1) * _WORKER_MEMORY + extent.memory
     if extent.scratch:
         seconds += extent.entries / _SORTED_A_SECOND
-        memory += options.memory
     return Estimate(
         bytes=n_bytes,
         least_bytes=int(n_bytes * _LEAST_SHARE) if extent.exact else 0,

@@ -137,7 +137,12 @@ def preview(
         measurement=measurement,
     )
     with converting(
-        inputs, location, options, reading, format=format, prefixed=cell_id_prefix
+        inputs,
+        location,
+        options,
+        reading.shared_by(workers),
+        format=format,
+        prefixed=cell_id_prefix,
     ) as ready:
         _refuse_locked(location)
         there = ready.unfinished(
@@ -185,7 +190,9 @@ def preview_append(
         feature_type=feature_type,
         measurement=measurement,
     )
-    with adding(inputs, there, options, reading, format=format, prefixed=cell_id_prefix) as ready:
+    with adding(
+        inputs, there, options, reading.shared_by(workers), format=format, prefixed=cell_id_prefix
+    ) as ready:
         _refuse_locked(location)
         unfinished = ready.unfinished(restart=restart, allow_duplicate=allow_duplicate)
         return _foreseen(ready, unfinished, workers)

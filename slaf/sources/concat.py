@@ -183,6 +183,7 @@ class Concat:
             sum(extent.entries for extent in extents),
             exact=all(extent.exact for extent in extents) and not dropped,
             scratch=max(extent.scratch for extent in extents),
+            memory=max(extent.memory for extent in extents),
         )
 
     def peek(self, matrix: str | None = None) -> NDArray[Any]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from slaf.arrays import Batch, RowRange, batch_from_compressed, batch_from_dense
 from slaf.errors import DamagedInput, InputError
-from slaf.sources.base import BATCH_NONZEROS, Extent
+from slaf.sources.base import Extent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["SomaLayer", "reading_soma"]
 
 _PEEKED_ROWS = 256
+# More than elsewhere: a tile is decoded whole, however few of its cells are read.
+_SPARSE_ENTRIES = 1 << 20
 _DENSE_ELEMENTS = 1 << 22
 # For cutting a dense layer into parts only: one element in so many is taken to be nonzero.
 _SPARSITY = 4
@@ -83,7 +85,7 @@ class SomaLayer:
         n_cells, n_genes = self.shape
         with reading_soma(self._place):
             if self._array.is_sparse:
-                per_cell, size, read = self._nnz // max(n_cells, 1), BATCH_NONZEROS, self._sparse
+                per_cell, size, read = self._nnz // max(n_cells, 1), _SPARSE_ENTRIES, self._sparse
             else:
                 per_cell, size, read = n_genes, _DENSE_ELEMENTS, self._dense
             for part in rows.split(max(size // max(per_cell, 1), 1)):

@@ -49,7 +49,8 @@ def verify(
     format
         The format of the inputs; found by the content of each if None.
     memory
-        Bytes that sorting an input may take, if it is not in cell order; 256 MiB if None.
+        Bytes that sorting the input may take, if it is not in cell order; if None a quarter of
+        what the machine or the container has free, at most 2 GiB.
     scratch
         The directory for what does not fit in `memory`; the dataset's parent if None.
     progress

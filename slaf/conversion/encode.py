@@ -160,7 +160,7 @@ class _Part:
                 f"{self._source.uri}: {self._source.matrix} holds {batch.values[wrong]!s} "
                 f"at cell {cell} ({self._identifiers.cells[cell].as_py()!r}), "
                 f"gene {self._identifiers.genes[gene].as_py()!r}, and no type that the table "
-                f"may have ({', '.join(map(str, allowed))}) holds every value exactly"
+                f"may have ({', '.join(map(str, allowed))}) holds every value exactly; correct it"
             )
             raise InexactValue(msg) from error
 

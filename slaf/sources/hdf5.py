@@ -64,8 +64,8 @@ def open_file(path: Path) -> h5py.File:
     except (FileNotFoundError, PermissionError) as error:
         raise StorageError(error.errno, f"{path}: cannot read it: {error.strerror}") from error
     except OSError as error:
-        msg = f"{path}: not a readable HDF5 file ({error}); was it copied to its end?"
-        raise DamagedInput(msg) from error
+        msg = f"{path}: not a readable HDF5 file ({error})"
+        raise DamagedInput(msg, remedy="was it copied to its end?") from error
 
 
 def member(group: h5py.Group, name: str) -> Any:
@@ -87,7 +87,8 @@ def own_members(file: h5py.File, name: str) -> list[str]:
 
     group = member_within(file, name)
     if isinstance(group, h5py.Group):
-        return sorted(group)
+        # h5py gives bytes for a name that is not UTF-8.
+        return sorted(text(name) or "" for name in group)
     if isinstance(group, h5py.Dataset) and group.dtype.names:
         return list(group.dtype.names)
     return []
@@ -129,7 +130,10 @@ def numeric(dataset: h5py.Dataset, place: str) -> h5py.Dataset:
         msg = f"{dataset.name} is a group, not an array"
         raise DamagedInput(msg)
     if dataset.dtype.kind not in "biuf" or dataset.dtype.itemsize > 8:  # noqa: PLR2004
-        msg = f"{place} holds values of type {dataset.dtype}, which no table holds exactly"
+        msg = (
+            f"{place} holds values of type {dataset.dtype}, which no table holds exactly; write "
+            "them as integers or floats of at most 64 bits"
+        )
         raise InputError(msg)
     load_filters(dataset)
     return dataset
@@ -146,7 +150,8 @@ def load_filters(dataset: h5py.Dataset) -> None:
 def text(value: Any) -> str | None:
     """An attribute as a string; Julia writes bytes, R writes arrays of one."""
     if isinstance(value, bytes):
-        return value.decode()
+        # What is no UTF-8 is no name that is known either.
+        return value.decode(errors="backslashreplace")
     if hasattr(value, "item") and getattr(value, "size", 1) == 1:
         return text(value.item())
     return value if isinstance(value, str) else None

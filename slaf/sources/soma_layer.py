@@ -161,5 +161,5 @@ def reading_soma(place: str) -> Iterator[None]:
     try:
         yield
     except tiledbsoma.SOMAError as error:
-        msg = f"{place} cannot be read ({error}); was it copied whole?"
-        raise DamagedInput(msg) from error
+        msg = f"{place} cannot be read ({error})"
+        raise DamagedInput(msg, remedy="was it copied whole?") from error

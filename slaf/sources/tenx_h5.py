@@ -11,6 +11,7 @@ import pyarrow as pa
 from slaf.columns import arrow_table
 from slaf.errors import DamagedInput, MissingMatrix
 from slaf.sources.base import SourceFormat
+from slaf.sources.claims import check_arrays, check_table
 from slaf.sources.compressed import CompressedRows
 from slaf.sources.deflate import fast_column
 from slaf.sources.hdf5 import is_hdf5, member, numeric, open_file, own_members, reading
@@ -141,10 +142,12 @@ class TenxH5Source:
             msg = f"{self._name}/shape holds {shape!r}, not two sizes"
             raise DamagedInput(msg)
         self.n_genes, self.n_cells = int(shape[0]), int(shape[1])
-        indptr, indices, data = (
-            fast_column(numeric(self._dataset(name), f"{self._name}/{name}"))
+        parts = [
+            numeric(self._dataset(name), f"{self._name}/{name}")
             for name in ("indptr", "indices", "data")
-        )
+        ]
+        check_arrays(self._name, *parts)
+        indptr, indices, data = map(fast_column, parts)
         self._matrix = CompressedRows(indptr, indices, data, (self.n_cells, self.n_genes))
         self.dtype = self._matrix.dtype
         ids = f"{_FEATURES}/id" if self._name == _MATRIX else "genes"
@@ -156,6 +159,7 @@ class TenxH5Source:
                     f"says {expected}"
                 )
                 raise DamagedInput(msg)
+            check_arrays(f"{self._name}/{name}", self._dataset(name))
 
     @property
     def _name(self) -> str:
@@ -178,6 +182,7 @@ class TenxH5Source:
 
     def _column(self, name: str) -> pa.Array:
         dataset = self._dataset(name)
+        check_table(dataset, len(dataset))
         if dataset.dtype.kind in "SO":
             return self._strings(name)
         values = numeric(dataset, f"{self._name}/{name}")[()]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["open_text", "read_text", "read_tsv"]
 
 _GZIP = b"\x1f\x8b"
+_AGAIN = "copy it once more"
 
 
 @contextmanager
@@ -39,11 +40,11 @@ def open_text(path: Path) -> Iterator[IO[bytes]]:
         with igzip.open(path, "rb") if packed else path.open("rb") as text:  # type: ignore[no-untyped-call]
             yield text
     except EOFError as error:
-        msg = f"{path}: it is cut short, its gzip stream has no end; copy it once more"
-        raise DamagedInput(msg) from error
+        msg = f"{path}: it is cut short, its gzip stream has no end"
+        raise DamagedInput(msg, remedy=_AGAIN) from error
     except (gzip.BadGzipFile, igzip_lib.error) as error:  # type: ignore[misc]  # its stub says it is an object
-        msg = f"{path}: its gzip stream is damaged ({error}); copy it once more"
-        raise DamagedInput(msg) from error
+        msg = f"{path}: its gzip stream is damaged ({error})"
+        raise DamagedInput(msg, remedy=_AGAIN) from error
     except OSError as error:
         if isinstance(error, SlafError):
             raise

@@ -22,18 +22,18 @@ FREE = 64 << 20
 _NARROW = 16
 
 
-def refuse_bomb(place: str, stored: int, claimed: int) -> None:
+def refuse_bomb(place: str, stored: int, claimed: int, most: int = _MOST) -> None:
     """Refuse what claims far more bytes than it has.
 
     Raises
     ------
     DamagedInput
-        If they are more than 64 MiB, and more than 200 times those that are stored.
+        If they are more than 64 MiB, and more than `most` times those that are stored.
     """
-    if claimed > max(FREE, _MOST * stored):
+    if claimed > max(FREE, most * stored):
         msg = (
-            f"{place} claims {claimed:,} bytes, but stores {stored:,}: no matrix or table "
-            f"can be packed {_MOST} times smaller"
+            f"{place} claims {claimed:,} bytes or more, but stores {stored:,}: no matrix or table "
+            f"can be packed {most} times smaller"
         )
         raise DamagedInput(msg, remedy="if it is right, write it anew without packing it")
 

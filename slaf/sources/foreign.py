@@ -49,9 +49,10 @@ def _holding(*layouts: AbstractSet[str]) -> Callable[[Path], bool]:
 
 def _is_dataset(path: Path) -> bool:
     config = path / "config.json"
+    # Not a pipe, which would be waited for, nor one that nests without end.
     try:
-        return "format_version" in json.loads(config.read_bytes())
-    except (OSError, ValueError, TypeError):
+        return config.is_file() and "format_version" in json.loads(config.read_bytes())
+    except (OSError, ValueError, TypeError, RecursionError):
         return False
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,7 @@ import pyarrow as pa
 from slaf.errors import DamagedInput
 from slaf.sources.mtx_lines import Lines, shown
 from slaf.sources.spill import Entries
-from slaf.sources.text import open_text
+from slaf.sources.text import Text, open_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +33,9 @@ _TYPES: dict[str, np.dtype[Any]] = {
 }
 _LONGEST_LINE = 1 << 16
 _BYTES_AN_ENTRY = 8
+_SHORTEST_ENTRY = 4
+_MOST_PACKED = 1032
+_MOST_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,18 @@ def read_header(path: Path) -> MtxHeader:
     if len(sizes) != 3 or not all(size.isdigit() for size in sizes):  # noqa: PLR2004
         msg = f"{path}, line {number}: {shown(line)} is not three sizes: rows, columns, entries"
         raise DamagedInput(msg)
+    if max(map(len, sizes)) > _MOST_DIGITS:
+        msg = f"{path}, line {number}: {shown(line)} has a size of more than 64 bits"
+        raise DamagedInput(msg)
     n_rows, n_columns, nnz = map(int, sizes)
+    # Gzip makes nothing more than 1,032 times smaller, and an entry has two numbers and an end.
+    most = path.stat().st_size * _MOST_PACKED // _SHORTEST_ENTRY
+    if nnz > most:
+        msg = (
+            f"{path}, line {number}: it declares {nnz:,} entries, which a file of "
+            f"{path.stat().st_size:,} bytes cannot hold"
+        )
+        raise DamagedInput(msg)
     if nnz and not n_rows * n_columns:
         msg = f"{path}, line {number}: {nnz:,} entries in a matrix of {n_rows} × {n_columns}"
         raise DamagedInput(msg)
@@ -142,12 +156,15 @@ def entries(path: Path, header: MtxHeader, size: int) -> Iterator[Entries]:
                 yield Entries(cells[part], genes[part], values[part])
             found += len(genes)
             line += data.count(b"\n")
+            if found > header.nnz:
+                msg = f"{path}: it declares {header.nnz:,} entries, but has {found:,} or more"
+                raise DamagedInput(msg)
     if found != header.nnz:
         msg = f"{path}: it declares {header.nnz:,} entries, but has {found:,}"
         raise DamagedInput(msg)
 
 
-def _whole_lines(text: IO[bytes], size: int, path: Path) -> Iterator[bytes]:
+def _whole_lines(text: Text, size: int, path: Path) -> Iterator[bytes]:
     """The rest of the text, cut after lines."""
     rest = b""
     while read := text.read(max(size, _LONGEST_LINE)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
@@ -32,7 +33,11 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
         name, folder = json.loads(line)
-        answers.write(json.dumps(_tried(name, Path(folder))) + "\n")
+        try:
+            found = _tried(name, Path(folder))
+        except Exception as error:  # noqa: BLE001 - the test tells it
+            found = {"failed": repr(error)}
+        answers.write(json.dumps(found) + "\n")
         answers.flush()
 
 
@@ -43,7 +48,7 @@ def _tried(name: str, folder: Path) -> dict[str, Any]:
     (folder / "here").mkdir()
     path = case.write(folder / "here")
     output = there / "out.slaf"
-    _forget_peak()
+    before = _forget_peak()
     commands = [_command(folder, "convert", path, output, *case.options)]
     left = sorted(os.listdir(there))
     commands.append(_command(folder, "info", path, *case.options))
@@ -52,7 +57,7 @@ def _tried(name: str, folder: Path) -> dict[str, Any]:
         words = [word for word in case.options if word != "--overwrite"]
         commands.append(_command(folder, "verify", output, "--against", path, *words[:2]))
         found["holds"] = case.truth is None or _holds(output, case.truth)
-    return found | {"commands": commands, "peak": _peak()}
+    return found | {"commands": commands, "grown": _memory("VmHWM") - before}
 
 
 def _command(folder: Path, *words: str | Path) -> dict[str, Any]:
@@ -99,15 +104,19 @@ def _holds(output: Path, truth: Stored) -> bool:
     return bool(np.array_equal(ours, theirs, equal_nan=ours.dtype.kind == "f"))
 
 
-def _forget_peak() -> None:
+def _forget_peak() -> int:
+    """The memory in use, which is the peak from now on."""
+    # What was freed before would hide what is taken next.
+    ctypes.CDLL(None).malloc_trim(0)
     # https://man7.org/linux/man-pages/man5/proc_pid_clear_refs.5.html: 5 resets the peak
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
+    return _memory("VmRSS")
 
 
-def _peak() -> int:
+def _memory(name: str) -> int:
     words = Path("/proc/self/status").read_text().split()
-    return int(words[words.index("VmHWM:") + 1]) * 1024
+    return int(words[words.index(f"{name}:") + 1]) * 1024
 
 
 if __name__ == "__main__":

@@ -60,6 +60,8 @@ class InputError(SlafError, ValueError):
 class NoSuchInput(InputError, FileNotFoundError):
     """There is nothing at the place of the input."""
 
+    remedy = "check the path"
+
 
 class UnknownFormat(InputError):
     """No format recognises the input, or more than one does."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from slaf.columns import ColumnSet
 from slaf.errors import DamagedDataset, InProgress, NotADataset, UnsupportedFormat
+from slaf.rules import check_kinds
 from slaf.schema import CELLS, EXPRESSION, FORMAT_VERSION, GENES, VALUE_TYPES
 
 if TYPE_CHECKING:
@@ -268,7 +269,7 @@ def load(location: Location) -> Manifest | None:
     where = f"{location}: {CONFIG}"
     try:
         data = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         msg = f"{where} is not JSON ({error}); restore it from a copy, or convert again"
         raise DamagedDataset(msg) from error
     if not isinstance(data, dict) or "format_version" not in data:
@@ -332,6 +333,7 @@ def _check_kinds(data: JSON) -> None:
             raise TypeError(msg)
     for table in (CELLS, GENES):
         data["columns"][table]["columns"][0]
+    check_kinds(data)
     if data["value_type"] not in map(str, VALUE_TYPES):
         msg = f"value_type is {data['value_type']!r}, not one of {', '.join(map(str, VALUE_TYPES))}"
         raise ValueError(msg)

@@ -107,7 +107,5 @@ class DeflatedArray:
         itemsize = self.dtype.itemsize
         size = math.prod(self._chunks) * itemsize
         place = f"{self._dataset.name}: the chunk at {', '.join(f'{o:,}' for o in origin)}"
-        raw = unpacked(
-            packed, self._filters, skipped, size=size, itemsize=itemsize, place=place
-        )
+        raw = unpacked(packed, self._filters, skipped, size=size, itemsize=itemsize, place=place)
         return np.frombuffer(raw, self.dtype).reshape(self._chunks)

@@ -51,9 +51,10 @@ def _is_dataset(path: Path) -> bool:
     config = path / "config.json"
     # Not a pipe, which would be waited for, nor one that nests without end.
     try:
-        return config.is_file() and "format_version" in json.loads(config.read_bytes())
-    except (OSError, ValueError, TypeError, RecursionError):
+        found = json.loads(config.read_bytes()) if config.is_file() else None
+    except (OSError, ValueError, RecursionError):
         return False
+    return isinstance(found, dict) and "format_version" in found
 
 
 FOREIGN = (

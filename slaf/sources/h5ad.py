@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-
 from slaf.errors import DamagedInput, InputError, MissingMatrix
 from slaf.frames import from_frame
 from slaf.sources.attributes import attribute
@@ -19,7 +17,7 @@ from slaf.sources.claims import check_arrays, check_table
 from slaf.sources.compressed import CompressedRows, compressed_columns
 from slaf.sources.deflate import fast_array, fast_column
 from slaf.sources.dense import dense_matrix
-from slaf.sources.hdf5 import is_hdf5, member, numeric, open_file, own_members, reading, text
+from slaf.sources.hdf5 import is_hdf5, member, numeric, open_file, own_members, reading, sizes, text
 from slaf.sources.identity import file_identity
 from slaf.sources.links import has_member
 
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     import h5py
+    import numpy as np
     import pandas as pd
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -167,10 +166,8 @@ class H5adSource:
         if encoding is None or shape is None:
             msg = f"{place} is neither a dense array nor a sparse matrix (encoding {encoding!r})"
             raise DamagedInput(msg)
-        n_cells, n_genes = _sizes(shape, place)
-        parts = [
-            numeric(member(element, name), place) for name in ("indptr", "indices", "data")
-        ]
+        n_cells, n_genes = sizes(shape, place)
+        parts = [numeric(member(element, name), place) for name in ("indptr", "indices", "data")]
         check_arrays(place, *parts)
         indptr, indices, data = map(fast_column, parts)
         if encoding in {"csr_matrix", "csr"}:
@@ -204,14 +201,6 @@ class H5adSource:
             msg = f"{self._path}: {name} has {table.num_rows:,} rows where {n_rows:,} are needed"
             raise DamagedInput(msg)
         return table
-
-
-def _sizes(shape: Any, place: str) -> tuple[int, int]:
-    sizes = np.asarray(shape)
-    if sizes.shape != (2,) or sizes.dtype.kind not in "iu" or (sizes < 0).any():
-        msg = f"{place} has the shape {shape!r}, not a number of cells and one of genes"
-        raise DamagedInput(msg)
-    return int(sizes[0]), int(sizes[1])
 
 
 def _n_rows(table: h5py.Group | h5py.Dataset) -> int:

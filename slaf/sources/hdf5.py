@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
 
 from slaf.errors import DamagedInput, InputError, SlafError, StorageError
 from slaf.sources.links import check_below, follow, member_within
@@ -22,6 +24,7 @@ __all__ = [
     "open_file",
     "own_members",
     "reading",
+    "sizes",
     "text",
 ]
 
@@ -39,12 +42,21 @@ def is_hdf5(path: Path) -> bool:
     """Whether a file starts as HDF5 does."""
     if not path.is_file():
         return False
-    with path.open("rb") as file:
-        for start in _USER_BLOCKS:
-            file.seek(start)
-            if file.read(len(_SIGNATURE)) == _SIGNATURE:
-                return True
-    return False
+    try:
+        with path.open("rb") as file:
+            return any(_signature_at(file, start) for start in _USER_BLOCKS)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _signature_at(file: IO[bytes], start: int) -> bool:
+    file.seek(start)
+    return file.read(len(_SIGNATURE)) == _SIGNATURE
+
+
+def _unreadable(path: Path, error: OSError) -> StorageError:
+    msg = f"{path}: cannot read it: {error.strerror}; check that you may"
+    return StorageError(error.errno, msg)
 
 
 def open_file(path: Path) -> h5py.File:
@@ -62,7 +74,7 @@ def open_file(path: Path) -> h5py.File:
     try:
         return h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE)
     except (FileNotFoundError, PermissionError) as error:
-        raise StorageError(error.errno, f"{path}: cannot read it: {error.strerror}") from error
+        raise _unreadable(path, error) from error
     except OSError as error:
         msg = f"{path}: not a readable HDF5 file ({error})"
         raise DamagedInput(msg, remedy="was it copied to its end?") from error
@@ -137,6 +149,21 @@ def numeric(dataset: h5py.Dataset, place: str) -> h5py.Dataset:
         raise InputError(msg)
     load_filters(dataset)
     return dataset
+
+
+def sizes(shape: Any, place: str) -> tuple[int, int]:
+    """Two sizes as a file has them.
+
+    Raises
+    ------
+    DamagedInput
+        If they are anything but two whole numbers from 0.
+    """
+    found = np.asarray(shape)
+    if found.shape != (2,) or found.dtype.kind not in "iu" or (found < 0).any():
+        msg = f"{place} has the shape {str(shape)[:60]}, not a number of cells and one of genes"
+        raise DamagedInput(msg)
+    return int(found[0]), int(found[1])
 
 
 def load_filters(dataset: h5py.Dataset) -> None:

@@ -85,7 +85,8 @@ def read_header(path: Path) -> MtxHeader:
     Raises
     ------
     DamagedInput
-        If it is not a coordinate matrix of integers, reals or a pattern.
+        If it is not a coordinate matrix of integers, reals or a pattern, or declares more than
+        it can hold.
     """
     with open_text(path) as text:
         banner = text.readline(_LONGEST_LINE)
@@ -104,6 +105,8 @@ def read_header(path: Path) -> MtxHeader:
                 msg = f"{path}: it ends before its sizes"
                 raise DamagedInput(msg)
             offset += len(line)
+            if line.startswith(b"%"):
+                offset += _skipped(text, line)
     sizes = line.split()
     if len(sizes) != 3 or not all(size.isdigit() for size in sizes):  # noqa: PLR2004
         msg = f"{path}, line {number}: {shown(line)} is not three sizes: rows, columns, entries"
@@ -125,6 +128,15 @@ def read_header(path: Path) -> MtxHeader:
         raise DamagedInput(msg)
     field = matched.group(1).decode().lower()
     return MtxHeader(n_rows, n_columns, nnz, field, offset, number + 1)
+
+
+def _skipped(text: Text, line: bytes) -> int:
+    """How many bytes of a comment lay behind its beginning, which are read."""
+    skipped = 0
+    while line and not line.endswith(b"\n"):
+        line = text.readline(_LONGEST_LINE)
+        skipped += len(line)
+    return skipped
 
 
 def entries(path: Path, header: MtxHeader, size: int) -> Iterator[Entries]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Protocol
@@ -74,8 +75,8 @@ def open_text(path: Path) -> Iterator[Text]:
     from isal import igzip, igzip_lib
 
     # Before it is opened: who opens a pipe waits for ever.
-    if path.exists() and not path.is_file():
-        msg = f"{path}: it is not a file"
+    if not path.is_file():
+        msg = f"{path}: it is not a file, or a link to none"
         raise DamagedInput(msg)
     try:
         with path.open("rb") as file:
@@ -95,7 +96,8 @@ def open_text(path: Path) -> Iterator[Text]:
     except OSError as error:
         if isinstance(error, SlafError):
             raise
-        raise StorageError(error.errno, f"{path}: cannot read it: {error.strerror}") from error
+        msg = f"{path}: cannot read it: {error.strerror}; check that you may"
+        raise StorageError(error.errno, msg) from error
 
 
 def read_text(path: Path) -> bytes:
@@ -106,19 +108,26 @@ def read_text(path: Path) -> bytes:
     DamagedInput
         If it is not.
     """
+    content, checker = bytearray(), codecs.getincrementaldecoder("utf-8")()
     with open_text(path) as text:
-        pieces = []
+        size = path.stat().st_size
         while piece := text.read(_PIECE):
-            pieces.append(piece)
-            refuse_bomb(str(path), path.stat().st_size, len(pieces) * _PIECE, _MOST_TEXT)
-    content = b"".join(pieces)
+            _check_utf8(checker, piece, path, content)
+            content += piece
+            refuse_bomb(str(path), size, len(content), _MOST_TEXT)
+    _check_utf8(checker, b"", path, content)
+    return bytes(content)
+
+
+def _check_utf8(
+    checker: codecs.IncrementalDecoder, piece: bytes, path: Path, before: bytearray
+) -> None:
     try:
-        content.decode()
+        checker.decode(piece, final=not piece)
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
+        line = before.count(b"\n") + piece.count(b"\n", 0, error.start) + 1
         msg = f"{path}, line {line:,}: it is not text in UTF-8 ({error.reason})"
         raise DamagedInput(msg) from error
-    return content
 
 
 def read_tsv(path: Path) -> pa.Table:

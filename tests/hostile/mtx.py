@@ -107,17 +107,17 @@ CASES: dict[str, Case] = {
     "a size with a sign": refused(_sizes(b"+4 5 6"), "not three sizes"),
     "sizes with a point": refused(_sizes(b"4.0 5.0 6.0"), "not three sizes"),
     "sizes in hexadecimal": refused(_sizes(b"0x4 5 6"), "not three sizes"),
-    "sizes beyond 64 bits": refused(_sizes(b"4 5 99999999999999999999999"), "declares|hold"),
-    "a size of five thousand digits": refused(_sizes(b"4 5 " + b"9" * 5000), "sizes|declares"),
+    "sizes beyond 64 bits": refused(_sizes(b"4 5 99999999999999999999999"), "64 bits"),
+    "a size of five thousand digits": refused(_sizes(b"4 5 " + b"9" * 5000), "64 bits"),
     "a size of five thousand zeros": either(_sizes(b"4 5 " + b"0" * 5000 + b"6")),
-    "other digits than ours": refused(_sizes("٤ ٥ ٦".encode()), "not three sizes"),
+    "other digits than ours": refused(_sizes("\u0664 \u0665 \u0666".encode()), "not three sizes"),
     "four sizes": refused(_sizes(b"4 5 6 7"), "not three sizes"),
     "sizes with a NUL": refused(_sizes(b"4 5\x00 6"), "not three sizes"),
     "a billion cells": refused(_sizes(b"4 1000000000 6"), "needs 1,000,000,000"),
     "2^40 cells": refused(_sizes(b"4 1099511627776 6"), "needs 1,099,511,627,776"),
     "2^40 genes": refused(_sizes(b"1099511627776 5 6"), "needs 1,099,511,627,776"),
     "a billion entries": refused(_sizes(b"4 5 1000000000"), "declares 1,000,000,000"),
-    "2^62 entries": refused(_sizes(b"4 5 4611686018427387904"), "declares"),
+    "2^62 entries": refused(_sizes(b"4 5 4611686018427387904"), "64 bits"),
     "a billion entries in a packed file": refused(
         _packed("matrix.mtx", BANNER + b"4 5 1000000000\n" + ENTRIES), "declares 1,000,000,000"
     ),
@@ -126,7 +126,7 @@ CASES: dict[str, Case] = {
     ),
     "nothing in it": converted(
         folder_of(BANNER + b"0 0 0\n", b"", b""),
-        Stored((0, 0), *(np.array([], int) for _ in range(3))),  # type: ignore[arg-type]
+        Stored((0, 0), *(np.array([], int) for _ in range(3))),
     ),
     "a banner alone": refused(folder_of(BANNER), "ends before its sizes"),
     "a banner without an end": refused(folder_of(BANNER[:-1]), "ends before its sizes"),
@@ -173,13 +173,11 @@ CASES: dict[str, Case] = {
     "a value with a comma": refused(_line(b"1 3 1,5\n", banner=REAL), "line 5"),
     "a value that is empty": refused(_line(b"1 3 \n"), "line 5"),
     "a value that is not a number": converted(
-        _line(b"1 3 nan\n", banner=REAL), Stored(STORED.shape, STORED.cells, STORED.genes, np.array(
-            [1, 2, np.nan, 4, 5, 6]))
+        _line(b"1 3 nan\n", banner=REAL),
+        Stored(STORED.shape, STORED.cells, STORED.genes, np.array([1, 2, np.nan, 4, 5, 6])),
     ),
     "a value beyond float64": refused(_line(b"1 3 1e999\n", banner=REAL), "no float64 holds"),
-    "a fraction of a thousand digits": either(
-        _line(b"1 3 0." + b"3" * 1000 + b"\n", banner=REAL)
-    ),
+    "a fraction of a thousand digits": either(_line(b"1 3 0." + b"3" * 1000 + b"\n", banner=REAL)),
     "two entries in a line": refused(_line(b"1 3 3 1 4 4\n"), "line 5"),
     "half an entry": refused(_line(b"1 3\n"), "line 5"),
     "a NUL in a line": refused(_line(b"1 3\x00 3\n"), "line 5"),
@@ -190,9 +188,7 @@ CASES: dict[str, Case] = {
     "a form feed between numbers": either(_line(b"1\x0c3\x0b3\n")),
     "carriage returns alone": either(folder_of(GOOD.replace(b"\n", b"\r"))),
     "an entry of a megabyte": refused(_line(b"1 3 " + b"3" * (1 << 20) + b"\n"), "line"),
-    "a line without an end": refused(
-        folder_of(BANNER + SIZES + b"1" * (20 << 20)), "line|entry"
-    ),
+    "a line without an end": refused(folder_of(BANNER + SIZES + b"1" * (20 << 20)), "line|entry"),
     "spaces without an end": either(folder_of(GOOD + b" " * (20 << 20))),
     "no newline at the end": converted(folder_of(GOOD[:-1]), STORED),
     "an end in the middle of a number": either(folder_of(GOOD[:-2])),
@@ -283,7 +279,9 @@ CASES: dict[str, Case] = {
         _packed_file("matrix.mtx", lambda: gzip.compress(GOOD, mtime=0)[:-1] + b"\1"),
         "gzip stream",
     ),
-    "the magic of gzip alone": refused(_packed_file("matrix.mtx", lambda: b"\x1f\x8b"), "cut short"),
+    "the magic of gzip alone": refused(
+        _packed_file("matrix.mtx", lambda: b"\x1f\x8b"), "cut short"
+    ),
     "another method than deflate": refused(
         _packed_file("matrix.mtx", lambda: b"\x1f\x8b\x07" + bytes(60)), "gzip stream"
     ),

@@ -94,8 +94,8 @@ BARCODES = np.array([b"a", b"b", b"c", b"d", b"e"])
 CASES: dict[str, Case] = {
     "more cells than barcodes": refused(_matrix("shape", [4, 6]), "offsets"),
     "fewer genes than features": refused(_matrix("shape", [3, 5]), "features/id has 4 entries"),
-    "a shape of three": refused(_matrix("shape", [4, 5, 1]), "not two sizes"),
-    "a shape of one": refused(_matrix("shape", 4), "not two sizes"),
+    "a shape of three": refused(_matrix("shape", [4, 5, 1]), "has the shape"),
+    "a shape of one": refused(_matrix("shape", 4), "has the shape"),
     "a shape of fractions": refused(_matrix("shape", [4.5, 5.5]), "shape"),
     "a shape of nothing": refused(_matrix("shape", [np.nan, np.nan]), "shape"),
     "a shape of text": refused(_matrix("shape", np.array([b"4", b"5"])), "shape"),
@@ -151,15 +151,11 @@ CASES: dict[str, Case] = {
     "no ids of features": refused(_v3(without("matrix/features/id")), "features/id is missing"),
     "no names of features": refused(_v3(without("matrix/features/name")), "name is missing"),
     "no features": refused(_v3(without("matrix/features")), "features"),
-    "features that are a list": refused(
-        _matrix("features", np.arange(4)), "features"
-    ),
+    "features that are a list": refused(_matrix("features", np.arange(4)), "features"),
     "features that are no text": refused(
         _matrix("features/name", np.array([b"\xe9", b"b", b"c", b"d"])), "name is not text"
     ),
-    "fewer names than ids": refused(
-        _matrix("features/name", np.array([b"a", b"b", b"c"])), "name"
-    ),
+    "fewer names than ids": refused(_matrix("features/name", np.array([b"a", b"b", b"c"])), "name"),
     "features beside of complex numbers": refused(
         _v3(lambda file: file["matrix/features"].create_dataset("odd", data=np.ones(4, complex))),
         "odd",
@@ -239,7 +235,7 @@ CASES: dict[str, Case] = {
         _v3(chunk("matrix/data", zlib.compress(bytes(11)))), "does not inflate to 12 bytes"
     ),
     "a chunk that unpacks to a gigabyte": refused(
-        _v3(lambda file: chunk("matrix/indices", packed_zeros(1 << 30))(file)), "inflate to 24"
+        _v3(chunk("matrix/indices", packed_zeros(1 << 30))), "inflate to 24"
     ),
     "a chunk that says it is not packed": refused(
         _v3(chunk("matrix/data", b"short", mask=1)), "holds 5 bytes where 12"

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only /proc tell
 
 MOST_SECONDS = 5.0
 MOST_MEMORY = 500 << 20
-# What a conversion of next to nothing takes; a worker has more in memory, and is charged for what
-# a case adds.
+# What a conversion of next to nothing takes; a worker holds more than that, and is charged for
+# what a case adds.
 PROGRAM_MEMORY = 270 << 20
 WORKERS = 2
 # What a refusal may advise; the page of errors has them by class.
@@ -58,7 +58,8 @@ def test_hostile_input(name: str, attempt: Callable[[str], Attempt]) -> None:
     for command in found.found["commands"]:
         assert command["raised"] is None, command
         assert not command["beside"], command["beside"]
-        assert command["seconds"] < MOST_SECONDS, command
+        # On a machine that is busy otherwise the clock says little; the pool ends what hangs.
+        assert min(command["seconds"], command["cpu"]) < MOST_SECONDS, command
     assert found.found["grown"] < MOST_MEMORY - PROGRAM_MEMORY
     assert described["code"] in {ExitCode.DONE, case.code}, described
     if described["code"]:

@@ -50,7 +50,7 @@ def _tried(name: str, folder: Path) -> dict[str, Any]:
     output = there / "out.slaf"
     before = _forget_peak()
     commands = [_command(folder, "convert", path, output, *case.options)]
-    left = sorted(os.listdir(there))
+    left = sorted(child.name for child in there.iterdir())
     commands.append(_command(folder, "info", path, *case.options))
     found: dict[str, Any] = {"path": str(path), "left": left, "holds": None}
     if commands[0]["code"] == 0:

@@ -10,7 +10,7 @@ import numpy as np
 
 from slaf.columns import ColumnSet
 from slaf.errors import DamagedDataset, InProgress, NotADataset, UnsupportedFormat
-from slaf.rules import check_kinds
+from slaf.rules import check_kinds, check_offsets
 from slaf.schema import CELLS, EXPRESSION, FORMAT_VERSION, GENES, VALUE_TYPES
 
 if TYPE_CHECKING:
@@ -203,6 +203,7 @@ class Published:
         if min(n_cells, n_genes) < 0 or (n_cells, n_genes) != (data["n_cells"], data["n_genes"]):
             msg = "array_shape and n_cells, n_genes do not agree"
             raise ValueError(msg)
+        check_offsets(data)
         return cls(
             n_cells=n_cells,
             n_genes=n_genes,

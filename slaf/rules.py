@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["check_kinds"]
+__all__ = ["check_kinds", "check_offsets"]
 
 _MOST = 2**63
 _DIGEST = re.compile(r"[0-9a-f]{32}")
@@ -28,11 +30,16 @@ def check_kinds(data: dict[str, Any]) -> None:
         if not keeps(value):
             msg = f"{key} is {str(value)[:60]!r}, but must be {rule}"
             raise ValueError(msg)
-    _check_offsets(data)
 
 
-def _check_offsets(data: dict[str, Any]) -> None:
-    """Check that the cells of the sources follow each other, and are all there are."""
+def check_offsets(data: dict[str, Any]) -> None:
+    """Check that the cells of the sources follow each other, and are all there are.
+
+    Raises
+    ------
+    ValueError
+        Naming the source that does not begin where the one before it ends.
+    """
     cells = 0
     for at, source in enumerate(data["sources"]):
         if source["offset"] != cells:
@@ -48,6 +55,7 @@ def _values(data: dict[str, Any]) -> Iterator[tuple[str, Any, str, Callable[[Any
     """Each value with its place, the rule, and whether it is kept."""
     for key in ("n_cells", "n_genes"):
         yield key, data[key], "a whole number from 0", _is_count
+    yield "dtype", data["dtype"], "a type of numbers", _is_numeric
     for name, folder in data["tables"].items():
         yield f"tables.{name}", folder, "the name of a folder", _is_folder
     for name, version in data["versions"].items():
@@ -84,8 +92,9 @@ def _of_columns(
 def _of_source(
     place: str, source: dict[str, Any]
 ) -> Iterator[tuple[str, Any, str, Callable[[Any], bool]]]:
-    for key in ("uri", "format", "matrix", "dtype"):
+    for key in ("uri", "format", "matrix"):
         yield f"{place}.{key}", source[key], "text", _is_text
+    yield f"{place}.dtype", source["dtype"], "a type of numbers", _is_numeric
     for key in ("n_cells", "n_genes", "offset"):
         yield f"{place}.{key}", source[key], "a whole number from 0", _is_count
     for key in ("identity", "choice"):
@@ -137,6 +146,13 @@ def _is_object(value: Any) -> bool:
 
 def _is_folder(value: Any) -> bool:
     return isinstance(value, str) and _FOLDER.fullmatch(value) is not None
+
+
+def _is_numeric(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and np.dtype(value).kind in "biuf"
+    except TypeError:
+        return False
 
 
 def _is_digest(value: Any) -> bool:

@@ -120,8 +120,8 @@ def reading(place: str) -> Iterator[None]:
     except InputError as error:
         error.add_note(f"in {place}")
         raise
-    except (OSError, RuntimeError, KeyError) as error:
-        # All of these are what h5py makes of HDF5's errors.
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        # All of these are what h5py makes of HDF5's errors, and of types that it does not know.
         if isinstance(error, SlafError):
             raise
         msg = f"{place} cannot be read to its end ({error})"

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from tests.hostile.edits import Edit, Write
 
-__all__ = ["CASES"]
+__all__ = ["CASES", "CSC", "CSR", "DENSE", "PACKED", "STORED"]
 
 STORED = Stored(
     (5, 4),

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from tests.hostile.edits import Edit, Write
 
-__all__ = ["CASES"]
+__all__ = ["CASES", "PACKED", "STORED", "V2", "V3"]
 
 STORED = Stored(
     (5, 4),

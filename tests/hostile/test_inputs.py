@@ -26,8 +26,8 @@ PROGRAM_MEMORY = 270 << 20
 WORKERS = 2
 # What a refusal may advise; the page of errors has them by class.
 REMEDY = re.compile(
-    r"copy|choose|name |write |unpack|convert|check|rename|make |give |upgrade|restore|call |"
-    r"say which|--format|correct|repeat|was it copied|let |look for|no known format|first"
+    r"copy|copied|choose|name |write |unpack|convert|check|rename|make |give |call |leave |"
+    r"say which|--format|correct|no known format"
 )
 
 
@@ -35,7 +35,7 @@ REMEDY = re.compile(
 def attempt(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str], Attempt]]:
-    """What came of a case: all that were chosen are tried by workers as soon as one is asked for."""
+    """What came of a case: all that were chosen are tried as soon as one is asked for."""
     chosen = [
         str(item.callspec.params["name"])
         for item in request.session.items

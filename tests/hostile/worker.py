@@ -19,7 +19,7 @@ import slaf
 from slaf_cli.app import app
 from slaf_cli.heap import share_one_heap
 from tests.builders import totals
-from tests.hostile.corpus import CORPUS
+from tests.hostile.corpus import CAMPAIGN, CORPUS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def _tried(name: str, folder: Path) -> dict[str, Any]:
-    case = CORPUS[name]
+    case = (CORPUS | CAMPAIGN)[name]
     there = folder / "there"
     there.mkdir()
     (folder / "here").mkdir()

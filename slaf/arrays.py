@@ -371,7 +371,7 @@ def _sorted_and_summed(
     if beyond is not None:
         msg = (
             f"the entries of cell {rows.start + int(owners[kept[beyond]])} for gene "
-            f"{int(genes[kept[beyond]])} add up to more than 64 bits hold"
+            f"{int(genes[kept[beyond]])} add up to more than 64 bits hold; correct them"
         )
         raise InexactValue(msg)
     return genes[kept], sums, counts

@@ -38,13 +38,21 @@ if TYPE_CHECKING:
 
 
 class SlafError(Exception):
-    """Any error that SLAF raises on purpose."""
+    """Any error that SLAF raises on purpose.
+
+    Attributes
+    ----------
+    remedy
+        What to do, where the message does not say it itself.
+    """
+
+    remedy = ""
 
     def __str__(self) -> str:
-        """One paragraph: the message, and the places that were added on the way up."""
+        """One paragraph: the message, the places that were added on the way up, the remedy."""
         notes = getattr(self, "__notes__", ())
         # Not what OSError makes of it, which begins with the number of the error.
-        return "; ".join([*map(str, self.args[-1:]), *notes])
+        return "; ".join(filter(None, [*map(str, self.args[-1:]), *notes, self.remedy]))
 
 
 class InputError(SlafError, ValueError):
@@ -53,6 +61,8 @@ class InputError(SlafError, ValueError):
 
 class NoSuchInput(InputError, FileNotFoundError):
     """There is nothing at the place of the input."""
+
+    remedy = "check the path"
 
 
 class UnknownFormat(InputError):
@@ -64,7 +74,22 @@ class MissingMatrix(InputError, LookupError):
 
 
 class DamagedInput(InputError):
-    """The input contradicts itself, or cannot be read to its end."""
+    """The input contradicts itself, or cannot be read to its end.
+
+    Parameters
+    ----------
+    message
+        What was found, and where.
+    remedy
+        What to do, if it is anything else than to get the input once more.
+    """
+
+    remedy = "copy it again from where it came, or write it anew"
+
+    def __init__(self, message: str, *, remedy: str | None = None) -> None:
+        super().__init__(message)
+        if remedy is not None:
+            self.remedy = remedy
 
 
 class GenesDiffer(InputError):

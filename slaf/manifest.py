@@ -10,6 +10,7 @@ import numpy as np
 
 from slaf.columns import ColumnSet
 from slaf.errors import DamagedDataset, InProgress, NotADataset, UnsupportedFormat
+from slaf.rules import check_kinds, check_offsets
 from slaf.schema import CELLS, EXPRESSION, FORMAT_VERSION, GENES, VALUE_TYPES
 
 if TYPE_CHECKING:
@@ -216,6 +217,7 @@ class Published:
         if min(n_cells, n_genes) < 0 or (n_cells, n_genes) != (data["n_cells"], data["n_genes"]):
             msg = "array_shape and n_cells, n_genes do not agree"
             raise ValueError(msg)
+        check_offsets(data)
         return cls(
             n_cells=n_cells,
             n_genes=n_genes,
@@ -282,7 +284,7 @@ def load(location: Location) -> Manifest | None:
     where = f"{location}: {CONFIG}"
     try:
         data = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         msg = f"{where} is not JSON ({error}); restore it from a copy, or convert again"
         raise DamagedDataset(msg) from error
     if not isinstance(data, dict) or "format_version" not in data:
@@ -346,6 +348,7 @@ def _check_kinds(data: JSON) -> None:
             raise TypeError(msg)
     for table in (CELLS, GENES):
         data["columns"][table]["columns"][0]
+    check_kinds(data)
     if data["value_type"] not in map(str, VALUE_TYPES):
         msg = f"value_type is {data['value_type']!r}, not one of {', '.join(map(str, VALUE_TYPES))}"
         raise ValueError(msg)

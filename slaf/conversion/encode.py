@@ -191,7 +191,7 @@ class _Part:
                 f"{source.uri}: {source.matrix} holds {batch.values[wrong]!s} "
                 f"at cell {cell - source.offset} ({self._identifiers.cells[cell].as_py()!r}), "
                 f"gene {self._identifiers.genes[gene].as_py()!r}, and no type that the table "
-                f"may have ({', '.join(map(str, allowed))}) holds every value exactly"
+                f"may have ({', '.join(map(str, allowed))}) holds every value exactly; correct it"
             )
             raise InexactValue(msg) from error
 

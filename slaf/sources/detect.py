@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slaf.errors import NoSuchInput, UnknownFormat
+from slaf.errors import DamagedInput, NoSuchInput, StorageError, UnknownFormat
 from slaf.sources.foreign import FOREIGN, is_dataset
 
 if TYPE_CHECKING:
@@ -124,12 +124,20 @@ def detect(
 
     Raises
     ------
+    DamagedInput
+        If its name is no text.
     UnknownFormat
         If none recognises it, or several do: the error lists what was looked for.
     NoSuchInput
         If there is nothing there.
     """
-    if not path.exists():
+    _check_name(path)
+    try:
+        there = path.exists()
+    except OSError as error:
+        msg = f"{path}: cannot look at it: {error.strerror}; check the path"
+        raise StorageError(error.errno, msg) from error
+    if not there:
         msg = f"{path}: there is no such file or directory"
         raise NoSuchInput(msg)
     if name is not None:
@@ -150,6 +158,15 @@ def detect(
         msg = f"{place}: it may be any of {names}; say which with --format"
         raise UnknownFormat(msg)
     return place, matching[0]
+
+
+def _check_name(path: Path) -> None:
+    """Refuse a name that is no text: what it is cannot be written down, nor printed."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        msg = f"{path}: its name is not text in UTF-8"
+        raise DamagedInput(msg, remedy="rename it") from error
 
 
 def _only_input(path: Path, formats: Sequence[SourceFormat]) -> Path | None:

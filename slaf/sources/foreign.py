@@ -50,10 +50,12 @@ def _holding(*layouts: AbstractSet[str]) -> Callable[[Path], bool]:
 def is_dataset(path: Path) -> bool:
     """Whether a SLAF dataset lies there, be it unfinished."""
     config = path / "config.json"
+    # Not a pipe, which would be waited for, nor one that nests without end.
     try:
-        return "format_version" in json.loads(config.read_bytes())
-    except (OSError, ValueError, TypeError):
+        found = json.loads(config.read_bytes()) if config.is_file() else None
+    except (OSError, ValueError, RecursionError):
         return False
+    return isinstance(found, dict) and "format_version" in found
 
 
 FOREIGN = (

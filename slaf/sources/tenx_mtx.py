@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from slaf.columns import arrow_table
-from slaf.errors import DamagedInput, MissingMatrix, UnknownFormat
+from slaf.errors import DamagedInput, InexactValue, MissingMatrix, UnknownFormat
 from slaf.sources.base import Extent, SourceFormat
 from slaf.sources.identity import file_identity
 from slaf.sources.mtx import entries, read_header
@@ -131,7 +131,11 @@ class TenxMtxSource:
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         """These cells, in order."""
-        yield from self._matrix.batches(rows)
+        try:
+            yield from self._matrix.batches(rows)
+        except InexactValue as error:
+            error.add_note(f"in {self.uri}")
+            raise
 
 
 def _files(path: Path) -> _Folder:

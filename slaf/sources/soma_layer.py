@@ -122,12 +122,12 @@ class SomaLayer:
                     f"the join id {ids[-1]}"
                 )
                 raise DamagedInput(msg)
-            if len(ids) and not self._array.is_sparse:
-                self._check_written()
             span = int(ids[-1] - ids[0]) if len(ids) else 0
             if not self._array.is_sparse and span > max(_MOST_APART * len(ids), _SPARSE_ENTRIES):
                 msg = f"{self._place} is dense, but the join ids of {what} lie {span:,} apart"
                 raise DamagedInput(msg)
+        if not self._array.is_sparse and len(self._cell_ids) and len(self._gene_ids):
+            self._check_written()
 
     def _check_written(self) -> None:
         # Where nothing was written TileDB gives the least of all integers.

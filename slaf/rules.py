@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["check_kinds", "check_offsets"]
 
 _MOST = 2**63
+_GENES = ("strict", "union", "intersection")
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 # A table is a folder beside config.json: a stranger's file leads nowhere else.
 _FOLDER = re.compile(r"[^/\\\0]*[^/\\\0.][^/\\\0]*")
@@ -99,6 +100,10 @@ def _of_source(
         yield f"{place}.{key}", source[key], "a whole number from 0", _is_count
     for key in ("identity", "choice"):
         yield f"{place}.{key}", source[key], "an object", _is_object
+    yield f"{place}.prefix", source.get("prefix", ""), "text", _is_text
+    yield f"{place}.genes", source.get("genes", "strict"), f"one of {_GENES}", _GENES.__contains__
+    for run in source.get("measured", []):
+        yield f"{place}.measured", run, "ranges [start, stop] of genes", _is_range
 
 
 def _of_block(
@@ -114,6 +119,15 @@ def _of_block(
 def _is_count(value: Any) -> bool:
     # To Python true is the number 1.
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST
+
+
+def _is_range(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 2  # noqa: PLR2004 - its start and its stop
+        and all(map(_is_count, value))
+        and value[0] < value[1]
+    )
 
 
 def _is_version(value: Any) -> bool:

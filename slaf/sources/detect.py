@@ -30,6 +30,7 @@ _GENOMES = "filtered_gene_bc_matrices"
 # What is called like one of these is refused by name, and not passed over.
 _FOREIGN = (".hdf5", ".h5mu", ".loom")
 _OUTS = "outs"
+_MOST_FILES = 10_000
 
 
 def find_inputs(
@@ -81,6 +82,7 @@ class _Search:
         self._formats = formats
         self._meant = (*foreign, *(suffix for known in formats for suffix in known.suffixes))
         self._seen: set[Path] = set()
+        self._looked_at = 0
 
     def into(self, folder: Path) -> None:
         """Take the folder, if it is an input, or what is in it."""
@@ -103,6 +105,13 @@ class _Search:
                     self._take(child)
 
     def _take(self, child: Path) -> None:
+        self._looked_at += 1
+        if self._looked_at > _MOST_FILES:
+            msg = (
+                f"{child.parent}: the folder that was named holds more than {_MOST_FILES:,} files, "
+                "which is more than are looked at; name the inputs themselves"
+            )
+            raise UnknownFormat(msg)
         if is_dataset(child):
             # Often the output itself, of a run that is taken up again.
             self.others.append(child)

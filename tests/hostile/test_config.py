@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FREE = {
     *("created_at", "last_updated", "writer", "multi_file", "uri", "identity", "choice"),
     *("format", "matrix", "index_name", "sparsity", "density", "total_possible_elements"),
-    *("expression_stats", "optimizations"),
+    *("expression_stats", "optimizations", "measured", "prefix"),
     # What a column was in the user's frame: nothing else says it.
     *("dtype", "original", "ordered", "categories", "missing"),
 }
@@ -77,7 +77,7 @@ def leaves(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 def is_free(way: tuple[Any, ...]) -> bool:
     """Whether a value is one that nothing else depends on."""
-    return bool(FREE & set(way)) or way == INPUT_GENES
+    return bool(FREE & set(way)) or way in {INPUT_GENES, ("sources", 0, "genes")}
 
 
 def edited(config: Any, way: tuple[Any, ...], value: Any) -> Any:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "BATCH_NONZEROS",
     "Batch",
     "RowRange",
     "Widened",
@@ -30,6 +31,9 @@ __all__ = [
     "to_ids",
     "to_int64",
 ]
+
+# Entries handled at a time: large enough for numpy, small enough to forget.
+BATCH_NONZEROS = 1 << 20
 
 # Up to here a float type holds every whole number.
 _LARGEST_EXACT = {

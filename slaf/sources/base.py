@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from slaf.arrays import BATCH_NONZEROS
 from slaf.storage import on_disk
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BATCH_NONZEROS", "Extent", "Matrix", "ReadOptions", "Source", "SourceFormat"]
 
-# Entries decoded at a time: large enough for numpy, small enough to forget.
-BATCH_NONZEROS = 1 << 20
 _DEFAULT_MEMORY = 256 << 20
 # What some formats leave to choose, beside the matrix.
 CHOICES = ("genome", "feature_type", "measurement")

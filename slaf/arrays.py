@@ -25,6 +25,7 @@ __all__ = [
     "as_float64",
     "batch_from_compressed",
     "batch_from_dense",
+    "cuts",
     "exact_cast",
     "first_inexact",
     "is_whole",
@@ -155,6 +156,19 @@ def batch_from_dense(rows: RowRange, block: NDArray[Any]) -> Batch:
     counts = np.count_nonzero(present, axis=1)
     genes = np.nonzero(present)[1].astype(np.uint32)
     return Batch(rows, counts, genes, _native(block[present]))
+
+
+def cuts(offsets: NDArray[np.int64], target: int) -> Iterator[tuple[int, int]]:
+    """Cut rows, of which these are the offsets, into runs of about `target` entries.
+
+    A run is of one row at the least, and the rows of each are half-open.
+    """
+    first, end = 0, len(offsets) - 1
+    while first < end:
+        within = int(np.searchsorted(offsets, offsets[first] + target, side="right")) - 1
+        last = min(max(within, first + 1), end)
+        yield first, last
+        first = last
 
 
 def exact_cast(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

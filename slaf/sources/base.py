@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from slaf.arrays import BATCH_NONZEROS
 from slaf.storage import on_disk
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from slaf.arrays import Batch, RowRange
     from slaf.storage import Location
 
-__all__ = ["BATCH_NONZEROS", "Extent", "Matrix", "ReadOptions", "Source", "SourceFormat"]
+__all__ = ["Extent", "Matrix", "ReadOptions", "Source", "SourceFormat"]
 
 _DEFAULT_MEMORY = 256 << 20
 # What some formats leave to choose, beside the matrix.

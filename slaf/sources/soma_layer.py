@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slaf.arrays import Batch, RowRange, batch_from_compressed, batch_from_dense
+from slaf.arrays import (
+    BATCH_NONZEROS,
+    Batch,
+    RowRange,
+    batch_from_compressed,
+    batch_from_dense,
+)
 from slaf.errors import DamagedInput, InputError
-from slaf.sources.base import BATCH_NONZEROS, Extent
+from slaf.sources.base import Extent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

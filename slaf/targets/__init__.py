@@ -10,7 +10,7 @@ from slaf.dataset import Dataset, open_dataset
 from slaf.errors import TargetError
 from slaf.progress import Unwatched
 from slaf.storage import Location, on_disk
-from slaf.targets import h5ad
+from slaf.targets import h5ad, soma, tenx_h5, tenx_mtx, zarr
 from slaf.targets.base import Compression, Layout, Target, TargetFormat, WriteOptions
 from slaf.targets.contents import contents_of
 from slaf.targets.publish import publication, refuse_if_there, workshop_of
@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "Exported", "Target", "TargetFormat", "export"]
 
-FORMATS: tuple[TargetFormat, ...] = (h5ad.FORMAT,)
+FORMATS: tuple[TargetFormat, ...] = (
+    h5ad.FORMAT,
+    zarr.FORMAT,
+    tenx_h5.FORMAT,
+    tenx_mtx.FORMAT,
+    soma.FORMAT,
+)
 
 _DEFAULT_MEMORY = 128 << 20
 

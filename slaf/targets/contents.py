@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
-from slaf.arrays import BATCH_NONZEROS, Batch, RowRange
+from slaf.arrays import BATCH_NONZEROS, Batch, RowRange, cuts
 from slaf.schema import CELLS, GENES
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ RAW: Final = "raw/X"
 
 
 class Matrix(Protocol):
-    """A matrix of cells × genes that is read once, from its first cell to its last.
+    """A matrix of cells × genes that is read from its first cell to its last.
 
     Attributes
     ----------
@@ -42,12 +42,15 @@ class Matrix(Protocol):
         The smallest type that holds all of them: of whole numbers, if there are no others.
     n_entries
         How many there are, or at most.
+    is_counted
+        Whether `n_entries` is how many there are.
     """
 
     shape: tuple[int, int]
     dtype: np.dtype[Any]
     value_type: np.dtype[Any]
     n_entries: int
+    is_counted: bool
 
     def batches(self) -> Iterator[Batch]:
         """All cells, in order, in batches of bounded size."""
@@ -112,6 +115,7 @@ def contents_of(dataset: Dataset, cells: Selector = None, genes: Selector = None
         n_genes=dataset.n_genes if columns is None else len(columns),
         dtype=np.dtype(published.dtype),
         value_type=np.dtype(published.value_type),
+        is_counted=columns is None,
     )
     return Contents(
         matrices={X: matrix},
@@ -138,7 +142,7 @@ class ChosenRows:
         The positions of the cells.
     lengths
         Entries of each of these cells, or at most, by which batches are cut.
-    n_genes, dtype, value_type
+    n_genes, dtype, value_type, is_counted
         As `Matrix` has them.
     """
 
@@ -151,23 +155,21 @@ class ChosenRows:
         n_genes: int,
         dtype: np.dtype[Any],
         value_type: np.dtype[Any],
+        is_counted: bool,
     ) -> None:
         self.shape = (len(cells), n_genes)
         self.dtype = dtype
         self.value_type = value_type
         self.n_entries = int(lengths.sum())
+        self.is_counted = is_counted
         self._read = read
         self._cells = cells
-        self._ends = np.cumsum(lengths)
+        self._offsets = np.append(0, np.cumsum(lengths))
 
     def batches(self) -> Iterator[Batch]:
         """All cells, in order."""
-        start, before = 0, 0
-        while start < len(self._cells):
-            within = int(np.searchsorted(self._ends, before + BATCH_NONZEROS, side="right"))
-            stop = max(within, start + 1)
-            yield self._batch(RowRange(start, stop))
-            start, before = stop, int(self._ends[stop - 1])
+        for first, last in cuts(self._offsets, BATCH_NONZEROS):
+            yield self._batch(RowRange(first, last))
 
     def _batch(self, rows: RowRange) -> Batch:
         cells = self._cells[rows.start : rows.stop]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import h5py
     from numpy.typing import NDArray
 
-__all__ = ["Column", "created", "packers", "packing"]
+__all__ = ["Column", "created", "is_file", "packers", "packing"]
 
 # Of 4 bytes a value a quarter of a megabyte, as much as a reader of a few cells has to unpack.
 _CHUNK = 1 << 16
@@ -31,6 +31,11 @@ _WAITING = 3
 # tighter than zlib does without.
 _ISAL_LEVEL = 2
 _ZSTD_LEVEL = 3
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file, which another may replace."""
+    return path.is_file()
 
 
 @contextmanager

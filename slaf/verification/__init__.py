@@ -1,4 +1,4 @@
-"""Prove a dataset: its tables against each other, its digests, and its source."""
+"""Prove a dataset: its tables against each other, its digests, its source, another dataset."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from slaf.errors import VerificationFailed
 from slaf.progress import Unwatched
 from slaf.sources import ReadOptions, open_source
 from slaf.verification.against import check_against
+from slaf.verification.difference import diff
 from slaf.verification.digests import check_digests
 from slaf.verification.names import check_string_ids
-from slaf.verification.report import Difference, Findings, Report
+from slaf.verification.report import Comparison, Difference, Findings, Report
 from slaf.verification.tables import check_readable, check_tables
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from slaf.progress import Progress
     from slaf.storage import Location
 
-__all__ = ["Difference", "Report", "verify"]
+__all__ = ["Comparison", "Difference", "Report", "diff", "verify"]
 
 
 def verify(
@@ -86,6 +87,8 @@ def verify(
         )
         with open_source(against, format, options) as source:
             checks.append(f"every value, id and column of {source.uri}")
+            dtype = opened.sources[0].dtype
+            findings.compare("type", "of the source", str(source.dtype), dtype)
             check_against(opened, source, findings, seen)
     report = Report(
         str(opened.location), tuple(checks), tuple(findings.shown), tuple(findings.counts.items())

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.dataset import Dataset
+    from slaf.manifest import Published
     from slaf.selection import Selector
 
 __all__ = ["LAYERS", "RAW", "Contents", "Matrix", "X", "contents_of"]
@@ -114,7 +115,7 @@ def contents_of(dataset: Dataset, cells: Selector = None, genes: Selector = None
         np.diff(dataset.cell_offsets)[chosen],
         n_genes=dataset.n_genes if columns is None else len(columns),
         dtype=np.dtype(published.dtype),
-        value_type=np.dtype(published.value_type),
+        value_type=_value_type(published),
         is_counted=columns is None,
     )
     return Contents(
@@ -129,6 +130,14 @@ def contents_of(dataset: Dataset, cells: Selector = None, genes: Selector = None
             "uns": {},
         },
     )
+
+
+def _value_type(published: Published) -> np.dtype[Any]:
+    """int32 in place of uint32, where that holds all values too: more formats know it."""
+    stored = np.dtype(published.value_type)
+    largest = published.expression_stats["max_value"]
+    fits = largest is not None and largest <= np.iinfo(np.int32).max
+    return np.dtype(np.int32) if stored == np.uint32 and fits else stored
 
 
 class ChosenRows:

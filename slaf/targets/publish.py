@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from slaf.errors import OutputExists, StorageError
@@ -70,6 +70,7 @@ def publication(
         If the disk refuses.
     """
     refuse_if_there(output, is_one, overwrite=overwrite)
+    _forget(workshop)
     with workshop.lock():
         _sweep(workshop, output)
         try:
@@ -79,6 +80,17 @@ def publication(
             _put_in_place(workshop, output)
         finally:
             _sweep(workshop, output)
+
+
+def _forget(workshop: Location) -> None:
+    """Remove the folder of a process that was stopped as soon as it had made it.
+
+    The lock would take it for somebody's own, and leave it.
+    """
+    if workshop.exists():
+        # It is not empty if a process is at work there, or was.
+        with workshop.effect("remove", "."), suppress(OSError):
+            workshop.path.rmdir()
 
 
 def _put_in_place(workshop: Location, output: Path) -> None:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Protocol
 
-from benchmarks import conversion, memory, peers, reading
+from benchmarks import conversion, export, memory, peers, reading
 
 
 class Benchmark(Protocol):
@@ -24,6 +24,7 @@ _BENCHMARKS: dict[str, Benchmark] = {
     "read": reading,
     "memory": memory,
     "peers": peers,
+    "export": export,
 }
 # Those that neither take long nor install anything.
 _QUICK = ("convert", "read")

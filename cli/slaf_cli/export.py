@@ -75,6 +75,7 @@ def export(
     layout: Annotated[
         Layout | None,
         typer.Option(
+            metavar="csr|csc",
             help="How h5ad and zarr hold the matrix: csr (the default) cell after cell, csc gene "
             "after gene, which takes more time.",
             show_default=False,
@@ -83,6 +84,7 @@ def export(
     compression: Annotated[
         Packing | None,
         typer.Option(
+            metavar="gzip|zstd|lzf|none",
             help="How h5ad (gzip by default) and zarr (zstd by default; no lzf) are packed: bytes "
             "against time. zstd takes the fewest bytes; anndata reads it once hdf5plugin is "
             "imported.",

@@ -133,6 +133,7 @@ def export(
     path = on_disk(output)
     chosen = _format_of(path, format)
     refuse_if_there(path, chosen.is_one, overwrite=overwrite)
+    _refuse_inside(path, opened)
     directory = path.absolute().parent if scratch is None else on_disk(scratch)
     options = WriteOptions(
         Layout(_choice(chosen, "layout", layout, chosen.layouts) or Layout.CSR),
@@ -151,6 +152,13 @@ def export(
     ) as workplace:
         target.write(workplace, progress or Unwatched())
     return Exported(str(path), chosen.name, *contents.x.shape, _size(path), left_out)
+
+
+def _refuse_inside(path: Path, dataset: Dataset) -> None:
+    """Check that the output would not lie among the files of the dataset."""
+    if dataset.location.path.resolve() in path.resolve().parents:
+        msg = f"{path}: it would lie in the dataset; name an output outside of it"
+        raise TargetError(msg)
 
 
 def _format_of(path: Path, name: str | None) -> TargetFormat:

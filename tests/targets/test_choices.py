@@ -205,6 +205,8 @@ def test_a_dataset_is_never_replaced(tmp_path: Path) -> None:
     for overwrite in (False, True):
         with pytest.raises(slaf.ConflictError):
             slaf.export(dataset, tmp_path / "in.slaf", format="zarr", overwrite=overwrite)
+    with pytest.raises(TargetError, match="it would lie in the dataset"):
+        slaf.export(dataset, tmp_path / "in.slaf" / "out.h5ad")
     assert slaf.verify(tmp_path / "in.slaf").ok
 
 

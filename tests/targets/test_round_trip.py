@@ -60,7 +60,7 @@ def test_every_value_comes_out_as_it_went_in(
     kind: str, data: st.DataObject, stored: Stored, source_layout: str
 ) -> None:
     """Of any type, in any layout and packing, in the type that the source had."""
-    options = {
+    options: dict[str, Any] = {
         "layout": data.draw(st.sampled_from(["csr", "csc"])),
         "compression": data.draw(st.sampled_from(COMPRESSIONS[kind])),
         "memory": data.draw(st.integers(1, 2000)),
@@ -192,8 +192,9 @@ def test_10x_mtx(data: st.DataObject) -> None:
         assert_values(found.X, stored)
         assert list(found.obs_names) == list(dataset.obs.index)
         assert list(found.var_names) == list(dataset.var.index)
-        with gzip.open(folder / "out" / "matrix.mtx.gz") as file:
-            assert entries(scipy.io.mmread(file).T) == entries(dataset.read())
+        plain = folder / "matrix.mtx"
+        plain.write_bytes(gzip.decompress((folder / "out" / "matrix.mtx.gz").read_bytes()))
+        assert entries(scipy.io.mmread(plain).T) == entries(dataset.read())
         assert dict(slaf.diff(folder / "out", dataset).counts).keys() <= {"type", "genes"}
 
 

@@ -157,7 +157,7 @@ class ChosenRows:
 
     def __init__(
         self,
-        read: Callable[[Selector], sp.csr_matrix],
+        read: Callable[[slice | NDArray[np.int64]], sp.csr_matrix],
         cells: NDArray[np.int64],
         lengths: NDArray[np.int64],
         *,

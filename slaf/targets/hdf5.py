@@ -50,12 +50,15 @@ def created(path: Path) -> Iterator[h5py.File]:
 @contextmanager
 def packers() -> Iterator[ThreadPoolExecutor]:
     """The threads that pack chunks, of which those that wait are dropped when it fails."""
-    n_threads = min(os.cpu_count() or 1, _MOST_THREADS)
-    pool = ThreadPoolExecutor(n_threads, thread_name_prefix="slaf-pack")
+    pool = ThreadPoolExecutor(_n_threads(), thread_name_prefix="slaf-pack")
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _n_threads() -> int:
+    return min(os.cpu_count() or 1, _MOST_THREADS)
 
 
 def packing(compression: Compression) -> dict[str, Any]:
@@ -104,7 +107,7 @@ class Column:
         self._pack = _packer(compression, dtype)
         self._pool = pool
         self._waiting: deque[Future[Any]] = deque()
-        self._most = pool._max_workers * _WAITING  # noqa: SLF001 - it has no other name
+        self._most = _n_threads() * _WAITING
         self._rest: list[NDArray[Any]] = []
         self._n_rest = 0
         self._appended = 0

@@ -84,7 +84,7 @@ def assert_equal(found: Any, expected: Any) -> None:
         assert found.keys() == expected.keys()
         for name, value in expected.items():
             assert_equal(found[name], value)
-    elif sp.issparse(expected):
+    elif hasattr(expected, "toarray"):
         assert found.dtype == expected.dtype
         np.testing.assert_array_equal(found.toarray(), expected.toarray())
     else:

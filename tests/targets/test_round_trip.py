@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 import slaf
 from slaf.errors import InexactValue, TargetError
 from slaf.testing.strategies import NUMERIC_TYPES, Stored, frames, matrices
-from tests.builders import names, write_stored
+from tests.builders import counts, names, write_stored
 from tests.targets.checks import assert_same, assert_values, entries
 
 if TYPE_CHECKING:
@@ -274,3 +274,37 @@ def test_a_part_is_what_the_dataset_reads_of_it(
         assert entries(found.X) == entries(expected.X)
         assert list(found.obs_names) == list(expected.obs_names)
         assert list(found.var_names) == list(expected.var_names)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """A dataset of two and a half million nonzeros: several batches, and chunks of any format."""
+    path = tmp_path_factory.mktemp("large") / "in.slaf"
+    return slaf.convert(anndata.AnnData(counts(1600, 8000)), path)
+
+
+@pytest.mark.parametrize("layout", ["csr", "csc"])
+@pytest.mark.parametrize(
+    ("kind", "compression"),
+    [(kind, packed) for kind, all_ in COMPRESSIONS.items() for packed in all_],
+)
+def test_many_chunks(
+    kind: str, compression: str, layout: str, large: Dataset, tmp_path: Path
+) -> None:
+    """What is cut into batches, bands and chunks is put together as it was."""
+    output = tmp_path / f"out.{kind}"
+    slaf.export(large, output, layout=layout, compression=compression, memory=16 << 20)
+    assert_same(READERS[kind](output), large.to_anndata())
+
+
+@pytest.mark.parametrize(
+    "name", ["out.h5", "out.mtx", pytest.param("out.soma", marks=pytest.mark.slow)]
+)
+def test_many_batches(name: str, large: Dataset, tmp_path: Path) -> None:
+    """So are the batches of formats that leave no choice."""
+    format = "10x_mtx" if name == "out.mtx" else None
+    slaf.export(large, tmp_path / name, format=format)
+    found = slaf.convert(tmp_path / name, tmp_path / "again.slaf").read()
+    expected = large.read()
+    for part in ("indptr", "indices", "data"):
+        np.testing.assert_array_equal(getattr(found, part), getattr(expected, part))

@@ -66,8 +66,8 @@ class Contents:
     matrices
         "X", "layers/NAME" and "raw/X".
     elements
-        "obs", "var" and "raw/var" are frames; "obsm", "varm", "obsp", "varp" and "uns" are
-        dictionaries of what anndata writes.
+        "obs", "var" and "raw/var" are frames; "obsm", "varm", "obsp", "varp", "uns" and
+        "raw/varm" are dictionaries of what anndata writes.
     """
 
     matrices: Mapping[str, Matrix]

@@ -37,6 +37,8 @@ _RESERVED_START = "soma_"
 _RESERVED = {"obs": "obs_id", "var": "var_id", "raw/var": "var_id"}
 # tiledbsoma makes strings of categories beyond so many.
 _MOST_CATEGORIES = 4096
+# tiledbsoma writes of raw only X and var.
+_RAW_VARM: Final = "raw/varm"
 _AHEAD = 2
 
 
@@ -103,6 +105,7 @@ class SomaTarget:
         }
         tables = dict(self._elements)
         obs, raw_var = tables["obs"], tables.pop("raw/var", None)
+        tables.pop(_RAW_VARM, None)
         layers = {
             slot.removeprefix(LAYERS): matrix
             for slot, matrix in empty.items()
@@ -152,7 +155,7 @@ def _fit(slot: str, element: Any, notes: list[str]) -> Any:
         return _fit_frame(slot, element, notes)
     held = {}
     for name, value in element.items():
-        if slot == "uns" or _is_matrix(value):
+        if slot == "uns" or (slot != _RAW_VARM and _is_matrix(value)):
             held[name] = value
         else:
             notes.append(f"{slot}[{name!r}] ({type(value).__name__}) is left out")

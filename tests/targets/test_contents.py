@@ -35,7 +35,8 @@ def whole() -> anndata.AnnData:
     adata.obs_names = [f"cell-{number}" for number in range(N_CELLS)]
     adata.var_names = [f"gene-{number}" for number in range(N_GENES)]
     adata.layers["whole"] = counts(N_CELLS, N_GENES, seed=2).astype(np.int64)
-    adata.raw = anndata.AnnData(raw, obs=adata.obs)
+    loadings = np.arange(2.0 * N_RAW).reshape(N_RAW, 2)
+    adata.raw = anndata.AnnData(raw, obs=adata.obs, varm={"loadings": loadings})
     rng = np.random.default_rng(0)
     adata.obsm["X_pca"] = rng.random((N_CELLS, 3))
     adata.varm["PCs"] = rng.random((N_GENES, 3)).astype(np.float32)
@@ -67,6 +68,7 @@ def contents_of(adata: anndata.AnnData) -> Contents:
     dictionaries = {
         name: dict(getattr(adata, name)) for name in ("obsm", "varm", "obsp", "varp", "uns")
     }
+    dictionaries["raw/varm"] = dict(adata.raw.varm)
     return Contents({slot: rows_of(x) for slot, x in slots.items()}, elements | dictionaries)
 
 
@@ -108,6 +110,7 @@ def test_anndata_holds_every_slot(name: str, layout: Layout, tmp_path: Path) -> 
     assert_equal(found.X, adata.X)
     assert_equal(found.raw.X, adata.raw.X)
     assert_equal(found.raw.var, adata.raw.var)
+    assert_equal(dict(found.raw.varm), dict(adata.raw.varm))
     assert found.layers["half"].format == layout
     for slot in ("layers", "obsm", "varm", "obsp", "varp", "uns"):
         assert_equal(dict(getattr(found, slot)), dict(getattr(adata, slot)))
@@ -139,7 +142,7 @@ def test_soma_holds_matrices_of_every_slot(tmp_path: Path) -> None:
     """X, layers, obsm, varm, obsp, varp, uns, and raw as a measurement of its own."""
     adata = whole()
     made = target("tiledb", adata, tmp_path, Layout.CSR)
-    assert made.left_out() == ()
+    assert made.left_out() == ("raw/varm['loadings'] (ndarray) is left out",)
     made.write(tmp_path / "out.soma", Unwatched())
     with (
         warnings.catch_warnings(),
@@ -163,5 +166,5 @@ def test_10x_names_what_it_has_no_place_for(name: str, tmp_path: Path) -> None:
     made = target(name, whole(), tmp_path, Layout.CSR)
     assert {note.removesuffix(" is left out") for note in made.left_out()} == {
         *("raw/X", "layers/half", "layers/whole", "obsm (X_pca)", "varm (PCs)"),
-        *("obsp (near)", "varp (near)", "uns (n)"),
+        *("obsp (near)", "varp (near)", "uns (n)", "raw/varm (loadings)"),
     }

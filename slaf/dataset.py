@@ -169,8 +169,8 @@ class Dataset:
         SelectionError
             If something asked for is not there.
         """
-        columns = None if genes is None else self.positions(GENES, genes)
-        return self._matrix(self.positions(CELLS, cells), columns)
+        columns = None if genes is None else self._positions(GENES, genes)
+        return self._matrix(self._positions(CELLS, cells), columns)
 
     def to_anndata(self, cells: Selector = None, genes: Selector = None) -> anndata.AnnData:
         """The dataset, or a part of it, as an AnnData: X, obs and var.
@@ -187,8 +187,8 @@ class Dataset:
         """
         import anndata
 
-        chosen = self.positions(CELLS, cells)
-        columns = None if genes is None else self.positions(GENES, genes)
+        chosen = self._positions(CELLS, cells)
+        columns = None if genes is None else self._positions(GENES, genes)
         matrix = self._matrix(chosen, columns)
         obs = self._frame(CELLS, None if cells is None else chosen)
         var = self._frame(GENES, columns)
@@ -209,10 +209,7 @@ class Dataset:
         SelectionError
             If something asked for is not there.
         """
-        size = self.n_cells if name == CELLS else self.n_genes
-        return positions(
-            selector, size, lambda: self._ids(name), lambda where: self._where(name, where), name
-        )
+        return self._positions(name, selector)
 
     @cached_property
     def cell_offsets(self) -> NDArray[np.int64]:
@@ -224,6 +221,12 @@ class Dataset:
         from slaf.tables.read import read_table
 
         return read_table(self.table(name), columns)
+
+    def _positions(self, name: str, selector: Selector) -> NDArray[np.int64]:
+        size = self.n_cells if name == CELLS else self.n_genes
+        return positions(
+            selector, size, lambda: self._ids(name), lambda where: self._where(name, where), name
+        )
 
     def _ids(self, name: str) -> list[str]:
         column = self.published.columns[name].columns[0].name

@@ -29,7 +29,8 @@ class _File:
 
     def __init__(self, root: h5py.File, compression: Compression, pool: ThreadPoolExecutor) -> None:
         self.root = root
-        self.packing = packing(compression)
+        # anndata knows which of these no single value takes, but for shuffle.
+        self.packing = packing(compression, shuffle=False)
         self._compression = compression
         self._pool = pool
 
@@ -39,7 +40,7 @@ class _File:
 
     def whole(self, group: h5py.Group, name: str, values: NDArray[Any]) -> None:
         """Write an array."""
-        group.create_dataset(name, data=values, **self.packing)
+        group.create_dataset(name, data=values, **packing(self._compression))
 
 
 @contextmanager

@@ -61,15 +61,17 @@ def _n_threads() -> int:
     return min(os.cpu_count() or 1, _MOST_THREADS)
 
 
-def packing(compression: Compression) -> dict[str, Any]:
+def packing(compression: Compression, *, shuffle: bool = True) -> dict[str, Any]:
     """What `create_dataset` of h5py takes for it."""
+    if compression is Compression.NONE:
+        return {}
     if compression is Compression.ZSTD:
         import hdf5plugin
 
-        return {"shuffle": True, **hdf5plugin.Zstd(clevel=_ZSTD_LEVEL)}
-    if compression is Compression.NONE:
-        return {}
-    return {"shuffle": True, "compression": compression.value}
+        found = dict(hdf5plugin.Zstd(clevel=_ZSTD_LEVEL))
+    else:
+        found = {"compression": compression.value}
+    return found | {"shuffle": True} if shuffle else found
 
 
 class Column:

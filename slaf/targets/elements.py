@@ -61,7 +61,9 @@ def write_elements(
 
 
 def _fit(place: str, element: Any, scratch: Callable[[], Any], notes: list[str]) -> Any:
-    if hasattr(element, "iloc") and hasattr(element, "columns"):
+    import pandas as pd
+
+    if isinstance(element, pd.DataFrame):
         return _fit_frame(place, element, scratch, notes)
     if not isinstance(element, dict):
         return element
@@ -92,7 +94,9 @@ def _fit_frame(
             notes.append(f"{where} ({frame[name].dtype}) becomes {otherwise}")
             found[name] = column
     title = frame.index.name
-    if title is not None and (title in found.columns or not _is_name(title)):
+    # A column of the same name takes the place of the index: it has to hold the same.
+    taken = title in found.columns and not found.index.to_series().equals(found[title])
+    if title is not None and (taken or not _is_name(title)):
         notes.append(f"the name of the index of {place}, {title!r}, is left out")
         found.index.name = None
     return found
@@ -119,11 +123,22 @@ def _refused(scratch: Callable[[], Any], name: Any, element: Any) -> bool:
 
     if not _is_name(name):
         return True
+    if _is_numeric(element):
+        return False
     try:
         write_elem(scratch(), "element", element)
     except Exception:  # noqa: BLE001 - the error of anndata's registry has no public name
         return True
     return False
+
+
+def _is_numeric(element: Any) -> bool:
+    """Whether it is of those that are large, and that anndata always writes."""
+    import scipy.sparse as sp
+
+    return sp.issparse(element) or (
+        isinstance(element, np.ndarray) and element.dtype.kind in "biuf"
+    )
 
 
 def _is_name(name: Any) -> bool:

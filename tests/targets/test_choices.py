@@ -120,6 +120,22 @@ def test_what_is_left_out_is_said_before_and_refused_by_strict(
     assert not (tmp_path / "strict.h5ad").exists()
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_a_column_called_as_the_index(same: bool, tmp_path: Path) -> None:  # noqa: FBT001 - pytest names it
+    """Where AnnData has one place for both, the name of the index stays if both are the same."""
+    obs = names("cell", 3).rename_axis("barcode")
+    obs["barcode"] = obs.index if same else ["a", "b", "c"]
+    dataset = made(tmp_path, obs)
+    found = slaf.export(dataset, tmp_path / "out.h5ad")
+    read = anndata.read_h5ad(tmp_path / "out.h5ad").obs
+    assert read.index.name == ("barcode" if same else None)
+    assert list(read.index) == list(obs.index)
+    assert list(read["barcode"]) == list(obs["barcode"])
+    assert found.left_out == (
+        () if same else ("the name of the index of obs, 'barcode', is left out",)
+    )
+
+
 @pytest.mark.parametrize("name", ["out.h5", "out.mtx"])
 def test_features_of_scanpy_go_back_where_they_came_from(name: str, tmp_path: Path) -> None:
     """`gene_ids` is the identifier again, and the index the symbol."""

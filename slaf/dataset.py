@@ -194,6 +194,23 @@ class Dataset:
         var = self._frame(GENES, columns)
         return anndata.AnnData(matrix, obs=obs, var=var)
 
+    def positions(self, name: str, selector: Selector) -> NDArray[np.int64]:
+        """Where in their table the cells or genes asked for are, in the order asked for.
+
+        Parameters
+        ----------
+        name
+            "cells" or "genes".
+        selector
+            As for `read`.
+
+        Raises
+        ------
+        SelectionError
+            If something asked for is not there.
+        """
+        return self._positions(name, selector)
+
     @cached_property
     def cell_offsets(self) -> NDArray[np.int64]:
         """Where each cell's rows begin in `expression`, and after the last, where they end."""

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 import slaf
 from slaf.arrays import RowRange
-from slaf.conversion.kept import DatasetSource, kept
+from slaf.as_source import DatasetSource, kept
 from slaf.errors import DamagedInput, GenesDiffer
 from slaf.sources import Concat, GeneSet, ReadOptions, open_source
 from slaf.sources.concat import Input

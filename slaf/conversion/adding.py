@@ -51,6 +51,7 @@ def plan_to_add(there: Dataset, inputs: Concat, options: Options) -> Plan:
         value_type=there.published.value_type,
         block_cells=options.block_cells,
         parts=tuple(cut(inputs, options, first=1)),
+        gene_ids=inputs.gene_digest(),
         base=Base(
             n_cells=there.n_cells,
             n_sources=len(there.sources),

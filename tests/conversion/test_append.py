@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import os
 import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -30,8 +32,9 @@ from slaf.errors import (
 )
 from slaf.testing import Crash, CrashingStorage
 from tests.builders import counts, write_h5ad, write_stored
-from tests.conversion.outputs import output_of, tree, unaccounted
+from tests.conversion.outputs import finished_parts, output_of, tree, unaccounted
 from tests.conversion.process import ConvertingProcess
+from tests.conversion.stopped import Conversion
 from tests.conversion.test_progress import Counter, Stopped
 from tests.formats.builders import Mtx, write_v3
 from tests.formats.test_laws import STORED
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slaf.dataset import Dataset
+    from tests.conversion.outputs import Output
 
 N_CELLS, N_GENES = 12, 6
 TABLES = ("cells", "genes", "expression")
@@ -82,18 +86,16 @@ def holding(path: Path, value: Any, dtype: str, *, seed: int = 5) -> Path:
     return write_h5ad(path, sp.csr_matrix(matrix))
 
 
-def damage(path: Path) -> Path:
-    """Make a file that opens, and of which a piece of the values cannot be read."""
-    matrix = counts(N_CELLS, N_GENES, seed=9)
+def damage(path: Path) -> None:
+    """Make a file that opens, and of which the last entries cannot be read."""
     with h5py.File(path, "r+") as file:
-        del file["X/data"]
-        data = file["X"].create_dataset("data", data=matrix.data, chunks=(4,), compression="gzip")
-        last = data.id.get_num_chunks() - 1
-        offset = data.id.get_chunk_info(last).byte_offset
+        genes = file["X/indices"][:]
+        del file["X/indices"]
+        packed = file["X"].create_dataset("indices", data=genes, chunks=(4,), compression="gzip")
+        offset = packed.id.get_chunk_info(packed.id.get_num_chunks() - 1).byte_offset
     with path.open("r+b") as file:
         file.seek(offset)
         file.write(b"\xff" * 4)
-    return path
 
 
 def test_ten_appends_are_one_conversion(tmp_path: Path) -> None:
@@ -288,14 +290,6 @@ def refused_column(folder: Path) -> list[Path]:
     return [folder / "2.h5ad", path]
 
 
-def refused_damage(folder: Path) -> list[Path]:
-    """At last a file of which some values cannot be read."""
-    return [
-        folder / "1.h5ad",
-        damage(write_h5ad(folder / "bad.h5ad", counts(N_CELLS, N_GENES, seed=9))),
-    ]
-
-
 @pytest.mark.parametrize(
     ("bad", "error", "message"),
     [
@@ -310,7 +304,6 @@ def refused_damage(folder: Path) -> list[Path]:
         (refused_twice, AlreadyThere, r"1\.h5ad: the same input is there already"),
         (refused_value, InexactValue, r"huge\.h5ad: X holds 18446744073709551615 at cell 11"),
         (refused_column, InputError, r"column 'depth' is of float64 in .*categories \[deep\]"),
-        (refused_damage, DamagedInput, r"bad\.h5ad"),
     ],
 )
 def test_what_is_refused_changes_nothing(
@@ -346,32 +339,74 @@ def test_choices_that_are_refused(tmp_path: Path) -> None:
     assert tree(output) == before
 
 
-def test_a_damaged_file_that_is_mended(tmp_path: Path) -> None:
-    """The run stops with the name of a damaged file, and is finished once that is mended."""
-    inputs = files(tmp_path, 3)
+@pytest.mark.parametrize("appends", [False, True])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_file_that_is_mended(appends: Any, workers: int, tmp_path: Path) -> None:
+    """The run stops with the name of a damaged file, and is resumed once that is mended."""
+    inputs = files(tmp_path, 4)
     good = inputs[2].read_bytes()
+    found, before = None, None
+    added = inputs
+    if appends:
+        found, before, added = tmp_path / "old.slaf", inputs[:1], inputs[1:]
+        slaf.convert(before, found, chunk_size=4)
+    conversion = Conversion(
+        added[0], {"chunk_size": 4, "workers": workers}, found, before, added[1:]
+    )
+    expected = conversion.uninterrupted(tmp_path / "whole.slaf")
+    damage(inputs[2])
+    output = conversion.prepare(tmp_path / "out.slaf")
+    with pytest.raises(DamagedInput, match=r"2\.h5ad.* parts are kept: mend it"):
+        conversion.run(output)
+    conversion.check_stopped(output, expected)
+    kept = finished_parts(output)
+    assert len(kept) >= (4 if appends else 7)
+    inputs[2].write_bytes(good)
+    conversion.finish(output, replace(expected, config=as_of(expected, inputs[2])))
+
+
+def as_of(expected: Output, path: Path) -> dict[str, Any]:
+    """What config.json says, but that a file was written at another time."""
+    config = copy.deepcopy(expected.config)
+    (record,) = (one for one in config["sources"] if one["uri"] == str(path))
+    record["identity"]["mtime_ns"] = path.stat().st_mtime_ns
+    return config
+
+
+def test_a_file_that_is_changed_without_having_been_damaged(tmp_path: Path) -> None:
+    """A run that was stopped is not resumed with another input, be it read by then or not."""
+    inputs = files(tmp_path, 3)
     output = tmp_path / "out.slaf"
-    for grown in (False, True):
-        inputs[2].write_bytes(good)
-        whole = slaf.convert(inputs, tmp_path / f"whole-{grown}.slaf", chunk_size=4)
-        damage(inputs[2])
-        if grown:
-            shutil.rmtree(output)
-            slaf.convert(inputs[0], output, chunk_size=4)
+    with pytest.raises(Stopped):
+        slaf.convert(inputs, output, chunk_size=4, progress=Counter(stop_at=16))
+    for changed in inputs:
+        held = changed.read_bytes()
+        times = changed.stat().st_atime_ns, changed.stat().st_mtime_ns
+        write_h5ad(changed, counts(N_CELLS + (changed == inputs[1]), N_GENES, seed=77))
+        with pytest.raises(DifferentRun, match=f"input {changed}: mtime_ns was"):
+            slaf.convert(inputs, output, chunk_size=4)
+        changed.write_bytes(held)
+        os.utime(changed, ns=times)
+    assert slaf.verify(slaf.convert(inputs, output, chunk_size=4), against=inputs).ok
 
-        def run() -> Dataset:
-            if grown:  # noqa: B023 - called in this turn only
-                return slaf.append(inputs[1:], output, chunk_size=4)
-            return slaf.convert(inputs, output, chunk_size=4)
 
-        with pytest.raises(DamagedInput, match=r"2\.h5ad"):
-            run()
-        inputs[2].write_bytes(good)
-        made = run()
-        assert slaf.verify(made, against=inputs).ok
-        for name in TABLES:
-            assert made.table(name).to_table().equals(whole.table(name).to_table())
-        assert unaccounted(output) == set()
+@pytest.mark.parametrize("genes", ["strict", "union", "intersection"])
+def test_a_file_that_comes_back_with_other_genes(genes: str, tmp_path: Path) -> None:
+    """A file that is mended into one of other genes is another input."""
+    inputs = files(tmp_path, 3)
+    output = tmp_path / "out.slaf"
+    options: dict[str, Any] = {"chunk_size": 4, "genes": genes}
+    damage(inputs[2])
+    with pytest.raises(DamagedInput):
+        slaf.convert(inputs, output, **options)
+    adata = anndata.AnnData(counts(N_CELLS, N_GENES, seed=9))
+    adata.var_names = [f"gene-{gene}" for gene in range(1, N_GENES + 1)]
+    adata.write_h5ad(inputs[2])
+    with pytest.raises(GenesDiffer if genes == "strict" else DifferentRun):
+        slaf.convert(inputs, output, **options)
+    if genes != "strict":
+        dataset = slaf.convert(inputs, output, restart=True, **options)
+        assert slaf.verify(dataset, against=inputs).ok
 
 
 def test_an_anndata_twice(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from slaf.errors import DamagedInput
 from slaf.manifest import SourceRecord
 from slaf.sources.alignment import GeneSet, align
 from slaf.sources.base import Extent
+from slaf.sources.identity import content_identity
 from slaf.union import absent_somewhere, joined, stacked
 
 if TYPE_CHECKING:
@@ -193,6 +194,11 @@ class Concat:
         for positions in self._positions:
             counts[positions[positions >= 0]] += 1
         return int(np.count_nonzero(counts == len(self._positions)))
+
+    def gene_digest(self) -> str:
+        """A digest of the ids of all genes, in their order."""
+        identity = content_identity(gene.encode() + b"\0" for gene in self._ids.to_pylist())
+        return str(identity["sample"])
 
     def extent(self) -> Extent:
         """What the inputs hold together, without what is kept before them.

@@ -102,7 +102,7 @@ def older(
         With string ids in `expression`.
     """
     n_cells, n_genes = matrix.shape
-    cell_ids = np.array([f"old-{cell}" for cell in range(n_cells)])
+    cell_ids = np.array([f"old-{cell}" for cell in range(n_cells)], np.str_)
     gene_ids = np.array(list(genes) or [f"gene-{gene}" for gene in range(n_genes)])
     of_cells = np.repeat(np.arange(n_cells), np.diff(matrix.indptr))
     types = (np.int32, np.int32, np.float32) if plain else (np.uint32, np.uint16, np.uint16)
@@ -114,7 +114,7 @@ def older(
         expression = texts | expression
     depth = pa.array([None if cell == 1 else cell / 4 for cell in range(n_cells)], pa.float64())
     obs = {
-        "batch": pa.array([f"b{cell % 3}" for cell in range(n_cells)]),
+        "batch": pa.array([f"b{cell % 3}" for cell in range(n_cells)], pa.string()),
         "depth": depth,
         "plate": pa.array(np.arange(n_cells, dtype=np.int8)),
         "cell_id": pa.array(cell_ids),

@@ -87,6 +87,19 @@ def test_every_value_is_there_afterwards(layout: Older, added: Path, tmp_path: P
     assert types == found
 
 
+@pytest.mark.parametrize("n_cells", [0, 3])
+@pytest.mark.parametrize(("plain", "strings"), [(False, False), (True, False), (False, True)])
+def test_one_that_holds_nothing(
+    *, plain: bool, strings: bool, n_cells: int, added: Path, tmp_path: Path
+) -> None:
+    """A dataset without a nonzero, or without a cell, is added to as well."""
+    nothing = sp.csr_matrix(np.zeros((n_cells, N_GENES), np.float32))
+    path = older(nothing, plain=plain, strings=strings).write(tmp_path / "old.slaf")
+    dataset = slaf.append(added, path)
+    assert slaf.verify(dataset).ok
+    assert_holds(dataset, nothing, NEW)
+
+
 def test_its_files_are_its_sources(added: Path, tmp_path: Path) -> None:
     """The files that it says it was made of stay told from each other, and from what is added."""
     dataset = slaf.append(added, LAYOUTS["of two files"].write(tmp_path / "old.slaf"))

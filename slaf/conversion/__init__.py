@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from slaf.conversion.adding import added_genes, rewriting, usual_matrix
+from slaf.conversion.adopted import base_of, refuse_if_nothing
 from slaf.conversion.claim import Run, claim, refuse_if_complete
 from slaf.conversion.encode import ValueDoesNotFit, encode_part
 from slaf.conversion.plan import Options, counts_elsewhere
@@ -17,7 +18,6 @@ from slaf.conversion.publish import finish, publish
 from slaf.conversion.run import encode_parts
 from slaf.dataset import Dataset, open_dataset
 from slaf.errors import DamagedInput, InputError
-from slaf.manifest import load_published
 from slaf.progress import Unwatched
 from slaf.schema import Compression
 from slaf.sources import GeneSet, ReadOptions
@@ -205,7 +205,8 @@ def append(
     inputs
         As for `slaf.convert`.
     dataset
-        A published dataset.
+        A published dataset. One that slafdb wrote is written anew, if its tables satisfy the
+        format, and stays what it is until that is done.
     matrix
         Which matrix of the inputs to take; that of the inputs of the dataset if None.
     genome, feature_type, measurement, format
@@ -241,11 +242,11 @@ def append(
         If the disk refuses; the append can be resumed.
     """
     location = Location.of(dataset)
-    load_published(location)
+    refuse_if_nothing(location)
     with location.lock():
-        there = open_dataset(location)
+        there = base_of(location)
         options = Options(
-            matrix=matrix or usual_matrix(there),
+            matrix=matrix or usual_matrix(there.sources),
             genes=added_genes(genes),
             chunk_size=chunk_size,
             compact=compact,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from slaf.dataset import Dataset
-    from slaf.manifest import Block
+    from slaf.manifest import Block, SourceRecord
     from slaf.sources import Concat
 
 __all__ = ["added_genes", "options_of", "plan_to_add", "rewriting", "usual_matrix"]
@@ -58,6 +58,7 @@ def plan_to_add(there: Dataset, inputs: Concat, options: Options) -> Plan:
             versions=there.published.versions,
         ),
         rewrites=False,
+        tables=there.published.tables,
     )
     if plan.schema.equals(there.expression.schema):
         return plan
@@ -130,9 +131,9 @@ def _parts_of(blocks: Sequence[Block]) -> Iterator[RowRange]:
             first, rows = index + 1, 0
 
 
-def usual_matrix(there: Dataset) -> str:
+def usual_matrix(sources: Sequence[SourceRecord]) -> str:
     """The matrix that was taken of every input of a dataset; X, where they differ."""
-    matrices = {source.matrix for source in there.sources}
+    matrices = {source.matrix for source in sources}
     return matrices.pop() if len(matrices) == 1 else "X"
 
 

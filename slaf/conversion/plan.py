@@ -11,7 +11,7 @@ import numpy as np
 
 from slaf.arrays import RowRange, exact_cast, is_whole
 from slaf.errors import InexactValue
-from slaf.manifest import SourceRecord
+from slaf.manifest import TABLES, SourceRecord
 from slaf.schema import VALUE_TYPES, Compression, expression_schema, value_type_for
 from slaf.sources.alignment import GeneSet
 
@@ -152,6 +152,8 @@ class Plan:
     rewrites
         Whether all rows are written, those of the base too; else they stay as they are, and
         the new ones are put behind them.
+    tables
+        The directory of each table.
     """
 
     sources: tuple[SourceRecord, ...]
@@ -166,6 +168,7 @@ class Plan:
     rewrites: bool = True
     operation: str = "convert"
     run_id: str = field(default_factory=lambda: uuid4().hex)
+    tables: Mapping[str, str] = field(default_factory=lambda: dict(TABLES))
 
     @property
     def cells_to_write(self) -> int:
@@ -239,6 +242,11 @@ class Plan:
         )
         return replace(self, sources=now.sources) if alike and set(changed) <= {*damaged} else self
 
+    def changed_base(self, other: Plan) -> Iterator[str]:
+        """In words, what `other` adds to that this does not: tables that were changed since."""
+        if self.base is not None and other.base is not None:
+            yield from _differing("version of ", dict(self.base.versions), other.base.versions)
+
     def source_of(self, cell: int) -> SourceRecord:
         """The input that a cell comes from."""
         at = bisect_right(self.sources, cell, key=lambda source: source.offset)
@@ -249,6 +257,7 @@ class Plan:
         data: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         return data | {
             "sources": [source.to_json() for source in self.sources],
+            "tables": dict(self.tables),
             "base": None if self.base is None else asdict(self.base),
             "options": asdict(self.options),
             "parts": [[part.start, part.stop] for part in self.parts],
@@ -331,7 +340,7 @@ def _described(source: SourceRecord) -> dict[str, Any]:
     return {key: described[key] for key in described if key not in _PLACES}
 
 
-def _differing(what: str, theirs: dict[str, Any], ours: dict[str, Any]) -> Iterator[str]:
-    for key in sorted(theirs | ours):
+def _differing(what: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[str]:
+    for key in sorted({*theirs, *ours}):
         if theirs.get(key) != ours.get(key):
             yield f"{what}{key} was {theirs.get(key)} and is {ours.get(key)}"

@@ -13,7 +13,7 @@ from slaf.columns import stored
 from slaf.conversion.encode import SCRATCH, Identifiers, part_counts
 from slaf.conversion.statistics import Statistics
 from slaf.dataset import Dataset
-from slaf.manifest import TABLES, Manifest, Published, save
+from slaf.manifest import ADOPTED, ADOPTED_TABLES, TABLES, Manifest, Published, save
 from slaf.schema import (
     CELL_COLUMNS,
     CELLS,
@@ -81,14 +81,15 @@ def publish(
     writer
         The program and its release.
     """
+    tables = checkpoint.plan.tables
     versions = {
         EXPRESSION: _commit_expression(location, checkpoint),
         CELLS: _write_cells(location, checkpoint, axes, before),
-        GENES: _write_genes(location, axes),
+        GENES: _write_genes(location, tables[GENES], axes),
     }
     if checkpoint.plan.options.create_indices:
-        versions[CELLS] = index(location, TABLES[CELLS], "cell_id", "BTREE")
-        versions[GENES] = index(location, TABLES[GENES], "gene_id", "BTREE")
+        versions[CELLS] = index(location, tables[CELLS], "cell_id", "BTREE")
+        versions[GENES] = index(location, tables[GENES], "gene_id", "BTREE")
     published = _describe(checkpoint, axes, versions, before, writer)
     done = replace(checkpoint, published=True)
     save(location, Manifest(published, done.to_json()))
@@ -99,14 +100,16 @@ def finish(location: Location, published: Published) -> None:
     """Remove what a published run no longer needs, and then its checkpoint."""
     for table, name in published.tables.items():
         clean(location, name, published.versions[table])
-    location.remove(SCRATCH)
+    adopted = published.tables == ADOPTED_TABLES
+    for name in (*(TABLES.values() if adopted else (ADOPTED,)), SCRATCH):
+        location.remove(name)
     save(location, Manifest(published))
 
 
 def _commit_expression(location: Location, checkpoint: Checkpoint) -> int:
     plan = checkpoint.plan
     fragments = [fragment for result in checkpoint.results() for fragment in result.fragments]
-    name = TABLES[EXPRESSION]
+    name = plan.tables[EXPRESSION]
     indices: dict[str, IndexKind] = {"cell_integer_id": "ZONEMAP"}
     if plan.options.create_indices:
         indices["gene_integer_id"] = "BTREE"
@@ -135,7 +138,8 @@ def _write_cells(
         ("cell_start_index", pa.array(ends[:n_cells])),
         ("source_file", _source_files(checkpoint.plan.sources)),
     ]
-    return write_table(location, TABLES[CELLS], _with_columns(axes.cells, ours))
+    name = checkpoint.plan.tables[CELLS]
+    return write_table(location, name, _with_columns(axes.cells, ours))
 
 
 def _source_files(sources: Sequence[SourceRecord]) -> pa.DictionaryArray:
@@ -147,11 +151,9 @@ def _source_files(sources: Sequence[SourceRecord]) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(of_cells, pa.array(distinct, pa.string()))
 
 
-def _write_genes(location: Location, axes: Axes) -> int:
+def _write_genes(location: Location, name: str, axes: Axes) -> int:
     ids = pa.array(np.arange(axes.genes.num_rows, dtype=np.uint32))
-    return write_table(
-        location, TABLES[GENES], _with_columns(axes.genes, [("gene_integer_id", ids)])
-    )
+    return write_table(location, name, _with_columns(axes.genes, [("gene_integer_id", ids)]))
 
 
 def _with_columns(table: pa.Table, ours: list[tuple[str, Any]]) -> pa.Table:
@@ -192,6 +194,7 @@ def _describe(
         created_at=before.created_at if before else now,
         last_updated=now,
         writer=writer,
+        tables=plan.tables,
     )
 
 
@@ -209,7 +212,7 @@ def _given_back(checkpoint: Checkpoint, statistics: Statistics, base: Published 
     }
     given = [
         given_back(source.dtype, plan.value_type, outgrown=source.offset in outgrown)
-        for source in plan.added
+        for source in (plan.sources if base is None else plan.added)
     ]
     if base is not None:
         given.insert(0, base.dtype)

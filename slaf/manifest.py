@@ -120,7 +120,7 @@ class SourceRecord:
     def from_json(cls, data: JSON) -> SourceRecord:
         """As `to_json` wrote it."""
         # What the first datasets do not say: of one input they have all genes.
-        first: JSON = {"genes": "strict", "prefix": "", "measured": [[0, data["n_genes"]]]}
+        first: JSON = {"genes": "strict", "prefix": "", "measured": [[0, data.get("n_genes", 0)]]}
         known = first | data
         measured = tuple((int(start), int(stop)) for start, stop in known["measured"])
         return cls(**{f.name: known[f.name] for f in fields(cls)} | {"measured": measured})

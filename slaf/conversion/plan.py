@@ -229,18 +229,20 @@ class Plan:
         """
         before = len(self.sources) - len(self.added)
         pairs = list(zip(self.added, now.added, strict=False))
-        changed = [
+        changed = {
             at
             for at, (one, other) in enumerate(pairs, start=before)
             if _described(one) != _described(other)
-        ]
+        }
         alike = (
             len(self.added) == len(now.added)
             and (self.n_cells, self.gene_ids) == (now.n_cells, now.gene_ids)
             and self.parts[len(self.parts) - len(now.parts) :] == now.parts
             and all(one.measured == other.measured for one, other in pairs)
         )
-        return replace(self, sources=now.sources) if alike and set(changed) <= {*damaged} else self
+        if not alike or not changed or not changed.issubset(damaged):
+            return self
+        return replace(self, sources=now.sources)
 
     def changed_base(self, other: Plan) -> Iterator[str]:
         """In words, what `other` adds to that this does not: tables that were changed since."""

@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+# The checks that several files of tests share say what they compared, as tests do.
+pytest.register_assert_rewrite("tests.conversion.outputs", "tests.conversion.stopped")
+
 pytest.register_assert_rewrite("slaf.testing.laws")
 
 # The same examples on every run; `HYPOTHESIS_PROFILE=search` looks for new ones, and longer.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from slaf.conversion import convert
@@ -11,10 +11,10 @@ from slaf.errors import NotYet
 from slaf.schema import Compression
 from slaf.sources import FORMATS
 from slaf.sources.detect import detect
-from slaf.storage import on_disk
+from slaf.storage import input_path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import anndata
 
@@ -63,6 +63,9 @@ class SLAFConverter:
         "fast", "balanced" or "small": bytes against time.
     matrix
         Which matrix becomes `expression`: "X", "raw" or "layer:NAME".
+    storage_options
+        How to reach the buckets of inputs and outputs, by the names that Lance and obstore have
+        for it; what is not said is taken from the environment.
 
     Raises
     ------
@@ -83,6 +86,7 @@ class SLAFConverter:
     enable_checkpointing: bool = True
     compression: str = Compression.BALANCED
     matrix: str = "X"
+    storage_options: Mapping[str, str] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.sort_metadata:
@@ -108,7 +112,7 @@ class SLAFConverter:
         input_path
             A file, or a list of one.
         output_path
-            A directory that does not exist yet.
+            A directory that does not exist yet, or the URL of one in a bucket.
         input_format
             "h5ad", "10x_h5", "10x_mtx" or "tiledb"; "auto" finds it by the content.
 
@@ -136,7 +140,7 @@ class SLAFConverter:
         adata
             Cells × genes.
         output_path
-            A directory that does not exist yet.
+            A directory that does not exist yet, or the URL of one in a bucket.
 
         Raises
         ------
@@ -168,7 +172,7 @@ class SLAFConverter:
         """The measurement to take, if the input has measurements and the user chose one."""
         if self.tiledb_collection_name == _DEFAULT_MEASUREMENT:
             return None
-        _, found = detect(on_disk(path), FORMATS, format)
+        _, found = detect(input_path(path, self.storage_options), FORMATS, format)
         return self.tiledb_collection_name if "measurement" in found.choices else None
 
     def _options(self) -> dict[str, Any]:
@@ -181,4 +185,5 @@ class SLAFConverter:
             "string_ids": not (self.use_integer_keys and self.optimize_storage),
             "plain_types": not self.use_optimized_dtypes,
             "restart": not self.enable_checkpointing,
+            "storage_options": self.storage_options,
         }

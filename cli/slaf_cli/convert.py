@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,13 +23,15 @@ _RESUMABLE = {ExitCode.STORAGE, ExitCode.INTERRUPTED, ExitCode.TERMINATED}
 
 def convert(
     source: Annotated[
-        Path,
+        str,
         typer.Argument(metavar="INPUT", help=f"The input: {options.INPUT}.", show_default=False),
     ],
     output: Annotated[
-        Path,
+        str,
         typer.Argument(
-            metavar="OUTPUT", help="A directory that does not exist yet.", show_default=False
+            metavar="OUTPUT",
+            help="A directory that does not exist yet, or its URL.",
+            show_default=False,
         ),
     ],
     *,
@@ -90,6 +91,9 @@ def convert(
             "whole: until then bytes for both.",
         ),
     ] = False,
+    storage_option: options.StorageOption = None,
+    input_storage_option: options.InputStorageOption = None,
+    stage: options.Stage = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -102,6 +106,7 @@ def convert(
         import slaf
         from slaf.inspection import dataset_info
 
+        reach = options.key_values(storage_option)
         asked: dict[str, Any] = {
             "matrix": matrix,
             "genome": genome,
@@ -116,35 +121,42 @@ def convert(
             "scratch": scratch,
             "overwrite": overwrite,
             "restart": restart,
+            "storage_options": reach,
+            "input_storage_options": options.key_values(input_storage_option),
+            "stage": stage,
         }
         if dry_run:
             _print_preview(slaf.preview(source, output, **asked), json=json)
             return
         began = time.monotonic()
-        with Bar(shown=not quiet) as bar, _saying_how_to_resume(output):
+        with Bar(shown=not quiet) as bar, _saying_how_to_resume(output, reach):
             slaf.convert(source, output, **asked, progress=bar)
-        _print_summary(dataset_info(output), time.monotonic() - began, json=json)
+        _print_summary(
+            dataset_info(output, storage_options=reach), time.monotonic() - began, json=json
+        )
 
 
 @contextmanager
-def _saying_how_to_resume(output: Path) -> Iterator[None]:
+def _saying_how_to_resume(output: str, reach: dict[str, str]) -> Iterator[None]:
     """Add to what stops a conversion, but leaves it to be finished, how that is done."""
     try:
         yield
     except BaseException as stop:
         if exit_code(stop) in _RESUMABLE:
-            stop.add_note(_how_to_resume(output))
+            stop.add_note(_how_to_resume(output, reach))
         raise
 
 
-def _how_to_resume(output: Path) -> str:
+def _how_to_resume(output: str, reach: dict[str, str]) -> str:
     from slaf import status
-    from slaf.errors import NotADataset
+    from slaf.errors import NotADataset, StorageError
 
     try:
-        found = status(output)
+        found = status(output, storage_options=reach)
     except NotADataset:
         return f"nothing was written to {output}"
+    except StorageError:
+        return "what was done so far is kept: run the same command again to finish"
     if not found.parts:
         return f"there is a finished dataset at {output}"
     return (
@@ -171,6 +183,7 @@ def _print_preview(found: Preview, *, json: bool) -> None:
     source, extent, expected = found.source, found.extent, found.expected
     about = "" if extent.exact else "about "
     scratch = f", and {in_bytes(expected.scratch)} of scratch" if expected.scratch else ""
+    free = "" if found.free is None else f" of {in_bytes(found.free)}"
     resumed = f", of which {found.parts_done:,} are done" if found.parts_done else ""
     counts = f"; whole numbers are in {', '.join(found.counts_in)}" if found.counts_in else ""
     typer.echo(
@@ -183,7 +196,7 @@ def _print_preview(found: Preview, *, json: bool) -> None:
                 ("output", found.output),
                 ("values", f"{found.value_type}, or wider if a value asks for it"),
                 ("parts", f"{found.parts:,}{resumed}"),
-                ("disk", f"about {in_bytes(expected.bytes)} of {in_bytes(found.free)}{scratch}"),
+                ("disk", f"about {in_bytes(expected.bytes)}{free}{scratch}"),
                 ("memory", f"about {in_bytes(expected.memory)}"),
                 ("time", f"about {expected.seconds:,.0f} s"),
                 ("not converted", "\n".join(found.left_behind) or "nothing"),

@@ -23,6 +23,7 @@ from slaf.storage import Location
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     import anndata
 
@@ -55,6 +56,9 @@ def convert(
     scratch: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     restart: bool = False,
+    storage_options: Mapping[str, str] | None = None,
+    input_storage_options: Mapping[str, str] | None = None,
+    stage: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
     """Convert an input into a dataset, or finish a conversion that was stopped.
@@ -68,7 +72,7 @@ def convert(
         An h5ad, a 10x H5 file or MTX folder, a SOMA experiment, or an AnnData in memory,
         which is not changed.
     output
-        A directory that does not exist yet.
+        A directory that does not exist yet, or the URL of one in a bucket.
     matrix
         Which matrix becomes `expression`: "X", "raw" or "layer:NAME".
     genome
@@ -102,6 +106,14 @@ def convert(
         Replace a dataset, which stays readable until the new one is whole.
     restart
         Discard an unfinished conversion that is at the output.
+    storage_options
+        How to reach the buckets of input and output, by the names that Lance and obstore have
+        for it; what is not said is taken from the environment.
+    input_storage_options
+        How to reach the bucket of the input, where that is another matter.
+    stage
+        A directory into which an input from elsewhere is downloaded first, and kept; None to
+        fetch only what is needed, when it is.
     progress
         Told how far the run is: an object with the two methods of `slaf.progress.Progress`.
 
@@ -128,7 +140,7 @@ def convert(
         string_ids=string_ids,
         plain_types=plain_types,
     )
-    location = Location.of(output)
+    location = Location.of(output, storage_options)
     refuse_if_complete(location, overwrite=overwrite)
     reading = ReadOptions.beside(
         location,
@@ -138,6 +150,8 @@ def convert(
         genome=genome,
         feature_type=feature_type,
         measurement=measurement,
+        storage_options=input_storage_options or storage_options,
+        stage=stage,
     )
     with open_source(source, format, reading) as opened:
         plan = make_plan(opened, options, reading.choice())

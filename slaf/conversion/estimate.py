@@ -110,7 +110,7 @@ def refuse_if_too_small(location: Location, options: ReadOptions, expected: Esti
 
 def _refuse(location: Location, needed: int, use: str, remedy: str) -> None:
     free = location.free()
-    if needed > free:
+    if free is not None and needed > free:
         msg = f"{location}: {free:,} bytes are free there, but {use}: make room, or name {remedy}"
         raise StorageError(errno.ENOSPC, msg)
 

@@ -16,6 +16,7 @@ from slaf.storage import Location
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     import anndata
 
@@ -46,7 +47,7 @@ class Preview:
     expected
         What it would take.
     free
-        Bytes that are free on the disk of the output.
+        Bytes that are free on the disk of the output; None in a bucket.
     left_behind
         What the input holds and the dataset will not, in words.
     counts_in
@@ -60,7 +61,7 @@ class Preview:
     parts: int
     parts_done: int
     expected: Estimate
-    free: int
+    free: int | None
     left_behind: tuple[str, ...]
     counts_in: tuple[str, ...]
 
@@ -86,6 +87,9 @@ def preview(
     scratch: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     restart: bool = False,
+    storage_options: Mapping[str, str] | None = None,
+    input_storage_options: Mapping[str, str] | None = None,
+    stage: str | os.PathLike[str] | None = None,
 ) -> Preview:
     """Say what `slaf.convert` would do with these arguments, and refuse what it would refuse.
 
@@ -106,7 +110,7 @@ def preview(
         chunk_size=chunk_size,
         create_indices=create_indices,
     )
-    location = Location.of(output)
+    location = Location.of(output, storage_options)
     reading = ReadOptions.beside(
         location,
         matrix,
@@ -115,6 +119,8 @@ def preview(
         genome=genome,
         feature_type=feature_type,
         measurement=measurement,
+        storage_options=input_storage_options or storage_options,
+        stage=stage,
     )
     with open_source(source, format, reading) as opened:
         plan = make_plan(opened, options, reading.choice())

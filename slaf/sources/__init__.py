@@ -10,10 +10,12 @@ from slaf.sources import h5ad, soma, tenx_h5, tenx_mtx
 from slaf.sources.base import ReadOptions, Source, SourceFormat
 from slaf.sources.detect import detect
 from slaf.sources.subset import of_feature_type
-from slaf.storage import on_disk
+from slaf.storage import input_path, on_disk, remote
+from slaf.storage.staging import staged
 
 if TYPE_CHECKING:
     import os
+    from pathlib import Path
 
 __all__ = ["FORMATS", "ReadOptions", "Source", "SourceFormat", "open_source"]
 
@@ -30,7 +32,7 @@ def open_source(
     Parameters
     ----------
     what
-        A path, or an AnnData in memory.
+        A path or a URL, or an AnnData in memory.
     format
         The name of a format; found by its content if None.
     options
@@ -53,9 +55,9 @@ def open_source(
 
         _refuse_choices("the AnnData", frozenset(), options)
         return AnnDataSource(what, options)
-    path, found = detect(on_disk(what), FORMATS, format)
+    path, found = detect(input_path(what, options.storage_options), FORMATS, format)
     _refuse_choices(f"{path} ({found.description})", found.choices, options)
-    source = found.open(path, options)
+    source = _open(path, found, options)
     if options.feature_type is None:
         return source
     with ExitStack() as closing:
@@ -63,6 +65,15 @@ def open_source(
         subset = of_feature_type(source, options.feature_type)
         closing.pop_all()
     return subset
+
+
+def _open(path: Path, found: SourceFormat, options: ReadOptions) -> Source:
+    elsewhere = remote(path)
+    if elsewhere is None or options.stage is None:
+        return found.open(path, options)
+    source = found.open(staged(elsewhere, on_disk(options.stage)), options)
+    source.uri = str(elsewhere)
+    return source
 
 
 def _refuse_choices(place: str, choices: frozenset[str], options: ReadOptions) -> None:

@@ -46,6 +46,10 @@ class ReadOptions:
         Of a 10x matrix, the features to keep: "Gene Expression", say. None for all.
     measurement
         Of a SOMA experiment, the measurement to read; None for RNA, or the only one.
+    storage_options
+        How to reach an input that is in a bucket.
+    stage
+        The directory into which such an input is downloaded first; None to read it where it is.
     """
 
     matrix: str = "X"
@@ -54,6 +58,8 @@ class ReadOptions:
     genome: str | None = None
     feature_type: str | None = None
     measurement: str | None = None
+    storage_options: Mapping[str, str] | None = field(default=None, repr=False)
+    stage: str | os.PathLike[str] | None = None
 
     @classmethod
     def beside(
@@ -62,16 +68,18 @@ class ReadOptions:
         matrix: str,
         memory: int | None,
         scratch: str | os.PathLike[str] | None,
-        **choice: str | None,
+        **further: Any,
     ) -> ReadOptions:
         """How to read the input of a dataset: by default what spills lies beside the dataset.
 
         There the disk is as large as the work asks for, which the system's own directory for
         temporary files often is not.
         """
-        directory = location.path.absolute().parent if scratch is None else on_disk(scratch)
-        found = directory if scratch is not None or directory.is_dir() else None
-        return cls(matrix, _DEFAULT_MEMORY if memory is None else memory, found, **choice)
+        found = None if scratch is None else on_disk(scratch)
+        if found is None and not location.is_remote:
+            beside = location.path.absolute().parent
+            found = beside if beside.is_dir() else None
+        return cls(matrix, _DEFAULT_MEMORY if memory is None else memory, found, **further)
 
     def choice(self) -> dict[str, str]:
         """What was chosen of the input, beside its matrix."""

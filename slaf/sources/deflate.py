@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slaf.errors import DamagedInput
+from slaf.sources.ranged import Chunks, StoredColumn
 
 if TYPE_CHECKING:
     import h5py
     from numpy.typing import NDArray
+
+    from slaf.storage.remote import RemoteBytes
 
 __all__ = ["DeflatedColumn", "fast_column"]
 
@@ -18,8 +21,17 @@ __all__ = ["DeflatedColumn", "fast_column"]
 _DEFLATE, _SHUFFLE = 1, 2
 
 
-def fast_column(dataset: h5py.Dataset) -> h5py.Dataset | DeflatedColumn:
+def fast_column(
+    dataset: h5py.Dataset, data: RemoteBytes | None = None
+) -> h5py.Dataset | DeflatedColumn | StoredColumn:
     """The column in the fastest way there is: by its raw chunks if they are only deflated.
+
+    Parameters
+    ----------
+    dataset
+        The column.
+    data
+        What fetches the bytes of its file, if that lies elsewhere.
 
     Raises
     ------
@@ -31,9 +43,16 @@ def fast_column(dataset: h5py.Dataset) -> h5py.Dataset | DeflatedColumn:
         raise DamagedInput(msg)
     properties = dataset.id.get_create_plist()
     filters = tuple(properties.get_filter(i)[0] for i in range(properties.get_nfilters()))
+    if data is not None and dataset.file.userblock_size:
+        data = None  # HDF5 counts from behind it
     if filters in {(_DEFLATE,), (_SHUFFLE, _DEFLATE)}:
-        return DeflatedColumn(dataset, shuffled=filters[0] == _SHUFFLE)
-    return dataset
+        chunks = None if data is None else Chunks(dataset, data)
+        return DeflatedColumn(dataset, shuffled=filters[0] == _SHUFFLE, chunks=chunks)
+    if data is None or filters:
+        return dataset
+    if dataset.chunks is not None:
+        return DeflatedColumn(dataset, shuffled=False, chunks=Chunks(dataset, data), packed=False)
+    return dataset if dataset.id.get_offset() is None else StoredColumn(dataset, data)
 
 
 class DeflatedColumn:
@@ -47,11 +66,24 @@ class DeflatedColumn:
         Chunked, with no filter but deflate, or shuffle and deflate.
     shuffled
         Whether the bytes of each chunk were shuffled before.
+    chunks
+        What fetches the chunks, of a file that lies elsewhere.
+    packed
+        False if they are not even deflated, and only fetched.
     """
 
-    def __init__(self, dataset: h5py.Dataset, *, shuffled: bool) -> None:
+    def __init__(
+        self,
+        dataset: h5py.Dataset,
+        *,
+        shuffled: bool,
+        chunks: Chunks | None = None,
+        packed: bool = True,
+    ) -> None:
         self._dataset = dataset
+        self._is_packed = packed
         self._shuffled = shuffled
+        self._chunks = chunks
         self._rows: int = dataset.chunks[0]
         self.dtype: np.dtype[Any] = dataset.dtype
         # Asking of each chunk whether it was written costs as much as reading it.
@@ -82,21 +114,34 @@ class DeflatedColumn:
 
     def _read(self, index: int) -> NDArray[Any]:
         first = index * self._rows
-        if self._gaps and self._dataset.id.get_chunk_info_by_coord((first,)).byte_offset is None:
-            # A chunk that was never written has no bytes, but values: those that fill it.
-            return np.asarray(self._dataset[first : first + self._rows])
-        skipped_filters, packed = self._dataset.id.read_direct_chunk((first,))
-        if skipped_filters:
+        packed = self._packed(index, first)
+        if packed is None:
             return np.asarray(self._dataset[first : first + self._rows])
         raw = np.frombuffer(self._inflate(packed, first), np.uint8)
         if self._shuffled:
             raw = np.ascontiguousarray(raw.reshape(self.dtype.itemsize, self._rows).T)
         return raw.reshape(-1).view(self.dtype)
 
+    def _packed(self, index: int, first: int) -> bytes | None:
+        """The bytes of a chunk, if all filters were applied to it."""
+        if self._chunks is not None:
+            found = self._chunks.packed(index)
+        elif self._gaps and self._dataset.id.get_chunk_info_by_coord((first,)).byte_offset is None:
+            # A chunk that was never written has no bytes, but values: those that fill it.
+            found = None
+        else:
+            found = self._dataset.id.read_direct_chunk((first,))
+        if found is None:
+            return None
+        skipped_filters, packed = found
+        return None if skipped_filters else packed
+
     def _inflate(self, packed: bytes, first: int) -> bytes:
         from isal import isal_zlib
 
         size = self._rows * self.dtype.itemsize
+        if not self._is_packed and len(packed) == size:
+            return packed
         inflater = isal_zlib.decompressobj()
         try:
             found: bytes = inflater.decompress(packed, size + 1)

@@ -20,6 +20,7 @@ from slaf.sources.dense import dense_matrix
 from slaf.sources.hdf5 import is_hdf5, member, numeric, open_file, own_members, reading, text
 from slaf.sources.identity import file_identity
 from slaf.sources.links import has_member
+from slaf.storage import bytes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -167,7 +168,7 @@ class H5adSource:
             raise DamagedInput(msg)
         n_cells, n_genes = _sizes(shape, place)
         indptr, indices, data = (
-            fast_column(numeric(member(element, name), place))
+            fast_column(numeric(member(element, name), place), bytes_of(self._path))
             for name in ("indptr", "indices", "data")
         )
         if encoding in {"csr_matrix", "csr"}:

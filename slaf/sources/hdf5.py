@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from slaf.errors import DamagedInput, InputError, SlafError, StorageError
 from slaf.sources.links import check_below, follow, member_within
+from slaf.storage import remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,8 +60,12 @@ def open_file(path: Path) -> h5py.File:
     """
     import h5py
 
+    elsewhere = remote(path)
     try:
-        return h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE)
+        place = path if elsewhere is None else elsewhere.open_random()
+        return h5py.File(place, "r", rdcc_nbytes=_CHUNK_CACHE)
+    except SlafError:
+        raise
     except (FileNotFoundError, PermissionError) as error:
         raise StorageError(error.errno, f"{path}: cannot read it: {error.strerror}") from error
     except OSError as error:

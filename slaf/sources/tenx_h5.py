@@ -16,6 +16,7 @@ from slaf.sources.deflate import fast_column
 from slaf.sources.hdf5 import is_hdf5, member, numeric, open_file, own_members, reading
 from slaf.sources.identity import file_identity
 from slaf.sources.links import member_within
+from slaf.storage import bytes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -142,7 +143,7 @@ class TenxH5Source:
             raise DamagedInput(msg)
         self.n_genes, self.n_cells = int(shape[0]), int(shape[1])
         indptr, indices, data = (
-            fast_column(numeric(self._dataset(name), f"{self._name}/{name}"))
+            fast_column(numeric(self._dataset(name), f"{self._name}/{name}"), bytes_of(self._path))
             for name in ("indptr", "indices", "data")
         )
         self._matrix = CompressedRows(indptr, indices, data, (self.n_cells, self.n_genes))

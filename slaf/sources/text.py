@@ -10,6 +10,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from slaf.errors import DamagedInput, SlafError, StorageError
+from slaf.storage import remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +37,9 @@ def open_text(path: Path) -> Iterator[IO[bytes]]:
     try:
         with path.open("rb") as file:
             packed = file.read(len(_GZIP)) == _GZIP
-        with igzip.open(path, "rb") if packed else path.open("rb") as text:  # type: ignore[no-untyped-call]
+        # What is elsewhere has no name that could be opened.
+        file_or_path = path if remote(path) is None else path.open("rb")
+        with igzip.open(file_or_path, "rb") if packed else path.open("rb") as text:  # type: ignore[no-untyped-call]
             yield text
     except EOFError as error:
         msg = f"{path}: it is cut short, its gzip stream has no end; copy it once more"

@@ -15,7 +15,8 @@ import pyarrow as pa
 from lance.fragment import FragmentMetadata, write_fragments
 
 from slaf.ahead import ahead
-from slaf.errors import StorageError
+from slaf.errors import SlafError, StorageError
+from slaf.storage import blamed, cause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -72,12 +73,13 @@ def write_part(
                 max_rows_per_file=_ROWS_PER_FILE,
                 data_cache_bytes=_PAGE_BYTES,
                 data_storage_version=STORAGE_VERSION,
+                storage_options=location.storage_options,
             )
         except OSError as error:
             # Lance turns whatever its input raises into an OSError with the text of it.
             if caught:
                 raise caught[0] from None
-            raise _refusal(location, name, error) from error
+            raise _refusal(location, name, error) from cause(location.uri(name), error)
     location.sync(f"{name}/data/{file.path}" for part in fragments for file in part.files)
     return [fragment.to_json() for fragment in fragments]
 
@@ -96,6 +98,7 @@ def commit(
                 uri,
                 lance.LanceOperation.Overwrite(schema, _numbered(fragments)),
                 enable_v2_manifest_paths=True,
+                storage_options=location.storage_options,
             )
         else:
             # A commit of no fragments would choose a storage version of its own.
@@ -105,6 +108,7 @@ def commit(
                 mode=_mode(location, name),
                 data_storage_version=STORAGE_VERSION,
                 enable_v2_manifest_paths=True,
+                storage_options=location.storage_options,
             )
     _sync_version(location, name)
     return int(dataset.version)
@@ -118,7 +122,7 @@ def write_table(location: Location, name: str, table: pa.Table) -> int:
 
 def index(location: Location, name: str, column: str, kind: Literal["ZONEMAP", "BTREE"]) -> int:
     """Index a column of the newest version; the version that has the index."""
-    dataset = lance.dataset(location.uri(name))
+    dataset = _newest(location, name)
     if not dataset.count_rows():
         # Lance refuses to index nothing, in which there is nothing to look up either.
         return int(dataset.version)
@@ -137,7 +141,7 @@ def index(location: Location, name: str, column: str, kind: Literal["ZONEMAP", "
 
 def clean(location: Location, name: str, version: int) -> None:
     """Remove every file of a table that this version, its newest, does not name."""
-    dataset = lance.dataset(location.uri(name))
+    dataset = _newest(location, name)
     if dataset.version != version:
         return
     with location.effect("clean", name), _reported(location, name):
@@ -158,6 +162,13 @@ def _mode(location: Location, name: str) -> Literal["create", "overwrite"]:
     return "overwrite" if there else "create"
 
 
+def _newest(location: Location, name: str) -> lance.LanceDataset:
+    try:
+        return lance.dataset(location.uri(name), storage_options=location.storage_options)
+    except (OSError, ValueError) as error:
+        raise _refusal(location, name, error) from cause(location.uri(name), error)
+
+
 def _is_staged(file: str) -> bool:
     # Lance writes under such a name first, and then gives the file its own.
     base = file.rsplit("/", 1)[-1]
@@ -169,11 +180,15 @@ def _reported(location: Location, name: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _refusal(location, name, error) from error
+        raise _refusal(location, name, error) from cause(location.uri(name), error)
 
 
-def _refusal(location: Location, name: str, error: OSError) -> StorageError:
-    return StorageError(f"{location}: {name} cannot be written: {error}")
+def _refusal(location: Location, name: str, error: Exception) -> SlafError:
+    return blamed(
+        location.uri(name),
+        error,
+        lambda text: StorageError(f"{location}: {name} cannot be written: {text}"),
+    )
 
 
 def _groups(dataset: lance.LanceDataset) -> Iterator[list[int]]:

@@ -16,6 +16,7 @@ from slaf.verification.tables import check_readable, check_tables
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     import anndata
 
@@ -33,6 +34,9 @@ def verify(
     format: str | None = None,
     memory: int | None = None,
     scratch: str | os.PathLike[str] | None = None,
+    storage_options: Mapping[str, str] | None = None,
+    input_storage_options: Mapping[str, str] | None = None,
+    stage: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Check that a dataset is whole, and that it is what was converted.
@@ -52,6 +56,13 @@ def verify(
         Bytes that sorting the input may take, if it is not in cell order; 256 MiB if None.
     scratch
         The directory for what does not fit in `memory`; the dataset's parent if None.
+    storage_options
+        How to reach the buckets of dataset and input.
+    input_storage_options
+        How to reach the bucket of the input, where that is another matter.
+    stage
+        A directory into which an input from elsewhere is downloaded first, and kept; None to
+        fetch only what is needed, when it is.
     progress
         Told how far it is: an object with the two methods of `slaf.progress.Progress`.
 
@@ -67,7 +78,11 @@ def verify(
     DatasetError, InputError
         If the dataset or the input cannot be read.
     """
-    opened = dataset if isinstance(dataset, Dataset) else open_dataset(dataset)
+    opened = (
+        dataset
+        if isinstance(dataset, Dataset)
+        else open_dataset(dataset, storage_options=storage_options)
+    )
     findings = Findings()
     seen = progress or Unwatched()
     n_passes = (0 if quick else 1) + (0 if against is None else 1)
@@ -82,7 +97,13 @@ def verify(
         check_string_ids(opened, findings)
     if against is not None and not findings.of("offsets", "config", "unreadable"):
         options = ReadOptions.beside(
-            opened.location, opened.sources[0].matrix, memory, scratch, **opened.sources[0].choice
+            opened.location,
+            opened.sources[0].matrix,
+            memory,
+            scratch,
+            storage_options=input_storage_options or storage_options,
+            stage=stage,
+            **opened.sources[0].choice,
         )
         with open_source(against, format, options) as source:
             checks.append(f"every value, id and column of {source.uri}")

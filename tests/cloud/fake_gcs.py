@@ -31,11 +31,10 @@ class Stored:
     data: bytes
     generation: int
     changed: float = field(default_factory=time.time)
+    etag: str = field(init=False)
 
-    @property
-    def etag(self) -> str:
-        """The digest of the data, quoted."""
-        return f'"{hashlib.md5(self.data, usedforsecurity=False).hexdigest()}"'
+    def __post_init__(self) -> None:
+        self.etag = f'"{hashlib.md5(self.data, usedforsecurity=False).hexdigest()}"'
 
     def headers(self) -> dict[str, str]:
         """What is told of it."""
@@ -58,6 +57,7 @@ class Handler(BaseHTTPRequestHandler):
     """One request."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     buckets = {name: Bucket() for name in BUCKETS}  # noqa: RUF012 - the state of the server
     lock = threading.Lock()
     generations = count(1)

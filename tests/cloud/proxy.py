@@ -116,6 +116,7 @@ def proxied(upstream: str) -> Iterator[Proxy]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     proxy: Proxy
 
     def log_message(self, format: str, *args: object) -> None:

@@ -47,7 +47,7 @@ class ConvertingProcess:
     def __init__(
         self,
         source: Path,
-        output: Path,
+        output: Path | str,
         options: Mapping[str, Any],
         *,
         kill_before: int | None = None,
@@ -85,7 +85,7 @@ class ConvertingProcess:
 @dataclass(frozen=True)
 class _Call:
     source: Path
-    output: Path
+    output: Path | str
     options: dict[str, Any]
     kill_before: int | None
     hold_after: int | None
@@ -109,9 +109,12 @@ class _Holding(Unwatched):
 
 def _convert(connection: Connection[Any, Any], call: _Call) -> None:
     """What the process does."""
-    location = Location(call.output)
+    reach = call.options.get("storage_options")
+    location = Location(call.output, reach)
     if call.kill_before is not None:
-        location = CrashingStorage(call.output, call.kill_before, failure=Failure.KILL)
+        location = CrashingStorage(
+            call.output, call.kill_before, failure=Failure.KILL, storage_options=reach
+        )
     if call.hold_after is not None:
         call.options["progress"] = _Holding(connection, call.hold_after)
     if call.largest_file is not None:

@@ -1,0 +1,356 @@
+"""Inputs in buckets and on the web, as paths are: looked into, listed, and read by ranges."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import cached_property, total_ordering
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import obstore
+
+from slaf.errors import NoSuchBucket, NoSuchInput, StorageError
+from slaf.storage.failures import refusal
+from slaf.storage.objects import lance_options, open_store
+from slaf.storage.spans import SPAN_BYTES, Spans
+from slaf.storage.urls import WEB, scheme_of, shown
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Mapping
+
+    from obstore import GetOptions
+    from obstore.store import ObjectStore
+
+__all__ = ["RemoteBytes", "RemotePath"]
+
+_BLOCK = 32 << 10
+# Blocks that are missing in a row are fetched together, twice as many each time.
+_MOST_TOGETHER = 32
+_BLOCKS_KEPT = 256
+_TEXT_BUFFER = 1 << 20
+# Of the beginning, which many only look at, less than a span is fetched.
+_HEAD = 2 * _BLOCK
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is known of a file without reading it."""
+
+    st_size: int
+    st_mtime_ns: int
+    e_tag: str | None
+
+
+class _Root:
+    """A bucket, or one address of the web."""
+
+    def __init__(self, url: str, options: Mapping[str, str]) -> None:
+        self.url = shown(url).rstrip("/")
+        self.given = url
+        self.options = dict(options)
+        self.is_web = scheme_of(url) in WEB
+        self.store: ObjectStore = open_store(url, options)
+
+
+@total_ordering
+class RemotePath:
+    """An object, or the prefix of several: what :class:`pathlib.Path` is to files, for reading.
+
+    Parameters
+    ----------
+    root
+        The bucket.
+    key
+        The name of the object in it.
+    """
+
+    def __init__(self, root: _Root, key: str) -> None:
+        self._root = root
+        self._key = key.strip("/")
+
+    @classmethod
+    def of(cls, what: str | os.PathLike[str], options: Mapping[str, str]) -> RemotePath:
+        """The path of a URL."""
+        url = str(what)
+        if scheme_of(url) in WEB:
+            return cls(_Root(url, options), "")
+        parts = urlsplit(url)
+        root = _Root(f"{parts.scheme}://{parts.netloc}", options)
+        return cls(root, unquote(parts.path))
+
+    def __str__(self) -> str:
+        return f"{self._root.url}/{self._key}" if self._key else self._root.url
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RemotePath) and str(self) == str(other)
+
+    def __lt__(self, other: RemotePath) -> bool:
+        return str(self) < str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    def __truediv__(self, name: str) -> RemotePath:
+        return RemotePath(self._root, f"{self._key}/{name}")
+
+    @property
+    def name(self) -> str:
+        """The last part of it."""
+        return str(self).rpartition("/")[2]
+
+    @property
+    def parent(self) -> RemotePath:
+        """What it lies in."""
+        return RemotePath(self._root, self._key.rpartition("/")[0])
+
+    @property
+    def scheme(self) -> str:
+        """The scheme of its URL."""
+        return scheme_of(self._root.given)
+
+    @property
+    def storage_options(self) -> dict[str, str]:
+        """How it is reached, with retries and timeouts. They may be secret."""
+        return lance_options(self._root.options)
+
+    def known(self, status: Status) -> RemotePath:
+        """The path of an object that was listed, so that nobody has to ask for it again."""
+        self.__dict__["_status"] = status
+        return self
+
+    def absolute(self) -> RemotePath:
+        """It is that already."""
+        return self
+
+    def exists(self) -> bool:
+        """Whether there is an object of this name, or some below it."""
+        return self.is_file() or self.is_dir()
+
+    def is_file(self) -> bool:
+        """Whether there is an object of this name."""
+        return self._status is not None
+
+    def is_dir(self) -> bool:
+        """Whether there are objects below this name."""
+        return not self._root.is_web and bool(self._children)
+
+    def iterdir(self) -> Iterator[RemotePath]:
+        """What is in it, in order."""
+        for name in self._children:
+            yield RemotePath(self._root, name)
+
+    def walk_files(self) -> list[tuple[str, Status]]:
+        """All objects below it, by their names from here, in order."""
+        try:
+            chunks = obstore.list(self._root.store, self._key or None)
+            found = [(str(meta["path"]), _status(meta)) for chunk in chunks for meta in chunk]
+        except (obstore.exceptions.BaseError, OSError) as error:
+            raise refusal(str(self), "list", error) from None
+        start = len(self._key) + 1 if self._key else 0
+        return sorted((path[start:], status) for path, status in found)
+
+    def stat(self) -> Status:
+        """Size, time of change and tag of an object.
+
+        Raises
+        ------
+        NoSuchInput
+            If there is none.
+        """
+        if self._status is None:
+            msg = f"{self}: there is no such object"
+            raise NoSuchInput(msg)
+        return self._status
+
+    def open(self, mode: str = "rb") -> io.BufferedReader:
+        """The object as a file, to be read from its start to its end."""
+        del mode
+        return io.BufferedReader(_Stream(self.content), _TEXT_BUFFER)
+
+    def read_bytes(self) -> bytes:
+        """All of the object.
+
+        Raises
+        ------
+        NoSuchInput
+            If there is none.
+        """
+        return self.content.read(0, self.stat().st_size)
+
+    def open_random(self) -> io.RawIOBase:
+        """The object as a file, to be read here and there."""
+        return _Random(self.content)
+
+    @cached_property
+    def content(self) -> RemoteBytes:
+        """The object's bytes, and those of them that were read already."""
+        return RemoteBytes(self, self.stat())
+
+    def fetch(self, start: int, stop: int) -> bytes:
+        """These bytes of the object, if it is still the one that was looked at.
+
+        Raises
+        ------
+        StorageError
+            If it cannot be read, or is another by now.
+        """
+        status = self.stat()
+        wanted: GetOptions = {"range": (start, stop)}
+        if status.e_tag is not None and not status.e_tag.startswith("W/"):
+            wanted["if_match"] = status.e_tag
+        try:
+            data = bytes(obstore.get(self._root.store, self._key, options=wanted).bytes())
+        except obstore.exceptions.PreconditionError:
+            msg = f"{self}: it was changed while it was read; begin again"
+            raise StorageError(msg) from None
+        except (obstore.exceptions.BaseError, OSError) as error:
+            raise refusal(str(self), "read", error) from None
+        if len(data) != stop - start:
+            msg = f"{self}: {len(data):,} bytes came where {stop - start:,} were asked for"
+            raise StorageError(msg)
+        return data
+
+    @cached_property
+    def _status(self) -> Status | None:
+        if bool(self._key) is self._root.is_web:
+            return None
+        try:
+            if self._root.is_web:
+                # An address that is signed is signed for GET alone.
+                found = obstore.get(self._root.store, "", options={"range": (0, 1)})
+                return _status(found.meta)
+            return _status(obstore.head(self._root.store, self._key))
+        except FileNotFoundError as error:
+            failure = refusal(str(self), "read", error)
+            if isinstance(failure, NoSuchBucket):
+                raise failure from None
+            return None
+        except (obstore.exceptions.BaseError, OSError) as error:
+            raise refusal(str(self), "read", error) from None
+
+    @cached_property
+    def _children(self) -> list[str]:
+        try:
+            found = obstore.list_with_delimiter(self._root.store, self._key or None)
+        except (obstore.exceptions.BaseError, OSError) as error:
+            raise refusal(str(self), "list", error) from None
+        names = [str(meta["path"]) for meta in found["objects"]]
+        return sorted([*found["common_prefixes"], *names])
+
+
+class RemoteBytes:
+    """The bytes of an object: small reads by blocks that are kept, large ones as they are.
+
+    Attributes
+    ----------
+    path
+        The object.
+    size
+        Its bytes.
+    """
+
+    def __init__(self, path: RemotePath, status: Status) -> None:
+        self.path = path
+        self.size = status.st_size
+        self.fetch = path.fetch
+        self._blocks: OrderedDict[int, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+        self._next = -1
+        self._together = 1
+
+    def read(self, start: int, stop: int) -> bytes:
+        """The bytes from one offset to another, as far as there are any."""
+        stop = min(stop, self.size)
+        if stop <= start:
+            return b""
+        if stop - start >= _BLOCK * _MOST_TOGETHER:
+            return self.fetch(start, stop)
+        first, last = start // _BLOCK, (stop - 1) // _BLOCK
+        with self._lock:
+            data = b"".join(self._block(number) for number in range(first, last + 1))
+        return data[start - first * _BLOCK : stop - first * _BLOCK]
+
+    def spans(self) -> Spans:
+        """All of it, in spans."""
+        starts = range(0, self.size, SPAN_BYTES)
+        return Spans(self.fetch, [(s, min(s + SPAN_BYTES, self.size)) for s in starts])
+
+    def _block(self, number: int) -> bytes:
+        found = self._blocks.get(number)
+        if found is not None:
+            self._blocks.move_to_end(number)
+            return found
+        in_order = number == self._next
+        self._together = min(2 * self._together, _MOST_TOGETHER) if in_order else 1
+        start = number * _BLOCK
+        stop = min(start + self._together * _BLOCK, self.size)
+        data = self.fetch(start, stop)
+        self._next = number + self._together
+        for at in range(0, len(data), _BLOCK):
+            self._blocks[number + at // _BLOCK] = data[at : at + _BLOCK]
+        while len(self._blocks) > _BLOCKS_KEPT:
+            self._blocks.popitem(last=False)
+        return data[:_BLOCK]
+
+
+class _File(io.RawIOBase):
+    """A position in the bytes of an object."""
+
+    def __init__(self, data: RemoteBytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._data.size}[whence]
+        self._at = base + offset
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        found = self._read(self._at, self._at + len(view))
+        view[: len(found)] = found
+        self._at += len(found)
+        return len(found)
+
+    def _read(self, start: int, stop: int) -> bytes:
+        raise NotImplementedError
+
+
+class _Random(_File):
+    def _read(self, start: int, stop: int) -> bytes:
+        return self._data.read(start, stop)
+
+
+class _Stream(_File):
+    def __init__(self, data: RemoteBytes) -> None:
+        super().__init__(data)
+        self._spans = data.spans()
+
+    def _read(self, start: int, stop: int) -> bytes:
+        if start >= self._data.size:
+            return b""
+        if start < _HEAD:
+            return self._data.read(start, min(stop, _HEAD))
+        number, skipped = divmod(start, SPAN_BYTES)
+        return self._spans[number][skipped : skipped + stop - start]
+
+
+def _status(meta: Mapping[str, Any]) -> Status:
+    changed = meta["last_modified"].timestamp()
+    return Status(int(meta["size"]), round(changed * 1e9), meta["e_tag"])

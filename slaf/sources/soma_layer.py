@@ -11,6 +11,7 @@ import numpy as np
 from slaf.arrays import Batch, RowRange, batch_from_compressed, batch_from_dense
 from slaf.errors import DamagedInput, InputError
 from slaf.sources.base import BATCH_NONZEROS, Extent
+from slaf.storage import blamed, cause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -161,5 +162,8 @@ def reading_soma(place: str) -> Iterator[None]:
     try:
         yield
     except tiledbsoma.SOMAError as error:
-        msg = f"{place} cannot be read ({error}); was it copied whole?"
-        raise DamagedInput(msg) from error
+        raise blamed(
+            place,
+            error,
+            lambda text: DamagedInput(f"{place} cannot be read ({text}); was it copied whole?"),
+        ) from cause(place, error)

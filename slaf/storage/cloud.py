@@ -183,7 +183,7 @@ class Prefix:
         self._given = dict(options)
         self._objects = Objects(url, options)
         self._seen: dict[str, dict[str, str] | None] | None = None
-        self.options = lance_options(options)
+        self.options = lance_options(url, options)
 
     def __str__(self) -> str:
         return str(self._objects)

@@ -39,11 +39,12 @@ _OF_CLIENTS = frozenset(
     }
 )
 _PREFIXES = ("aws_", "azure_", "google_")
+_CLOUDS = {"s3": "aws_", "gs": "google_", "az": "azure_", "abfs": "azure_", "abfss": "azure_"}
 
 
-def lance_options(options: Mapping[str, str]) -> dict[str, str]:
+def lance_options(url: str, options: Mapping[str, str]) -> dict[str, str]:
     """The options as Lance takes them, with the retries and timeouts that were not chosen."""
-    return {"download_retry_count": "5", **_DEFAULTS, **_without_case(options)}
+    return {"download_retry_count": "5", **_chosen(url, options)}
 
 
 def open_store(url: str, options: Mapping[str, str]) -> ObjectStore:
@@ -55,7 +56,7 @@ def open_store(url: str, options: Mapping[str, str]) -> ObjectStore:
         If the URL or an option is not known.
     """
     scheme = scheme_of(url)
-    chosen = _DEFAULTS | _without_case(options)
+    chosen = _chosen(url, options)
     client = {key: chosen.pop(key) for key in sorted(chosen) if key in _OF_CLIENTS}
     common: dict[str, Any] = {
         "client_options": client,
@@ -93,6 +94,18 @@ def _open(url: str, config: dict[str, str], common: dict[str, Any]) -> ObjectSto
     except BaseError as error:
         raise ValueError(str(error)) from None
     return store
+
+
+def _chosen(url: str, options: Mapping[str, str]) -> dict[str, str]:
+    """What was asked for, in the options or in the environment, over what is so by default.
+
+    Of the environment only what is for all clients: obstore forgets it where others are given.
+    Keys and the like both libraries find there by themselves.
+    """
+    cloud = _CLOUDS.get(scheme_of(url), "")
+    around = {key: os.environ.get(f"{cloud}{key}".upper()) for key in _OF_CLIENTS if cloud}
+    found = {key: value for key, value in around.items() if value is not None}
+    return _DEFAULTS | found | _without_case(options)
 
 
 def _without_case(options: Mapping[str, str]) -> dict[str, str]:

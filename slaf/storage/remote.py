@@ -118,7 +118,7 @@ class RemotePath:
     @property
     def storage_options(self) -> dict[str, str]:
         """How it is reached, with retries and timeouts. They may be secret."""
-        return lance_options(self._root.options)
+        return lance_options(self._root.given, self._root.options)
 
     def known(self, status: Status) -> RemotePath:
         """The path of an object that was listed, so that nobody has to ask for it again."""

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 __all__ = ["SPAN_BYTES", "Spans"]
 
 # Large enough that the way there and back is little of the time, small enough to hold several.
-SPAN_BYTES = 2 << 20
+SPAN_BYTES = 1 << 20
 # Requests under way beyond the one that is waited for.
-_AHEAD = 4
-_KEPT = 16
-_CONNECTIONS = 12
+_AHEAD = 8
+_KEPT = 24
+_CONNECTIONS = 16
 
 
 class Spans:

@@ -66,4 +66,6 @@ def shown(url: str) -> str:
     if not is_url(url):
         return url
     parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    # Azure has the container there: abfss://container@account.dfs.core.windows.net
+    place = parts.netloc.rpartition("@")[2] if parts.scheme.lower() in WEB else parts.netloc
+    return urlunsplit((parts.scheme, place, parts.path, "", ""))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from slaf.errors import DamagedInput, InputError, MissingMatrix
+from slaf.errors import DamagedInput, InputError, MissingMatrix, StorageError
 from slaf.frames import from_frame
 from slaf.sources.base import SourceFormat
 from slaf.sources.compressed import CompressedRows, compressed_columns
@@ -242,6 +242,8 @@ def _read_frame(file: h5py.File, name: str) -> pd.DataFrame:
             if isinstance(table, h5py.Dataset):
                 return _read_compound(file, name)
             frame = anndata.io.read_elem(table)
+        except StorageError:
+            raise
         except (*_READING_ERRORS, IORegistryError) as error:
             msg = f"{name} cannot be read: {error}"
             raise DamagedInput(msg) from error

@@ -44,7 +44,10 @@ _CLOUDS = {"s3": "aws_", "gs": "google_", "az": "azure_", "abfs": "azure_", "abf
 
 def lance_options(url: str, options: Mapping[str, str]) -> dict[str, str]:
     """The options as Lance takes them, with the retries and timeouts that were not chosen."""
-    return {"download_retry_count": "5", **_chosen(url, options)}
+    # Of Azure, Lance looks at the environment once and never again.
+    azure = _CLOUDS.get(scheme_of(url)) == "azure_"
+    around = {k.lower(): v for k, v in os.environ.items() if azure and k.startswith("AZURE_")}
+    return {"download_retry_count": "5", **around, **_chosen(url, options)}
 
 
 def open_store(url: str, options: Mapping[str, str]) -> ObjectStore:

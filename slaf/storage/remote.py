@@ -111,6 +111,11 @@ class RemotePath:
         return RemotePath(self._root, self._key.rpartition("/")[0])
 
     @property
+    def is_web(self) -> bool:
+        """Whether it is an address of the web, where nothing lies beside it."""
+        return self._root.is_web
+
+    @property
     def scheme(self) -> str:
         """The scheme of its URL."""
         return scheme_of(self._root.given)
@@ -139,7 +144,7 @@ class RemotePath:
 
     def is_dir(self) -> bool:
         """Whether there are objects below this name."""
-        return not self._root.is_web and bool(self._children)
+        return not self.is_web and bool(self._children)
 
     def iterdir(self) -> Iterator[RemotePath]:
         """What is in it, in order."""

@@ -1,4 +1,4 @@
-"""Inputs of buckets and the web, downloaded to a directory and kept there."""
+"""Inputs of buckets and the web, downloaded to a directory that keeps them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def staged(source: RemotePath, directory: Path) -> Path:
     if source.is_dir():
         _stage_all(source, directory / source.name)
         return directory / source.name
-    if ".mtx" in source.name:
+    if ".mtx" in source.name and not source.is_web:
         folder = directory / (source.parent.name or "matrix")
         for beside in source.parent.iterdir():
             if beside.is_file():

@@ -20,7 +20,7 @@ from itertools import count
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
-BUCKETS = ("slaf-test", "slaf-other")
+BUCKETS = ("slaf-test", "my-bucket")
 _PAGE = 1000
 
 

@@ -20,14 +20,19 @@ from typing import TYPE_CHECKING
 from urllib.error import HTTPError, URLError
 from uuid import uuid4
 
+import obstore
 import pytest
+
+from slaf.storage.objects import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["SECRETS", "Cloud", "azurite", "fake_gcs", "moto"]
+__all__ = ["SECRETS", "Cloud", "azurite", "fake_gcs", "moto", "upload"]
 
 BUCKET = "slaf-test"
+# The other is the one of the documentation.
+_BUCKETS = (BUCKET, "my-bucket")
 _PATIENCE = 60.0
 _ACCOUNT = "devstoreaccount1"
 # What no config.json, log or error may show.
@@ -84,6 +89,27 @@ class Cloud:
         """The options as the command line takes them."""
         return [w for k, v in self.options.items() for w in ("--storage-option", f"{k}={v}")]
 
+    def environment(self, folder: Path) -> dict[str, str]:
+        """The variables that reach it, of which one may name a file in a folder."""
+        if self.name == "s3":
+            return {
+                "AWS_ENDPOINT_URL": self.endpoint,
+                "AWS_REGION": "us-east-1",
+                "AWS_ACCESS_KEY_ID": S3_KEY,
+                "AWS_SECRET_ACCESS_KEY": S3_SECRET,
+                "AWS_ALLOW_HTTP": "true",
+            }
+        if self.name == "az":
+            return {
+                "AZURE_STORAGE_ACCOUNT_NAME": _ACCOUNT,
+                "AZURE_STORAGE_ACCOUNT_KEY": AZURE_KEY,
+                "AZURE_ENDPOINT": self.options["azure_endpoint"],
+                "AZURE_ALLOW_HTTP": "true",
+            }
+        service = folder / "service.json"
+        service.write_text(self.options["google_service_account_key"])
+        return {"GOOGLE_SERVICE_ACCOUNT": str(service), "GOOGLE_ALLOW_HTTP": "true"}
+
     def fresh(self) -> Cloud:
         """Another place of the same bucket, where there is nothing."""
         return replace(self, root=f"{self.name}://{BUCKET}/{uuid4().hex}")
@@ -97,13 +123,22 @@ class Cloud:
         return f"{self.root}/{name}"
 
 
+def upload(cloud: Cloud, path: Path) -> str:
+    """Put a file, or a folder of them, into a bucket; its URL."""
+    store = open_store(cloud.root, cloud.options)
+    for file in [path] if path.is_file() else sorted(path.rglob("*")):
+        if file.is_file():
+            obstore.put(store, file.relative_to(path.parent).as_posix(), file.read_bytes())
+    return cloud.at(path.name)
+
+
 @contextmanager
 def moto() -> Iterator[Cloud]:
     """A server of S3."""
     port = _free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with _server(command, port, {}) as endpoint:
-        for name in (BUCKET, "slaf-other"):
+        for name in _BUCKETS:
             _request("PUT", f"{endpoint}/{name}", {})
         yield Cloud("s3", endpoint, f"s3://{BUCKET}")
 
@@ -119,7 +154,7 @@ def azurite() -> Iterator[Cloud]:
     command += ["--inMemoryPersistence", "--silent", "--skipApiVersionCheck"]
     settings = {"AZURITE_ACCOUNTS": f"{_ACCOUNT}:{AZURE_KEY}"}
     with _server(command, port, settings) as endpoint:
-        for name in (BUCKET, "slaf-other"):
+        for name in _BUCKETS:
             _make_container(endpoint, name)
         yield Cloud("az", endpoint, f"az://{BUCKET}")
 

@@ -149,9 +149,9 @@ def test_in_progress(source: Path, cloud: Cloud) -> None:
     assert (found.parts_done, found.parts, found.published) == (2, 7, False)
 
 
-def test_stopped_anywhere(source: Path, expected: dict[str, Any], cloud: Cloud) -> None:
+def test_stopped_anywhere(source: Path, expected: dict[str, Any], one_cloud: Cloud) -> None:
     """Stopped before or after some of its effects, it is finished by the same call."""
-    rng, stopping = random.Random(cloud.name), Stopping(source, cloud, expected)
+    rng, stopping = random.Random(one_cloud.name), Stopping(source, one_cloud, expected)
     for at in (0, 1, 2, *rng.sample(range(3, 45), 4)):
         stopping.at(at, rng.choice(list(Moment)))
 
@@ -196,9 +196,9 @@ def killed(stopping: Stopping, kills: int, seed: int) -> None:
             return
 
 
-def test_killed(source: Path, expected: dict[str, Any], cloud: Cloud) -> None:
+def test_killed(source: Path, expected: dict[str, Any], one_cloud: Cloud) -> None:
     """Killed several times, it comes out as if it never was."""
-    killed(Stopping(source, cloud, expected), kills=4, seed=0)
+    killed(Stopping(source, one_cloud, expected), kills=4, seed=0)
 
 
 @pytest.mark.slow

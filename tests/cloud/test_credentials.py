@@ -11,8 +11,7 @@ import slaf
 from slaf.errors import StorageError
 from slaf.storage import Location, shown
 from tests.builders import counts, write_h5ad
-from tests.cloud.servers import AZURE_KEY, S3_KEY, S3_SECRET
-from tests.cloud.test_inputs import upload
+from tests.cloud.servers import S3_KEY, S3_SECRET, upload
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,35 +28,13 @@ def _bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv(name, str(tmp_path / "none"))
 
 
-def environment(cloud: Cloud, folder: Path) -> dict[str, str]:
-    """The variables that reach a cloud."""
-    if cloud.name == "s3":
-        return {
-            "AWS_ENDPOINT_URL": cloud.endpoint,
-            "AWS_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": S3_KEY,
-            "AWS_SECRET_ACCESS_KEY": S3_SECRET,
-            "AWS_ALLOW_HTTP": "true",
-        }
-    if cloud.name == "az":
-        return {
-            "AZURE_STORAGE_ACCOUNT_NAME": "devstoreaccount1",
-            "AZURE_STORAGE_ACCOUNT_KEY": AZURE_KEY,
-            "AZURE_ENDPOINT": cloud.options["azure_endpoint"],
-            "AZURE_ALLOW_HTTP": "true",
-        }
-    service = folder / "service.json"
-    service.write_text(cloud.options["google_service_account_key"])
-    return {"GOOGLE_SERVICE_ACCOUNT": str(service), "GOOGLE_ALLOW_HTTP": "true"}
-
-
 def test_from_the_environment(
     cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a single option, the variables that each cloud's own tools know are enough."""
     source = write_h5ad(tmp_path / "in.h5ad", counts(12, 6))
     url = upload(cloud, source)
-    for name, value in environment(cloud, tmp_path).items():
+    for name, value in cloud.environment(tmp_path).items():
         monkeypatch.setenv(name, value)
     slaf.convert(url, cloud.at("out.slaf"))
     slaf.verify(cloud.at("out.slaf"), source)

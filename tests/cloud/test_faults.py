@@ -40,12 +40,12 @@ def expected(source: Path, tmp_path: Path) -> dict[str, Any]:
     "fault", [Fault.ERROR_500, Fault.ERROR_503, Fault.CUT_BEFORE, Fault.CUT_AFTER, Fault.SLOW]
 )
 def test_now_and_then(
-    fault: Fault, source: Path, expected: dict[str, Any], cloud: Cloud, proxy: Proxy
+    fault: Fault, source: Path, expected: dict[str, Any], one_cloud: Cloud, one_proxy: Proxy
 ) -> None:
-    """One request in seven fails, and the dataset is the same, or the error can be resumed."""
-    rng = random.Random(f"{fault} {cloud.name}")
-    proxy.rule = lambda *_: fault if rng.random() < 1 / 7 else None
-    there = cloud.via(proxy.endpoint)
+    """One request in ten fails, and the dataset is the same, or the error can be resumed."""
+    rng = random.Random(f"{fault} {one_cloud.name}")
+    one_proxy.rule = lambda *_: fault if rng.random() < 1 / 10 else None
+    there = one_cloud.via(one_proxy.endpoint)
     for _ in range(20):
         try:
             slaf.convert(source, there.at("x"), **OPTIONS, storage_options=there.options)
@@ -55,13 +55,13 @@ def test_now_and_then(
                 break  # it had been finished: only the last answer was lost
         except Unreachable:
             continue
-    proxy.rule = lambda *_: None
-    place = Location(cloud.at("x"), cloud.options)
+    one_proxy.rule = lambda *_: None
+    place = Location(one_cloud.at("x"), one_cloud.options)
     if slaf.status(place).state != "finished":
         slaf.convert(source, place, **OPTIONS)
     assert output_of(place) == expected
     assert not unaccounted(place)
-    assert any(passed.fault is fault for passed in proxy.passed)
+    assert any(passed.fault is fault for passed in one_proxy.passed)
 
 
 @pytest.mark.parametrize("fault", [Fault.ERROR_503, Fault.CUT_BEFORE, Fault.CUT_AFTER])
@@ -94,12 +94,12 @@ def test_no_answer(s3: Cloud) -> None:
             slaf.open(there.at("x"), storage_options=options)
 
 
-def test_a_published_dataset_out_of_reach(source: Path, cloud: Cloud, proxy: Proxy) -> None:
+def test_a_published_dataset_out_of_reach(source: Path, one_cloud: Cloud, one_proxy: Proxy) -> None:
     """Reading that fails is the fault of the network, and not of the dataset."""
-    slaf.convert(source, cloud.at("x"), storage_options=cloud.options)
-    there = cloud.via(proxy.endpoint)
+    slaf.convert(source, one_cloud.at("x"), storage_options=one_cloud.options)
+    there = one_cloud.via(one_proxy.endpoint)
     dataset = slaf.open(there.at("x"), storage_options=there.options | HASTY)
-    proxy.rule = lambda *_: Fault.ERROR_503
+    one_proxy.rule = lambda *_: Fault.ERROR_503
     for look in (dataset.read, lambda: dataset.cells, lambda: slaf.verify(dataset)):
         with pytest.raises(Unreachable, match="cannot be reached"):
             look()

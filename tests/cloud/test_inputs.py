@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import obstore
 import pytest
 import scipy.sparse as sp
 
@@ -14,12 +13,12 @@ import slaf
 from slaf.errors import NoSuchBucket, NoSuchInput, StorageError, Unreachable
 from slaf.sources import ReadOptions, open_source
 from slaf.storage import Location
-from slaf.storage.objects import open_store
 from slaf.testing.laws import SourceLaws
 from tests.builders import counts, write_h5ad
 from tests.cli.terminal import run
 from tests.cloud.outputs import output_of
 from tests.cloud.proxy import Fault, Proxy, proxied
+from tests.cloud.servers import upload
 from tests.formats.builders import Mtx, write_soma, write_v3
 from tests.formats.test_laws import SINGLE, STORED
 
@@ -29,15 +28,6 @@ if TYPE_CHECKING:
 
     from slaf.sources import Source
     from tests.cloud.servers import Cloud
-
-
-def upload(cloud: Cloud, path: Path) -> str:
-    """Put a file, or a folder of them, into a bucket; its URL."""
-    store = open_store(cloud.root, cloud.options)
-    for file in [path] if path.is_file() else sorted(path.rglob("*")):
-        if file.is_file():
-            obstore.put(store, file.relative_to(path.parent).as_posix(), file.read_bytes())
-    return cloud.at(path.name)
 
 
 class Elsewhere(SourceLaws):
@@ -201,20 +191,25 @@ def test_what_is_not_there(cloud: Cloud, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", [Fault.ERROR_503, Fault.CUT_AFTER, Fault.FORBIDDEN])
-def test_the_network_fails_amid(fault: Fault, cloud: Cloud, proxy: Proxy, tmp_path: Path) -> None:
+def test_the_network_fails_amid(
+    fault: Fault, one_cloud: Cloud, one_proxy: Proxy, tmp_path: Path
+) -> None:
     """Then it is the network that is blamed and not the file, and the run can be resumed."""
     local = large(tmp_path / "in.h5ad")
-    upload(cloud, local)
-    there = cloud.via(proxy.endpoint)
+    upload(one_cloud, local)
+    there = one_cloud.via(one_proxy.endpoint)
     reach = there.options | {"client_max_retries": "1", "client_retry_timeout": "2"}
-    proxy.rule = lambda _method, _path, number: fault if number > 24 else None
+    one_proxy.rule = lambda _method, _path, number: fault if number > 24 else None
     with pytest.raises(StorageError) as caught:
         slaf.convert(
             there.at("in.h5ad"), tmp_path / "out.slaf", chunk_size=500, input_storage_options=reach
         )
     assert isinstance(caught.value, Unreachable) is (fault is not Fault.FORBIDDEN)
     slaf.convert(
-        cloud.at("in.h5ad"), tmp_path / "out.slaf", chunk_size=500, storage_options=cloud.options
+        one_cloud.at("in.h5ad"),
+        tmp_path / "out.slaf",
+        chunk_size=500,
+        storage_options=one_cloud.options,
     )
     slaf.verify(tmp_path / "out.slaf", local)
 

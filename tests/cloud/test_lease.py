@@ -51,10 +51,13 @@ def test_it_is_renewed(s3: Cloud) -> None:
 
 
 @pytest.mark.usefixtures("short")
-def test_it_runs_out(cloud: Cloud, proxy: Proxy) -> None:
+def test_it_runs_out(one_cloud: Cloud, one_proxy: Proxy) -> None:
     """Who cannot renew it loses it: another takes over, and the former holder writes nothing."""
-    there = cloud.via(proxy.endpoint)
-    holder, other = Location(there.at("x"), there.options), Location(cloud.at("x"), cloud.options)
+    there = one_cloud.via(one_proxy.endpoint)
+    holder, other = (
+        Location(there.at("x"), there.options),
+        Location(one_cloud.at("x"), one_cloud.options),
+    )
     other.put("config.json", b"{}")
     changes: tuple[Callable[[], object], ...] = (
         lambda: holder.put("config.json", b"late"),
@@ -62,10 +65,10 @@ def test_it_runs_out(cloud: Cloud, proxy: Proxy) -> None:
         lambda: ExitStack().enter_context(holder.effect("commit", "expression.lance")),
     )
     with holder.lock():
-        proxy.rule = lambda *_: Fault.CUT_BEFORE
+        one_proxy.rule = lambda *_: Fault.CUT_BEFORE
         time.sleep(OVER)
         with other.lock():
-            proxy.rule = lambda *_: None
+            one_proxy.rule = lambda *_: None
             for change in changes:
                 with pytest.raises(Locked, match="the lock was lost"):
                     change()
@@ -77,9 +80,9 @@ def test_it_runs_out(cloud: Cloud, proxy: Proxy) -> None:
 
 
 @pytest.mark.usefixtures("short")
-def test_a_late_request(cloud: Cloud) -> None:
+def test_a_late_request(one_cloud: Cloud) -> None:
     """What a former holder has sent before it knew, and arrives late, replaces nothing."""
-    former, other = (Prefix(cloud.at("x"), cloud.options) for _ in range(2))
+    former, other = (Prefix(one_cloud.at("x"), one_cloud.options) for _ in range(2))
     former.put("config.json", b"{}")
     held = former.acquire(keep=False)
     assert former.read("config.json") == b"{}"
@@ -112,20 +115,20 @@ def test_a_ticket() -> None:
     assert Ticket.of(b"no ticket") is None
 
 
-def test_a_killed_process(cloud: Cloud, tmp_path: Path) -> None:
+def test_a_killed_process(one_cloud: Cloud, tmp_path: Path) -> None:
     """The lock of a process of this machine that was killed stops nobody, not even for a lease."""
     source = write_h5ad(tmp_path / "in.h5ad", counts(12, 6))
-    options: dict[str, Any] = {"chunk_size": 3, "storage_options": cloud.options}
-    first = ConvertingProcess(source, cloud.at("x"), options, hold_after=3)
+    options: dict[str, Any] = {"chunk_size": 3, "storage_options": one_cloud.options}
+    first = ConvertingProcess(source, one_cloud.at("x"), options, hold_after=3)
     first.go()
     assert first.says() == "held"
     with pytest.raises(Locked, match="another process is writing here"):
-        slaf.convert(source, cloud.at("x"), **options)
-    assert slaf.status(cloud.at("x"), storage_options=cloud.options).state == "running"
+        slaf.convert(source, one_cloud.at("x"), **options)
+    assert slaf.status(one_cloud.at("x"), storage_options=one_cloud.options).state == "running"
     first.kill()
     assert first.wait() == KILLED
-    assert slaf.status(cloud.at("x"), storage_options=cloud.options).state == "stopped"
-    dataset = slaf.convert(source, cloud.at("x"), **options)
+    assert slaf.status(one_cloud.at("x"), storage_options=one_cloud.options).state == "stopped"
+    dataset = slaf.convert(source, one_cloud.at("x"), **options)
     slaf.verify(dataset, against=source)
     assert not unaccounted(dataset.location)
 
@@ -152,10 +155,12 @@ class _Losing(Unwatched):
 
 
 @pytest.mark.usefixtures("short")
-def test_a_conversion_that_loses_its_lock(cloud: Cloud, proxy: Proxy, tmp_path: Path) -> None:
+def test_a_conversion_that_loses_its_lock(
+    one_cloud: Cloud, one_proxy: Proxy, tmp_path: Path
+) -> None:
     """It stops without publishing anything, and the same call finishes it."""
     source = write_h5ad(tmp_path / "in.h5ad", counts(12, 6))
-    there, other = cloud.via(proxy.endpoint), Location(cloud.at("x"), cloud.options)
+    there, other = one_cloud.via(one_proxy.endpoint), Location(one_cloud.at("x"), one_cloud.options)
     expected = slaf.convert(source, tmp_path / "out.slaf", chunk_size=3)
     with pytest.raises(Locked, match="the lock was lost"):
         slaf.convert(
@@ -163,7 +168,7 @@ def test_a_conversion_that_loses_its_lock(cloud: Cloud, proxy: Proxy, tmp_path: 
             there.at("x"),
             chunk_size=3,
             storage_options=there.options,
-            progress=_Losing(proxy, 3, other),
+            progress=_Losing(one_proxy, 3, other),
         )
     found = slaf.status(other)
     assert (found.state, found.published, found.parts_done) == ("stopped", False, 2)

@@ -40,9 +40,9 @@ def status(
 
 def _rows(found: RunStatus, resume: str | None) -> list[tuple[str, object]]:
     rows: list[tuple[str, object]] = [("output", found.place), ("state", _state(found))]
-    if found.source is not None:
+    if found.sources:
         rows += [
-            ("input", f"{found.source.uri} ({found.source.format}, {found.source.matrix})"),
+            ("input", "\n".join(f"{s.uri} ({s.format}, {s.matrix})" for s in found.sources)),
             ("cells", f"{found.cells_done:,} of {found.n_cells:,}"),
             ("nonzeros", f"{found.nonzeros_done:,}"),
         ]
@@ -57,27 +57,34 @@ def _state(found: RunStatus) -> str:
     if not found.published:
         return str(found.state)
     if found.parts:
-        return f"{found.state}; the dataset that it replaces is there to read meanwhile"
+        verb = "replaces" if found.operation == "convert" else "adds to"
+        return f"{found.state}; the dataset that it {verb} is there to read meanwhile"
     return f"{found.state}; `slaf info {shlex.quote(found.place)}` describes the dataset"
 
 
 def _command(found: RunStatus) -> str | None:
     """What to run to finish."""
-    if found.source is None or found.options is None:
+    if not found.sources or found.options is None:
         return None
     chosen = found.options
-    in_python = chosen["string_ids"] or chosen["plain_types"] or chosen["compact"]
-    if in_python or found.source.format == "anndata":
-        return "call slaf in Python again, with the same input and options"
-    words = ["slaf", "convert", found.source.uri, found.place]
-    if chosen["matrix"] != "X":
+    converting = found.operation == "convert"
+    in_python = converting and (chosen["string_ids"] or chosen["plain_types"])
+    formats = {source.format for source in found.sources}
+    if in_python or chosen["compact"] or "anndata" in formats:
+        return f"call slaf.{found.operation} in Python again, with the same inputs and options"
+    words = ["slaf", found.operation, *(source.uri for source in found.sources), found.place]
+    if chosen["matrix"] != "X" or not converting:
         words += ["--matrix", chosen["matrix"]]
-    for name, value in found.source.choice.items():
+    for name, value in found.sources[0].choice.items():
         words += [f"--{name.replace('_', '-')}", value]
-    if chosen["compression"] != options.Compression.BALANCED:
-        words += ["--compression", chosen["compression"]]
+    if chosen["genes"] != options.GeneSet.STRICT:
+        words += ["--genes", chosen["genes"]]
+    if any(source.prefix for source in found.sources):
+        words += ["--cell-id-prefix"]
     if chosen["chunk_size"] is not None:
         words += ["--chunk-size", str(chosen["chunk_size"])]
-    if chosen["create_indices"]:
+    if converting and chosen["compression"] != options.Compression.BALANCED:
+        words += ["--compression", chosen["compression"]]
+    if converting and chosen["create_indices"]:
         words += ["--indices"]
     return shlex.join(words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -65,18 +66,17 @@ class Estimate:
     seconds: float
 
 
-def estimate(plan: Plan, source: Source, options: ReadOptions, workers: int) -> Estimate:
-    """What a plan will take, for an input that is opened with these options."""
+def estimate(plan: Plan, source: Source, workers: int) -> Estimate:
+    """What a plan will take."""
     extent = source.extent()
     counts = is_whole(source.peek())
     n_bytes = round(
         extent.entries * _bytes_a_nonzero(plan, likely_type(source, plan.options), counts=counts)
     )
     seconds = extent.entries / (_COUNTS_A_SECOND if counts else _FRACTIONS_A_SECOND)
-    memory = _PROGRAM_MEMORY + max(workers, 1) * _WORKER_MEMORY
+    memory = _PROGRAM_MEMORY + max(workers, 1) * _WORKER_MEMORY + extent.memory
     if extent.scratch:
         seconds += extent.entries / _SORTED_A_SECOND
-        memory += options.memory
     return Estimate(
         bytes=n_bytes,
         least_bytes=int(n_bytes * _LEAST_SHARE) if extent.exact else 0,
@@ -87,8 +87,21 @@ def estimate(plan: Plan, source: Source, options: ReadOptions, workers: int) -> 
     )
 
 
-def refuse_if_too_small(location: Location, options: ReadOptions, expected: Estimate) -> None:
+def refuse_if_too_small(
+    location: Location, options: ReadOptions, expected: Estimate, *, adding: bool = False
+) -> None:
     """Refuse what cannot fit on the disk; what might fit is not refused.
+
+    Parameters
+    ----------
+    location
+        The dataset.
+    options
+        Where sorting puts what it spills.
+    expected
+        What the run will take.
+    adding
+        Whether what is there stays there.
 
     Raises
     ------
@@ -96,10 +109,12 @@ def refuse_if_too_small(location: Location, options: ReadOptions, expected: Esti
         If the free space is less than what the dataset, or sorting, takes at the least.
     """
     # What an unfinished run has written is there already.
-    least = max(expected.least_bytes - location.size(), 0)
+    there = 0 if adding or location.is_remote else location.size()
+    least = max(expected.least_bytes - there, 0)
     use = f"the dataset takes about {expected.bytes:,}"
-    if expected.least_scratch and options.scratch is not None:
-        scratch, sorting = Location(options.scratch), f"sorting takes {expected.scratch:,}"
+    if expected.least_scratch:
+        scratch = Location(options.scratch or tempfile.gettempdir())
+        sorting = f"sorting takes {expected.scratch:,}"
         if scratch.shares_disk(location):
             least += expected.least_scratch
             use += f" and {sorting} meanwhile"
@@ -117,7 +132,7 @@ def _refuse(location: Location, needed: int, use: str, remedy: str) -> None:
 
 def _bytes_a_nonzero(plan: Plan, dtype: np.dtype[Any], *, counts: bool) -> float:
     compression = plan.options.compression
-    genes = max(plan.source.n_genes - 1, 1).bit_length() / 8
+    genes = max(plan.n_genes - 1, 1).bit_length() / 8
     if compression is Compression.SMALL:
         genes *= _GENES_IN_SMALL
     values = _COUNTS[compression] if counts else _FRACTIONS[compression] * dtype.itemsize

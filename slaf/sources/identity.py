@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import xxhash
@@ -12,11 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from slaf.manifest import SourceRecord
     from slaf.storage.remote import RemotePath
 
-__all__ = ["content_identity", "file_identity"]
+__all__ = ["content_identity", "content_key", "file_identity"]
 
 _SAMPLES = 16
+_TIME = "mtime_ns"
 _SAMPLE_BYTES = 64 << 10
 
 
@@ -38,7 +41,7 @@ def file_identity(path: Path) -> Mapping[str, Any]:
         for number in range(_SAMPLES):
             file.seek(last * number // (_SAMPLES - 1))
             digest.update(file.read(_SAMPLE_BYTES))
-    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "sample": digest.hexdigest()}
+    return {"size": status.st_size, _TIME: status.st_mtime_ns, "sample": digest.hexdigest()}
 
 
 def _remote_identity(path: RemotePath) -> Mapping[str, Any]:
@@ -56,3 +59,18 @@ def content_identity(pieces: Iterable[bytes]) -> Mapping[str, Any]:
         digest.update(piece)
         size += len(piece)
     return {"size": size, "sample": digest.hexdigest()}
+
+
+def content_key(source: SourceRecord) -> str:
+    """What two inputs have alike if, and as far as samples tell only if, they hold the same.
+
+    A copy of a file, which lies elsewhere and was written later, has the same.
+    """
+    chosen = [source.format, source.matrix, dict(source.choice), _untimed(source.identity)]
+    return json.dumps(chosen, sort_keys=True)
+
+
+def _untimed(identity: Any) -> Any:
+    if not hasattr(identity, "items"):
+        return identity
+    return {key: _untimed(value) for key, value in identity.items() if key != _TIME}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from slaf.errors import DamagedInput, MissingMatrix
@@ -14,7 +16,6 @@ from slaf.storage import blamed, cause, remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     import numpy as np
     import pyarrow as pa
@@ -59,6 +60,7 @@ class SomaSource:
         self._path = path
         self.uri = str(path)
         self.matrix = options.matrix
+        _check_files(path)
         try:
             self._experiment = _experiment(path)
         except (tiledbsoma.SOMAError, ValueError, TypeError) as error:
@@ -174,6 +176,18 @@ class SomaSource:
         ids = (table.column(JOIN_ID).to_numpy() for table in (self._obs, self._var))
         with reading_soma(place):
             return SomaLayer(self._measurement.X[name], place, *ids)
+
+
+def _check_files(path: Path) -> None:
+    """Check that all that lies in a folder are files: TileDB would wait for a pipe."""
+    if remote(path) is not None:
+        return
+    for folder, _, names in os.walk(path):
+        for name in names:
+            file = Path(folder) / name
+            if not file.is_file():
+                msg = f"{file}: it is not a file"
+                raise DamagedInput(msg)
 
 
 def _names(collection: Any) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from slaf.arrays import Batch
+from slaf.arrays import with_genes
 from slaf.errors import MissingMatrix
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from slaf.arrays import RowRange
+    from slaf.arrays import Batch, RowRange
     from slaf.sources.base import Extent, Source
 
 __all__ = ["GeneSubset", "of_feature_type"]
@@ -108,8 +108,4 @@ class GeneSubset:
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         """These cells, in order, with what they hold of the genes."""
         for batch in self._source.batches(rows):
-            found = self._positions[batch.genes]
-            kept = found >= 0
-            ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)])
-            counts = np.diff(ends[np.concatenate([np.zeros(1, np.int64), np.cumsum(batch.counts)])])
-            yield Batch(batch.rows, counts, found[kept].astype(np.uint32), batch.values[kept])
+            yield with_genes(batch, self._positions, self.n_genes)

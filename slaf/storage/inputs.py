@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from slaf.storage.remote import RemoteBytes, RemotePath
 
-__all__ = ["bytes_of", "input_path", "remote"]
+__all__ = ["afresh", "bytes_of", "input_path", "remote"]
 
 
 def input_path(what: str | os.PathLike[str], options: Mapping[str, str] | None) -> Path:
@@ -43,3 +43,12 @@ def bytes_of(path: object) -> RemoteBytes | None:
     """What fetches the bytes of a file that lies elsewhere; None if it is on this machine."""
     found = remote(path)
     return None if found is None else found.content
+
+
+def afresh(path: Path) -> Path:
+    """The same input, without the bytes that were read of it and are kept where it lies elsewhere.
+
+    What is opened again and again would else hold some megabytes for each of very many inputs.
+    """
+    found = remote(path)
+    return path if found is None else cast("Path", found.afresh())

@@ -130,8 +130,17 @@ class RemotePath:
         self.__dict__["_status"] = status
         return self
 
+    def afresh(self) -> RemotePath:
+        """The same object as it was when it was looked at, but nothing that was read of it."""
+        found = RemotePath(self._root, self._key)
+        return found.known(self._status) if self._status is not None else found
+
     def absolute(self) -> RemotePath:
         """It is that already."""
+        return self
+
+    def resolve(self) -> RemotePath:
+        """There are no links."""
         return self
 
     def exists(self) -> bool:
@@ -148,8 +157,9 @@ class RemotePath:
 
     def iterdir(self) -> Iterator[RemotePath]:
         """What is in it, in order."""
-        for name in self._children:
-            yield RemotePath(self._root, name)
+        for name, status in sorted(self._children.items()):
+            child = RemotePath(self._root, name)
+            yield child if status is None else child.known(status)
 
     def walk_files(self) -> list[tuple[str, Status]]:
         """All objects below it, by their names from here, in order."""
@@ -241,13 +251,14 @@ class RemotePath:
             raise refusal(str(self), "read", error) from None
 
     @cached_property
-    def _children(self) -> list[str]:
+    def _children(self) -> dict[str, Status | None]:
+        """What is in it: objects with what is known of them, and prefixes of others."""
         try:
             found = obstore.list_with_delimiter(self._root.store, self._key or None)
         except (obstore.exceptions.BaseError, OSError) as error:
             raise refusal(str(self), "list", error) from None
-        names = [str(meta["path"]) for meta in found["objects"]]
-        return sorted([*found["common_prefixes"], *names])
+        prefixes: dict[str, Status | None] = dict.fromkeys(found["common_prefixes"])
+        return prefixes | {str(meta["path"]): _status(meta) for meta in found["objects"]}
 
 
 class RemoteBytes:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from slaf.arrays import RowRange
     from slaf.storage import Location
 
-__all__ = ["data_files", "open_table", "read_table", "rows_of", "scan", "take_rows"]
+__all__ = ["data_files", "index_names", "open_table", "read_table", "rows_of", "scan", "take_rows"]
 
 _SCAN_ROWS = 1 << 20
 # From here on a scan of a range costs less than asking for its rows one by one.
@@ -80,6 +80,11 @@ def take_rows(
         raise _unreadable(table, f"{len(offsets):,} rows cannot be read", error) from cause(
             table.uri, error
         )
+
+
+def index_names(table: lance.LanceDataset) -> set[str]:
+    """The columns that have an index."""
+    return {column for found in table.describe_indices() for column in found.field_names}
 
 
 def data_files(table: lance.LanceDataset) -> Iterator[tuple[str, int | None]]:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from slaf.dataset import Dataset, open_dataset
 from slaf.errors import VerificationFailed
 from slaf.progress import Unwatched
-from slaf.sources import ReadOptions, open_source
+from slaf.sources import ReadOptions
 from slaf.verification.against import check_against
 from slaf.verification.digests import check_digests
+from slaf.verification.inputs import opened_again
 from slaf.verification.names import check_string_ids
 from slaf.verification.report import Difference, Findings, Report
 from slaf.verification.tables import check_readable, check_tables
@@ -18,9 +19,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
-    import anndata
-
     from slaf.progress import Progress
+    from slaf.sources.base import Inputs
     from slaf.storage import Location
 
 __all__ = ["Difference", "Report", "verify"]
@@ -28,7 +28,7 @@ __all__ = ["Difference", "Report", "verify"]
 
 def verify(
     dataset: str | os.PathLike[str] | Location | Dataset,
-    against: str | os.PathLike[str] | anndata.AnnData | None = None,
+    against: Inputs | None = None,
     *,
     quick: bool = False,
     format: str | None = None,
@@ -46,22 +46,24 @@ def verify(
     dataset
         A published dataset.
     against
-        The input it was made of, to compare every value, id and column with.
+        The inputs it was made of, in the same order, to compare every value, id and column
+        with.
     quick
         Check that the tables agree with each other and with config.json, without reading all
         values.
     format
-        The format of the input; found by its content if None.
+        The format of the inputs; found by the content of each if None.
     memory
-        Bytes that sorting the input may take, if it is not in cell order; 256 MiB if None.
+        Bytes that sorting the input may take, if it is not in cell order; if None a quarter of
+        what the machine or the container has free, at most 2 GiB.
     scratch
         The directory for what does not fit in `memory`; the dataset's parent if None.
     storage_options
-        How to reach the buckets of dataset and input.
+        How to reach the buckets of dataset and inputs.
     input_storage_options
-        How to reach the bucket of the input, where that is another matter.
+        How to reach the buckets of the inputs, where that is another matter.
     stage
-        A directory into which an input from elsewhere is downloaded first, and kept; None to
+        A directory into which inputs from elsewhere are downloaded first, and kept; None to
         fetch only what is needed, when it is.
     progress
         Told how far it is: an object with the two methods of `slaf.progress.Progress`.
@@ -76,7 +78,7 @@ def verify(
     VerificationFailed
         If anything differs; it carries the report.
     DatasetError, InputError
-        If the dataset or the input cannot be read.
+        If the dataset or an input cannot be read.
     """
     opened = (
         dataset
@@ -96,16 +98,15 @@ def verify(
         check_readable(opened, findings)
         check_string_ids(opened, findings)
     if against is not None and not findings.of("offsets", "config", "unreadable"):
-        options = ReadOptions.beside(
+        reading = ReadOptions.beside(
             opened.location,
             opened.sources[0].matrix,
             memory,
             scratch,
             storage_options=input_storage_options or storage_options,
             stage=stage,
-            **opened.sources[0].choice,
         )
-        with open_source(against, format, options) as source:
+        with opened_again(opened, against, format, reading) as source:
             checks.append(f"every value, id and column of {source.uri}")
             check_against(opened, source, findings, seen)
     report = Report(

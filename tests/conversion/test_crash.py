@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slaf.errors import OutputExists
+from slaf.errors import AlreadyThere, OutputExists
 from slaf.testing import Crash, CrashingStorage, Moment
 from tests.conversion.cases import (
+    appending,
+    appending_and_widening,
+    appending_genes,
+    appending_nothing,
     blank,
     concurrent,
     empty,
@@ -19,6 +23,7 @@ from tests.conversion.cases import (
     replacing,
     replacing_and_widening,
     restarting,
+    several,
     widening,
 )
 
@@ -29,11 +34,12 @@ if TYPE_CHECKING:
     from tests.conversion.stopped import Conversion
 
 CASES = [plain, concurrent, replacing, indexed, widening, replacing_and_widening, restarting]
-CASES += [empty, blank]
+CASES += [empty, blank, several]
+CASES += [appending, appending_and_widening, appending_genes, appending_nothing]
 # What one effect leaves is what the next one finds, unless several are under way at once: so
 # most cases are stopped after an effect by being stopped before the next.
 POINTS = [(case, Moment.BEFORE) for case in CASES]
-POINTS += [(case, Moment.AFTER) for case in (plain, concurrent)]
+POINTS += [(case, Moment.AFTER) for case in (plain, concurrent, appending)]
 MORE_POINTS = [(case, Moment.AFTER) for case in CASES if (case, Moment.AFTER) not in POINTS]
 
 
@@ -80,7 +86,7 @@ def test_stopped_again_and_again(
                     conversion.run(storage)
                 except Crash:
                     conversion.check_stopped(output, expected)
-                except OutputExists:
+                except (OutputExists, AlreadyThere):
                     break
                 else:
                     break

@@ -114,7 +114,7 @@ class DeflatedColumn:
 
     def _read(self, index: int) -> NDArray[Any]:
         first = index * self._rows
-        packed = self._packed(index, first)
+        packed = self._packed(first)
         if packed is None:
             return np.asarray(self._dataset[first : first + self._rows])
         raw = np.frombuffer(self._inflate(packed, first), np.uint8)
@@ -122,10 +122,10 @@ class DeflatedColumn:
             raw = np.ascontiguousarray(raw.reshape(self.dtype.itemsize, self._rows).T)
         return raw.reshape(-1).view(self.dtype)
 
-    def _packed(self, index: int, first: int) -> bytes | None:
+    def _packed(self, first: int) -> bytes | None:
         """The bytes of a chunk, if all filters were applied to it."""
         if self._chunks is not None:
-            found = self._chunks.packed(index)
+            found = self._chunks.packed((first,))
         elif self._gaps and self._dataset.id.get_chunk_info_by_coord((first,)).byte_offset is None:
             # A chunk that was never written has no bytes, but values: those that fill it.
             found = None

@@ -1,7 +1,8 @@
-"""HDF5 columns of files that lie elsewhere: only their chunks are fetched, several at a time."""
+"""HDF5 arrays of files that lie elsewhere: only their chunks are fetched, several at a time."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,7 @@ _SLACK = 64 << 10
 
 
 class Chunks:
-    """The chunks of a dataset of one dimension, as they are stored.
+    """The chunks of a dataset, as they are stored, by where they begin in it.
 
     Parameters
     ----------
@@ -42,33 +43,33 @@ class Chunks:
     """
 
     def __init__(self, dataset: h5py.Dataset, data: RemoteBytes) -> None:
-        rows = dataset.chunks[0]
         found: list[Any] = []
         # One pass over HDF5's own index of the chunks.
         dataset.id.chunk_iter(found.append)
-        self._at = {chunk.chunk_offset[0] // rows: chunk for chunk in found}
-        most = 2 * rows * dataset.dtype.itemsize + _SLACK
+        self._at = {chunk.chunk_offset: chunk for chunk in found}
+        most = 2 * math.prod(dataset.chunks) * dataset.dtype.itemsize + _SLACK
         for chunk in found:
             if chunk.size > most or chunk.byte_offset + chunk.size > data.size:
-                msg = f"{dataset.name}: the chunk at {chunk.chunk_offset[0]:,} lies beyond its file"
+                at = ", ".join(f"{start:,}" for start in chunk.chunk_offset)
+                msg = f"{dataset.name}: the chunk at {at} lies beyond its file"
                 raise DamagedInput(msg)
         runs = list(_runs(self._at))
-        self._span_of = {index: number for number, run in enumerate(runs) for index in run}
+        self._span_of = {origin: number for number, run in enumerate(runs) for origin in run}
         self._spans = [
             (
-                min(self._at[index].byte_offset for index in run),
-                max(self._at[index].byte_offset + self._at[index].size for index in run),
+                min(self._at[origin].byte_offset for origin in run),
+                max(self._at[origin].byte_offset + self._at[origin].size for origin in run),
             )
             for run in runs
         ]
         self._fetched = Spans(data.fetch, self._spans)
 
-    def packed(self, index: int) -> tuple[int, bytes] | None:
+    def packed(self, origin: tuple[int, ...]) -> tuple[int, bytes] | None:
         """The filters that a chunk has skipped, and its bytes; None if it was never written."""
-        chunk = self._at.get(index)
+        chunk = self._at.get(origin)
         if chunk is None:
             return None
-        number = self._span_of[index]
+        number = self._span_of[origin]
         start = chunk.byte_offset - self._spans[number][0]
         return chunk.filter_mask, self._fetched[number][start : start + chunk.size]
 
@@ -112,19 +113,19 @@ class StoredColumn:
         return values[start - first * self._rows : stop - first * self._rows : step]
 
 
-def _runs(chunks: dict[int, Any]) -> Iterator[list[int]]:
+def _runs(chunks: dict[tuple[int, ...], Any]) -> Iterator[list[tuple[int, ...]]]:
     """Chunks that follow each other in the file as well, as many as a span holds."""
-    run: list[int] = []
+    run: list[tuple[int, ...]] = []
     start = stop = 0
-    for index in sorted(chunks):
-        chunk = chunks[index]
+    for origin in sorted(chunks):
+        chunk = chunks[origin]
         near = 0 <= chunk.byte_offset - stop <= _GAP
         if run and not (near and chunk.byte_offset + chunk.size - start <= SPAN_BYTES):
             yield run
             run = []
         if not run:
             start = chunk.byte_offset
-        run.append(index)
+        run.append(origin)
         stop = chunk.byte_offset + chunk.size
     if run:
         yield run

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import h5py
     from numpy.typing import NDArray
 
-    from slaf.storage.remote import RemoteBytes
+    from slaf.storage.remote_bytes import RemoteBytes
 
 __all__ = ["DeflatedColumn", "fast_column"]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import h5py
     from numpy.typing import NDArray
 
-    from slaf.storage.remote import RemoteBytes
+    from slaf.storage.remote_bytes import RemoteBytes
 
 __all__ = ["DeflatedArray", "fast_array", "fast_column"]
 

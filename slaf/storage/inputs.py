@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from slaf.storage.remote import RemoteBytes, RemotePath
+    from slaf.storage.remote import RemotePath
+    from slaf.storage.remote_bytes import RemoteBytes
 
 __all__ = ["afresh", "bytes_of", "input_path", "remote"]
 

@@ -15,7 +15,7 @@ from uuid import uuid4
 from slaf.errors import Locked, StorageError
 
 if TYPE_CHECKING:
-    from slaf.storage.cloud import Objects
+    from slaf.storage.bucket import Objects
 
 __all__ = ["LEASE_SECONDS", "Lease", "Ticket", "run_out"]
 

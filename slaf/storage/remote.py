@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property, total_ordering
 from typing import TYPE_CHECKING, Any
@@ -15,7 +13,7 @@ import obstore
 from slaf.errors import NoSuchBucket, NoSuchInput, StorageError
 from slaf.storage.failures import refusal
 from slaf.storage.objects import lance_options, open_store
-from slaf.storage.spans import SPAN_BYTES, Spans
+from slaf.storage.remote_bytes import Random, RemoteBytes, Stream
 from slaf.storage.urls import WEB, scheme_of, shown
 
 if TYPE_CHECKING:
@@ -25,15 +23,9 @@ if TYPE_CHECKING:
     from obstore import GetOptions
     from obstore.store import ObjectStore
 
-__all__ = ["RemoteBytes", "RemotePath"]
+__all__ = ["RemotePath"]
 
-_BLOCK = 32 << 10
-# Blocks that are missing in a row are fetched together, twice as many each time.
-_MOST_TOGETHER = 32
-_BLOCKS_KEPT = 256
 _TEXT_BUFFER = 1 << 20
-# Of the beginning, which many only look at, less than a span is fetched.
-_HEAD = 2 * _BLOCK
 
 
 @dataclass(frozen=True)
@@ -187,7 +179,7 @@ class RemotePath:
     def open(self, mode: str = "rb") -> io.BufferedReader:
         """The object as a file, to be read from its start to its end."""
         del mode
-        return io.BufferedReader(_Stream(self.content), _TEXT_BUFFER)
+        return io.BufferedReader(Stream(self.content), _TEXT_BUFFER)
 
     def read_bytes(self) -> bytes:
         """All of the object.
@@ -201,7 +193,7 @@ class RemotePath:
 
     def open_random(self) -> io.RawIOBase:
         """The object as a file, to be read here and there."""
-        return _Random(self.content)
+        return Random(self.content)
 
     @cached_property
     def content(self) -> RemoteBytes:
@@ -259,112 +251,6 @@ class RemotePath:
             raise refusal(str(self), "list", error) from None
         prefixes: dict[str, Status | None] = dict.fromkeys(found["common_prefixes"])
         return prefixes | {str(meta["path"]): _status(meta) for meta in found["objects"]}
-
-
-class RemoteBytes:
-    """The bytes of an object: small reads by blocks that are kept, large ones as they are.
-
-    Attributes
-    ----------
-    path
-        The object.
-    size
-        Its bytes.
-    """
-
-    def __init__(self, path: RemotePath, status: Status) -> None:
-        self.path = path
-        self.size = status.st_size
-        self.fetch = path.fetch
-        self._blocks: OrderedDict[int, bytes] = OrderedDict()
-        self._lock = threading.Lock()
-        self._next = -1
-        self._together = 1
-
-    def read(self, start: int, stop: int) -> bytes:
-        """The bytes from one offset to another, as far as there are any."""
-        stop = min(stop, self.size)
-        if stop <= start:
-            return b""
-        if stop - start >= _BLOCK * _MOST_TOGETHER:
-            return self.fetch(start, stop)
-        first, last = start // _BLOCK, (stop - 1) // _BLOCK
-        with self._lock:
-            data = b"".join(self._block(number) for number in range(first, last + 1))
-        return data[start - first * _BLOCK : stop - first * _BLOCK]
-
-    def spans(self) -> Spans:
-        """All of it, in spans."""
-        starts = range(0, self.size, SPAN_BYTES)
-        return Spans(self.fetch, [(s, min(s + SPAN_BYTES, self.size)) for s in starts])
-
-    def _block(self, number: int) -> bytes:
-        found = self._blocks.get(number)
-        if found is not None:
-            self._blocks.move_to_end(number)
-            return found
-        in_order = number == self._next
-        self._together = min(2 * self._together, _MOST_TOGETHER) if in_order else 1
-        start = number * _BLOCK
-        stop = min(start + self._together * _BLOCK, self.size)
-        data = self.fetch(start, stop)
-        self._next = number + self._together
-        for at in range(0, len(data), _BLOCK):
-            self._blocks[number + at // _BLOCK] = data[at : at + _BLOCK]
-        while len(self._blocks) > _BLOCKS_KEPT:
-            self._blocks.popitem(last=False)
-        return data[:_BLOCK]
-
-
-class _File(io.RawIOBase):
-    """A position in the bytes of an object."""
-
-    def __init__(self, data: RemoteBytes) -> None:
-        self._data = data
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._data.size}[whence]
-        self._at = base + offset
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        found = self._read(self._at, self._at + len(view))
-        view[: len(found)] = found
-        self._at += len(found)
-        return len(found)
-
-    def _read(self, start: int, stop: int) -> bytes:
-        raise NotImplementedError
-
-
-class _Random(_File):
-    def _read(self, start: int, stop: int) -> bytes:
-        return self._data.read(start, stop)
-
-
-class _Stream(_File):
-    def __init__(self, data: RemoteBytes) -> None:
-        super().__init__(data)
-        self._spans = data.spans()
-
-    def _read(self, start: int, stop: int) -> bytes:
-        if start >= self._data.size:
-            return b""
-        if start < _HEAD:
-            return self._data.read(start, min(stop, _HEAD))
-        number, skipped = divmod(start, SPAN_BYTES)
-        return self._spans[number][skipped : skipped + stop - start]
 
 
 def _status(meta: Mapping[str, Any]) -> Status:

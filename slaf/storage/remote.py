@@ -108,6 +108,11 @@ class RemotePath:
         return self._root.is_web
 
     @property
+    def query(self) -> str:
+        """Of an address of the web, what stands behind its path. It may be secret."""
+        return urlsplit(self._root.given).query if self.is_web else ""
+
+    @property
     def scheme(self) -> str:
         """The scheme of its URL."""
         return scheme_of(self._root.given)

@@ -7,9 +7,13 @@ import os
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+import xxhash
+
 from slaf.errors import StorageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from slaf.storage.remote import RemotePath, Status
 
 __all__ = ["staged"]
@@ -20,6 +24,7 @@ logger = logging.getLogger("slaf")
 def staged(source: RemotePath, directory: Path) -> Path:
     """An input in a directory, where it is put unless it is there already.
 
+    It lies in as many folders as its address has, so that no input is in the way of another.
     A file of the same size and time as that of the bucket is taken for the same. Of a matrix
     in Matrix Market form the files beside it come along.
 
@@ -28,26 +33,37 @@ def staged(source: RemotePath, directory: Path) -> Path:
     StorageError
         If it cannot be read, or the directory cannot hold it.
     """
+    target = _place(source, directory)
     if source.is_dir():
-        _stage_all(source, directory / source.name)
-        return directory / source.name
+        _stage_all(source, target)
+        return target
     if ".mtx" in source.name and not source.is_web:
-        folder = directory / (source.parent.name or "matrix")
         for beside in source.parent.iterdir():
             if beside.is_file():
-                _stage(beside, folder / beside.name)
-        return folder / source.name
-    target = directory / source.name
+                _stage(beside, target.with_name(beside.name))
+        return target
     _stage(source, target)
     return target
 
 
+def _place(source: RemotePath, directory: Path) -> Path:
+    host, *parts = PurePosixPath(str(source).partition("://")[2]).parts
+    _check_within(source, parts)
+    # What tells two addresses of the web apart may be the query alone, which is not to be seen.
+    query = [xxhash.xxh3_64_hexdigest(source.query.encode())] if source.query else []
+    return directory.joinpath(host, *query, *parts)
+
+
+def _check_within(source: RemotePath, parts: Sequence[str]) -> None:
+    if ".." in parts:
+        msg = f"{source}: it holds {'/'.join(parts)!r}, which is no name of a file within it"
+        raise StorageError(msg)
+
+
 def _stage_all(source: RemotePath, target: Path) -> None:
     for name, status in source.walk_files():
-        parts = PurePosixPath(name).parts
-        if ".." in parts or name.startswith("/"):
-            msg = f"{source}: it holds {name!r}, which is no name of a file within it"
-            raise StorageError(msg)
+        parts = PurePosixPath(name.lstrip("/")).parts
+        _check_within(source, parts)
         below = source
         for part in parts:
             below = below / part

@@ -79,7 +79,7 @@ def test_it_is_replaced(
     assert not unaccounted(Location(place, cloud.options))
 
 
-def test_the_program(source: Path, cloud: Cloud) -> None:
+def test_the_program(source: Path, cloud: Cloud, tmp_path: Path) -> None:
     """Every command takes a URL, and the options that reach it."""
     place = cloud.at("out.slaf")
     words = cloud.words()
@@ -93,6 +93,13 @@ def test_the_program(source: Path, cloud: Cloud) -> None:
     asked = run("query", place, "SELECT COUNT(*) AS n FROM cells", "--format", "csv", *words)
     assert asked.out.split() == ["n", "16"]
     assert run("convert", source, place, *words).code == 4
+    assert run("append", source, place, *words).code == 4
+    run("append", source, place, "--allow-duplicate", "--dry-run", *words).succeeded()
+    added = run("append", source, place, "--allow-duplicate", "--json", *words)
+    assert added.succeeded().json["n_cells"] == 32
+    run("diff", place, place, *words).succeeded()
+    exported = run("export", place, tmp_path / "out.h5ad", *words)
+    exported.succeeded()
     wrong = run("info", place, "--storage-option", "secret-without-a-key")
     assert wrong.code == 2
     assert "secret-without-a-key" not in wrong.err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import h5py
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -52,6 +53,18 @@ class TestH5ad(Elsewhere):
     def local(self, folder: Path) -> Path:
         """Chunks that are deflated."""
         return write_h5ad(folder / "in.h5ad", counts(30, 9))
+
+
+class TestH5adDense(Elsewhere):
+    def local(self, folder: Path) -> Path:
+        """A dense matrix in chunks that cut both cells and genes."""
+        path = write_h5ad(folder / "in.h5ad", counts(30, 9))
+        with h5py.File(path, "r+") as file:
+            dense = counts(30, 9).toarray()
+            del file["X"]
+            made = file.create_dataset("X", data=dense, chunks=(7, 4), compression="gzip")
+            made.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+        return path
 
 
 class TestTenxH5(Elsewhere):
@@ -118,8 +131,6 @@ def large(path: Path) -> Path:
 
 def test_what_is_fetched(s3: Cloud, tmp_path: Path) -> None:
     """Little more than the datasets that are needed is fetched, at least four requests at once."""
-    import h5py
-
     local = large(tmp_path / "in.h5ad")
     with h5py.File(local) as file:
         needed = sum(file["X"][name].id.get_storage_size() for name in file["X"])
@@ -171,7 +182,7 @@ def test_staging(s3: Cloud, tmp_path: Path) -> None:
             slaf.convert(url, tmp_path / f"{local.name}.again.slaf", **reach)
             assert proxy.received() - first < first
         assert dataset.sources[0].uri == url
-        assert (tmp_path / "staged" / local.name).exists()
+        assert (tmp_path / "staged" / url.partition("://")[2]).exists()
         slaf.verify(dataset, local)
 
 

@@ -10,7 +10,7 @@ from slaf.storage import Location
 from tests.builders import counts, write_h5ad
 from tests.cli.terminal import run
 from tests.cloud.proxy import Fault, Proxy
-from tests.cloud.servers import SECRETS
+from tests.cloud.servers import SECRETS, upload
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +36,10 @@ def test_nothing_secret(
     ended = run("convert", source, place, "--verbose", "--chunk-size", "4", *words)
     assert ended.code == 0, ended.err
     check(ended.out + ended.err)
+    more = upload(cloud, write_h5ad(tmp_path / "more.h5ad", counts(5, 6, seed=1)))
+    ended = run("append", more, place, "--verbose", "--allow-duplicate", *words)
+    assert ended.code == 0, ended.err
+    check(ended.out + ended.err)
     for verb in ("info", "status", "verify"):
         ended = run(verb, place, "--json", "--verbose", *words)
         check(ended.out + ended.err)
@@ -48,7 +52,7 @@ def test_nothing_secret(
     proxy.rule = lambda *_: Fault.FORBIDDEN
     with caplog.at_level(logging.DEBUG):
         commands: list[list[str | Path]] = [["info"], ["status"], ["verify"]]
-        commands.append(["convert", source])
+        commands += [["convert", source], ["append", source], ["convert", there.at("more.h5ad")]]
         for command in commands:
             ended = run(*command, there.at("x"), "--verbose", *there.words())
             assert ended.code == 6, ended.err

@@ -30,7 +30,7 @@ _PATIENCE = 60
 
 
 class ConvertingProcess:
-    """`slaf.convert` in another process, begun by :meth:`go`.
+    """`slaf.convert`, or `slaf.append`, in another process, begun by :meth:`go`.
 
     Parameters
     ----------
@@ -42,6 +42,8 @@ class ConvertingProcess:
         The number of batches after which it holds still until it is told to :meth:`go` on.
     largest_file
         The bytes beyond which the system lets no file of it grow.
+    appending
+        Add to what is at the output.
     """
 
     def __init__(
@@ -53,9 +55,12 @@ class ConvertingProcess:
         kill_before: int | None = None,
         hold_after: int | None = None,
         largest_file: int | None = None,
+        appending: bool = False,
     ) -> None:
         self._connection, theirs = _CONTEXT.Pipe()
-        call = _Call(source, output, dict(options), kill_before, hold_after, largest_file)
+        call = _Call(
+            source, output, dict(options), kill_before, hold_after, largest_file, appending
+        )
         self._process = _CONTEXT.Process(target=_convert, args=(theirs, call), daemon=True)
         self._process.start()
         theirs.close()
@@ -90,6 +95,7 @@ class _Call:
     kill_before: int | None
     hold_after: int | None
     largest_file: int | None
+    appending: bool
 
 
 class _Holding(Unwatched):
@@ -119,11 +125,13 @@ def _convert(connection: Connection[Any, Any], call: _Call) -> None:
         call.options["progress"] = _Holding(connection, call.hold_after)
     if call.largest_file is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (call.largest_file, call.largest_file))
-    convert = slaf.convert  # imports what is needed, before the clock starts
+    run = (
+        slaf.append if call.appending else slaf.convert
+    )  # imports what is needed, before the clock starts
     connection.send("ready")
     connection.recv()
     try:
-        convert(call.source, location, **call.options)
+        run(call.source, location, **call.options)
     except SlafError as error:
         connection.send(type(error).__name__)
     else:

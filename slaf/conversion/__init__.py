@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slaf.conversion.adding import added_genes, rewriting, usual_matrix
 from slaf.conversion.claim import Run, claim, refuse_if_complete
@@ -16,7 +16,7 @@ from slaf.conversion.preview import Preview, preview, preview_append
 from slaf.conversion.publish import finish, publish
 from slaf.conversion.run import encode_parts
 from slaf.dataset import Dataset, open_dataset
-from slaf.errors import InputError
+from slaf.errors import DamagedInput, InputError
 from slaf.manifest import load_published
 from slaf.progress import Unwatched
 from slaf.schema import Compression
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
+    from slaf.conversion.checkpoint import PartResult
     from slaf.conversion.plan import Plan
     from slaf.conversion.publish import Axes
     from slaf.progress import Progress
@@ -304,8 +305,10 @@ def _encode(run: Run, inputs: Concat, axes: Axes, workers: int, progress: Progre
         blocks = run.published.blocks if plan.base and run.published else ()
         cells, nonzeros = run.checkpoint.covered()
         progress.begin(cells, nonzeros, plan.cells_to_write)
+        damaged: set[int] = set()
         encode = partial(
-            encode_part,
+            _encode_readable,
+            damaged,
             inputs,
             plan,
             location=run.location,
@@ -319,11 +322,31 @@ def _encode(run: Run, inputs: Concat, axes: Axes, workers: int, progress: Progre
             lost = len(run.checkpoint.done)
             run.begin(rewriting(plan.widened(misfit.batch.values), blocks))
             _say_why(plan, run.checkpoint.plan, lost)
-        except InputError:
-            run.abandon()
+        except InputError as error:
+            kept = run.checkpoint.without_sources_of(damaged)
+            if isinstance(error, DamagedInput) and len(plan.added) > 1 and kept.done:
+                # Of several inputs those that are done stay so, until the damaged one is mended.
+                run.keep(kept)
+                error.add_note(
+                    f"{len(kept.done)} of {len(plan.parts)} parts are kept: mend it and run the "
+                    "same again, or discard them with --restart"
+                )
+            else:
+                run.abandon()
             raise
         else:
             return
+
+
+def _encode_readable(
+    damaged: set[int], inputs: Concat, plan: Plan, index: int, **how: Any
+) -> PartResult:
+    """Encode a part; note those of which the input turns out to be damaged."""
+    try:
+        return encode_part(inputs, plan, index, **how)
+    except DamagedInput:
+        damaged.add(index)
+        raise
 
 
 def _say_why(before: Plan, now: Plan, lost: int) -> None:

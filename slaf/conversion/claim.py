@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from slaf.conversion.checkpoint import Checkpoint
@@ -48,6 +49,10 @@ class Run:
     def record(self, result: PartResult) -> None:
         """Note that a part is on disk."""
         self._save(self.checkpoint.with_part(result))
+
+    def keep(self, checkpoint: Checkpoint) -> None:
+        """Leave only so much of the run to be resumed."""
+        self._save(checkpoint)
 
     def begin(self, plan: Plan) -> None:
         """Begin, or begin again, with no part done.
@@ -117,6 +122,7 @@ def unfinished_run(
     if manifest is None or manifest.checkpoint is None:
         return None
     there = _unfinished(location, manifest.checkpoint)
+    there = replace(there, plan=there.plan.mended(plan, there.damaged), damaged=())
     differences = list(plan.differences(there.plan))
     if there.published and not differences:
         # Nothing but cleaning is left of it, so there is nothing to discard either.

@@ -16,7 +16,7 @@ from slaf.schema import VALUE_TYPES, Compression, expression_schema, value_type_
 from slaf.sources.alignment import GeneSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -145,6 +145,8 @@ class Plan:
     parts
         The cells to write in runs of whole blocks, in order: the units of work and of resuming.
         None holds cells of two inputs.
+    gene_ids
+        A digest of the ids of all genes in their order.
     base
         What is added to; None for a new dataset.
     rewrites
@@ -159,6 +161,7 @@ class Plan:
     value_type: str
     block_cells: int
     parts: tuple[RowRange, ...]
+    gene_ids: str = ""
     base: Base | None = None
     rewrites: bool = True
     operation: str = "convert"
@@ -211,6 +214,31 @@ class Plan:
             which = f"input {another.uri}: " if len(self.added) > 1 else "input "
             yield from _differing(which, _described(one), _described(another))
 
+    def mended(self, now: Plan, damaged: Sequence[int]) -> Plan:
+        """The plan with inputs as they are now, if only such were changed that were damaged.
+
+        Parameters
+        ----------
+        now
+            The plan of the same call as its inputs are now.
+        damaged
+            The places in `sources` of those of which no part is done because they were damaged.
+        """
+        before = len(self.sources) - len(self.added)
+        pairs = list(zip(self.added, now.added, strict=False))
+        changed = [
+            at
+            for at, (one, other) in enumerate(pairs, start=before)
+            if _described(one) != _described(other)
+        ]
+        alike = (
+            len(self.added) == len(now.added)
+            and (self.n_cells, self.gene_ids) == (now.n_cells, now.gene_ids)
+            and self.parts[len(self.parts) - len(now.parts) :] == now.parts
+            and all(one.measured == other.measured for one, other in pairs)
+        )
+        return replace(self, sources=now.sources) if alike and set(changed) <= {*damaged} else self
+
     def source_of(self, cell: int) -> SourceRecord:
         """The input that a cell comes from."""
         at = bisect_right(self.sources, cell, key=lambda source: source.offset)
@@ -257,6 +285,7 @@ def make_plan(inputs: Concat, options: Options) -> Plan:
         value_type=str(options.value_types[0]),
         block_cells=options.block_cells,
         parts=tuple(cut(inputs, options)),
+        gene_ids=inputs.gene_digest(),
     )
 
 

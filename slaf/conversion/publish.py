@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from slaf.manifest import SourceRecord
     from slaf.sources.base import Source
     from slaf.storage import Location
+    from slaf.tables.write import IndexKind
 
 __all__ = ["Axes", "finish", "publish", "read_axes"]
 
@@ -106,16 +107,17 @@ def _commit_expression(location: Location, checkpoint: Checkpoint) -> int:
     plan = checkpoint.plan
     fragments = [fragment for result in checkpoint.results() for fragment in result.fragments]
     name = TABLES[EXPRESSION]
+    indices: dict[str, IndexKind] = {"cell_integer_id": "ZONEMAP"}
+    if plan.options.create_indices:
+        indices["gene_integer_id"] = "BTREE"
     if plan.base is not None and not plan.rewrites:
         if not fragments:
             return plan.base.versions[EXPRESSION]
         append(location, name, fragments, plan.base.versions[EXPRESSION], plan.run_id)
-        return index_rest(location, name)
+        return index_rest(location, name, indices)
     version = commit(location, name, plan.schema, fragments)
-    if fragments:
-        version = index(location, name, "cell_integer_id", "ZONEMAP")
-        if plan.options.create_indices:
-            version = index(location, name, "gene_integer_id", "BTREE")
+    for column, kind in indices.items():
+        version = index(location, name, column, kind)
     return version
 
 

@@ -131,7 +131,7 @@ def test_an_append_is_killed(inputs: list[Path], one_cloud: Cloud, tmp_path: Pat
     for output, reach in ((whole, OPTIONS), (place, options)):
         slaf.convert(inputs[0], output, **reach)
     slaf.append(inputs[1], whole, **OPTIONS)
-    process = ConvertingProcess(inputs[1], place, options, kill_before=9, appending=True)
+    process = ConvertingProcess(inputs[1], place, options, kill_before=9, appends=True)
     process.go()
     assert process.wait() == KILLED
     found = slaf.status(place, storage_options=one_cloud.options)
@@ -153,7 +153,7 @@ def test_two_append(inputs: list[Path], expected: dict[str, Any], one_cloud: Clo
     place, options = one_cloud.at("x"), OPTIONS | {"storage_options": one_cloud.options}
     slaf.convert(inputs[0], place, **options)
     before = published(one_cloud, "x")
-    first = ConvertingProcess(inputs[1], place, options, hold_after=2, appending=True)
+    first = ConvertingProcess(inputs[1], place, options, hold_after=2, appends=True)
     first.go()
     assert first.says() == "held"
     with pytest.raises(Locked, match="another process is writing"):

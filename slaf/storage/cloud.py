@@ -156,6 +156,10 @@ class Prefix:
             version = objects.swap(LOCK_NAME, ticket.to_bytes(), None)
         except Locked:
             version = self._take_over(objects, ticket)
+        except StorageError:
+            # It may be there although the answer was lost, and this process does not hold it.
+            ticket.let_go()
+            raise
         self._seen = {}
         return _Held(self, Lease(objects, LOCK_NAME, ticket, version, begun))
 

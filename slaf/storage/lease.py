@@ -78,6 +78,10 @@ class Ticket:
         """As the object holds it."""
         return json.dumps(asdict(self)).encode()
 
+    def let_go(self) -> None:
+        """Note that this process does not hold it, whatever is in the bucket."""
+        _LET_GO.add(self.holder)
+
     def is_dead(self) -> bool:
         """Whether its holder is no more, as far as this machine can tell, or has let go of it."""
         if self.holder in _LET_GO:
@@ -145,7 +149,7 @@ class Lease:
     def release(self) -> None:
         """Renew it no more; what `tidy` could not remove holds off nobody in this process."""
         self._stop()
-        _LET_GO.add(self._ticket.holder)
+        self._ticket.let_go()
 
     def _stop(self) -> None:
         self._ended.set()

@@ -13,12 +13,19 @@ help:  ## show this list
 
 env: $(STAMP)  ## make .venv with slaf (editable) and its tools
 
-$(STAMP): pyproject.toml
+# Azurite, which the tests of Azure run against, lives in .venv too; without npm they are skipped.
+AZURITE := tests/cloud/package.json tests/cloud/package-lock.json
+
+$(STAMP): pyproject.toml $(AZURITE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "slaf needs Python 3.11 or newer, and $(PYTHON) is not one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; \
 	  exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@if command -v npm >/dev/null; then \
+	  mkdir -p $(VENV)/node && cp $(AZURITE) $(VENV)/node/ && \
+	  npm ci --prefix $(VENV)/node --silent --ignore-scripts --no-audit --no-fund; \
+	else echo "there is no npm: the tests of Azure will be skipped" >&2; fi
 	@touch $@
 
 # The file is 68,000 blood cells cut down to 700, and comes inside scanpy's wheel.

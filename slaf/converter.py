@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from slaf.conversion import append, convert
@@ -11,6 +11,7 @@ from slaf.sources import GeneSet, choices_of
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     import anndata
 
@@ -62,6 +63,9 @@ class SLAFConverter:
         Which matrix becomes `expression`: "X", "raw" or "layer:NAME".
     genes
         Which genes to take of several inputs: "strict", "union" or "intersection".
+    storage_options
+        How to reach the buckets of inputs and outputs, by the names that Lance and obstore have
+        for it; what is not said is taken from the environment.
 
     Raises
     ------
@@ -83,6 +87,7 @@ class SLAFConverter:
     compression: str = Compression.BALANCED
     matrix: str = "X"
     genes: str = GeneSet.STRICT
+    storage_options: Mapping[str, str] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.sort_metadata:
@@ -108,7 +113,7 @@ class SLAFConverter:
         input_path
             A file, a folder of inputs, or a list of these.
         output_path
-            A directory that does not exist yet.
+            A directory that does not exist yet, or the URL of one in a bucket.
         input_format
             "h5ad", "10x_h5", "10x_mtx" or "tiledb"; "auto" finds it by the content.
 
@@ -132,7 +137,7 @@ class SLAFConverter:
         adata
             Cells × genes.
         output_path
-            A directory that does not exist yet.
+            A directory that does not exist yet, or the URL of one in a bucket.
 
         Raises
         ------
@@ -177,7 +182,7 @@ class SLAFConverter:
         """The measurement to take, if the inputs have measurements and the user chose one."""
         if self.tiledb_collection_name == _DEFAULT_MEASUREMENT:
             return None
-        choices = choices_of(inputs, format)
+        choices = choices_of(inputs, format, self.storage_options)
         return self.tiledb_collection_name if "measurement" in choices else None
 
     def _how_written(self) -> dict[str, Any]:
@@ -187,6 +192,7 @@ class SLAFConverter:
             "chunk_size": self.chunk_size if self.chunked else _ALL_CELLS,
             "compact": self.compact_after_write,
             "restart": not self.enable_checkpointing,
+            "storage_options": self.storage_options,
         }
 
     def _how_stored(self) -> dict[str, Any]:

@@ -14,11 +14,11 @@ from slaf.frames import to_frame
 from slaf.manifest import Published, load_published
 from slaf.schema import CELLS, EXPRESSION, GENES
 from slaf.selection import positions
-from slaf.storage import Location
+from slaf.storage import Location, blamed, cause
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import anndata
     import lance
@@ -278,8 +278,13 @@ class Dataset:
             found = table.to_table([column], filter=condition).column(0).to_numpy()
         except (ValueError, OSError) as error:
             names = ", ".join(table.schema.names)
-            msg = f"{condition!r} is not a filter on {name}: {error}; the columns are {names}"
-            raise SelectionError(msg) from error
+            raise blamed(
+                table.uri,
+                error,
+                lambda text: SelectionError(
+                    f"{condition!r} is not a filter on {name}: {text}; the columns are {names}"
+                ),
+            ) from cause(table.uri, error)
         return np.asarray(found, dtype=np.int64)
 
     def _frame(self, name: str, chosen: NDArray[np.int64] | None = None) -> pd.DataFrame:
@@ -309,13 +314,20 @@ class Dataset:
         )
 
 
-def open_dataset(place: str | os.PathLike[str] | Location) -> Dataset:
+def open_dataset(
+    place: str | os.PathLike[str] | Location,
+    *,
+    storage_options: Mapping[str, str] | None = None,
+) -> Dataset:
     """Open a published dataset for reading.
 
     Parameters
     ----------
     place
-        The directory of the dataset.
+        The directory of the dataset, or its URL in a bucket.
+    storage_options
+        For a URL, how to reach it, by the names that Lance and obstore have for it; what is
+        not said is taken from the environment.
 
     Raises
     ------
@@ -327,8 +339,10 @@ def open_dataset(place: str | os.PathLike[str] | Location) -> Dataset:
         If another program wrote it, or a newer release.
     DamagedDataset
         If its config.json contradicts itself.
+    StorageError
+        If it cannot be reached.
     """
-    location = Location.of(place)
+    location = Location.of(place, storage_options)
     return Dataset(location, load_published(location))
 
 

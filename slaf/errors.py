@@ -26,6 +26,9 @@
     ├── NotYet (NotImplementedError)       a later release will do it
     ├── VerificationFailed                 a dataset is not what its proof says
     └── StorageError (OSError)             the disk or bucket refused
+        ├── NoSuchBucket (FileNotFoundError)
+        ├── AccessDenied (PermissionError)     the credentials are wrong, or do not allow it
+        └── Unreachable (ConnectionError)      the network, or the server, failed again and again
 
 Each derives from :class:`SlafError` and, where one fits, from a builtin.
 """
@@ -159,6 +162,18 @@ class NotYet(SlafError, NotImplementedError):
 
 class StorageError(SlafError, OSError):
     """The disk or the bucket refused to read or to write."""
+
+
+class NoSuchBucket(StorageError, FileNotFoundError):
+    """There is no bucket of this name, which is not to say that there is no dataset."""
+
+
+class AccessDenied(StorageError, PermissionError):
+    """The bucket refuses these credentials, or there are none."""
+
+
+class Unreachable(StorageError, ConnectionError):
+    """The bucket did not answer, or not as it should, however often it was asked."""
 
 
 class VerificationFailed(SlafError):

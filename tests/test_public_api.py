@@ -19,7 +19,7 @@ CHECKOUT = Path(__file__).parents[1]
 # What takes long to import, and is needed only by some of what the package does.
 HEAVY = {
     *("numpy", "scipy", "pandas", "pyarrow", "lance", "polars", "anndata", "scanpy", "h5py"),
-    *("hdf5plugin", "tiledbsoma", "typer", "tqdm", "xxhash", "filelock", "isal"),
+    *("hdf5plugin", "tiledbsoma", "typer", "tqdm", "xxhash", "filelock", "isal", "obstore"),
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,13 +15,13 @@ __all__ = ["append"]
 
 def append(
     inputs: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
             metavar="INPUT...", help=f"The inputs: {options.INPUTS}.", show_default=False
         ),
     ],
     dataset: Annotated[
-        Path, typer.Argument(metavar="DATASET", help="A dataset.", show_default=False)
+        str, typer.Argument(metavar="DATASET", help="A dataset.", show_default=False)
     ],
     *,
     matrix: Annotated[
@@ -57,6 +56,9 @@ def append(
             "--restart", help="Discard an unfinished append at DATASET: its time is lost."
         ),
     ] = False,
+    storage_option: options.StorageOption = None,
+    input_storage_option: options.InputStorageOption = None,
+    stage: options.Stage = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -69,6 +71,7 @@ def append(
     with edge(quiet=quiet, verbose=verbose):
         import slaf
 
+        reach = options.key_values(storage_option)
         asked: dict[str, Any] = {
             "matrix": matrix,
             "genome": genome,
@@ -83,9 +86,12 @@ def append(
             "memory": memory,
             "scratch": scratch,
             "restart": restart,
+            "storage_options": reach,
+            "input_storage_options": options.key_values(input_storage_option),
+            "stage": stage,
         }
         if dry_run:
             print_preview(slaf.preview_append(inputs, dataset, **asked), json=json)
             return
-        with watched(dataset, quiet=quiet, json=json) as bar:
+        with watched(dataset, reach, quiet=quiet, json=json) as bar:
             slaf.append(inputs, dataset, **asked, progress=bar)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,15 +15,17 @@ __all__ = ["convert"]
 
 def convert(
     inputs: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
             metavar="INPUT...", help=f"The inputs: {options.INPUTS}.", show_default=False
         ),
     ],
     output: Annotated[
-        Path,
+        str,
         typer.Argument(
-            metavar="OUTPUT", help="A directory that does not exist yet.", show_default=False
+            metavar="OUTPUT",
+            help="A directory that does not exist yet, or its URL.",
+            show_default=False,
         ),
     ],
     *,
@@ -66,6 +67,9 @@ def convert(
             "whole: until then bytes for both.",
         ),
     ] = False,
+    storage_option: options.StorageOption = None,
+    input_storage_option: options.InputStorageOption = None,
+    stage: options.Stage = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -78,6 +82,7 @@ def convert(
     with edge(quiet=quiet, verbose=verbose):
         import slaf
 
+        reach = options.key_values(storage_option)
         asked: dict[str, Any] = {
             "matrix": matrix,
             "genome": genome,
@@ -95,9 +100,12 @@ def convert(
             "scratch": scratch,
             "overwrite": overwrite,
             "restart": restart,
+            "storage_options": reach,
+            "input_storage_options": options.key_values(input_storage_option),
+            "stage": stage,
         }
         if dry_run:
             print_preview(slaf.preview(inputs, output, **asked), json=json)
             return
-        with watched(output, quiet=quiet, json=json) as bar:
+        with watched(output, reach, quiet=quiet, json=json) as bar:
             slaf.convert(inputs, output, **asked, progress=bar)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,7 +18,7 @@ __all__ = ["diff"]
 
 def diff(
     first: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="A",
             help=f"A dataset, or an input: {options.INPUT}.",
@@ -27,7 +26,7 @@ def diff(
         ),
     ],
     second: Annotated[
-        Path,
+        str,
         typer.Argument(metavar="B", help="The same; one of both is a dataset.", show_default=False),
     ],
     *,
@@ -38,6 +37,8 @@ def diff(
     format: options.Format = None,
     memory: options.Memory = None,
     scratch: options.Scratch = None,
+    storage_option: options.StorageOption = None,
+    stage: options.Stage = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -61,6 +62,8 @@ def diff(
                 format=format,
                 memory=memory,
                 scratch=scratch,
+                storage_options=options.key_values(storage_option),
+                stage=stage,
                 progress=bar,
             )
         _print(found, json=json)

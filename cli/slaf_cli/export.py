@@ -37,7 +37,7 @@ class Packing(StrEnum):
 
 def export(
     dataset: Annotated[
-        Path, typer.Argument(metavar="DATASET", help="A dataset.", show_default=False)
+        str, typer.Argument(metavar="DATASET", help="A dataset.", show_default=False)
     ],
     output: Annotated[
         Path,
@@ -124,6 +124,7 @@ def export(
             "until then bytes for both.",
         ),
     ] = False,
+    storage_option: options.StorageOption = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -149,6 +150,7 @@ def export(
                 scratch=scratch,
                 overwrite=overwrite,
                 strict=strict,
+                storage_options=options.key_values(storage_option),
                 progress=bar,
             )
         _print(made, time.monotonic() - began, json=json)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,7 +20,7 @@ _MOST_COLUMNS = 12
 
 def info(
     place: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="DATASET|INPUT",
             help=f"A dataset, or an input: {options.INPUT}.",
@@ -34,6 +33,7 @@ def info(
     feature_type: options.FeatureType = None,
     measurement: options.Measurement = None,
     format: options.Format = None,
+    storage_option: options.StorageOption = None,
     json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -52,6 +52,7 @@ def info(
             feature_type=feature_type,
             measurement=measurement,
             format=format,
+            storage_options=options.key_values(storage_option),
         )
         if json:
             print_json(found.to_json())

@@ -23,14 +23,18 @@ __all__ = [
     "GeneSet",
     "Genes",
     "Genome",
+    "InputStorageOption",
     "Json",
     "Matrix",
     "Measurement",
     "Memory",
     "Quiet",
     "Scratch",
+    "Stage",
+    "StorageOption",
     "Verbose",
     "Workers",
+    "key_values",
     "parse_bytes",
 ]
 
@@ -80,6 +84,24 @@ def parse_bytes(text: str) -> int:
         msg = f"{text!r} is not a size; write it as 512M or 2G"
         raise typer.BadParameter(msg)
     return int(number)
+
+
+def key_values(pairs: list[str] | None) -> dict[str, str]:
+    """What was given as KEY=VALUE, by its key.
+
+    Raises
+    ------
+    typer.BadParameter
+        If one is not of that form. Its text, which may be secret, is not shown.
+    """
+    found: dict[str, str] = {}
+    for pair in pairs or ():
+        key, sign, value = pair.partition("=")
+        if not (key and sign):
+            msg = "an option is not of the form KEY=VALUE"
+            raise typer.BadParameter(msg, param_hint="--storage-option")
+        found[key] = value
+    return found
 
 
 Matrix = Annotated[
@@ -183,6 +205,36 @@ DryRun = Annotated[
     typer.Option(
         "--dry-run",
         help="Print what would be done, refuse what cannot work, and write nothing.",
+    ),
+]
+StorageOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--storage-option",
+        metavar="KEY=VALUE",
+        help="How to reach a bucket, by the names that Lance and obstore have for it; may be given "
+        "several times. What is secret is better left to the environment. Time-outs and retries "
+        "change the time.",
+        show_default=False,
+    ),
+]
+InputStorageOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input-storage-option",
+        metavar="KEY=VALUE",
+        help="The same for the bucket of the input, where that is reached in another way; then "
+        "none of --storage-option holds for the input.",
+        show_default=False,
+    ),
+]
+Stage = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIRECTORY",
+        help="Download an input from a bucket or the web into this directory first, and keep it "
+        "there: takes its bytes on disk. By default only what is needed is fetched.",
+        show_default=False,
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

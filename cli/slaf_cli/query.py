@@ -33,7 +33,7 @@ class ResultFormat(StrEnum):
 
 def query(
     dataset: Annotated[
-        Path, typer.Argument(metavar="DATASET", help="A dataset.", show_default=False)
+        str, typer.Argument(metavar="DATASET", help="A dataset.", show_default=False)
     ],
     sql: Annotated[
         str,
@@ -54,6 +54,7 @@ def query(
             help="Write to this file, replacing it once the result is whole, instead of stdout.",
         ),
     ] = None,
+    storage_option: options.StorageOption = None,
     verbose: options.Verbose = False,
 ) -> None:
     """Print the result of a query over a dataset, which is held in memory."""
@@ -63,7 +64,8 @@ def query(
     with edge(quiet=False, verbose=verbose):
         import slaf
 
-        pieces = _written(slaf.open(dataset).sql(sql), format)
+        opened = slaf.open(dataset, storage_options=options.key_values(storage_option))
+        pieces = _written(opened.sql(sql), format)
         if output is None:
             _write(pieces, sys.stdout.buffer)
             return

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -25,37 +24,42 @@ _LISTED = 10
 
 
 @contextmanager
-def watched(output: Path, *, quiet: bool, json: bool) -> Iterator[Bar]:
+def watched(
+    output: str, storage_options: Mapping[str, str], *, quiet: bool, json: bool
+) -> Iterator[Bar]:
     """Show how far a run is, and at its end the dataset that it made."""
     from slaf.inspection import dataset_info
 
     began = time.monotonic()
-    with Bar(shown=not quiet) as bar, _saying_how_to_resume(output):
+    with Bar(shown=not quiet) as bar, _saying_how_to_resume(output, storage_options):
         yield bar
-    _print_summary(dataset_info(output), time.monotonic() - began, json=json)
+    made = dataset_info(output, storage_options=storage_options)
+    _print_summary(made, time.monotonic() - began, json=json)
 
 
 @contextmanager
-def _saying_how_to_resume(output: Path) -> Iterator[None]:
+def _saying_how_to_resume(output: str, storage_options: Mapping[str, str]) -> Iterator[None]:
     """Add to what stops a conversion, but leaves it to be finished, how that is done."""
     try:
         yield
     except BaseException as stop:
         if exit_code(stop) in _RESUMABLE:
-            stop.add_note(_how_to_resume(output))
+            stop.add_note(_how_to_resume(output, storage_options))
         raise
 
 
-def _how_to_resume(output: Path) -> str:
+def _how_to_resume(output: str, storage_options: Mapping[str, str]) -> str:
     from slaf import status
-    from slaf.errors import NotADataset, UnsupportedFormat
+    from slaf.errors import NotADataset, StorageError, UnsupportedFormat
 
     try:
-        found = status(output)
+        found = status(output, storage_options=storage_options)
     except NotADataset:
         return f"nothing was written to {output}"
     except UnsupportedFormat:
         return f"{output} is what it was: run the same command again to finish"
+    except StorageError:
+        return "what was done so far is kept: run the same command again to finish"
     if not found.parts:
         return f"there is a finished dataset at {output}"
     return (
@@ -83,6 +87,7 @@ def print_preview(found: Preview, *, json: bool) -> None:
     extent, expected = found.extent, found.expected
     about = "" if extent.exact else "about "
     scratch = f", and {in_bytes(expected.scratch)} of scratch" if expected.scratch else ""
+    free = "" if found.free is None else f" of {in_bytes(found.free)}"
     resumed = f", of which {found.parts_done:,} are done" if found.parts_done else ""
     counts = f"; whole numbers are in {', '.join(found.counts_in)}" if found.counts_in else ""
     matrices = ", ".join(dict.fromkeys(source.matrix for source in found.sources))
@@ -100,7 +105,7 @@ def print_preview(found: Preview, *, json: bool) -> None:
                 ("output", found.output),
                 ("values", f"{found.value_type}, or wider if a value asks for it"),
                 ("parts", f"{found.parts:,}{resumed}{again}"),
-                ("disk", f"about {in_bytes(expected.bytes)} of {in_bytes(found.free)}{scratch}"),
+                ("disk", f"about {in_bytes(expected.bytes)}{free}{scratch}"),
                 ("memory", f"about {in_bytes(expected.memory)}"),
                 ("time", f"about {expected.seconds:,.0f} s"),
                 ("not converted", "\n".join(found.left_behind) or "nothing"),

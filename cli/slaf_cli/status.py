@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,10 +18,11 @@ __all__ = ["status"]
 
 def status(
     output: Annotated[
-        Path,
+        str,
         typer.Argument(metavar="OUTPUT", help="The output of a conversion.", show_default=False),
     ],
     *,
+    storage_option: options.StorageOption = None,
     json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -30,7 +30,7 @@ def status(
     with edge(quiet=False, verbose=verbose):
         from slaf.inspection import status as look
 
-        found = look(output)
+        found = look(output, storage_options=options.key_values(storage_option))
         resume = _command(found)
         if json:
             print_json(found.to_json() | {"resume": resume})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,11 +18,11 @@ __all__ = ["verify"]
 
 def verify(
     dataset: Annotated[
-        Path, typer.Argument(metavar="DATASET", help="A dataset.", show_default=False)
+        str, typer.Argument(metavar="DATASET", help="A dataset.", show_default=False)
     ],
     *,
     against: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
             metavar="INPUT",
             help="Also read the input again and compare every value, id and column: more time. "
@@ -38,6 +37,9 @@ def verify(
     format: options.Format = None,
     memory: options.Memory = None,
     scratch: options.Scratch = None,
+    storage_option: options.StorageOption = None,
+    input_storage_option: options.InputStorageOption = None,
+    stage: options.Stage = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -59,6 +61,9 @@ def verify(
                     format=format,
                     memory=memory,
                     scratch=scratch,
+                    storage_options=options.key_values(storage_option),
+                    input_storage_options=options.key_values(input_storage_option),
+                    stage=stage,
                     progress=bar,
                 )
         except slaf.VerificationFailed as failed:

@@ -25,6 +25,7 @@ from slaf.storage import Location
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     from slaf.conversion.checkpoint import PartResult
     from slaf.conversion.plan import Plan
@@ -61,6 +62,9 @@ def convert(
     scratch: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     restart: bool = False,
+    storage_options: Mapping[str, str] | None = None,
+    input_storage_options: Mapping[str, str] | None = None,
+    stage: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
     """Convert inputs into a dataset, or finish a conversion that was stopped.
@@ -75,7 +79,7 @@ def convert(
         which is not changed; a folder of inputs; or a list of these, whose cells follow each
         other.
     output
-        A directory that does not exist yet.
+        A directory that does not exist yet, or the URL of one in a bucket.
     matrix
         Which matrix becomes `expression`: "X", "raw" or "layer:NAME".
     genome
@@ -117,6 +121,14 @@ def convert(
         Replace a dataset, which stays readable until the new one is whole.
     restart
         Discard an unfinished run that is at the output.
+    storage_options
+        How to reach the buckets of inputs and output, by the names that Lance and obstore have
+        for it; what is not said is taken from the environment.
+    input_storage_options
+        How to reach the buckets of the inputs, where that is another matter.
+    stage
+        A directory into which inputs from elsewhere are downloaded first, and kept; None to
+        fetch only what is needed, when it is.
     progress
         Told how far the run is: an object with the two methods of `slaf.progress.Progress`.
 
@@ -144,7 +156,7 @@ def convert(
         string_ids=string_ids,
         plain_types=plain_types,
     )
-    location = Location.of(output)
+    location = Location.of(output, storage_options)
     refuse_if_complete(location, overwrite=overwrite)
     reading = ReadOptions.beside(
         location,
@@ -154,6 +166,8 @@ def convert(
         genome=genome,
         feature_type=feature_type,
         measurement=measurement,
+        storage_options=input_storage_options or storage_options,
+        stage=stage,
     )
     with converting(
         inputs,
@@ -192,6 +206,9 @@ def append(
     memory: int | None = None,
     scratch: str | os.PathLike[str] | None = None,
     restart: bool = False,
+    storage_options: Mapping[str, str] | None = None,
+    input_storage_options: Mapping[str, str] | None = None,
+    stage: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
     """Add the cells of inputs to a dataset, or finish an append that was stopped.
@@ -205,7 +222,7 @@ def append(
     inputs
         As for `slaf.convert`.
     dataset
-        A published dataset. One that slafdb wrote is written anew, if its tables satisfy the
+        A published dataset, or the URL of one in a bucket. One that slafdb wrote is written anew, if its tables satisfy the
         format, and stays what it is until that is done.
     matrix
         Which matrix of the inputs to take; that of the inputs of the dataset if None.
@@ -222,6 +239,8 @@ def append(
         As for `slaf.convert`.
     restart
         Discard an unfinished append that is at the dataset.
+    storage_options, input_storage_options, stage
+        As for `slaf.convert`.
     progress
         Told how far the run is: an object with the two methods of `slaf.progress.Progress`.
 
@@ -241,7 +260,7 @@ def append(
     StorageError
         If the disk refuses; the append can be resumed.
     """
-    location = Location.of(dataset)
+    location = Location.of(dataset, storage_options)
     refuse_if_nothing(location)
     with location.lock():
         there = base_of(location)
@@ -259,6 +278,8 @@ def append(
             genome=genome,
             feature_type=feature_type,
             measurement=measurement,
+            storage_options=input_storage_options or storage_options,
+            stage=stage,
         )
         with adding(
             inputs,

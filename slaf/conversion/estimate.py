@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -108,11 +109,12 @@ def refuse_if_too_small(
         If the free space is less than what the dataset, or sorting, takes at the least.
     """
     # What an unfinished run has written is there already.
-    there = 0 if adding else location.size()
+    there = 0 if adding or location.is_remote else location.size()
     least = max(expected.least_bytes - there, 0)
     use = f"the dataset takes about {expected.bytes:,}"
-    if expected.least_scratch and options.scratch is not None:
-        scratch, sorting = Location(options.scratch), f"sorting takes {expected.scratch:,}"
+    if expected.least_scratch:
+        scratch = Location(options.scratch or tempfile.gettempdir())
+        sorting = f"sorting takes {expected.scratch:,}"
         if scratch.shares_disk(location):
             least += expected.least_scratch
             use += f" and {sorting} meanwhile"
@@ -123,7 +125,7 @@ def refuse_if_too_small(
 
 def _refuse(location: Location, needed: int, use: str, remedy: str) -> None:
     free = location.free()
-    if needed > free:
+    if free is not None and needed > free:
         msg = f"{location}: {free:,} bytes are free there, but {use}: make room, or name {remedy}"
         raise StorageError(errno.ENOSPC, msg)
 

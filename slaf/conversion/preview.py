@@ -16,6 +16,7 @@ from slaf.storage import Location
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     from slaf.conversion.checkpoint import Checkpoint
     from slaf.conversion.estimate import Estimate
@@ -54,7 +55,7 @@ class Preview:
     expected
         What it would take.
     free
-        Bytes that are free on the disk of the output.
+        Bytes that are free on the disk of the output; None in a bucket.
     left_behind
         What the inputs hold and the dataset will not, in words.
     counts_in
@@ -75,7 +76,7 @@ class Preview:
     parts: int
     parts_done: int
     expected: Estimate
-    free: int
+    free: int | None
     left_behind: tuple[str, ...]
     counts_in: tuple[str, ...]
     notes: tuple[str, ...]
@@ -105,6 +106,9 @@ def preview(
     scratch: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     restart: bool = False,
+    storage_options: Mapping[str, str] | None = None,
+    input_storage_options: Mapping[str, str] | None = None,
+    stage: str | os.PathLike[str] | None = None,
 ) -> Preview:
     """Say what `slaf.convert` would do with these arguments, and refuse what it would refuse.
 
@@ -126,7 +130,7 @@ def preview(
         chunk_size=chunk_size,
         create_indices=create_indices,
     )
-    location = Location.of(output)
+    location = Location.of(output, storage_options)
     reading = ReadOptions.beside(
         location,
         matrix,
@@ -135,6 +139,8 @@ def preview(
         genome=genome,
         feature_type=feature_type,
         measurement=measurement,
+        storage_options=input_storage_options or storage_options,
+        stage=stage,
     )
     with converting(
         inputs,
@@ -168,6 +174,9 @@ def preview_append(
     memory: int | None = None,
     scratch: str | os.PathLike[str] | None = None,
     restart: bool = False,
+    storage_options: Mapping[str, str] | None = None,
+    input_storage_options: Mapping[str, str] | None = None,
+    stage: str | os.PathLike[str] | None = None,
 ) -> Preview:
     """Say what `slaf.append` would do with these arguments, and refuse what it would refuse.
 
@@ -176,7 +185,7 @@ def preview_append(
     DatasetError, InputError, ConflictError, StorageError
         As `slaf.append` does; nothing is written.
     """
-    location = Location.of(dataset)
+    location = Location.of(dataset, storage_options)
     there = base_of(location)
     options = Options(
         matrix=matrix or usual_matrix(there.sources),
@@ -191,6 +200,8 @@ def preview_append(
         genome=genome,
         feature_type=feature_type,
         measurement=measurement,
+        storage_options=input_storage_options or storage_options,
+        stage=stage,
     )
     with adding(
         inputs, there, options, reading.shared_by(workers), format=format, prefixed=cell_id_prefix

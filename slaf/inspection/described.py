@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from slaf.manifest import load, load_published
 from slaf.schema import CELLS, GENES
-from slaf.storage import Location
+from slaf.storage import Location, is_web
 
 if TYPE_CHECKING:
     import os
@@ -131,6 +131,7 @@ def info(
     feature_type: str | None = None,
     measurement: str | None = None,
     format: str | None = None,
+    storage_options: Mapping[str, str] | None = None,
 ) -> DatasetInfo | InputInfo:
     """Describe a published dataset, or an input.
 
@@ -142,6 +143,8 @@ def info(
         Of an input, what to describe, as `slaf.convert` takes them.
     format
         The format of an input; found by its content if None.
+    storage_options
+        For a URL, how to reach it.
 
     Raises
     ------
@@ -150,18 +153,28 @@ def info(
     InputError
         If it is an input that cannot be converted, or neither.
     """
-    if not hasattr(place, "obs"):
-        location = Location.of(place)
+    if not (hasattr(place, "obs") or is_web(place)):
+        location = Location.of(place, storage_options)
         if load(location) is not None:
             return dataset_info(location)
-        place = location.path
+        place, storage_options = str(location), location.storage_options
     from slaf.sources.base import ReadOptions
 
-    options = ReadOptions(matrix, genome=genome, feature_type=feature_type, measurement=measurement)
+    options = ReadOptions(
+        matrix,
+        genome=genome,
+        feature_type=feature_type,
+        measurement=measurement,
+        storage_options=storage_options,
+    )
     return input_info(place, options, format)
 
 
-def dataset_info(place: str | os.PathLike[str] | Location) -> DatasetInfo:
+def dataset_info(
+    place: str | os.PathLike[str] | Location,
+    *,
+    storage_options: Mapping[str, str] | None = None,
+) -> DatasetInfo:
     """Describe a published dataset; reads config.json only, and imports no more than that takes.
 
     Raises
@@ -169,7 +182,7 @@ def dataset_info(place: str | os.PathLike[str] | Location) -> DatasetInfo:
     DatasetError
         If there is none that can be opened.
     """
-    location = Location.of(place)
+    location = Location.of(place, storage_options)
     published = load_published(location)
     total = published.n_cells * published.n_genes
     return DatasetInfo(

@@ -77,7 +77,11 @@ class RunStatus:
         return asdict(self)
 
 
-def status(output: str | os.PathLike[str] | Location) -> RunStatus:
+def status(
+    output: str | os.PathLike[str] | Location,
+    *,
+    storage_options: Mapping[str, str] | None = None,
+) -> RunStatus:
     """How far the conversion to this output is; reads only config.json, and may be called often.
 
     Raises
@@ -87,7 +91,7 @@ def status(output: str | os.PathLike[str] | Location) -> RunStatus:
     DamagedDataset
         If its config.json is not what this program writes.
     """
-    location = Location.of(output)
+    location = Location.of(output, storage_options)
     manifest, running = load(location) or Manifest(), location.is_locked()
     published, checkpoint = manifest.published, manifest.checkpoint
     if published is not None and (checkpoint is None or checkpoint.get("published")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,11 @@ from slaf.sources.concat import Concat, Input
 from slaf.sources.detect import detect, find_inputs
 from slaf.sources.naming import prefixes_of
 from slaf.sources.subset import of_feature_type
-from slaf.storage import on_disk
+from slaf.storage import afresh, input_path, on_disk, remote, shown
+from slaf.storage.staging import staged
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 __all__ = [
@@ -50,7 +51,7 @@ def open_source(
     Parameters
     ----------
     what
-        A path, or an AnnData in memory.
+        A path or a URL, or an AnnData in memory.
     format
         The name of a format; found by its content if None.
     options
@@ -73,7 +74,8 @@ def open_source(
 
         _refuse_choices("the AnnData", frozenset(), options)
         return AnnDataSource(what, options)
-    return _open(*detect(on_disk(what), FORMATS, format), options)
+    place = input_path(what, options.storage_options)
+    return _open(*detect(place, FORMATS, format), options)
 
 
 def as_inputs(
@@ -89,7 +91,8 @@ def as_inputs(
     Parameters
     ----------
     what
-        A path, an AnnData in memory, or a list of these; a folder stands for all inputs in it.
+        A path, a URL, an AnnData in memory, or a list of these; a folder stands for all inputs
+        in it.
     format
         The format of all; found by the content of each if None.
     options
@@ -112,11 +115,11 @@ def as_inputs(
         if hasattr(one, "obs") and hasattr(one, "var"):
             opens.append(("AnnData", partial(open_source, one, None)))
             continue
-        found, others = find_inputs(on_disk(one), FORMATS, format)
+        found, others = find_inputs(input_path(one, options.storage_options), FORMATS, format)
         if others:
             names = ", ".join(path.name for path in others)
-            logger.info("%s: no inputs, and left out: %s", one, names)
-        opens += [(str(path), partial(_open, path, known)) for path, known in found]
+            logger.info("%s: no inputs, and left out: %s", shown(os.fspath(one)), names)
+        opens += [(str(path), partial(_open, afresh(path), known)) for path, known in found]
     if not opens:
         msg = "there is no input; name at least one"
         raise NoSuchInput(msg)
@@ -130,7 +133,9 @@ def as_inputs(
     ]
 
 
-def choices_of(what: Inputs, format: str | None) -> frozenset[str]:
+def choices_of(
+    what: Inputs, format: str | None, storage_options: Mapping[str, str] | None = None
+) -> frozenset[str]:
     """What all of these inputs leave to choose, beside the matrix.
 
     Raises
@@ -143,14 +148,14 @@ def choices_of(what: Inputs, format: str | None) -> frozenset[str]:
         known.choices
         for one in several
         if not hasattr(one, "obs")
-        for _, known in find_inputs(on_disk(one), FORMATS, format)[0]
+        for _, known in find_inputs(input_path(one, storage_options), FORMATS, format)[0]
     ]
     return frozenset.intersection(*found) if found else frozenset()
 
 
 def _open(path: Path, found: SourceFormat, options: ReadOptions) -> Source:
     _refuse_choices(f"{path} ({found.description})", found.choices, options)
-    source = found.open(path, options)
+    source = _opened(path, found, options)
     if options.feature_type is None:
         return source
     with ExitStack() as closing:
@@ -158,6 +163,15 @@ def _open(path: Path, found: SourceFormat, options: ReadOptions) -> Source:
         subset = of_feature_type(source, options.feature_type)
         closing.pop_all()
     return subset
+
+
+def _opened(path: Path, found: SourceFormat, options: ReadOptions) -> Source:
+    elsewhere = remote(path)
+    if elsewhere is None or options.stage is None:
+        return found.open(afresh(path), options)
+    source = found.open(staged(elsewhere, on_disk(options.stage)), options)
+    source.uri = str(elsewhere)
+    return source
 
 
 def _refuse_choices(place: str, choices: frozenset[str], options: ReadOptions) -> None:

@@ -52,6 +52,10 @@ class ReadOptions:
         Of a SOMA experiment, the measurement to read; None for RNA, or the only one.
     readers
         How many threads will read cells at once, and share `memory`.
+    storage_options
+        How to reach an input that is in a bucket.
+    stage
+        The directory into which such an input is downloaded first; None to read it where it is.
     """
 
     matrix: str = "X"
@@ -61,6 +65,8 @@ class ReadOptions:
     feature_type: str | None = None
     measurement: str | None = None
     readers: int = 1
+    storage_options: Mapping[str, str] | None = field(default=None, repr=False)
+    stage: str | os.PathLike[str] | None = None
 
     @classmethod
     def beside(
@@ -69,17 +75,19 @@ class ReadOptions:
         matrix: str,
         memory: int | None,
         scratch: str | os.PathLike[str] | None,
-        **choice: str | None,
+        **further: Any,
     ) -> ReadOptions:
         """How to read the input of a dataset: by default what spills lies beside the dataset.
 
         There the disk is as large as the work asks for, which the system's own directory for
         temporary files often is not.
         """
-        directory = location.path.absolute().parent if scratch is None else on_disk(scratch)
-        found = directory if scratch is not None or directory.is_dir() else None
+        found = None if scratch is None else on_disk(scratch)
+        if found is None and not location.is_remote:
+            beside = location.path.absolute().parent
+            found = beside if beside.is_dir() else None
         allowed = default_memory() if memory is None else memory
-        return cls(matrix, allowed, found, readers=1, **choice)
+        return cls(matrix, allowed, found, **further)
 
     def shared_by(self, workers: int) -> ReadOptions:
         """The same for so many threads that encode parts; for 0, which is the caller's own."""

@@ -10,16 +10,28 @@ import numpy as np
 
 from slaf.errors import DamagedInput
 from slaf.sources.chunks import DEFLATE, SHUFFLE, check_chunks, filters_of, unpacked
+from slaf.sources.ranged import Chunks, StoredColumn
 
 if TYPE_CHECKING:
     import h5py
     from numpy.typing import NDArray
 
+    from slaf.storage.remote_bytes import RemoteBytes
+
 __all__ = ["DeflatedArray", "fast_array", "fast_column"]
 
 
-def fast_column(dataset: h5py.Dataset) -> h5py.Dataset | DeflatedArray:
+def fast_column(
+    dataset: h5py.Dataset, data: RemoteBytes | None = None
+) -> h5py.Dataset | DeflatedArray | StoredColumn:
     """The column in the fastest way there is.
+
+    Parameters
+    ----------
+    dataset
+        The column.
+    data
+        What fetches the bytes of its file, if that lies elsewhere.
 
     Raises
     ------
@@ -29,21 +41,41 @@ def fast_column(dataset: h5py.Dataset) -> h5py.Dataset | DeflatedArray:
     if dataset.shape is None or dataset.ndim != 1:
         msg = f"{dataset.name} has the shape {dataset.shape}, not one of a list"
         raise DamagedInput(msg)
-    return fast_array(dataset)
+    if data is not None and _in_one_piece(dataset):
+        return StoredColumn(dataset, data)
+    return fast_array(dataset, data)
 
 
-def fast_array(dataset: h5py.Dataset) -> h5py.Dataset | DeflatedArray:
+def fast_array(
+    dataset: h5py.Dataset, data: RemoteBytes | None = None
+) -> h5py.Dataset | DeflatedArray:
     """The array in the fastest way there is: by its raw chunks if they are only deflated.
+
+    Of a file that lies elsewhere, chunks are fetched as they are, deflated or not.
 
     Raises
     ------
     DamagedInput
         If it is to be read by HDF5, and has chunks that do not fill their place.
     """
-    if filters_of(dataset) in {(DEFLATE,), (SHUFFLE, DEFLATE)}:
-        return DeflatedArray(dataset)
+    if data is not None and _is_shifted(dataset):
+        data = None
+    filters = filters_of(dataset)
+    as_stored = data is not None and dataset.chunks is not None and not filters
+    if as_stored or filters in {(DEFLATE,), (SHUFFLE, DEFLATE)}:
+        return DeflatedArray(dataset, data)
     check_chunks(dataset)
     return dataset
+
+
+def _is_shifted(dataset: h5py.Dataset) -> bool:
+    """Whether HDF5 counts bytes not from the beginning of the file, but from behind a block."""
+    return bool(dataset.file.userblock_size)
+
+
+def _in_one_piece(dataset: h5py.Dataset) -> bool:
+    there = dataset.chunks is None and dataset.id.get_offset() is not None
+    return there and not _is_shifted(dataset)
 
 
 class DeflatedArray:
@@ -55,11 +87,15 @@ class DeflatedArray:
     ----------
     dataset
         Chunked, with no filter but deflate, or shuffle and deflate.
+    data
+        What fetches the bytes of its file, if that lies elsewhere: then its chunks may also have
+        no filter at all.
     """
 
-    def __init__(self, dataset: h5py.Dataset) -> None:
+    def __init__(self, dataset: h5py.Dataset, data: RemoteBytes | None = None) -> None:
         self._dataset = dataset
         self._filters = filters_of(dataset)
+        self._fetched = None if data is None else Chunks(dataset, data)
         self._chunks: tuple[int, ...] = dataset.chunks
         self.shape: tuple[int, ...] = dataset.shape
         self.dtype: np.dtype[Any] = dataset.dtype
@@ -100,12 +136,22 @@ class DeflatedArray:
         return values
 
     def _read(self, origin: tuple[int, ...]) -> NDArray[Any]:
-        if self._gaps and self._dataset.id.get_chunk_info_by_coord(origin).byte_offset is None:
+        found = self._stored(origin)
+        if found is None:
             # A chunk that was never written has no bytes, but values: those that fill it.
             return np.full(self._chunks, self._dataset.fillvalue, self.dtype)
-        skipped, packed = self._dataset.id.read_direct_chunk(origin)
+        skipped, packed = found
         itemsize = self.dtype.itemsize
         size = math.prod(self._chunks) * itemsize
         place = f"{self._dataset.name}: the chunk at {', '.join(f'{o:,}' for o in origin)}"
         raw = unpacked(packed, self._filters, skipped, size=size, itemsize=itemsize, place=place)
         return np.frombuffer(raw, self.dtype).reshape(self._chunks)
+
+    def _stored(self, origin: tuple[int, ...]) -> tuple[int, bytes] | None:
+        """The filters that a chunk has skipped, and its bytes; None if it was never written."""
+        if self._fetched is not None:
+            return self._fetched.packed(origin)
+        if self._gaps and self._dataset.id.get_chunk_info_by_coord(origin).byte_offset is None:
+            return None
+        skipped, packed = self._dataset.id.read_direct_chunk(origin)
+        return skipped, packed

@@ -143,6 +143,8 @@ def detect(
     _check_name(path)
     try:
         there = path.exists()
+    except StorageError:
+        raise
     except OSError as error:
         msg = f"{path}: cannot look at it: {error.strerror}; check the path"
         raise StorageError(error.errno, msg) from error

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from slaf.errors import StorageError
 from slaf.sources.hdf5 import is_hdf5, open_file, reading
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def is_dataset(path: Path) -> bool:
     # Not a pipe, which would be waited for, nor one that nests without end.
     try:
         found = json.loads(config.read_bytes()) if config.is_file() else None
+    except StorageError:
+        raise
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(found, dict) and "format_version" in found

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from slaf.errors import DamagedInput, InputError, MissingMatrix
+from slaf.errors import DamagedInput, InputError, MissingMatrix, StorageError
 from slaf.frames import from_frame
 from slaf.sources.attributes import attribute
 from slaf.sources.base import SourceFormat
@@ -20,6 +20,7 @@ from slaf.sources.dense import dense_matrix
 from slaf.sources.hdf5 import is_hdf5, member, numeric, open_file, own_members, reading, sizes, text
 from slaf.sources.identity import file_identity
 from slaf.sources.links import has_member
+from slaf.storage import bytes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -169,7 +170,7 @@ class H5adSource:
         n_cells, n_genes = sizes(shape, place)
         parts = [numeric(member(element, name), place) for name in ("indptr", "indices", "data")]
         check_arrays(place, *parts)
-        indptr, indices, data = map(fast_column, parts)
+        indptr, indices, data = (fast_column(part, bytes_of(self._path)) for part in parts)
         if encoding in {"csr_matrix", "csr"}:
             return CompressedRows(indptr, indices, data, (n_cells, n_genes))
         if encoding in {"csc_matrix", "csc"}:
@@ -182,7 +183,9 @@ class H5adSource:
             msg = f"{dataset.name} has the shape {dataset.shape}, not cells × genes"
             raise DamagedInput(msg)
         check_arrays(dataset.name, numeric(dataset, dataset.name))
-        return dense_matrix(fast_array(dataset), dataset.chunks, self._options)
+        return dense_matrix(
+            fast_array(dataset, bytes_of(self._path)), dataset.chunks, self._options
+        )
 
     def _check_lengths(self) -> None:
         for name, expected in (("obs", self.n_cells), (self._place.genes, self.n_genes)):
@@ -237,6 +240,8 @@ def _read_frame(file: h5py.File, name: str) -> pd.DataFrame:
             if isinstance(table, h5py.Dataset):
                 return _read_compound(file, name)
             frame = anndata.io.read_elem(table)
+        except StorageError:
+            raise
         except (*_READING_ERRORS, IORegistryError) as error:
             msg = f"{name} cannot be read: {error}"
             raise DamagedInput(msg) from error

@@ -9,6 +9,7 @@ import numpy as np
 
 from slaf.errors import DamagedInput, InputError, SlafError, StorageError
 from slaf.sources.links import check_below, follow, member_within
+from slaf.storage import remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +46,8 @@ def is_hdf5(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             return any(_signature_at(file, start) for start in _USER_BLOCKS)
+    except SlafError:
+        raise
     except OSError as error:
         raise _unreadable(path, error) from error
 
@@ -71,8 +74,12 @@ def open_file(path: Path) -> h5py.File:
     """
     import h5py
 
+    elsewhere = remote(path)
     try:
-        return h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE)
+        place = path if elsewhere is None else elsewhere.open_random()
+        return h5py.File(place, "r", rdcc_nbytes=_CHUNK_CACHE)
+    except SlafError:
+        raise
     except (FileNotFoundError, PermissionError) as error:
         raise _unreadable(path, error) from error
     except OSError as error:

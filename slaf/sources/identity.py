@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import xxhash
 
+from slaf.storage import remote
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from slaf.manifest import SourceRecord
+    from slaf.storage.remote import RemotePath
 
 __all__ = ["content_identity", "content_key", "file_identity"]
 
@@ -25,8 +28,12 @@ def file_identity(path: Path) -> Mapping[str, Any]:
 
     The samples are spread evenly and take in the first and the last bytes, so that files of
     one size that differ are told apart even where the time was set back; reading them costs
-    about a megabyte whatever the size.
+    about a megabyte whatever the size. Of an object in a bucket or on the web, its tag is
+    enough.
     """
+    elsewhere = remote(path)
+    if elsewhere is not None:
+        return _remote_identity(elsewhere)
     status = path.stat()
     digest = xxhash.xxh3_128()
     last = max(status.st_size - _SAMPLE_BYTES, 0)
@@ -35,6 +42,13 @@ def file_identity(path: Path) -> Mapping[str, Any]:
             file.seek(last * number // (_SAMPLES - 1))
             digest.update(file.read(_SAMPLE_BYTES))
     return {"size": status.st_size, _TIME: status.st_mtime_ns, "sample": digest.hexdigest()}
+
+
+def _remote_identity(path: RemotePath) -> Mapping[str, Any]:
+    status = path.stat()
+    if status.e_tag is None:
+        return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    return {"size": status.st_size, "etag": status.e_tag.strip('"')}
 
 
 def content_identity(pieces: Iterable[bytes]) -> Mapping[str, Any]:

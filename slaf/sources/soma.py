@@ -10,7 +10,9 @@ from slaf.errors import DamagedInput, MissingMatrix
 from slaf.sources.base import SourceFormat
 from slaf.sources.identity import content_identity
 from slaf.sources.soma_layer import SomaLayer, reading_soma
+from slaf.sources.soma_remote import context, tiledb_uri
 from slaf.sources.soma_table import JOIN_ID, ordered, with_ids
+from slaf.storage import blamed, cause, remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -55,15 +57,18 @@ class SomaSource:
     def __init__(self, path: Path, options: ReadOptions) -> None:
         import tiledbsoma
 
+        self._path = path
         self.uri = str(path)
         self.matrix = options.matrix
         _check_files(path)
         try:
-            # Absolute: TileDB takes a relative path from where the process once began.
-            self._experiment = tiledbsoma.Experiment.open(str(path.absolute()))
+            self._experiment = _experiment(path)
         except (tiledbsoma.SOMAError, ValueError, TypeError) as error:
-            msg = f"{path}: not an experiment that can be opened ({error})"
-            raise DamagedInput(msg) from error
+            raise blamed(
+                self.uri,
+                error,
+                lambda text: DamagedInput(f"{path}: not an experiment that can be opened ({text})"),
+            ) from cause(self.uri, error)
         try:
             with reading_soma(self.uri):
                 self._open(options)
@@ -79,16 +84,10 @@ class SomaSource:
 
     def identity(self) -> Mapping[str, Any]:
         """A digest of the names, sizes and times of all files of the experiment."""
-
-        def pieces() -> Iterator[bytes]:
-            top = Path(self.uri)
-            for file in sorted(top.rglob("*")):
-                if file.is_file():
-                    status = file.stat()
-                    where = file.relative_to(top).as_posix()
-                    yield f"{where}\0{status.st_size}\0{status.st_mtime_ns}\n".encode()
-
-        return content_identity(pieces())
+        return content_identity(
+            f"{where}\0{status.st_size}\0{status.st_mtime_ns}\n".encode()
+            for where, status in _files(self._path)
+        )
 
     def matrices(self) -> tuple[str, ...]:
         """The X layers."""
@@ -181,6 +180,8 @@ class SomaSource:
 
 def _check_files(path: Path) -> None:
     """Check that all that lies in a folder are files: TileDB would wait for a pipe."""
+    if remote(path) is not None:
+        return
     for folder, _, names in os.walk(path):
         for name in names:
             file = Path(folder) / name
@@ -192,6 +193,28 @@ def _check_files(path: Path) -> None:
 def _names(collection: Any) -> list[str]:
     """What is in a collection; the scalars of uns are its metadata."""
     return [*collection, *(key for key in collection.metadata if not key.startswith("soma_"))]
+
+
+def _experiment(path: Path) -> tiledbsoma.Experiment:
+    import tiledbsoma
+
+    elsewhere = remote(path)
+    if elsewhere is None:
+        # Absolute: TileDB takes a relative path from where the process once began.
+        return tiledbsoma.Experiment.open(str(path.absolute()))
+    reach = tiledbsoma.SOMATileDBContext(tiledb_config=dict(context(elsewhere)))
+    return tiledbsoma.Experiment.open(tiledb_uri(elsewhere), context=reach)
+
+
+def _files(path: Path) -> Iterator[tuple[str, Any]]:
+    """The files of an experiment, and what is known of them, in order."""
+    elsewhere = remote(path)
+    if elsewhere is not None:
+        yield from elsewhere.walk_files()
+        return
+    for file in sorted(path.rglob("*")):
+        if file.is_file():
+            yield file.relative_to(path).as_posix(), file.stat()
 
 
 def _recognises(path: Path) -> bool:

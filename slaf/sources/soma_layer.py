@@ -16,6 +16,7 @@ from slaf.arrays import (
 )
 from slaf.errors import DamagedInput, InputError
 from slaf.sources.base import Extent
+from slaf.storage import blamed, cause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -203,5 +204,10 @@ def reading_soma(place: str) -> Iterator[None]:
     except InputError:
         raise
     except (tiledbsoma.SOMAError, *_READING_ERRORS) as error:
-        msg = f"{place} cannot be read ({error})"
-        raise DamagedInput(msg, remedy="was it copied whole?") from error
+        raise blamed(
+            place,
+            error,
+            lambda text: DamagedInput(
+                f"{place} cannot be read ({text})", remedy="was it copied whole?"
+            ),
+        ) from cause(place, error)

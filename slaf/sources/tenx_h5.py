@@ -16,6 +16,7 @@ from slaf.sources.deflate import fast_column
 from slaf.sources.hdf5 import is_hdf5, member, numeric, open_file, own_members, reading, sizes
 from slaf.sources.identity import file_identity
 from slaf.sources.links import member_within
+from slaf.storage import bytes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -145,7 +146,7 @@ class TenxH5Source:
             for name in ("indptr", "indices", "data")
         ]
         check_arrays(self._name, *parts)
-        indptr, indices, data = map(fast_column, parts)
+        indptr, indices, data = (fast_column(part, bytes_of(self._path)) for part in parts)
         self._matrix = CompressedRows(indptr, indices, data, (self.n_cells, self.n_genes))
         self.dtype = self._matrix.dtype
         ids = f"{_FEATURES}/id" if self._name == _MATRIX else "genes"

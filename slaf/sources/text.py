@@ -82,7 +82,8 @@ def open_text(path: Path) -> Iterator[Text]:
         with path.open("rb") as file:
             packed = file.read(len(_GZIP)) == _GZIP
         if packed:
-            with igzip.open(path, "rb") as text:  # type: ignore[no-untyped-call]
+            # What is elsewhere has no name that could be opened.
+            with path.open("rb") as file, igzip.open(file, "rb") as text:  # type: ignore[no-untyped-call]
                 yield _Unpacked(text, path)
         else:
             with path.open("rb") as text:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import lance
 import numpy as np
 
-from slaf.errors import DamagedDataset
+from slaf.errors import DamagedDataset, SlafError
+from slaf.storage import blamed, cause, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,10 +45,17 @@ def open_table(location: Location, name: str, version: int) -> lance.LanceDatase
         If the table, or that version of it, is not there.
     """
     try:
-        return lance.dataset(location.uri(name), version=version)
+        return lance.dataset(
+            location.uri(name), version=version, storage_options=location.storage_options
+        )
     except (OSError, ValueError) as error:
-        msg = f"{location}: version {version} of {name} cannot be opened ({error})"
-        raise DamagedDataset(msg) from error
+        raise blamed(
+            location.uri(name),
+            error,
+            lambda text: DamagedDataset(
+                f"{location}: version {version} of {name} cannot be opened ({text})"
+            ),
+        ) from cause(location.uri(name), error)
 
 
 def newest_version(location: Location, name: str) -> int:
@@ -59,7 +67,9 @@ def newest_version(location: Location, name: str) -> int:
         If the table is not there.
     """
     try:
-        return int(lance.dataset(location.uri(name)).version)
+        return int(
+            lance.dataset(location.uri(name), storage_options=location.storage_options).version
+        )
     except (OSError, ValueError) as error:
         msg = f"{location}: {name} cannot be opened ({error})"
         raise DamagedDataset(msg) from error
@@ -76,8 +86,7 @@ def read_table(table: lance.LanceDataset, columns: Sequence[str] | None = None) 
     try:
         return table.to_table(None if columns is None else list(columns))
     except (OSError, ValueError) as error:
-        msg = f"{table.uri}: cannot be read ({error})"
-        raise DamagedDataset(msg) from error
+        raise _unreadable(table, "cannot be read", error) from cause(table.uri, error)
 
 
 def take_rows(
@@ -94,8 +103,9 @@ def take_rows(
         # A list: pylance converts an Arrow array three times slower.
         return table.take(offsets.tolist(), columns=list(columns))
     except (OSError, ValueError) as error:
-        msg = f"{table.uri}: {len(offsets):,} rows cannot be read ({error})"
-        raise DamagedDataset(msg) from error
+        raise _unreadable(table, f"{len(offsets):,} rows cannot be read", error) from cause(
+            table.uri, error
+        )
 
 
 def index_names(table: lance.LanceDataset) -> set[str]:
@@ -136,8 +146,9 @@ def scan(
     try:
         yield from scanner.to_batches()
     except (OSError, ValueError) as error:
-        msg = f"{table.uri}: rows {rows.start:,} to {rows.stop:,} cannot be read ({error})"
-        raise DamagedDataset(msg) from error
+        raise _unreadable(
+            table, f"rows {rows.start:,} to {rows.stop:,} cannot be read", error
+        ) from cause(table.uri, error)
 
 
 def rows_of(
@@ -172,3 +183,9 @@ def _take(
     offsets = np.concatenate([np.empty(0, np.int64), *(np.arange(r.start, r.stop) for r in ranges)])
     if len(offsets):
         yield from take_rows(table, offsets, columns).to_batches()
+
+
+def _unreadable(table: lance.LanceDataset, what: str, error: Exception) -> SlafError:
+    return blamed(
+        table.uri, error, lambda text: DamagedDataset(f"{shown(table.uri)}: {what} ({text})")
+    )

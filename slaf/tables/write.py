@@ -15,7 +15,8 @@ import pyarrow as pa
 from lance.fragment import FragmentMetadata, write_fragments
 
 from slaf.ahead import ahead
-from slaf.errors import StorageError
+from slaf.errors import SlafError, StorageError
+from slaf.storage import blamed, cause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -92,12 +93,13 @@ def write_part(
                 max_rows_per_file=_ROWS_PER_FILE,
                 data_cache_bytes=_PAGE_BYTES,
                 data_storage_version=STORAGE_VERSION,
+                storage_options=location.storage_options,
             )
         except OSError as error:
             # Lance turns whatever its input raises into an OSError with the text of it.
             if caught:
                 raise caught[0] from None
-            raise _refusal(location, name, error) from error
+            raise _refusal(location, name, error) from cause(location.uri(name), error)
     location.sync(f"{name}/data/{file.path}" for part in fragments for file in part.files)
     return [fragment.to_json() for fragment in fragments]
 
@@ -116,6 +118,7 @@ def commit(
                 uri,
                 lance.LanceOperation.Overwrite(schema, _numbered(fragments)),
                 enable_v2_manifest_paths=True,
+                storage_options=location.storage_options,
             )
         else:
             # A commit of no fragments would choose a storage version of its own.
@@ -125,6 +128,7 @@ def commit(
                 mode=_mode(location, name),
                 data_storage_version=STORAGE_VERSION,
                 enable_v2_manifest_paths=True,
+                storage_options=location.storage_options,
             )
     _sync_version(location, name)
     return int(dataset.version)
@@ -155,15 +159,19 @@ def append(
         If another writer commits at the same time.
     """
     uri = location.uri(name)
-    dataset = lance.dataset(uri)
-    for version in range(base + 1, dataset.version + 1):
-        done = dataset.read_transaction(version)
-        properties = (done.transaction_properties or {}) if done is not None else {}
-        if properties.get(_RUN) == run_id:
-            return int(dataset.version)
+    dataset = _newest(location, name)
+    with _reported(location, name):
+        for version in range(base + 1, dataset.version + 1):
+            done = dataset.read_transaction(version)
+            properties = (done.transaction_properties or {}) if done is not None else {}
+            if properties.get(_RUN) == run_id:
+                return int(dataset.version)
     with location.effect("restore", name), _reported(location, name):
         restored = lance.LanceDataset.commit(
-            uri, lance.LanceOperation.Restore(base), read_version=dataset.version
+            uri,
+            lance.LanceOperation.Restore(base),
+            read_version=dataset.version,
+            storage_options=location.storage_options,
         )
     _sync_version(location, name)
     # Numbered behind those that are there.
@@ -173,7 +181,9 @@ def append(
         read_version=restored.version, operation=operation, transaction_properties={_RUN: run_id}
     )
     with location.effect("commit", name), _reported(location, name):
-        appended = lance.LanceDataset.commit(uri, transaction)
+        appended = lance.LanceDataset.commit(
+            uri, transaction, storage_options=location.storage_options
+        )
     if appended.version != restored.version + 1:
         # Lance lets appends pass each other, and so another's may stand before this one.
         msg = (
@@ -194,7 +204,7 @@ def write_table(location: Location, name: str, table: pa.Table) -> int:
 
 def index(location: Location, name: str, column: str, kind: IndexKind) -> int:
     """Index a column of the newest version; the version that has the index."""
-    dataset = lance.dataset(location.uri(name))
+    dataset = _newest(location, name)
     if not dataset.count_rows():
         # Lance refuses to index nothing, in which there is nothing to look up either.
         return int(dataset.version)
@@ -221,7 +231,7 @@ def index_rest(location: Location, name: str, wanted: Mapping[str, IndexKind]) -
     wanted
         The columns that have an index, but where there was nothing yet to be indexed.
     """
-    dataset = lance.dataset(location.uri(name))
+    dataset = _newest(location, name)
     missing = dict(wanted)
     for found in dataset.describe_indices():
         (column,) = found.field_names
@@ -249,7 +259,7 @@ def index_rest(location: Location, name: str, wanted: Mapping[str, IndexKind]) -
 
 def clean(location: Location, name: str, version: int) -> None:
     """Remove every file of a table that this version, its newest, does not name."""
-    dataset = lance.dataset(location.uri(name))
+    dataset = _newest(location, name)
     if dataset.version != version:
         return
     with location.effect("clean", name), _reported(location, name):
@@ -270,6 +280,13 @@ def _mode(location: Location, name: str) -> Literal["create", "overwrite"]:
     return "overwrite" if there else "create"
 
 
+def _newest(location: Location, name: str) -> lance.LanceDataset:
+    try:
+        return lance.dataset(location.uri(name), storage_options=location.storage_options)
+    except (OSError, ValueError) as error:
+        raise _refusal(location, name, error) from cause(location.uri(name), error)
+
+
 def _is_staged(file: str) -> bool:
     # Lance writes under such a name first, and then gives the file its own.
     base = file.rsplit("/", 1)[-1]
@@ -281,11 +298,15 @@ def _reported(location: Location, name: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _refusal(location, name, error) from error
+        raise _refusal(location, name, error) from cause(location.uri(name), error)
 
 
-def _refusal(location: Location, name: str, error: OSError) -> StorageError:
-    return StorageError(f"{location}: {name} cannot be written: {error}")
+def _refusal(location: Location, name: str, error: Exception) -> SlafError:
+    return blamed(
+        location.uri(name),
+        error,
+        lambda text: StorageError(f"{location}: {name} cannot be written: {text}"),
+    )
 
 
 def _groups(dataset: lance.LanceDataset) -> Iterator[list[int]]:

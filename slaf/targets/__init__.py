@@ -17,6 +17,7 @@ from slaf.targets.publish import publication, refuse_if_there, workshop_of
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
     from pathlib import Path
 
     from slaf.progress import Progress
@@ -80,6 +81,7 @@ def export(
     scratch: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     strict: bool = False,
+    storage_options: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Exported:
     """Write a dataset, or a part of it, as a file or folder of another format.
@@ -90,9 +92,9 @@ def export(
     Parameters
     ----------
     dataset
-        A published dataset.
+        A published dataset, or the URL of one in a bucket.
     output
-        What does not exist yet; folders above it are made.
+        What does not exist yet, on this machine; folders above it are made.
     format
         "h5ad", "zarr", "10x_h5", "10x_mtx" or "tiledb"; by the suffix of the output if None.
     cells, genes
@@ -110,6 +112,9 @@ def export(
         Replace an output of the same format.
     strict
         Refuse to write what the format cannot hold whole.
+    storage_options
+        How to reach the bucket of the dataset, by the names that Lance and obstore have for it;
+        what is not said is taken from the environment.
     progress
         Told how far it is: an object with the two methods of `slaf.progress.Progress`.
 
@@ -129,7 +134,11 @@ def export(
     StorageError
         If the disk refuses.
     """
-    opened = dataset if isinstance(dataset, Dataset) else open_dataset(dataset)
+    opened = (
+        dataset
+        if isinstance(dataset, Dataset)
+        else open_dataset(dataset, storage_options=storage_options)
+    )
     path = on_disk(output)
     chosen = _format_of(path, format)
     refuse_if_there(path, chosen.is_one, overwrite=overwrite)
@@ -156,6 +165,8 @@ def export(
 
 def _refuse_inside(path: Path, dataset: Dataset) -> None:
     """Check that the output would not lie among the files of the dataset."""
+    if dataset.location.is_remote:
+        return
     if dataset.location.path.resolve() in path.resolve().parents:
         msg = f"{path}: it would lie in the dataset; name an output outside of it"
         raise TargetError(msg)

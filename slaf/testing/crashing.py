@@ -15,7 +15,7 @@ from slaf.errors import StorageError
 from slaf.storage import Location
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["Crash", "CrashingStorage", "Effect", "Failure", "Moment"]
 
@@ -71,8 +71,8 @@ class CrashingStorage(Location):
 
     Parameters
     ----------
-    path
-        The directory.
+    path, storage_options
+        The directory, or its URL and how to reach it.
     at
         The position, from 0, of the effect that fails; None for none.
     moment
@@ -106,8 +106,9 @@ class CrashingStorage(Location):
         at: int | None = None,
         moment: Moment = Moment.BEFORE,
         failure: Failure = Failure.CRASH,
+        storage_options: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(path)
+        super().__init__(path, storage_options)
         self.effects: list[Effect] = []
         self._at = at
         self._moment = moment

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from slaf.dataset import Dataset, open_dataset
 from slaf.errors import VerificationFailed
 from slaf.progress import Unwatched
+from slaf.sources import ReadOptions
 from slaf.verification.against import check_against
 from slaf.verification.difference import diff
 from slaf.verification.digests import check_digests
@@ -17,6 +18,7 @@ from slaf.verification.tables import check_readable, check_tables
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     from slaf.progress import Progress
     from slaf.sources.base import Inputs
@@ -33,6 +35,9 @@ def verify(
     format: str | None = None,
     memory: int | None = None,
     scratch: str | os.PathLike[str] | None = None,
+    storage_options: Mapping[str, str] | None = None,
+    input_storage_options: Mapping[str, str] | None = None,
+    stage: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Check that a dataset is whole, and that it is what was converted.
@@ -54,6 +59,13 @@ def verify(
         what the machine or the container has free, at most 2 GiB.
     scratch
         The directory for what does not fit in `memory`; the dataset's parent if None.
+    storage_options
+        How to reach the buckets of dataset and inputs.
+    input_storage_options
+        How to reach the buckets of the inputs, where that is another matter.
+    stage
+        A directory into which inputs from elsewhere are downloaded first, and kept; None to
+        fetch only what is needed, when it is.
     progress
         Told how far it is: an object with the two methods of `slaf.progress.Progress`.
 
@@ -69,7 +81,11 @@ def verify(
     DatasetError, InputError
         If the dataset or an input cannot be read.
     """
-    opened = dataset if isinstance(dataset, Dataset) else open_dataset(dataset)
+    opened = (
+        dataset
+        if isinstance(dataset, Dataset)
+        else open_dataset(dataset, storage_options=storage_options)
+    )
     findings = Findings()
     seen = progress or Unwatched()
     n_passes = (0 if quick else 1) + (0 if against is None else 1)
@@ -83,7 +99,15 @@ def verify(
         check_readable(opened, findings)
         check_string_ids(opened, findings)
     if against is not None and not findings.of("offsets", "config", "unreadable"):
-        with opened_again(opened, against, format, memory, scratch) as source:
+        reading = ReadOptions.beside(
+            opened.location,
+            opened.sources[0].matrix,
+            memory,
+            scratch,
+            storage_options=input_storage_options or storage_options,
+            stage=stage,
+        )
+        with opened_again(opened, against, format, reading) as source:
             checks.append(f"every value, id and column of {source.uri}")
             check_records(opened, source, findings)
             check_against(opened, source, findings, seen)

@@ -11,13 +11,14 @@ from slaf.manifest import load
 from slaf.progress import Unwatched
 from slaf.schema import given_back
 from slaf.sources import ReadOptions, open_source
-from slaf.storage import Location
+from slaf.storage import Location, is_web, shown
 from slaf.verification.against import check_against
 from slaf.verification.report import Comparison, Findings
 from slaf.verification.tables import check_tables
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     import anndata
 
@@ -42,6 +43,8 @@ def diff(
     format: str | None = None,
     memory: int | None = None,
     scratch: str | os.PathLike[str] | None = None,
+    storage_options: Mapping[str, str] | None = None,
+    stage: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Compare every value, id, column and type of two datasets, or of a dataset and a file.
@@ -57,6 +60,11 @@ def diff(
         Of a file, the matrix to compare: "X", "raw" or "layer:NAME".
     genome, feature_type, measurement, format, memory, scratch
         Of a file, as for `slaf.convert`.
+    storage_options
+        How to reach the buckets of both, by the names that Lance and obstore have for it; what
+        is not said is taken from the environment.
+    stage
+        Of a file, as for `slaf.convert`.
     progress
         Told how far it is: an object with the two methods of `slaf.progress.Progress`.
 
@@ -70,7 +78,7 @@ def diff(
     DatasetError, InputError
         If one of them cannot be read, or none is a dataset.
     """
-    one, other = _dataset(first), _dataset(second)
+    one, other = _dataset(first, storage_options), _dataset(second, storage_options)
     names = (_name(first, one), _name(second, other))
     # What the comparison calls expected is the original: the first, or a file.
     findings = Findings(exchanged=other is None)
@@ -91,6 +99,8 @@ def diff(
             genome=genome,
             feature_type=feature_type,
             measurement=measurement,
+            storage_options=storage_options,
+            stage=stage,
         )
         if one is not None and other is not None:
             _compare(other, DatasetSource(one), one.published.dtype, findings, seen)
@@ -116,12 +126,12 @@ def _type_given_back(source: Source, dataset: Dataset) -> str:
     return published.dtype if published.dtype == published.value_type else declared
 
 
-def _dataset(place: Any) -> Dataset | None:
+def _dataset(place: Any, storage_options: Mapping[str, str] | None) -> Dataset | None:
     """The dataset that is given, or is at this place."""
     if isinstance(place, Dataset):
         return place
-    if isinstance(place, Location) or not hasattr(place, "obs"):
-        location = Location.of(place)
+    if isinstance(place, Location) or not (hasattr(place, "obs") or is_web(place)):
+        location = Location.of(place, storage_options)
         return open_dataset(location) if load(location) is not None else None
     return None
 
@@ -129,4 +139,4 @@ def _dataset(place: Any) -> Dataset | None:
 def _name(place: Any, dataset: Dataset | None) -> str:
     if dataset is not None:
         return str(dataset.location)
-    return "<AnnData>" if hasattr(place, "obs") else str(place)
+    return "<AnnData>" if hasattr(place, "obs") else shown(str(place))

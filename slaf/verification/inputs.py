@@ -12,7 +12,6 @@ from slaf.sources import Concat, GeneSet, ReadOptions, as_inputs
 from slaf.sources.concat import Kept
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator
 
     from slaf.dataset import Dataset
@@ -28,8 +27,7 @@ def opened_again(
     dataset: Dataset,
     inputs: Inputs,
     format: str | None,
-    memory: int | None,
-    scratch: str | os.PathLike[str] | None,
+    reading: ReadOptions,
 ) -> Iterator[Concat]:
     """The inputs of a dataset as one source, brought together as the dataset says.
 
@@ -39,8 +37,10 @@ def opened_again(
         Which says of each input what was chosen of it.
     inputs
         As many as it was made of, in the same order.
-    format, memory, scratch
+    format
         As for `slaf.verify`.
+    reading
+        How they are read, but for what was chosen of each.
 
     Raises
     ------
@@ -50,7 +50,6 @@ def opened_again(
         If one cannot be read.
     """
     records = dataset.sources
-    reading = ReadOptions.beside(dataset.location, records[0].matrix, memory, scratch)
     found = as_inputs(inputs, format, reading)
     if len(found) != len(records):
         made = ", ".join(record.uri for record in records)

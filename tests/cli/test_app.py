@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 COMMANDS = ("convert", "info", "status", "verify", "query")
 HEAVY = {"anndata", "h5py", "lance", "numpy", "pandas", "polars", "pyarrow", "scanpy", "scipy"}
-HEAVY |= {"tiledbsoma", "tqdm"}
+HEAVY |= {"obstore", "tiledbsoma", "tqdm"}
 
 
 def modules_of(*words: str | Path) -> set[str]:
@@ -58,7 +58,8 @@ def test_info_and_status_of_a_dataset_open_no_table(dataset: Path) -> None:
     """What is in config.json is shown without Lance, Polars, pandas or AnnData."""
     for command in ("info", "status"):
         imported = modules_of(command, dataset)
-        assert not imported & {"anndata", "h5py", "lance", "pandas", "polars", "scipy"}
+        heavy = {"anndata", "h5py", "lance", "obstore", "pandas", "polars", "scipy"}
+        assert not imported & heavy
 
 
 def test_no_command_is_a_usage_error() -> None:

@@ -51,7 +51,7 @@ class ConvertingProcess:
     def __init__(
         self,
         source: Path | list[Path],
-        output: Path,
+        output: Path | str,
         options: Mapping[str, Any],
         *,
         appends: bool = False,
@@ -93,7 +93,7 @@ class ConvertingProcess:
 @dataclass(frozen=True)
 class _Call:
     sources: list[Path | list[Path]]
-    output: Path
+    output: Path | str
     options: dict[str, Any]
     appends: bool
     kill_before: int | None
@@ -118,9 +118,12 @@ class _Holding(Unwatched):
 
 def _convert(connection: Connection[Any, Any], call: _Call) -> None:
     """What the process does."""
-    location = Location(call.output)
+    reach = call.options.get("storage_options")
+    location = Location(call.output, reach)
     if call.kill_before is not None:
-        location = CrashingStorage(call.output, call.kill_before, failure=Failure.KILL)
+        location = CrashingStorage(
+            call.output, call.kill_before, failure=Failure.KILL, storage_options=reach
+        )
     if call.hold_after is not None:
         call.options["progress"] = _Holding(connection, call.hold_after)
     if call.largest_file is not None:

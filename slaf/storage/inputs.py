@@ -1,0 +1,55 @@
+"""Where an input lies: a path of this machine, or what behaves as one."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, cast
+
+from slaf.storage.urls import is_url, on_disk
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from slaf.storage.remote import RemotePath
+    from slaf.storage.remote_bytes import RemoteBytes
+
+__all__ = ["afresh", "bytes_of", "input_path", "remote"]
+
+
+def input_path(what: str | os.PathLike[str], options: Mapping[str, str] | None) -> Path:
+    """The place of an input.
+
+    A URL becomes a :class:`slaf.storage.remote.RemotePath`, which has of a path all that the
+    formats use of one.
+
+    Raises
+    ------
+    StorageError
+        If it is a URL of a kind that is not known.
+    """
+    if not is_url(what):
+        return on_disk(what)
+    from slaf.storage.remote import RemotePath
+
+    return cast("Path", RemotePath.of(what, options or {}))
+
+
+def remote(path: object) -> RemotePath | None:
+    """The path as one of a bucket or the web; None if it is of this machine."""
+    return None if isinstance(path, os.PathLike) else cast("RemotePath", path)
+
+
+def bytes_of(path: object) -> RemoteBytes | None:
+    """What fetches the bytes of a file that lies elsewhere; None if it is on this machine."""
+    found = remote(path)
+    return None if found is None else found.content
+
+
+def afresh(path: Path) -> Path:
+    """The same input, without the bytes that were read of it and are kept where it lies elsewhere.
+
+    What is opened again and again would else hold some megabytes for each of very many inputs.
+    """
+    found = remote(path)
+    return path if found is None else cast("Path", found.afresh())

@@ -1,0 +1,98 @@
+"""What a place has to offer to hold a dataset: a directory, or a prefix of a bucket."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+__all__ = ["LOCK_NAME", "NEW_SUFFIX", "Hold", "Place"]
+
+LOCK_NAME = ".lock"
+NEW_SUFFIX = ".new"
+
+
+class Hold(Protocol):
+    """A lock that is held."""
+
+    def check(self) -> None:
+        """Raise `Locked` if it is not held any more."""
+
+    def tidy(self) -> None:
+        """Remove what the lock left, as the last thing that is done under it."""
+
+    def release(self) -> None:
+        """Let the next one in; after `tidy`, or where that failed."""
+
+
+class Place(Protocol):
+    """Files by name; see :class:`slaf.storage.Location`, which announces what changes them."""
+
+    @property
+    def path(self) -> Path:
+        """The directory."""
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """What Lance needs to reach it."""
+
+    def __str__(self) -> str: ...
+
+    def uri(self, name: str) -> str:
+        """The address of a file or table, as Lance takes it."""
+
+    def exists(self) -> bool:
+        """Whether there is anything here."""
+
+    def is_vacant(self) -> bool:
+        """Whether there is nothing but what was never whole."""
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file, or a directory, of this name."""
+
+    def read(self, name: str) -> bytes | None:
+        """The content of a file, or None if there is none."""
+
+    def sizes(self, directory: str) -> dict[str, int]:
+        """The files below a directory, relative to the place, and their bytes."""
+
+    def size_of(self, name: str) -> int | None:
+        """The bytes of a file, or None if there is none."""
+
+    def free(self) -> int | None:
+        """The bytes that are free; None where there is no limit."""
+
+    def disk(self) -> object:
+        """What tells its free space from that of others."""
+
+    def is_made(self) -> bool:
+        """Whether files can be put here at once."""
+
+    def make(self) -> None:
+        """Make the directory."""
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write a file whole and durably."""
+
+    def unsynced(self, names: Iterable[str]) -> list[str]:
+        """Of these files, those that something still has to force to the disk."""
+
+    def sync(self, names: Iterable[str]) -> None:
+        """Force files to the disk."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file, or all below a name."""
+
+    def found_empty(self) -> bool:
+        """Whether it is there and holds nothing, to be left so by a lock."""
+
+    def acquire(self, *, keep: bool) -> Hold:
+        """Take the lock; `keep` an empty directory at its end."""
+
+    def is_locked(self) -> bool:
+        """Whether a process holds the lock."""
+
+    def has_lock(self) -> bool:
+        """Whether there is a lock, be its holder dead."""

@@ -1,0 +1,177 @@
+"""The lock of a bucket: it is gone with its holder, and so is what the holder may write."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import slaf
+from slaf.errors import Locked
+from slaf.progress import Unwatched
+from slaf.storage import Location
+from slaf.storage.cloud import Prefix
+from slaf.storage.lease import Ticket, run_out
+from tests.builders import counts, write_h5ad
+from tests.cloud.outputs import output_of, unaccounted
+from tests.cloud.proxy import Fault, Proxy
+from tests.conversion.process import KILLED, ConvertingProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.cloud.servers import Cloud
+
+LEASE = 1.0
+# When another may take it over: servers give times in whole seconds.
+OVER = LEASE + 3.5
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases of a second."""
+    monkeypatch.setattr(Prefix, "lease_seconds", LEASE)
+
+
+@pytest.mark.usefixtures("short")
+def test_it_is_renewed(s3: Cloud) -> None:
+    """A lock is held as long as its holder lives, which is longer than its lease."""
+    place, other = (Location(s3.at("x"), s3.options) for _ in range(2))
+    with place.lock():
+        time.sleep(OVER)
+        place.put("a.txt", b"a")
+        assert other.is_locked()
+        with pytest.raises(Locked), other.lock():
+            pass
+
+
+@pytest.mark.usefixtures("short")
+def test_it_runs_out(one_cloud: Cloud, one_proxy: Proxy) -> None:
+    """Who cannot renew it loses it: another takes over, and the former holder writes nothing."""
+    there = one_cloud.via(one_proxy.endpoint)
+    holder, other = (
+        Location(there.at("x"), there.options),
+        Location(one_cloud.at("x"), one_cloud.options),
+    )
+    other.put("config.json", b"{}")
+    changes: tuple[Callable[[], object], ...] = (
+        lambda: holder.put("config.json", b"late"),
+        lambda: holder.remove("config.json"),
+        lambda: ExitStack().enter_context(holder.effect("commit", "expression.lance")),
+    )
+    with holder.lock():
+        one_proxy.rule = lambda *_: Fault.CUT_BEFORE
+        time.sleep(OVER)
+        with other.lock():
+            one_proxy.rule = lambda *_: None
+            for change in changes:
+                with pytest.raises(Locked, match="the lock was lost"):
+                    change()
+            assert other.is_locked()
+        with pytest.raises(Locked, match="the lock was lost"):
+            holder.put("config.json", b"later")
+    assert json.loads(other.read("config.json") or b"") == {}
+    assert other.list(".") == ["config.json"]
+
+
+@pytest.mark.usefixtures("short")
+def test_a_late_request(one_cloud: Cloud) -> None:
+    """What a former holder has sent before it knew, and arrives late, replaces nothing."""
+    former, other = (Prefix(one_cloud.at("x"), one_cloud.options) for _ in range(2))
+    former.put("config.json", b"{}")
+    held = former.acquire(keep=False)
+    assert former.read("config.json") == b"{}"
+    held._lease._ended.set()  # noqa: SLF001 - as if the process were stopped
+    time.sleep(OVER)
+    taken = other.acquire(keep=False)
+    with pytest.raises(Locked, match="another process has written it meanwhile"):
+        former.put("config.json", b"late")
+    assert json.loads(other.read("config.json") or b"") == {}
+    held.tidy()
+    assert other.has_lock()
+    taken.tidy()
+    assert not other.has_lock()
+
+
+def test_a_ticket() -> None:
+    """A lock tells whether its holder is dead where that can be known, and runs out elsewhere."""
+    mine = Ticket.mine(60)
+    assert Ticket.of(mine.to_bytes()) == mine
+    assert not mine.is_dead()
+    assert not run_out(mine, 61)
+    assert run_out(mine, 63)
+    assert not run_out(None, 61)
+    assert run_out(None, 63)
+    dead = Ticket("h", "host", 2**22 + 1, mine.machine, "1", 60)
+    assert dead.is_dead() == bool(mine.machine)
+    reused = Ticket("h", "host", os.getpid(), mine.machine, "another time", 60)
+    assert reused.is_dead() == bool(mine.machine)
+    assert not Ticket("h", "host", 1, "another machine", "1", 60).is_dead()
+    assert Ticket.of(b"no ticket") is None
+
+
+def test_a_killed_process(one_cloud: Cloud, tmp_path: Path) -> None:
+    """The lock of a process of this machine that was killed stops nobody, not even for a lease."""
+    source = write_h5ad(tmp_path / "in.h5ad", counts(12, 6))
+    options: dict[str, Any] = {"chunk_size": 3, "storage_options": one_cloud.options}
+    first = ConvertingProcess(source, one_cloud.at("x"), options, hold_after=3)
+    first.go()
+    assert first.says() == "held"
+    with pytest.raises(Locked, match="another process is writing here"):
+        slaf.convert(source, one_cloud.at("x"), **options)
+    assert slaf.status(one_cloud.at("x"), storage_options=one_cloud.options).state == "running"
+    first.kill()
+    assert first.wait() == KILLED
+    assert slaf.status(one_cloud.at("x"), storage_options=one_cloud.options).state == "stopped"
+    dataset = slaf.convert(source, one_cloud.at("x"), **options)
+    slaf.verify(dataset, against=source)
+    assert not unaccounted(dataset.location)
+
+
+class _Losing(Unwatched):
+    """Cuts a run off from its lock after some batches, until another has it."""
+
+    def __init__(self, proxy: Proxy, batches: int, other: Location) -> None:
+        self._proxy = proxy
+        self._left = batches
+        self._other = other
+
+    def advance(self, cells: int, nonzeros: int) -> None:
+        super().advance(cells, nonzeros)
+        self._left -= 1
+        if self._left:
+            return
+        self._proxy.rule = lambda _method, path, _number: (
+            Fault.CUT_BEFORE if path.endswith("lock") else None
+        )
+        time.sleep(OVER)
+        with self._other.lock():
+            pass
+
+
+@pytest.mark.usefixtures("short")
+def test_a_conversion_that_loses_its_lock(
+    one_cloud: Cloud, one_proxy: Proxy, tmp_path: Path
+) -> None:
+    """It stops without publishing anything, and the same call finishes it."""
+    source = write_h5ad(tmp_path / "in.h5ad", counts(12, 6))
+    there, other = one_cloud.via(one_proxy.endpoint), Location(one_cloud.at("x"), one_cloud.options)
+    expected = slaf.convert(source, tmp_path / "out.slaf", chunk_size=3)
+    with pytest.raises(Locked, match="the lock was lost"):
+        slaf.convert(
+            source,
+            there.at("x"),
+            chunk_size=3,
+            storage_options=there.options,
+            progress=_Losing(one_proxy, 3, other),
+        )
+    found = slaf.status(other)
+    assert (found.state, found.published, found.parts_done) == ("stopped", False, 2)
+    slaf.convert(source, other, chunk_size=3)
+    assert output_of(other) == output_of(expected.location)
+    assert not unaccounted(other)

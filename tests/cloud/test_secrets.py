@@ -1,0 +1,65 @@
+"""No key is written, logged, printed or told in an error."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import slaf
+from slaf.storage import Location
+from tests.builders import counts, write_h5ad
+from tests.cli.terminal import run
+from tests.cloud.proxy import Fault, Proxy
+from tests.cloud.servers import SECRETS, upload
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from tests.cloud.servers import Cloud
+
+
+def check(text: str | bytes) -> None:
+    """Check that no key is in a text."""
+    for secret in SECRETS:
+        found = secret.encode() in text if isinstance(text, bytes) else secret in text
+        assert not found, text[:2000]
+
+
+def test_nothing_secret(
+    cloud: Cloud, proxy: Proxy, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not in what is stored, nor in what the program prints when it works, nor when it fails."""
+    source = write_h5ad(tmp_path / "in.h5ad", counts(12, 6))
+    place, words = cloud.at("x"), cloud.words()
+    ended = run("convert", source, place, "--verbose", "--chunk-size", "4", *words)
+    assert ended.code == 0, ended.err
+    check(ended.out + ended.err)
+    more = upload(cloud, write_h5ad(tmp_path / "more.h5ad", counts(5, 6, seed=1)))
+    ended = run("append", more, place, "--verbose", "--allow-duplicate", *words)
+    assert ended.code == 0, ended.err
+    check(ended.out + ended.err)
+    for verb in ("info", "status", "verify"):
+        ended = run(verb, place, "--json", "--verbose", *words)
+        check(ended.out + ended.err)
+    location = Location(place, cloud.options)
+    for name in location.list("."):
+        check(location.read(name) or b"")
+    check(repr(location) + str(location) + repr(slaf.open(location)))
+    check(repr(slaf.SLAFConverter(storage_options=cloud.options)))
+    there = cloud.via(proxy.endpoint)
+    proxy.rule = lambda *_: Fault.FORBIDDEN
+    with caplog.at_level(logging.DEBUG):
+        commands: list[list[str | Path]] = [["info"], ["status"], ["verify"]]
+        commands += [["convert", source], ["append", source], ["convert", there.at("more.h5ad")]]
+        for command in commands:
+            ended = run(*command, there.at("x"), "--verbose", *there.words())
+            assert ended.code == 6, ended.err
+            check(ended.out + ended.err)
+        proxy.rule = lambda *_: Fault.CUT_BEFORE
+        quick = ["--storage-option", "client_max_retries=1"]
+        ended = run("info", there.at("x"), "--verbose", *there.words(), *quick)
+        assert ended.code == 6, ended.err
+        check(ended.out + ended.err)
+    check(caplog.text)

@@ -63,6 +63,10 @@ class SLAFConverter:
         "fast", "balanced" or "small": bytes against time.
     matrix
         Which matrix becomes `expression`: "X", "raw" or "layer:NAME".
+    layers
+        Which further matrices go along: "all", "none", or a list of names.
+    raw
+        Take along what AnnData calls raw.
 
     Raises
     ------
@@ -83,6 +87,8 @@ class SLAFConverter:
     enable_checkpointing: bool = True
     compression: str = Compression.BALANCED
     matrix: str = "X"
+    layers: str | Sequence[str] = "all"
+    raw: bool = True
 
     def __post_init__(self) -> None:
         if self.sort_metadata:
@@ -180,5 +186,7 @@ class SLAFConverter:
             "create_indices": self.create_indices,
             "string_ids": not (self.use_integer_keys and self.optimize_storage),
             "plain_types": not self.use_optimized_dtypes,
+            "layers": self.layers,
+            "raw": self.raw,
             "restart": not self.enable_checkpointing,
         }

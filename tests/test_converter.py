@@ -149,10 +149,16 @@ def test_compact_after_write(source: Path, tmp_path: Path) -> None:
 def test_create_indices(source: Path, tmp_path: Path) -> None:
     """Ids are indexed where it was asked for, and the cells of `expression` always."""
     without = slaf.SLAFConverter().convert(source, tmp_path / "without.slaf")
-    assert indexed(without) == {"expression": {"cell_integer_id"}, "cells": set(), "genes": set()}
+    assert indexed(without) == {
+        "expression": {"cell_integer_id"},
+        "layers": set(),
+        "cells": set(),
+        "genes": set(),
+    }
     ds = slaf.SLAFConverter(create_indices=True).convert(source, tmp_path / "with.slaf")
     assert indexed(ds) == {
         "expression": {"cell_integer_id", "gene_integer_id"},
+        "layers": set(),
         "cells": {"cell_id"},
         "genes": {"gene_id"},
     }

@@ -38,6 +38,8 @@ def convert(
     genome: options.Genome = None,
     feature_type: options.FeatureType = None,
     measurement: options.Measurement = None,
+    layers: options.Layers = "all",
+    no_raw: options.NoRaw = False,
     format: options.Format = None,
     compression: Annotated[
         options.Compression,
@@ -107,6 +109,8 @@ def convert(
             "genome": genome,
             "feature_type": feature_type,
             "measurement": measurement,
+            "layers": options.chosen_layers(layers),
+            "raw": not no_raw,
             "format": format,
             "compression": compression,
             "chunk_size": chunk_size,
@@ -186,6 +190,7 @@ def _print_preview(found: Preview, *, json: bool) -> None:
                 ("disk", f"about {in_bytes(expected.bytes)} of {in_bytes(found.free)}{scratch}"),
                 ("memory", f"about {in_bytes(expected.memory)}"),
                 ("time", f"about {expected.seconds:,.0f} s"),
+                *([("beside", "\n".join(found.beside))] if found.beside else []),
                 ("not converted", "\n".join(found.left_behind) or "nothing"),
             ]
         )

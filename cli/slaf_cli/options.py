@@ -16,12 +16,15 @@ __all__ = [
     "Format",
     "Genome",
     "Json",
+    "Layers",
     "Matrix",
     "Measurement",
     "Memory",
+    "NoRaw",
     "Quiet",
     "Scratch",
     "Verbose",
+    "chosen_layers",
     "parse_bytes",
 ]
 
@@ -57,6 +60,11 @@ def parse_bytes(text: str) -> int:
     return int(number)
 
 
+def chosen_layers(text: str) -> str | list[str]:
+    """What `--layers` says, as the library takes it."""
+    return text if text in {"all", "none"} else [name for name in text.split(",") if name]
+
+
 Matrix = Annotated[
     str,
     typer.Option(
@@ -85,6 +93,21 @@ Measurement = Annotated[
         metavar="NAME",
         help="Which measurement of a TileDB-SOMA experiment; RNA, or the only one, by default. "
         "Its nonzeros decide time and bytes.",
+    ),
+]
+Layers = Annotated[
+    str,
+    typer.Option(
+        metavar="all|none|A,B",
+        help="Which further matrices go along: all, none, or some by name. Their nonzeros add time "
+        "and bytes.",
+    ),
+]
+NoRaw = Annotated[
+    bool,
+    typer.Option(
+        "--no-raw",
+        help="Leave out what AnnData calls raw, where it is not the matrix: less time and bytes.",
     ),
 ]
 Format = Annotated[

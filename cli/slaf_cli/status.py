@@ -74,6 +74,11 @@ def _command(found: RunStatus) -> str | None:
         words += ["--matrix", chosen["matrix"]]
     for name, value in found.source.choice.items():
         words += [f"--{name.replace('_', '-')}", value]
+    if chosen.get("layers", "all") != "all":
+        layers = chosen["layers"]
+        words += ["--layers", layers if isinstance(layers, str) else ",".join(layers)]
+    if not chosen.get("raw", True):
+        words += ["--no-raw"]
     if chosen["compression"] != options.Compression.BALANCED:
         words += ["--compression", chosen["compression"]]
     if chosen["chunk_size"] is not None:

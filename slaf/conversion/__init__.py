@@ -7,6 +7,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from slaf.conversion.beside import read_beside
 from slaf.conversion.claim import Run, claim, refuse_if_complete
 from slaf.conversion.encode import ValueDoesNotFit, encode_part
 from slaf.conversion.estimate import estimate, refuse_if_too_small
@@ -23,6 +24,7 @@ from slaf.storage import Location
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     import anndata
 
@@ -50,6 +52,8 @@ def convert(
     create_indices: bool = False,
     string_ids: bool = False,
     plain_types: bool = False,
+    layers: str | Sequence[str] = "all",
+    raw: bool = True,
     workers: int = 0,
     memory: int | None = None,
     scratch: str | os.PathLike[str] | None = None,
@@ -92,6 +96,10 @@ def convert(
     plain_types
         Store int32 ids and float32 values (float64 where that alone is exact), for readers
         that know no unsigned integers.
+    layers
+        Which further matrices of the same genes go along: "all", "none", or a list of names.
+    raw
+        Take along what AnnData calls raw, where it is not the matrix itself.
     workers
         Threads that encode parts beside this one: memory for time.
     memory
@@ -127,6 +135,8 @@ def convert(
         create_indices=create_indices,
         string_ids=string_ids,
         plain_types=plain_types,
+        layers=layers if isinstance(layers, str) else tuple(layers),
+        raw=raw,
     )
     location = Location.of(output)
     refuse_if_complete(location, overwrite=overwrite)
@@ -142,12 +152,14 @@ def convert(
     with open_source(source, format, reading) as opened:
         plan = make_plan(opened, options, reading.choice())
         axes = read_axes(opened)
+        # What cannot be kept is refused now; what can is read again at the end.
+        read_beside(opened, options, axes.cells, axes.genes)
         _announce(opened)
         refuse_if_too_small(location, reading, estimate(plan, opened, reading, workers))
         with location.lock():
             run = claim(location, plan, overwrite=overwrite, restart=restart)
             _encode(run, opened, axes, workers, progress or Unwatched())
-            _publish(run, axes)
+            _publish(run, opened, axes)
     return open_dataset(location)
 
 
@@ -169,11 +181,11 @@ def _encode(run: Run, source: Source, axes: Axes, workers: int, progress: Progre
             encode_parts(run.checkpoint.remaining(), encode, run.record, workers)
         except ValueDoesNotFit as misfit:
             lost = len(run.checkpoint.done)
-            run.begin(plan.widened(misfit.batch.values))
+            run.begin(misfit.wider)
             if lost:
                 logger.info(
-                    "a value asks for %s: beginning again (%d parts are written a second time)",
-                    run.checkpoint.plan.value_type,
+                    "a value asks for a wider type: beginning again (%d parts are written a "
+                    "second time)",
                     lost,
                 )
         except InputError:
@@ -183,11 +195,13 @@ def _encode(run: Run, source: Source, axes: Axes, workers: int, progress: Progre
             return
 
 
-def _publish(run: Run, axes: Axes) -> None:
+def _publish(run: Run, source: Source, axes: Axes) -> None:
     if run.checkpoint.published and run.published is not None:
         finish(run.location, run.published)
-    else:
-        publish(run.location, run.checkpoint, axes, run.published, f"slaf {version('slaf')}")
+        return
+    kept = read_beside(source, run.checkpoint.plan.options, axes.cells, axes.genes)
+    writer = f"slaf {version('slaf')}"
+    publish(run.location, run.checkpoint, axes, run.published, writer, kept=kept)
 
 
 def _announce(source: Source) -> None:

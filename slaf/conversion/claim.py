@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from slaf.conversion.beside import sidecars_of
 from slaf.conversion.checkpoint import Checkpoint
 from slaf.conversion.encode import SCRATCH
 from slaf.conversion.publish import finish
 from slaf.errors import DamagedDataset, DifferentRun, OutputExists
-from slaf.manifest import CONFIG, TABLES, Manifest, Published, load, save
+from slaf.manifest import COMPANIONS, CONFIG, TABLES, Manifest, Published, load, save
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +57,8 @@ class Run:
         """
         self._save(Checkpoint(plan))
         if self.published is None:
-            for name in (*TABLES.values(), SCRATCH):
+            beside = (*COMPANIONS.values(), *sidecars_of(self.location))
+            for name in (*TABLES.values(), *beside, SCRATCH):
                 self.location.remove(name)
 
     def abandon(self) -> None:

@@ -9,6 +9,7 @@ from uuid import uuid4
 import numpy as np
 
 from slaf.arrays import RowRange, exact_cast, is_whole
+from slaf.conversion.companions import Companion, companions_of
 from slaf.errors import InexactValue
 from slaf.manifest import SourceRecord
 from slaf.schema import VALUE_TYPES, Compression, expression_schema, value_type_for
@@ -50,6 +51,10 @@ class Options:
         Also store `cell_id` and `gene_id` as strings in `expression`.
     plain_types
         Store int32 ids and float32 values (float64 where that alone is exact).
+    layers
+        Which further matrices of the same genes go along: "all", "none", or their names.
+    raw
+        Whether raw goes along.
     """
 
     matrix: str = "X"
@@ -59,6 +64,8 @@ class Options:
     create_indices: bool = False
     string_ids: bool = False
     plain_types: bool = False
+    layers: str | tuple[str, ...] = "all"
+    raw: bool = True
 
     def __post_init__(self) -> None:
         if self.chunk_size is not None and self.chunk_size < 1:
@@ -75,7 +82,15 @@ class Options:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Options:
         """As `asdict` wrote it."""
-        return cls(**data | {"compression": Compression(data["compression"])})
+        layers = data.get("layers", "none")
+        return cls(
+            **data
+            | {
+                "compression": Compression(data["compression"]),
+                "layers": layers if isinstance(layers, str) else tuple(layers),
+                "raw": data.get("raw", False),
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +111,8 @@ class Plan:
         Cells that one digest covers.
     parts
         The cells in runs of whole blocks, in order: the units of work and of resuming.
+    companions
+        The tables of further matrices, which are written in the same parts.
     """
 
     source: SourceRecord
@@ -103,6 +120,7 @@ class Plan:
     value_type: str
     block_cells: int
     parts: tuple[RowRange, ...]
+    companions: tuple[Companion, ...] = ()
     operation: str = "convert"
     run_id: str = field(default_factory=lambda: uuid4().hex)
 
@@ -132,6 +150,11 @@ class Plan:
         value_type = value_type_for(values, wider)
         return replace(self, value_type=str(value_type), run_id=uuid4().hex)
 
+    def with_companion(self, wider: Companion) -> Plan:
+        """The plan of a new run, with this companion in place of the one of its table."""
+        companions = tuple(wider if c.table == wider.table else c for c in self.companions)
+        return replace(self, companions=companions, run_id=uuid4().hex)
+
     def differences(self, other: Plan) -> Iterator[str]:
         """In words, what makes this another run than `other`, the one that is unfinished."""
         yield from _differing("", {"operation": other.operation}, {"operation": self.operation})
@@ -147,6 +170,7 @@ class Plan:
             "source": self.source.to_json(),
             "options": asdict(self.options),
             "parts": [[part.start, part.stop] for part in self.parts],
+            "companions": [companion.to_json() for companion in self.companions],
         }
 
     @classmethod
@@ -158,6 +182,7 @@ class Plan:
                 "source": SourceRecord.from_json(data["source"]),
                 "options": Options.from_json(data["options"]),
                 "parts": tuple(RowRange(start, stop) for start, stop in data["parts"]),
+                "companions": tuple(map(Companion.from_json, data.get("companions", []))),
             }
         )
 
@@ -198,13 +223,14 @@ def make_plan(source: Source, options: Options, choice: Mapping[str, str]) -> Pl
         value_type=str(options.value_types[0]),
         block_cells=block_cells,
         parts=tuple(_cut(source, block_cells, target)),
+        companions=companions_of(source, options),
     )
 
 
-def likely_type(source: Source, options: Options) -> np.dtype[Any]:
+def likely_type(first: NDArray[Any], options: Options) -> np.dtype[Any]:
     """The type that the first stored values ask for: a guess, for estimates only."""
     try:
-        return value_type_for(source.peek(), options.value_types)
+        return value_type_for(first, options.value_types)
     except InexactValue:
         return options.value_types[-1]
 

@@ -5,21 +5,25 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from slaf.conversion.beside import read_beside
 from slaf.conversion.claim import unfinished_run
 from slaf.conversion.estimate import estimate, refuse_if_too_small
 from slaf.conversion.plan import Options, counts_elsewhere, likely_type, make_plan
 from slaf.conversion.publish import read_axes
 from slaf.errors import Locked
-from slaf.schema import Compression
+from slaf.schema import LAYERS, Compression
 from slaf.sources import ReadOptions, open_source
+from slaf.sources.companions import named
 from slaf.storage import Location
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     import anndata
 
     from slaf.conversion.estimate import Estimate
+    from slaf.conversion.plan import Plan
     from slaf.manifest import SourceRecord
     from slaf.sources.base import Extent
 
@@ -47,6 +51,8 @@ class Preview:
         What it would take.
     free
         Bytes that are free on the disk of the output.
+    beside
+        What goes along with the matrix, in words: layers, raw, obsm and the other slots.
     left_behind
         What the input holds and the dataset will not, in words.
     counts_in
@@ -61,6 +67,7 @@ class Preview:
     parts_done: int
     expected: Estimate
     free: int
+    beside: tuple[str, ...]
     left_behind: tuple[str, ...]
     counts_in: tuple[str, ...]
 
@@ -81,6 +88,8 @@ def preview(
     compression: str = Compression.BALANCED,
     chunk_size: int | None = None,
     create_indices: bool = False,
+    layers: str | Sequence[str] = "all",
+    raw: bool = True,
     workers: int = 0,
     memory: int | None = None,
     scratch: str | os.PathLike[str] | None = None,
@@ -105,6 +114,8 @@ def preview(
         compression=Compression(compression),
         chunk_size=chunk_size,
         create_indices=create_indices,
+        layers=layers if isinstance(layers, str) else tuple(layers),
+        raw=raw,
     )
     location = Location.of(output)
     reading = ReadOptions.beside(
@@ -122,18 +133,29 @@ def preview(
             msg = f"{location}: another process is writing there"
             raise Locked(msg)
         there = unfinished_run(location, plan, overwrite=overwrite, restart=restart)
-        read_axes(opened)
+        axes = read_axes(opened)
+        read_beside(opened, options, axes.cells, axes.genes)
         expected = estimate(plan, opened, reading, workers)
         refuse_if_too_small(location, reading, expected)
         return Preview(
             source=plan.source,
             output=str(location),
             extent=opened.extent(),
-            value_type=str(likely_type(opened, options)),
+            value_type=str(likely_type(opened.peek(), options)),
             parts=len(plan.parts),
             parts_done=len(there.done) if there else 0,
             expected=expected,
             free=location.free(),
+            beside=named(opened, _layers(plan), raw=raw),
             left_behind=opened.left_behind(),
             counts_in=counts_elsewhere(opened),
         )
+
+
+def _layers(plan: Plan) -> list[str]:
+    return [
+        values.original
+        for companion in plan.companions
+        for values in companion.values
+        if companion.table == LAYERS
+    ]

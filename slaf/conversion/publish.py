@@ -10,14 +10,25 @@ import numpy as np
 import pyarrow as pa
 
 from slaf.columns import stored
-from slaf.conversion.encode import SCRATCH, Identifiers, part_counts
+from slaf.conversion.beside import (
+    commit_companions,
+    offsets_of,
+    remove_leftovers,
+    write_beside,
+    write_readable,
+)
+from slaf.conversion.encode import SCRATCH, Identifiers
 from slaf.conversion.statistics import Statistics
-from slaf.manifest import TABLES, Manifest, Published, save
+from slaf.manifest import COMPANIONS, TABLES, Manifest, Published, save
 from slaf.schema import CELL_COLUMNS, CELLS, EXPRESSION, GENE_COLUMNS, GENES, given_back
 from slaf.tables.write import clean, commit, index, write_table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from slaf.beside import Beside
     from slaf.columns import ColumnSet
+    from slaf.conversion.beside import Kept
     from slaf.conversion.checkpoint import Checkpoint
     from slaf.sources.base import Source
     from slaf.storage import Location
@@ -49,7 +60,13 @@ def read_axes(source: Source) -> Axes:
 
 
 def publish(
-    location: Location, checkpoint: Checkpoint, axes: Axes, before: Published | None, writer: str
+    location: Location,
+    checkpoint: Checkpoint,
+    axes: Axes,
+    before: Published | None,
+    writer: str,
+    *,
+    kept: Kept,
 ) -> None:
     """Make a run whose parts are all done the dataset that readers see.
 
@@ -58,13 +75,16 @@ def publish(
     """
     versions = {
         EXPRESSION: _commit_expression(location, checkpoint),
-        CELLS: _write_cells(location, checkpoint, axes),
-        GENES: _write_genes(location, axes),
+        **commit_companions(location, checkpoint),
+        CELLS: _write_cells(location, checkpoint, axes, kept),
+        GENES: _write_genes(location, axes, kept),
     }
+    whole, beside = write_beside(location, checkpoint, kept)
+    versions |= whole
     if checkpoint.plan.options.create_indices:
         versions[CELLS] = index(location, TABLES[CELLS], "cell_id", "BTREE")
         versions[GENES] = index(location, TABLES[GENES], "gene_id", "BTREE")
-    published = _describe(checkpoint, axes, versions, before, writer)
+    published = _describe(checkpoint, axes, versions, before, writer, beside=beside)
     done = replace(checkpoint, published=True)
     save(location, Manifest(published, done.to_json()))
     finish(location, published)
@@ -74,6 +94,8 @@ def finish(location: Location, published: Published) -> None:
     """Remove what a published run no longer needs, and then its checkpoint."""
     for table, name in published.tables.items():
         clean(location, name, published.versions[table])
+    remove_leftovers(location, published)
+    write_readable(location, published)
     location.remove(SCRATCH)
     save(location, Manifest(published))
 
@@ -90,30 +112,39 @@ def _commit_expression(location: Location, checkpoint: Checkpoint) -> int:
     return version
 
 
-def _write_cells(location: Location, checkpoint: Checkpoint, axes: Axes) -> int:
+def _write_cells(location: Location, checkpoint: Checkpoint, axes: Axes, kept: Kept) -> int:
     n_cells = axes.cells.num_rows
-    counts = [part_counts(location, result.index) for result in checkpoint.results()]
-    ends = np.cumsum(np.concatenate([np.zeros(1, np.int64), *counts]))
+    ends = offsets_of(location, checkpoint, EXPRESSION)
     file = pa.array([checkpoint.plan.source.uri.rsplit("/", 1)[-1]], pa.string())
     ours: list[tuple[str, Any]] = [
         ("cell_integer_id", pa.array(np.arange(n_cells, dtype=np.uint32))),
         ("cell_start_index", pa.array(ends[:n_cells])),
+        *(
+            (
+                f"{companion.table}_start_index",
+                pa.array(offsets_of(location, checkpoint, companion.table)[:n_cells]),
+            )
+            for companion in checkpoint.plan.companions
+        ),
         ("source_file", pa.DictionaryArray.from_arrays(np.zeros(n_cells, np.int32), file)),
     ]
-    return write_table(location, TABLES[CELLS], _with_columns(axes.cells, ours))
+    return write_table(location, TABLES[CELLS], _with_columns(axes.cells, ours, kept.cells))
 
 
-def _write_genes(location: Location, axes: Axes) -> int:
+def _write_genes(location: Location, axes: Axes, kept: Kept) -> int:
     ids = pa.array(np.arange(axes.genes.num_rows, dtype=np.uint32))
-    return write_table(
-        location, TABLES[GENES], _with_columns(axes.genes, [("gene_integer_id", ids)])
-    )
+    ours = [("gene_integer_id", ids)]
+    return write_table(location, TABLES[GENES], _with_columns(axes.genes, ours, kept.genes))
 
 
-def _with_columns(table: pa.Table, ours: list[tuple[str, Any]]) -> pa.Table:
-    """The table with our columns behind its first, the id."""
+def _with_columns(
+    table: pa.Table, ours: list[tuple[str, Any]], beside: Mapping[str, pa.Array]
+) -> pa.Table:
+    """The table with our columns behind its first, the id, and what stands beside at its end."""
     for position, (name, values) in enumerate(ours, start=1):
         table = table.add_column(position, name, values)
+    for name, values in beside.items():
+        table = table.append_column(name, values)
     return table
 
 
@@ -123,6 +154,8 @@ def _describe(
     versions: dict[str, int],
     before: Published | None,
     writer: str,
+    *,
+    beside: Beside,
 ) -> Published:
     plan, results = checkpoint.plan, checkpoint.results()
     statistics = Statistics.total(result.statistics for result in results)
@@ -149,4 +182,6 @@ def _describe(
         created_at=before.created_at if before else now,
         last_updated=now,
         writer=writer,
+        tables={name: (TABLES | COMPANIONS)[name] for name in versions},
+        beside=beside.to_json(),
     )

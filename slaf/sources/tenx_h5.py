@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from slaf.columns import arrow_table
 from slaf.errors import DamagedInput, MissingMatrix
-from slaf.sources.base import SourceFormat
+from slaf.sources.base import Slots, SourceFormat
 from slaf.sources.compressed import CompressedRows
 from slaf.sources.deflate import fast_column
 from slaf.sources.hdf5 import is_hdf5, member, numeric, open_file, own_members, reading
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.arrays import Batch, RowRange
-    from slaf.sources.base import Extent, ReadOptions
+    from slaf.sources.base import Extent, Matrix, ReadOptions
 
 __all__ = ["FORMAT", "TenxH5Source"]
 
@@ -129,6 +129,17 @@ class TenxH5Source:
             found = {named: self._column(f"{_FEATURES}/name")}
             found |= {name: self._column(f"{_FEATURES}/{name}") for name in names}
             return arrow_table("gene_id", self._strings(f"{_FEATURES}/id"), found)
+
+    def layers(self) -> Mapping[str, Matrix]:
+        """None."""
+        return {}
+
+    def raw(self) -> None:
+        """None: what Cell Ranger calls raw is a matrix of more cells."""
+
+    def slots(self) -> Slots:
+        """None."""
+        return Slots()
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         """These cells, in order."""

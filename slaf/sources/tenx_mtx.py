@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from slaf.columns import arrow_table
 from slaf.errors import DamagedInput, MissingMatrix, UnknownFormat
-from slaf.sources.base import Extent, SourceFormat
+from slaf.sources.base import Extent, Slots, SourceFormat
 from slaf.sources.identity import file_identity
 from slaf.sources.mtx import entries, read_header
 from slaf.sources.spill import SpilledRows
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.arrays import Batch, RowRange
-    from slaf.sources.base import ReadOptions
+    from slaf.sources.base import Matrix, ReadOptions
 
 __all__ = ["FORMAT", "TenxMtxSource"]
 
@@ -128,6 +128,17 @@ class TenxMtxSource:
     def genes(self) -> pa.Table:
         """The features: id, name, type, and whatever else the file has."""
         return self._genes
+
+    def layers(self) -> Mapping[str, Matrix]:
+        """None."""
+        return {}
+
+    def raw(self) -> None:
+        """None: what Cell Ranger calls raw is a matrix of more cells."""
+
+    def slots(self) -> Slots:
+        """None."""
+        return Slots()
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         """These cells, in order."""

@@ -9,6 +9,7 @@ from slaf.errors import VerificationFailed
 from slaf.progress import Unwatched
 from slaf.sources import ReadOptions, open_source
 from slaf.verification.against import check_against
+from slaf.verification.beside import check_beside, check_beside_digests, check_beside_readable
 from slaf.verification.digests import check_digests
 from slaf.verification.names import check_string_ids
 from slaf.verification.report import Difference, Findings, Report
@@ -74,11 +75,14 @@ def verify(
     seen.begin(0, 0, n_passes * opened.n_cells)
     checks = ["ids, offsets, counts and blocks of the tables"]
     check_tables(opened, findings)
+    check_beside(opened, findings)
     # Offsets that contradict each other cannot be read by.
     if not findings and not quick:
         checks.append(f"the digest of every block ({len(opened.published.blocks):,})")
         check_digests(opened, findings, seen)
+        check_beside_digests(opened, findings)
         check_readable(opened, findings)
+        check_beside_readable(opened, findings)
         check_string_ids(opened, findings)
     if against is not None and not findings.of("offsets", "config", "unreadable"):
         options = ReadOptions.beside(

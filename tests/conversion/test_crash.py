@@ -11,6 +11,7 @@ import pytest
 from slaf.errors import OutputExists
 from slaf.testing import Crash, CrashingStorage, Moment
 from tests.conversion.cases import (
+    beside,
     blank,
     concurrent,
     empty,
@@ -18,8 +19,10 @@ from tests.conversion.cases import (
     plain,
     replacing,
     replacing_and_widening,
+    replacing_what_is_beside,
     restarting,
     widening,
+    widening_beside,
 )
 
 if TYPE_CHECKING:
@@ -29,12 +32,15 @@ if TYPE_CHECKING:
     from tests.conversion.stopped import Conversion
 
 CASES = [plain, concurrent, replacing, indexed, widening, replacing_and_widening, restarting]
-CASES += [empty, blank]
+CASES += [empty, blank, beside, replacing_what_is_beside]
 # What one effect leaves is what the next one finds, unless several are under way at once: so
 # most cases are stopped after an effect by being stopped before the next.
 POINTS = [(case, Moment.BEFORE) for case in CASES]
 POINTS += [(case, Moment.AFTER) for case in (plain, concurrent)]
 MORE_POINTS = [(case, Moment.AFTER) for case in CASES if (case, Moment.AFTER) not in POINTS]
+# Of many effects each: in the normal run only stopped again and again.
+CASES += [widening_beside]
+MORE_POINTS += [(widening_beside, moment) for moment in Moment]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from slaf.sources.deflate import fast_column
 from slaf.sources.hdf5 import is_hdf5, member, numeric, open_file, own_members, reading
 from slaf.sources.identity import file_identity
 from slaf.sources.links import member_within
+from slaf.sources.visium import spatial_beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -94,7 +95,7 @@ class TenxH5Source:
         others += _described(self._group, _REQUIRED | _V2_COLUMNS | beside)
         if self._name == _MATRIX:
             others += _described(self._group[_FEATURES], {"id", "name", *self._beside_features()})
-        return tuple(others)
+        return (*others, *spatial_beside(self._path))
 
     def extent(self) -> Extent:
         """How much the matrix holds."""

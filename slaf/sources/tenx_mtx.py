@@ -13,6 +13,7 @@ from slaf.sources.identity import file_identity
 from slaf.sources.mtx import entries, read_header
 from slaf.sources.spill import SpilledRows
 from slaf.sources.text import open_text, read_text, read_tsv
+from slaf.sources.visium import spatial_beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -106,8 +107,8 @@ class TenxMtxSource:
         return (self.matrix,)
 
     def left_behind(self) -> tuple[str, ...]:
-        """Nothing."""
-        return ()
+        """What Space Ranger puts beside the folder."""
+        return spatial_beside(self._files.matrix.parent)
 
     def extent(self) -> Extent:
         """What the file declares, and the scratch that sorting it takes."""

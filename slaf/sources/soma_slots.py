@@ -94,7 +94,8 @@ def _aligned(array: Any, ids: NDArray[np.int64], place: str) -> Any:
         rows, columns, values = _entries(array)
         width = _width(array, columns)
         rows = _positions(rows, ids, place)
-        return _matrix(rows, columns, values, (len(ids), width))
+        # Embeddings are often written as sparse arrays; tiledbsoma.io too gives them back dense.
+        return _matrix(rows, columns, values, (len(ids), width)).toarray()
 
 
 def _paired(array: Any, ids: NDArray[np.int64], place: str) -> Any:
@@ -104,23 +105,15 @@ def _paired(array: Any, ids: NDArray[np.int64], place: str) -> Any:
             return array.read().to_numpy()[ids][:, ids]
         rows, columns, values = _entries(array)
         rows, columns = (_positions(joins, ids, place) for joins in (rows, columns))
-        return _matrix(rows, columns, values, (len(ids), len(ids)), sparse=True)
+        return _matrix(rows, columns, values, (len(ids), len(ids)))
 
 
 def _matrix(
-    rows: NDArray[Any],
-    columns: NDArray[Any],
-    values: NDArray[Any],
-    shape: tuple[int, int],
-    *,
-    sparse: bool = False,
-) -> NDArray[Any] | sp.csr_matrix:
-    """Dense where every place has a value: embeddings are written as sparse arrays too."""
+    rows: NDArray[Any], columns: NDArray[Any], values: NDArray[Any], shape: tuple[int, int]
+) -> sp.csr_matrix:
     import scipy.sparse as sp
 
-    matrix = sp.csr_matrix((values, (rows, columns)), shape=shape)
-    full = len(values) == shape[0] * shape[1]
-    return matrix if sparse or not full else matrix.toarray()
+    return sp.csr_matrix((values, (rows, columns)), shape=shape)
 
 
 def _entries(array: Any) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -167,7 +160,7 @@ def _uns(collection: Any, place: str) -> dict[str, Any]:
                 found[name] = element.read().to_numpy()
             elif element.soma_type in _ARRAYS and element.ndim == 2:  # noqa: PLR2004
                 rows, columns, values = _entries(element)
-                found[name] = _matrix(rows, columns, values, tuple(element.shape), sparse=True)
+                found[name] = _matrix(rows, columns, values, tuple(element.shape))
             else:
                 msg = f"{where} is a {element.soma_type}, which uns has no room for; remove it"
                 raise DamagedInput(msg)

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Protocol
 
-from benchmarks import conversion, memory, peers, reading
+from benchmarks import budget, conversion, memory, peers, reading
 
 
 class Benchmark(Protocol):
@@ -23,6 +23,7 @@ _BENCHMARKS: dict[str, Benchmark] = {
     "convert": conversion,
     "read": reading,
     "memory": memory,
+    "budget": budget,
     "peers": peers,
 }
 # Those that neither take long nor install anything.

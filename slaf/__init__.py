@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from slaf.conversion import Preview, convert, preview
+    from slaf.conversion import Preview, append, convert, preview, preview_append
     from slaf.converter import SLAFConverter
     from slaf.dataset import Dataset
     from slaf.dataset import open_dataset as open
@@ -42,10 +42,12 @@ __all__ = [
     "SlafError",
     "StorageError",
     "VerificationFailed",
+    "append",
     "convert",
     "info",
     "open",
     "preview",
+    "preview_append",
     "status",
     "verify",
 ]
@@ -67,10 +69,12 @@ _HOMES = {
     "SlafError": (_ERRORS, "SlafError"),
     "StorageError": (_ERRORS, "StorageError"),
     "VerificationFailed": (_ERRORS, "VerificationFailed"),
+    "append": ("slaf.conversion", "append"),
     "convert": ("slaf.conversion", "convert"),
     "info": ("slaf.inspection", "info"),
     "open": ("slaf.dataset", "open_dataset"),
     "preview": ("slaf.conversion", "preview"),
+    "preview_append": ("slaf.conversion", "preview_append"),
     "status": ("slaf.inspection", "status"),
     "verify": ("slaf.verification", "verify"),
 }

@@ -29,6 +29,7 @@ __all__ = [
     "is_whole",
     "to_ids",
     "to_int64",
+    "with_genes",
 ]
 
 # Up to here a float type holds every whole number.
@@ -170,6 +171,28 @@ def batch_from_dense(rows: RowRange, block: NDArray[Any]) -> Batch:
     counts = np.count_nonzero(present, axis=1)
     genes = np.nonzero(present)[1].astype(np.uint32)
     return Batch(rows, counts, genes, _native(block[present]))
+
+
+def with_genes(batch: Batch, positions: NDArray[np.int64], n_genes: int) -> Batch:
+    """The same cells with other genes.
+
+    Parameters
+    ----------
+    batch
+        Of a matrix of ``len(positions)`` genes.
+    positions
+        The new place of each gene, no two the same; −1 for one that is left out.
+    n_genes
+        The width of the new matrix.
+    """
+    genes, values, counts = positions[batch.genes], batch.values, batch.counts
+    kept = genes >= 0
+    if not kept.all():
+        ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)])
+        counts = np.diff(ends[np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])])
+        genes, values = genes[kept], values[kept]
+    indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+    return batch_from_compressed(batch.rows, indptr, genes, values, n_genes)
 
 
 def exact_cast(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -367,7 +390,7 @@ def _sorted_and_summed(
     if beyond is not None:
         msg = (
             f"the entries of cell {rows.start + int(owners[kept[beyond]])} for gene "
-            f"{int(genes[kept[beyond]])} add up to more than 64 bits hold"
+            f"{int(genes[kept[beyond]])} add up to more than 64 bits hold; correct them"
         )
         raise InexactValue(msg)
     return genes[kept], sums, counts

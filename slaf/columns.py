@@ -18,7 +18,20 @@ if TYPE_CHECKING:
 
 JSON = dict[str, Any]
 
-__all__ = ["STRING", "Column", "ColumnSet", "arrow_table", "described_table", "safe_name", "stored"]
+__all__ = [
+    "STRING",
+    "Column",
+    "ColumnSet",
+    "arrow_table",
+    "column_of",
+    "described_table",
+    "index_name_of",
+    "pandas_type",
+    "restored",
+    "safe_name",
+    "stored",
+    "with_index",
+]
 
 # How a `Column` writes pandas' string types begins so: the storage behind them follows.
 STRING: Final = "string["
@@ -154,13 +167,60 @@ def stored(table: pa.Table, taken: Iterable[str]) -> tuple[pa.Table, ColumnSet]:
     columns: list[Column] = []
     fields: list[pa.Field] = []
     for position, field in enumerate(table.schema):
-        column = _column(field)
+        column = column_of(field)
         name = field.name if position == 0 else safe_name(field.name, used)
         used.add(name.casefold())
         columns.append(replace(column, name=name))
         fields.append(pa.field(name, _without_order(field.type)))
-    index_name = json.loads((table.schema.metadata or {}).get(_INDEX_KEY, b"null"))
-    return _recast(table, fields), ColumnSet(tuple(columns), index_name)
+    return _recast(table, fields), ColumnSet(tuple(columns), index_name_of(table))
+
+
+def restored(table: pa.Table, described: ColumnSet) -> pa.Table:
+    """The user's columns of a table of a dataset, as `described_table` makes them.
+
+    Parameters
+    ----------
+    table
+        As `stored` made it; it may hold other columns too.
+    described
+        What its columns were.
+    """
+    arrays = [table.column(column.name) for column in described.columns]
+    columns = [
+        column if column.original is None else replace(column, name=column.original)
+        for column in described.columns
+    ]
+    return described_table(arrays, columns, described.index_name)
+
+
+def with_index(table: pa.Table, ids: Any) -> pa.Table:
+    """A described table with other ids."""
+    field = table.schema.field(0)
+    return table.set_column(0, field, ids.cast(field.type))
+
+
+def column_of(field: pa.Field) -> Column:
+    """What a column of a described table was."""
+    return Column(**json.loads(field.metadata[_KEY]))
+
+
+def index_name_of(table: pa.Table) -> str | None:
+    """What the index of a described table was called."""
+    name: str | None = json.loads((table.schema.metadata or {}).get(_INDEX_KEY, b"null"))
+    return name
+
+
+def pandas_type(dtype: pa.DataType, *, nullable: bool) -> str:
+    """The pandas type that says the most of an Arrow type."""
+    if pa.types.is_string(dtype):
+        return "object"
+    if not nullable or pa.types.is_temporal(dtype):
+        return str(pa.array([], dtype).to_pandas().dtype)
+    if pa.types.is_boolean(dtype):
+        return "boolean"
+    # Int64 has missing values, int64 has none; UInt8, Float32 and so on.
+    name = str(np.dtype(dtype.to_pandas_dtype()))
+    return "UI" + name[2:] if name.startswith("u") else name.capitalize()
 
 
 def _recast(table: pa.Table, fields: list[pa.Field]) -> pa.Table:
@@ -188,10 +248,6 @@ def safe_name(name: str, used: set[str]) -> str:
     return candidate
 
 
-def _column(field: pa.Field) -> Column:
-    return Column(**json.loads(field.metadata[_KEY]))
-
-
 def _normal(array: Any) -> Any:
     """The array in the types that the format stores text and categories in."""
     dtype = array.type
@@ -205,26 +261,13 @@ def _normal(array: Any) -> Any:
 def _of_arrow(name: str, array: Any) -> Column:
     dtype = array.type
     if pa.types.is_dictionary(dtype):
-        categories = _pandas_type(dtype.value_type, nullable=False)
+        categories = pandas_type(dtype.value_type, nullable=False)
         values = _dictionary(array) if array.null_count == len(array) else None
         return Column(name, name, "category", dtype.ordered, categories, values=values)
-    return Column(name, name, _pandas_type(dtype, nullable=array.null_count > 0))
+    return Column(name, name, pandas_type(dtype, nullable=array.null_count > 0))
 
 
 def _dictionary(array: Any) -> list[Any]:
     chunks = array.unify_dictionaries().chunks if hasattr(array, "chunks") else [array]
     values: list[Any] = chunks[0].dictionary.to_pylist() if chunks else []
     return values
-
-
-def _pandas_type(dtype: pa.DataType, *, nullable: bool) -> str:
-    """The pandas type that says the most of it."""
-    if pa.types.is_string(dtype):
-        return "object"
-    if not nullable or pa.types.is_temporal(dtype):
-        return str(pa.array([], dtype).to_pandas().dtype)
-    if pa.types.is_boolean(dtype):
-        return "boolean"
-    # Int64 has missing values, int64 has none; UInt8, Float32 and so on.
-    name = str(np.dtype(dtype.to_pandas_dtype()))
-    return "UI" + name[2:] if name.startswith("u") else name.capitalize()

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from slaf.conversion import convert
-from slaf.errors import NotYet
+from slaf.conversion import append, convert
 from slaf.schema import Compression
-from slaf.sources import FORMATS
-from slaf.sources.detect import detect
-from slaf.storage import on_disk
+from slaf.sources import GeneSet, choices_of
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
     import anndata
 
     from slaf.dataset import Dataset
+    from slaf.sources.base import Inputs
     from slaf.storage import Location
 
 __all__ = ["SLAFConverter"]
@@ -63,6 +61,8 @@ class SLAFConverter:
         "fast", "balanced" or "small": bytes against time.
     matrix
         Which matrix becomes `expression`: "X", "raw" or "layer:NAME".
+    genes
+        Which genes to take of several inputs: "strict", "union" or "intersection".
     layers
         Which further matrices go along: "all", "none", or a list of names.
     raw
@@ -87,6 +87,7 @@ class SLAFConverter:
     enable_checkpointing: bool = True
     compression: str = Compression.BALANCED
     matrix: str = "X"
+    genes: str = GeneSet.STRICT
     layers: str | Sequence[str] = "all"
     raw: bool = True
 
@@ -103,16 +104,16 @@ class SLAFConverter:
 
     def convert(
         self,
-        input_path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        input_path: Inputs,
         output_path: str | os.PathLike[str] | Location,
         input_format: str = "auto",
     ) -> Dataset:
-        """Convert a file into a dataset, or finish a conversion that was stopped.
+        """Convert inputs into a dataset, or finish a conversion that was stopped.
 
         Parameters
         ----------
         input_path
-            A file, or a list of one.
+            A file, a folder of inputs, or a list of these.
         output_path
             A directory that does not exist yet.
         input_format
@@ -123,14 +124,10 @@ class SLAFConverter:
         SlafError
             As `slaf.convert` does.
         """
-        paths = [input_path] if isinstance(input_path, str | os.PathLike) else list(input_path)
-        if len(paths) != 1:
-            msg = f"{len(paths)} inputs were given, but this release converts one at a time"
-            raise NotYet(msg)
         format = None if input_format == "auto" else input_format
-        measurement = self._measurement(paths[0], format)
-        options = self._options()
-        return convert(paths[0], output_path, format=format, measurement=measurement, **options)
+        measurement = self._measurement(input_path, format)
+        options = self._how_stored() | self._how_written()
+        return convert(input_path, output_path, format=format, measurement=measurement, **options)
 
     def convert_anndata(
         self, adata: anndata.AnnData, output_path: str | os.PathLike[str] | Location
@@ -149,44 +146,62 @@ class SLAFConverter:
         SlafError
             As `slaf.convert` does.
         """
-        return convert(adata, output_path, **self._options())
+        return convert(adata, output_path, **self._how_stored() | self._how_written())
 
     def append(
         self,
-        input_path: str | os.PathLike[str],
-        existing_slaf_path: str | os.PathLike[str],
+        input_path: Inputs,
+        existing_slaf_path: str | os.PathLike[str] | Location,
         input_format: str = "auto",
     ) -> Dataset:
-        """Add the cells of a file to a dataset: not in this release.
+        """Add the cells of inputs to a dataset, or finish an append that was stopped.
+
+        The dataset stays stored as it is: of this converter's options only `matrix` and those
+        that say how to write and to resume have an effect.
+
+        Parameters
+        ----------
+        input_path
+            A file, a folder of inputs, or a list of these.
+        existing_slaf_path
+            A published dataset.
+        input_format
+            "h5ad", "10x_h5", "10x_mtx" or "tiledb"; "auto" finds it by the content.
 
         Raises
         ------
-        NotYet
-            Always, and before anything is read or written.
+        SlafError
+            As `slaf.append` does.
         """
-        msg = (
-            f"{existing_slaf_path}: appending {input_path} ({input_format}) is not possible in "
-            "this release; convert it into a dataset of its own"
+        format = None if input_format == "auto" else input_format
+        measurement = self._measurement(input_path, format)
+        options = self._how_written()
+        return append(
+            input_path, existing_slaf_path, format=format, measurement=measurement, **options
         )
-        raise NotYet(msg)
 
-    def _measurement(self, path: str | os.PathLike[str], format: str | None) -> str | None:
-        """The measurement to take, if the input has measurements and the user chose one."""
+    def _measurement(self, inputs: Inputs, format: str | None) -> str | None:
+        """The measurement to take, if the inputs have measurements and the user chose one."""
         if self.tiledb_collection_name == _DEFAULT_MEASUREMENT:
             return None
-        _, found = detect(on_disk(path), FORMATS, format)
-        return self.tiledb_collection_name if "measurement" in found.choices else None
+        choices = choices_of(inputs, format)
+        return self.tiledb_collection_name if "measurement" in choices else None
 
-    def _options(self) -> dict[str, Any]:
+    def _how_written(self) -> dict[str, Any]:
         return {
             "matrix": self.matrix,
-            "compression": self.compression,
+            "genes": self.genes,
             "chunk_size": self.chunk_size if self.chunked else _ALL_CELLS,
             "compact": self.compact_after_write,
+            "restart": not self.enable_checkpointing,
+        }
+
+    def _how_stored(self) -> dict[str, Any]:
+        return {
+            "compression": self.compression,
             "create_indices": self.create_indices,
             "string_ids": not (self.use_integer_keys and self.optimize_storage),
             "plain_types": not self.use_optimized_dtypes,
             "layers": self.layers,
             "raw": self.raw,
-            "restart": not self.enable_checkpointing,
         }

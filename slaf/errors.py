@@ -8,10 +8,12 @@
     │   ├── UnknownFormat                  no format, or more than one, recognises it
     │   ├── MissingMatrix (LookupError)    it has no such matrix
     │   ├── DamagedInput                   it contradicts itself, or cannot be read
+    │   ├── GenesDiffer                    inputs whose genes are not those of each other
     │   └── InexactValue                   a value fits no type that a table can hold
     ├── ConflictError                      the output is not free for this command
     │   ├── OutputExists (FileExistsError) a finished dataset, or something else, is there
     │   ├── DifferentRun                   another conversion is unfinished there
+    │   ├── AlreadyThere                   the same input is in the dataset, or given twice
     │   └── Locked (BlockingIOError)       another process is writing there
     ├── DatasetError                       there is no dataset that can be opened
     │   ├── NotADataset (FileNotFoundError)
@@ -36,13 +38,21 @@ if TYPE_CHECKING:
 
 
 class SlafError(Exception):
-    """Any error that SLAF raises on purpose."""
+    """Any error that SLAF raises on purpose.
+
+    Attributes
+    ----------
+    remedy
+        What to do, where the message does not say it itself.
+    """
+
+    remedy = ""
 
     def __str__(self) -> str:
-        """One paragraph: the message, and the places that were added on the way up."""
+        """One paragraph: the message, the places that were added on the way up, the remedy."""
         notes = getattr(self, "__notes__", ())
         # Not what OSError makes of it, which begins with the number of the error.
-        return "; ".join([*map(str, self.args[-1:]), *notes])
+        return "; ".join(filter(None, [*map(str, self.args[-1:]), *notes, self.remedy]))
 
 
 class InputError(SlafError, ValueError):
@@ -51,6 +61,8 @@ class InputError(SlafError, ValueError):
 
 class NoSuchInput(InputError, FileNotFoundError):
     """There is nothing at the place of the input."""
+
+    remedy = "check the path"
 
 
 class UnknownFormat(InputError):
@@ -62,7 +74,26 @@ class MissingMatrix(InputError, LookupError):
 
 
 class DamagedInput(InputError):
-    """The input contradicts itself, or cannot be read to its end."""
+    """The input contradicts itself, or cannot be read to its end.
+
+    Parameters
+    ----------
+    message
+        What was found, and where.
+    remedy
+        What to do, if it is anything else than to get the input once more.
+    """
+
+    remedy = "copy it again from where it came, or write it anew"
+
+    def __init__(self, message: str, *, remedy: str | None = None) -> None:
+        super().__init__(message)
+        if remedy is not None:
+            self.remedy = remedy
+
+
+class GenesDiffer(InputError):
+    """Inputs have other genes than each other, or ids that do not tell which gene is meant."""
 
 
 class InexactValue(InputError):
@@ -79,6 +110,10 @@ class OutputExists(ConflictError, FileExistsError):
 
 class DifferentRun(ConflictError):
     """An unfinished conversion of another input, or with other options, is at the output."""
+
+
+class AlreadyThere(ConflictError):
+    """The same input is in the dataset already, or was given twice."""
 
 
 class Locked(ConflictError, BlockingIOError):

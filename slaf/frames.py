@@ -53,7 +53,7 @@ def from_frame(frame: pd.DataFrame, id_name: str) -> pa.Table:
             error.add_note(f"in column {name!r}")
             raise
         except (pa.ArrowException, UnicodeError) as error:
-            msg = f"column {name!r} cannot be stored ({error})"
+            msg = f"column {name!r} cannot be stored ({error}); leave it out, or write it otherwise"
             raise InputError(msg) from error
         arrays.append(array)
         columns.append(column)
@@ -132,7 +132,10 @@ def _from_series(series: pd.Series[Any], name: str) -> tuple[pa.Array, Column]:
         return pa.array(native, from_pandas=False), column
     if isinstance(dtype, pd.DatetimeTZDtype) or hasattr(dtype, "numpy_dtype"):
         return pa.array(series.array), column
-    msg = f"holds values of type {dtype}, which cannot be stored"
+    msg = (
+        f"holds values of type {dtype}, which cannot be stored; leave the column out, or make it "
+        "strings or numbers"
+    )
     raise InputError(msg)
 
 

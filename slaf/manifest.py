@@ -10,6 +10,7 @@ import numpy as np
 
 from slaf.columns import ColumnSet
 from slaf.errors import DamagedDataset, InProgress, NotADataset, UnsupportedFormat
+from slaf.rules import check_kinds, check_offsets
 from slaf.schema import (
     CELL_PAIRS,
     CELLS,
@@ -99,6 +100,13 @@ class SourceRecord:
         What makes this input this input.
     choice
         What else was chosen of it: "genome", "feature_type", "measurement".
+    genes
+        How its genes were brought together with those before: "strict", "union" or
+        "intersection".
+    measured
+        The genes of the dataset that it has, as ranges ``[start, stop)`` of positions.
+    prefix
+        What was put before each of its cell ids.
     """
 
     uri: str
@@ -110,6 +118,9 @@ class SourceRecord:
     offset: int
     identity: Mapping[str, Any]
     choice: Mapping[str, str] = field(default_factory=dict)
+    genes: str = "strict"
+    measured: tuple[tuple[int, int], ...] = ()
+    prefix: str = ""
 
     def to_json(self) -> JSON:
         """As config.json has it."""
@@ -118,7 +129,11 @@ class SourceRecord:
     @classmethod
     def from_json(cls, data: JSON) -> SourceRecord:
         """As `to_json` wrote it."""
-        return cls(**{f.name: data[f.name] for f in fields(cls)})
+        # What the first datasets do not say: of one input they have all genes.
+        first: JSON = {"genes": "strict", "prefix": "", "measured": [[0, data["n_genes"]]]}
+        known = first | data
+        measured = tuple((int(start), int(stop)) for start, stop in known["measured"])
+        return cls(**{f.name: known[f.name] for f in fields(cls)} | {"measured": measured})
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +241,7 @@ class Published:
         if min(n_cells, n_genes) < 0 or (n_cells, n_genes) != (data["n_cells"], data["n_genes"]):
             msg = "array_shape and n_cells, n_genes do not agree"
             raise ValueError(msg)
+        check_offsets(data)
         return cls(
             n_cells=n_cells,
             n_genes=n_genes,
@@ -293,7 +309,7 @@ def load(location: Location) -> Manifest | None:
     where = f"{location}: {CONFIG}"
     try:
         data = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         msg = f"{where} is not JSON ({error}); restore it from a copy, or convert again"
         raise DamagedDataset(msg) from error
     if not isinstance(data, dict) or "format_version" not in data:
@@ -357,6 +373,7 @@ def _check_kinds(data: JSON) -> None:
             raise TypeError(msg)
     for table in (CELLS, GENES):
         data["columns"][table]["columns"][0]
+    check_kinds(data)
     if data["value_type"] not in map(str, VALUE_TYPES):
         msg = f"value_type is {data['value_type']!r}, not one of {', '.join(map(str, VALUE_TYPES))}"
         raise ValueError(msg)

@@ -28,6 +28,7 @@ __all__ = [
     "RAW_GENES",
     "VALUE_TYPES",
     "Compression",
+    "common_type",
     "companion_schema",
     "expression_schema",
     "gene_id_type",
@@ -65,6 +66,7 @@ VALUE_TYPES: Final = tuple(
 )
 
 _MOST_UINT16_GENES = 2**16
+_LARGEST_EXACT_FLOAT64 = 2.0**53
 _ZSTD = {b"lance-encoding:compression": b"zstd"}
 
 
@@ -119,6 +121,26 @@ def given_back(source: str, value_type: str, *, outgrown: bool) -> str:
     dtype = np.dtype(source)
     # scipy has no matrices of half floats.
     return "float32" if dtype == np.float16 else str(dtype.newbyteorder("="))
+
+
+def common_type(given: Sequence[str], value_type: str, greatest: float) -> str:
+    """The type that values of several inputs are read back in: one that holds those of each.
+
+    Parameters
+    ----------
+    given
+        The types that they would be given back in by themselves.
+    value_type
+        The type that they are stored in.
+    greatest
+        The greatest of their magnitudes.
+    """
+    common = np.result_type(*given) if given else np.dtype(value_type)
+    # numpy takes float64 for a type of all 64-bit integers, which it is up to 2**53.
+    integers = {np.dtype(name).kind for name in given} & {"i", "u"}
+    if common.kind == "f" and integers and greatest >= _LARGEST_EXACT_FLOAT64:
+        return value_type
+    return str(common)
 
 
 def gene_id_type(n_genes: int, compression: Compression) -> pa.DataType:

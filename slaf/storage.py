@@ -94,7 +94,8 @@ class Location:
     def read(self, name: str) -> bytes | None:
         """The content of a file, or None if there is no such file."""
         try:
-            return (self.path / name).read_bytes()
+            # A pipe would be waited for, and a device has no end.
+            return (self.path / name).read_bytes() if (self.path / name).is_file() else None
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:

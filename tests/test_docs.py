@@ -21,7 +21,7 @@ import slaf.errors
 from slaf.sources import FORMATS
 from slaf.testing.strategies import Stored
 from slaf_cli.app import app
-from slaf_cli.report import ExitCode
+from slaf_cli.report import ExitCode, exit_code
 from tests.formats.builders import Mtx, write_genomes, write_soma, write_v3
 from tests.pages import PAGES, ROOT, Reader, anchors, blocks, links, name_of
 
@@ -171,14 +171,25 @@ def test_every_public_name_is_documented(name: str) -> None:
         assert f"slaf.{name}" in anchors(REFERENCE / "python.md")
 
 
+def exit_code_of(error: Any) -> int | None:
+    """The exit code of a command that ends by an error of this class."""
+    if not (isinstance(error, type) and issubclass(error, Exception)):
+        return None
+    # Without what its own __init__ asks for.
+    made: Exception = type(error.__name__, (error,), {"__init__": lambda _: None})()
+    return int(exit_code(made))
+
+
 def test_every_error_and_exit_code_is_documented() -> None:
     """Each class of error stands in the page of errors, under what it is, and each exit code."""
     page = (REFERENCE / "errors.md").read_text(encoding="utf-8")
+    codes = {name: exit_code_of(thing) for name, thing in vars(slaf.errors).items()}
     for name, thing in vars(slaf.errors).items():
         if isinstance(thing, type) and issubclass(thing, Exception):
             builtins = [base.__name__ for base in thing.__bases__ if base.__module__ == "builtins"]
             shown = f" (`{builtins[0]}`)" if builtins and name != "SlafError" else ""
-            assert f"| `{name}`{shown} |" in page
+            column = "" if name == "SlafError" else f" {codes[name]}"
+            assert f"| `{name}`{shown} |{column} |" in page
     for code in ExitCode:
         assert re.search(rf"^\| {code.value} \|", page, re.MULTILINE), code
 

@@ -158,7 +158,10 @@ def test_without_cells_or_genes(location: Location) -> None:
     """A matrix without a place for a nonzero has the density 0."""
     import dataclasses
 
-    empty = dataclasses.replace(PUBLISHED, n_cells=0, expression_count=0, blocks=())
+    source = dataclasses.replace(SOURCE, n_cells=0)
+    empty = dataclasses.replace(
+        PUBLISHED, n_cells=0, expression_count=0, blocks=(), sources=(source,)
+    )
     save(location, Manifest(empty))
     assert read(location)["metadata"]["density"] == 0
     assert load_published(location) == empty

@@ -599,10 +599,8 @@ def a_column_of_no_table(config: dict[str, Any]) -> None:
         (rows_of_a_block, f"cells {CHUNK} to {2 * CHUNK}"),
         (cells_of_a_block, f"first cell of the block at {CHUNK - 1}"),
         (a_block_less, "cells in blocks"),
-        (more_cells, "rows of cells"),
         (more_genes, "rows of genes"),
         (fewer_rows, "rows of expression"),
-        (cells_of_a_source, "cells of the sources"),
         (another_value_type, "type of value"),
         (another_dtype, "dtype"),
         (a_column_of_no_table, "columns of cells"),
@@ -614,6 +612,14 @@ def test_config(change: Edit, where: str, dataset: Path) -> None:
     report = failed(dataset, quick=True)
     assert kinds(report) <= {"config", "offsets"}
     assert where in {difference.where for difference in report.differences}
+
+
+@pytest.mark.parametrize("change", [more_cells, cells_of_a_source])
+def test_cells_that_no_source_has(change: Edit, dataset: Path) -> None:
+    """A config.json whose sources have not the cells of the dataset is refused as a whole."""
+    edit(dataset, change)
+    with pytest.raises(DamagedDataset, match=r"n_cells is \d+, but the sources have \d+ cells"):
+        slaf.verify(dataset, quick=True)
 
 
 def test_quick_reads_no_values(dataset: Path) -> None:

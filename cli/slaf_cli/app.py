@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from slaf_cli.append import append
 from slaf_cli.convert import convert
 from slaf_cli.heap import share_one_heap
 from slaf_cli.info import info
@@ -52,7 +53,7 @@ def _slaf(
     """
 
 
-for _command in (convert, info, status, verify, query):
+for _command in (convert, append, info, status, verify, query):
     app.command()(_command)
 
 

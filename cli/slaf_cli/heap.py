@@ -15,8 +15,8 @@ def share_one_heap() -> None:
     """Tell glibc to use one heap, before there are threads.
 
     A conversion makes a thread for each part, and glibc would give each a heap that keeps what
-    its thread has freed: 80,000 cells took 30 % more than 20,000, and take 4 % more so. What
-    threads ask for is large and seldom; waiting for each other costs them nothing measurable.
+    its thread has freed until the part is done. What threads ask for is large and seldom; waiting
+    for each other costs them nothing measurable.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -109,7 +109,8 @@ def _statistics(statistics: Mapping[str, float | None]) -> str:
         "mean_value": "mean",
         "std_value": "deviation",
     }
-    known = {names[key]: value for key, value in statistics.items() if value is not None}
+    found = {name: statistics.get(key) for key, name in names.items()}
+    known = {name: value for name, value in found.items() if value is not None}
     return "".join(f", {name} {value:.6g}" for name, value in known.items())
 
 

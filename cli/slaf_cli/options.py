@@ -11,9 +11,17 @@ import typer
 
 __all__ = [
     "INPUT",
+    "INPUTS",
+    "AddedGenes",
+    "AllowDuplicate",
+    "CellIdPrefix",
+    "ChunkSize",
     "Compression",
+    "DryRun",
     "FeatureType",
     "Format",
+    "GeneSet",
+    "Genes",
     "Genome",
     "Json",
     "Layers",
@@ -24,11 +32,13 @@ __all__ = [
     "Quiet",
     "Scratch",
     "Verbose",
+    "Workers",
     "chosen_layers",
     "parse_bytes",
 ]
 
 INPUT = "an .h5ad file, a 10x .h5 file or folder of matrix.mtx, or a TileDB-SOMA experiment"
+INPUTS = f"{INPUT}; a folder stands for all that is in it"
 
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
@@ -42,6 +52,21 @@ class Compression(StrEnum):
     FAST = "fast"
     BALANCED = "balanced"
     SMALL = "small"
+
+
+class GeneSet(StrEnum):
+    """What `--genes` takes, likewise."""
+
+    STRICT = "strict"
+    UNION = "union"
+    INTERSECTION = "intersection"
+
+
+class AddedGenes(StrEnum):
+    """What `--genes` takes where genes cannot be left out any more."""
+
+    STRICT = "strict"
+    UNION = "union"
 
 
 def parse_bytes(text: str) -> int:
@@ -124,7 +149,8 @@ Memory = Annotated[
         parser=parse_bytes,
         metavar="SIZE",
         help="Memory that sorting may take where the input is not in the order of cells, as in "
-        "512M or 2G; 256M by default. With much less it takes more time.",
+        "512M or 2G; by default a quarter of what the machine or the container has free, at most "
+        "2G. It takes no more than it needs; with much less it takes more time.",
     ),
 ]
 Scratch = Annotated[
@@ -133,6 +159,53 @@ Scratch = Annotated[
         metavar="DIRECTORY",
         help="Where sorting puts what does not fit in --memory; beside the dataset by default. "
         "A fast disk takes less time.",
+    ),
+]
+Genes = Annotated[
+    GeneSet,
+    typer.Option(
+        help="Which genes of several inputs, which are aligned by their ids: strict refuses "
+        "inputs that have not the same, union takes all, intersection those that all have. "
+        "Fewer take fewer bytes.",
+    ),
+]
+CellIdPrefix = Annotated[
+    bool,
+    typer.Option(
+        "--cell-id-prefix",
+        help="Put the name of its input before each cell id, which makes ids that occur in "
+        "several unique. A few bytes a cell.",
+    ),
+]
+AllowDuplicate = Annotated[
+    bool,
+    typer.Option(
+        "--allow-duplicate",
+        help="Take an input once more that is there already: time and bytes for both.",
+    ),
+]
+ChunkSize = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="CELLS",
+        help="Cells written and checkpointed at a time; by default about 32 million "
+        "nonzeros. Fewer lose less to an interruption, and take more time and bytes.",
+    ),
+]
+Workers = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        metavar="N",
+        help="Threads that encode parts: more memory, and less time where cores are idle.",
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Print what would be done, refuse what cannot work, and write nothing.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

@@ -76,7 +76,7 @@ def edge(*, quiet: bool, verbose: bool) -> Iterator[None]:
         except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - the edge: it is told here
             if verbose:
                 traceback.print_exception(error, file=sys.stderr)
-            typer.echo(f"slaf: {' '.join(_explanation(error).split())}", err=True)
+            typer.echo(f"slaf: {_on_one_line(_explanation(error))}", err=True)
             raise typer.Exit(exit_code(error)) from None
 
 
@@ -111,6 +111,12 @@ def in_bytes(number: float) -> str:
         del units[0]
     digits = max(2 - len(str(int(number))) + 1, 0)
     return f"{number:,.{digits}f} {units[0]}"
+
+
+def _on_one_line(text: str) -> str:
+    """The text with nothing in it that a terminal would obey: names come from strangers."""
+    spaced = " ".join(text.split())
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in spaced)
 
 
 def _explanation(error: BaseException) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,8 @@ from slaf_cli import options
 from slaf_cli.report import edge, lines, print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from slaf import RunStatus
 
 __all__ = ["status"]
@@ -40,9 +42,9 @@ def status(
 
 def _rows(found: RunStatus, resume: str | None) -> list[tuple[str, object]]:
     rows: list[tuple[str, object]] = [("output", found.place), ("state", _state(found))]
-    if found.source is not None:
+    if found.sources:
         rows += [
-            ("input", f"{found.source.uri} ({found.source.format}, {found.source.matrix})"),
+            ("input", "\n".join(f"{s.uri} ({s.format}, {s.matrix})" for s in found.sources)),
             ("cells", f"{found.cells_done:,} of {found.n_cells:,}"),
             ("nonzeros", f"{found.nonzeros_done:,}"),
         ]
@@ -57,32 +59,43 @@ def _state(found: RunStatus) -> str:
     if not found.published:
         return str(found.state)
     if found.parts:
-        return f"{found.state}; the dataset that it replaces is there to read meanwhile"
+        verb = "replaces" if found.operation == "convert" else "adds to"
+        return f"{found.state}; the dataset that it {verb} is there to read meanwhile"
     return f"{found.state}; `slaf info {shlex.quote(found.place)}` describes the dataset"
 
 
 def _command(found: RunStatus) -> str | None:
     """What to run to finish."""
-    if found.source is None or found.options is None:
+    if not found.sources or found.options is None:
         return None
     chosen = found.options
-    in_python = chosen["string_ids"] or chosen["plain_types"] or chosen["compact"]
-    if in_python or found.source.format == "anndata":
-        return "call slaf in Python again, with the same input and options"
-    words = ["slaf", "convert", found.source.uri, found.place]
-    if chosen["matrix"] != "X":
+    converting = found.operation == "convert"
+    in_python = converting and (chosen["string_ids"] or chosen["plain_types"])
+    formats = {source.format for source in found.sources}
+    if in_python or chosen["compact"] or "anndata" in formats:
+        return f"call slaf.{found.operation} in Python again, with the same inputs and options"
+    words = ["slaf", found.operation, *(source.uri for source in found.sources), found.place]
+    if chosen["matrix"] != "X" or not converting:
         words += ["--matrix", chosen["matrix"]]
-    for name, value in found.source.choice.items():
+    for name, value in found.sources[0].choice.items():
         words += [f"--{name.replace('_', '-')}", value]
-    if chosen.get("layers", "all") != "all":
-        layers = chosen["layers"]
-        words += ["--layers", layers if isinstance(layers, str) else ",".join(layers)]
-    if not chosen.get("raw", True):
-        words += ["--no-raw"]
-    if chosen["compression"] != options.Compression.BALANCED:
-        words += ["--compression", chosen["compression"]]
+    if chosen["genes"] != options.GeneSet.STRICT:
+        words += ["--genes", chosen["genes"]]
+    if any(source.prefix for source in found.sources):
+        words += ["--cell-id-prefix"]
     if chosen["chunk_size"] is not None:
         words += ["--chunk-size", str(chosen["chunk_size"])]
+    return shlex.join([*words, *(_of_converting(chosen) if converting else [])])
+
+
+def _of_converting(chosen: Mapping[str, Any]) -> list[str]:
+    """The options that an append does not have."""
+    words = []
+    if chosen["compression"] != options.Compression.BALANCED:
+        words += ["--compression", chosen["compression"]]
     if chosen["create_indices"]:
         words += ["--indices"]
-    return shlex.join(words)
+    layers = chosen.get("layers", "all")
+    if layers != "all":
+        words += ["--layers", layers if isinstance(layers, str) else ",".join(layers)]
+    return words if chosen.get("raw", True) else [*words, "--no-raw"]

@@ -23,10 +23,12 @@ def verify(
     ],
     *,
     against: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
             metavar="INPUT",
-            help="Also read the input again and compare every value, id and column: more time.",
+            help="Also read the input again and compare every value, id and column: more time. "
+            "Of a dataset of several inputs name all in their order, each with --against; a "
+            "folder stands for all that is in it.",
         ),
     ] = None,
     quick: Annotated[
@@ -52,7 +54,7 @@ def verify(
             with Bar(shown=not quiet) as bar:
                 report = slaf.verify(
                     dataset,
-                    against,
+                    against or None,
                     quick=quick,
                     format=format,
                     memory=memory,

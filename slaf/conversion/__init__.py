@@ -7,38 +7,40 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from slaf.conversion.adding import added_genes, rewriting, usual_matrix
 from slaf.conversion.beside import read_beside
 from slaf.conversion.claim import Run, claim, refuse_if_complete
 from slaf.conversion.encode import ValueDoesNotFit, encode_part
-from slaf.conversion.estimate import estimate, refuse_if_too_small
-from slaf.conversion.plan import Options, counts_elsewhere, make_plan
-from slaf.conversion.preview import Preview, preview
-from slaf.conversion.publish import finish, publish, read_axes
+from slaf.conversion.plan import Options, counts_elsewhere
+from slaf.conversion.prepare import adding, converting
+from slaf.conversion.preview import Preview, preview, preview_append
+from slaf.conversion.publish import finish, publish
 from slaf.conversion.run import encode_parts
 from slaf.dataset import Dataset, open_dataset
 from slaf.errors import InputError
+from slaf.manifest import load_published
 from slaf.progress import Unwatched
 from slaf.schema import Compression
-from slaf.sources import ReadOptions, open_source
+from slaf.sources import GeneSet, ReadOptions
 from slaf.storage import Location
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    import anndata
-
+    from slaf.conversion.plan import Plan
     from slaf.conversion.publish import Axes
     from slaf.progress import Progress
-    from slaf.sources import Source
+    from slaf.sources import Concat
+    from slaf.sources.base import Inputs
 
-__all__ = ["Options", "Preview", "convert", "preview"]
+__all__ = ["Options", "Preview", "append", "convert", "preview", "preview_append"]
 
 logger = logging.getLogger("slaf")
 
 
 def convert(
-    source: str | os.PathLike[str] | anndata.AnnData,
+    inputs: Inputs,
     output: str | os.PathLike[str] | Location,
     *,
     matrix: str = "X",
@@ -46,6 +48,9 @@ def convert(
     feature_type: str | None = None,
     measurement: str | None = None,
     format: str | None = None,
+    genes: str = GeneSet.STRICT,
+    cell_id_prefix: bool = False,
+    allow_duplicate: bool = False,
     compression: str = Compression.BALANCED,
     chunk_size: int | None = None,
     compact: bool = False,
@@ -61,16 +66,17 @@ def convert(
     restart: bool = False,
     progress: Progress | None = None,
 ) -> Dataset:
-    """Convert an input into a dataset, or finish a conversion that was stopped.
+    """Convert inputs into a dataset, or finish a conversion that was stopped.
 
     The same call resumes: what parts are on disk already is in the output's config.json, and
     until all of them are there, and proven to be the input's, there is no dataset to open.
 
     Parameters
     ----------
-    source
+    inputs
         An h5ad, a 10x H5 file or MTX folder, a SOMA experiment, or an AnnData in memory,
-        which is not changed.
+        which is not changed; a folder of inputs; or a list of these, whose cells follow each
+        other.
     output
         A directory that does not exist yet.
     matrix
@@ -82,7 +88,14 @@ def convert(
     measurement
         Of a SOMA experiment, the measurement to take; None for RNA, or the only one.
     format
-        The format of the input; found by its content if None.
+        The format of the inputs; found by the content of each if None.
+    genes
+        Which genes to take of several inputs, which are aligned by their ids: "strict" refuses
+        inputs that have not the same, "union" takes all, "intersection" those that all have.
+    cell_id_prefix
+        Put the name of its input before each cell id.
+    allow_duplicate
+        Take an input that is given twice twice.
     compression
         "fast", "balanced" or "small": bytes against time.
     chunk_size
@@ -103,13 +116,14 @@ def convert(
     workers
         Threads that encode parts beside this one: memory for time.
     memory
-        Bytes that sorting may take where the input is not in cell order; 256 MiB if None.
+        Bytes that sorting may take where the input is not in cell order; if None a quarter of
+        what the machine or the container has free, at most 2 GiB.
     scratch
         The directory for what does not fit in `memory`; the output's parent if None.
     overwrite
         Replace a dataset, which stays readable until the new one is whole.
     restart
-        Discard an unfinished conversion that is at the output.
+        Discard an unfinished run that is at the output.
     progress
         Told how far the run is: an object with the two methods of `slaf.progress.Progress`.
 
@@ -121,14 +135,15 @@ def convert(
     Raises
     ------
     InputError
-        If the input cannot be converted exactly. Nothing is left at the output.
+        If an input cannot be converted exactly. Nothing is left at the output.
     ConflictError
-        If the output is not free for this conversion.
+        If the output is not free for this conversion, or an input is given twice.
     StorageError
         If the disk refuses; the conversion can be resumed.
     """
     options = Options(
         matrix=matrix,
+        genes=GeneSet(genes),
         compression=Compression(compression),
         chunk_size=chunk_size,
         compact=compact,
@@ -149,45 +164,152 @@ def convert(
         feature_type=feature_type,
         measurement=measurement,
     )
-    with open_source(source, format, reading) as opened:
-        plan = make_plan(opened, options, reading.choice())
-        axes = read_axes(opened)
+    with converting(
+        inputs,
+        location,
+        options,
+        reading.shared_by(workers),
+        format=format,
+        prefixed=cell_id_prefix,
+    ) as ready:
+        ready.unfinished(overwrite=overwrite, restart=restart, allow_duplicate=allow_duplicate)
+        axes = ready.axes()
         # What cannot be kept is refused now; what can is read again at the end.
-        read_beside(opened, options, axes.cells, axes.genes)
-        _announce(opened)
-        refuse_if_too_small(location, reading, estimate(plan, opened, reading, workers))
+        ready.beside(axes)
+        _announce(ready.inputs)
+        ready.expected(workers)
         with location.lock():
-            run = claim(location, plan, overwrite=overwrite, restart=restart)
-            _encode(run, opened, axes, workers, progress or Unwatched())
-            _publish(run, opened, axes)
+            run = claim(location, ready.plan, overwrite=overwrite, restart=restart)
+            _encode(run, ready.inputs, axes, workers, progress or Unwatched())
+            _publish(run, ready.inputs, axes)
     return open_dataset(location)
 
 
-def _encode(run: Run, source: Source, axes: Axes, workers: int, progress: Progress) -> None:
+def append(
+    inputs: Inputs,
+    dataset: str | os.PathLike[str] | Location,
+    *,
+    matrix: str | None = None,
+    genome: str | None = None,
+    feature_type: str | None = None,
+    measurement: str | None = None,
+    format: str | None = None,
+    genes: str = GeneSet.STRICT,
+    cell_id_prefix: bool = False,
+    allow_duplicate: bool = False,
+    chunk_size: int | None = None,
+    compact: bool = False,
+    workers: int = 0,
+    memory: int | None = None,
+    scratch: str | os.PathLike[str] | None = None,
+    restart: bool = False,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Add the cells of inputs to a dataset, or finish an append that was stopped.
+
+    Readers see the dataset as it was until all of it is there. Its rows stay as they are,
+    unless a value or the number of genes asks for a wider type: then all are written again.
+    How it is stored is not chosen here: as it was when it was made.
+
+    Parameters
+    ----------
+    inputs
+        As for `slaf.convert`.
+    dataset
+        A published dataset.
+    matrix
+        Which matrix of the inputs to take; that of the inputs of the dataset if None.
+    genome, feature_type, measurement, format
+        As for `slaf.convert`.
+    genes
+        "strict" refuses inputs whose genes are not those of the dataset, in whatever order;
+        "union" puts genes that it has not behind those that it has.
+    cell_id_prefix
+        Put the name of its input before each cell id.
+    allow_duplicate
+        Take an input that is in the dataset already once more.
+    chunk_size, compact, workers, memory, scratch
+        As for `slaf.convert`.
+    restart
+        Discard an unfinished append that is at the dataset.
+    progress
+        Told how far the run is: an object with the two methods of `slaf.progress.Progress`.
+
+    Returns
+    -------
+    Dataset
+        The dataset as it is published now, open.
+
+    Raises
+    ------
+    DatasetError
+        If there is no dataset.
+    InputError
+        If an input cannot be added exactly. The dataset stays as it was.
+    ConflictError
+        If another run is at work there, or unfinished, or an input is in the dataset already.
+    StorageError
+        If the disk refuses; the append can be resumed.
+    """
+    location = Location.of(dataset)
+    load_published(location)
+    with location.lock():
+        there = open_dataset(location)
+        options = Options(
+            matrix=matrix or usual_matrix(there),
+            genes=added_genes(genes),
+            chunk_size=chunk_size,
+            compact=compact,
+        )
+        reading = ReadOptions.beside(
+            location,
+            options.matrix,
+            memory,
+            scratch,
+            genome=genome,
+            feature_type=feature_type,
+            measurement=measurement,
+        )
+        with adding(
+            inputs,
+            there,
+            options,
+            reading.shared_by(workers),
+            format=format,
+            prefixed=cell_id_prefix,
+        ) as ready:
+            ready.unfinished(restart=restart, allow_duplicate=allow_duplicate)
+            axes = ready.axes()
+            _announce(ready.inputs)
+            ready.expected(workers)
+            run = claim(location, ready.plan, overwrite=False, restart=restart)
+            _encode(run, ready.inputs, axes, workers, progress or Unwatched())
+            _publish(run, ready.inputs, axes)
+    return open_dataset(location)
+
+
+def _encode(run: Run, inputs: Concat, axes: Axes, workers: int, progress: Progress) -> None:
     """Write the parts that remain; begin again with a wider type where a value asks for it."""
     while True:
         plan = run.checkpoint.plan
+        blocks = run.published.blocks if plan.base and run.published else ()
         cells, nonzeros = run.checkpoint.covered()
-        progress.begin(cells, nonzeros, plan.source.n_cells)
+        progress.begin(cells, nonzeros, plan.cells_to_write)
         encode = partial(
             encode_part,
-            source,
+            inputs,
             plan,
             location=run.location,
             identifiers=axes.identifiers,
+            kept=blocks,
             progress=progress,
         )
         try:
             encode_parts(run.checkpoint.remaining(), encode, run.record, workers)
         except ValueDoesNotFit as misfit:
             lost = len(run.checkpoint.done)
-            run.begin(misfit.wider)
-            if lost:
-                logger.info(
-                    "a value asks for a wider type: beginning again (%d parts are written a "
-                    "second time)",
-                    lost,
-                )
+            run.begin(rewriting(misfit.wider, blocks))
+            _say_why(plan, run.checkpoint.plan, lost)
         except InputError:
             run.abandon()
             raise
@@ -195,25 +317,38 @@ def _encode(run: Run, source: Source, axes: Axes, workers: int, progress: Progre
             return
 
 
-def _publish(run: Run, source: Source, axes: Axes) -> None:
+def _say_why(before: Plan, now: Plan, lost: int) -> None:
+    if now.rewrites and not before.rewrites:
+        logger.info("a value asks for %s: the dataset is written again with it", now.value_type)
+    elif lost:
+        logger.info(
+            "a value asks for %s: beginning again (%d parts are written a second time)",
+            now.value_type if now.value_type != before.value_type else "a wider type",
+            lost,
+        )
+
+
+def _publish(run: Run, inputs: Concat, axes: Axes) -> None:
     if run.checkpoint.published and run.published is not None:
         finish(run.location, run.published)
         return
-    kept = read_beside(source, run.checkpoint.plan.options, axes.cells, axes.genes)
+    kept = read_beside(inputs, run.checkpoint.plan.options, axes.cells, axes.genes)
     writer = f"slaf {version('slaf')}"
     publish(run.location, run.checkpoint, axes, run.published, writer, kept=kept)
 
 
-def _announce(source: Source) -> None:
+def _announce(inputs: Concat) -> None:
     """Say what a user would want to know before the work begins."""
-    elsewhere = counts_elsewhere(source)
+    elsewhere = counts_elsewhere(inputs)
     if elsewhere:
         logger.warning(
             "%s holds fractions, but %s whole numbers: if you want counts, use --matrix %s",
-            source.matrix,
+            inputs.matrix,
             " and ".join(elsewhere),
             elsewhere[0],
         )
-    left = source.left_behind()
+    left = inputs.left_behind()
     if left:
         logger.warning("not converted by this release: %s", "; ".join(left))
+    for note in inputs.notes():
+        logger.warning("%s", note)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from slaf.columns import ColumnSet
     from slaf.conversion.checkpoint import Checkpoint
     from slaf.conversion.companions import Companion
-    from slaf.conversion.plan import Options
+    from slaf.conversion.plan import Options, Plan
     from slaf.elements import Form
     from slaf.sources.base import Source
     from slaf.storage import Location
@@ -206,9 +206,7 @@ def write_beside(
             varm = kept.forms.get(_RAW_VARM, ())
             raw = RawRecord(rows, companion.n_genes, matrices[0], kept.raw_columns, varm)
     files = {key: record for key, (record, _) in kept.files.items()}
-    options = checkpoint.plan.options
-    layers_asked = options.layers if isinstance(options.layers, str) else list(options.layers)
-    taken = {"layers": layers_asked, "raw": options.raw}
+    taken = _taken(checkpoint.plan)
     return versions, Beside(layers, raw, forms, files.get("uns"), files.get("elements"), taken)
 
 
@@ -242,6 +240,14 @@ def sidecars_of(location: Location) -> list[str]:
     if not location.exists():
         return []
     return sorted(path.name for path in location.path.iterdir() if is_sidecar(path.name))
+
+
+def _taken(plan: Plan) -> dict[str, Any] | None:
+    """What was asked for; None where several inputs leave it all behind."""
+    if len(plan.sources) > 1:
+        return None
+    layers = plan.options.layers
+    return {"layers": layers if isinstance(layers, str) else list(layers), "raw": plan.options.raw}
 
 
 def _matrices(checkpoint: Checkpoint, companion: Companion) -> tuple[MatrixRecord, ...]:

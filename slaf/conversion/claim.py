@@ -9,17 +9,19 @@ from slaf.conversion.beside import sidecars_of
 from slaf.conversion.checkpoint import Checkpoint
 from slaf.conversion.encode import SCRATCH
 from slaf.conversion.publish import finish
-from slaf.errors import DamagedDataset, DifferentRun, OutputExists
+from slaf.errors import AlreadyThere, DamagedDataset, DifferentRun, OutputExists
 from slaf.manifest import COMPANIONS, CONFIG, TABLES, Manifest, Published, load, save
+from slaf.sources.identity import content_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from slaf.conversion.checkpoint import PartResult
     from slaf.conversion.plan import Plan
+    from slaf.manifest import SourceRecord
     from slaf.storage import Location
 
-__all__ = ["Run", "claim", "refuse_if_complete", "unfinished_run"]
+__all__ = ["Run", "claim", "refuse_if_complete", "refuse_repeated", "unfinished_run"]
 
 logger = logging.getLogger("slaf")
 
@@ -95,7 +97,7 @@ def unfinished_run(
 ) -> Checkpoint | None:
     """The unfinished run at a location that this plan continues; None if it begins anew.
 
-    Changes nothing.
+    Changes nothing. A run that only adds to what is finished needs no leave to begin.
 
     Parameters
     ----------
@@ -112,7 +114,8 @@ def unfinished_run(
         If it holds an unfinished run of another input or with other options.
     """
     manifest = load(location)
-    _refuse_complete(location, manifest, overwrite=overwrite)
+    if plan.base is None:
+        _refuse_complete(location, manifest, overwrite=overwrite)
     if manifest is None or manifest.checkpoint is None:
         return None
     there = _unfinished(location, manifest.checkpoint)
@@ -121,12 +124,13 @@ def unfinished_run(
         # Nothing but cleaning is left of it, so there is nothing to discard either.
         return there
     if there.published or restart:
-        if manifest.published is not None and not overwrite:
+        if manifest.published is not None and plan.base is None and not overwrite:
             raise _finished(location)
         return None
     if differences:
+        what = "conversion" if there.plan.operation == "convert" else "append"
         msg = (
-            f"{location}: an unfinished conversion is there that is not this one: "
+            f"{location}: an unfinished {what} is there that is not this one: "
             f"{', '.join(differences)}; finish it with the command that began it, or discard "
             "it with --restart"
         )
@@ -148,6 +152,31 @@ def claim(location: Location, plan: Plan, *, overwrite: bool, restart: bool) -> 
         done, total = len(there.done), len(there.plan.parts)
         logger.info("resuming: %d of %d parts are done", done, total)
     return run
+
+
+def refuse_repeated(there: Sequence[SourceRecord], added: Sequence[SourceRecord]) -> None:
+    """Refuse inputs that a dataset holds already, or that are given twice.
+
+    Parameters
+    ----------
+    there, added
+        The inputs of the dataset, and those of a run.
+
+    Raises
+    ------
+    AlreadyThere
+        If the content of one is that of another, wherever it lies.
+    """
+    seen = {content_key(source): source for source in there}
+    for source in added:
+        known = seen.setdefault(content_key(source), source)
+        if known is not source:
+            where = f"as {known.uri}" if known.uri != source.uri else "already"
+            msg = (
+                f"{source.uri}: the same input is there {where}; leave it out, or take its cells "
+                "once more with --allow-duplicate"
+            )
+            raise AlreadyThere(msg)
 
 
 def _refuse_complete(location: Location, manifest: Manifest | None, *, overwrite: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from slaf.arrays import as_float64, exact_cast, first_inexact
+from slaf.arrays import RowRange, as_float64, exact_cast, first_inexact
 from slaf.conversion.checkpoint import PartResult
 from slaf.conversion.companions import Companion, CompanionPart, CompanionResult, TooNarrow
 from slaf.conversion.statistics import Statistics
@@ -19,11 +19,11 @@ from slaf.schema import EXPRESSION
 from slaf.tables.write import write_part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from slaf.arrays import Batch, RowRange
+    from slaf.arrays import Batch
     from slaf.conversion.plan import Plan
     from slaf.progress import Progress
     from slaf.sources.base import Source
@@ -64,6 +64,7 @@ def encode_part(
     location: Location,
     *,
     identifiers: Identifiers,
+    kept: Sequence[Block] = (),
     progress: Progress,
 ) -> PartResult:
     """Write one part of a plan; when this returns, all of it is on disk.
@@ -72,6 +73,8 @@ def encode_part(
 
     Parameters
     ----------
+    kept
+        The blocks of the dataset that is added to: what is written again must be what they say.
     progress
         Told of each batch that was handed on.
 
@@ -81,15 +84,24 @@ def encode_part(
         If the plan's type does not hold a value that another type holds.
     InexactValue
         If no type does.
+    DamagedDataset
+        If what is written again is not what was written first.
     """
+    rows = plan.parts[index]
     # First: they are the likelier ones to ask for a wider type.
     companions = {
         companion.table: _encode_companion(source, plan, companion, index, location)
         for companion in plan.companions
     }
     part = _Part(source, plan, identifiers, progress)
-    rows = plan.parts[index]
-    fragments = write_part(location, TABLES[EXPRESSION], plan.schema, part.record_batches(rows))
+    fragments = write_part(
+        location,
+        TABLES[EXPRESSION],
+        plan.schema,
+        part.record_batches(list(_blocks(plan, rows, kept))),
+        appending=not plan.rewrites,
+    )
+    _check(location, part.blocks, kept)
     location.put(_counts_name(index), part.lengths().tobytes())
     statistics = Statistics.total(part.statistics)
     return PartResult(index, fragments, tuple(part.blocks), statistics, part.outgrown, companions)
@@ -103,6 +115,24 @@ def part_counts(location: Location, index: int, table: str = EXPRESSION) -> NDAr
         msg = f"{location}: {name} is missing; begin again with --restart"
         raise DamagedDataset(msg)
     return np.frombuffer(raw, _LENGTHS).astype(np.int64)
+
+
+def _blocks(plan: Plan, rows: RowRange, kept: Sequence[Block]) -> Iterator[RowRange]:
+    if plan.base is None or rows.start >= plan.base.n_cells:
+        yield from rows.split(plan.block_cells)
+        return
+    for block in kept:
+        if rows.start <= block.start and block.stop <= rows.stop:
+            yield RowRange(block.start, block.stop)
+
+
+def _check(location: Location, blocks: Sequence[Block], kept: Sequence[Block]) -> None:
+    there = {(block.start, block.stop): block for block in kept}
+    for block in blocks:
+        known = there.get((block.start, block.stop), block)
+        if known != block:
+            msg = f"{location}: {block} are not what was written; `slaf verify` says what differs"
+            raise DamagedDataset(msg)
 
 
 def _counts_name(index: int, table: str = EXPRESSION) -> str:
@@ -145,8 +175,8 @@ class _Part:
         """Nonzeros of each cell so far."""
         return np.concatenate([np.empty(0, _LENGTHS), *self._lengths])
 
-    def record_batches(self, rows: RowRange) -> Iterator[pa.RecordBatch]:
-        for block in rows.split(self._plan.block_cells):
+    def record_batches(self, blocks: Sequence[RowRange]) -> Iterator[pa.RecordBatch]:
+        for block in blocks:
             digest, n_rows = BlockDigest(), 0
             for batch in self._source.batches(block):
                 values = self._cast(batch)
@@ -163,7 +193,7 @@ class _Part:
 
     def _outgrows(self, batch: Batch) -> bool:
         # Only sums of repeated entries come in another type than the source's.
-        dtype = np.dtype(self._plan.source.dtype).newbyteorder("=")
+        dtype = np.dtype(self._plan.source_of(batch.rows.start).dtype).newbyteorder("=")
         return batch.values.dtype != dtype and first_inexact(batch.values, dtype) is not None
 
     def _cast(self, batch: Batch) -> NDArray[Any]:
@@ -181,11 +211,12 @@ class _Part:
             wrong = first_inexact(batch.values, allowed[-1]) or 0
             cell = batch.cell_of(wrong)
             gene = int(batch.genes[wrong])
+            source = self._plan.source_of(cell)
             msg = (
-                f"{self._source.uri}: {self._source.matrix} holds {batch.values[wrong]!s} "
-                f"at cell {cell} ({self._identifiers.cells[cell].as_py()!r}), "
+                f"{source.uri}: {source.matrix} holds {batch.values[wrong]!s} "
+                f"at cell {cell - source.offset} ({self._identifiers.cells[cell].as_py()!r}), "
                 f"gene {self._identifiers.genes[gene].as_py()!r}, and no type that the table "
-                f"may have ({', '.join(map(str, allowed))}) holds every value exactly"
+                f"may have ({', '.join(map(str, allowed))}) holds every value exactly; correct it"
             )
             raise InexactValue(msg) from error
 

@@ -66,7 +66,7 @@ class Estimate:
     memory: int
     seconds: float
 
-    def with_matrix(self, plan: Plan, matrix: Source | Matrix, options: ReadOptions) -> Estimate:
+    def with_matrix(self, plan: Plan, matrix: Source | Matrix) -> Estimate:
         """The same and one matrix more."""
         extent, first = matrix.extent(), matrix.peek()
         counts = is_whole(first)
@@ -80,24 +80,37 @@ class Estimate:
             least_bytes=self.least_bytes + (int(n_bytes * _LEAST_SHARE) if extent.exact else 0),
             scratch=self.scratch + extent.scratch,
             least_scratch=self.least_scratch + (extent.scratch if extent.exact else 0),
-            memory=self.memory + (options.memory if extent.scratch else 0),
+            memory=self.memory + extent.memory,
             seconds=self.seconds + seconds,
         )
 
 
-def estimate(plan: Plan, source: Source, options: ReadOptions, workers: int) -> Estimate:
-    """What a plan will take, for an input that is opened with these options."""
+def estimate(plan: Plan, source: Source, workers: int) -> Estimate:
+    """What a plan will take."""
     memory = _PROGRAM_MEMORY + max(workers, 1) * _WORKER_MEMORY
     whole = Estimate(0, 0, 0, 0, memory, _START_SECONDS)
-    whole = whole.with_matrix(plan, source, options)
+    whole = whole.with_matrix(plan, source)
     for companion in plan.companions:
         for matrix in matrices_of(source, companion):
-            whole = whole.with_matrix(plan, matrix, options)
+            whole = whole.with_matrix(plan, matrix)
     return whole
 
 
-def refuse_if_too_small(location: Location, options: ReadOptions, expected: Estimate) -> None:
+def refuse_if_too_small(
+    location: Location, options: ReadOptions, expected: Estimate, *, adding: bool = False
+) -> None:
     """Refuse what cannot fit on the disk; what might fit is not refused.
+
+    Parameters
+    ----------
+    location
+        The dataset.
+    options
+        Where sorting puts what it spills.
+    expected
+        What the run will take.
+    adding
+        Whether what is there stays there.
 
     Raises
     ------
@@ -105,7 +118,8 @@ def refuse_if_too_small(location: Location, options: ReadOptions, expected: Esti
         If the free space is less than what the dataset, or sorting, takes at the least.
     """
     # What an unfinished run has written is there already.
-    least = max(expected.least_bytes - location.size(), 0)
+    there = 0 if adding else location.size()
+    least = max(expected.least_bytes - there, 0)
     use = f"the dataset takes about {expected.bytes:,}"
     if expected.least_scratch and options.scratch is not None:
         scratch, sorting = Location(options.scratch), f"sorting takes {expected.scratch:,}"
@@ -126,7 +140,7 @@ def _refuse(location: Location, needed: int, use: str, remedy: str) -> None:
 
 def _bytes_a_nonzero(plan: Plan, dtype: np.dtype[Any], *, counts: bool) -> float:
     compression = plan.options.compression
-    genes = max(plan.source.n_genes - 1, 1).bit_length() / 8
+    genes = max(plan.n_genes - 1, 1).bit_length() / 8
     if compression is Compression.SMALL:
         genes *= _GENES_IN_SMALL
     values = _COUNTS[compression] if counts else _FRACTIONS[compression] * dtype.itemsize

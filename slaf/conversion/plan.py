@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -10,9 +11,10 @@ import numpy as np
 
 from slaf.arrays import RowRange, exact_cast, is_whole
 from slaf.conversion.companions import Companion, companions_of
-from slaf.errors import InexactValue
+from slaf.errors import InexactValue, NotYet
 from slaf.manifest import SourceRecord
 from slaf.schema import VALUE_TYPES, Compression, expression_schema, value_type_for
+from slaf.sources.alignment import GeneSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,14 +22,24 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from slaf.sources.base import Source
+    from slaf.sources import Concat, Source
 
-__all__ = ["Options", "Plan", "counts_elsewhere", "likely_type", "make_plan"]
+__all__ = [
+    "PART_NONZEROS",
+    "Base",
+    "Options",
+    "Plan",
+    "counts_elsewhere",
+    "cut",
+    "likely_type",
+    "make_plan",
+]
 
 # A part is about this many nonzeros: about one second of work, and one fragment.
-_PART_NONZEROS = 32 << 20
+PART_NONZEROS = 32 << 20
 # Cells that one digest covers, unless the caller says how many make a part.
 _BLOCK_CELLS = 4096
+_PLACES = {"identity", "uri", "offset", "measured"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +67,12 @@ class Options:
         Which further matrices of the same genes go along: "all", "none", or their names.
     raw
         Whether raw goes along.
+    genes
+        Which genes to take of several inputs: "strict", "union" or "intersection".
     """
 
     matrix: str = "X"
+    genes: GeneSet = GeneSet.STRICT
     compression: Compression = Compression.BALANCED
     chunk_size: int | None = None
     compact: bool = False
@@ -73,6 +88,11 @@ class Options:
             raise ValueError(msg)
 
     @property
+    def block_cells(self) -> int:
+        """Cells that one digest covers."""
+        return self.chunk_size or _BLOCK_CELLS
+
+    @property
     def value_types(self) -> tuple[np.dtype[Any], ...]:
         """The types that the values may be stored in, the preferred one first."""
         if self.plain_types:
@@ -83,14 +103,32 @@ class Options:
     def from_json(cls, data: dict[str, Any]) -> Options:
         """As `asdict` wrote it."""
         layers = data.get("layers", "none")
-        return cls(
-            **data
-            | {
-                "compression": Compression(data["compression"]),
-                "layers": layers if isinstance(layers, str) else tuple(layers),
-                "raw": data.get("raw", False),
-            }
-        )
+        known = {
+            "compression": Compression(data["compression"]),
+            "genes": GeneSet(data["genes"]),
+            "layers": layers if isinstance(layers, str) else tuple(layers),
+            "raw": data.get("raw", False),
+        }
+        return cls(**data | known)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """The published dataset that a run adds to.
+
+    Attributes
+    ----------
+    n_cells
+        Its cells, which stay the first.
+    n_sources
+        The inputs that it was made of.
+    versions
+        Of its tables.
+    """
+
+    n_cells: int
+    n_sources: int
+    versions: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +139,13 @@ class Plan:
     ----------
     run_id
         Tells this run from another of the same input.
-    source
-        The input and its identity.
+    operation
+        "convert" or "append".
+    sources
+        The inputs of the dataset and their identities, in the order of their cells: those of
+        the base, and then those of this run.
+    n_cells, n_genes
+        The shape of the dataset that the run makes.
     options
         What the user chose.
     value_type
@@ -110,26 +153,46 @@ class Plan:
     block_cells
         Cells that one digest covers.
     parts
-        The cells in runs of whole blocks, in order: the units of work and of resuming.
+        The cells to write in runs of whole blocks, in order: the units of work and of resuming.
+        None holds cells of two inputs.
     companions
         The tables of further matrices, which are written in the same parts.
+    base
+        What is added to; None for a new dataset.
+    rewrites
+        Whether all rows are written, those of the base too; else they stay as they are, and
+        the new ones are put behind them.
     """
 
-    source: SourceRecord
+    sources: tuple[SourceRecord, ...]
+    n_cells: int
+    n_genes: int
     options: Options
     value_type: str
     block_cells: int
     parts: tuple[RowRange, ...]
     companions: tuple[Companion, ...] = ()
+    base: Base | None = None
+    rewrites: bool = True
     operation: str = "convert"
     run_id: str = field(default_factory=lambda: uuid4().hex)
+
+    @property
+    def cells_to_write(self) -> int:
+        """The cells of all parts."""
+        return sum(map(len, self.parts))
+
+    @property
+    def added(self) -> tuple[SourceRecord, ...]:
+        """The inputs of this run."""
+        return self.sources if self.base is None else self.sources[self.base.n_sources :]
 
     @property
     def schema(self) -> pa.Schema:
         """The columns of `expression`."""
         return expression_schema(
             np.dtype(self.value_type),
-            self.source.n_genes,
+            self.n_genes,
             self.options.compression,
             integer_ids=self.options.plain_types,
             string_ids=self.options.string_ids,
@@ -160,14 +223,23 @@ class Plan:
         yield from _differing("", {"operation": other.operation}, {"operation": self.operation})
         theirs, ours = asdict(other.options), asdict(self.options)
         yield from _differing("option ", theirs, ours)
-        theirs, ours = _described(other.source), _described(self.source)
-        yield from _differing("input ", theirs, ours)
+        theirs, ours = {"inputs": len(other.added)}, {"inputs": len(self.added)}
+        yield from _differing("number of ", theirs, ours)
+        for one, another in zip(other.added, self.added, strict=False):
+            which = f"input {another.uri}: " if len(self.added) > 1 else "input "
+            yield from _differing(which, _described(one), _described(another))
+
+    def source_of(self, cell: int) -> SourceRecord:
+        """The input that a cell comes from."""
+        at = bisect_right(self.sources, cell, key=lambda source: source.offset)
+        return self.sources[max(at - 1, 0)]
 
     def to_json(self) -> dict[str, Any]:
         """As the checkpoint has it."""
         data: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         return data | {
-            "source": self.source.to_json(),
+            "sources": [source.to_json() for source in self.sources],
+            "base": None if self.base is None else asdict(self.base),
             "options": asdict(self.options),
             "parts": [[part.start, part.stop] for part in self.parts],
             "companions": [companion.to_json() for companion in self.companions],
@@ -179,7 +251,8 @@ class Plan:
         return cls(
             **data
             | {
-                "source": SourceRecord.from_json(data["source"]),
+                "sources": tuple(map(SourceRecord.from_json, data["sources"])),
+                "base": None if data["base"] is None else Base(**data["base"]),
                 "options": Options.from_json(data["options"]),
                 "parts": tuple(RowRange(start, stop) for start, stop in data["parts"]),
                 "companions": tuple(map(Companion.from_json, data.get("companions", []))),
@@ -187,44 +260,44 @@ class Plan:
         )
 
 
-def make_plan(source: Source, options: Options, choice: Mapping[str, str]) -> Plan:
-    """Plan the conversion of a source; reads its offsets.
-
-    Parameters
-    ----------
-    source
-        What is to be converted.
-    options
-        How the dataset is to be.
-    choice
-        What was chosen of the input, beside its matrix.
+def make_plan(inputs: Concat, options: Options) -> Plan:
+    """Plan the conversion of inputs into a dataset of their own; reads their offsets.
 
     Raises
     ------
     InputError
-        If it cannot be converted.
+        If one cannot be converted.
     """
-    block_cells = options.chunk_size or _BLOCK_CELLS
-    target = 1 if options.chunk_size and not options.compact else _PART_NONZEROS
     return Plan(
-        source=SourceRecord(
-            uri=source.uri,
-            format=source.format,
-            matrix=source.matrix,
-            dtype=str(source.dtype),
-            n_cells=source.n_cells,
-            n_genes=source.n_genes,
-            offset=0,
-            identity=source.identity(),
-            choice=choice,
-        ),
+        sources=inputs.records,
+        n_cells=inputs.n_cells,
+        n_genes=inputs.n_genes,
         options=options,
         # No sample decides: the first batch that this type does not hold asks for the next one.
         value_type=str(options.value_types[0]),
-        block_cells=block_cells,
-        parts=tuple(_cut(source, block_cells, target)),
-        companions=companions_of(source, options),
+        block_cells=options.block_cells,
+        parts=tuple(cut(inputs, options)),
+        companions=_companions(inputs, options),
     )
+
+
+def cut(inputs: Concat, options: Options, first: int = 0) -> Iterator[RowRange]:
+    """Parts of whole blocks, from the input `first` on: the fewest blocks that reach the target.
+
+    Blocks begin anew with each input, so that its digests are those that it has by itself.
+    """
+    block_cells = options.block_cells
+    target = 1 if options.chunk_size and not options.compact else PART_NONZEROS
+    for index, rows in enumerate(inputs.inputs):
+        if index < first:
+            continue
+        before = inputs.offsets(index, block_cells)
+        begun = 0
+        for last in range(1, len(before)):
+            if before[last] - before[begun] >= target or last == len(before) - 1:
+                start, stop = (rows.start + at * block_cells for at in (begun, last))
+                yield RowRange(start, min(stop, rows.stop))
+                begun = last
 
 
 def likely_type(first: NDArray[Any], options: Options) -> np.dtype[Any]:
@@ -243,21 +316,24 @@ def counts_elsewhere(source: Source) -> tuple[str, ...]:
     return tuple(name for name in others if is_whole(source.peek(name)))
 
 
-def _cut(source: Source, block_cells: int, target: int) -> Iterator[RowRange]:
-    """Parts of whole blocks: the fewest blocks that reach the target."""
-    before = source.nonzeros_before(block_cells)
-    first = 0
-    for last in range(1, len(before)):
-        full = before[last] - before[first] >= target
-        if full or last == len(before) - 1:
-            yield RowRange(first * block_cells, min(last * block_cells, source.n_cells))
-            first = last
+def _companions(inputs: Concat, options: Options) -> tuple[Companion, ...]:
+    if len(inputs.inputs) == 1:
+        return companions_of(inputs, options)
+    if options.layers not in {"all", "none", ()}:
+        names = options.layers if isinstance(options.layers, str) else ", ".join(options.layers)
+        msg = (
+            f"layers of several inputs are not taken by this release, but {names} are asked for; "
+            "convert each input by itself, or leave --layers out"
+        )
+        raise NotYet(msg)
+    return ()
 
 
 def _described(source: SourceRecord) -> dict[str, Any]:
-    # Where the input lies may change between two runs; what it is may not.
+    # Where the input lies may change between two runs, and what is there already; what it is
+    # may not.
     described = source.to_json() | dict(source.identity)
-    return {key: described[key] for key in described if key not in {"identity", "uri", "offset"}}
+    return {key: described[key] for key in described if key not in _PLACES}
 
 
 def _differing(what: str, theirs: dict[str, Any], ours: dict[str, Any]) -> Iterator[str]:

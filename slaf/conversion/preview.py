@@ -1,18 +1,17 @@
-"""What a conversion would do, found out without beginning it."""
+"""What a conversion or an append would do, found out without beginning it."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from slaf.conversion.beside import read_beside
-from slaf.conversion.claim import unfinished_run
-from slaf.conversion.estimate import estimate, refuse_if_too_small
-from slaf.conversion.plan import Options, counts_elsewhere, likely_type, make_plan
-from slaf.conversion.publish import read_axes
+from slaf.conversion.adding import added_genes, usual_matrix
+from slaf.conversion.plan import Options, counts_elsewhere, likely_type
+from slaf.conversion.prepare import adding, converting
+from slaf.dataset import open_dataset
 from slaf.errors import Locked
 from slaf.schema import LAYERS, Compression
-from slaf.sources import ReadOptions, open_source
+from slaf.sources import GeneSet, ReadOptions
 from slaf.sources.companions import named
 from slaf.storage import Location
 
@@ -20,31 +19,39 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    import anndata
-
+    from slaf.conversion.checkpoint import Checkpoint
     from slaf.conversion.estimate import Estimate
     from slaf.conversion.plan import Plan
+    from slaf.conversion.prepare import Prepared
     from slaf.manifest import SourceRecord
-    from slaf.sources.base import Extent
+    from slaf.sources.base import Extent, Inputs
 
-__all__ = ["Preview", "preview"]
+__all__ = ["Preview", "preview", "preview_append"]
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a conversion would do.
+    """What a conversion or an append would do.
 
     Attributes
     ----------
-    source
-        The input.
+    operation
+        "convert" or "append".
+    sources
+        The inputs.
     output
-        Where the dataset would be.
+        Where the dataset would be, or is.
+    n_cells, n_genes
+        Its shape then.
+    shared_genes
+        Of the genes, how many all inputs have.
     extent
-        How the matrix lies in the input, and how many entries it holds.
+        How the matrices lie in the inputs, and how many entries they hold.
     value_type
         The type of values to begin with. A value that it does not hold makes the run begin
         again with a wider one.
+    rewrites
+        Whether the rows of a dataset that is added to would be written again.
     parts, parts_done
         The units of work, and those that an unfinished run has done already.
     expected
@@ -54,15 +61,22 @@ class Preview:
     beside
         What goes along with the matrix, in words: layers, raw, obsm and the other slots.
     left_behind
-        What the input holds and the dataset will not, in words.
+        What the inputs hold and the dataset will not, in words.
     counts_in
         Where the chosen matrix holds fractions: the matrices that begin with whole numbers.
+    notes
+        What else is to be known of inputs that are brought together, in words.
     """
 
-    source: SourceRecord
+    operation: str
+    sources: tuple[SourceRecord, ...]
     output: str
+    n_cells: int
+    n_genes: int
+    shared_genes: int
     extent: Extent
     value_type: str
+    rewrites: bool
     parts: int
     parts_done: int
     expected: Estimate
@@ -70,14 +84,15 @@ class Preview:
     beside: tuple[str, ...]
     left_behind: tuple[str, ...]
     counts_in: tuple[str, ...]
+    notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As `slaf convert --dry-run --json` prints it."""
+        """As `--dry-run --json` prints it."""
         return asdict(self)
 
 
 def preview(
-    source: str | os.PathLike[str] | anndata.AnnData,
+    inputs: Inputs,
     output: str | os.PathLike[str] | Location,
     *,
     matrix: str = "X",
@@ -85,6 +100,9 @@ def preview(
     feature_type: str | None = None,
     measurement: str | None = None,
     format: str | None = None,
+    genes: str = GeneSet.STRICT,
+    cell_id_prefix: bool = False,
+    allow_duplicate: bool = False,
     compression: str = Compression.BALANCED,
     chunk_size: int | None = None,
     create_indices: bool = False,
@@ -103,7 +121,7 @@ def preview(
     Raises
     ------
     InputError
-        If the input cannot be converted.
+        If an input cannot be converted.
     ConflictError
         If the output is not free for this conversion.
     StorageError
@@ -111,6 +129,7 @@ def preview(
     """
     options = Options(
         matrix=matrix,
+        genes=GeneSet(genes),
         compression=Compression(compression),
         chunk_size=chunk_size,
         create_indices=create_indices,
@@ -127,29 +146,96 @@ def preview(
         feature_type=feature_type,
         measurement=measurement,
     )
-    with open_source(source, format, reading) as opened:
-        plan = make_plan(opened, options, reading.choice())
-        if location.is_locked():
-            msg = f"{location}: another process is writing there"
-            raise Locked(msg)
-        there = unfinished_run(location, plan, overwrite=overwrite, restart=restart)
-        axes = read_axes(opened)
-        read_beside(opened, options, axes.cells, axes.genes)
-        expected = estimate(plan, opened, reading, workers)
-        refuse_if_too_small(location, reading, expected)
-        return Preview(
-            source=plan.source,
-            output=str(location),
-            extent=opened.extent(),
-            value_type=str(likely_type(opened.peek(), options)),
-            parts=len(plan.parts),
-            parts_done=len(there.done) if there else 0,
-            expected=expected,
-            free=location.free(),
-            beside=named(opened, _layers(plan), raw=raw),
-            left_behind=opened.left_behind(),
-            counts_in=counts_elsewhere(opened),
+    with converting(
+        inputs,
+        location,
+        options,
+        reading.shared_by(workers),
+        format=format,
+        prefixed=cell_id_prefix,
+    ) as ready:
+        _refuse_locked(location)
+        there = ready.unfinished(
+            overwrite=overwrite, restart=restart, allow_duplicate=allow_duplicate
         )
+        return _foreseen(ready, there, workers)
+
+
+def preview_append(
+    inputs: Inputs,
+    dataset: str | os.PathLike[str] | Location,
+    *,
+    matrix: str | None = None,
+    genome: str | None = None,
+    feature_type: str | None = None,
+    measurement: str | None = None,
+    format: str | None = None,
+    genes: str = GeneSet.STRICT,
+    cell_id_prefix: bool = False,
+    allow_duplicate: bool = False,
+    chunk_size: int | None = None,
+    workers: int = 0,
+    memory: int | None = None,
+    scratch: str | os.PathLike[str] | None = None,
+    restart: bool = False,
+) -> Preview:
+    """Say what `slaf.append` would do with these arguments, and refuse what it would refuse.
+
+    Raises
+    ------
+    DatasetError, InputError, ConflictError, StorageError
+        As `slaf.append` does; nothing is written.
+    """
+    location = Location.of(dataset)
+    there = open_dataset(location)
+    options = Options(
+        matrix=matrix or usual_matrix(there), genes=added_genes(genes), chunk_size=chunk_size
+    )
+    reading = ReadOptions.beside(
+        location,
+        options.matrix,
+        memory,
+        scratch,
+        genome=genome,
+        feature_type=feature_type,
+        measurement=measurement,
+    )
+    with adding(
+        inputs, there, options, reading.shared_by(workers), format=format, prefixed=cell_id_prefix
+    ) as ready:
+        _refuse_locked(location)
+        unfinished = ready.unfinished(restart=restart, allow_duplicate=allow_duplicate)
+        return _foreseen(ready, unfinished, workers)
+
+
+def _refuse_locked(location: Location) -> None:
+    if location.is_locked():
+        msg = f"{location}: another process is writing there"
+        raise Locked(msg)
+
+
+def _foreseen(ready: Prepared, unfinished: Checkpoint | None, workers: int) -> Preview:
+    plan, inputs = ready.plan, ready.inputs
+    ready.beside(ready.axes())
+    return Preview(
+        operation=plan.operation,
+        sources=plan.added,
+        output=str(ready.location),
+        n_cells=plan.n_cells,
+        n_genes=plan.n_genes,
+        shared_genes=inputs.shared_genes(),
+        extent=inputs.extent(),
+        value_type=str(likely_type(inputs.peek(), plan.options)),
+        rewrites=plan.base is not None and plan.rewrites,
+        parts=len(plan.parts),
+        parts_done=len(unfinished.done) if unfinished else 0,
+        expected=ready.expected(workers),
+        free=ready.location.free(),
+        beside=named(inputs, _layers(plan), raw=plan.options.raw),
+        left_behind=inputs.left_behind(),
+        counts_in=counts_elsewhere(inputs),
+        notes=inputs.notes(),
+    )
 
 
 def _layers(plan: Plan) -> list[str]:

@@ -19,23 +19,34 @@ from slaf.conversion.beside import (
 )
 from slaf.conversion.encode import SCRATCH, Identifiers
 from slaf.conversion.statistics import Statistics
+from slaf.dataset import Dataset
 from slaf.manifest import COMPANIONS, TABLES, Manifest, Published, save
-from slaf.schema import CELL_COLUMNS, CELLS, EXPRESSION, GENE_COLUMNS, GENES, given_back
-from slaf.tables.write import clean, commit, index, write_table
+from slaf.schema import (
+    CELL_COLUMNS,
+    CELLS,
+    EXPRESSION,
+    GENE_COLUMNS,
+    GENES,
+    common_type,
+    given_back,
+)
+from slaf.sources.naming import names_of
+from slaf.tables.write import append, clean, commit, index, index_rest, write_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from slaf.beside import Beside
     from slaf.columns import ColumnSet
     from slaf.conversion.beside import Kept
     from slaf.conversion.checkpoint import Checkpoint
+    from slaf.manifest import SourceRecord
     from slaf.sources.base import Source
     from slaf.storage import Location
 
 __all__ = ["Axes", "finish", "publish", "read_axes"]
-
-_SOURCE_FILE = pa.dictionary(pa.int32(), pa.string())
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +81,29 @@ def publish(
 ) -> None:
     """Make a run whose parts are all done the dataset that readers see.
 
-    May be stopped anywhere and done again: each commit replaces the whole table, and until
-    config.json names the new versions readers keep the old ones.
+    May be stopped anywhere and done again: each commit replaces the whole table, or is found to
+    be there already, and until config.json names the new versions readers keep the old ones.
+
+    Parameters
+    ----------
+    location
+        The dataset.
+    checkpoint
+        The run.
+    axes
+        All cells and genes of the result.
+    before
+        What readers see until now.
+    writer
+        The program and its release.
+    kept
+        What stands beside the matrix.
     """
     versions = {
         EXPRESSION: _commit_expression(location, checkpoint),
         **commit_companions(location, checkpoint),
-        CELLS: _write_cells(location, checkpoint, axes, kept),
-        GENES: _write_genes(location, axes, kept),
+        CELLS: _write_cells(location, checkpoint, axes, before, kept.cells),
+        GENES: _write_genes(location, axes, kept.genes),
     }
     whole, beside = write_beside(location, checkpoint, kept)
     versions |= whole
@@ -101,40 +127,66 @@ def finish(location: Location, published: Published) -> None:
 
 
 def _commit_expression(location: Location, checkpoint: Checkpoint) -> int:
-    results = checkpoint.results()
-    fragments = [fragment for result in results for fragment in result.fragments]
+    plan = checkpoint.plan
+    fragments = [fragment for result in checkpoint.results() for fragment in result.fragments]
     name = TABLES[EXPRESSION]
-    version = commit(location, name, checkpoint.plan.schema, fragments)
+    if plan.base is not None and not plan.rewrites:
+        if not fragments:
+            return plan.base.versions[EXPRESSION]
+        append(location, name, fragments, plan.base.versions[EXPRESSION], plan.run_id)
+        return index_rest(location, name)
+    version = commit(location, name, plan.schema, fragments)
     if fragments:
         version = index(location, name, "cell_integer_id", "ZONEMAP")
-        if checkpoint.plan.options.create_indices:
+        if plan.options.create_indices:
             version = index(location, name, "gene_integer_id", "BTREE")
     return version
 
 
-def _write_cells(location: Location, checkpoint: Checkpoint, axes: Axes, kept: Kept) -> int:
+def _write_cells(
+    location: Location,
+    checkpoint: Checkpoint,
+    axes: Axes,
+    before: Published | None,
+    beside: Mapping[str, pa.Array],
+) -> int:
     n_cells = axes.cells.num_rows
-    ends = offsets_of(location, checkpoint, EXPRESSION)
-    file = pa.array([checkpoint.plan.source.uri.rsplit("/", 1)[-1]], pa.string())
+    starts = {"cell": _offsets(location, checkpoint, before)} | {
+        companion.table: offsets_of(location, checkpoint, companion.table)
+        for companion in checkpoint.plan.companions
+    }
     ours: list[tuple[str, Any]] = [
         ("cell_integer_id", pa.array(np.arange(n_cells, dtype=np.uint32))),
-        ("cell_start_index", pa.array(ends[:n_cells])),
-        *(
-            (
-                f"{companion.table}_start_index",
-                pa.array(offsets_of(location, checkpoint, companion.table)[:n_cells]),
-            )
-            for companion in checkpoint.plan.companions
-        ),
-        ("source_file", pa.DictionaryArray.from_arrays(np.zeros(n_cells, np.int32), file)),
+        *((f"{name}_start_index", pa.array(ends[:n_cells])) for name, ends in starts.items()),
+        ("source_file", _source_files(checkpoint.plan.sources)),
     ]
-    return write_table(location, TABLES[CELLS], _with_columns(axes.cells, ours, kept.cells))
+    return write_table(location, TABLES[CELLS], _with_columns(axes.cells, ours, beside))
 
 
-def _write_genes(location: Location, axes: Axes, kept: Kept) -> int:
+def _offsets(
+    location: Location, checkpoint: Checkpoint, before: Published | None
+) -> NDArray[np.int64]:
+    """Where the rows of each cell begin in `expression`, those that stay as they are too."""
+    ends = offsets_of(location, checkpoint, EXPRESSION)
+    if before is None or checkpoint.plan.rewrites:
+        return ends
+    kept = Dataset(location, before).cell_offsets
+    return np.append(kept[:-1], kept[-1] + ends)
+
+
+def _source_files(sources: Sequence[SourceRecord]) -> pa.DictionaryArray:
+    """For each cell the name of the input it came from, which tells it from the others."""
+    names = names_of([source.uri for source in sources])
+    distinct = list(dict.fromkeys(names))
+    codes = np.array([distinct.index(name) for name in names], np.int32)
+    of_cells = np.repeat(codes, [source.n_cells for source in sources])
+    return pa.DictionaryArray.from_arrays(of_cells, pa.array(distinct, pa.string()))
+
+
+def _write_genes(location: Location, axes: Axes, beside: Mapping[str, pa.Array]) -> int:
     ids = pa.array(np.arange(axes.genes.num_rows, dtype=np.uint32))
     ours = [("gene_integer_id", ids)]
-    return write_table(location, TABLES[GENES], _with_columns(axes.genes, ours, kept.genes))
+    return write_table(location, TABLES[GENES], _with_columns(axes.genes, ours, beside))
 
 
 def _with_columns(
@@ -158,23 +210,22 @@ def _describe(
     beside: Beside,
 ) -> Published:
     plan, results = checkpoint.plan, checkpoint.results()
-    statistics = Statistics.total(result.statistics for result in results)
+    kept = before if before is not None and not plan.rewrites else None
+    known = [] if kept is None else [_statistics_of(kept)]
+    statistics = Statistics.total([*known, *(result.statistics for result in results)])
+    blocks = tuple(block for result in results for block in result.blocks)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Published(
-        n_cells=plan.source.n_cells,
-        n_genes=plan.source.n_genes,
+        n_cells=plan.n_cells,
+        n_genes=plan.n_genes,
         versions=versions,
         value_type=plan.value_type,
-        dtype=given_back(
-            plan.source.dtype,
-            plan.value_type,
-            outgrown=any(result.outgrown for result in results),
-        ),
+        dtype=_given_back(checkpoint, statistics, before if plan.base else None),
         expression_count=statistics.count,
         expression_stats=statistics.summary(),
         columns=axes.columns,
-        sources=(plan.source,),
-        blocks=tuple(block for result in results for block in result.blocks),
+        sources=plan.sources,
+        blocks=blocks if kept is None else (*kept.blocks, *blocks),
         optimizations={
             "use_integer_keys": True,
             "optimize_storage": not plan.options.string_ids,
@@ -185,3 +236,25 @@ def _describe(
         tables={name: (TABLES | COMPANIONS)[name] for name in versions},
         beside=beside.to_json(),
     )
+
+
+def _statistics_of(published: Published) -> Statistics:
+    return Statistics.from_summary(published.expression_count, published.expression_stats)
+
+
+def _given_back(checkpoint: Checkpoint, statistics: Statistics, base: Published | None) -> str:
+    """The type that all values are read back in."""
+    plan = checkpoint.plan
+    outgrown = {
+        plan.source_of(plan.parts[result.index].start).offset
+        for result in checkpoint.results()
+        if result.outgrown
+    }
+    given = [
+        given_back(source.dtype, plan.value_type, outgrown=source.offset in outgrown)
+        for source in plan.added
+    ]
+    if base is not None:
+        given.insert(0, base.dtype)
+    extremes = (statistics.least or 0.0, statistics.greatest or 0.0)
+    return common_type(given, plan.value_type, max(map(abs, extremes)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
 
+from slaf.conversion.heap import give_back
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -58,6 +60,7 @@ def encode_parts(
                 error = future.exception()
                 if error is None:
                     record(future.result())
+                    give_back()
                 else:
                     failure = failure or error
         if failure is not None:

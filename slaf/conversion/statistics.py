@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -94,14 +94,32 @@ class Statistics:
             whole = whole + part
         return whole
 
+    @classmethod
+    def from_summary(cls, count: int, summary: Mapping[str, float | None]) -> Statistics:
+        """Of `count` values, as `summary` wrote it."""
+        # What the first datasets do not say can be told where every value is finite.
+        finite = int(summary.get("finite_count", count) or 0)
+        if not finite:
+            return cls(count)
+        squares = summary.get("squares")
+        if squares is None:
+            squares = _known(summary["std_value"]) ** 2 * finite
+        least, greatest = summary["min_value"], summary["max_value"]
+        return cls(count, finite, least, greatest, _known(summary["mean_value"]), squares)
+
     def summary(self) -> dict[str, float | None]:
-        """As config.json has them, under slafdb's names; None for what is not a number."""
+        """As config.json has them, under slafdb's names; None for what is not a number.
+
+        The last two, which slafdb does not know, let others be added to them.
+        """
         deviation = math.sqrt(self.squares / self.finite) if self.finite else None
         found = {
             "min_value": self.least,
             "max_value": self.greatest,
             "mean_value": self.mean if self.finite else None,
             "std_value": deviation,
+            "finite_count": self.finite,
+            "squares": self.squares if self.finite else None,
         }
         return {
             name: value if value is not None and math.isfinite(value) else None

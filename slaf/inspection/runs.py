@@ -48,11 +48,13 @@ class RunStatus:
         The units of work and of resuming. Of a finished conversion both are 0: it is no longer
         in parts.
     cells_done, n_cells, n_genes
-        Cells on disk, and the shape of the whole.
+        Cells on disk, those that the run writes in all, and the genes of the whole.
     nonzeros_done
         Rows of `expression` on disk.
-    source
-        The input; None while a process is about to begin.
+    sources
+        The inputs of the run, or of the dataset; none while a process is about to begin.
+    operation
+        "convert" or "append".
     options
         What the unfinished run was asked for; empty when it is finished.
     """
@@ -66,7 +68,8 @@ class RunStatus:
     n_cells: int = 0
     n_genes: int = 0
     nonzeros_done: int = 0
-    source: SourceRecord | None = None
+    sources: tuple[SourceRecord, ...] = ()
+    operation: str = "convert"
     options: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -106,7 +109,7 @@ def _of_published(location: Location, published: Published, *, running: bool) ->
         n_cells=published.n_cells,
         n_genes=published.n_genes,
         nonzeros_done=published.expression_count,
-        source=published.sources[0],
+        sources=published.sources,
     )
 
 
@@ -114,8 +117,12 @@ def _of_checkpoint(
     location: Location, manifest: Manifest, checkpoint: Mapping[str, Any], *, running: bool
 ) -> RunStatus:
     try:
-        source = SourceRecord.from_json(checkpoint["plan"]["source"])
-        options = checkpoint["plan"]["options"]
+        plan = checkpoint["plan"]
+        sources = tuple(map(SourceRecord.from_json, plan["sources"]))
+        before = plan["base"]["n_sources"] if plan["base"] else 0
+        options, operation = plan["options"], plan["operation"]
+        n_cells = sum(stop - start for start, stop in plan["parts"])
+        n_genes = plan["n_genes"]
         done = checkpoint["done"].values()
         blocks = [Block.from_json(block) for part in done for block in part["blocks"]]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -129,9 +136,10 @@ def _of_checkpoint(
         parts_done=parts_done,
         parts=parts,
         cells_done=sum(block.stop - block.start for block in blocks),
-        n_cells=source.n_cells,
-        n_genes=source.n_genes,
+        n_cells=n_cells,
+        n_genes=n_genes,
         nonzeros_done=sum(block.rows for block in blocks),
-        source=source,
+        sources=sources[before:],
+        operation=operation,
         options=options,
     )

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from slaf.errors import MissingMatrix
+from slaf.errors import MissingMatrix, NoSuchInput
 from slaf.sources import h5ad, soma, tenx_h5, tenx_mtx
-from slaf.sources.base import ReadOptions, Source, SourceFormat
-from slaf.sources.detect import detect
+from slaf.sources.alignment import GeneSet
+from slaf.sources.base import Inputs, ReadOptions, Source, SourceFormat
+from slaf.sources.concat import Concat, Input
+from slaf.sources.detect import detect, find_inputs
+from slaf.sources.naming import prefixes_of
 from slaf.sources.subset import of_feature_type
 from slaf.storage import on_disk
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
-__all__ = ["FORMATS", "ReadOptions", "Source", "SourceFormat", "open_source"]
+__all__ = [
+    "FORMATS",
+    "Concat",
+    "GeneSet",
+    "Inputs",
+    "ReadOptions",
+    "Source",
+    "SourceFormat",
+    "as_inputs",
+    "choices_of",
+    "open_source",
+]
+
+logger = logging.getLogger("slaf")
 
 FORMATS: tuple[SourceFormat, ...] = (h5ad.FORMAT, tenx_h5.FORMAT, tenx_mtx.FORMAT, soma.FORMAT)
 
@@ -53,7 +73,82 @@ def open_source(
 
         _refuse_choices("the AnnData", frozenset(), options)
         return AnnDataSource(what, options)
-    path, found = detect(on_disk(what), FORMATS, format)
+    return _open(*detect(on_disk(what), FORMATS, format), options)
+
+
+def as_inputs(
+    what: Inputs,
+    format: str | None,
+    options: ReadOptions,
+    *,
+    prefixed: bool = False,
+    before: Sequence[str] = (),
+) -> list[Input]:
+    """All inputs that something stands for, each to be opened when it is read.
+
+    Parameters
+    ----------
+    what
+        A path, an AnnData in memory, or a list of these; a folder stands for all inputs in it.
+    format
+        The format of all; found by the content of each if None.
+    options
+        Which matrix of each to read, and what sorting may take.
+    prefixed
+        Put the name of its input before each cell id.
+    before
+        The addresses of inputs that come before these, from which they are told.
+
+    Raises
+    ------
+    UnknownFormat
+        If the format of one is not known.
+    NoSuchInput
+        If there is nothing at a path, or the list is empty.
+    """
+    opens: list[tuple[str, Callable[[ReadOptions], Source]]] = []
+    several: Sequence[Any] = what if isinstance(what, list | tuple) else [what]
+    for one in several:
+        if hasattr(one, "obs") and hasattr(one, "var"):
+            opens.append(("AnnData", partial(open_source, one, None)))
+            continue
+        found, others = find_inputs(on_disk(one), FORMATS, format)
+        if others:
+            names = ", ".join(path.name for path in others)
+            logger.info("%s: no inputs, and left out: %s", one, names)
+        opens += [(str(path), partial(_open, path, known)) for path, known in found]
+    if not opens:
+        msg = "there is no input; name at least one"
+        raise NoSuchInput(msg)
+    places = [place for place, _ in opens]
+    prefixes = [""] * len(places)
+    if prefixed:
+        prefixes = list(prefixes_of([*before, *places])[len(before) :])
+    return [
+        Input(place, opening, options, prefix)
+        for (place, opening), prefix in zip(opens, prefixes, strict=True)
+    ]
+
+
+def choices_of(what: Inputs, format: str | None) -> frozenset[str]:
+    """What all of these inputs leave to choose, beside the matrix.
+
+    Raises
+    ------
+    UnknownFormat, NoSuchInput
+        As `as_inputs` does.
+    """
+    several: Sequence[Any] = what if isinstance(what, list | tuple) else [what]
+    found = [
+        known.choices
+        for one in several
+        if not hasattr(one, "obs")
+        for _, known in find_inputs(on_disk(one), FORMATS, format)[0]
+    ]
+    return frozenset.intersection(*found) if found else frozenset()
+
+
+def _open(path: Path, found: SourceFormat, options: ReadOptions) -> Source:
     _refuse_choices(f"{path} ({found.description})", found.choices, options)
     source = found.open(path, options)
     if options.feature_type is None:

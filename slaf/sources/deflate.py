@@ -1,25 +1,25 @@
-"""HDF5 columns packed by gzip, inflated outside of HDF5's lock and several times faster."""
+"""HDF5 arrays packed by gzip, inflated outside of HDF5's lock and several times faster."""
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from slaf.errors import DamagedInput
+from slaf.sources.chunks import DEFLATE, SHUFFLE, check_chunks, filters_of, unpacked
 
 if TYPE_CHECKING:
     import h5py
     from numpy.typing import NDArray
 
-__all__ = ["DeflatedColumn", "fast_column"]
-
-# https://github.com/HDFGroup/hdf5/blob/develop/src/H5Zpublic.h
-_DEFLATE, _SHUFFLE = 1, 2
+__all__ = ["DeflatedArray", "fast_array", "fast_column"]
 
 
-def fast_column(dataset: h5py.Dataset) -> h5py.Dataset | DeflatedColumn:
-    """The column in the fastest way there is: by its raw chunks if they are only deflated.
+def fast_column(dataset: h5py.Dataset) -> h5py.Dataset | DeflatedArray:
+    """The column in the fastest way there is.
 
     Raises
     ------
@@ -29,15 +29,25 @@ def fast_column(dataset: h5py.Dataset) -> h5py.Dataset | DeflatedColumn:
     if dataset.shape is None or dataset.ndim != 1:
         msg = f"{dataset.name} has the shape {dataset.shape}, not one of a list"
         raise DamagedInput(msg)
-    properties = dataset.id.get_create_plist()
-    filters = tuple(properties.get_filter(i)[0] for i in range(properties.get_nfilters()))
-    if filters in {(_DEFLATE,), (_SHUFFLE, _DEFLATE)}:
-        return DeflatedColumn(dataset, shuffled=filters[0] == _SHUFFLE)
+    return fast_array(dataset)
+
+
+def fast_array(dataset: h5py.Dataset) -> h5py.Dataset | DeflatedArray:
+    """The array in the fastest way there is: by its raw chunks if they are only deflated.
+
+    Raises
+    ------
+    DamagedInput
+        If it is to be read by HDF5, and has chunks that do not fill their place.
+    """
+    if filters_of(dataset) in {(DEFLATE,), (SHUFFLE, DEFLATE)}:
+        return DeflatedArray(dataset)
+    check_chunks(dataset)
     return dataset
 
 
-class DeflatedColumn:
-    """A dataset of one dimension, read chunk by chunk and inflated by ISA-L.
+class DeflatedArray:
+    """A dataset that is read chunk by chunk and inflated by ISA-L.
 
     What a chunk inflates to is held against the size it must have: a file is not trusted.
 
@@ -45,65 +55,57 @@ class DeflatedColumn:
     ----------
     dataset
         Chunked, with no filter but deflate, or shuffle and deflate.
-    shuffled
-        Whether the bytes of each chunk were shuffled before.
     """
 
-    def __init__(self, dataset: h5py.Dataset, *, shuffled: bool) -> None:
+    def __init__(self, dataset: h5py.Dataset) -> None:
         self._dataset = dataset
-        self._shuffled = shuffled
-        self._rows: int = dataset.chunks[0]
+        self._filters = filters_of(dataset)
+        self._chunks: tuple[int, ...] = dataset.chunks
+        self.shape: tuple[int, ...] = dataset.shape
         self.dtype: np.dtype[Any] = dataset.dtype
         # Asking of each chunk whether it was written costs as much as reading it.
-        self._gaps = dataset.id.get_num_chunks() < -(-len(dataset) // self._rows)
+        pieces = zip(self.shape, self._chunks, strict=True)
+        n_chunks = math.prod(-(-size // chunk) for size, chunk in pieces)
+        self._gaps = dataset.id.get_num_chunks() < n_chunks
         # The last chunk of a slice is mostly the first of the next one.
-        self._last: tuple[int, NDArray[Any]] = (-1, np.empty(0, self.dtype))
+        self._last: tuple[tuple[int, ...], NDArray[Any]] = ((), np.empty(0, self.dtype))
 
     def __len__(self) -> int:
-        return len(self._dataset)
+        return self.shape[0]
 
-    def __getitem__(self, key: slice) -> NDArray[Any]:
-        start, stop, step = key.indices(len(self))
-        if step != 1:
+    def __getitem__(self, key: slice | tuple[slice, ...]) -> NDArray[Any]:
+        keys = key if isinstance(key, tuple) else (key,)
+        wanted = [range(size)[part] for part, size in zip(keys, self.shape, strict=True)]
+        if any(part.step != 1 for part in wanted):
             return np.asarray(self._dataset[key])
-        out = np.empty(max(stop - start, 0), self.dtype)
-        for index in range(start // self._rows, -(-stop // self._rows)):
-            first = index * self._rows
-            low, high = max(start, first), min(stop, first + self._rows)
-            out[low - start : high - start] = self._chunk(index)[low - first : high - first]
+        out = np.empty([len(part) for part in wanted], self.dtype)
+        spans = zip(wanted, self._chunks, strict=True)
+        touched = [range(w.start // c, -(-w.stop // c) if len(w) else 0) for w, c in spans]
+        for index in itertools.product(*touched):
+            origin = tuple(i * c for i, c in zip(index, self._chunks, strict=True))
+            places = list(zip(wanted, origin, self._chunks, strict=True))
+            common = [(max(w.start, o), min(w.stop, o + c)) for w, o, c in places]
+            here = zip(common, wanted, strict=True)
+            there = zip(common, origin, strict=True)
+            out[tuple(slice(low - w.start, high - w.start) for (low, high), w in here)] = (
+                self._chunk(origin)[tuple(slice(low - o, high - o) for (low, high), o in there)]
+            )
         return out
 
-    def _chunk(self, index: int) -> NDArray[Any]:
+    def _chunk(self, origin: tuple[int, ...]) -> NDArray[Any]:
         last, values = self._last
-        if last != index:
-            values = self._read(index)
-            self._last = (index, values)
+        if last != origin:
+            values = self._read(origin)
+            self._last = (origin, values)
         return values
 
-    def _read(self, index: int) -> NDArray[Any]:
-        first = index * self._rows
-        if self._gaps and self._dataset.id.get_chunk_info_by_coord((first,)).byte_offset is None:
+    def _read(self, origin: tuple[int, ...]) -> NDArray[Any]:
+        if self._gaps and self._dataset.id.get_chunk_info_by_coord(origin).byte_offset is None:
             # A chunk that was never written has no bytes, but values: those that fill it.
-            return np.asarray(self._dataset[first : first + self._rows])
-        skipped_filters, packed = self._dataset.id.read_direct_chunk((first,))
-        if skipped_filters:
-            return np.asarray(self._dataset[first : first + self._rows])
-        raw = np.frombuffer(self._inflate(packed, first), np.uint8)
-        if self._shuffled:
-            raw = np.ascontiguousarray(raw.reshape(self.dtype.itemsize, self._rows).T)
-        return raw.reshape(-1).view(self.dtype)
-
-    def _inflate(self, packed: bytes, first: int) -> bytes:
-        from isal import isal_zlib
-
-        size = self._rows * self.dtype.itemsize
-        inflater = isal_zlib.decompressobj()
-        try:
-            found: bytes = inflater.decompress(packed, size + 1)
-        except isal_zlib.error as error:  # type: ignore[misc]  # its stub says it is an object
-            msg = f"{self._dataset.name}: the chunk at {first:,} cannot be inflated ({error})"
-            raise DamagedInput(msg) from error
-        if len(found) != size or not inflater.eof:
-            msg = f"{self._dataset.name}: the chunk at {first:,} does not inflate to {size:,} bytes"
-            raise DamagedInput(msg)
-        return found
+            return np.full(self._chunks, self._dataset.fillvalue, self.dtype)
+        skipped, packed = self._dataset.id.read_direct_chunk(origin)
+        itemsize = self.dtype.itemsize
+        size = math.prod(self._chunks) * itemsize
+        place = f"{self._dataset.name}: the chunk at {', '.join(f'{o:,}' for o in origin)}"
+        raw = unpacked(packed, self._filters, skipped, size=size, itemsize=itemsize, place=place)
+        return np.frombuffer(raw, self.dtype).reshape(self._chunks)

@@ -53,11 +53,11 @@ def dense_matrix(array: DenseArray, chunks: tuple[int, int] | None, options: Rea
         The budget: where one row of chunks does not fit, its columns are spilled.
     """
     n_cells, n_genes = int(array.shape[0]), int(array.shape[1])
-    rows_at_once = max(_BLOCK_ELEMENTS // max(n_genes, 1), 1)
+    rows_at_once = _rows_at_once(n_genes)
     if chunks is None or chunks[0] <= rows_at_once:
         step = rows_at_once if chunks is None else rows_at_once // chunks[0] * chunks[0]
         return DenseRows(array, step)
-    if chunks[0] * n_genes * array.dtype.itemsize <= options.memory:
+    if chunks[0] * n_genes * array.dtype.itemsize * options.readers <= options.memory:
         return DenseRows(array, chunks[0])
 
     def entries(size: int) -> Iterator[Entries]:
@@ -74,11 +74,12 @@ def dense_matrix(array: DenseArray, chunks: tuple[int, int] | None, options: Rea
 
 
 class DenseRows:
-    """A dense matrix, cells × genes, read `step` cells at a time."""
+    """A dense matrix, cells × genes, read `step` cells at a time and given in smaller batches."""
 
     def __init__(self, array: DenseArray, step: int) -> None:
         self._array = array
         self._step = step
+        self._batch = _rows_at_once(int(array.shape[1]))
         self.shape = (int(array.shape[0]), int(array.shape[1]))
         self.dtype = array.dtype
 
@@ -86,7 +87,8 @@ class DenseRows:
         """As many as if all cells were as full as the first."""
         first, size = self.peek(), self.shape[0] * self.shape[1]
         share = np.count_nonzero(first) / max(len(first), 1)
-        return Extent("dense", round(share * size), exact=False)
+        block = min(self._step, self.shape[0]) * self.shape[1] * self.dtype.itemsize
+        return Extent("dense", round(share * size), exact=False, memory=block)
 
     def peek(self) -> NDArray[Any]:
         """The values of the first cells."""
@@ -105,5 +107,10 @@ class DenseRows:
             # To the next multiple of the step, so that no chunk is decoded twice in a run.
             stop = min((start // self._step + 1) * self._step, rows.stop)
             block = np.asarray(self._array[start:stop, 0 : self.shape[1]])
-            yield batch_from_dense(RowRange(start, stop), block)
+            for part in RowRange(start, stop).split(self._batch):
+                yield batch_from_dense(part, block[part.start - start : part.stop - start])
             start = stop
+
+
+def _rows_at_once(n_genes: int) -> int:
+    return max(_BLOCK_ELEMENTS // max(n_genes, 1), 1)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
-__all__ = ["FOREIGN", "Foreign"]
+__all__ = ["FOREIGN", "Foreign", "is_dataset"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +47,23 @@ def _holding(*layouts: AbstractSet[str]) -> Callable[[Path], bool]:
     return recognises
 
 
-def _is_dataset(path: Path) -> bool:
+def is_dataset(path: Path) -> bool:
+    """Whether a SLAF dataset lies there, be it unfinished."""
     config = path / "config.json"
+    # Not a pipe, which would be waited for, nor one that nests without end.
     try:
-        return "format_version" in json.loads(config.read_bytes())
-    except (OSError, ValueError, TypeError):
+        found = json.loads(config.read_bytes()) if config.is_file() else None
+    except (OSError, ValueError, RecursionError):
         return False
+    return isinstance(found, dict) and "format_version" in found
 
 
 FOREIGN = (
     Foreign(
         "a SLAF dataset",
-        _is_dataset,
-        "it is converted already: open it with slaf.open, or name the input it was made of",
+        is_dataset,
+        "it is converted already: open it with slaf.open, add to it with `slaf append`, or name "
+        "the input it was made of",
     ),
     Foreign(
         "a MuData file",

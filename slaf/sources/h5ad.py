@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-
 from slaf.errors import DamagedInput, InputError, MissingMatrix
 from slaf.frames import from_frame
 from slaf.lazily import Lazily
+from slaf.sources.attributes import attribute
 from slaf.sources.base import Raw, SourceFormat
+from slaf.sources.claims import check_arrays, check_table
 from slaf.sources.companions import layers_beside, left_of_raw
 from slaf.sources.compressed import CompressedRows, compressed_columns
-from slaf.sources.deflate import fast_column
+from slaf.sources.deflate import fast_array, fast_column
 from slaf.sources.dense import dense_matrix
 from slaf.sources.h5ad_slots import READING_ERRORS, read_slots, read_varm_of_raw
-from slaf.sources.hdf5 import is_hdf5, member, numeric, open_file, own_members, reading, text
+from slaf.sources.hdf5 import is_hdf5, member, numeric, open_file, own_members, reading, sizes, text
 from slaf.sources.identity import file_identity
 from slaf.sources.links import has_member
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     import h5py
+    import numpy as np
     import pandas as pd
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -184,16 +185,15 @@ class H5adSource:
         element = member(self._file, place)
         if isinstance(element, h5py.Dataset):
             return self._open_dense(element)
-        encoding = text(element.attrs.get("encoding-type", element.attrs.get("h5sparse_format")))
-        shape = element.attrs.get("shape", element.attrs.get("h5sparse_shape"))
+        encoding = text(attribute(element, "encoding-type", attribute(element, "h5sparse_format")))
+        shape = attribute(element, "shape", attribute(element, "h5sparse_shape"))
         if encoding is None or shape is None:
             msg = f"{place} is neither a dense array nor a sparse matrix (encoding {encoding!r})"
             raise DamagedInput(msg)
-        n_cells, n_genes = _sizes(shape, place)
-        indptr, indices, data = (
-            fast_column(numeric(member(element, name), place))
-            for name in ("indptr", "indices", "data")
-        )
+        n_cells, n_genes = sizes(shape, place)
+        parts = [numeric(member(element, name), place) for name in ("indptr", "indices", "data")]
+        check_arrays(place, *parts)
+        indptr, indices, data = map(fast_column, parts)
         if encoding in {"csr_matrix", "csr"}:
             return CompressedRows(indptr, indices, data, (n_cells, n_genes))
         if encoding in {"csc_matrix", "csc"}:
@@ -205,7 +205,8 @@ class H5adSource:
         if dataset.shape is None or dataset.ndim != 2:  # noqa: PLR2004 - cells and genes
             msg = f"{dataset.name} has the shape {dataset.shape}, not cells × genes"
             raise DamagedInput(msg)
-        return dense_matrix(numeric(dataset, dataset.name), dataset.chunks, self._options)
+        check_arrays(dataset.name, numeric(dataset, dataset.name))
+        return dense_matrix(fast_array(dataset), dataset.chunks, self._options)
 
     def _check_lengths(self) -> None:
         for name, expected in (("obs", self.n_cells), (self._place.genes, self.n_genes)):
@@ -251,20 +252,12 @@ class _Named:
             yield from self._matrix.batches(rows)
 
 
-def _sizes(shape: Any, place: str) -> tuple[int, int]:
-    sizes = np.asarray(shape)
-    if sizes.shape != (2,) or sizes.dtype.kind not in "iu" or (sizes < 0).any():
-        msg = f"{place} has the shape {shape!r}, not a number of cells and one of genes"
-        raise DamagedInput(msg)
-    return int(sizes[0]), int(sizes[1])
-
-
 def _n_rows(table: h5py.Group | h5py.Dataset) -> int:
     import h5py
 
     ids = table
     if isinstance(table, h5py.Group):
-        index = text(table.attrs.get("_index", "_index"))
+        index = text(attribute(table, "_index", "_index"))
         if index is None or not has_member(table, index):
             msg = f"{table.name} has no index {index!r}"
             raise DamagedInput(msg)
@@ -274,6 +267,8 @@ def _n_rows(table: h5py.Group | h5py.Dataset) -> int:
     if not isinstance(ids, h5py.Dataset) or ids.shape is None or ids.ndim != 1:
         msg = f"{ids.name} is not a list, with one entry a row"
         raise DamagedInput(msg)
+    # Whatever else a table has is as long as its ids are.
+    check_arrays(ids.name, ids)
     return len(ids)
 
 
@@ -284,6 +279,7 @@ def _read_frame(file: h5py.File, name: str) -> pd.DataFrame:
     from anndata._io.specs.registry import IORegistryError  # which anndata names nowhere else
 
     table = member(file, name)
+    check_table(table, _n_rows(table))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -338,4 +334,5 @@ FORMAT = SourceFormat(
     recognises=_recognises,
     open=H5adSource,
     looks_for="an HDF5 file with obs and var",
+    suffixes=(".h5ad",),
 )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
 
 from slaf.errors import DamagedInput, InputError, SlafError, StorageError
 from slaf.sources.links import check_below, follow, member_within
@@ -22,6 +24,7 @@ __all__ = [
     "open_file",
     "own_members",
     "reading",
+    "sizes",
     "text",
 ]
 
@@ -39,12 +42,21 @@ def is_hdf5(path: Path) -> bool:
     """Whether a file starts as HDF5 does."""
     if not path.is_file():
         return False
-    with path.open("rb") as file:
-        for start in _USER_BLOCKS:
-            file.seek(start)
-            if file.read(len(_SIGNATURE)) == _SIGNATURE:
-                return True
-    return False
+    try:
+        with path.open("rb") as file:
+            return any(_signature_at(file, start) for start in _USER_BLOCKS)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _signature_at(file: IO[bytes], start: int) -> bool:
+    file.seek(start)
+    return file.read(len(_SIGNATURE)) == _SIGNATURE
+
+
+def _unreadable(path: Path, error: OSError) -> StorageError:
+    msg = f"{path}: cannot read it: {error.strerror}; check that you may"
+    return StorageError(error.errno, msg)
 
 
 def open_file(path: Path) -> h5py.File:
@@ -62,10 +74,10 @@ def open_file(path: Path) -> h5py.File:
     try:
         return h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE)
     except (FileNotFoundError, PermissionError) as error:
-        raise StorageError(error.errno, f"{path}: cannot read it: {error.strerror}") from error
+        raise _unreadable(path, error) from error
     except OSError as error:
-        msg = f"{path}: not a readable HDF5 file ({error}); was it copied to its end?"
-        raise DamagedInput(msg) from error
+        msg = f"{path}: not a readable HDF5 file ({error})"
+        raise DamagedInput(msg, remedy="was it copied to its end?") from error
 
 
 def member(group: h5py.Group, name: str) -> Any:
@@ -87,7 +99,8 @@ def own_members(file: h5py.File, name: str) -> list[str]:
 
     group = member_within(file, name)
     if isinstance(group, h5py.Group):
-        return sorted(group)
+        # h5py gives bytes for a name that is not UTF-8.
+        return sorted(text(name) or "" for name in group)
     if isinstance(group, h5py.Dataset) and group.dtype.names:
         return list(group.dtype.names)
     return []
@@ -107,8 +120,8 @@ def reading(place: str) -> Iterator[None]:
     except InputError as error:
         error.add_note(f"in {place}")
         raise
-    except (OSError, RuntimeError, KeyError) as error:
-        # All of these are what h5py makes of HDF5's errors.
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        # All of these are what h5py makes of HDF5's errors, and of types that it does not know.
         if isinstance(error, SlafError):
             raise
         msg = f"{place} cannot be read to its end ({error})"
@@ -129,10 +142,28 @@ def numeric(dataset: h5py.Dataset, place: str) -> h5py.Dataset:
         msg = f"{dataset.name} is a group, not an array"
         raise DamagedInput(msg)
     if dataset.dtype.kind not in "biuf" or dataset.dtype.itemsize > 8:  # noqa: PLR2004
-        msg = f"{place} holds values of type {dataset.dtype}, which no table holds exactly"
+        msg = (
+            f"{place} holds values of type {dataset.dtype}, which no table holds exactly; write "
+            "them as integers or floats of at most 64 bits"
+        )
         raise InputError(msg)
     load_filters(dataset)
     return dataset
+
+
+def sizes(shape: Any, place: str) -> tuple[int, int]:
+    """Two sizes as a file has them.
+
+    Raises
+    ------
+    DamagedInput
+        If they are anything but two whole numbers from 0.
+    """
+    found = np.asarray(shape)
+    if found.shape != (2,) or found.dtype.kind not in "iu" or (found < 0).any():
+        msg = f"{place} has the shape {str(shape)[:60]}, not a number of cells and one of genes"
+        raise DamagedInput(msg)
+    return int(found[0]), int(found[1])
 
 
 def load_filters(dataset: h5py.Dataset) -> None:
@@ -146,7 +177,8 @@ def load_filters(dataset: h5py.Dataset) -> None:
 def text(value: Any) -> str | None:
     """An attribute as a string; Julia writes bytes, R writes arrays of one."""
     if isinstance(value, bytes):
-        return value.decode()
+        # What is no UTF-8 is no name that is known either.
+        return value.decode(errors="backslashreplace")
     if hasattr(value, "item") and getattr(value, "size", 1) == 1:
         return text(value.item())
     return value if isinstance(value, str) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import xxhash
@@ -10,9 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-__all__ = ["content_identity", "file_identity"]
+    from slaf.manifest import SourceRecord
+
+__all__ = ["content_identity", "content_key", "file_identity"]
 
 _SAMPLES = 16
+_TIME = "mtime_ns"
 _SAMPLE_BYTES = 64 << 10
 
 
@@ -30,7 +34,7 @@ def file_identity(path: Path) -> Mapping[str, Any]:
         for number in range(_SAMPLES):
             file.seek(last * number // (_SAMPLES - 1))
             digest.update(file.read(_SAMPLE_BYTES))
-    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "sample": digest.hexdigest()}
+    return {"size": status.st_size, _TIME: status.st_mtime_ns, "sample": digest.hexdigest()}
 
 
 def content_identity(pieces: Iterable[bytes]) -> Mapping[str, Any]:
@@ -41,3 +45,18 @@ def content_identity(pieces: Iterable[bytes]) -> Mapping[str, Any]:
         digest.update(piece)
         size += len(piece)
     return {"size": size, "sample": digest.hexdigest()}
+
+
+def content_key(source: SourceRecord) -> str:
+    """What two inputs have alike if, and as far as samples tell only if, they hold the same.
+
+    A copy of a file, which lies elsewhere and was written later, has the same.
+    """
+    chosen = [source.format, source.matrix, dict(source.choice), _untimed(source.identity)]
+    return json.dumps(chosen, sort_keys=True)
+
+
+def _untimed(identity: Any) -> Any:
+    if not hasattr(identity, "items"):
+        return identity
+    return {key: _untimed(value) for key, value in identity.items() if key != _TIME}

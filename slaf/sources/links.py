@@ -6,6 +6,7 @@ import posixpath
 from typing import TYPE_CHECKING, Any
 
 from slaf.errors import DamagedInput
+from slaf.sources.attributes import attribute, check_attributes
 
 if TYPE_CHECKING:
     import h5py
@@ -15,6 +16,7 @@ __all__ = ["check_below", "follow", "has_member", "member_within"]
 # As many as HDF5 itself follows, and deeper than any table goes.
 _MOST_LINKS = 16
 _DEEPEST = 32
+_ONE_FILE = "copy the data into one file first"
 
 
 def follow(group: h5py.Group, path: str | bytes) -> Any:
@@ -53,8 +55,8 @@ def follow(group: h5py.Group, path: str | bytes) -> Any:
             at = at[name]
         else:
             where = f" ({link.filename})" if isinstance(link, h5py.ExternalLink) else ""
-            msg = f"{place} is a link to another file{where}; copy the data into one file first"
-            raise DamagedInput(msg)
+            msg = f"{place} is a link to another file{where}"
+            raise DamagedInput(msg, remedy=_ONE_FILE)
         if links > _MOST_LINKS:
             msg = f"the links from {posixpath.join(group.name, path)} lead in a circle"
             raise DamagedInput(msg)
@@ -103,10 +105,11 @@ def check_below(element: Any) -> None:
 def _check(element: Any, above: tuple[int, ...], seen: set[int]) -> None:
     import h5py
 
+    check_attributes(element)
     if isinstance(element, h5py.Dataset):
         if element.is_virtual or element.external:
-            msg = f"{element.name} keeps its data in other files; copy it into one file first"
-            raise DamagedInput(msg)
+            msg = f"{element.name} keeps its data in other files"
+            raise DamagedInput(msg, remedy=_ONE_FILE)
         _check_categories(element)
     if not isinstance(element, h5py.Group):
         return
@@ -125,7 +128,7 @@ def _check_categories(column: h5py.Dataset) -> None:
     """Of a column of before 0.8, whose categories lie where an attribute says."""
     import h5py
 
-    where = column.attrs.get("categories")
+    where = attribute(column, "categories")
     if isinstance(where, h5py.Reference) and where:
         found = column.file[where]
     elif isinstance(where, str):
@@ -133,8 +136,8 @@ def _check_categories(column: h5py.Dataset) -> None:
     else:
         return
     if isinstance(found, h5py.Dataset) and (found.is_virtual or found.external):
-        msg = f"{found.name} keeps its data in other files; copy it into one file first"
-        raise DamagedInput(msg)
+        msg = f"{found.name} keeps its data in other files"
+        raise DamagedInput(msg, remedy=_ONE_FILE)
 
 
 def _names(path: str) -> list[str]:

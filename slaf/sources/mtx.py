@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,7 @@ import pyarrow as pa
 from slaf.errors import DamagedInput
 from slaf.sources.mtx_lines import Lines, shown
 from slaf.sources.spill import Entries
-from slaf.sources.text import open_text
+from slaf.sources.text import Text, open_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +33,9 @@ _TYPES: dict[str, np.dtype[Any]] = {
 }
 _LONGEST_LINE = 1 << 16
 _BYTES_AN_ENTRY = 8
+_SHORTEST_ENTRY = 4
+_MOST_PACKED = 1032
+_MOST_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,8 @@ def read_header(path: Path) -> MtxHeader:
     Raises
     ------
     DamagedInput
-        If it is not a coordinate matrix of integers, reals or a pattern.
+        If it is not a coordinate matrix of integers, reals or a pattern, or declares more than
+        it can hold.
     """
     with open_text(path) as text:
         banner = text.readline(_LONGEST_LINE)
@@ -101,16 +105,38 @@ def read_header(path: Path) -> MtxHeader:
                 msg = f"{path}: it ends before its sizes"
                 raise DamagedInput(msg)
             offset += len(line)
+            if line.startswith(b"%"):
+                offset += _skipped(text, line)
     sizes = line.split()
     if len(sizes) != 3 or not all(size.isdigit() for size in sizes):  # noqa: PLR2004
         msg = f"{path}, line {number}: {shown(line)} is not three sizes: rows, columns, entries"
         raise DamagedInput(msg)
+    if max(map(len, sizes)) > _MOST_DIGITS:
+        msg = f"{path}, line {number}: {shown(line)} has a size of more than 64 bits"
+        raise DamagedInput(msg)
     n_rows, n_columns, nnz = map(int, sizes)
+    # Gzip makes nothing more than 1,032 times smaller, and an entry has two numbers and an end.
+    most = path.stat().st_size * _MOST_PACKED // _SHORTEST_ENTRY
+    if nnz > most:
+        msg = (
+            f"{path}, line {number}: it declares {nnz:,} entries, which a file of "
+            f"{path.stat().st_size:,} bytes cannot hold"
+        )
+        raise DamagedInput(msg)
     if nnz and not n_rows * n_columns:
         msg = f"{path}, line {number}: {nnz:,} entries in a matrix of {n_rows} × {n_columns}"
         raise DamagedInput(msg)
     field = matched.group(1).decode().lower()
     return MtxHeader(n_rows, n_columns, nnz, field, offset, number + 1)
+
+
+def _skipped(text: Text, line: bytes) -> int:
+    """How many bytes of a comment lay behind its beginning, which are read."""
+    skipped = 0
+    while line and not line.endswith(b"\n"):
+        line = text.readline(_LONGEST_LINE)
+        skipped += len(line)
+    return skipped
 
 
 def entries(path: Path, header: MtxHeader, size: int) -> Iterator[Entries]:
@@ -142,12 +168,15 @@ def entries(path: Path, header: MtxHeader, size: int) -> Iterator[Entries]:
                 yield Entries(cells[part], genes[part], values[part])
             found += len(genes)
             line += data.count(b"\n")
+            if found > header.nnz:
+                msg = f"{path}: it declares {header.nnz:,} entries, but has {found:,} or more"
+                raise DamagedInput(msg)
     if found != header.nnz:
         msg = f"{path}: it declares {header.nnz:,} entries, but has {found:,}"
         raise DamagedInput(msg)
 
 
-def _whole_lines(text: IO[bytes], size: int, path: Path) -> Iterator[bytes]:
+def _whole_lines(text: Text, size: int, path: Path) -> Iterator[bytes]:
     """The rest of the text, cut after lines."""
     rest = b""
     while read := text.read(max(size, _LONGEST_LINE)):

@@ -104,7 +104,8 @@ class Lines:
             text, value = texts[at].as_py(), float(values[at])
             whole = text.lstrip("+-").isdigit()
             if (whole and int(text) != value) or (np.isinf(value) and text[-1:].isdigit()):
-                msg = f"{self.place}{self._line_of(at):,}: no float64 holds {text} exactly"
+                place = f"{self.place}{self._line_of(at):,}"
+                msg = f"{place}: no float64 holds {text[:60]} exactly; correct it"
                 raise InexactValue(msg)
 
 

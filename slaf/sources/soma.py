@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -58,6 +59,7 @@ class SomaSource:
 
         self.uri = str(path)
         self.matrix = options.matrix
+        _check_files(path)
         try:
             # Absolute: TileDB takes a relative path from where the process once began.
             self._experiment = tiledbsoma.Experiment.open(str(path.absolute()))
@@ -209,6 +211,16 @@ class SomaSource:
         ids = (table.column(JOIN_ID).to_numpy() for table in (self._obs, self._var))
         with reading_soma(place):
             return SomaLayer(self._measurement.X[name], place, *ids)
+
+
+def _check_files(path: Path) -> None:
+    """Check that all that lies in a folder are files: TileDB would wait for a pipe."""
+    for folder, _, names in os.walk(path):
+        for name in names:
+            file = Path(folder) / name
+            if not file.is_file():
+                msg = f"{file}: it is not a file"
+                raise DamagedInput(msg)
 
 
 def _recognises(path: Path) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from slaf.arrays import Batch, RowRange, batch_from_compressed, batch_from_dense
 from slaf.errors import DamagedInput, InputError
-from slaf.sources.base import BATCH_NONZEROS, Extent
+from slaf.sources.base import Extent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 
 __all__ = ["SomaLayer", "reading_soma"]
 
+# What tiledbsoma and pyarrow make of files that are not as they should be.
+_READING_ERRORS = (RuntimeError, ValueError, LookupError, TypeError, AttributeError)
 _PEEKED_ROWS = 256
+# More than elsewhere: a tile is decoded whole, however few of its cells are read.
+_SPARSE_ENTRIES = 1 << 20
+# How far the join ids of a dense layer may lie apart: what is between them is read too.
+_MOST_APART = 16
+_MATRIX_KINDS = frozenset({"SOMASparseNDArray", "SOMADenseNDArray"})
+_MATRIX_DIMENSIONS = 2
 _DENSE_ELEMENTS = 1 << 22
 # For cutting a dense layer into parts only: one element in so many is taken to be nonzero.
 _SPARSITY = 4
@@ -54,6 +62,7 @@ class SomaLayer:
         self._cell_ids = cell_ids
         self._gene_ids = gene_ids
         self.shape = (len(cell_ids), len(gene_ids))
+        self._check_kind()
         self.dtype = np.dtype(array.schema.field("soma_data").type.to_pandas_dtype())
         if self.dtype.kind not in "biuf":
             msg = f"{place} holds values of type {self.dtype}, not numbers"
@@ -83,7 +92,7 @@ class SomaLayer:
         n_cells, n_genes = self.shape
         with reading_soma(self._place):
             if self._array.is_sparse:
-                per_cell, size, read = self._nnz // max(n_cells, 1), BATCH_NONZEROS, self._sparse
+                per_cell, size, read = self._nnz // max(n_cells, 1), _SPARSE_ENTRIES, self._sparse
             else:
                 per_cell, size, read = n_genes, _DENSE_ELEMENTS, self._dense
             for part in rows.split(max(size // max(per_cell, 1), 1)):
@@ -96,6 +105,12 @@ class SomaLayer:
                 return int(self._array.nnz)
         return self.shape[0] * self.shape[1] // _SPARSITY
 
+    def _check_kind(self) -> None:
+        array = self._array
+        if array.soma_type not in _MATRIX_KINDS or len(array.shape) != _MATRIX_DIMENSIONS:
+            msg = f"{self._place} is not an array of two dimensions"
+            raise DamagedInput(msg)
+
     def _check_shape(self) -> None:
         shape = tuple(self._array.shape)
         for what, ids, size in zip(
@@ -107,6 +122,23 @@ class SomaLayer:
                     f"the join id {ids[-1]}"
                 )
                 raise DamagedInput(msg)
+            span = int(ids[-1] - ids[0]) if len(ids) else 0
+            if not self._array.is_sparse and span > max(_MOST_APART * len(ids), _SPARSE_ENTRIES):
+                msg = f"{self._place} is dense, but the join ids of {what} lie {span:,} apart"
+                raise DamagedInput(msg)
+        if not self._array.is_sparse and len(self._cell_ids) and len(self._gene_ids):
+            self._check_written()
+
+    def _check_written(self) -> None:
+        # Where nothing was written TileDB gives the least of all integers.
+        written = self._array.non_empty_domain()
+        needed = tuple((int(ids[0]), int(ids[-1])) for ids in (self._cell_ids, self._gene_ids))
+        if written is None or any(
+            low < first or last < high
+            for (first, last), (low, high) in zip(written, needed, strict=True)
+        ):
+            msg = f"{self._place} is dense, but was not written for all cells and genes"
+            raise DamagedInput(msg)
 
     def _sparse(self, rows: RowRange) -> Batch:
         # Of the join ids between those of two cells all are read too, so that an entry that
@@ -124,9 +156,12 @@ class SomaLayer:
         return batch_from_compressed(rows, indptr, genes, values, self.shape[1])
 
     def _dense(self, rows: RowRange) -> Batch:
-        ids = self._cell_ids[rows.start : rows.stop]
-        block = self._array.read((slice(int(ids[0]), int(ids[-1])), slice(None))).to_numpy()
-        return batch_from_dense(rows, block[ids - ids[0]][:, self._gene_ids])
+        ids, genes = self._cell_ids[rows.start : rows.stop], self._gene_ids
+        if not len(genes):
+            return batch_from_dense(rows, np.empty((len(rows), 0), self.dtype))
+        spans = (slice(int(places[0]), int(places[-1])) for places in (ids, genes))
+        block = self._array.read(tuple(spans)).to_numpy()
+        return batch_from_dense(rows, block[ids - ids[0]][:, genes - genes[0]])
 
     def _positions(
         self, table: pa.Table, name: str, ids: NDArray[np.int64], what: str
@@ -160,6 +195,8 @@ def reading_soma(place: str) -> Iterator[None]:
 
     try:
         yield
-    except tiledbsoma.SOMAError as error:
-        msg = f"{place} cannot be read ({error}); was it copied whole?"
-        raise DamagedInput(msg) from error
+    except InputError:
+        raise
+    except (tiledbsoma.SOMAError, *_READING_ERRORS) as error:
+        msg = f"{place} cannot be read ({error})"
+        raise DamagedInput(msg, remedy="was it copied whole?") from error

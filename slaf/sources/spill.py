@@ -26,15 +26,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Entries", "SpilledRows"]
 
-# Of a byte budget: what sorting a band, and splitting what is read, take for each entry.
-_BYTES_TO_SORT = 56
-_BYTES_TO_SPLIT = 64
+# Entries that are split, or sorted, at a time: they fit the caches of a processor.
+_PIECE = 1 << 18
+_LEAST_PIECE = 1 << 10
+# What one of them takes meanwhile, at the most: as text, as parsed, and in its new order.
+_BYTES_IN_PIECE = 128
+# Larger bands than these are not sorted faster.
+_ENOUGH = 1 << 22
 # Cells are not equally full: with this much room a band may have more entries than it should.
 _ROOM = 1.25
-# A band's cells fit 16 bits, for which numpy sorts by radix; each band is an open file.
+# A band's cells fit 16 bits, and mostly its number 8, which numpy sorts by radix; each band is an
+# open file.
 _MOST_CELLS = 1 << 16
-_MOST_BANDS = 256
-_BANDS_KEPT = 2
+_MOST_BANDS = 1 << 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +86,25 @@ class SpilledRows:
         self._entries = entries
         self._options = options
         self._record = np.dtype([("cell", "<u4"), ("gene", "<u4"), ("value", dtype)])
+        self._piece = min(max(options.memory // 2 // _BYTES_IN_PIECE, _LEAST_PIECE), _PIECE)
         self._band_cells = self._cells_in_a_band()
         self._bands: list[_Band] = []
         self._sorted: OrderedDict[int, _SortedBand | SpilledRows] = OrderedDict()
         self._lock = threading.RLock()
 
     def extent(self) -> Extent:
-        """What was declared, and the scratch that it takes."""
-        return replace(self._extent, scratch=self._nnz * self._record.itemsize)
+        """What was declared, and the scratch and the memory that it takes."""
+        in_band = self._nnz * min(self._band_cells / max(self.shape[0], 1), 1)
+        bands = min(round(in_band), self._affordable) * self._options.readers
+        return replace(
+            self._extent,
+            scratch=self._nnz * self._record.itemsize,
+            memory=self._piece * _BYTES_IN_PIECE + bands * self._bytes_sorted,
+        )
 
     def peek(self) -> NDArray[Any]:
         """The first values as they come."""
-        for piece in self._pieces():
+        for piece in self._entries(self._piece):
             return piece.values
         return np.empty(0, self.dtype)
 
@@ -109,18 +120,34 @@ class SpilledRows:
         start = rows.start
         while start < rows.stop:
             index = start // self._band_cells
-            stop = min((index + 1) * self._band_cells, rows.stop)
             first = index * self._band_cells
+            end = min(first + self._band_cells, self.shape[0])
+            stop = min(end, rows.stop)
             local = RowRange(start - first, stop - first)
             for batch in self._sorted_band(index).batches(local):
                 shifted = RowRange(batch.rows.start + first, batch.rows.stop + first)
                 yield Batch(shifted, batch.counts, batch.genes, batch.values)
+            if stop == end:
+                # Cells are mostly read in order: what is behind need not be kept.
+                self._let_go(index)
             start = stop
+
+    @property
+    def _bytes_sorted(self) -> int:
+        """Of an entry in the order of cells: its gene and its value."""
+        return self._record["gene"].itemsize + self.dtype.itemsize
+
+    @property
+    def _affordable(self) -> int:
+        """Entries of a band that may be in memory, beside a piece, for each who reads."""
+        left = self._options.memory - self._piece * _BYTES_IN_PIECE
+        return max(left // self._options.readers // self._bytes_sorted, 1)
 
     def _cells_in_a_band(self) -> int:
         n_cells = max(self.shape[0], 1)
-        affordable = max(self._options.memory // _BYTES_TO_SORT, 1)
-        n_bands = min(math.ceil(self._nnz * _ROOM / affordable), _MOST_BANDS)
+        wanted = self._nnz * _ROOM
+        size = min(max(_ENOUGH, wanted / _MOST_BANDS), self._affordable)
+        n_bands = min(math.ceil(wanted / size), _MOST_BANDS)
         return min(-(-n_cells // max(n_bands, 1)), _MOST_CELLS)
 
     def _fill(self) -> None:
@@ -130,18 +157,13 @@ class SpilledRows:
             starts = range(0, self.shape[0], self._band_cells)
             scratch = self._options.scratch or tempfile.gettempdir()
             bands = [_Band(self._record, scratch) for _ in starts]
-            for piece in self._pieces():
+            for piece in self._entries(self._piece):
                 self._distribute(piece, bands)
             self._bands = bands
 
-    def _pieces(self) -> Iterator[Entries]:
-        """All entries, a few at a time: as many as the budget allows."""
-        size = max(min(self._options.memory // _BYTES_TO_SPLIT, BATCH_NONZEROS), 1 << 10)
-        return self._entries(size)
-
     def _distribute(self, piece: Entries, bands: list[_Band]) -> None:
         cells = _checked_cells(piece, self.shape[0])
-        owners = (cells // np.uint32(self._band_cells)).astype(np.uint16)
+        owners = (cells // np.uint32(self._band_cells)).astype(np.min_scalar_type(len(bands) - 1))
         order = np.argsort(owners, kind="stable")
         records = np.empty(len(cells), self._record)
         # Column by column: numpy moves whole records several times slower.
@@ -156,18 +178,24 @@ class SpilledRows:
             if index in self._sorted:
                 self._sorted.move_to_end(index)
                 return self._sorted[index]
-            while len(self._sorted) >= _BANDS_KEPT:
+            while len(self._sorted) >= self._options.readers:
                 self._sorted.popitem(last=False)
             self._sorted[index] = self._sort(self._bands[index], index)
             return self._sorted[index]
 
+    def _let_go(self, index: int) -> None:
+        with self._lock:
+            self._sorted.pop(index, None)
+
     def _sort(self, band: _Band, index: int) -> _SortedBand | SpilledRows:
         n_cells = min(self._band_cells, self.shape[0] - index * self._band_cells)
         shape = (n_cells, self.shape[1])
-        if len(band) * _BYTES_TO_SORT > self._options.memory and 1 < n_cells < self.shape[0]:
+        if len(band) > self._affordable and 1 < n_cells < self.shape[0]:
             extent = replace(self._extent, entries=len(band))
-            return SpilledRows(shape, self.dtype, extent, band.pieces, self._options)
-        return _SortedBand(band.read(0, len(band)), shape)
+            memory = self._options.memory // self._options.readers
+            options = replace(self._options, memory=memory, readers=1)
+            return SpilledRows(shape, self.dtype, extent, band.pieces, options)
+        return _SortedBand(band, shape, self._piece)
 
 
 def _checked_cells(piece: Entries, n_cells: int) -> NDArray[np.uint32]:
@@ -190,7 +218,7 @@ class _Band:
     """The entries of some cells, in an unnamed file."""
 
     def __init__(self, record: np.dtype[Any], scratch: str | os.PathLike[str]) -> None:
-        self._record = record
+        self.record = record
         self._scratch = scratch
         self._file: IO[bytes] | None = None
         self._length = 0
@@ -219,15 +247,15 @@ class _Band:
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         if self._file is None:
-            return np.empty(0, self._record)
-        size = self._record.itemsize
+            return np.empty(0, self.record)
+        size = self.record.itemsize
         buffer = bytearray((stop - start) * size)
         view = memoryview(buffer)
         at = start * size
         while view:
             n_read = os.preadv(self._file.fileno(), [view], at)
             view, at = view[n_read:], at + n_read
-        return np.frombuffer(buffer, self._record)
+        return np.frombuffer(buffer, self.record)
 
     def pieces(self, size: int) -> Iterator[Entries]:
         for start in range(0, self._length, size):
@@ -238,14 +266,26 @@ class _Band:
 class _SortedBand:
     """The entries of some cells in memory, in the order of the cells."""
 
-    def __init__(self, records: NDArray[Any], shape: tuple[int, int]) -> None:
-        cells = records["cell"].astype(np.uint16)
-        counts = np.bincount(cells, minlength=shape[0])
+    def __init__(self, band: _Band, shape: tuple[int, int], size: int) -> None:
+        n_cells, self._n_genes = shape
+        counts = np.zeros(n_cells, np.int64)
+        for piece in band.pieces(size):
+            counts += np.bincount(piece.cells, minlength=n_cells)
         self._indptr = np.concatenate([[0], np.cumsum(counts)])
-        order = np.argsort(cells, kind="stable")
-        self._genes = records["gene"][order]
-        self._values = records["value"][order]
-        self._n_genes = shape[1]
+        self._genes = np.empty(len(band), band.record["gene"])
+        self._values = np.empty(len(band), band.record["value"])
+        # A piece at a time, so that beside the result there is next to nothing in memory.
+        begun = self._indptr[:-1].copy()
+        for piece in band.pieces(size):
+            cells = piece.cells.astype(np.uint16)
+            order = np.argsort(cells, kind="stable")
+            counts = np.bincount(cells, minlength=n_cells)
+            # How far each cell's entries move from where they are in the sorted piece.
+            moves = begun - (np.cumsum(counts) - counts)
+            places = np.arange(len(order)) + np.repeat(moves, counts)
+            self._genes[places] = piece.genes[order]
+            self._values[places] = piece.values[order]
+            begun += counts
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         low, high = int(self._indptr[rows.start]), int(self._indptr[rows.stop])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from slaf.arrays import Batch
+from slaf.arrays import with_genes
 from slaf.errors import MissingMatrix
 from slaf.lazily import Lazily
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from slaf.arrays import RowRange
+    from slaf.arrays import Batch, RowRange
     from slaf.sources.base import Extent, Matrix, Raw, Slots, Source
 
 __all__ = ["GeneSubset", "of_feature_type"]
@@ -125,7 +125,8 @@ class GeneSubset:
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         """These cells, in order, with what they hold of the genes."""
-        return _batches(self._source.batches(rows), self._positions)
+        for batch in self._source.batches(rows):
+            yield with_genes(batch, self._positions, self.n_genes)
 
 
 class _Columns:
@@ -147,7 +148,8 @@ class _Columns:
         return self._matrix.nonzeros_before(step)
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
-        return _batches(self._matrix.batches(rows), self._positions)
+        for batch in self._matrix.batches(rows):
+            yield with_genes(batch, self._positions, self.shape[1])
 
 
 def _positions(n_genes: int, kept: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -155,16 +157,6 @@ def _positions(n_genes: int, kept: NDArray[np.int64]) -> NDArray[np.int64]:
     positions = np.full(n_genes, -1, np.int64)
     positions[kept] = np.arange(len(kept))
     return positions
-
-
-def _batches(batches: Iterator[Batch], positions: NDArray[np.int64]) -> Iterator[Batch]:
-    zero = np.zeros(1, np.int64)
-    for batch in batches:
-        found = positions[batch.genes]
-        kept = found >= 0
-        ends = np.concatenate([zero, np.cumsum(kept)])
-        counts = np.diff(ends[np.concatenate([zero, np.cumsum(batch.counts)])])
-        yield Batch(batch.rows, counts, found[kept].astype(np.uint32), batch.values[kept])
 
 
 def _rows(element: Any, kept: NDArray[np.int64]) -> Any:

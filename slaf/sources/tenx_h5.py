@@ -5,15 +5,15 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 import pyarrow as pa
 
 from slaf.columns import arrow_table
 from slaf.errors import DamagedInput, MissingMatrix
 from slaf.sources.base import Slots, SourceFormat
+from slaf.sources.claims import check_arrays, check_table
 from slaf.sources.compressed import CompressedRows
 from slaf.sources.deflate import fast_column
-from slaf.sources.hdf5 import is_hdf5, member, numeric, open_file, own_members, reading
+from slaf.sources.hdf5 import is_hdf5, member, numeric, open_file, own_members, reading, sizes
 from slaf.sources.identity import file_identity
 from slaf.sources.links import member_within
 from slaf.sources.visium import spatial_beside
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import h5py
+    import numpy as np
     from numpy.typing import NDArray
 
     from slaf.arrays import Batch, RowRange
@@ -122,12 +123,12 @@ class TenxH5Source:
         with reading(self.uri):
             if self._name != _MATRIX:
                 genomes = pa.array([self._name] * self.n_genes, pa.string())
-                found = {_GENE_NAME: self._column("gene_names"), "genome": genomes}
+                found = {_GENE_NAME: self._names("gene_names"), "genome": genomes}
                 return arrow_table("gene_id", self._strings("genes"), found)
             names = self._beside_features()
             # Of probes the name is another than that of their gene, which is beside it.
             named = "name" if _GENE_NAME in names else _GENE_NAME
-            found = {named: self._column(f"{_FEATURES}/name")}
+            found = {named: self._names(f"{_FEATURES}/name")}
             found |= {name: self._column(f"{_FEATURES}/{name}") for name in names}
             return arrow_table("gene_id", self._strings(f"{_FEATURES}/id"), found)
 
@@ -148,15 +149,15 @@ class TenxH5Source:
             yield from self._matrix.batches(rows)
 
     def _open(self) -> None:
-        shape = self._dataset("shape")[()]
-        if np.shape(shape) != (2,):
-            msg = f"{self._name}/shape holds {shape!r}, not two sizes"
-            raise DamagedInput(msg)
-        self.n_genes, self.n_cells = int(shape[0]), int(shape[1])
-        indptr, indices, data = (
-            fast_column(numeric(self._dataset(name), f"{self._name}/{name}"))
+        shape = self._dataset("shape")
+        check_arrays(f"{self._name}/shape", shape)
+        self.n_genes, self.n_cells = sizes(shape[()], f"{self._name}/shape")
+        parts = [
+            numeric(self._dataset(name), f"{self._name}/{name}")
             for name in ("indptr", "indices", "data")
-        )
+        ]
+        check_arrays(self._name, *parts)
+        indptr, indices, data = map(fast_column, parts)
         self._matrix = CompressedRows(indptr, indices, data, (self.n_cells, self.n_genes))
         self.dtype = self._matrix.dtype
         ids = f"{_FEATURES}/id" if self._name == _MATRIX else "genes"
@@ -168,6 +169,7 @@ class TenxH5Source:
                     f"says {expected}"
                 )
                 raise DamagedInput(msg)
+            check_arrays(f"{self._name}/{name}", self._dataset(name))
 
     @property
     def _name(self) -> str:
@@ -186,17 +188,32 @@ class TenxH5Source:
         if not isinstance(found, h5py.Dataset):
             msg = f"{self._name}/{name} is a group, not an array"
             raise DamagedInput(msg)
+        if found.shape is None:
+            msg = f"{self._name}/{name} holds nothing"
+            raise DamagedInput(msg)
         return found
+
+    def _names(self, name: str) -> pa.Array:
+        shape = self._dataset(name).shape
+        if shape != (self.n_genes,):
+            msg = (
+                f"{self._name}/{name} has {' × '.join(map(str, shape))} entries for "
+                f"{self.n_genes} genes"
+            )
+            raise DamagedInput(msg)
+        return self._column(name)
 
     def _column(self, name: str) -> pa.Array:
         dataset = self._dataset(name)
         if dataset.dtype.kind in "SO":
             return self._strings(name)
-        values = numeric(dataset, f"{self._name}/{name}")[()]
+        check_table(numeric(dataset, f"{self._name}/{name}"), len(dataset))
+        values = dataset[()]
         return pa.array(values.astype(values.dtype.newbyteorder("=")))
 
     def _strings(self, name: str) -> pa.Array:
         dataset = self._dataset(name)
+        check_table(dataset, len(dataset))
         try:
             # The file may say ASCII, of which UTF-8 is more.
             return pa.array(dataset.asstr("utf-8")[()].tolist(), pa.string())
@@ -275,4 +292,5 @@ FORMAT = SourceFormat(
     open=TenxH5Source,
     looks_for="an HDF5 file with barcodes, data, indices, indptr and shape in a group",
     choices=frozenset({"genome", "feature_type"}),
+    suffixes=(".h5",),
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from slaf.columns import arrow_table
-from slaf.errors import DamagedInput, MissingMatrix, UnknownFormat
+from slaf.errors import DamagedInput, InexactValue, MissingMatrix, UnknownFormat
 from slaf.sources.base import Extent, Slots, SourceFormat
 from slaf.sources.identity import file_identity
 from slaf.sources.mtx import entries, read_header
@@ -143,7 +143,11 @@ class TenxMtxSource:
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         """These cells, in order."""
-        yield from self._matrix.batches(rows)
+        try:
+            yield from self._matrix.batches(rows)
+        except InexactValue as error:
+            error.add_note(f"in {self.uri}")
+            raise
 
 
 def _files(path: Path) -> _Folder:
@@ -221,6 +225,18 @@ def _recognises(path: Path) -> bool:
         return text.read(len(_BANNER)).lower() == _BANNER
 
 
+def _members(path: Path) -> list[Path]:
+    """The matrices of a folder of several samples, of which each has its own tables."""
+    found = _matrices(path) if path.is_dir() else []
+    names = set() if path.is_file() else {child.name for child in path.iterdir()}
+    several = len(found) > 1 and all(
+        any(f"{prefix}{name}" in names for name in tables)
+        for _, prefix in found
+        for tables in (_GENES, _BARCODES)
+    )
+    return [matrix for matrix, _ in found] if several else [path]
+
+
 FORMAT = SourceFormat(
     name="10x_mtx",
     description="10x MTX folder of Cell Ranger (v2 and v3)",
@@ -228,4 +244,6 @@ FORMAT = SourceFormat(
     open=TenxMtxSource,
     looks_for="a folder with matrix.mtx(.gz), barcodes.tsv(.gz) and features.tsv(.gz) or genes.tsv",
     choices=frozenset({"feature_type"}),
+    members=_members,
+    suffixes=(".mtx", ".mtx.gz"),
 )

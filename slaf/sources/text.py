@@ -2,26 +2,67 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 from pyarrow import csv
 
 from slaf.errors import DamagedInput, SlafError, StorageError
+from slaf.sources.claims import refuse_bomb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["open_text", "read_text", "read_tsv"]
+__all__ = ["Text", "open_text", "read_text", "read_tsv"]
 
 _GZIP = b"\x1f\x8b"
+_PIECE = 1 << 20
+# Names that tell cells apart are packed ten times smaller at the best.
+_MOST_TEXT = 50
+_AGAIN = "copy it once more"
+
+
+class Text(Protocol):
+    """A text that is read from its beginning to its end."""
+
+    def read(self, size: int, /) -> bytes:
+        """So many bytes, or those that are left."""
+
+    def readline(self, size: int, /) -> bytes:
+        """A line, or its first bytes."""
+
+    def seek(self, offset: int, /) -> int:
+        """Go to a place."""
+
+
+class _Unpacked:
+    """What a packed file holds, as far as it may come of a file of that size."""
+
+    def __init__(self, text: IO[bytes], path: Path) -> None:
+        self._text = text
+        self._path = path
+        self._size = path.stat().st_size
+
+    def read(self, size: int, /) -> bytes:
+        return self._checked(self._text.read(size))
+
+    def readline(self, size: int, /) -> bytes:
+        return self._checked(self._text.readline(size))
+
+    def seek(self, offset: int, /) -> int:
+        return self._text.seek(offset)
+
+    def _checked(self, found: bytes) -> bytes:
+        refuse_bomb(str(self._path), self._size, self._text.tell())
+        return found
 
 
 @contextmanager
-def open_text(path: Path) -> Iterator[IO[bytes]]:
+def open_text(path: Path) -> Iterator[Text]:
     """The text of a file, unpacked by ISA-L as it is read.
 
     Raises
@@ -33,21 +74,30 @@ def open_text(path: Path) -> Iterator[IO[bytes]]:
     """
     from isal import igzip, igzip_lib
 
+    # Before it is opened: who opens a pipe waits for ever.
+    if not path.is_file():
+        msg = f"{path}: it is not a file, or a link to none"
+        raise DamagedInput(msg)
     try:
         with path.open("rb") as file:
             packed = file.read(len(_GZIP)) == _GZIP
-        with igzip.open(path, "rb") if packed else path.open("rb") as text:  # type: ignore[no-untyped-call]
-            yield text
+        if packed:
+            with igzip.open(path, "rb") as text:  # type: ignore[no-untyped-call]
+                yield _Unpacked(text, path)
+        else:
+            with path.open("rb") as text:
+                yield text
     except EOFError as error:
-        msg = f"{path}: it is cut short, its gzip stream has no end; copy it once more"
-        raise DamagedInput(msg) from error
+        msg = f"{path}: it is cut short, its gzip stream has no end"
+        raise DamagedInput(msg, remedy=_AGAIN) from error
     except (gzip.BadGzipFile, igzip_lib.error) as error:  # type: ignore[misc]  # its stub says it is an object
-        msg = f"{path}: its gzip stream is damaged ({error}); copy it once more"
-        raise DamagedInput(msg) from error
+        msg = f"{path}: its gzip stream is damaged ({error})"
+        raise DamagedInput(msg, remedy=_AGAIN) from error
     except OSError as error:
         if isinstance(error, SlafError):
             raise
-        raise StorageError(error.errno, f"{path}: cannot read it: {error.strerror}") from error
+        msg = f"{path}: cannot read it: {error.strerror}; check that you may"
+        raise StorageError(error.errno, msg) from error
 
 
 def read_text(path: Path) -> bytes:
@@ -58,15 +108,26 @@ def read_text(path: Path) -> bytes:
     DamagedInput
         If it is not.
     """
+    content, checker = bytearray(), codecs.getincrementaldecoder("utf-8")()
     with open_text(path) as text:
-        content = text.read()
+        size = path.stat().st_size
+        while piece := text.read(_PIECE):
+            _check_utf8(checker, piece, path, content)
+            content += piece
+            refuse_bomb(str(path), size, len(content), _MOST_TEXT)
+    _check_utf8(checker, b"", path, content)
+    return bytes(content)
+
+
+def _check_utf8(
+    checker: codecs.IncrementalDecoder, piece: bytes, path: Path, before: bytearray
+) -> None:
     try:
-        content.decode()
+        checker.decode(piece, final=not piece)
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
+        line = before.count(b"\n") + piece.count(b"\n", 0, error.start) + 1
         msg = f"{path}, line {line:,}: it is not text in UTF-8 ({error.reason})"
         raise DamagedInput(msg) from error
-    return content
 
 
 def read_tsv(path: Path) -> pa.Table:

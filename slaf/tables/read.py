@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from slaf.arrays import RowRange
     from slaf.storage import Location
 
-__all__ = ["data_files", "open_table", "read_table", "rows_of", "scan", "take_rows"]
+__all__ = ["data_files", "index_names", "open_table", "read_table", "rows_of", "scan", "take_rows"]
 
 _SCAN_ROWS = 1 << 20
 # From here on a scan of a range costs less than asking for its rows one by one.
@@ -72,6 +72,11 @@ def take_rows(
     except (OSError, ValueError) as error:
         msg = f"{table.uri}: {len(offsets):,} rows cannot be read ({error})"
         raise DamagedDataset(msg) from error
+
+
+def index_names(table: lance.LanceDataset) -> set[str]:
+    """The columns that have an index."""
+    return {column for found in table.describe_indices() for column in found.field_names}
 
 
 def data_files(table: lance.LanceDataset) -> Iterator[tuple[str, int | None]]:

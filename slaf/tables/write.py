@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from slaf.storage import Location
 
-__all__ = ["clean", "commit", "index", "write_part", "write_table"]
+__all__ = ["append", "clean", "commit", "index", "index_rest", "write_part", "write_table"]
 
 # Readable by every Lance since 0.38; 2.2 is not, and a mixture of both by hardly any.
 STORAGE_VERSION: Final = "2.1"
@@ -37,10 +37,17 @@ _PAGE_BYTES: Final = 2 << 20
 _ROWS_INDEXED: Final = 32 << 20
 # The source decodes the next batches while Lance, in threads of its own, encodes this one.
 _BATCHES_AHEAD: Final = 2
+# The property of a commit that says which run it belongs to.
+_RUN: Final = "slaf.run"
 
 
 def write_part(
-    location: Location, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
+    location: Location,
+    name: str,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+    *,
+    appending: bool = False,
 ) -> list[dict[str, Any]]:
     """Write rows to files of a table that no version of it names yet.
 
@@ -52,6 +59,8 @@ def write_part(
         The columns of the rows.
     batches
         The rows, in order. An exception raised by them is raised here as it is.
+    appending
+        They will stand behind the rows that the table has, and not replace them.
 
     Returns
     -------
@@ -68,7 +77,7 @@ def write_part(
                 reader,
                 location.uri(name),
                 schema,
-                mode=_mode(location, name),
+                mode="append" if appending else _mode(location, name),
                 max_rows_per_file=_ROWS_PER_FILE,
                 data_cache_bytes=_PAGE_BYTES,
                 data_storage_version=STORAGE_VERSION,
@@ -110,9 +119,65 @@ def commit(
     return int(dataset.version)
 
 
+def append(
+    location: Location, name: str, fragments: Sequence[dict[str, Any]], base: int, run_id: str
+) -> int:
+    """Put fragments, in this order, behind the rows of a version; the version that has both.
+
+    Done twice by one run it appends once: Lance itself would append the same again. A writer
+    that began before, and was thought dead, cannot commit what it holds any more.
+
+    Parameters
+    ----------
+    location, name
+        The table.
+    fragments
+        At least one.
+    base
+        The version; what was committed after it, but by this run, is undone.
+    run_id
+        Tells this run from others.
+
+    Raises
+    ------
+    StorageError
+        If another writer commits at the same time.
+    """
+    uri = location.uri(name)
+    dataset = lance.dataset(uri)
+    for version in range(base + 1, dataset.version + 1):
+        done = dataset.read_transaction(version)
+        properties = (done.transaction_properties or {}) if done is not None else {}
+        if properties.get(_RUN) == run_id:
+            return int(dataset.version)
+    with location.effect("restore", name), _reported(location, name):
+        restored = lance.LanceDataset.commit(
+            uri, lance.LanceOperation.Restore(base), read_version=dataset.version
+        )
+    _sync_version(location, name)
+    # Numbered behind those that are there.
+    fresh = [FragmentMetadata.from_json(json.dumps(part | {"id": 0})) for part in fragments]
+    operation = lance.LanceOperation.Append(fresh)
+    transaction = lance.Transaction(
+        read_version=restored.version, operation=operation, transaction_properties={_RUN: run_id}
+    )
+    with location.effect("commit", name), _reported(location, name):
+        appended = lance.LanceDataset.commit(uri, transaction)
+    if appended.version != restored.version + 1:
+        # Lance lets appends pass each other, and so another's may stand before this one.
+        msg = (
+            f"{location}: another program writes to {name} at the same time; run the command again"
+        )
+        raise StorageError(msg)
+    _sync_version(location, name)
+    return int(appended.version)
+
+
 def write_table(location: Location, name: str, table: pa.Table) -> int:
     """Make these rows the whole of a table; the version that does."""
-    fragments = write_part(location, name, table.schema, table.to_batches())
+    # In one batch: of several Lance would add up the categories, though they are the same.
+    batches = table.combine_chunks().to_batches()
+    fragments = write_part(location, name, table.schema, batches)
     return commit(location, name, table.schema, fragments)
 
 
@@ -130,6 +195,29 @@ def index(location: Location, name: str, column: str, kind: Literal["ZONEMAP", "
             for fragment_ids in _groups(dataset)
         ]
         dataset.commit_existing_index_segments(f"{column}_idx", column, segments)
+    location.sync(location.list(f"{name}/_indices"))
+    _sync_version(location, name)
+    return int(dataset.version)
+
+
+def index_rest(location: Location, name: str) -> int:
+    """Index the fragments that were appended, by every index that the table has."""
+    dataset = lance.dataset(location.uri(name))
+    for found in dataset.describe_indices():
+        (column,) = found.field_names
+        covered = {at for segment in found.segments for at in segment.fragment_ids}
+        groups = [[at for at in group if at not in covered] for group in _groups(dataset)]
+        rest = [group for group in groups if group]
+        if not rest:
+            continue
+        with location.effect("index", f"{name} {column}"), _reported(location, name):
+            segments: list[Index | IndexSegment] = [
+                dataset.create_index_uncommitted(
+                    column, found.index_type.upper(), found.name, replace=True, fragment_ids=group
+                )
+                for group in rest
+            ]
+            dataset.commit_existing_index_segments(found.name, column, segments)
     location.sync(location.list(f"{name}/_indices"))
     _sync_version(location, name)
     return int(dataset.version)

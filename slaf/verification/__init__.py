@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from slaf.dataset import Dataset, open_dataset
 from slaf.errors import VerificationFailed
 from slaf.progress import Unwatched
-from slaf.sources import ReadOptions, open_source
 from slaf.verification.against import check_against
 from slaf.verification.beside import check_beside, check_beside_digests, check_beside_readable
 from slaf.verification.digests import check_digests
+from slaf.verification.inputs import opened_again
 from slaf.verification.names import check_string_ids
 from slaf.verification.report import Difference, Findings, Report
 from slaf.verification.tables import check_readable, check_tables
@@ -18,9 +18,8 @@ from slaf.verification.tables import check_readable, check_tables
 if TYPE_CHECKING:
     import os
 
-    import anndata
-
     from slaf.progress import Progress
+    from slaf.sources.base import Inputs
     from slaf.storage import Location
 
 __all__ = ["Difference", "Report", "verify"]
@@ -28,7 +27,7 @@ __all__ = ["Difference", "Report", "verify"]
 
 def verify(
     dataset: str | os.PathLike[str] | Location | Dataset,
-    against: str | os.PathLike[str] | anndata.AnnData | None = None,
+    against: Inputs | None = None,
     *,
     quick: bool = False,
     format: str | None = None,
@@ -43,14 +42,16 @@ def verify(
     dataset
         A published dataset.
     against
-        The input it was made of, to compare every value, id and column with.
+        The inputs it was made of, in the same order, to compare every value, id and column
+        with.
     quick
         Check that the tables agree with each other and with config.json, without reading all
         values.
     format
-        The format of the input; found by its content if None.
+        The format of the inputs; found by the content of each if None.
     memory
-        Bytes that sorting the input may take, if it is not in cell order; 256 MiB if None.
+        Bytes that sorting the input may take, if it is not in cell order; if None a quarter of
+        what the machine or the container has free, at most 2 GiB.
     scratch
         The directory for what does not fit in `memory`; the dataset's parent if None.
     progress
@@ -66,7 +67,7 @@ def verify(
     VerificationFailed
         If anything differs; it carries the report.
     DatasetError, InputError
-        If the dataset or the input cannot be read.
+        If the dataset or an input cannot be read.
     """
     opened = dataset if isinstance(dataset, Dataset) else open_dataset(dataset)
     findings = Findings()
@@ -85,10 +86,7 @@ def verify(
         check_beside_readable(opened, findings)
         check_string_ids(opened, findings)
     if against is not None and not findings.of("offsets", "config", "unreadable"):
-        options = ReadOptions.beside(
-            opened.location, opened.sources[0].matrix, memory, scratch, **opened.sources[0].choice
-        )
-        with open_source(against, format, options) as source:
+        with opened_again(opened, against, format, memory, scratch) as source:
             checks.append(f"every value, id and column of {source.uri}")
             check_against(opened, source, findings, seen)
     report = Report(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from slaf.columns import Column, ColumnSet
     from slaf.dataset import Dataset
     from slaf.progress import Progress
-    from slaf.sources import Source
+    from slaf.sources import Concat
     from slaf.verification.report import Findings
 
 __all__ = ["check_against"]
@@ -30,7 +30,7 @@ __all__ = ["check_against"]
 _ID_SHIFT = np.uint64(32)
 
 
-def check_against(dataset: Dataset, source: Source, findings: Findings, seen: Progress) -> None:
+def check_against(dataset: Dataset, source: Concat, findings: Findings, seen: Progress) -> None:
     """Compare every value, id and column; what differs is noted with its cell and gene.
 
     Parameters
@@ -38,7 +38,7 @@ def check_against(dataset: Dataset, source: Source, findings: Findings, seen: Pr
     dataset
         Whose offsets and blocks are known to be right.
     source
-        Opened at the matrix that was converted.
+        The inputs, opened as they were converted.
     findings
         Takes the differences.
     seen
@@ -46,7 +46,11 @@ def check_against(dataset: Dataset, source: Source, findings: Findings, seen: Pr
     """
     shape = (source.n_cells, source.n_genes)
     findings.compare("shape", "cells × genes", shape, dataset.shape)
-    findings.compare("type", "of the source", str(source.dtype), dataset.sources[0].dtype)
+    for found, recorded in zip(source.records, dataset.sources, strict=True):
+        findings.compare("type", f"of {found.uri}", found.dtype, recorded.dtype)
+        if len(source.records) > 1:
+            findings.compare("shape", f"cells of {found.uri}", found.n_cells, recorded.n_cells)
+        findings.compare("genes", f"measured by {found.uri}", found.measured, recorded.measured)
     if shape != dataset.shape:
         return
     with findings.reading(CELLS):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from slaf.schema import CELLS, EXPRESSION, GENES, given_back
+from slaf.schema import CELLS, EXPRESSION, GENES, common_type, given_back
 from slaf.tables.read import data_files, read_table
 from slaf.verification.report import SHOWN_OF_A_KIND
 
@@ -72,11 +72,11 @@ def _check_files(dataset: Dataset, name: str, findings: Findings) -> None:
 
 def _check_dtype(dataset: Dataset, findings: Findings) -> None:
     published = dataset.published
-    given = {published.value_type}
-    for source in published.sources:
-        given.add(given_back(source.dtype, published.value_type, outgrown=False))
-    if published.dtype not in given:
-        findings.note("config", "dtype", " or ".join(sorted(given)), published.dtype)
+    value_type = published.value_type
+    given = [given_back(source.dtype, value_type, outgrown=False) for source in published.sources]
+    known = {value_type, *given, common_type(given, value_type, 0.0)}
+    if published.dtype not in known:
+        findings.note("config", "dtype", " or ".join(sorted(known)), published.dtype)
 
 
 def _check_columns(dataset: Dataset, findings: Findings) -> None:

@@ -50,7 +50,10 @@ def test_json_is_what_the_library_gives(dataset: Path) -> None:
     assert found["density"] == described.nonzeros / (60 * 20)
     config = (dataset / "config.json").stat().st_size
     assert found["bytes"] == config + sum(t["bytes"] for t in found["tables"].values())
-    assert found["statistics"].keys() == {"min_value", "max_value", "mean_value", "std_value"}
+    assert found["statistics"].keys() == {
+        *("min_value", "max_value", "mean_value", "std_value"),
+        *("finite_count", "squares"),
+    }
     assert found["sources"][0]["identity"].keys() == {"size", "mtime_ns", "sample"}
 
 

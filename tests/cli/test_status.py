@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 STATUS_KEYS = {
     *("place", "state", "published", "parts_done", "parts", "cells_done", "n_cells", "n_genes"),
-    *("nonzeros_done", "source", "options", "resume"),
+    *("nonzeros_done", "operation", "sources", "options", "resume"),
 }
 
 

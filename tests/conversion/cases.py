@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "appending",
+    "appending_and_widening",
+    "appending_genes",
+    "appending_nothing",
     "beside",
     "blank",
     "concurrent",
@@ -29,6 +33,7 @@ __all__ = [
     "replacing_and_widening",
     "replacing_what_is_beside",
     "restarting",
+    "several",
     "widening",
     "widening_beside",
 ]
@@ -147,3 +152,59 @@ def blank(folder: Path) -> Conversion:
     """Cells without a single value, so parts without fragments."""
     source = write_h5ad(folder / "in.h5ad", sp.csr_matrix(np.zeros((N_CELLS, N_GENES), np.int32)))
     return Conversion(source, {"chunk_size": 6})
+
+
+def several(folder: Path) -> Conversion:
+    """Three inputs with other genes each, of which one is in the order of its genes."""
+    first, *rest = shuffled_inputs(folder)
+    return Conversion(first, {"chunk_size": 5, "genes": "union"}, more=rest)
+
+
+def appending(folder: Path) -> Conversion:
+    """Two inputs are added, in four parts, to a dataset with an index on every id."""
+    first, second, third = shuffled_inputs(folder)
+    slaf.convert(first, folder / "old.slaf", chunk_size=5, create_indices=True)
+    options = {"chunk_size": 3, "genes": "union"}
+    return Conversion(second, options, folder / "old.slaf", [first], [third])
+
+
+def appending_and_widening(folder: Path) -> Conversion:
+    """The last value that is added asks for another type, so all rows are written again."""
+    first = write_h5ad(folder / "first.h5ad", counts(N_CELLS, N_GENES, seed=1))
+    slaf.convert(first, folder / "old.slaf", chunk_size=5)
+    source = write_h5ad(folder / "in.h5ad", ending_in(0.5))
+    return Conversion(source, {"chunk_size": 6}, folder / "old.slaf", [first])
+
+
+def appending_genes(folder: Path) -> Conversion:
+    """What is added has more genes than 16 bits count, so all rows are written again."""
+    first = write_h5ad(folder / "first.h5ad", counts(N_CELLS, N_GENES))
+    slaf.convert(first, folder / "old.slaf")
+    values = np.array([1, 2], np.int32)
+    wide = sp.csr_matrix((values, ([0, 1], [3, 65_536])), (2, 65_537))
+    source = write_h5ad(folder / "in.h5ad", wide)
+    return Conversion(source, {"genes": "union"}, folder / "old.slaf", [first])
+
+
+def appending_nothing(folder: Path) -> Conversion:
+    """Cells without a single value are added to a dataset that holds none either."""
+    blanks = sp.csr_matrix(np.zeros((4, N_GENES), np.int32))
+    first = write_h5ad(folder / "first.h5ad", blanks)
+    slaf.convert(first, folder / "old.slaf")
+    source = write_h5ad(folder / "in.h5ad", sp.vstack([blanks, blanks]).tocsr())
+    return Conversion(source, {}, folder / "old.slaf", [first])
+
+
+def shuffled_inputs(folder: Path) -> list[Path]:
+    """Inputs of some of the same genes, each in an order of its own."""
+    genes = [[0, 1, 2, 3, 4, 5], [5, 4, 7, 1], [2, 8, 0, 9]]
+    inputs = []
+    for number, chosen in enumerate(genes):
+        matrix = counts(8 - number, len(chosen), seed=number)
+        layout = sp.csc_matrix(matrix) if number == 1 else matrix
+        path = write_h5ad(folder / f"in-{number}.h5ad", layout)
+        adata = anndata.read_h5ad(path)
+        adata.var_names = [f"gene-{gene}" for gene in chosen]
+        adata.write_h5ad(path)
+        inputs.append(path)
+    return inputs

@@ -1,4 +1,4 @@
-"""The crash law, as a check of one conversion that is stopped and called again."""
+"""The crash law, as a check of one conversion or append that is stopped and called again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import slaf
-from slaf.errors import OutputExists
+from slaf.errors import AlreadyThere, OutputExists
 from tests.conversion.outputs import (
     finished_parts,
     output_of,
@@ -29,21 +29,30 @@ __all__ = ["Conversion"]
 
 @dataclass(frozen=True)
 class Conversion:
-    """One call of `slaf.convert`, which may be stopped and is then made again.
+    """One call of `slaf.convert` or `slaf.append`, which may be stopped and is then made again.
 
     Attributes
     ----------
-    source
-        The input.
+    source, more
+        The input, and what follows it.
     options
         What else the call says.
     found
         What is at the output before it, to be copied there; None for nothing.
+    added_to
+        The inputs of the dataset that is there, if the call appends to it; None if it converts.
     """
 
     source: Path
     options: dict[str, Any] = field(default_factory=dict)
     found: Path | None = None
+    added_to: list[Path] | None = None
+    more: list[Path] = field(default_factory=list)
+
+    @property
+    def inputs(self) -> list[Path]:
+        """The inputs of the dataset that the call makes."""
+        return [*(self.added_to or []), self.source, *self.more]
 
     @cached_property
     def before(self) -> Output | None:
@@ -58,12 +67,13 @@ class Conversion:
 
     def run(self, output: Path | Location) -> None:
         """Make the call."""
-        slaf.convert(self.source, output, **self.options)
+        call = slaf.convert if self.added_to is None else slaf.append
+        call([self.source, *self.more], output, **self.options)
 
     def uninterrupted(self, path: Path) -> Output:
         """What the call makes when nothing stops it."""
         self.run(self.prepare(path))
-        slaf.verify(path, against=self.source)
+        slaf.verify(path, against=self.inputs)
         assert not unaccounted(path)
         return output_of(path)
 
@@ -79,7 +89,7 @@ class Conversion:
         kept = self._kept(path, expected)
         try:
             self.run(path)
-        except OutputExists:
+        except (OutputExists, AlreadyThere):
             # It was stopped when all had been done: the dataset itself says so.
             assert published(path) == expected
         assert output_of(path) == expected

@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slaf.errors import OutputExists
+from slaf.errors import AlreadyThere, OutputExists
 from slaf.testing import Crash, CrashingStorage, Moment
 from tests.conversion.cases import (
+    appending,
+    appending_and_widening,
+    appending_genes,
+    appending_nothing,
     beside,
     blank,
     concurrent,
@@ -21,6 +25,7 @@ from tests.conversion.cases import (
     replacing_and_widening,
     replacing_what_is_beside,
     restarting,
+    several,
     widening,
     widening_beside,
 )
@@ -32,11 +37,12 @@ if TYPE_CHECKING:
     from tests.conversion.stopped import Conversion
 
 CASES = [plain, concurrent, replacing, indexed, widening, replacing_and_widening, restarting]
-CASES += [empty, blank, beside, replacing_what_is_beside]
+CASES += [empty, blank, several, beside, replacing_what_is_beside]
+CASES += [appending, appending_and_widening, appending_genes, appending_nothing]
 # What one effect leaves is what the next one finds, unless several are under way at once: so
 # most cases are stopped after an effect by being stopped before the next.
 POINTS = [(case, Moment.BEFORE) for case in CASES]
-POINTS += [(case, Moment.AFTER) for case in (plain, concurrent)]
+POINTS += [(case, Moment.AFTER) for case in (plain, concurrent, appending)]
 MORE_POINTS = [(case, Moment.AFTER) for case in CASES if (case, Moment.AFTER) not in POINTS]
 # Of many effects each: in the normal run only stopped again and again.
 CASES += [widening_beside]
@@ -86,7 +92,7 @@ def test_stopped_again_and_again(
                     conversion.run(storage)
                 except Crash:
                     conversion.check_stopped(output, expected)
-                except OutputExists:
+                except (OutputExists, AlreadyThere):
                     break
                 else:
                     break

@@ -21,7 +21,7 @@ from slaf.conversion.plan import make_plan
 from slaf.conversion.publish import publish, read_axes
 from slaf.conversion.run import encode_parts
 from slaf.progress import Unwatched
-from slaf.sources import open_source
+from slaf.sources import Concat, ReadOptions, as_inputs
 from slaf.storage import Location
 from tests.builders import counts, write_h5ad
 from tests.conversion.outputs import output_of, unaccounted
@@ -52,8 +52,8 @@ def serial(folder: Path) -> Output:
 def convert_in_order(source: Path, output: Path, order: Sequence[int], workers: int) -> None:
     """What `slaf.convert` does, but that the parts are asked for in this order."""
     location = Location(output)
-    with open_source(source) as opened:
-        plan = make_plan(opened, Options(chunk_size=CELLS_A_PART), {})
+    with Concat(as_inputs(source, None, ReadOptions())) as opened:
+        plan = make_plan(opened, Options(chunk_size=CELLS_A_PART))
         axes = read_axes(opened)
         with location.lock():
             run = claim(location, plan, overwrite=False, restart=False)

@@ -39,7 +39,7 @@ def test_it_says_what_is_done(matrix: Any, options: dict[str, Any], tmp_path: Pa
     about = 0 if preview.extent.exact else 0.1
     assert preview.extent.entries == pytest.approx(ds.nnz, rel=about)
     assert preview.parts == len(ds.expression.get_fragments())
-    assert preview.source == ds.sources[0]
+    assert preview.sources == ds.sources
 
 
 @pytest.mark.parametrize("compression", list(Compression))

@@ -187,7 +187,7 @@ def test_the_results_of_cell_ranger_2(tmp_path: Path) -> None:
 
 
 def test_the_only_input_of_a_folder(tmp_path: Path) -> None:
-    """A folder stands for the only input in it; several are listed, other files do not count."""
+    """A folder stands for the inputs in it; other files do not count."""
     folder = tmp_path / "in"
     Mtx().write(folder / "sample", STORED)
     (folder / "notes.txt").write_text("Plate 7 failed.")
@@ -195,8 +195,10 @@ def test_the_only_input_of_a_folder(tmp_path: Path) -> None:
     converted(folder, STORED)
     converted(folder, STORED, format="10x_mtx")
     write_v3(folder / "other.h5", OTHER)
-    said = refused(folder)
-    assert f"{folder}: it holds several inputs; name one of them: other.h5, sample" in said
+    both = slaf.convert(folder, tmp_path / "both.slaf", allow_duplicate=True)
+    assert [source.format for source in both.sources] == ["10x_h5", "10x_mtx"]
+    with pytest.raises(slaf.InputError, match="it holds several inputs; name one of them: other"):
+        slaf.info(folder)
     converted(folder, STORED, format="10x_mtx")
     shutil.rmtree(folder / "sample")
     converted(folder, OTHER)

@@ -143,13 +143,14 @@ def test_prefixed_names(tmp_path: Path) -> None:
 
 
 def test_several_samples_in_a_folder(tmp_path: Path) -> None:
-    """Several matrices in a folder are listed, and one of them may be named."""
+    """Several matrices in a folder are several inputs, and one of them may be named."""
     other = with_values(STORED.values + 1)
     folder = Mtx(prefix="GSM1_").write(tmp_path / "in", STORED)
     Mtx(prefix="GSM2_", version=2, packed=False).write(folder, other)
-    said = refused(folder)
-    assert f"{folder}: it holds several matrices; name one of them" in said
-    assert "GSM1_matrix.mtx.gz, GSM2_matrix.mtx" in said
+    both = slaf.convert(folder, tmp_path / "both.slaf")
+    names = [source.uri.rsplit("/", 1)[-1] for source in both.sources]
+    assert names == ["GSM1_matrix.mtx.gz", "GSM2_matrix.mtx"]
+    slaf.verify(both, against=folder)
     converted(folder / "GSM1_matrix.mtx.gz", STORED)
     converted(folder / "GSM2_matrix.mtx", other)
 

@@ -130,6 +130,37 @@ def test_a_spilled_matrix_is_converted_like_any_other(layout: str, tmp_path: Pat
     assert slaf.verify(one, spilt).ok
 
 
+@pytest.mark.parametrize("readers", [1, 3])
+@pytest.mark.parametrize("memory", [1 << 20, 64 << 20, 2 << 30])
+@pytest.mark.parametrize("n_entries", [1, 10_000_000, 10_000_000_000])
+def test_what_sorting_takes_is_within_the_budget(n_entries: int, memory: int, readers: int) -> None:
+    """However much is to be sorted, what is planned for it is no more than is allowed."""
+    options = ReadOptions(memory=memory, readers=readers)
+    extent = Extent("CSC", n_entries)
+    matrix = SpilledRows((4_000_000, 9), np.dtype(np.int64), extent, lambda _: iter(()), options)
+    assert 0 < matrix.extent().memory <= memory
+
+
+def test_more_cells_than_fit_a_few_bands() -> None:
+    """The last of 257 bands, each of as many cells as one may have, is not taken for the first."""
+    n_cells = (256 << 16) + 1
+    stored = Stored((n_cells, 2), np.array([n_cells - 1, 0]), np.array([0, 1]), np.array([5, 7]))
+    matrix = spilled(stored, np.arange(2), 1 << 20)
+    assert places(matrix, RowRange(n_cells - 1, n_cells)) == {(n_cells - 1, 0): 5}
+    assert places(matrix, RowRange(0, 1)) == {(0, 1): 7}
+
+
+@pytest.mark.parametrize("workers", [0, 2, 5])
+def test_workers_share_the_budget(workers: int, tmp_path: Path) -> None:
+    """Threads that sort different bands at once make the dataset that one makes."""
+    matrix = skewed(300, 50)
+    path = write_stored(tmp_path / "in.h5ad", matrix, "csc")
+    plain = write_stored(tmp_path / "plain.h5ad", matrix)
+    one = slaf.convert(path, tmp_path / "one.slaf", chunk_size=20, memory=9000, workers=workers)
+    other = slaf.convert(plain, tmp_path / "other.slaf", chunk_size=20)
+    assert one.published.blocks == other.published.blocks
+
+
 def test_nothing_is_left_in_the_scratch_directory(tmp_path: Path) -> None:
     """Scratch data has no name: there is nothing to clean, whatever becomes of the process."""
     scratch = tmp_path / "scratch"

@@ -1,0 +1,75 @@
+"""The same counts as a packed 10x MTX folder, its entries in no order at all."""
+
+from __future__ import annotations
+
+import gzip
+import tempfile
+from contextlib import ExitStack
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import csv
+
+from benchmarks.inputs import FOLDER, blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from benchmarks.inputs import Counts
+
+__all__ = ["shuffled"]
+
+_ENTRY = np.dtype([("gene", "<u4"), ("cell", "<u4"), ("value", "<u4")])
+_BANNER = "%%MatrixMarket matrix coordinate integer general"
+_PILES = 16
+
+
+def shuffled(counts: Counts, folder: Path = FOLDER) -> Path:
+    """The folder of these counts, made unless it is there; at no time is all of it in memory.
+
+    As cards are shuffled: dealt at random to piles, each of which is then mixed.
+    """
+    path = folder / f"mtx-{counts.n_cells}x{counts.n_genes}-{counts.depth:g}-{counts.seed}"
+    if path.exists():
+        return path
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.mkdir(parents=True, exist_ok=True)
+    for name, count in (("features", counts.n_genes), ("barcodes", counts.n_cells)):
+        with gzip.open(unfinished / f"{name}.tsv.gz", "wb") as table:
+            table.write("".join(f"{name}-{number}\n" for number in range(count)).encode())
+    with ExitStack() as closing:
+        piles = [closing.enter_context(tempfile.TemporaryFile(dir=folder)) for _ in range(_PILES)]
+        n_entries = _deal(counts, piles)
+        matrix = closing.enter_context(gzip.open(unfinished / "matrix.mtx.gz", "wb", 1))
+        sizes = f"{counts.n_genes} {counts.n_cells} {n_entries}"
+        matrix.write(f"{_BANNER}\n{sizes}\n".encode())
+        for number, pile in enumerate(piles):
+            _mix(pile, matrix, np.random.default_rng((counts.seed, number)))
+    unfinished.rename(path)
+    return path
+
+
+def _deal(counts: Counts, piles: Sequence[IO[bytes]]) -> int:
+    """Give each entry to a pile; how many there are."""
+    rng = np.random.default_rng(counts.seed)
+    start = n_entries = 0
+    for block in blocks(counts):
+        cells, genes = block.nonzero()
+        entries = np.empty(block.nnz, _ENTRY)
+        entries["gene"], entries["cell"], entries["value"] = genes, cells + start, block.data
+        owners = rng.integers(0, len(piles), block.nnz)
+        for number, pile in enumerate(piles):
+            pile.write(entries[owners == number].tobytes())
+        start += block.shape[0]
+        n_entries += block.nnz
+    return n_entries
+
+
+def _mix(pile: IO[bytes], matrix: gzip.GzipFile, rng: np.random.Generator) -> None:
+    pile.seek(0)
+    entries = rng.permutation(np.frombuffer(pile.read(), _ENTRY))
+    columns = [entries["gene"] + 1, entries["cell"] + 1, entries["value"]]
+    options = csv.WriteOptions(include_header=False, delimiter=" ")
+    csv.write_csv(pa.table(columns, _ENTRY.names), matrix, options)

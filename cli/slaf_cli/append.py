@@ -1,0 +1,91 @@
+"""`slaf append`: more cells for a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from slaf_cli import options
+from slaf_cli.report import edge
+from slaf_cli.running import print_preview, watched
+
+__all__ = ["append"]
+
+
+def append(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="INPUT...", help=f"The inputs: {options.INPUTS}.", show_default=False
+        ),
+    ],
+    dataset: Annotated[
+        Path, typer.Argument(metavar="DATASET", help="A dataset.", show_default=False)
+    ],
+    *,
+    matrix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X|raw|layer:NAME",
+            help="Which matrix of the inputs; the one that DATASET was made of, by default. Its "
+            "nonzeros decide time and bytes.",
+        ),
+    ] = None,
+    genome: options.Genome = None,
+    feature_type: options.FeatureType = None,
+    measurement: options.Measurement = None,
+    format: options.Format = None,
+    genes: Annotated[
+        options.AddedGenes,
+        typer.Option(
+            help="strict refuses inputs whose genes are not those of DATASET; union puts genes "
+            "that it has not behind those that it has, which takes more bytes.",
+        ),
+    ] = options.AddedGenes.STRICT,
+    cell_id_prefix: options.CellIdPrefix = False,
+    allow_duplicate: options.AllowDuplicate = False,
+    chunk_size: options.ChunkSize = None,
+    workers: options.Workers = 0,
+    memory: options.Memory = None,
+    scratch: options.Scratch = None,
+    dry_run: options.DryRun = False,
+    restart: Annotated[
+        bool,
+        typer.Option(
+            "--restart", help="Discard an unfinished append at DATASET: its time is lost."
+        ),
+    ] = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Add the cells of INPUT... to DATASET, or finish an append that was stopped.
+
+    Genes are aligned by id. Until every cell is on disk, readers see DATASET as it was. Resuming
+    is the same command.
+    """
+    with edge(quiet=quiet, verbose=verbose):
+        import slaf
+
+        asked: dict[str, Any] = {
+            "matrix": matrix,
+            "genome": genome,
+            "feature_type": feature_type,
+            "measurement": measurement,
+            "format": format,
+            "genes": genes,
+            "cell_id_prefix": cell_id_prefix,
+            "allow_duplicate": allow_duplicate,
+            "chunk_size": chunk_size,
+            "workers": workers,
+            "memory": memory,
+            "scratch": scratch,
+            "restart": restart,
+        }
+        if dry_run:
+            print_preview(slaf.preview_append(inputs, dataset, **asked), json=json)
+            return
+        with watched(dataset, quiet=quiet, json=json) as bar:
+            slaf.append(inputs, dataset, **asked, progress=bar)

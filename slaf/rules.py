@@ -1,0 +1,173 @@
+"""The rules of config.json that are kept by the kinds of its values, whoever edited it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["check_kinds", "check_offsets"]
+
+_MOST = 2**63
+_GENES = ("strict", "union", "intersection")
+_DIGEST = re.compile(r"[0-9a-f]{32}")
+# A table is a folder beside config.json: a stranger's file leads nowhere else.
+_FOLDER = re.compile(r"[^/\\\0]*[^/\\\0.][^/\\\0]*")
+
+
+def check_kinds(data: dict[str, Any]) -> None:
+    """Check that each value of a published config.json is of the kind that it must be.
+
+    Raises
+    ------
+    ValueError
+        Naming the key, its value and the rule that it breaks.
+    """
+    for key, value, rule, keeps in _values(data):
+        if not keeps(value):
+            msg = f"{key} is {str(value)[:60]!r}, but must be {rule}"
+            raise ValueError(msg)
+
+
+def check_offsets(data: dict[str, Any]) -> None:
+    """Check that the cells of the sources follow each other, and are all there are.
+
+    Raises
+    ------
+    ValueError
+        Naming the source that does not begin where the one before it ends.
+    """
+    cells = 0
+    for at, source in enumerate(data["sources"]):
+        if source["offset"] != cells:
+            msg = f"sources[{at}].offset is {source['offset']}, but {cells} cells come before it"
+            raise ValueError(msg)
+        cells += source["n_cells"]
+    if cells != data["n_cells"]:
+        msg = f"n_cells is {data['n_cells']}, but the sources have {cells} cells"
+        raise ValueError(msg)
+
+
+def _values(data: dict[str, Any]) -> Iterator[tuple[str, Any, str, Callable[[Any], bool]]]:
+    """Each value with its place, the rule, and whether it is kept."""
+    for key in ("n_cells", "n_genes"):
+        yield key, data[key], "a whole number from 0", _is_count
+    yield "dtype", data["dtype"], "a type of numbers", _is_numeric
+    for name, folder in data["tables"].items():
+        yield f"tables.{name}", folder, "the name of a folder", _is_folder
+    for name, version in data["versions"].items():
+        yield f"versions.{name}", version, "a whole number from 1", _is_version
+    for key, flag in data["optimizations"].items():
+        yield f"optimizations.{key}", flag, "true or false", _is_flag
+    metadata = data["metadata"]
+    count = metadata["expression_count"]
+    yield "metadata.expression_count", count, "a whole number from 0", _is_count
+    for key, number in metadata["expression_stats"].items():
+        yield f"metadata.expression_stats.{key}", number, "a number or null", _is_number_or_null
+    for table, columns in data["columns"].items():
+        yield from _of_columns(f"columns.{table}", columns)
+    for at, source in enumerate(data["sources"]):
+        yield from _of_source(f"sources[{at}]", source)
+    for at, block in enumerate(data["blocks"]):
+        yield from _of_block(f"blocks[{at}]", block)
+
+
+def _of_columns(
+    place: str, columns: dict[str, Any]
+) -> Iterator[tuple[str, Any, str, Callable[[Any], bool]]]:
+    yield f"{place}.index_name", columns["index_name"], "text or null", _is_text_or_null
+    for at, column in enumerate(columns["columns"]):
+        here = f"{place}.columns[{at}]"
+        for key in ("name", "dtype"):
+            yield f"{here}.{key}", column[key], "text", _is_text
+        for key in ("original", "categories", "missing"):
+            yield f"{here}.{key}", column.get(key), "text or null", _is_text_or_null
+        yield f"{here}.ordered", column.get("ordered", False), "true or false", _is_flag
+        yield f"{here}.values", column.get("values"), "a list or null", _is_list_or_null
+
+
+def _of_source(
+    place: str, source: dict[str, Any]
+) -> Iterator[tuple[str, Any, str, Callable[[Any], bool]]]:
+    for key in ("uri", "format", "matrix"):
+        yield f"{place}.{key}", source[key], "text", _is_text
+    yield f"{place}.dtype", source["dtype"], "a type of numbers", _is_numeric
+    for key in ("n_cells", "n_genes", "offset"):
+        yield f"{place}.{key}", source[key], "a whole number from 0", _is_count
+    for key in ("identity", "choice"):
+        yield f"{place}.{key}", source[key], "an object", _is_object
+    yield f"{place}.prefix", source.get("prefix", ""), "text", _is_text
+    yield f"{place}.genes", source.get("genes", "strict"), f"one of {_GENES}", _GENES.__contains__
+    for run in source.get("measured", []):
+        yield f"{place}.measured", run, "ranges [start, stop] of genes", _is_range
+
+
+def _of_block(
+    place: str, block: dict[str, Any]
+) -> Iterator[tuple[str, Any, str, Callable[[Any], bool]]]:
+    start, stop = block["cells"]
+    yield f"{place}.cells", start, "whole numbers from 0", _is_count
+    yield f"{place}.cells", stop, "whole numbers from 0", _is_count
+    yield f"{place}.rows", block["rows"], "a whole number from 0", _is_count
+    yield f"{place}.digest", block["digest"], "32 hexadecimal digits", _is_digest
+
+
+def _is_count(value: Any) -> bool:
+    # To Python true is the number 1.
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST
+
+
+def _is_range(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 2  # noqa: PLR2004 - its start and its stop
+        and all(map(_is_count, value))
+        and value[0] < value[1]
+    )
+
+
+def _is_version(value: Any) -> bool:
+    return _is_count(value) and value > 0
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_number_or_null(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_text_or_null(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_list_or_null(value: Any) -> bool:
+    return value is None or isinstance(value, list)
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_folder(value: Any) -> bool:
+    return isinstance(value, str) and _FOLDER.fullmatch(value) is not None
+
+
+def _is_numeric(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and np.dtype(value).kind in "biuf"
+    except TypeError:
+        return False
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None

@@ -1,0 +1,427 @@
+"""Several inputs, end to end, as one source: cells below each other, genes aligned by id."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from slaf.arrays import Batch, RowRange, with_genes
+from slaf.columns import with_index
+from slaf.errors import DamagedInput
+from slaf.manifest import SourceRecord
+from slaf.sources.alignment import GeneSet, align
+from slaf.sources.base import Extent, Slots
+from slaf.sources.companions import named
+from slaf.union import absent_somewhere, joined, stacked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from slaf.sources.base import Matrix, Raw, ReadOptions, Source
+
+__all__ = ["Concat", "Input", "Kept"]
+
+# Inputs that nobody reads at the moment, and which are kept open nevertheless.
+_OPEN = 2
+_PEEK = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """An input that is opened when it is read.
+
+    Attributes
+    ----------
+    place
+        Where it is.
+    open
+        Opens it, again and again.
+    options
+        How it is read.
+    prefix
+        What to put before each of its cell ids.
+    """
+
+    place: str
+    open: Callable[[ReadOptions], Source]
+    options: ReadOptions
+    prefix: str = ""
+
+    def opened(self) -> Source:
+        """The input, open for reading."""
+        return self.open(self.options)
+
+
+class Kept(NamedTuple):
+    """What comes before the inputs and is made of several itself: a dataset, say."""
+
+    source: Source
+    records: tuple[SourceRecord, ...]
+
+
+class Concat:
+    """Several inputs as one; each is open only while it is read.
+
+    Every input is opened once when this is made, so that none is found to be unfit later.
+
+    Parameters
+    ----------
+    inputs
+        In the order of their cells; at least one, unless something is kept before them.
+    genes
+        Which genes to take.
+    kept
+        What comes before the inputs; its genes are the first, in their order.
+
+    Raises
+    ------
+    GenesDiffer
+        If the genes cannot be brought together as wanted.
+    InputError
+        If one cannot be read.
+    """
+
+    def __init__(
+        self, inputs: Sequence[Input], genes: GeneSet = GeneSet.STRICT, kept: Kept | None = None
+    ) -> None:
+        self._kept = kept
+        self._inputs = tuple(inputs)
+        opens = [one.opened for one in inputs]
+        if kept is not None:
+            opens.insert(0, lambda: kept.source)
+        self._shelf = _Shelf(opens)
+        with ExitStack() as failing:
+            failing.callback(self._shelf.close)
+            self._describe(genes)
+            failing.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._shelf.close()
+
+    @property
+    def inputs(self) -> tuple[RowRange, ...]:
+        """The cells of each input, and before them of what is kept."""
+        return self._rows
+
+    def identity(self) -> Mapping[str, Any]:
+        """Those of all inputs."""
+        return {"inputs": [dict(record.identity) for record in self.records]}
+
+    def matrices(self) -> tuple[str, ...]:
+        """The matrices that all inputs have."""
+        names = [self._of(at, lambda source: source.matrices()) for at in range(len(self._rows))]
+        return tuple(name for name in names[0] if all(name in others for others in names))
+
+    def left_behind(self) -> tuple[str, ...]:
+        """What inputs hold and a conversion does not take, and the genes that are left out."""
+        inputs = range(self._kept is not None, len(self._rows))
+        found: dict[str, int] = {}
+        for at in inputs:
+            for what in self._of(at, self._left_of):
+                found[what] = found.get(what, 0) + 1
+        dropped = np.array([np.count_nonzero(places < 0) for places in self._positions])
+        said = [
+            what if n == len(inputs) else f"{what} (of {n:,} inputs)" for what, n in found.items()
+        ]
+        if dropped.any():
+            n = np.count_nonzero(dropped)
+            said.append(f"genes that not all inputs have: up to {dropped.max():,} of {n:,} inputs")
+        return tuple(said)
+
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of inputs that were brought together, in words."""
+        notes = []
+        repeated = self._repeated_ids()
+        if repeated:
+            notes.append(
+                f"{repeated:,} cell ids occur more than once: `source_file` tells them apart, and "
+                "--cell-id-prefix makes them unique"
+            )
+        if self._absent:
+            notes.append(
+                "columns of obs that some inputs lack are missing values there: "
+                + ", ".join(self._absent)
+            )
+        _, disagreeing = self._joined
+        if disagreeing:
+            notes.append(
+                "columns of var of which inputs hold different values, of which the first is "
+                f"kept: {', '.join(disagreeing)}"
+            )
+        return tuple(notes)
+
+    def shared_genes(self) -> int:
+        """How many genes all inputs have."""
+        counts = np.zeros(self.n_genes, np.int64)
+        for positions in self._positions:
+            counts[positions[positions >= 0]] += 1
+        return int(np.count_nonzero(counts == len(self._positions)))
+
+    def extent(self) -> Extent:
+        """What the inputs hold together, without what is kept before them.
+
+        One that is not in the order of its cells takes its scratch only while it is read.
+        """
+        inputs = range(self._kept is not None, len(self._rows))
+        extents = [self._of(at, lambda source: source.extent()) for at in inputs]
+        layouts = list(dict.fromkeys(extent.layout for extent in extents))
+        dropped = any((positions < 0).any() for positions in self._positions)
+        return Extent(
+            " and ".join(layouts),
+            sum(extent.entries for extent in extents),
+            exact=all(extent.exact for extent in extents) and not dropped,
+            scratch=max(extent.scratch for extent in extents),
+            memory=max(extent.memory for extent in extents),
+        )
+
+    def peek(self, matrix: str | None = None) -> NDArray[Any]:
+        """Some of the first values of each input."""
+        most = max(_PEEK // len(self._rows), 1)
+        peeks: list[NDArray[Any]] = [
+            self._of(at, lambda source: source.peek(matrix)[:most]) for at in range(len(self._rows))
+        ]
+        found: NDArray[Any] = np.concatenate(peeks)
+        return found
+
+    def nonzeros_before(self, step: int) -> NDArray[np.int64]:
+        """Entries before cells 0, step, 2 * step, …, and n_cells: exact, or an estimate."""
+        marks, before, total = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)], 0
+        for at, rows in enumerate(self._rows):
+            entries = self.offsets(at, step)
+            cells = rows.start + np.arange(len(entries)) * step
+            marks.append(np.minimum(cells, rows.stop)[1:])
+            before.append(total + entries[1:])
+            total += int(entries[-1])
+        wanted = np.append(np.arange(0, self.n_cells, step), self.n_cells)
+        known = np.interp(wanted, np.concatenate(marks), np.concatenate(before))
+        found: NDArray[np.int64] = known.astype(np.int64)
+        return found
+
+    def offsets(self, index: int, step: int) -> NDArray[np.int64]:
+        """Entries before cells 0, step, 2 * step, … of one input, and in all of it."""
+        found: NDArray[np.int64] = self._of(index, lambda source: source.nonzeros_before(step))
+        return found
+
+    def cells(self) -> pa.Table:
+        """The cells of all, with the columns that any has; missing where one lacks them."""
+        return self._stacked
+
+    def genes(self) -> pa.Table:
+        """All genes, with the columns that any input has: of each the first value there is."""
+        return self._joined[0]
+
+    def layers(self) -> Mapping[str, Matrix]:
+        """Those of the only input; of several none."""
+        if not self._is_single:
+            return {}
+        # They outlive the lease, for the only input stays on the shelf until this is closed.
+        found: Mapping[str, Matrix] = self._of(0, lambda source: source.layers())
+        return found
+
+    def raw(self) -> Raw | None:
+        """That of the only input; of several none."""
+        if not self._is_single:
+            return None
+        found: Raw | None = self._of(0, lambda source: source.raw())
+        return found
+
+    def slots(self) -> Slots:
+        """Those of the only input; of several none."""
+        if not self._is_single:
+            return Slots()
+        found: Slots = self._of(0, lambda source: source.slots())
+        return found
+
+    def batches(self, rows: RowRange) -> Iterator[Batch]:
+        """These cells, in order."""
+        for at, held in enumerate(self._rows):
+            start, stop = max(rows.start, held.start), min(rows.stop, held.stop)
+            if start >= stop:
+                continue
+            with self._shelf.lease(at) as source:
+                for batch in source.batches(RowRange(start - held.start, stop - held.start)):
+                    moved = RowRange(batch.rows.start + held.start, batch.rows.stop + held.start)
+                    found = Batch(moved, batch.counts, batch.genes, batch.values)
+                    yield (
+                        found
+                        if self._same[at]
+                        else with_genes(found, self._positions[at], self.n_genes)
+                    )
+
+    def _describe(self, genes: GeneSet) -> None:
+        found: list[SourceRecord] = []
+        lists: list[pa.Array] = []
+        rows: list[RowRange] = []
+        kept = () if self._kept is None else self._kept.records
+        start = 0
+        choices: list[Mapping[str, str]] = [{}] * bool(kept) + [
+            one.options.choice() for one in self._inputs
+        ]
+        prefixes = [""] * bool(kept) + [one.prefix for one in self._inputs]
+        for at, (choice, prefix) in enumerate(zip(choices, prefixes, strict=True)):
+            with self._shelf.lease(at) as source:
+                found.append(
+                    SourceRecord(
+                        uri=source.uri,
+                        format=source.format,
+                        matrix=source.matrix,
+                        dtype=str(source.dtype),
+                        n_cells=source.n_cells,
+                        n_genes=source.n_genes,
+                        offset=start,
+                        identity=self._shelf.identities[at],
+                        choice=choice,
+                        genes=str(genes),
+                        prefix=prefix,
+                    )
+                )
+                ids = source.genes().column(0).combine_chunks()
+                lists.append(next((known for known in lists if known.equals(ids)), ids))
+                rows.append(RowRange(start, start + source.n_cells))
+                start += source.n_cells
+        places = [record.uri for record in found]
+        alignment = align(lists, places, genes, [record.measured for record in kept])
+        self._rows = tuple(rows)
+        self._positions = alignment.positions
+        self._ids = alignment.ids
+        self.n_cells, self.n_genes = start, len(alignment.ids)
+        self._same = [
+            bool(np.array_equal(positions, np.arange(len(positions))))
+            for positions in alignment.positions
+        ]
+        measured = [
+            replace(record, measured=alignment.measured(at)) for at, record in enumerate(found)
+        ]
+        self._places = places
+        self.records = (*kept, *measured[bool(kept) :])
+        self.uri = places[0] if len(places) == 1 else f"{places[0]} and {len(places) - 1:,} more"
+        self.format = " and ".join(dict.fromkeys(record.format for record in self.records))
+        self.matrix = " and ".join(dict.fromkeys(record.matrix for record in self.records))
+        self.dtype = np.result_type(*(np.dtype(record.dtype) for record in found))
+
+    @cached_property
+    def _tables(self) -> tuple[pa.Table, ...]:
+        prefixes = [""] * (self._kept is not None) + [one.prefix for one in self._inputs]
+        tables = [self._of(at, lambda source: source.cells()) for at in range(len(self._rows))]
+        return tuple(
+            _prefixed(table, prefix) for table, prefix in zip(tables, prefixes, strict=True)
+        )
+
+    @cached_property
+    def _stacked(self) -> pa.Table:
+        if len(self._tables) == 1:
+            return self._tables[0]
+        return stacked(self._tables, self._places)
+
+    @property
+    def _absent(self) -> tuple[str, ...]:
+        return absent_somewhere(self._tables)
+
+    @cached_property
+    def _joined(self) -> tuple[pa.Table, tuple[str, ...]]:
+        table = self._of(0, lambda source: source.genes())
+        if not self._same[0]:
+            table = table.take(pa.array(np.flatnonzero(self._positions[0] >= 0)))
+        before: list[pa.Table] = [table]
+        disagreeing: list[str] = []
+        for at in range(1, len(self._rows)):
+            more = self._of(at, lambda source: source.genes())
+            positions = self._positions[at]
+            if self._same[at] and any(more.equals(one, check_metadata=True) for one in before):
+                continue
+            before = [table, more]
+            n_genes = max(table.num_rows, int(positions.max(initial=-1)) + 1)
+            places = (self._places[0], self._places[at])
+            table, differing = joined(table, more, positions, n_genes, places)
+            disagreeing += differing
+        return table, tuple(dict.fromkeys(disagreeing))
+
+    def _left_of(self, source: Source) -> tuple[str, ...]:
+        left = source.left_behind()
+        return left if self._is_single else (*left, *named(source, source.layers(), raw=True))
+
+    @property
+    def _is_single(self) -> bool:
+        """Whether there is one input, so that what stands beside its matrix can go along."""
+        return len(self._rows) == 1
+
+    def _repeated_ids(self) -> int:
+        ids = self.cells().column(0)
+        return len(ids) - int(pc.count_distinct(ids).as_py()) if len(self._rows) > 1 else 0
+
+    def _of(self, index: int, asked: Callable[[Source], Any]) -> Any:
+        with self._shelf.lease(index) as source:
+            return asked(source)
+
+
+class _Shelf:
+    """The inputs that are open: those being read, and the last few that were.
+
+    Thousands of files may be one source, but not open at once; and what an input that is not
+    in cell order spilled is given back when it is closed.
+    """
+
+    def __init__(self, opens: Sequence[Callable[[], Source]]) -> None:
+        self._opens = opens
+        self._open: OrderedDict[int, Source] = OrderedDict()
+        self._readers = [0] * len(opens)
+        self.identities: dict[int, Mapping[str, Any]] = {}
+        self._lock = threading.RLock()
+
+    @contextmanager
+    def lease(self, index: int) -> Iterator[Source]:
+        """An input, open until this is left."""
+        with self._lock:
+            source = self._take(index)
+            self._readers[index] += 1
+        try:
+            yield source
+        finally:
+            with self._lock:
+                self._readers[index] -= 1
+                self._put_away(_OPEN)
+
+    def close(self) -> None:
+        """Close all."""
+        with self._lock:
+            self._readers = [0] * len(self._opens)
+            self._put_away(0)
+
+    def _take(self, index: int) -> Source:
+        if index in self._open:
+            self._open.move_to_end(index)
+            return self._open[index]
+        source = self._opens[index]()
+        with ExitStack() as failing:
+            failing.enter_context(source)
+            identity = source.identity()
+            if self.identities.setdefault(index, identity) != identity:
+                msg = f"{source.uri}: it was changed while it was read; leave it as it is and retry"
+                raise DamagedInput(msg)
+            failing.pop_all()
+        self._open[index] = source
+        return source
+
+    def _put_away(self, most: int) -> None:
+        idle = [index for index in self._open if not self._readers[index]]
+        for index in idle[: max(len(idle) - most, 0)]:
+            self._open.pop(index).__exit__(None, None, None)
+
+
+def _prefixed(table: pa.Table, prefix: str) -> pa.Table:
+    if not prefix:
+        return table
+    return with_index(table, pc.binary_join_element_wise(prefix, table.column(0), ""))

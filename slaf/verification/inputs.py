@@ -1,0 +1,86 @@
+"""The inputs of a dataset, opened again as they were when it was made."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from slaf.errors import NoSuchInput
+from slaf.sources import Concat, GeneSet, ReadOptions, as_inputs
+from slaf.sources.concat import Kept
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    from slaf.dataset import Dataset
+    from slaf.manifest import SourceRecord
+    from slaf.sources.base import Inputs
+
+__all__ = ["opened_again"]
+
+
+@contextmanager
+def opened_again(
+    dataset: Dataset,
+    inputs: Inputs,
+    format: str | None,
+    memory: int | None,
+    scratch: str | os.PathLike[str] | None,
+) -> Iterator[Concat]:
+    """The inputs of a dataset as one source, brought together as the dataset says.
+
+    Parameters
+    ----------
+    dataset
+        Which says of each input what was chosen of it.
+    inputs
+        As many as it was made of, in the same order.
+    format, memory, scratch
+        As for `slaf.verify`.
+
+    Raises
+    ------
+    NoSuchInput
+        If their number is another.
+    InputError
+        If one cannot be read.
+    """
+    records = dataset.sources
+    reading = ReadOptions.beside(dataset.location, records[0].matrix, memory, scratch)
+    found = as_inputs(inputs, format, reading)
+    if len(found) != len(records):
+        made = ", ".join(record.uri for record in records)
+        msg = (
+            f"{dataset.location} was made of {len(records):,} inputs, and {len(found):,} are "
+            f"given; name all of them in their order: {made}"
+        )
+        raise NoSuchInput(msg)
+    opens = [
+        replace(
+            one,
+            options=_as_read(reading, record),
+            prefix=record.prefix,
+        )
+        for one, record in zip(found, records, strict=True)
+    ]
+    whole: Concat | None = None
+    start = 0
+    # Each group came in with one choice of genes, behind what was there before.
+    for genes, group in groupby(records, key=lambda record: record.genes):
+        stop = start + len(list(group))
+        before = None if whole is None else Kept(whole, whole.records)
+        whole = Concat(opens[start:stop], GeneSet(genes), before)
+        start = stop
+    if whole is None:
+        msg = f"{dataset.location} was made of no input"
+        raise NoSuchInput(msg)
+    with whole:
+        yield whole
+
+
+def _as_read(options: ReadOptions, record: SourceRecord) -> ReadOptions:
+    chosen: dict[str, Any] = dict(record.choice)
+    return replace(options, matrix=record.matrix, **chosen)

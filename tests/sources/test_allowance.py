@@ -1,0 +1,98 @@
+"""Sorting takes a quarter of what the machine or the container has free, where nobody says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from slaf.sources.allowance import default_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+MiB = 1 << 20
+UNLIMITED = 0x7FFFFFFFFFFFF000  # as version 1 says it
+
+
+def allowed(folder: Path, files: Mapping[str, object]) -> int:
+    """The default where the system says this, in files below `proc` and `groups`."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{content}\n")
+    return default_memory(folder / "proc", folder / "groups")
+
+
+def meminfo(free: int) -> dict[str, object]:
+    """A machine with so many MiB free."""
+    return {"proc/meminfo": f"MemTotal: 99999999 kB\nMemAvailable:   {free << 10} kB"}
+
+
+def version_2(group: str, limit: object, taken: int, idle: int = 0) -> dict[str, object]:
+    """A group of version 2, in MiB."""
+    return {
+        f"groups/{group}/memory.max": limit,
+        f"groups/{group}/memory.high": "max",
+        f"groups/{group}/memory.current": taken * MiB,
+        f"groups/{group}/memory.stat": f"anon 5\ninactive_file {idle * MiB}",
+    }
+
+
+def version_1(group: str, limit: int, taken: int, idle: int = 0) -> dict[str, object]:
+    """A group of version 1, in MiB."""
+    return {
+        f"groups/memory/{group}/memory.limit_in_bytes": limit,
+        f"groups/memory/{group}/memory.usage_in_bytes": taken * MiB,
+        f"groups/memory/{group}/memory.stat": f"inactive_file 7\ntotal_inactive_file {idle * MiB}",
+    }
+
+
+@pytest.mark.parametrize(("free", "expected"), [(400, 100), (8192, 2048), (64_000, 2048)])
+def test_a_machine_without_groups(free: int, expected: int, tmp_path: Path) -> None:
+    """A quarter of what is free, and at most 2 GiB."""
+    assert allowed(tmp_path, meminfo(free)) == expected * MiB
+
+
+def test_a_system_that_does_not_tell(tmp_path: Path) -> None:
+    """Where nothing is known it is 256 MiB."""
+    assert allowed(tmp_path, {}) == 256 * MiB
+
+
+@pytest.mark.parametrize("path", ["/", "/job/task", "/seen/by/the/host"])
+def test_a_container_of_version_2(path: str, tmp_path: Path) -> None:
+    """What the container has left counts, with the files that the system can drop."""
+    files = meminfo(64_000) | {"proc/self/cgroup": f"0::{path}"}
+    place = "job/task" if path == "/job/task" else ""
+    assert allowed(tmp_path, files | version_2(place, 1000 * MiB, 700, 100)) == 100 * MiB
+
+
+def test_the_narrowest_of_the_groups(tmp_path: Path) -> None:
+    """A group without a limit of its own has that of the one it is in."""
+    files = meminfo(64_000) | {"proc/self/cgroup": "0::/slice/job"}
+    files |= version_2("slice", 800 * MiB, 400) | version_2("slice/job", "max", 100)
+    assert allowed(tmp_path, files) == 100 * MiB
+    soft = {"groups/slice/job/memory.high": 180 * MiB}
+    assert allowed(tmp_path, soft) == 20 * MiB
+
+
+@pytest.mark.parametrize("path", ["/job", "/seen/by/the/host"])
+def test_a_container_of_version_1(path: str, tmp_path: Path) -> None:
+    """The controller of memory has a hierarchy of its own, beside that of version 2."""
+    groups = f"9:cpu:/\n4:memory:{path}\n0::/"
+    files = meminfo(64_000) | {"proc/self/cgroup": groups} | version_1("", UNLIMITED, 5000)
+    place = "job" if path == "/job" else ""
+    assert allowed(tmp_path, files | version_1(place, 1000 * MiB, 700, 100)) == 100 * MiB
+
+
+def test_a_version_1_without_limits(tmp_path: Path) -> None:
+    """A limit beyond all memory limits nothing."""
+    files = meminfo(400) | {"proc/self/cgroup": "4:memory:/job"}
+    assert allowed(tmp_path, files | version_1("job", UNLIMITED, 100)) == 100 * MiB
+
+
+def test_a_container_that_is_full(tmp_path: Path) -> None:
+    """More may be taken than is allowed, for a moment: then nothing is free, and not less."""
+    files = meminfo(400) | {"proc/self/cgroup": "0::/"}
+    assert allowed(tmp_path, files | version_2("", 10 * MiB, 11)) == 0

@@ -1,0 +1,34 @@
+"""Dense matrices are read by whole rows of chunks, and given in batches that stay small."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from slaf.arrays import RowRange
+from slaf.sources import ReadOptions
+from slaf.sources.dense import DenseRows, dense_matrix
+from slaf.sources.spill import SpilledRows
+
+N_CELLS, N_GENES = 6000, 1000
+
+
+@pytest.mark.parametrize("chunk", [1, 4096, 6000])
+def test_batches_do_not_grow_with_the_chunks(chunk: int) -> None:
+    """Of a row of chunks that is decoded at once, a batch has a bounded number of elements."""
+    array = np.zeros((N_CELLS, N_GENES), np.float32)
+    array[:, 7] = np.arange(N_CELLS) + 1
+    matrix = dense_matrix(array, (chunk, 10), ReadOptions(memory=array.nbytes))
+    batches = list(matrix.batches(RowRange(5, N_CELLS)))
+    assert max(len(batch.rows) * N_GENES for batch in batches) <= 1 << 22
+    np.testing.assert_array_equal(np.concatenate([b.values for b in batches]), array[5:, 7])
+
+
+@pytest.mark.parametrize(("readers", "expected"), [(1, DenseRows), (2, SpilledRows)])
+def test_who_reads_shares_the_budget(readers: int, expected: type) -> None:
+    """Chunks that fit into the budget once, and not once for each who reads, are spilled."""
+    array = np.ones((N_CELLS, N_GENES), np.float32)
+    options = ReadOptions(memory=array.nbytes, readers=readers)
+    matrix = dense_matrix(array, (N_CELLS, 10), options)
+    assert type(matrix) is expected
+    assert matrix.extent().memory <= options.memory

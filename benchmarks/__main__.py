@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Protocol
 
-from benchmarks import budget, conversion, memory, peers, reading
+from benchmarks import budget, conversion, export, memory, peers, reading
 
 
 class Benchmark(Protocol):
@@ -25,6 +25,7 @@ _BENCHMARKS: dict[str, Benchmark] = {
     "memory": memory,
     "budget": budget,
     "peers": peers,
+    "export": export,
 }
 # Those that neither take long nor install anything.
 _QUICK = ("convert", "read")

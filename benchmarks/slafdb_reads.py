@@ -10,15 +10,14 @@ import json
 import subprocess
 import sys
 import tempfile
-import venv
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import slaf
+from benchmarks.environment import python_of
 
-ENVIRONMENT = Path("build/slafdb")
 REQUIREMENT = "slafdb==0.5.2"
 CELLS = slice(5, 105)
 GENES = slice(0, 500)
@@ -50,11 +49,7 @@ print("RESULT" + json.dumps(found))
 
 def python_of_slafdb() -> Path:
     """The interpreter of an environment that has slafdb, made if it is not there."""
-    python = ENVIRONMENT / "bin" / "python"
-    if not python.exists():
-        venv.create(ENVIRONMENT, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", REQUIREMENT], check=True)
-    return python
+    return python_of("slafdb", REQUIREMENT)
 
 
 def read_by_slafdb(python: Path, dataset: Path) -> dict[str, Any]:

@@ -21,16 +21,20 @@ if TYPE_CHECKING:
         SelectionError,
         SlafError,
         StorageError,
+        TargetError,
         VerificationFailed,
     )
     from slaf.inspection import DatasetInfo, InputInfo, RunStatus, info, status
-    from slaf.verification import Report, verify
+    from slaf.targets import Exported, export
+    from slaf.verification import Comparison, Report, diff, verify
 
 __all__ = [
+    "Comparison",
     "ConflictError",
     "Dataset",
     "DatasetError",
     "DatasetInfo",
+    "Exported",
     "InputError",
     "InputInfo",
     "Preview",
@@ -41,9 +45,12 @@ __all__ = [
     "SelectionError",
     "SlafError",
     "StorageError",
+    "TargetError",
     "VerificationFailed",
     "append",
     "convert",
+    "diff",
+    "export",
     "info",
     "open",
     "preview",
@@ -54,10 +61,12 @@ __all__ = [
 
 _ERRORS = "slaf.errors"
 _HOMES = {
+    "Comparison": ("slaf.verification", "Comparison"),
     "ConflictError": (_ERRORS, "ConflictError"),
     "Dataset": ("slaf.dataset", "Dataset"),
     "DatasetError": (_ERRORS, "DatasetError"),
     "DatasetInfo": ("slaf.inspection", "DatasetInfo"),
+    "Exported": ("slaf.targets", "Exported"),
     "InputError": (_ERRORS, "InputError"),
     "InputInfo": ("slaf.inspection", "InputInfo"),
     "Preview": ("slaf.conversion", "Preview"),
@@ -68,9 +77,12 @@ _HOMES = {
     "SelectionError": (_ERRORS, "SelectionError"),
     "SlafError": (_ERRORS, "SlafError"),
     "StorageError": (_ERRORS, "StorageError"),
+    "TargetError": (_ERRORS, "TargetError"),
     "VerificationFailed": (_ERRORS, "VerificationFailed"),
     "append": ("slaf.conversion", "append"),
     "convert": ("slaf.conversion", "convert"),
+    "diff": ("slaf.verification", "diff"),
+    "export": ("slaf.targets", "export"),
     "info": ("slaf.inspection", "info"),
     "open": ("slaf.dataset", "open_dataset"),
     "preview": ("slaf.conversion", "preview"),

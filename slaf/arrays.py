@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "BATCH_NONZEROS",
     "Batch",
     "RowRange",
     "Widened",
     "as_float64",
     "batch_from_compressed",
     "batch_from_dense",
+    "cuts",
     "exact_cast",
     "first_inexact",
     "is_whole",
@@ -31,6 +33,10 @@ __all__ = [
     "to_int64",
     "with_genes",
 ]
+
+# Entries handled at a time: large enough for numpy, small enough to forget. Four times as many are
+# 3 % faster, but how many batches happen to wait for each other then moves the peak by a tenth.
+BATCH_NONZEROS = 1 << 18
 
 # Up to here a float type holds every whole number.
 _LARGEST_EXACT = {
@@ -193,6 +199,19 @@ def with_genes(batch: Batch, positions: NDArray[np.int64], n_genes: int) -> Batc
         genes, values = genes[kept], values[kept]
     indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
     return batch_from_compressed(batch.rows, indptr, genes, values, n_genes)
+
+
+def cuts(offsets: NDArray[np.int64], target: int) -> Iterator[tuple[int, int]]:
+    """Cut rows, of which these are the offsets, into runs of about `target` entries.
+
+    A run is of one row at the least, and the rows of each are half-open.
+    """
+    first, end = 0, len(offsets) - 1
+    while first < end:
+        within = int(np.searchsorted(offsets, offsets[first] + target, side="right")) - 1
+        last = min(max(within, first + 1), end)
+        yield first, last
+        first = last
 
 
 def exact_cast(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -82,6 +82,44 @@ class Dataset:
         """The inputs, in the order of their cells."""
         return self.published.sources
 
+    def measured(self, source: int | str) -> NDArray[np.bool_]:
+        """Which genes of the dataset an input has: where it has not, a zero is no measurement.
+
+        Parameters
+        ----------
+        source
+            Its position in `sources`, or its name: as in the column `source_file`, or its `uri`.
+
+        Returns
+        -------
+        numpy.ndarray
+            For each gene, in order, whether it is one of the input's.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such input, or several are called so that have different genes.
+        """
+        from slaf.sources.naming import names_of
+
+        names = names_of([record.uri for record in self.sources])
+        found = {
+            record.measured
+            for at, record in enumerate(self.sources)
+            if source in (names[at], record.uri) or (source == at and isinstance(source, int))
+        }
+        if len(found) != 1:
+            what = "several inputs of different genes are" if found else "no input is"
+            msg = (
+                f"{self.location}: {what} called {source!r}; there are, from 0 on: "
+                f"{', '.join(names)}"
+            )
+            raise SelectionError(msg)
+        mask = np.zeros(self.n_genes, np.bool_)
+        for start, stop in found.pop():
+            mask[start:stop] = True
+        return mask
+
     @cached_property
     def expression(self) -> lance.LanceDataset:
         """The nonzeros as a Lance dataset: cell and gene ids and the value, in order."""
@@ -263,6 +301,23 @@ class Dataset:
     def held(self) -> Held:
         """The layers, raw and slots, with what config.json says of them."""
         return Held(self.location, self.published)
+
+    def positions(self, name: str, selector: Selector) -> NDArray[np.int64]:
+        """Where in their table the cells or genes asked for are, in the order asked for.
+
+        Parameters
+        ----------
+        name
+            "cells" or "genes".
+        selector
+            As for `read`.
+
+        Raises
+        ------
+        SelectionError
+            If something asked for is not there.
+        """
+        return self._positions(name, selector)
 
     @cached_property
     def cell_offsets(self) -> NDArray[np.int64]:

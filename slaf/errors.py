@@ -22,6 +22,7 @@
     │   └── DamagedDataset (ValueError)    its files contradict each other
     ├── SelectionError (LookupError)       cells or genes that the dataset does not have
     ├── QueryError (ValueError)            SQL that cannot be run
+    ├── TargetError (ValueError)           an output cannot be written as it was asked for
     ├── NotYet (NotImplementedError)       a later release will do it
     ├── VerificationFailed                 a dataset is not what its proof says
     └── StorageError (OSError)             the disk or bucket refused
@@ -146,6 +147,10 @@ class SelectionError(SlafError, LookupError):
 
 class QueryError(SlafError, ValueError):
     """A query cannot be run; the message is the engine's."""
+
+
+class TargetError(SlafError, ValueError):
+    """An output cannot be written as it was asked for, or cannot hold what it should."""
 
 
 class NotYet(SlafError, NotImplementedError):

@@ -74,12 +74,10 @@ def stacked(tables: Sequence[pa.Table], places: Sequence[str]) -> pa.Table:
     for original in _originals(tables):
         found = [_column(table, original) for table in tables]
         form = _form_of_all(found, places)
-        pieces = [
-            _cast(one, form, table.num_rows) for one, table in zip(found, tables, strict=True)
-        ]
-        whole = _below_each_other(pieces, form)
+        pieces = _cast_all(found, form, [table.num_rows for table in tables], places)
+        whole, column = _described(form, _below_each_other(pieces, form))
         arrays.append(whole)
-        columns.append(_described(form, whole))
+        columns.append(column)
     return described_table(arrays, columns, index_name_of(tables[0]))
 
 
@@ -126,15 +124,15 @@ def joined(
     for original in _originals((first, second)):
         found = [_column(table, original) for table in (first, second)]
         form = _form_of_all(found, places)
+        pieces = _cast_all(found, form, [first.num_rows, second.num_rows], places)
         one, other = (
-            _placed(_cast(column, form, table.num_rows), rows)
-            for column, table, rows in zip(found, (first, second), (ours, theirs), strict=True)
+            _placed(piece, rows) for piece, rows in zip(pieces, (ours, theirs), strict=True)
         )
         if original is not None and _disagree(one, other):
             disagreeing.append(original)
-        whole = _dictionary(pc.coalesce(_plain(one), _plain(other)), form)
+        whole, column = _described(form, _dictionary(pc.coalesce(_plain(one), _plain(other)), form))
         arrays.append(whole)
-        columns.append(_described(form, whole))
+        columns.append(column)
     return described_table(arrays, columns, index_name_of(first)), tuple(disagreeing)
 
 
@@ -170,7 +168,8 @@ def _column(table: pa.Table, original: str | None) -> tuple[Column, pa.ChunkedAr
 
 def _form(column: Column, array: pa.ChunkedArray) -> _Form:
     if pa.types.is_dictionary(array.type):
-        return _Form(column, array.type.value_type, _categories(column, array), blank=False)
+        categories = _categories(column, array)
+        return _Form(column, array.type.value_type, categories, blank=not len(categories))
     return _Form(column, array.type, None, blank=array.null_count == len(array))
 
 
@@ -214,7 +213,10 @@ def _common_categories(one: _Form, other: _Form) -> _Form | None:
     lists = [form.categories for form in (one, other) if form.categories is not None]
     if values is None or one.column.ordered != other.column.ordered:
         return None
-    ours, theirs = (categories.cast(values.type).to_pylist() for categories in lists)
+    try:
+        ours, theirs = (categories.cast(values.type).to_pylist() for categories in lists)
+    except pa.ArrowInvalid:
+        return None
     merged = list(dict.fromkeys([*ours, *theirs]))
     if one.column.ordered:
         # An order of both is certain only where one list holds the other in its own order.
@@ -272,28 +274,52 @@ def _nullable(*forms: _Form) -> bool:
     return any(f.column.dtype == "boolean" or not f.column.dtype.islower() for f in forms)
 
 
+def _cast_all(
+    found: Sequence[tuple[Column, pa.ChunkedArray] | None],
+    form: _Form,
+    lengths: Sequence[int],
+    places: Sequence[str],
+) -> list[pa.ChunkedArray]:
+    """A column of each input in the common form; missing values where there is no such column."""
+    pieces = []
+    for one, n_rows, place in zip(found, lengths, places, strict=True):
+        try:
+            pieces.append(_cast(one, form, n_rows))
+        except pa.ArrowInvalid as error:
+            raise _inexact(found, places, place, form, error) from error
+    return pieces
+
+
+def _inexact(
+    found: Sequence[tuple[Column, pa.ChunkedArray] | None],
+    places: Sequence[str],
+    place: str,
+    form: _Form,
+    error: pa.ArrowInvalid,
+) -> InputError:
+    """The refusal of a column of which the common type does not hold a value of one input."""
+    forms = {at: _form(*one) for at, one in zip(places, found, strict=True) if one is not None}
+    mine = forms.pop(place)
+    other = next((at for at in forms if str(forms[at]) != str(mine)), place)
+    return InputError(
+        f"column {mine.column.original!r} is of {mine} in {place}, but of "
+        f"{forms.get(other, mine)} in {other}, and {form.type}, which would hold both, does not "
+        f"hold every value exactly ({error}); make them alike, or rename one"
+    )
+
+
 def _cast(
     found: tuple[Column, pa.ChunkedArray] | None, form: _Form, n_rows: int
 ) -> pa.ChunkedArray:
-    """A column in the common form; missing values where there is no such column."""
     dtype = form.type if form.categories is None else pa.dictionary(pa.int32(), form.type)
-    if found is None:
+    if found is None or _form(*found).blank:
         return pa.chunked_array([_dictionary(pa.nulls(n_rows, _stored_type(form)), form)])
     column, array = found
-    if form.categories is not None and pa.types.is_dictionary(array.type):
+    if form.categories is not None:
         return pa.chunked_array([_recoded(column, array, form)])
-    if _form(column, array).blank:
-        return pa.chunked_array([_dictionary(pa.nulls(n_rows, _stored_type(form)), form)])
-    try:
-        if pa.types.is_dictionary(array.type):
-            array = array.cast(array.type.value_type)
-        return array.cast(dtype)
-    except pa.ArrowInvalid as error:
-        msg = (
-            f"column {column.original!r} is of several types, and the one that holds both "
-            f"({form.type}) does not hold every value exactly: {error}"
-        )
-        raise InputError(msg) from error
+    if pa.types.is_dictionary(array.type):
+        array = array.cast(array.type.value_type)
+    return array.cast(dtype)
 
 
 def _below_each_other(pieces: Sequence[pa.ChunkedArray], form: _Form) -> Any:
@@ -309,11 +335,17 @@ def _stored_type(form: _Form) -> pa.DataType:
 
 def _recoded(column: Column, array: pa.ChunkedArray, form: _Form) -> pa.DictionaryArray:
     """The same categories by their places in the common list."""
-    own = _categories(column, array).cast(form.type)
-    places = pc.index_in(own, value_set=form.categories).cast(pa.int32())
+    own = _categories(column, array).cast(form.type).to_pylist()
+    # By Python's equality, as they were united: to Arrow zeros of both signs are two values.
+    known = {} if form.categories is None else dict(_numbered(form.categories))
+    places = pa.array([known[category] for category in own], pa.int32())
     whole = array.unify_dictionaries()
     indices = pa.chunked_array([chunk.indices for chunk in whole.chunks], pa.int32())
     return _dictionary(places.take(indices.combine_chunks()), form)
+
+
+def _numbered(categories: pa.Array) -> Iterable[tuple[Any, int]]:
+    return ((category, place) for place, category in enumerate(categories.to_pylist()))
 
 
 def _dictionary(values: Any, form: _Form) -> Any:
@@ -340,6 +372,9 @@ def _whole(values: Any) -> Any:
 
 
 def _disagree(one: Any, other: Any) -> bool:
+    if pa.types.is_float16(one.type):
+        # Arrow compares no half floats.
+        one, other = one.cast(pa.float32()), other.cast(pa.float32())
     differ = pc.not_equal(_plain(one), _plain(other))
     if pa.types.is_floating(one.type):
         both_missing = pc.and_(pc.is_nan(one), pc.is_nan(other))
@@ -347,14 +382,17 @@ def _disagree(one: Any, other: Any) -> bool:
     return bool(pc.any(differ).as_py())
 
 
-def _described(form: _Form, whole: Any) -> Column:
-    """What the column of all inputs is: one that has missing values now says so in its type."""
+def _described(form: _Form, whole: Any) -> tuple[Any, Column]:
+    """The column of all inputs, and what it is: where values are missing its type can say so."""
     column = form.column
     if form.categories is not None:
         values = form.categories.to_pylist() if whole.null_count == len(whole) else None
-        return replace(column, dtype="category", values=values)
+        return whole, replace(column, dtype="category", values=values)
+    if whole.null_count and pa.types.is_float16(whole.type):
+        # pandas has no half floats that may be missing.
+        whole = whole.cast(pa.float32())
     plain = column.dtype.islower() and column.dtype not in {"object", "boolean"}
-    number = _is_number(form.type) or pa.types.is_boolean(form.type)
+    number = _is_number(whole.type) or pa.types.is_boolean(whole.type)
     if whole.null_count and plain and number:
-        return replace(column, dtype=pandas_type(form.type, nullable=True))
-    return column
+        return whole, replace(column, dtype=pandas_type(whole.type, nullable=True))
+    return whole, column

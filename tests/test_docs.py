@@ -80,10 +80,16 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     normalised.layers["spliced"] = counts
     normalised.write_h5ad(directory / "normalised.h5ad")
     _write_other_formats(normalised, directory)
+    _write_samples(pbmc, directory)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(directory)
         with pytest.raises(Stopped):
             slaf.convert("pbmc.h5ad", "stopped.slaf", chunk_size=100, progress=StopsHalfway(200))
+        slaf.convert("samples/healthy.h5ad", "halfway.slaf", chunk_size=100)
+        with pytest.raises(Stopped):
+            slaf.append(
+                "samples/ill.h5ad", "halfway.slaf", chunk_size=100, progress=StopsHalfway(200)
+            )
     return directory
 
 
@@ -109,6 +115,28 @@ def _write_other_formats(adata: anndata.AnnData, directory: Path) -> None:
     for prefix in ("GSM1_healthy_", "GSM2_ill_"):
         Mtx(prefix=prefix).write(directory / "GSE123", whole)
     write_soma(directory / "pbmc_soma", logged, layers={"counts": counts, "data": logged})
+
+
+def _write_samples(adata: anndata.AnnData, directory: Path) -> None:
+    """Samples that differ as samples do: in the order of genes, in obs, in what was measured."""
+    (directory / "samples").mkdir()
+    healthy, ill = adata[:300].copy(), adata[300:, ::-1].copy()
+    ill.obs["treated"] = np.arange(ill.n_obs) % 2 == 0
+    del ill.obs["pct_mt"]
+    healthy.write_h5ad(directory / "samples" / "healthy.h5ad")
+    ill.write_h5ad(directory / "samples" / "ill.h5ad")
+    panel = adata[:50, :40].copy()
+    panel.var_names = [*panel.var_names[:38], "HIV-gag", "HIV-pol"]
+    panel.write_h5ad(directory / "panel.h5ad")
+    deep = adata[:20].copy()
+    deep.X = deep.X * 70_000
+    deep.write_h5ad(directory / "deep.h5ad")
+    for number, start in enumerate(range(0, 600, 200), start=1):
+        outs = directory / "runs" / f"S{number:02d}" / "outs"
+        outs.mkdir(parents=True)
+        counts = _stored(adata.X[start : start + 200])
+        whole = replace(counts, values=counts.values.astype(np.int32))
+        write_v3(outs / "filtered_feature_bc_matrix.h5", whole)
 
 
 def _stored(matrix: Any) -> Stored:

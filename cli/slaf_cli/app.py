@@ -9,6 +9,8 @@ import typer
 
 from slaf_cli.append import append
 from slaf_cli.convert import convert
+from slaf_cli.diff import diff
+from slaf_cli.export import export
 from slaf_cli.heap import share_one_heap
 from slaf_cli.info import info
 from slaf_cli.query import query
@@ -48,12 +50,12 @@ def _slaf(
     """Turn single-cell matrices, exactly, into Lance tables to query and train on.
 
     Exit codes: 0 done, 2 usage, 3 bad input, 4 conflict (the output exists, is locked, or holds
-    another unfinished conversion), 5 verification failed, 6 storage, 130 or 143 stopped by a
-    signal, 1 a bug.
+    another unfinished conversion), 5 verification failed, or a difference, 6 storage, 130 or 143
+    stopped by a signal, 1 a bug.
     """
 
 
-for _command in (convert, append, info, status, verify, query):
+for _command in (convert, append, info, status, verify, query, export, diff):
     app.command()(_command)
 
 

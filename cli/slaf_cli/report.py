@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from types import FrameType
 
-__all__ = ["ExitCode", "Terminated", "edge", "exit_code", "in_bytes", "lines", "print_json"]
+    from slaf import Comparison, Report
+
+__all__ = [
+    "ExitCode",
+    "Terminated",
+    "edge",
+    "exit_code",
+    "in_bytes",
+    "lines",
+    "print_counts",
+    "print_json",
+]
 
 logger = logging.getLogger("slaf")
 
@@ -88,6 +99,14 @@ def exit_code(error: BaseException) -> ExitCode:
 def print_json(data: dict[str, Any]) -> None:
     """Print a result as JSON."""
     typer.echo(json.dumps(data, indent=1, ensure_ascii=False, default=str))
+
+
+def print_counts(found: Report | Comparison) -> None:
+    """Say of which kinds of differences there are more than were printed."""
+    for kind, count in found.counts:
+        shown = sum(difference.kind == kind for difference in found.differences)
+        if count > shown:
+            typer.echo(f"{kind}: and {count - shown:,} more")
 
 
 def lines(rows: Iterable[tuple[str, object]]) -> str:

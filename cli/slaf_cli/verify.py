@@ -9,7 +9,7 @@ import typer
 
 from slaf_cli import options
 from slaf_cli.progress import Bar
-from slaf_cli.report import edge, print_json
+from slaf_cli.report import edge, print_counts, print_json
 
 if TYPE_CHECKING:
     from slaf import Report
@@ -73,9 +73,6 @@ def _print(report: Report, *, json: bool) -> None:
         return
     for difference in report.differences:
         typer.echo(f"{difference}")
-    for kind, count in report.counts:
-        shown = sum(difference.kind == kind for difference in report.differences)
-        if count > shown:
-            typer.echo(f"{kind}: and {count - shown:,} more")
+    print_counts(report)
     if report.ok:
         typer.echo(f"{report.dataset}: no difference in {'; '.join(report.checks)}")

@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from slaf.as_source import kept
 from slaf.conversion.adding import options_of, plan_to_add, refuse_beside
 from slaf.conversion.beside import read_beside
 from slaf.conversion.claim import refuse_repeated, unfinished_run
 from slaf.conversion.estimate import estimate, refuse_if_too_small
-from slaf.conversion.kept import kept
 from slaf.conversion.plan import make_plan
 from slaf.conversion.publish import read_axes
 from slaf.sources import Concat, as_inputs

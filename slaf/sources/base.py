@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from slaf.storage import Location
 
 __all__ = [
-    "BATCH_NONZEROS",
     "Extent",
     "Inputs",
     "Matrix",
@@ -38,9 +37,6 @@ Inputs: TypeAlias = (
     "str | os.PathLike[str] | anndata.AnnData | Sequence[str | os.PathLike[str] | anndata.AnnData]"
 )
 
-# Entries decoded at a time: large enough for numpy, small enough to forget. Four times as many
-# are 3 % faster, but how many batches happen to wait for each other then moves the peak by a tenth.
-BATCH_NONZEROS = 1 << 18
 # What some formats leave to choose, beside the matrix.
 CHOICES = ("genome", "feature_type", "measurement")
 

@@ -6,9 +6,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from slaf.arrays import Batch, RowRange, batch_from_compressed, to_int64
+from slaf.arrays import (
+    BATCH_NONZEROS,
+    Batch,
+    RowRange,
+    batch_from_compressed,
+    cuts,
+    to_int64,
+)
 from slaf.errors import DamagedInput
-from slaf.sources.base import BATCH_NONZEROS, Extent
+from slaf.sources.base import Extent
 from slaf.sources.spill import Entries, SpilledRows
 
 if TYPE_CHECKING:
@@ -83,7 +90,7 @@ class CompressedRows:
         for span in rows.split(_OFFSETS):
             indptr = to_int64(np.asarray(self._indptr[span.start : span.stop + 1]))
             _check_offsets(indptr, span, len(self._data))
-            for first, last in _cuts(indptr, BATCH_NONZEROS):
+            for first, last in cuts(indptr, BATCH_NONZEROS):
                 low, high = int(indptr[first]), int(indptr[last])
                 yield batch_from_compressed(
                     RowRange(span.start + first, span.start + last),
@@ -154,13 +161,3 @@ def _check_offsets(indptr: NDArray[np.int64], rows: RowRange, nnz: int) -> None:
             f"offsets must ascend from 0 to the {nnz:,} values there are"
         )
         raise DamagedInput(msg)
-
-
-def _cuts(indptr: NDArray[np.int64], target: int) -> Iterator[tuple[int, int]]:
-    """Cut rows into runs of about `target` entries, of one row at the least."""
-    first, end = 0, len(indptr) - 1
-    while first < end:
-        within = int(np.searchsorted(indptr, indptr[first] + target, side="right")) - 1
-        last = min(max(within, first + 1), end)
-        yield first, last
-        first = last

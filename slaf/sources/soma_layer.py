@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slaf.arrays import Batch, RowRange, batch_from_compressed, batch_from_dense
+from slaf.arrays import (
+    Batch,
+    RowRange,
+    batch_from_compressed,
+    batch_from_dense,
+)
 from slaf.errors import DamagedInput, InputError
 from slaf.sources.base import Extent
 

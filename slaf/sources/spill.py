@@ -1,61 +1,26 @@
-"""Entries that come in another order than the cells', put in cell order in bounded memory."""
+"""The matrix of an input whose entries come in another order than the cells'."""
 
 from __future__ import annotations
 
-import math
-import os
-import tempfile
-import threading
-import weakref
-from collections import OrderedDict
-from dataclasses import dataclass, replace
-from typing import IO, TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slaf.arrays import Batch, RowRange, batch_from_compressed, to_ids
-from slaf.errors import DamagedInput, StorageError
-from slaf.sources.base import BATCH_NONZEROS, Extent
+from slaf.spill import Entries, SortedRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
-    from slaf.sources.base import ReadOptions
+    from slaf.sources.base import Extent, ReadOptions
 
 __all__ = ["Entries", "SpilledRows"]
 
-# Entries that are split, or sorted, at a time: they fit the caches of a processor.
-_PIECE = 1 << 18
-_LEAST_PIECE = 1 << 10
-# What one of them takes meanwhile, at the most: as text, as parsed, and in its new order.
-_BYTES_IN_PIECE = 128
-# Larger bands than these are not sorted faster.
-_ENOUGH = 1 << 22
-# Cells are not equally full: with this much room a band may have more entries than it should.
-_ROOM = 1.25
-# A band's cells fit 16 bits, and mostly its number 8, which numpy sorts by radix; each band is an
-# open file.
-_MOST_CELLS = 1 << 16
-_MOST_BANDS = 1 << 8
 
-
-@dataclass(frozen=True, slots=True)
-class Entries:
-    """Some entries of a matrix, in any order: three arrays of one length."""
-
-    cells: NDArray[Any]
-    genes: NDArray[Any]
-    values: NDArray[Any]
-
-
-class SpilledRows:
-    """A matrix by ranges of cells, made of entries that come in any order.
-
-    The entries are read once, when the first cells are asked for, and distributed over bands
-    of cells: unnamed files in the scratch directory, which the system frees whatever becomes
-    of this process. A band is then sorted in memory; one that is too large is distributed again.
+class SpilledRows(SortedRows):
+    """A matrix by ranges of cells, made of entries that an input has in any order.
 
     Parameters
     ----------
@@ -79,220 +44,28 @@ class SpilledRows:
         entries: Callable[[int], Iterator[Entries]],
         options: ReadOptions,
     ) -> None:
-        self.shape = shape
-        self.dtype = dtype
+        super().__init__(
+            shape,
+            dtype,
+            extent.entries,
+            entries,
+            memory=options.memory,
+            readers=options.readers,
+            scratch=options.scratch,
+        )
         self._extent = extent
-        self._nnz = extent.entries
-        self._entries = entries
-        self._options = options
-        self._record = np.dtype([("cell", "<u4"), ("gene", "<u4"), ("value", dtype)])
-        self._piece = min(max(options.memory // 2 // _BYTES_IN_PIECE, _LEAST_PIECE), _PIECE)
-        self._band_cells = self._cells_in_a_band()
-        self._bands: list[_Band] = []
-        self._sorted: OrderedDict[int, _SortedBand | SpilledRows] = OrderedDict()
-        self._lock = threading.RLock()
 
     def extent(self) -> Extent:
         """What was declared, and the scratch and the memory that it takes."""
-        in_band = self._nnz * min(self._band_cells / max(self.shape[0], 1), 1)
-        bands = min(round(in_band), self._affordable) * self._options.readers
-        return replace(
-            self._extent,
-            scratch=self._nnz * self._record.itemsize,
-            memory=self._piece * _BYTES_IN_PIECE + bands * self._bytes_sorted,
-        )
+        scratch, memory = self.scratch_bytes(), self.memory_bytes()
+        return replace(self._extent, scratch=scratch, memory=memory)
 
     def peek(self) -> NDArray[Any]:
         """The first values as they come."""
-        for piece in self._entries(self._piece):
-            return piece.values
-        return np.empty(0, self.dtype)
+        return self.first_values()
 
     def nonzeros_before(self, step: int) -> NDArray[np.int64]:
         """Entries before cells 0, step, 2 * step, …, and n_cells: as if spread evenly."""
         n_cells = self.shape[0]
         before = np.append(np.arange(0, n_cells, step), n_cells)
-        return (before * (self._nnz / max(n_cells, 1))).astype(np.int64)
-
-    def batches(self, rows: RowRange) -> Iterator[Batch]:
-        """These cells, in order."""
-        self._fill()
-        start = rows.start
-        while start < rows.stop:
-            index = start // self._band_cells
-            first = index * self._band_cells
-            end = min(first + self._band_cells, self.shape[0])
-            stop = min(end, rows.stop)
-            local = RowRange(start - first, stop - first)
-            for batch in self._sorted_band(index).batches(local):
-                shifted = RowRange(batch.rows.start + first, batch.rows.stop + first)
-                yield Batch(shifted, batch.counts, batch.genes, batch.values)
-            if stop == end:
-                # Cells are mostly read in order: what is behind need not be kept.
-                self._let_go(index)
-            start = stop
-
-    @property
-    def _bytes_sorted(self) -> int:
-        """Of an entry in the order of cells: its gene and its value."""
-        return self._record["gene"].itemsize + self.dtype.itemsize
-
-    @property
-    def _affordable(self) -> int:
-        """Entries of a band that may be in memory, beside a piece, for each who reads."""
-        left = self._options.memory - self._piece * _BYTES_IN_PIECE
-        return max(left // self._options.readers // self._bytes_sorted, 1)
-
-    def _cells_in_a_band(self) -> int:
-        n_cells = max(self.shape[0], 1)
-        wanted = self._nnz * _ROOM
-        size = min(max(_ENOUGH, wanted / _MOST_BANDS), self._affordable)
-        n_bands = min(math.ceil(wanted / size), _MOST_BANDS)
-        return min(-(-n_cells // max(n_bands, 1)), _MOST_CELLS)
-
-    def _fill(self) -> None:
-        with self._lock:
-            if self._bands or not self.shape[0]:
-                return
-            starts = range(0, self.shape[0], self._band_cells)
-            scratch = self._options.scratch or tempfile.gettempdir()
-            bands = [_Band(self._record, scratch) for _ in starts]
-            for piece in self._entries(self._piece):
-                self._distribute(piece, bands)
-            self._bands = bands
-
-    def _distribute(self, piece: Entries, bands: list[_Band]) -> None:
-        cells = _checked_cells(piece, self.shape[0])
-        owners = (cells // np.uint32(self._band_cells)).astype(np.min_scalar_type(len(bands) - 1))
-        order = np.argsort(owners, kind="stable")
-        records = np.empty(len(cells), self._record)
-        # Column by column: numpy moves whole records several times slower.
-        records["cell"] = (cells % np.uint32(self._band_cells))[order]
-        records["gene"], records["value"] = piece.genes[order], piece.values[order]
-        ends = np.cumsum(np.bincount(owners, minlength=len(bands)))
-        for band, part in zip(bands, np.split(records, ends[:-1]), strict=True):
-            band.append(part)
-
-    def _sorted_band(self, index: int) -> _SortedBand | SpilledRows:
-        with self._lock:
-            if index in self._sorted:
-                self._sorted.move_to_end(index)
-                return self._sorted[index]
-            while len(self._sorted) >= self._options.readers:
-                self._sorted.popitem(last=False)
-            self._sorted[index] = self._sort(self._bands[index], index)
-            return self._sorted[index]
-
-    def _let_go(self, index: int) -> None:
-        with self._lock:
-            self._sorted.pop(index, None)
-
-    def _sort(self, band: _Band, index: int) -> _SortedBand | SpilledRows:
-        n_cells = min(self._band_cells, self.shape[0] - index * self._band_cells)
-        shape = (n_cells, self.shape[1])
-        if len(band) > self._affordable and 1 < n_cells < self.shape[0]:
-            extent = replace(self._extent, entries=len(band))
-            memory = self._options.memory // self._options.readers
-            options = replace(self._options, memory=memory, readers=1)
-            return SpilledRows(shape, self.dtype, extent, band.pieces, options)
-        return _SortedBand(band, shape, self._piece)
-
-
-def _checked_cells(piece: Entries, n_cells: int) -> NDArray[np.uint32]:
-    everything = RowRange(0, 1), np.array([len(piece.cells)])
-    try:
-        return to_ids(piece.cells, n_cells, *everything)
-    except DamagedInput as error:
-        if piece.cells.dtype.kind not in "iu":
-            msg = f"cell positions are of type {piece.cells.dtype}, not integers"
-            raise DamagedInput(msg) from error
-        wrong = int(np.argmax((piece.cells < 0) | (piece.cells >= n_cells)))
-        msg = (
-            f"gene {piece.genes[wrong]} has an entry for cell {piece.cells[wrong]}, "
-            f"but the matrix has {n_cells:,} cells (0 to {n_cells - 1:,})"
-        )
-        raise DamagedInput(msg) from error
-
-
-class _Band:
-    """The entries of some cells, in an unnamed file."""
-
-    def __init__(self, record: np.dtype[Any], scratch: str | os.PathLike[str]) -> None:
-        self.record = record
-        self._scratch = scratch
-        self._file: IO[bytes] | None = None
-        self._length = 0
-
-    def __len__(self) -> int:
-        return self._length
-
-    def append(self, records: NDArray[Any]) -> None:
-        if not len(records):
-            return
-        try:
-            if self._file is None:
-                # It has no name, so that nothing is left of it whatever becomes of this process.
-                self._file = tempfile.TemporaryFile(dir=self._scratch, buffering=0)  # noqa: SIM115
-                weakref.finalize(self, self._file.close)
-            view = np.ascontiguousarray(records).view(np.uint8).data
-            while view:
-                view = view[self._file.write(view) :]
-        except OSError as error:
-            msg = (
-                f"{self._scratch}: scratch data cannot be written there ({error.strerror}); "
-                "name another directory with --scratch"
-            )
-            raise StorageError(error.errno, msg) from error
-        self._length += len(records)
-
-    def read(self, start: int, stop: int) -> NDArray[Any]:
-        if self._file is None:
-            return np.empty(0, self.record)
-        size = self.record.itemsize
-        buffer = bytearray((stop - start) * size)
-        view = memoryview(buffer)
-        at = start * size
-        while view:
-            n_read = os.preadv(self._file.fileno(), [view], at)
-            view, at = view[n_read:], at + n_read
-        return np.frombuffer(buffer, self.record)
-
-    def pieces(self, size: int) -> Iterator[Entries]:
-        for start in range(0, self._length, size):
-            records = self.read(start, min(start + size, self._length))
-            yield Entries(records["cell"], records["gene"], records["value"])
-
-
-class _SortedBand:
-    """The entries of some cells in memory, in the order of the cells."""
-
-    def __init__(self, band: _Band, shape: tuple[int, int], size: int) -> None:
-        n_cells, self._n_genes = shape
-        counts = np.zeros(n_cells, np.int64)
-        for piece in band.pieces(size):
-            counts += np.bincount(piece.cells, minlength=n_cells)
-        self._indptr = np.concatenate([[0], np.cumsum(counts)])
-        self._genes = np.empty(len(band), band.record["gene"])
-        self._values = np.empty(len(band), band.record["value"])
-        # A piece at a time, so that beside the result there is next to nothing in memory.
-        begun = self._indptr[:-1].copy()
-        for piece in band.pieces(size):
-            cells = piece.cells.astype(np.uint16)
-            order = np.argsort(cells, kind="stable")
-            counts = np.bincount(cells, minlength=n_cells)
-            # How far each cell's entries move from where they are in the sorted piece.
-            moves = begun - (np.cumsum(counts) - counts)
-            places = np.arange(len(order)) + np.repeat(moves, counts)
-            self._genes[places] = piece.genes[order]
-            self._values[places] = piece.values[order]
-            begun += counts
-
-    def batches(self, rows: RowRange) -> Iterator[Batch]:
-        low, high = int(self._indptr[rows.start]), int(self._indptr[rows.stop])
-        n_batches = max((high - low) // BATCH_NONZEROS, 1)
-        for part in rows.split(max(-(-len(rows) // n_batches), 1)):
-            indptr = self._indptr[part.start : part.stop + 1]
-            span = slice(int(indptr[0]), int(indptr[-1]))
-            # Copies: a batch that waits to be written must not keep its whole band in memory.
-            genes, values = self._genes[span].copy(), self._values[span].copy()
-            yield batch_from_compressed(part, indptr, genes, values, self._n_genes)
+        return (before * (self.n_entries / max(n_cells, 1))).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Prove a dataset: its tables against each other, its digests, and its source."""
+"""Prove a dataset: its tables against each other, its digests, its source, another dataset."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from slaf.dataset import Dataset, open_dataset
 from slaf.errors import VerificationFailed
 from slaf.progress import Unwatched
-from slaf.verification.against import check_against
+from slaf.verification.against import check_against, check_beside_against
 from slaf.verification.beside import check_beside, check_beside_digests, check_beside_readable
+from slaf.verification.difference import diff
 from slaf.verification.digests import check_digests
-from slaf.verification.inputs import opened_again
+from slaf.verification.inputs import check_records, opened_again
 from slaf.verification.names import check_string_ids
-from slaf.verification.report import Difference, Findings, Report
+from slaf.verification.report import Comparison, Difference, Findings, Report
 from slaf.verification.tables import check_readable, check_tables
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from slaf.sources.base import Inputs
     from slaf.storage import Location
 
-__all__ = ["Difference", "Report", "verify"]
+__all__ = ["Comparison", "Difference", "Report", "diff", "verify"]
 
 
 def verify(
@@ -88,7 +89,9 @@ def verify(
     if against is not None and not findings.of("offsets", "config", "unreadable"):
         with opened_again(opened, against, format, memory, scratch) as source:
             checks.append(f"every value, id and column of {source.uri}")
+            check_records(opened, source, findings)
             check_against(opened, source, findings, seen)
+            check_beside_against(opened, source, findings)
     report = Report(
         str(opened.location), tuple(checks), tuple(findings.shown), tuple(findings.counts.items())
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -16,21 +16,45 @@ from slaf.verification.beside import check_matrices_against, check_slots_against
 from slaf.verification.digests import entries_of, same_values
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from slaf.arrays import Batch
     from slaf.columns import Column, ColumnSet
     from slaf.dataset import Dataset
     from slaf.progress import Progress
-    from slaf.sources import Concat
+    from slaf.sources import Source
     from slaf.verification.report import Findings
 
-__all__ = ["check_against"]
+__all__ = ["Original", "check_against", "check_beside_against"]
 
 _ID_SHIFT = np.uint64(32)
 
 
-def check_against(dataset: Dataset, source: Concat, findings: Findings, seen: Progress) -> None:
+class Original(Protocol):
+    """What a dataset is compared with: a source, or another dataset.
+
+    Attributes
+    ----------
+    n_cells, n_genes
+        The shape.
+    """
+
+    n_cells: int
+    n_genes: int
+
+    def cells(self) -> pa.Table:
+        """As a source gives them."""
+
+    def genes(self) -> pa.Table:
+        """As a source gives them."""
+
+    def batches(self, rows: RowRange) -> Iterator[Batch]:
+        """As a source gives them."""
+
+
+def check_against(dataset: Dataset, source: Original, findings: Findings, seen: Progress) -> None:
     """Compare every value, id and column; what differs is noted with its cell and gene.
 
     Parameters
@@ -38,7 +62,7 @@ def check_against(dataset: Dataset, source: Concat, findings: Findings, seen: Pr
     dataset
         Whose offsets and blocks are known to be right.
     source
-        The inputs, opened as they were converted.
+        Opened at the matrix to compare.
     findings
         Takes the differences.
     seen
@@ -46,28 +70,39 @@ def check_against(dataset: Dataset, source: Concat, findings: Findings, seen: Pr
     """
     shape = (source.n_cells, source.n_genes)
     findings.compare("shape", "cells × genes", shape, dataset.shape)
-    for found, recorded in zip(source.records, dataset.sources, strict=True):
-        findings.compare("type", f"of {found.uri}", found.dtype, recorded.dtype)
-        if len(source.records) > 1:
-            findings.compare("shape", f"cells of {found.uri}", found.n_cells, recorded.n_cells)
-        findings.compare("genes", f"measured by {found.uri}", found.measured, recorded.measured)
     if shape != dataset.shape:
         return
     with findings.reading(CELLS):
         _compare_axis(dataset, CELLS, source.cells(), CELL_COLUMNS, findings)
     with findings.reading(GENES):
         _compare_axis(dataset, GENES, source.genes(), GENE_COLUMNS, findings)
+    for block in dataset.published.blocks:
+        for batch in source.batches(RowRange(block.start, block.stop)):
+            with findings.reading(str(block)):
+                _compare_batch(dataset, batch, findings)
+            seen.advance(len(batch.rows), batch.nnz)
+
+
+def check_beside_against(dataset: Dataset, source: Source, findings: Findings) -> None:
+    """Compare the layers, raw and every slot; what differs is noted.
+
+    Parameters
+    ----------
+    dataset
+        Whose offsets and blocks are known to be right.
+    source
+        Opened at the matrix that was converted.
+    findings
+        Takes the differences.
+    """
+    if (source.n_cells, source.n_genes) != dataset.shape:
+        return
     raw, kept = source.raw(), dataset.held.beside.raw
     if raw is not None and kept is not None:
         with findings.reading(RAW_GENES):
             _compare_axis(
                 dataset, RAW_GENES, raw.genes, GENE_COLUMNS, findings, described=kept.columns
             )
-    for block in dataset.published.blocks:
-        for batch in source.batches(RowRange(block.start, block.stop)):
-            with findings.reading(str(block)):
-                _compare_batch(dataset, batch, findings)
-            seen.advance(len(batch.rows), batch.nnz)
     check_matrices_against(dataset, source, findings)
     check_slots_against(dataset, source, findings)
 

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from slaf.dataset import Dataset
     from slaf.manifest import SourceRecord
     from slaf.sources.base import Inputs
+    from slaf.verification.report import Findings
 
-__all__ = ["opened_again"]
+__all__ = ["check_records", "opened_again"]
 
 
 @contextmanager
@@ -79,6 +80,15 @@ def opened_again(
         raise NoSuchInput(msg)
     with whole:
         yield whole
+
+
+def check_records(dataset: Dataset, inputs: Concat, findings: Findings) -> None:
+    """Compare what config.json says of each input with what it is found to be."""
+    for found, recorded in zip(inputs.records, dataset.sources, strict=True):
+        findings.compare("type", f"of {found.uri}", found.dtype, recorded.dtype)
+        if len(inputs.records) > 1:
+            findings.compare("shape", f"cells of {found.uri}", found.n_cells, recorded.n_cells)
+        findings.compare("genes", f"measured by {found.uri}", found.measured, recorded.measured)
 
 
 def _as_read(options: ReadOptions, record: SourceRecord) -> ReadOptions:

@@ -12,7 +12,7 @@ from slaf.errors import DamagedDataset
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["SHOWN_OF_A_KIND", "Difference", "Findings", "Report"]
+__all__ = ["SHOWN_OF_A_KIND", "Comparison", "Difference", "Findings", "Report"]
 
 SHOWN_OF_A_KIND = 10
 
@@ -73,10 +73,49 @@ class Report:
         return asdict(self) | {"ok": self.ok, "counts": dict(self.counts)}
 
 
-class Findings:
-    """Differences as they are found: all are counted, the first of each kind are kept."""
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What of two things was compared, and how they differ.
 
-    def __init__(self) -> None:
+    Attributes
+    ----------
+    first, second
+        Their locations.
+    checks
+        What was compared, in words.
+    differences
+        The first of each kind: `expected` is what the first has, `found` what the second has.
+    counts
+        How many there are of each kind.
+    """
+
+    first: str
+    second: str
+    checks: tuple[str, ...]
+    differences: tuple[Difference, ...] = ()
+    counts: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing differs."""
+        return not self.differences
+
+    def to_json(self) -> dict[str, Any]:
+        """As `slaf diff --json` prints it."""
+        return asdict(self) | {"ok": self.ok, "counts": dict(self.counts)}
+
+
+class Findings:
+    """Differences as they are found: all are counted, the first of each kind are kept.
+
+    Parameters
+    ----------
+    exchanged
+        Whether what is called found is what was expected, and the other way round.
+    """
+
+    def __init__(self, *, exchanged: bool = False) -> None:
+        self._exchanged = exchanged
         self.shown: list[Difference] = []
         self.counts: Counter[str] = Counter()
 
@@ -106,6 +145,8 @@ class Findings:
 
     def note(self, kind: str, where: str, expected: object, found: object) -> None:
         """Note a difference."""
+        if self._exchanged:
+            expected, found = found, expected
         kept = self.keeps(kind)
         self.counts[kind] += 1
         if kept:

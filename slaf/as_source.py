@@ -1,4 +1,4 @@
-"""A published dataset as the first of several inputs: what an append adds to."""
+"""A published dataset as a source: the first of several inputs, or what another is held against."""
 
 from __future__ import annotations
 

@@ -1,0 +1,164 @@
+"""`slaf export`: a dataset into a file or folder of another format."""
+
+from __future__ import annotations
+
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from slaf_cli import options
+from slaf_cli.progress import Bar, peak_memory
+from slaf_cli.report import edge, in_bytes, print_json
+
+if TYPE_CHECKING:
+    from slaf import Exported
+
+__all__ = ["export"]
+
+
+class Layout(StrEnum):
+    """What `--layout` takes: the names that the library has for it."""
+
+    CSR = "csr"
+    CSC = "csc"
+
+
+class Packing(StrEnum):
+    """What `--compression` takes: the names that the library has for it."""
+
+    GZIP = "gzip"
+    LZF = "lzf"
+    ZSTD = "zstd"
+    NONE = "none"
+
+
+def export(
+    dataset: Annotated[
+        Path, typer.Argument(metavar="DATASET", help="A dataset.", show_default=False)
+    ],
+    output: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUTPUT",
+            help="What does not exist yet: a name that ends with .h5ad, .zarr, .h5 (10x), .soma or "
+            ".tiledb, or any with --format.",
+            show_default=False,
+        ),
+    ],
+    *,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The format (h5ad, zarr, 10x_h5, 10x_mtx or tiledb), where the name of OUTPUT "
+            "does not say it. It decides time and bytes.",
+        ),
+    ] = None,
+    cells: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILTER",
+            help="Only these cells: a condition on the table of cells. Fewer take less time and "
+            "bytes.",
+        ),
+    ] = None,
+    genes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILTER",
+            help="Only these genes: a condition on the table of genes. Fewer take fewer bytes.",
+        ),
+    ] = None,
+    layout: Annotated[
+        Layout | None,
+        typer.Option(
+            metavar="csr|csc",
+            help="How h5ad and zarr hold the matrix: csr (the default) cell after cell, csc gene "
+            "after gene, which takes more time.",
+            show_default=False,
+        ),
+    ] = None,
+    compression: Annotated[
+        Packing | None,
+        typer.Option(
+            metavar="gzip|zstd|lzf|none",
+            help="How h5ad (gzip by default) and zarr (zstd by default; no lzf) are packed: bytes "
+            "against time. zstd takes the fewest bytes; anndata reads it once hdf5plugin is "
+            "imported.",
+            show_default=False,
+        ),
+    ] = None,
+    memory: Annotated[
+        int | None,
+        typer.Option(
+            parser=options.parse_bytes,
+            metavar="SIZE",
+            help="Memory that sorting for csc may take, as in 512M or 2G; 128M by default. With "
+            "much less it takes more time.",
+        ),
+    ] = None,
+    scratch: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIRECTORY",
+            help="Where sorting puts what does not fit in --memory; beside OUTPUT by default. A "
+            "fast disk takes less time.",
+        ),
+    ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help="Write nothing if the format cannot hold all of the dataset, instead of listing "
+            "what is left out.",
+        ),
+    ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace an output of the same format, which stays until the new one is whole: "
+            "until then bytes for both.",
+        ),
+    ] = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Write DATASET, or a part of it, as a file or folder of another format.
+
+    What the format cannot hold is listed first. Until all is on disk nothing is at OUTPUT.
+    """
+    with edge(quiet=quiet, verbose=verbose):
+        import slaf
+
+        began = time.monotonic()
+        with Bar(shown=not quiet) as bar:
+            made = slaf.export(
+                dataset,
+                output,
+                format=format,
+                cells=cells,
+                genes=genes,
+                layout=layout,
+                compression=compression,
+                memory=memory,
+                scratch=scratch,
+                overwrite=overwrite,
+                strict=strict,
+                progress=bar,
+            )
+        _print(made, time.monotonic() - began, json=json)
+
+
+def _print(made: Exported, seconds: float, *, json: bool) -> None:
+    if json:
+        print_json(made.to_json() | {"seconds": round(seconds, 3), "peak_memory": peak_memory()})
+        return
+    typer.echo(
+        f"{made.output}: {made.n_cells:,} cells × {made.n_genes:,} genes ({made.format}), "
+        f"{in_bytes(made.bytes)}; {seconds:.1f} s, {in_bytes(peak_memory())} of memory at most"
+    )

@@ -1,0 +1,102 @@
+"""What a format has to offer to be exported to: the Target protocol and the TargetFormat record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from slaf.progress import Progress
+    from slaf.targets.contents import Contents
+
+__all__ = ["Compression", "Layout", "Target", "TargetFormat", "WriteOptions"]
+
+
+class Layout(StrEnum):
+    """How a target that leaves the choice stores its matrices."""
+
+    CSR = "csr"
+    """Cell after cell."""
+
+    CSC = "csc"
+    """Gene after gene, which is sorted for first."""
+
+
+class Compression(StrEnum):
+    """How a target that leaves the choice packs its arrays."""
+
+    GZIP = "gzip"
+    LZF = "lzf"
+    ZSTD = "zstd"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """How an output is to be written.
+
+    Attributes
+    ----------
+    layout
+        Cell after cell, or gene after gene.
+    compression
+        How arrays are packed.
+    memory
+        Bytes that sorting may take, where genes are to come first.
+    scratch
+        The directory for what does not fit in `memory`.
+    """
+
+    layout: Layout
+    compression: Compression
+    memory: int
+    scratch: Path
+
+
+class Target(Protocol):
+    """What a dataset becomes in one format."""
+
+    def left_out(self) -> tuple[str, ...]:
+        """What the format cannot hold of it, or holds otherwise, in words."""
+
+    def write(self, path: Path, seen: Progress) -> None:
+        """Write all of it, in bounded memory, to a place where nothing is yet.
+
+        Raises
+        ------
+        TargetError
+            If a value turns up that the format cannot hold.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class TargetFormat:
+    """A format of outputs: one line in `FORMATS`.
+
+    Attributes
+    ----------
+    name
+        What `--format` takes.
+    description
+        What people call it.
+    suffixes
+        The ends of names that stand for it.
+    is_one
+        Whether what is at this place is of this format, and may be replaced by another.
+    open
+        What the contents become in it.
+    layouts, compressions
+        What it leaves to choose, the default first; empty if nothing.
+    """
+
+    name: str
+    description: str
+    suffixes: tuple[str, ...]
+    is_one: Callable[[Path], bool]
+    open: Callable[[Contents, WriteOptions], Target]
+    layouts: tuple[Layout, ...] = ()
+    compressions: tuple[Compression, ...] = ()

@@ -1,0 +1,213 @@
+"""TileDB-SOMA: an experiment of one measurement, and of raw's own if there is a raw."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from slaf.ahead import ahead
+from slaf.arrays import exact_cast
+from slaf.errors import TargetError
+from slaf.targets.base import Layout, TargetFormat
+from slaf.targets.compressed import steps, watched
+from slaf.targets.contents import LAYERS, RAW, X
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import anndata
+    import pandas as pd
+
+    from slaf.progress import Progress
+    from slaf.targets.base import WriteOptions
+    from slaf.targets.contents import Contents, Matrix
+
+__all__ = ["FORMAT", "SomaTarget"]
+
+_MEASUREMENT: Final = "RNA"
+_RAW_MEASUREMENT: Final = "raw"
+_LAYER: Final = "data"
+# What tiledbsoma keeps for itself among the columns of obs and var.
+_RESERVED_START = "soma_"
+_RESERVED = {"obs": "obs_id", "var": "var_id", "raw/var": "var_id"}
+# tiledbsoma makes strings of categories beyond so many.
+_MOST_CATEGORIES = 4096
+# tiledbsoma writes of raw only X and var.
+_RAW_VARM: Final = "raw/varm"
+_AHEAD = 2
+
+
+class SomaTarget:
+    """An experiment: its tables as tiledbsoma writes them, its X layers streamed.
+
+    Parameters
+    ----------
+    contents
+        What it will hold.
+    options
+        Nothing is left to choose.
+
+    Raises
+    ------
+    TargetError
+        If there are no cells or no genes, or an id stands for several.
+    """
+
+    def __init__(self, contents: Contents, options: WriteOptions) -> None:  # noqa: ARG002
+        for slot, what in (("obs", "cell"), ("var", "gene"), ("raw/var", "gene of raw")):
+            if slot in contents.elements:
+                _check_ids(contents.elements[slot], what)
+        notes: list[str] = []
+        self._contents = contents
+        self._elements = {
+            slot: _fit(slot, element, notes) for slot, element in contents.elements.items()
+        }
+        for slot, matrix in contents.matrices.items():
+            if matrix.dtype == np.bool_:
+                notes.append(f"{slot} (bool) becomes uint8")
+        self._left_out = tuple(notes)
+
+    def left_out(self) -> tuple[str, ...]:
+        """Columns of times with zones, durations, and what else TileDB has no type for."""
+        return self._left_out
+
+    def write(self, path: Path, seen: Progress) -> None:
+        """Write the experiment."""
+        import tiledbsoma
+        import tiledbsoma.io
+
+        seen.begin(0, 0, steps(self._contents, Layout.CSR))
+        # Absolute: TileDB takes a relative path from where the process once began.
+        uri = str(path.absolute())
+        with _quietly():
+            tiledbsoma.io.from_anndata(
+                uri, self._without_values(), _MEASUREMENT, X_layer_name=_LAYER
+            )
+        with tiledbsoma.Experiment.open(uri, "w") as experiment:
+            for slot, matrix in self._contents.matrices.items():
+                measurement = _RAW_MEASUREMENT if slot == RAW else _MEASUREMENT
+                name = slot.removeprefix(LAYERS) if slot.startswith(LAYERS) else _LAYER
+                _write_layer(experiment.ms[measurement].X[name], matrix, seen)
+
+    def _without_values(self) -> anndata.AnnData:
+        """All but the values of the matrices, for which tiledbsoma makes the arrays."""
+        import anndata
+        import scipy.sparse as sp
+
+        empty = {
+            slot: sp.csr_matrix(matrix.shape, dtype=_dtype(matrix))
+            for slot, matrix in self._contents.matrices.items()
+        }
+        tables = dict(self._elements)
+        obs, raw_var = tables["obs"], tables.pop("raw/var", None)
+        tables.pop(_RAW_VARM, None)
+        layers = {
+            slot.removeprefix(LAYERS): matrix
+            for slot, matrix in empty.items()
+            if slot.startswith(LAYERS)
+        }
+        found = anndata.AnnData(empty[X], layers=layers, **tables)
+        if RAW in empty:
+            found.raw = anndata.AnnData(empty[RAW], obs=obs, var=raw_var)
+        return found
+
+
+def _write_layer(layer: Any, matrix: Matrix, seen: Progress) -> None:
+    import pyarrow as pa
+
+    dtype = _dtype(matrix)
+    for batch in ahead(watched(matrix, seen), _AHEAD):
+        if batch.nnz:
+            layer.write(
+                pa.table(
+                    {
+                        "soma_dim_0": batch.cells().astype(np.int64),
+                        "soma_dim_1": batch.genes.astype(np.int64),
+                        "soma_data": exact_cast(batch.values, dtype),
+                    }
+                )
+            )
+
+
+def _dtype(matrix: Matrix) -> np.dtype[Any]:
+    # tiledbsoma writes matrices of booleans, and cannot read them.
+    return np.dtype(np.uint8) if matrix.dtype == np.bool_ else matrix.dtype
+
+
+def _check_ids(frame: pd.DataFrame, what: str) -> None:
+    if not len(frame):
+        msg = f"there is no {what}, and tiledbsoma writes no experiment without one"
+        raise TargetError(msg)
+    if not frame.index.is_unique:
+        twice = frame.index[frame.index.duplicated()][0]
+        msg = f"the {what} id {twice!r} occurs more than once, which an experiment does not allow"
+        raise TargetError(msg)
+
+
+def _fit(slot: str, element: Any, notes: list[str]) -> Any:
+    """The element without what has no place in an experiment."""
+    if slot in _RESERVED:
+        return _fit_frame(slot, element, notes)
+    held = {}
+    for name, value in element.items():
+        if slot == "uns" or (slot != _RAW_VARM and _is_matrix(value)):
+            held[name] = value
+        else:
+            notes.append(f"{slot}[{name!r}] ({type(value).__name__}) is left out")
+    return held
+
+
+def _is_matrix(value: Any) -> bool:
+    import scipy.sparse as sp
+
+    return sp.issparse(value) or (isinstance(value, np.ndarray) and value.ndim == 2)  # noqa: PLR2004 - a matrix
+
+
+def _fit_frame(slot: str, frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    import pandas as pd
+
+    found = frame.copy(deep=False)
+    for name in frame.columns:
+        dtype: Any = frame[name].dtype
+        where = f"{slot}[{name!r}] ({dtype})"
+        reserved = name.startswith(_RESERVED_START) or name == _RESERVED[slot] or "\0" in name
+        if reserved or dtype.kind == "m" or isinstance(dtype, pd.DatetimeTZDtype):
+            notes.append(f"{where} is left out")
+            del found[name]
+        elif dtype == np.float16:
+            notes.append(f"{where} becomes float32")
+        elif isinstance(dtype, pd.CategoricalDtype) and len(dtype.categories) > _MOST_CATEGORIES:
+            notes.append(f"{where} has more than {_MOST_CATEGORIES:,} categories, and becomes text")
+    return found
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without what anndata and tiledbsoma say of an AnnData that holds no values."""
+    log = logging.getLogger("tiledbsoma")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(before)
+
+
+def _is_one(path: Path) -> bool:
+    return (path / "__group").is_dir()
+
+
+FORMAT = TargetFormat(
+    name="tiledb",
+    description="TileDB-SOMA experiment",
+    suffixes=(".soma", ".tiledb"),
+    is_one=_is_one,
+    open=SomaTarget,
+)

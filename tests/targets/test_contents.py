@@ -1,0 +1,182 @@
+"""Every slot of an AnnData goes to its place in every target, or is named as left out."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import tiledbsoma
+import tiledbsoma.io
+
+from slaf.progress import Unwatched
+from slaf.targets import FORMATS
+from slaf.targets.base import Compression, Layout, WriteOptions
+from slaf.targets.contents import ChosenRows, Contents
+from tests.builders import counts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from slaf.targets.base import Target
+
+N_CELLS, N_GENES, N_RAW = 40, 12, 20
+BY_NAME = {format.name: format for format in FORMATS}
+
+
+def whole() -> anndata.AnnData:
+    """An AnnData with something in every slot."""
+    raw = counts(N_CELLS, N_RAW, seed=1)
+    adata = anndata.AnnData(counts(N_CELLS, N_GENES), layers={"half": counts(N_CELLS, N_GENES) / 2})
+    adata.obs_names = [f"cell-{number}" for number in range(N_CELLS)]
+    adata.var_names = [f"gene-{number}" for number in range(N_GENES)]
+    adata.layers["whole"] = counts(N_CELLS, N_GENES, seed=2).astype(np.int64)
+    loadings = np.arange(2.0 * N_RAW).reshape(N_RAW, 2)
+    adata.raw = anndata.AnnData(raw, obs=adata.obs, varm={"loadings": loadings})
+    rng = np.random.default_rng(0)
+    adata.obsm["X_pca"] = rng.random((N_CELLS, 3))
+    adata.varm["PCs"] = rng.random((N_GENES, 3)).astype(np.float32)
+    adata.obsp["near"] = counts(N_CELLS, N_CELLS)
+    adata.varp["near"] = counts(N_GENES, N_GENES)
+    adata.uns["n"] = 3
+    return adata
+
+
+def rows_of(matrix: Any) -> ChosenRows:
+    """A matrix in memory as an export reads it."""
+    stored = sp.csr_matrix(matrix)
+    return ChosenRows(
+        lambda cells: sp.csr_matrix(stored[cells]),
+        np.arange(stored.shape[0]),
+        np.diff(stored.indptr),
+        n_genes=stored.shape[1],
+        dtype=stored.dtype,
+        value_type=stored.dtype,
+        is_counted=True,
+    )
+
+
+def contents_of(adata: anndata.AnnData) -> Contents:
+    """All of an AnnData, as a dataset gives it to a target."""
+    slots = {"X": adata.X, "raw/X": adata.raw.X}
+    slots |= {f"layers/{name}": layer for name, layer in adata.layers.items() if name is not None}
+    elements = {"obs": adata.obs, "var": adata.var, "raw/var": adata.raw.var}
+    dictionaries = {
+        name: dict(getattr(adata, name)) for name in ("obsm", "varm", "obsp", "varp", "uns")
+    }
+    dictionaries["raw/varm"] = dict(adata.raw.varm)
+    return Contents({slot: rows_of(x) for slot, x in slots.items()}, elements | dictionaries)
+
+
+def target(
+    name: str,
+    adata: anndata.AnnData,
+    folder: Path,
+    layout: Layout = Layout.CSR,
+    compression: Compression = Compression.GZIP,
+) -> Target:
+    """What the AnnData becomes in a format."""
+    options = WriteOptions(layout, compression, 1 << 12, folder)
+    return BY_NAME[name].open(contents_of(adata), options)
+
+
+def assert_equal(found: Any, expected: Any) -> None:
+    """Compare two elements: frames, sparse and dense matrices, and dictionaries of them."""
+    if isinstance(expected, pd.DataFrame):
+        pd.testing.assert_frame_equal(found, expected)
+    elif isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            assert_equal(found[name], value)
+    elif hasattr(expected, "toarray"):
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found.toarray(), expected.toarray())
+    else:
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("compression", Compression)
+@pytest.mark.parametrize("layout", Layout)
+@pytest.mark.parametrize("name", ["h5ad", "zarr"])
+def test_anndata_holds_every_slot(
+    name: str, layout: Layout, compression: Compression, tmp_path: Path
+) -> None:
+    """Layers, raw, obsm, varm, obsp, varp and uns are read back as they were given."""
+    if compression not in BY_NAME[name].compressions:
+        return
+    adata = whole()
+    adata.obsm["frame"] = pd.DataFrame({"a": range(N_CELLS)}, index=adata.obs_names)
+    adata.obsm["sparse"] = counts(N_CELLS, 5)
+    adata.uns["deep"] = {"er": {"frame": pd.DataFrame({"x": ["a", "b"]}, index=["0", "1"])}}
+    adata.uns["texts"] = np.array(["a", "b"], object)
+    adata.uns |= {"text": "a", "number": 0.5, "flag": True, "none": None, "empty": np.empty(0)}
+    made = target(name, adata, tmp_path, layout, compression)
+    assert made.left_out() == ()
+    output = tmp_path / f"out.{name}"
+    made.write(output, Unwatched())
+    found = (anndata.read_h5ad if name == "h5ad" else anndata.read_zarr)(output)
+    assert_equal(found.X, adata.X)
+    assert_equal(found.raw.X, adata.raw.X)
+    assert_equal(found.raw.var, adata.raw.var)
+    assert_equal(dict(found.raw.varm), dict(adata.raw.varm))
+    assert found.layers["half"].format == layout
+    for slot in ("layers", "obsm", "varm", "obsp", "varp", "uns"):
+        assert_equal(dict(getattr(found, slot)), dict(getattr(adata, slot)))
+
+
+@pytest.mark.parametrize("name", ["h5ad", "zarr"])
+def test_what_anndata_cannot_write_is_named(name: str, tmp_path: Path) -> None:
+    """A value of uns that anndata has no word for is left out by its place, and no more."""
+    adata = whole()
+    adata.uns["deep"] = {"set": {1, 2}, "kept": 1, "a/b": 2}
+    adata.obsm["frame"] = pd.DataFrame(
+        {"when": pd.to_datetime(["2020-01-01"] * N_CELLS), "n": 1}, index=adata.obs_names
+    )
+    made = target(name, adata, tmp_path)
+    assert made.left_out() == (
+        "obsm['frame']['when'] (datetime64[ns]) is left out",
+        "uns['deep']['set'] (set) is left out",
+        "uns['deep']['a/b'] (int) is left out",
+    )
+    output = tmp_path / f"out.{name}"
+    made.write(output, Unwatched())
+    found = (anndata.read_h5ad if name == "h5ad" else anndata.read_zarr)(output)
+    assert found.uns["deep"] == {"kept": 1}
+    assert list(found.obsm["frame"].columns) == ["n"]
+    assert adata.uns["deep"].keys() == {"set", "kept", "a/b"}
+
+
+def test_soma_holds_matrices_of_every_slot(tmp_path: Path) -> None:
+    """X, layers, obsm, varm, obsp, varp, uns, and raw as a measurement of its own."""
+    adata = whole()
+    made = target("tiledb", adata, tmp_path)
+    assert made.left_out() == ("raw/varm['loadings'] (ndarray) is left out",)
+    made.write(tmp_path / "out.soma", Unwatched())
+    with (
+        warnings.catch_warnings(),
+        tiledbsoma.Experiment.open(str(tmp_path / "out.soma")) as experiment,
+    ):
+        warnings.simplefilter("ignore")
+        found = tiledbsoma.io.to_anndata(
+            experiment, measurement_name="RNA", extra_X_layer_names=["half", "whole"]
+        )
+        raw = tiledbsoma.io.to_anndata(experiment, measurement_name="raw")
+    assert_equal(found.X, adata.X)
+    assert_equal(raw.X, adata.raw.X)
+    for slot in ("layers", "varm", "obsp", "varp", "uns"):
+        assert_equal(dict(getattr(found, slot)), dict(getattr(adata, slot)))
+    assert_equal(found.obsm["X_pca"], adata.obsm["X_pca"])
+
+
+@pytest.mark.parametrize("name", ["10x_h5", "10x_mtx"])
+def test_10x_names_what_it_has_no_place_for(name: str, tmp_path: Path) -> None:
+    """Every slot but X is named, with what is in it."""
+    made = target(name, whole(), tmp_path)
+    assert {note.removesuffix(" is left out") for note in made.left_out()} == {
+        *("raw/X", "layers/half", "layers/whole", "obsm (X_pca)", "varm (PCs)"),
+        *("obsp (near)", "varp (near)", "uns (n)", "raw/varm (loadings)"),
+    }

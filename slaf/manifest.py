@@ -30,9 +30,12 @@ if TYPE_CHECKING:
     from slaf.storage import Location
 
 __all__ = [
+    "ADOPTED",
+    "ADOPTED_TABLES",
     "BESIDE",
     "COMPANIONS",
     "CONFIG",
+    "TABLES",
     "Block",
     "Manifest",
     "Published",
@@ -50,6 +53,12 @@ COMPANIONS: Final = {
 }
 # What config.json says of all that stands beside the matrix; `slaf.beside` reads it.
 BESIDE: Final = ("taken", "layers", "raw", "obsm", "varm", "obsp", "varp", "uns", "elements")
+# Where the tables of a dataset go that another program wrote under the names above: those stay
+# what they are until config.json names these.
+ADOPTED: Final = "adopted"
+ADOPTED_TABLES: Final = {name: f"{ADOPTED}/{table}" for name, table in TABLES.items()}
+# What holds the unfinished run in the config.json of another program.
+_ADOPTION: Final = "adoption"
 _TEXTS: Final = ("value_type", "dtype", "created_at", "last_updated", "writer")
 
 JSON = dict[str, Any]
@@ -130,7 +139,7 @@ class SourceRecord:
     def from_json(cls, data: JSON) -> SourceRecord:
         """As `to_json` wrote it."""
         # What the first datasets do not say: of one input they have all genes.
-        first: JSON = {"genes": "strict", "prefix": "", "measured": [[0, data["n_genes"]]]}
+        first: JSON = {"genes": "strict", "prefix": "", "measured": [[0, data.get("n_genes", 0)]]}
         known = first | data
         measured = tuple((int(start), int(stop)) for start, stop in known["measured"])
         return cls(**{f.name: known[f.name] for f in fields(cls)} | {"measured": measured})
@@ -272,10 +281,14 @@ class Manifest:
         What readers see; None until a first conversion is whole.
     checkpoint
         The unfinished run, as :mod:`slaf.conversion.checkpoint` writes it; None without one.
+    older
+        What another program wrote, of an earlier format: it stays as it is until there is
+        something published; None if there is no such thing.
     """
 
     published: Published | None = None
     checkpoint: Mapping[str, Any] | None = None
+    older: Mapping[str, Any] | None = None
 
     @property
     def status(self) -> str:
@@ -293,8 +306,13 @@ class Manifest:
         return replace(self, checkpoint=None)
 
 
-def load(location: Location) -> Manifest | None:
+def load(location: Location, *, older: bool = False) -> Manifest | None:
     """What config.json says, or None if there is none.
+
+    Parameters
+    ----------
+    older
+        Take one of an earlier format too, as it is.
 
     Raises
     ------
@@ -315,6 +333,8 @@ def load(location: Location) -> Manifest | None:
     if not isinstance(data, dict) or "format_version" not in data:
         msg = f"{where} has no format_version: this is not a SLAF dataset"
         raise DamagedDataset(msg)
+    if older and _number(data["format_version"])[0] == 0:
+        return Manifest(checkpoint=data.pop(_ADOPTION, None), older=data)
     _check_version(where, data["format_version"])
     try:
         published = Published.from_json(data) if _is_published(data["status"]) else None
@@ -353,11 +373,16 @@ def load_published(location: Location) -> Published:
 def save(location: Location, manifest: Manifest) -> None:
     """Replace config.json by an atomic, durable write."""
     data: JSON = {"format_version": FORMAT_VERSION, "status": manifest.status}
+    key = "checkpoint"
     if manifest.published is not None:
         data |= manifest.published.to_json()
+    elif manifest.older is not None:
+        data, key = dict(manifest.older), _ADOPTION
     if manifest.checkpoint is not None:
-        data["checkpoint"] = manifest.checkpoint
-    location.put(CONFIG, json.dumps(data, indent=1, ensure_ascii=False).encode())
+        data[key] = manifest.checkpoint
+    # For people when it is finished; until then it is written often, and ten times faster so.
+    indent = 1 if manifest.checkpoint is None else None
+    location.put(CONFIG, json.dumps(data, indent=indent, ensure_ascii=False).encode())
 
 
 def _check_kinds(data: JSON) -> None:
@@ -390,12 +415,7 @@ def _is_published(status: Any) -> bool:
 def _check_version(where: str, version: Any) -> None:
     if version == FORMAT_VERSION:
         return
-    known = tuple(int(part) for part in FORMAT_VERSION.split("."))
-    try:
-        found = tuple(int(part) for part in str(version).split("."))
-    except ValueError:
-        found = (0,)
-    if found > known:
+    if _number(version) > _number(FORMAT_VERSION):
         msg = (
             f"{where} is of format {version}, newer than this release reads ({FORMAT_VERSION}); "
             "upgrade slaf"
@@ -403,6 +423,14 @@ def _check_version(where: str, version: Any) -> None:
     else:
         msg = (
             f"{where} is of format {version}, which another program wrote; "
-            f"this release reads {FORMAT_VERSION}: convert the original input again"
+            f"this release reads {FORMAT_VERSION}: convert the original input again, or append to "
+            "it with `slaf append`, which writes it anew"
         )
     raise UnsupportedFormat(msg)
+
+
+def _number(version: Any) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in str(version).split("."))
+    except ValueError:
+        return (0,)

@@ -15,8 +15,9 @@ __all__ = ["check_kinds", "check_offsets"]
 _MOST = 2**63
 _GENES = ("strict", "union", "intersection")
 _DIGEST = re.compile(r"[0-9a-f]{32}")
-# A table is a folder beside config.json: a stranger's file leads nowhere else.
-_FOLDER = re.compile(r"[^/\\\0]*[^/\\\0.][^/\\\0]*")
+# A table is a folder beside config.json, or in the one that holds what was written anew of an
+# older dataset: a stranger's file leads nowhere else.
+_FOLDER = re.compile(r"(adopted/)?[^/\\\0]*[^/\\\0.][^/\\\0]*")
 
 
 def check_kinds(data: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import anndata
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import scipy.sparse as sp
 import typer
@@ -22,6 +23,7 @@ from slaf.sources import FORMATS
 from slaf.testing.strategies import Stored
 from slaf_cli.app import app
 from slaf_cli.report import ExitCode, exit_code
+from tests.conversion.older import older
 from tests.formats.builders import Mtx, write_genomes, write_soma, write_v3
 from tests.pages import PAGES, ROOT, Reader, anchors, blocks, links, name_of
 
@@ -137,6 +139,13 @@ def _write_samples(adata: anndata.AnnData, directory: Path) -> None:
         counts = _stored(adata.X[start : start + 200])
         whole = replace(counts, values=counts.values.astype(np.int32))
         write_v3(outs / "filtered_feature_bc_matrix.h5", whole)
+    earlier = older(adata.X[:350], genes=adata.var_names)
+    earlier.write(directory / "earlier.slaf")
+    starts = earlier.tables["cells"].column("cell_start_index").to_numpy()
+    anew = np.where(np.arange(len(starts)) < 200, starts, starts - starts[200])
+    earlier.with_column("cells", "cell_start_index", pa.array(anew)).write(
+        directory / "of-two-files.slaf"
+    )
 
 
 def _stored(matrix: Any) -> Stored:

@@ -48,12 +48,14 @@ def _saying_how_to_resume(output: Path) -> Iterator[None]:
 
 def _how_to_resume(output: Path) -> str:
     from slaf import status
-    from slaf.errors import NotADataset
+    from slaf.errors import NotADataset, UnsupportedFormat
 
     try:
         found = status(output)
     except NotADataset:
         return f"nothing was written to {output}"
+    except UnsupportedFormat:
+        return f"{output} is what it was: run the same command again to finish"
     if not found.parts:
         return f"there is a finished dataset at {output}"
     return (

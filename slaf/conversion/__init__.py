@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slaf.conversion.adding import added_genes, rewriting, usual_matrix
+from slaf.conversion.adopted import base_of, refuse_if_nothing
 from slaf.conversion.beside import read_beside
 from slaf.conversion.claim import Run, claim, refuse_if_complete
 from slaf.conversion.encode import ValueDoesNotFit, encode_part
@@ -17,8 +18,7 @@ from slaf.conversion.preview import Preview, preview, preview_append
 from slaf.conversion.publish import finish, publish
 from slaf.conversion.run import encode_parts
 from slaf.dataset import Dataset, open_dataset
-from slaf.errors import InputError
-from slaf.manifest import load_published
+from slaf.errors import DamagedInput, InputError
 from slaf.progress import Unwatched
 from slaf.schema import Compression
 from slaf.sources import GeneSet, ReadOptions
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
+    from slaf.conversion.checkpoint import PartResult
     from slaf.conversion.plan import Plan
     from slaf.conversion.publish import Axes
     from slaf.progress import Progress
@@ -216,7 +217,8 @@ def append(
     inputs
         As for `slaf.convert`.
     dataset
-        A published dataset.
+        A published dataset. One that slafdb wrote is written anew, if its tables satisfy the
+        format, and stays what it is until that is done.
     matrix
         Which matrix of the inputs to take; that of the inputs of the dataset if None.
     genome, feature_type, measurement, format
@@ -252,11 +254,11 @@ def append(
         If the disk refuses; the append can be resumed.
     """
     location = Location.of(dataset)
-    load_published(location)
+    refuse_if_nothing(location)
     with location.lock():
-        there = open_dataset(location)
+        there = base_of(location)
         options = Options(
-            matrix=matrix or usual_matrix(there),
+            matrix=matrix or usual_matrix(there.sources),
             genes=added_genes(genes),
             chunk_size=chunk_size,
             compact=compact,
@@ -295,8 +297,10 @@ def _encode(run: Run, inputs: Concat, axes: Axes, workers: int, progress: Progre
         blocks = run.published.blocks if plan.base and run.published else ()
         cells, nonzeros = run.checkpoint.covered()
         progress.begin(cells, nonzeros, plan.cells_to_write)
+        damaged: set[int] = set()
         encode = partial(
-            encode_part,
+            _encode_readable,
+            damaged,
             inputs,
             plan,
             location=run.location,
@@ -310,11 +314,31 @@ def _encode(run: Run, inputs: Concat, axes: Axes, workers: int, progress: Progre
             lost = len(run.checkpoint.done)
             run.begin(rewriting(misfit.wider, blocks))
             _say_why(plan, run.checkpoint.plan, lost)
-        except InputError:
-            run.abandon()
+        except InputError as error:
+            kept = run.checkpoint.without_sources_of(damaged)
+            if isinstance(error, DamagedInput) and len(plan.added) > 1 and kept.done:
+                # Of several inputs those that are done stay so, until the damaged one is mended.
+                run.keep(kept)
+                error.add_note(
+                    f"{len(kept.done)} of {len(plan.parts)} parts are kept: mend it and run the "
+                    "same again, or discard them with --restart"
+                )
+            else:
+                run.abandon()
             raise
         else:
             return
+
+
+def _encode_readable(
+    damaged: set[int], inputs: Concat, plan: Plan, index: int, **how: Any
+) -> PartResult:
+    """Encode a part; note those of which the input turns out to be damaged."""
+    try:
+        return encode_part(inputs, plan, index, **how)
+    except DamagedInput:
+        damaged.add(index)
+        raise
 
 
 def _say_why(before: Plan, now: Plan, lost: int) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from slaf.arrays import RowRange
 from slaf.conversion.plan import PART_NONZEROS, Base, Options, Plan, cut
 from slaf.errors import DamagedDataset, NotYet
+from slaf.manifest import TABLES
 from slaf.schema import Compression, expression_schema
 from slaf.sources import GeneSet
 from slaf.tables.read import index_names
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from slaf.dataset import Dataset
-    from slaf.manifest import Block
+    from slaf.manifest import Block, SourceRecord
     from slaf.sources import Concat
 
 __all__ = ["added_genes", "options_of", "plan_to_add", "refuse_beside", "rewriting", "usual_matrix"]
@@ -50,12 +51,14 @@ def plan_to_add(there: Dataset, inputs: Concat, options: Options) -> Plan:
         value_type=there.published.value_type,
         block_cells=options.block_cells,
         parts=tuple(cut(inputs, options, first=1)),
+        gene_ids=inputs.gene_digest(),
         base=Base(
             n_cells=there.n_cells,
             n_sources=len(there.sources),
             versions=there.published.versions,
         ),
         rewrites=False,
+        tables=there.published.tables,
     )
     if plan.schema.equals(there.expression.schema):
         return plan
@@ -95,13 +98,15 @@ def options_of(dataset: Dataset, asked: Options) -> Options:
     """
     schema = dataset.expression.schema
     plain = str(schema.field("cell_integer_id").type) == "int32"
+    # Where there is nothing to look up there is no index: that of another table tells.
+    indexed = {column for name in TABLES for column in index_names(dataset.table(name))}
     for compression in Compression:
         options = replace(
             asked,
             compression=compression,
             plain_types=plain,
             string_ids="cell_id" in schema.names,
-            create_indices="gene_integer_id" in index_names(dataset.expression),
+            create_indices=not indexed.isdisjoint({"gene_integer_id", "gene_id", "cell_id"}),
         )
         expected = expression_schema(
             np.dtype(dataset.published.value_type),
@@ -126,9 +131,9 @@ def _parts_of(blocks: Sequence[Block]) -> Iterator[RowRange]:
             first, rows = index + 1, 0
 
 
-def usual_matrix(there: Dataset) -> str:
+def usual_matrix(sources: Sequence[SourceRecord]) -> str:
     """The matrix that was taken of every input of a dataset; X, where they differ."""
-    matrices = {source.matrix for source in there.sources}
+    matrices = {source.matrix for source in sources}
     return matrices.pop() if len(matrices) == 1 else "X"
 
 

@@ -11,7 +11,7 @@ from slaf.conversion.statistics import Statistics
 from slaf.manifest import Block
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["Checkpoint", "PartResult"]
 
@@ -78,11 +78,15 @@ class Checkpoint:
         The parts that are on disk, by index.
     published
         Whether readers see the result already, and only cleaning is left.
+    damaged
+        The places in the plan's `sources` of those that were found to be damaged, and may be
+        mended: no part of theirs is done.
     """
 
     plan: Plan
     done: Mapping[int, PartResult] = field(default_factory=dict)
     published: bool = False
+    damaged: tuple[int, ...] = ()
 
     def remaining(self) -> list[int]:
         """The indices of the parts that are not done, in order."""
@@ -101,16 +105,29 @@ class Checkpoint:
         """The checkpoint once this part is done too."""
         return replace(self, done={**self.done, result.index: result})
 
+    def without_sources_of(self, parts: Iterable[int]) -> Checkpoint:
+        """The checkpoint once it is known that the inputs of these parts are damaged."""
+        sources = [self.plan.source_of(self.plan.parts[index].start) for index in parts]
+        damaged = tuple(sorted({self.plan.sources.index(source) for source in sources}))
+        done = {
+            at: result
+            for at, result in self.done.items()
+            if self.plan.source_of(self.plan.parts[at].start) not in sources
+        }
+        return replace(self, done=done, damaged=damaged)
+
     def to_json(self) -> dict[str, Any]:
         """As config.json has it."""
         return {
             "plan": self.plan.to_json(),
             "done": {str(result.index): result.to_json() for result in self.results()},
             "published": self.published,
+            "damaged": list(self.damaged),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Checkpoint:
         """As `to_json` wrote it."""
         done = {int(i): PartResult.from_json(int(i), part) for i, part in data["done"].items()}
-        return cls(Plan.from_json(data["plan"]), done, data["published"])
+        damaged = tuple(data.get("damaged", ()))
+        return cls(Plan.from_json(data["plan"]), done, data["published"], damaged)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from slaf.conversion.beside import sidecars_of
@@ -10,7 +11,7 @@ from slaf.conversion.checkpoint import Checkpoint
 from slaf.conversion.encode import SCRATCH
 from slaf.conversion.publish import finish
 from slaf.errors import AlreadyThere, DamagedDataset, DifferentRun, OutputExists
-from slaf.manifest import COMPANIONS, CONFIG, TABLES, Manifest, Published, load, save
+from slaf.manifest import ADOPTED, COMPANIONS, CONFIG, Manifest, Published, load, save
 from slaf.sources.identity import content_key
 
 if TYPE_CHECKING:
@@ -37,18 +38,29 @@ class Run:
         What readers see meanwhile; None if there was nothing before.
     checkpoint
         The plan, and the parts that are done.
+    older
+        What another program says of the dataset that is there; None if there is none of one.
     """
 
     def __init__(
-        self, location: Location, published: Published | None, checkpoint: Checkpoint
+        self,
+        location: Location,
+        published: Published | None,
+        checkpoint: Checkpoint,
+        older: Mapping[str, Any] | None = None,
     ) -> None:
         self.location = location
         self.published = published
         self.checkpoint = checkpoint
+        self.older = older
 
     def record(self, result: PartResult) -> None:
         """Note that a part is on disk."""
         self._save(self.checkpoint.with_part(result))
+
+    def keep(self, checkpoint: Checkpoint) -> None:
+        """Leave only so much of the run to be resumed."""
+        self._save(checkpoint)
 
     def begin(self, plan: Plan) -> None:
         """Begin, or begin again, with no part done.
@@ -60,19 +72,22 @@ class Run:
         self._save(Checkpoint(plan))
         if self.published is None:
             beside = (*COMPANIONS.values(), *sidecars_of(self.location))
-            for name in (*TABLES.values(), *beside, SCRATCH):
+            for name in (*plan.tables.values(), *beside, SCRATCH):
                 self.location.remove(name)
 
     def abandon(self) -> None:
         """Leave the output as it was before the run: the older dataset, or nothing."""
         self.begin(self.checkpoint.plan)
-        if self.published is None:
+        if self.older is not None:
+            self.location.remove(ADOPTED)
+            save(self.location, Manifest(older=self.older))
+        elif self.published is None:
             self.location.remove(CONFIG)
         else:
             finish(self.location, self.published)
 
     def _save(self, checkpoint: Checkpoint) -> None:
-        save(self.location, Manifest(self.published, checkpoint.to_json()))
+        save(self.location, Manifest(self.published, checkpoint.to_json(), self.older))
         self.checkpoint = checkpoint
 
 
@@ -113,13 +128,16 @@ def unfinished_run(
     DifferentRun
         If it holds an unfinished run of another input or with other options.
     """
-    manifest = load(location)
+    manifest = _found(location, plan)
     if plan.base is None:
         _refuse_complete(location, manifest, overwrite=overwrite)
     if manifest is None or manifest.checkpoint is None:
         return None
     there = _unfinished(location, manifest.checkpoint)
+    there = replace(there, plan=there.plan.mended(plan, there.damaged), damaged=())
     differences = list(plan.differences(there.plan))
+    if not there.published:
+        differences += there.plan.changed_base(plan)
     if there.published and not differences:
         # Nothing but cleaning is left of it, so there is nothing to discard either.
         return there
@@ -144,8 +162,8 @@ def claim(location: Location, plan: Plan, *, overwrite: bool, restart: bool) -> 
     Parameters and errors are those of `unfinished_run`.
     """
     there = unfinished_run(location, plan, overwrite=overwrite, restart=restart)
-    manifest = load(location)
-    run = Run(location, manifest.published if manifest else None, there or Checkpoint(plan))
+    manifest = _found(location, plan) or Manifest()
+    run = Run(location, manifest.published, there or Checkpoint(plan), manifest.older)
     if there is None:
         run.begin(plan)
     elif not there.published:
@@ -177,6 +195,10 @@ def refuse_repeated(there: Sequence[SourceRecord], added: Sequence[SourceRecord]
                 "once more with --allow-duplicate"
             )
             raise AlreadyThere(msg)
+
+
+def _found(location: Location, plan: Plan) -> Manifest | None:
+    return load(location, older=plan.base is not None)
 
 
 def _refuse_complete(location: Location, manifest: Manifest | None, *, overwrite: bool) -> None:

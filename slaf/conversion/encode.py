@@ -14,7 +14,7 @@ from slaf.conversion.companions import Companion, CompanionPart, CompanionResult
 from slaf.conversion.statistics import Statistics
 from slaf.digest import BlockDigest
 from slaf.errors import DamagedDataset, InexactValue
-from slaf.manifest import COMPANIONS, TABLES, Block
+from slaf.manifest import COMPANIONS, Block
 from slaf.schema import EXPRESSION
 from slaf.tables.write import write_part
 
@@ -96,7 +96,7 @@ def encode_part(
     part = _Part(source, plan, identifiers, progress)
     fragments = write_part(
         location,
-        TABLES[EXPRESSION],
+        plan.tables[EXPRESSION],
         plan.schema,
         part.record_batches(list(_blocks(plan, rows, kept))),
         appending=not plan.rewrites,
@@ -118,7 +118,8 @@ def part_counts(location: Location, index: int, table: str = EXPRESSION) -> NDAr
 
 
 def _blocks(plan: Plan, rows: RowRange, kept: Sequence[Block]) -> Iterator[RowRange]:
-    if plan.base is None or rows.start >= plan.base.n_cells:
+    # Of what another program wrote there are no blocks yet.
+    if plan.base is None or not kept or rows.start >= plan.base.n_cells:
         yield from rows.split(plan.block_cells)
         return
     for block in kept:

@@ -12,12 +12,12 @@ import numpy as np
 from slaf.arrays import RowRange, exact_cast, is_whole
 from slaf.conversion.companions import Companion, companions_of
 from slaf.errors import InexactValue, NotYet
-from slaf.manifest import SourceRecord
+from slaf.manifest import TABLES, SourceRecord
 from slaf.schema import VALUE_TYPES, Compression, expression_schema, value_type_for
 from slaf.sources.alignment import GeneSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -157,11 +157,15 @@ class Plan:
         None holds cells of two inputs.
     companions
         The tables of further matrices, which are written in the same parts.
+    gene_ids
+        A digest of the ids of all genes in their order.
     base
         What is added to; None for a new dataset.
     rewrites
         Whether all rows are written, those of the base too; else they stay as they are, and
         the new ones are put behind them.
+    tables
+        The directory of each table.
     """
 
     sources: tuple[SourceRecord, ...]
@@ -172,10 +176,12 @@ class Plan:
     block_cells: int
     parts: tuple[RowRange, ...]
     companions: tuple[Companion, ...] = ()
+    gene_ids: str = ""
     base: Base | None = None
     rewrites: bool = True
     operation: str = "convert"
     run_id: str = field(default_factory=lambda: uuid4().hex)
+    tables: Mapping[str, str] = field(default_factory=lambda: dict(TABLES))
 
     @property
     def cells_to_write(self) -> int:
@@ -229,6 +235,38 @@ class Plan:
             which = f"input {another.uri}: " if len(self.added) > 1 else "input "
             yield from _differing(which, _described(one), _described(another))
 
+    def mended(self, now: Plan, damaged: Sequence[int]) -> Plan:
+        """The plan with inputs as they are now, if only such were changed that were damaged.
+
+        Parameters
+        ----------
+        now
+            The plan of the same call as its inputs are now.
+        damaged
+            The places in `sources` of those of which no part is done because they were damaged.
+        """
+        before = len(self.sources) - len(self.added)
+        pairs = list(zip(self.added, now.added, strict=False))
+        changed = {
+            at
+            for at, (one, other) in enumerate(pairs, start=before)
+            if _described(one) != _described(other)
+        }
+        alike = (
+            len(self.added) == len(now.added)
+            and (self.n_cells, self.gene_ids) == (now.n_cells, now.gene_ids)
+            and self.parts[len(self.parts) - len(now.parts) :] == now.parts
+            and all(one.measured == other.measured for one, other in pairs)
+        )
+        if not alike or not changed or not changed.issubset(damaged):
+            return self
+        return replace(self, sources=now.sources)
+
+    def changed_base(self, other: Plan) -> Iterator[str]:
+        """In words, what `other` adds to that this does not: tables that were changed since."""
+        if self.base is not None and other.base is not None:
+            yield from _differing("version of ", dict(self.base.versions), other.base.versions)
+
     def source_of(self, cell: int) -> SourceRecord:
         """The input that a cell comes from."""
         at = bisect_right(self.sources, cell, key=lambda source: source.offset)
@@ -239,6 +277,7 @@ class Plan:
         data: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         return data | {
             "sources": [source.to_json() for source in self.sources],
+            "tables": dict(self.tables),
             "base": None if self.base is None else asdict(self.base),
             "options": asdict(self.options),
             "parts": [[part.start, part.stop] for part in self.parts],
@@ -278,6 +317,7 @@ def make_plan(inputs: Concat, options: Options) -> Plan:
         block_cells=options.block_cells,
         parts=tuple(cut(inputs, options)),
         companions=_companions(inputs, options),
+        gene_ids=inputs.gene_digest(),
     )
 
 
@@ -336,7 +376,7 @@ def _described(source: SourceRecord) -> dict[str, Any]:
     return {key: described[key] for key in described if key not in _PLACES}
 
 
-def _differing(what: str, theirs: dict[str, Any], ours: dict[str, Any]) -> Iterator[str]:
-    for key in sorted(theirs | ours):
+def _differing(what: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[str]:
+    for key in sorted({*theirs, *ours}):
         if theirs.get(key) != ours.get(key):
             yield f"{what}{key} was {theirs.get(key)} and is {ours.get(key)}"

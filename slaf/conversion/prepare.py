@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from slaf.as_source import kept
 from slaf.conversion.adding import options_of, plan_to_add, refuse_beside
+from slaf.conversion.adopted import OlderDataset, plan_to_adopt
 from slaf.conversion.beside import read_beside
 from slaf.conversion.claim import refuse_repeated, unfinished_run
 from slaf.conversion.estimate import estimate, refuse_if_too_small
@@ -114,7 +115,7 @@ def converting(
 @contextmanager
 def adding(
     inputs: Inputs,
-    there: Dataset,
+    there: Dataset | OlderDataset,
     options: Options,
     reading: ReadOptions,
     *,
@@ -132,9 +133,13 @@ def adding(
     NotYet
         If the dataset has more than its matrix.
     """
-    refuse_beside(there)
     before = [source.uri for source in there.sources]
     found = as_inputs(inputs, format, reading, prefixed=prefixed, before=before)
+    if isinstance(there, OlderDataset):
+        with Concat([*there.inputs(), *found], options.genes) as opened:
+            yield Prepared(there.location, plan_to_adopt(there, opened, options), opened, reading)
+        return
+    refuse_beside(there)
     with Concat(found, options.genes, kept(there)) as opened:
         plan = plan_to_add(there, opened, options_of(there, options))
         yield Prepared(there.location, plan, opened, reading)

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from slaf.conversion.adding import added_genes, usual_matrix
+from slaf.conversion.adopted import base_of
 from slaf.conversion.plan import Options, counts_elsewhere, likely_type
 from slaf.conversion.prepare import adding, converting
-from slaf.dataset import open_dataset
 from slaf.errors import Locked
 from slaf.schema import LAYERS, Compression
 from slaf.sources import GeneSet, ReadOptions
@@ -187,9 +187,11 @@ def preview_append(
         As `slaf.append` does; nothing is written.
     """
     location = Location.of(dataset)
-    there = open_dataset(location)
+    there = base_of(location)
     options = Options(
-        matrix=matrix or usual_matrix(there), genes=added_genes(genes), chunk_size=chunk_size
+        matrix=matrix or usual_matrix(there.sources),
+        genes=added_genes(genes),
+        chunk_size=chunk_size,
     )
     reading = ReadOptions.beside(
         location,

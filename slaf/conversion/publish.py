@@ -20,7 +20,7 @@ from slaf.conversion.beside import (
 from slaf.conversion.encode import SCRATCH, Identifiers
 from slaf.conversion.statistics import Statistics
 from slaf.dataset import Dataset
-from slaf.manifest import COMPANIONS, TABLES, Manifest, Published, save
+from slaf.manifest import ADOPTED, ADOPTED_TABLES, COMPANIONS, TABLES, Manifest, Published, save
 from slaf.schema import (
     CELL_COLUMNS,
     CELLS,
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from slaf.manifest import SourceRecord
     from slaf.sources.base import Source
     from slaf.storage import Location
+    from slaf.tables.write import IndexKind
 
 __all__ = ["Axes", "finish", "publish", "read_axes"]
 
@@ -99,17 +100,18 @@ def publish(
     kept
         What stands beside the matrix.
     """
+    tables = checkpoint.plan.tables
     versions = {
         EXPRESSION: _commit_expression(location, checkpoint),
         **commit_companions(location, checkpoint),
         CELLS: _write_cells(location, checkpoint, axes, before, kept.cells),
-        GENES: _write_genes(location, axes, kept.genes),
+        GENES: _write_genes(location, tables[GENES], axes, kept.genes),
     }
     whole, beside = write_beside(location, checkpoint, kept)
     versions |= whole
     if checkpoint.plan.options.create_indices:
-        versions[CELLS] = index(location, TABLES[CELLS], "cell_id", "BTREE")
-        versions[GENES] = index(location, TABLES[GENES], "gene_id", "BTREE")
+        versions[CELLS] = index(location, tables[CELLS], "cell_id", "BTREE")
+        versions[GENES] = index(location, tables[GENES], "gene_id", "BTREE")
     published = _describe(checkpoint, axes, versions, before, writer, beside=beside)
     done = replace(checkpoint, published=True)
     save(location, Manifest(published, done.to_json()))
@@ -122,24 +124,27 @@ def finish(location: Location, published: Published) -> None:
         clean(location, name, published.versions[table])
     remove_leftovers(location, published)
     write_readable(location, published)
-    location.remove(SCRATCH)
+    adopted = published.tables[EXPRESSION] == ADOPTED_TABLES[EXPRESSION]
+    for name in (*(TABLES.values() if adopted else (ADOPTED,)), SCRATCH):
+        location.remove(name)
     save(location, Manifest(published))
 
 
 def _commit_expression(location: Location, checkpoint: Checkpoint) -> int:
     plan = checkpoint.plan
     fragments = [fragment for result in checkpoint.results() for fragment in result.fragments]
-    name = TABLES[EXPRESSION]
+    name = plan.tables[EXPRESSION]
+    indices: dict[str, IndexKind] = {"cell_integer_id": "ZONEMAP"}
+    if plan.options.create_indices:
+        indices["gene_integer_id"] = "BTREE"
     if plan.base is not None and not plan.rewrites:
         if not fragments:
             return plan.base.versions[EXPRESSION]
         append(location, name, fragments, plan.base.versions[EXPRESSION], plan.run_id)
-        return index_rest(location, name)
+        return index_rest(location, name, indices)
     version = commit(location, name, plan.schema, fragments)
-    if fragments:
-        version = index(location, name, "cell_integer_id", "ZONEMAP")
-        if plan.options.create_indices:
-            version = index(location, name, "gene_integer_id", "BTREE")
+    for column, kind in indices.items():
+        version = index(location, name, column, kind)
     return version
 
 
@@ -160,7 +165,8 @@ def _write_cells(
         *((f"{name}_start_index", pa.array(ends[:n_cells])) for name, ends in starts.items()),
         ("source_file", _source_files(checkpoint.plan.sources)),
     ]
-    return write_table(location, TABLES[CELLS], _with_columns(axes.cells, ours, beside))
+    name = checkpoint.plan.tables[CELLS]
+    return write_table(location, name, _with_columns(axes.cells, ours, beside))
 
 
 def _offsets(
@@ -183,10 +189,10 @@ def _source_files(sources: Sequence[SourceRecord]) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(of_cells, pa.array(distinct, pa.string()))
 
 
-def _write_genes(location: Location, axes: Axes, beside: Mapping[str, pa.Array]) -> int:
+def _write_genes(location: Location, name: str, axes: Axes, beside: Mapping[str, pa.Array]) -> int:
     ids = pa.array(np.arange(axes.genes.num_rows, dtype=np.uint32))
     ours = [("gene_integer_id", ids)]
-    return write_table(location, TABLES[GENES], _with_columns(axes.genes, ours, beside))
+    return write_table(location, name, _with_columns(axes.genes, ours, beside))
 
 
 def _with_columns(
@@ -233,7 +239,7 @@ def _describe(
         created_at=before.created_at if before else now,
         last_updated=now,
         writer=writer,
-        tables={name: (TABLES | COMPANIONS)[name] for name in versions},
+        tables={name: {**COMPANIONS, **plan.tables}[name] for name in versions},
         beside=beside.to_json(),
     )
 
@@ -252,7 +258,7 @@ def _given_back(checkpoint: Checkpoint, statistics: Statistics, base: Published 
     }
     given = [
         given_back(source.dtype, plan.value_type, outgrown=source.offset in outgrown)
-        for source in plan.added
+        for source in (plan.sources if base is None else plan.added)
     ]
     if base is not None:
         given.insert(0, base.dtype)

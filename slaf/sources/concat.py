@@ -20,6 +20,7 @@ from slaf.manifest import SourceRecord
 from slaf.sources.alignment import GeneSet, align
 from slaf.sources.base import Extent, Slots
 from slaf.sources.companions import named
+from slaf.sources.identity import content_identity
 from slaf.union import absent_somewhere, joined, stacked
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ __all__ = ["Concat", "Input", "Kept"]
 
 # Inputs that nobody reads at the moment, and which are kept open nevertheless.
 _OPEN = 2
-_PEEK = 1 << 16
+# Values of each input that are looked at beforehand.
+_PEEK = 1 << 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,30 @@ class Kept(NamedTuple):
 
     source: Source
     records: tuple[SourceRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What an input said of itself when it was opened first: so that it need not be asked again.
+
+    Attributes
+    ----------
+    matrices, left_behind, extent
+        As it gives them.
+    peek
+        Some of its first values.
+    cells
+        Its cells, with their prefix.
+    genes_repeated
+        Whether its genes are those of the input before it, with all their columns.
+    """
+
+    matrices: tuple[str, ...]
+    left_behind: tuple[str, ...]
+    extent: Extent
+    peek: NDArray[Any]
+    cells: pa.Table
+    genes_repeated: bool
 
 
 class Concat:
@@ -122,7 +148,7 @@ class Concat:
 
     def matrices(self) -> tuple[str, ...]:
         """The matrices that all inputs have."""
-        names = [self._of(at, lambda source: source.matrices()) for at in range(len(self._rows))]
+        names = [told.matrices for told in self._told]
         return tuple(name for name in names[0] if all(name in others for others in names))
 
     def left_behind(self) -> tuple[str, ...]:
@@ -130,7 +156,7 @@ class Concat:
         inputs = range(self._kept is not None, len(self._rows))
         found: dict[str, int] = {}
         for at in inputs:
-            for what in self._of(at, self._left_of):
+            for what in self._told[at].left_behind:
                 found[what] = found.get(what, 0) + 1
         dropped = np.array([np.count_nonzero(places < 0) for places in self._positions])
         said = [
@@ -170,13 +196,17 @@ class Concat:
             counts[positions[positions >= 0]] += 1
         return int(np.count_nonzero(counts == len(self._positions)))
 
+    def gene_digest(self) -> str:
+        """A digest of the ids of all genes, in their order."""
+        identity = content_identity(gene.encode() + b"\0" for gene in self._ids.to_pylist())
+        return str(identity["sample"])
+
     def extent(self) -> Extent:
         """What the inputs hold together, without what is kept before them.
 
         One that is not in the order of its cells takes its scratch only while it is read.
         """
-        inputs = range(self._kept is not None, len(self._rows))
-        extents = [self._of(at, lambda source: source.extent()) for at in inputs]
+        extents = [told.extent for told in self._told[self._kept is not None :]]
         layouts = list(dict.fromkeys(extent.layout for extent in extents))
         dropped = any((positions < 0).any() for positions in self._positions)
         return Extent(
@@ -189,12 +219,14 @@ class Concat:
 
     def peek(self, matrix: str | None = None) -> NDArray[Any]:
         """Some of the first values of each input."""
-        most = max(_PEEK // len(self._rows), 1)
-        peeks: list[NDArray[Any]] = [
-            self._of(at, lambda source: source.peek(matrix)[:most]) for at in range(len(self._rows))
+        found = [
+            told.peek
+            if matrix is None
+            else self._of(at, lambda source: source.peek(matrix)[:_PEEK])
+            for at, told in enumerate(self._told)
         ]
-        found: NDArray[Any] = np.concatenate(peeks)
-        return found
+        whole: NDArray[Any] = np.concatenate(found)
+        return whole
 
     def nonzeros_before(self, step: int) -> NDArray[np.int64]:
         """Entries before cells 0, step, 2 * step, …, and n_cells: exact, or an estimate."""
@@ -265,6 +297,8 @@ class Concat:
         found: list[SourceRecord] = []
         lists: list[pa.Array] = []
         rows: list[RowRange] = []
+        told: list[_Told] = []
+        before: pa.Table | None = None
         kept = () if self._kept is None else self._kept.records
         start = 0
         choices: list[Mapping[str, str]] = [{}] * bool(kept) + [
@@ -288,13 +322,27 @@ class Concat:
                         prefix=prefix,
                     )
                 )
-                ids = source.genes().column(0).combine_chunks()
-                lists.append(next((known for known in lists if known.equals(ids)), ids))
+                var = source.genes()
+                repeated = before is not None and var.equals(before, check_metadata=True)
+                before = var
+                ids = lists[-1] if repeated else var.column(0).combine_chunks()
+                lists.append(ids)
+                told.append(
+                    _Told(
+                        matrices=source.matrices(),
+                        left_behind=self._left_of(source),
+                        extent=source.extent(),
+                        peek=source.peek()[:_PEEK].copy(),
+                        cells=_prefixed(source.cells(), prefix),
+                        genes_repeated=repeated,
+                    )
+                )
                 rows.append(RowRange(start, start + source.n_cells))
                 start += source.n_cells
         places = [record.uri for record in found]
         alignment = align(lists, places, genes, [record.measured for record in kept])
         self._rows = tuple(rows)
+        self._told = told
         self._positions = alignment.positions
         self._ids = alignment.ids
         self.n_cells, self.n_genes = start, len(alignment.ids)
@@ -312,13 +360,9 @@ class Concat:
         self.matrix = " and ".join(dict.fromkeys(record.matrix for record in self.records))
         self.dtype = np.result_type(*(np.dtype(record.dtype) for record in found))
 
-    @cached_property
+    @property
     def _tables(self) -> tuple[pa.Table, ...]:
-        prefixes = [""] * (self._kept is not None) + [one.prefix for one in self._inputs]
-        tables = [self._of(at, lambda source: source.cells()) for at in range(len(self._rows))]
-        return tuple(
-            _prefixed(table, prefix) for table, prefix in zip(tables, prefixes, strict=True)
-        )
+        return tuple(told.cells for told in self._told)
 
     @cached_property
     def _stacked(self) -> pa.Table:
@@ -335,14 +379,12 @@ class Concat:
         table = self._of(0, lambda source: source.genes())
         if not self._same[0]:
             table = table.take(pa.array(np.flatnonzero(self._positions[0] >= 0)))
-        before: list[pa.Table] = [table]
         disagreeing: list[str] = []
         for at in range(1, len(self._rows)):
+            if self._told[at].genes_repeated:
+                continue
             more = self._of(at, lambda source: source.genes())
             positions = self._positions[at]
-            if self._same[at] and any(more.equals(one, check_metadata=True) for one in before):
-                continue
-            before = [table, more]
             n_genes = max(table.num_rows, int(positions.max(initial=-1)) + 1)
             places = (self._places[0], self._places[at])
             table, differing = joined(table, more, positions, n_genes, places)
@@ -356,7 +398,7 @@ class Concat:
     @property
     def _is_single(self) -> bool:
         """Whether there is one input, so that what stands beside its matrix can go along."""
-        return len(self._rows) == 1
+        return len(self._inputs) + (self._kept is not None) == 1
 
     def _repeated_ids(self) -> int:
         ids = self.cells().column(0)

@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from slaf.arrays import RowRange
     from slaf.storage import Location
 
-__all__ = ["data_files", "index_names", "open_table", "read_table", "rows_of", "scan", "take_rows"]
+__all__ = [
+    "data_files",
+    "index_names",
+    "newest_version",
+    "open_table",
+    "read_table",
+    "rows_of",
+    "scan",
+    "take_rows",
+]
 
 _SCAN_ROWS = 1 << 20
 # From here on a scan of a range costs less than asking for its rows one by one.
@@ -38,6 +47,21 @@ def open_table(location: Location, name: str, version: int) -> lance.LanceDatase
         return lance.dataset(location.uri(name), version=version)
     except (OSError, ValueError) as error:
         msg = f"{location}: version {version} of {name} cannot be opened ({error})"
+        raise DamagedDataset(msg) from error
+
+
+def newest_version(location: Location, name: str) -> int:
+    """The newest version of a table.
+
+    Raises
+    ------
+    DamagedDataset
+        If the table is not there.
+    """
+    try:
+        return int(lance.dataset(location.uri(name)).version)
+    except (OSError, ValueError) as error:
+        msg = f"{location}: {name} cannot be opened ({error})"
         raise DamagedDataset(msg) from error
 
 

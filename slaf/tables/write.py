@@ -18,14 +18,25 @@ from slaf.ahead import ahead
 from slaf.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from lance.dataset import Index
     from lance.indices import IndexSegment
 
     from slaf.storage import Location
 
-__all__ = ["append", "clean", "commit", "index", "index_rest", "write_part", "write_table"]
+IndexKind = Literal["ZONEMAP", "BTREE"]
+
+__all__ = [
+    "IndexKind",
+    "append",
+    "clean",
+    "commit",
+    "index",
+    "index_rest",
+    "write_part",
+    "write_table",
+]
 
 # Readable by every Lance since 0.38; 2.2 is not, and a mixture of both by hardly any.
 STORAGE_VERSION: Final = "2.1"
@@ -181,7 +192,7 @@ def write_table(location: Location, name: str, table: pa.Table) -> int:
     return commit(location, name, table.schema, fragments)
 
 
-def index(location: Location, name: str, column: str, kind: Literal["ZONEMAP", "BTREE"]) -> int:
+def index(location: Location, name: str, column: str, kind: IndexKind) -> int:
     """Index a column of the newest version; the version that has the index."""
     dataset = lance.dataset(location.uri(name))
     if not dataset.count_rows():
@@ -200,11 +211,21 @@ def index(location: Location, name: str, column: str, kind: Literal["ZONEMAP", "
     return int(dataset.version)
 
 
-def index_rest(location: Location, name: str) -> int:
-    """Index the fragments that were appended, by every index that the table has."""
+def index_rest(location: Location, name: str, wanted: Mapping[str, IndexKind]) -> int:
+    """Index the fragments that were appended, by every index that the table has or should have.
+
+    Parameters
+    ----------
+    location, name
+        The table.
+    wanted
+        The columns that have an index, but where there was nothing yet to be indexed.
+    """
     dataset = lance.dataset(location.uri(name))
+    missing = dict(wanted)
     for found in dataset.describe_indices():
         (column,) = found.field_names
+        missing.pop(column, None)
         covered = {at for segment in found.segments for at in segment.fragment_ids}
         groups = [[at for at in group if at not in covered] for group in _groups(dataset)]
         rest = [group for group in groups if group]
@@ -220,7 +241,10 @@ def index_rest(location: Location, name: str) -> int:
             dataset.commit_existing_index_segments(found.name, column, segments)
     location.sync(location.list(f"{name}/_indices"))
     _sync_version(location, name)
-    return int(dataset.version)
+    version = int(dataset.version)
+    for column, kind in missing.items():
+        version = index(location, name, column, kind)
+    return version
 
 
 def clean(location: Location, name: str, version: int) -> None:

@@ -117,7 +117,10 @@ class _StopsAfter:
             raise _Stopped
 
 
-def stop_after(cells: int, source: Path, output: Path, **options: Any) -> None:
-    """Leave a conversion at the output that was stopped after about so many cells."""
+def stop_after(
+    cells: int, source: Path | list[Path], output: Path, *, appends: bool = False, **options: Any
+) -> None:
+    """Leave a conversion or an append that was stopped after about so many cells."""
+    call = slaf.append if appends else slaf.convert
     with pytest.raises(_Stopped):
-        slaf.convert(source, output, progress=_StopsAfter(cells), **options)
+        call(source, output, progress=_StopsAfter(cells), **options)

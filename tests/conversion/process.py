@@ -1,4 +1,4 @@
-"""A conversion in a process of its own, which may be killed while it runs."""
+"""A conversion or an append in a process of its own, which may be killed while it runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from slaf.storage import Location
 from slaf.testing import CrashingStorage, Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from multiprocessing.connection import Connection
     from pathlib import Path
 
@@ -30,12 +30,16 @@ _PATIENCE = 60
 
 
 class ConvertingProcess:
-    """`slaf.convert` in another process, begun by :meth:`go`.
+    """`slaf.convert` or `slaf.append` in another process, begun by :meth:`go`.
 
     Parameters
     ----------
     source, output, options
         The call.
+    appends
+        Whether it appends; else it converts.
+    then
+        What to call it with after that, each time when it is told to :meth:`go` again.
     kill_before
         The effect, counted from 0, before which the process kills itself by SIGKILL.
     hold_after
@@ -46,16 +50,20 @@ class ConvertingProcess:
 
     def __init__(
         self,
-        source: Path,
+        source: Path | list[Path],
         output: Path,
         options: Mapping[str, Any],
         *,
+        appends: bool = False,
+        then: Sequence[Path] = (),
         kill_before: int | None = None,
         hold_after: int | None = None,
         largest_file: int | None = None,
     ) -> None:
         self._connection, theirs = _CONTEXT.Pipe()
-        call = _Call(source, output, dict(options), kill_before, hold_after, largest_file)
+        call = _Call(
+            [source, *then], output, dict(options), appends, kill_before, hold_after, largest_file
+        )
         self._process = _CONTEXT.Process(target=_convert, args=(theirs, call), daemon=True)
         self._process.start()
         theirs.close()
@@ -84,9 +92,10 @@ class ConvertingProcess:
 
 @dataclass(frozen=True)
 class _Call:
-    source: Path
+    sources: list[Path | list[Path]]
     output: Path
     options: dict[str, Any]
+    appends: bool
     kill_before: int | None
     hold_after: int | None
     largest_file: int | None
@@ -116,12 +125,14 @@ def _convert(connection: Connection[Any, Any], call: _Call) -> None:
         call.options["progress"] = _Holding(connection, call.hold_after)
     if call.largest_file is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (call.largest_file, call.largest_file))
-    convert = slaf.convert  # imports what is needed, before the clock starts
+    # Imports what is needed, before the clock starts.
+    run = slaf.append if call.appends else slaf.convert
     connection.send("ready")
-    connection.recv()
-    try:
-        convert(call.source, location, **call.options)
-    except SlafError as error:
-        connection.send(type(error).__name__)
-    else:
-        connection.send("done")
+    for source in call.sources:
+        connection.recv()
+        try:
+            run(source, location, **call.options)
+        except SlafError as error:
+            connection.send(type(error).__name__)
+        else:
+            connection.send("done")

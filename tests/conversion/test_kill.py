@@ -52,9 +52,36 @@ def conversions(folder: Path) -> list[Conversion]:
     ]
 
 
+def appends(folder: Path) -> list[Conversion]:
+    """To a dataset, one part after the other, and in two inputs at a time."""
+    older = write_h5ad(folder / "old.h5ad", counts(10, 20, seed=1))
+    slaf.convert(older, folder / "old.slaf", chunk_size=3, create_indices=True)
+    cells = N_PARTS * CELLS_A_PART
+    source = write_h5ad(folder / "in.h5ad", counts(cells, 20))
+    halves = [write_h5ad(folder / f"{n}.h5ad", counts(cells // 2, 20, seed=n)) for n in (2, 3)]
+    options = {"chunk_size": CELLS_A_PART}
+    return [
+        Conversion(source, options, folder / "old.slaf", [older]),
+        Conversion(halves[0], options | {"workers": 2}, folder / "old.slaf", [older], halves[1:]),
+    ]
+
+
+def process_of(
+    conversion: Conversion, output: Path, kill_before: int | None = None
+) -> ConvertingProcess:
+    """A process that makes the call."""
+    return ConvertingProcess(
+        [conversion.source, *conversion.more],
+        output,
+        conversion.options,
+        appends=conversion.added_to is not None,
+        kill_before=kill_before,
+    )
+
+
 def seconds(conversion: Conversion, output: Path) -> float:
     """How long a process takes for it that nobody kills."""
-    process = ConvertingProcess(conversion.source, conversion.prepare(output), conversion.options)
+    process = process_of(conversion, conversion.prepare(output))
     begun = time.perf_counter()
     process.go()
     assert process.says() == "done"
@@ -73,9 +100,7 @@ def killed_until_done(
     """
     for attempt in count():
         effect = None if attempt % 3 == 2 else rng.randrange(1, 8 + attempt)
-        process = ConvertingProcess(
-            conversion.source, output, conversion.options, kill_before=effect
-        )
+        process = process_of(conversion, output, kill_before=effect)
         process.go()
         if effect is None:
             time.sleep(rng.uniform(0, 0.3) * whole)
@@ -87,10 +112,9 @@ def killed_until_done(
         yield Landing(len(parts), files, seen not in (None, conversion.before))
 
 
-def campaign(folder: Path, kills: int, seed: int) -> list[Landing]:
+def campaign(chosen: list[Conversion], folder: Path, kills: int, seed: int) -> list[Landing]:
     """Kill so many processes, and finish and check every dataset that they were at."""
     rng = random.Random(seed)
-    chosen = conversions(folder)
     expected = [c.uninterrupted(folder / f"whole-{i}.slaf") for i, c in enumerate(chosen)]
     whole = [seconds(c, folder / f"timed-{i}.slaf") for i, c in enumerate(chosen)]
     landings: list[Landing] = []
@@ -122,9 +146,24 @@ def check_spread(landings: list[Landing]) -> None:
 
 def test_killed_at_fifty_points(tmp_path: Path) -> None:
     """Killed at fifty points spread over it, a conversion comes out as if it never was."""
-    landings = campaign(tmp_path, kills=50, seed=0)
+    landings = campaign(conversions(tmp_path), tmp_path, kills=50, seed=0)
     assert len(landings) >= 50
     check_spread(landings)
+
+
+def test_appends_killed_at_many_points(tmp_path: Path) -> None:
+    """So does an append, and the dataset that it adds to is there to read all the while."""
+    landings = campaign(appends(tmp_path), tmp_path, kills=20, seed=0)
+    amid = {landing.parts for landing in landings if 0 < landing.parts < N_PARTS}
+    assert len(amid) >= 8, "the kills hit too few parts"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_appends_killed_at_hundreds_of_points(seed: int, tmp_path: Path) -> None:
+    """So it does when it is killed at hundreds of points."""
+    check_spread(campaign(appends(tmp_path), tmp_path, kills=150, seed=seed))
 
 
 @pytest.mark.slow
@@ -132,7 +171,7 @@ def test_killed_at_fifty_points(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(1, 6))
 def test_killed_at_many_points(seed: int, tmp_path: Path) -> None:
     """So it does when it is killed at hundreds of points."""
-    check_spread(campaign(tmp_path, kills=200, seed=seed))
+    check_spread(campaign(conversions(tmp_path), tmp_path, kills=200, seed=seed))
 
 
 def test_killed_program(tmp_path: Path) -> None:

@@ -1,0 +1,242 @@
+"""`slaf append`, and the other commands with several inputs."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import slaf
+from slaf.storage import Location
+from slaf_cli.report import ExitCode
+from tests.builders import counts, write_h5ad
+from tests.cli.terminal import run, start, stop_after
+from tests.conversion.outputs import output_of, tree
+from tests.formats.builders import write_v3
+from tests.formats.test_laws import STORED
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+N_GENES = 20
+PREVIEW_KEYS = {
+    *("operation", "sources", "output", "n_cells", "n_genes", "shared_genes", "extent"),
+    *("value_type", "rewrites", "parts", "parts_done", "expected", "free", "left_behind"),
+    *("counts_in", "notes"),
+}
+
+
+@pytest.fixture
+def made(dataset: Path, tmp_path: Path) -> Path:
+    """A dataset of one input, to be added to."""
+    return shutil.copytree(dataset, tmp_path / "made.slaf")
+
+
+@pytest.fixture
+def more(tmp_path: Path) -> list[Path]:
+    """Two further inputs of its genes."""
+    return [write_h5ad(tmp_path / f"more {at}.h5ad", counts(30, N_GENES, seed=at)) for at in (1, 2)]
+
+
+def test_it_adds_cells(made: Path, more: list[Path], source: Path) -> None:
+    """What is added is summed up in one line, and the dataset then proves itself."""
+    ended = run("append", *more, made).succeeded()
+    assert f"{made}: 120 cells × 20 genes" in ended.out
+    against = [word for path in (source, *more) for word in ("--against", path)]
+    assert "no difference" in run("verify", made, *against).succeeded().out
+
+
+def test_json(made: Path, more: list[Path]) -> None:
+    """As JSON it is what `info` says, with time and memory."""
+    found = run("append", more[0], made, "--json", "--quiet").succeeded().json
+    assert found["n_cells"] == 90
+    assert found["kind"] == "dataset"
+    assert [one["uri"] for one in found["sources"]][1:] == [str(more[0])]
+    assert found["seconds"] > 0
+
+
+def test_several_inputs(source: Path, more: list[Path], tmp_path: Path) -> None:
+    """`convert` takes several inputs before the output, and prefixes tell their cells apart."""
+    output = tmp_path / "out.slaf"
+    run("convert", source, *more, output, "--cell-id-prefix").succeeded()
+    dataset = slaf.open(output)
+    assert dataset.n_cells == 120
+    assert list(dataset.obs.index[[0, 60, 90]]) == ["in_cell-0", "more 1_cell-0", "more 2_cell-0"]
+
+
+def test_union_of_genes(made: Path, tmp_path: Path) -> None:
+    """Other genes are refused with what to do, and taken with `--genes union`."""
+    path = write_h5ad(tmp_path / "wide.h5ad", counts(5, N_GENES + 3))
+    before = tree(made)
+    paragraph = run("append", path, made).failed(ExitCode.BAD_INPUT)
+    assert "3 of 23 are only there ('gene-20', 'gene-21', 'gene-22')" in paragraph
+    assert "--genes" in paragraph
+    assert tree(made) == before
+    run("append", path, made, "--genes", "union").succeeded()
+    assert slaf.open(made).measured("in.h5ad").tolist() == [True] * 20 + [False] * 3
+
+
+def test_genes_are_not_taken_away(made: Path, more: list[Path]) -> None:
+    """An intersection is no choice of `append`."""
+    assert run("append", more[0], made, "--genes", "intersection").code == ExitCode.USAGE
+
+
+def test_a_source_that_is_in_it(source: Path, made: Path) -> None:
+    """The same input is refused with 4, and taken once more if that is asked for."""
+    assert "--allow-duplicate" in run("append", source, made).failed(ExitCode.CONFLICT)
+    run("append", source, made, "--allow-duplicate").succeeded()
+    assert slaf.open(made).n_cells == 120
+
+
+def test_there_is_nothing_to_add_to(more: list[Path], tmp_path: Path) -> None:
+    """Without a dataset it ends with 3, and makes none."""
+    place = tmp_path / "none.slaf"
+    assert "not a SLAF dataset" in run("append", more[0], place).failed(ExitCode.BAD_INPUT)
+    assert not place.exists()
+
+
+def test_another_process_is_there(made: Path, more: list[Path]) -> None:
+    """While another process writes there it ends with 4."""
+    with Location(made).lock():
+        assert "another process" in run("append", more[0], made).failed(ExitCode.CONFLICT)
+        ended = run("append", more[0], made, "--dry-run")
+        assert "another process" in ended.failed(ExitCode.CONFLICT)
+
+
+def test_append_dry_run(made: Path, more: list[Path]) -> None:
+    """What would be added is shown, and nothing is written."""
+    before = tree(made)
+    shown = run("append", *more, made, "--dry-run", "--chunk-size", "10").succeeded().out
+    for line in (
+        f"inputs         {more[0]} (h5ad): 30 cells × 20 genes",
+        "shape          120 cells × 20 genes",
+        "genes in all   20",
+        f"output         {made}",
+        "parts          6",
+    ):
+        assert line in shown.splitlines()
+    found = run("append", *more, made, "--dry-run", "--json").succeeded().json
+    assert found.keys() == PREVIEW_KEYS
+    assert (found["operation"], found["n_cells"]) == ("append", 120)
+    assert tree(made) == before
+
+
+def test_convert_dry_run(source: Path, more: list[Path], tmp_path: Path) -> None:
+    """Of several inputs each is shown, and what they have in common."""
+    output = tmp_path / "out.slaf"
+    wide = write_h5ad(tmp_path / "wide.h5ad", counts(5, N_GENES + 3))
+    words: list[str | Path] = [source, *more, wide, output, "--dry-run", "--genes", "union"]
+    shown = run("convert", *words).succeeded().out
+    for part in (
+        f"{wide} (h5ad): 5 cells × 23 genes",
+        "125 cells × 23 genes",
+        "genes in all   20",
+        "cell ids occur more than once",
+    ):
+        assert part in shown
+    found = run("convert", *words, "--json").succeeded().json
+    assert (found["shared_genes"], found["n_genes"], found["n_cells"]) == (20, 23, 125)
+    assert "genes are not those" in run("convert", *words[:-2]).failed(ExitCode.BAD_INPUT)
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"genes": "union"},
+        {"matrix": "layer:halves", "cell_id_prefix": True},
+        {"allow_duplicate": True},
+    ],
+    ids=str,
+)
+def test_status_says_what_finishes_it(
+    options: dict[str, Any], source: Path, more: list[Path], tmp_path: Path
+) -> None:
+    """The command that `status` prints of a stopped append is the one that finishes it."""
+    halves = options.get("matrix") == "layer:halves"
+    first = write_h5ad(tmp_path / "first.h5ad", counts(9, N_GENES, seed=5))
+    output = tmp_path / "with a space.slaf"
+    slaf.convert(first, output)
+    added = [source] if halves else [source, *more]
+    if options.get("allow_duplicate"):
+        added.append(first)
+    whole = shutil.copytree(output, tmp_path / "whole.slaf")
+    slaf.append(added, whole, chunk_size=10, **options)
+    before = output_of(output)
+    stop_after(40, added, output, appends=True, chunk_size=10, **options)
+    assert output_of(output) == before
+    shown = run("status", output).succeeded().out
+    assert "the dataset that it adds to is there to read meanwhile" in shown
+    stopped = slaf.status(output)
+    assert 0 < stopped.parts_done < stopped.parts
+    assert f"parts     {stopped.parts_done} of {stopped.parts}" in shown
+    command = run("status", output, "--json").succeeded().json["resume"]
+    name, *words = shlex.split(command)
+    assert (name, words[0]) == ("slaf", "append")
+    assert f"resuming: {stopped.parts_done} of" in run(*words).succeeded().err
+    assert output_of(output) == output_of(whole)
+    assert run("status", output, "--json").succeeded().json["state"] == "finished"
+
+
+def test_status_of_several_inputs(source: Path, more: list[Path], tmp_path: Path) -> None:
+    """So it is of a stopped conversion of a folder, whose prefixes stay the same."""
+    folder = tmp_path / "in"
+    (folder / "sub").mkdir(parents=True)
+    shutil.copy(source, folder / "a.h5ad")
+    shutil.copy(more[0], folder / "sub" / "a.h5ad")
+    options: dict[str, Any] = {"chunk_size": 10, "cell_id_prefix": True, "genes": "intersection"}
+    slaf.convert(folder, tmp_path / "whole.slaf", **options)
+    output = tmp_path / "out.slaf"
+    stop_after(40, [folder], output, **options)
+    words = shlex.split(run("status", output, "--json").succeeded().json["resume"])
+    assert "resuming: 4 of 9" in run(*words[1:]).succeeded().err
+    assert output_of(output) == output_of(tmp_path / "whole.slaf")
+
+
+def test_a_killed_append(made: Path, source: Path, tmp_path: Path) -> None:
+    """An append that is killed leaves the dataset as it was, and the same command finishes it."""
+    more = write_h5ad(tmp_path / "more.h5ad", counts(120, N_GENES, seed=3))
+    before = output_of(made)
+    words: list[str | Path] = ["append", more, made, "--chunk-size", "2", "--quiet"]
+    process = start(*words)
+    while slaf.status(made).parts_done < 10:
+        assert process.poll() is None, "it ended before it could be killed"
+    process.kill()
+    process.communicate()
+    assert output_of(made) == before
+    slaf.verify(made, against=source)
+    run(*words).succeeded()
+    slaf.verify(made, against=[source, more])
+
+
+def test_verify_against_several(source: Path, more: list[Path], tmp_path: Path) -> None:
+    """All inputs are named in their order; another order, or too few, is told."""
+    output = tmp_path / "out.slaf"
+    run("convert", source, *more, output).succeeded()
+
+    def verified(*paths: Path) -> Any:
+        return run("verify", output, *(word for path in paths for word in ("--against", path)))
+
+    assert "no difference" in verified(source, *more).succeeded().out
+    assert verified(*more, source).code == ExitCode.VERIFICATION_FAILED
+    paragraph = verified(source, more[0]).failed(ExitCode.BAD_INPUT)
+    assert "was made of 3 inputs, and 2 are given" in paragraph
+    other = write_h5ad(more[1], counts(30, N_GENES, seed=7))
+    assert "value" in verified(source, more[0], other).out
+
+
+def test_formats_are_mixed(tmp_path: Path) -> None:
+    """Inputs of several formats are added by one command; `--format` asks for one."""
+    first = write_h5ad(tmp_path / "a.h5ad", counts(4, 5))
+    second = write_v3(tmp_path / "b.h5", STORED)
+    third = write_h5ad(tmp_path / "c.h5ad", counts(4, 5, seed=2))
+    output = tmp_path / "out.slaf"
+    run("convert", first, output).succeeded()
+    assert run("append", second, third, output, "--format", "10x_h5").code == ExitCode.BAD_INPUT
+    run("append", second, third, output).succeeded()
+    run(
+        "verify", output, *("--against", first, "--against", second, "--against", third)
+    ).succeeded()

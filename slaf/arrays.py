@@ -104,6 +104,25 @@ class Batch:
         """The genes in a narrower type, which the caller knows to hold the matrix's width."""
         return self.genes.astype(dtype, copy=False)
 
+    def split(self, cell: int) -> tuple[Batch, Batch]:
+        """The cells before this one, and those from it on."""
+        at = cell - self.rows.start
+        row = int(self.counts[:at].sum())
+        return (
+            Batch(
+                RowRange(self.rows.start, cell),
+                self.counts[:at],
+                self.genes[:row],
+                self.values[:row],
+            ),
+            Batch(
+                RowRange(cell, self.rows.stop),
+                self.counts[at:],
+                self.genes[row:],
+                self.values[row:],
+            ),
+        )
+
     def cell_of(self, nonzero: int) -> int:
         """The cell that holds the nonzero at this position of the batch."""
         ends = np.cumsum(self.counts)

@@ -10,7 +10,7 @@ from slaf.arrays import Batch, RowRange
 from slaf.columns import restored
 from slaf.errors import DamagedDataset, MissingMatrix
 from slaf.schema import CELLS, GENES
-from slaf.sources.base import Extent
+from slaf.sources.base import Extent, Slots
 from slaf.sources.concat import Kept
 from slaf.tables.read import read_table, scan
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.dataset import Dataset
+    from slaf.sources.base import Matrix
 
 __all__ = ["DatasetSource", "kept"]
 
@@ -95,6 +96,17 @@ class DatasetSource:
     def genes(self) -> pa.Table:
         """Its genes with the columns that their inputs had."""
         return self._table(GENES)
+
+    def layers(self) -> Mapping[str, Matrix]:
+        """None: to a dataset that has any nothing is added."""
+        return {}
+
+    def raw(self) -> None:
+        """None, as of layers."""
+
+    def slots(self) -> Slots:
+        """None, as of layers."""
+        return Slots()
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         """These cells, in order."""

@@ -28,6 +28,7 @@ __all__ = [
     "index_name_of",
     "pandas_type",
     "restored",
+    "safe_name",
     "stored",
     "with_index",
 ]
@@ -167,7 +168,7 @@ def stored(table: pa.Table, taken: Iterable[str]) -> tuple[pa.Table, ColumnSet]:
     fields: list[pa.Field] = []
     for position, field in enumerate(table.schema):
         column = column_of(field)
-        name = field.name if position == 0 else _safe_name(field.name, used)
+        name = field.name if position == 0 else safe_name(field.name, used)
         used.add(name.casefold())
         columns.append(replace(column, name=name))
         fields.append(pa.field(name, _without_order(field.type)))
@@ -236,7 +237,8 @@ def _without_order(dtype: pa.DataType) -> pa.DataType:
     return dtype
 
 
-def _safe_name(name: str, used: set[str]) -> str:
+def safe_name(name: str, used: set[str]) -> str:
+    """The name under which Lance can hold a column, none of these that are taken (in casefold)."""
     safe = name.translate(_FORBIDDEN_CHARACTERS)
     if safe in _FORBIDDEN_NAMES or safe.casefold() in used:
         safe = f"user_{safe.lstrip('_')}"

@@ -11,7 +11,7 @@ from slaf.sources import GeneSet, choices_of
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import anndata
 
@@ -66,6 +66,10 @@ class SLAFConverter:
     storage_options
         How to reach the buckets of inputs and outputs, by the names that Lance and obstore have
         for it; what is not said is taken from the environment.
+    layers
+        Which further matrices go along: "all", "none", or a list of names.
+    raw
+        Take along what AnnData calls raw.
 
     Raises
     ------
@@ -88,6 +92,8 @@ class SLAFConverter:
     matrix: str = "X"
     genes: str = GeneSet.STRICT
     storage_options: Mapping[str, str] | None = field(default=None, repr=False)
+    layers: str | Sequence[str] = "all"
+    raw: bool = True
 
     def __post_init__(self) -> None:
         if self.sort_metadata:
@@ -201,4 +207,6 @@ class SLAFConverter:
             "create_indices": self.create_indices,
             "string_ids": not (self.use_integer_keys and self.optimize_storage),
             "plain_types": not self.use_optimized_dtypes,
+            "layers": self.layers,
+            "raw": self.raw,
         }

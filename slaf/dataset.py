@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slaf.arrays import RowRange
-from slaf.assembly import assemble
 from slaf.errors import QueryError, SelectionError
 from slaf.frames import to_frame
+from slaf.held import Held, HeldRaw, rows_of_element
 from slaf.manifest import Published, load_published
 from slaf.schema import CELLS, EXPRESSION, GENES
 from slaf.selection import positions
@@ -146,6 +145,41 @@ class Dataset:
         """The user's table of the genes, with the types and names that it had."""
         return self._frame(GENES)
 
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of the further matrices, which `read` takes as `layer`."""
+        return tuple(self.held.layers)
+
+    @property
+    def raw(self) -> HeldRaw | None:
+        """What AnnData calls raw, if the input had one that was not the matrix itself."""
+        return self.held.raw
+
+    @property
+    def obsm(self) -> Mapping[str, Any]:
+        """Arrays and tables of a row for each cell, by name; each is read when asked for."""
+        return self.held.slot("obsm")
+
+    @property
+    def varm(self) -> Mapping[str, Any]:
+        """Arrays and tables of a row for each gene, by name; each is read when asked for."""
+        return self.held.slot("varm")
+
+    @property
+    def obsp(self) -> Mapping[str, Any]:
+        """Matrices of cells × cells, by name; each is read when asked for."""
+        return self.held.slot("obsp")
+
+    @property
+    def varp(self) -> Mapping[str, Any]:
+        """Matrices of genes × genes, by name; each is read when asked for."""
+        return self.held.slot("varp")
+
+    @property
+    def uns(self) -> dict[str, Any]:
+        """Whatever else the input held, as it was."""
+        return self.held.uns
+
     def table(self, name: str) -> lance.LanceDataset:
         """One of the tables that config.json lists, as a Lance dataset."""
         from slaf.tables.read import open_table
@@ -188,7 +222,9 @@ class Dataset:
             )
             raise QueryError(msg) from error
 
-    def read(self, cells: Selector = None, genes: Selector = None) -> sp.csr_matrix:
+    def read(
+        self, cells: Selector = None, genes: Selector = None, layer: str | None = None
+    ) -> sp.csr_matrix:
         """The matrix, or a part of it.
 
         Parameters
@@ -196,6 +232,8 @@ class Dataset:
         cells, genes
             None for all; a position or several; a slice; a mask; a list of ids; or a filter
             on the table, like ``"cell_type = 'B cell' AND pct_mt < 0.1"``.
+        layer
+            The layer to read instead of the matrix.
 
         Returns
         -------
@@ -207,16 +245,28 @@ class Dataset:
         SelectionError
             If something asked for is not there.
         """
+        rows = self._positions(CELLS, cells)
         columns = None if genes is None else self._positions(GENES, genes)
-        return self._matrix(self._positions(CELLS, cells), columns)
+        return (
+            self._matrix(rows, columns) if layer is None else self.held.layer(layer, rows, columns)
+        )
 
-    def to_anndata(self, cells: Selector = None, genes: Selector = None) -> anndata.AnnData:
-        """The dataset, or a part of it, as an AnnData: X, obs and var.
+    def to_anndata(
+        self,
+        cells: Selector = None,
+        genes: Selector = None,
+        layers: Sequence[str] | None = None,
+    ) -> anndata.AnnData:
+        """The dataset, or a part of it, as the AnnData that it was made of.
+
+        X, the layers and raw are CSR; all else is as it was. Raw keeps all of its genes.
 
         Parameters
         ----------
         cells, genes
             As for `read`.
+        layers
+            The layers to read; None for all.
 
         Raises
         ------
@@ -225,12 +275,32 @@ class Dataset:
         """
         import anndata
 
-        chosen = self._positions(CELLS, cells)
+        rows = self._positions(CELLS, cells)
         columns = None if genes is None else self._positions(GENES, genes)
-        matrix = self._matrix(chosen, columns)
-        obs = self._frame(CELLS, None if cells is None else chosen)
-        var = self._frame(GENES, columns)
-        return anndata.AnnData(matrix, obs=obs, var=var)
+        chosen = None if cells is None else rows
+        raw = self.raw
+        return anndata.AnnData(
+            self._matrix(rows, columns),
+            obs=self._frame(CELLS, chosen),
+            var=self._frame(GENES, columns),
+            layers={
+                name: self.held.layer(name, rows, columns)
+                for name in (self.layers if layers is None else layers)
+            },
+            obsm=_aligned(self.obsm, chosen),
+            varm=_aligned(self.varm, columns),
+            obsp=_paired(self.obsp, chosen),
+            varp=_paired(self.varp, columns),
+            uns=self.uns,
+            raw=None
+            if raw is None
+            else {"X": raw.of(rows, None), "var": raw.var, "varm": dict(raw.varm)},
+        )
+
+    @cached_property
+    def held(self) -> Held:
+        """The layers, raw and slots, with what config.json says of them."""
+        return Held(self.location, self.published)
 
     def positions(self, name: str, selector: Selector) -> NDArray[np.int64]:
         """Where in their table the cells or genes asked for are, in the order asked for.
@@ -299,18 +369,17 @@ class Dataset:
         return to_frame(take_rows(self.table(name), chosen, names), described)
 
     def _matrix(self, cells: NDArray[np.int64], genes: NDArray[np.int64] | None) -> sp.csr_matrix:
-        from slaf.tables.read import rows_of
+        from slaf.tables.matrix import read_matrix
 
-        offsets = self.cell_offsets
-        ranges = [RowRange(int(offsets[run[0]]), int(offsets[run[-1] + 1])) for run in _runs(cells)]
-        batches = rows_of(self.expression, ranges, ["gene_integer_id", "value"])
-        lengths = offsets[cells + 1] - offsets[cells]
-        return assemble(
-            ((batch.column(0).to_numpy(), batch.column(1).to_numpy()) for batch in batches),
-            lengths,
+        dtype = np.dtype(self.published.dtype)
+        return read_matrix(
+            self.expression,
+            "value",
+            self.cell_offsets,
+            cells,
             genes,
-            self.n_genes,
-            np.dtype(self.published.dtype),
+            n_genes=self.n_genes,
+            dtype=dtype,
         )
 
 
@@ -346,8 +415,9 @@ def open_dataset(
     return Dataset(location, load_published(location))
 
 
-def _runs(cells: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Cut into runs of neighbouring cells."""
-    if not len(cells):
-        return []
-    return np.split(cells, np.flatnonzero(np.diff(cells) != 1) + 1)
+def _aligned(slot: Mapping[str, Any], rows: NDArray[np.int64] | None) -> dict[str, Any]:
+    return {key: slot[key] if rows is None else rows_of_element(slot[key], rows) for key in slot}
+
+
+def _paired(slot: Mapping[str, Any], rows: NDArray[np.int64] | None) -> dict[str, Any]:
+    return {key: slot[key] if rows is None else slot[key][rows][:, rows] for key in slot}

@@ -11,7 +11,18 @@ import numpy as np
 from slaf.columns import ColumnSet
 from slaf.errors import DamagedDataset, InProgress, NotADataset, UnsupportedFormat
 from slaf.rules import check_kinds, check_offsets
-from slaf.schema import CELLS, EXPRESSION, FORMAT_VERSION, GENES, VALUE_TYPES
+from slaf.schema import (
+    CELL_PAIRS,
+    CELLS,
+    EXPRESSION,
+    FORMAT_VERSION,
+    GENE_PAIRS,
+    GENES,
+    LAYERS,
+    RAW,
+    RAW_GENES,
+    VALUE_TYPES,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ADOPTED",
     "ADOPTED_TABLES",
+    "BESIDE",
+    "COMPANIONS",
     "CONFIG",
     "TABLES",
     "Block",
@@ -34,6 +47,12 @@ __all__ = [
 
 CONFIG: Final = "config.json"
 TABLES: Final = {name: f"{name}.lance" for name in (EXPRESSION, CELLS, GENES)}
+# What a dataset has only if its input has it.
+COMPANIONS: Final = {
+    name: f"{name}.lance" for name in (LAYERS, RAW, RAW_GENES, CELL_PAIRS, GENE_PAIRS)
+}
+# What config.json says of all that stands beside the matrix; `slaf.beside` reads it.
+BESIDE: Final = ("taken", "layers", "raw", "obsm", "varm", "obsp", "varp", "uns", "elements")
 # Where the tables of a dataset go that another program wrote under the names above: those stay
 # what they are until config.json names these.
 ADOPTED: Final = "adopted"
@@ -158,6 +177,10 @@ class Published:
         ISO 8601, UTC.
     writer
         The program and release that wrote it.
+    tables
+        The directory of each table.
+    beside
+        What stands beside the matrix, by slot, as :mod:`slaf.beside` writes it.
     """
 
     n_cells: int
@@ -175,6 +198,7 @@ class Published:
     last_updated: str
     writer: str
     tables: Mapping[str, str] = field(default_factory=lambda: dict(TABLES))
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> JSON:
         """As config.json has it: the keys that slafdb knows, and ours."""
@@ -216,7 +240,7 @@ class Published:
             "columns": {name: columns.to_json() for name, columns in self.columns.items()},
             "sources": [source.to_json() for source in self.sources],
             "blocks": [block.to_json() for block in self.blocks],
-        }
+        } | dict(self.beside)
 
     @classmethod
     def from_json(cls, data: JSON) -> Published:
@@ -243,6 +267,7 @@ class Published:
             created_at=data["created_at"],
             last_updated=data["last_updated"],
             writer=data["writer"],
+            beside={key: data[key] for key in BESIDE if key in data},
         )
 
 
@@ -366,7 +391,7 @@ def _check_kinds(data: JSON) -> None:
         if not isinstance(data[key], str):
             msg = f"{key} is {data[key]!r}, which is not text"
             raise TypeError(msg)
-    for table in TABLES:
+    for table in dict.fromkeys((*TABLES, *data["tables"])):
         name, version = data["tables"][table], data["versions"][table]
         if not isinstance(name, str) or not isinstance(version, int):
             msg = f"version {version!r} of table {name!r} is not a number of a name"

@@ -12,18 +12,24 @@ from slaf.arrays import first_inexact
 from slaf.errors import InexactValue
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
 __all__ = [
     "CELLS",
+    "CELL_PAIRS",
     "EXPRESSION",
     "FORMAT_VERSION",
     "GENES",
+    "GENE_PAIRS",
+    "LAYERS",
+    "RAW",
+    "RAW_GENES",
     "VALUE_TYPES",
     "Compression",
     "common_type",
+    "companion_schema",
     "expression_schema",
     "gene_id_type",
     "given_back",
@@ -36,9 +42,22 @@ FORMAT_VERSION: Final = "1.0"
 EXPRESSION: Final = "expression"
 CELLS: Final = "cells"
 GENES: Final = "genes"
+# Those that a dataset may have beside them.
+LAYERS: Final = "layers"
+RAW: Final = "raw"
+RAW_GENES: Final = "raw_genes"
+CELL_PAIRS: Final = "cellsxcells"
+GENE_PAIRS: Final = "genesxgenes"
 
 # Columns of ours in `cells` and `genes`; a user's column of that name is stored under another.
-CELL_COLUMNS: Final = ("cell_id", "cell_integer_id", "cell_start_index", "source_file")
+CELL_COLUMNS: Final = (
+    "cell_id",
+    "cell_integer_id",
+    "cell_start_index",
+    "layers_start_index",
+    "raw_start_index",
+    "source_file",
+)
 GENE_COLUMNS: Final = ("gene_id", "gene_integer_id")
 
 # Tried in this order: the first that holds every value of the matrix is the column's type.
@@ -174,3 +193,36 @@ def expression_schema(
             pa.field("gene_id", pa.string(), nullable=False),
         ]
     return pa.schema(fields)
+
+
+def companion_schema(
+    value_types: Mapping[str, np.dtype[Any]],
+    n_genes: int,
+    compression: Compression,
+    *,
+    nullable: bool,
+    integer_ids: bool = False,
+) -> pa.Schema:
+    """The columns of `layers` and of `raw`: as `expression`, with any number of values.
+
+    Parameters
+    ----------
+    value_types
+        Of each column of values, by its name.
+    n_genes, compression, integer_ids
+        As for `expression_schema`.
+    nullable
+        Whether a row may be without one of the values.
+    """
+    first, *_ = value_types.values()
+    like = expression_schema(first, n_genes, compression, integer_ids=integer_ids)
+    values = [
+        pa.field(
+            name,
+            pa.from_numpy_dtype(dtype),
+            nullable=nullable,
+            metadata=like.field("value").metadata,
+        )
+        for name, dtype in value_types.items()
+    ]
+    return pa.schema([like.field(0), like.field(1), *values])

@@ -148,10 +148,16 @@ def test_compact_after_write(source: Path, tmp_path: Path) -> None:
 def test_create_indices(source: Path, tmp_path: Path) -> None:
     """Ids are indexed where it was asked for, and the cells of `expression` always."""
     without = slaf.SLAFConverter().convert(source, tmp_path / "without.slaf")
-    assert indexed(without) == {"expression": {"cell_integer_id"}, "cells": set(), "genes": set()}
+    assert indexed(without) == {
+        "expression": {"cell_integer_id"},
+        "layers": set(),
+        "cells": set(),
+        "genes": set(),
+    }
     ds = slaf.SLAFConverter(create_indices=True).convert(source, tmp_path / "with.slaf")
     assert indexed(ds) == {
         "expression": {"cell_integer_id", "gene_integer_id"},
+        "layers": set(),
         "cells": {"cell_id"},
         "genes": {"gene_id"},
     }
@@ -329,7 +335,7 @@ def test_convert_anndata(matrix: str, tmp_path: Path) -> None:
 def test_append(source: Path, tmp_path: Path) -> None:
     """Inputs are added as `slaf.append` does it, which stores them as the dataset is stored."""
     other = write_h5ad(tmp_path / "other.h5ad", counts(7, slaf.info(source).n_genes, seed=5))
-    converter = slaf.SLAFConverter(use_optimized_dtypes=False)
+    converter = slaf.SLAFConverter(use_optimized_dtypes=False, layers="none")
     before = converter.convert(source, tmp_path / "out.slaf")
     schema = before.expression.schema
     ds = slaf.SLAFConverter(chunk_size=3).append([other], tmp_path / "out.slaf", "h5ad")

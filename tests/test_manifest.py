@@ -290,3 +290,19 @@ def test_damage(data: dict[str, Any], message: str, location: Location) -> None:
     with pytest.raises(DamagedDataset, match=message) as caught:
         load(location)
     assert "restore it from a copy, or convert again" in str(caught.value)
+
+
+def test_what_is_beside_the_matrix(location: Location) -> None:
+    """What config.json says of the slots is kept as it is, and other keys are ignored."""
+    beside = {"taken": {"layers": "all", "raw": True}, "uns": {"file": "uns-0.h5"}}
+    write(location, valid() | beside | {"another": 1})
+    assert load_published(location).beside == beside
+
+
+def test_a_table_that_is_not_ours_has_a_version_too(location: Location) -> None:
+    """Of every table that is listed there is a version."""
+    data = valid()
+    data["tables"]["layers"] = "layers.lance"
+    write(location, data)
+    with pytest.raises(DamagedDataset, match="key 'layers' is missing"):
+        load(location)

@@ -17,6 +17,7 @@ import slaf
 from slaf.errors import DamagedDataset
 from slaf.verification.report import SHOWN_OF_A_KIND
 from tests.builders import counts, write_h5ad
+from tests.conversion.cases import slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -681,3 +682,109 @@ def test_another_order_of_cells(dataset: Path, tmp_path: Path, source: Path) -> 
     report = failed(dataset, against=tmp_path / "other.h5ad", quick=True)
     found = next(d for d in report.differences if d.where == "index of row 0")
     assert (found.expected, found.found) == (f"'cell-{N_CELLS - 1}'", "'cell-0'")
+
+
+# ----------------------------------------------------------------------------- beside the matrix
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A source with something in every slot, and beside it the dataset that was made of it."""
+    top = tmp_path_factory.mktemp("everything")
+    n_cells, n_genes = 12, 6
+    write_h5ad(top / "in.h5ad", counts(n_cells, n_genes), **slots(counts(n_cells, n_genes, seed=7)))
+    slaf.convert(top / "in.h5ad", top / "out.slaf", chunk_size=CHUNK)
+    return top
+
+
+BESIDE: list[tuple[str, str, Change, str]] = [
+    ("a value of a layer", "layers", put("late", 0, 99), "digest"),
+    ("a value of a layer is gone", "layers", put("late", 0, None), "digest"),
+    ("a cell of a layer", "layers", put("cell_integer_id", 0, 3), "order"),
+    ("a gene of a layer", "layers", put("gene_integer_id", 1, 5), "digest"),
+    ("rows of a layer", "layers", lambda table: table.slice(1), "config"),
+    ("a value of raw", "raw", put("value", 2, 99), "digest"),
+    ("rows of raw", "raw", lambda table: table.slice(0, 3), "config"),
+    ("genes of raw", "raw_genes", lambda table: table.slice(1), "config"),
+    ("offsets of layers", "cells", put("layers_start_index", 0, 1), "offsets"),
+    ("offsets of raw", "cells", put("raw_start_index", 11, 0), "offsets"),
+]
+# What only a source knows.
+ELEMENTS: list[tuple[str, str, Change, str]] = [
+    ("an embedding", "cells", put("X_pca", 0, [9.0, 9.0]), "obsm 'X_pca'"),
+    ("loadings", "genes", put("loadings", 0, [9.0, 9.0, 9.0]), "varm 'loadings'"),
+    ("a graph", "cellsxcells", put("graph", 0, 99), "obsp 'graph'"),
+    ("pairs of genes", "genesxgenes", put("dense", 0, 99.0), "varp 'dense'"),
+    ("an id of raw", "raw_genes", put("gene_id", 0, "other"), "index of row 0"),
+]
+
+
+@pytest.mark.parametrize("case", BESIDE, ids=lambda case: case[0])
+def test_damage_beside_the_matrix_is_found(
+    case: tuple[str, str, Change, str], everything: Path, tmp_path: Path
+) -> None:
+    """What is changed in layers, raw or their offsets shows by itself."""
+    dataset = shutil.copytree(everything / "out.slaf", tmp_path / "out.slaf")
+    _, table, change, kind = case
+    sabotage(dataset, table, change)
+    with pytest.raises(slaf.VerificationFailed) as caught:
+        slaf.verify(dataset)
+    assert kind in dict(caught.value.report.counts)
+
+
+@pytest.mark.parametrize("case", ELEMENTS, ids=lambda case: case[0])
+def test_changed_elements_are_found_against_the_source(
+    case: tuple[str, str, Change, str], everything: Path, tmp_path: Path
+) -> None:
+    """What is changed in obsm, varm, obsp, varp or the genes of raw differs from the source."""
+    dataset = shutil.copytree(everything / "out.slaf", tmp_path / "out.slaf")
+    _, table, change, where = case
+    sabotage(dataset, table, change)
+    with pytest.raises(slaf.VerificationFailed) as caught:
+        slaf.verify(dataset, against=everything / "in.h5ad")
+    assert [difference.where for difference in caught.value.report.differences] == [where]
+
+
+def test_changed_values_beside_the_matrix_are_named(everything: Path, tmp_path: Path) -> None:
+    """Against the source the layer, the cell and the gene are named."""
+    dataset = shutil.copytree(everything / "out.slaf", tmp_path / "out.slaf")
+    row = slaf.open(dataset).table("layers").to_table().to_pylist()[0]
+    sabotage(dataset, "layers", put("late", 0, 99))
+    with pytest.raises(slaf.VerificationFailed) as caught:
+        slaf.verify(dataset, against=everything / "in.h5ad", quick=True)
+    [found] = caught.value.report.differences
+    where = f"layers, late, cell {row['cell_integer_id']}, gene {row['gene_integer_id']}"
+    assert (found.kind, found.where, found.found) == ("value", where, "99")
+
+
+@pytest.mark.parametrize("key", ["uns", "elements"])
+def test_damaged_files_are_found(key: str, everything: Path, tmp_path: Path) -> None:
+    """A file of elements that was changed, or is gone, shows by itself."""
+    dataset = shutil.copytree(everything / "out.slaf", tmp_path / "out.slaf")
+    file = dataset / json.loads((dataset / "config.json").read_bytes())[key]["file"]
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(slaf.VerificationFailed, match="digest"):
+        slaf.verify(dataset)
+    file.unlink()
+    with pytest.raises(slaf.VerificationFailed, match="unreadable"):
+        slaf.verify(dataset)
+
+
+def test_a_table_beside_the_matrix_that_is_gone(everything: Path, tmp_path: Path) -> None:
+    """A table that config.json no longer lists, though it speaks of it, is missed."""
+    dataset = shutil.copytree(everything / "out.slaf", tmp_path / "out.slaf")
+    edit(dataset, lambda config: (config["tables"].pop("raw"), config["versions"].pop("raw")))
+    with pytest.raises(slaf.VerificationFailed, match="table raw: expected True, found False"):
+        slaf.verify(dataset)
+
+
+def test_a_record_beside_the_matrix_that_is_damaged(everything: Path, tmp_path: Path) -> None:
+    """What config.json says of the layers is read before it is believed."""
+    dataset = shutil.copytree(everything / "out.slaf", tmp_path / "out.slaf")
+    edit(dataset, lambda config: config["layers"].pop("columns"))
+    with pytest.raises(DamagedDataset, match="beside the matrix is damaged"):
+        _ = slaf.open(dataset).layers
+    with pytest.raises(slaf.VerificationFailed, match="beside the matrix"):
+        slaf.verify(dataset)

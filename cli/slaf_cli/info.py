@@ -80,6 +80,7 @@ def _dataset_rows(found: DatasetInfo) -> list[tuple[str, object]]:
         ),
         ("obs", _columns(found.obs)),
         ("var", _columns(found.var)),
+        *([("beside", "\n".join(found.beside))] if found.beside else []),
         ("written", f"{found.last_updated} by {found.writer}"),
     ]
 
@@ -93,6 +94,7 @@ def _input_rows(found: InputInfo) -> list[tuple[str, object]]:
         ("values", f"{_entries(found)} of {found.dtype}, {found.extent.layout}"),
         ("obs", _columns(found.obs)),
         ("var", _columns(found.var)),
+        *([("beside", "\n".join(found.beside))] if found.beside else []),
         ("not converted", "\n".join(found.left_behind) or "nothing"),
     ]
 

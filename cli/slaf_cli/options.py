@@ -25,15 +25,18 @@ __all__ = [
     "Genome",
     "InputStorageOption",
     "Json",
+    "Layers",
     "Matrix",
     "Measurement",
     "Memory",
+    "NoRaw",
     "Quiet",
     "Scratch",
     "Stage",
     "StorageOption",
     "Verbose",
     "Workers",
+    "chosen_layers",
     "key_values",
     "parse_bytes",
 ]
@@ -104,6 +107,11 @@ def key_values(pairs: list[str] | None) -> dict[str, str]:
     return found
 
 
+def chosen_layers(text: str) -> str | list[str]:
+    """What `--layers` says, as the library takes it."""
+    return text if text in {"all", "none"} else [name for name in text.split(",") if name]
+
+
 Matrix = Annotated[
     str,
     typer.Option(
@@ -132,6 +140,21 @@ Measurement = Annotated[
         metavar="NAME",
         help="Which measurement of a TileDB-SOMA experiment; RNA, or the only one, by default. "
         "Its nonzeros decide time and bytes.",
+    ),
+]
+Layers = Annotated[
+    str,
+    typer.Option(
+        metavar="all|none|A,B",
+        help="Which further matrices go along: all, none, or some by name. Their nonzeros add time "
+        "and bytes.",
+    ),
+]
+NoRaw = Annotated[
+    bool,
+    typer.Option(
+        "--no-raw",
+        help="Leave out what AnnData calls raw, where it is not the matrix: less time and bytes.",
     ),
 ]
 Format = Annotated[

@@ -108,6 +108,7 @@ def print_preview(found: Preview, *, json: bool) -> None:
                 ("disk", f"about {in_bytes(expected.bytes)}{free}{scratch}"),
                 ("memory", f"about {in_bytes(expected.memory)}"),
                 ("time", f"about {expected.seconds:,.0f} s"),
+                *([("beside", "\n".join(found.beside))] if found.beside else []),
                 ("not converted", "\n".join(found.left_behind) or "nothing"),
                 *([("note", "\n".join(found.notes))] if found.notes else []),
             ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,8 @@ from slaf_cli import options
 from slaf_cli.report import edge, lines, print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from slaf import RunStatus
 
 __all__ = ["status"]
@@ -83,8 +85,17 @@ def _command(found: RunStatus) -> str | None:
         words += ["--cell-id-prefix"]
     if chosen["chunk_size"] is not None:
         words += ["--chunk-size", str(chosen["chunk_size"])]
-    if converting and chosen["compression"] != options.Compression.BALANCED:
+    return shlex.join([*words, *(_of_converting(chosen) if converting else [])])
+
+
+def _of_converting(chosen: Mapping[str, Any]) -> list[str]:
+    """The options that an append does not have."""
+    words = []
+    if chosen["compression"] != options.Compression.BALANCED:
         words += ["--compression", chosen["compression"]]
-    if converting and chosen["create_indices"]:
+    if chosen["create_indices"]:
         words += ["--indices"]
-    return shlex.join(words)
+    layers = chosen.get("layers", "all")
+    if layers != "all":
+        words += ["--layers", layers if isinstance(layers, str) else ",".join(layers)]
+    return words if chosen.get("raw", True) else [*words, "--no-raw"]

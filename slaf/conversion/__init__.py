@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from slaf.conversion.adding import added_genes, rewriting, usual_matrix
 from slaf.conversion.adopted import base_of, refuse_if_nothing
+from slaf.conversion.beside import read_beside
 from slaf.conversion.claim import Run, claim, refuse_if_complete
 from slaf.conversion.encode import ValueDoesNotFit, encode_part
 from slaf.conversion.plan import Options, counts_elsewhere
@@ -25,7 +26,7 @@ from slaf.storage import Location
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from slaf.conversion.checkpoint import PartResult
     from slaf.conversion.plan import Plan
@@ -57,6 +58,8 @@ def convert(
     create_indices: bool = False,
     string_ids: bool = False,
     plain_types: bool = False,
+    layers: str | Sequence[str] = "all",
+    raw: bool = True,
     workers: int = 0,
     memory: int | None = None,
     scratch: str | os.PathLike[str] | None = None,
@@ -110,6 +113,10 @@ def convert(
     plain_types
         Store int32 ids and float32 values (float64 where that alone is exact), for readers
         that know no unsigned integers.
+    layers
+        Which further matrices of the same genes go along: "all", "none", or a list of names.
+    raw
+        Take along what AnnData calls raw, where it is not the matrix itself.
     workers
         Threads that encode parts beside this one: memory for time.
     memory
@@ -155,6 +162,8 @@ def convert(
         create_indices=create_indices,
         string_ids=string_ids,
         plain_types=plain_types,
+        layers=layers if isinstance(layers, str) else tuple(layers),
+        raw=raw,
     )
     location = Location.of(output, storage_options)
     refuse_if_complete(location, overwrite=overwrite)
@@ -179,12 +188,14 @@ def convert(
     ) as ready:
         ready.unfinished(overwrite=overwrite, restart=restart, allow_duplicate=allow_duplicate)
         axes = ready.axes()
+        # What cannot be kept is refused now; what can is read again at the end.
+        ready.beside(axes)
         _announce(ready.inputs)
         ready.expected(workers)
         with location.lock():
             run = claim(location, ready.plan, overwrite=overwrite, restart=restart)
             _encode(run, ready.inputs, axes, workers, progress or Unwatched())
-            _publish(run, axes)
+            _publish(run, ready.inputs, axes)
     return open_dataset(location)
 
 
@@ -222,8 +233,8 @@ def append(
     inputs
         As for `slaf.convert`.
     dataset
-        A published dataset, or the URL of one in a bucket. One that slafdb wrote is written anew, if its tables satisfy the
-        format, and stays what it is until that is done.
+        A published dataset, or the URL of one in a bucket. One that slafdb wrote is written
+        anew, if its tables satisfy the format, and stays what it is until that is done.
     matrix
         Which matrix of the inputs to take; that of the inputs of the dataset if None.
     genome, feature_type, measurement, format
@@ -295,7 +306,7 @@ def append(
             ready.expected(workers)
             run = claim(location, ready.plan, overwrite=False, restart=restart)
             _encode(run, ready.inputs, axes, workers, progress or Unwatched())
-            _publish(run, axes)
+            _publish(run, ready.inputs, axes)
     return open_dataset(location)
 
 
@@ -321,7 +332,7 @@ def _encode(run: Run, inputs: Concat, axes: Axes, workers: int, progress: Progre
             encode_parts(run.checkpoint.remaining(), encode, run.record, workers)
         except ValueDoesNotFit as misfit:
             lost = len(run.checkpoint.done)
-            run.begin(rewriting(plan.widened(misfit.batch.values), blocks))
+            run.begin(rewriting(misfit.wider, blocks))
             _say_why(plan, run.checkpoint.plan, lost)
         except InputError as error:
             kept = run.checkpoint.without_sources_of(damaged)
@@ -356,16 +367,18 @@ def _say_why(before: Plan, now: Plan, lost: int) -> None:
     elif lost:
         logger.info(
             "a value asks for %s: beginning again (%d parts are written a second time)",
-            now.value_type,
+            now.value_type if now.value_type != before.value_type else "a wider type",
             lost,
         )
 
 
-def _publish(run: Run, axes: Axes) -> None:
+def _publish(run: Run, inputs: Concat, axes: Axes) -> None:
     if run.checkpoint.published and run.published is not None:
         finish(run.location, run.published)
-    else:
-        publish(run.location, run.checkpoint, axes, run.published, f"slaf {version('slaf')}")
+        return
+    kept = read_beside(inputs, run.checkpoint.plan.options, axes.cells, axes.genes)
+    writer = f"slaf {version('slaf')}"
+    publish(run.location, run.checkpoint, axes, run.published, writer, kept=kept)
 
 
 def _announce(inputs: Concat) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from slaf.arrays import RowRange
 from slaf.conversion.plan import PART_NONZEROS, Base, Options, Plan, cut
-from slaf.errors import DamagedDataset
+from slaf.errors import DamagedDataset, NotYet
 from slaf.manifest import TABLES
 from slaf.schema import Compression, expression_schema
 from slaf.sources import GeneSet
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from slaf.manifest import Block, SourceRecord
     from slaf.sources import Concat
 
-__all__ = ["added_genes", "options_of", "plan_to_add", "rewriting", "usual_matrix"]
+__all__ = ["added_genes", "options_of", "plan_to_add", "refuse_beside", "rewriting", "usual_matrix"]
 
 
 def plan_to_add(there: Dataset, inputs: Concat, options: Options) -> Plan:
@@ -135,6 +135,29 @@ def usual_matrix(sources: Sequence[SourceRecord]) -> str:
     """The matrix that was taken of every input of a dataset; X, where they differ."""
     matrices = {source.matrix for source in sources}
     return matrices.pop() if len(matrices) == 1 else "X"
+
+
+def refuse_beside(there: Dataset) -> None:
+    """Refuse to add to a dataset that has more than its matrix, which would not grow with it.
+
+    Raises
+    ------
+    NotYet
+        Naming what it has.
+    """
+    beside = there.held.beside
+    layers = () if beside.layers is None else beside.layers.matrices
+    names = {"layers": [layer.original for layer in layers]}
+    names |= {slot: [form.key for form in forms] for slot, forms in beside.forms.items()}
+    has = [f"{slot} ({', '.join(found)})" for slot, found in names.items() if found]
+    has += [slot for slot in ("raw", "uns") if getattr(beside, slot) is not None]
+    if has:
+        msg = (
+            f"{there.location}: it has {', '.join(has)} beside its matrix, to which this release "
+            "adds nothing; convert all inputs anew into one dataset, which takes their matrix "
+            "alone, or keep layers and raw out of this one with --layers none and --no-raw"
+        )
+        raise NotYet(msg)
 
 
 def added_genes(genes: str) -> GeneSet:

@@ -18,7 +18,7 @@ from slaf.dataset import Dataset, open_dataset
 from slaf.errors import MissingMatrix
 from slaf.manifest import ADOPTED_TABLES, TABLES, Published, SourceRecord, load, load_published
 from slaf.schema import CELL_COLUMNS, CELLS, GENE_COLUMNS, GENES
-from slaf.sources.base import Extent, ReadOptions
+from slaf.sources.base import Extent, ReadOptions, Slots
 from slaf.sources.concat import Input
 from slaf.tables.read import index_names, newest_version, read_table, scan
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from slaf.conversion.plan import Options
     from slaf.sources import Concat, Source
+    from slaf.sources.base import Matrix
     from slaf.storage import Location
 
 __all__ = ["OlderDataset", "base_of", "plan_to_adopt", "refuse_if_nothing"]
@@ -358,6 +359,15 @@ class _Cells:
 
     def genes(self) -> pa.Table:
         return _described(GENES, self._tables.genes, GENE_COLUMNS)
+
+    def layers(self) -> Mapping[str, Matrix]:
+        return {}
+
+    def raw(self) -> None:
+        return None
+
+    def slots(self) -> Slots:
+        return Slots()
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         first = self._record.offset

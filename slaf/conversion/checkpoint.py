@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from slaf.conversion.companions import CompanionResult
 from slaf.conversion.plan import Plan
 from slaf.conversion.statistics import Statistics
 from slaf.manifest import Block
@@ -31,6 +32,8 @@ class PartResult:
         Of its values.
     outgrown
         Whether sums of repeated entries are beyond the type that the source has them in.
+    companions
+        What it has of the tables beside `expression`, by their names.
     """
 
     index: int
@@ -38,6 +41,7 @@ class PartResult:
     blocks: tuple[Block, ...]
     statistics: Statistics
     outgrown: bool = False
+    companions: Mapping[str, CompanionResult] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As the checkpoint has it, under its index."""
@@ -46,6 +50,7 @@ class PartResult:
             "blocks": [block.to_json() for block in self.blocks],
             "statistics": asdict(self.statistics),
             "outgrown": self.outgrown,
+            "companions": {name: found.to_json() for name, found in self.companions.items()},
         }
 
     @classmethod
@@ -57,6 +62,7 @@ class PartResult:
             tuple(map(Block.from_json, data["blocks"])),
             Statistics(**data["statistics"]),
             data["outgrown"],
+            {k: CompanionResult.from_json(v) for k, v in data.get("companions", {}).items()},
         )
 
 

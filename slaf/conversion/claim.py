@@ -6,11 +6,12 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from slaf.conversion.beside import sidecars_of
 from slaf.conversion.checkpoint import Checkpoint
 from slaf.conversion.encode import SCRATCH
 from slaf.conversion.publish import finish
 from slaf.errors import AlreadyThere, DamagedDataset, DifferentRun, OutputExists
-from slaf.manifest import ADOPTED, CONFIG, Manifest, Published, load, save
+from slaf.manifest import ADOPTED, COMPANIONS, CONFIG, Manifest, Published, load, save
 from slaf.sources.identity import content_key
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ class Run:
         """
         self._save(Checkpoint(plan))
         if self.published is None:
-            for name in (*plan.tables.values(), SCRATCH):
+            beside = (*COMPANIONS.values(), *sidecars_of(self.location))
+            for name in (*plan.tables.values(), *beside, SCRATCH):
                 self.location.remove(name)
 
     def abandon(self) -> None:

@@ -10,10 +10,11 @@ import pyarrow as pa
 
 from slaf.arrays import RowRange, as_float64, exact_cast, first_inexact
 from slaf.conversion.checkpoint import PartResult
+from slaf.conversion.companions import Companion, CompanionPart, CompanionResult, TooNarrow
 from slaf.conversion.statistics import Statistics
 from slaf.digest import BlockDigest
 from slaf.errors import DamagedDataset, InexactValue
-from slaf.manifest import Block
+from slaf.manifest import COMPANIONS, Block
 from slaf.schema import EXPRESSION
 from slaf.tables.write import write_part
 
@@ -35,11 +36,17 @@ _LENGTHS = np.dtype("<u4")
 
 
 class ValueDoesNotFit(Exception):
-    """A value is not held exactly by the plan's type: the run begins again with a wider one."""
+    """A value is not held exactly by the plan's type: the run begins again with a wider one.
 
-    def __init__(self, batch: Batch) -> None:
-        super().__init__(batch.rows)
-        self.batch = batch
+    Parameters
+    ----------
+    wider
+        The plan that it begins again with.
+    """
+
+    def __init__(self, wider: Plan) -> None:
+        super().__init__(wider.value_type)
+        self.wider = wider
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,11 @@ def encode_part(
         If what is written again is not what was written first.
     """
     rows = plan.parts[index]
+    # First: they are the likelier ones to ask for a wider type.
+    companions = {
+        companion.table: _encode_companion(source, plan, companion, index, location)
+        for companion in plan.companions
+    }
     part = _Part(source, plan, identifiers, progress)
     fragments = write_part(
         location,
@@ -92,14 +104,15 @@ def encode_part(
     _check(location, part.blocks, kept)
     location.put(_counts_name(index), part.lengths().tobytes())
     statistics = Statistics.total(part.statistics)
-    return PartResult(index, fragments, tuple(part.blocks), statistics, part.outgrown)
+    return PartResult(index, fragments, tuple(part.blocks), statistics, part.outgrown, companions)
 
 
-def part_counts(location: Location, index: int) -> NDArray[np.int64]:
-    """Nonzeros of each cell of a part that is done."""
-    raw = location.read(_counts_name(index))
+def part_counts(location: Location, index: int, table: str = EXPRESSION) -> NDArray[np.int64]:
+    """Rows of each cell of a part that is done, in `expression` or a table beside it."""
+    name = _counts_name(index, table)
+    raw = location.read(name)
     if raw is None:
-        msg = f"{location}: {_counts_name(index)} is missing; begin again with --restart"
+        msg = f"{location}: {name} is missing; begin again with --restart"
         raise DamagedDataset(msg)
     return np.frombuffer(raw, _LENGTHS).astype(np.int64)
 
@@ -123,8 +136,21 @@ def _check(location: Location, blocks: Sequence[Block], kept: Sequence[Block]) -
             raise DamagedDataset(msg)
 
 
-def _counts_name(index: int) -> str:
-    return f"{SCRATCH}/{index:06d}.counts"
+def _counts_name(index: int, table: str = EXPRESSION) -> str:
+    return f"{SCRATCH}/{index:06d}.{'' if table == EXPRESSION else f'{table}.'}counts"
+
+
+def _encode_companion(
+    source: Source, plan: Plan, companion: Companion, index: int, location: Location
+) -> CompanionResult:
+    part = CompanionPart(source, companion, plan.options)
+    batches = part.record_batches(plan.parts[index], plan.block_cells)
+    try:
+        fragments = write_part(location, COMPANIONS[companion.table], part.schema, batches)
+    except TooNarrow as misfit:
+        raise ValueDoesNotFit(plan.with_companion(misfit.wider)) from None
+    location.put(_counts_name(index, companion.table), part.lengths().tobytes())
+    return part.result(fragments)
 
 
 class _Part:
@@ -176,12 +202,11 @@ class _Part:
         try:
             return exact_cast(batch.values, dtype)
         except InexactValue:
-            self._refuse_the_impossible(batch)
-            raise ValueDoesNotFit(batch) from None
+            raise ValueDoesNotFit(self._wider(batch)) from None
 
-    def _refuse_the_impossible(self, batch: Batch) -> None:
+    def _wider(self, batch: Batch) -> Plan:
         try:
-            self._plan.widened(batch.values)
+            return self._plan.widened(batch.values)
         except InexactValue as error:
             allowed = self._plan.options.value_types
             wrong = first_inexact(batch.values, allowed[-1]) or 0

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from slaf.arrays import is_whole
+from slaf.conversion.companions import matrices_of
 from slaf.conversion.plan import likely_type
 from slaf.errors import StorageError
 from slaf.schema import Compression
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from slaf.conversion.plan import Plan
     from slaf.sources import ReadOptions, Source
+    from slaf.sources.base import Matrix
 
 __all__ = ["Estimate", "estimate", "refuse_if_too_small"]
 
@@ -45,7 +47,7 @@ class Estimate:
     Attributes
     ----------
     bytes
-        Of `expression` and its indices, which is most of a dataset.
+        Of `expression` and its indices, of the layers and of raw: most of a dataset.
     least_bytes
         What it takes at the very least; 0 if that cannot be told.
     scratch
@@ -65,26 +67,34 @@ class Estimate:
     memory: int
     seconds: float
 
+    def with_matrix(self, plan: Plan, matrix: Source | Matrix) -> Estimate:
+        """The same and one matrix more."""
+        extent, first = matrix.extent(), matrix.peek()
+        counts = is_whole(first)
+        each = _bytes_a_nonzero(plan, likely_type(first, plan.options), counts=counts)
+        n_bytes = round(extent.entries * each)
+        seconds = extent.entries / (_COUNTS_A_SECOND if counts else _FRACTIONS_A_SECOND)
+        if extent.scratch:
+            seconds += extent.entries / _SORTED_A_SECOND
+        return Estimate(
+            bytes=self.bytes + n_bytes,
+            least_bytes=self.least_bytes + (int(n_bytes * _LEAST_SHARE) if extent.exact else 0),
+            scratch=self.scratch + extent.scratch,
+            least_scratch=self.least_scratch + (extent.scratch if extent.exact else 0),
+            memory=self.memory + extent.memory,
+            seconds=self.seconds + seconds,
+        )
+
 
 def estimate(plan: Plan, source: Source, workers: int) -> Estimate:
     """What a plan will take."""
-    extent = source.extent()
-    counts = is_whole(source.peek())
-    n_bytes = round(
-        extent.entries * _bytes_a_nonzero(plan, likely_type(source, plan.options), counts=counts)
-    )
-    seconds = extent.entries / (_COUNTS_A_SECOND if counts else _FRACTIONS_A_SECOND)
-    memory = _PROGRAM_MEMORY + max(workers, 1) * _WORKER_MEMORY + extent.memory
-    if extent.scratch:
-        seconds += extent.entries / _SORTED_A_SECOND
-    return Estimate(
-        bytes=n_bytes,
-        least_bytes=int(n_bytes * _LEAST_SHARE) if extent.exact else 0,
-        scratch=extent.scratch,
-        least_scratch=extent.scratch if extent.exact else 0,
-        memory=memory,
-        seconds=_START_SECONDS + seconds,
-    )
+    memory = _PROGRAM_MEMORY + max(workers, 1) * _WORKER_MEMORY
+    whole = Estimate(0, 0, 0, 0, memory, _START_SECONDS)
+    whole = whole.with_matrix(plan, source)
+    for companion in plan.companions:
+        for matrix in matrices_of(source, companion):
+            whole = whole.with_matrix(plan, matrix)
+    return whole
 
 
 def refuse_if_too_small(

@@ -10,7 +10,8 @@ from uuid import uuid4
 import numpy as np
 
 from slaf.arrays import RowRange, exact_cast, is_whole
-from slaf.errors import InexactValue
+from slaf.conversion.companions import Companion, companions_of
+from slaf.errors import InexactValue, NotYet
 from slaf.manifest import TABLES, SourceRecord
 from slaf.schema import VALUE_TYPES, Compression, expression_schema, value_type_for
 from slaf.sources.alignment import GeneSet
@@ -62,6 +63,10 @@ class Options:
         Also store `cell_id` and `gene_id` as strings in `expression`.
     plain_types
         Store int32 ids and float32 values (float64 where that alone is exact).
+    layers
+        Which further matrices of the same genes go along: "all", "none", or their names.
+    raw
+        Whether raw goes along.
     genes
         Which genes to take of several inputs: "strict", "union" or "intersection".
     """
@@ -74,6 +79,8 @@ class Options:
     create_indices: bool = False
     string_ids: bool = False
     plain_types: bool = False
+    layers: str | tuple[str, ...] = "all"
+    raw: bool = True
 
     def __post_init__(self) -> None:
         if self.chunk_size is not None and self.chunk_size < 1:
@@ -95,9 +102,12 @@ class Options:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Options:
         """As `asdict` wrote it."""
+        layers = data.get("layers", "none")
         known = {
             "compression": Compression(data["compression"]),
             "genes": GeneSet(data["genes"]),
+            "layers": layers if isinstance(layers, str) else tuple(layers),
+            "raw": data.get("raw", False),
         }
         return cls(**data | known)
 
@@ -145,6 +155,8 @@ class Plan:
     parts
         The cells to write in runs of whole blocks, in order: the units of work and of resuming.
         None holds cells of two inputs.
+    companions
+        The tables of further matrices, which are written in the same parts.
     gene_ids
         A digest of the ids of all genes in their order.
     base
@@ -163,6 +175,7 @@ class Plan:
     value_type: str
     block_cells: int
     parts: tuple[RowRange, ...]
+    companions: tuple[Companion, ...] = ()
     gene_ids: str = ""
     base: Base | None = None
     rewrites: bool = True
@@ -205,6 +218,11 @@ class Plan:
             exact_cast(values, np.dtype(self.value_type))
         value_type = value_type_for(values, wider)
         return replace(self, value_type=str(value_type), run_id=uuid4().hex)
+
+    def with_companion(self, wider: Companion) -> Plan:
+        """The plan of a new run, with this companion in place of the one of its table."""
+        companions = tuple(wider if c.table == wider.table else c for c in self.companions)
+        return replace(self, companions=companions, run_id=uuid4().hex)
 
     def differences(self, other: Plan) -> Iterator[str]:
         """In words, what makes this another run than `other`, the one that is unfinished."""
@@ -263,6 +281,7 @@ class Plan:
             "base": None if self.base is None else asdict(self.base),
             "options": asdict(self.options),
             "parts": [[part.start, part.stop] for part in self.parts],
+            "companions": [companion.to_json() for companion in self.companions],
         }
 
     @classmethod
@@ -275,6 +294,7 @@ class Plan:
                 "base": None if data["base"] is None else Base(**data["base"]),
                 "options": Options.from_json(data["options"]),
                 "parts": tuple(RowRange(start, stop) for start, stop in data["parts"]),
+                "companions": tuple(map(Companion.from_json, data.get("companions", []))),
             }
         )
 
@@ -296,6 +316,7 @@ def make_plan(inputs: Concat, options: Options) -> Plan:
         value_type=str(options.value_types[0]),
         block_cells=options.block_cells,
         parts=tuple(cut(inputs, options)),
+        companions=_companions(inputs, options),
         gene_ids=inputs.gene_digest(),
     )
 
@@ -319,10 +340,10 @@ def cut(inputs: Concat, options: Options, first: int = 0) -> Iterator[RowRange]:
                 begun = last
 
 
-def likely_type(source: Source, options: Options) -> np.dtype[Any]:
+def likely_type(first: NDArray[Any], options: Options) -> np.dtype[Any]:
     """The type that the first stored values ask for: a guess, for estimates only."""
     try:
-        return value_type_for(source.peek(), options.value_types)
+        return value_type_for(first, options.value_types)
     except InexactValue:
         return options.value_types[-1]
 
@@ -333,6 +354,19 @@ def counts_elsewhere(source: Source) -> tuple[str, ...]:
         return ()
     others = [name for name in source.matrices() if name != source.matrix]
     return tuple(name for name in others if is_whole(source.peek(name)))
+
+
+def _companions(inputs: Concat, options: Options) -> tuple[Companion, ...]:
+    if len(inputs.inputs) == 1:
+        return companions_of(inputs, options)
+    if options.layers not in {"all", "none", ()}:
+        names = options.layers if isinstance(options.layers, str) else ", ".join(options.layers)
+        msg = (
+            f"layers of several inputs are not taken by this release, but {names} are asked for; "
+            "convert each input by itself, or leave --layers out"
+        )
+        raise NotYet(msg)
+    return ()
 
 
 def _described(source: SourceRecord) -> dict[str, Any]:

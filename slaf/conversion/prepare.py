@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slaf.as_source import kept
-from slaf.conversion.adding import options_of, plan_to_add
+from slaf.conversion.adding import options_of, plan_to_add, refuse_beside
 from slaf.conversion.adopted import OlderDataset, plan_to_adopt
+from slaf.conversion.beside import read_beside
 from slaf.conversion.claim import refuse_repeated, unfinished_run
 from slaf.conversion.estimate import estimate, refuse_if_too_small
 from slaf.conversion.plan import make_plan
@@ -18,6 +19,7 @@ from slaf.sources import Concat, as_inputs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from slaf.conversion.beside import Kept
     from slaf.conversion.checkpoint import Checkpoint
     from slaf.conversion.estimate import Estimate
     from slaf.conversion.plan import Options, Plan
@@ -70,6 +72,10 @@ class Prepared:
     def axes(self) -> Axes:
         """The cells and genes of the result, which fail here if they cannot be stored."""
         return read_axes(self.inputs)
+
+    def beside(self, axes: Axes) -> Kept:
+        """What will stand beside the matrix, which fails here if it cannot be kept."""
+        return read_beside(self.inputs, self.plan.options, axes.cells, axes.genes)
 
     def expected(self, workers: int) -> Estimate:
         """What the run will take.
@@ -124,6 +130,8 @@ def adding(
         If one cannot be converted, or does not fit the dataset.
     DamagedDataset
         If the tables of the dataset are not as this program writes them.
+    NotYet
+        If the dataset has more than its matrix.
     """
     before = [source.uri for source in there.sources]
     found = as_inputs(inputs, format, reading, prefixed=prefixed, before=before)
@@ -131,6 +139,7 @@ def adding(
         with Concat([*there.inputs(), *found], options.genes) as opened:
             yield Prepared(there.location, plan_to_adopt(there, opened, options), opened, reading)
         return
+    refuse_beside(there)
     with Concat(found, options.genes, kept(there)) as opened:
         plan = plan_to_add(there, opened, options_of(there, options))
         yield Prepared(there.location, plan, opened, reading)

@@ -10,16 +10,18 @@ from slaf.conversion.adopted import base_of
 from slaf.conversion.plan import Options, counts_elsewhere, likely_type
 from slaf.conversion.prepare import adding, converting
 from slaf.errors import Locked
-from slaf.schema import Compression
+from slaf.schema import LAYERS, Compression
 from slaf.sources import GeneSet, ReadOptions
+from slaf.sources.companions import named
 from slaf.storage import Location
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from slaf.conversion.checkpoint import Checkpoint
     from slaf.conversion.estimate import Estimate
+    from slaf.conversion.plan import Plan
     from slaf.conversion.prepare import Prepared
     from slaf.manifest import SourceRecord
     from slaf.sources.base import Extent, Inputs
@@ -56,6 +58,8 @@ class Preview:
         What it would take.
     free
         Bytes that are free on the disk of the output; None in a bucket.
+    beside
+        What goes along with the matrix, in words: layers, raw, obsm and the other slots.
     left_behind
         What the inputs hold and the dataset will not, in words.
     counts_in
@@ -77,6 +81,7 @@ class Preview:
     parts_done: int
     expected: Estimate
     free: int | None
+    beside: tuple[str, ...]
     left_behind: tuple[str, ...]
     counts_in: tuple[str, ...]
     notes: tuple[str, ...]
@@ -101,6 +106,8 @@ def preview(
     compression: str = Compression.BALANCED,
     chunk_size: int | None = None,
     create_indices: bool = False,
+    layers: str | Sequence[str] = "all",
+    raw: bool = True,
     workers: int = 0,
     memory: int | None = None,
     scratch: str | os.PathLike[str] | None = None,
@@ -129,6 +136,8 @@ def preview(
         compression=Compression(compression),
         chunk_size=chunk_size,
         create_indices=create_indices,
+        layers=layers if isinstance(layers, str) else tuple(layers),
+        raw=raw,
     )
     location = Location.of(output, storage_options)
     reading = ReadOptions.beside(
@@ -219,7 +228,7 @@ def _refuse_locked(location: Location) -> None:
 
 def _foreseen(ready: Prepared, unfinished: Checkpoint | None, workers: int) -> Preview:
     plan, inputs = ready.plan, ready.inputs
-    ready.axes()
+    ready.beside(ready.axes())
     return Preview(
         operation=plan.operation,
         sources=plan.added,
@@ -228,13 +237,23 @@ def _foreseen(ready: Prepared, unfinished: Checkpoint | None, workers: int) -> P
         n_genes=plan.n_genes,
         shared_genes=inputs.shared_genes(),
         extent=inputs.extent(),
-        value_type=str(likely_type(inputs, plan.options)),
+        value_type=str(likely_type(inputs.peek(), plan.options)),
         rewrites=plan.base is not None and plan.rewrites,
         parts=len(plan.parts),
         parts_done=len(unfinished.done) if unfinished else 0,
         expected=ready.expected(workers),
         free=ready.location.free(),
+        beside=named(inputs, _layers(plan), raw=plan.options.raw),
         left_behind=inputs.left_behind(),
         counts_in=counts_elsewhere(inputs),
         notes=inputs.notes(),
     )
+
+
+def _layers(plan: Plan) -> list[str]:
+    return [
+        values.original
+        for companion in plan.companions
+        for values in companion.values
+        if companion.table == LAYERS
+    ]

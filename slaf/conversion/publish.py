@@ -10,10 +10,17 @@ import numpy as np
 import pyarrow as pa
 
 from slaf.columns import stored
-from slaf.conversion.encode import SCRATCH, Identifiers, part_counts
+from slaf.conversion.beside import (
+    commit_companions,
+    offsets_of,
+    remove_leftovers,
+    write_beside,
+    write_readable,
+)
+from slaf.conversion.encode import SCRATCH, Identifiers
 from slaf.conversion.statistics import Statistics
 from slaf.dataset import Dataset
-from slaf.manifest import ADOPTED, ADOPTED_TABLES, TABLES, Manifest, Published, save
+from slaf.manifest import ADOPTED, ADOPTED_TABLES, COMPANIONS, TABLES, Manifest, Published, save
 from slaf.schema import (
     CELL_COLUMNS,
     CELLS,
@@ -27,9 +34,13 @@ from slaf.sources.naming import names_of
 from slaf.tables.write import append, clean, commit, index, index_rest, write_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
+
+    from slaf.beside import Beside
     from slaf.columns import ColumnSet
+    from slaf.conversion.beside import Kept
     from slaf.conversion.checkpoint import Checkpoint
     from slaf.manifest import SourceRecord
     from slaf.sources.base import Source
@@ -61,7 +72,13 @@ def read_axes(source: Source) -> Axes:
 
 
 def publish(
-    location: Location, checkpoint: Checkpoint, axes: Axes, before: Published | None, writer: str
+    location: Location,
+    checkpoint: Checkpoint,
+    axes: Axes,
+    before: Published | None,
+    writer: str,
+    *,
+    kept: Kept,
 ) -> None:
     """Make a run whose parts are all done the dataset that readers see.
 
@@ -80,17 +97,22 @@ def publish(
         What readers see until now.
     writer
         The program and its release.
+    kept
+        What stands beside the matrix.
     """
     tables = checkpoint.plan.tables
     versions = {
         EXPRESSION: _commit_expression(location, checkpoint),
-        CELLS: _write_cells(location, checkpoint, axes, before),
-        GENES: _write_genes(location, tables[GENES], axes),
+        **commit_companions(location, checkpoint),
+        CELLS: _write_cells(location, checkpoint, axes, before, kept.cells),
+        GENES: _write_genes(location, tables[GENES], axes, kept.genes),
     }
+    whole, beside = write_beside(location, checkpoint, kept)
+    versions |= whole
     if checkpoint.plan.options.create_indices:
         versions[CELLS] = index(location, tables[CELLS], "cell_id", "BTREE")
         versions[GENES] = index(location, tables[GENES], "gene_id", "BTREE")
-    published = _describe(checkpoint, axes, versions, before, writer)
+    published = _describe(checkpoint, axes, versions, before, writer, beside=beside)
     done = replace(checkpoint, published=True)
     save(location, Manifest(published, done.to_json()))
     finish(location, published)
@@ -100,7 +122,9 @@ def finish(location: Location, published: Published) -> None:
     """Remove what a published run no longer needs, and then its checkpoint."""
     for table, name in published.tables.items():
         clean(location, name, published.versions[table])
-    adopted = published.tables == ADOPTED_TABLES
+    remove_leftovers(location, published)
+    write_readable(location, published)
+    adopted = published.tables[EXPRESSION] == ADOPTED_TABLES[EXPRESSION]
     for name in (*(TABLES.values() if adopted else (ADOPTED,)), SCRATCH):
         location.remove(name)
     save(location, Manifest(published))
@@ -125,21 +149,35 @@ def _commit_expression(location: Location, checkpoint: Checkpoint) -> int:
 
 
 def _write_cells(
-    location: Location, checkpoint: Checkpoint, axes: Axes, before: Published | None
+    location: Location,
+    checkpoint: Checkpoint,
+    axes: Axes,
+    before: Published | None,
+    beside: Mapping[str, pa.Array],
 ) -> int:
     n_cells = axes.cells.num_rows
-    counts = [part_counts(location, result.index) for result in checkpoint.results()]
-    kept = np.zeros(1, np.int64)
-    if before is not None and not checkpoint.plan.rewrites:
-        kept = Dataset(location, before).cell_offsets
-    ends = np.concatenate([kept, kept[-1] + np.cumsum(np.concatenate([kept[:0], *counts]))])
+    starts = {"cell": _offsets(location, checkpoint, before)} | {
+        companion.table: offsets_of(location, checkpoint, companion.table)
+        for companion in checkpoint.plan.companions
+    }
     ours: list[tuple[str, Any]] = [
         ("cell_integer_id", pa.array(np.arange(n_cells, dtype=np.uint32))),
-        ("cell_start_index", pa.array(ends[:n_cells])),
+        *((f"{name}_start_index", pa.array(ends[:n_cells])) for name, ends in starts.items()),
         ("source_file", _source_files(checkpoint.plan.sources)),
     ]
     name = checkpoint.plan.tables[CELLS]
-    return write_table(location, name, _with_columns(axes.cells, ours))
+    return write_table(location, name, _with_columns(axes.cells, ours, beside))
+
+
+def _offsets(
+    location: Location, checkpoint: Checkpoint, before: Published | None
+) -> NDArray[np.int64]:
+    """Where the rows of each cell begin in `expression`, those that stay as they are too."""
+    ends = offsets_of(location, checkpoint, EXPRESSION)
+    if before is None or checkpoint.plan.rewrites:
+        return ends
+    kept = Dataset(location, before).cell_offsets
+    return np.append(kept[:-1], kept[-1] + ends)
 
 
 def _source_files(sources: Sequence[SourceRecord]) -> pa.DictionaryArray:
@@ -151,15 +189,20 @@ def _source_files(sources: Sequence[SourceRecord]) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(of_cells, pa.array(distinct, pa.string()))
 
 
-def _write_genes(location: Location, name: str, axes: Axes) -> int:
+def _write_genes(location: Location, name: str, axes: Axes, beside: Mapping[str, pa.Array]) -> int:
     ids = pa.array(np.arange(axes.genes.num_rows, dtype=np.uint32))
-    return write_table(location, name, _with_columns(axes.genes, [("gene_integer_id", ids)]))
+    ours = [("gene_integer_id", ids)]
+    return write_table(location, name, _with_columns(axes.genes, ours, beside))
 
 
-def _with_columns(table: pa.Table, ours: list[tuple[str, Any]]) -> pa.Table:
-    """The table with our columns behind its first, the id."""
+def _with_columns(
+    table: pa.Table, ours: list[tuple[str, Any]], beside: Mapping[str, pa.Array]
+) -> pa.Table:
+    """The table with our columns behind its first, the id, and what stands beside at its end."""
     for position, (name, values) in enumerate(ours, start=1):
         table = table.add_column(position, name, values)
+    for name, values in beside.items():
+        table = table.append_column(name, values)
     return table
 
 
@@ -169,6 +212,8 @@ def _describe(
     versions: dict[str, int],
     before: Published | None,
     writer: str,
+    *,
+    beside: Beside,
 ) -> Published:
     plan, results = checkpoint.plan, checkpoint.results()
     kept = before if before is not None and not plan.rewrites else None
@@ -194,7 +239,8 @@ def _describe(
         created_at=before.created_at if before else now,
         last_updated=now,
         writer=writer,
-        tables=plan.tables,
+        tables={name: {**COMPANIONS, **plan.tables}[name] for name in versions},
+        beside=beside.to_json(),
     )
 
 

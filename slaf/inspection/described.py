@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from slaf.beside import SLOTS
 from slaf.manifest import load, load_published
 from slaf.schema import CELLS, GENES
 from slaf.storage import Location, is_web
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import anndata
 
     from slaf.columns import ColumnSet
-    from slaf.manifest import SourceRecord
+    from slaf.manifest import Published, SourceRecord
     from slaf.sources.base import Extent, ReadOptions
 
 __all__ = ["DatasetInfo", "InputInfo", "TableInfo", "dataset_info", "info", "input_info"]
@@ -52,6 +53,8 @@ class DatasetInfo:
         The type of each of the user's columns, by name.
     statistics
         Of the nonzeros: least, greatest and mean value, standard deviation.
+    beside
+        What stands beside the matrix, in words.
     sources
         The inputs, in the order of their cells.
     created_at, last_updated, writer
@@ -70,6 +73,7 @@ class DatasetInfo:
     obs: Mapping[str, str]
     var: Mapping[str, str]
     statistics: Mapping[str, float | None]
+    beside: tuple[str, ...]
     sources: tuple[SourceRecord, ...]
     created_at: str
     last_updated: str
@@ -102,6 +106,8 @@ class InputInfo:
         All matrices of the input.
     obs, var
         The type of each column, by name.
+    beside
+        What goes along with the matrix, in words: layers, raw, obsm and the other slots.
     left_behind
         What a conversion does not take, in words.
     """
@@ -116,6 +122,7 @@ class InputInfo:
     matrices: tuple[str, ...]
     obs: Mapping[str, str]
     var: Mapping[str, str]
+    beside: tuple[str, ...]
     left_behind: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -201,6 +208,7 @@ def dataset_info(
         obs=_types(published.columns[CELLS]),
         var=_types(published.columns[GENES]),
         statistics=published.expression_stats,
+        beside=_beside(published),
         sources=published.sources,
         created_at=published.created_at,
         last_updated=published.last_updated,
@@ -222,6 +230,7 @@ def input_info(
     """
     from slaf.columns import stored
     from slaf.sources import open_source
+    from slaf.sources.companions import named
 
     with open_source(place, format, options) as source:
         return InputInfo(
@@ -235,8 +244,25 @@ def input_info(
             matrices=source.matrices(),
             obs=_types(stored(source.cells(), ())[1]),
             var=_types(stored(source.genes(), ())[1]),
+            beside=named(source, source.layers(), raw=True),
             left_behind=source.left_behind(),
         )
+
+
+def _beside(published: Published) -> tuple[str, ...]:
+    found = published.beside
+    said = []
+    if "layers" in found:
+        layers = ", ".join(
+            f"{m['original']} ({m['value_type']})" for m in found["layers"]["columns"]
+        )
+        said.append(f"layers {layers}")
+    if "raw" in found:
+        raw = found["raw"]
+        said.append(f"raw {raw['n_genes']:,} genes, {raw['rows']:,} nonzeros")
+    keys = {slot: [form["key"] for form in found[slot]["forms"]] for slot in SLOTS if slot in found}
+    said += [f"{slot} {', '.join(names)}" for slot, names in keys.items()]
+    return (*said, "uns") if "uns" in found else tuple(said)
 
 
 def _types(columns: ColumnSet) -> dict[str, str]:

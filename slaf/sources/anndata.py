@@ -10,7 +10,9 @@ import scipy.sparse as sp
 from slaf.arrays import RowRange
 from slaf.errors import InputError, MissingMatrix
 from slaf.frames import from_frame
-from slaf.sources.base import ReadOptions
+from slaf.lazily import Lazily
+from slaf.sources.base import Raw, ReadOptions, Slots
+from slaf.sources.companions import layers_beside, left_of_raw
 from slaf.sources.compressed import CompressedRows, compressed_columns
 from slaf.sources.dense import dense_matrix
 from slaf.sources.identity import content_identity
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["AnnDataSource"]
 
 _LAYER = "layer:"
-_SLOTS = ("obsm", "varm", "obsp", "varp", "uns")
 _HASHED_ROWS = 1 << 16
 
 
@@ -70,15 +71,18 @@ class AnnDataSource:
         """Nothing was opened."""
 
     def identity(self) -> Mapping[str, Any]:
-        """The size and digest of the matrix and its ids."""
+        """The size and digest of the matrices and of the ids."""
 
         def pieces() -> Iterator[bytes]:
             yield repr((self.matrix, self.n_cells, self.n_genes, str(self.dtype))).encode()
             for names in (self._adata.obs_names, self._genes.index):
                 yield "\n".join(map(str, names)).encode(errors="surrogatepass")
-            for array in _arrays(self._stored(self.matrix)):
-                for rows in RowRange(0, len(array)).split(_HASHED_ROWS):
-                    yield np.ascontiguousarray(array[rows.start : rows.stop]).tobytes()
+            others = [name for name in self.matrices() if name != self.matrix]
+            for matrix in (self.matrix, *others):
+                yield matrix.encode(errors="surrogatepass")
+                for array in _arrays(self._stored(matrix)):
+                    for rows in RowRange(0, len(array)).split(_HASHED_ROWS):
+                        yield np.ascontiguousarray(array[rows.start : rows.stop]).tobytes()
 
         return content_identity(pieces())
 
@@ -91,10 +95,9 @@ class AnnDataSource:
         return (*found, *(_LAYER + name for name in self._adata.layers if name is not None))
 
     def left_behind(self) -> tuple[str, ...]:
-        """The matrices that were not chosen, and the slots that a conversion does not take."""
-        others = tuple(name for name in self.matrices() if name != self.matrix)
-        slots = [(slot, sorted(getattr(self._adata, slot))) for slot in _SLOTS]
-        return others + tuple(f"{slot} ({', '.join(names)})" for slot, names in slots if names)
+        """What belongs to other genes than the matrix that was chosen."""
+        varied = [(slot, sorted(getattr(self._adata, slot))) for slot in ("varm", "varp")]
+        return left_of_raw(self.matrix, self.matrices(), varied)
 
     def extent(self) -> Extent:
         """How much the chosen matrix holds."""
@@ -117,6 +120,27 @@ class AnnDataSource:
     def genes(self) -> pa.Table:
         """The genes of the chosen matrix: `gene_id`, then var (of raw, raw's own)."""
         return from_frame(self._genes, "gene_id")
+
+    def layers(self) -> Mapping[str, Matrix]:
+        """X and the layers, but for the chosen one; of raw none, which has genes of its own."""
+        names = layers_beside(self.matrix, self.matrices())
+        return Lazily(names, lambda name: self._open(names[name]), keep=True)
+
+    def raw(self) -> Raw | None:
+        """The raw of the AnnData, unless it is the chosen matrix."""
+        if self._adata.raw is None or self.matrix == "raw":
+            return None
+        raw = self._adata.raw
+        return Raw(self._open("raw"), from_frame(raw.var, "gene_id"), dict(raw.varm))
+
+    def slots(self) -> Slots:
+        """Those of the AnnData; beside raw, its own varm and no varp."""
+        adata = self._adata
+        if self.matrix == "raw":
+            varm, varp = dict(adata.raw.varm), {}
+        else:
+            varm, varp = dict(adata.varm), dict(adata.varp)
+        return Slots(dict(adata.obsm), varm, dict(adata.obsp), varp, dict(adata.uns))
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         """These cells, in order."""
@@ -161,7 +185,8 @@ def as_matrix(stored: Any, options: ReadOptions) -> Matrix:
             if layout == "csr":
                 return CompressedRows(indptr, indices, data, shape)
             return compressed_columns(indptr, indices, data, shape, options)
-        if isinstance(stored, np.ndarray) and stored.ndim == 2:  # noqa: PLR2004 - cells × genes
+        masked = isinstance(stored, np.ma.MaskedArray)
+        if isinstance(stored, np.ndarray) and stored.ndim == 2 and not masked:  # noqa: PLR2004
             return dense_matrix(stored, None, options)
     kind = f"{type(stored).__module__}.{type(stored).__qualname__}"
     msg = f"the matrix is a {kind} of {stored.dtype}; numeric CSR, CSC and numpy arrays are known"

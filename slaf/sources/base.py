@@ -21,7 +21,16 @@ if TYPE_CHECKING:
     from slaf.arrays import Batch, RowRange
     from slaf.storage import Location
 
-__all__ = ["Extent", "Inputs", "Matrix", "ReadOptions", "Source", "SourceFormat"]
+__all__ = [
+    "Extent",
+    "Inputs",
+    "Matrix",
+    "Raw",
+    "ReadOptions",
+    "Slots",
+    "Source",
+    "SourceFormat",
+]
 
 # What a user may name as inputs: one, or several. (A string, for nothing of it is imported.)
 Inputs: TypeAlias = (
@@ -148,6 +157,46 @@ class Matrix(Protocol):
         """These cells, in order; bounded in size."""
 
 
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """The matrix that AnnData calls raw, with the genes that are its own.
+
+    Attributes
+    ----------
+    matrix
+        Its values; the cells are those of the source.
+    genes
+        Its genes, as `Source.genes` gives them.
+    varm
+        What stands beside them, by name.
+    """
+
+    matrix: Matrix
+    genes: pa.Table
+    varm: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """What stands beside the matrix, each by its name and as anndata has it in memory.
+
+    Attributes
+    ----------
+    obsm, varm
+        Of as many rows as there are cells, or genes.
+    obsp, varp
+        Cells × cells, genes × genes.
+    uns
+        Anything.
+    """
+
+    obsm: Mapping[str, Any] = field(default_factory=dict)
+    varm: Mapping[str, Any] = field(default_factory=dict)
+    obsp: Mapping[str, Any] = field(default_factory=dict)
+    varp: Mapping[str, Any] = field(default_factory=dict)
+    uns: Mapping[str, Any] = field(default_factory=dict)
+
+
 class Source(Protocol):
     """A read-only matrix of n_cells × n_genes, sparse, in cell order, with its two tables.
 
@@ -198,6 +247,15 @@ class Source(Protocol):
 
     def genes(self) -> pa.Table:
         """n_genes rows in order, `gene_id` first, then var as :mod:`slaf.frames` puts it."""
+
+    def layers(self) -> Mapping[str, Matrix]:
+        """Further matrices of the same cells and genes, by name; opened when asked for."""
+
+    def raw(self) -> Raw | None:
+        """The matrix called raw, unless it is the chosen one, or there is none."""
+
+    def slots(self) -> Slots:
+        """What stands beside the matrix; read when asked for."""
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         """These cells, in order: `batches([a, b))` and `batches([b, c))` make `batches([a, c))`."""

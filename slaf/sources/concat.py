@@ -18,7 +18,8 @@ from slaf.columns import with_index
 from slaf.errors import DamagedInput
 from slaf.manifest import SourceRecord
 from slaf.sources.alignment import GeneSet, align
-from slaf.sources.base import Extent
+from slaf.sources.base import Extent, Slots
+from slaf.sources.companions import named
 from slaf.sources.identity import content_identity
 from slaf.union import absent_somewhere, joined, stacked
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slaf.sources.base import ReadOptions, Source
+    from slaf.sources.base import Matrix, Raw, ReadOptions, Source
 
 __all__ = ["Concat", "Input", "Kept"]
 
@@ -152,14 +153,14 @@ class Concat:
 
     def left_behind(self) -> tuple[str, ...]:
         """What inputs hold and a conversion does not take, and the genes that are left out."""
+        inputs = range(self._kept is not None, len(self._rows))
         found: dict[str, int] = {}
-        for told in self._told:
-            for what in told.left_behind:
+        for at in inputs:
+            for what in self._told[at].left_behind:
                 found[what] = found.get(what, 0) + 1
         dropped = np.array([np.count_nonzero(places < 0) for places in self._positions])
         said = [
-            what if n == len(self._rows) else f"{what} (of {n:,} inputs)"
-            for what, n in found.items()
+            what if n == len(inputs) else f"{what} (of {n:,} inputs)" for what, n in found.items()
         ]
         if dropped.any():
             n = np.count_nonzero(dropped)
@@ -254,6 +255,28 @@ class Concat:
         """All genes, with the columns that any input has: of each the first value there is."""
         return self._joined[0]
 
+    def layers(self) -> Mapping[str, Matrix]:
+        """Those of the only input; of several none."""
+        if not self._is_single:
+            return {}
+        # They outlive the lease, for the only input stays on the shelf until this is closed.
+        found: Mapping[str, Matrix] = self._of(0, lambda source: source.layers())
+        return found
+
+    def raw(self) -> Raw | None:
+        """That of the only input; of several none."""
+        if not self._is_single:
+            return None
+        found: Raw | None = self._of(0, lambda source: source.raw())
+        return found
+
+    def slots(self) -> Slots:
+        """Those of the only input; of several none."""
+        if not self._is_single:
+            return Slots()
+        found: Slots = self._of(0, lambda source: source.slots())
+        return found
+
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         """These cells, in order."""
         for at, held in enumerate(self._rows):
@@ -307,7 +330,7 @@ class Concat:
                 told.append(
                     _Told(
                         matrices=source.matrices(),
-                        left_behind=source.left_behind(),
+                        left_behind=self._left_of(source),
                         extent=source.extent(),
                         peek=source.peek()[:_PEEK].copy(),
                         cells=_prefixed(source.cells(), prefix),
@@ -367,6 +390,15 @@ class Concat:
             table, differing = joined(table, more, positions, n_genes, places)
             disagreeing += differing
         return table, tuple(dict.fromkeys(disagreeing))
+
+    def _left_of(self, source: Source) -> tuple[str, ...]:
+        left = source.left_behind()
+        return left if self._is_single else (*left, *named(source, source.layers(), raw=True))
+
+    @property
+    def _is_single(self) -> bool:
+        """Whether there is one input, so that what stands beside its matrix can go along."""
+        return len(self._inputs) + (self._kept is not None) == 1
 
     def _repeated_ids(self) -> int:
         ids = self.cells().column(0)

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 from slaf.errors import DamagedInput, InputError, MissingMatrix, StorageError
 from slaf.frames import from_frame
+from slaf.lazily import Lazily
 from slaf.sources.attributes import attribute
-from slaf.sources.base import SourceFormat
+from slaf.sources.base import Raw, SourceFormat
 from slaf.sources.claims import check_arrays, check_table
+from slaf.sources.companions import layers_beside, left_of_raw
 from slaf.sources.compressed import CompressedRows, compressed_columns
 from slaf.sources.deflate import fast_array, fast_column
 from slaf.sources.dense import dense_matrix
+from slaf.sources.h5ad_slots import READING_ERRORS, read_slots, read_varm_of_raw
 from slaf.sources.hdf5 import is_hdf5, member, numeric, open_file, own_members, reading, sizes, text
 from slaf.sources.identity import file_identity
 from slaf.sources.links import has_member
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.arrays import Batch, RowRange
-    from slaf.sources.base import Extent, Matrix, ReadOptions
+    from slaf.sources.base import Extent, Matrix, ReadOptions, Slots
 
 __all__ = ["FORMAT", "H5adSource"]
 
@@ -40,9 +43,6 @@ _LAYER = "layer:"
 # Older than 0.7.0, raw lay beside X under names with a dot.
 _RAW_MATRICES = ("raw/X", "raw.X")
 _RAW_GENES = ("raw/var", "raw.var")
-# What anndata and h5py raise for a table that is not as it should be.
-_READING_ERRORS = (OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError)
-_SLOTS = ("obsm", "varm", "obsp", "varp", "uns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +108,10 @@ class H5adSource:
         return (*found, *(_LAYER + name for name in layers))
 
     def left_behind(self) -> tuple[str, ...]:
-        """The matrices that were not chosen, and the slots that a conversion does not take."""
-        others = tuple(name for name in self.matrices() if name != self.matrix)
+        """What belongs to other genes than the matrix that was chosen."""
         with reading(self.uri):
-            slots = [(slot, own_members(self._file, slot)) for slot in _SLOTS]
-        return others + tuple(f"{slot} ({', '.join(names)})" for slot, names in slots if names)
+            varied = [(slot, own_members(self._file, slot)) for slot in ("varm", "varp")]
+        return left_of_raw(self.matrix, self.matrices(), varied)
 
     def extent(self) -> Extent:
         """How much the chosen matrix holds."""
@@ -138,10 +137,35 @@ class H5adSource:
         """The genes of the chosen matrix: `gene_id`, then var (of raw, raw's own)."""
         return self._table(self._place.genes, "gene_id", self.n_genes)
 
+    def layers(self) -> Mapping[str, Matrix]:
+        """X and the layers, but for the chosen one; of raw none, which has genes of its own."""
+        names = layers_beside(self.matrix, self.matrices())
+        return Lazily(names, lambda name: self._beside(names[name]), keep=True)
+
+    def raw(self) -> Raw | None:
+        """The raw of the file, unless it is the chosen matrix."""
+        if self.matrix == "raw" or "raw" not in self.matrices():
+            return None
+        matrix = self._beside("raw")
+        genes = self._table(self._find("raw").genes, "gene_id", matrix.shape[1])
+        with reading(self.uri):
+            return Raw(matrix, genes, read_varm_of_raw(self._file))
+
+    def slots(self) -> Slots:
+        """Those of the file; beside raw, its own varm and no varp."""
+        with reading(self.uri):
+            return read_slots(self._file, of_raw=self.matrix == "raw")
+
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         """These cells, in order."""
         with reading(f"{self._path}, {self.matrix}"):
             yield from self._matrix.batches(rows)
+
+    def _beside(self, matrix: str) -> Matrix:
+        """A matrix that was not chosen, and whose errors say which it is."""
+        place = f"{self._path}, {matrix}"
+        with reading(place):
+            return _Named(self._open_matrix(self._find(matrix).matrix), place)
 
     def _find(self, matrix: str) -> _Place:
         if matrix == "X" and has_member(self._file, "X"):
@@ -206,6 +230,31 @@ class H5adSource:
         return table
 
 
+class _Named:
+    """A matrix whose errors name the place that it is read from."""
+
+    def __init__(self, matrix: Matrix, place: str) -> None:
+        self._matrix = matrix
+        self._place = place
+        self.shape = matrix.shape
+        self.dtype = matrix.dtype
+
+    def extent(self) -> Extent:
+        return self._matrix.extent()
+
+    def peek(self) -> NDArray[Any]:
+        with reading(self._place):
+            return self._matrix.peek()
+
+    def nonzeros_before(self, step: int) -> NDArray[np.int64]:
+        with reading(self._place):
+            return self._matrix.nonzeros_before(step)
+
+    def batches(self, rows: RowRange) -> Iterator[Batch]:
+        with reading(self._place):
+            yield from self._matrix.batches(rows)
+
+
 def _n_rows(table: h5py.Group | h5py.Dataset) -> int:
     import h5py
 
@@ -242,7 +291,7 @@ def _read_frame(file: h5py.File, name: str) -> pd.DataFrame:
             frame = anndata.io.read_elem(table)
         except StorageError:
             raise
-        except (*_READING_ERRORS, IORegistryError) as error:
+        except (*READING_ERRORS, IORegistryError) as error:
             msg = f"{name} cannot be read: {error}"
             raise DamagedInput(msg) from error
     if not isinstance(frame, pd.DataFrame):

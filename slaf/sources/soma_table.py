@@ -15,11 +15,11 @@ from slaf.errors import DamagedInput, InputError
 if TYPE_CHECKING:
     import tiledbsoma
 
-__all__ = ["JOIN_ID", "ordered", "with_ids"]
+__all__ = ["INDEX_NAME", "JOIN_ID", "ordered", "with_ids"]
 
 JOIN_ID = "soma_joinid"
 # Under this key tiledbsoma.io keeps the name of what was the index of obs or var.
-_INDEX_NAME = "soma_dataframe_original_index_name"
+INDEX_NAME = "soma_dataframe_original_index_name"
 # What the id is called: by tiledbsoma, by the CELLxGENE census, by others.
 _ID_COLUMNS = {
     "cell_id": ("obs_id", "cell_id", "barcode", "barcodes", "index", "_index"),
@@ -75,7 +75,7 @@ def with_ids(frame: tiledbsoma.DataFrame, table: pa.Table, id_name: str, place: 
     InputError
         If an id is missing, or is no text.
     """
-    index_name = json.loads(frame.metadata.get(_INDEX_NAME, "null"))
+    index_name = json.loads(frame.metadata.get(INDEX_NAME, "null"))
     known = (index_name, *_ID_COLUMNS[id_name])
     found = next((name for name in known if name in table.column_names), None) or _only_id(table)
     try:

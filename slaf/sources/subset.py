@@ -9,6 +9,7 @@ import numpy as np
 
 from slaf.arrays import with_genes
 from slaf.errors import MissingMatrix
+from slaf.lazily import Lazily
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.arrays import Batch, RowRange
-    from slaf.sources.base import Extent, Source
+    from slaf.sources.base import Extent, Matrix, Raw, Slots, Source
 
 __all__ = ["GeneSubset", "of_feature_type"]
 
@@ -56,8 +57,7 @@ class GeneSubset:
     def __init__(self, source: Source, kept: NDArray[np.int64]) -> None:
         self._source = source
         self._kept = kept
-        self._positions = np.full(source.n_genes, -1, np.int64)
-        self._positions[kept] = np.arange(len(kept))
+        self._positions = _positions(source.n_genes, kept)
         self.uri = source.uri
         self.format = source.format
         self.matrix = source.matrix
@@ -105,7 +105,59 @@ class GeneSubset:
         """Those that are kept."""
         return self._source.genes().take(self._kept)
 
+    def layers(self) -> Mapping[str, Matrix]:
+        """The source's, of the genes that are kept."""
+        layers = self._source.layers()
+        return Lazily(layers, lambda name: _Columns(layers[name], self._kept), keep=True)
+
+    def raw(self) -> Raw | None:
+        """The source's, whose genes are its own."""
+        return self._source.raw()
+
+    def slots(self) -> Slots:
+        """The source's, of the genes that are kept."""
+        slots, kept = self._source.slots(), self._kept
+        return replace(
+            slots,
+            varm=Lazily(slots.varm, lambda name: _rows(slots.varm[name], kept)),
+            varp=Lazily(slots.varp, lambda name: slots.varp[name][kept][:, kept]),
+        )
+
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         """These cells, in order, with what they hold of the genes."""
         for batch in self._source.batches(rows):
             yield with_genes(batch, self._positions, self.n_genes)
+
+
+class _Columns:
+    """A matrix seen through some of its genes."""
+
+    def __init__(self, matrix: Matrix, kept: NDArray[np.int64]) -> None:
+        self._matrix = matrix
+        self.shape = (matrix.shape[0], len(kept))
+        self.dtype = matrix.dtype
+        self._positions = _positions(matrix.shape[1], kept)
+
+    def extent(self) -> Extent:
+        return replace(self._matrix.extent(), exact=False)
+
+    def peek(self) -> NDArray[Any]:
+        return self._matrix.peek()
+
+    def nonzeros_before(self, step: int) -> NDArray[np.int64]:
+        return self._matrix.nonzeros_before(step)
+
+    def batches(self, rows: RowRange) -> Iterator[Batch]:
+        for batch in self._matrix.batches(rows):
+            yield with_genes(batch, self._positions, self.shape[1])
+
+
+def _positions(n_genes: int, kept: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each gene stands among those that are kept; -1 for the others."""
+    positions = np.full(n_genes, -1, np.int64)
+    positions[kept] = np.arange(len(kept))
+    return positions
+
+
+def _rows(element: Any, kept: NDArray[np.int64]) -> Any:
+    return element.iloc[kept] if hasattr(element, "iloc") else element[kept]

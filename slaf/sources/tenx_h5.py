@@ -9,13 +9,14 @@ import pyarrow as pa
 
 from slaf.columns import arrow_table
 from slaf.errors import DamagedInput, MissingMatrix
-from slaf.sources.base import SourceFormat
+from slaf.sources.base import Slots, SourceFormat
 from slaf.sources.claims import check_arrays, check_table
 from slaf.sources.compressed import CompressedRows
 from slaf.sources.deflate import fast_column
 from slaf.sources.hdf5 import is_hdf5, member, numeric, open_file, own_members, reading, sizes
 from slaf.sources.identity import file_identity
 from slaf.sources.links import member_within
+from slaf.sources.visium import spatial_beside
 from slaf.storage import bytes_of
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.arrays import Batch, RowRange
-    from slaf.sources.base import Extent, ReadOptions
+    from slaf.sources.base import Extent, Matrix, ReadOptions
 
 __all__ = ["FORMAT", "TenxH5Source"]
 
@@ -96,7 +97,7 @@ class TenxH5Source:
         others += _described(self._group, _REQUIRED | _V2_COLUMNS | beside)
         if self._name == _MATRIX:
             others += _described(self._group[_FEATURES], {"id", "name", *self._beside_features()})
-        return tuple(others)
+        return (*others, *spatial_beside(self._path))
 
     def extent(self) -> Extent:
         """How much the matrix holds."""
@@ -131,6 +132,17 @@ class TenxH5Source:
             found = {named: self._names(f"{_FEATURES}/name")}
             found |= {name: self._column(f"{_FEATURES}/{name}") for name in names}
             return arrow_table("gene_id", self._strings(f"{_FEATURES}/id"), found)
+
+    def layers(self) -> Mapping[str, Matrix]:
+        """None."""
+        return {}
+
+    def raw(self) -> None:
+        """None: what Cell Ranger calls raw is a matrix of more cells."""
+
+    def slots(self) -> Slots:
+        """None."""
+        return Slots()
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         """These cells, in order."""

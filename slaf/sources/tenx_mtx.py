@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from slaf.columns import arrow_table
 from slaf.errors import DamagedInput, InexactValue, MissingMatrix, UnknownFormat
-from slaf.sources.base import Extent, SourceFormat
+from slaf.sources.base import Extent, Slots, SourceFormat
 from slaf.sources.identity import file_identity
 from slaf.sources.mtx import entries, read_header
 from slaf.sources.spill import SpilledRows
 from slaf.sources.text import open_text, read_text, read_tsv
+from slaf.sources.visium import spatial_beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.arrays import Batch, RowRange
-    from slaf.sources.base import ReadOptions
+    from slaf.sources.base import Matrix, ReadOptions
 
 __all__ = ["FORMAT", "TenxMtxSource"]
 
@@ -106,8 +107,8 @@ class TenxMtxSource:
         return (self.matrix,)
 
     def left_behind(self) -> tuple[str, ...]:
-        """Nothing."""
-        return ()
+        """What Space Ranger puts beside the folder."""
+        return spatial_beside(self._files.matrix.parent)
 
     def extent(self) -> Extent:
         """What the file declares, and the scratch that sorting it takes."""
@@ -128,6 +129,17 @@ class TenxMtxSource:
     def genes(self) -> pa.Table:
         """The features: id, name, type, and whatever else the file has."""
         return self._genes
+
+    def layers(self) -> Mapping[str, Matrix]:
+        """None."""
+        return {}
+
+    def raw(self) -> None:
+        """None: what Cell Ranger calls raw is a matrix of more cells."""
+
+    def slots(self) -> Slots:
+        """None."""
+        return Slots()
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         """These cells, in order."""

@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slaf.arrays import RowRange
+from slaf.equality import same
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
     from slaf.sources import Source
+    from slaf.sources.base import Matrix
 
 __all__ = ["SourceLaws", "contents"]
 
@@ -128,6 +132,42 @@ class SourceLaws:
             for name in source.matrices():
                 assert source.peek(name).ndim == 1
 
+    def test_layers(self, tmp_path: Path) -> None:
+        """Each layer has the cells and the genes of the matrix, and is read by ranges as it is."""
+        with self.opener(tmp_path)() as source:
+            layers, whole = source.layers(), RowRange(0, source.n_cells)
+            for name in layers:
+                assert layers[name].shape == (source.n_cells, source.n_genes)
+                expected = _dense(layers[name], whole)
+                for cut in range(source.n_cells + 1):
+                    parts = RowRange(0, cut), RowRange(cut, source.n_cells)
+                    found = np.concatenate([_dense(layers[name], part) for part in parts])
+                    np.testing.assert_array_equal(found, expected)
+
+    def test_raw(self, tmp_path: Path) -> None:
+        """Raw has the cells of the matrix, and as many genes as its own table has rows."""
+        with self.opener(tmp_path)() as source:
+            raw = source.raw()
+            if raw is not None:
+                assert raw.matrix.shape == (source.n_cells, raw.genes.num_rows)
+                assert raw.genes.schema.names[0] == "gene_id"
+                for element in raw.varm.values():
+                    assert len(element) == raw.genes.num_rows
+
+    def test_slots(self, tmp_path: Path) -> None:
+        """Elements have a row for each cell or gene, and those of pairs a column too."""
+        with self.opener(tmp_path)() as source:
+            slots = source.slots()
+            for aligned, n_rows in ((slots.obsm, source.n_cells), (slots.varm, source.n_genes)):
+                for name in aligned:
+                    assert aligned[name].shape[0] == n_rows
+                    assert same(aligned[name], aligned[name])
+            for paired, n in ((slots.obsp, source.n_cells), (slots.varp, source.n_genes)):
+                for name in paired:
+                    assert paired[name].shape == (n, n)
+                    assert same(paired[name], paired[name])
+            assert same(dict(slots.uns), dict(source.slots().uns))
+
     def test_closing(self, tmp_path: Path) -> None:
         """Whatever was read, no file is open once the context is left."""
         opened = self.opener(tmp_path)()
@@ -145,6 +185,14 @@ class SourceLaws:
             for found in pool.map(lambda _: contents(source, whole), range(8)):
                 for one, other in zip(found, expected, strict=True):
                     np.testing.assert_array_equal(one, other)
+
+
+def _dense(matrix: Matrix, rows: RowRange) -> NDArray[Any]:
+    """Some cells of a matrix, in float64, whose zeros are what it does not store."""
+    found = np.zeros((len(rows), matrix.shape[1]))
+    for batch in matrix.batches(rows):
+        found[batch.cells() - rows.start, batch.genes] = batch.values
+    return found
 
 
 def _open_files(folder: Path) -> list[str]:

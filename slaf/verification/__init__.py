@@ -8,7 +8,8 @@ from slaf.dataset import Dataset, open_dataset
 from slaf.errors import VerificationFailed
 from slaf.progress import Unwatched
 from slaf.sources import ReadOptions
-from slaf.verification.against import check_against
+from slaf.verification.against import check_against, check_beside_against
+from slaf.verification.beside import check_beside, check_beside_digests, check_beside_readable
 from slaf.verification.difference import diff
 from slaf.verification.digests import check_digests
 from slaf.verification.inputs import check_records, opened_again
@@ -92,11 +93,14 @@ def verify(
     seen.begin(0, 0, n_passes * opened.n_cells)
     checks = ["ids, offsets, counts and blocks of the tables"]
     check_tables(opened, findings)
+    check_beside(opened, findings)
     # Offsets that contradict each other cannot be read by.
     if not findings and not quick:
         checks.append(f"the digest of every block ({len(opened.published.blocks):,})")
         check_digests(opened, findings, seen)
+        check_beside_digests(opened, findings)
         check_readable(opened, findings)
+        check_beside_readable(opened, findings)
         check_string_ids(opened, findings)
     if against is not None and not findings.of("offsets", "config", "unreadable"):
         reading = ReadOptions.beside(
@@ -111,6 +115,7 @@ def verify(
             checks.append(f"every value, id and column of {source.uri}")
             check_records(opened, source, findings)
             check_against(opened, source, findings, seen)
+            check_beside_against(opened, source, findings)
     report = Report(
         str(opened.location), tuple(checks), tuple(findings.shown), tuple(findings.counts.items())
     )

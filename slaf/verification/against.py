@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from slaf.arrays import RowRange, as_float64
+from slaf.arrays import RowRange
 from slaf.columns import STRING, stored
-from slaf.schema import CELL_COLUMNS, CELLS, GENE_COLUMNS, GENES
+from slaf.schema import CELL_COLUMNS, CELLS, GENE_COLUMNS, GENES, RAW_GENES
 from slaf.tables.read import read_table, take_rows
-from slaf.verification.digests import entries_of
+from slaf.verification.beside import check_matrices_against, check_slots_against
+from slaf.verification.digests import entries_of, same_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.arrays import Batch
-    from slaf.columns import Column
+    from slaf.columns import Column, ColumnSet
     from slaf.dataset import Dataset
     from slaf.progress import Progress
+    from slaf.sources import Source
     from slaf.verification.report import Findings
 
-__all__ = ["Original", "check_against"]
+__all__ = ["Original", "check_against", "check_beside_against"]
 
 _ID_SHIFT = np.uint64(32)
 
@@ -81,11 +83,41 @@ def check_against(dataset: Dataset, source: Original, findings: Findings, seen: 
             seen.advance(len(batch.rows), batch.nnz)
 
 
+def check_beside_against(dataset: Dataset, source: Source, findings: Findings) -> None:
+    """Compare the layers, raw and every slot; what differs is noted.
+
+    Parameters
+    ----------
+    dataset
+        Whose offsets and blocks are known to be right.
+    source
+        Opened at the matrix that was converted.
+    findings
+        Takes the differences.
+    """
+    if (source.n_cells, source.n_genes) != dataset.shape:
+        return
+    raw, kept = source.raw(), dataset.held.beside.raw
+    if raw is not None and kept is not None:
+        with findings.reading(RAW_GENES):
+            _compare_axis(
+                dataset, RAW_GENES, raw.genes, GENE_COLUMNS, findings, described=kept.columns
+            )
+    check_matrices_against(dataset, source, findings)
+    check_slots_against(dataset, source, findings)
+
+
 def _compare_axis(
-    dataset: Dataset, name: str, table: pa.Table, taken: tuple[str, ...], findings: Findings
+    dataset: Dataset,
+    name: str,
+    table: pa.Table,
+    taken: tuple[str, ...],
+    findings: Findings,
+    *,
+    described: ColumnSet | None = None,
 ) -> None:
     expected, wanted = stored(table, taken)
-    described = dataset.published.columns[name]
+    described = described or dataset.published.columns[name]
     findings.compare(name, "name of the index", wanted.index_name, described.index_name)
     names = [column.original for column in wanted.columns]
     findings.compare(name, "columns", names, [column.original for column in described.columns])
@@ -157,12 +189,10 @@ def _compare_batch(dataset: Dataset, batch: Batch, findings: Findings) -> None:
         np.concatenate([piece[column] for piece in pieces]) if pieces else np.empty(0, np.uint32)
         for column in range(3)
     )
-    expected, found = as_float64(batch.values), as_float64(values)
     if (
         np.array_equal(batch.cells(), cells)
         and np.array_equal(batch.genes, genes)
-        and np.array_equal(expected.values, found.values, equal_nan=True)
-        and _same_rest(expected.rest, found.rest)
+        and same_values(batch.values, values)
     ):
         _compare_offsets(dataset, batch, findings)
         return
@@ -189,12 +219,6 @@ def _compare_offsets(dataset: Dataset, batch: Batch, findings: Findings) -> None
     for at in np.flatnonzero(counts != batch.counts):
         cell = batch.rows.start + int(at)
         findings.note("offsets", f"rows of cell {cell}", batch.counts[at], counts[at])
-
-
-def _same_rest(one: NDArray[np.int64] | None, other: NDArray[np.int64] | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return np.array_equal(one, other)
 
 
 def _keys(cells: NDArray[Any], genes: NDArray[Any]) -> NDArray[np.uint64]:

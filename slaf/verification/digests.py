@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from slaf.progress import Progress
     from slaf.verification.report import Findings
 
-__all__ = ["check_digests", "entries_of"]
+__all__ = ["check_digests", "entries_of", "same_values"]
 
 _ENTRY_COLUMNS = ("cell_integer_id", "gene_integer_id", "value")
 
@@ -73,3 +73,13 @@ def entries_of(
     for batch in scan(dataset.expression, rows, _ENTRY_COLUMNS):
         ids, genes, values = (column.to_numpy(zero_copy_only=False) for column in batch.columns)
         yield ids, genes, values
+
+
+def same_values(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Whether two arrays hold the same numbers, whatever their types; every NaN is the same."""
+    ours, theirs = as_float64(one), as_float64(other)
+    if not np.array_equal(ours.values, theirs.values, equal_nan=True):
+        return False
+    if ours.rest is None or theirs.rest is None:
+        return ours.rest is theirs.rest
+    return np.array_equal(ours.rest, theirs.rest)

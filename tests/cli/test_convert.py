@@ -14,7 +14,7 @@ import scipy.sparse as sp
 import slaf
 from slaf.storage import Location
 from slaf_cli.report import ExitCode
-from tests.builders import counts, write_h5ad
+from tests.builders import counts, names, write_h5ad
 from tests.cli.terminal import SLAF, at_terminal, run, stop_after
 
 if TYPE_CHECKING:
@@ -24,14 +24,17 @@ if TYPE_CHECKING:
 
 DATASET_KEYS = {
     *("kind", "place", "n_cells", "n_genes", "nonzeros", "density", "value_type", "dtype"),
-    *("bytes", "tables", "obs", "var", "statistics", "sources"),
+    *("bytes", "tables", "obs", "var", "statistics", "beside", "sources"),
     *("created_at", "last_updated", "writer"),
 }
 PREVIEW_KEYS = {
     *("operation", "sources", "output", "n_cells", "n_genes", "shared_genes", "extent"),
-    *("value_type", "rewrites", "parts", "parts_done", "expected", "free", "left_behind"),
-    *("counts_in", "notes"),
+    *("value_type", "rewrites", "parts", "parts_done", "expected", "free", "beside"),
+    *("left_behind", "counts_in", "notes"),
 }
+FRACTIONS = (
+    "layer:halves holds fractions, but X whole numbers: if you want counts, use --matrix X\n"
+)
 # So many that the least that they take is more than is free on most disks; files have holes.
 ENDLESS = 10**12
 
@@ -46,12 +49,15 @@ def test_a_dataset_is_made(source: Path, tmp_path: Path) -> None:
 
 
 def test_results_go_to_stdout_and_notes_to_stderr(source: Path, tmp_path: Path) -> None:
-    """A real process prints one line of result, and on stderr only what it leaves behind."""
+    """A real process prints one line of result, and on stderr only what a user should know."""
     ended = subprocess.run(
-        [SLAF, "convert", source, tmp_path / "out.slaf"], capture_output=True, text=True, check=True
+        [SLAF, "convert", source, tmp_path / "out.slaf", "--matrix", "layer:halves"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert len(ended.stdout.splitlines()) == 1
-    assert ended.stderr == "not converted by this release: layer:halves\n"
+    assert ended.stderr == FRACTIONS
 
 
 def test_json_describes_the_dataset(source: Path, tmp_path: Path) -> None:
@@ -63,11 +69,12 @@ def test_json_describes_the_dataset(source: Path, tmp_path: Path) -> None:
 
 
 def test_quiet_keeps_warnings(source: Path, tmp_path: Path) -> None:
-    """--quiet leaves out notes such as that a run is resumed, but not what is left behind."""
+    """--quiet leaves out notes such as that a run is resumed, but not a warning."""
     output = tmp_path / "out.slaf"
-    stop_after(20, source, output, chunk_size=10)
-    ended = run("convert", source, output, "--chunk-size", "10", "--quiet").succeeded()
-    assert ended.err == "not converted by this release: layer:halves\n"
+    stop_after(30, source, output, chunk_size=10, matrix="layer:halves")
+    words = ("--chunk-size", "10", "--matrix", "layer:halves", "--quiet")
+    ended = run("convert", source, output, *words).succeeded()
+    assert ended.err == FRACTIONS
 
 
 def test_verbose_logs_every_change_on_disk(source: Path, tmp_path: Path) -> None:
@@ -236,6 +243,31 @@ def test_quiet_shows_no_bar(source: Path, tmp_path: Path) -> None:
     assert "%" not in shown
 
 
+def test_layers_and_raw_are_chosen(tmp_path: Path) -> None:
+    """--layers and --no-raw say what goes along; a layer that is not there is refused by name."""
+    matrix = counts(12, 6)
+    layers = {"one": matrix, "two": matrix * 2}
+    raw = {"X": counts(12, 9), "var": names("raw", 9)}
+    path = write_h5ad(tmp_path / "in.h5ad", matrix, layers=layers, raw=raw)
+    for at, (words, expected, with_raw) in enumerate(
+        [
+            ((), ("one", "two"), True),
+            (("--layers", "two", "--no-raw"), ("two",), False),
+            (("--layers", "none"), (), True),
+        ]
+    ):
+        output = tmp_path / f"{at}.slaf"
+        run("convert", path, output, *words).succeeded()
+        made = slaf.open(output)
+        assert made.layers == expected
+        assert (made.raw is not None) == with_raw
+    asked = ("convert", path, tmp_path / "out.slaf", "--layers", "one,three")
+    paragraph = run(*asked).failed(ExitCode.BAD_INPUT)
+    assert (
+        "there is no layer 'three' beside the matrix; choose with --layers: one, two" in paragraph
+    )
+
+
 class TestDryRun:
     """--dry-run says what would be done, and does nothing."""
 
@@ -251,7 +283,8 @@ class TestDryRun:
             f"nonzeros       {nonzeros:,}",
             "values         uint16, or wider if a value asks for it",
             "parts          1",
-            "not converted  layer:halves",
+            "beside         layers (halves)",
+            "not converted  nothing",
         ):
             assert line in shown.splitlines()
 
@@ -262,7 +295,8 @@ class TestDryRun:
         assert found.keys() == PREVIEW_KEYS
         assert found["parts"] == 6
         assert found["counts_in"] == ["X"]
-        assert found["left_behind"] == ["X"]
+        assert found["beside"] == ["layers (X)"]
+        assert found["left_behind"] == []
         assert found["expected"]["bytes"] > 0
 
     def test_an_unfinished_run_is_found(self, source: Path, tmp_path: Path) -> None:

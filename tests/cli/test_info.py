@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 INPUT_KEYS = {
     *("kind", "place", "format", "matrix", "n_cells", "n_genes", "dtype", "extent", "matrices"),
-    *("obs", "var", "left_behind"),
+    *("obs", "var", "beside", "left_behind"),
 }
 
 
@@ -27,6 +27,7 @@ def test_a_dataset_is_described_on_one_screen(dataset: Path, source: Path) -> No
     """Shape, values, bytes, sources, tables and columns stand on a line each."""
     shown = run("info", dataset).succeeded().out
     assert len(shown.splitlines()) <= 24
+    assert "beside    layers halves (float32)" in shown.splitlines()
     for line in (
         f"dataset   {dataset}",
         "shape     60 cells × 20 genes",
@@ -64,7 +65,8 @@ def test_an_input_is_described(source: Path) -> None:
         "matrix         layer:halves (of X, layer:halves)",
         "shape          60 cells × 20 genes",
         "obs            batch (category), depth (float64)",
-        "not converted  X",
+        "beside         layers (X)",
+        "not converted  nothing",
     ):
         assert line in shown
 
@@ -76,7 +78,8 @@ def test_json_of_an_input(source: Path) -> None:
     assert found["kind"] == "input"
     assert found["extent"]["layout"] == "CSR"
     assert found["extent"]["exact"] is True
-    assert found["left_behind"] == ["layer:halves"]
+    assert found["beside"] == ["layers (halves)"]
+    assert found["left_behind"] == []
 
 
 @pytest.mark.parametrize(

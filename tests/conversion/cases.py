@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 
@@ -22,6 +23,7 @@ __all__ = [
     "appending_and_widening",
     "appending_genes",
     "appending_nothing",
+    "beside",
     "blank",
     "concurrent",
     "empty",
@@ -29,9 +31,11 @@ __all__ = [
     "plain",
     "replacing",
     "replacing_and_widening",
+    "replacing_what_is_beside",
     "restarting",
     "several",
     "widening",
+    "widening_beside",
 ]
 
 N_CELLS, N_GENES = 12, 6
@@ -44,10 +48,54 @@ def ending_in(value: float) -> sp.csr_matrix:
     return sp.csr_matrix(matrix)
 
 
+def embedding() -> dict[str, Any]:
+    """An obsm of an array, and of a table that no column holds."""
+    names = [f"cell-{cell}" for cell in range(N_CELLS)]
+    frame = pd.DataFrame({"a": np.arange(N_CELLS)}, index=names)
+    return {"X_pca": np.arange(N_CELLS * 2, dtype="f4").reshape(N_CELLS, 2), "frame": frame}
+
+
+def slots(layer: sp.csr_matrix) -> dict[str, Any]:
+    """Everything that an AnnData may hold beside X."""
+    genes = [f"raw-{gene}" for gene in range(9)]
+    raw = anndata.AnnData(counts(N_CELLS, 9, seed=3), var=pd.DataFrame(index=genes))
+    return {
+        "layers": {"whole": counts(N_CELLS, N_GENES, seed=2), "late": layer},
+        "obsm": embedding(),
+        "varm": {"loadings": np.ones((N_GENES, 3))},
+        "obsp": {"graph": counts(N_CELLS, N_CELLS, seed=4)},
+        "varp": {"dense": np.eye(N_GENES)},
+        "uns": {"colour": "red", "sizes": np.arange(3)},
+        "raw": {"X": raw.X, "var": raw.var},
+    }
+
+
 def plain(folder: Path) -> Conversion:
     """Four parts."""
     source = write_h5ad(folder / "in.h5ad", counts(N_CELLS, N_GENES))
     return Conversion(source, {"chunk_size": 3})
+
+
+def beside(folder: Path) -> Conversion:
+    """With everything that an AnnData may hold, in one part."""
+    source = write_h5ad(folder / "in.h5ad", counts(N_CELLS, N_GENES), **slots(ending_in(7)))
+    return Conversion(source)
+
+
+def widening_beside(folder: Path) -> Conversion:
+    """With everything; the last cell of a layer asks for a wider type than the parts before."""
+    source = write_h5ad(folder / "in.h5ad", counts(N_CELLS, N_GENES), **slots(ending_in(0.5)))
+    return Conversion(source, {"chunk_size": 4})
+
+
+def replacing_what_is_beside(folder: Path) -> Conversion:
+    """A dataset with everything is overwritten by one with another uns and no layers."""
+    other = write_h5ad(folder / "old.h5ad", counts(N_CELLS, N_GENES), **slots(ending_in(7)))
+    slaf.convert(other, folder / "old.slaf")
+    source = write_h5ad(
+        folder / "in.h5ad", counts(N_CELLS, N_GENES), uns={"colour": "blue"}, obsm=embedding()
+    )
+    return Conversion(source, {"chunk_size": 6, "overwrite": True}, folder / "old.slaf")
 
 
 def indexed(folder: Path) -> Conversion:

@@ -46,12 +46,15 @@ class Output:
         The rows of each fragment, in order: how the parts were cut.
     indices
         The columns that are indexed, by table.
+    files
+        The files of elements that config.json names.
     """
 
     config: dict[str, Any]
     tables: dict[str, pa.Table]
     rows: dict[str, list[int]]
     indices: dict[str, set[str]]
+    files: dict[str, bytes]
 
 
 @dataclass(frozen=True, order=True)
@@ -76,6 +79,7 @@ def output_of(path: Path) -> Output:
             name: {column for index in table.describe_indices() for column in index.field_names}
             for name, table in tables.items()
         },
+        {name: (path / name).read_bytes() for name in _files(config)},
     )
 
 
@@ -131,7 +135,15 @@ def unaccounted(path: Path) -> set[str]:
             for segment in index.segments:
                 folder = f"{directory}/_indices/{segment.uuid}/"
                 files -= {file for file in files if file.startswith(folder)}
-    return files - {"config.json"}
+    config = json.loads((path / "config.json").read_bytes())
+    readable = {"uns.json"} if "uns" in config else set()
+    assert readable <= files
+    return files - {"config.json", *readable, *_files(config)}
+
+
+def _files(config: dict[str, Any]) -> list[str]:
+    """The files of elements that a config.json names."""
+    return [config[key]["file"] for key in ("uns", "elements") if key in config]
 
 
 def tree(path: Path) -> dict[str, tuple[int, bytes | None]]:

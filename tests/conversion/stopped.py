@@ -106,6 +106,17 @@ class Conversion:
         checkpoint = json.loads((path / "config.json").read_bytes())["checkpoint"]
         # A type that proves too narrow makes all parts void, and so does asking to start over.
         void = checkpoint["plan"]["value_type"] != expected.config["value_type"]
+        types = _types_beside(expected.config)
+        for companion in checkpoint["plan"]["companions"]:
+            for column in companion["values"]:
+                void |= column["value_type"] != types.get(column["original"])
         if void or (self.options.get("restart") and not checkpoint["published"]):
             return set()
         return {file for files in parts.values() for file in files}
+
+
+def _types_beside(config: dict[str, Any]) -> dict[str, str]:
+    """The types of the values of the layers and of raw."""
+    columns = [*config.get("layers", {}).get("columns", [])]
+    columns += [config["raw"]["matrix"]] if "raw" in config else []
+    return {column["original"]: column["value_type"] for column in columns}

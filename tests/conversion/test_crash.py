@@ -15,6 +15,7 @@ from tests.conversion.cases import (
     appending_and_widening,
     appending_genes,
     appending_nothing,
+    beside,
     blank,
     concurrent,
     empty,
@@ -22,9 +23,11 @@ from tests.conversion.cases import (
     plain,
     replacing,
     replacing_and_widening,
+    replacing_what_is_beside,
     restarting,
     several,
     widening,
+    widening_beside,
 )
 
 if TYPE_CHECKING:
@@ -34,13 +37,16 @@ if TYPE_CHECKING:
     from tests.conversion.stopped import Conversion
 
 CASES = [plain, concurrent, replacing, indexed, widening, replacing_and_widening, restarting]
-CASES += [empty, blank, several]
+CASES += [empty, blank, several, beside, replacing_what_is_beside]
 CASES += [appending, appending_and_widening, appending_genes, appending_nothing]
 # What one effect leaves is what the next one finds, unless several are under way at once: so
 # most cases are stopped after an effect by being stopped before the next.
 POINTS = [(case, Moment.BEFORE) for case in CASES]
 POINTS += [(case, Moment.AFTER) for case in (plain, concurrent, appending)]
 MORE_POINTS = [(case, Moment.AFTER) for case in CASES if (case, Moment.AFTER) not in POINTS]
+# Of many effects each: in the normal run only stopped again and again.
+CASES += [widening_beside]
+MORE_POINTS += [(widening_beside, moment) for moment in Moment]
 
 
 @pytest.mark.parametrize(

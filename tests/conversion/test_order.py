@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import slaf
 from slaf.conversion import Options
+from slaf.conversion.beside import read_beside
 from slaf.conversion.claim import claim
 from slaf.conversion.encode import encode_part
 from slaf.conversion.plan import make_plan
@@ -65,7 +66,9 @@ def convert_in_order(source: Path, output: Path, order: Sequence[int], workers: 
                 progress=Unwatched(),
             )
             encode_parts(order, encode, run.record, workers)
-            publish(location, run.checkpoint, axes, None, f"slaf {version('slaf')}")
+            kept = read_beside(opened, plan.options, axes.cells, axes.genes)
+            writer = f"slaf {version('slaf')}"
+            publish(location, run.checkpoint, axes, None, writer, kept=kept)
 
 
 @settings(max_examples=12, deadline=None)

@@ -45,6 +45,8 @@ OTHERWISE = {
     "create_indices": True,
     "string_ids": True,
     "plain_types": True,
+    "layers": "none",
+    "raw": False,
 }
 
 

@@ -19,7 +19,7 @@ import slaf
 from slaf.errors import DifferentRun
 from slaf.testing.strategies import Stored, matrices
 from tests.cli.terminal import run, stop_after
-from tests.formats.builders import Mtx, ids
+from tests.formats.builders import Mtx, ids, write_v3
 from tests.formats.checks import converted, refused
 
 # Cells 0 and 3 are empty, a place is repeated, a zero is stored.
@@ -425,3 +425,19 @@ def test_the_plan(tmp_path: Path) -> None:
     assert "X (MTX, int64)" in found
     assert f"nonzeros       {N_ENTRIES}\n" in found
     assert "144 bytes of scratch" in found
+
+
+def test_images_of_a_slide_are_named(tmp_path: Path) -> None:
+    """What Space Ranger puts beside a matrix is named as left behind, of a folder and of a file."""
+    stored = Stored((2, 2), np.array([0, 1]), np.array([1, 0]), np.array([1, 2], np.int32))
+    outs = tmp_path / "outs"
+    folder = Mtx().write(outs / "filtered_feature_bc_matrix", stored)
+    file = write_v3(outs / "filtered_feature_bc_matrix.h5", stored)
+    for place in (folder, file):
+        without = slaf.info(place)
+        (outs / "spatial").mkdir()
+        found = slaf.info(place)
+        (outs / "spatial").rmdir()
+        assert isinstance(without, slaf.InputInfo)
+        assert isinstance(found, slaf.InputInfo)
+        assert found.left_behind == (*without.left_behind, "spatial (images, positions)")

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import anndata
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 
+from slaf.arrays import RowRange
 from slaf.sources import ReadOptions, open_source
+from slaf.sources.subset import GeneSubset
 from slaf.testing.laws import SourceLaws
 from slaf.testing.strategies import Stored
-from tests.builders import names, write_stored
+from tests.builders import as_matrix, names, write_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,6 +88,62 @@ class TestAnnDataDense(SourceLaws):
         """A numpy array."""
         adata = in_memory(STORED.dense())
         return lambda: open_source(adata)
+
+
+class TestEverything(SourceLaws):
+    def opener(self, folder: Path) -> Callable[[], Source]:
+        """Layers in every layout, raw, and something in every slot, on disk."""
+        everything().write_h5ad(folder / "in.h5ad")
+        return lambda: open_source(folder / "in.h5ad", options=LITTLE)
+
+
+class TestEverythingInMemory(SourceLaws):
+    def opener(self, folder: Path) -> Callable[[], Source]:  # noqa: ARG002 - it is in memory
+        """Layers in every layout, raw, and something in every slot, in memory."""
+        adata = everything()
+        return lambda: open_source(adata, options=LITTLE)
+
+
+class TestSomeGenes(SourceLaws):
+    def opener(self, folder: Path) -> Callable[[], Source]:  # noqa: ARG002 - it is in memory
+        """Of everything, three of the five genes."""
+        adata = everything()
+        return lambda: GeneSubset(open_source(adata, options=LITTLE), np.array([0, 2, 4]))
+
+
+def test_what_goes_along_of_some_genes() -> None:
+    """Layers, varm and varp are those of the genes that are kept; obsm, obsp and raw are whole."""
+    adata, kept = everything(), [0, 2, 4]
+    source = GeneSubset(open_source(adata), np.array(kept))
+    slots, raw = source.slots(), source.raw()
+    np.testing.assert_array_equal(slots.varm["loadings"], adata.varm["loadings"][kept])
+    np.testing.assert_array_equal(slots.varp["dense"], adata.varp["dense"][kept][:, kept])
+    np.testing.assert_array_equal(slots.obsp["graph"].toarray(), adata.obsp["graph"].toarray())
+    assert list(slots.varm["table"].index) == [f"gene-{gene}" for gene in kept]
+    for name, layer in source.layers().items():
+        found = np.zeros((6, 3))
+        for batch in layer.batches(RowRange(0, 6)):
+            found[batch.cells(), batch.genes] = batch.values
+        np.testing.assert_array_equal(found, as_matrix(adata.layers[name])[:, kept])
+    assert raw is not None
+    assert raw.genes.num_rows == 7
+
+
+def everything() -> anndata.AnnData:
+    """An AnnData with something in every slot."""
+    adata = in_memory(sp.csr_matrix(STORED.dense()))
+    adata.layers["csc"] = sp.csc_matrix(STORED.dense())
+    adata.layers["dense"] = STORED.dense() * 2
+    adata.obsm["X_pca"] = np.arange(12.0).reshape(6, 2)
+    adata.varm["loadings"] = np.arange(10.0).reshape(5, 2)
+    adata.varm["table"] = pd.DataFrame({"a": range(5)}, index=adata.var_names)
+    adata.obsp["graph"] = sp.csr_matrix(np.eye(6, k=1))
+    adata.varp["dense"] = np.arange(25.0).reshape(5, 5)
+    adata.uns["deep"] = {"a": 1, "b": np.arange(2)}
+    raw = anndata.AnnData(sp.csr_matrix(np.eye(6, 7)), obs=adata.obs, var=names("raw", 7))
+    raw.varm["x"] = np.ones((7, 1))
+    adata.raw = raw
+    return adata
 
 
 def as_scipy(stored: Stored) -> tuple[Any, Any, Any]:

@@ -1,0 +1,266 @@
+"""What config.json says of all that stands beside the matrix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from slaf.columns import ColumnSet
+from slaf.elements import Form
+from slaf.errors import DamagedDataset
+from slaf.manifest import Block
+from slaf.sidecar import Note
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from slaf.manifest import Published
+
+__all__ = [
+    "SLOTS",
+    "Beside",
+    "FileRecord",
+    "LayersRecord",
+    "MatrixRecord",
+    "RawRecord",
+    "beside_of",
+    "is_sidecar",
+]
+
+JSON = dict[str, Any]
+
+# The slots whose elements each have a form, and the group of raw's varm in the file of elements.
+SLOTS: Final = ("obsm", "varm", "obsp", "varp")
+_NAME_LENGTH: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixRecord:
+    """A column of values of `layers` or `raw`.
+
+    Attributes
+    ----------
+    name
+        The column.
+    original
+        The user's name for it.
+    dtype
+        The numeric type that its values are given back in.
+    source_dtype
+        That which they have in the source.
+    value_type
+        The type of the column.
+    blocks
+        The digests of its values, as `blocks` of the dataset has those of `expression`.
+    """
+
+    name: str
+    original: str
+    dtype: str
+    source_dtype: str
+    value_type: str
+    blocks: tuple[Block, ...]
+
+    @property
+    def nnz(self) -> int:
+        """Values that are not zero."""
+        return sum(block.rows for block in self.blocks)
+
+    def to_json(self) -> JSON:
+        """As config.json has it."""
+        return {
+            "name": self.name,
+            "original": self.original,
+            "dtype": self.dtype,
+            "source_dtype": self.source_dtype,
+            "value_type": self.value_type,
+            "blocks": [block.to_json() for block in self.blocks],
+        }
+
+    @classmethod
+    def from_json(cls, data: JSON) -> MatrixRecord:
+        """As `to_json` wrote it."""
+        return cls(**data | {"blocks": tuple(map(Block.from_json, data["blocks"]))})
+
+
+@dataclass(frozen=True, slots=True)
+class LayersRecord:
+    """The table `layers`: its rows, and its columns of values."""
+
+    rows: int
+    matrices: tuple[MatrixRecord, ...]
+
+    def to_json(self) -> JSON:
+        """As config.json has it: the keys that slafdb knows, and ours."""
+        names = [matrix.name for matrix in self.matrices]
+        return {
+            **_listed(names),
+            "rows": self.rows,
+            "columns": [matrix.to_json() for matrix in self.matrices],
+        }
+
+    @classmethod
+    def from_json(cls, data: JSON) -> LayersRecord:
+        """As `to_json` wrote it."""
+        return cls(data["rows"], tuple(map(MatrixRecord.from_json, data["columns"])))
+
+
+@dataclass(frozen=True, slots=True)
+class RawRecord:
+    """The tables `raw` and `raw_genes`.
+
+    Attributes
+    ----------
+    rows
+        Of `raw`.
+    n_genes
+        Rows of `raw_genes`.
+    matrix
+        The values.
+    columns
+        What the columns of `raw_genes` were.
+    varm
+        The elements beside its genes.
+    """
+
+    rows: int
+    n_genes: int
+    matrix: MatrixRecord
+    columns: ColumnSet
+    varm: tuple[Form, ...]
+
+    def to_json(self) -> JSON:
+        """As config.json has it."""
+        return {
+            "rows": self.rows,
+            "n_genes": self.n_genes,
+            "matrix": self.matrix.to_json(),
+            "columns": self.columns.to_json(),
+            "varm": [form.to_json() for form in self.varm],
+        }
+
+    @classmethod
+    def from_json(cls, data: JSON) -> RawRecord:
+        """As `to_json` wrote it."""
+        return cls(
+            data["rows"],
+            data["n_genes"],
+            MatrixRecord.from_json(data["matrix"]),
+            ColumnSet.from_json(data["columns"]),
+            tuple(map(Form.from_json, data["varm"])),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """A file of elements, by anndata's own writer.
+
+    Attributes
+    ----------
+    file
+        Its name, which has the digest in it, so that another content has another name.
+    bytes, digest
+        Its size, and the xxh3-128 of its content.
+    notes
+        What anndata does not say of the elements.
+    """
+
+    file: str
+    bytes: int
+    digest: str
+    notes: tuple[Note, ...]
+
+    def to_json(self) -> JSON:
+        """As config.json has it."""
+        return {
+            "file": self.file,
+            "bytes": self.bytes,
+            "digest": self.digest,
+            "notes": [note.to_json() for note in self.notes],
+        }
+
+    @classmethod
+    def from_json(cls, data: JSON) -> FileRecord:
+        """As `to_json` wrote it."""
+        return cls(**data | {"notes": tuple(map(Note.from_json, data["notes"]))})
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """All that stands beside the matrix.
+
+    Attributes
+    ----------
+    layers, raw
+        Further matrices; None without.
+    forms
+        Of each slot, what its elements were, in their order.
+    uns, elements
+        The files of uns, and of the elements that no table holds; None without.
+    taken
+        What was asked for: which "layers", and whether "raw"; None of a dataset that was made
+        when neither they nor the slots were taken along.
+    """
+
+    layers: LayersRecord | None = None
+    raw: RawRecord | None = None
+    forms: Mapping[str, tuple[Form, ...]] = field(default_factory=dict)
+    uns: FileRecord | None = None
+    elements: FileRecord | None = None
+    taken: Mapping[str, Any] | None = None
+
+    def to_json(self) -> JSON:
+        """As config.json has it, each under its own key; nothing of what is not there."""
+        data: JSON = {} if self.taken is None else {"taken": dict(self.taken)}
+        for slot, forms in self.forms.items():
+            data[slot] = {
+                **_listed([form.name for form in forms if form.name is not None]),
+                "dimensions": {form.name: form.width or 1 for form in forms if form.name},
+                "forms": [form.to_json() for form in forms],
+            }
+        for key in ("layers", "raw", "uns", "elements"):
+            record = getattr(self, key)
+            if record is not None:
+                data[key] = record.to_json()
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Beside:
+        """As `to_json` wrote it."""
+        read: JSON = {"layers": LayersRecord.from_json, "raw": RawRecord.from_json}
+        read |= {"uns": FileRecord.from_json, "elements": FileRecord.from_json}
+        found: JSON = {key: make(data[key]) for key, make in read.items() if key in data}
+        forms = {
+            slot: tuple(map(Form.from_json, data[slot]["forms"])) for slot in SLOTS if slot in data
+        }
+        return cls(forms=forms, taken=data.get("taken"), **found)
+
+
+def beside_of(published: Published) -> Beside:
+    """What a dataset has beside its matrix.
+
+    Raises
+    ------
+    DamagedDataset
+        If config.json does not say it.
+    """
+    try:
+        return Beside.from_json(published.beside)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        msg = f"what config.json says beside the matrix is damaged ({error!r})"
+        raise DamagedDataset(msg) from error
+
+
+def is_sidecar(name: str) -> bool:
+    """Whether a file at the top of a dataset is one that a `FileRecord` may name."""
+    stem, dot, suffix = name.partition(".")
+    what, dash, digest = stem.partition("-")
+    return (
+        (what, dash, dot, suffix) in {("uns", "-", ".", "h5"), ("elements", "-", ".", "h5")}
+        and len(digest) == _NAME_LENGTH
+        and set(digest) <= set("0123456789abcdef")
+    )
+
+
+def _listed(names: list[str]) -> JSON:
+    return {"available": names, "immutable": names, "mutable": []}

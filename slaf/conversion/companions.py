@@ -1,0 +1,365 @@
+"""The tables beside `expression`, `layers` and `raw`: planned, and written part by part."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from slaf.arrays import as_float64, exact_cast, first_inexact
+from slaf.columns import safe_name
+from slaf.digest import BlockDigest
+from slaf.errors import DamagedInput, InexactValue, MissingMatrix
+from slaf.manifest import Block
+from slaf.schema import LAYERS, RAW, companion_schema, value_type_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from slaf.arrays import Batch, RowRange
+    from slaf.conversion.plan import Options
+    from slaf.sources.base import Matrix, Source
+
+__all__ = [
+    "Companion",
+    "CompanionPart",
+    "CompanionResult",
+    "TooNarrow",
+    "Values",
+    "companions_of",
+    "matrices_of",
+]
+
+_IDS = ("cell_integer_id", "gene_integer_id")
+_SHIFT = np.uint64(32)
+_LENGTHS = np.dtype("<u4")
+
+
+class TooNarrow(Exception):
+    """Values that the types of a companion do not hold; it carries the one that holds them."""
+
+    def __init__(self, wider: Companion) -> None:
+        super().__init__(wider.table)
+        self.wider = wider
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """A column of values.
+
+    Attributes
+    ----------
+    name
+        The column.
+    original
+        The user's name for the layer; "raw" of raw.
+    dtype
+        The numeric type in the source.
+    value_type
+        The type of the column.
+    """
+
+    name: str
+    original: str
+    dtype: str
+    value_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Companion:
+    """A table beside `expression`, of the same cells, with one column of values or several.
+
+    Attributes
+    ----------
+    table
+        "layers" or "raw".
+    n_genes
+        The genes that its rows may name.
+    values
+        Its columns of values, one at the least.
+    """
+
+    table: str
+    n_genes: int
+    values: tuple[Values, ...]
+
+    def schema(self, options: Options) -> pa.Schema:
+        """The columns of the table."""
+        return companion_schema(
+            {values.name: np.dtype(values.value_type) for values in self.values},
+            self.n_genes,
+            options.compression,
+            nullable=self.table == LAYERS,
+            integer_ids=options.plain_types,
+        )
+
+    def widened(self, found: Mapping[str, NDArray[Any]], options: Options) -> Companion:
+        """The same with types that hold these values too, by the name of their column.
+
+        Raises
+        ------
+        InexactValue
+            If no type holds one of them.
+        """
+        allowed = options.value_types
+        values = []
+        for column in self.values:
+            wide = column
+            if column.name in found:
+                wider = allowed[allowed.index(np.dtype(column.value_type)) + 1 :]
+                if not wider:
+                    exact_cast(found[column.name], np.dtype(column.value_type))
+                dtype = value_type_for(found[column.name], wider)
+                wide = replace(column, value_type=str(dtype))
+            values.append(wide)
+        return replace(self, values=tuple(values))
+
+    def to_json(self) -> dict[str, Any]:
+        """As the plan has it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Companion:
+        """As `to_json` wrote it."""
+        values = tuple(Values(**column) for column in data["values"])
+        return cls(data["table"], data["n_genes"], values)
+
+
+@dataclass(frozen=True, slots=True)
+class CompanionResult:
+    """What one part has of a companion, on disk.
+
+    Attributes
+    ----------
+    fragments
+        As Lance writes them in JSON, in order.
+    blocks
+        Of each column, its blocks and their digests, in order.
+    outgrown
+        The columns in which sums are beyond the type that the source has them in.
+    """
+
+    fragments: list[dict[str, Any]]
+    blocks: Mapping[str, tuple[Block, ...]]
+    outgrown: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As the checkpoint has it."""
+        return {
+            "fragments": self.fragments,
+            "blocks": {name: [b.to_json() for b in blocks] for name, blocks in self.blocks.items()},
+            "outgrown": list(self.outgrown),
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> CompanionResult:
+        """As `to_json` wrote it."""
+        blocks = {name: tuple(map(Block.from_json, b)) for name, b in data["blocks"].items()}
+        return cls(data["fragments"], blocks, tuple(data["outgrown"]))
+
+
+def companions_of(source: Source, options: Options) -> tuple[Companion, ...]:
+    """The companions of a source that the options ask for.
+
+    Raises
+    ------
+    InputError
+        If one is asked for that is not there, or it cannot be read.
+    """
+    first = str(options.value_types[0])
+    found = []
+    layers = source.layers()
+    names = _chosen(options.layers, list(layers))
+    if names:
+        used = {name.casefold() for name in _IDS}
+        columns = []
+        for original in names:
+            matrix = layers[original]
+            if matrix.shape != (source.n_cells, source.n_genes):
+                msg = (
+                    f"{source.uri}: layer {original!r} is of the shape {matrix.shape}, "
+                    f"not {(source.n_cells, source.n_genes)}; leave it out with --layers"
+                )
+                raise DamagedInput(msg)
+            name = safe_name(original, used)
+            used.add(name.casefold())
+            columns.append(Values(name, original, str(matrix.dtype), first))
+        found.append(Companion(LAYERS, source.n_genes, tuple(columns)))
+    raw = source.raw() if options.raw else None
+    if raw is not None:
+        n_cells, n_genes = raw.matrix.shape
+        if n_cells != source.n_cells or n_genes != raw.genes.num_rows:
+            msg = (
+                f"{source.uri}: raw is of the shape {raw.matrix.shape}, but there are "
+                f"{source.n_cells:,} cells and {raw.genes.num_rows:,} genes of raw; "
+                "leave it out with --no-raw"
+            )
+            raise DamagedInput(msg)
+        column = Values("value", RAW, str(raw.matrix.dtype), first)
+        found.append(Companion(RAW, n_genes, (column,)))
+    return tuple(found)
+
+
+def matrices_of(source: Source, companion: Companion) -> list[Matrix]:
+    """The matrices that the columns of a companion are made of."""
+    raw = source.raw() if companion.table == RAW else None
+    if raw is not None:
+        return [raw.matrix]
+    layers = source.layers()
+    return [layers[values.original] for values in companion.values]
+
+
+class CompanionPart:
+    """What is learned of a part of a companion while its rows pass by."""
+
+    def __init__(self, source: Source, companion: Companion, options: Options) -> None:
+        self._place = source.uri
+        self._matrices = matrices_of(source, companion)
+        self._companion = companion
+        self._options = options
+        self._schema = companion.schema(options)
+        self._blocks: dict[str, list[Block]] = {values.name: [] for values in companion.values}
+        self._outgrown: set[str] = set()
+        self._lengths: list[NDArray[Any]] = []
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of the table."""
+        return self._schema
+
+    def lengths(self) -> NDArray[Any]:
+        """Rows of each cell so far."""
+        return np.concatenate([np.empty(0, _LENGTHS), *self._lengths])
+
+    def result(self, fragments: list[dict[str, Any]]) -> CompanionResult:
+        """What there is of it, once its rows are in these fragments."""
+        blocks = {name: tuple(found) for name, found in self._blocks.items()}
+        return CompanionResult(fragments, blocks, tuple(sorted(self._outgrown)))
+
+    def record_batches(self, rows: RowRange, block_cells: int) -> Iterator[pa.RecordBatch]:
+        """The rows of some cells, digested on the way.
+
+        Raises
+        ------
+        TooNarrow
+            If a value asks for a wider type than that of its column.
+        InexactValue
+            If none holds it.
+        """
+        for block in rows.split(block_cells):
+            digests = [BlockDigest() for _ in self._matrices]
+            n_rows = [0 for _ in self._matrices]
+            for batches in _aligned([matrix.batches(block) for matrix in self._matrices]):
+                for at, (digest, batch) in enumerate(zip(digests, batches, strict=True)):
+                    digest.add_lengths(batch.counts)
+                    digest.add_entries(batch.genes, as_float64(batch.values))
+                    n_rows[at] += batch.nnz
+                yield self._record_batch(batches)
+            for values, digest, n in zip(self._companion.values, digests, n_rows, strict=True):
+                made = Block(block.start, block.stop, n, digest.hexdigest())
+                self._blocks[values.name].append(made)
+
+    def _record_batch(self, batches: Sequence[Batch]) -> pa.RecordBatch:
+        cast = self._cast(batches)
+        rows, schema = batches[0].rows, self._schema
+        keys = [_keys(batch) for batch in batches]
+        union = keys[0]
+        if not all(np.array_equal(other, union) for other in keys[1:]):
+            union = np.unique(np.concatenate(keys))
+        cells, genes = union >> _SHIFT, union & np.uint64(0xFFFFFFFF)
+        counts = np.bincount((cells - np.uint64(rows.start)).astype(np.int64), minlength=len(rows))
+        self._lengths.append(counts.astype(_LENGTHS))
+        columns = [
+            pa.array(ids.astype(field.type.to_pandas_dtype()), field.type)
+            for ids, field in zip((cells, genes), schema, strict=False)
+        ]
+        for key, values, field in zip(keys, cast, list(schema)[len(_IDS) :], strict=True):
+            columns.append(_spread(key, values, union, field.type))
+        return pa.record_batch(columns, schema=schema)
+
+    def _cast(self, batches: Sequence[Batch]) -> list[NDArray[Any]]:
+        cast, misfits = [], {}
+        for values, batch in zip(self._companion.values, batches, strict=True):
+            if self._outgrows(values, batch):
+                self._outgrown.add(values.name)
+            try:
+                cast.append(exact_cast(batch.values, np.dtype(values.value_type)))
+            except InexactValue:
+                self._refuse_the_impossible(values, batch)
+                misfits[values.name] = batch.values
+        if misfits:
+            raise TooNarrow(self._companion.widened(misfits, self._options))
+        return cast
+
+    def _outgrows(self, values: Values, batch: Batch) -> bool:
+        # Only sums of repeated entries come in another type than the source's.
+        dtype = np.dtype(values.dtype).newbyteorder("=")
+        return batch.values.dtype != dtype and first_inexact(batch.values, dtype) is not None
+
+    def _refuse_the_impossible(self, values: Values, batch: Batch) -> None:
+        try:
+            self._companion.widened({values.name: batch.values}, self._options)
+        except InexactValue as error:
+            allowed = self._options.value_types
+            wrong = first_inexact(batch.values, allowed[-1]) or 0
+            what = "raw" if self._companion.table == RAW else f"layer {values.original!r}"
+            msg = (
+                f"{self._place}: {what} holds {batch.values[wrong]!s} at cell "
+                f"{batch.cell_of(wrong)}, gene {int(batch.genes[wrong])}, and no type that the "
+                f"table may have ({', '.join(map(str, allowed))}) holds every value exactly"
+            )
+            raise InexactValue(msg) from error
+
+
+def _chosen(asked: str | Sequence[str], there: list[str]) -> list[str]:
+    if asked == "all":
+        return there
+    if asked == "none":
+        return []
+    wanted = list(dict.fromkeys([asked] if isinstance(asked, str) else asked))
+    missing = [name for name in wanted if name not in there]
+    if missing:
+        have = ", ".join(there) or "none at all"
+        msg = f"there is no layer {missing[0]!r} beside the matrix; choose with --layers: {have}"
+        raise MissingMatrix(msg)
+    return wanted
+
+
+def _aligned(columns: list[Iterator[Batch]]) -> Iterator[list[Batch]]:
+    """Batches of several matrices, cut where any of them is cut: all of the same cells."""
+    heads = [next(column, None) for column in columns]
+    while True:
+        batches = [head for head in heads if head is not None]
+        if len(batches) < len(columns):
+            return
+        stop = min(batch.rows.stop for batch in batches)
+        cut = [batch.split(stop) for batch in batches]
+        yield [before for before, _ in cut]
+        heads = [
+            after if len(after.rows) else next(column, None)
+            for (_, after), column in zip(cut, columns, strict=True)
+        ]
+
+
+def _keys(batch: Batch) -> NDArray[np.uint64]:
+    return (batch.cells().astype(np.uint64) << _SHIFT) | batch.genes
+
+
+def _spread(
+    keys: NDArray[np.uint64],
+    values: NDArray[Any],
+    union: NDArray[np.uint64],
+    dtype: pa.DataType,
+) -> pa.Array:
+    """The values at their places in the union, and null between them."""
+    if len(keys) == len(union):
+        return pa.array(values, dtype)
+    whole = np.zeros(len(union), values.dtype)
+    missing = np.ones(len(union), np.bool_)
+    at = np.searchsorted(union, keys)
+    whole[at], missing[at] = values, False
+    return pa.array(whole, dtype, mask=missing, from_pandas=False)

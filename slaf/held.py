@@ -1,0 +1,276 @@
+"""What a dataset holds beside its matrix, read when it is asked for."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from slaf.beside import beside_of, is_sidecar
+from slaf.elements import PAIR_COLUMNS, array_of, matrix_of
+from slaf.errors import DamagedDataset, SelectionError
+from slaf.frames import to_frame
+from slaf.lazily import Lazily
+from slaf.schema import CELL_PAIRS, CELLS, GENE_PAIRS, GENES, LAYERS, RAW, RAW_GENES
+from slaf.selection import positions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import lance
+    import pandas as pd
+    import scipy.sparse as sp
+    from numpy.typing import NDArray
+
+    from slaf.beside import Beside, FileRecord, MatrixRecord
+    from slaf.elements import Form
+    from slaf.manifest import Published
+    from slaf.selection import Selector
+    from slaf.storage import Location
+
+__all__ = ["Held", "HeldRaw", "rows_of_element"]
+
+_AXES = {"obsm": CELLS, "varm": GENES}
+_PAIRS = {"obsp": CELL_PAIRS, "varp": GENE_PAIRS}
+_RAW_VARM = "raw_varm"
+
+
+class Held:
+    """The layers, raw and slots of a published dataset.
+
+    Parameters
+    ----------
+    location
+        Where it is.
+    published
+        What config.json says of it.
+    """
+
+    def __init__(self, location: Location, published: Published) -> None:
+        self._location = location
+        self._published = published
+
+    @cached_property
+    def beside(self) -> Beside:
+        """What config.json says."""
+        return beside_of(self._published)
+
+    @property
+    def layers(self) -> Mapping[str, MatrixRecord]:
+        """The layers by the names that they had."""
+        record = self.beside.layers
+        return {} if record is None else {matrix.original: matrix for matrix in record.matrices}
+
+    def layer(
+        self, name: str, cells: NDArray[np.int64], genes: NDArray[np.int64] | None
+    ) -> sp.csr_matrix:
+        """Some cells and genes of a layer.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such layer.
+        """
+        from slaf.tables.matrix import read_matrix
+
+        if name not in self.layers:
+            have = ", ".join(self.layers) or "none at all"
+            msg = f"there is no layer {name!r}; there are {have}"
+            raise SelectionError(msg)
+        record, n_genes = self.layers[name], self._published.n_genes
+        return read_matrix(
+            self.table(LAYERS),
+            record.name,
+            self.layer_offsets,
+            cells,
+            genes,
+            n_genes=n_genes,
+            dtype=np.dtype(record.dtype),
+        )
+
+    @cached_property
+    def layer_offsets(self) -> NDArray[np.int64]:
+        """Where the rows of each cell begin in `layers`, and after the last, where they end."""
+        record = self.beside.layers
+        return self._offsets(LAYERS, 0 if record is None else record.rows)
+
+    @cached_property
+    def raw(self) -> HeldRaw | None:
+        """Raw, if there is one."""
+        return None if self.beside.raw is None else HeldRaw(self)
+
+    @cached_property
+    def raw_offsets(self) -> NDArray[np.int64]:
+        """Where the rows of each cell begin in `raw`, and after the last, where they end."""
+        record = self.beside.raw
+        return self._offsets(RAW, 0 if record is None else record.rows)
+
+    def slot(self, name: str) -> Mapping[str, Any]:
+        """The elements of obsm, varm, obsp or varp."""
+        forms = {form.key: form for form in self.beside.forms.get(name, ())}
+        read = self._pairs if name in _PAIRS else self._aligned
+        return Lazily(forms, lambda key: read(name, forms[key]))
+
+    @property
+    def uns(self) -> dict[str, Any]:
+        """All of uns."""
+        record = self.beside.uns
+        found: dict[str, Any] = {} if record is None else self.unpacked(record)["uns"]
+        return found
+
+    @cached_property
+    def elements(self) -> Mapping[str, Any]:
+        """The elements that no table holds, by slot."""
+        record = self.beside.elements
+        return {} if record is None else self.unpacked(record)
+
+    def unpacked(self, record: FileRecord) -> dict[str, Any]:
+        """What a file of elements holds.
+
+        Raises
+        ------
+        DamagedDataset
+            If it is not there, or cannot be read.
+        """
+        from slaf.sidecar import unpack
+
+        place = self._location.uri(record.file)
+        # Whoever wrote config.json names no other file than one of these.
+        content = self._location.read(record.file) if is_sidecar(record.file) else None
+        if content is None:
+            msg = f"{place}: there is no such file; restore it from a copy, or convert again"
+            raise DamagedDataset(msg)
+        try:
+            return unpack(BytesIO(content), list(record.notes))
+        except (OSError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            msg = f"{place}: cannot be read ({error})"
+            raise DamagedDataset(msg) from error
+
+    def table(self, name: str) -> lance.LanceDataset:
+        """One of the tables that config.json lists."""
+        from slaf.tables.read import open_table
+
+        published = self._published
+        return open_table(self._location, published.tables[name], published.versions[name])
+
+    def column(self, table: str, form: Form) -> NDArray[Any]:
+        """An array that is a column of a table."""
+        from slaf.tables.read import read_table
+
+        return array_of(read_table(self.table(table), [str(form.name)]).column(0), form)
+
+    def _aligned(self, slot: str, form: Form) -> Any:
+        if form.name is None:
+            return self.elements[slot][form.key]
+        return self.column(_AXES[slot], form)
+
+    def _pairs(self, slot: str, form: Form) -> Any:
+        from slaf.tables.read import read_table
+
+        if form.name is None:
+            return self.elements[slot][form.key]
+        table = _PAIRS[slot]
+        ids = PAIR_COLUMNS[table]
+        return matrix_of(read_table(self.table(table), [*ids, form.name]), ids, form)
+
+    def _offsets(self, table: str, rows: int) -> NDArray[np.int64]:
+        from slaf.tables.read import read_table
+
+        starts = read_table(self.table(CELLS), [f"{table}_start_index"]).column(0).to_numpy()
+        return np.append(starts, rows)
+
+
+class HeldRaw:
+    """The matrix that AnnData calls raw, with the genes that are its own."""
+
+    def __init__(self, held: Held) -> None:
+        record = held.beside.raw
+        assert record is not None  # noqa: S101 - whoever makes it has looked
+        self._held = held
+        self._record = record
+        self.n_genes = record.n_genes
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells and genes."""
+        return (len(self._held.raw_offsets) - 1, self.n_genes)
+
+    @property
+    def nnz(self) -> int:
+        """Number of nonzeros."""
+        return self._record.rows
+
+    @property
+    def var(self) -> pd.DataFrame:
+        """The table of its genes."""
+        from slaf.tables.read import read_table
+
+        names = [column.name for column in self._record.columns.columns]
+        return to_frame(read_table(self._held.table(RAW_GENES), names), self._record.columns)
+
+    @property
+    def varm(self) -> Mapping[str, Any]:
+        """What stands beside its genes."""
+        forms = {form.key: form for form in self._record.varm}
+        return Lazily(forms, lambda key: self._element(forms[key]))
+
+    def read(self, cells: Selector = None, genes: Selector = None) -> sp.csr_matrix:
+        """The matrix, or a part of it.
+
+        Parameters
+        ----------
+        cells, genes
+            As for `Dataset.read`, but for filters.
+
+        Raises
+        ------
+        SelectionError
+            If something asked for is not there.
+        """
+        return self.of(
+            self._positions(CELLS, cells), None if genes is None else self._positions(GENES, genes)
+        )
+
+    def of(self, cells: NDArray[np.int64], genes: NDArray[np.int64] | None) -> sp.csr_matrix:
+        """The matrix of these cells and genes, by their positions."""
+        from slaf.tables.matrix import read_matrix
+
+        matrix = self._record.matrix
+        return read_matrix(
+            self._held.table(RAW),
+            matrix.name,
+            self._held.raw_offsets,
+            cells,
+            genes,
+            n_genes=self.n_genes,
+            dtype=np.dtype(matrix.dtype),
+        )
+
+    def _element(self, form: Form) -> Any:
+        if form.name is None:
+            return self._held.elements[_RAW_VARM][form.key]
+        return self._held.column(RAW_GENES, form)
+
+    def _positions(self, what: str, selector: Selector) -> NDArray[np.int64]:
+        from slaf.tables.read import read_table
+
+        table = RAW_GENES if what == GENES else CELLS
+        column = f"{what.removesuffix('s')}_id"
+
+        def ids() -> list[str]:
+            found: list[str] = read_table(self._held.table(table), [column]).column(0).to_pylist()
+            return found
+
+        def where(condition: str) -> NDArray[np.int64]:
+            msg = f"raw is not selected by filters: {condition!r}; ask the dataset for positions"
+            raise SelectionError(msg)
+
+        size = self.n_genes if what == GENES else self.shape[0]
+        return positions(selector, size, ids, where, what)
+
+
+def rows_of_element(element: Any, rows: NDArray[np.int64]) -> Any:
+    """Some rows of an element of obsm or varm."""
+    return element.iloc[rows] if hasattr(element, "iloc") else element[rows]

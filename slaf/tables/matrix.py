@@ -1,0 +1,74 @@
+"""Sparse matrices out of tables of entries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from slaf.arrays import RowRange
+from slaf.assembly import assemble
+from slaf.tables.read import rows_of
+
+if TYPE_CHECKING:
+    import lance
+    import scipy.sparse as sp
+    from numpy.typing import NDArray
+
+__all__ = ["read_matrix"]
+
+
+def read_matrix(
+    table: lance.LanceDataset,
+    column: str,
+    offsets: NDArray[np.int64],
+    cells: NDArray[np.int64],
+    genes: NDArray[np.int64] | None,
+    *,
+    n_genes: int,
+    dtype: np.dtype[Any],
+) -> sp.csr_matrix:
+    """Cells × genes of one column of values, in the order asked for.
+
+    Parameters
+    ----------
+    table
+        Of which each cell has a run of rows.
+    column
+        The values; where they are null there is no entry.
+    offsets
+        Where the rows of each cell begin, and after the last, where they end.
+    cells, genes
+        Those to read; all genes if None.
+    n_genes
+        The genes there are.
+    dtype
+        The type to give the values in.
+
+    Raises
+    ------
+    DamagedDataset
+        If they cannot be read.
+    """
+    ranges = [RowRange(int(offsets[run[0]]), int(offsets[run[-1] + 1])) for run in _runs(cells)]
+    batches = rows_of(table, ranges, ["gene_integer_id", column])
+    lengths = offsets[cells + 1] - offsets[cells]
+    if not table.schema.field(column).nullable:
+        pieces = ((batch.column(0).to_numpy(), batch.column(1).to_numpy()) for batch in batches)
+        return assemble(pieces, lengths, genes, n_genes, dtype)
+    found, held = [], [np.empty(0, np.bool_)]
+    for batch in batches:
+        ids, values = batch.columns
+        valid = values.is_valid().to_numpy(zero_copy_only=False)
+        held.append(valid)
+        found.append((ids.to_numpy()[valid], values.drop_null().to_numpy(zero_copy_only=False)))
+    owners = np.repeat(np.arange(len(cells)), lengths)[np.concatenate(held)]
+    lengths = np.bincount(owners, minlength=len(cells))
+    return assemble(found, lengths, genes, n_genes, dtype)
+
+
+def _runs(cells: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Cut into runs of neighbouring cells."""
+    if not len(cells):
+        return []
+    return np.split(cells, np.flatnonzero(np.diff(cells) != 1) + 1)

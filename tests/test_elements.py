@@ -1,0 +1,102 @@
+"""Elements of obsm, varm, obsp and varp become Arrow columns, and come back as they were."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import scipy.sparse as sp
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slaf.elements import array_of, from_arrays, from_pairs, matrix_of
+from slaf.equality import same
+from slaf.errors import InputError
+from slaf.testing.strategies import NUMERIC_TYPES, numbers
+
+IDS = ("cell_integer_id_i", "cell_integer_id_j")
+SPARSE = (sp.csr_matrix, sp.csc_matrix, sp.csr_array, sp.csc_array)
+KEYS = st.dictionaries(st.sampled_from(["X_pca", "x_PCA", "a.b", "", "cell_id", "ü"]), st.none())
+
+
+@st.composite
+def arrays(draw: st.DrawFn, shape: tuple[int, ...]) -> Any:
+    """An array of any numeric type, in either order of bytes."""
+    dtype = draw(st.sampled_from(NUMERIC_TYPES))
+    size = int(np.prod(shape))
+    values = draw(st.lists(numbers(dtype), min_size=size, max_size=size))
+    array = np.array(values, dtype).reshape(shape)
+    return array.astype(dtype.newbyteorder(draw(st.sampled_from("<>"))))
+
+
+@given(data=st.data())
+def test_arrays_come_back(data: st.DataObject) -> None:
+    """Every number of an array is in its column, bit for bit, with its type and its shape."""
+    n_rows = data.draw(st.integers(0, 4))
+    shapes = st.sampled_from([(n_rows,), (n_rows, 1), (n_rows, 3)])
+    elements = {key: data.draw(arrays(data.draw(shapes))) for key in data.draw(KEYS)}
+    columns, forms = from_arrays(elements, n_rows, ["cell_id", "X_PCA"])
+    assert [form.key for form in forms] == list(elements)
+    names = [str(form.name).casefold() for form in forms]
+    assert len({"cell_id", "x_pca", *names}) == 2 + len(elements)
+    for form in forms:
+        found = array_of(pa.chunked_array([columns[str(form.name)]]), form)
+        expected = elements[form.key]
+        assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+        np.testing.assert_array_equal(found, expected)
+        if found.dtype.kind == "f":
+            np.testing.assert_array_equal(np.signbit(found), np.signbit(expected))
+
+
+@given(data=st.data())
+def test_pairs_come_back(data: st.DataObject) -> None:
+    """Matrices of any kind and type share a table, stored zeros among their entries."""
+    n = data.draw(st.integers(0, 4))
+    elements: dict[str, Any] = {}
+    for key in data.draw(KEYS):
+        array = data.draw(arrays((n, n)))
+        kind = data.draw(st.sampled_from([None, *SPARSE]))
+        # scipy has no matrices of half floats.
+        if kind is not None and array.dtype.str[1:] != "f2":
+            array = kind(array.astype(array.dtype.newbyteorder("=")))
+            array.data[: data.draw(st.integers(0, array.nnz))] = 0
+        elements[key] = array
+    table, forms = from_pairs(elements, n, IDS)
+    assert [form.key for form in forms] == list(elements)
+    assert (table is None) == (not elements)
+    for form in forms:
+        assert same(matrix_of(table, IDS, form), elements[form.key])
+    if table is not None:
+        pairs = list(zip(*(table.column(name).to_pylist() for name in IDS), strict=True))
+        assert pairs == sorted(set(pairs))
+        values = [table.column(name) for name in table.column_names[2:]]
+        assert not any(
+            all(not column[row].is_valid for column in values) for row in range(len(pairs))
+        )
+
+
+def test_what_no_column_holds_is_left() -> None:
+    """Other things have no column: text, three dimensions, no columns, pairs stored twice."""
+    twice = sp.csr_matrix((np.ones(2), np.zeros(2, int), [0, 2, 2]), shape=(2, 2))
+    for element in (np.array([["a"], ["b"]]), np.zeros((2, 0)), np.zeros((2, 2, 2)), twice):
+        columns, forms = from_arrays({"it": element}, 2, [])
+        assert columns == {}
+        assert forms[0].name is None
+    table, forms = from_pairs({"it": twice}, 2, IDS)
+    assert table is None
+    assert forms[0].name is None
+
+
+@pytest.mark.parametrize("element", [np.zeros(3), np.zeros((3, 2))])
+def test_wrong_rows_are_refused(element: Any) -> None:
+    """An element that does not have a row for each cell is refused by name."""
+    with pytest.raises(InputError, match="'it' has 3 rows where 2 are needed"):
+        from_arrays({"it": element}, 2, [])
+
+
+def test_wrong_pairs_are_refused() -> None:
+    """A matrix that is not of cells × cells is refused by name."""
+    with pytest.raises(InputError, match=r"'it' has the shape \(3, 2\), not 2 × 2"):
+        from_pairs({"it": np.zeros((3, 2))}, 2, IDS)

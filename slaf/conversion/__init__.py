@@ -186,13 +186,13 @@ def convert(
         format=format,
         prefixed=cell_id_prefix,
     ) as ready:
-        ready.unfinished(overwrite=overwrite, restart=restart, allow_duplicate=allow_duplicate)
         axes = ready.axes()
         # What cannot be kept is refused now; what can is read again at the end.
         ready.beside(axes)
         _announce(ready.inputs)
         ready.expected(workers)
         with location.lock():
+            ready.unfinished(overwrite=overwrite, restart=restart, allow_duplicate=allow_duplicate)
             run = claim(location, ready.plan, overwrite=overwrite, restart=restart)
             _encode(run, ready.inputs, axes, workers, progress or Unwatched())
             _publish(run, ready.inputs, axes)

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from slaf.errors import DamagedInput, MissingMatrix
-from slaf.lazily import Lazily
-from slaf.sources.base import Raw, SourceFormat
+from slaf.sources.base import Slots, SourceFormat
 from slaf.sources.identity import content_identity
 from slaf.sources.soma_layer import SomaLayer, reading_soma
 from slaf.sources.soma_remote import context, tiledb_uri
-from slaf.sources.soma_slots import others_of, slots_of
 from slaf.sources.soma_table import JOIN_ID, ordered, with_ids
 from slaf.storage import blamed, cause, remote
 
@@ -25,14 +23,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.arrays import Batch, RowRange
-    from slaf.sources.base import Extent, Matrix, ReadOptions, Slots
+    from slaf.sources.base import Extent, Matrix, ReadOptions
 
 __all__ = ["FORMAT", "SomaSource"]
 
 _LAYER = "layer:"
 _DEFAULT_LAYER = "data"
 _DEFAULT_MEASUREMENT = "RNA"
-_RAW = "raw"
+_SLOTS = ("obsm", "varm", "obsp", "varp", "uns")
 
 
 class SomaSource:
@@ -96,13 +94,13 @@ class SomaSource:
         return tuple(_LAYER + name for name in self._layers())
 
     def left_behind(self) -> tuple[str, ...]:
-        """The other measurements, and what stands in the slots and is not an array."""
-        taken = {self._measurement_name, self._raw_name}
-        others = [name for name in self._experiment.ms if name not in taken]
-        above = ("uns of the experiment",) if "uns" in self._experiment else ()
-        with reading_soma(self.uri):
-            beside = others_of(self._measurement)
-        return (*beside, *above, *(f"measurement {name}" for name in others))
+        """The other layers and measurements, and the slots that a conversion does not take."""
+        here = self._measurement
+        layers = [_LAYER + name for name in self._layers() if name != self._layer_name]
+        held = {slot: _names(here[slot]) for slot in _SLOTS if slot in here}
+        slots = [f"{slot} ({', '.join(names)})" for slot, names in held.items() if names]
+        others = [name for name in self._experiment.ms if name != self._measurement_name]
+        return (*layers, *slots, *(f"measurement {name}" for name in others))
 
     def extent(self) -> Extent:
         """How much the layer holds."""
@@ -129,28 +127,15 @@ class SomaSource:
             return with_ids(self._measurement.var, self._var, "gene_id", self.uri)
 
     def layers(self) -> Mapping[str, Matrix]:
-        """The other X layers of the measurement."""
-        others = [name for name in self._layers() if name != self._layer_name]
-        return Lazily(others, self._open_layer, keep=True)
+        """None: TileDB does not bear that several of its arrays are read beside each other."""
+        return {}
 
-    def raw(self) -> Raw | None:
-        """The measurement called raw, where tiledbsoma.io puts the raw of an AnnData."""
-        if self._raw_name is None:
-            return None
-        measurement, where = self._experiment.ms[self._raw_name], f"{self.uri}, measurement raw"
-        with reading_soma(where):
-            var = ordered(measurement, "var", where)
-            [layer] = measurement.X
-            ids = (table.column(JOIN_ID).to_numpy() for table in (self._obs, var))
-            matrix = SomaLayer(measurement.X[layer], f"{where}, X layer {layer}", *ids)
-            return Raw(matrix, with_ids(measurement.var, var, "gene_id", self.uri), {})
+    def raw(self) -> None:
+        """None, as of layers."""
 
     def slots(self) -> Slots:
-        """Those of the measurement."""
-        cells, genes = (table.column(JOIN_ID).to_numpy() for table in (self._obs, self._var))
-        place = f"{self.uri}, measurement {self._measurement_name}"
-        with reading_soma(place):
-            return slots_of(self._measurement, cells, genes, place)
+        """None, as of layers."""
+        return Slots()
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         """These cells, in order."""
@@ -178,14 +163,6 @@ class SomaSource:
             )
             raise MissingMatrix(msg)
         return name
-
-    @property
-    def _raw_name(self) -> str | None:
-        """The measurement that is the raw of the chosen one, if there is one."""
-        if self._measurement_name == _RAW or _RAW not in self._experiment.ms:
-            return None
-        raw = self._experiment.ms[_RAW]
-        return _RAW if "X" in raw and len(raw.X) == 1 and "var" in raw else None
 
     def _layers(self) -> list[str]:
         return list(self._measurement.X) if "X" in self._measurement else []
@@ -222,6 +199,11 @@ def _check_files(path: Path) -> None:
             if not file.is_file():
                 msg = f"{file}: it is not a file"
                 raise DamagedInput(msg)
+
+
+def _names(collection: Any) -> list[str]:
+    """What is in a collection; the scalars of uns are its metadata."""
+    return [*collection, *(key for key in collection.metadata if not key.startswith("soma_"))]
 
 
 def _experiment(path: Path) -> tiledbsoma.Experiment:

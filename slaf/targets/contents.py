@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 
 from slaf.arrays import BATCH_NONZEROS, Batch, RowRange, cuts
+from slaf.held import rows_of_element
 from slaf.schema import CELLS, GENES
 
 if TYPE_CHECKING:
@@ -108,28 +109,74 @@ def contents_of(dataset: Dataset, cells: Selector = None, genes: Selector = None
     """
     chosen = dataset.positions(CELLS, cells)
     columns = None if genes is None else dataset.positions(GENES, genes)
-    published = dataset.published
-    matrix = ChosenRows(
-        partial(dataset.read, genes=columns),
-        chosen,
-        np.diff(dataset.cell_offsets)[chosen],
-        n_genes=dataset.n_genes if columns is None else len(columns),
-        dtype=np.dtype(published.dtype),
-        value_type=_value_type(published),
-        is_counted=columns is None,
+    rows = None if cells is None else chosen
+    elements = {
+        "obs": _aligned(dataset.obs, rows),
+        "var": _aligned(dataset.var, columns),
+        "obsm": {name: _aligned(value, rows) for name, value in dataset.obsm.items()},
+        "varm": {name: _aligned(value, columns) for name, value in dataset.varm.items()},
+        "obsp": {name: _paired(value, rows) for name, value in dataset.obsp.items()},
+        "varp": {name: _paired(value, columns) for name, value in dataset.varp.items()},
+        "uns": dataset.uns,
+    }
+    if dataset.raw is not None:
+        elements |= {"raw/var": dataset.raw.var, "raw/varm": dict(dataset.raw.varm)}
+    return Contents(dict(_matrices(dataset, chosen, columns)), elements)
+
+
+def _matrices(
+    dataset: Dataset, chosen: NDArray[np.int64], columns: NDArray[np.int64] | None
+) -> Iterator[tuple[str, Matrix]]:
+    published, held = dataset.published, dataset.held
+    n_genes = dataset.n_genes if columns is None else len(columns)
+    yield (
+        X,
+        ChosenRows(
+            partial(dataset.read, genes=columns),
+            chosen,
+            np.diff(dataset.cell_offsets)[chosen],
+            n_genes=n_genes,
+            dtype=np.dtype(published.dtype),
+            value_type=_value_type(published),
+            is_counted=columns is None,
+        ),
     )
-    return Contents(
-        matrices={X: matrix},
-        elements={
-            "obs": dataset.obs if cells is None else dataset.obs.iloc[chosen],
-            "var": dataset.var if columns is None else dataset.var.iloc[columns],
-            "obsm": {},
-            "varm": {},
-            "obsp": {},
-            "varp": {},
-            "uns": {},
-        },
-    )
+    for name, record in held.layers.items():
+        yield (
+            LAYERS + name,
+            ChosenRows(
+                partial(dataset.read, genes=columns, layer=name),
+                chosen,
+                np.diff(held.layer_offsets)[chosen],
+                n_genes=n_genes,
+                dtype=np.dtype(record.dtype),
+                value_type=np.dtype(record.value_type),
+                # The rows are those of all layers.
+                is_counted=False,
+            ),
+        )
+    if dataset.raw is not None and held.beside.raw is not None:
+        record = held.beside.raw.matrix
+        yield (
+            RAW,
+            ChosenRows(
+                dataset.raw.read,
+                chosen,
+                np.diff(held.raw_offsets)[chosen],
+                n_genes=dataset.raw.n_genes,
+                dtype=np.dtype(record.dtype),
+                value_type=np.dtype(record.value_type),
+                is_counted=True,
+            ),
+        )
+
+
+def _aligned(element: Any, rows: NDArray[np.int64] | None) -> Any:
+    return element if rows is None else rows_of_element(element, rows)
+
+
+def _paired(matrix: Any, rows: NDArray[np.int64] | None) -> Any:
+    return matrix if rows is None else matrix[rows][:, rows]
 
 
 def _value_type(published: Published) -> np.dtype[Any]:

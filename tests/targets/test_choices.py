@@ -91,7 +91,7 @@ def test_cells_that_are_not_there(tmp_path: Path) -> None:
 
 def test_no_bucket(tmp_path: Path) -> None:
     """An output that is no path of this machine is refused."""
-    with pytest.raises(StorageError, match="only paths of this machine"):
+    with pytest.raises(StorageError, match="has to be a path of this machine"):
         slaf.export(made(tmp_path), "s3://bucket/out.h5ad")
 
 

@@ -107,8 +107,8 @@ WITH_NAMES: dict[str, Made | Refused] = {
     "one_column_feature_file_data_models.mtx": Refused(DamagedInput, "declares 772,476 entries"),
     "raw_count.sparse.mtx": Refused(DamagedInput, "declares 81,920 entries, but has"),
     "sorted_matrix.mtx": Refused(DamagedInput, "its first line is"),
-    "unsorted_matrix.mtx": Refused(DamagedInput, "line 11: an entry is in row 6, but they go"),
-    "unsorted_matrix.mtx.gz": Refused(DamagedInput, "line 11: an entry is in row 6, but they go"),
+    "unsorted_matrix.mtx": Refused(DamagedInput, "it declares 772,476 entries, which a file of"),
+    "unsorted_matrix.mtx.gz": Refused(DamagedInput, "it declares 772,476 entries, which a file of"),
     "unsorted_mtx.mtx.txt": Refused(DamagedInput, "declares 4,352 entries, but has"),
     "unsorted_mtx.txt.gzip": Refused(DamagedInput, "declares 4,352 entries, but has"),
 }

@@ -29,9 +29,11 @@ PREVIEW_KEYS = {
 
 
 @pytest.fixture
-def made(dataset: Path, tmp_path: Path) -> Path:
+def made(source: Path, tmp_path: Path) -> Path:
     """A dataset of one input, to be added to."""
-    return shutil.copytree(dataset, tmp_path / "made.slaf")
+    # Nothing is added yet to what has layers.
+    slaf.convert(source, tmp_path / "made.slaf", layers="none")
+    return tmp_path / "made.slaf"
 
 
 @pytest.fixture

@@ -47,10 +47,14 @@ def test_json_tells_what_was_left_out(dataset: Path, tmp_path: Path) -> None:
         *("seconds", "peak_memory"),
     }
     assert ended.json["left_out"] == [
+        "layers/halves is left out",
         "obs (batch, depth) is left out",
         "var (length) is left out",
     ]
-    assert "does not hold all of the dataset: obs (batch, depth)" in ended.err
+    assert (
+        "does not hold all of the dataset: layers/halves is left out; obs (batch, depth)"
+        in ended.err
+    )
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,8 @@ def test_what_is_fetched(s3: Cloud, tmp_path: Path) -> None:
     with proxied(s3.endpoint) as proxy:
         proxy.delay = 0.05
         there = s3.via(proxy.endpoint)
-        slaf.convert(there.at("in.h5ad"), tmp_path / "out.slaf", storage_options=there.options)
+        out, options = tmp_path / "out.slaf", there.options
+        slaf.convert(there.at("in.h5ad"), out, layers="none", storage_options=options)
         received, most = proxy.received(), proxy.most_in_flight
     assert needed > 8e6
     assert received < 1.1 * needed

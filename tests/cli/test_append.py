@@ -24,7 +24,7 @@ N_GENES = 20
 PREVIEW_KEYS = {
     *("operation", "sources", "output", "n_cells", "n_genes", "shared_genes", "extent"),
     *("value_type", "rewrites", "parts", "parts_done", "expected", "free", "left_behind"),
-    *("counts_in", "notes"),
+    *("beside", "counts_in", "notes"),
 }
 
 

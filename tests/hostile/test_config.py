@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FREE = {
     *("created_at", "last_updated", "writer", "multi_file", "uri", "identity", "choice"),
     *("format", "matrix", "index_name", "sparsity", "density", "total_possible_elements"),
-    *("expression_stats", "optimizations", "measured", "prefix"),
+    *("expression_stats", "optimizations", "measured", "prefix", "taken"),
     # What a column was in the user's frame: nothing else says it.
     *("dtype", "original", "ordered", "categories", "missing"),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -300,10 +300,6 @@ class Manifest:
         if self.checkpoint is None:
             return (0, 0)
         return len(self.checkpoint["done"]), len(self.checkpoint["plan"]["parts"])
-
-    def without_checkpoint(self) -> Manifest:
-        """The same with no unfinished run."""
-        return replace(self, checkpoint=None)
 
 
 def load(location: Location, *, older: bool = False) -> Manifest | None:

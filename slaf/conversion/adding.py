@@ -152,10 +152,12 @@ def refuse_beside(there: Dataset) -> None:
     has = [f"{slot} ({', '.join(found)})" for slot, found in names.items() if found]
     has += [slot for slot in ("raw", "uns") if getattr(beside, slot) is not None]
     if has:
+        avoidable = not beside.forms and beside.uns is None
+        way = " or keep them out of this one with --layers none and --no-raw" if avoidable else ""
         msg = (
             f"{there.location}: it has {', '.join(has)} beside its matrix, to which this release "
-            "adds nothing; convert all inputs anew into one dataset, which takes their matrix "
-            "alone, or keep layers and raw out of this one with --layers none and --no-raw"
+            f"adds nothing; convert all inputs anew into one dataset, which takes their matrix "
+            f"alone{',' if way else ''}{way}"
         )
         raise NotYet(msg)
 

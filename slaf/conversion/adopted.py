@@ -16,7 +16,15 @@ from slaf.conversion.plan import Base, Plan, cut
 from slaf.conversion.rules import Rules
 from slaf.dataset import Dataset, open_dataset
 from slaf.errors import MissingMatrix
-from slaf.manifest import ADOPTED_TABLES, TABLES, Published, SourceRecord, load, load_published
+from slaf.manifest import (
+    ADOPTED_TABLES,
+    COMPANIONS,
+    TABLES,
+    Published,
+    SourceRecord,
+    load,
+    load_published,
+)
 from slaf.schema import CELL_COLUMNS, CELLS, GENE_COLUMNS, GENES
 from slaf.sources.base import Extent, ReadOptions, Slots
 from slaf.sources.concat import Input
@@ -150,6 +158,8 @@ def _check_config(location: Location, config: Mapping[str, Any], rules: Rules) -
         rules.broken("config.json", f"tables is {json.dumps(tables)}, not {json.dumps(TABLES)}")
     kept = [name for name in _MORE if (config.get(name) or {}).get("available")]
     more = dict.fromkeys([*(name for name in tables if name not in TABLES), *kept])
+    # Named or not: they would be taken for what an earlier attempt of ours has left.
+    more |= dict.fromkeys(name for name, folder in COMPANIONS.items() if location.list(folder))
     if location.read("uns.json") is not None:
         more["uns"] = None
     if more:

@@ -71,7 +71,9 @@ class Run:
         """
         self._save(Checkpoint(plan))
         if self.published is None:
-            beside = (*COMPANIONS.values(), *sidecars_of(self.location))
+            # Of another program's dataset everything stays, but for what is in our own folder.
+            ours = self.older is None
+            beside = (*COMPANIONS.values(), *sidecars_of(self.location)) if ours else ()
             for name in (*plan.tables.values(), *beside, SCRATCH):
                 self.location.remove(name)
 

@@ -127,6 +127,8 @@ def _refused(scratch: Callable[[], Any], name: Any, element: Any) -> bool:
         return False
     try:
         write_elem(scratch(), "element", element)
+    except MemoryError:
+        raise
     except Exception:  # noqa: BLE001 - the error of anndata's registry has no public name
         return True
     return False

@@ -225,6 +225,10 @@ VIOLATIONS: dict[str, tuple[Older, str]] = {
         PLAIN.having(tables=PLAIN.config["tables"] | {"layers": "layers.lance"}),
         "it holds layers, which this release would lose",
     ),
+    "another table that config.json does not name": (
+        PLAIN.with_table("layers", PLAIN.tables["expression"]),
+        "it holds layers, which this release would lose",
+    ),
     "obsm": (
         PLAIN.with_column("cells", "pca", pa.array([[0.5, 1.0]] * 9, pa.list_(pa.float32(), 2))),
         r"cells: column pca is of type fixed_size_list.*, which this release would lose",

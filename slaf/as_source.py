@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from slaf.arrays import Batch, RowRange
+from slaf.arrays import BATCH_NONZEROS, Batch, RowRange, cuts
 from slaf.columns import restored
 from slaf.errors import DamagedDataset, MissingMatrix
-from slaf.schema import CELLS, GENES
-from slaf.sources.base import Extent, Slots
+from slaf.lazily import Lazily
+from slaf.schema import CELLS, GENES, LAYERS, RAW, RAW_GENES
+from slaf.sources.base import Extent, Raw, Slots
 from slaf.sources.concat import Kept
+from slaf.tables.matrix import read_matrix
 from slaf.tables.read import read_table, scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    import lance
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from slaf.beside import MatrixRecord
     from slaf.dataset import Dataset
     from slaf.sources.base import Matrix
 
@@ -30,7 +35,15 @@ _PEEK = 1 << 16
 
 def kept(dataset: Dataset) -> Kept:
     """A dataset and the inputs that it was made of."""
-    return Kept(DatasetSource(dataset), dataset.sources)
+    records = dataset.sources
+    if dataset.held.beside.taken is None:
+        # Then nothing was taken of them, which an older release did not record.
+        records = tuple(replace(record, holds=()) for record in records)
+    return Kept(
+        DatasetSource(dataset),
+        records,
+        lambda: [dataset.held.uns_of(at) for at in range(len(records))],
+    )
 
 
 class DatasetSource:
@@ -98,15 +111,30 @@ class DatasetSource:
         return self._table(GENES)
 
     def layers(self) -> Mapping[str, Matrix]:
-        """None: to a dataset that has any nothing is added."""
-        return {}
+        """Its layers."""
+        held = self._dataset.held
+        return Lazily(
+            held.layers,
+            lambda name: _HeldMatrix(
+                held.table(LAYERS), held.layers[name], held.layer_offsets, self.n_genes
+            ),
+        )
 
-    def raw(self) -> None:
-        """None, as of layers."""
+    def raw(self) -> Raw | None:
+        """Its raw, if it has one."""
+        held, record = self._dataset.held, self._dataset.held.beside.raw
+        if held.raw is None or record is None:
+            return None
+        names = [column.name for column in record.columns.columns]
+        genes = restored(read_table(held.table(RAW_GENES), names), record.columns)
+        matrix = _HeldMatrix(held.table(RAW), record.matrix, held.raw_offsets, record.n_genes)
+        return Raw(matrix, genes, held.raw.varm, record.measured)
 
     def slots(self) -> Slots:
-        """None, as of layers."""
-        return Slots()
+        """Its obsm, varm, obsp, varp and uns."""
+        held = self._dataset.held
+        aligned = {slot: held.slot(slot) for slot in ("obsm", "varm", "obsp", "varp")}
+        return Slots(**aligned, uns=held.uns)
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         """These cells, in order."""
@@ -145,3 +173,55 @@ class DatasetSource:
         described = self._dataset.published.columns[name]
         names = [column.name for column in described.columns]
         return restored(read_table(self._dataset.table(name), names), described)
+
+
+class _HeldMatrix:
+    """A layer, or raw, of a dataset."""
+
+    def __init__(
+        self,
+        table: lance.LanceDataset,
+        record: MatrixRecord,
+        offsets: NDArray[np.int64],
+        n_genes: int,
+    ) -> None:
+        self._table = table
+        self._record = record
+        self._offsets = offsets
+        self.shape = (len(offsets) - 1, n_genes)
+        self.dtype: np.dtype[Any] = np.dtype(record.source_dtype)
+
+    def extent(self) -> Extent:
+        """Its values."""
+        return Extent("a dataset", self._record.nnz)
+
+    def peek(self) -> NDArray[Any]:
+        """Its first values."""
+        rows = RowRange(0, min(_PEEK, int(self._offsets[-1])))
+        found = [
+            batch.column(0).drop_null().to_numpy()
+            for batch in scan(self._table, rows, [self._record.name])
+        ]
+        return np.concatenate([np.empty(0, self._record.value_type), *found])
+
+    def nonzeros_before(self, step: int) -> NDArray[np.int64]:
+        """The rows of the table, which other layers may have values in."""
+        return np.append(self._offsets[:-1][::step], self._offsets[-1])
+
+    def batches(self, rows: RowRange) -> Iterator[Batch]:
+        """These cells, in order."""
+        bounds = self._offsets[rows.start : rows.stop + 1]
+        for start, stop in cuts(bounds, BATCH_NONZEROS):
+            cells = np.arange(rows.start + start, rows.start + stop)
+            found = read_matrix(
+                self._table,
+                self._record.name,
+                self._offsets,
+                cells,
+                None,
+                n_genes=self.shape[1],
+                dtype=np.dtype(self._record.value_type),
+            )
+            counts = np.diff(found.indptr).astype(np.int64)
+            here = RowRange(rows.start + start, rows.start + stop)
+            yield Batch(here, counts, found.indices.astype(np.uint32), found.data)

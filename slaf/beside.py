@@ -121,6 +121,9 @@ class RawRecord:
         What the columns of `raw_genes` were.
     varm
         The elements beside its genes.
+    measured
+        Of several inputs, the genes that the raw of each has, as ranges ``[start, stop)``: none
+        of one that has no raw.
     """
 
     rows: int
@@ -128,6 +131,7 @@ class RawRecord:
     matrix: MatrixRecord
     columns: ColumnSet
     varm: tuple[Form, ...]
+    measured: tuple[tuple[tuple[int, int], ...], ...] = ()
 
     def to_json(self) -> JSON:
         """As config.json has it."""
@@ -137,6 +141,7 @@ class RawRecord:
             "matrix": self.matrix.to_json(),
             "columns": self.columns.to_json(),
             "varm": [form.to_json() for form in self.varm],
+            "measured": self.measured,
         }
 
     @classmethod
@@ -148,6 +153,10 @@ class RawRecord:
             MatrixRecord.from_json(data["matrix"]),
             ColumnSet.from_json(data["columns"]),
             tuple(map(Form.from_json, data["varm"])),
+            tuple(
+                tuple((start, stop) for start, stop in ranges)
+                for ranges in data.get("measured", ())
+            ),
         )
 
 
@@ -198,8 +207,11 @@ class Beside:
     uns, elements
         The files of uns, and of the elements that no table holds; None without.
     taken
-        What was asked for: which "layers", and whether "raw"; None of a dataset that was made
-        when neither they nor the slots were taken along.
+        What was asked for of the inputs that came last, as :class:`slaf.sources.taking.Taking`
+        writes it; None of a dataset that was made when nothing was taken along.
+    unses
+        The file of the uns of each input, None of one without; empty where there is one input,
+        whose uns is that of the dataset.
     """
 
     layers: LayersRecord | None = None
@@ -208,6 +220,13 @@ class Beside:
     uns: FileRecord | None = None
     elements: FileRecord | None = None
     taken: Mapping[str, Any] | None = None
+    unses: tuple[FileRecord | None, ...] = ()
+
+    @property
+    def files(self) -> tuple[FileRecord, ...]:
+        """All files, each once."""
+        records = (self.uns, self.elements, *self.unses)
+        return tuple({record.file: record for record in records if record}.values())
 
     def to_json(self) -> JSON:
         """As config.json has it, each under its own key; nothing of what is not there."""
@@ -222,6 +241,8 @@ class Beside:
             record = getattr(self, key)
             if record is not None:
                 data[key] = record.to_json()
+        if any(self.unses):
+            data["unses"] = [record and record.to_json() for record in self.unses]
         return data
 
     @classmethod
@@ -233,7 +254,11 @@ class Beside:
         forms = {
             slot: tuple(map(Form.from_json, data[slot]["forms"])) for slot in SLOTS if slot in data
         }
-        return cls(forms=forms, taken=data.get("taken"), **found)
+        unses = tuple(
+            None if record is None else FileRecord.from_json(record)
+            for record in data.get("unses", ())
+        )
+        return cls(forms=forms, taken=data.get("taken"), unses=unses, **found)
 
 
 def beside_of(published: Published) -> Beside:

@@ -177,8 +177,18 @@ class Dataset:
 
     @property
     def uns(self) -> dict[str, Any]:
-        """Whatever else the input held, as it was."""
+        """Whatever else the input held, as it was; of several inputs brought together."""
         return self.held.uns
+
+    def uns_of(self, source: int) -> dict[str, Any]:
+        """The uns of one input, as it was.
+
+        Parameters
+        ----------
+        source
+            Its place in `sources`.
+        """
+        return self.held.uns_of(source)
 
     def table(self, name: str) -> lance.LanceDataset:
         """One of the tables that config.json lists, as a Lance dataset."""

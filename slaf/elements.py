@@ -13,7 +13,7 @@ from slaf.equality import is_sparse
 from slaf.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     import scipy.sparse as sp
     from numpy.typing import NDArray
@@ -63,7 +63,10 @@ class Form:
 
 
 def from_arrays(
-    elements: Mapping[str, Any], n_rows: int, taken: Iterable[str]
+    elements: Mapping[str, Any],
+    n_rows: int,
+    taken: Iterable[str],
+    missing: Callable[[str], NDArray[np.bool_] | None] = lambda _key: None,
 ) -> tuple[dict[str, pa.Array], list[Form]]:
     """The elements that are numeric arrays, each as a column of lists of one length.
 
@@ -75,6 +78,8 @@ def from_arrays(
         The rows that each must have.
     taken
         Names of columns that are there already.
+    missing
+        Gives the rows that an element has no values for, which become null.
 
     Returns
     -------
@@ -92,18 +97,24 @@ def from_arrays(
         name = safe_name(key, used)
         used.add(name.casefold())
         width = element.shape[1] if element.ndim > 1 else None
-        columns[name] = _lists(element, width or 1)
+        columns[name] = _lists(element, width or 1, missing(key))
         forms.append(Form(key, name, _ARRAY, str(element.dtype), width))
     return columns, forms
 
 
 def array_of(column: pa.ChunkedArray, form: Form) -> NDArray[Any]:
-    """The array that a column holds: what `from_arrays` was given."""
+    """The array that a column holds: what `from_arrays` was given; NaN in rows that are null."""
+    # What is null is not among these.
     pieces = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
     dtype = np.dtype(form.dtype)
     flat = np.concatenate([np.empty(0, dtype.newbyteorder("=")), *pieces])
-    shape = (len(column),) if form.width is None else (len(column), form.width)
-    return flat.astype(dtype, copy=False).reshape(shape)
+    shape = () if form.width is None else (form.width,)
+    there = flat.astype(dtype, copy=False).reshape((-1, *shape))
+    if not column.null_count:
+        return there
+    whole = np.full((len(column), *shape), np.nan, dtype)
+    whole[column.is_valid().to_numpy()] = there
+    return whole
 
 
 def from_pairs(
@@ -198,9 +209,11 @@ def _is_number(dtype: np.dtype[Any]) -> bool:
     return dtype.kind in "biuf" and dtype.itemsize <= 8  # noqa: PLR2004 - 64 bits
 
 
-def _lists(element: NDArray[Any], width: int) -> pa.Array:
+def _lists(element: NDArray[Any], width: int, missing: NDArray[np.bool_] | None) -> pa.Array:
     native = element.astype(element.dtype.newbyteorder("="), copy=False)
-    return pa.FixedSizeListArray.from_arrays(pa.array(np.ravel(native), from_pandas=False), width)
+    values = pa.array(np.ravel(native), from_pandas=False)
+    mask = None if missing is None or not missing.any() else pa.array(missing)
+    return pa.FixedSizeListArray.from_arrays(values, width, mask=mask)
 
 
 def _entries(element: Any) -> tuple[NDArray[np.uint64], NDArray[Any]] | None:

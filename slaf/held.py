@@ -120,6 +120,14 @@ class Held:
         found: dict[str, Any] = {} if record is None else self.unpacked(record)["uns"]
         return found
 
+    def uns_of(self, source: int) -> dict[str, Any]:
+        """The uns of one of the inputs, by its place among them."""
+        if not self.beside.unses:
+            return self.uns if len(self._published.sources) == 1 else {}
+        record = self.beside.unses[source]
+        found: dict[str, Any] = {} if record is None else self.unpacked(record)["uns"]
+        return found
+
     @cached_property
     def elements(self) -> Mapping[str, Any]:
         """The elements that no table holds, by slot."""
@@ -201,6 +209,11 @@ class HeldRaw:
     def nnz(self) -> int:
         """Number of nonzeros."""
         return self._record.rows
+
+    @property
+    def measured(self) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """Of each of several inputs the genes that its raw has; empty where there is one input."""
+        return self._record.measured
 
     @property
     def var(self) -> pd.DataFrame:

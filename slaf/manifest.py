@@ -40,6 +40,7 @@ __all__ = [
     "Manifest",
     "Published",
     "SourceRecord",
+    "folders",
     "load",
     "load_published",
     "save",
@@ -52,11 +53,24 @@ COMPANIONS: Final = {
     name: f"{name}.lance" for name in (LAYERS, RAW, RAW_GENES, CELL_PAIRS, GENE_PAIRS)
 }
 # What config.json says of all that stands beside the matrix; `slaf.beside` reads it.
-BESIDE: Final = ("taken", "layers", "raw", "obsm", "varm", "obsp", "varp", "uns", "elements")
+BESIDE: Final = (
+    "taken",
+    "layers",
+    "raw",
+    "obsm",
+    "varm",
+    "obsp",
+    "varp",
+    "uns",
+    "unses",
+    "elements",
+)
 # Where the tables of a dataset go that another program wrote under the names above: those stay
 # what they are until config.json names these.
 ADOPTED: Final = "adopted"
-ADOPTED_TABLES: Final = {name: f"{ADOPTED}/{table}" for name, table in TABLES.items()}
+ADOPTED_TABLES: Final = {
+    name: f"{ADOPTED}/{table}" for name, table in {**TABLES, **COMPANIONS}.items()
+}
 # What holds the unfinished run in the config.json of another program.
 _ADOPTION: Final = "adoption"
 _TEXTS: Final = ("value_type", "dtype", "created_at", "last_updated", "writer")
@@ -116,6 +130,11 @@ class SourceRecord:
         The genes of the dataset that it has, as ranges ``[start, stop)`` of positions.
     prefix
         What was put before each of its cell ids.
+    holds
+        The names of what was taken of it beside its matrix: "layer:NAME", "raw", "obsm:KEY", …;
+        None where that was not recorded, and it is all there is.
+    taken
+        What was asked for of it, as :class:`slaf.sources.taking.Taking` writes it.
     """
 
     uri: str
@@ -130,6 +149,8 @@ class SourceRecord:
     genes: str = "strict"
     measured: tuple[tuple[int, int], ...] = ()
     prefix: str = ""
+    holds: tuple[str, ...] | None = None
+    taken: Mapping[str, Any] | None = None
 
     def to_json(self) -> JSON:
         """As config.json has it."""
@@ -140,9 +161,11 @@ class SourceRecord:
         """As `to_json` wrote it."""
         # What the first datasets do not say: of one input they have all genes.
         first: JSON = {"genes": "strict", "prefix": "", "measured": [[0, data.get("n_genes", 0)]]}
-        known = first | data
+        known = first | {"holds": None, "taken": None} | data
         measured = tuple((int(start), int(stop)) for start, stop in known["measured"])
-        return cls(**{f.name: known[f.name] for f in fields(cls)} | {"measured": measured})
+        holds = None if known["holds"] is None else tuple(known["holds"])
+        made = {"measured": measured, "holds": holds}
+        return cls(**{f.name: known[f.name] for f in fields(cls)} | made)
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +323,18 @@ class Manifest:
         if self.checkpoint is None:
             return (0, 0)
         return len(self.checkpoint["done"]), len(self.checkpoint["plan"]["parts"])
+
+
+def folders(tables: Mapping[str, str]) -> dict[str, str]:
+    """The directory of each table of a dataset, and of those that it could get yet.
+
+    Parameters
+    ----------
+    tables
+        Of those that it has.
+    """
+    adopted = tables[EXPRESSION] == ADOPTED_TABLES[EXPRESSION]
+    return {**(ADOPTED_TABLES if adopted else {**TABLES, **COMPANIONS}), **tables}
 
 
 def load(location: Location, *, older: bool = False) -> Manifest | None:

@@ -111,7 +111,8 @@ def _write(file: Any, name: str, element: Any, path: tuple[str, ...]) -> None:
     if isinstance(element, Mapping):
         with _quietly():
             anndata.io.write_elem(file, name, {})
-        for key, value in element.items():
+        # A file gives them back in this order: so the same elements are the same bytes again.
+        for key, value in sorted(element.items(), key=lambda item: str(item[0])):
             if not isinstance(key, str) or "/" in key or not key:
                 msg = f"{_place(path)} has the key {key!r}, which no file holds; rename it"
                 raise InputError(msg)

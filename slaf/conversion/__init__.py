@@ -7,9 +7,9 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from slaf.conversion.adding import added_genes, rewriting, usual_matrix
+from slaf.conversion.adding import added_genes, rewriting, usual_matrix, usual_taking
 from slaf.conversion.adopted import base_of, refuse_if_nothing
-from slaf.conversion.beside import read_beside
+from slaf.conversion.beside import blocks_of, read_beside
 from slaf.conversion.claim import Run, claim, refuse_if_complete
 from slaf.conversion.encode import ValueDoesNotFit, encode_part
 from slaf.conversion.plan import Options, counts_elsewhere
@@ -20,8 +20,9 @@ from slaf.conversion.run import encode_parts
 from slaf.dataset import Dataset, open_dataset
 from slaf.errors import DamagedInput, InputError
 from slaf.progress import Unwatched
-from slaf.schema import Compression
+from slaf.schema import EXPRESSION, Compression
 from slaf.sources import GeneSet, ReadOptions
+from slaf.sources.taking import UnsMerge
 from slaf.storage import Location
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ def convert(
     plain_types: bool = False,
     layers: str | Sequence[str] = "all",
     raw: bool = True,
+    without: Sequence[str] = (),
+    uns_merge: str = UnsMerge.UNIQUE,
     workers: int = 0,
     memory: int | None = None,
     scratch: str | os.PathLike[str] | None = None,
@@ -115,8 +118,15 @@ def convert(
         that know no unsigned integers.
     layers
         Which further matrices of the same genes go along: "all", "none", or a list of names.
+        Where an input lacks what another has, there are missing values; "strict" takes all, and
+        refuses such inputs.
     raw
         Take along what AnnData calls raw, where it is not the matrix itself.
+    without
+        What else to leave out: a slot, like "uns", or one element, like "obsm:X_pca".
+    uns_merge
+        What becomes of the uns of several inputs, by the rules of `anndata.concat`: "same",
+        "unique", "first" or "only". That of each is kept besides.
     workers
         Threads that encode parts beside this one: memory for time.
     memory
@@ -164,6 +174,8 @@ def convert(
         plain_types=plain_types,
         layers=layers if isinstance(layers, str) else tuple(layers),
         raw=raw,
+        without=tuple(without),
+        uns_merge=UnsMerge(uns_merge),
     )
     location = Location.of(output, storage_options)
     refuse_if_complete(location, overwrite=overwrite)
@@ -211,6 +223,7 @@ def append(
     genes: str = GeneSet.STRICT,
     cell_id_prefix: bool = False,
     allow_duplicate: bool = False,
+    without: Sequence[str] = (),
     chunk_size: int | None = None,
     compact: bool = False,
     workers: int = 0,
@@ -246,6 +259,9 @@ def append(
         Put the name of its input before each cell id.
     allow_duplicate
         Take an input that is in the dataset already once more.
+    without
+        As for `slaf.convert`; beside what was left out when the dataset was made. What layers,
+        raw and slots of the inputs are taken otherwise was chosen then.
     chunk_size, compact, workers, memory, scratch
         As for `slaf.convert`.
     restart
@@ -280,7 +296,7 @@ def append(
             genes=added_genes(genes),
             chunk_size=chunk_size,
             compact=compact,
-        )
+        ).with_taking(usual_taking(there, without))
         reading = ReadOptions.beside(
             location,
             options.matrix,
@@ -314,7 +330,7 @@ def _encode(run: Run, inputs: Concat, axes: Axes, workers: int, progress: Progre
     """Write the parts that remain; begin again with a wider type where a value asks for it."""
     while True:
         plan = run.checkpoint.plan
-        blocks = run.published.blocks if plan.base and run.published else ()
+        kept = blocks_of(run.published if plan.base else None)
         cells, nonzeros = run.checkpoint.covered()
         progress.begin(cells, nonzeros, plan.cells_to_write)
         damaged: set[int] = set()
@@ -325,22 +341,22 @@ def _encode(run: Run, inputs: Concat, axes: Axes, workers: int, progress: Progre
             plan,
             location=run.location,
             identifiers=axes.identifiers,
-            kept=blocks,
+            kept=kept,
             progress=progress,
         )
         try:
             encode_parts(run.checkpoint.remaining(), encode, run.record, workers)
         except ValueDoesNotFit as misfit:
             lost = len(run.checkpoint.done)
-            run.begin(rewriting(misfit.wider, blocks))
+            run.begin(rewriting(misfit.wider, misfit.table, kept.get(EXPRESSION, ())))
             _say_why(plan, run.checkpoint.plan, lost)
         except InputError as error:
-            kept = run.checkpoint.without_sources_of(damaged)
-            if isinstance(error, DamagedInput) and len(plan.added) > 1 and kept.done:
+            sound = run.checkpoint.without_sources_of(damaged)
+            if isinstance(error, DamagedInput) and len(plan.added) > 1 and sound.done:
                 # Of several inputs those that are done stay so, until the damaged one is mended.
-                run.keep(kept)
+                run.keep(sound)
                 error.add_note(
-                    f"{len(kept.done)} of {len(plan.parts)} parts are kept: mend it and run the "
+                    f"{len(sound.done)} of {len(plan.parts)} parts are kept: mend it and run the "
                     "same again, or discard them with --restart"
                 )
             else:
@@ -362,8 +378,11 @@ def _encode_readable(
 
 
 def _say_why(before: Plan, now: Plan, lost: int) -> None:
-    if now.rewrites and not before.rewrites:
+    again = [table for table in now.rewrites if table not in before.rewrites]
+    if EXPRESSION in again:
         logger.info("a value asks for %s: the dataset is written again with it", now.value_type)
+    elif again:
+        logger.info("a value asks for a wider type: %s is written again with it", again[0])
     elif lost:
         logger.info(
             "a value asks for %s: beginning again (%d parts are written a second time)",
@@ -376,7 +395,7 @@ def _publish(run: Run, inputs: Concat, axes: Axes) -> None:
     if run.checkpoint.published and run.published is not None:
         finish(run.location, run.published)
         return
-    kept = read_beside(inputs, run.checkpoint.plan.options, axes.cells, axes.genes)
+    kept = read_beside(inputs, axes.cells, axes.genes)
     writer = f"slaf {version('slaf')}"
     publish(run.location, run.checkpoint, axes, run.published, writer, kept=kept)
 

@@ -8,21 +8,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slaf.arrays import RowRange
+from slaf.conversion.companions import companions_of
 from slaf.conversion.plan import PART_NONZEROS, Base, Options, Plan, cut
-from slaf.errors import DamagedDataset, NotYet
-from slaf.manifest import TABLES
-from slaf.schema import Compression, expression_schema
+from slaf.dataset import Dataset
+from slaf.errors import DamagedDataset
+from slaf.manifest import TABLES, folders
+from slaf.schema import EXPRESSION, RAW, Compression, expression_schema
 from slaf.sources import GeneSet
+from slaf.sources.taking import LAYER, Taking
 from slaf.tables.read import index_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from slaf.dataset import Dataset
+    from slaf.conversion.adopted import OlderDataset
     from slaf.manifest import Block, SourceRecord
     from slaf.sources import Concat
 
-__all__ = ["added_genes", "options_of", "plan_to_add", "refuse_beside", "rewriting", "usual_matrix"]
+__all__ = ["added_genes", "options_of", "plan_to_add", "rewriting", "usual_matrix", "usual_taking"]
 
 
 def plan_to_add(there: Dataset, inputs: Concat, options: Options) -> Plan:
@@ -42,6 +45,11 @@ def plan_to_add(there: Dataset, inputs: Concat, options: Options) -> Plan:
     InputError
         If one of the inputs cannot be added.
     """
+    beside = there.held.beside
+    layers = () if beside.layers is None else beside.layers.matrices
+    known = {f"{LAYER}:{layer.original}": layer for layer in layers}
+    if beside.raw is not None:
+        known[RAW] = beside.raw.matrix
     plan = Plan(
         operation="append",
         sources=inputs.records,
@@ -57,28 +65,35 @@ def plan_to_add(there: Dataset, inputs: Concat, options: Options) -> Plan:
             n_sources=len(there.sources),
             versions=there.published.versions,
         ),
-        rewrites=False,
-        tables=there.published.tables,
+        companions=companions_of(inputs, options, known),
+        tables=folders(there.published.tables),
     )
-    if plan.schema.equals(there.expression.schema):
-        return plan
-    # More genes may ask for wider ids.
-    return rewriting(plan, there.published.blocks)
+    # More genes may ask for wider ids, and layers that are new for a column of their own.
+    schemas = {EXPRESSION: plan.schema} | {
+        companion.table: companion.schema(options) for companion in plan.companions
+    }
+    for table, schema in schemas.items():
+        if plan.adds_to(table) and not schema.equals(there.table(table).schema):
+            plan = rewriting(plan, table, there.published.blocks)
+    return plan
 
 
-def rewriting(plan: Plan, blocks: Sequence[Block]) -> Plan:
-    """The plan of a run that also writes again what is there, because a type has changed.
+def rewriting(plan: Plan, table: str, blocks: Sequence[Block]) -> Plan:
+    """The plan of a run that also writes again what is there of a table: its types have changed.
 
     Parameters
     ----------
     plan
         To add something.
+    table
+        Which has other types now.
     blocks
         Of what is there.
     """
-    if plan.base is None or plan.rewrites:
+    if not plan.adds_to(table):
         return plan
-    return replace(plan, rewrites=True, parts=(*_parts_of(blocks), *plan.parts))
+    parts = plan.parts if plan.rewrites else (*_parts_of(blocks), *plan.parts)
+    return replace(plan, rewrites=(*plan.rewrites, table), parts=parts)
 
 
 def options_of(dataset: Dataset, asked: Options) -> Options:
@@ -137,29 +152,20 @@ def usual_matrix(sources: Sequence[SourceRecord]) -> str:
     return matrices.pop() if len(matrices) == 1 else "X"
 
 
-def refuse_beside(there: Dataset) -> None:
-    """Refuse to add to a dataset that has more than its matrix, which would not grow with it.
+def usual_taking(there: Dataset | OlderDataset, without: Sequence[str]) -> Taking:
+    """What was taken of the inputs of a dataset beside their matrices: it is of others too.
 
-    Raises
-    ------
-    NotYet
-        Naming what it has.
+    Parameters
+    ----------
+    there
+        The dataset.
+    without
+        What to leave out besides.
     """
-    beside = there.held.beside
-    layers = () if beside.layers is None else beside.layers.matrices
-    names = {"layers": [layer.original for layer in layers]}
-    names |= {slot: [form.key for form in forms] for slot, forms in beside.forms.items()}
-    has = [f"{slot} ({', '.join(found)})" for slot, found in names.items() if found]
-    has += [slot for slot in ("raw", "uns") if getattr(beside, slot) is not None]
-    if has:
-        avoidable = not beside.forms and beside.uns is None
-        way = " or keep them out of this one with --layers none and --no-raw" if avoidable else ""
-        msg = (
-            f"{there.location}: it has {', '.join(has)} beside its matrix, to which this release "
-            f"adds nothing; convert all inputs anew into one dataset, which takes their matrix "
-            f"alone{',' if way else ''}{way}"
-        )
-        raise NotYet(msg)
+    # What slafdb wrote has nothing beside its matrix for want of this program.
+    known = there.held.beside.taken if isinstance(there, Dataset) else Taking().to_json()
+    taking = Taking.from_json(known)
+    return replace(taking, without=tuple(dict.fromkeys([*taking.without, *without])))
 
 
 def added_genes(genes: str) -> GeneSet:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from slaf.arrays import Batch, RowRange
 from slaf.as_source import DatasetSource
 from slaf.columns import arrow_table
+from slaf.conversion.companions import companions_of
 from slaf.conversion.plan import Base, Plan, cut
 from slaf.conversion.rules import Rules
 from slaf.dataset import Dataset, open_dataset
@@ -25,7 +26,15 @@ from slaf.manifest import (
     load,
     load_published,
 )
-from slaf.schema import CELL_COLUMNS, CELLS, GENE_COLUMNS, GENES
+from slaf.schema import (
+    CELL_COLUMNS,
+    CELLS,
+    EXPRESSION,
+    GENE_COLUMNS,
+    GENES,
+    LAYERS,
+    RAW,
+)
 from slaf.sources.base import Extent, ReadOptions, Slots
 from slaf.sources.concat import Input
 from slaf.tables.read import index_names, newest_version, read_table, scan
@@ -141,6 +150,8 @@ def plan_to_adopt(there: OlderDataset, inputs: Concat, options: Options) -> Plan
         value_type=str(chosen.value_types[0]),
         block_cells=chosen.block_cells,
         parts=tuple(cut(inputs, chosen)),
+        companions=companions_of(inputs, chosen),
+        rewrites=(EXPRESSION, LAYERS, RAW),
         base=Base(
             n_cells=sum(source.n_cells for source in there.sources),
             n_sources=len(there.sources),

@@ -4,31 +4,44 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import xxhash
 
-from slaf.beside import Beside, FileRecord, LayersRecord, MatrixRecord, RawRecord, is_sidecar
+from slaf.beside import (
+    Beside,
+    FileRecord,
+    LayersRecord,
+    MatrixRecord,
+    RawRecord,
+    beside_of,
+    is_sidecar,
+)
 from slaf.columns import stored
 from slaf.conversion.encode import part_counts
+from slaf.dataset import Dataset
+from slaf.digest import BlockDigest
 from slaf.elements import PAIR_COLUMNS, from_arrays, from_pairs
 from slaf.errors import InputError
 from slaf.held import Held
-from slaf.manifest import COMPANIONS, Published
+from slaf.manifest import Block, Published, folders
 from slaf.readable import as_json
 from slaf.schema import (
     CELL_COLUMNS,
     CELL_PAIRS,
+    EXPRESSION,
     GENE_COLUMNS,
     GENE_PAIRS,
     LAYERS,
+    RAW,
     RAW_GENES,
     given_back,
 )
 from slaf.sidecar import pack
-from slaf.tables.write import commit, write_table
+from slaf.tables.write import append, commit, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,19 +49,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.columns import ColumnSet
-    from slaf.conversion.checkpoint import Checkpoint
+    from slaf.conversion.checkpoint import Checkpoint, PartResult
     from slaf.conversion.companions import Companion
-    from slaf.conversion.plan import Options, Plan
     from slaf.elements import Form
+    from slaf.sources import Concat
+    from slaf.sources.alignment import Ranges
     from slaf.sources.base import Source
     from slaf.storage import Location
 
 __all__ = [
     "Kept",
+    "blocks_of",
     "commit_companions",
     "offsets_of",
     "read_beside",
     "remove_leftovers",
+    "results_of",
     "sidecars_of",
     "write_beside",
     "write_readable",
@@ -83,6 +99,10 @@ class Kept:
         What the columns of raw's genes were; None without raw.
     files
         The files by the key of config.json, "uns" and "elements", with their content.
+    unses
+        Of several inputs, the file of the uns of each; None of one that has none.
+    measured
+        Of several inputs, the genes that the raw of each has.
     """
 
     cells: Mapping[str, pa.Array]
@@ -91,17 +111,17 @@ class Kept:
     forms: Mapping[str, tuple[Form, ...]]
     raw_columns: ColumnSet | None = None
     files: Mapping[str, tuple[FileRecord, bytes]] = field(default_factory=dict)
+    unses: tuple[tuple[FileRecord, bytes] | None, ...] = ()
+    measured: tuple[Ranges, ...] = ()
 
 
-def read_beside(source: Source, options: Options, cells: pa.Table, genes: pa.Table) -> Kept:
-    """Read what stands beside the matrix of a source.
+def read_beside(source: Concat, cells: pa.Table, genes: pa.Table) -> Kept:
+    """Read what stands beside the matrix of the inputs.
 
     Parameters
     ----------
     source
-        The input.
-    options
-        Whether raw goes along.
+        All inputs.
     cells, genes
         The tables that it will stand in, with the user's columns.
 
@@ -122,7 +142,10 @@ def read_beside(source: Source, options: Options, cells: pa.Table, genes: pa.Tab
         elements = getattr(slots, slot)
         with _naming(slot, source):
             columns[slot], forms[slot] = from_arrays(
-                elements, table.num_rows, (*taken, *table.column_names)
+                elements,
+                table.num_rows,
+                (*taken, *table.column_names),
+                partial(source.missing, slot),
             )
         others[slot] = _left(elements, forms[slot])
     for slot, name, n in (
@@ -135,13 +158,18 @@ def read_beside(source: Source, options: Options, cells: pa.Table, genes: pa.Tab
         others[slot] = _left(elements, forms[slot])
         if pairs is not None:
             tables[name] = pairs
-    raw = source.raw() if options.raw else None
+    raw = source.raw()
     raw_columns = None
+    measured: tuple[Ranges, ...] = ()
     if raw is not None:
+        measured = raw.measured
         table, raw_columns = stored(raw.genes, GENE_COLUMNS)
         with _naming("varm of raw", source):
             beside, forms[_RAW_VARM] = from_arrays(
-                raw.varm, table.num_rows, (*GENE_COLUMNS, *table.column_names)
+                raw.varm,
+                table.num_rows,
+                (*GENE_COLUMNS, *table.column_names),
+                partial(source.missing, _RAW_VARM),
             )
         others[_RAW_VARM] = _left(raw.varm, forms[_RAW_VARM])
         ids = pa.array(np.arange(table.num_rows, dtype=np.uint32))
@@ -149,14 +177,17 @@ def read_beside(source: Source, options: Options, cells: pa.Table, genes: pa.Tab
         for name, values in beside.items():
             table = table.append_column(name, values)
         tables[RAW_GENES] = table
-    files = {}
+    files, unses = {}, []
     with _naming("what no table holds", source):
+        uns = dict(slots.uns)
         for key, content in (
-            ("uns", {"uns": dict(slots.uns)} if slots.uns else {}),
+            ("uns", {"uns": uns} if uns else {}),
             ("elements", {slot: held for slot, held in others.items() if held}),
         ):
             if content:
                 files[key] = _file(key, content)
+        if len(source.records) > 1:
+            unses = [_file("uns", {"uns": dict(one)}) if one else None for one in source.unses()]
     return Kept(
         columns["obsm"],
         columns["varm"],
@@ -164,6 +195,8 @@ def read_beside(source: Source, options: Options, cells: pa.Table, genes: pa.Tab
         {slot: tuple(found) for slot, found in forms.items() if found},
         raw_columns,
         files,
+        tuple(unses),
+        measured,
     )
 
 
@@ -172,42 +205,100 @@ def commit_companions(location: Location, checkpoint: Checkpoint) -> dict[str, i
     plan = checkpoint.plan
     versions = {}
     for companion in plan.companions:
-        results = [result.companions[companion.table] for result in checkpoint.results()]
-        fragments = [fragment for result in results for fragment in result.fragments]
-        name = COMPANIONS[companion.table]
-        schema = companion.schema(plan.options)
-        versions[companion.table] = commit(location, name, schema, fragments)
+        table, name = companion.table, plan.folder(companion.table)
+        fragments = [
+            fragment
+            for result in results_of(checkpoint, table)
+            for fragment in result.companions[table].fragments
+        ]
+        if plan.base is None or not plan.adds_to(table):
+            versions[table] = commit(location, name, companion.schema(plan.options), fragments)
+        elif fragments:
+            before = plan.base.versions[table]
+            versions[table] = append(location, name, fragments, before, plan.run_id)
+        else:
+            versions[table] = plan.base.versions[table]
     return versions
 
 
-def offsets_of(location: Location, checkpoint: Checkpoint, table: str) -> NDArray[np.int64]:
-    """Where the rows of each cell begin in a table, and after the last, where they end."""
-    counts = [part_counts(location, result.index, table) for result in checkpoint.results()]
-    return np.cumsum(np.concatenate([np.zeros(1, np.int64), *counts]))
+def results_of(checkpoint: Checkpoint, table: str) -> list[PartResult]:
+    """The parts that have rows of a table, in order."""
+    plan = checkpoint.plan
+    return [result for result in checkpoint.results() if plan.writes(result.index, table)]
+
+
+def offsets_of(
+    location: Location, checkpoint: Checkpoint, table: str, before: Published | None
+) -> NDArray[np.int64]:
+    """Where the rows of each cell begin in a table, and after the last, where they end.
+
+    Parameters
+    ----------
+    before
+        What readers see until now: the rows that stay as they are.
+    """
+    plan = checkpoint.plan
+    known = np.zeros(1, np.int64)
+    if plan.base is not None and table not in plan.rewrites:
+        known = np.zeros(plan.base.n_cells + 1, np.int64)
+        if before is not None and plan.adds_to(table):
+            known = _offsets(location, before, table)
+    counts = [part_counts(location, r.index, table) for r in results_of(checkpoint, table)]
+    ends = known[-1] + np.cumsum(np.concatenate([np.zeros(1, np.int64), *counts]))
+    return np.append(known[:-1], ends)
+
+
+def _offsets(location: Location, before: Published, table: str) -> NDArray[np.int64]:
+    if table == EXPRESSION:
+        return Dataset(location, before).cell_offsets
+    held = Held(location, before)
+    return held.layer_offsets if table == LAYERS else held.raw_offsets
 
 
 def write_beside(
-    location: Location, checkpoint: Checkpoint, kept: Kept
+    location: Location, checkpoint: Checkpoint, kept: Kept, before: Published | None
 ) -> tuple[dict[str, int], Beside]:
     """Write the tables and files that are written whole; their versions, and the record of all."""
+    plan = checkpoint.plan
     versions = {
-        name: write_table(location, COMPANIONS[name], table) for name, table in kept.tables.items()
+        name: write_table(location, plan.folder(name), table) for name, table in kept.tables.items()
     }
-    for record, content in kept.files.values():
-        location.put(record.file, content)
+    # What several inputs have alike is one file.
+    files = {record.file: content for record, content in filter(None, kept.unses)}
+    files |= {record.file: content for record, content in kept.files.values()}
+    for file, content in files.items():
+        location.put(file, content)
     forms = {slot: found for slot, found in kept.forms.items() if slot != _RAW_VARM}
     layers, raw = None, None
-    for companion in checkpoint.plan.companions:
-        rows = int(offsets_of(location, checkpoint, companion.table)[-1])
-        matrices = _matrices(checkpoint, companion)
+    for companion in plan.companions:
+        rows = int(offsets_of(location, checkpoint, companion.table, before)[-1])
+        matrices = _matrices(checkpoint, companion, before)
         if companion.table == LAYERS:
             layers = LayersRecord(rows, matrices)
         elif kept.raw_columns is not None:
-            varm = kept.forms.get(_RAW_VARM, ())
-            raw = RawRecord(rows, companion.n_genes, matrices[0], kept.raw_columns, varm)
-    files = {key: record for key, (record, _) in kept.files.items()}
-    taken = _taken(checkpoint.plan)
-    return versions, Beside(layers, raw, forms, files.get("uns"), files.get("elements"), taken)
+            varm, measured = kept.forms.get(_RAW_VARM, ()), kept.measured
+            raw = RawRecord(rows, companion.n_genes, matrices[0], kept.raw_columns, varm, measured)
+    records = {key: record for key, (record, _) in kept.files.items()}
+    return versions, Beside(
+        layers,
+        raw,
+        forms,
+        records.get("uns"),
+        records.get("elements"),
+        plan.options.taking.to_json(),
+        tuple(one and one[0] for one in kept.unses),
+    )
+
+
+def blocks_of(published: Published | None) -> dict[str, tuple[Block, ...]]:
+    """The blocks of a dataset by table, and column of values as in "layers.spliced"."""
+    if published is None:
+        return {}
+    found = {EXPRESSION: published.blocks}
+    for table in (LAYERS, RAW):
+        for record in _matrices_of(published, table).values():
+            found[f"{table}.{record.name}"] = record.blocks
+    return found
 
 
 def write_readable(location: Location, published: Published) -> None:
@@ -222,14 +313,10 @@ def write_readable(location: Location, published: Published) -> None:
 
 def remove_leftovers(location: Location, published: Published) -> None:
     """Remove the tables and files that are of another dataset than this one."""
-    for name, directory in COMPANIONS.items():
+    for name, directory in folders(published.tables).items():
         if name not in published.tables:
             location.remove(directory)
-    named = {
-        record["file"]
-        for key in ("uns", "elements")
-        if (record := published.beside.get(key)) is not None
-    }
+    named = {record.file for record in beside_of(published).files}
     for file in sidecars_of(location):
         if file not in named:
             location.remove(file)
@@ -242,31 +329,58 @@ def sidecars_of(location: Location) -> list[str]:
     return [name for name in location.list(".") if is_sidecar(name)]
 
 
-def _taken(plan: Plan) -> dict[str, Any] | None:
-    """What was asked for; None where several inputs leave it all behind."""
-    if len(plan.sources) > 1:
-        return None
-    layers = plan.options.layers
-    return {"layers": layers if isinstance(layers, str) else list(layers), "raw": plan.options.raw}
-
-
-def _matrices(checkpoint: Checkpoint, companion: Companion) -> tuple[MatrixRecord, ...]:
-    results = [result.companions[companion.table] for result in checkpoint.results()]
-    return tuple(
-        MatrixRecord(
-            name=values.name,
-            original=values.original,
-            dtype=given_back(
-                values.dtype,
-                values.value_type,
-                outgrown=any(values.name in result.outgrown for result in results),
-            ),
-            source_dtype=values.dtype,
-            value_type=values.value_type,
-            blocks=tuple(block for result in results for block in result.blocks[values.name]),
+def _matrices(
+    checkpoint: Checkpoint, companion: Companion, before: Published | None
+) -> tuple[MatrixRecord, ...]:
+    plan, table = checkpoint.plan, companion.table
+    results = [result.companions[table] for result in results_of(checkpoint, table)]
+    there = _matrices_of(before, table) if before is not None and plan.base is not None else {}
+    made = []
+    for values in companion.values:
+        blocks = [block for result in results for block in result.blocks[values.name]]
+        known = there.get(values.original)
+        outgrown = any(values.name in result.outgrown for result in results)
+        if plan.adds_to(table) and known is not None:
+            blocks = [*known.blocks, *blocks]
+        elif before is not None and plan.base is not None and table not in plan.rewrites:
+            blocks = [*map(_empty, before.blocks), *blocks]
+        if known is not None and plan.base is not None:
+            several = plan.base.n_sources > 1
+            own = _given_back(known.source_dtype, known.value_type, several=several)
+            outgrown |= known.dtype != own
+        dtype = _given_back(values.dtype, values.value_type, several=len(plan.sources) > 1)
+        made.append(
+            MatrixRecord(
+                name=values.name,
+                original=values.original,
+                dtype=values.value_type if outgrown else dtype,
+                source_dtype=values.dtype,
+                value_type=values.value_type,
+                blocks=tuple(blocks),
+            )
         )
-        for values in companion.values
-    )
+    return tuple(made)
+
+
+def _matrices_of(published: Published, table: str) -> dict[str, MatrixRecord]:
+    beside = beside_of(published)
+    if table == LAYERS:
+        layers = () if beside.layers is None else beside.layers.matrices
+        return {layer.original: layer for layer in layers}
+    return {} if beside.raw is None else {RAW: beside.raw.matrix}
+
+
+def _given_back(dtype: str, value_type: str, *, several: bool) -> str:
+    # Of several inputs one may have whole numbers that the common type of all does not hold.
+    wide = several and value_type == "int64" and np.dtype(dtype).kind == "f"
+    return given_back(dtype, value_type, outgrown=wide)
+
+
+def _empty(block: Block) -> Block:
+    """What a block of cells is that have no values."""
+    digest = BlockDigest()
+    digest.add_lengths(np.zeros(block.stop - block.start, np.int64))
+    return Block(block.start, block.stop, 0, digest.hexdigest())
 
 
 def _file(key: str, content: Mapping[str, Any]) -> tuple[FileRecord, bytes]:

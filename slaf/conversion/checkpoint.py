@@ -99,7 +99,8 @@ class Checkpoint:
     def covered(self) -> tuple[int, int]:
         """Cells and nonzeros of the parts that are done."""
         blocks = [block for result in self.done.values() for block in result.blocks]
-        return sum(b.stop - b.start for b in blocks), sum(b.rows for b in blocks)
+        cells = sum(len(self.plan.parts[index]) for index in self.done)
+        return cells, sum(block.rows for block in blocks)
 
     def with_part(self, result: PartResult) -> Checkpoint:
         """The checkpoint once this part is done too."""

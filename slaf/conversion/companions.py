@@ -11,16 +11,18 @@ import pyarrow as pa
 from slaf.arrays import as_float64, exact_cast, first_inexact
 from slaf.columns import safe_name
 from slaf.digest import BlockDigest
-from slaf.errors import DamagedInput, InexactValue, MissingMatrix
+from slaf.errors import DamagedInput, InexactValue
 from slaf.manifest import Block
 from slaf.schema import LAYERS, RAW, companion_schema, value_type_for
+from slaf.sources.taking import LAYER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from slaf.arrays import Batch, RowRange
+    from slaf.beside import MatrixRecord
     from slaf.conversion.plan import Options
     from slaf.sources.base import Matrix, Source
 
@@ -162,34 +164,48 @@ class CompanionResult:
         return cls(data["fragments"], blocks, tuple(data["outgrown"]))
 
 
-def companions_of(source: Source, options: Options) -> tuple[Companion, ...]:
-    """The companions of a source that the options ask for.
+def companions_of(
+    source: Source, options: Options, there: Mapping[str, MatrixRecord] | None = None
+) -> tuple[Companion, ...]:
+    """The companions of a source.
+
+    Parameters
+    ----------
+    source
+        What is converted.
+    options
+        How it is stored.
+    there
+        The matrices that a dataset has already, to which it is added: by the user's names of
+        layers, and "raw" of that table.
 
     Raises
     ------
     InputError
-        If one is asked for that is not there, or it cannot be read.
+        If one cannot be read.
     """
     first = str(options.value_types[0])
+    known = there or {}
     found = []
     layers = source.layers()
-    names = _chosen(options.layers, list(layers))
-    if names:
+    if layers:
         used = {name.casefold() for name in _IDS}
         columns = []
-        for original in names:
-            matrix = layers[original]
+        for original, matrix in layers.items():
             if matrix.shape != (source.n_cells, source.n_genes):
                 msg = (
                     f"{source.uri}: layer {original!r} is of the shape {matrix.shape}, "
                     f"not {(source.n_cells, source.n_genes)}; leave it out with --layers"
                 )
                 raise DamagedInput(msg)
+            # Those of a dataset come first, and are given the names that they have.
             name = safe_name(original, used)
             used.add(name.casefold())
-            columns.append(Values(name, original, str(matrix.dtype), first))
+            key = f"{LAYER}:{original}"
+            value_type = known[key].value_type if key in known else first
+            columns.append(Values(name, original, str(matrix.dtype), value_type))
         found.append(Companion(LAYERS, source.n_genes, tuple(columns)))
-    raw = source.raw() if options.raw else None
+    raw = source.raw()
     if raw is not None:
         n_cells, n_genes = raw.matrix.shape
         if n_cells != source.n_cells or n_genes != raw.genes.num_rows:
@@ -199,7 +215,8 @@ def companions_of(source: Source, options: Options) -> tuple[Companion, ...]:
                 "leave it out with --no-raw"
             )
             raise DamagedInput(msg)
-        column = Values("value", RAW, str(raw.matrix.dtype), first)
+        value_type = known[RAW].value_type if RAW in known else first
+        column = Values("value", RAW, str(raw.matrix.dtype), value_type)
         found.append(Companion(RAW, n_genes, (column,)))
     return tuple(found)
 
@@ -240,8 +257,8 @@ class CompanionPart:
         blocks = {name: tuple(found) for name, found in self._blocks.items()}
         return CompanionResult(fragments, blocks, tuple(sorted(self._outgrown)))
 
-    def record_batches(self, rows: RowRange, block_cells: int) -> Iterator[pa.RecordBatch]:
-        """The rows of some cells, digested on the way.
+    def record_batches(self, blocks: Iterable[RowRange]) -> Iterator[pa.RecordBatch]:
+        """The rows of some cells, digested block by block on the way.
 
         Raises
         ------
@@ -250,7 +267,7 @@ class CompanionPart:
         InexactValue
             If none holds it.
         """
-        for block in rows.split(block_cells):
+        for block in blocks:
             digests = [BlockDigest() for _ in self._matrices]
             n_rows = [0 for _ in self._matrices]
             for batches in _aligned([matrix.batches(block) for matrix in self._matrices]):
@@ -313,20 +330,6 @@ class CompanionPart:
                 f"table may have ({', '.join(map(str, allowed))}) holds every value exactly"
             )
             raise InexactValue(msg) from error
-
-
-def _chosen(asked: str | Sequence[str], there: list[str]) -> list[str]:
-    if asked == "all":
-        return there
-    if asked == "none":
-        return []
-    wanted = list(dict.fromkeys([asked] if isinstance(asked, str) else asked))
-    missing = [name for name in wanted if name not in there]
-    if missing:
-        have = ", ".join(there) or "none at all"
-        msg = f"there is no layer {missing[0]!r} beside the matrix; choose with --layers: {have}"
-        raise MissingMatrix(msg)
-    return wanted
 
 
 def _aligned(columns: list[Iterator[Batch]]) -> Iterator[list[Batch]]:

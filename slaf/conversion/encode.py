@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,12 +15,12 @@ from slaf.conversion.companions import Companion, CompanionPart, CompanionResult
 from slaf.conversion.statistics import Statistics
 from slaf.digest import BlockDigest
 from slaf.errors import DamagedDataset, InexactValue
-from slaf.manifest import COMPANIONS, Block
+from slaf.manifest import Block
 from slaf.schema import EXPRESSION
 from slaf.tables.write import write_part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -42,11 +43,14 @@ class ValueDoesNotFit(Exception):
     ----------
     wider
         The plan that it begins again with.
+    table
+        In which it did not fit.
     """
 
-    def __init__(self, wider: Plan) -> None:
+    def __init__(self, wider: Plan, table: str = EXPRESSION) -> None:
         super().__init__(wider.value_type)
         self.wider = wider
+        self.table = table
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ def encode_part(
     location: Location,
     *,
     identifiers: Identifiers,
-    kept: Sequence[Block] = (),
+    kept: Mapping[str, Sequence[Block]] = MappingProxyType({}),
     progress: Progress,
 ) -> PartResult:
     """Write one part of a plan; when this returns, all of it is on disk.
@@ -74,7 +78,8 @@ def encode_part(
     Parameters
     ----------
     kept
-        The blocks of the dataset that is added to: what is written again must be what they say.
+        The blocks of the dataset that is added to, by table, and column of values as in
+        "layers.spliced": what is written again must be what they say.
     progress
         Told of each batch that was handed on.
 
@@ -87,21 +92,28 @@ def encode_part(
     DamagedDataset
         If what is written again is not what was written first.
     """
-    rows = plan.parts[index]
+    blocks = list(_blocks(plan, plan.parts[index], kept.get(EXPRESSION, ())))
     # First: they are the likelier ones to ask for a wider type.
     companions = {
-        companion.table: _encode_companion(source, plan, companion, index, location)
+        companion.table: _encode_companion(source, plan, companion, index, location, blocks=blocks)
         for companion in plan.companions
+        if plan.writes(index, companion.table)
     }
+    for table, result in companions.items():
+        for name, found in result.blocks.items():
+            _check(location, found, kept.get(f"{table}.{name}", ()))
+    if not plan.writes(index, EXPRESSION):
+        progress.advance(len(plan.parts[index]), 0)
+        return PartResult(index, [], (), Statistics(), companions=companions)
     part = _Part(source, plan, identifiers, progress)
     fragments = write_part(
         location,
-        plan.tables[EXPRESSION],
+        plan.folder(EXPRESSION),
         plan.schema,
-        part.record_batches(list(_blocks(plan, rows, kept))),
-        appending=not plan.rewrites,
+        part.record_batches(blocks),
+        appending=plan.adds_to(EXPRESSION),
     )
-    _check(location, part.blocks, kept)
+    _check(location, part.blocks, kept.get(EXPRESSION, ()))
     location.put(_counts_name(index), part.lengths().tobytes())
     statistics = Statistics.total(part.statistics)
     return PartResult(index, fragments, tuple(part.blocks), statistics, part.outgrown, companions)
@@ -141,14 +153,21 @@ def _counts_name(index: int, table: str = EXPRESSION) -> str:
 
 
 def _encode_companion(
-    source: Source, plan: Plan, companion: Companion, index: int, location: Location
+    source: Source,
+    plan: Plan,
+    companion: Companion,
+    index: int,
+    location: Location,
+    *,
+    blocks: Sequence[RowRange],
 ) -> CompanionResult:
     part = CompanionPart(source, companion, plan.options)
-    batches = part.record_batches(plan.parts[index], plan.block_cells)
+    name, adds = plan.folder(companion.table), plan.adds_to(companion.table)
+    batches = part.record_batches(blocks)
     try:
-        fragments = write_part(location, COMPANIONS[companion.table], part.schema, batches)
+        fragments = write_part(location, name, part.schema, batches, appending=adds)
     except TooNarrow as misfit:
-        raise ValueDoesNotFit(plan.with_companion(misfit.wider)) from None
+        raise ValueDoesNotFit(plan.with_companion(misfit.wider), companion.table) from None
     location.put(_counts_name(index, companion.table), part.lengths().tobytes())
     return part.result(fragments)
 

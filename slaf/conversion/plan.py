@@ -11,10 +11,11 @@ import numpy as np
 
 from slaf.arrays import RowRange, exact_cast, is_whole
 from slaf.conversion.companions import Companion, companions_of
-from slaf.errors import InexactValue, NotYet
-from slaf.manifest import TABLES, SourceRecord
-from slaf.schema import VALUE_TYPES, Compression, expression_schema, value_type_for
+from slaf.errors import InexactValue
+from slaf.manifest import COMPANIONS, TABLES, SourceRecord
+from slaf.schema import EXPRESSION, VALUE_TYPES, Compression, expression_schema, value_type_for
 from slaf.sources.alignment import GeneSet
+from slaf.sources.taking import Taking, UnsMerge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -39,7 +40,8 @@ __all__ = [
 PART_NONZEROS = 32 << 20
 # Cells that one digest covers, unless the caller says how many make a part.
 _BLOCK_CELLS = 4096
-_PLACES = {"identity", "uri", "offset", "measured"}
+# What does not tell one input from another: where it lies, and what the options say already.
+_PLACES = {"identity", "uri", "offset", "measured", "holds", "taken"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +66,14 @@ class Options:
     plain_types
         Store int32 ids and float32 values (float64 where that alone is exact).
     layers
-        Which further matrices of the same genes go along: "all", "none", or their names.
+        Which further matrices of the same genes go along: "all", "strict", "none", or their
+        names.
     raw
         Whether raw goes along.
+    without
+        What else stays behind: "obsm", say, or "uns:log".
+    uns_merge
+        What becomes of uns where several inputs have one.
     genes
         Which genes to take of several inputs: "strict", "union" or "intersection".
     """
@@ -81,6 +88,8 @@ class Options:
     plain_types: bool = False
     layers: str | tuple[str, ...] = "all"
     raw: bool = True
+    without: tuple[str, ...] = ()
+    uns_merge: UnsMerge = UnsMerge.UNIQUE
 
     def __post_init__(self) -> None:
         if self.chunk_size is not None and self.chunk_size < 1:
@@ -91,6 +100,21 @@ class Options:
     def block_cells(self) -> int:
         """Cells that one digest covers."""
         return self.chunk_size or _BLOCK_CELLS
+
+    @property
+    def taking(self) -> Taking:
+        """What goes along with the matrix."""
+        return Taking(self.layers, self.raw, self.without, self.uns_merge)
+
+    def with_taking(self, taking: Taking) -> Options:
+        """The same, and what goes along with the matrix."""
+        return replace(
+            self,
+            layers=taking.layers,
+            raw=taking.raw,
+            without=taking.without,
+            uns_merge=taking.uns_merge,
+        )
 
     @property
     def value_types(self) -> tuple[np.dtype[Any], ...]:
@@ -108,6 +132,8 @@ class Options:
             "genes": GeneSet(data["genes"]),
             "layers": layers if isinstance(layers, str) else tuple(layers),
             "raw": data.get("raw", False),
+            "without": tuple(data.get("without", ())),
+            "uns_merge": UnsMerge(data.get("uns_merge", UnsMerge.UNIQUE)),
         }
         return cls(**data | known)
 
@@ -162,10 +188,10 @@ class Plan:
     base
         What is added to; None for a new dataset.
     rewrites
-        Whether all rows are written, those of the base too; else they stay as they are, and
-        the new ones are put behind them.
+        The tables of which the rows of the base are written again; those of the others stay as
+        they are, and the new ones are put behind them.
     tables
-        The directory of each table.
+        The directory of each table, but for those that have the usual one.
     """
 
     sources: tuple[SourceRecord, ...]
@@ -178,10 +204,23 @@ class Plan:
     companions: tuple[Companion, ...] = ()
     gene_ids: str = ""
     base: Base | None = None
-    rewrites: bool = True
+    rewrites: tuple[str, ...] = ()
     operation: str = "convert"
     run_id: str = field(default_factory=lambda: uuid4().hex)
     tables: Mapping[str, str] = field(default_factory=lambda: dict(TABLES))
+
+    def folder(self, table: str) -> str:
+        """The directory of a table."""
+        return {**COMPANIONS, **self.tables}[table]
+
+    def adds_to(self, table: str) -> bool:
+        """Whether a table keeps the rows that it has, and gets the new ones behind them."""
+        return self.base is not None and table in self.base.versions and table not in self.rewrites
+
+    def writes(self, part: int, table: str) -> bool:
+        """Whether a part has rows of a table: of the cells of the base only if it is rewritten."""
+        new = self.base is None or self.parts[part].start >= self.base.n_cells
+        return new or table in self.rewrites
 
     @property
     def cells_to_write(self) -> int:
@@ -280,6 +319,7 @@ class Plan:
             "tables": dict(self.tables),
             "base": None if self.base is None else asdict(self.base),
             "options": asdict(self.options),
+            "rewrites": list(self.rewrites),
             "parts": [[part.start, part.stop] for part in self.parts],
             "companions": [companion.to_json() for companion in self.companions],
         }
@@ -294,6 +334,7 @@ class Plan:
                 "base": None if data["base"] is None else Base(**data["base"]),
                 "options": Options.from_json(data["options"]),
                 "parts": tuple(RowRange(start, stop) for start, stop in data["parts"]),
+                "rewrites": _tables(data["rewrites"]),
                 "companions": tuple(map(Companion.from_json, data.get("companions", []))),
             }
         )
@@ -316,7 +357,7 @@ def make_plan(inputs: Concat, options: Options) -> Plan:
         value_type=str(options.value_types[0]),
         block_cells=options.block_cells,
         parts=tuple(cut(inputs, options)),
-        companions=_companions(inputs, options),
+        companions=companions_of(inputs, options),
         gene_ids=inputs.gene_digest(),
     )
 
@@ -356,17 +397,11 @@ def counts_elsewhere(source: Source) -> tuple[str, ...]:
     return tuple(name for name in others if is_whole(source.peek(name)))
 
 
-def _companions(inputs: Concat, options: Options) -> tuple[Companion, ...]:
-    if len(inputs.inputs) == 1:
-        return companions_of(inputs, options)
-    if options.layers not in {"all", "none", ()}:
-        names = options.layers if isinstance(options.layers, str) else ", ".join(options.layers)
-        msg = (
-            f"layers of several inputs are not taken by this release, but {names} are asked for; "
-            "convert each input by itself, or leave --layers out"
-        )
-        raise NotYet(msg)
-    return ()
+def _tables(rewrites: Any) -> tuple[str, ...]:
+    # The first releases wrote whether `expression` is.
+    if isinstance(rewrites, bool):
+        return (EXPRESSION,) if rewrites else ()
+    return tuple(rewrites)
 
 
 def _described(source: SourceRecord) -> dict[str, Any]:

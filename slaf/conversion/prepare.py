@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slaf.as_source import kept
-from slaf.conversion.adding import options_of, plan_to_add, refuse_beside
+from slaf.conversion.adding import options_of, plan_to_add
 from slaf.conversion.adopted import OlderDataset, plan_to_adopt
 from slaf.conversion.beside import read_beside
 from slaf.conversion.claim import refuse_repeated, unfinished_run
@@ -75,7 +75,7 @@ class Prepared:
 
     def beside(self, axes: Axes) -> Kept:
         """What will stand beside the matrix, which fails here if it cannot be kept."""
-        return read_beside(self.inputs, self.plan.options, axes.cells, axes.genes)
+        return read_beside(self.inputs, axes.cells, axes.genes)
 
     def expected(self, workers: int) -> Estimate:
         """What the run will take.
@@ -108,7 +108,8 @@ def converting(
         If one cannot be converted, or they do not fit together.
     """
     found = as_inputs(inputs, format, reading, prefixed=prefixed)
-    with Concat(found, options.genes) as opened:
+    with Concat(found, options.genes, taking=options.taking) as opened:
+        opened.refuse_unknown()
         yield Prepared(location, make_plan(opened, options), opened, reading)
 
 
@@ -130,16 +131,14 @@ def adding(
         If one cannot be converted, or does not fit the dataset.
     DamagedDataset
         If the tables of the dataset are not as this program writes them.
-    NotYet
-        If the dataset has more than its matrix.
     """
     before = [source.uri for source in there.sources]
     found = as_inputs(inputs, format, reading, prefixed=prefixed, before=before)
     if isinstance(there, OlderDataset):
-        with Concat([*there.inputs(), *found], options.genes) as opened:
+        inputs_of_all = [*there.inputs(), *found]
+        with Concat(inputs_of_all, options.genes, taking=options.taking) as opened:
             yield Prepared(there.location, plan_to_adopt(there, opened, options), opened, reading)
         return
-    refuse_beside(there)
-    with Concat(found, options.genes, kept(there)) as opened:
+    with Concat(found, options.genes, kept(there), options.taking) as opened:
         plan = plan_to_add(there, opened, options_of(there, options))
         yield Prepared(there.location, plan, opened, reading)

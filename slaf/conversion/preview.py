@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from slaf.conversion.adding import added_genes, usual_matrix
+from slaf.conversion.adding import added_genes, usual_matrix, usual_taking
 from slaf.conversion.adopted import base_of
 from slaf.conversion.plan import Options, counts_elsewhere, likely_type
 from slaf.conversion.prepare import adding, converting
 from slaf.errors import Locked
-from slaf.schema import LAYERS, Compression
+from slaf.schema import EXPRESSION, Compression
 from slaf.sources import GeneSet, ReadOptions
 from slaf.sources.companions import named
+from slaf.sources.taking import UnsMerge
 from slaf.storage import Location
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from slaf.conversion.checkpoint import Checkpoint
     from slaf.conversion.estimate import Estimate
-    from slaf.conversion.plan import Plan
     from slaf.conversion.prepare import Prepared
     from slaf.manifest import SourceRecord
     from slaf.sources.base import Extent, Inputs
@@ -108,6 +108,8 @@ def preview(
     create_indices: bool = False,
     layers: str | Sequence[str] = "all",
     raw: bool = True,
+    without: Sequence[str] = (),
+    uns_merge: str = UnsMerge.UNIQUE,
     workers: int = 0,
     memory: int | None = None,
     scratch: str | os.PathLike[str] | None = None,
@@ -138,6 +140,8 @@ def preview(
         create_indices=create_indices,
         layers=layers if isinstance(layers, str) else tuple(layers),
         raw=raw,
+        without=tuple(without),
+        uns_merge=UnsMerge(uns_merge),
     )
     location = Location.of(output, storage_options)
     reading = ReadOptions.beside(
@@ -178,6 +182,7 @@ def preview_append(
     genes: str = GeneSet.STRICT,
     cell_id_prefix: bool = False,
     allow_duplicate: bool = False,
+    without: Sequence[str] = (),
     chunk_size: int | None = None,
     workers: int = 0,
     memory: int | None = None,
@@ -200,7 +205,7 @@ def preview_append(
         matrix=matrix or usual_matrix(there.sources),
         genes=added_genes(genes),
         chunk_size=chunk_size,
-    )
+    ).with_taking(usual_taking(there, without))
     reading = ReadOptions.beside(
         location,
         options.matrix,
@@ -238,22 +243,13 @@ def _foreseen(ready: Prepared, unfinished: Checkpoint | None, workers: int) -> P
         shared_genes=inputs.shared_genes(),
         extent=inputs.extent(),
         value_type=str(likely_type(inputs.peek(), plan.options)),
-        rewrites=plan.base is not None and plan.rewrites,
+        rewrites=EXPRESSION in plan.rewrites,
         parts=len(plan.parts),
         parts_done=len(unfinished.done) if unfinished else 0,
         expected=ready.expected(workers),
         free=ready.location.free(),
-        beside=named(inputs, _layers(plan), raw=plan.options.raw),
+        beside=named(inputs),
         left_behind=inputs.left_behind(),
         counts_in=counts_elsewhere(inputs),
         notes=inputs.notes(),
     )
-
-
-def _layers(plan: Plan) -> list[str]:
-    return [
-        values.original
-        for companion in plan.companions
-        for values in companion.values
-        if companion.table == LAYERS
-    ]

@@ -19,8 +19,7 @@ from slaf.conversion.beside import (
 )
 from slaf.conversion.encode import SCRATCH, Identifiers
 from slaf.conversion.statistics import Statistics
-from slaf.dataset import Dataset
-from slaf.manifest import ADOPTED, ADOPTED_TABLES, COMPANIONS, TABLES, Manifest, Published, save
+from slaf.manifest import ADOPTED, ADOPTED_TABLES, TABLES, Manifest, Published, save
 from slaf.schema import (
     CELL_COLUMNS,
     CELLS,
@@ -35,8 +34,6 @@ from slaf.tables.write import append, clean, commit, index, index_rest, write_ta
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
 
     from slaf.beside import Beside
     from slaf.columns import ColumnSet
@@ -107,7 +104,7 @@ def publish(
         CELLS: _write_cells(location, checkpoint, axes, before, kept.cells),
         GENES: _write_genes(location, tables[GENES], axes, kept.genes),
     }
-    whole, beside = write_beside(location, checkpoint, kept)
+    whole, beside = write_beside(location, checkpoint, kept, before)
     versions |= whole
     if checkpoint.plan.options.create_indices:
         versions[CELLS] = index(location, tables[CELLS], "cell_id", "BTREE")
@@ -137,7 +134,7 @@ def _commit_expression(location: Location, checkpoint: Checkpoint) -> int:
     indices: dict[str, IndexKind] = {"cell_integer_id": "ZONEMAP"}
     if plan.options.create_indices:
         indices["gene_integer_id"] = "BTREE"
-    if plan.base is not None and not plan.rewrites:
+    if plan.base is not None and plan.adds_to(EXPRESSION):
         if not fragments:
             return plan.base.versions[EXPRESSION]
         append(location, name, fragments, plan.base.versions[EXPRESSION], plan.run_id)
@@ -156,8 +153,8 @@ def _write_cells(
     beside: Mapping[str, pa.Array],
 ) -> int:
     n_cells = axes.cells.num_rows
-    starts = {"cell": _offsets(location, checkpoint, before)} | {
-        companion.table: offsets_of(location, checkpoint, companion.table)
+    starts = {"cell": offsets_of(location, checkpoint, EXPRESSION, before)} | {
+        companion.table: offsets_of(location, checkpoint, companion.table, before)
         for companion in checkpoint.plan.companions
     }
     ours: list[tuple[str, Any]] = [
@@ -167,17 +164,6 @@ def _write_cells(
     ]
     name = checkpoint.plan.tables[CELLS]
     return write_table(location, name, _with_columns(axes.cells, ours, beside))
-
-
-def _offsets(
-    location: Location, checkpoint: Checkpoint, before: Published | None
-) -> NDArray[np.int64]:
-    """Where the rows of each cell begin in `expression`, those that stay as they are too."""
-    ends = offsets_of(location, checkpoint, EXPRESSION)
-    if before is None or checkpoint.plan.rewrites:
-        return ends
-    kept = Dataset(location, before).cell_offsets
-    return np.append(kept[:-1], kept[-1] + ends)
 
 
 def _source_files(sources: Sequence[SourceRecord]) -> pa.DictionaryArray:
@@ -216,7 +202,7 @@ def _describe(
     beside: Beside,
 ) -> Published:
     plan, results = checkpoint.plan, checkpoint.results()
-    kept = before if before is not None and not plan.rewrites else None
+    kept = before if plan.adds_to(EXPRESSION) else None
     known = [] if kept is None else [_statistics_of(kept)]
     statistics = Statistics.total([*known, *(result.statistics for result in results)])
     blocks = tuple(block for result in results for block in result.blocks)
@@ -239,7 +225,7 @@ def _describe(
         created_at=before.created_at if before else now,
         last_updated=now,
         writer=writer,
-        tables={name: {**COMPANIONS, **plan.tables}[name] for name in versions},
+        tables={name: plan.folder(name) for name in versions},
         beside=beside.to_json(),
     )
 

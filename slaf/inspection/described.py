@@ -244,7 +244,7 @@ def input_info(
             matrices=source.matrices(),
             obs=_types(stored(source.cells(), ())[1]),
             var=_types(stored(source.genes(), ())[1]),
-            beside=named(source, source.layers(), raw=True),
+            beside=named(source),
             left_behind=source.left_behind(),
         )
 

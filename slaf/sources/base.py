@@ -169,11 +169,14 @@ class Raw:
         Its genes, as `Source.genes` gives them.
     varm
         What stands beside them, by name.
+    measured
+        Of several inputs, the genes that the raw of each has, as ranges ``[start, stop)``.
     """
 
     matrix: Matrix
     genes: pa.Table
     varm: Mapping[str, Any]
+    measured: tuple[tuple[tuple[int, int], ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

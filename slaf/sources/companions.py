@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from slaf.sources.taking import SLOTS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -11,7 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = ["layers_beside", "left_of_raw", "named"]
 
-SLOTS: Final = ("obsm", "varm", "obsp", "varp", "uns")
 _LAYER: Final = "layer:"
 
 
@@ -56,21 +57,13 @@ def left_of_raw(
     return tuple(name for name in matrices if name not in taken)
 
 
-def named(source: Source, layers: Iterable[str], *, raw: bool) -> tuple[str, ...]:
-    """In words, what goes along with the matrix of a source; reads as little as that takes.
-
-    Parameters
-    ----------
-    layers
-        The layers that go along.
-    raw
-        Whether raw goes along, if there is one.
-    """
+def named(source: Source) -> tuple[str, ...]:
+    """In words, what goes along with the matrix of a source; reads as little as that takes."""
     slots = source.slots()
-    names = [("layers", list(layers))]
+    names = [("layers", list(source.layers()))]
     names += [(slot, list(getattr(slots, slot))) for slot in SLOTS]
     said = [f"{slot} ({', '.join(found)})" for slot, found in names if found]
-    found = source.raw() if raw else None
+    found = source.raw()
     if found is not None:
         said.insert(1 if names[0][1] else 0, f"raw ({found.genes.num_rows:,} genes)")
     return tuple(said)

@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
@@ -15,12 +15,14 @@ import pyarrow.compute as pc
 
 from slaf.arrays import Batch, RowRange, with_genes
 from slaf.columns import with_index
-from slaf.errors import DamagedInput
+from slaf.errors import DamagedInput, MissingMatrix
+from slaf.lazily import Lazily
 from slaf.manifest import SourceRecord
 from slaf.sources.alignment import GeneSet, align
-from slaf.sources.base import Extent, Slots
-from slaf.sources.companions import named
+from slaf.sources.base import Extent, Raw, Slots
 from slaf.sources.identity import content_identity
+from slaf.sources.taking import LAYER, RAW, RAW_VARM, SLOTS, Taking, names_beside
+from slaf.sources.together import Member, Together, merged_uns
 from slaf.union import absent_somewhere, joined, stacked
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slaf.sources.base import Matrix, Raw, ReadOptions, Source
+    from slaf.sources.base import Matrix, ReadOptions, Source
 
 __all__ = ["Concat", "Input", "Kept"]
 
@@ -65,10 +67,21 @@ class Input:
 
 
 class Kept(NamedTuple):
-    """What comes before the inputs and is made of several itself: a dataset, say."""
+    """What comes before the inputs and is made of several itself: a dataset, say.
+
+    Attributes
+    ----------
+    source
+        Its cells, with all that stands beside its matrix.
+    records
+        The inputs that it was made of.
+    unses
+        Gives the uns of each of these.
+    """
 
     source: Source
     records: tuple[SourceRecord, ...]
+    unses: Callable[[], Sequence[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +98,8 @@ class _Told:
         Its cells, with their prefix.
     genes_repeated
         Whether its genes are those of the input before it, with all their columns.
+    offers, holds
+        The names of what it has beside its matrix, and of what is taken of that.
     """
 
     matrices: tuple[str, ...]
@@ -93,6 +108,8 @@ class _Told:
     peek: NDArray[Any]
     cells: pa.Table
     genes_repeated: bool
+    offers: tuple[str, ...]
+    holds: tuple[str, ...]
 
 
 class Concat:
@@ -108,6 +125,8 @@ class Concat:
         Which genes to take.
     kept
         What comes before the inputs; its genes are the first, in their order.
+    taking
+        What to take of the inputs beside their matrices.
 
     Raises
     ------
@@ -118,9 +137,14 @@ class Concat:
     """
 
     def __init__(
-        self, inputs: Sequence[Input], genes: GeneSet = GeneSet.STRICT, kept: Kept | None = None
+        self,
+        inputs: Sequence[Input],
+        genes: GeneSet = GeneSet.STRICT,
+        kept: Kept | None = None,
+        taking: Taking | None = None,
     ) -> None:
         self._kept = kept
+        self.taking = taking or Taking()
         self._inputs = tuple(inputs)
         opens = [one.opened for one in inputs]
         if kept is not None:
@@ -175,6 +199,16 @@ class Concat:
             notes.append(
                 f"{repeated:,} cell ids occur more than once: `source_file` tells them apart, and "
                 "--cell-id-prefix makes them unique"
+            )
+        beside = self._absent_beside()
+        if beside:
+            notes.append(
+                "beside the matrix, what some inputs lack is missing there: " + ", ".join(beside)
+            )
+        if self._together is not None and self._together.differing:
+            notes.append(
+                "of what inputs hold different ones, that of the first is kept: "
+                + ", ".join(self._together.differing)
             )
         if self._absent:
             notes.append(
@@ -256,26 +290,85 @@ class Concat:
         return self._joined[0]
 
     def layers(self) -> Mapping[str, Matrix]:
-        """Those of the only input; of several none."""
-        if not self._is_single:
-            return {}
+        """Those that are taken; of several inputs all that any has."""
+        if self._together is not None:
+            return self._together.layers
         # They outlive the lease, for the only input stays on the shelf until this is closed.
         found: Mapping[str, Matrix] = self._of(0, lambda source: source.layers())
-        return found
+        names = [name for name in found if f"{LAYER}:{name}" in self._told[0].holds]
+        return Lazily(names, lambda name: found[name])
 
     def raw(self) -> Raw | None:
-        """That of the only input; of several none."""
-        if not self._is_single:
+        """Raw, if it is taken; of several inputs those of all that have one."""
+        if self._together is not None:
+            return self._together.raw
+        if RAW not in self._told[0].holds:
             return None
-        found: Raw | None = self._of(0, lambda source: source.raw())
-        return found
+        found: Raw = self._of(0, lambda source: source.raw())
+        keys = [key for key in found.varm if f"{RAW_VARM}:{key}" in self._told[0].holds]
+        return replace(found, varm=Lazily(keys, lambda key: found.varm[key]))
 
     def slots(self) -> Slots:
-        """Those of the only input; of several none."""
-        if not self._is_single:
-            return Slots()
+        """Those that are taken; of several inputs brought together."""
+        if self._together is not None:
+            return replace(self._together.slots(), uns=self._merged_uns())
         found: Slots = self._of(0, lambda source: source.slots())
+        return Slots(**{slot: self._taken(slot, getattr(found, slot)) for slot in SLOTS})
+
+    def unses(self) -> list[Mapping[str, Any]]:
+        """The uns of each input, as far as it is taken."""
+        found = [] if self._kept is None else list(self._kept.unses())
+        for at in range(self._kept is not None, len(self._rows)):
+            uns = self._of(at, lambda source: source.slots().uns)
+            found.append({key: uns[key] for key in uns if self.taking.takes(f"uns:{key}")})
         return found
+
+    def refuse_unknown(self) -> None:
+        """Refuse a choice of layers, or of what to leave out, that none of the inputs has.
+
+        Raises
+        ------
+        MissingMatrix
+            Naming it, and what there is.
+        """
+        there = list(dict.fromkeys(name for told in self._told for name in told.offers))
+        layers = [name.partition(":")[2] for name in there if name.startswith(f"{LAYER}:")]
+        for name in self.taking.wanted:
+            if name not in layers:
+                have = ", ".join(layers) or "none at all"
+                msg = f"there is no layer {name!r} beside the matrix; choose with --layers: {have}"
+                raise MissingMatrix(msg)
+        for name in self.taking.without:
+            slot, _, key = name.partition(":")
+            if key and slot != "uns" and name not in there:
+                have = ", ".join(there) or "nothing"
+                msg = f"there is no {name} to leave out; beside the matrix there is {have}"
+                raise MissingMatrix(msg)
+
+    def missing(self, slot: str, key: str) -> NDArray[np.bool_]:
+        """The rows of an element that no input gave anything to.
+
+        Parameters
+        ----------
+        slot
+            "obsm", of which each input gives its cells; or "varm" or "raw_varm", of which the
+            first that has it gives its genes.
+        key
+            The name of the element.
+        """
+        name = f"{slot}:{key}"
+        having = [record.holds is None or name in record.holds for record in self.records]
+        if slot == "obsm":
+            return np.repeat(~np.array(having), [record.n_cells for record in self.records])
+        raw = self.raw() if slot == RAW_VARM else None
+        n_genes = self.n_genes if raw is None else raw.genes.num_rows
+        measured = [record.measured for record in self.records]
+        if raw is not None:
+            measured = list(raw.measured) or [((0, n_genes),)]
+        lacks = np.ones(n_genes, np.bool_)
+        for start, stop in measured[having.index(True)]:
+            lacks[start:stop] = False
+        return lacks
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         """These cells, in order."""
@@ -327,14 +420,18 @@ class Concat:
                 before = var
                 ids = lists[-1] if repeated else var.column(0).combine_chunks()
                 lists.append(ids)
+                taking = Taking() if at < len(choices) - len(self._inputs) else self.taking
+                offers = names_beside(source)
                 told.append(
                     _Told(
                         matrices=source.matrices(),
-                        left_behind=self._left_of(source),
+                        left_behind=source.left_behind(),
                         extent=source.extent(),
                         peek=source.peek()[:_PEEK].copy(),
                         cells=_prefixed(source.cells(), prefix),
                         genes_repeated=repeated,
+                        offers=tuple(offers),
+                        holds=tuple(taking.of(offers)),
                     )
                 )
                 rows.append(RowRange(start, start + source.n_cells))
@@ -345,13 +442,20 @@ class Concat:
         self._told = told
         self._positions = alignment.positions
         self._ids = alignment.ids
+        self._genes = genes
         self.n_cells, self.n_genes = start, len(alignment.ids)
         self._same = [
             bool(np.array_equal(positions, np.arange(len(positions))))
             for positions in alignment.positions
         ]
         measured = [
-            replace(record, measured=alignment.measured(at)) for at, record in enumerate(found)
+            replace(
+                record,
+                measured=alignment.measured(at),
+                holds=told[at].holds,
+                taken=self.taking.to_json(),
+            )
+            for at, record in enumerate(found)
         ]
         self._places = places
         self.records = (*kept, *measured[bool(kept) :])
@@ -359,6 +463,7 @@ class Concat:
         self.format = " and ".join(dict.fromkeys(record.format for record in self.records))
         self.matrix = " and ".join(dict.fromkeys(record.matrix for record in self.records))
         self.dtype = np.result_type(*(np.dtype(record.dtype) for record in found))
+        self._refuse_unlike()
 
     @property
     def _tables(self) -> tuple[pa.Table, ...]:
@@ -391,14 +496,64 @@ class Concat:
             disagreeing += differing
         return table, tuple(dict.fromkeys(disagreeing))
 
-    def _left_of(self, source: Source) -> tuple[str, ...]:
-        left = source.left_behind()
-        return left if self._is_single else (*left, *named(source, source.layers(), raw=True))
+    def _taken(self, slot: str, elements: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Those elements of the only input that are taken."""
+        names = [key for key in elements if self.taking.takes(f"{slot}:{key}")]
+        return Lazily(names, lambda key: elements[key])
 
-    @property
-    def _is_single(self) -> bool:
-        """Whether there is one input, so that what stands beside its matrix can go along."""
-        return len(self._inputs) + (self._kept is not None) == 1
+    @cached_property
+    def _together(self) -> Together | None:
+        """What stands beside the matrices of several inputs; None of one."""
+        if len(self._rows) == 1 and self._kept is None:
+            return None
+        members = [
+            Member(
+                place,
+                partial(self._shelf.lease, at),
+                self._rows[at],
+                told.cells.column(0),
+                self._positions[at],
+                told.holds,
+                len(self._kept.records) if self._kept and not at else 1,
+            )
+            for at, (place, told) in enumerate(zip(self._places, self._told, strict=True))
+        ]
+        return Together(members, self._ids, self._genes)
+
+    def _merged_uns(self) -> Mapping[str, Any]:
+        if not self.taking.takes("uns"):
+            return {}
+        return merged_uns(self.unses(), self.taking.uns_merge)
+
+    def _absent_beside(self) -> list[str]:
+        """What some inputs have beside their matrix, and others have not."""
+        held = [told.holds for told in self._told]
+        names = dict.fromkeys(name for names in held for name in names)
+        kinds = (LAYER, RAW, "obsm", "obsp")
+        return [
+            name
+            for name in names
+            if name.partition(":")[0] in kinds and not all(name in others for others in held)
+        ]
+
+    def _refuse_unlike(self) -> None:
+        """Refuse inputs of which one lacks what another has, where that is asked for."""
+        lacking = self._absent_beside() if self.taking.is_strict else []
+        if lacking:
+            name = lacking[0]
+            has, lacks = (
+                next(
+                    place
+                    for place, told in zip(self._places, self._told, strict=True)
+                    if (name in told.holds) is there
+                )
+                for there in (True, False)
+            )
+            msg = (
+                f"{lacks} has no {name}, which {has} has; make them alike, leave it out with "
+                f"--without {name}, or take --layers all for missing values there"
+            )
+            raise MissingMatrix(msg)
 
     def _repeated_ids(self) -> int:
         ids = self.cells().column(0)

@@ -104,10 +104,7 @@ def check_beside_digests(dataset: Dataset, findings: Findings) -> None:
 
 def check_beside_readable(dataset: Dataset, findings: Findings) -> None:
     """Read every element of the slots, and hold the files against their digests."""
-    beside = dataset.held.beside
-    for record in (beside.uns, beside.elements):
-        if record is None:
-            continue
+    for record in dataset.held.beside.files:
         content = dataset.location.read(record.file)
         if content is None:
             findings.note("unreadable", record.file, "a file", "nothing")
@@ -140,11 +137,8 @@ def check_matrices_against(dataset: Dataset, source: Source, findings: Findings)
     findings
         Takes the differences.
     """
-    taken = dataset.held.beside.taken or {}
-    if taken.get("layers") == "all":
-        findings.compare("layers", "names", sorted(source.layers()), sorted(dataset.layers))
-    if taken.get("raw"):
-        findings.compare("raw", "there", source.raw() is not None, dataset.raw is not None)
+    findings.compare("layers", "names", sorted(source.layers()), sorted(dataset.layers))
+    findings.compare("raw", "there", source.raw() is not None, dataset.raw is not None)
     for companion in _companions(dataset):
         matrices = _of_source(source, companion.table)
         for record in companion.matrices:
@@ -162,8 +156,6 @@ def check_matrices_against(dataset: Dataset, source: Source, findings: Findings)
 
 def check_slots_against(dataset: Dataset, source: Source, findings: Findings) -> None:
     """Compare every element of obsm, varm, obsp, varp, uns and raw's varm with the source's."""
-    if dataset.held.beside.taken is None:
-        return
     slots, raw = source.slots(), source.raw()
     pairs: list[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = [
         (slot, getattr(slots, slot), dataset.held.slot(slot)) for slot in SLOTS

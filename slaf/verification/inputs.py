@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from slaf.errors import NoSuchInput
 from slaf.sources import Concat, GeneSet, ReadOptions, as_inputs
 from slaf.sources.concat import Kept
+from slaf.sources.taking import Taking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,11 +69,12 @@ def opened_again(
     ]
     whole: Concat | None = None
     start = 0
-    # Each group came in with one choice of genes, behind what was there before.
-    for genes, group in groupby(records, key=lambda record: record.genes):
+    usual = dataset.held.beside.taken
+    # Each group came in with one choice of genes and slots, behind what was there before.
+    for (genes, taken), group in groupby(records, key=lambda one: (one.genes, one.taken or usual)):
         stop = start + len(list(group))
-        before = None if whole is None else Kept(whole, whole.records)
-        whole = Concat(opens[start:stop], GeneSet(genes), before)
+        before = None if whole is None else Kept(whole, whole.records, whole.unses)
+        whole = Concat(opens[start:stop], GeneSet(genes), before, Taking.from_json(taken))
         start = stop
     if whole is None:
         msg = f"{dataset.location} was made of no input"

@@ -1,111 +1,340 @@
-"""What stands beside the matrix goes along with one input; of several it is named and left."""
+"""What stands beside the matrices of several inputs is brought together; an append adds to it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import anndata
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse as sp
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import slaf
-from slaf.errors import NotYet
+from slaf.equality import same
+from slaf.errors import GenesDiffer, InputError, MissingMatrix
 from slaf.schema import CELLS, EXPRESSION, GENES
-from tests.builders import counts, write_h5ad
-from tests.conversion.outputs import tree
+from tests.builders import counts
+from tests.conversion.outputs import output_of, tree
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-N_CELLS, N_GENES = 7, 5
-MATRIX = counts(N_CELLS, N_GENES)
-SLOTS: dict[str, dict[str, Any]] = {
-    "layers": {"layers": {"halves": MATRIX * 0.5}},
-    "obsm": {"obsm": {"X_pca": np.ones((N_CELLS, 2))}},
-    "varm": {"varm": {"PCs": np.ones((N_GENES, 2))}},
-    "obsp": {"obsp": {"distances": np.eye(N_CELLS)}},
-    "varp": {"varp": {"links": np.eye(N_GENES)}},
-    "uns": {"uns": {"colour": "blue"}},
-}
-NAMES = {
-    "layers": "layers (halves)",
-    "obsm": "obsm (X_pca)",
-    "varm": "varm (PCs)",
-    "obsp": "obsp (distances)",
-    "varp": "varp (links)",
-    "uns": "uns",
-}
+N_GENES = 5
+GENES_OF_ALL = [f"gene-{gene}" for gene in range(N_GENES)]
 
 
-@pytest.fixture
-def plain(tmp_path: Path) -> Path:
-    """An input that has its matrix only."""
-    return write_h5ad(tmp_path / "plain.h5ad", counts(3, N_GENES, seed=1))
+@dataclass(frozen=True)
+class Sample:
+    """An AnnData to be: how many cells, its genes, what it holds, and the seed of it."""
+
+    n_cells: int
+    genes: tuple[int, ...]
+    holds: frozenset[str]
+    seed: int
+
+    def adata(self) -> anndata.AnnData:
+        """The AnnData, all of whose values differ from those of other seeds."""
+        rng = np.random.default_rng(self.seed)
+        obs = pd.DataFrame(index=[f"{self.seed}-{cell}" for cell in range(self.n_cells)])
+        var = pd.DataFrame(index=[f"gene-{gene}" for gene in self.genes])
+        n_cells, n_genes = self.n_cells, len(self.genes)
+        late = counts(n_cells, n_genes, seed=self.seed + 8)
+        late.data *= 0.5
+        numbers = rng.integers(0, 3, n_cells)
+        frame = pd.DataFrame({"n": numbers, "s": numbers.astype(str).astype(object)}, obs.index)
+        everything: dict[str, tuple[str, Any]] = {
+            "whole": ("layers", counts(n_cells, n_genes, seed=self.seed + 9).astype(np.int32)),
+            "late": ("layers", late),
+            "X_pca": ("obsm", rng.random((n_cells, 2)).astype(np.float32)),
+            "ints": ("obsm", rng.integers(0, 9, (n_cells, 1), dtype=np.int16)),
+            "frame": ("obsm", frame),
+            "graph": ("obsp", counts(n_cells, n_cells, seed=self.seed)),
+            "PCs": ("varm", rng.random((n_genes, 2))),
+            "links": ("varp", counts(n_genes, n_genes, seed=self.seed)),
+        }
+        adata = anndata.AnnData(counts(n_cells, n_genes, seed=self.seed), obs=obs, var=var)
+        for name, (slot, element) in everything.items():
+            if name in self.holds:
+                getattr(adata, slot)[name] = element
+        if "raw" in self.holds:
+            genes = [*var.index, f"raw-{self.seed % 2}"]
+            raw = counts(n_cells, n_genes + 1, seed=self.seed + 5)
+            adata.raw = anndata.AnnData(raw, obs=obs, var=pd.DataFrame(index=genes))
+            adata.raw.varm["PCs"] = rng.random((n_genes + 1, 2))
+        if "uns" in self.holds:
+            adata.uns = {"same": "x", "seed": self.seed, "deep": {"of": np.arange(self.seed)}}
+        return adata
 
 
-@pytest.fixture
-def full(tmp_path: Path) -> Path:
-    """An input that has something in every slot."""
-    held: dict[str, Any] = {}
-    for slot in SLOTS.values():
-        held |= slot
-    return write_h5ad(tmp_path / "full.h5ad", MATRIX, **held)
+SLOTS = ("whole", "late", "raw", "X_pca", "ints", "frame", "graph", "PCs", "links", "uns")
+EVERYTHING = frozenset(SLOTS)
 
 
-def test_several_inputs_leave_it_behind(plain: Path, full: Path, tmp_path: Path) -> None:
-    """Nothing of it is taken of several inputs, and all of it is named."""
-    found = slaf.preview([plain, full], tmp_path / "out.slaf")
-    assert found.beside == ()
-    left = " ".join(found.left_behind)
-    assert all(f"{name.removesuffix(')')}" in left for name in NAMES.values())
-    assert all(what.endswith("(of 1 inputs)") for what in found.left_behind)
-    ds = slaf.convert([plain, full], tmp_path / "out.slaf")
-    assert set(ds.published.tables) == {EXPRESSION, CELLS, GENES}
-    assert ds.published.beside == {}
-    slaf.verify(ds, against=[plain, full])
+@st.composite
+def samples(draw: st.DrawFn) -> list[Sample]:
+    """Two to four, each with some of the genes in an order of its own, and some of the slots."""
+    return [
+        Sample(
+            draw(st.integers(1, 6)),
+            tuple(draw(st.permutations(range(N_GENES)))[: draw(st.integers(1, N_GENES))]),
+            draw(st.frozensets(st.sampled_from(SLOTS))),
+            seed,
+        )
+        for seed in range(1, 1 + draw(st.integers(2, 4)))
+    ]
 
 
-def test_a_layer_of_several_inputs_is_refused(full: Path, tmp_path: Path) -> None:
-    """A layer of several inputs that is asked for by name is refused before anything is written."""
+def by_gene(matrix: Any, genes: pd.Index, wanted: pd.Index) -> np.ndarray[Any, Any]:
+    """Dense, in another order of genes; zero for those that there are not."""
+    frame = pd.DataFrame(sp.csr_matrix(matrix).toarray(), columns=genes)
+    return frame.reindex(columns=wanted, fill_value=0).to_numpy()
+
+
+def check(ds: slaf.Dataset, adatas: list[anndata.AnnData]) -> None:
+    """What a dataset gives back of each input is what it held; of what it lacked, nothing."""
+    start = 0
+    for at, adata in enumerate(adatas):
+        cells = slice(start, start + adata.n_obs)
+        start += adata.n_obs
+        check_matrices(ds, at, cells, adata)
+        check_obsm(ds, cells, adata)
+        if "graph" in ds.obsp:
+            rows: Any = ds.obsp["graph"][cells].toarray()
+            within = adata.obsp["graph"].toarray() if "graph" in adata.obsp else 0
+            assert np.array_equal(rows[:, cells], np.zeros((adata.n_obs,) * 2) + within)
+            assert np.count_nonzero(rows) == np.count_nonzero(within)
+        assert same(ds.uns_of(at), dict(adata.uns))
+
+
+def check_matrices(ds: slaf.Dataset, at: int, cells: slice, adata: anndata.AnnData) -> None:
+    """The layers and raw of one input, by the ids of genes."""
+    genes = ds.var.index
+    for name in ds.layers:
+        expected: Any = np.zeros((adata.n_obs, len(genes)))
+        if name in adata.layers:
+            expected = by_gene(adata.layers[name], adata.var_names, genes)
+        assert np.array_equal(ds.read(cells, layer=name).toarray(), expected)
+    if ds.raw is None:
+        return
+    measured = [name for run in ds.raw.measured[at] for name in ds.raw.var.index[slice(*run)]]
+    expected = np.zeros((adata.n_obs, ds.raw.n_genes))
+    if adata.raw is not None:
+        expected = by_gene(adata.raw.X, adata.raw.var_names, ds.raw.var.index)
+        assert set(measured) == set(adata.raw.var_names)
+    else:
+        assert measured == []
+    assert np.array_equal(ds.raw.read(cells).toarray(), expected)
+
+
+def check_obsm(ds: slaf.Dataset, cells: slice, adata: anndata.AnnData) -> None:
+    """The arrays and the table of one input."""
+    for name in ("X_pca", "ints"):
+        if name in ds.obsm:
+            held = ds.obsm[name][cells]
+            expected = adata.obsm.get(name, np.full(held.shape, np.nan))
+            assert np.array_equal(held, expected, equal_nan=True)
+    if "frame" not in ds.obsm:
+        return
+    frame = ds.obsm["frame"].iloc[cells]
+    assert list(frame.index) == list(adata.obs_names)
+    if "frame" in adata.obsm:
+        assert frame["n"].tolist() == adata.obsm["frame"]["n"].tolist()
+        assert frame["s"].tolist() == adata.obsm["frame"]["s"].tolist()
+    else:
+        assert frame.isna().all(axis=None)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(samples())
+def test_what_each_input_held_comes_back(
+    tmp_path_factory: pytest.TempPathFactory, chosen: list[Sample]
+) -> None:
+    """Of several inputs each gives what it has, whatever others have; and they are verified."""
+    folder = tmp_path_factory.mktemp("several")
+    adatas = [sample.adata() for sample in chosen]
+    ds = slaf.convert(adatas, folder / "out.slaf", genes="union", chunk_size=2)
+    check(ds, adatas)
+    slaf.verify(ds, against=adatas)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(samples())
+def test_appends_are_one_conversion(
+    tmp_path_factory: pytest.TempPathFactory, chosen: list[Sample]
+) -> None:
+    """Inputs that are added one after the other give the tables that all at once give."""
+    folder = tmp_path_factory.mktemp("appended")
+    adatas = [sample.adata() for sample in chosen]
+    whole = slaf.convert(adatas, folder / "whole.slaf", genes="union", chunk_size=2)
+    ds = slaf.convert(adatas[0], folder / "out.slaf", chunk_size=2)
+    for adata in adatas[1:]:
+        ds = slaf.append(adata, folder / "out.slaf", genes="union", chunk_size=2)
+    check(ds, adatas)
+    slaf.verify(ds, against=adatas)
+    ours, theirs = output_of(folder / "out.slaf"), output_of(folder / "whole.slaf")
+    assert ours.tables == theirs.tables
+    assert ours.files == theirs.files
+    assert ours.config.keys() == theirs.config.keys()
+    beside = {"layers", "raw", "obsm", "varm", "obsp", "varp", "uns", "unses", "elements", "taken"}
+    for key in beside & ours.config.keys():
+        assert ours.config[key] == theirs.config[key]
+    assert ds.shape == whole.shape
+
+
+def full(seed: int, **more: Any) -> anndata.AnnData:
+    """Everything, of all genes in their order."""
+    adata = Sample(4, tuple(range(N_GENES)), EVERYTHING, seed).adata()
+    for slot, elements in more.items():
+        getattr(adata, slot).update(elements)
+    return adata
+
+
+def test_what_is_lacking_is_null(tmp_path: Path) -> None:
+    """In the tables, what an input lacks is null, or not there; a NaN of an input stays one."""
+    nan = np.full((4, 2), np.nan, np.float32)
+    plain = Sample(3, tuple(range(N_GENES)), frozenset(), 8).adata()
+    ds = slaf.convert([full(1, obsm={"X_pca": nan}), plain], tmp_path / "out.slaf")
+    ds = slaf.append(full(2), tmp_path / "out.slaf", genes="union")
+    column = ds.table(CELLS).to_table()["X_pca"]
+    assert column.is_null().to_pylist() == [False] * 4 + [True] * 3 + [False] * 4
+    assert np.isnan(column[0].as_py()).all()
+    held = ds.table("layers").to_table()
+    assert not {4, 5, 6} & set(held["cell_integer_id"].to_pylist())
+    held_by = [source.holds or () for source in ds.sources]
+    assert ["layer:whole" in names for names in held_by] == [True, False, True]
+
+
+def test_an_append_leaves_the_rows_that_are_there(tmp_path: Path) -> None:
+    """Layers and raw grow by what is added: the files of what was there stay as they are."""
     output = tmp_path / "out.slaf"
-    with pytest.raises(NotYet, match=r"layers of several inputs .* halves are asked for"):
-        slaf.convert([full, full], output, layers=["halves"], allow_duplicate=True)
-    assert not output.exists()
+    slaf.convert(full(1), output)
+    names = [f"{table}.lance/data" for table in ("layers", "raw", "expression")]
+    before = {name: set((output / name).iterdir()) for name in names}
+    slaf.append(full(3), output)
+    for name in names:
+        assert before[name] < set((output / name).iterdir())
 
 
-@pytest.mark.parametrize("slot", SLOTS)
-def test_nothing_is_added_to_more_than_a_matrix(slot: str, plain: Path, tmp_path: Path) -> None:
-    """An append to a dataset that has any of it is refused, names it, and changes nothing."""
-    source = write_h5ad(tmp_path / "in.h5ad", MATRIX, **SLOTS[slot])
+def test_a_wider_value_writes_one_table_again(tmp_path: Path) -> None:
+    """A value that asks for a wider type of a layer has that table written again, and no other."""
     output = tmp_path / "out.slaf"
-    slaf.convert(source, output)
-    before = tree(output)
-    for call in (slaf.append, slaf.preview_append):
-        with pytest.raises(NotYet) as refused:
-            call(plain, output)
-        assert f"it has {NAMES[slot]} beside its matrix" in str(refused.value)
-    assert tree(output) == before
+    first = Sample(4, tuple(range(N_GENES)), frozenset({"whole", "raw"}), 1).adata()
+    wide = Sample(4, tuple(range(N_GENES)), frozenset({"whole", "raw"}), 3).adata()
+    wide.layers["whole"].data[-1] = 70_000
+    slaf.convert(first, output, chunk_size=2)
+    kept = {name: set((output / f"{name}.lance/data").iterdir()) for name in (EXPRESSION, "raw")}
+    before = set((output / "layers.lance/data").iterdir())
+    ds = slaf.append(wide, output)
+    for name, files in kept.items():
+        assert files < set((output / f"{name}.lance/data").iterdir())
+    assert not before & set((output / "layers.lance/data").iterdir())
+    check(ds, [first, wide])
+    slaf.verify(ds, against=[first, wide])
 
 
-def test_nothing_is_added_beside_raw(plain: Path, tmp_path: Path) -> None:
-    """Raw is refused as the slots are; a dataset that was made without it can be added to."""
-    import anndata
+def test_strict_refuses_what_one_lacks(tmp_path: Path) -> None:
+    """With `layers="strict"` all inputs must have the same layers, raw, obsm and obsp."""
+    output = tmp_path / "out.slaf"
+    slaf.convert([full(1), full(3)], output, layers="strict")
+    for slot, name in {"whole": "layer:whole", "raw": "raw", "X_pca": "obsm:X_pca"}.items():
+        other = Sample(4, tuple(range(N_GENES)), EVERYTHING - {slot}, 5).adata()
+        with pytest.raises(MissingMatrix, match=f"has no {name}, which"):
+            slaf.convert([full(1), other], tmp_path / "other.slaf", layers="strict")
+        before = tree(output)
+        with pytest.raises(MissingMatrix, match=f"has no {name}, which"):
+            slaf.append(other, output, genes="union")
+        assert tree(output) == before
+    assert not (tmp_path / "other.slaf").exists()
 
-    adata = anndata.AnnData(MATRIX)
-    adata.raw = adata
-    with pytest.raises(NotYet, match="it has raw beside its matrix"):
-        slaf.append(plain, slaf.convert(adata, tmp_path / "raw.slaf").location)
-    ds = slaf.convert(adata[:, :], tmp_path / "none.slaf", raw=False)
-    genes = ds.n_genes
-    ds = slaf.append(plain, ds.location, genes="union")
-    assert ds.shape == (N_CELLS + 3, genes + N_GENES)
+
+@pytest.mark.parametrize(
+    ("how", "kept"),
+    [
+        ("same", {"all": 1}),
+        ("unique", {"all": 1, "two": 2, "one": 3}),
+        ("first", {"all": 1, "two": 2, "one": 3, "unlike": 4}),
+        ("only", {"one": 3}),
+    ],
+)
+def test_uns_is_merged_as_anndata_does(how: str, kept: dict[str, int], tmp_path: Path) -> None:
+    """By each rule; that of each input is kept beside it."""
+    unses: list[dict[str, int]] = [
+        {"all": 1, "two": 2, "unlike": 4},
+        {"all": 1, "two": 2, "unlike": 5},
+        {"all": 1, "one": 3, "unlike": 6},
+    ]
+    adatas = [Sample(2, (0, 1), frozenset(), seed).adata() for seed in range(3)]
+    for adata, uns in zip(adatas, unses, strict=True):
+        adata.uns = uns
+    ds = slaf.convert(adatas[:2], tmp_path / "out.slaf", uns_merge=how)
+    ds = slaf.append(adatas[2], tmp_path / "out.slaf")
+    assert ds.uns == kept
+    assert [ds.uns_of(at) for at in range(3)] == unses
+    assert dict(anndata.concat(adatas, uns_merge=how).uns) == kept
 
 
-def test_an_append_leaves_it_behind(plain: Path, full: Path, tmp_path: Path) -> None:
-    """What an input that is added has of it is named and left; its matrix is added."""
-    first = slaf.convert(plain, tmp_path / "out.slaf")
-    found = slaf.preview_append(full, first.location)
-    assert {*NAMES.values(), "uns (colour)"} - {"uns"} <= set(found.left_behind)
-    ds = slaf.append(full, first.location)
-    assert ds.n_cells == 3 + N_CELLS
-    assert ds.published.beside == {}
-    slaf.verify(ds, against=[plain, full])
+def test_what_is_left_out(tmp_path: Path) -> None:
+    """Slots, and elements, can be left out; of what is added later too."""
+    without = ("obsm:frame", "uns", "varp", "layer:late", "raw")
+    ds = slaf.convert([full(1), full(3)], tmp_path / "out.slaf", without=without)
+    ds = slaf.append(full(5), tmp_path / "out.slaf", without=["obsm:ints"])
+    assert list(ds.layers) == ["whole"]
+    assert (list(ds.obsm), list(ds.varp), ds.uns, ds.raw) == (["X_pca", "ints"], [], {}, None)
+    assert np.isnan(ds.obsm["ints"][8:]).all()
+    slaf.verify(ds, against=[full(1), full(3), full(5)])
+    with pytest.raises(MissingMatrix, match=r"no obsm:X_umap to leave out; .* obsm:X_pca"):
+        slaf.convert(full(1), tmp_path / "other.slaf", without=["obsm:X_umap"])
+    with pytest.raises(ValueError, match="'obs:age' is nothing that could be left out"):
+        slaf.convert(full(1), tmp_path / "other.slaf", without=["obs:age"])
+
+
+@pytest.mark.parametrize(
+    ("element", "message"),
+    [
+        (np.full((4, 2), "text", object), "obsm:X_pca is a ndarray of float32"),
+        (pd.DataFrame({"a": range(4)}, [f"3-{cell}" for cell in range(4)]), "a DataFrame of"),
+        (np.full((4, 2), 2**62 + 1), "cannot stand in float64 beside those of other inputs"),
+    ],
+)
+def test_what_nothing_holds_together_is_refused(element: Any, message: str, tmp_path: Path) -> None:
+    """Elements of two kinds are refused by name, and can be left out."""
+    other = full(3, obsm={"X_pca": element})
+    with pytest.raises(InputError, match=message) as refused:
+        slaf.convert([full(1), other], tmp_path / "out.slaf")
+    assert "--without obsm:X_pca" in "".join((str(refused.value), *refused.value.__notes__))
+    assert not (tmp_path / "out.slaf").exists()
+    slaf.convert([full(1), other], tmp_path / "out.slaf", without=["obsm:X_pca"])
+
+
+def test_the_genes_of_raw_are_aligned_as_those_of_the_matrix(tmp_path: Path) -> None:
+    """Raws of other genes ask for the union, be the genes of the matrices the same."""
+    with pytest.raises(GenesDiffer, match=r"raw of .* its genes are not those of raw") as refused:
+        slaf.convert([full(1), full(2)], tmp_path / "out.slaf")
+    assert "--no-raw" in "".join(refused.value.__notes__)
+    ds = slaf.convert([full(1), full(2)], tmp_path / "out.slaf", genes="union")
+    assert ds.raw is not None
+    assert list(ds.raw.var.index) == [*GENES_OF_ALL, "raw-1", "raw-0"]
+
+
+def test_more_columns_are_filled_up(tmp_path: Path) -> None:
+    """An embedding of fewer columns has NaN in those that it lacks, as `anndata.concat` does."""
+    wide = full(3, obsm={"X_pca": np.ones((4, 3), np.float32)})
+    ds = slaf.convert([full(1), wide], tmp_path / "out.slaf")
+    assert ds.obsm["X_pca"].shape == (8, 3)
+    assert np.isnan(ds.obsm["X_pca"]).tolist() == [[False, False, True]] * 4 + [[False] * 3] * 4
+
+
+def test_the_first_of_those_that_differ_is_kept(tmp_path: Path) -> None:
+    """Of varm and varp, which genes have once, the first is kept; others are named."""
+    found = slaf.preview([full(1), full(3)], tmp_path / "out.slaf")
+    assert any(
+        "that of the first is kept: varm (PCs), varp (links)" in note for note in found.notes
+    )
+    ds = slaf.convert([full(1), full(3)], tmp_path / "out.slaf")
+    assert same(ds.varm["PCs"], full(1).varm["PCs"])
+    assert same(ds.varp["links"], full(1).varp["links"])
+    assert ds.table(GENES).to_table()["PCs"].null_count == 0

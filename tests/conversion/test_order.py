@@ -66,7 +66,7 @@ def convert_in_order(source: Path, output: Path, order: Sequence[int], workers: 
                 progress=Unwatched(),
             )
             encode_parts(order, encode, run.record, workers)
-            kept = read_beside(opened, plan.options, axes.cells, axes.genes)
+            kept = read_beside(opened, axes.cells, axes.genes)
             writer = f"slaf {version('slaf')}"
             publish(location, run.checkpoint, axes, None, writer, kept=kept)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from slaf.conversion import append, convert
 from slaf.schema import Compression
 from slaf.sources import GeneSet, choices_of
+from slaf.sources.taking import UnsMerge
 
 if TYPE_CHECKING:
     import os
@@ -67,9 +68,13 @@ class SLAFConverter:
         How to reach the buckets of inputs and outputs, by the names that Lance and obstore have
         for it; what is not said is taken from the environment.
     layers
-        Which further matrices go along: "all", "none", or a list of names.
+        Which further matrices go along: "all", "none", "strict", or a list of names.
     raw
         Take along what AnnData calls raw.
+    without
+        What else to leave out: "uns", say, or "obsm:X_pca".
+    uns_merge
+        What becomes of the uns of several inputs: "same", "unique", "first" or "only".
 
     Raises
     ------
@@ -94,6 +99,8 @@ class SLAFConverter:
     storage_options: Mapping[str, str] | None = field(default=None, repr=False)
     layers: str | Sequence[str] = "all"
     raw: bool = True
+    without: Sequence[str] = ()
+    uns_merge: str = UnsMerge.UNIQUE
 
     def __post_init__(self) -> None:
         if self.sort_metadata:
@@ -199,6 +206,7 @@ class SLAFConverter:
             "compact": self.compact_after_write,
             "restart": not self.enable_checkpointing,
             "storage_options": self.storage_options,
+            "without": self.without,
         }
 
     def _how_stored(self) -> dict[str, Any]:
@@ -209,4 +217,5 @@ class SLAFConverter:
             "plain_types": not self.use_optimized_dtypes,
             "layers": self.layers,
             "raw": self.raw,
+            "uns_merge": self.uns_merge,
         }

@@ -34,7 +34,10 @@ __all__ = [
     "Scratch",
     "Stage",
     "StorageOption",
+    "UnsMerge",
+    "UnsMerging",
     "Verbose",
+    "Without",
     "Workers",
     "chosen_layers",
     "key_values",
@@ -64,6 +67,15 @@ class GeneSet(StrEnum):
     STRICT = "strict"
     UNION = "union"
     INTERSECTION = "intersection"
+
+
+class UnsMerge(StrEnum):
+    """What `--uns-merge` takes, likewise."""
+
+    SAME = "same"
+    UNIQUE = "unique"
+    FIRST = "first"
+    ONLY = "only"
 
 
 class AddedGenes(StrEnum):
@@ -109,7 +121,7 @@ def key_values(pairs: list[str] | None) -> dict[str, str]:
 
 def chosen_layers(text: str) -> str | list[str]:
     """What `--layers` says, as the library takes it."""
-    return text if text in {"all", "none"} else [name for name in text.split(",") if name]
+    return text if text in {"all", "none", "strict"} else [name for name in text.split(",") if name]
 
 
 Matrix = Annotated[
@@ -145,9 +157,10 @@ Measurement = Annotated[
 Layers = Annotated[
     str,
     typer.Option(
-        metavar="all|none|A,B",
+        metavar="all|none|strict|A,B",
         help="Which further matrices go along: all, none, or some by name. Their nonzeros add time "
-        "and bytes.",
+        "and bytes. strict takes all, and refuses inputs of which one lacks a layer, raw or an "
+        "element of obsm or obsp that another has.",
     ),
 ]
 NoRaw = Annotated[
@@ -155,6 +168,22 @@ NoRaw = Annotated[
     typer.Option(
         "--no-raw",
         help="Leave out what AnnData calls raw, where it is not the matrix: less time and bytes.",
+    ),
+]
+Without = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Leave out a slot, like uns, or one element, like obsm:X_pca: less time and bytes. "
+        "May be repeated.",
+    ),
+]
+UnsMerging = Annotated[
+    UnsMerge,
+    typer.Option(
+        help="What becomes of uns of several inputs: what is the same in all, what has one value "
+        "only, the first value, or what one input alone has. That of each is kept besides. Changes "
+        "no time, few bytes.",
     ),
 ]
 Format = Annotated[

@@ -85,6 +85,8 @@ def _command(found: RunStatus) -> str | None:
         words += ["--cell-id-prefix"]
     if chosen["chunk_size"] is not None:
         words += ["--chunk-size", str(chosen["chunk_size"])]
+    for name in chosen.get("without", ()):
+        words += ["--without", name]
     return shlex.join([*words, *(_of_converting(chosen) if converting else [])])
 
 
@@ -98,4 +100,7 @@ def _of_converting(chosen: Mapping[str, Any]) -> list[str]:
     layers = chosen.get("layers", "all")
     if layers != "all":
         words += ["--layers", layers if isinstance(layers, str) else ",".join(layers)]
-    return words if chosen.get("raw", True) else [*words, "--no-raw"]
+    if not chosen.get("raw", True):
+        words += ["--no-raw"]
+    merge = chosen.get("uns_merge", options.UnsMerge.UNIQUE)
+    return words if merge == options.UnsMerge.UNIQUE else [*words, "--uns-merge", merge]

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "appending",
+    "appending_a_layer",
     "appending_and_widening",
+    "appending_beside",
     "appending_genes",
     "appending_nothing",
     "beside",
@@ -34,6 +36,7 @@ __all__ = [
     "replacing_what_is_beside",
     "restarting",
     "several",
+    "several_with_everything",
     "widening",
     "widening_beside",
 ]
@@ -96,6 +99,37 @@ def replacing_what_is_beside(folder: Path) -> Conversion:
         folder / "in.h5ad", counts(N_CELLS, N_GENES), uns={"colour": "blue"}, obsm=embedding()
     )
     return Conversion(source, {"chunk_size": 6, "overwrite": True}, folder / "old.slaf")
+
+
+def several_with_everything(folder: Path) -> Conversion:
+    """Two inputs with everything, of which one lacks a layer, and one that has its matrix only."""
+    first, second = inputs_with_everything(folder)
+    bare = write_h5ad(folder / "bare.h5ad", counts(5, N_GENES, seed=7))
+    return Conversion(first, {"chunk_size": 6}, more=[second, bare])
+
+
+def appending_beside(folder: Path) -> Conversion:
+    """An input with everything is added to a dataset with everything."""
+    first, second = inputs_with_everything(folder)
+    slaf.convert(first, folder / "old.slaf", chunk_size=6)
+    return Conversion(second, {"chunk_size": 6}, folder / "old.slaf", [first])
+
+
+def appending_a_layer(folder: Path) -> Conversion:
+    """What is added has a layer more, so that table is written again, and the others are not."""
+    first, second = inputs_with_everything(folder)
+    slaf.convert(second, folder / "old.slaf")
+    return Conversion(first, {}, folder / "old.slaf", [second])
+
+
+def inputs_with_everything(folder: Path) -> list[Path]:
+    """Two inputs of the same genes, of which the second lacks a layer and a table."""
+    first = write_h5ad(folder / "all.h5ad", counts(N_CELLS, N_GENES), **slots(ending_in(7)))
+    held = slots(ending_in(9))
+    del held["layers"]["late"], held["obsm"]["frame"]
+    held["uns"] = {"colour": "blue"}
+    second = write_h5ad(folder / "most.h5ad", counts(N_CELLS, N_GENES, seed=5), **held)
+    return [first, second]
 
 
 def indexed(folder: Path) -> Conversion:

@@ -143,7 +143,9 @@ def unaccounted(path: Path) -> set[str]:
 
 def _files(config: dict[str, Any]) -> list[str]:
     """The files of elements that a config.json names."""
-    return [config[key]["file"] for key in ("uns", "elements") if key in config]
+    records = [config[key] for key in ("uns", "elements") if key in config]
+    records += [record for record in config.get("unses", []) if record is not None]
+    return [record["file"] for record in records]
 
 
 def tree(path: Path) -> dict[str, tuple[int, bytes | None]]:

@@ -12,7 +12,9 @@ from slaf.errors import AlreadyThere, OutputExists
 from slaf.testing import Crash, CrashingStorage, Moment
 from tests.conversion.cases import (
     appending,
+    appending_a_layer,
     appending_and_widening,
+    appending_beside,
     appending_genes,
     appending_nothing,
     beside,
@@ -26,6 +28,7 @@ from tests.conversion.cases import (
     replacing_what_is_beside,
     restarting,
     several,
+    several_with_everything,
     widening,
     widening_beside,
 )
@@ -45,8 +48,9 @@ POINTS = [(case, Moment.BEFORE) for case in CASES]
 POINTS += [(case, Moment.AFTER) for case in (plain, concurrent, appending)]
 MORE_POINTS = [(case, Moment.AFTER) for case in CASES if (case, Moment.AFTER) not in POINTS]
 # Of many effects each: in the normal run only stopped again and again.
-CASES += [widening_beside]
-MORE_POINTS += [(widening_beside, moment) for moment in Moment]
+LONG_CASES = [widening_beside, several_with_everything, appending_beside, appending_a_layer]
+CASES += LONG_CASES
+MORE_POINTS += [(case, moment) for case in LONG_CASES for moment in Moment]
 
 
 @pytest.mark.parametrize(

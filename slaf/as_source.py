@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from slaf.arrays import Batch, RowRange
+from slaf.arrays import BATCH_NONZEROS, Batch, RowRange, cuts
+from slaf.beside import SLOTS
 from slaf.columns import restored
 from slaf.errors import DamagedDataset, MissingMatrix
-from slaf.schema import CELLS, GENES
-from slaf.sources.base import Extent, Slots
+from slaf.schema import CELLS, GENES, RAW_GENES
+from slaf.sources.base import Extent, Raw, Slots
 from slaf.sources.concat import Kept
 from slaf.tables.read import read_table, scan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import pyarrow as pa
+    import scipy.sparse as sp
     from numpy.typing import NDArray
 
+    from slaf.beside import MatrixRecord
+    from slaf.columns import ColumnSet
     from slaf.dataset import Dataset
-    from slaf.sources.base import Matrix
 
-__all__ = ["DatasetSource", "kept"]
+__all__ = ["DatasetSource", "HeldMatrix", "kept"]
 
 _PEEK = 1 << 16
 
@@ -97,16 +101,31 @@ class DatasetSource:
         """Its genes with the columns that their inputs had."""
         return self._table(GENES)
 
-    def layers(self) -> Mapping[str, Matrix]:
-        """None: to a dataset that has any nothing is added."""
-        return {}
+    def layers(self) -> Mapping[str, HeldMatrix]:
+        """Its layers, by the names that they had."""
+        held = self._dataset.held
+        return {
+            name: HeldMatrix(
+                partial(held.layer, name, genes=None), held.layer_offsets, record, self.n_genes
+            )
+            for name, record in held.layers.items()
+        }
 
-    def raw(self) -> None:
-        """None, as of layers."""
+    def raw(self) -> Raw | None:
+        """Its raw, if there is one."""
+        held, raw = self._dataset.held, self._dataset.raw
+        record = held.beside.raw
+        if raw is None or record is None:
+            return None
+        matrix = HeldMatrix(
+            partial(raw.of, genes=None), held.raw_offsets, record.matrix, raw.n_genes
+        )
+        return Raw(matrix, self._table(RAW_GENES, record.columns), raw.varm)
 
     def slots(self) -> Slots:
-        """None, as of layers."""
-        return Slots()
+        """What it has beside its matrix; uns is read at once."""
+        held = self._dataset.held
+        return Slots(**{slot: held.slot(slot) for slot in SLOTS}, uns=held.uns)
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         """These cells, in order."""
@@ -141,7 +160,58 @@ class DatasetSource:
         held[:] = [(genes[total:], values[total:])]
         return Batch(rows, counts, genes[:total].astype(np.uint32), values[:total])
 
-    def _table(self, name: str) -> pa.Table:
-        described = self._dataset.published.columns[name]
+    def _table(self, name: str, described: ColumnSet | None = None) -> pa.Table:
+        described = described or self._dataset.published.columns[name]
         names = [column.name for column in described.columns]
         return restored(read_table(self._dataset.table(name), names), described)
+
+
+class HeldMatrix:
+    """A layer of a dataset, or its raw, by ranges of cells.
+
+    Parameters
+    ----------
+    read
+        Gives the cells at these positions.
+    offsets
+        Where the rows of each cell begin in the table, and after the last, where they end.
+    record
+        What config.json says of it.
+    n_genes
+        The genes it has.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[NDArray[np.int64]], sp.csr_matrix],
+        offsets: NDArray[np.int64],
+        record: MatrixRecord,
+        n_genes: int,
+    ) -> None:
+        self._read = read
+        self._offsets = offsets
+        self._record = record
+        self.shape = (len(offsets) - 1, n_genes)
+        self.dtype: np.dtype[Any] = np.dtype(record.dtype)
+
+    def extent(self) -> Extent:
+        """Its nonzeros."""
+        return Extent("a dataset", self._record.nnz)
+
+    def peek(self) -> NDArray[Any]:
+        """Its first values."""
+        last = int(np.searchsorted(self._offsets, _PEEK, side="right"))
+        values: NDArray[Any] = self._read(np.arange(min(last, self.shape[0]))).data[:_PEEK]
+        return values
+
+    def nonzeros_before(self, step: int) -> NDArray[np.int64]:
+        """Entries before cells 0, step, 2 * step, …, and n_cells: of several layers the most."""
+        return np.append(self._offsets[:-1][::step], self._offsets[-1])
+
+    def batches(self, rows: RowRange) -> Iterator[Batch]:
+        """These cells, in order."""
+        for first, last in cuts(self._offsets[rows.start : rows.stop + 1], BATCH_NONZEROS):
+            part = RowRange(rows.start + first, rows.start + last)
+            matrix = self._read(np.arange(part.start, part.stop))
+            counts = np.diff(matrix.indptr).astype(np.int64)
+            yield Batch(part, counts, matrix.indices.astype(np.uint32, copy=False), matrix.data)

@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.beside import MatrixRecord
+    from slaf.columns import ColumnSet
     from slaf.dataset import Dataset
     from slaf.sources.base import Matrix
 
-__all__ = ["DatasetSource", "kept"]
+__all__ = ["DatasetSource", "HeldMatrix", "kept"]
 
 _PEEK = 1 << 16
 
@@ -115,7 +116,7 @@ class DatasetSource:
         held = self._dataset.held
         return Lazily(
             held.layers,
-            lambda name: _HeldMatrix(
+            lambda name: HeldMatrix(
                 held.table(LAYERS), held.layers[name], held.layer_offsets, self.n_genes
             ),
         )
@@ -125,9 +126,8 @@ class DatasetSource:
         held, record = self._dataset.held, self._dataset.held.beside.raw
         if held.raw is None or record is None:
             return None
-        names = [column.name for column in record.columns.columns]
-        genes = restored(read_table(held.table(RAW_GENES), names), record.columns)
-        matrix = _HeldMatrix(held.table(RAW), record.matrix, held.raw_offsets, record.n_genes)
+        genes = self._table(RAW_GENES, record.columns)
+        matrix = HeldMatrix(held.table(RAW), record.matrix, held.raw_offsets, record.n_genes)
         return Raw(matrix, genes, held.raw.varm, record.measured)
 
     def slots(self) -> Slots:
@@ -169,14 +169,26 @@ class DatasetSource:
         held[:] = [(genes[total:], values[total:])]
         return Batch(rows, counts, genes[:total].astype(np.uint32), values[:total])
 
-    def _table(self, name: str) -> pa.Table:
-        described = self._dataset.published.columns[name]
+    def _table(self, name: str, described: ColumnSet | None = None) -> pa.Table:
+        described = described or self._dataset.published.columns[name]
         names = [column.name for column in described.columns]
         return restored(read_table(self._dataset.table(name), names), described)
 
 
-class _HeldMatrix:
-    """A layer, or raw, of a dataset."""
+class HeldMatrix:
+    """A layer of a dataset, or its raw, by ranges of cells.
+
+    Parameters
+    ----------
+    table
+        Which holds it.
+    record
+        What config.json says of it.
+    offsets
+        Where the rows of each cell begin in the table, and after the last, where they end.
+    n_genes
+        The genes it has.
+    """
 
     def __init__(
         self,
@@ -190,6 +202,7 @@ class _HeldMatrix:
         self._offsets = offsets
         self.shape = (len(offsets) - 1, n_genes)
         self.dtype: np.dtype[Any] = np.dtype(record.source_dtype)
+        self.given_back = record.dtype
 
     def extent(self) -> Extent:
         """Its values."""

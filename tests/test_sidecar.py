@@ -93,6 +93,9 @@ def test_what_is_refused(element: Any, cause: str) -> None:
         pack({"uns": {"it": {"deep": element}}})
 
 
+NOT_MISSING = np.zeros(1, np.bool_)
+
+
 def test_what_is_the_same() -> None:
     """Types count as values do; order in a sparse matrix, and the class of a mapping, do not."""
     unsorted = sp.csr_matrix((np.array([1.0, 2.0]), np.array([1, 0]), [0, 2]), shape=(1, 2))
@@ -106,6 +109,17 @@ def test_what_is_the_same() -> None:
         (sp.csr_matrix(np.eye(2)), sp.csr_matrix(2 * np.eye(2))),
         (pd.DataFrame({"a": [1]}), pd.DataFrame({"a": [1.0]})),
         (pd.Categorical(["a"]), pd.Categorical(["a"], categories=["a", "b"])),
+        (pd.DataFrame({"a": [None]}, dtype=object), pd.DataFrame({"a": [np.nan]}, dtype=object)),
+        (pd.DataFrame({"a": ["nan"]}), pd.DataFrame({"a": [np.nan]}, dtype=object)),
+        (pd.DataFrame({"a": ["1"]}, dtype=object), pd.DataFrame({"a": [1]}, dtype=object)),
+        (pd.Categorical(["a"], ["a", "b"]), pd.Categorical(["a"], ["b", "a"])),
+        (pd.Categorical(["a"]), pd.Categorical(["a"], ordered=True)),
+        (pd.array([np.nan], "Float64"), pd.arrays.FloatingArray(np.array([np.nan]), NOT_MISSING)),
+        (pd.Series([1], name="a"), pd.Series([1], name="b")),
+        (pd.Index(["a"], name="x"), pd.Index(["a"])),
+        (pd.MultiIndex.from_tuples([(1, "a")]), pd.MultiIndex.from_tuples([(1, "b")])),
+        (pd.Timestamp(0), pd.Timestamp(1)),
+        (pd.NA, pd.NaT),
         ({"a": 1}, {"a": 1, "b": 2}),
         ([1], [1, 2]),
         (object(), object()),

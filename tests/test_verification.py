@@ -711,10 +711,10 @@ BESIDE: list[tuple[str, str, Change, str]] = [
 ]
 # What only a source knows.
 ELEMENTS: list[tuple[str, str, Change, str]] = [
-    ("an embedding", "cells", put("X_pca", 0, [9.0, 9.0]), "obsm 'X_pca'"),
-    ("loadings", "genes", put("loadings", 0, [9.0, 9.0, 9.0]), "varm 'loadings'"),
-    ("a graph", "cellsxcells", put("graph", 0, 99), "obsp 'graph'"),
-    ("pairs of genes", "genesxgenes", put("dense", 0, 99.0), "varp 'dense'"),
+    ("an embedding", "cells", put("X_pca", 0, [0.0, 9.0]), "obsm['X_pca'][0, 1]"),
+    ("loadings", "genes", put("loadings", 0, [1.0, 1.0, 9.0]), "varm['loadings'][0, 2]"),
+    ("a graph", "cellsxcells", put("graph", 0, 99), "obsp['graph'][0, 4]"),
+    ("pairs of genes", "genesxgenes", put("dense", 0, 99.0), "varp['dense'][0, 0]"),
     ("an id of raw", "raw_genes", put("gene_id", 0, "other"), "index of row 0"),
 ]
 
@@ -753,8 +753,9 @@ def test_changed_values_beside_the_matrix_are_named(everything: Path, tmp_path: 
     with pytest.raises(slaf.VerificationFailed) as caught:
         slaf.verify(dataset, against=everything / "in.h5ad", quick=True)
     [found] = caught.value.report.differences
-    where = f"layers, late, cell {row['cell_integer_id']}, gene {row['gene_integer_id']}"
-    assert (found.kind, found.where, found.found) == ("value", where, "99")
+    cell, gene = row["cell_integer_id"], row["gene_integer_id"]
+    where = f"'late', cell {cell} ('cell-{cell}'), gene {gene} ('gene-{gene}')"
+    assert (found.kind, found.where, found.found) == ("layers", where, "99")
 
 
 @pytest.mark.parametrize("key", ["uns", "elements"])

@@ -43,7 +43,7 @@ def diff(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Compare every value, id, column and type of A and B.
+    """Compare every value, id, column and type of A and B, layers, raw and all other slots too.
 
     How a dataset is stored does not count. The first differences of each kind are printed, and
     the exit code is then 5.

@@ -15,6 +15,7 @@ from slaf.errors import TargetError
 from slaf.targets.base import Layout, TargetFormat
 from slaf.targets.compressed import steps, watched
 from slaf.targets.contents import LAYERS, RAW, X
+from slaf.targets.soma_elements import fit_element
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,11 +33,6 @@ __all__ = ["FORMAT", "SomaTarget"]
 _MEASUREMENT: Final = "RNA"
 _RAW_MEASUREMENT: Final = "raw"
 _LAYER: Final = "data"
-# What tiledbsoma keeps for itself among the columns of obs and var.
-_RESERVED_START = "soma_"
-_RESERVED = {"obs": "obs_id", "var": "var_id", "raw/var": "var_id"}
-# tiledbsoma makes strings of categories beyond so many.
-_MOST_CATEGORIES = 4096
 # tiledbsoma writes of raw only X and var.
 _RAW_VARM: Final = "raw/varm"
 _AHEAD = 2
@@ -65,7 +61,7 @@ class SomaTarget:
         notes: list[str] = []
         self._contents = contents
         self._elements = {
-            slot: _fit(slot, element, notes) for slot, element in contents.elements.items()
+            slot: fit_element(slot, element, notes) for slot, element in contents.elements.items()
         }
         for slot, matrix in contents.matrices.items():
             if matrix.dtype == np.bool_:
@@ -73,7 +69,7 @@ class SomaTarget:
         self._left_out = tuple(notes)
 
     def left_out(self) -> tuple[str, ...]:
-        """Columns of times with zones, durations, and what else TileDB has no type for."""
+        """What TileDB has no type for, and tiledbsoma no place."""
         return self._left_out
 
     def write(self, path: Path, seen: Progress) -> None:
@@ -147,43 +143,6 @@ def _check_ids(frame: pd.DataFrame, what: str) -> None:
         twice = frame.index[frame.index.duplicated()][0]
         msg = f"the {what} id {twice!r} occurs more than once, which an experiment does not allow"
         raise TargetError(msg)
-
-
-def _fit(slot: str, element: Any, notes: list[str]) -> Any:
-    """The element without what has no place in an experiment."""
-    if slot in _RESERVED:
-        return _fit_frame(slot, element, notes)
-    held = {}
-    for name, value in element.items():
-        if slot == "uns" or (slot != _RAW_VARM and _is_matrix(value)):
-            held[name] = value
-        else:
-            notes.append(f"{slot}[{name!r}] ({type(value).__name__}) is left out")
-    return held
-
-
-def _is_matrix(value: Any) -> bool:
-    import scipy.sparse as sp
-
-    return sp.issparse(value) or (isinstance(value, np.ndarray) and value.ndim == 2)  # noqa: PLR2004 - a matrix
-
-
-def _fit_frame(slot: str, frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    import pandas as pd
-
-    found = frame.copy(deep=False)
-    for name in frame.columns:
-        dtype: Any = frame[name].dtype
-        where = f"{slot}[{name!r}] ({dtype})"
-        reserved = name.startswith(_RESERVED_START) or name == _RESERVED[slot] or "\0" in name
-        if reserved or dtype.kind == "m" or isinstance(dtype, pd.DatetimeTZDtype):
-            notes.append(f"{where} is left out")
-            del found[name]
-        elif dtype == np.float16:
-            notes.append(f"{where} becomes float32")
-        elif isinstance(dtype, pd.CategoricalDtype) and len(dtype.categories) > _MOST_CATEGORIES:
-            notes.append(f"{where} has more than {_MOST_CATEGORIES:,} categories, and becomes text")
-    return found
 
 
 @contextmanager

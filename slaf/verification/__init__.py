@@ -8,8 +8,14 @@ from slaf.dataset import Dataset, open_dataset
 from slaf.errors import VerificationFailed
 from slaf.progress import Unwatched
 from slaf.sources import ReadOptions
-from slaf.verification.against import check_against, check_beside_against
-from slaf.verification.beside import check_beside, check_beside_digests, check_beside_readable
+from slaf.verification.against import check_against
+from slaf.verification.beside import (
+    check_beside,
+    check_beside_digests,
+    check_beside_readable,
+    n_companions,
+)
+from slaf.verification.beside_against import check_beside_against
 from slaf.verification.difference import diff
 from slaf.verification.digests import check_digests
 from slaf.verification.inputs import check_records, opened_again
@@ -90,7 +96,7 @@ def verify(
     findings = Findings()
     seen = progress or Unwatched()
     n_passes = (0 if quick else 1) + (0 if against is None else 1)
-    seen.begin(0, 0, n_passes * opened.n_cells)
+    seen.begin(0, 0, n_passes * (1 + n_companions(opened)) * opened.n_cells)
     checks = ["ids, offsets, counts and blocks of the tables"]
     check_tables(opened, findings)
     check_beside(opened, findings)
@@ -98,7 +104,7 @@ def verify(
     if not findings and not quick:
         checks.append(f"the digest of every block ({len(opened.published.blocks):,})")
         check_digests(opened, findings, seen)
-        check_beside_digests(opened, findings)
+        check_beside_digests(opened, findings, seen)
         check_readable(opened, findings)
         check_beside_readable(opened, findings)
         check_string_ids(opened, findings)
@@ -115,7 +121,13 @@ def verify(
             checks.append(f"every value, id and column of {source.uri}")
             check_records(opened, source, findings)
             check_against(opened, source, findings, seen)
-            check_beside_against(opened, source, findings)
+            check_beside_against(
+                opened,
+                source,
+                findings,
+                seen,
+                types=lambda matrix, record: (str(matrix.dtype), record.source_dtype),
+            )
     report = Report(
         str(opened.location), tuple(checks), tuple(findings.shown), tuple(findings.counts.items())
     )

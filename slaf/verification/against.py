@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -10,26 +11,22 @@ import pyarrow as pa
 
 from slaf.arrays import RowRange
 from slaf.columns import STRING, stored
-from slaf.schema import CELL_COLUMNS, CELLS, GENE_COLUMNS, GENES, RAW_GENES
+from slaf.schema import CELL_COLUMNS, CELLS, GENE_COLUMNS, GENES
 from slaf.tables.read import read_table, take_rows
-from slaf.verification.beside import check_matrices_against, check_slots_against
-from slaf.verification.digests import entries_of, same_values
+from slaf.verification.digests import entries_of
+from slaf.verification.entries import compare_entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from numpy.typing import NDArray
 
     from slaf.arrays import Batch
     from slaf.columns import Column, ColumnSet
     from slaf.dataset import Dataset
     from slaf.progress import Progress
-    from slaf.sources import Source
+    from slaf.verification.entries import Entries
     from slaf.verification.report import Findings
 
-__all__ = ["Original", "check_against", "check_beside_against"]
-
-_ID_SHIFT = np.uint64(32)
+__all__ = ["Original", "check_against", "compare_axis", "place_of"]
 
 
 class Original(Protocol):
@@ -73,9 +70,9 @@ def check_against(dataset: Dataset, source: Original, findings: Findings, seen: 
     if shape != dataset.shape:
         return
     with findings.reading(CELLS):
-        _compare_axis(dataset, CELLS, source.cells(), CELL_COLUMNS, findings)
+        compare_axis(dataset, CELLS, source.cells(), CELL_COLUMNS, findings)
     with findings.reading(GENES):
-        _compare_axis(dataset, GENES, source.genes(), GENE_COLUMNS, findings)
+        compare_axis(dataset, GENES, source.genes(), GENE_COLUMNS, findings)
     for block in dataset.published.blocks:
         for batch in source.batches(RowRange(block.start, block.stop)):
             with findings.reading(str(block)):
@@ -83,31 +80,7 @@ def check_against(dataset: Dataset, source: Original, findings: Findings, seen: 
             seen.advance(len(batch.rows), batch.nnz)
 
 
-def check_beside_against(dataset: Dataset, source: Source, findings: Findings) -> None:
-    """Compare the layers, raw and every slot; what differs is noted.
-
-    Parameters
-    ----------
-    dataset
-        Whose offsets and blocks are known to be right.
-    source
-        Opened at the matrix that was converted.
-    findings
-        Takes the differences.
-    """
-    if (source.n_cells, source.n_genes) != dataset.shape:
-        return
-    raw, kept = source.raw(), dataset.held.beside.raw
-    if raw is not None and kept is not None:
-        with findings.reading(RAW_GENES):
-            _compare_axis(
-                dataset, RAW_GENES, raw.genes, GENE_COLUMNS, findings, described=kept.columns
-            )
-    check_matrices_against(dataset, source, findings)
-    check_slots_against(dataset, source, findings)
-
-
-def _compare_axis(
+def compare_axis(
     dataset: Dataset,
     name: str,
     table: pa.Table,
@@ -116,6 +89,23 @@ def _compare_axis(
     *,
     described: ColumnSet | None = None,
 ) -> None:
+    """Compare the columns of a table of a dataset with those of a source, of as many rows.
+
+    Parameters
+    ----------
+    dataset
+        Of which it is.
+    name
+        The table.
+    table
+        That of the source.
+    taken
+        The columns of the format itself.
+    findings
+        Takes the differences.
+    described
+        What its columns were; if None, what `columns` in config.json says.
+    """
     expected, wanted = stored(table, taken)
     described = described or dataset.published.columns[name]
     findings.compare(name, "name of the index", wanted.index_name, described.index_name)
@@ -189,29 +179,9 @@ def _compare_batch(dataset: Dataset, batch: Batch, findings: Findings) -> None:
         np.concatenate([piece[column] for piece in pieces]) if pieces else np.empty(0, np.uint32)
         for column in range(3)
     )
-    if (
-        np.array_equal(batch.cells(), cells)
-        and np.array_equal(batch.genes, genes)
-        and same_values(batch.values, values)
-    ):
+    found: Entries = (cells, genes, values)
+    if compare_entries("value", batch, found, partial(place_of, dataset), findings):
         _compare_offsets(dataset, batch, findings)
-        return
-    differences = findings.counts["value"]
-    theirs = dict(zip(_keys(cells, genes).tolist(), values.tolist(), strict=True))
-    ours = dict(zip(_keys(batch.cells(), batch.genes).tolist(), batch.values.tolist(), strict=True))
-    for key in sorted(ours.keys() | theirs.keys()):
-        one, other = ours.get(key, 0), theirs.get(key, 0)
-        if one != other and not (one != one and other != other):  # noqa: PLR0124
-            where = _entry(dataset, key) if findings.keeps("value") else ""
-            findings.note("value", where, one, other)
-    # The same entries, then, in disorder, or one of them several times.
-    if differences == findings.counts["value"]:
-        findings.note(
-            "order",
-            f"cells {batch.rows.start} to {batch.rows.stop}",
-            "ascending",
-            "the same entries in disorder",
-        )
 
 
 def _compare_offsets(dataset: Dataset, batch: Batch, findings: Findings) -> None:
@@ -221,17 +191,24 @@ def _compare_offsets(dataset: Dataset, batch: Batch, findings: Findings) -> None
         findings.note("offsets", f"rows of cell {cell}", batch.counts[at], counts[at])
 
 
-def _keys(cells: NDArray[Any], genes: NDArray[Any]) -> NDArray[np.uint64]:
-    return (cells.astype(np.uint64) << _ID_SHIFT) | genes.astype(np.uint64)
+def place_of(dataset: Dataset, cell: int, gene: int, *, genes: str = GENES) -> str:
+    """A cell and a gene by their positions and ids.
+
+    Parameters
+    ----------
+    dataset
+        Of which they are.
+    cell, gene
+        Their positions, which may be beyond the last.
+    genes
+        The table that the gene is in.
+    """
+    ids = _id(dataset, CELLS, "cell_id", cell), _id(dataset, genes, "gene_id", gene)
+    return f"cell {cell} ({ids[0]}), gene {gene} ({ids[1]})"
 
 
-def _entry(dataset: Dataset, key: int) -> str:
-    cell, gene = key >> int(_ID_SHIFT), key & 0xFFFFFFFF
-    cell_id = _id(dataset, CELLS, cell) if cell < dataset.n_cells else "none"
-    gene_id = _id(dataset, GENES, gene) if gene < dataset.n_genes else "none"
-    return f"cell {cell} ({cell_id}), gene {gene} ({gene_id})"
-
-
-def _id(dataset: Dataset, name: str, position: int) -> str:
-    column = f"{name.removesuffix('s')}_id"
-    return repr(take_rows(dataset.table(name), np.array([position]), [column])[column][0].as_py())
+def _id(dataset: Dataset, name: str, column: str, position: int) -> str:
+    table = dataset.table(name)
+    if position >= table.count_rows():
+        return "none"
+    return repr(take_rows(table, np.array([position]), [column])[column][0].as_py())

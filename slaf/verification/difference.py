@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from slaf.as_source import DatasetSource
+import numpy as np
+
+from slaf.as_source import DatasetSource, HeldMatrix
 from slaf.dataset import Dataset, open_dataset
 from slaf.errors import NotADataset
 from slaf.manifest import load
@@ -13,20 +15,33 @@ from slaf.schema import given_back
 from slaf.sources import ReadOptions, open_source
 from slaf.storage import Location, is_web, shown
 from slaf.verification.against import check_against
+from slaf.verification.beside import check_beside, n_companions
+from slaf.verification.beside_against import check_beside_against
 from slaf.verification.report import Comparison, Findings
 from slaf.verification.tables import check_tables
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import anndata
 
+    from slaf.beside import MatrixRecord
+    from slaf.manifest import Published
     from slaf.progress import Progress
     from slaf.sources import Source
-    from slaf.verification.against import Original
+
+    Types = Callable[["_Typed", Published | MatrixRecord], tuple[str, str]]
 
 __all__ = ["diff"]
+
+
+class _Typed(Protocol):
+    """A source, or one of its matrices."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
 
 # What can no longer be compared when these are wrong: it is read by them.
 _FATAL = ("offsets", "config", "unreadable")
@@ -47,10 +62,10 @@ def diff(
     stage: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Compare every value, id, column and type of two datasets, or of a dataset and a file.
+    """Compare all that two datasets hold, or a dataset and a file: values, ids, columns, types.
 
-    How a dataset is stored does not count: parts, compression, the type of the values on disk.
-    The type they are given back in does.
+    Layers, raw, obsm, varm, obsp, varp and uns are compared too. How a dataset is stored does not
+    count: parts, compression, the type of the values on disk. The type they are given back in does.
 
     Parameters
     ----------
@@ -88,9 +103,10 @@ def diff(
         raise NotADataset(msg)
     for opened in filter(None, (one, other)):
         check_tables(opened, findings)
+        check_beside(opened, findings)
     if not findings.of(*_FATAL):
         seen = progress or Unwatched()
-        seen.begin(0, 0, dataset.n_cells)
+        seen.begin(0, 0, (1 + n_companions(dataset)) * dataset.n_cells)
         options = ReadOptions.beside(
             dataset.location,
             matrix,
@@ -103,27 +119,35 @@ def diff(
             stage=stage,
         )
         if one is not None and other is not None:
-            _compare(other, DatasetSource(one), one.published.dtype, findings, seen)
+            source = DatasetSource(one)
+            findings.compare("type", "of the values", *_types(source, other.published))
+            _compare(other, source, _types, findings, seen)
         else:
-            with open_source(second if other is None else first, format, options) as source:
-                _compare(dataset, source, _type_given_back(source, dataset), findings, seen)
+            with open_source(second if other is None else first, format, options) as file:
+                findings.compare("type", "of the values", *_types_of_file(file, dataset.published))
+                _compare(dataset, file, _types_of_file, findings, seen)
     differences, counts = tuple(findings.shown), tuple(findings.counts.items())
-    return Comparison(*names, ("ids, values, columns and types",), differences, counts)
+    return Comparison(*names, ("ids, values, columns, types and slots",), differences, counts)
 
 
 def _compare(
-    dataset: Dataset, original: Original, dtype: str, findings: Findings, seen: Progress
+    dataset: Dataset, original: Source, types: Types, findings: Findings, seen: Progress
 ) -> None:
-    findings.compare("type", "of the values", dtype, dataset.published.dtype)
     check_against(dataset, original, findings, seen)
+    check_beside_against(dataset, original, findings, seen, types=types)
 
 
-def _type_given_back(source: Source, dataset: Dataset) -> str:
-    """The type that values of the file are given back in by its dataset."""
-    published = dataset.published
-    declared = given_back(str(source.dtype), published.value_type, outgrown=False)
+def _types(one: _Typed, other: Published | MatrixRecord) -> tuple[str, str]:
+    """The types that values of two datasets are given back in."""
+    return (one.given_back if isinstance(one, HeldMatrix) else str(one.dtype)), other.dtype
+
+
+def _types_of_file(one: _Typed, other: Published | MatrixRecord) -> tuple[str, str]:
+    """The types that values of a file would be, and those of a dataset are given back in."""
+    declared = given_back(str(one.dtype), other.value_type, outgrown=False)
     # Sums of repeated entries, which only reading all of them finds, may be beyond that type.
-    return published.dtype if published.dtype == published.value_type else declared
+    outgrown = other.dtype == other.value_type and not np.can_cast(other.dtype, declared)
+    return (other.dtype if outgrown else declared), other.dtype
 
 
 def _dataset(place: Any, storage_options: Mapping[str, str] | None) -> Dataset | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from slaf.errors import DamagedDataset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = ["SHOWN_OF_A_KIND", "Comparison", "Difference", "Findings", "Report"]
 
@@ -151,3 +151,10 @@ class Findings:
         self.counts[kind] += 1
         if kept:
             self.shown.append(Difference(kind, where, str(expected), str(found)))
+
+    def note_all(self, kind: str, n: int, at: Callable[[int], tuple[str, object, object]]) -> None:
+        """Note so many differences; `at` gives where each is, and what is expected and found."""
+        told = min(n, max(SHOWN_OF_A_KIND - self.counts[kind], 0))
+        for number in range(told):
+            self.note(kind, *at(number))
+        self.counts[kind] += n - told

@@ -180,3 +180,61 @@ def test_10x_names_what_it_has_no_place_for(name: str, tmp_path: Path) -> None:
         *("raw/X", "layers/half", "layers/whole", "obsm (X_pca)", "varm (PCs)"),
         *("obsp (near)", "varp (near)", "uns (n)", "raw/varm (loadings)"),
     }
+
+
+def test_soma_leaves_out_what_tiledbsoma_would_spoil(tmp_path: Path) -> None:
+    """What it drops, changes or fails on is named and left out; the rest is as it was."""
+    adata = whole()
+    adata.obs["index"] = 1
+    adata.var.index.name = "index"
+    twice = sp.csr_matrix((np.ones(2), [1, 1], [0, *[2] * N_CELLS]), (N_CELLS, N_CELLS))
+    adata.obsp["twice"] = twice
+    adata.obsm.update({"none": np.empty((N_CELLS, 0)), "soma_x": np.ones((N_CELLS, 2))})
+    adata.uns = {
+        "kept": {
+            "text": "",
+            "number": np.float32(2),
+            "flag": np.ones(1, np.bool_)[0],
+            "nought": np.array(3),
+        },
+        "frame": pd.DataFrame({"a": [1, 2], "index": [3, 4]}, index=["x", "y"]),
+        "lists": {"texts": ["a", ""], "numbers": [1.5, 2.0], "mixed": [1, "a"], "empty": []},
+        "some": np.array(["a", None], dtype=object),
+        "zero": "a\0b",
+        "huge": 2**63,
+        "soma_y": 1,
+        "rows": pd.DataFrame({"a": []}),
+    }
+    made = target("tiledb", adata, tmp_path)
+    assert [note.removesuffix(" is left out") for note in made.left_out()] == [
+        "obs['index'] (int64)",
+        "the name of the index of var, 'index',",
+        "obsm['none'] (ndarray)",
+        "obsm['soma_x'] (ndarray)",
+        "obsp['twice'] (csr_matrix)",
+        "uns['frame']['index'] (int64)",
+        "uns['lists']['mixed'] (list)",
+        "uns['lists']['empty'] (list)",
+        "uns['some'] (ndarray)",
+        "uns['zero'] (str)",
+        "uns['huge'] (int)",
+        "uns['soma_y'] (int)",
+        "uns['rows'] (DataFrame)",
+        "raw/varm['loadings'] (ndarray)",
+    ]
+    made.write(tmp_path / "out.soma", Unwatched())
+    with (
+        warnings.catch_warnings(),
+        tiledbsoma.Experiment.open(str(tmp_path / "out.soma")) as experiment,
+    ):
+        warnings.simplefilter("ignore")
+        found = tiledbsoma.io.to_anndata(experiment, measurement_name="RNA")
+    assert list(found.obs_names) == list(adata.obs_names)
+    assert list(found.var_names) == list(adata.var_names)
+    assert found.uns.keys() == {"kept", "frame", "lists"}
+    assert found.uns["kept"] == {"text": "", "number": 2.0, "flag": True, "nought": 3}
+    assert found.uns["frame"].to_dict() == {"a": {"x": 1, "y": 2}}
+    assert {name: list(value) for name, value in found.uns["lists"].items()} == {
+        "texts": ["a", ""],
+        "numbers": [1.5, 2.0],
+    }

@@ -1,0 +1,175 @@
+"""Compare what a dataset has beside its matrix with a source: layers, raw and every slot."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from slaf.arrays import RowRange
+from slaf.beside import SLOTS
+from slaf.schema import GENE_COLUMNS, GENES, LAYERS, RAW, RAW_GENES
+from slaf.verification.against import compare_axis, place_of
+from slaf.verification.beside import companions, rows_of
+from slaf.verification.elements import compare_elements, compare_names
+from slaf.verification.entries import compare_entries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from slaf.arrays import Batch
+    from slaf.beside import MatrixRecord
+    from slaf.dataset import Dataset
+    from slaf.held import HeldRaw
+    from slaf.progress import Progress
+    from slaf.sources import Source
+    from slaf.sources.base import Matrix, Raw
+    from slaf.verification.beside import CompanionTable
+    from slaf.verification.entries import Entries
+    from slaf.verification.report import Findings
+
+__all__ = ["check_beside_against"]
+
+_NOTHING = "nothing"
+
+
+def check_beside_against(
+    dataset: Dataset,
+    source: Source,
+    findings: Findings,
+    seen: Progress,
+    *,
+    types: Callable[[Matrix, MatrixRecord], tuple[str, str]],
+) -> None:
+    """Compare the layers, raw and every slot; what differs is noted under the name of its slot.
+
+    Parameters
+    ----------
+    dataset
+        Whose offsets and blocks are known to be right.
+    source
+        Opened at the matrix to compare with that of the dataset, with what it should have beside.
+    findings
+        Takes the differences.
+    seen
+        Told of the cells compared, once for each table of matrices.
+    types
+        Of a matrix, the type that is expected and that which is there.
+    """
+    if (source.n_cells, source.n_genes) != dataset.shape:
+        return
+    raw: Raw | None = None
+    with findings.reading("what is beside the matrix"):
+        raw, layers = source.raw(), source.layers()
+        matrices = {LAYERS: layers, RAW: {} if raw is None else {RAW: raw.matrix}}
+        _check_layers(dataset, layers, findings)
+        if _check_raw(dataset, raw, findings):
+            matrices.pop(RAW)
+        for companion in companions(dataset):
+            if companion.table in matrices:
+                _compare_values(companion, matrices[companion.table], types, findings, seen)
+    _check_slots(dataset, source, raw, findings)
+
+
+def _check_layers(dataset: Dataset, wanted: Mapping[str, Matrix], findings: Findings) -> None:
+    there = dataset.held.layers
+    for name in wanted:
+        if name not in there:
+            findings.note(LAYERS, repr(name), f"a layer of {wanted[name].dtype}", _NOTHING)
+    for name, record in there.items():
+        if name not in wanted:
+            findings.note(LAYERS, repr(name), _NOTHING, f"a layer of {record.dtype}")
+
+
+def _check_raw(dataset: Dataset, wanted: Raw | None, findings: Findings) -> bool:
+    """Compare whether there is a raw, and its genes; True if its values are not comparable."""
+    there, record = dataset.raw, dataset.held.beside.raw
+    if wanted is None or there is None or record is None:
+        expected = None if wanted is None else wanted.matrix
+        findings.compare(RAW, "raw", _told(expected), _told(there))
+        return True
+    if wanted.genes.num_rows != there.n_genes:
+        findings.note(RAW, "number of genes", wanted.genes.num_rows, there.n_genes)
+        return True
+    with findings.reading(RAW_GENES):
+        compare_axis(
+            dataset, RAW_GENES, wanted.genes, GENE_COLUMNS, findings, described=record.columns
+        )
+    return False
+
+
+def _compare_values(
+    companion: CompanionTable,
+    matrices: Mapping[str, Matrix],
+    types: Callable[[Matrix, MatrixRecord], tuple[str, str]],
+    findings: Findings,
+    seen: Progress,
+) -> None:
+    """Compare the matrices that both have, block by block."""
+    pairs = [
+        (record, matrices[record.original])
+        for record in companion.matrices
+        if record.original in matrices
+    ]
+    for record, matrix in pairs:
+        findings.compare("type", f"of {_title(companion, record)}", *types(matrix, record))
+    for block in companion.dataset.published.blocks:
+        nonzeros = 0
+        for record, matrix in pairs:
+            with findings.reading(f"{_title(companion, record)}, {block}"):
+                for batch in matrix.batches(RowRange(block.start, block.stop)):
+                    _compare(companion, record, batch, findings)
+                    nonzeros += batch.nnz
+        seen.advance(block.stop - block.start, nonzeros)
+
+
+def _compare(
+    companion: CompanionTable, record: MatrixRecord, batch: Batch, findings: Findings
+) -> None:
+    is_raw = companion.table == RAW
+    compare_entries(
+        companion.table,
+        batch,
+        _entries(companion, record.name, batch.rows),
+        partial(place_of, companion.dataset, genes=RAW_GENES if is_raw else GENES),
+        findings,
+        matrix="" if is_raw else f"{record.original!r}, ",
+    )
+
+
+def _entries(companion: CompanionTable, column: str, cells: RowRange) -> Entries:
+    pieces = [
+        (ids[valid], genes[valid], values)
+        for ids, genes, [(valid, values)] in rows_of(companion, [column], cells)
+    ]
+    cell_ids, gene_ids, values = (
+        np.concatenate([piece[at] for piece in pieces]) if pieces else np.empty(0, np.uint32)
+        for at in range(3)
+    )
+    return cell_ids, gene_ids, values
+
+
+def _check_slots(dataset: Dataset, source: Source, raw: Raw | None, findings: Findings) -> None:
+    """Compare every element of obsm, varm, obsp, varp, uns and raw's varm."""
+    with findings.reading("uns"):
+        slots = source.slots()
+        pairs: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
+            slot: (getattr(slots, slot), dataset.held.slot(slot)) for slot in SLOTS
+        }
+        pairs["uns"] = slots.uns, dataset.uns
+        if raw is not None and dataset.raw and raw.genes.num_rows == dataset.raw.n_genes:
+            pairs["raw varm"] = raw.varm, dataset.raw.varm
+        for slot, (expected, found) in pairs.items():
+            for key in compare_names(slot, slot, expected, found, findings):
+                with findings.reading(f"{slot}[{key!r}]"):
+                    where = f"{slot}[{key!r}]"
+                    compare_elements(slot, where, expected[key], found[key], findings)
+
+
+def _told(raw: Matrix | HeldRaw | None) -> str:
+    return _NOTHING if raw is None else f"{raw.shape[0]:,} cells × {raw.shape[1]:,} genes"
+
+
+def _title(companion: CompanionTable, record: MatrixRecord) -> str:
+    return RAW if companion.table == RAW else f"layer {record.original!r}"

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from slaf.errors import DamagedInput, MissingMatrix
-from slaf.sources.base import Slots, SourceFormat
+from slaf.lazily import Lazily
+from slaf.sources.base import Raw, Slots, SourceFormat
 from slaf.sources.identity import content_identity
+from slaf.sources.one_thread import OneThread
+from slaf.sources.soma_context import context_of
 from slaf.sources.soma_layer import SomaLayer, reading_soma
-from slaf.sources.soma_remote import context, tiledb_uri
+from slaf.sources.soma_remote import tiledb_uri
+from slaf.sources.soma_slots import (
+    ALIGNED,
+    PAIRED,
+    element_of,
+    left_beside_raw,
+    left_of,
+    names_of,
+    uns_of,
+)
 from slaf.sources.soma_table import JOIN_ID, ordered, with_ids
 from slaf.storage import blamed, cause, remote
 
@@ -30,11 +43,17 @@ __all__ = ["FORMAT", "SomaSource"]
 _LAYER = "layer:"
 _DEFAULT_LAYER = "data"
 _DEFAULT_MEASUREMENT = "RNA"
-_SLOTS = ("obsm", "varm", "obsp", "varp", "uns")
+_OF_EXPERIMENT = frozenset({"obs", "ms"})
+# Where tiledbsoma.io puts the raw of an AnnData.
+_RAW = "raw"
 
 
 class SomaSource:
     """One X layer of one measurement; cells and genes in the order of their join ids.
+
+    Whatever TileDB does is done in one thread: that in which the experiment was opened reads it
+    and closes it, one thing after the other, and what comes out of it is a copy. So nothing of
+    TileDB's is ever open, read or let go of in another thread, whoever asks and whenever.
 
     Parameters
     ----------
@@ -55,32 +74,23 @@ class SomaSource:
     format = "tiledb"
 
     def __init__(self, path: Path, options: ReadOptions) -> None:
-        import tiledbsoma
-
         self._path = path
         self.uri = str(path)
         self.matrix = options.matrix
         _check_files(path)
+        self._thread = OneThread("slaf-soma")
         try:
-            self._experiment = _experiment(path)
-        except (tiledbsoma.SOMAError, ValueError, TypeError) as error:
-            raise blamed(
-                self.uri,
-                error,
-                lambda text: DamagedInput(f"{path}: not an experiment that can be opened ({text})"),
-            ) from cause(self.uri, error)
-        try:
-            with reading_soma(self.uri):
-                self._open(options)
+            self._thread.call(self._open, options)
         except BaseException:
-            self._experiment.close()
+            self._thread.close()
             raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._experiment.close()
+        self._thread.call(self._close)
+        self._thread.close()
 
     def identity(self) -> Mapping[str, Any]:
         """A digest of the names, sizes and times of all files of the experiment."""
@@ -91,16 +101,11 @@ class SomaSource:
 
     def matrices(self) -> tuple[str, ...]:
         """The X layers."""
-        return tuple(_LAYER + name for name in self._layers())
+        return tuple(_LAYER + name for name in self._layer_names)
 
     def left_behind(self) -> tuple[str, ...]:
-        """The other layers and measurements, and the slots that a conversion does not take."""
-        here = self._measurement
-        layers = [_LAYER + name for name in self._layers() if name != self._layer_name]
-        held = {slot: _names(here[slot]) for slot in _SLOTS if slot in here}
-        slots = [f"{slot} ({', '.join(names)})" for slot, names in held.items() if names]
-        others = [name for name in self._experiment.ms if name != self._measurement_name]
-        return (*layers, *slots, *(f"measurement {name}" for name in others))
+        """The other measurements, and what no AnnData has a place for."""
+        return self._thread.call(self._left_behind)
 
     def extent(self) -> Extent:
         """How much the layer holds."""
@@ -118,39 +123,81 @@ class SomaSource:
 
     def cells(self) -> pa.Table:
         """The cells: `cell_id`, then obs."""
-        with reading_soma(self.uri):
-            return with_ids(self._experiment.obs, self._obs, "cell_id", self.uri)
+        return self._cells
 
     def genes(self) -> pa.Table:
         """The genes: `gene_id`, then var."""
-        with reading_soma(self.uri):
-            return with_ids(self._measurement.var, self._var, "gene_id", self.uri)
+        return self._genes
 
     def layers(self) -> Mapping[str, Matrix]:
-        """None: TileDB does not bear that several of its arrays are read beside each other."""
-        return {}
+        """The other X layers of the measurement."""
+        others = [name for name in self._layer_names if name != self._layer_name]
+        return Lazily(others, self._open_layer, keep=True)
 
-    def raw(self) -> None:
-        """None, as of layers."""
+    def raw(self) -> Raw | None:
+        """The measurement called raw, of one X layer, if another one was chosen."""
+        return None if self._raw_layer is None else self._thread.call(self._open_raw)
 
     def slots(self) -> Slots:
-        """None, as of layers."""
-        return Slots()
+        """Those of the measurement."""
+        names = self._slot_names
+        aligned = {
+            slot: Lazily(
+                names[slot], partial(self._element, self._measurement_name, slot, self._ids[at])
+            )
+            for slot, at in (("obsm", 0), ("varm", 1), ("obsp", 0), ("varp", 1))
+        }
+        return Slots(**aligned, uns=self._thread.call(self._uns))
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         """These cells, in order."""
         yield from self._layer.batches(rows)
 
     def _open(self, options: ReadOptions) -> None:
+        import tiledbsoma
+
+        try:
+            self._experiment = _experiment(self._path)
+        except (tiledbsoma.SOMAError, ValueError, TypeError) as error:
+            raise blamed(
+                self.uri,
+                error,
+                lambda text: DamagedInput(
+                    f"{self._path}: not an experiment that can be opened ({text})"
+                ),
+            ) from cause(self.uri, error)
+        try:
+            with reading_soma(self.uri):
+                self._open_measurement(options)
+        except BaseException:
+            self._close()
+            raise
+
+    def _close(self) -> None:
+        """Close all that was opened by way of the experiment, and let go of it."""
+        self._experiment.close()
+        del self._experiment
+
+    def _open_measurement(self, options: ReadOptions) -> None:
         self._measurement_name = self._choose(options.measurement)
-        self._measurement: tiledbsoma.Measurement = self._experiment.ms[self._measurement_name]
-        self._obs = ordered(self._experiment, "obs", self.uri)
-        measurement = f"{self.uri}, measurement {self._measurement_name}"
-        self._var = ordered(self._measurement, "var", measurement)
-        self.n_cells, self.n_genes = self._obs.num_rows, self._var.num_rows
+        here = self._measurement
+        obs = ordered(self._experiment, "obs", self.uri)
+        place = f"{self.uri}, measurement {self._measurement_name}"
+        var = ordered(here, "var", place)
+        self._ids = (obs.column(JOIN_ID).to_numpy(), var.column(JOIN_ID).to_numpy())
+        self.n_cells, self.n_genes = obs.num_rows, var.num_rows
+        self._cells = with_ids(self._experiment.obs, obs, "cell_id", self.uri)
+        self._genes = with_ids(here.var, var, "gene_id", self.uri)
+        self._layer_names = list(here.X) if "X" in here else []
         self._layer_name = self._find(options.matrix)
         self._layer = self._open_layer(self._layer_name)
         self.dtype = self._layer.dtype
+        self._slot_names = {slot: names_of(here, slot) for slot in (*ALIGNED, *PAIRED)}
+        self._raw_layer = self._find_raw()
+
+    @property
+    def _measurement(self) -> tiledbsoma.Measurement:
+        return self._experiment.ms[self._measurement_name]
 
     def _choose(self, name: str | None) -> str:
         have = list(self._experiment.ms) if "ms" in self._experiment else []
@@ -164,12 +211,9 @@ class SomaSource:
             raise MissingMatrix(msg)
         return name
 
-    def _layers(self) -> list[str]:
-        return list(self._measurement.X) if "X" in self._measurement else []
-
     def _find(self, matrix: str) -> str:
         """The name of the X layer that is meant."""
-        have = self._layers()
+        have = self._layer_names
         name = matrix.removeprefix(_LAYER)
         if matrix == "X":
             name = have[0] if len(have) == 1 else _DEFAULT_LAYER
@@ -184,9 +228,58 @@ class SomaSource:
 
     def _open_layer(self, name: str) -> SomaLayer:
         place = f"{self.uri}, X layer {name} of {self._measurement_name}"
-        ids = (table.column(JOIN_ID).to_numpy() for table in (self._obs, self._var))
+        cells, genes = self._ids
+        return SomaLayer(lambda: self._measurement.X[name], place, cells, genes, self._thread)
+
+    def _find_raw(self) -> str | None:
+        """The X layer of the measurement that is the raw of the chosen one, if there is one."""
+        if self._measurement_name == _RAW or _RAW not in self._experiment.ms:
+            return None
+        raw = self._experiment.ms[_RAW]
+        names = list(raw.X) if "X" in raw and "var" in raw else []
+        return names[0] if len(names) == 1 else None
+
+    def _open_raw(self) -> Raw:
+        measurement, name = self._experiment.ms[_RAW], str(self._raw_layer)
+        place = f"{self.uri}, measurement {_RAW}"
         with reading_soma(place):
-            return SomaLayer(self._measurement.X[name], place, *ids)
+            var = ordered(measurement, "var", place)
+            ids = var.column(JOIN_ID).to_numpy()
+            genes = with_ids(measurement.var, var, "gene_id", place)
+            names = names_of(measurement, "varm")
+        matrix = SomaLayer(
+            lambda: self._experiment.ms[_RAW].X[name],
+            f"{self.uri}, X layer {name} of {_RAW}",
+            self._ids[0],
+            ids,
+            self._thread,
+        )
+        return Raw(matrix, genes, Lazily(names, partial(self._element, _RAW, "varm", ids)))
+
+    def _element(self, measurement: str, slot: str, ids: NDArray[np.int64], name: str) -> Any:
+        place = f"{self.uri}, measurement {measurement}"
+        return self._thread.call(
+            lambda: element_of(self._experiment.ms[measurement], slot, name, ids, place)
+        )
+
+    def _uns(self) -> dict[str, Any]:
+        here = self._measurement
+        place = f"{self.uri}, measurement {self._measurement_name}, uns"
+        return uns_of(here["uns"], place) if "uns" in here else {}
+
+    def _left_behind(self) -> tuple[str, ...]:
+        with reading_soma(self.uri):
+            above = [name for name in self._experiment if name not in _OF_EXPERIMENT]
+            here = left_of(self._measurement)
+            others = [
+                f"measurement {name}"
+                for name in self._experiment.ms
+                if name != self._measurement_name and not (name == _RAW and self._raw_layer)
+            ]
+            beside = []
+            if self._raw_layer is not None:
+                beside = [f"{what} of raw" for what in left_beside_raw(self._experiment.ms[_RAW])]
+        return (*here, *(f"{name} of the experiment" for name in above), *others, *beside)
 
 
 def _check_files(path: Path) -> None:
@@ -201,20 +294,13 @@ def _check_files(path: Path) -> None:
                 raise DamagedInput(msg)
 
 
-def _names(collection: Any) -> list[str]:
-    """What is in a collection; the scalars of uns are its metadata."""
-    return [*collection, *(key for key in collection.metadata if not key.startswith("soma_"))]
-
-
 def _experiment(path: Path) -> tiledbsoma.Experiment:
     import tiledbsoma
 
     elsewhere = remote(path)
-    if elsewhere is None:
-        # Absolute: TileDB takes a relative path from where the process once began.
-        return tiledbsoma.Experiment.open(str(path.absolute()))
-    reach = tiledbsoma.SOMATileDBContext(tiledb_config=dict(context(elsewhere)))
-    return tiledbsoma.Experiment.open(tiledb_uri(elsewhere), context=reach)
+    # Absolute: TileDB takes a relative path from where the process once began.
+    uri = str(path.absolute()) if elsewhere is None else tiledb_uri(elsewhere)
+    return tiledbsoma.Experiment.open(uri, context=context_of(elsewhere))
 
 
 def _files(path: Path) -> Iterator[tuple[str, Any]]:

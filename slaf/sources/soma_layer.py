@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,15 +16,17 @@ from slaf.arrays import (
 )
 from slaf.errors import DamagedInput, InputError
 from slaf.sources.base import Extent
+from slaf.sources.soma_table import positions_of
 from slaf.storage import blamed, cause
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["SomaLayer", "reading_soma"]
+    from slaf.sources.one_thread import OneThread
+
+__all__ = ["ARRAYS", "SomaLayer", "reading_soma"]
 
 # What tiledbsoma and pyarrow make of files that are not as they should be.
 _READING_ERRORS = (RuntimeError, ValueError, LookupError, TypeError, AttributeError)
@@ -33,8 +35,9 @@ _PEEKED_ROWS = 256
 _SPARSE_ENTRIES = 1 << 20
 # How far the join ids of a dense layer may lie apart: what is between them is read too.
 _MOST_APART = 16
-_MATRIX_KINDS = frozenset({"SOMASparseNDArray", "SOMADenseNDArray"})
+ARRAYS = frozenset({"SOMASparseNDArray", "SOMADenseNDArray"})
 _MATRIX_DIMENSIONS = 2
+_COLUMNS = ("soma_dim_0", "soma_dim_1", "soma_data")
 _DENSE_ELEMENTS = 1 << 22
 # For cutting a dense layer into parts only: one element in so many is taken to be nonzero.
 _SPARSITY = 4
@@ -46,11 +49,13 @@ class SomaLayer:
     Parameters
     ----------
     array
-        The SOMA array.
+        Gives the SOMA array, which is nobody's to keep.
     place
         Where it is, for errors.
     cell_ids, gene_ids
         The join ids, ascending.
+    thread
+        In which it is read; what comes out of it is in memory that TileDB knows nothing of.
 
     Raises
     ------
@@ -61,23 +66,37 @@ class SomaLayer:
     """
 
     def __init__(
-        self, array: Any, place: str, cell_ids: NDArray[np.int64], gene_ids: NDArray[np.int64]
+        self,
+        array: Callable[[], Any],
+        place: str,
+        cell_ids: NDArray[np.int64],
+        gene_ids: NDArray[np.int64],
+        thread: OneThread,
     ) -> None:
         self._array = array
         self._place = place
         self._cell_ids = cell_ids
         self._gene_ids = gene_ids
+        self._thread = thread
         self.shape = (len(cell_ids), len(gene_ids))
-        self._check_kind()
-        self.dtype = np.dtype(array.schema.field("soma_data").type.to_pandas_dtype())
-        if self.dtype.kind not in "biuf":
-            msg = f"{place} holds values of type {self.dtype}, not numbers"
-            raise InputError(msg)
-        self._check_shape()
+        thread.call(self._open)
+
+    def _open(self) -> None:
+        with reading_soma(self._place):
+            array = self._array()
+            self._check_kind(array)
+            self.dtype = np.dtype(array.schema.field("soma_data").type.to_pandas_dtype())
+            if self.dtype.kind not in "biuf":
+                msg = f"{self._place} holds values of type {self.dtype}, not numbers"
+                raise InputError(msg)
+            self._is_sparse: bool = array.is_sparse
+            self._check_shape(array)
+            self._n_rows = int(array.shape[0])
+            self._nnz = int(array.nnz) if self._is_sparse else math.prod(self.shape) // _SPARSITY
 
     def extent(self) -> Extent:
         """How much it holds."""
-        if self._array.is_sparse:
+        if self._is_sparse:
             return Extent("SOMA sparse", self._nnz)
         return Extent("SOMA dense", self._nnz, exact=False)
 
@@ -96,29 +115,21 @@ class SomaLayer:
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         """These cells, in order."""
         n_cells, n_genes = self.shape
-        with reading_soma(self._place):
-            if self._array.is_sparse:
-                per_cell, size, read = self._nnz // max(n_cells, 1), _SPARSE_ENTRIES, self._sparse
-            else:
-                per_cell, size, read = n_genes, _DENSE_ELEMENTS, self._dense
-            for part in rows.split(max(size // max(per_cell, 1), 1)):
-                yield read(part)
+        if self._is_sparse:
+            per_cell, size, read = self._nnz // max(n_cells, 1), _SPARSE_ENTRIES, self._sparse
+        else:
+            per_cell, size, read = n_genes, _DENSE_ELEMENTS, self._dense
+        # Nothing of TileDB's is open between two of them.
+        for part in rows.split(max(size // max(per_cell, 1), 1)):
+            yield read(part)
 
-    @cached_property
-    def _nnz(self) -> int:
-        if self._array.is_sparse:
-            with reading_soma(self._place):
-                return int(self._array.nnz)
-        return self.shape[0] * self.shape[1] // _SPARSITY
-
-    def _check_kind(self) -> None:
-        array = self._array
-        if array.soma_type not in _MATRIX_KINDS or len(array.shape) != _MATRIX_DIMENSIONS:
+    def _check_kind(self, array: Any) -> None:
+        if array.soma_type not in ARRAYS or len(array.shape) != _MATRIX_DIMENSIONS:
             msg = f"{self._place} is not an array of two dimensions"
             raise DamagedInput(msg)
 
-    def _check_shape(self) -> None:
-        shape = tuple(self._array.shape)
+    def _check_shape(self, array: Any) -> None:
+        shape = tuple(array.shape)
         for what, ids, size in zip(
             ("obs", "var"), (self._cell_ids, self._gene_ids), shape, strict=True
         ):
@@ -129,15 +140,15 @@ class SomaLayer:
                 )
                 raise DamagedInput(msg)
             span = int(ids[-1] - ids[0]) if len(ids) else 0
-            if not self._array.is_sparse and span > max(_MOST_APART * len(ids), _SPARSE_ENTRIES):
+            if not self._is_sparse and span > max(_MOST_APART * len(ids), _SPARSE_ENTRIES):
                 msg = f"{self._place} is dense, but the join ids of {what} lie {span:,} apart"
                 raise DamagedInput(msg)
-        if not self._array.is_sparse and len(self._cell_ids) and len(self._gene_ids):
-            self._check_written()
+        if not self._is_sparse and len(self._cell_ids) and len(self._gene_ids):
+            self._check_written(array)
 
-    def _check_written(self) -> None:
+    def _check_written(self, array: Any) -> None:
         # Where nothing was written TileDB gives the least of all integers.
-        written = self._array.non_empty_domain()
+        written = array.non_empty_domain()
         needed = tuple((int(ids[0]), int(ids[-1])) for ids in (self._cell_ids, self._gene_ids))
         if written is None or any(
             low < first or last < high
@@ -147,45 +158,39 @@ class SomaLayer:
             raise DamagedInput(msg)
 
     def _sparse(self, rows: RowRange) -> Batch:
+        indptr, genes, values = self._thread.call(self._read_sparse, rows)
+        return batch_from_compressed(rows, indptr, genes, values, self.shape[1])
+
+    def _read_sparse(self, rows: RowRange) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         # Of the join ids between those of two cells all are read too, so that an entry that
         # belongs to no cell is noticed. Their slices include both ends.
         ids = self._cell_ids
         first = int(ids[rows.start]) if rows.start else 0
-        last = int(ids[rows.stop]) - 1 if rows.stop < len(ids) else int(self._array.shape[0]) - 1
-        found = self._array.read((slice(first, last), slice(None)), result_order="row-major")
-        table = found.tables().concat()
-        owners = self._positions(table, "soma_dim_0", ids[rows.start : rows.stop], "cell")
-        genes = self._positions(table, "soma_dim_1", self._gene_ids, "gene")
-        counts = np.bincount(owners, minlength=len(rows))
-        indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-        values = table.column("soma_data").to_numpy()
-        return batch_from_compressed(rows, indptr, genes, values, self.shape[1])
+        last = int(ids[rows.stop]) - 1 if rows.stop < len(ids) else self._n_rows - 1
+        with reading_soma(self._place):
+            query = self._array().read((slice(first, last), slice(None)), result_order="row-major")
+            table = query.tables().concat()
+            cells, joins, values = (table.column(name).to_numpy() for name in _COLUMNS)
+            inside = ids[rows.start : rows.stop]
+            owners = positions_of(cells, inside, f"{self._place} has an entry of the cell")
+            genes = positions_of(joins, self._gene_ids, f"{self._place} has an entry of the gene")
+            counts = np.bincount(owners, minlength=len(rows))
+            indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+            # The positions are new arrays; the values would still lie in memory of TileDB.
+            return indptr, genes, values.copy()
 
     def _dense(self, rows: RowRange) -> Batch:
+        return batch_from_dense(rows, self._thread.call(self._read_dense, rows))
+
+    def _read_dense(self, rows: RowRange) -> NDArray[Any]:
         ids, genes = self._cell_ids[rows.start : rows.stop], self._gene_ids
         if not len(genes):
-            return batch_from_dense(rows, np.empty((len(rows), 0), self.dtype))
+            return np.empty((len(rows), 0), self.dtype)
         spans = (slice(int(places[0]), int(places[-1])) for places in (ids, genes))
-        block = self._array.read(tuple(spans)).to_numpy()
-        return batch_from_dense(rows, block[ids - ids[0]][:, genes - genes[0]])
-
-    def _positions(
-        self, table: pa.Table, name: str, ids: NDArray[np.int64], what: str
-    ) -> NDArray[np.int64]:
-        """Where the join ids of a column stand among those of cells or genes."""
-        wanted: NDArray[np.int64] = table.column(name).to_numpy()
-        contiguous = len(ids) and ids[-1] - ids[0] == len(ids) - 1
-        found: NDArray[np.int64] = wanted - ids[0] if contiguous else np.searchsorted(ids, wanted)
-        inside = (found >= 0) & (found < len(ids))
-        if not contiguous:
-            inside &= np.append(ids, -1)[found] == wanted
-        if not inside.all():
-            stray = wanted[~inside][0]
-            msg = (
-                f"{self._place} has an entry of the {what} with the join id {stray}, which is none"
-            )
-            raise DamagedInput(msg)
-        return found
+        with reading_soma(self._place):
+            block = self._array().read(tuple(spans)).to_numpy()
+            # By an index it is copied.
+            return np.asarray(block[ids - ids[0]][:, genes - genes[0]])
 
 
 @contextmanager

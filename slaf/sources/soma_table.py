@@ -14,8 +14,9 @@ from slaf.errors import DamagedInput, InputError
 
 if TYPE_CHECKING:
     import tiledbsoma
+    from numpy.typing import NDArray
 
-__all__ = ["INDEX_NAME", "JOIN_ID", "ordered", "with_ids"]
+__all__ = ["INDEX_NAME", "JOIN_ID", "ordered", "own", "positions_of", "with_ids"]
 
 JOIN_ID = "soma_joinid"
 # Under this key tiledbsoma.io keeps the name of what was the index of obs or var.
@@ -44,6 +45,7 @@ def ordered(parent: Any, name: str, place: str) -> pa.Table:
     except pa.ArrowInvalid as error:
         msg = f"{place}: {name} contradicts itself ({error})"
         raise DamagedInput(msg) from error
+    table = own(table)
     if table.column(JOIN_ID).null_count:
         msg = f"{place}: {name} has rows without a join id"
         raise DamagedInput(msg)
@@ -56,6 +58,37 @@ def ordered(parent: Any, name: str, place: str) -> pa.Table:
         msg = f"{place}: {name} has the join id {twice} twice"
         raise DamagedInput(msg)
     return table
+
+
+def own(table: pa.Table) -> pa.Table:
+    """A copy in memory that is pyarrow's own.
+
+    What TileDB read lies in memory of TileDB, which pyarrow gives back to it from whichever
+    thread lets go of it last.
+    """
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return pa.ipc.open_stream(sink.getvalue()).read_all()
+
+
+def positions_of(joins: NDArray[Any], ids: NDArray[np.int64], place: str) -> NDArray[np.int64]:
+    """Where join ids stand among those that there are, which are ascending.
+
+    Raises
+    ------
+    DamagedInput
+        If one is none of them.
+    """
+    contiguous = len(ids) and ids[-1] - ids[0] == len(ids) - 1
+    found: NDArray[np.int64] = joins - ids[0] if contiguous else np.searchsorted(ids, joins)
+    inside = (found >= 0) & (found < len(ids))
+    if not contiguous:
+        inside &= np.append(ids, -1)[found] == joins
+    if not inside.all():
+        msg = f"{place} with the join id {joins[~inside][0]}, which is none"
+        raise DamagedInput(msg)
+    return found
 
 
 def with_ids(frame: tiledbsoma.DataFrame, table: pa.Table, id_name: str, place: str) -> pa.Table:

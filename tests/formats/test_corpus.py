@@ -19,6 +19,7 @@ import tiledbsoma
 import tiledbsoma.io
 
 import slaf
+from slaf.equality import same
 from slaf.errors import DamagedInput, InputError, MissingMatrix, UnknownFormat
 from slaf.sources.mtx import read_header
 
@@ -229,13 +230,22 @@ def test_soma(name: str, corpus: Path, tmp_path: Path) -> None:
         layer = "data" if matrix == "X" else matrix.removeprefix("layer:")
         with tiledbsoma.Experiment.open(str(path)) as experiment, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            expected = tiledbsoma.io.to_anndata(experiment, "RNA", X_layer_name=layer)
+            layers = list(experiment.ms["RNA"].X)
+            expected = tiledbsoma.io.to_anndata(
+                experiment, "RNA", X_layer_name=layer, extra_X_layer_names=layers
+            )
         assert dataset.cells["cell_id"].to_pylist() == expected.obs_names.to_list()
         assert dataset.genes["gene_id"].to_pylist() == expected.var_names.to_list()
         np.testing.assert_array_equal(dataset.read().toarray(), dense(expected.X))
         for found, frame in ((dataset.obs, expected.obs), (dataset.var, expected.var)):
             columns = found.drop(columns="soma_joinid")
             pd.testing.assert_frame_equal(columns, frame, check_dtype=False, check_names=False)
+        held = dataset.to_anndata()
+        assert set(held.layers) == set(expected.layers)
+        for key, values in expected.layers.items():
+            np.testing.assert_array_equal(held.layers[key].toarray(), dense(values))
+        for slot in ("obsm", "varm", "obsp", "varp", "uns"):
+            assert same(dict(getattr(held, slot)), dict(getattr(expected, slot))), slot
 
 
 def outcome(

@@ -89,7 +89,7 @@ def test_the_index_that_tiledbsoma_remembers(name: str, tmp_path: Path) -> None:
 
 
 def test_what_is_beside_the_matrix(tmp_path: Path) -> None:
-    """Other layers, measurements and slots are named, and each layer can be taken."""
+    """Other layers, raw and the slots go along; each layer and measurement can be taken."""
     adata = example(obsm={"X_pca": np.ones((N_CELLS, 2))}, uns={"colour": "red"})
     adata.layers["other"] = adata.X * 2
     adata.raw = adata.copy()
@@ -97,9 +97,8 @@ def test_what_is_beside_the_matrix(tmp_path: Path) -> None:
     found = slaf.info(path)
     assert isinstance(found, slaf.InputInfo)
     assert found.matrices == ("layer:data", "layer:other")
-    assert found.left_behind == (
-        *("layer:other", "obsm (X_pca)", "uns (colour)", "measurement raw"),
-    )
+    assert found.left_behind == ()
+    assert found.beside == ("layers (other)", "raw (5 genes)", "obsm (X_pca)", "uns (colour)")
     converted(path, STORED)
     converted(path, replace(STORED, values=STORED.values * 2), matrix="layer:other")
     converted(path, STORED, measurement="raw")

@@ -6,6 +6,7 @@ Run by hand: ``python -m benchmarks.slafdb_reads FILE.h5ad``. It makes an enviro
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import subprocess
 import sys
@@ -14,18 +15,35 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
 import slaf
 from benchmarks.environment import python_of
+from slaf.readable import as_json
 
 REQUIREMENT = "slafdb==0.5.2"
 CELLS = slice(5, 105)
 GENES = slice(0, 500)
+SLOTS = ("layers", "obsm", "varm", "obsp", "varp", "uns")
 
 # Runs in the other environment, where `slaf` is slafdb's package.
 READER = """
-import json, sys
+import hashlib, json, sys
+
+import numpy as np
+import scipy.sparse as sp
 from slaf import SLAFArray
+from slaf.integrations.anndata import LazyAnnData
+
+
+def matrix_of(matrix):
+    entries = sp.csr_matrix(matrix).astype(np.float64)
+    entries.eliminate_zeros()
+    entries.sort_indices()
+    pieces = (entries.indptr.astype("<i8"), entries.indices.astype("<i8"), entries.data)
+    digest = hashlib.sha256(b"".join(piece.tobytes() for piece in pieces)).hexdigest()
+    return [list(entries.shape), entries.nnz, digest]
+
 
 array = SLAFArray(sys.argv[1])
 first, last, low, high = map(int, sys.argv[2:])
@@ -43,6 +61,14 @@ found = {
     "submatrix": sorted(zip(*(part[name].to_list() for name in ("cell_id", "gene_id", "value")))),
     "obs": array.obs.columns,
 }
+lazy = LazyAnnData(array)
+found["layers"] = {
+    name: matrix_of(lazy.layers[name].compute()) for name in lazy.layers.keys()
+}
+for slot in ("obsm", "varm", "obsp", "varp"):
+    held = getattr(lazy, slot)
+    found[slot] = {name: matrix_of(held[name]) for name in held.keys()}
+found["uns"] = dict(lazy.uns)
 print("RESULT" + json.dumps(found))
 """
 
@@ -79,11 +105,44 @@ def expected_of(dataset: slaf.Dataset) -> dict[str, Any]:
             (cells[cell], genes[gene], value)
             for cell, gene, value in zip(part.row, part.col, part.data, strict=True)
         ),
+        **slots_of(dataset),
     }
+
+
+def slots_of(dataset: slaf.Dataset) -> dict[str, Any]:
+    """Layers, obsm, varm, obsp, varp and uns, as the reader in the other environment tells them.
+
+    slafdb knows what the tables hold: numeric arrays and matrices, under the names of columns.
+    """
+    held = dataset.held
+    found: dict[str, Any] = {
+        "layers": {
+            record.name: matrix_of(dataset.read(layer=name)) for name, record in held.layers.items()
+        }
+    }
+    for slot in ("obsm", "varm", "obsp", "varp"):
+        forms = [form for form in held.beside.forms.get(slot, ()) if form.name is not None]
+        elements = held.slot(slot)
+        found[slot] = {form.name: matrix_of(elements[form.key]) for form in forms}
+    found["uns"] = json.loads(as_json(dataset.uns)) if dataset.uns else {}
+    return found
+
+
+def matrix_of(matrix: Any) -> list[Any]:
+    """Shape, nonzeros, and a digest of their places and values."""
+    dense = matrix if hasattr(matrix, "toarray") else np.asarray(matrix).reshape(len(matrix), -1)
+    entries = sp.csr_matrix(dense).astype(np.float64)
+    entries.eliminate_zeros()
+    entries.sort_indices()
+    pieces = (entries.indptr.astype("<i8"), entries.indices.astype("<i8"), entries.data)
+    digest = hashlib.sha256(b"".join(piece.tobytes() for piece in pieces)).hexdigest()
+    return [list(entries.shape), entries.nnz, digest]
 
 
 def same(name: str, found: Any, expected: Any) -> bool:
     """Whether slafdb found the same; sums of fractions may differ in their last digits."""
+    if name in SLOTS:
+        return bool(found == expected)
     if name == "genes":
         return found.keys() == expected.keys() and np.allclose(
             [found[key] for key in expected], list(expected.values()), rtol=1e-9

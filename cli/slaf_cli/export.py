@@ -61,15 +61,16 @@ def export(
         str | None,
         typer.Option(
             metavar="FILTER",
-            help="Only these cells: a condition on the table of cells. Fewer take less time and "
-            "bytes.",
+            help="Only these cells, in every slot: a condition on the table of cells. Fewer take "
+            "less time and bytes.",
         ),
     ] = None,
     genes: Annotated[
         str | None,
         typer.Option(
             metavar="FILTER",
-            help="Only these genes: a condition on the table of genes. Fewer take fewer bytes.",
+            help="Only these genes, in every slot but raw: a condition on the table of genes. "
+            "Fewer take fewer bytes.",
         ),
     ] = None,
     layout: Annotated[

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from tests.builders import totals
+from slaf.equality import same
+from tests.builders import as_matrix, totals
 
 if TYPE_CHECKING:
     import anndata
 
     from slaf.testing.strategies import Stored
 
-__all__ = ["assert_same", "assert_values", "entries"]
+__all__ = ["assert_everything", "assert_same", "assert_values", "entries", "plainly"]
 
 
 def entries(matrix: Any) -> dict[tuple[int, int], Any]:
@@ -46,3 +48,51 @@ def assert_same(found: anndata.AnnData, expected: anndata.AnnData) -> None:
         frames = getattr(found, name), getattr(expected, name)
         pd.testing.assert_frame_equal(*frames)
         assert frames[0].index.name == frames[1].index.name
+
+
+SLOTS = ("obsm", "varm", "obsp", "varp", "uns")
+
+
+def assert_everything(
+    found: anndata.AnnData, expected: anndata.AnnData, *, texts: bool = False
+) -> None:
+    """Compare two AnnData in every slot; matrices of cells and genes may be of another layout.
+
+    With `texts`, text may be held by another of numpy's types.
+    """
+    assert_same_matrix(found.X, expected.X)
+    assert set(found.layers) == set(expected.layers)
+    for name in expected.layers:
+        assert_same_matrix(found.layers[name], expected.layers[name])
+    for slot in ("obs", "var"):
+        assert same(getattr(found, slot), getattr(expected, slot)), slot
+    for slot in SLOTS:
+        ours, theirs = dict(getattr(found, slot)), dict(getattr(expected, slot))
+        assert set(ours) == set(theirs), slot
+        for key, element in theirs.items():
+            pair = (ours[key], element)
+            assert same(*(map(plainly, pair) if texts else pair)), (slot, key)
+    assert (found.raw is None) == (expected.raw is None)
+    if expected.raw is not None:
+        assert_same_matrix(found.raw.X, expected.raw.X)
+        assert same(found.raw.var, expected.raw.var), "var of raw"
+        assert same(dict(found.raw.varm), dict(expected.raw.varm)), "varm of raw"
+
+
+def assert_same_matrix(found: Any, expected: Any) -> None:
+    """Compare type and every value, NaN included."""
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(as_matrix(found), as_matrix(expected))
+
+
+def plainly(element: Any) -> Any:
+    """The same with all text as Python's own: of numpy's types the values are what counts."""
+    if isinstance(element, Mapping):
+        return {key: plainly(value) for key, value in element.items()}
+    if isinstance(element, np.str_):
+        return str(element)
+    if not isinstance(element, np.ndarray):
+        return element
+    if element.dtype.names is not None:
+        return {name: plainly(element[name]) for name in element.dtype.names}
+    return element.astype(object) if element.dtype.kind in "UT" else element

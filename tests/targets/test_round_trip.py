@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 import slaf
 from slaf.errors import InexactValue, TargetError
 from slaf.testing.strategies import NUMERIC_TYPES, Stored, frames, matrices
-from tests.builders import counts, names, write_stored
-from tests.targets.checks import assert_same, assert_values, entries
+from tests.builders import as_matrix, counts, names, write_stored
+from tests.conversion.cases import N_CELLS, N_GENES, slots
+from tests.targets.checks import assert_everything, assert_same, assert_values, entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -274,6 +275,53 @@ def test_a_part_is_what_the_dataset_reads_of_it(
         assert entries(found.X) == entries(expected.X)
         assert list(found.obs_names) == list(expected.obs_names)
         assert list(found.var_names) == list(expected.var_names)
+
+
+@pytest.mark.parametrize("kind", READERS)
+@pytest.mark.parametrize("layout", ["csr", "csc"])
+def test_a_part_of_every_slot(kind: str, layout: str, tmp_path: Path) -> None:
+    """What is chosen is chosen in every slot, as anndata does; raw keeps its genes."""
+    source = everything()
+    dataset = slaf.convert(source, tmp_path / "in.slaf", chunk_size=5)
+    cells, genes = [7, 3, 11, 10], ["gene-4", "gene-0"]
+    output = tmp_path / f"out.{kind}"
+    made = slaf.export(dataset, output, cells=cells, genes=genes, layout=layout, memory=1 << 12)
+    assert made.left_out == ()
+    expected = source[cells, genes].copy()
+    assert_everything(READERS[kind](output), expected, texts=True)
+
+
+def test_a_part_by_way_of_soma(tmp_path: Path) -> None:
+    """So it is for TileDB-SOMA: layers, embeddings, graphs and raw are of the cells chosen."""
+    source = everything()
+    dataset = slaf.convert(source, tmp_path / "in.slaf")
+    slaf.export(dataset, tmp_path / "out.soma", cells=[7, 3, 11], genes=[4, 0])
+    expected = source[[7, 3, 11], [4, 0]].copy()
+    with warnings.catch_warnings(), tiledbsoma.Experiment.open(str(tmp_path / "out.soma")) as made:
+        warnings.simplefilter("ignore")
+        found = tiledbsoma.io.to_anndata(
+            made, measurement_name="RNA", extra_X_layer_names=["whole", "late"]
+        )
+        raw = tiledbsoma.io.to_anndata(made, measurement_name="raw")
+    assert list(found.obs_names) == list(raw.obs_names) == list(expected.obs_names)
+    assert list(found.var_names) == list(expected.var_names)
+    for one, other in (
+        (found.X, expected.X),
+        (raw.X, expected.raw.X),
+        *((found.layers[name], expected.layers[name]) for name in ("whole", "late")),
+        (found.obsm["X_pca"], expected.obsm["X_pca"]),
+        (found.varm["loadings"], expected.varm["loadings"]),
+        (found.obsp["graph"], expected.obsp["graph"]),
+        (found.varp["dense"], expected.varp["dense"]),
+    ):
+        np.testing.assert_array_equal(as_matrix(one), as_matrix(other))
+
+
+def everything() -> anndata.AnnData:
+    """An AnnData with something in every slot."""
+    obs, var = names("cell", N_CELLS), names("gene", N_GENES)
+    held = slots(counts(N_CELLS, N_GENES, seed=5) * np.float32(0.5))
+    return anndata.AnnData(counts(N_CELLS, N_GENES), obs=obs, var=var, **held)
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from slaf import Comparison, Report
 
 __all__ = [
+    "RESUMABLE",
     "ExitCode",
     "Terminated",
     "edge",
@@ -50,6 +51,10 @@ class ExitCode(IntEnum):
     STORAGE = 6
     INTERRUPTED = 128 + signal.SIGINT
     TERMINATED = 128 + signal.SIGTERM
+
+
+# What ends a command that the same command then finishes.
+RESUMABLE = {ExitCode.STORAGE, ExitCode.INTERRUPTED, ExitCode.TERMINATED}
 
 
 class Terminated(KeyboardInterrupt):

@@ -78,6 +78,8 @@ class Commands:
         pid = connection.recv()
         self._begun += 1
         out, err = (str(self._folder / f"{self._begun}.{name}") for name in ("out", "err"))
+        # It may be killed before it opens it.
+        Path(err).touch()
         connection.send(Order(words, str(below), befallen, out, err))
         return Command(self, connection, pid, Path(err))
 

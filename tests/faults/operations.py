@@ -199,17 +199,6 @@ def append_of_many_parts(folder: Path) -> Conversion:
     return Conversion(halves[0], options, folder / "old.slaf", [older], halves[1:])
 
 
-def append_beside(folder: Path) -> Conversion:
-    """Layers, obsm, obsp, uns and raw are added to those that are there."""
-    matrices = [counts(cases.N_CELLS, cases.N_GENES, seed=n) for n in range(2)]
-    first, second = (
-        write_h5ad(folder / f"{n}.h5ad", matrix, **cases.slots(cases.ending_in(7 + n)))
-        for n, matrix in enumerate(matrices)
-    )
-    slaf.convert(first, folder / "old.slaf")
-    return Conversion(second, {"chunk_size": 6}, folder / "old.slaf", [first])
-
-
 def _converting(case: Callable[[Path], Conversion]) -> Callable[[Path], Operation]:
     return lambda folder: Converting(case(folder))
 
@@ -248,7 +237,6 @@ MANY = FEW | {
     "convert, other genes": _converting(cases.several),
     "append, other genes": _converting(cases.appending),
     "append, widening": _converting(cases.appending_and_widening),
-    "append, everything beside": _converting(append_beside),
     "export, over an h5ad": _exporting("out.h5ad", replacing=True),
     "export, 10x H5": _exporting("out.h5"),
     "export, 10x MTX": _exporting("out", format="10x_mtx"),

@@ -297,8 +297,9 @@ def test_any_order_of_a_few() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(2 * 3600)
-def test_any_order_of_thousands() -> None:
+def test_any_order_of_thousands(capsys: pytest.CaptureFixture[str]) -> None:
     """So it is in thousands of steps."""
-    steps = run(examples=80, steps=40)
-    print(f"{steps:,} steps of the state machine")  # noqa: T201 - the campaign tells its size
+    steps = run(examples=60, steps=40)
+    with capsys.disabled():
+        print(f"\n{steps:,} steps of the state machine")  # noqa: T201 - the campaign tells it
     assert steps >= 2000

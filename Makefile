@@ -47,7 +47,7 @@ test: $(STAMP)  ## the tests, and the examples in docstrings
 test-slow: $(STAMP)  ## the long campaigns
 	$(BIN)/python -m pytest -m slow
 
-faults: $(STAMP)  ## the campaign of a thousand kills and faults: about half an hour
+faults: $(STAMP)  ## the campaign of a thousand kills and faults
 	$(BIN)/python -m pytest -m slow tests/faults --capture=no
 
 lint: $(STAMP)  ## ruff, rules and format

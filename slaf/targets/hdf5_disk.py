@@ -18,8 +18,8 @@ class Disk:
     """A new file that HDF5 writes through; what h5py calls a file-like object.
 
     HDF5 cannot close a file that it cannot write, and ends the process by a fault of its own.
-    So when the disk refuses, or the process is told to stop amid a write, the rest is dropped
-    unseen, and whoever writes is told by :meth:`check`, at the latest at the end.
+    So when the disk refuses the rest is dropped unseen, and whoever writes is told by
+    :meth:`check`, at the latest at the end.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class Disk:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = path.open("x+b", buffering=0)
-        self._stopped: BaseException | None = None
+        self._refused: OSError | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -52,12 +52,10 @@ class Disk:
         StorageError
             If the disk refused.
         """
-        if isinstance(self._stopped, OSError):
-            reason = self._stopped.strerror or str(self._stopped)
+        if self._refused is not None:
+            reason = self._refused.strerror or str(self._refused)
             msg = f"{self._path}: cannot write it: {reason}"
-            raise StorageError(self._stopped.errno, msg) from self._stopped
-        if self._stopped is not None:
-            raise self._stopped
+            raise StorageError(self._refused.errno, msg) from self._refused
 
     def seek(self, position: int, whence: int = 0) -> int:
         """As a file does."""
@@ -77,19 +75,19 @@ class Disk:
         size = len(rest)
         try:
             # A disk that is about to be full takes some of it.
-            while self._stopped is None and len(rest):
+            while self._refused is None and len(rest):
                 rest = rest[self._file.write(rest) :]
-        except BaseException as error:  # noqa: BLE001 - `check` raises it
-            self._stopped = error
+        except OSError as error:  # `check` raises it
+            self._refused = error
         return size
 
     def truncate(self, size: int) -> int:
         """As a file does."""
         try:
-            if self._stopped is None:
+            if self._refused is None:
                 self._file.truncate(size)
-        except BaseException as error:  # noqa: BLE001 - `check` raises it
-            self._stopped = error
+        except OSError as error:  # `check` raises it
+            self._refused = error
         return size
 
     def flush(self) -> None:

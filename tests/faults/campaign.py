@@ -6,7 +6,7 @@ import random
 import shutil
 from collections import Counter
 from dataclasses import dataclass, field
-from itertools import cycle
+from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 from slaf.storage import Location
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from tests.faults.operations import Operation
 
 __all__ = ["Campaign", "Tally"]
+
+# For each fault that is wanted.
+_MOST_ROUNDS = 10
+# Characters of what is told of a finding.
+_LONGEST = 2000
 
 
 @dataclass
@@ -115,7 +120,8 @@ class Campaign:
         counts = self.tally.verdicts.setdefault(name, Counter())
         fitting = [one for one, ready in self._ready.items() if kind.fits(ready.operation)]
         self._rng.shuffle(fitting)
-        for operation in cycle(fitting):
+        # A kind that nothing meets comes to an end too.
+        for operation in islice(cycle(fitting), _MOST_ROUNDS * amount):
             if sum(counts.values()) >= amount:
                 return
             for verdict, told in self._round(kind, self._ready[operation]):
@@ -123,7 +129,7 @@ class Campaign:
                 self.tally.operations[operation] += 1
                 if verdict is not Verdict.SOUND:
                     where = f"{name}, {operation}, round {self._rounds}"
-                    self.tally.findings.append(f"{verdict}: {where}: {told[:400]} … {told[-400:]}")
+                    self.tally.findings.append(f"{verdict}: {where}: {told[-_LONGEST:]}")
 
     def _round(self, kind: Kind, ready: Ready) -> list[tuple[Verdict, str]]:
         """Let one output meet a fault, or several; and what came of each."""

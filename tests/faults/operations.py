@@ -220,7 +220,6 @@ def _exporting(
 
 # To try another command, add a line.
 FEW: dict[str, Callable[[Path], Operation]] = {
-    "convert, many parts": _converting(many_parts),
     "convert, everything beside the matrix": _converting(cases.beside),
     "convert, many files": _converting(many_files),
     "append, many parts": _converting(append_of_many_parts),
@@ -228,6 +227,7 @@ FEW: dict[str, Callable[[Path], Operation]] = {
     "export, over a zarr": _exporting("out.zarr", replacing=True),
 }
 MANY = FEW | {
+    "convert, many parts": _converting(many_parts),
     "convert, two parts at a time": _converting(two_at_a_time),
     "convert, over a dataset": _converting(cases.replacing_and_widening),
     "convert, over everything": _converting(cases.replacing_what_is_beside),

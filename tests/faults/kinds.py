@@ -298,7 +298,7 @@ KINDS: dict[str, Kind] = {
         "stop", 30, _at_a_change(Action.SIGNAL, signal.SIGINT, codes=(ExitCode.INTERRUPTED,))
     ),
     # And the rest of what happens to programs.
-    "no more memory": Kind("other", 12, _with_memory_of(64 << 20, 400 << 20), most=1),
+    "no more memory": Kind("other", 12, _with_memory_of(24 << 20, 96 << 20), most=1),
     "MemoryError in a worker": Kind("other", 20, _dying(MemoryError), _converts),
     "a worker that ends": Kind("other", 20, _dying(SystemExit, RuntimeError), _converts),
     "the clock jumps": Kind("other", 20, _at_a_change(Action.CLOCK, *_JUMPS, codes=(0,)), most=1),

@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slow lint types layers docs check bench clean
+.PHONY: help env demo test test-slow faults lint types layers docs check bench clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,9 @@ test: $(STAMP)  ## the tests, and the examples in docstrings
 
 test-slow: $(STAMP)  ## the long campaigns
 	$(BIN)/python -m pytest -m slow
+
+faults: $(STAMP)  ## the campaign of a thousand kills and faults
+	$(BIN)/python -m pytest -m slow tests/faults --capture=no
 
 lint: $(STAMP)  ## ruff, rules and format
 	$(BIN)/ruff check

@@ -257,6 +257,20 @@ def test_every_error_and_exit_code_is_documented() -> None:
         assert re.search(rf"^\| {code.value} \|", page, re.MULTILINE), code
 
 
+def test_every_documented_error_says_what_to_do() -> None:
+    """Each row of the catalogue of errors is one that there is, with its cause and a remedy."""
+    page = (REFERENCE / "errors.md").read_text(encoding="utf-8")
+    _, _, catalogue = page.partition("## Errors")
+    rows = re.findall(r"^\| `(\w+)`[^|]*\|[^|]*\|([^|]*)\|([^|]*)\|$", catalogue, re.MULTILINE)
+    assert len(rows) == len(re.findall(r"^\| `", catalogue, re.MULTILINE))
+    for name, cause, remedy in rows:
+        assert issubclass(getattr(slaf.errors, name), slaf.SlafError)
+        assert cause.strip(), name
+        # The bases are told by those that derive from them.
+        is_base = getattr(slaf.errors, name).__subclasses__() != []
+        assert remedy.strip() or is_base, name
+
+
 @pytest.mark.parametrize(
     "page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=name_of
 )

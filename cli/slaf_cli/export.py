@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +13,7 @@ import typer
 
 from slaf_cli import options
 from slaf_cli.progress import Bar, peak_memory
-from slaf_cli.report import edge, in_bytes, print_json
+from slaf_cli.report import RESUMABLE, edge, exit_code, in_bytes, print_json
 
 if TYPE_CHECKING:
     from slaf import Exported
@@ -138,7 +140,7 @@ def export(
         import slaf
 
         began = time.monotonic()
-        with Bar(shown=not quiet) as bar:
+        with Bar(shown=not quiet) as bar, _saying_what_is_there(output):
             made = slaf.export(
                 dataset,
                 output,
@@ -155,6 +157,17 @@ def export(
                 progress=bar,
             )
         _print(made, time.monotonic() - began, json=json)
+
+
+@contextmanager
+def _saying_what_is_there(output: Path) -> Iterator[None]:
+    """Add to what stops an export that nothing half-written is to be looked for."""
+    try:
+        yield
+    except BaseException as stop:
+        if exit_code(stop) in RESUMABLE:
+            stop.add_note(f"{output} is whole or not there: run the same command again")
+        raise
 
 
 def _print(made: Exported, seconds: float, *, json: bool) -> None:

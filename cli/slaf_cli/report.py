@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import signal
 import sys
 import traceback
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from slaf import Comparison, Report
 
 __all__ = [
+    "RESUMABLE",
     "ExitCode",
     "Terminated",
     "edge",
@@ -36,6 +38,7 @@ logger = logging.getLogger("slaf")
 
 
 _STEP = 1000
+_NO_MEMORY = re.compile(r"can't start new thread|failed to map segment|annot allocate memory")
 
 
 class ExitCode(IntEnum):
@@ -52,6 +55,10 @@ class ExitCode(IntEnum):
     TERMINATED = 128 + signal.SIGTERM
 
 
+# What ends a command that the same command then finishes.
+RESUMABLE = {ExitCode.STORAGE, ExitCode.INTERRUPTED, ExitCode.TERMINATED}
+
+
 class Terminated(KeyboardInterrupt):
     """The process was told to end (SIGTERM): it stops as cleanly as by Ctrl-C."""
 
@@ -65,7 +72,6 @@ _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (StorageError, ExitCode.STORAGE),
     (SlafError, ExitCode.BAD_INPUT),
     (OSError, ExitCode.STORAGE),
-    (MemoryError, ExitCode.STORAGE),
     (Exception, ExitCode.BUG),
 )
 
@@ -93,6 +99,8 @@ def edge(*, quiet: bool, verbose: bool) -> Iterator[None]:
 
 def exit_code(error: BaseException) -> ExitCode:
     """The exit code that tells of an error."""
+    if _is_exhaustion(error):
+        return ExitCode.STORAGE
     return next(code for kind, code in _CODES if isinstance(error, kind))
 
 
@@ -144,13 +152,20 @@ def _explanation(error: BaseException) -> str:
     notes = "; ".join(("", *getattr(error, "__notes__", ())))
     if isinstance(error, KeyboardInterrupt):
         return f"{exit_code(error).name.lower()}{notes}"
-    if isinstance(error, MemoryError):
-        return "the memory of this machine is used up; try a smaller --memory" + notes
+    if _is_exhaustion(error):
+        return f"the memory of this machine is used up ({error!r}); try a smaller --memory{notes}"
     if isinstance(error, OSError):
         return f"the system refused: {error}{notes}"
     return (
         f"this is a bug in slaf ({type(error).__name__}: {error}); please report it with what "
         f"--verbose prints{notes}"
+    )
+
+
+def _is_exhaustion(error: BaseException) -> bool:
+    """Whether the system gave no memory, which Python and the linker tell in words only."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError | ImportError) and bool(_NO_MEMORY.search(str(error)))
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from slaf_cli.progress import Bar, peak_memory
-from slaf_cli.report import ExitCode, exit_code, in_bytes, lines, print_json
+from slaf_cli.report import RESUMABLE, exit_code, in_bytes, lines, print_json
 
 if TYPE_CHECKING:
     from slaf import DatasetInfo, Preview
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["print_preview", "watched"]
 
-_RESUMABLE = {ExitCode.STORAGE, ExitCode.INTERRUPTED, ExitCode.TERMINATED}
 # Of many inputs so many are listed.
 _LISTED = 10
 
@@ -43,7 +42,7 @@ def _saying_how_to_resume(output: str, storage_options: Mapping[str, str]) -> It
     try:
         yield
     except BaseException as stop:
-        if exit_code(stop) in _RESUMABLE:
+        if exit_code(stop) in RESUMABLE:
             stop.add_note(_how_to_resume(output, storage_options))
         raise
 

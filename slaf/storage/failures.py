@@ -38,6 +38,8 @@ _STATUS = re.compile(r"(?:status code:|with status|status:?) (\d{3}(?: [A-Z][A-Z
 _CODE = re.compile(r"<Code>([A-Za-z]+)</Code>")
 _URL: Final = re.compile(r"(https?://[^\s?)]*)\?[^\s)]*")
 _LONGEST = 300
+# Where in its own source Lance found it, on the machine that compiled it.
+_IN_LANCE = re.compile(r",? ?/[^\s,()]+\.rs:\d+(?::\d+)?")
 
 
 def refusal(place: str, verb: str, error: BaseException) -> StorageError:
@@ -74,7 +76,7 @@ def blamed(place: str, error: Exception, otherwise: Callable[[str], SlafError]) 
         Makes the error to raise, of its text, where no bucket is to blame.
     """
     if not is_url(place):
-        return otherwise(str(error))
+        return otherwise(_IN_LANCE.sub("", str(error)))
     found = refusal(shown(place), "read or write", error)
     return otherwise(brief(str(error))) if type(found) is StorageError else found
 

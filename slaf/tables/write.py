@@ -79,7 +79,7 @@ def write_part(
     list of dict
         The fragments, in order, as JSON; none for no rows. Their files are on disk.
     """
-    caught: list[Exception] = []
+    caught: list[BaseException] = []
     reader = pa.RecordBatchReader.from_batches(
         schema, _remembering(ahead(batches, _BATCHES_AHEAD), caught.append)
     )
@@ -331,11 +331,11 @@ def _sync_version(location: Location, name: str) -> None:
 
 
 def _remembering(
-    batches: Iterable[pa.RecordBatch], remember: Callable[[Exception], None]
+    batches: Iterable[pa.RecordBatch], remember: Callable[[BaseException], None]
 ) -> Iterator[pa.RecordBatch]:
     try:
         yield from batches
-    except Exception as error:
+    except BaseException as error:  # a Ctrl-C as well
         remember(error)
         raise
 

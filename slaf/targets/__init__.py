@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from slaf.dataset import Dataset, open_dataset
@@ -11,6 +12,7 @@ from slaf.errors import TargetError
 from slaf.progress import Unwatched
 from slaf.storage import Location, on_disk
 from slaf.targets import h5ad, soma, tenx_h5, tenx_mtx, zarr
+from slaf.targets.apart import apart
 from slaf.targets.base import Compression, Layout, Target, TargetFormat, WriteOptions
 from slaf.targets.contents import contents_of
 from slaf.targets.publish import publication, refuse_if_there, workshop_of
@@ -159,7 +161,7 @@ def export(
     with publication(
         path, chosen.is_one, overwrite=overwrite, workshop=workshop_of(path)
     ) as workplace:
-        target.write(workplace, progress or Unwatched())
+        apart(partial(target.write, workplace), progress or Unwatched())
     return Exported(str(path), chosen.name, *contents.x.shape, _size(path), left_out)
 
 

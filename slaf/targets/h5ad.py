@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.targets.base import WriteOptions
+    from slaf.targets.hdf5_disk import Disk
 
 __all__ = ["FORMAT"]
 
@@ -27,8 +28,11 @@ __all__ = ["FORMAT"]
 class _File:
     """An HDF5 file; a `slaf.targets.anndata.Groups`."""
 
-    def __init__(self, root: h5py.File, compression: Compression, pool: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, root: h5py.File, disk: Disk, compression: Compression, pool: ThreadPoolExecutor
+    ) -> None:
         self.root = root
+        self._disk = disk
         # anndata knows which of these no single value takes, but for shuffle.
         self.packing = packing(compression, shuffle=False)
         self._compression = compression
@@ -36,7 +40,15 @@ class _File:
 
     def growing(self, group: h5py.Group, name: str, dtype: np.dtype[Any], size: int) -> Column:
         """A column whose chunks the pool packs."""
-        return Column(group, name, dtype, size=size, compression=self._compression, pool=self._pool)
+        return Column(
+            group,
+            name,
+            dtype,
+            size=size,
+            compression=self._compression,
+            pool=self._pool,
+            disk=self._disk,
+        )
 
     def whole(self, group: h5py.Group, name: str, values: NDArray[Any]) -> None:
         """Write an array."""
@@ -45,8 +57,8 @@ class _File:
 
 @contextmanager
 def _created(path: Path, options: WriteOptions) -> Iterator[_File]:
-    with created(path) as file, packers() as pool:
-        yield _File(file, options.compression, pool)
+    with created(path) as (file, disk), packers() as pool:
+        yield _File(file, disk, options.compression, pool)
 
 
 def _in_memory() -> h5py.File:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slaf.targets.base import Compression
+from slaf.targets.hdf5_disk import Disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,12 +40,12 @@ def is_file(path: Path) -> bool:
 
 
 @contextmanager
-def created(path: Path) -> Iterator[h5py.File]:
-    """A new file."""
+def created(path: Path) -> Iterator[tuple[h5py.File, Disk]]:
+    """A new file, and what it is written to."""
     import h5py
 
-    with h5py.File(path, "x") as file:
-        yield file
+    with Disk(path) as disk, h5py.File(disk, "w", driver="fileobj") as file:
+        yield file, disk
 
 
 @contextmanager
@@ -89,6 +90,8 @@ class Column:
         How its chunks are packed.
     pool
         The threads that do.
+    disk
+        What the file is written to.
     """
 
     def __init__(
@@ -100,8 +103,10 @@ class Column:
         size: int,
         compression: Compression,
         pool: ThreadPoolExecutor,
+        disk: Disk,
     ) -> None:
         self.dtype = dtype
+        self._disk = disk
         self._rows = min(max(size, 1), _CHUNK)
         self._dataset = group.create_dataset(
             name, (0,), dtype, maxshape=(None,), chunks=(self._rows,), **packing(compression)
@@ -145,6 +150,7 @@ class Column:
             self._write_one()
 
     def _write_one(self) -> None:
+        self._disk.check()
         packed = self._waiting.popleft().result()
         start = self._written
         self._written += self._rows

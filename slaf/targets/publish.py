@@ -78,8 +78,13 @@ def publication(
             workshop.sync(_everything(workshop, output.name))
             refuse_if_there(output, is_one, overwrite=overwrite)
             _put_in_place(workshop, output)
-        finally:
-            _sweep(workshop, output)
+        except BaseException:
+            # What ended it is to be told, and not that a thread of the format's library still
+            # writes there: what stays, the next one removes.
+            with suppress(StorageError):
+                _sweep(workshop, output)
+            raise
+        _sweep(workshop, output)
 
 
 def _forget(workshop: Location) -> None:

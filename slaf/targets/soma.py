@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import re
+import sys
+import traceback
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -11,7 +15,7 @@ import numpy as np
 
 from slaf.ahead import ahead
 from slaf.arrays import exact_cast
-from slaf.errors import TargetError
+from slaf.errors import StorageError, TargetError
 from slaf.targets.base import Layout, TargetFormat
 from slaf.targets.compressed import steps, watched
 from slaf.targets.contents import LAYERS, RAW, X
@@ -36,6 +40,7 @@ _LAYER: Final = "data"
 # tiledbsoma writes of raw only X and var.
 _RAW_VARM: Final = "raw/varm"
 _AHEAD = 2
+_OF_THE_DISK = re.compile(r"IO Error|TileDB::IO")
 
 
 class SomaTarget:
@@ -74,10 +79,14 @@ class SomaTarget:
 
     def write(self, path: Path, seen: Progress) -> None:
         """Write the experiment."""
+        seen.begin(0, 0, steps(self._contents, Layout.CSR))
+        with _telling_of_the_disk(path):
+            self._write(path, seen)
+
+    def _write(self, path: Path, seen: Progress) -> None:
         import tiledbsoma
         import tiledbsoma.io
 
-        seen.begin(0, 0, steps(self._contents, Layout.CSR))
         # Absolute: TileDB takes a relative path from where the process once began.
         uri = str(path.absolute())
         with _quietly():
@@ -111,6 +120,35 @@ class SomaTarget:
         if RAW in empty:
             found.raw = anndata.AnnData(empty[RAW], obs=obs, var=raw_var)
         return found
+
+
+@contextmanager
+def _telling_of_the_disk(path: Path) -> Iterator[None]:
+    """Raise what TileDB says of the disk, in one of several ways, as what it is."""
+    from tiledbsoma import SOMAError
+
+    try:
+        yield
+    except (RuntimeError, SOMAError) as error:
+        if not _OF_THE_DISK.search(str(error)):
+            raise
+        _let_go(error)
+        msg = f"{path}: cannot write it: {' '.join(str(error).split())}"
+        raise StorageError(msg) from None
+
+
+def _let_go(error: BaseException) -> None:
+    """Let go of what TileDB has open, which cannot be closed either, and would say so."""
+    before = sys.unraisablehook
+    sys.unraisablehook = lambda _: None
+    try:
+        found: BaseException | None = error
+        while found is not None:
+            traceback.clear_frames(found.__traceback__)
+            found = found.__context__
+        gc.collect()
+    finally:
+        sys.unraisablehook = before
 
 
 def _write_layer(layer: Any, matrix: Matrix, seen: Progress) -> None:

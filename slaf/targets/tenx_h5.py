@@ -57,7 +57,7 @@ class TenxH5Target:
         matrix = self._contents.x
         n_cells, n_genes = matrix.shape
         seen.begin(0, 0, n_cells)
-        with created(path) as file, packers() as pool:
+        with created(path) as (file, disk), packers() as pool:
             file.attrs["filetype"] = "matrix"
             file.attrs["version"] = 2
             group = file.create_group("matrix")
@@ -72,6 +72,7 @@ class TenxH5Target:
                     size=matrix.n_entries,
                     compression=self._options.compression,
                     pool=pool,
+                    disk=disk,
                 )
                 for name, dtype in (("indices", _INT64), ("data", self._value_type()))
             )

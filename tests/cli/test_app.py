@@ -120,6 +120,8 @@ def test_usage_errors_end_with_2(words: list[str]) -> None:
         (StorageError(28, "x"), ExitCode.STORAGE),
         (PermissionError(13, "x"), ExitCode.STORAGE),
         (MemoryError(), ExitCode.STORAGE),
+        (RuntimeError("can't start new thread"), ExitCode.STORAGE),
+        (ImportError("x.so: failed to map segment from shared object"), ExitCode.STORAGE),
         (ZeroDivisionError("x"), ExitCode.BUG),
         (KeyboardInterrupt(), ExitCode.INTERRUPTED),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,7 +25,24 @@ if TYPE_CHECKING:
     from slaf.storage import Location
     from tests.conversion.outputs import Output
 
-__all__ = ["Conversion"]
+__all__ = ["Conversion", "points"]
+
+
+def points(n_effects: int, most: int | None, seed: object) -> list[int]:
+    """The effects at which a call is stopped, in order.
+
+    Parameters
+    ----------
+    n_effects
+        How many it has.
+    most
+        How many of them are chosen; None for all.
+    seed
+        Chooses them: other ones for another case.
+    """
+    if most is None or most >= n_effects:
+        return list(range(n_effects))
+    return sorted(random.Random(str(seed)).sample(range(n_effects), most))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from slaf.testing import Crash, CrashingStorage, Failure, Moment
 from tests.builders import counts, write_h5ad
 from tests.conversion.outputs import finished_parts, output_of, published, unaccounted
 from tests.conversion.process import ConvertingProcess
-from tests.conversion.stopped import Conversion
+from tests.conversion.stopped import Conversion, points
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,9 +110,15 @@ def test_stopped_while_it_is_abandoned(
             assert unaccounted(output) == set() if replacing else not list(output.rglob("*"))
 
 
+@pytest.mark.parametrize("most", [10, pytest.param(None, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("replacing", "moment"), [(False, Moment.BEFORE), (True, Moment.AFTER)])
 def test_a_full_disk(
-    *, replacing: bool, moment: Moment, tmp_path: Path, subtests: pytest.Subtests
+    *,
+    replacing: bool,
+    moment: Moment,
+    most: int | None,
+    tmp_path: Path,
+    subtests: pytest.Subtests,
 ) -> None:
     """When the disk is full the run ends with the reason, and is resumed once there is room."""
     source = write_h5ad(tmp_path / "in.h5ad", counts(N_CELLS, N_GENES))
@@ -122,7 +128,7 @@ def test_a_full_disk(
     expected = conversion.uninterrupted(tmp_path / "whole.slaf")
     recorder = CrashingStorage(conversion.prepare(tmp_path / "recorded.slaf"))
     conversion.run(recorder)
-    for at in range(len(recorder.effects)):
+    for at in points(len(recorder.effects), most, moment):
         with subtests.test(at=at, effect=str(recorder.effects[at])):
             output = conversion.prepare(tmp_path / f"{at}.slaf")
             with pytest.raises(StorageError, match="no space left") as caught:

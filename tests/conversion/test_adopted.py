@@ -25,6 +25,7 @@ from slaf.testing import Crash, CrashingStorage
 from tests.builders import counts, write_h5ad
 from tests.conversion.older import Older, older
 from tests.conversion.outputs import output_of, tree
+from tests.conversion.stopped import points
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -286,7 +287,10 @@ def done_parts(path: Path) -> dict[str, int]:
     return {name: (data / name).stat().st_ino for name in names}
 
 
-def test_stopped_at_every_effect(added: Path, tmp_path: Path, subtests: pytest.Subtests) -> None:
+@pytest.mark.parametrize("most", [12, pytest.param(None, marks=pytest.mark.slow)])
+def test_stopped_at_every_effect(
+    most: int | None, added: Path, tmp_path: Path, subtests: pytest.Subtests
+) -> None:
     """Stopped anywhere, it is what it was, or ours and whole; the same command finishes it."""
     found = LAYOUTS["of two files"].write(tmp_path / "found.slaf")
     theirs = as_others_see(found)
@@ -297,7 +301,7 @@ def test_stopped_at_every_effect(added: Path, tmp_path: Path, subtests: pytest.S
     recorder = CrashingStorage(shutil.copytree(found, tmp_path / "whole.slaf"))
     run(recorder)
     expected = output_of(tmp_path / "whole.slaf")
-    for at in range(len(recorder.effects)):
+    for at in points(len(recorder.effects), most, "adopted"):
         with subtests.test(at=at, effect=str(recorder.effects[at])):
             path = shutil.copytree(found, tmp_path / f"{at}.slaf")
             with pytest.raises(Crash):

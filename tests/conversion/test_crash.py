@@ -32,6 +32,7 @@ from tests.conversion.cases import (
     widening,
     widening_beside,
 )
+from tests.conversion.stopped import points
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,24 +43,24 @@ if TYPE_CHECKING:
 CASES = [plain, concurrent, replacing, indexed, widening, replacing_and_widening, restarting]
 CASES += [empty, blank, several, beside, replacing_what_is_beside]
 CASES += [appending, appending_and_widening, appending_genes, appending_nothing]
-# What one effect leaves is what the next one finds, unless several are under way at once: so
-# most cases are stopped after an effect by being stopped before the next.
-POINTS = [(case, Moment.BEFORE) for case in CASES]
-POINTS += [(case, Moment.AFTER) for case in (plain, concurrent, appending)]
-MORE_POINTS = [(case, Moment.AFTER) for case in CASES if (case, Moment.AFTER) not in POINTS]
-# Of many effects each: in the normal run only stopped again and again.
-LONG_CASES = [widening_beside, several_with_everything, appending_beside, appending_a_layer]
-CASES += LONG_CASES
-MORE_POINTS += [(case, moment) for case in LONG_CASES for moment in Moment]
+CASES += [appending_beside]
+# In the normal run one case is stopped at every effect, and each other at some of its own.
+POINTS: list[tuple[Callable[[Path], Conversion], Moment, int | None]]
+POINTS = [(plain, moment, None) for moment in Moment]
+POINTS += [(case, Moment.BEFORE, 8) for case in CASES if case is not plain]
+POINTS += [(case, Moment.AFTER, 8) for case in (concurrent, beside, appending)]
+CASES += [widening_beside, several_with_everything, appending_a_layer]
+MORE_POINTS = [(case, moment, None) for case in CASES if case is not plain for moment in Moment]
 
 
 @pytest.mark.parametrize(
-    ("case", "moment"),
+    ("case", "moment", "most"),
     POINTS + [pytest.param(*point, marks=pytest.mark.slow) for point in MORE_POINTS],
 )
 def test_stopped_at_every_effect(
     case: Callable[[Path], Conversion],
     moment: Moment,
+    most: int | None,
     tmp_path: Path,
     subtests: pytest.Subtests,
 ) -> None:
@@ -68,7 +69,7 @@ def test_stopped_at_every_effect(
     expected = conversion.uninterrupted(tmp_path / "whole.slaf")
     recorder = CrashingStorage(conversion.prepare(tmp_path / "recorded.slaf"))
     conversion.run(recorder)
-    for at in range(len(recorder.effects)):
+    for at in points(len(recorder.effects), most, (case.__name__, moment)):
         with subtests.test(at=at, effect=str(recorder.effects[at])):
             output = conversion.prepare(tmp_path / f"{at}.slaf")
             with pytest.raises(Crash):
@@ -77,27 +78,26 @@ def test_stopped_at_every_effect(
             conversion.finish(output, expected)
 
 
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", CASES)
 def test_stopped_again_and_again(
-    case: Callable[[Path], Conversion], tmp_path: Path, subtests: pytest.Subtests
+    case: Callable[[Path], Conversion], seed: int, tmp_path: Path
 ) -> None:
     """Each further attempt may be stopped as well, at any effect of its own."""
     conversion = case(tmp_path)
     expected = conversion.uninterrupted(tmp_path / "whole.slaf")
-    for seed in range(2):
-        with subtests.test(seed=seed):
-            rng = random.Random(seed)
-            output = conversion.prepare(tmp_path / f"{seed}.slaf")
-            for attempt in count():
-                moment = rng.choice(list(Moment))
-                # Later and later, so that also a call that always begins again comes to an end.
-                storage = CrashingStorage(output, rng.randrange(2, 12 + attempt), moment)
-                try:
-                    conversion.run(storage)
-                except Crash:
-                    conversion.check_stopped(output, expected)
-                except (OutputExists, AlreadyThere):
-                    break
-                else:
-                    break
-            conversion.finish(output, expected)
+    rng = random.Random(seed)
+    output = conversion.prepare(tmp_path / "out.slaf")
+    for attempt in count():
+        moment = rng.choice(list(Moment))
+        # Later and later, so that also a call that always begins again comes to an end.
+        storage = CrashingStorage(output, rng.randrange(2, 12 + attempt), moment)
+        try:
+            conversion.run(storage)
+        except Crash:
+            conversion.check_stopped(output, expected)
+        except (OutputExists, AlreadyThere):
+            break
+        else:
+            break
+    conversion.finish(output, expected)

@@ -144,18 +144,26 @@ def check_spread(landings: list[Landing]) -> None:
     assert any(landing.parts == N_PARTS for landing in landings), "none hit the publication"
 
 
+def test_killed_at_a_few_points(tmp_path: Path) -> None:
+    """Killed at some points spread over it, a conversion comes out as if it never was."""
+    landings = campaign(conversions(tmp_path)[:1], tmp_path, kills=8, seed=0)
+    amid = {landing.parts for landing in landings if 0 < landing.parts < N_PARTS}
+    assert len(amid) >= 4, "the kills hit too few parts"
+
+
+@pytest.mark.slow
 def test_killed_at_fifty_points(tmp_path: Path) -> None:
-    """Killed at fifty points spread over it, a conversion comes out as if it never was."""
+    """So it does at fifty points, all over it."""
     landings = campaign(conversions(tmp_path), tmp_path, kills=50, seed=0)
     assert len(landings) >= 50
     check_spread(landings)
 
 
-def test_appends_killed_at_many_points(tmp_path: Path) -> None:
+def test_appends_killed_at_a_few_points(tmp_path: Path) -> None:
     """So does an append, and the dataset that it adds to is there to read all the while."""
-    landings = campaign(appends(tmp_path), tmp_path, kills=20, seed=0)
+    landings = campaign(appends(tmp_path)[1:], tmp_path, kills=6, seed=0)
     amid = {landing.parts for landing in landings if 0 < landing.parts < N_PARTS}
-    assert len(amid) >= 8, "the kills hit too few parts"
+    assert len(amid) >= 3, "the kills hit too few parts"
 
 
 @pytest.mark.slow
@@ -176,14 +184,14 @@ def test_killed_at_many_points(seed: int, tmp_path: Path) -> None:
 
 def test_killed_program(tmp_path: Path) -> None:
     """`slaf convert` is killed twice, and the same command then finishes the dataset."""
-    n_parts = 120
+    n_parts = 40
     source = write_h5ad(tmp_path / "in.h5ad", counts(n_parts, 50))
     conversion = Conversion(source, {"chunk_size": 1})
     expected = conversion.uninterrupted(tmp_path / "whole.slaf")
     output = tmp_path / "out.slaf"
     command = [sys.executable, "-c", "from slaf_cli.app import main; main()", "convert"]
     command += [str(source), str(output), "--chunk-size", "1", "--quiet"]
-    for parts in (20, 60):
+    for parts in (6, 18):
         with subprocess.Popen(command) as program:
             while len(finished_parts(output)) < parts:
                 assert program.poll() is None, "it ended before it could be killed"

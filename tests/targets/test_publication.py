@@ -132,6 +132,27 @@ def test_a_failure_leaves_nothing(kind: str, tmp_path: Path) -> None:
     assert list((tmp_path / "above").iterdir()) == []
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_ended_it_is_told(kind: str, tmp_path: Path) -> None:
+    """An export that is told to stop says so, even where what it wrote cannot be removed."""
+    output = tmp_path / "out"
+
+    def stop(workshop: CrashingStorage) -> None:
+        with publication(output, is_one, overwrite=False, workshop=workshop) as path:
+            write(path, kind, NEW)
+            raise KeyboardInterrupt
+
+    recorder = CrashingStorage(workshop_of(output).path)
+    with pytest.raises(KeyboardInterrupt):
+        stop(recorder)
+    at = [effect.action for effect in recorder.effects].index("remove")
+    with pytest.raises(KeyboardInterrupt):
+        stop(CrashingStorage(recorder.path, at, failure=Failure.FULL))
+    assert not output.exists()
+    publish(output, kind, workshop_of(output))
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 @pytest.mark.parametrize(
     "occupy",
     [Path.mkdir, Path.touch, lambda path: path.symlink_to("nowhere")],

@@ -1,0 +1,54 @@
+"""An export that is told to stop ends in good order, whatever library is writing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import slaf
+from slaf.progress import Unwatched
+from tests.builders import counts, write_h5ad
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OUTPUTS: dict[str, dict[str, Any]] = {
+    "out.h5ad": {"layout": "csc"},
+    "out.h5": {},
+    "out.zarr": {},
+    "out": {"format": "10x_mtx"},
+    "out.soma": {},
+}
+
+
+class _Interrupts(Unwatched):
+    """Sends Ctrl-C to this process, when it is first told of anything."""
+
+    def __init__(self) -> None:
+        self.told_by: list[threading.Thread] = []
+
+    def advance(self, cells: int, nonzeros: int) -> None:
+        super().advance(cells, nonzeros)
+        self.told_by.append(threading.current_thread())
+        if len(self.told_by) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_ctrl_c(name: str, tmp_path: Path) -> None:
+    """A Ctrl-C is raised by whoever asked for the export, not amid the writing of a library, and
+    nothing is left.
+    """
+    slaf.convert(write_h5ad(tmp_path / "in.h5ad", counts(1500, 4000)), tmp_path / "in.slaf")
+    output = tmp_path / "to" / name
+    interrupts = _Interrupts()
+    with pytest.raises(KeyboardInterrupt):
+        slaf.export(tmp_path / "in.slaf", output, progress=interrupts, **OUTPUTS[name])
+    assert threading.main_thread() not in interrupts.told_by
+    assert not output.exists()
+    slaf.export(tmp_path / "in.slaf", output, **OUTPUTS[name])
+    assert [path.name for path in output.parent.iterdir()] == [name]

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from slaf.storage import Location
 
 __all__ = [
+    "UNS_JSON",
     "Kept",
     "commit_companions",
     "offsets_of",
@@ -54,7 +55,7 @@ __all__ = [
     "write_readable",
 ]
 
-_UNS_JSON = "uns.json"
+UNS_JSON = "uns.json"
 _RAW_VARM = "raw_varm"
 
 
@@ -213,11 +214,11 @@ def write_beside(
 def write_readable(location: Location, published: Published) -> None:
     """Put uns as JSON beside the file that a dataset has it in, or remove an older one."""
     if "uns" not in published.beside:
-        location.remove(_UNS_JSON)
+        location.remove(UNS_JSON)
         return
     content = as_json(Held(location, published).uns)
-    if location.read(_UNS_JSON) != content:
-        location.put(_UNS_JSON, content)
+    if location.read(UNS_JSON) != content:
+        location.put(UNS_JSON, content)
 
 
 def remove_leftovers(location: Location, published: Published) -> None:

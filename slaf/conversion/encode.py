@@ -11,6 +11,7 @@ import pyarrow as pa
 from slaf.arrays import RowRange, as_float64, exact_cast, first_inexact
 from slaf.conversion.checkpoint import PartResult
 from slaf.conversion.companions import Companion, CompanionPart, CompanionResult, TooNarrow
+from slaf.conversion.proving import marked
 from slaf.conversion.statistics import Statistics
 from slaf.digest import BlockDigest
 from slaf.errors import DamagedDataset, InexactValue
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from slaf.sources.base import Source
     from slaf.storage import Location
 
-__all__ = ["Identifiers", "ValueDoesNotFit", "encode_part", "part_counts"]
+__all__ = ["ExpressionPart", "Identifiers", "ValueDoesNotFit", "encode_part", "part_counts"]
 
 SCRATCH = ".parts"
 _LENGTHS = np.dtype("<u4")
@@ -93,7 +94,7 @@ def encode_part(
         companion.table: _encode_companion(source, plan, companion, index, location)
         for companion in plan.companions
     }
-    part = _Part(source, plan, identifiers, progress)
+    part = ExpressionPart(source, plan, identifiers, progress)
     fragments = write_part(
         location,
         plan.tables[EXPRESSION],
@@ -104,7 +105,10 @@ def encode_part(
     _check(location, part.blocks, kept)
     location.put(_counts_name(index), part.lengths().tobytes())
     statistics = Statistics.total(part.statistics)
-    return PartResult(index, fragments, tuple(part.blocks), statistics, part.outgrown, companions)
+    files = marked(location, plan.tables[EXPRESSION], fragments, rows)
+    return PartResult(
+        index, fragments, tuple(part.blocks), statistics, part.outgrown, companions, files
+    )
 
 
 def part_counts(location: Location, index: int, table: str = EXPRESSION) -> NDArray[np.int64]:
@@ -145,15 +149,16 @@ def _encode_companion(
 ) -> CompanionResult:
     part = CompanionPart(source, companion, plan.options)
     batches = part.record_batches(plan.parts[index], plan.block_cells)
+    directory = COMPANIONS[companion.table]
     try:
-        fragments = write_part(location, COMPANIONS[companion.table], part.schema, batches)
+        fragments = write_part(location, directory, part.schema, batches)
     except TooNarrow as misfit:
         raise ValueDoesNotFit(plan.with_companion(misfit.wider)) from None
     location.put(_counts_name(index, companion.table), part.lengths().tobytes())
-    return part.result(fragments)
+    return part.result(fragments, marked(location, directory, fragments, plan.parts[index]))
 
 
-class _Part:
+class ExpressionPart:
     """What is learned of a part while its rows pass by."""
 
     def __init__(
@@ -177,6 +182,7 @@ class _Part:
         return np.concatenate([np.empty(0, _LENGTHS), *self._lengths])
 
     def record_batches(self, blocks: Sequence[RowRange]) -> Iterator[pa.RecordBatch]:
+        """The rows of these blocks, digested on the way."""
         for block in blocks:
             digest, n_rows = BlockDigest(), 0
             for batch in self._source.batches(block):

@@ -12,9 +12,11 @@ from slaf.verification.against import check_against, check_beside_against
 from slaf.verification.beside import check_beside, check_beside_digests, check_beside_readable
 from slaf.verification.difference import diff
 from slaf.verification.digests import check_digests
+from slaf.verification.files import check_files, check_places, unknown_files
 from slaf.verification.inputs import check_records, opened_again
 from slaf.verification.names import check_string_ids
 from slaf.verification.report import Comparison, Difference, Findings, Report
+from slaf.verification.sample import Sample
 from slaf.verification.tables import check_readable, check_tables
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ def verify(
     against: Inputs | None = None,
     *,
     quick: bool = False,
+    sample: int | None = None,
+    seed: int = 0,
     format: str | None = None,
     memory: int | None = None,
     scratch: str | os.PathLike[str] | None = None,
@@ -53,6 +57,10 @@ def verify(
     quick
         Check that the tables agree with each other and with config.json, without reading all
         values.
+    sample
+        Read only so many blocks, drawn at random, instead of all of them and of every file.
+    seed
+        Which blocks are drawn; the same seed draws the same.
     format
         The format of the inputs; found by the content of each if None.
     memory
@@ -79,6 +87,8 @@ def verify(
     ------
     VerificationFailed
         If anything differs; it carries the report.
+    ValueError
+        If a sample is asked for together with something that reads all, or nothing.
     DatasetError, InputError
         If the dataset or an input cannot be read.
     """
@@ -87,22 +97,34 @@ def verify(
         if isinstance(dataset, Dataset)
         else open_dataset(dataset, storage_options=storage_options)
     )
+    drawn = Sample.drawn(opened.published.blocks, sample, seed)
+    if drawn is not None and (quick or against is not None):
+        msg = "sample reads some blocks: leave out quick, and against"
+        raise ValueError(msg)
     findings = Findings()
     seen = progress or Unwatched()
-    n_passes = (0 if quick else 1) + (0 if against is None else 1)
-    seen.begin(0, 0, n_passes * opened.n_cells)
-    checks = ["ids, offsets, counts and blocks of the tables"]
-    check_tables(opened, findings)
-    check_beside(opened, findings)
+    cells = opened.n_cells if drawn is None else drawn.n_cells
+    seen.begin(0, 0, ((0 if quick else 1) + (0 if against is None else 1)) * cells)
+    # First: what is damaged is better not read by anything that takes it for what it was.
+    checks = _check_files(opened, findings, read=not quick and drawn is None)
+    if not findings:
+        checks.append("ids, offsets, counts and blocks of the tables")
+        check_tables(opened, findings)
+        check_beside(opened, findings)
+    if not findings and opened.published.proof.files:
+        check_places(opened, findings)
     # Offsets that contradict each other cannot be read by.
     if not findings and not quick:
-        checks.append(f"the digest of every block ({len(opened.published.blocks):,})")
-        check_digests(opened, findings, seen)
-        check_beside_digests(opened, findings)
+        blocks = opened.published.blocks
+        checks.append(drawn.told if drawn else f"the digest of every block ({len(blocks):,})")
+        chosen = drawn.positions if drawn else range(len(blocks))
+        check_digests(opened, findings, seen, chosen)
+        check_beside_digests(opened, findings, chosen)
+    if not findings and not quick and drawn is None:
         check_readable(opened, findings)
         check_beside_readable(opened, findings)
         check_string_ids(opened, findings)
-    if against is not None and not findings.of("offsets", "config", "unreadable"):
+    if against is not None and not findings.of("file", "offsets", "config", "unreadable"):
         reading = ReadOptions.beside(
             opened.location,
             opened.sources[0].matrix,
@@ -125,3 +147,15 @@ def verify(
     plural = "difference" if total == 1 else "differences"
     msg = f"{opened.location}: {total:,} {plural}; the first: {report.differences[0]}"
     raise VerificationFailed(msg, report)
+
+
+def _check_files(dataset: Dataset, findings: Findings, *, read: bool) -> list[str]:
+    """Check the files; in words, what was checked."""
+    files = len(dataset.published.proof.files)
+    if not files:
+        # Made before anything was noted of files.
+        return []
+    check_files(dataset, findings, read=read)
+    unknown = 0 if findings else unknown_files(dataset)
+    without = f"; {unknown:,} have none" if unknown else ""
+    return [f"the {'checksum' if read else 'size'} of every file ({files:,}{without})"]

@@ -83,8 +83,8 @@ def check_beside(dataset: Dataset, findings: Findings) -> None:
             findings.compare("config", f"rows of {RAW_GENES}", beside.raw.n_genes, found)
 
 
-def check_beside_digests(dataset: Dataset, findings: Findings) -> None:
-    """Read every block of the layers and of raw, and compare the digest of each.
+def check_beside_digests(dataset: Dataset, findings: Findings, chosen: Sequence[int]) -> None:
+    """Read blocks of the layers and of raw, and compare the digest of each.
 
     Parameters
     ----------
@@ -92,9 +92,12 @@ def check_beside_digests(dataset: Dataset, findings: Findings) -> None:
         Whose offsets and blocks are known to be right.
     findings
         Takes the blocks that differ.
+    chosen
+        The positions of the blocks to read.
     """
     for companion in _companions(dataset):
-        for at, block in enumerate(dataset.published.blocks):
+        for at in chosen:
+            block = dataset.published.blocks[at]
             with findings.reading(f"{companion.table}, {block}"):
                 found = _digests(companion, RowRange(block.start, block.stop), findings)
                 for matrix, digest in zip(companion.matrices, found, strict=True):

@@ -85,8 +85,7 @@ def _print(repaired: Repaired, *, json: bool) -> None:
         return
     for damaged in repaired.damaged:
         typer.echo(f"mended {damaged}")
-    files = "file" if len(repaired.damaged) == 1 else "files"
     typer.echo(
-        f"{repaired.dataset}: {len(repaired.damaged):,} of {repaired.files:,} {files} mended, "
+        f"{repaired.dataset}: {len(repaired.damaged):,} of {repaired.files:,} files mended, "
         "all as they were converted"
     )

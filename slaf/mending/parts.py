@@ -153,7 +153,7 @@ def mend_part(
         )
     except (TooNarrow, ValueDoesNotFit) as error:
         # What was converted fits the types that it is stored in.
-        msg = f"{RowRange(rows.start, rows.stop)} hold values that were not converted"
+        msg = f"cells {rows.start} to {rows.stop} hold values that were not converted"
         raise _changed(source, msg) from error
     nothing = Statistics()
     return PartResult(index, fragments, blocks, nothing, companions=companions, files=files)

@@ -18,7 +18,7 @@ from slaf.schema import (
     Compression,
     expression_schema,
 )
-from slaf.tables.read import data_files, index_names
+from slaf.tables.read import data_files, index_names, manifest_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -128,6 +128,11 @@ def _check_stored(dataset: Dataset, findings: Findings) -> None:
     if proof.stored["compression"] not in compressions:
         found = proof.stored["compression"]
         findings.note("config", "proof.stored.compression", " or ".join(compressions), found)
+        return
+    published = dataset.published
+    version = manifest_name(published.versions[EXPRESSION])
+    if f"{published.tables[EXPRESSION]}/{version}" not in {one.file for one in proof.files}:
+        # Another program's version: what is wrong with it, the digests say.
         return
     expected = expression_schema(
         np.dtype(dataset.published.value_type),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         VerificationFailed,
     )
     from slaf.inspection import DatasetInfo, InputInfo, RunStatus, info, status
+    from slaf.mending import Repaired, repair
     from slaf.targets import Exported, export
     from slaf.verification import Comparison, Report, diff, verify
 
@@ -39,6 +40,7 @@ __all__ = [
     "InputInfo",
     "Preview",
     "QueryError",
+    "Repaired",
     "Report",
     "RunStatus",
     "SLAFConverter",
@@ -55,6 +57,7 @@ __all__ = [
     "open",
     "preview",
     "preview_append",
+    "repair",
     "status",
     "verify",
 ]
@@ -71,6 +74,7 @@ _HOMES = {
     "InputInfo": ("slaf.inspection", "InputInfo"),
     "Preview": ("slaf.conversion", "Preview"),
     "QueryError": (_ERRORS, "QueryError"),
+    "Repaired": ("slaf.mending", "Repaired"),
     "Report": ("slaf.verification", "Report"),
     "RunStatus": ("slaf.inspection", "RunStatus"),
     "SLAFConverter": ("slaf.converter", "SLAFConverter"),
@@ -87,6 +91,7 @@ _HOMES = {
     "open": ("slaf.dataset", "open_dataset"),
     "preview": ("slaf.conversion", "preview"),
     "preview_append": ("slaf.conversion", "preview_append"),
+    "repair": ("slaf.mending", "repair"),
     "status": ("slaf.inspection", "status"),
     "verify": ("slaf.verification", "verify"),
 }

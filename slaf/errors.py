@@ -9,7 +9,8 @@
     │   ├── MissingMatrix (LookupError)    it has no such matrix
     │   ├── DamagedInput                   it contradicts itself, or cannot be read
     │   ├── GenesDiffer                    inputs whose genes are not those of each other
-    │   └── InexactValue                   a value fits no type that a table can hold
+    │   ├── InexactValue                   a value fits no type that a table can hold
+    │   └── SourceChanged                  it no longer gives what a dataset was made of
     ├── ConflictError                      the output is not free for this command
     │   ├── OutputExists (FileExistsError) a finished dataset, or something else, is there
     │   ├── DifferentRun                   another conversion is unfinished there
@@ -102,6 +103,10 @@ class GenesDiffer(InputError):
 
 class InexactValue(InputError):
     """A value cannot be stored exactly in any type that a table can hold."""
+
+
+class SourceChanged(InputError):
+    """An input no longer gives what a dataset was made of, so nothing can be mended from it."""
 
 
 class ConflictError(SlafError):

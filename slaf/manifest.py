@@ -10,6 +10,7 @@ import numpy as np
 
 from slaf.columns import ColumnSet
 from slaf.errors import DamagedDataset, InProgress, NotADataset, UnsupportedFormat
+from slaf.proof import Proof
 from slaf.rules import check_kinds, check_offsets
 from slaf.schema import (
     CELL_PAIRS,
@@ -204,6 +205,8 @@ class Published:
         The directory of each table.
     beside
         What stands beside the matrix, by slot, as :mod:`slaf.beside` writes it.
+    proof
+        By what its files are known again; empty in datasets of before there was one.
     """
 
     n_cells: int
@@ -222,6 +225,7 @@ class Published:
     writer: str
     tables: Mapping[str, str] = field(default_factory=lambda: dict(TABLES))
     beside: Mapping[str, Any] = field(default_factory=dict)
+    proof: Proof = field(default_factory=Proof)
 
     def to_json(self) -> JSON:
         """As config.json has it: the keys that slafdb knows, and ours."""
@@ -236,7 +240,7 @@ class Published:
             }
             for source in self.sources
         ]
-        return {
+        data: JSON = {
             "array_shape": [self.n_cells, self.n_genes],
             "n_cells": self.n_cells,
             "n_genes": self.n_genes,
@@ -263,7 +267,9 @@ class Published:
             "columns": {name: columns.to_json() for name, columns in self.columns.items()},
             "sources": [source.to_json() for source in self.sources],
             "blocks": [block.to_json() for block in self.blocks],
-        } | dict(self.beside)
+        }
+        proof = {"proof": self.proof.to_json()} if self.proof.files else {}
+        return data | dict(self.beside) | proof
 
     @classmethod
     def from_json(cls, data: JSON) -> Published:
@@ -291,6 +297,7 @@ class Published:
             last_updated=data["last_updated"],
             writer=data["writer"],
             beside={key: data[key] for key in BESIDE if key in data},
+            proof=Proof.from_json(data["proof"]) if "proof" in data else Proof(),
         )
 
 

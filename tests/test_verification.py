@@ -69,6 +69,11 @@ def edit(dataset: Path, change: Edit) -> None:
     (dataset / "config.json").write_text(json.dumps(config))
 
 
+def unproven(dataset: Path) -> None:
+    """Make it one of those that were written before checksums of files were noted."""
+    edit(dataset, lambda config: config.pop("proof"))
+
+
 def put(column: str, row: int, value: object) -> Change:
     """Replace one value of a table."""
 
@@ -131,7 +136,7 @@ def test_intact(quick: bool, compared: bool, dataset: Path, source: Path) -> Non
     assert report.ok
     assert report.dataset == str(dataset)
     assert report.differences == ()
-    assert len(report.checks) == 1 + (not quick) + compared
+    assert len(report.checks) == 2 + (not quick) + compared
     assert ("the digest of every block (4)" in report.checks) is not quick
     assert (str(source) in report.checks[-1]) is compared
     assert report.to_json()["ok"] is True
@@ -444,13 +449,18 @@ def data_file(dataset: Path, name: str) -> Path:
 @pytest.mark.parametrize("name", ["expression", "cells", "genes"])
 @pytest.mark.parametrize("quick", [False, True])
 def test_a_file_less(quick: bool, name: str, dataset: Path, source: Path) -> None:  # noqa: FBT001
-    """A data file that is gone is named, by the quick check too."""
+    """A data file that is gone is named, by the quick check too, and of older datasets."""
     file = data_file(dataset, name)
     file.unlink()
+    path = file.relative_to(dataset).as_posix()
+    for against in (None, source):
+        (found,) = failed(dataset, quick=quick, against=against).differences
+        assert (found.kind, found.expected, found.found) == ("file", "a file", "nothing")
+        assert found.where.startswith(f"{path} ({name}")
+    unproven(dataset)
     for against in (None, source):
         found = failed(dataset, quick=quick, against=against).differences[0]
-        assert found.kind == "unreadable"
-        assert found.where == file.relative_to(dataset).as_posix()
+        assert (found.kind, found.where) == ("unreadable", path)
         assert (found.expected, found.found) == ("a file", "nothing")
 
 
@@ -461,8 +471,13 @@ def test_a_shorter_file(quick: bool, name: str, dataset: Path) -> None:  # noqa:
     file = data_file(dataset, name)
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
+    path = file.relative_to(dataset).as_posix()
+    (found,) = failed(dataset, quick=quick).differences
+    assert found.where.startswith(f"{path} ({name}")
+    assert (found.expected, found.found) == (f"{len(whole)} bytes", f"{len(whole) // 2} bytes")
+    unproven(dataset)
     found = failed(dataset, quick=quick).differences[0]
-    assert found.where == file.relative_to(dataset).as_posix()
+    assert (found.kind, found.where) == ("unreadable", path)
     assert (found.expected, found.found) == (f"{len(whole)} bytes", f"{len(whole) // 2} bytes")
 
 
@@ -483,8 +498,9 @@ def harmless(original: Path, changed: Path) -> bool:
 
 @pytest.mark.parametrize("name", ["expression", "cells", "genes"])
 def test_flipped_bytes(name: str, dataset: Path, original: Path, source: Path) -> None:
-    """A flipped byte in a data file is found, unless everything still reads as it was."""
+    """A flipped byte in a file without a checksum is found, unless everything reads as it was."""
     file = data_file(dataset, name)
+    unproven(dataset)
     found = 0
     for damaged in flipped(file.read_bytes(), 25):
         file.write_bytes(damaged)
@@ -498,8 +514,9 @@ def test_flipped_bytes(name: str, dataset: Path, original: Path, source: Path) -
 
 
 def test_an_unreadable_column(dataset: Path) -> None:
-    """Damage to a column of obs is found without the source, where it makes it unreadable."""
+    """Damage to a column without a checksum is found where it makes the column unreadable."""
     file = data_file(dataset, "cells")
+    unproven(dataset)
     found = 0
     for damaged in flipped(file.read_bytes(), 25):
         file.write_bytes(damaged)
@@ -522,6 +539,76 @@ def test_a_version_less(name: str, dataset: Path) -> None:
     edit(dataset, lambda config: config["versions"].update({name: 99}))
     with pytest.raises(DamagedDataset, match=rf"version 99 of {name}\.lance cannot be opened"):
         slaf.verify(dataset)
+
+
+def test_what_was_in_a_damaged_file(dataset: Path, source: Path) -> None:
+    """Of a damaged file the table, the cells, the blocks and the input are named."""
+    file = data_file(dataset, "expression")
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    found = only(failed(dataset), "file")
+    path = file.relative_to(dataset).as_posix()
+    assert found.where == f"{path} (expression, cells 6 to 12, block 1, of {source})"
+    assert found.expected.startswith("checksum ")
+    assert slaf.verify(dataset, quick=True).ok, "which reads no values"
+
+
+def test_a_damaged_version(dataset: Path) -> None:
+    """The file of a version is read before Lance is asked to open it, by the quick check too."""
+    (file,) = (dataset / "cells.lance/_versions").glob("*.manifest")
+    content = bytearray(file.read_bytes())
+    for at in range(0, len(content), 40):
+        content[at] ^= 0xFF
+        file.write_bytes(content)
+        found = only(failed(dataset, quick=True), "file")
+        assert "(the version of cells)" in found.where
+        content[at] ^= 0xFF
+
+
+def test_files_without_a_checksum_are_counted(dataset: Path) -> None:
+    """A report says of how many files nothing is known."""
+
+    def forget(config: dict[str, Any]) -> None:
+        kept = [one for one in config["proof"]["files"] if "/data/" not in one["file"]]
+        config["proof"]["files"] = kept
+
+    edit(dataset, forget)
+    assert "6 have none" in slaf.verify(dataset).checks[0]
+
+
+# ------------------------------------------------------------------------------------------- sample
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_sample(seed: int, dataset: Path) -> None:
+    """Only the blocks of the sample are read; the same seed draws the same, and says which."""
+    report = slaf.verify(dataset, sample=2, seed=seed)
+    told = report.checks[-1]
+    assert f"the digest of 2 of 4 blocks, drawn with seed {seed} (cells " in told
+    assert slaf.verify(dataset, sample=2, seed=seed) == report
+    edit(dataset, first_digest)
+    if "cells 0 to 6" in told:
+        assert only(failed(dataset, sample=2, seed=seed), "digest").where == "cells 0 to 6"
+    else:
+        assert slaf.verify(dataset, sample=2, seed=seed).ok
+
+
+def test_samples_differ(dataset: Path) -> None:
+    """Other seeds draw other blocks, and a large sample draws all."""
+    checks = [slaf.verify(dataset, sample=1, seed=seed).checks[-1] for seed in range(12)]
+    told = {check.partition("(")[2] for check in checks}
+    assert len(told) == 4
+    assert "the digest of 4 of 4 blocks" in slaf.verify(dataset, sample=99).checks[-1]
+
+
+@pytest.mark.parametrize("asked", [{"quick": True}, {"against": "in.h5ad"}])
+def test_a_sample_of_what_is_not_drawn(asked: dict[str, Any], dataset: Path) -> None:
+    """A sample goes with nothing that reads all, or none, and is not empty."""
+    with pytest.raises(ValueError, match="leave out quick"):
+        slaf.verify(dataset, sample=2, **asked)
+    with pytest.raises(ValueError, match="a sample of 0 blocks"):
+        slaf.verify(dataset, sample=0)
 
 
 # -------------------------------------------------------------------------------------- config.json
@@ -736,13 +823,20 @@ def test_damage_beside_the_matrix_is_found(
 def test_changed_elements_are_found_against_the_source(
     case: tuple[str, str, Change, str], everything: Path, tmp_path: Path
 ) -> None:
-    """What is changed in obsm, varm, obsp, varp or the genes of raw differs from the source."""
+    """What is changed in obsm, varm, obsp, varp or the genes of raw is found by its table's digest.
+
+    Against the source it is named; which takes that, where there is no digest.
+    """
     dataset = shutil.copytree(everything / "out.slaf", tmp_path / "out.slaf")
     _, table, change, where = case
     sabotage(dataset, table, change)
-    with pytest.raises(slaf.VerificationFailed) as caught:
-        slaf.verify(dataset, against=everything / "in.h5ad")
-    assert [difference.where for difference in caught.value.report.differences] == [where]
+    assert only(failed(dataset), "digest").where == table
+    source = everything / "in.h5ad"
+    report = failed(dataset, against=source)
+    assert [difference.where for difference in report.differences] == [table, where]
+    unproven(dataset)
+    report = failed(dataset, against=source)
+    assert [difference.where for difference in report.differences] == [where]
 
 
 def test_changed_values_beside_the_matrix_are_named(everything: Path, tmp_path: Path) -> None:
@@ -760,8 +854,9 @@ def test_changed_values_beside_the_matrix_are_named(everything: Path, tmp_path: 
 
 @pytest.mark.parametrize("key", ["uns", "elements"])
 def test_damaged_files_are_found(key: str, everything: Path, tmp_path: Path) -> None:
-    """A file of elements that was changed, or is gone, shows by itself."""
+    """A file of elements that was changed, or is gone, shows by itself, in older datasets too."""
     dataset = shutil.copytree(everything / "out.slaf", tmp_path / "out.slaf")
+    unproven(dataset)
     file = dataset / json.loads((dataset / "config.json").read_bytes())[key]["file"]
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1

@@ -14,6 +14,7 @@ from slaf_cli.export import export
 from slaf_cli.heap import share_one_heap
 from slaf_cli.info import info
 from slaf_cli.query import query
+from slaf_cli.repair import repair
 from slaf_cli.status import status
 from slaf_cli.verify import verify
 
@@ -55,7 +56,7 @@ def _slaf(
     """
 
 
-for _command in (convert, append, info, status, verify, query, export, diff):
+for _command in (convert, append, info, status, verify, repair, query, export, diff):
     app.command()(_command)
 
 

@@ -59,13 +59,16 @@ def _state(found: RunStatus) -> str:
     if not found.published:
         return str(found.state)
     if found.parts:
-        verb = "replaces" if found.operation == "convert" else "adds to"
+        verb = {"convert": "replaces", "repair": "mends"}.get(found.operation, "adds to")
         return f"{found.state}; the dataset that it {verb} is there to read meanwhile"
     return f"{found.state}; `slaf info {shlex.quote(found.place)}` describes the dataset"
 
 
 def _command(found: RunStatus) -> str | None:
     """What to run to finish."""
+    if found.operation == "repair":
+        inputs = [word for source in found.sources for word in ("--from", source.uri)]
+        return shlex.join(["slaf", "repair", found.place, *inputs])
     if not found.sources or found.options is None:
         return None
     chosen = found.options

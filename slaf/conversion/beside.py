@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from slaf.storage import Location
 
 __all__ = [
+    "UNS_JSON",
     "Kept",
     "blocks_of",
     "commit_companions",
@@ -70,7 +71,7 @@ __all__ = [
     "write_readable",
 ]
 
-_UNS_JSON = "uns.json"
+UNS_JSON = "uns.json"
 _RAW_VARM = "raw_varm"
 
 
@@ -304,11 +305,11 @@ def blocks_of(published: Published | None) -> dict[str, tuple[Block, ...]]:
 def write_readable(location: Location, published: Published) -> None:
     """Put uns as JSON beside the file that a dataset has it in, or remove an older one."""
     if "uns" not in published.beside:
-        location.remove(_UNS_JSON)
+        location.remove(UNS_JSON)
         return
     content = as_json(Held(location, published).uns)
-    if location.read(_UNS_JSON) != content:
-        location.put(_UNS_JSON, content)
+    if location.read(UNS_JSON) != content:
+        location.put(UNS_JSON, content)
 
 
 def remove_leftovers(location: Location, published: Published) -> None:

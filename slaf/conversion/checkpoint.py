@@ -9,6 +9,7 @@ from slaf.conversion.companions import CompanionResult
 from slaf.conversion.plan import Plan
 from slaf.conversion.statistics import Statistics
 from slaf.manifest import Block
+from slaf.proof import StoredFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,6 +35,8 @@ class PartResult:
         Whether sums of repeated entries are beyond the type that the source has them in.
     companions
         What it has of the tables beside `expression`, by their names.
+    files
+        Those that the fragments are in.
     """
 
     index: int
@@ -42,6 +45,7 @@ class PartResult:
     statistics: Statistics
     outgrown: bool = False
     companions: Mapping[str, CompanionResult] = field(default_factory=dict)
+    files: tuple[StoredFile, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As the checkpoint has it, under its index."""
@@ -51,6 +55,7 @@ class PartResult:
             "statistics": asdict(self.statistics),
             "outgrown": self.outgrown,
             "companions": {name: found.to_json() for name, found in self.companions.items()},
+            "files": [one.to_json() for one in self.files],
         }
 
     @classmethod
@@ -63,6 +68,7 @@ class PartResult:
             Statistics(**data["statistics"]),
             data["outgrown"],
             {k: CompanionResult.from_json(v) for k, v in data.get("companions", {}).items()},
+            tuple(map(StoredFile.from_json, data.get("files", []))),
         )
 
 

@@ -148,7 +148,7 @@ def unfinished_run(
             raise _finished(location)
         return None
     if differences:
-        what = "conversion" if there.plan.operation == "convert" else "append"
+        what = {"convert": "conversion"}.get(there.plan.operation, there.plan.operation)
         msg = (
             f"{location}: an unfinished {what} is there that is not this one: "
             f"{', '.join(differences)}; finish it with the command that began it, or discard "

@@ -13,6 +13,7 @@ from slaf.columns import safe_name
 from slaf.digest import BlockDigest
 from slaf.errors import DamagedInput, InexactValue
 from slaf.manifest import Block
+from slaf.proof import StoredFile
 from slaf.schema import LAYERS, RAW, companion_schema, value_type_for
 from slaf.sources.taking import LAYER
 
@@ -143,11 +144,14 @@ class CompanionResult:
         Of each column, its blocks and their digests, in order.
     outgrown
         The columns in which sums are beyond the type that the source has them in.
+    files
+        Those that the fragments are in.
     """
 
     fragments: list[dict[str, Any]]
     blocks: Mapping[str, tuple[Block, ...]]
     outgrown: tuple[str, ...]
+    files: tuple[StoredFile, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As the checkpoint has it."""
@@ -155,13 +159,15 @@ class CompanionResult:
             "fragments": self.fragments,
             "blocks": {name: [b.to_json() for b in blocks] for name, blocks in self.blocks.items()},
             "outgrown": list(self.outgrown),
+            "files": [one.to_json() for one in self.files],
         }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> CompanionResult:
         """As `to_json` wrote it."""
         blocks = {name: tuple(map(Block.from_json, b)) for name, b in data["blocks"].items()}
-        return cls(data["fragments"], blocks, tuple(data["outgrown"]))
+        files = tuple(map(StoredFile.from_json, data.get("files", [])))
+        return cls(data["fragments"], blocks, tuple(data["outgrown"]), files)
 
 
 def companions_of(
@@ -252,10 +258,12 @@ class CompanionPart:
         """Rows of each cell so far."""
         return np.concatenate([np.empty(0, _LENGTHS), *self._lengths])
 
-    def result(self, fragments: list[dict[str, Any]]) -> CompanionResult:
-        """What there is of it, once its rows are in these fragments."""
+    def result(
+        self, fragments: list[dict[str, Any]], files: tuple[StoredFile, ...]
+    ) -> CompanionResult:
+        """What there is of it, once its rows are in these fragments and files."""
         blocks = {name: tuple(found) for name, found in self._blocks.items()}
-        return CompanionResult(fragments, blocks, tuple(sorted(self._outgrown)))
+        return CompanionResult(fragments, blocks, tuple(sorted(self._outgrown)), files)
 
     def record_batches(self, blocks: Iterable[RowRange]) -> Iterator[pa.RecordBatch]:
         """The rows of some cells, digested block by block on the way.

@@ -12,6 +12,7 @@ import pyarrow as pa
 from slaf.arrays import RowRange, as_float64, exact_cast, first_inexact
 from slaf.conversion.checkpoint import PartResult
 from slaf.conversion.companions import Companion, CompanionPart, CompanionResult, TooNarrow
+from slaf.conversion.proving import marked
 from slaf.conversion.statistics import Statistics
 from slaf.digest import BlockDigest
 from slaf.errors import DamagedDataset, InexactValue
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from slaf.sources.base import Source
     from slaf.storage import Location
 
-__all__ = ["Identifiers", "ValueDoesNotFit", "encode_part", "part_counts"]
+__all__ = ["ExpressionPart", "Identifiers", "ValueDoesNotFit", "encode_part", "part_counts"]
 
 SCRATCH = ".parts"
 _LENGTHS = np.dtype("<u4")
@@ -105,7 +106,7 @@ def encode_part(
     if not plan.writes(index, EXPRESSION):
         progress.advance(len(plan.parts[index]), 0)
         return PartResult(index, [], (), Statistics(), companions=companions)
-    part = _Part(source, plan, identifiers, progress)
+    part = ExpressionPart(source, plan, identifiers, progress)
     fragments = write_part(
         location,
         plan.folder(EXPRESSION),
@@ -116,7 +117,10 @@ def encode_part(
     _check(location, part.blocks, kept.get(EXPRESSION, ()))
     location.put(_counts_name(index), part.lengths().tobytes())
     statistics = Statistics.total(part.statistics)
-    return PartResult(index, fragments, tuple(part.blocks), statistics, part.outgrown, companions)
+    files = marked(location, plan.folder(EXPRESSION), fragments, plan.parts[index])
+    return PartResult(
+        index, fragments, tuple(part.blocks), statistics, part.outgrown, companions, files
+    )
 
 
 def part_counts(location: Location, index: int, table: str = EXPRESSION) -> NDArray[np.int64]:
@@ -169,10 +173,10 @@ def _encode_companion(
     except TooNarrow as misfit:
         raise ValueDoesNotFit(plan.with_companion(misfit.wider), companion.table) from None
     location.put(_counts_name(index, companion.table), part.lengths().tobytes())
-    return part.result(fragments)
+    return part.result(fragments, marked(location, name, fragments, plan.parts[index]))
 
 
-class _Part:
+class ExpressionPart:
     """What is learned of a part while its rows pass by."""
 
     def __init__(
@@ -196,6 +200,7 @@ class _Part:
         return np.concatenate([np.empty(0, _LENGTHS), *self._lengths])
 
     def record_batches(self, blocks: Sequence[RowRange]) -> Iterator[pa.RecordBatch]:
+        """The rows of these blocks, digested on the way."""
         for block in blocks:
             digest, n_rows = BlockDigest(), 0
             for batch in self._source.batches(block):

@@ -166,7 +166,7 @@ class Plan:
     run_id
         Tells this run from another of the same input.
     operation
-        "convert" or "append".
+        "convert", "append" or "repair".
     sources
         The inputs of the dataset and their identities, in the order of their cells: those of
         the base, and then those of this run.

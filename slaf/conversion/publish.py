@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from slaf.columns import stored
 from slaf.conversion.beside import (
+    UNS_JSON,
     commit_companions,
     offsets_of,
     remove_leftovers,
@@ -18,6 +19,7 @@ from slaf.conversion.beside import (
     write_readable,
 )
 from slaf.conversion.encode import SCRATCH, Identifiers
+from slaf.conversion.proving import digests_of, proven, with_readable
 from slaf.conversion.statistics import Statistics
 from slaf.manifest import ADOPTED, ADOPTED_TABLES, TABLES, Manifest, Published, save
 from slaf.schema import (
@@ -35,6 +37,8 @@ from slaf.tables.write import append, clean, commit, index, index_rest, write_ta
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from slaf.beside import Beside
     from slaf.columns import ColumnSet
     from slaf.conversion.beside import Kept
@@ -44,7 +48,7 @@ if TYPE_CHECKING:
     from slaf.storage import Location
     from slaf.tables.write import IndexKind
 
-__all__ = ["Axes", "finish", "publish", "read_axes"]
+__all__ = ["Axes", "cells_table", "finish", "genes_table", "publish", "read_axes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +102,16 @@ def publish(
         What stands beside the matrix.
     """
     tables = checkpoint.plan.tables
+    starts = _starts(location, checkpoint, before)
+    whole_tables = {
+        CELLS: cells_table(axes, starts, checkpoint.plan.sources, kept.cells),
+        GENES: genes_table(axes, kept.genes),
+    }
     versions = {
         EXPRESSION: _commit_expression(location, checkpoint),
         **commit_companions(location, checkpoint),
-        CELLS: _write_cells(location, checkpoint, axes, before, kept.cells),
-        GENES: _write_genes(location, tables[GENES], axes, kept.genes),
+        CELLS: write_table(location, tables[CELLS], whole_tables[CELLS]),
+        GENES: write_table(location, tables[GENES], whole_tables[GENES]),
     }
     whole, beside = write_beside(location, checkpoint, kept, before)
     versions |= whole
@@ -110,6 +119,8 @@ def publish(
         versions[CELLS] = index(location, tables[CELLS], "cell_id", "BTREE")
         versions[GENES] = index(location, tables[GENES], "gene_id", "BTREE")
     published = _describe(checkpoint, axes, versions, before, writer, beside=beside)
+    digests = digests_of(whole_tables | dict(kept.tables))
+    published = proven(location, checkpoint, published, before, digests)
     done = replace(checkpoint, published=True)
     save(location, Manifest(published, done.to_json()))
     finish(location, published)
@@ -124,7 +135,7 @@ def finish(location: Location, published: Published) -> None:
     adopted = published.tables[EXPRESSION] == ADOPTED_TABLES[EXPRESSION]
     for name in (*(TABLES.values() if adopted else (ADOPTED,)), SCRATCH):
         location.remove(name)
-    save(location, Manifest(published))
+    save(location, Manifest(with_readable(location, published, UNS_JSON)))
 
 
 def _commit_expression(location: Location, checkpoint: Checkpoint) -> int:
@@ -145,25 +156,42 @@ def _commit_expression(location: Location, checkpoint: Checkpoint) -> int:
     return version
 
 
-def _write_cells(
-    location: Location,
-    checkpoint: Checkpoint,
+def cells_table(
     axes: Axes,
-    before: Published | None,
+    starts: Mapping[str, NDArray[np.int64]],
+    sources: Sequence[SourceRecord],
     beside: Mapping[str, pa.Array],
-) -> int:
+) -> pa.Table:
+    """The whole of `cells`.
+
+    Parameters
+    ----------
+    axes
+        With all cells.
+    starts
+        Where the rows of each cell begin, and after the last where they end: as "cell" those
+        of `expression`, and those of each table beside it by its name.
+    sources
+        The inputs.
+    beside
+        Columns that go behind the user's.
+    """
     n_cells = axes.cells.num_rows
-    starts = {"cell": offsets_of(location, checkpoint, EXPRESSION, before)} | {
-        companion.table: offsets_of(location, checkpoint, companion.table, before)
-        for companion in checkpoint.plan.companions
-    }
     ours: list[tuple[str, Any]] = [
         ("cell_integer_id", pa.array(np.arange(n_cells, dtype=np.uint32))),
         *((f"{name}_start_index", pa.array(ends[:n_cells])) for name, ends in starts.items()),
-        ("source_file", _source_files(checkpoint.plan.sources)),
+        ("source_file", _source_files(sources)),
     ]
-    name = checkpoint.plan.tables[CELLS]
-    return write_table(location, name, _with_columns(axes.cells, ours, beside))
+    return _with_columns(axes.cells, ours, beside)
+
+
+def _starts(
+    location: Location, checkpoint: Checkpoint, before: Published | None
+) -> dict[str, NDArray[np.int64]]:
+    return {"cell": offsets_of(location, checkpoint, EXPRESSION, before)} | {
+        companion.table: offsets_of(location, checkpoint, companion.table, before)
+        for companion in checkpoint.plan.companions
+    }
 
 
 def _source_files(sources: Sequence[SourceRecord]) -> pa.DictionaryArray:
@@ -175,10 +203,10 @@ def _source_files(sources: Sequence[SourceRecord]) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(of_cells, pa.array(distinct, pa.string()))
 
 
-def _write_genes(location: Location, name: str, axes: Axes, beside: Mapping[str, pa.Array]) -> int:
+def genes_table(axes: Axes, beside: Mapping[str, pa.Array]) -> pa.Table:
+    """The whole of `genes`; `beside` are columns that go behind the user's."""
     ids = pa.array(np.arange(axes.genes.num_rows, dtype=np.uint32))
-    ours = [("gene_integer_id", ids)]
-    return write_table(location, name, _with_columns(axes.genes, ours, beside))
+    return _with_columns(axes.genes, [("gene_integer_id", ids)], beside)
 
 
 def _with_columns(

@@ -54,7 +54,7 @@ class RunStatus:
     sources
         The inputs of the run, or of the dataset; none while a process is about to begin.
     operation
-        "convert" or "append".
+        "convert", "append" or "repair".
     options
         What the unfinished run was asked for; empty when it is finished.
     """
@@ -123,8 +123,10 @@ def _of_checkpoint(
     try:
         plan = checkpoint["plan"]
         sources = tuple(map(SourceRecord.from_json, plan["sources"]))
-        before = plan["base"]["n_sources"] if plan["base"] else 0
         options, operation = plan["options"], plan["operation"]
+        # A repair reads those of the dataset again.
+        adds = plan["base"] and operation != "repair"
+        before = plan["base"]["n_sources"] if adds else 0
         n_cells = sum(stop - start for start, stop in plan["parts"])
         n_genes = plan["n_genes"]
         done = checkpoint["done"].values()

@@ -14,6 +14,7 @@ from obstore.exceptions import (
 )
 
 from slaf.errors import Locked, NoSuchBucket, StorageError, Unreachable
+from slaf.proof import Mark
 from slaf.storage.failures import refusal
 from slaf.storage.objects import open_store
 from slaf.storage.urls import shown
@@ -126,6 +127,31 @@ class Objects:
             return None
         except _ERRORS as error:
             raise refusal(f"{self}/{name}", "read", error) from None
+
+    def mark(self, name: str) -> Mark | None:
+        """The bytes and the tag of an object; None if there is none."""
+        try:
+            found = obstore.head(self._store, name)
+        except FileNotFoundError:
+            return None
+        except _ERRORS as error:
+            raise refusal(f"{self}/{name}", "read", error) from None
+        return Mark(found["size"], etag=found["e_tag"] or "")
+
+    def tags(self) -> dict[str, str]:
+        """The tags of all objects."""
+        try:
+            chunks = obstore.list(self._store)
+            return {found["path"]: found["e_tag"] or "" for chunk in chunks for found in chunk}
+        except _ERRORS as error:
+            raise refusal(str(self), "list", error) from None
+
+    def copy(self, name: str, to: str) -> None:
+        """Copy an object, over whatever has the other name."""
+        try:
+            obstore.copy(self._store, name, to)
+        except _ERRORS as error:
+            raise refusal(f"{self}/{to}", "write", error) from None
 
     def delete(self, names: Sequence[str]) -> None:
         """Delete objects; those that are not there are no matter."""

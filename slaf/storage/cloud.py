@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from slaf.proof import Mark
+
 __all__ = ["Prefix"]
 
 # A renewal that is not through by then is tried anew.
@@ -101,6 +103,26 @@ class Prefix:
     def size_of(self, name: str) -> int | None:
         """The bytes of an object, or None if there is none."""
         return self._objects.size_of(name)
+
+    def mark(self, name: str) -> Mark | None:
+        """Its bytes and its tag: what Lance has sent did not pass through here."""
+        return self._objects.mark(name)
+
+    def digest(self, name: str) -> str | None:
+        """The xxh3-128 of the content of an object, or None if there is none."""
+        import xxhash
+
+        found = self._objects.get(name)
+        return None if found is None else str(xxhash.xxh3_128(found[0]).hexdigest())
+
+    def tags(self) -> Mapping[str, str]:
+        """The tag of every object."""
+        return self._objects.tags()
+
+    def move(self, name: str, to: str) -> None:
+        """Copy an object within the bucket, and delete the first."""
+        self._objects.copy(name, to)
+        self._objects.delete([name])
 
     def free(self) -> None:
         """There is no limit that could be asked for."""

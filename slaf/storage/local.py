@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slaf.errors import Locked, StorageError
+from slaf.proof import Mark
 from slaf.storage.place import LOCK_NAME, NEW_SUFFIX
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ __all__ = ["Directory"]
 
 # Seconds: `is_locked` holds the lock for an instant, which is not to be taken for a writer.
 _LOCK_PATIENCE = 0.2
+_READ_BYTES = 1 << 20
 
 
 class Directory:
@@ -87,6 +89,40 @@ class Directory:
         except OSError as error:
             raise _storage_error("read", self.path / name, error) from error
 
+    def mark(self, name: str) -> Mark | None:
+        """Its bytes and their digest: right after it was written they are still in memory."""
+        size = self.size_of(name)
+        return None if size is None else Mark(size, self.digest(name) or "")
+
+    def digest(self, name: str) -> str | None:
+        """The xxh3-128 of the content of a file, or None if there is no such file."""
+        import xxhash
+
+        path, found = self.path / name, xxhash.xxh3_128()
+        if not path.is_file():
+            return None
+        buffer = memoryview(bytearray(_READ_BYTES))
+        try:
+            with path.open("rb", buffering=0) as file:
+                while read := file.readinto(buffer):
+                    found.update(buffer[:read])
+        except OSError as error:
+            raise _storage_error("read", path, error) from error
+        return found.hexdigest()
+
+    def tags(self) -> Mapping[str, str]:
+        """None: a disk has no such thing."""
+        return {}
+
+    def move(self, name: str, to: str) -> None:
+        """Rename a file, and make both directories durable."""
+        source, target = self.path / name, self.path / to
+        with _reported("write", target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source.replace(target)
+            for directory in self._directories_of([target, source]):
+                _sync(directory)
+
     def free(self) -> int:
         """The bytes that are free on the disk of this directory, which need not exist."""
         return shutil.disk_usage(self._nearest()).free
@@ -114,7 +150,7 @@ class Directory:
         # such file, which the next put of that name replaces.
         temporary = target.with_name(f".{target.name}{NEW_SUFFIX}")
         with _reported("write", target):
-            target.parent.mkdir(exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as file:
                 file.write(data)
                 file.flush()

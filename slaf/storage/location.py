@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from slaf.proof import Mark
     from slaf.storage.place import Hold, Place
 
 __all__ = ["Location"]
@@ -138,6 +139,32 @@ class Location:
         """The bytes of one file, or None if there is no such file."""
         return self._place.size_of(name)
 
+    def sizes(self) -> dict[str, int]:
+        """All files, relative to the location, and their bytes."""
+        return self._place.sizes(".")
+
+    def mark(self, name: str) -> Mark | None:
+        """What tells the content of a file from others; None if there is no such file.
+
+        On a disk that is the digest of its content. A bucket is not asked for the content: there
+        it is the tag that the bucket gave it.
+        """
+        return self._place.mark(name)
+
+    def digest(self, name: str) -> str | None:
+        """The xxh3-128 of the content of a file, which is read; None if there is no such file.
+
+        Raises
+        ------
+        StorageError
+            If it cannot be read.
+        """
+        return self._place.digest(name)
+
+    def tags(self) -> Mapping[str, str]:
+        """The tag that a bucket gave each file; none on a disk."""
+        return self._place.tags()
+
     def free(self) -> int | None:
         """The bytes that are free on the disk of this directory; None where there is no limit."""
         return self._place.free()
@@ -169,6 +196,15 @@ class Location:
         if unsynced:
             with self.effect("sync", unsynced[0]):
                 self._place.sync(unsynced)
+
+    def move(self, name: str, to: str) -> None:
+        """Give a file another name, in place of whatever has that; after a crash it has either.
+
+        Where there is no such file, and one of the other name, it was moved before.
+        """
+        if self._place.has(name):
+            with self.effect("move", to):
+                self._place.move(name, to)
 
     def remove(self, name: str) -> None:
         """Remove a file or a directory with all that is in it; nothing, if it is not there."""

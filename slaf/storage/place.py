@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from slaf.proof import Mark
+
 __all__ = ["LOCK_NAME", "NEW_SUFFIX", "Hold", "Place"]
 
 LOCK_NAME = ".lock"
@@ -60,6 +62,18 @@ class Place(Protocol):
 
     def size_of(self, name: str) -> int | None:
         """The bytes of a file, or None if there is none."""
+
+    def mark(self, name: str) -> Mark | None:
+        """What tells the content of a file from others, as far as it is cheap to know."""
+
+    def digest(self, name: str) -> str | None:
+        """The xxh3-128 of the content of a file, which is read; None if there is no such file."""
+
+    def tags(self) -> Mapping[str, str]:
+        """The tag of every file, where the place gives files such."""
+
+    def move(self, name: str, to: str) -> None:
+        """Give a file another name, in place of whatever has that."""
 
     def free(self) -> int | None:
         """The bytes that are free; None where there is no limit."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import lance
 import numpy as np
+from lance.file import LanceFileReader
 
 from slaf.errors import DamagedDataset, SlafError
 from slaf.storage import blamed, cause, shown
@@ -21,9 +22,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "data_files",
+    "files_of",
+    "fragments_of",
     "index_names",
+    "manifest_name",
     "newest_version",
     "open_table",
+    "read_file",
     "read_table",
     "rows_of",
     "scan",
@@ -34,6 +39,8 @@ _SCAN_ROWS = 1 << 20
 # From here on a scan of a range costs less than asking for its rows one by one.
 _LONG_RANGE = 1 << 16
 _MOST_SHORT = 512
+# The name of a version's file counts down from here, so that the newest is listed first.
+_LAST_VERSION = 2**64 - 1
 
 
 def open_table(location: Location, name: str, version: int) -> lance.LanceDataset:
@@ -118,6 +125,69 @@ def data_files(table: lance.LanceDataset) -> Iterator[tuple[str, int | None]]:
     for fragment in table.get_fragments():
         for file in fragment.data_files():
             yield f"data/{file.path}", file.file_size_bytes
+
+
+def fragments_of(location: Location, name: str, version: int) -> list[dict[str, Any]]:
+    """The fragments of a version of a table, in order, as Lance writes them in JSON.
+
+    Raises
+    ------
+    DamagedDataset
+        If the version cannot be opened.
+    """
+    table = open_table(location, name, version)
+    return [fragment.metadata.to_json() for fragment in table.get_fragments()]
+
+
+def read_file(location: Location, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows of one data file, which no version of a table need name.
+
+    Raises
+    ------
+    DamagedDataset
+        If it cannot be read.
+    """
+    uri = location.uri(name)
+    chosen = None if columns is None else list(columns)
+    try:
+        reader = LanceFileReader(uri, storage_options=location.storage_options, columns=chosen)
+        return reader.read_all().to_table()
+    except (OSError, ValueError) as error:
+        raise blamed(
+            uri, error, lambda text: DamagedDataset(f"{shown(uri)}: cannot be read ({text})")
+        ) from cause(uri, error)
+
+
+def manifest_name(version: int) -> str:
+    """The file of a version, below the directory of its table."""
+    return f"_versions/{_LAST_VERSION - version:020}.manifest"
+
+
+def files_of(location: Location, name: str, version: int) -> list[str]:
+    """All files that make a version of a table, below its directory.
+
+    Not the hint at the newest version: Lance holds it for nothing more, and every commit, be it
+    one that is never published, replaces it.
+
+    Raises
+    ------
+    DamagedDataset
+        If the version cannot be opened.
+    """
+    table = open_table(location, name, version)
+    files = [file for file, _ in data_files(table)]
+    files.append(manifest_name(version))
+    try:
+        record = table.read_transaction(version)
+        if record is not None:
+            files.append(f"_transactions/{record.read_version}-{record.uuid}.txn")
+        segments = [one.uuid for found in table.describe_indices() for one in found.segments]
+    except (OSError, ValueError) as error:
+        raise _unreadable(table, "its files cannot be listed", error) from cause(table.uri, error)
+    for uuid in segments:
+        listed = location.list(f"{name}/_indices/{uuid}")
+        files += [file.removeprefix(f"{name}/") for file in listed]
+    return files
 
 
 def scan(

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import lance
@@ -15,16 +17,15 @@ import pyarrow as pa
 from lance.fragment import FragmentMetadata, write_fragments
 
 from slaf.ahead import ahead
-from slaf.errors import SlafError, StorageError
-from slaf.storage import blamed, cause
+from slaf.errors import DamagedDataset, SlafError, StorageError
+from slaf.storage import Location, blamed, cause
+from slaf.tables.read import manifest_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from lance.dataset import Index
     from lance.indices import IndexSegment
-
-    from slaf.storage import Location
 
 IndexKind = Literal["ZONEMAP", "BTREE"]
 
@@ -35,6 +36,8 @@ __all__ = [
     "commit",
     "index",
     "index_rest",
+    "restore_version",
+    "undo",
     "write_part",
     "write_table",
 ]
@@ -49,6 +52,8 @@ _PAGE_BYTES: Final = 2 << 20
 _ROWS_INDEXED: Final = 32 << 20
 # The source decodes the next batches while Lance, in threads of its own, encodes this one.
 _BATCHES_AHEAD: Final = 2
+# Versions are counted up to one that is made again; a stranger's file may claim any number.
+_MOST_VERSIONS: Final = 100_000
 # The property of a commit that says which run it belongs to.
 _RUN: Final = "slaf.run"
 
@@ -111,27 +116,10 @@ def commit(
 
     Done twice it makes two versions that are equal.
     """
-    uri = location.uri(name)
     with location.effect("commit", name), _reported(location, name):
-        if fragments:
-            dataset = lance.LanceDataset.commit(
-                uri,
-                lance.LanceOperation.Overwrite(schema, _numbered(fragments)),
-                enable_v2_manifest_paths=True,
-                storage_options=location.storage_options,
-            )
-        else:
-            # A commit of no fragments would choose a storage version of its own.
-            dataset = lance.write_dataset(
-                schema.empty_table(),
-                uri,
-                mode=_mode(location, name),
-                data_storage_version=STORAGE_VERSION,
-                enable_v2_manifest_paths=True,
-                storage_options=location.storage_options,
-            )
+        version = _overwrite(location, name, schema, fragments)
     _sync_version(location, name)
-    return int(dataset.version)
+    return version
 
 
 def append(
@@ -257,6 +245,47 @@ def index_rest(location: Location, name: str, wanted: Mapping[str, IndexKind]) -
     return version
 
 
+def restore_version(
+    location: Location,
+    name: str,
+    version: int,
+    schema: pa.Schema,
+    fragments: Sequence[dict[str, Any]],
+) -> None:
+    """Put a file in place of that of a version which is damaged or gone, so that it opens again.
+
+    It names the same rows; what indices there were it does not know.
+
+    Raises
+    ------
+    DamagedDataset
+        If there are more versions than any run has made.
+
+    Parameters
+    ----------
+    location, name, version
+        The table.
+    schema, fragments
+        What the version was, which others may still read.
+    """
+    if version > _MOST_VERSIONS:
+        msg = f"{location}: version {version:,} of {name} is damaged; convert the inputs again"
+        raise DamagedDataset(msg)
+    with TemporaryDirectory() as scratch:
+        # Lance counts versions, and the number is in the file as well as in its name.
+        for _ in range(version):
+            _overwrite(Location(scratch), "table", schema, fragments)
+        content = (Path(scratch) / "table" / manifest_name(version)).read_bytes()
+    location.put(f"{name}/{manifest_name(version)}", content)
+
+
+def undo(location: Location, name: str, version: int) -> None:
+    """Remove the versions of a table that a run made which was stopped and given up."""
+    for file in location.list(f"{name}/_versions"):
+        if file.endswith(".manifest") and file < f"{name}/{manifest_name(version)}":
+            location.remove(file)
+
+
 def clean(location: Location, name: str, version: int) -> None:
     """Remove every file of a table that this version, its newest, does not name."""
     dataset = _newest(location, name)
@@ -274,6 +303,30 @@ def clean(location: Location, name: str, version: int) -> None:
             location.remove(file)
 
 
+def _overwrite(
+    location: Location, name: str, schema: pa.Schema, fragments: Sequence[dict[str, Any]]
+) -> int:
+    uri = location.uri(name)
+    if fragments:
+        dataset = lance.LanceDataset.commit(
+            uri,
+            lance.LanceOperation.Overwrite(schema, _numbered(fragments)),
+            enable_v2_manifest_paths=True,
+            storage_options=location.storage_options,
+        )
+    else:
+        # A commit of no fragments would choose a storage version of its own.
+        dataset = lance.write_dataset(
+            schema.empty_table(),
+            uri,
+            mode=_mode(location, name),
+            data_storage_version=STORAGE_VERSION,
+            enable_v2_manifest_paths=True,
+            storage_options=location.storage_options,
+        )
+    return int(dataset.version)
+
+
 def _mode(location: Location, name: str) -> Literal["create", "overwrite"]:
     """How Lance wants to be told that what the table holds now, if anything, does not matter."""
     there = any(file.endswith(".manifest") for file in location.list(f"{name}/_versions"))
@@ -288,9 +341,9 @@ def _newest(location: Location, name: str) -> lance.LanceDataset:
 
 
 def _is_staged(file: str) -> bool:
-    # Lance writes under such a name first, and then gives the file its own.
+    # Lance writes under such a name first, and so do we, and then gives the file its own.
     base = file.rsplit("/", 1)[-1]
-    return base.startswith(".tmp") or "#" in base
+    return base.startswith(".tmp") or "#" in base or (base[0] == "." and base.endswith(".new"))
 
 
 @contextmanager

@@ -18,9 +18,11 @@ from slaf.verification.beside import (
 from slaf.verification.beside_against import check_beside_against
 from slaf.verification.difference import diff
 from slaf.verification.digests import check_digests
+from slaf.verification.files import check_files, check_places, unknown_files
 from slaf.verification.inputs import check_records, opened_again
 from slaf.verification.names import check_string_ids
 from slaf.verification.report import Comparison, Difference, Findings, Report
+from slaf.verification.sample import Sample
 from slaf.verification.tables import check_readable, check_tables
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from slaf.progress import Progress
+    from slaf.sources import Concat
     from slaf.sources.base import Inputs
     from slaf.storage import Location
 
@@ -39,6 +42,8 @@ def verify(
     against: Inputs | None = None,
     *,
     quick: bool = False,
+    sample: int | None = None,
+    seed: int = 0,
     format: str | None = None,
     memory: int | None = None,
     scratch: str | os.PathLike[str] | None = None,
@@ -59,6 +64,10 @@ def verify(
     quick
         Check that the tables agree with each other and with config.json, without reading all
         values.
+    sample
+        Read only so many blocks, drawn at random, instead of all of them and of every file.
+    seed
+        Which blocks are drawn; the same seed draws the same.
     format
         The format of the inputs; found by the content of each if None.
     memory
@@ -85,6 +94,8 @@ def verify(
     ------
     VerificationFailed
         If anything differs; it carries the report.
+    ValueError
+        If a sample is asked for together with something that reads all, or nothing.
     DatasetError, InputError
         If the dataset or an input cannot be read.
     """
@@ -93,22 +104,35 @@ def verify(
         if isinstance(dataset, Dataset)
         else open_dataset(dataset, storage_options=storage_options)
     )
+    drawn = Sample.drawn(opened.published.blocks, sample, seed)
+    if drawn is not None and (quick or against is not None):
+        msg = "sample reads some blocks: leave out quick, and against"
+        raise ValueError(msg)
     findings = Findings()
     seen = progress or Unwatched()
-    n_passes = (0 if quick else 1) + (0 if against is None else 1)
-    seen.begin(0, 0, n_passes * (1 + n_companions(opened)) * opened.n_cells)
-    checks = ["ids, offsets, counts and blocks of the tables"]
-    check_tables(opened, findings)
-    check_beside(opened, findings)
+    cells = opened.n_cells if drawn is None else drawn.n_cells
+    n_passes = (not quick) + (against is not None)
+    seen.begin(0, 0, n_passes * (1 + n_companions(opened)) * cells)
+    # First: what is damaged is better not read by anything that takes it for what it was.
+    checks = _check_files(opened, findings, read=not quick and drawn is None)
+    if not findings:
+        checks.append("ids, offsets, counts and blocks of the tables")
+        check_tables(opened, findings)
+        check_beside(opened, findings)
+    if not findings and opened.published.proof.files:
+        check_places(opened, findings)
     # Offsets that contradict each other cannot be read by.
     if not findings and not quick:
-        checks.append(f"the digest of every block ({len(opened.published.blocks):,})")
-        check_digests(opened, findings, seen)
-        check_beside_digests(opened, findings, seen)
+        n_blocks = len(opened.published.blocks)
+        checks.append(drawn.told if drawn else f"the digest of every block ({n_blocks:,})")
+        chosen = drawn.positions if drawn else range(n_blocks)
+        check_digests(opened, findings, seen, chosen)
+        check_beside_digests(opened, findings, seen, chosen)
+    if not findings and not quick and drawn is None:
         check_readable(opened, findings)
         check_beside_readable(opened, findings)
         check_string_ids(opened, findings)
-    if against is not None and not findings.of("offsets", "config", "unreadable"):
+    if against is not None and not findings.of("file", "offsets", "config", "unreadable"):
         reading = ReadOptions.beside(
             opened.location,
             opened.sources[0].matrix,
@@ -119,15 +143,7 @@ def verify(
         )
         with opened_again(opened, against, format, reading) as source:
             checks.append(f"every value, id and column of {source.uri}")
-            check_records(opened, source, findings)
-            check_against(opened, source, findings, seen)
-            check_beside_against(
-                opened,
-                source,
-                findings,
-                seen,
-                types=lambda matrix, record: (str(matrix.dtype), record.source_dtype),
-            )
+            _compare(opened, source, findings, seen)
     report = Report(
         str(opened.location), tuple(checks), tuple(findings.shown), tuple(findings.counts.items())
     )
@@ -137,3 +153,27 @@ def verify(
     plural = "difference" if total == 1 else "differences"
     msg = f"{opened.location}: {total:,} {plural}; the first: {report.differences[0]}"
     raise VerificationFailed(msg, report)
+
+
+def _compare(dataset: Dataset, source: Concat, findings: Findings, seen: Progress) -> None:
+    check_records(dataset, source, findings)
+    check_against(dataset, source, findings, seen)
+    check_beside_against(
+        dataset,
+        source,
+        findings,
+        seen,
+        types=lambda matrix, record: (str(matrix.dtype), record.source_dtype),
+    )
+
+
+def _check_files(dataset: Dataset, findings: Findings, *, read: bool) -> list[str]:
+    """Check the files; in words, what was checked."""
+    files = len(dataset.published.proof.files)
+    if not files:
+        # Made before anything was noted of files.
+        return []
+    check_files(dataset, findings, read=read)
+    unknown = 0 if findings else unknown_files(dataset)
+    without = f"; {unknown:,} have none" if unknown else ""
+    return [f"the {'checksum' if read else 'size'} of every file ({files:,}{without})"]

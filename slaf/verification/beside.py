@@ -81,8 +81,10 @@ def check_beside(dataset: Dataset, findings: Findings) -> None:
             findings.compare("config", f"rows of {RAW_GENES}", beside.raw.n_genes, found)
 
 
-def check_beside_digests(dataset: Dataset, findings: Findings, seen: Progress) -> None:
-    """Read every block of the layers and of raw, and compare the digest of each.
+def check_beside_digests(
+    dataset: Dataset, findings: Findings, seen: Progress, chosen: Sequence[int]
+) -> None:
+    """Read blocks of the layers and of raw, and compare the digest of each.
 
     Parameters
     ----------
@@ -92,9 +94,12 @@ def check_beside_digests(dataset: Dataset, findings: Findings, seen: Progress) -
         Takes the blocks that differ.
     seen
         Told of the cells read, once for each table.
+    chosen
+        The positions of the blocks to read.
     """
     for companion in companions(dataset):
-        for at, block in enumerate(dataset.published.blocks):
+        for at in chosen:
+            block = dataset.published.blocks[at]
             with findings.reading(f"{companion.table}, {block}"):
                 found = _digests(companion, RowRange(block.start, block.stop), findings)
                 for matrix, digest in zip(companion.matrices, found, strict=True):

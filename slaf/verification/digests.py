@@ -12,7 +12,7 @@ from slaf.tables.read import scan
 from slaf.verification.report import SHOWN_OF_A_KIND
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -26,8 +26,10 @@ __all__ = ["check_digests", "entries_of", "same_values"]
 _ENTRY_COLUMNS = ("cell_integer_id", "gene_integer_id", "value")
 
 
-def check_digests(dataset: Dataset, findings: Findings, seen: Progress) -> None:
-    """Read every block and compare its digest with the one taken while the source was read.
+def check_digests(
+    dataset: Dataset, findings: Findings, seen: Progress, chosen: Iterable[int]
+) -> None:
+    """Read blocks and compare the digest of each with the one taken while the source was read.
 
     Parameters
     ----------
@@ -37,8 +39,10 @@ def check_digests(dataset: Dataset, findings: Findings, seen: Progress) -> None:
         Takes the blocks that differ.
     seen
         Told of each batch read.
+    chosen
+        The positions of the blocks to read.
     """
-    for block in dataset.published.blocks:
+    for block in (dataset.published.blocks[at] for at in chosen):
         with findings.reading(str(block)):
             found = _digest(dataset, block, findings, seen)
             findings.compare("digest", str(block), block.digest, found)

@@ -80,12 +80,15 @@ class Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815 - the name that the library looks for
 
     def do_PUT(self) -> None:
-        """Take an object, or a part of one."""
+        """Take an object, a part of one, or a copy of another."""
         bucket, name, query = self._target()
         data = self._body()
         if bucket is None:
             self._refuse(HTTPStatus.NOT_FOUND, "NoSuchBucket")
             return
+        copied = unquote(self.headers.get("x-goog-copy-source", "")).lstrip("/").partition("/")[2]
+        if copied:
+            data = bucket.objects[copied].data
         if "uploadId" in query:
             bucket.uploads[query["uploadId"]][int(query["partNumber"])] = data
             etag = hashlib.md5(data, usedforsecurity=False).hexdigest()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["finished_parts", "output_of", "published", "unaccounted"]
 
 # What depends on the run and not on what was converted.
-_OF_THE_RUN = ("created_at", "last_updated", "versions", "checkpoint")
+_OF_THE_RUN = ("created_at", "last_updated", "versions", "proof", "checkpoint")
 _LAST_VERSION = 2**64 - 1
 
 

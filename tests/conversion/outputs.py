@@ -26,9 +26,9 @@ __all__ = [
 ]
 
 # Of a dataset's config.json, what depends on the run and not on what was converted: the times,
-# and the Lance versions, which count the commits that earlier attempts made. What a version
-# holds is compared table by table instead.
-_OF_THE_RUN = ("created_at", "last_updated", "versions")
+# the names and checksums of files, and the Lance versions, which count the commits that earlier
+# attempts made. What a version holds is compared table by table instead.
+_OF_THE_RUN = ("created_at", "last_updated", "versions", "proof")
 _LAST_VERSION = 2**64 - 1
 
 

@@ -1,0 +1,91 @@
+"""`slaf repair`: mend a dataset from its inputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from slaf_cli import options
+from slaf_cli.progress import Bar
+from slaf_cli.report import edge, print_json
+
+if TYPE_CHECKING:
+    from slaf import Repaired
+
+__all__ = ["repair"]
+
+
+def repair(
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="A dataset.", show_default=False)
+    ],
+    *,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from",
+            metavar="INPUT",
+            help="An input that DATASET was made of; of several name all in their order, each "
+            "with --from; a folder stands for all that is in it. Damage to an index, or to what "
+            "Lance notes of a commit, needs none. What is damaged decides time.",
+            show_default=False,
+        ),
+    ] = None,
+    format: options.Format = None,
+    workers: options.Workers = 0,
+    memory: options.Memory = None,
+    scratch: options.Scratch = None,
+    restart: Annotated[
+        bool,
+        typer.Option(
+            "--restart",
+            help="Discard an unfinished run at DATASET, be it an append: its time is lost.",
+        ),
+    ] = False,
+    storage_option: options.StorageOption = None,
+    input_storage_option: options.InputStorageOption = None,
+    stage: options.Stage = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Write again what is damaged or missing of DATASET, or finish a repair that was stopped.
+
+    Every file is held against its checksum. Only what is in the damaged ones is read from the
+    inputs, and has to have the digests that were taken during the conversion: else nothing is
+    changed. Resuming is the same command.
+    """
+    with edge(quiet=quiet, verbose=verbose):
+        import slaf
+
+        with Bar(shown=not quiet) as bar:
+            repaired = slaf.repair(
+                dataset,
+                inputs or None,
+                format=format,
+                workers=workers,
+                memory=memory,
+                scratch=scratch,
+                restart=restart,
+                storage_options=options.key_values(storage_option),
+                input_storage_options=options.key_values(input_storage_option),
+                stage=stage,
+                progress=bar,
+            )
+        _print(repaired, json=json)
+
+
+def _print(repaired: Repaired, *, json: bool) -> None:
+    if json:
+        print_json(repaired.to_json())
+        return
+    if not repaired.damaged:
+        typer.echo(f"{repaired.dataset}: nothing is damaged ({repaired.files:,} files)")
+        return
+    for damaged in repaired.damaged:
+        typer.echo(f"mended {damaged}")
+    typer.echo(
+        f"{repaired.dataset}: {len(repaired.damaged):,} of {repaired.files:,} files mended, "
+        "all as they were converted"
+    )

@@ -1,0 +1,193 @@
+"""By what the files of a run, and the tables that it writes whole, will be known again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from slaf.beside import beside_of
+from slaf.errors import DamagedDataset
+from slaf.proof import Proof, StoredFile, place_of_tags
+from slaf.table_digest import table_digest
+from slaf.tables.read import files_of
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Mapping, Sequence
+
+    import pyarrow as pa
+
+    from slaf.arrays import RowRange
+    from slaf.conversion.checkpoint import Checkpoint
+    from slaf.conversion.plan import Options
+    from slaf.manifest import Published
+    from slaf.storage import Location
+
+__all__ = [
+    "digests_of",
+    "known_here",
+    "marked",
+    "prove",
+    "proven",
+    "stored_by",
+    "unproven",
+    "with_readable",
+]
+
+
+def marked(
+    location: Location, directory: str, fragments: Sequence[dict[str, Any]], cells: RowRange
+) -> tuple[StoredFile, ...]:
+    """The files of fragments that were written this moment, and are still in memory.
+
+    Parameters
+    ----------
+    location, directory
+        The table.
+    fragments
+        As `slaf.tables.write.write_part` gives them.
+    cells
+        Those whose rows they hold.
+    """
+    found = []
+    for fragment in fragments:
+        for file in fragment["files"]:
+            stored = _stored(location, f"{directory}/data/{file['path']}")
+            rows = fragment["physical_rows"]
+            found.append(replace(stored, cells=(cells.start, cells.stop), rows=rows))
+    return tuple(found)
+
+
+def digests_of(tables: Mapping[str, pa.Table]) -> dict[str, str]:
+    """The digest of each table that is written whole."""
+    return {name: table_digest(table) for name, table in tables.items()}
+
+
+def proven(
+    location: Location,
+    checkpoint: Checkpoint,
+    published: Published,
+    before: Published | None,
+    digests: Mapping[str, str],
+) -> Published:
+    """What a run publishes, with its proof.
+
+    Parameters
+    ----------
+    location, checkpoint
+        The run, whose tables are committed.
+    published
+        What it publishes.
+    before
+        What readers see until now.
+    digests
+        Of the tables that it wrote whole.
+    """
+    results = checkpoint.results()
+    files = [one for result in results for one in result.files]
+    files += [o for result in results for c in result.companions.values() for o in c.files]
+    appends = before is not None and checkpoint.plan.base is not None
+    without: Container[str] = ()
+    if before is not None and appends:
+        files += known_here(location, before.proof)
+        without = unproven(location, before)
+        digests = {**before.proof.tables, **digests}
+    digests = {name: digest for name, digest in digests.items() if name in published.tables}
+    said = Proof(tables=digests, stored=stored_by(checkpoint.plan.options))
+    return prove(location, published, files, without, said)
+
+
+def prove(
+    location: Location,
+    published: Published,
+    known: Iterable[StoredFile],
+    without: Container[str],
+    said: Proof,
+) -> Published:
+    """What is published, with a proof of the files that make it; reads those not known yet.
+
+    Parameters
+    ----------
+    location
+        The dataset, whose tables are committed.
+    published
+        What is to be published.
+    known
+        Files that were looked at when they were written.
+    without
+        Those that were not: what has become of them since, nobody can tell.
+    said
+        What else the proof says: the digests of tables, and how they are stored.
+    """
+    have = {one.file: one for one in known}
+    names = [
+        f"{directory}/{file}"
+        for table, directory in published.tables.items()
+        for file in files_of(location, directory, published.versions[table])
+    ]
+    names += [record.file for record in beside_of(published).files]
+    files = [
+        have.get(name) or _stored(location, name)
+        for name in names
+        if name in have or name not in without
+    ]
+    proof = replace(said, files=tuple(files), place=place_of_tags(location))
+    return replace(published, proof=proof)
+
+
+def known_here(location: Location, proof: Proof) -> list[StoredFile]:
+    """The files of a proof that can be known again here.
+
+    Those that have nothing but a tag cannot, once the dataset was copied from where they got it.
+    """
+    if proof.place == place_of_tags(location):
+        return list(proof.files)
+    return [replace(one, etag="") for one in proof.files if one.digest]
+
+
+def unproven(
+    location: Location, published: Published, unopened: Container[str] = ()
+) -> frozenset[str]:
+    """The files of a dataset that it has no proof of; of tables that do not open, none."""
+    known = {one.file for one in known_here(location, published.proof)}
+    return frozenset(
+        name
+        for table, directory in published.tables.items()
+        if table not in unopened
+        for file in files_of(location, directory, published.versions[table])
+        if (name := f"{directory}/{file}") not in known
+    )
+
+
+def stored_by(options: Options) -> dict[str, Any]:
+    """How tables are stored that were written with these options."""
+    return {
+        "compression": str(options.compression),
+        "plain_types": options.plain_types,
+        "create_indices": options.create_indices,
+    }
+
+
+def with_readable(location: Location, published: Published, name: str) -> Published:
+    """What is published, once the file that people read is there too, or is not any more."""
+    proof = published.proof
+    if not proof.files:
+        return published
+    files = [one for one in proof.files if one.file != name]
+    if location.size_of(name) is not None:
+        files.append(_stored(location, name))
+    return replace(published, proof=replace(proof, files=tuple(files)))
+
+
+def _stored(location: Location, name: str) -> StoredFile:
+    """A file as it is now.
+
+    Raises
+    ------
+    DamagedDataset
+        If it is gone.
+    """
+    mark = location.mark(name)
+    if mark is None:
+        msg = f"{location}: {name} is gone; run the same command again"
+        raise DamagedDataset(msg)
+    return StoredFile(name, mark.bytes, mark.digest, mark.etag)

@@ -1,0 +1,191 @@
+"""The rows of some cells, written again from the inputs and held against their digests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from slaf.arrays import RowRange
+from slaf.beside import beside_of
+from slaf.conversion.checkpoint import PartResult
+from slaf.conversion.companions import Companion, CompanionPart, CompanionResult, TooNarrow, Values
+from slaf.conversion.encode import SCRATCH, ExpressionPart, ValueDoesNotFit
+from slaf.conversion.plan import Base, Options, Plan
+from slaf.conversion.proving import marked
+from slaf.conversion.statistics import Statistics
+from slaf.errors import SourceChanged
+from slaf.schema import EXPRESSION, LAYERS, RAW, Compression
+from slaf.tables.write import write_part
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from slaf.beside import MatrixRecord
+    from slaf.conversion.encode import Identifiers
+    from slaf.manifest import Block, Published
+    from slaf.mending.survey import Survey
+    from slaf.progress import Progress
+    from slaf.proof import StoredFile
+    from slaf.sources import Concat
+    from slaf.storage import Location
+
+__all__ = ["mend_part", "plan_to_mend", "scratch_of"]
+
+
+def plan_to_mend(published: Published, survey: Survey) -> Plan:
+    """The plan of a run that writes the damaged parts of a dataset again."""
+    stored = published.proof.stored
+    return Plan(
+        operation="repair",
+        sources=published.sources,
+        n_cells=published.n_cells,
+        n_genes=published.n_genes,
+        options=Options(
+            compression=Compression(stored["compression"]),
+            plain_types=stored["plain_types"],
+            create_indices=stored["create_indices"],
+            string_ids=not published.optimizations.get("optimize_storage", True),
+        ),
+        value_type=published.value_type,
+        block_cells=max((block.stop - block.start for block in published.blocks), default=1),
+        parts=tuple(survey.parts),
+        companions=_companions(published),
+        base=Base(
+            n_cells=published.n_cells,
+            n_sources=len(published.sources),
+            versions=published.versions,
+        ),
+        tables=dict(published.tables),
+    )
+
+
+def scratch_of(directory: str) -> str:
+    """Where the new files of a table are until all that is damaged is known to be mended."""
+    return f"{SCRATCH}/{directory}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Mending:
+    """One part that is written again."""
+
+    source: Concat
+    plan: Plan
+    location: Location
+    rows: RowRange
+    blocks: tuple[Block, ...]
+
+    def expression(
+        self, identifiers: Identifiers, progress: Progress
+    ) -> tuple[list[dict[str, object]], tuple[StoredFile, ...]]:
+        part = ExpressionPart(self.source, self.plan, identifiers, progress)
+        ranges = [RowRange(block.start, block.stop) for block in self.blocks]
+        directory = scratch_of(self.plan.tables[EXPRESSION])
+        batches = part.record_batches(ranges)
+        fragments = write_part(self.location, directory, self.plan.schema, batches)
+        self._check("the matrix", part.blocks, self.blocks)
+        return fragments, marked(self.location, directory, fragments, self.rows)
+
+    def companion(
+        self, companion: Companion, recorded: Mapping[str, MatrixRecord]
+    ) -> CompanionResult:
+        part = CompanionPart(self.source, companion, self.plan.options)
+        directory = scratch_of(self.plan.tables[companion.table])
+        batches = part.record_batches(RowRange(block.start, block.stop) for block in self.blocks)
+        fragments = write_part(self.location, directory, part.schema, batches)
+        found = part.result(fragments, marked(self.location, directory, fragments, self.rows))
+        for name, blocks in found.blocks.items():
+            what = f"{companion.table}, {recorded[name].original}"
+            self._check(what, blocks, _within(recorded[name].blocks, self.rows))
+        return found
+
+    def _check(self, what: str, found: Sequence[Block], recorded: Sequence[Block]) -> None:
+        for one, known in zip(found, recorded, strict=True):
+            if one != known:
+                raise _changed(self.source, f"in {what}, {known} are not what was converted")
+
+
+def mend_part(
+    source: Concat,
+    plan: Plan,
+    index: int,
+    location: Location,
+    *,
+    tables: frozenset[str],
+    published: Published,
+    identifiers: Identifiers,
+    progress: Progress,
+) -> PartResult:
+    """Write one damaged part again, into files that no table names yet.
+
+    Parameters
+    ----------
+    tables
+        Those of which its rows are damaged.
+    published
+        What the rows have to be.
+    progress
+        Told of what was written of `expression`.
+
+    Raises
+    ------
+    SourceChanged
+        If the inputs do not give what was converted.
+    """
+    rows = plan.parts[index]
+    blocks = _within(published.blocks, rows)
+    part = _Mending(source, plan, location, rows, blocks)
+    recorded = _matrices(published)
+    try:
+        companions = {
+            one.table: part.companion(one, recorded[one.table])
+            for one in plan.companions
+            if one.table in tables
+        }
+        fragments, files = (
+            part.expression(identifiers, progress) if EXPRESSION in tables else ([], ())
+        )
+    except (TooNarrow, ValueDoesNotFit) as error:
+        # What was converted fits the types that it is stored in.
+        msg = f"cells {rows.start} to {rows.stop} hold values that were not converted"
+        raise _changed(source, msg) from error
+    nothing = Statistics()
+    return PartResult(index, fragments, blocks, nothing, companions=companions, files=files)
+
+
+def _companions(published: Published) -> tuple[Companion, ...]:
+    beside = beside_of(published)
+    found = []
+    if beside.layers is not None:
+        found.append(Companion(LAYERS, published.n_genes, _values(beside.layers.matrices)))
+    if beside.raw is not None:
+        matrix = replace(beside.raw.matrix, original=RAW)
+        found.append(Companion(RAW, beside.raw.n_genes, _values([matrix])))
+    return tuple(found)
+
+
+def _values(matrices: Sequence[MatrixRecord]) -> tuple[Values, ...]:
+    return tuple(
+        Values(matrix.name, matrix.original, matrix.source_dtype, matrix.value_type)
+        for matrix in matrices
+    )
+
+
+def _matrices(published: Published) -> dict[str, dict[str, MatrixRecord]]:
+    """What was recorded of each column of values, by the table and the column."""
+    beside = beside_of(published)
+    layers = () if beside.layers is None else beside.layers.matrices
+    raw = () if beside.raw is None else (beside.raw.matrix,)
+    return {
+        LAYERS: {matrix.name: matrix for matrix in layers},
+        RAW: {matrix.name: matrix for matrix in raw},
+    }
+
+
+def _within(blocks: Sequence[Block], rows: RowRange) -> tuple[Block, ...]:
+    return tuple(b for b in blocks if rows.start <= b.start and b.stop <= rows.stop)
+
+
+def _changed(source: Concat, what: str) -> SourceChanged:
+    return SourceChanged(
+        f"{source.uri}: {what}, so nothing is mended; give the inputs as they were"
+    )

@@ -1,0 +1,284 @@
+"""From parts that are proven to a dataset that is mended: tables first, config.json last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from slaf.conversion.proving import known_here, prove, unproven
+from slaf.conversion.publish import finish
+from slaf.errors import DamagedDataset
+from slaf.manifest import Manifest, save
+from slaf.mending.parts import scratch_of
+from slaf.mending.survey import IN_PARTS
+from slaf.schema import CELLS, EXPRESSION, GENES
+from slaf.tables.read import fragments_of
+from slaf.tables.write import commit, index, restore_version, undo, write_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import pyarrow as pa
+
+    from slaf.conversion.checkpoint import Checkpoint
+    from slaf.manifest import Published
+    from slaf.mending.survey import Survey
+    from slaf.proof import StoredFile
+    from slaf.storage import Location
+    from slaf.tables.write import IndexKind
+
+__all__ = ["Mended", "data_of"]
+
+JSON = dict[str, Any]
+
+# The indices that a table has in any case, and those that it may have.
+_INDICES: Mapping[str, tuple[tuple[str, IndexKind], ...]] = {
+    EXPRESSION: (("cell_integer_id", "ZONEMAP"),),
+}
+_MORE_INDICES: Mapping[str, tuple[tuple[str, IndexKind], ...]] = {
+    EXPRESSION: (("gene_integer_id", "BTREE"),),
+    CELLS: (("cell_id", "BTREE"),),
+    GENES: (("gene_id", "BTREE"),),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """The files of a table that is written in parts.
+
+    Attributes
+    ----------
+    before
+        Its fragments as they are.
+    after
+        Those that it will have.
+    fresh
+        The files among them that are new, by where they are now.
+    """
+
+    before: Sequence[JSON]
+    after: Sequence[JSON]
+    fresh: Mapping[str, StoredFile]
+
+    def files(self, directory: str) -> list[str]:
+        """Where the files are now that it will have."""
+        there = {one.file: place for place, one in self.fresh.items()}
+        names = [f"{directory}/data/{file['path']}" for one in self.after for file in one["files"]]
+        return [there.get(name, name) for name in names]
+
+
+def data_of(
+    location: Location, published: Published, survey: Survey, checkpoint: Checkpoint
+) -> dict[str, Data]:
+    """The files of every table that is written in parts, once all parts are done.
+
+    Raises
+    ------
+    DamagedDataset
+        If it cannot be told any more which they were.
+    """
+    return {
+        table: _data(location, published, survey, checkpoint, table)
+        for table in IN_PARTS
+        if table in published.tables
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """What a damaged dataset will be, all of it proven.
+
+    Attributes
+    ----------
+    location, published
+        The dataset as it is.
+    survey
+        What of it is damaged.
+    checkpoint
+        The run, whose parts are all done.
+    data
+        The files of the tables that are written in parts.
+    tables
+        The damaged ones of those that are written whole.
+    files
+        The damaged files of elements, with their content.
+    """
+
+    location: Location
+    published: Published
+    survey: Survey
+    checkpoint: Checkpoint
+    data: Mapping[str, Data]
+    tables: Mapping[str, pa.Table]
+    files: Mapping[str, bytes]
+
+    def commit(self) -> Published:
+        """Write the tables and files; what is to be published. May be stopped and done again."""
+        for name, content in self.files.items():
+            self.location.put(name, content)
+        damaged = [name for name in self.published.tables if name in self.survey.tables]
+        without = unproven(self.location, self.published, self.survey.unopened)
+        versions = {name: self._write(name) for name in damaged}
+        fresh = [one for name in damaged if name in self.data for one in self._fresh(name)]
+        gone = {one.file.file for one in self.survey.files}
+        kept = [
+            one for one in known_here(self.location, self.published.proof) if one.file not in gone
+        ]
+        return prove(
+            self.location,
+            replace(
+                self.published,
+                versions={**self.published.versions, **versions},
+                last_updated=datetime.now(UTC).isoformat(timespec="seconds"),
+            ),
+            [*kept, *fresh],
+            without,
+            self.published.proof,
+        )
+
+    def publish(self, published: Published) -> None:
+        """Make what was committed what readers see, and remove what is no longer needed."""
+        for name in published.tables.keys() - self.survey.tables:
+            # What a run left that was given up for this one.
+            undo(self.location, published.tables[name], published.versions[name])
+        done = replace(self.checkpoint, published=True)
+        save(self.location, Manifest(published, done.to_json()))
+        finish(self.location, published)
+
+    def _write(self, name: str) -> int:
+        """Write one table; its version."""
+        directory, before = self.published.tables[name], self.published.versions[name]
+        schema = self._schema(name)
+        if name in self.survey.unopened:
+            restore_version(self.location, directory, before, schema, self._before(name))
+        if name in self.data:
+            for place, file in self.data[name].fresh.items():
+                if place != file.file:
+                    self.location.move(place, file.file)
+            version = commit(self.location, directory, schema, self.data[name].after)
+        else:
+            version = write_table(self.location, directory, self.tables[name])
+        indices = _INDICES.get(name, ())
+        if self.checkpoint.plan.options.create_indices:
+            indices += _MORE_INDICES.get(name, ())
+        for column, kind in indices:
+            version = index(self.location, directory, column, kind)
+        return version
+
+    def _schema(self, name: str) -> pa.Schema:
+        plan = self.checkpoint.plan
+        if name == EXPRESSION:
+            return plan.schema
+        for companion in plan.companions:
+            if companion.table == name:
+                return companion.schema(plan.options)
+        return self.tables[name].schema
+
+    def _before(self, name: str) -> Sequence[JSON]:
+        """The fragments of a table as they were, be their files damaged."""
+        if name in self.data:
+            return self.data[name].before
+        table, directory = self.tables[name], self.published.tables[name]
+        files = [one for one in self.published.proof.of(directory) if "/data/" in one.file]
+        known = (replace(one, rows=table.num_rows) for one in files)
+        return [_fragment(one, len(table.schema)) for one in known]
+
+    def _fresh(self, name: str) -> Iterator[StoredFile]:
+        for file in self.data[name].fresh.values():
+            # A bucket may give what is copied another tag.
+            mark = self.location.mark(file.file) if self.location.is_remote else None
+            yield file if mark is None else replace(file, etag=mark.etag)
+
+
+def _data(
+    location: Location,
+    published: Published,
+    survey: Survey,
+    checkpoint: Checkpoint,
+    table: str,
+) -> Data:
+    directory = published.tables[table]
+    known = {one.file: one for one in published.proof.of(directory)}
+    if table in survey.unopened:
+        before = _recorded(location, published, table, checkpoint)
+    else:
+        before = fragments_of(location, directory, published.versions[table])
+    fragments, made = _results(checkpoint, survey, table, directory)
+    # Some may have their place already, from a run that was stopped.
+    fresh = {
+        place if location.size_of(place) is not None else one.file: one
+        for place, one in made.items()
+    }
+    after: list[JSON] = []
+    placed: set[tuple[int, int]] = set()
+    for fragment in before:
+        file = known.get(f"{directory}/data/{fragment['files'][0]['path']}")
+        cells = None if file is None else file.cells
+        if cells is None or cells not in fragments:
+            after.append(fragment)
+        elif cells not in placed:
+            placed.add(cells)
+            after += fragments[cells]
+    return Data(before, after, fresh)
+
+
+def _results(
+    checkpoint: Checkpoint, survey: Survey, table: str, directory: str
+) -> tuple[dict[tuple[int, int], list[JSON]], dict[str, StoredFile]]:
+    """The new fragments of a table by their cells, and the new files by where they are."""
+    fragments: dict[tuple[int, int], list[JSON]] = {}
+    fresh: dict[str, StoredFile] = {}
+    for result in checkpoint.results():
+        rows = checkpoint.plan.parts[result.index]
+        if table not in survey.parts[rows]:
+            continue
+        made = result if table == EXPRESSION else result.companions[table]
+        fragments[rows.start, rows.stop] = made.fragments
+        for file in made.files:
+            name = file.file.replace(scratch_of(directory), directory, 1)
+            fresh[file.file] = replace(file, file=name)
+    return fragments, fresh
+
+
+def _recorded(
+    location: Location, published: Published, table: str, checkpoint: Checkpoint
+) -> list[JSON]:
+    """The fragments of a table whose version is damaged, by what config.json says of its files."""
+    directory = published.tables[table]
+    files = [one for one in published.proof.of(directory) if one.cells and "/data/" in one.file]
+    files.sort(key=lambda one: one.cells or (0, 0))
+    plan = checkpoint.plan
+    schemas = {one.table: one.schema(plan.options) for one in plan.companions}
+    width = len(schemas.get(table, plan.schema))
+    rows = {EXPRESSION: published.expression_count}
+    rows |= {name: published.beside[name]["rows"] for name in schemas}
+    if sum(one.rows or 0 for one in files) != rows[table]:
+        msg = (
+            f"{location}: the version of {table} is damaged, and of some of its files nothing was "
+            "noted when they were written; restore it from a copy, or convert again"
+        )
+        raise DamagedDataset(msg)
+    return [_fragment(one, width) for one in files]
+
+
+def _fragment(file: StoredFile, n_columns: int) -> JSON:
+    """A file as a fragment of its own, as Lance writes it in JSON."""
+    columns = list(range(n_columns))
+    return {
+        "id": 0,
+        "files": [
+            {
+                "path": file.file.rsplit("/", 1)[-1],
+                "fields": columns,
+                "column_indices": columns,
+                "file_major_version": 2,
+                "file_minor_version": 1,
+                "file_size_bytes": file.bytes,
+                "base_id": None,
+            }
+        ],
+        "physical_rows": file.rows,
+        "deletion_file": None,
+        "row_id_meta": None,
+    }

@@ -1,0 +1,133 @@
+"""The tables and files that are written whole, made again and held against their digests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from slaf.conversion.beside import read_beside
+from slaf.conversion.publish import cells_table, genes_table
+from slaf.errors import DamagedDataset, SourceChanged
+from slaf.schema import CELLS, EXPRESSION, GENES, LAYERS, RAW
+from slaf.table_digest import table_digest
+from slaf.tables.read import read_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from slaf.conversion.beside import Kept
+    from slaf.conversion.publish import Axes
+    from slaf.manifest import Published
+    from slaf.sources import Concat
+    from slaf.storage import Location
+
+__all__ = ["Remade", "kept_rows", "starts_of"]
+
+
+def kept_rows(location: Location, published: Published, name: str) -> pa.Table | None:
+    """The rows of a table that is written whole, out of its own files; None if they are lost.
+
+    Its version is not asked, for that may be what is damaged.
+    """
+    files = [one for one in published.proof.of(published.tables[name]) if "/data/" in one.file]
+    if len(files) != 1:
+        return None
+    table = read_file(location, files[0].file)
+    return table if table_digest(table) == published.proof.tables[name] else None
+
+
+class Remade:
+    """The tables and files of a dataset, made of its inputs once more.
+
+    Parameters
+    ----------
+    source
+        The inputs.
+    published
+        What they were made into.
+    axes
+        The cells and genes of the inputs.
+    """
+
+    def __init__(self, source: Concat, published: Published, axes: Axes) -> None:
+        self._source = source
+        self._published = published
+        self._axes = axes
+        self._kept: Kept = read_beside(source, axes.cells, axes.genes)
+
+    def table(self, name: str, starts: Mapping[str, NDArray[np.int64]]) -> pa.Table:
+        """A whole table; `starts` are of `cells`, as `slaf.conversion.publish` takes them.
+
+        Raises
+        ------
+        SourceChanged
+            If it is not what was written.
+        """
+        table = self._table(name, starts)
+        if table is None or table_digest(table) != self._published.proof.tables[name]:
+            raise self._changed(name)
+        return table
+
+    def file(self, name: str) -> bytes:
+        """The content of a file of elements, by its name.
+
+        Raises
+        ------
+        SourceChanged
+            If it is not what was written.
+        """
+        made = [*self._kept.files.values(), *filter(None, self._kept.unses)]
+        for record, content in made:
+            # Its digest is in its name.
+            if record.file == name:
+                return content
+        raise self._changed(name.partition("-")[0])
+
+    def _table(self, name: str, starts: Mapping[str, NDArray[np.int64]]) -> pa.Table | None:
+        if name == CELLS:
+            sources = self._published.sources
+            return cells_table(self._axes, starts, sources, self._kept.cells)
+        if name == GENES:
+            return genes_table(self._axes, self._kept.genes)
+        return self._kept.tables.get(name)
+
+    def _changed(self, what: str) -> SourceChanged:
+        return SourceChanged(
+            f"{self._source.uri}: {what} made of it is not what was written, so nothing is "
+            "mended; give the inputs as they were"
+        )
+
+
+def starts_of(
+    location: Location, published: Published, files: Mapping[str, Sequence[str]]
+) -> dict[str, NDArray[np.int64]]:
+    """Where the rows of each cell begin, as `slaf.conversion.publish.cells_table` takes it.
+
+    Parameters
+    ----------
+    location, published
+        The dataset.
+    files
+        Of each table that is written in parts the files that will hold its rows.
+    """
+    titles = {"cell": EXPRESSION, LAYERS: LAYERS, RAW: RAW}
+    return {
+        title: _starts(location, published.n_cells, files[table])
+        for title, table in titles.items()
+        if table in published.tables
+    }
+
+
+def _starts(location: Location, n_cells: int, files: Sequence[str]) -> NDArray[np.int64]:
+    counts = np.zeros(n_cells, np.int64)
+    for file in files:
+        owners = read_file(location, file, ["cell_integer_id"]).column(0).to_numpy()
+        if owners.max(initial=0) >= n_cells:
+            msg = f"{location}: {file} has rows of cells that there are none of"
+            raise DamagedDataset(msg)
+        counts += np.bincount(owners, minlength=n_cells)
+    return np.cumsum(np.concatenate([np.zeros(1, np.int64), counts]))

@@ -1,0 +1,243 @@
+"""Hold every file of a dataset against what was noted of it when it was written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from slaf.beside import beside_of
+from slaf.errors import StorageError
+from slaf.proof import place_of_tags
+from slaf.schema import (
+    CELLS,
+    EXPRESSION,
+    GENES,
+    LAYERS,
+    RAW,
+    Compression,
+    expression_schema,
+)
+from slaf.tables.read import data_files, index_names, manifest_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from slaf.dataset import Dataset
+    from slaf.manifest import Published
+    from slaf.proof import StoredFile
+    from slaf.storage import Location
+    from slaf.verification.report import Findings
+
+__all__ = [
+    "DamagedFile",
+    "check_files",
+    "check_places",
+    "damaged_files",
+    "unknown_files",
+    "what_of",
+]
+
+
+_VERSIONS = "/_versions/"
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedFile:
+    """A file that is not what was written.
+
+    Attributes
+    ----------
+    file
+        What was written.
+    expected, found
+        In what they differ.
+    """
+
+    file: StoredFile
+    expected: str
+    found: str
+
+
+def check_files(dataset: Dataset, findings: Findings, *, read: bool) -> None:
+    """Note each file that is gone or changed, with the table, the cells and the inputs it holds.
+
+    Parameters
+    ----------
+    dataset
+        Any published dataset.
+    findings
+        Takes what is damaged.
+    read
+        Whether to read the files; else only those that are gone, or of another size, are found.
+    """
+    for damaged in damaged_files(dataset.location, dataset.published, read=read):
+        where = f"{damaged.file.file} ({what_of(dataset.published, damaged.file)})"
+        findings.note("file", where, damaged.expected, damaged.found)
+
+
+def check_places(dataset: Dataset, findings: Findings) -> None:
+    """Check that files hold the rows of the cells that config.json says, stored as it says.
+
+    Parameters
+    ----------
+    dataset
+        Whose files and offsets are known to be right.
+    findings
+        Takes what contradicts.
+    """
+    published = dataset.published
+    known = {one.file: one for one in published.proof.files}
+    starts = {block.start for block in published.blocks}
+    stops = {block.stop for block in published.blocks}
+    for name, offsets in _offsets(dataset).items():
+        first = 0
+        for fragment in dataset.table(name).get_fragments():
+            rows = fragment.count_rows()
+            (file,) = (one.path for one in fragment.data_files())
+            path = f"{published.tables[name]}/data/{file}"
+            one = known.get(path)
+            if one is not None and one.cells is not None:
+                start, stop = one.cells
+                whole = start in starts and stop in stops
+                held = (int(offsets[start]), int(offsets[stop])) if whole else None
+                findings.compare("config", f"cells of {path}", (first, first + rows), held)
+                findings.compare("config", f"rows of {path}", rows, one.rows)
+            first += rows
+    _check_stored(dataset, findings)
+
+
+def _offsets(dataset: Dataset) -> dict[str, NDArray[np.int64]]:
+    """Where the rows of each cell begin, of each table that is written in parts."""
+    found = {EXPRESSION: dataset.cell_offsets}
+    if LAYERS in dataset.published.tables:
+        found[LAYERS] = dataset.held.layer_offsets
+    if RAW in dataset.published.tables:
+        found[RAW] = dataset.held.raw_offsets
+    return found
+
+
+def _check_stored(dataset: Dataset, findings: Findings) -> None:
+    proof = dataset.published.proof
+    for name in (CELLS, GENES):
+        if name not in proof.tables:
+            findings.note("config", "proof.tables", f"a digest of {name}", "none")
+    compressions = list(map(str, Compression))
+    if proof.stored["compression"] not in compressions:
+        found = proof.stored["compression"]
+        findings.note("config", "proof.stored.compression", " or ".join(compressions), found)
+        return
+    published = dataset.published
+    version = manifest_name(published.versions[EXPRESSION])
+    if f"{published.tables[EXPRESSION]}/{version}" not in {one.file for one in proof.files}:
+        # Another program's version: what is wrong with it, the digests say.
+        return
+    expected = expression_schema(
+        np.dtype(dataset.published.value_type),
+        dataset.n_genes,
+        Compression(proof.stored["compression"]),
+        integer_ids=proof.stored["plain_types"],
+        string_ids=not dataset.published.optimizations.get("optimize_storage", True),
+    )
+    if not dataset.expression.schema.equals(expected, check_metadata=True):
+        findings.note("config", "proof.stored", expected, dataset.expression.schema)
+    if dataset.n_genes:
+        indexed = "gene_id" in index_names(dataset.table(GENES))
+        wanted = proof.stored["create_indices"]
+        findings.compare("config", "proof.stored.create_indices", indexed, wanted)
+
+
+def damaged_files(
+    location: Location, published: Published, *, read: bool = True
+) -> Iterator[DamagedFile]:
+    """The files that are not what config.json says was written.
+
+    In a bucket a file that still has the tag which it was given is not read.
+
+    Parameters
+    ----------
+    location, published
+        The dataset.
+    read
+        Whether to read the files; those that say what a version is are read in any case, for
+        Lance may break down over what is damaged in them.
+    """
+    proof = published.proof
+    if not proof.files:
+        return
+    sizes = location.sizes()
+    here = proof.place and proof.place == place_of_tags(location)
+    tags = location.tags() if here else {}
+    for file in proof.files:
+        size = sizes.get(file.file)
+        if size is None:
+            yield DamagedFile(file, "a file", "nothing")
+        elif size != file.bytes:
+            yield DamagedFile(file, f"{file.bytes} bytes", f"{size} bytes")
+        elif file.etag and here:
+            if tags.get(file.file) != file.etag:
+                yield DamagedFile(file, f"tag {file.etag}", f"tag {tags.get(file.file)}")
+        elif file.digest and (read or _VERSIONS in file.file):
+            expected, found = f"checksum {file.digest}", _digest(location, file.file)
+            if found != expected:
+                yield DamagedFile(file, expected, found)
+
+
+def unknown_files(dataset: Dataset) -> int:
+    """How many files with rows there are of which nothing was noted when they were written."""
+    known = {file.file for file in dataset.published.proof.files}
+    return sum(
+        f"{directory}/{file}" not in known
+        for name, directory in dataset.published.tables.items()
+        for file, _ in data_files(dataset.table(name))
+    )
+
+
+def what_of(published: Published, file: StoredFile) -> str:
+    """What of a dataset is in a file, in words."""
+    for name, directory in published.tables.items():
+        if file.file.startswith(f"{directory}/"):
+            inside = file.file.removeprefix(f"{directory}/")
+            return f"{_part_of_table(inside)}{name}{_cells(published, file)}"
+    beside = beside_of(published)
+    names = {
+        record.file: f"uns of {source.uri}"
+        for record, source in zip(beside.unses, published.sources, strict=False)
+        if record is not None
+    }
+    if beside.uns is not None:
+        names[beside.uns.file] = "uns"
+    if beside.elements is not None:
+        names[beside.elements.file] = "elements that no table holds"
+    return names.get(file.file, "uns, to be read by people")
+
+
+def _part_of_table(inside: str) -> str:
+    kinds = {"_versions": "the version of ", "_transactions": "the record of a commit of "}
+    return (kinds | {"_indices": "an index of "}).get(inside.split("/", 1)[0], "")
+
+
+def _cells(published: Published, file: StoredFile) -> str:
+    if file.cells is None:
+        return ""
+    start, stop = file.cells
+    held = published.blocks
+    blocks = [str(at) for at, one in enumerate(held) if start <= one.start and one.stop <= stop]
+    which = " to ".join(dict.fromkeys((*blocks[:1], *blocks[-1:])))
+    which = f"block{'s' if len(blocks) > 1 else ''} {which}"
+    sources = [
+        source.uri
+        for source in published.sources
+        if source.offset < stop and start < source.offset + source.n_cells
+    ]
+    return f", cells {start} to {stop}, {which}, of {', '.join(sources)}"
+
+
+def _digest(location: Location, file: str) -> str:
+    try:
+        return f"checksum {location.digest(file)}"
+    except StorageError as error:
+        return str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ __all__ = ["publication", "refuse_if_there", "workshop_of"]
 
 # Beside what is written: a folder that was in its place, until the new one is.
 _REPLACED = "replaced"
+# Seconds, for threads that are about to end.
+_PAUSES = (0.1, 0.4)
 
 
 def workshop_of(output: Path) -> Location:
@@ -80,9 +83,12 @@ def publication(
             _put_in_place(workshop, output)
         except BaseException:
             # What ended it is to be told, and not that a thread of the format's library still
-            # writes there: what stays, the next one removes.
-            with suppress(StorageError):
-                _sweep(workshop, output)
+            # writes there: what stays after all, the next one removes.
+            for pause in _PAUSES:
+                with suppress(StorageError):
+                    _sweep(workshop, output)
+                    break
+                time.sleep(pause)
             raise
         _sweep(workshop, output)
 

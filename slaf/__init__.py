@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from slaf.compaction import Compacted, compact
     from slaf.conversion import Preview, append, convert, preview, preview_append
     from slaf.converter import SLAFConverter
     from slaf.dataset import Dataset
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from slaf.verification import Comparison, Report, diff, verify
 
 __all__ = [
+    "Compacted",
     "Comparison",
     "ConflictError",
     "Dataset",
@@ -50,6 +52,7 @@ __all__ = [
     "TargetError",
     "VerificationFailed",
     "append",
+    "compact",
     "convert",
     "diff",
     "export",
@@ -65,6 +68,7 @@ __all__ = [
 _ERRORS = "slaf.errors"
 _HOMES = {
     "Comparison": ("slaf.verification", "Comparison"),
+    "Compacted": ("slaf.compaction", "Compacted"),
     "ConflictError": (_ERRORS, "ConflictError"),
     "Dataset": ("slaf.dataset", "Dataset"),
     "DatasetError": (_ERRORS, "DatasetError"),
@@ -84,6 +88,7 @@ _HOMES = {
     "TargetError": (_ERRORS, "TargetError"),
     "VerificationFailed": (_ERRORS, "VerificationFailed"),
     "append": ("slaf.conversion", "append"),
+    "compact": ("slaf.compaction", "compact"),
     "convert": ("slaf.conversion", "convert"),
     "diff": ("slaf.verification", "diff"),
     "export": ("slaf.targets", "export"),

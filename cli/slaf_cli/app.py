@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from slaf_cli.append import append
+from slaf_cli.compact import compact
 from slaf_cli.convert import convert
 from slaf_cli.diff import diff
 from slaf_cli.export import export
@@ -56,7 +57,7 @@ def _slaf(
     """
 
 
-for _command in (convert, append, info, status, verify, repair, query, export, diff):
+for _command in (convert, append, compact, info, status, verify, repair, query, export, diff):
     app.command()(_command)
 
 

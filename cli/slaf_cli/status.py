@@ -59,16 +59,19 @@ def _state(found: RunStatus) -> str:
     if not found.published:
         return str(found.state)
     if found.parts:
-        verb = {"convert": "replaces", "repair": "mends"}.get(found.operation, "adds to")
+        verb = {"convert": "replaces", "repair": "mends", "compact": "merges"}.get(
+            found.operation, "adds to"
+        )
         return f"{found.state}; the dataset that it {verb} is there to read meanwhile"
     return f"{found.state}; `slaf info {shlex.quote(found.place)}` describes the dataset"
 
 
 def _command(found: RunStatus) -> str | None:
     """What to run to finish."""
-    if found.operation == "repair":
+    if found.operation in {"repair", "compact"}:
         inputs = [word for source in found.sources for word in ("--from", source.uri)]
-        return shlex.join(["slaf", "repair", found.place, *inputs])
+        words = inputs if found.operation == "repair" else []
+        return shlex.join(["slaf", found.operation, found.place, *words])
     if not found.sources or found.options is None:
         return None
     chosen = found.options

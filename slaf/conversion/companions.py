@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from slaf.arrays import as_float64, exact_cast, first_inexact
+from slaf.beside import beside_of
 from slaf.columns import safe_name
 from slaf.digest import BlockDigest
 from slaf.errors import DamagedInput, InexactValue
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from slaf.arrays import Batch, RowRange
     from slaf.beside import MatrixRecord
     from slaf.conversion.plan import Options
+    from slaf.manifest import Published
     from slaf.sources.base import Matrix, Source
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "Values",
     "companions_of",
     "matrices_of",
+    "recorded_companions",
 ]
 
 _IDS = ("cell_integer_id", "gene_integer_id")
@@ -225,6 +228,25 @@ def companions_of(
         column = Values("value", RAW, str(raw.matrix.dtype), value_type)
         found.append(Companion(RAW, n_genes, (column,)))
     return tuple(found)
+
+
+def recorded_companions(published: Published) -> tuple[Companion, ...]:
+    """The companions that a dataset has, as they are stored."""
+    beside = beside_of(published)
+    found = []
+    if beside.layers is not None:
+        found.append(Companion(LAYERS, published.n_genes, _values(beside.layers.matrices)))
+    if beside.raw is not None:
+        matrix = replace(beside.raw.matrix, original=RAW)
+        found.append(Companion(RAW, beside.raw.n_genes, _values([matrix])))
+    return tuple(found)
+
+
+def _values(matrices: Sequence[MatrixRecord]) -> tuple[Values, ...]:
+    return tuple(
+        Values(matrix.name, matrix.original, matrix.source_dtype, matrix.value_type)
+        for matrix in matrices
+    )
 
 
 def matrices_of(source: Source, companion: Companion) -> list[Matrix]:

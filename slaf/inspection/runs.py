@@ -54,7 +54,7 @@ class RunStatus:
     sources
         The inputs of the run, or of the dataset; none while a process is about to begin.
     operation
-        "convert", "append" or "repair".
+        "convert", "append", "repair" or "compact".
     options
         What the unfinished run was asked for; empty when it is finished.
     """
@@ -124,8 +124,8 @@ def _of_checkpoint(
         plan = checkpoint["plan"]
         sources = tuple(map(SourceRecord.from_json, plan["sources"]))
         options, operation = plan["options"], plan["operation"]
-        # A repair reads those of the dataset again.
-        adds = plan["base"] and operation != "repair"
+        # A repair and a compaction are of those of the dataset.
+        adds = plan["base"] and operation == "append"
         before = plan["base"]["n_sources"] if adds else 0
         n_cells = sum(stop - start for start, stop in plan["parts"])
         n_genes = plan["n_genes"]

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slaf.arrays import RowRange
 from slaf.beside import beside_of
 from slaf.conversion.checkpoint import PartResult
-from slaf.conversion.companions import Companion, CompanionPart, CompanionResult, TooNarrow, Values
+from slaf.conversion.companions import (
+    Companion,
+    CompanionPart,
+    CompanionResult,
+    TooNarrow,
+    recorded_companions,
+)
 from slaf.conversion.encode import SCRATCH, ExpressionPart, ValueDoesNotFit
 from slaf.conversion.plan import Base, Options, Plan
 from slaf.conversion.proving import marked
@@ -49,7 +55,7 @@ def plan_to_mend(published: Published, survey: Survey) -> Plan:
         value_type=published.value_type,
         block_cells=max((block.stop - block.start for block in published.blocks), default=1),
         parts=tuple(survey.parts),
-        companions=_companions(published),
+        companions=recorded_companions(published),
         base=Base(
             n_cells=published.n_cells,
             n_sources=len(published.sources),
@@ -150,24 +156,6 @@ def mend_part(
         raise _changed(source, msg) from error
     nothing = Statistics()
     return PartResult(index, fragments, blocks, nothing, companions=companions, files=files)
-
-
-def _companions(published: Published) -> tuple[Companion, ...]:
-    beside = beside_of(published)
-    found = []
-    if beside.layers is not None:
-        found.append(Companion(LAYERS, published.n_genes, _values(beside.layers.matrices)))
-    if beside.raw is not None:
-        matrix = replace(beside.raw.matrix, original=RAW)
-        found.append(Companion(RAW, beside.raw.n_genes, _values([matrix])))
-    return tuple(found)
-
-
-def _values(matrices: Sequence[MatrixRecord]) -> tuple[Values, ...]:
-    return tuple(
-        Values(matrix.name, matrix.original, matrix.source_dtype, matrix.value_type)
-        for matrix in matrices
-    )
 
 
 def _matrices(published: Published) -> dict[str, dict[str, MatrixRecord]]:

@@ -30,6 +30,7 @@ __all__ = [
     "concurrent",
     "empty",
     "indexed",
+    "inputs_with_everything",
     "plain",
     "replacing",
     "replacing_and_widening",

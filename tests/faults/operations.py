@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from slaf.storage import Location
+
 __all__ = ["FEW", "MANY", "Operation"]
 
 N_PARTS = 24
@@ -90,6 +92,24 @@ class Converting:
     def lock(self, output: Path) -> Path:
         """In the dataset."""
         return output / ".lock"
+
+
+@dataclass(frozen=True)
+class Compaction(Conversion):
+    """One call of `slaf.compact`, on what the inputs were appended to."""
+
+    def run(self, output: Path | Location) -> None:
+        """Make the call."""
+        slaf.compact(output)
+
+
+@dataclass(frozen=True)
+class Compacting(Converting):
+    """`slaf compact`."""
+
+    def words(self, output: Path) -> tuple[str, ...]:
+        """The command."""
+        return ("compact", str(output), "--quiet")
 
 
 @dataclass(frozen=True)
@@ -199,6 +219,16 @@ def append_of_many_parts(folder: Path) -> Conversion:
     return Conversion(halves[0], options, folder / "old.slaf", [older], halves[1:])
 
 
+def after_appends(folder: Path) -> Operation:
+    """Three inputs, appended one after the other, and everything beside their matrices."""
+    first, second = cases.inputs_with_everything(folder)
+    third = write_h5ad(folder / "bare.h5ad", counts(5, 6, seed=7))
+    slaf.convert(first, folder / "old.slaf", create_indices=True)
+    for more in (second, third):
+        slaf.append(more, folder / "old.slaf")
+    return Compacting(Compaction(first, {}, folder / "old.slaf", more=[second, third]))
+
+
 def _converting(case: Callable[[Path], Conversion]) -> Callable[[Path], Operation]:
     return lambda folder: Converting(case(folder))
 
@@ -223,6 +253,7 @@ FEW: dict[str, Callable[[Path], Operation]] = {
     "convert, everything beside the matrix": _converting(cases.beside),
     "convert, many files": _converting(many_files),
     "append, many parts": _converting(append_of_many_parts),
+    "compact": after_appends,
     "export, h5ad": _exporting("out.h5ad", layout="csc"),
     "export, over a zarr": _exporting("out.zarr", replacing=True),
 }
@@ -237,6 +268,8 @@ MANY = FEW | {
     "convert, other genes": _converting(cases.several),
     "append, other genes": _converting(cases.appending),
     "append, widening": _converting(cases.appending_and_widening),
+    "append, everything beside the matrix": _converting(cases.appending_beside),
+    "append, a layer that is new": _converting(cases.appending_a_layer),
     "export, over an h5ad": _exporting("out.h5ad", replacing=True),
     "export, 10x H5": _exporting("out.h5"),
     "export, 10x MTX": _exporting("out", format="10x_mtx"),

@@ -1,4 +1,4 @@
-"""Converting, appending, stopping, resuming, exporting and reading in any order, beside a model."""
+"""Converting, appending, merging, stopping, resuming, exporting and reading in any order."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Model:
 class Call:
     """A command that may be given again."""
 
-    appends: bool
+    operation: str
     inputs: tuple[Path, ...]
     options: tuple[tuple[str, Any], ...]
     makes: Model
@@ -95,7 +95,10 @@ class Call:
     def run(self, output: Path, at: tuple[int, Moment] | None, **more: Any) -> None:
         """Give it, and stop it there."""
         place = CrashingStorage(output, *at) if at is not None else output
-        call = slaf.append if self.appends else slaf.convert
+        if self.operation == "compact":
+            slaf.compact(place)
+            return
+        call = slaf.append if self.operation == "append" else slaf.convert
         call(list(self.inputs), place, **dict(self.options), **more)
 
 
@@ -138,7 +141,7 @@ class Machine(RuleBasedStateMachine):
         for sample in written:
             makes = makes.with_sample(sample)
         options = (("chunk_size", chunk), ("genes", "union"), ("overwrite", True))
-        self._give(Call(False, tuple(s.path for s in written), options, makes), at)  # noqa: FBT003
+        self._give(Call("convert", tuple(s.path for s in written), options, makes), at)
 
     @precondition(lambda self: self.published is not None)
     @rule(drawn=samples, at=stops, chunk=st.integers(1, 5), workers=st.sampled_from([0, 0, 2]))
@@ -147,8 +150,15 @@ class Machine(RuleBasedStateMachine):
         assert self.published is not None
         sample = self._sample(**drawn)
         options = (("chunk_size", chunk), ("genes", "union"), ("workers", workers))
-        call = Call(True, (sample.path,), options, self.published.with_sample(sample))  # noqa: FBT003
+        call = Call("append", (sample.path,), options, self.published.with_sample(sample))
         self._give(call, at)
+
+    @precondition(lambda self: self.published is not None and self.stopped is None)
+    @rule(at=stops)
+    def compact(self, at: Any) -> None:
+        """Merge what appends have left."""
+        assert self.published is not None
+        self._give(Call("compact", (), (), self.published), at)
 
     @precondition(lambda self: self.stopped is not None)
     @rule(at=stops)
@@ -164,7 +174,7 @@ class Machine(RuleBasedStateMachine):
         sample = self._sample(**drawn)
         options = (("overwrite", True), ("restart", True))
         makes = Model().with_sample(sample)
-        self._give(Call(False, (sample.path,), options, makes), None)  # noqa: FBT003
+        self._give(Call("convert", (sample.path,), options, makes), None)
 
     # ----------------------------------------------------------------------------- what is seen
 
@@ -243,7 +253,9 @@ class Machine(RuleBasedStateMachine):
         """What readers see after a command: what was there before, or what it makes."""
         seen = self._seen()
         if seen == call.makes and seen != self.published:
-            self.inputs = (*self.inputs, *call.inputs) if call.appends else call.inputs
+            self.inputs = (
+                (*self.inputs, *call.inputs) if call.operation == "append" else call.inputs
+            )
             self.published = seen
         assert seen == self.published
 

@@ -1,0 +1,177 @@
+"""Small fragments are merged in the order of their rows, and nothing else of a dataset changes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import slaf
+from slaf import compaction
+from slaf.errors import DamagedDataset, DifferentRun
+from slaf.testing import Crash, CrashingStorage, Moment
+from tests.builders import counts, write_h5ad
+from tests.conversion.cases import slots
+from tests.conversion.outputs import output_of, tree, unaccounted
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+N_CELLS, N_GENES = 12, 6
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fragments of 60 rows are large."""
+    monkeypatch.setattr(compaction, "PART_NONZEROS", 60)
+
+
+def appended(folder: Path, *, cells: list[int], beside: bool = False) -> tuple[Path, list[Path]]:
+    """A dataset of several inputs, one appended after the other."""
+    inputs = []
+    for at, n_cells in enumerate(cells):
+        held: dict[str, Any] = slots(counts(N_CELLS, N_GENES, seed=at)) if beside else {}
+        matrix = counts(N_CELLS if beside else n_cells, N_GENES, seed=at)
+        inputs.append(write_h5ad(folder / f"{at}.h5ad", matrix, **held))
+    output = folder / "out.slaf"
+    slaf.convert(inputs[0], output, create_indices=True)
+    for one in inputs[1:]:
+        slaf.append(one, output, allow_duplicate=True)
+    return output, inputs
+
+
+def rows_of(path: Path) -> dict[str, list[int]]:
+    """The rows of each fragment."""
+    return output_of(path).rows
+
+
+def check_same(path: Path, before: Any) -> None:
+    """The tables are what they were, and nothing else is there."""
+    after = output_of(path)
+    assert after.tables == before.tables
+    assert after.indices == before.indices
+    assert after.files == before.files
+    changing = {"proof"}
+    assert {k: v for k, v in after.config.items() if k not in changing} == {
+        k: v for k, v in before.config.items() if k not in changing
+    }
+    assert not unaccounted(path)
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_neighbours_are_merged(beside: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    """Of many fragments few become, with the same rows; the proof is of the new files."""
+    output, inputs = appended(tmp_path, cells=[5] * 10, beside=beside)
+    before, rows = output_of(output), rows_of(output)
+    compacted = slaf.compact(output)
+    after = rows_of(output)
+    assert len(after["expression"]) < len(rows["expression"]) == 10
+    assert sum(after["expression"]) == sum(rows["expression"])
+    assert all(n >= 60 for n in after["expression"][:-1])
+    assert compacted.before["expression"] == 10
+    assert compacted.after == {name: len(after[name]) for name in compacted.after}
+    check_same(output, before)
+    slaf.verify(output, against=inputs)
+    found = tree(output)
+    again = slaf.compact(output)
+    assert (again.before, again.cells) == (compacted.after, 0)
+    assert tree(output) == found
+    slaf.repair(output)
+
+
+def test_what_is_large_stays(tmp_path: Path) -> None:
+    """A fragment that is large enough keeps its file; those beside it are merged."""
+    output, _ = appended(tmp_path, cells=[5, 5, 90, 5, 5])
+    before = output_of(output)
+    large = [max(rows_of(output)["expression"])]
+    files = {path.name for path in (output / "expression.lance/data").iterdir()}
+    slaf.compact(output)
+    assert [n for n in rows_of(output)["expression"] if n > 60] == large
+    assert len(files & {path.name for path in (output / "expression.lance/data").iterdir()}) == 1
+    assert len(rows_of(output)["expression"]) == 3
+    check_same(output, before)
+
+
+def test_it_can_be_added_to(tmp_path: Path) -> None:
+    """An append to what was merged, and another merge, give what one conversion gives."""
+    output, inputs = appended(tmp_path, cells=[5] * 4, beside=True)
+    slaf.compact(output)
+    more = write_h5ad(tmp_path / "more.h5ad", counts(7, N_GENES, seed=9))
+    slaf.append(more, output)
+    slaf.compact(output, workers=2)
+    whole = slaf.convert([*inputs, more], tmp_path / "whole.slaf", create_indices=True)
+    assert output_of(output).tables == output_of(whole.location.path).tables
+    slaf.verify(output, against=[*inputs, more])
+
+
+def test_blank_cells(tmp_path: Path) -> None:
+    """Inputs without a value, and without a cell, are in the way of nothing."""
+    inputs = [
+        write_h5ad(tmp_path / "a.h5ad", counts(5, N_GENES)),
+        write_h5ad(tmp_path / "b.h5ad", counts(4, N_GENES) * 0),
+        write_h5ad(tmp_path / "c.h5ad", counts(0, N_GENES)),
+        write_h5ad(tmp_path / "d.h5ad", counts(6, N_GENES, seed=3)),
+    ]
+    output = tmp_path / "out.slaf"
+    slaf.convert(inputs[0], output)
+    for one in inputs[1:]:
+        slaf.append(one, output)
+    before = output_of(output)
+    slaf.compact(output)
+    assert len(rows_of(output)["expression"]) == 1
+    check_same(output, before)
+    slaf.verify(output, against=inputs)
+
+
+@pytest.mark.parametrize("moment", Moment)
+def test_stopped_at_every_effect(moment: Moment, tmp_path: Path) -> None:
+    """Stopped anywhere, the dataset is what it was, and the same call finishes the work."""
+    output, _ = appended(tmp_path, cells=[5] * 5)
+    before = output_of(output)
+    whole = tmp_path / "whole.slaf"
+    shutil.copytree(output, whole)
+    slaf.compact(whole)
+    for at in count(0, 3):
+        stopped = tmp_path / f"{at}.slaf"
+        shutil.copytree(output, stopped)
+        try:
+            slaf.compact(CrashingStorage(stopped, at, moment))
+        except Crash:
+            assert output_of(stopped).tables == before.tables
+            slaf.verify(stopped)
+            slaf.compact(stopped)
+        else:
+            break
+        assert rows_of(stopped) == rows_of(whole)
+        check_same(stopped, before)
+    assert at > 10
+
+
+def test_another_unfinished_run(tmp_path: Path) -> None:
+    """An append that was stopped is not given up for it, unless it is asked to."""
+    output, _ = appended(tmp_path, cells=[5] * 5)
+    before = output_of(output)
+    more = write_h5ad(tmp_path / "more.h5ad", counts(7, N_GENES, seed=9))
+    with pytest.raises(Crash):
+        slaf.append(more, CrashingStorage(output, 9))
+    with pytest.raises(DifferentRun, match="an unfinished append is there"):
+        slaf.compact(output)
+    slaf.compact(output, restart=True)
+    check_same(output, before)
+
+
+def test_damage_is_not_merged(tmp_path: Path) -> None:
+    """What is not what was written is refused, and stays where it is."""
+    output, _ = appended(tmp_path, cells=[5] * 5)
+    config = json.loads((output / "config.json").read_bytes())
+    config["blocks"][2]["digest"] = "0" * 32
+    (output / "config.json").write_text(json.dumps(config))
+    before = np.sort(list((output / "expression.lance/data").iterdir()))
+    with pytest.raises(DamagedDataset, match="cells 10 to 15"):
+        slaf.compact(output)
+    assert np.array_equal(np.sort(list((output / "expression.lance/data").iterdir())), before)
+    assert json.loads((output / "config.json").read_bytes()) == config

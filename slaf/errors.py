@@ -24,7 +24,6 @@
     ├── SelectionError (LookupError)       cells or genes that the dataset does not have
     ├── QueryError (ValueError)            SQL that cannot be run
     ├── TargetError (ValueError)           an output cannot be written as it was asked for
-    ├── NotYet (NotImplementedError)       a later release will do it
     ├── VerificationFailed                 a dataset is not what its proof says
     └── StorageError (OSError)             the disk or bucket refused
         ├── NoSuchBucket (FileNotFoundError)
@@ -159,10 +158,6 @@ class QueryError(SlafError, ValueError):
 
 class TargetError(SlafError, ValueError):
     """An output cannot be written as it was asked for, or cannot hold what it should."""
-
-
-class NotYet(SlafError, NotImplementedError):
-    """Something that a later release will do."""
 
 
 class StorageError(SlafError, OSError):

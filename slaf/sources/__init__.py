@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,11 +14,13 @@ from slaf.sources.base import Inputs, ReadOptions, Source, SourceFormat
 from slaf.sources.concat import Concat, Input
 from slaf.sources.detect import detect, find_inputs
 from slaf.sources.naming import prefixes_of
+from slaf.sources.patterns import matching
 from slaf.sources.subset import of_feature_type
 from slaf.storage import afresh, input_path, on_disk, remote, shown
 from slaf.storage.staging import staged
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
@@ -92,7 +93,7 @@ def as_inputs(
     ----------
     what
         A path, a URL, an AnnData in memory, or a list of these; a folder stands for all inputs
-        in it.
+        in it, and a pattern like ``samples/*.h5ad`` for all that match.
     format
         The format of all; found by the content of each if None.
     options
@@ -115,11 +116,12 @@ def as_inputs(
         if hasattr(one, "obs") and hasattr(one, "var"):
             opens.append(("AnnData", partial(open_source, one, None)))
             continue
-        found, others = find_inputs(input_path(one, options.storage_options), FORMATS, format)
-        if others:
-            names = ", ".join(path.name for path in others)
-            logger.info("%s: no inputs, and left out: %s", shown(os.fspath(one)), names)
-        opens += [(str(path), partial(_open, afresh(path), known)) for path, known in found]
+        for place in matching(input_path(one, options.storage_options)):
+            found, others = find_inputs(place, FORMATS, format)
+            if others:
+                names = ", ".join(path.name for path in others)
+                logger.info("%s: no inputs, and left out: %s", shown(str(place)), names)
+            opens += [(str(path), partial(_open, afresh(path), known)) for path, known in found]
     if not opens:
         msg = "there is no input; name at least one"
         raise NoSuchInput(msg)
@@ -148,7 +150,8 @@ def choices_of(
         known.choices
         for one in several
         if not hasattr(one, "obs")
-        for _, known in find_inputs(input_path(one, storage_options), FORMATS, format)[0]
+        for place in matching(input_path(one, storage_options))
+        for _, known in find_inputs(place, FORMATS, format)[0]
     ]
     return frozenset.intersection(*found) if found else frozenset()
 

@@ -167,6 +167,22 @@ def test_the_web(s3: Cloud, gs_server: Cloud, tmp_path: Path) -> None:
     assert s3.name == "s3"
 
 
+def test_a_pattern(cloud: Cloud, tmp_path: Path) -> None:
+    """A pattern stands for the objects of a bucket that match it, in any of its folders."""
+    folder = tmp_path / "patterns"
+    for name in ("one/a.h5ad", "one/b.h5ad", "two/c.h5ad", "two/notes.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith("h5ad"):
+            write_h5ad(folder / name, counts(3, 4, seed=len(name) + ord(name[4])))
+        else:
+            (folder / name).write_text("none")
+    pattern = f"{upload(cloud, folder)}/*/[bc]*.h5ad"
+    ds = slaf.convert(pattern, tmp_path / "out.slaf", storage_options=cloud.options)
+    assert [source.uri.rpartition("/")[2] for source in ds.sources] == ["b.h5ad", "c.h5ad"]
+    with pytest.raises(NoSuchInput, match="nothing matches this pattern"):
+        slaf.convert(f"{cloud.at('patterns')}/*.h5", tmp_path / "2", storage_options=cloud.options)
+
+
 def test_staging(s3: Cloud, tmp_path: Path) -> None:
     """An input that is staged is downloaded once, and named by where it came from."""
     for local in (

@@ -1,12 +1,13 @@
-"""A mapping whose values are made when they are first asked for."""
+"""Mappings that are made, or whose values are, when they are first asked for."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import TypeVar
 
-__all__ = ["Lazily"]
+__all__ = ["Lazily", "WhenAsked"]
 
 T = TypeVar("T")
 
@@ -57,3 +58,34 @@ class Lazily(Mapping[str, T]):
 
     def __len__(self) -> int:
         return len(self._names)
+
+
+class WhenAsked(Mapping[str, T]):
+    """A mapping that is made as a whole when it is first looked into.
+
+    Parameters
+    ----------
+    make
+        Gives it.
+
+    Examples
+    --------
+    >>> WhenAsked(lambda: {"2": 4})["2"]
+    4
+    """
+
+    def __init__(self, make: Callable[[], Mapping[str, T]]) -> None:
+        self._make = make
+
+    @cached_property
+    def _made(self) -> Mapping[str, T]:
+        return self._make()
+
+    def __getitem__(self, name: str) -> T:
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        return len(self._made)

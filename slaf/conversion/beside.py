@@ -178,9 +178,11 @@ def read_beside(source: Concat, cells: pa.Table, genes: pa.Table) -> Kept:
         for name, values in beside.items():
             table = table.append_column(name, values)
         tables[RAW_GENES] = table
-    files, unses = {}, []
+    files, of_each = {}, []
     with _naming("what no table holds", source):
-        uns = dict(slots.uns)
+        # Read once, both for one of all and to be kept as they are.
+        unses = source.unses()
+        uns = dict(source.merged(unses))
         for key, content in (
             ("uns", {"uns": uns} if uns else {}),
             ("elements", {slot: held for slot, held in others.items() if held}),
@@ -188,7 +190,7 @@ def read_beside(source: Concat, cells: pa.Table, genes: pa.Table) -> Kept:
             if content:
                 files[key] = _file(key, content)
         if len(source.records) > 1:
-            unses = [_file("uns", {"uns": dict(one)}) if one else None for one in source.unses()]
+            of_each = [_file("uns", {"uns": dict(one)}) if one else None for one in unses]
     return Kept(
         columns["obsm"],
         columns["varm"],
@@ -196,7 +198,7 @@ def read_beside(source: Concat, cells: pa.Table, genes: pa.Table) -> Kept:
         {slot: tuple(found) for slot, found in forms.items() if found},
         raw_columns,
         files,
-        tuple(unses),
+        tuple(of_each),
         measured,
     )
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from slaf.arrays import Batch, RowRange, with_genes
 from slaf.columns import with_index
 from slaf.errors import DamagedInput, MissingMatrix
-from slaf.lazily import Lazily
+from slaf.lazily import Lazily, WhenAsked
 from slaf.manifest import SourceRecord
 from slaf.sources.alignment import GeneSet, align
 from slaf.sources.base import Extent, Raw, Slots
@@ -311,7 +311,8 @@ class Concat:
     def slots(self) -> Slots:
         """Those that are taken; of several inputs brought together."""
         if self._together is not None:
-            return replace(self._together.slots(), uns=self._merged_uns())
+            uns = WhenAsked(lambda: self.merged(self.unses()))
+            return replace(self._together.slots(), uns=uns)
         found: Slots = self._of(0, lambda source: source.slots())
         return Slots(**{slot: self._taken(slot, getattr(found, slot)) for slot in SLOTS})
 
@@ -319,9 +320,13 @@ class Concat:
         """The uns of each input, as far as it is taken."""
         found = [] if self._kept is None else list(self._kept.unses())
         for at in range(self._kept is not None, len(self._rows)):
-            uns = self._of(at, lambda source: source.slots().uns)
+            uns = self._of(at, _uns) if "uns" in self._told[at].holds else {}
             found.append({key: uns[key] for key in uns if self.taking.takes(f"uns:{key}")})
         return found
+
+    def merged(self, unses: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """One uns of those of all inputs; that of the only one as it is."""
+        return unses[0] if len(unses) == 1 else merged_uns(unses, self.taking.uns_merge)
 
     def refuse_unknown(self) -> None:
         """Refuse a choice of layers, or of what to leave out, that none of the inputs has.
@@ -520,11 +525,6 @@ class Concat:
         ]
         return Together(members, self._ids, self._genes)
 
-    def _merged_uns(self) -> Mapping[str, Any]:
-        if not self.taking.takes("uns"):
-            return {}
-        return merged_uns(self.unses(), self.taking.uns_merge)
-
     def _absent_beside(self) -> list[str]:
         """What some inputs have beside their matrix, and others have not."""
         held = [told.holds for told in self._told]
@@ -616,6 +616,11 @@ class _Shelf:
         idle = [index for index in self._open if not self._readers[index]]
         for index in idle[: max(len(idle) - most, 0)]:
             self._open.pop(index).__exit__(None, None, None)
+
+
+def _uns(source: Source) -> Mapping[str, Any]:
+    uns = source.slots().uns
+    return {key: uns[key] for key in uns}
 
 
 def _prefixed(table: pa.Table, prefix: str) -> pa.Table:

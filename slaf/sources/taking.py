@@ -124,7 +124,7 @@ NOTHING: Final = Taking.from_json(None)
 
 
 def names_beside(source: Source) -> list[str]:
-    """The names of all that a source has beside its matrix, but for its uns."""
+    """The names of all that a source has beside its matrix; of uns as a whole."""
     names = [f"{LAYER}:{name}" for name in source.layers()]
     raw = source.raw()
     if raw is not None:
@@ -132,4 +132,4 @@ def names_beside(source: Source) -> list[str]:
     slots = source.slots()
     for slot in SLOTS[:-1]:
         names += [f"{slot}:{key}" for key in getattr(slots, slot)]
-    return names
+    return [*names, "uns"] if slots.uns else names

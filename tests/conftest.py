@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,11 @@ _SHARED: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthChe
 settings.register_profile("same", derandomize=True, max_examples=40, **_SHARED)
 settings.register_profile("search", max_examples=1000, **_SHARED)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+# Where the tests run in the background of a shell, Ctrl-C is ignored from the beginning, by them
+# and by all that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _CORPUS = Path(__file__).parents[2] / "shared" / "corpus"
 

@@ -426,6 +426,7 @@ class Concat:
                 ids = lists[-1] if repeated else var.column(0).combine_chunks()
                 lists.append(ids)
                 taking = Taking() if at < len(choices) - len(self._inputs) else self.taking
+                cells = _prefixed(source.cells(), prefix)
                 offers = names_beside(source)
                 told.append(
                     _Told(
@@ -433,7 +434,7 @@ class Concat:
                         left_behind=source.left_behind(),
                         extent=source.extent(),
                         peek=source.peek()[:_PEEK].copy(),
-                        cells=_prefixed(source.cells(), prefix),
+                        cells=cells,
                         genes_repeated=repeated,
                         offers=tuple(offers),
                         holds=tuple(taking.of(offers)),

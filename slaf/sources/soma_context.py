@@ -38,6 +38,8 @@ def context_of(path: RemotePath | None) -> tiledbsoma.SOMATileDBContext:
         "soma.init_buffer_bytes": str(_BUFFER_BYTES),
         "sm.compute_concurrency_level": threads,
         "sm.io_concurrency_level": threads,
+        # A Ctrl-C is for Python to tell; TileDB would cancel what it does, and report that.
+        "sm.enable_signal_handlers": "false",
     }
     if path is not None:
         config.update(context(path))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from slaf.errors import StorageError
 from slaf.storage.local import Directory
 from slaf.storage.place import LOCK_NAME
 from slaf.storage.urls import is_url
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["Location"]
 
 logger = logging.getLogger(__name__)
+
+# To take the lock of a directory that others make and remove.
+_ATTEMPTS = 10
 
 
 class Location:
@@ -227,11 +232,9 @@ class Location:
             If another process holds it.
         """
         keep = self._place.found_empty()
-        self.make()
         hold: Hold | None = None
         try:
-            with self.effect("lock", LOCK_NAME):
-                hold = self._place.acquire(keep=keep)
+            hold = self._acquired(keep=keep)
             self._hold = hold
             try:
                 yield
@@ -242,6 +245,18 @@ class Location:
         finally:
             if hold is not None:
                 hold.release()
+
+    def _acquired(self, *, keep: bool) -> Hold:
+        """The lock, once more if whoever held it removes the directory meanwhile."""
+        for left in reversed(range(_ATTEMPTS)):
+            self.make()
+            try:
+                with self.effect("lock", LOCK_NAME):
+                    return self._place.acquire(keep=keep)
+            except StorageError as error:
+                if error.errno != errno.ENOENT or not left:
+                    raise
+        raise AssertionError  # the last attempt returns or raises
 
     def is_locked(self) -> bool:
         """Whether a process is writing here at this moment."""

@@ -295,11 +295,13 @@ def clean(location: Location, name: str, version: int) -> None:
         dataset.cleanup_old_versions(
             older_than=timedelta(0), delete_unverified=True, error_if_tagged_old_versions=False
         )
-    # Lance passes over some of what is left of a commit that was killed.
+    # Lance passes over some of what is left of a commit that was killed, and over a file that it
+    # fails to remove.
     record = dataset.read_transaction(version)
     for file in location.list(name):
         other_record = record is not None and file.endswith(".txn") and record.uuid not in file
-        if other_record or _is_staged(file):
+        older = file.endswith(".manifest") and not file.endswith(f"/{manifest_name(version)}")
+        if other_record or older or _is_staged(file):
             location.remove(file)
 
 

@@ -40,7 +40,8 @@ _LAYER: Final = "data"
 # tiledbsoma writes of raw only X and var.
 _RAW_VARM: Final = "raw/varm"
 _AHEAD = 2
-_OF_THE_DISK = re.compile(r"IO Error|TileDB::IO")
+# The last is what it says of an array that it has just written, when the clock was set back.
+_OF_THE_DISK = re.compile(r"IO Error|TileDB::IO|is not a SOMA")
 
 
 class SomaTarget:
@@ -89,11 +90,13 @@ class SomaTarget:
 
         # Absolute: TileDB takes a relative path from where the process once began.
         uri = str(path.absolute())
+        # A Ctrl-C is for Python to tell; TileDB would cancel what it does, and report that.
+        context = tiledbsoma.SOMATileDBContext(tiledb_config={"sm.enable_signal_handlers": "false"})
         with _quietly():
             tiledbsoma.io.from_anndata(
-                uri, self._without_values(), _MEASUREMENT, X_layer_name=_LAYER
+                uri, self._without_values(), _MEASUREMENT, X_layer_name=_LAYER, context=context
             )
-        with tiledbsoma.Experiment.open(uri, "w") as experiment:
+        with tiledbsoma.Experiment.open(uri, "w", context=context) as experiment:
             for slot, matrix in self._contents.matrices.items():
                 measurement = _RAW_MEASUREMENT if slot == RAW else _MEASUREMENT
                 name = slot.removeprefix(LAYERS) if slot.startswith(LAYERS) else _LAYER

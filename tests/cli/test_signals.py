@@ -62,13 +62,8 @@ def test_a_signal_leaves_what_the_same_command_finishes(
 )
 def test_every_command_can_be_stopped(sent: signal.Signals, code: ExitCode) -> None:
     """A signal ends any command with 128 + the signal; after it signals do what they did before."""
-    # Where the tests run in the background of a shell, Ctrl-C is ignored from the beginning.
-    usual = signal.default_int_handler if sent is signal.SIGINT else signal.SIG_DFL
-    given = signal.signal(sent, usual)
-    try:
-        with pytest.raises(typer.Exit) as ended, edge(quiet=False, verbose=False):
-            signal.raise_signal(sent)
-        assert ended.value.exit_code == code == 128 + sent
-        assert signal.getsignal(sent) is usual
-    finally:
-        signal.signal(sent, given)
+    before = signal.getsignal(sent)
+    with pytest.raises(typer.Exit) as ended, edge(quiet=False, verbose=False):
+        signal.raise_signal(sent)
+    assert ended.value.exit_code == code == 128 + sent
+    assert signal.getsignal(sent) is before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +19,7 @@ from tests.conversion.process import KILLED, ConvertingProcess
 from tests.conversion.stopped import Conversion
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 OPTIONS: dict[str, Any] = {"chunk_size": 3}
@@ -168,3 +170,27 @@ def test_a_directory_that_cannot_be_written(source: Path, tmp_path: Path) -> Non
     with pytest.raises(slaf.StorageError, match="cannot"):
         slaf.convert(source, tmp_path / "out.slaf")
     tmp_path.chmod(0o700)
+
+
+class Removed(Location):
+    """A directory that another process removes just before its lock is taken, once."""
+
+    removed = False
+
+    @contextmanager
+    def effect(self, action: str, name: str) -> Iterator[None]:
+        """Remove it, as whoever made it and found it empty does."""
+        if action == "lock" and not self.removed:
+            self.removed = True
+            self.path.rmdir()
+        with super().effect(action, name):
+            yield
+
+
+def test_a_directory_that_goes_meanwhile(tmp_path: Path) -> None:
+    """Of two processes one may remove the directory that the other is about to lock."""
+    location = Removed(tmp_path / "out.slaf")
+    with location.lock():
+        assert location.is_locked()
+    assert location.removed
+    assert not location.path.exists()

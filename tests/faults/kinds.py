@@ -35,8 +35,11 @@ _DAY = 86_400
 _JUMPS = [way * jump for way in (-1, 1) for jump in (3600, _DAY, 400 * _DAY)]
 _TOLD = (ExitCode.STORAGE,)
 _KILLED = (-signal.SIGKILL,)
-# What Rust, C++ and the system do when there is no memory; Lance may also wait for ever, for a
-# thread that it could not begin, and is then killed.
+# TileDB may crash when the disk fails under it, and it takes what it has written itself for
+# something else when the clock was set back: an export is then not there, or whole.
+_OF_TILEDB = (-signal.SIGSEGV, -signal.SIGABRT, ExitCode.STORAGE)
+# What Rust, C++ and the system do when there is no memory; a command that does not end then is
+# killed.
 _ABORTED = (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, -signal.SIGTRAP)
 _EXHAUSTED = (*_TOLD, *_KILLED, *_ABORTED)
 
@@ -116,8 +119,9 @@ def _at_a_change(
         words = ready.operation.words(output)
         ended = commands.run(words, _below(output), befallen)
         met = ended.met is None or ended.met > 0
+        more = _OF_TILEDB if output.suffix == ".soma" else ()
         # An output that was whole already may be refused.
-        return Struck(met, _untold(ended, codes if met else (0, ExitCode.CONFLICT)))
+        return Struck(met, _untold(ended, (*codes, *more) if met else (0, ExitCode.CONFLICT)))
 
     return strike
 
@@ -180,7 +184,9 @@ def _with_memory_of(least: int, most: int) -> Callable[..., Struck]:
         befallen = Befallen(memory=rng.randrange(least, most))
         command = commands.start(ready.operation.words(output), _below(output), befallen)
         ended = command.wait(kill_after=_PATIENCE)
-        return Struck(ended.code != 0, _untold(ended, (0, *_EXHAUSTED)))
+        # A library that cannot be loaded says so itself.
+        unloaded = "binary is missing" in ended.err
+        return Struck(ended.code != 0, "" if unloaded else _untold(ended, (0, *_EXHAUSTED)))
 
     return strike
 

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["CONTENTS", "counts", "fractions"]
+__all__ = ["CONTENTS", "counts", "everything", "fractions"]
 
 
 def counts() -> anndata.AnnData:
@@ -30,6 +30,26 @@ def fractions() -> anndata.AnnData:
     obs = pd.DataFrame(index=_strings(f"c{i}" for i in range(5)))
     var = pd.DataFrame(index=_strings(f"g{i}" for i in range(4)))
     return anndata.AnnData(sp.csr_matrix(x), obs=obs, var=var)
+
+
+def everything() -> anndata.AnnData:
+    """Something in every slot, some of it what no table holds."""
+    rng = np.random.default_rng(21)
+    adata = fractions()
+    whole = rng.poisson(0.7, (5, 4)).astype(np.int32)
+    adata.layers["counts"] = sp.csr_matrix(whole)
+    adata.layers["halves"] = sp.csr_matrix(whole * 0.5)
+    genes = pd.DataFrame(index=_strings(f"r{i}" for i in range(6)))
+    adata.raw = anndata.AnnData(
+        sp.csr_matrix(rng.poisson(0.7, (5, 6)).astype(np.float32)), obs=adata.obs, var=genes
+    )
+    adata.obsm["X_pca"] = (np.arange(10, dtype=np.float32) / 7).reshape(5, 2)
+    adata.obsm["table"] = pd.DataFrame({"n": np.arange(5)}, index=adata.obs_names)
+    adata.varm["PCs"] = (np.arange(8) / 3).reshape(4, 2)
+    adata.obsp["graph"] = sp.csr_matrix(np.eye(5)[[1, 0, 3, 2, 4]] / 3)
+    adata.varp["links"] = sp.csr_matrix(np.eye(4, dtype=np.float32))
+    adata.uns = {"colour": "blue", "sizes": np.arange(3), "deep": {"of": 1.5}}
+    return adata
 
 
 def _obs(n_cells: int) -> pd.DataFrame:
@@ -71,4 +91,4 @@ def _strings(values: Iterable[str]) -> pd.Index[Any]:
     return pd.Index(list(values), dtype=object)
 
 
-CONTENTS = {"counts": counts, "fractions": fractions}
+CONTENTS = {"counts": counts, "fractions": fractions, "everything": everything}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 import slaf
+from slaf.equality import same
 from tests.compat.contents import CONTENTS
 
 DATASETS = sorted(Path(__file__).parent.glob("datasets/*/*"))
@@ -47,6 +49,27 @@ def test_it_proves_itself(dataset: Path) -> None:
     """Its digests are recomputed, and it is compared with its input."""
     assert slaf.verify(dataset).ok
     assert slaf.verify(dataset, against=CONTENTS[dataset.name]()).ok
+
+
+def test_what_is_beside_the_matrix(dataset: Path) -> None:
+    """Layers, raw and every slot are those of the input, with their types."""
+    expected, found = CONTENTS[dataset.name](), slaf.open(dataset).to_anndata()
+    for slot in ("layers", "obsm", "varm", "obsp", "varp", "uns"):
+        assert same(dict(getattr(expected, slot)), dict(getattr(found, slot))), slot
+    assert (expected.raw is None) == (found.raw is None)
+    if expected.raw is not None and found.raw is not None:
+        assert same(expected.raw.X, found.raw.X)
+        pd.testing.assert_frame_equal(expected.raw.var, found.raw.var)
+
+
+def test_it_can_be_added_to(dataset: Path, tmp_path: Path) -> None:
+    """An append to it gives a dataset of both."""
+    copy = tmp_path / "copy.slaf"
+    shutil.copytree(dataset, copy)
+    content = CONTENTS[dataset.name]
+    ds = slaf.append(content(), copy, allow_duplicate=True)
+    assert ds.n_cells == 2 * content().n_obs
+    assert slaf.verify(ds, against=[content(), content()]).ok
 
 
 def test_nothing_is_written(dataset: Path) -> None:

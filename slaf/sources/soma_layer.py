@@ -33,6 +33,7 @@ _READING_ERRORS = (RuntimeError, ValueError, LookupError, TypeError, AttributeEr
 _PEEKED_ROWS = 256
 # More than elsewhere: a tile is decoded whole, however few of its cells are read.
 _SPARSE_ENTRIES = 1 << 20
+_ID_BITS = np.uint64(32)
 # How far the join ids of a dense layer may lie apart: what is between them is read too.
 _MOST_APART = 16
 ARRAYS = frozenset({"SOMASparseNDArray", "SOMADenseNDArray"})
@@ -168,16 +169,18 @@ class SomaLayer:
         first = int(ids[rows.start]) if rows.start else 0
         last = int(ids[rows.stop]) - 1 if rows.stop < len(ids) else self._n_rows - 1
         with reading_soma(self._place):
-            query = self._array().read((slice(first, last), slice(None)), result_order="row-major")
-            table = query.tables().concat()
+            # In whatever order it lies: to sort it takes TileDB three times as long as all else.
+            table = self._array().read((slice(first, last), slice(None))).tables().concat()
             cells, joins, values = (table.column(name).to_numpy() for name in _COLUMNS)
             inside = ids[rows.start : rows.stop]
             owners = positions_of(cells, inside, f"{self._place} has an entry of the cell")
             genes = positions_of(joins, self._gene_ids, f"{self._place} has an entry of the gene")
             counts = np.bincount(owners, minlength=len(rows))
             indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-            # The positions are new arrays; the values would still lie in memory of TileDB.
-            return indptr, genes, values.copy()
+            keys = (owners.astype(np.uint64) << _ID_BITS) | genes.astype(np.uint64)
+            order = np.argsort(keys)
+            # New arrays, all of them: what TileDB gave is in memory of its own.
+            return indptr, genes[order], values[order]
 
     def _dense(self, rows: RowRange) -> Batch:
         return batch_from_dense(rows, self._thread.call(self._read_dense, rows))

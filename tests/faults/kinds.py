@@ -143,7 +143,8 @@ def _at_a_time(commands: Commands, ready: Ready, output: Path, rng: random.Rando
     """Killed at a time that has nothing to do with what it does."""
     command = commands.start(ready.operation.words(output), _below(output), Befallen())
     ended = command.wait(kill_after=rng.uniform(0, ready.seconds))
-    return Struck(ended.code < 0, _untold(ended, (0, -signal.SIGKILL)))
+    # An output that an earlier fault has left whole may be refused.
+    return Struck(ended.code < 0, _untold(ended, (0, ExitCode.CONFLICT, -signal.SIGKILL)))
 
 
 def _effect(moment: Moment, failure: Failure) -> Callable[..., Struck]:

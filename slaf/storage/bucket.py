@@ -136,13 +136,13 @@ class Objects:
             return None
         except _ERRORS as error:
             raise refusal(f"{self}/{name}", "read", error) from None
-        return Mark(found["size"], etag=found["e_tag"] or "")
+        return Mark(found["size"], etag=_tag(found["e_tag"]))
 
     def tags(self) -> dict[str, str]:
         """The tags of all objects."""
         try:
             chunks = obstore.list(self._store)
-            return {found["path"]: found["e_tag"] or "" for chunk in chunks for found in chunk}
+            return {found["path"]: _tag(found["e_tag"]) for chunk in chunks for found in chunk}
         except _ERRORS as error:
             raise refusal(str(self), "list", error) from None
 
@@ -175,3 +175,8 @@ class Objects:
 def _version(found: Mapping[str, Any]) -> dict[str, str]:
     """What tells this content of an object from others."""
     return {key: found[key] for key in ("e_tag", "version") if found.get(key)}
+
+
+def _tag(told: str | None) -> str:
+    """A tag without its quotes, which Azure leaves out where it lists."""
+    return (told or "").strip('"')

@@ -67,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write both layouts of the same counts, in turn, so that a slow minute is slow for all."""
     python: Path = arguments.python or python_of(_PEER, _RELEASE)
+    FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         cases = _cases(python, arguments.cells, Path(folder))
         rounds = [

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from slaf.manifest import Published
 
 __all__ = [
+    "RAW_VARM",
     "SLOTS",
     "Beside",
     "FileRecord",
@@ -31,6 +32,7 @@ JSON = dict[str, Any]
 
 # The slots whose elements each have a form, and the group of raw's varm in the file of elements.
 SLOTS: Final = ("obsm", "varm", "obsp", "varp")
+RAW_VARM: Final = "raw_varm"
 _NAME_LENGTH: Final = 32
 
 

@@ -247,7 +247,7 @@ def _is_unfinished(location: Location) -> bool:
     """Whether a run like this was stopped, and may only have to clean."""
     manifest = load(location)
     found = None if manifest is None else manifest.checkpoint
-    return found is not None and bool(found["plan"]["operation"] == "compact")
+    return found is not None and bool(found["plan"].get("operation") == "compact")
 
 
 def _encode(run: Run, there: Dataset, workers: int, progress: Progress) -> None:

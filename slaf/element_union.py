@@ -153,8 +153,9 @@ def at_places(name: str, piece: Piece, positions: NDArray[np.int64], ids: pa.Chu
     if is_sparse(element) and _is_number(element.dtype):
         import scipy.sparse as sp
 
-        with_none = sp.vstack([element.tocsr(), sp.csr_matrix((1, element.shape[1]))], "csr")
-        return type(element)(with_none[rows].astype(element.dtype))
+        # Of the same type: among others scipy would pass through one that is not exact.
+        none = sp.csr_matrix((1, element.shape[1]), dtype=element.dtype)
+        return type(element)(sp.vstack([element.tocsr(), none], "csr")[rows])
     if _is_numeric_array(element):
         dtype = common_number([element.dtype], lacking=lacking)
         whole = np.zeros((n_genes, *element.shape[1:]), dtype)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slaf.beside import beside_of, is_sidecar
+from slaf.beside import RAW_VARM, beside_of, is_sidecar
 from slaf.elements import PAIR_COLUMNS, array_of, matrix_of
 from slaf.errors import DamagedDataset, SelectionError
 from slaf.frames import to_frame
@@ -34,7 +34,6 @@ __all__ = ["Held", "HeldRaw", "rows_of_element"]
 
 _AXES = {"obsm": CELLS, "varm": GENES}
 _PAIRS = {"obsp": CELL_PAIRS, "varp": GENE_PAIRS}
-_RAW_VARM = "raw_varm"
 
 
 class Held:
@@ -263,7 +262,7 @@ class HeldRaw:
 
     def _element(self, form: Form) -> Any:
         if form.name is None:
-            return self._held.elements[_RAW_VARM][form.key]
+            return self._held.elements[RAW_VARM][form.key]
         return self._held.column(RAW_GENES, form)
 
     def _positions(self, what: str, selector: Selector) -> NDArray[np.int64]:

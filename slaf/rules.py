@@ -14,6 +14,9 @@ __all__ = ["check_kinds", "check_offsets"]
 
 _MOST = 2**63
 _GENES = ("strict", "union", "intersection")
+_MERGES = ("same", "unique", "first", "only")
+_LEFT_OUT = ("layer", "raw", "obsm", "varm", "obsp", "varp", "uns")
+_TAKEN = "an object that says which layers, and whether raw, were asked for; or null"
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 # A table is a folder beside config.json, or in the one that holds what was written anew of an
 # older dataset: a stranger's file leads nowhere else.
@@ -73,6 +76,10 @@ def _values(data: dict[str, Any]) -> Iterator[tuple[str, Any, str, Callable[[Any
         yield from _of_columns(f"columns.{table}", columns)
     for at, source in enumerate(data["sources"]):
         yield from _of_source(f"sources[{at}]", source)
+    yield "taken", data.get("taken"), _TAKEN, _is_taken
+    one_each = f"a list of {len(data['sources'])}, one for each source"
+    unses = data.get("unses") or [None] * len(data["sources"])
+    yield "unses", unses, one_each, lambda found: _is_as_long(found, data["sources"])
     for at, block in enumerate(data["blocks"]):
         yield from _of_block(f"blocks[{at}]", block)
 
@@ -102,6 +109,8 @@ def _of_source(
     for key in ("identity", "choice"):
         yield f"{place}.{key}", source[key], "an object", _is_object
     yield f"{place}.prefix", source.get("prefix", ""), "text", _is_text
+    yield f"{place}.holds", source.get("holds"), "a list of names or null", _is_names_or_null
+    yield f"{place}.taken", source.get("taken"), _TAKEN, _is_taken
     yield f"{place}.genes", source.get("genes", "strict"), f"one of {_GENES}", _GENES.__contains__
     for run in source.get("measured", []):
         yield f"{place}.measured", run, "ranges [start, stop] of genes", _is_range
@@ -153,6 +162,29 @@ def _is_text_or_null(value: Any) -> bool:
 
 def _is_list_or_null(value: Any) -> bool:
     return value is None or isinstance(value, list)
+
+
+def _is_names_or_null(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(map(_is_text, value)))
+
+
+def _is_as_long(value: Any, other: list[Any]) -> bool:
+    return isinstance(value, list) and len(value) == len(other)
+
+
+def _is_taken(value: Any) -> bool:
+    if value is None:
+        return True
+    if not isinstance(value, dict):
+        return False
+    layers, without = value.get("layers"), value.get("without", [])
+    return (
+        (_is_text(layers) or (layers is not None and _is_names_or_null(layers)))
+        and _is_flag(value.get("raw"))
+        and isinstance(without, list)
+        and all(_is_text(name) and name.partition(":")[0] in _LEFT_OUT for name in without)
+        and value.get("uns_merge", "unique") in _MERGES
+    )
 
 
 def _is_object(value: Any) -> bool:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import xxhash
 
 from slaf.beside import (
+    RAW_VARM,
     Beside,
     FileRecord,
     LayersRecord,
@@ -41,7 +42,7 @@ from slaf.schema import (
     given_back,
 )
 from slaf.sidecar import pack
-from slaf.tables.write import append, commit, write_table
+from slaf.tables.write import append, commit, stay, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -72,7 +73,6 @@ __all__ = [
 ]
 
 UNS_JSON = "uns.json"
-_RAW_VARM = "raw_varm"
 
 
 @contextmanager
@@ -166,13 +166,13 @@ def read_beside(source: Concat, cells: pa.Table, genes: pa.Table) -> Kept:
         measured = raw.measured
         table, raw_columns = stored(raw.genes, GENE_COLUMNS)
         with _naming("varm of raw", source):
-            beside, forms[_RAW_VARM] = from_arrays(
+            beside, forms[RAW_VARM] = from_arrays(
                 raw.varm,
                 table.num_rows,
                 (*GENE_COLUMNS, *table.column_names),
-                partial(source.missing, _RAW_VARM),
+                partial(source.missing, RAW_VARM),
             )
-        others[_RAW_VARM] = _left(raw.varm, forms[_RAW_VARM])
+        others[RAW_VARM] = _left(raw.varm, forms[RAW_VARM])
         ids = pa.array(np.arange(table.num_rows, dtype=np.uint32))
         table = table.add_column(1, "gene_integer_id", ids)
         for name, values in beside.items():
@@ -220,7 +220,7 @@ def commit_companions(location: Location, checkpoint: Checkpoint) -> dict[str, i
             before = plan.base.versions[table]
             versions[table] = append(location, name, fragments, before, plan.run_id)
         else:
-            versions[table] = plan.base.versions[table]
+            versions[table] = stay(location, name, plan.base.versions[table])
     return versions
 
 
@@ -271,7 +271,7 @@ def write_beside(
     files |= {record.file: content for record, content in kept.files.values()}
     for file, content in files.items():
         location.put(file, content)
-    forms = {slot: found for slot, found in kept.forms.items() if slot != _RAW_VARM}
+    forms = {slot: found for slot, found in kept.forms.items() if slot != RAW_VARM}
     layers, raw = None, None
     for companion in plan.companions:
         rows = int(offsets_of(location, checkpoint, companion.table, before)[-1])
@@ -279,7 +279,7 @@ def write_beside(
         if companion.table == LAYERS:
             layers = LayersRecord(rows, matrices)
         elif kept.raw_columns is not None:
-            varm, measured = kept.forms.get(_RAW_VARM, ()), kept.measured
+            varm, measured = kept.forms.get(RAW_VARM, ()), kept.measured
             raw = RawRecord(rows, companion.n_genes, matrices[0], kept.raw_columns, varm, measured)
     records = {key: record for key, (record, _) in kept.files.items()}
     return versions, Beside(

@@ -32,7 +32,7 @@ from slaf.schema import (
     given_back,
 )
 from slaf.sources.naming import names_of
-from slaf.tables.write import append, clean, commit, index, index_rest, write_table
+from slaf.tables.write import append, clean, commit, index, index_rest, stay, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -147,7 +147,7 @@ def _commit_expression(location: Location, checkpoint: Checkpoint) -> int:
         indices["gene_integer_id"] = "BTREE"
     if plan.base is not None and plan.adds_to(EXPRESSION):
         if not fragments:
-            return plan.base.versions[EXPRESSION]
+            return stay(location, name, plan.base.versions[EXPRESSION])
         append(location, name, fragments, plan.base.versions[EXPRESSION], plan.run_id)
         return index_rest(location, name, indices)
     version = commit(location, name, plan.schema, fragments)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -14,14 +12,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from slaf.arrays import Batch, RowRange, with_genes
+from slaf.beside import RAW_VARM
 from slaf.columns import with_index
-from slaf.errors import DamagedInput, MissingMatrix
+from slaf.errors import MissingMatrix
 from slaf.lazily import Lazily, WhenAsked
 from slaf.manifest import SourceRecord
+from slaf.schema import RAW
 from slaf.sources.alignment import GeneSet, align
 from slaf.sources.base import Extent, Raw, Slots
 from slaf.sources.identity import content_identity
-from slaf.sources.taking import LAYER, RAW, RAW_VARM, SLOTS, Taking, names_beside
+from slaf.sources.shelf import Shelf
+from slaf.sources.taking import LAYER, SLOTS, Taking, names_beside
 from slaf.sources.together import Member, Together, merged_uns
 from slaf.union import absent_somewhere, joined, stacked
 
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Concat", "Input", "Kept"]
 
-# Inputs that nobody reads at the moment, and which are kept open nevertheless.
-_OPEN = 2
 # Values of each input that are looked at beforehand.
 _PEEK = 1 << 12
 
@@ -149,7 +148,7 @@ class Concat:
         opens = [one.opened for one in inputs]
         if kept is not None:
             opens.insert(0, lambda: kept.source)
-        self._shelf = _Shelf(opens)
+        self._shelf = Shelf(opens)
         with ExitStack() as failing:
             failing.callback(self._shelf.close)
             self._describe(genes)
@@ -521,6 +520,7 @@ class Concat:
                 self._positions[at],
                 told.holds,
                 len(self._kept.records) if self._kept and not at else 1,
+                stays=self._kept is not None and not at,
             )
             for at, (place, told) in enumerate(zip(self._places, self._told, strict=True))
         ]
@@ -563,60 +563,6 @@ class Concat:
     def _of(self, index: int, asked: Callable[[Source], Any]) -> Any:
         with self._shelf.lease(index) as source:
             return asked(source)
-
-
-class _Shelf:
-    """The inputs that are open: those being read, and the last few that were.
-
-    Thousands of files may be one source, but not open at once; and what an input that is not
-    in cell order spilled is given back when it is closed.
-    """
-
-    def __init__(self, opens: Sequence[Callable[[], Source]]) -> None:
-        self._opens = opens
-        self._open: OrderedDict[int, Source] = OrderedDict()
-        self._readers = [0] * len(opens)
-        self.identities: dict[int, Mapping[str, Any]] = {}
-        self._lock = threading.RLock()
-
-    @contextmanager
-    def lease(self, index: int) -> Iterator[Source]:
-        """An input, open until this is left."""
-        with self._lock:
-            source = self._take(index)
-            self._readers[index] += 1
-        try:
-            yield source
-        finally:
-            with self._lock:
-                self._readers[index] -= 1
-                self._put_away(_OPEN)
-
-    def close(self) -> None:
-        """Close all."""
-        with self._lock:
-            self._readers = [0] * len(self._opens)
-            self._put_away(0)
-
-    def _take(self, index: int) -> Source:
-        if index in self._open:
-            self._open.move_to_end(index)
-            return self._open[index]
-        source = self._opens[index]()
-        with ExitStack() as failing:
-            failing.enter_context(source)
-            identity = source.identity()
-            if self.identities.setdefault(index, identity) != identity:
-                msg = f"{source.uri}: it was changed while it was read; leave it as it is and retry"
-                raise DamagedInput(msg)
-            failing.pop_all()
-        self._open[index] = source
-        return source
-
-    def _put_away(self, most: int) -> None:
-        idle = [index for index in self._open if not self._readers[index]]
-        for index in idle[: max(len(idle) - most, 0)]:
-            self._open.pop(index).__exit__(None, None, None)
 
 
 def _uns(source: Source) -> Mapping[str, Any]:

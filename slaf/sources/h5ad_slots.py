@@ -13,6 +13,7 @@ from slaf.lazily import Lazily
 from slaf.sources.base import Slots
 from slaf.sources.hdf5 import member, own_members
 from slaf.sources.links import has_member
+from slaf.sources.taking import SLOTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,7 +25,6 @@ __all__ = ["READING_ERRORS", "read_element", "read_slots", "read_varm_of_raw"]
 
 # What anndata and h5py raise for an element that is not as it should be.
 READING_ERRORS: Final = (OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError)
-_SLOTS: Final = ("obsm", "varm", "obsp", "varp", "uns")
 
 
 def read_slots(file: h5py.File, *, of_raw: bool) -> Slots:
@@ -41,9 +41,9 @@ def read_slots(file: h5py.File, *, of_raw: bool) -> Slots:
 
     if isinstance(member(file, "obs"), h5py.Dataset):
         found = _read_compound(file)
-        slots = Slots(*(dict(getattr(found, slot)) for slot in _SLOTS))
+        slots = Slots(*(dict(getattr(found, slot)) for slot in SLOTS))
     else:
-        slots = Slots(**{slot: _slot(file, slot) for slot in _SLOTS})
+        slots = Slots(**{slot: _slot(file, slot) for slot in SLOTS})
         slots = _with_neighbours(slots)
     if of_raw:
         return Slots(slots.obsm, read_varm_of_raw(file), slots.obsp, {}, slots.uns)
@@ -125,7 +125,7 @@ def _read_compound(file: h5py.File) -> anndata.AnnData:
         path = Path(directory) / "slots.h5ad"
         with _reading("the slots"):
             with h5py.File(path, "w") as small:
-                for name in ("obs", "var", *_SLOTS):
+                for name in ("obs", "var", *SLOTS):
                     if has_member(file, name):
                         small.copy(member(file, name), name)
             return anndata.read_h5ad(path)

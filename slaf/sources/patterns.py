@@ -45,6 +45,9 @@ def matching(place: Path) -> list[Path]:
 
 def _matches(place: Path) -> list[Path]:
     above = place.parent
+    if above == place:
+        # The root of a disk, or a bucket, whose name no pattern stands for.
+        return [place]
     folders = _matches(above) if _WILD & set(str(above)) else [above]
     if not _WILD & set(place.name):
         return [found for folder in folders if (found := folder / place.name).exists()]

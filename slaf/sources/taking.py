@@ -6,17 +6,19 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from slaf.beside import RAW_VARM
+from slaf.beside import SLOTS as FORMED
+from slaf.schema import RAW
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from slaf.sources.base import Source
 
-__all__ = ["LAYER", "NOTHING", "RAW_VARM", "SLOTS", "Taking", "UnsMerge", "names_beside"]
+__all__ = ["LAYER", "SLOTS", "Taking", "UnsMerge", "names_beside"]
 
-SLOTS: Final = ("obsm", "varm", "obsp", "varp", "uns")
 LAYER: Final = "layer"
-RAW: Final = "raw"
-RAW_VARM: Final = "raw_varm"
+SLOTS: Final = (*FORMED, "uns")
 _KINDS: Final = (LAYER, RAW, *SLOTS)
 
 
@@ -120,9 +122,6 @@ class Taking:
         )
 
 
-NOTHING: Final = Taking.from_json(None)
-
-
 def names_beside(source: Source) -> list[str]:
     """The names of all that a source has beside its matrix; of uns as a whole."""
     names = [f"{LAYER}:{name}" for name in source.layers()]
@@ -130,6 +129,6 @@ def names_beside(source: Source) -> list[str]:
     if raw is not None:
         names += [RAW, *(f"{RAW_VARM}:{key}" for key in raw.varm)]
     slots = source.slots()
-    for slot in SLOTS[:-1]:
+    for slot in FORMED:
         names += [f"{slot}:{key}" for key in getattr(slots, slot)]
     return [*names, "uns"] if slots.uns else names

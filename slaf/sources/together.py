@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from slaf.arrays import Batch, RowRange, with_genes
+from slaf.beside import RAW_VARM
 from slaf.element_union import (
     Piece,
     at_pairs,
@@ -21,9 +22,10 @@ from slaf.element_union import (
 from slaf.equality import same
 from slaf.errors import GenesDiffer, InputError
 from slaf.lazily import Lazily
+from slaf.schema import RAW
 from slaf.sources.alignment import GeneSet, align
 from slaf.sources.base import Extent, Raw, Slots
-from slaf.sources.taking import LAYER, RAW, RAW_VARM
+from slaf.sources.taking import LAYER
 from slaf.union import joined
 
 if TYPE_CHECKING:
@@ -59,6 +61,8 @@ class Member:
         The names of what is taken of it beside its matrix.
     inputs
         Of how many inputs it is made itself.
+    stays
+        Whether its rows are where they belong already: those of a dataset that is added to.
     """
 
     place: str
@@ -68,6 +72,7 @@ class Member:
     positions: NDArray[np.int64]
     holds: tuple[str, ...]
     inputs: int = 1
+    stays: bool = False
 
 
 class Together:
@@ -231,14 +236,14 @@ class _Stacked:
         self.dtype = common_number(self._of_each(lambda matrix: matrix.dtype))
 
     def extent(self) -> Extent:
-        """How much they hold together."""
-        found = list(self._of_each(lambda matrix: matrix.extent()))
+        """How much they hold together, without what stays where it is."""
+        found = list(self._of_each(lambda matrix: matrix.extent(), added=True))
         return Extent(
             " and ".join(dict.fromkeys(extent.layout for extent in found)),
             sum(extent.entries for extent in found),
             exact=all(extent.exact for extent in found),
-            scratch=max(extent.scratch for extent in found),
-            memory=max(extent.memory for extent in found),
+            scratch=max((extent.scratch for extent in found), default=0),
+            memory=max((extent.memory for extent in found), default=0),
         )
 
     def peek(self) -> NDArray[Any]:
@@ -282,9 +287,9 @@ class _Stacked:
     def _is_aligned(self, positions: NDArray[np.int64]) -> bool:
         return np.array_equal(positions, np.arange(len(positions)))
 
-    def _of_each(self, asked: Callable[[Matrix], Any]) -> Iterator[Any]:
+    def _of_each(self, asked: Callable[[Matrix], Any], *, added: bool = False) -> Iterator[Any]:
         for part in self._parts:
-            if part.positions is not None:
+            if part.positions is not None and not (added and part.member.stays):
                 yield _asked(part.member, lambda source: asked(self._find(source)))
 
 

@@ -37,6 +37,7 @@ __all__ = [
     "index",
     "index_rest",
     "restore_version",
+    "stay",
     "undo",
     "write_part",
     "write_table",
@@ -284,6 +285,12 @@ def undo(location: Location, name: str, version: int) -> None:
     for file in location.list(f"{name}/_versions"):
         if file.endswith(".manifest") and file < f"{name}/{manifest_name(version)}":
             location.remove(file)
+
+
+def stay(location: Location, name: str, version: int) -> int:
+    """Leave a table at the version that it has; a run that was given up may have made others."""
+    undo(location, name, version)
+    return version
 
 
 def clean(location: Location, name: str, version: int) -> None:

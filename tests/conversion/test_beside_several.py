@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +17,14 @@ from hypothesis import strategies as st
 
 import slaf
 from slaf.equality import same
-from slaf.errors import GenesDiffer, InputError, MissingMatrix
+from slaf.errors import DamagedDataset, GenesDiffer, InputError, MissingMatrix
 from slaf.schema import CELLS, EXPRESSION, GENES
+from slaf.testing import Crash, CrashingStorage
 from tests.builders import counts
-from tests.conversion.outputs import output_of, tree
+from tests.conversion.outputs import output_of, tree, unaccounted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 N_GENES = 5
@@ -338,3 +342,63 @@ def test_the_first_of_those_that_differ_is_kept(tmp_path: Path) -> None:
     assert same(ds.varm["PCs"], full(1).varm["PCs"])
     assert same(ds.varp["links"], full(1).varp["links"])
     assert ds.table(GENES).to_table()["PCs"].null_count == 0
+
+
+def test_sparse_integers_beyond_float64(tmp_path: Path) -> None:
+    """Among more genes, the values of a sparse varm stay what they are, whatever their size."""
+    most = 2**53 + 1
+    first = Sample(3, (0, 1), frozenset(), 1).adata()
+    first.varm["big"] = sp.csr_matrix(np.array([[most], [-most]], np.int64))
+    other = Sample(3, (1, 2), frozenset(), 2).adata()
+    ds = slaf.convert([first, other], tmp_path / "out.slaf", genes="union")
+    assert ds.varm["big"].toarray().tolist() == [[most], [-most], [0]]
+    assert ds.varm["big"].dtype == np.int64
+
+
+def test_what_stays_takes_no_room(tmp_path: Path) -> None:
+    """What an append takes of the disk does not count the layers and raw that are there."""
+    plain = Sample(2, tuple(range(N_GENES)), frozenset(), 3).adata()
+    ds = slaf.convert(full(1), tmp_path / "full.slaf")
+    bare = slaf.convert(full(1)[:, :].copy(), tmp_path / "bare.slaf", layers="none", raw=False)
+    with_all = slaf.preview_append(plain, ds.location).expected
+    without = slaf.preview_append(plain, bare.location).expected
+    assert (with_all.bytes, with_all.least_bytes) == (without.bytes, without.least_bytes)
+
+
+def test_an_append_that_was_given_up_leaves_nothing(tmp_path: Path) -> None:
+    """What it had committed of layers is gone with the next append, be it one without any."""
+    output, source = tmp_path / "out.slaf", full(3)
+    slaf.convert(full(1), output)
+    recorder = CrashingStorage(shutil.copytree(output, tmp_path / "recorded.slaf"))
+    slaf.append(source, recorder)
+    done = [at for at, effect in enumerate(recorder.effects) if str(effect).startswith("commit")]
+    with pytest.raises(Crash):
+        slaf.append(source, CrashingStorage(output, done[-1]))
+    plain = Sample(2, tuple(range(N_GENES)), frozenset(), 5).adata()
+    slaf.append(plain, output, restart=True)
+    assert not unaccounted(output)
+    slaf.verify(output, against=[full(1), plain])
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda config: config.update(taken={"layers": "all"}), "taken is"),
+        (lambda config: config["taken"].update(uns_merge="last"), "taken is"),
+        (lambda config: config["sources"][1].update(holds="obsm:X_pca"), r"sources\[1\].holds"),
+        (lambda config: config["sources"][0].update(taken=[]), r"sources\[0\].taken"),
+        (lambda config: config["unses"].pop(), "unses is .* one for each source"),
+    ],
+    ids=["no raw", "no such rule", "no list", "no object", "one too few"],
+)
+def test_a_config_that_was_edited(
+    change: Callable[[dict[str, Any]], None], named: str, tmp_path: Path
+) -> None:
+    """What config.json says of what was taken is held against its rules when it is read."""
+    slaf.convert([full(1), full(3)], tmp_path / "out.slaf")
+    file = tmp_path / "out.slaf" / "config.json"
+    config = json.loads(file.read_bytes())
+    change(config)
+    file.write_text(json.dumps(config))
+    with pytest.raises(DamagedDataset, match=named):
+        slaf.open(tmp_path / "out.slaf")

@@ -62,7 +62,9 @@ def assemble(
     matrix = sp.csr_matrix((data, indices, indptr), shape=(len(lengths), width))
     if genes is None or np.array_equal(genes, unique):
         return matrix
-    return sp.csr_matrix(matrix[:, inverse])
+    found = sp.csr_matrix(matrix[:, inverse])
+    found.sort_indices()
+    return found
 
 
 def _kept(

@@ -75,6 +75,9 @@ class SLAFConverter:
         What else to leave out: "uns", say, or "obsm:X_pca".
     uns_merge
         What becomes of the uns of several inputs: "same", "unique", "first" or "only".
+    by_gene
+        Also write the rows of `expression` in the order of genes: bytes for genes to be read as
+        fast as cells are.
 
     Raises
     ------
@@ -101,6 +104,7 @@ class SLAFConverter:
     raw: bool = True
     without: Sequence[str] = ()
     uns_merge: str = UnsMerge.UNIQUE
+    by_gene: bool = False
 
     def __post_init__(self) -> None:
         if self.sort_metadata:
@@ -218,4 +222,5 @@ class SLAFConverter:
             "layers": self.layers,
             "raw": self.raw,
             "uns_merge": self.uns_merge,
+            "by_gene": self.by_gene,
         }

@@ -11,7 +11,7 @@ from slaf.errors import QueryError, SelectionError
 from slaf.frames import to_frame
 from slaf.held import Held, HeldRaw, rows_of_element
 from slaf.manifest import Published, load_published
-from slaf.schema import CELLS, EXPRESSION, GENES
+from slaf.schema import BY_GENE, CELLS, EXPRESSION, GENES
 from slaf.selection import positions
 from slaf.storage import Location, blamed, cause
 
@@ -335,6 +335,21 @@ class Dataset:
         starts = self._columns(CELLS, ["cell_start_index"]).column(0).to_numpy()
         return np.append(starts, self.nnz)
 
+    @cached_property
+    def gene_offsets(self) -> NDArray[np.int64] | None:
+        """Where each gene's rows begin in `expression_by_gene`, and after the last, where they end.
+
+        None without that table.
+        """
+        if BY_GENE not in self.published.tables:
+            return None
+        starts = self._columns(GENES, ["gene_start_index"]).column(0).to_numpy()
+        return np.append(starts, self.nnz)
+
+    @cached_property
+    def _by_gene(self) -> lance.LanceDataset:
+        return self.table(BY_GENE)
+
     def _columns(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         from slaf.tables.read import read_table
 
@@ -379,9 +394,22 @@ class Dataset:
         return to_frame(take_rows(self.table(name), chosen, names), described)
 
     def _matrix(self, cells: NDArray[np.int64], genes: NDArray[np.int64] | None) -> sp.csr_matrix:
-        from slaf.tables.matrix import read_matrix
+        from slaf.tables.matrix import read_by_gene, read_matrix
 
         dtype = np.dtype(self.published.dtype)
+        starts = None if genes is None else self.gene_offsets
+        if genes is not None and starts is not None:
+            everyone = np.array_equal(cells, np.arange(self.n_cells))
+            rows = self.nnz if everyone else int(_lengths(self.cell_offsets, cells).sum())
+            if int(_lengths(starts, genes).sum()) < rows:
+                return read_by_gene(
+                    self._by_gene,
+                    starts,
+                    None if everyone else cells,
+                    genes,
+                    n_cells=self.n_cells,
+                    dtype=dtype,
+                )
         return read_matrix(
             self.expression,
             "value",
@@ -423,6 +451,11 @@ def open_dataset(
     """
     location = Location.of(place, storage_options)
     return Dataset(location, load_published(location))
+
+
+def _lengths(offsets: NDArray[np.int64], positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The rows of each."""
+    return offsets[positions + 1] - offsets[positions]
 
 
 def _aligned(slot: Mapping[str, Any], rows: NDArray[np.int64] | None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from slaf.errors import DamagedDataset, InProgress, NotADataset, UnsupportedForm
 from slaf.proof import Proof
 from slaf.rules import check_kinds, check_offsets
 from slaf.schema import (
+    BY_GENE,
     CELL_PAIRS,
     CELLS,
     EXPRESSION,
@@ -49,9 +50,9 @@ __all__ = [
 
 CONFIG: Final = "config.json"
 TABLES: Final = {name: f"{name}.lance" for name in (EXPRESSION, CELLS, GENES)}
-# What a dataset has only if its input has it.
+# What a dataset has only if its input has it, or if it was asked for.
 COMPANIONS: Final = {
-    name: f"{name}.lance" for name in (LAYERS, RAW, RAW_GENES, CELL_PAIRS, GENE_PAIRS)
+    name: f"{name}.lance" for name in (BY_GENE, LAYERS, RAW, RAW_GENES, CELL_PAIRS, GENE_PAIRS)
 }
 # What config.json says of all that stands beside the matrix; `slaf.beside` reads it.
 BESIDE: Final = (
@@ -65,6 +66,7 @@ BESIDE: Final = (
     "uns",
     "unses",
     "elements",
+    "by_gene",
 )
 # Where the tables of a dataset go that another program wrote under the names above: those stay
 # what they are until config.json names these.
@@ -96,7 +98,7 @@ class Block:
         return {"cells": [self.start, self.stop], "rows": self.rows, "digest": self.digest}
 
     @classmethod
-    def from_json(cls, data: JSON) -> Block:
+    def from_json(cls, data: JSON) -> Self:
         """As `to_json` wrote it."""
         start, stop = data["cells"]
         return cls(start, stop, data["rows"], data["digest"])

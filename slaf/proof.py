@@ -47,8 +47,9 @@ class StoredFile:
         Its name, relative to the dataset.
     bytes, digest, etag
         As of `Mark`.
-    cells
-        The cells whose rows it holds, ``[start, stop)``, in a table that is written in parts.
+    cells, genes
+        The cells whose rows it holds, ``[start, stop)``, in a table that is written in parts; or
+        the genes, where these are in the order of genes.
     rows
         Those rows.
     """
@@ -59,11 +60,12 @@ class StoredFile:
     etag: str = ""
     cells: tuple[int, int] | None = None
     rows: int | None = None
+    genes: tuple[int, int] | None = None
 
     def to_json(self) -> JSON:
         """As config.json has it, without what there is nothing of."""
         found: JSON = {"file": self.file, "bytes": self.bytes}
-        optional = {"digest": self.digest, "etag": self.etag, "cells": self.cells}
+        optional = {name: getattr(self, name) for name in ("digest", "etag", "cells", "genes")}
         found |= {key: value for key, value in optional.items() if value}
         return found if self.rows is None else found | {"rows": self.rows}
 
@@ -77,6 +79,7 @@ class StoredFile:
             data.get("etag", ""),
             tuple(data["cells"]) if "cells" in data else None,
             data.get("rows"),
+            tuple(data["genes"]) if "genes" in data else None,
         )
         found.check()
         return found
@@ -92,10 +95,11 @@ class StoredFile:
         inside = not {"", ".", ".."} & set(self.file.split("/")) and "\0" not in self.file
         marked = bool(_DIGEST.fullmatch(self.digest) if self.digest else self.etag)
         counts = [self.bytes]
-        held = (self.cells is None) == (self.rows is None)
-        if self.cells is not None and self.rows is not None:
-            start, stop = self.cells
-            counts += [start, stop, self.rows]
+        ranges = [one for one in (self.cells, self.genes) if one is not None]
+        held = len(ranges) == (0 if self.rows is None else 1)
+        for start, stop in ranges:
+            counts += [start, stop]
+        counts += [] if self.rows is None else [self.rows]
         whole = all(type(number) is int and number >= 0 for number in counts)
         if not (inside and marked and held and whole):
             msg = f"proof.files has {str(self.to_json())[:120]}, which is no file of a dataset"

@@ -18,6 +18,9 @@ _MERGES = ("same", "unique", "first", "only")
 _LEFT_OUT = ("layer", "raw", "obsm", "varm", "obsp", "varp", "uns")
 _TAKEN = "an object that says which layers, and whether raw, were asked for; or null"
 _DIGEST = re.compile(r"[0-9a-f]{32}")
+_FINGERPRINT = re.compile(r"[0-9a-f]{16}")
+# What a dataset says that has no rows in the order of genes.
+_NO_GENES: dict[str, Any] = {"fingerprint": "0" * 16, "blocks": []}
 # A table is a folder beside config.json, or in the one that holds what was written anew of an
 # older dataset: a stranger's file leads nowhere else.
 _FOLDER = re.compile(r"(adopted/)?[^/\\\0]*[^/\\\0.][^/\\\0]*")
@@ -81,7 +84,13 @@ def _values(data: dict[str, Any]) -> Iterator[tuple[str, Any, str, Callable[[Any
     unses = data.get("unses") or [None] * len(data["sources"])
     yield "unses", unses, one_each, lambda found: _is_as_long(found, data["sources"])
     for at, block in enumerate(data["blocks"]):
-        yield from _of_block(f"blocks[{at}]", block)
+        yield from _of_block(f"blocks[{at}]", block, "cells")
+    by_gene = data.get("by_gene", _NO_GENES)
+    yield "by_gene", by_gene, "an object", _is_object
+    fingerprint = by_gene["fingerprint"]
+    yield "by_gene.fingerprint", fingerprint, "16 hexadecimal digits", _is_fingerprint
+    for at, block in enumerate(by_gene["blocks"]):
+        yield from _of_block(f"by_gene.blocks[{at}]", block, "genes")
 
 
 def _of_columns(
@@ -117,11 +126,11 @@ def _of_source(
 
 
 def _of_block(
-    place: str, block: dict[str, Any]
+    place: str, block: dict[str, Any], axis: str
 ) -> Iterator[tuple[str, Any, str, Callable[[Any], bool]]]:
-    start, stop = block["cells"]
-    yield f"{place}.cells", start, "whole numbers from 0", _is_count
-    yield f"{place}.cells", stop, "whole numbers from 0", _is_count
+    start, stop = block[axis]
+    yield f"{place}.{axis}", start, "whole numbers from 0", _is_count
+    yield f"{place}.{axis}", stop, "whole numbers from 0", _is_count
     yield f"{place}.rows", block["rows"], "a whole number from 0", _is_count
     yield f"{place}.digest", block["digest"], "32 hexadecimal digits", _is_digest
 
@@ -200,6 +209,10 @@ def _is_numeric(value: Any) -> bool:
         return isinstance(value, str) and np.dtype(value).kind in "biuf"
     except TypeError:
         return False
+
+
+def _is_fingerprint(value: Any) -> bool:
+    return isinstance(value, str) and _FINGERPRINT.fullmatch(value) is not None
 
 
 def _is_digest(value: Any) -> bool:

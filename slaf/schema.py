@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "BY_GENE",
     "CELLS",
     "CELL_PAIRS",
     "EXPRESSION",
@@ -28,6 +29,7 @@ __all__ = [
     "RAW_GENES",
     "VALUE_TYPES",
     "Compression",
+    "by_gene_schema",
     "common_type",
     "companion_schema",
     "expression_schema",
@@ -43,6 +45,7 @@ EXPRESSION: Final = "expression"
 CELLS: Final = "cells"
 GENES: Final = "genes"
 # Those that a dataset may have beside them.
+BY_GENE: Final = "expression_by_gene"
 LAYERS: Final = "layers"
 RAW: Final = "raw"
 RAW_GENES: Final = "raw_genes"
@@ -58,7 +61,7 @@ CELL_COLUMNS: Final = (
     "raw_start_index",
     "source_file",
 )
-GENE_COLUMNS: Final = ("gene_id", "gene_integer_id")
+GENE_COLUMNS: Final = ("gene_id", "gene_integer_id", "gene_start_index")
 
 # Tried in this order: the first that holds every value of the matrix is the column's type.
 VALUE_TYPES: Final = tuple(
@@ -193,6 +196,24 @@ def expression_schema(
             pa.field("gene_id", pa.string(), nullable=False),
         ]
     return pa.schema(fields)
+
+
+def by_gene_schema(expression: pa.Schema, compression: Compression) -> pa.Schema:
+    """The columns of `expression_by_gene`: the rows of `expression`, ordered by gene and cell.
+
+    Parameters
+    ----------
+    expression
+        The columns of that table, the types of which these have.
+    compression
+        Bit packing is of no use to the genes, which hardly change, nor enough for the cells,
+        which ascend: zstd takes a third off.
+    """
+    cells, genes, values = (
+        expression.field(name) for name in ("cell_integer_id", "gene_integer_id", "value")
+    )
+    packed = None if compression is Compression.FAST else _ZSTD
+    return pa.schema([genes.with_metadata(None), cells.with_metadata(packed), values])
 
 
 def companion_schema(

@@ -109,6 +109,17 @@ class SortedRows:
         bands = min(round(in_band), self._affordable) * self._readers
         return self._piece * _BYTES_IN_PIECE + bands * self._bytes_sorted
 
+    def fill(self) -> None:
+        """Read all entries now, if that has not been done yet."""
+        with self._lock:
+            if self._bands or not self.shape[0]:
+                return
+            starts = range(0, self.shape[0], self._band_cells)
+            bands = [_Band(self._record, self._scratch) for _ in starts]
+            for piece in self._entries(self._piece):
+                self._distribute(piece, bands)
+            self._bands = bands
+
     def first_values(self) -> NDArray[Any]:
         """The first values as they come."""
         for piece in self._entries(self._piece):
@@ -117,7 +128,7 @@ class SortedRows:
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         """These cells, in order."""
-        self._fill()
+        self.fill()
         start = rows.start
         while start < rows.stop:
             index = start // self._band_cells
@@ -150,16 +161,6 @@ class SortedRows:
         size = min(max(_ENOUGH, wanted / _MOST_BANDS), self._affordable)
         n_bands = min(math.ceil(wanted / size), _MOST_BANDS)
         return min(-(-n_cells // max(n_bands, 1)), _MOST_CELLS)
-
-    def _fill(self) -> None:
-        with self._lock:
-            if self._bands or not self.shape[0]:
-                return
-            starts = range(0, self.shape[0], self._band_cells)
-            bands = [_Band(self._record, self._scratch) for _ in starts]
-            for piece in self._entries(self._piece):
-                self._distribute(piece, bands)
-            self._bands = bands
 
     def _distribute(self, piece: Entries, bands: list[_Band]) -> None:
         cells = _checked_cells(piece, self.shape[0])

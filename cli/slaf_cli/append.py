@@ -46,6 +46,15 @@ def append(
     cell_id_prefix: options.CellIdPrefix = False,
     allow_duplicate: options.AllowDuplicate = False,
     without: options.Without = None,
+    by_gene: Annotated[
+        bool | None,
+        typer.Option(
+            "--by-gene/--no-by-gene",
+            help="Write all nonzeros in the order of genes too, anew with each append: time and "
+            "bytes; or leave that out from now on. By default DATASET stays with them or without.",
+            show_default=False,
+        ),
+    ] = None,
     chunk_size: options.ChunkSize = None,
     workers: options.Workers = 0,
     memory: options.Memory = None,
@@ -83,6 +92,7 @@ def append(
             "cell_id_prefix": cell_id_prefix,
             "allow_duplicate": allow_duplicate,
             "without": without or (),
+            "by_gene": by_gene,
             "chunk_size": chunk_size,
             "workers": workers,
             "memory": memory,

@@ -53,6 +53,14 @@ def convert(
             help="Also index the ids of cells and genes: time and bytes for quicker look-ups.",
         ),
     ] = False,
+    by_gene: Annotated[
+        bool,
+        typer.Option(
+            "--by-gene",
+            help="Also write the nonzeros in the order of genes, for genes to be read as fast as "
+            "cells are: twice the time, and two thirds more bytes.",
+        ),
+    ] = False,
     workers: options.Workers = 0,
     memory: options.Memory = None,
     scratch: options.Scratch = None,
@@ -103,6 +111,7 @@ def convert(
             "compression": compression,
             "chunk_size": chunk_size,
             "create_indices": indices,
+            "by_gene": by_gene,
             "workers": workers,
             "memory": memory,
             "scratch": scratch,

@@ -7,9 +7,16 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from slaf.conversion.adding import added_genes, rewriting, usual_matrix, usual_taking
+from slaf.conversion.adding import (
+    added_genes,
+    has_by_gene,
+    rewriting,
+    usual_matrix,
+    usual_taking,
+)
 from slaf.conversion.adopted import base_of, refuse_if_nothing
 from slaf.conversion.beside import blocks_of, read_beside
+from slaf.conversion.by_gene import sort_by_gene
 from slaf.conversion.claim import Run, claim, refuse_if_complete
 from slaf.conversion.encode import ValueDoesNotFit, encode_part
 from slaf.conversion.plan import Options, counts_elsewhere
@@ -58,6 +65,7 @@ def convert(
     compact: bool = False,
     create_indices: bool = False,
     string_ids: bool = False,
+    by_gene: bool = False,
     plain_types: bool = False,
     layers: str | Sequence[str] = "all",
     raw: bool = True,
@@ -113,6 +121,9 @@ def convert(
         Also index the ids of cells and genes: bytes for quicker look-ups.
     string_ids
         Also store the ids as strings beside the integers in `expression`.
+    by_gene
+        Also write the rows of `expression` in the order of genes: twice the time, and two thirds
+        more bytes, for genes to be read as fast as cells are.
     plain_types
         Store int32 ids and float32 values (float64 where that alone is exact), for readers
         that know no unsigned integers.
@@ -171,6 +182,7 @@ def convert(
         compact=compact,
         create_indices=create_indices,
         string_ids=string_ids,
+        by_gene=by_gene,
         plain_types=plain_types,
         layers=layers if isinstance(layers, str) else tuple(layers),
         raw=raw,
@@ -207,6 +219,7 @@ def convert(
             ready.unfinished(overwrite=overwrite, restart=restart, allow_duplicate=allow_duplicate)
             run = claim(location, ready.plan, overwrite=overwrite, restart=restart)
             _encode(run, ready.inputs, axes, workers, progress or Unwatched())
+            sort_by_gene(run, ready.reading, workers, progress or Unwatched())
             _publish(run, ready.inputs, axes)
     return open_dataset(location)
 
@@ -224,6 +237,7 @@ def append(
     cell_id_prefix: bool = False,
     allow_duplicate: bool = False,
     without: Sequence[str] = (),
+    by_gene: bool | None = None,
     chunk_size: int | None = None,
     compact: bool = False,
     workers: int = 0,
@@ -262,6 +276,9 @@ def append(
     without
         As for `slaf.convert`; beside what was left out when the dataset was made. What layers,
         raw and slots of the inputs are taken otherwise was chosen then.
+    by_gene
+        Whether the dataset will have its rows in the order of genes too, all of which each append
+        writes anew; None to leave it with them or without, as it is.
     chunk_size, compact, workers, memory, scratch
         As for `slaf.convert`.
     restart
@@ -296,6 +313,7 @@ def append(
             genes=added_genes(genes),
             chunk_size=chunk_size,
             compact=compact,
+            by_gene=has_by_gene(there) if by_gene is None else by_gene,
         ).with_taking(usual_taking(there, without))
         reading = ReadOptions.beside(
             location,
@@ -322,6 +340,7 @@ def append(
             ready.expected(workers)
             run = claim(location, ready.plan, overwrite=False, restart=restart)
             _encode(run, ready.inputs, axes, workers, progress or Unwatched())
+            sort_by_gene(run, ready.reading, workers, progress or Unwatched())
             _publish(run, ready.inputs, axes)
     return open_dataset(location)
 

@@ -13,7 +13,7 @@ from slaf.conversion.plan import PART_NONZEROS, Base, Options, Plan, cut
 from slaf.dataset import Dataset
 from slaf.errors import DamagedDataset
 from slaf.manifest import TABLES, folders
-from slaf.schema import EXPRESSION, RAW, Compression, expression_schema
+from slaf.schema import BY_GENE, EXPRESSION, RAW, Compression, expression_schema
 from slaf.sources import GeneSet
 from slaf.sources.taking import LAYER, Taking
 from slaf.tables.read import index_names
@@ -25,7 +25,15 @@ if TYPE_CHECKING:
     from slaf.manifest import Block, SourceRecord
     from slaf.sources import Concat
 
-__all__ = ["added_genes", "options_of", "plan_to_add", "rewriting", "usual_matrix", "usual_taking"]
+__all__ = [
+    "added_genes",
+    "has_by_gene",
+    "options_of",
+    "plan_to_add",
+    "rewriting",
+    "usual_matrix",
+    "usual_taking",
+]
 
 
 def plan_to_add(there: Dataset, inputs: Concat, options: Options) -> Plan:
@@ -104,7 +112,8 @@ def options_of(dataset: Dataset, asked: Options) -> Options:
     dataset
         What is added to.
     asked
-        What may differ from it: the matrix, the genes and the size of chunks.
+        What may differ from it: the matrix, the genes, the size of chunks, and whether rows are
+        written in the order of genes too.
 
     Raises
     ------
@@ -150,6 +159,11 @@ def usual_matrix(sources: Sequence[SourceRecord]) -> str:
     """The matrix that was taken of every input of a dataset; X, where they differ."""
     matrices = {source.matrix for source in sources}
     return matrices.pop() if len(matrices) == 1 else "X"
+
+
+def has_by_gene(there: Dataset | OlderDataset) -> bool:
+    """Whether a dataset has its rows in the order of genes too."""
+    return isinstance(there, Dataset) and BY_GENE in there.published.tables
 
 
 def usual_taking(there: Dataset | OlderDataset, without: Sequence[str]) -> Taking:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from slaf.arrays import RowRange
+from slaf.by_gene import GeneBlock
 from slaf.conversion.companions import CompanionResult
 from slaf.conversion.plan import Plan
 from slaf.conversion.statistics import Statistics
@@ -14,7 +16,7 @@ from slaf.proof import StoredFile
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["Checkpoint", "PartResult"]
+__all__ = ["Checkpoint", "GenePart", "PartResult"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,52 @@ class PartResult:
 
 
 @dataclass(frozen=True, slots=True)
+class GenePart:
+    """Genes whose rows are on disk in their own order, as `PartResult` is of cells.
+
+    Attributes
+    ----------
+    genes
+        Which.
+    fragments
+        As Lance writes them in JSON, in order.
+    blocks
+        Their blocks and the digests of these, in order.
+    fingerprint
+        Of their rows.
+    files
+        Those that the fragments are in.
+    """
+
+    genes: RowRange
+    fragments: list[dict[str, Any]]
+    blocks: tuple[GeneBlock, ...]
+    fingerprint: str
+    files: tuple[StoredFile, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As the checkpoint has it."""
+        return {
+            "genes": [self.genes.start, self.genes.stop],
+            "fragments": self.fragments,
+            "blocks": [block.to_json() for block in self.blocks],
+            "fingerprint": self.fingerprint,
+            "files": [one.to_json() for one in self.files],
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> GenePart:
+        """As `to_json` wrote it."""
+        return cls(
+            RowRange(*data["genes"]),
+            data["fragments"],
+            tuple(map(GeneBlock.from_json, data["blocks"])),
+            data["fingerprint"],
+            tuple(map(StoredFile.from_json, data["files"])),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """How far a run is. What remains is the plan's parts without those done: a set, no counter.
 
@@ -87,12 +135,15 @@ class Checkpoint:
     damaged
         The places in the plan's `sources` of those that were found to be damaged, and may be
         mended: no part of theirs is done.
+    by_gene
+        The genes that are on disk in their own order, where that was asked for.
     """
 
     plan: Plan
     done: Mapping[int, PartResult] = field(default_factory=dict)
     published: bool = False
     damaged: tuple[int, ...] = ()
+    by_gene: tuple[GenePart, ...] = ()
 
     def remaining(self) -> list[int]:
         """The indices of the parts that are not done, in order."""
@@ -112,6 +163,11 @@ class Checkpoint:
         """The checkpoint once this part is done too."""
         return replace(self, done={**self.done, result.index: result})
 
+    def with_genes(self, part: GenePart) -> Checkpoint:
+        """The checkpoint once these genes are done too."""
+        parts = sorted([*self.by_gene, part], key=lambda one: one.genes)
+        return replace(self, by_gene=tuple(parts))
+
     def without_sources_of(self, parts: Iterable[int]) -> Checkpoint:
         """The checkpoint once it is known that the inputs of these parts are damaged."""
         sources = [self.plan.source_of(self.plan.parts[index].start) for index in parts]
@@ -130,6 +186,7 @@ class Checkpoint:
             "done": {str(result.index): result.to_json() for result in self.results()},
             "published": self.published,
             "damaged": list(self.damaged),
+            "by_gene": [part.to_json() for part in self.by_gene],
         }
 
     @classmethod
@@ -137,4 +194,5 @@ class Checkpoint:
         """As `to_json` wrote it."""
         done = {int(i): PartResult.from_json(int(i), part) for i, part in data["done"].items()}
         damaged = tuple(data.get("damaged", ()))
-        return cls(Plan.from_json(data["plan"]), done, data["published"], damaged)
+        by_gene = tuple(map(GenePart.from_json, data.get("by_gene", ())))
+        return cls(Plan.from_json(data["plan"]), done, data["published"], damaged, by_gene)

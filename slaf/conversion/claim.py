@@ -17,7 +17,7 @@ from slaf.sources.identity import content_key
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from slaf.conversion.checkpoint import PartResult
+    from slaf.conversion.checkpoint import GenePart, PartResult
     from slaf.conversion.plan import Plan
     from slaf.manifest import SourceRecord
     from slaf.storage import Location
@@ -57,6 +57,10 @@ class Run:
     def record(self, result: PartResult) -> None:
         """Note that a part is on disk."""
         self._save(self.checkpoint.with_part(result))
+
+    def record_genes(self, part: GenePart) -> None:
+        """Note that genes are on disk in their own order."""
+        self._save(self.checkpoint.with_genes(part))
 
     def keep(self, checkpoint: Checkpoint) -> None:
         """Leave only so much of the run to be resumed."""

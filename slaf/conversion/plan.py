@@ -13,7 +13,14 @@ from slaf.arrays import RowRange, exact_cast, is_whole
 from slaf.conversion.companions import Companion, companions_of
 from slaf.errors import InexactValue
 from slaf.manifest import COMPANIONS, TABLES, SourceRecord
-from slaf.schema import EXPRESSION, VALUE_TYPES, Compression, expression_schema, value_type_for
+from slaf.schema import (
+    EXPRESSION,
+    VALUE_TYPES,
+    Compression,
+    by_gene_schema,
+    expression_schema,
+    value_type_for,
+)
 from slaf.sources.alignment import GeneSet
 from slaf.sources.taking import Taking, UnsMerge
 
@@ -63,6 +70,8 @@ class Options:
         Also index ids by BTREE, for look-ups by a gene or an id.
     string_ids
         Also store `cell_id` and `gene_id` as strings in `expression`.
+    by_gene
+        Also write the rows of `expression` in the order of genes.
     plain_types
         Store int32 ids and float32 values (float64 where that alone is exact).
     layers
@@ -85,6 +94,7 @@ class Options:
     compact: bool = False
     create_indices: bool = False
     string_ids: bool = False
+    by_gene: bool = False
     plain_types: bool = False
     layers: str | tuple[str, ...] = "all"
     raw: bool = True
@@ -242,6 +252,11 @@ class Plan:
             integer_ids=self.options.plain_types,
             string_ids=self.options.string_ids,
         )
+
+    @property
+    def schema_by_gene(self) -> pa.Schema:
+        """The columns of `expression_by_gene`."""
+        return by_gene_schema(self.schema, self.options.compression)
 
     def widened(self, values: NDArray[Any]) -> Plan:
         """The plan of a new run, with the next type that holds these values too.

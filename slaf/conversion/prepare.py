@@ -85,7 +85,7 @@ class Prepared:
         StorageError
             If the disk is too small for it.
         """
-        found = estimate(self.plan, self.inputs, workers)
+        found = estimate(self.plan, self.inputs, workers, self.reading.memory)
         refuse_if_too_small(self.location, self.reading, found, adding=self.plan.base is not None)
         return found
 

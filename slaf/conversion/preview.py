@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from slaf.conversion.adding import added_genes, usual_matrix, usual_taking
+from slaf.conversion.adding import added_genes, has_by_gene, usual_matrix, usual_taking
 from slaf.conversion.adopted import base_of
 from slaf.conversion.plan import Options, counts_elsewhere, likely_type
 from slaf.conversion.prepare import adding, converting
@@ -106,6 +106,7 @@ def preview(
     compression: str = Compression.BALANCED,
     chunk_size: int | None = None,
     create_indices: bool = False,
+    by_gene: bool = False,
     layers: str | Sequence[str] = "all",
     raw: bool = True,
     without: Sequence[str] = (),
@@ -138,6 +139,7 @@ def preview(
         compression=Compression(compression),
         chunk_size=chunk_size,
         create_indices=create_indices,
+        by_gene=by_gene,
         layers=layers if isinstance(layers, str) else tuple(layers),
         raw=raw,
         without=tuple(without),
@@ -183,6 +185,7 @@ def preview_append(
     cell_id_prefix: bool = False,
     allow_duplicate: bool = False,
     without: Sequence[str] = (),
+    by_gene: bool | None = None,
     chunk_size: int | None = None,
     workers: int = 0,
     memory: int | None = None,
@@ -205,6 +208,7 @@ def preview_append(
         matrix=matrix or usual_matrix(there.sources),
         genes=added_genes(genes),
         chunk_size=chunk_size,
+        by_gene=has_by_gene(there) if by_gene is None else by_gene,
     ).with_taking(usual_taking(there, without))
     reading = ReadOptions.beside(
         location,

@@ -35,7 +35,12 @@ __all__ = [
 
 
 def marked(
-    location: Location, directory: str, fragments: Sequence[dict[str, Any]], cells: RowRange
+    location: Location,
+    directory: str,
+    fragments: Sequence[dict[str, Any]],
+    cells: RowRange | None = None,
+    *,
+    genes: RowRange | None = None,
 ) -> tuple[StoredFile, ...]:
     """The files of fragments that were written this moment, and are still in memory.
 
@@ -45,15 +50,17 @@ def marked(
         The table.
     fragments
         As `slaf.tables.write.write_part` gives them.
-    cells
-        Those whose rows they hold.
+    cells, genes
+        Those whose rows they hold: of one of both.
     """
+    of_cells = None if cells is None else (cells.start, cells.stop)
+    of_genes = None if genes is None else (genes.start, genes.stop)
     found = []
     for fragment in fragments:
         for file in fragment["files"]:
             stored = _stored(location, f"{directory}/data/{file['path']}")
             rows = fragment["physical_rows"]
-            found.append(replace(stored, cells=(cells.start, cells.stop), rows=rows))
+            found.append(replace(stored, cells=of_cells, genes=of_genes, rows=rows))
     return tuple(found)
 
 
@@ -85,6 +92,7 @@ def proven(
     results = checkpoint.results()
     files = [one for result in results for one in result.files]
     files += [o for result in results for c in result.companions.values() for o in c.files]
+    files += [one for part in checkpoint.by_gene for one in part.files]
     appends = before is not None and checkpoint.plan.base is not None
     without: Container[str] = ()
     if before is not None and appends:

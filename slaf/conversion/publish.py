@@ -18,6 +18,7 @@ from slaf.conversion.beside import (
     write_beside,
     write_readable,
 )
+from slaf.conversion.by_gene import commit_by_gene, gene_offsets_of, proof_by_gene
 from slaf.conversion.encode import SCRATCH, Identifiers
 from slaf.conversion.proving import digests_of, proven, with_readable
 from slaf.conversion.statistics import Statistics
@@ -105,10 +106,11 @@ def publish(
     starts = _starts(location, checkpoint, before)
     whole_tables = {
         CELLS: cells_table(axes, starts, checkpoint.plan.sources, kept.cells),
-        GENES: genes_table(axes, kept.genes),
+        GENES: genes_table(axes, kept.genes, gene_offsets_of(location, checkpoint)),
     }
     versions = {
         EXPRESSION: _commit_expression(location, checkpoint),
+        **commit_by_gene(location, checkpoint),
         **commit_companions(location, checkpoint),
         CELLS: write_table(location, tables[CELLS], whole_tables[CELLS]),
         GENES: write_table(location, tables[GENES], whole_tables[GENES]),
@@ -203,10 +205,28 @@ def _source_files(sources: Sequence[SourceRecord]) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(of_cells, pa.array(distinct, pa.string()))
 
 
-def genes_table(axes: Axes, beside: Mapping[str, pa.Array]) -> pa.Table:
-    """The whole of `genes`; `beside` are columns that go behind the user's."""
-    ids = pa.array(np.arange(axes.genes.num_rows, dtype=np.uint32))
-    return _with_columns(axes.genes, [("gene_integer_id", ids)], beside)
+def genes_table(
+    axes: Axes, beside: Mapping[str, pa.Array], ends: NDArray[np.int64] | None
+) -> pa.Table:
+    """The whole of `genes`.
+
+    Parameters
+    ----------
+    axes
+        With all genes.
+    beside
+        Columns that go behind the user's.
+    ends
+        Where the rows of each gene begin in `expression_by_gene`, and after the last, where they
+        end; None without that table.
+    """
+    n_genes = axes.genes.num_rows
+    ours: list[tuple[str, Any]] = [
+        ("gene_integer_id", pa.array(np.arange(n_genes, dtype=np.uint32)))
+    ]
+    if ends is not None:
+        ours.append(("gene_start_index", pa.array(ends[:n_genes])))
+    return _with_columns(axes.genes, ours, beside)
 
 
 def _with_columns(
@@ -254,7 +274,7 @@ def _describe(
         last_updated=now,
         writer=writer,
         tables={name: plan.folder(name) for name in versions},
-        beside=beside.to_json(),
+        beside=beside.to_json() | proof_by_gene(checkpoint),
     )
 
 

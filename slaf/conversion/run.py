@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from slaf.conversion.heap import give_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from slaf.conversion.checkpoint import PartResult
-
 __all__ = ["encode_parts", "executor"]
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
 
 
 class _Here(Executor):
@@ -33,9 +35,9 @@ def executor(workers: int) -> Executor:
 
 
 def encode_parts(
-    indices: Iterable[int],
-    encode: Callable[[int], PartResult],
-    record: Callable[[PartResult], None],
+    parts: Iterable[Part],
+    encode: Callable[[Part], Result],
+    record: Callable[[Result], None],
     workers: int,
 ) -> None:
     """Encode parts and record each as it is finished, in whatever order that is.
@@ -43,16 +45,16 @@ def encode_parts(
     No more parts are begun at once than there are workers. When one fails, those under way
     are waited for and recorded, and its exception is raised.
     """
-    waiting = iter(indices)
-    running: set[Future[PartResult]] = set()
+    waiting = iter(parts)
+    running: set[Future[Result]] = set()
     with executor(workers) as pool:
         failure: BaseException | None = None
         while True:
             while failure is None and len(running) < max(workers, 1):
-                index = next(waiting, None)
-                if index is None:
+                more = list(islice(waiting, 1))
+                if not more:
                     break
-                running.add(pool.submit(encode, index))
+                running.add(pool.submit(encode, *more))
             if not running:
                 break
             finished, running = wait(running, return_when=FIRST_COMPLETED)

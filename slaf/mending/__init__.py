@@ -160,7 +160,7 @@ def repair(
             run = _claimed(location, published, survey, restart=restart)
             work = Work(run, published, survey, rows)
             try:
-                mended = work.done(source, workers, progress or Unwatched())
+                mended = work.done(source, reading, workers, progress or Unwatched())
             except (InputError, DamagedDataset):
                 _abandon(run, published)
                 raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from slaf.arrays import RowRange
 from slaf.beside import beside_of
@@ -19,14 +19,19 @@ from slaf.conversion.encode import SCRATCH, ExpressionPart, ValueDoesNotFit
 from slaf.conversion.plan import Base, Options, Plan
 from slaf.conversion.proving import marked
 from slaf.conversion.statistics import Statistics
-from slaf.errors import SourceChanged
+from slaf.errors import DamagedDataset, SourceChanged
 from slaf.schema import EXPRESSION, LAYERS, RAW, Compression
 from slaf.tables.write import write_part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import pyarrow as pa
+
     from slaf.beside import MatrixRecord
+    from slaf.by_gene import ByGene
+    from slaf.conversion.by_gene import GeneMajor
+    from slaf.conversion.checkpoint import GenePart
     from slaf.conversion.encode import Identifiers
     from slaf.manifest import Block, Published
     from slaf.mending.survey import Survey
@@ -35,7 +40,10 @@ if TYPE_CHECKING:
     from slaf.sources import Concat
     from slaf.storage import Location
 
-__all__ = ["mend_part", "plan_to_mend", "scratch_of"]
+__all__ = ["mend_genes", "mend_part", "plan_to_mend", "scratch_of"]
+
+
+SomeBlock = TypeVar("SomeBlock", bound="Block")
 
 
 def plan_to_mend(published: Published, survey: Survey) -> Plan:
@@ -158,6 +166,43 @@ def mend_part(
     return PartResult(index, fragments, blocks, nothing, companions=companions, files=files)
 
 
+def mend_genes(
+    rows: GeneMajor,
+    genes: RowRange,
+    *,
+    recorded: ByGene | None,
+    directory: str,
+    schema: pa.Schema,
+) -> GenePart:
+    """Sort the rows of some genes again, into files that no table names yet.
+
+    Parameters
+    ----------
+    rows
+        All rows in the order of genes.
+    genes
+        Those whose rows are damaged.
+    recorded
+        What the rows have to be.
+    directory
+        Where the files go.
+    schema
+        The columns of the table.
+
+    Raises
+    ------
+    DamagedDataset
+        If the rows in the order of cells are not those that were sorted.
+    """
+    known = _within(() if recorded is None else recorded.blocks, genes)
+    part = rows.write(tuple(RowRange(one.start, one.stop) for one in known), directory, schema)
+    for one, block in zip(part.blocks, known, strict=True):
+        if one != block:
+            msg = f"{directory}: {block}, sorted again, are not what was sorted first"
+            raise DamagedDataset(msg)
+    return part
+
+
 def _matrices(published: Published) -> dict[str, dict[str, MatrixRecord]]:
     """What was recorded of each column of values, by the table and the column."""
     beside = beside_of(published)
@@ -169,7 +214,7 @@ def _matrices(published: Published) -> dict[str, dict[str, MatrixRecord]]:
     }
 
 
-def _within(blocks: Sequence[Block], rows: RowRange) -> tuple[Block, ...]:
+def _within(blocks: Sequence[SomeBlock], rows: RowRange) -> tuple[SomeBlock, ...]:
     return tuple(b for b in blocks if rows.start <= b.start and b.stop <= rows.stop)
 
 

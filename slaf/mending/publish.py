@@ -12,7 +12,7 @@ from slaf.errors import DamagedDataset
 from slaf.manifest import Manifest, save
 from slaf.mending.parts import scratch_of
 from slaf.mending.survey import IN_PARTS
-from slaf.schema import CELLS, EXPRESSION, GENES
+from slaf.schema import BY_GENE, CELLS, EXPRESSION, GENES
 from slaf.tables.read import fragments_of
 from slaf.tables.write import commit, index, restore_version, undo, write_table
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from slaf.conversion.checkpoint import Checkpoint
+    from slaf.arrays import RowRange
+    from slaf.conversion.checkpoint import Checkpoint, GenePart, PartResult
+    from slaf.conversion.companions import CompanionResult
     from slaf.manifest import Published
     from slaf.mending.survey import Survey
     from slaf.proof import StoredFile
@@ -170,6 +172,8 @@ class Mended:
         plan = self.checkpoint.plan
         if name == EXPRESSION:
             return plan.schema
+        if name == BY_GENE:
+            return plan.schema_by_gene
         for companion in plan.companions:
             if companion.table == name:
                 return companion.schema(plan.options)
@@ -214,26 +218,22 @@ def _data(
     placed: set[tuple[int, int]] = set()
     for fragment in before:
         file = known.get(f"{directory}/data/{fragment['files'][0]['path']}")
-        cells = None if file is None else file.cells
-        if cells is None or cells not in fragments:
+        held = None if file is None else file.cells or file.genes
+        if held is None or held not in fragments:
             after.append(fragment)
-        elif cells not in placed:
-            placed.add(cells)
-            after += fragments[cells]
+        elif held not in placed:
+            placed.add(held)
+            after += fragments[held]
     return Data(before, after, fresh)
 
 
 def _results(
     checkpoint: Checkpoint, survey: Survey, table: str, directory: str
 ) -> tuple[dict[tuple[int, int], list[JSON]], dict[str, StoredFile]]:
-    """The new fragments of a table by their cells, and the new files by where they are."""
+    """The new fragments of a table by the cells or genes, and the new files by where they are."""
     fragments: dict[tuple[int, int], list[JSON]] = {}
     fresh: dict[str, StoredFile] = {}
-    for result in checkpoint.results():
-        rows = checkpoint.plan.parts[result.index]
-        if table not in survey.parts[rows]:
-            continue
-        made = result if table == EXPRESSION else result.companions[table]
+    for rows, made in _made(checkpoint, survey, table):
         fragments[rows.start, rows.stop] = made.fragments
         for file in made.files:
             name = file.file.replace(scratch_of(directory), directory, 1)
@@ -241,18 +241,33 @@ def _results(
     return fragments, fresh
 
 
+def _made(
+    checkpoint: Checkpoint, survey: Survey, table: str
+) -> Iterator[tuple[RowRange, PartResult | CompanionResult | GenePart]]:
+    """What was written again of a table, with the cells or genes whose rows these are."""
+    if table == BY_GENE:
+        yield from ((part.genes, part) for part in checkpoint.by_gene if part.genes in survey.genes)
+        return
+    for result in checkpoint.results():
+        rows = checkpoint.plan.parts[result.index]
+        if table in survey.parts[rows]:
+            yield rows, result if table == EXPRESSION else result.companions[table]
+
+
 def _recorded(
     location: Location, published: Published, table: str, checkpoint: Checkpoint
 ) -> list[JSON]:
     """The fragments of a table whose version is damaged, by what config.json says of its files."""
     directory = published.tables[table]
-    files = [one for one in published.proof.of(directory) if one.cells and "/data/" in one.file]
-    files.sort(key=lambda one: one.cells or (0, 0))
+    files = [one for one in published.proof.of(directory) if "/data/" in one.file]
+    files = [one for one in files if one.cells or one.genes]
+    files.sort(key=lambda one: one.cells or one.genes or (0, 0))
     plan = checkpoint.plan
     schemas = {one.table: one.schema(plan.options) for one in plan.companions}
-    width = len(schemas.get(table, plan.schema))
-    rows = {EXPRESSION: published.expression_count}
-    rows |= {name: published.beside[name]["rows"] for name in schemas}
+    rows = {name: published.beside[name]["rows"] for name in schemas}
+    rows |= dict.fromkeys((EXPRESSION, BY_GENE), published.expression_count)
+    schemas |= {EXPRESSION: plan.schema, BY_GENE: plan.schema_by_gene}
+    width = len(schemas[table])
     if sum(one.rows or 0 for one in files) != rows[table]:
         msg = (
             f"{location}: the version of {table} is damaged, and of some of its files nothing was "

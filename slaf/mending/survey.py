@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from slaf.arrays import RowRange
 from slaf.beside import beside_of
-from slaf.schema import EXPRESSION, LAYERS, RAW
+from slaf.schema import BY_GENE, EXPRESSION, LAYERS, RAW
 from slaf.verification.files import damaged_files
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["IN_PARTS", "Survey"]
 
 # The tables that are written part by part, a fragment or a few for each.
-IN_PARTS = (EXPRESSION, LAYERS, RAW)
+IN_PARTS = (EXPRESSION, LAYERS, RAW, BY_GENE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,8 @@ class Survey:
         The files that are not what was written.
     parts
         The cells whose rows are to be written again, and in which tables.
+    genes
+        The genes whose rows are to be sorted again.
     tables
         The tables of which anything is damaged, be it an index.
     unopened
@@ -45,6 +47,7 @@ class Survey:
 
     files: tuple[DamagedFile, ...]
     parts: Mapping[RowRange, frozenset[str]]
+    genes: frozenset[RowRange]
     tables: frozenset[str]
     unopened: frozenset[str]
     lost: frozenset[str]
@@ -65,6 +68,7 @@ class Survey:
         """The damage that these files are."""
         files = tuple(damaged)
         parts: dict[RowRange, frozenset[str]] = {}
+        genes = set()
         tables, unopened, lost = set(), set(), set()
         names = {one.file.file for one in files}
         elements = names.intersection(record.file for record in beside_of(published).files)
@@ -78,11 +82,14 @@ class Survey:
             elif kind == "data" and one.file.cells is not None:
                 cells = RowRange(*one.file.cells)
                 parts[cells] = parts.get(cells, frozenset()) | {table}
+            elif kind == "data" and one.file.genes is not None:
+                genes.add(RowRange(*one.file.genes))
             elif kind == "data":
                 lost.add(table)
         return cls(
             files,
             {cells: parts[cells] for cells in sorted(parts)},
+            frozenset(genes),
             frozenset(tables),
             frozenset(unopened),
             frozenset(lost),

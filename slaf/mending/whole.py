@@ -9,7 +9,7 @@ import numpy as np
 from slaf.conversion.beside import read_beside
 from slaf.conversion.publish import cells_table, genes_table
 from slaf.errors import DamagedDataset, SourceChanged
-from slaf.schema import CELLS, EXPRESSION, GENES, LAYERS, RAW
+from slaf.schema import BY_GENE, CELLS, EXPRESSION, GENES, LAYERS, RAW
 from slaf.table_digest import table_digest
 from slaf.tables.read import read_file
 
@@ -60,7 +60,7 @@ class Remade:
         self._kept: Kept = read_beside(source, axes.cells, axes.genes)
 
     def table(self, name: str, starts: Mapping[str, NDArray[np.int64]]) -> pa.Table:
-        """A whole table; `starts` are of `cells`, as `slaf.conversion.publish` takes them.
+        """A whole table; `starts` are as `starts_of` gives them.
 
         Raises
         ------
@@ -90,9 +90,10 @@ class Remade:
     def _table(self, name: str, starts: Mapping[str, NDArray[np.int64]]) -> pa.Table | None:
         if name == CELLS:
             sources = self._published.sources
-            return cells_table(self._axes, starts, sources, self._kept.cells)
+            of_cells = {title: ends for title, ends in starts.items() if title != "gene"}
+            return cells_table(self._axes, of_cells, sources, self._kept.cells)
         if name == GENES:
-            return genes_table(self._axes, self._kept.genes)
+            return genes_table(self._axes, self._kept.genes, starts.get("gene"))
         return self._kept.tables.get(name)
 
     def _changed(self, what: str) -> SourceChanged:
@@ -107,6 +108,8 @@ def starts_of(
 ) -> dict[str, NDArray[np.int64]]:
     """Where the rows of each cell begin, as `slaf.conversion.publish.cells_table` takes it.
 
+    And as "gene" those of each gene, where there is a table in the order of genes.
+
     Parameters
     ----------
     location, published
@@ -114,20 +117,23 @@ def starts_of(
     files
         Of each table that is written in parts the files that will hold its rows.
     """
-    titles = {"cell": EXPRESSION, LAYERS: LAYERS, RAW: RAW}
+    titles = {"cell": EXPRESSION, LAYERS: LAYERS, RAW: RAW, "gene": BY_GENE}
     return {
-        title: _starts(location, published.n_cells, files[table])
+        title: _starts(location, published, files[table], "gene" if title == "gene" else "cell")
         for title, table in titles.items()
-        if table in published.tables
+        if table in files
     }
 
 
-def _starts(location: Location, n_cells: int, files: Sequence[str]) -> NDArray[np.int64]:
-    counts = np.zeros(n_cells, np.int64)
+def _starts(
+    location: Location, published: Published, files: Sequence[str], axis: str
+) -> NDArray[np.int64]:
+    n = {"cell": published.n_cells, "gene": published.n_genes}[axis]
+    counts = np.zeros(n, np.int64)
     for file in files:
-        owners = read_file(location, file, ["cell_integer_id"]).column(0).to_numpy()
-        if owners.max(initial=0) >= n_cells:
-            msg = f"{location}: {file} has rows of cells that there are none of"
+        owners = read_file(location, file, [f"{axis}_integer_id"]).column(0).to_numpy()
+        if owners.max(initial=0) >= n:
+            msg = f"{location}: {file} has rows of {axis}s that there are none of"
             raise DamagedDataset(msg)
-        counts += np.bincount(owners, minlength=n_cells)
+        counts += np.bincount(owners, minlength=n)
     return np.cumsum(np.concatenate([np.zeros(1, np.int64), counts]))

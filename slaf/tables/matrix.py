@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
     from numpy.typing import NDArray
 
-__all__ = ["read_matrix"]
+__all__ = ["read_by_gene", "read_matrix"]
 
 
 def read_matrix(
@@ -27,6 +27,7 @@ def read_matrix(
     *,
     n_genes: int,
     dtype: np.dtype[Any],
+    ids: str = "gene_integer_id",
 ) -> sp.csr_matrix:
     """Cells × genes of one column of values, in the order asked for.
 
@@ -44,6 +45,8 @@ def read_matrix(
         The genes there are.
     dtype
         The type to give the values in.
+    ids
+        The column of the positions of genes.
 
     Raises
     ------
@@ -51,20 +54,58 @@ def read_matrix(
         If they cannot be read.
     """
     ranges = [RowRange(int(offsets[run[0]]), int(offsets[run[-1] + 1])) for run in _runs(cells)]
-    batches = rows_of(table, ranges, ["gene_integer_id", column])
+    batches = rows_of(table, ranges, [ids, column])
     lengths = offsets[cells + 1] - offsets[cells]
     if not table.schema.field(column).nullable:
         pieces = ((batch.column(0).to_numpy(), batch.column(1).to_numpy()) for batch in batches)
         return assemble(pieces, lengths, genes, n_genes, dtype)
     found, held = [], [np.empty(0, np.bool_)]
     for batch in batches:
-        ids, values = batch.columns
+        positions, values = batch.columns
         valid = values.is_valid().to_numpy(zero_copy_only=False)
         held.append(valid)
-        found.append((ids.to_numpy()[valid], values.drop_null().to_numpy(zero_copy_only=False)))
+        found.append(
+            (positions.to_numpy()[valid], values.drop_null().to_numpy(zero_copy_only=False))
+        )
     owners = np.repeat(np.arange(len(cells)), lengths)[np.concatenate(held)]
     lengths = np.bincount(owners, minlength=len(cells))
     return assemble(found, lengths, genes, n_genes, dtype)
+
+
+def read_by_gene(
+    table: lance.LanceDataset,
+    offsets: NDArray[np.int64],
+    cells: NDArray[np.int64] | None,
+    genes: NDArray[np.int64],
+    *,
+    n_cells: int,
+    dtype: np.dtype[Any],
+) -> sp.csr_matrix:
+    """Cells × genes out of `expression_by_gene`, in the order asked for.
+
+    Parameters
+    ----------
+    table
+        Of which each gene has a run of rows.
+    offsets
+        Where the rows of each gene begin, and after the last, where they end.
+    cells, genes
+        Those to read; all cells if None.
+    n_cells
+        The cells there are.
+    dtype
+        The type to give the values in.
+
+    Raises
+    ------
+    DamagedDataset
+        If they cannot be read.
+    """
+    # What is gene by gene is a matrix of genes × cells.
+    transposed = read_matrix(
+        table, "value", offsets, genes, cells, n_genes=n_cells, dtype=dtype, ids="cell_integer_id"
+    )
+    return transposed.T.tocsr()
 
 
 def _runs(cells: NDArray[np.int64]) -> list[NDArray[np.int64]]:

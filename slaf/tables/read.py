@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from slaf.storage import Location
 
 __all__ = [
+    "LANCE_ERRORS",
     "data_files",
     "files_of",
     "fragments_of",
@@ -32,9 +33,12 @@ __all__ = [
     "read_table",
     "rows_of",
     "scan",
+    "scan_files",
     "take_rows",
 ]
 
+# What Lance raises: for one page that is damaged the one, for another page the other.
+LANCE_ERRORS = (OSError, ValueError, RuntimeError)
 _SCAN_ROWS = 1 << 20
 # From here on a scan of a range costs less than asking for its rows one by one.
 _LONG_RANGE = 1 << 16
@@ -55,7 +59,7 @@ def open_table(location: Location, name: str, version: int) -> lance.LanceDatase
         return lance.dataset(
             location.uri(name), version=version, storage_options=location.storage_options
         )
-    except (OSError, ValueError) as error:
+    except LANCE_ERRORS as error:
         raise blamed(
             location.uri(name),
             error,
@@ -77,7 +81,7 @@ def newest_version(location: Location, name: str) -> int:
         return int(
             lance.dataset(location.uri(name), storage_options=location.storage_options).version
         )
-    except (OSError, ValueError) as error:
+    except LANCE_ERRORS as error:
         msg = f"{location}: {name} cannot be opened ({error})"
         raise DamagedDataset(msg) from error
 
@@ -92,7 +96,7 @@ def read_table(table: lance.LanceDataset, columns: Sequence[str] | None = None) 
     """
     try:
         return table.to_table(None if columns is None else list(columns))
-    except (OSError, ValueError) as error:
+    except LANCE_ERRORS as error:
         raise _unreadable(table, "cannot be read", error) from cause(table.uri, error)
 
 
@@ -109,7 +113,7 @@ def take_rows(
     try:
         # A list: pylance converts an Arrow array three times slower.
         return table.take(offsets.tolist(), columns=list(columns))
-    except (OSError, ValueError) as error:
+    except LANCE_ERRORS as error:
         raise _unreadable(table, f"{len(offsets):,} rows cannot be read", error) from cause(
             table.uri, error
         )
@@ -152,10 +156,29 @@ def read_file(location: Location, name: str, columns: Sequence[str] | None = Non
     try:
         reader = LanceFileReader(uri, storage_options=location.storage_options, columns=chosen)
         return reader.read_all().to_table()
-    except (OSError, ValueError) as error:
-        raise blamed(
-            uri, error, lambda text: DamagedDataset(f"{shown(uri)}: cannot be read ({text})")
-        ) from cause(uri, error)
+    except LANCE_ERRORS as error:
+        raise _unreadable_file(uri, error) from cause(uri, error)
+
+
+def scan_files(
+    location: Location, names: Sequence[str], columns: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """The rows of data files, one after the other, which no version of a table need name.
+
+    Raises
+    ------
+    DamagedDataset
+        If they cannot be read.
+    """
+    for name in names:
+        uri = location.uri(name)
+        try:
+            reader = LanceFileReader(
+                uri, storage_options=location.storage_options, columns=list(columns)
+            )
+            yield from reader.read_all(batch_size=_SCAN_ROWS).to_batches()
+        except LANCE_ERRORS as error:
+            raise _unreadable_file(uri, error) from cause(uri, error)
 
 
 def manifest_name(version: int) -> str:
@@ -182,7 +205,7 @@ def files_of(location: Location, name: str, version: int) -> list[str]:
         if record is not None:
             files.append(f"_transactions/{record.read_version}-{record.uuid}.txn")
         segments = [one.uuid for found in table.describe_indices() for one in found.segments]
-    except (OSError, ValueError) as error:
+    except LANCE_ERRORS as error:
         raise _unreadable(table, "its files cannot be listed", error) from cause(table.uri, error)
     for uuid in segments:
         listed = location.list(f"{name}/_indices/{uuid}")
@@ -215,7 +238,7 @@ def scan(
     )
     try:
         yield from scanner.to_batches()
-    except (OSError, ValueError) as error:
+    except LANCE_ERRORS as error:
         raise _unreadable(
             table, f"rows {rows.start:,} to {rows.stop:,} cannot be read", error
         ) from cause(table.uri, error)
@@ -253,6 +276,10 @@ def _take(
     offsets = np.concatenate([np.empty(0, np.int64), *(np.arange(r.start, r.stop) for r in ranges)])
     if len(offsets):
         yield from take_rows(table, offsets, columns).to_batches()
+
+
+def _unreadable_file(uri: str, error: Exception) -> SlafError:
+    return blamed(uri, error, lambda text: DamagedDataset(f"{shown(uri)}: cannot be read ({text})"))
 
 
 def _unreadable(table: lance.LanceDataset, what: str, error: Exception) -> SlafError:

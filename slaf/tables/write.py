@@ -19,7 +19,7 @@ from lance.fragment import FragmentMetadata, write_fragments
 from slaf.ahead import ahead
 from slaf.errors import DamagedDataset, SlafError, StorageError
 from slaf.storage import Location, blamed, cause
-from slaf.tables.read import manifest_name
+from slaf.tables.read import LANCE_ERRORS, manifest_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -101,7 +101,7 @@ def write_part(
                 data_storage_version=STORAGE_VERSION,
                 storage_options=location.storage_options,
             )
-        except OSError as error:
+        except LANCE_ERRORS as error:
             # Lance turns whatever its input raises into an OSError with the text of it.
             if caught:
                 raise caught[0] from None
@@ -345,7 +345,7 @@ def _mode(location: Location, name: str) -> Literal["create", "overwrite"]:
 def _newest(location: Location, name: str) -> lance.LanceDataset:
     try:
         return lance.dataset(location.uri(name), storage_options=location.storage_options)
-    except (OSError, ValueError) as error:
+    except LANCE_ERRORS as error:
         raise _refusal(location, name, error) from cause(location.uri(name), error)
 
 
@@ -359,7 +359,7 @@ def _is_staged(file: str) -> bool:
 def _reported(location: Location, name: str) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except LANCE_ERRORS as error:
         raise _refusal(location, name, error) from cause(location.uri(name), error)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from slaf.dataset import Dataset, open_dataset
 from slaf.errors import VerificationFailed
 from slaf.progress import Unwatched
+from slaf.schema import BY_GENE
 from slaf.sources import ReadOptions
 from slaf.verification.against import check_against
 from slaf.verification.beside import (
@@ -16,6 +17,7 @@ from slaf.verification.beside import (
     n_companions,
 )
 from slaf.verification.beside_against import check_beside_against
+from slaf.verification.by_gene import check_by_gene, check_by_gene_digests
 from slaf.verification.difference import diff
 from slaf.verification.digests import check_digests
 from slaf.verification.files import check_files, check_places, unknown_files
@@ -112,26 +114,20 @@ def verify(
     seen = progress or Unwatched()
     cells = opened.n_cells if drawn is None else drawn.n_cells
     n_passes = (not quick) + (against is not None)
-    seen.begin(0, 0, n_passes * (1 + n_companions(opened)) * cells)
+    by_gene = drawn is None and not quick and BY_GENE in opened.published.tables
+    seen.begin(0, 0, (n_passes * (1 + n_companions(opened)) + by_gene) * cells)
     # First: what is damaged is better not read by anything that takes it for what it was.
     checks = _check_files(opened, findings, read=not quick and drawn is None)
     if not findings:
         checks.append("ids, offsets, counts and blocks of the tables")
         check_tables(opened, findings)
         check_beside(opened, findings)
+        check_by_gene(opened, findings)
     if not findings and opened.published.proof.files:
         check_places(opened, findings)
     # Offsets that contradict each other cannot be read by.
     if not findings and not quick:
-        n_blocks = len(opened.published.blocks)
-        checks.append(drawn.told if drawn else f"the digest of every block ({n_blocks:,})")
-        chosen = drawn.positions if drawn else range(n_blocks)
-        check_digests(opened, findings, seen, chosen)
-        check_beside_digests(opened, findings, seen, chosen)
-    if not findings and not quick and drawn is None:
-        check_readable(opened, findings)
-        check_beside_readable(opened, findings)
-        check_string_ids(opened, findings)
+        checks += _check_content(opened, findings, seen, drawn)
     if against is not None and not findings.of("file", "offsets", "config", "unreadable"):
         reading = ReadOptions.beside(
             opened.location,
@@ -153,6 +149,27 @@ def verify(
     plural = "difference" if total == 1 else "differences"
     msg = f"{opened.location}: {total:,} {plural}; the first: {report.differences[0]}"
     raise VerificationFailed(msg, report)
+
+
+def _check_content(
+    dataset: Dataset, findings: Findings, seen: Progress, drawn: Sample | None
+) -> list[str]:
+    """Read all values, or those of a sample; in words, what was checked."""
+    n_blocks = len(dataset.published.blocks)
+    chosen = drawn.positions if drawn else range(n_blocks)
+    check_digests(dataset, findings, seen, chosen)
+    check_beside_digests(dataset, findings, seen, chosen)
+    if drawn is not None:
+        return [drawn.told]
+    checks = [f"the digest of every block ({n_blocks:,})"]
+    if not findings and BY_GENE in dataset.published.tables:
+        checks.append("the rows in the order of genes, against those in the order of cells")
+        check_by_gene_digests(dataset, findings, seen)
+    if not findings:
+        check_readable(dataset, findings)
+        check_beside_readable(dataset, findings)
+        check_string_ids(dataset, findings)
+    return checks
 
 
 def _compare(dataset: Dataset, source: Concat, findings: Findings, seen: Progress) -> None:

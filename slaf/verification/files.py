@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from slaf.beside import beside_of
+from slaf.by_gene import by_gene_of
 from slaf.errors import StorageError
 from slaf.proof import place_of_tags
 from slaf.schema import (
+    BY_GENE,
     CELLS,
     EXPRESSION,
     GENES,
     LAYERS,
     RAW,
     Compression,
+    by_gene_schema,
     expression_schema,
 )
 from slaf.tables.read import data_files, index_names, manifest_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from slaf.dataset import Dataset
-    from slaf.manifest import Published
+    from slaf.manifest import Block, Published
     from slaf.proof import StoredFile
     from slaf.storage import Location
     from slaf.verification.report import Findings
@@ -91,32 +94,60 @@ def check_places(dataset: Dataset, findings: Findings) -> None:
     """
     published = dataset.published
     known = {one.file: one for one in published.proof.files}
-    starts = {block.start for block in published.blocks}
-    stops = {block.stop for block in published.blocks}
-    for name, offsets in _offsets(dataset).items():
+    for name, axis in _axes(dataset).items():
         first = 0
         for fragment in dataset.table(name).get_fragments():
             rows = fragment.count_rows()
             (file,) = (one.path for one in fragment.data_files())
             path = f"{published.tables[name]}/data/{file}"
             one = known.get(path)
-            if one is not None and one.cells is not None:
-                start, stop = one.cells
-                whole = start in starts and stop in stops
-                held = (int(offsets[start]), int(offsets[stop])) if whole else None
-                findings.compare("config", f"cells of {path}", (first, first + rows), held)
+            held = None if one is None else getattr(one, axis.name)
+            if one is not None and held is not None:
+                start, stop = held
+                whole = start in axis.starts and stop in axis.stops
+                there = (int(axis.offsets[start]), int(axis.offsets[stop])) if whole else None
+                findings.compare("config", f"{axis.name} of {path}", (first, first + rows), there)
                 findings.compare("config", f"rows of {path}", rows, one.rows)
             first += rows
     _check_stored(dataset, findings)
 
 
-def _offsets(dataset: Dataset) -> dict[str, NDArray[np.int64]]:
-    """Where the rows of each cell begin, of each table that is written in parts."""
-    found = {EXPRESSION: dataset.cell_offsets}
-    if LAYERS in dataset.published.tables:
-        found[LAYERS] = dataset.held.layer_offsets
-    if RAW in dataset.published.tables:
-        found[RAW] = dataset.held.raw_offsets
+class _Axis(NamedTuple):
+    """By what the rows of a table that is written in parts are ordered.
+
+    Attributes
+    ----------
+    name
+        "cells" or "genes".
+    offsets
+        Where the rows of each of them begin, and after the last, where they end.
+    starts, stops
+        Where its blocks do.
+    """
+
+    name: str
+    offsets: NDArray[np.int64]
+    starts: frozenset[int]
+    stops: frozenset[int]
+
+    @classmethod
+    def of(cls, name: str, offsets: NDArray[np.int64], blocks: Sequence[Block]) -> _Axis:
+        starts, stops = (block.start for block in blocks), (block.stop for block in blocks)
+        return cls(name, offsets, frozenset(starts), frozenset(stops))
+
+
+def _axes(dataset: Dataset) -> dict[str, _Axis]:
+    """Of each table that is written in parts."""
+    published = dataset.published
+    offsets = {EXPRESSION: dataset.cell_offsets}
+    if LAYERS in published.tables:
+        offsets[LAYERS] = dataset.held.layer_offsets
+    if RAW in published.tables:
+        offsets[RAW] = dataset.held.raw_offsets
+    found = {name: _Axis.of("cells", ends, published.blocks) for name, ends in offsets.items()}
+    by_gene, ends = by_gene_of(published), dataset.gene_offsets
+    if by_gene is not None and ends is not None:
+        found[BY_GENE] = _Axis.of("genes", ends, by_gene.blocks)
     return found
 
 
@@ -135,15 +166,20 @@ def _check_stored(dataset: Dataset, findings: Findings) -> None:
     if f"{published.tables[EXPRESSION]}/{version}" not in {one.file for one in proof.files}:
         # Another program's version: what is wrong with it, the digests say.
         return
+    compression = Compression(proof.stored["compression"])
     expected = expression_schema(
         np.dtype(dataset.published.value_type),
         dataset.n_genes,
-        Compression(proof.stored["compression"]),
+        compression,
         integer_ids=proof.stored["plain_types"],
         string_ids=not dataset.published.optimizations.get("optimize_storage", True),
     )
     if not dataset.expression.schema.equals(expected, check_metadata=True):
         findings.note("config", "proof.stored", expected, dataset.expression.schema)
+    elif BY_GENE in published.tables:
+        wanted, found = by_gene_schema(expected, compression), dataset.table(BY_GENE).schema
+        if not found.equals(wanted, check_metadata=True):
+            findings.note("config", "proof.stored", wanted, found)
     if dataset.n_genes:
         indexed = "gene_id" in index_names(dataset.table(GENES))
         wanted = proof.stored["create_indices"]
@@ -201,7 +237,7 @@ def what_of(published: Published, file: StoredFile) -> str:
     for name, directory in published.tables.items():
         if file.file.startswith(f"{directory}/"):
             inside = file.file.removeprefix(f"{directory}/")
-            return f"{_part_of_table(inside)}{name}{_cells(published, file)}"
+            return f"{_part_of_table(inside)}{name}{_held(published, file)}"
     beside = beside_of(published)
     names = {
         record.file: f"uns of {source.uri}"
@@ -220,7 +256,10 @@ def _part_of_table(inside: str) -> str:
     return (kinds | {"_indices": "an index of "}).get(inside.split("/", 1)[0], "")
 
 
-def _cells(published: Published, file: StoredFile) -> str:
+def _held(published: Published, file: StoredFile) -> str:
+    if file.genes is not None:
+        start, stop = file.genes
+        return f", genes {start} to {stop}"
     if file.cells is None:
         return ""
     start, stop = file.cells

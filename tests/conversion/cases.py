@@ -23,10 +23,12 @@ __all__ = [
     "appending_a_layer",
     "appending_and_widening",
     "appending_beside",
+    "appending_by_gene",
     "appending_genes",
     "appending_nothing",
     "beside",
     "blank",
+    "by_gene",
     "concurrent",
     "empty",
     "indexed",
@@ -137,6 +139,20 @@ def indexed(folder: Path) -> Conversion:
     """With an index on every id."""
     source = write_h5ad(folder / "in.h5ad", counts(N_CELLS, N_GENES))
     return Conversion(source, {"chunk_size": 6, "create_indices": True})
+
+
+def by_gene(folder: Path) -> Conversion:
+    """In the order of genes too, two parts at a time."""
+    source = write_h5ad(folder / "in.h5ad", counts(N_CELLS, N_GENES))
+    return Conversion(source, {"chunk_size": 5, "by_gene": True, "workers": 2})
+
+
+def appending_by_gene(folder: Path) -> Conversion:
+    """Two inputs are added to a dataset that is in the order of genes too, and has other genes."""
+    first, second, third = shuffled_inputs(folder)
+    slaf.convert(first, folder / "old.slaf", by_gene=True)
+    options = {"chunk_size": 4, "genes": "union"}
+    return Conversion(second, options, folder / "old.slaf", [first], [third])
 
 
 def concurrent(folder: Path) -> Conversion:

@@ -95,25 +95,38 @@ def published(path: Path) -> Output | None:
 
 
 def finished_parts(path: Path) -> dict[int, list[PartFile]]:
-    """The data files of each part that the checkpoint of an unfinished run says is done."""
+    """The data files of each part that the checkpoint of an unfinished run says is done.
+
+    By its place in the plan; parts in the order of genes by their first one, counted down from −1.
+    """
     config = path / "config.json"
     if not config.exists():
         return {}
     checkpoint = json.loads(config.read_bytes()).get("checkpoint")
     if checkpoint is None:
         return {}
+    found = {int(index): done for index, done in checkpoint["done"].items()}
+    found |= {-1 - done["genes"][0]: done for done in checkpoint["by_gene"]}
     return {
-        int(index): _part_files(
-            path, [file["path"] for part in done["fragments"] for file in part["files"]]
+        at: _part_files(
+            path,
+            [file["path"] for part in done["fragments"] for file in part["files"]],
+            "expression_by_gene" if at < 0 else "expression",
         )
-        for index, done in checkpoint["done"].items()
+        for at, done in found.items()
     }
 
 
 def published_parts(path: Path) -> list[PartFile]:
-    """The data files of `expression`, in the order of the parts."""
-    fragments = slaf.open(path).expression.get_fragments()
-    return _part_files(path, [file.path for part in fragments for file in part.data_files()])
+    """The data files of `expression`, in the order of the parts; and of the same by gene."""
+    dataset = slaf.open(path)
+    found = []
+    for name in ("expression", "expression_by_gene"):
+        if name in dataset.published.tables:
+            fragments = dataset.table(name).get_fragments()
+            files = [file.path for part in fragments for file in part.data_files()]
+            found += _part_files(path, files, name)
+    return found
 
 
 def unaccounted(path: Path) -> set[str]:
@@ -164,6 +177,6 @@ def tree(path: Path) -> dict[str, tuple[int, bytes | None]]:
     }
 
 
-def _part_files(path: Path, names: list[str]) -> list[PartFile]:
-    statuses = [(name, (path / "expression.lance/data" / name).stat()) for name in names]
+def _part_files(path: Path, names: list[str], table: str) -> list[PartFile]:
+    statuses = [(name, (path / f"{table}.lance/data" / name).stat()) for name in names]
     return [PartFile(name, status.st_ino, status.st_mtime_ns) for name, status in statuses]

@@ -15,10 +15,12 @@ from tests.conversion.cases import (
     appending_a_layer,
     appending_and_widening,
     appending_beside,
+    appending_by_gene,
     appending_genes,
     appending_nothing,
     beside,
     blank,
+    by_gene,
     concurrent,
     empty,
     indexed,
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 CASES = [plain, concurrent, replacing, indexed, widening, replacing_and_widening, restarting]
 CASES += [empty, blank, several, beside, replacing_what_is_beside]
 CASES += [appending, appending_and_widening, appending_genes, appending_nothing]
-CASES += [appending_beside]
+CASES += [appending_beside, by_gene, appending_by_gene]
 # In the normal run one case is stopped at every effect, and each other at some of its own.
 POINTS: list[tuple[Callable[[Path], Conversion], Moment, int | None]]
 POINTS = [(plain, moment, None) for moment in Moment]

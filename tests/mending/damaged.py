@@ -56,7 +56,9 @@ class Original:
 def make_original(folder: Path, chunk_size: int = 4) -> Original:
     """A dataset with something in every table and file, and with every index, in parts."""
     source = write_h5ad(folder / "in.h5ad", counts(N_CELLS, N_GENES), **slots(ending_in(0.5)))
-    slaf.convert(source, folder / "out.slaf", chunk_size=chunk_size, create_indices=True)
+    slaf.convert(
+        source, folder / "out.slaf", chunk_size=chunk_size, create_indices=True, by_gene=True
+    )
     return Original([source], folder / "out.slaf")
 
 

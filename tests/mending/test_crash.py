@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # Which files are damaged: in each case those whose names hold one of these.
 CASES = {
     "two parts": ("expression.lance/data", "layers.lance/data"),
+    "by gene": ("expression.lance/data", "by_gene.lance/data", "genes.lance"),
     "versions": ("expression.lance/_versions", "cells.lance/_versions"),
     "whole tables": ("cells.lance/data", "cellsxcells.lance/data", "elements-"),
     "everything": ("",),

@@ -23,6 +23,7 @@ from slaf.errors import DamagedDataset, DifferentRun, InProgress
 from slaf.testing import Crash, CrashingStorage
 from tests.builders import counts, write_h5ad
 from tests.conversion.cases import ending_in, shuffled_inputs
+from tests.conversion.older import older
 from tests.conversion.outputs import finished_parts, output_of, unaccounted
 
 if TYPE_CHECKING:
@@ -459,3 +460,16 @@ def test_proof_names_genes(tmp_path: Path) -> None:
     assert [start for start, _ in held] == [0, *(stop for _, stop in held[:-1])]
     assert held[-1][1] == 20
     assert {one.cells for one in files} == {None}
+
+
+def test_of_a_dataset_that_slafdb_wrote(tmp_path: Path) -> None:
+    """What is written anew of another program's dataset may be in the order of genes as well."""
+    output = tmp_path / "out.slaf"
+    older(counts(9, 6)).write(output)
+    more = write_h5ad(tmp_path / "more.h5ad", counts(12, 6, seed=1))
+    slaf.append(more, output, by_gene=True)
+    check_by_gene(output)
+    assert (output / "adopted" / f"{TABLE}.lance").is_dir()
+    slaf.append(write_h5ad(tmp_path / "last.h5ad", counts(5, 6, seed=2)), output)
+    check_by_gene(output)
+    slaf.verify(output)

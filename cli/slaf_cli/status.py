@@ -50,6 +50,8 @@ def _rows(found: RunStatus, resume: str | None) -> list[tuple[str, object]]:
         ]
     if found.parts:
         rows.insert(3, ("parts", f"{found.parts_done:,} of {found.parts:,}"))
+    if found.options is not None and found.options.get("by_gene"):
+        rows.append(("genes", f"{found.genes_done:,} of {found.n_genes:,} in their own order"))
     if resume is not None and found.state == "stopped":
         rows.append(("resume", resume))
     return rows
@@ -93,7 +95,15 @@ def _command(found: RunStatus) -> str | None:
         words += ["--chunk-size", str(chosen["chunk_size"])]
     for name in chosen.get("without", ()):
         words += ["--without", name]
-    return shlex.join([*words, *(_of_converting(chosen) if converting else [])])
+    words += _of_converting(chosen) if converting else []
+    return shlex.join([*words, *_order_of_genes(found, chosen)])
+
+
+def _order_of_genes(found: RunStatus, chosen: Mapping[str, Any]) -> list[str]:
+    if chosen.get("by_gene"):
+        return ["--by-gene"]
+    left_out = found.operation == "append" and "expression_by_gene" in found.tables
+    return ["--no-by-gene"] if left_out else []
 
 
 def _of_converting(chosen: Mapping[str, Any]) -> list[str]:

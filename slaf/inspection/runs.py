@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from slaf.arrays import RowRange
 from slaf.errors import DamagedDataset, NotADataset
 from slaf.manifest import CONFIG, Block, Manifest, SourceRecord, load
 from slaf.storage import Location
@@ -57,6 +58,10 @@ class RunStatus:
         "convert", "append", "repair" or "compact".
     options
         What the unfinished run was asked for; empty when it is finished.
+    genes_done
+        Genes whose nonzeros are on disk in their own order, if the run was asked for that.
+    tables
+        The tables of the dataset that is there to read.
     """
 
     place: str
@@ -71,6 +76,8 @@ class RunStatus:
     sources: tuple[SourceRecord, ...] = ()
     operation: str = "convert"
     options: Mapping[str, Any] | None = None
+    genes_done: int = 0
+    tables: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As `slaf status --json` prints it."""
@@ -114,6 +121,7 @@ def _of_published(location: Location, published: Published, *, running: bool) ->
         n_genes=published.n_genes,
         nonzeros_done=published.expression_count,
         sources=published.sources,
+        tables=tuple(published.tables),
     )
 
 
@@ -131,6 +139,7 @@ def _of_checkpoint(
         n_genes = plan["n_genes"]
         done = checkpoint["done"].values()
         blocks = [Block.from_json(block) for part in done for block in part["blocks"]]
+        genes = [RowRange(*part["genes"]) for part in checkpoint.get("by_gene", ())]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         msg = f"{location}: the checkpoint in {CONFIG} is damaged ({error!r})"
         raise DamagedDataset(msg) from error
@@ -148,4 +157,6 @@ def _of_checkpoint(
         sources=sources[before:],
         operation=operation,
         options=options,
+        genes_done=sum(map(len, genes)),
+        tables=() if manifest.published is None else tuple(manifest.published.tables),
     )

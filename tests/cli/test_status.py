@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 STATUS_KEYS = {
     *("place", "state", "published", "parts_done", "parts", "cells_done", "n_cells", "n_genes"),
-    *("nonzeros_done", "operation", "sources", "options", "resume"),
+    *("nonzeros_done", "operation", "sources", "options", "resume", "genes_done", "tables"),
 }
 
 
@@ -57,6 +57,7 @@ def test_a_stopped_run_says_how_far_it_is(source: Path, tmp_path: Path) -> None:
         {"chunk_size": 10},
         {"chunk_size": 10, "matrix": "layer:halves", "compression": "small"},
         {"chunk_size": 15, "create_indices": True, "compression": "fast"},
+        {"chunk_size": 10, "by_gene": True},
     ],
     ids=str,
 )
@@ -70,6 +71,25 @@ def test_what_it_says_resumes(options: dict[str, Any], source: Path, tmp_path: P
     assert name == "slaf"
     assert "resuming: " in run(*words).succeeded().err
     assert run("status", output, "--json").succeeded().json["state"] == "finished"
+
+
+def test_an_append_that_leaves_out_the_order_of_genes(source: Path, tmp_path: Path) -> None:
+    """The command says so, and how many genes are done is told where they are asked for."""
+    output = tmp_path / "out.slaf"
+    slaf.convert(source, output, by_gene=True)
+    more = write_h5ad(tmp_path / "more.h5ad", counts(30, 20, seed=5))
+    for by_gene, flag in ((False, "--no-by-gene"), (None, "--by-gene")):
+        stop_after(10, more, output, chunk_size=5, by_gene=by_gene, appends=True)
+        told = run("status", output).succeeded().out
+        assert ("genes     0 of 20 in their own order" in told) == (by_gene is None)
+        found = run("status", output, "--json").succeeded().json
+        assert flag in found["resume"].split()
+        if by_gene is None:
+            run(*shlex.split(found["resume"])[1:]).succeeded()
+        else:
+            slaf.append(more, output, by_gene=by_gene, chunk_size=5)
+            slaf.append(source, output, by_gene=True, allow_duplicate=True)
+            more = write_h5ad(tmp_path / "last.h5ad", counts(30, 20, seed=6))
 
 
 def test_what_only_python_asked_for_is_resumed_there(source: Path, tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from slaf.conversion.adding import (
 )
 from slaf.conversion.adopted import base_of, refuse_if_nothing
 from slaf.conversion.beside import blocks_of, read_beside
-from slaf.conversion.by_gene import sort_by_gene
 from slaf.conversion.claim import Run, claim, refuse_if_complete
 from slaf.conversion.encode import ValueDoesNotFit, encode_part
+from slaf.conversion.gene_major import sort_by_gene
 from slaf.conversion.plan import Options, counts_elsewhere
 from slaf.conversion.prepare import adding, converting
 from slaf.conversion.preview import Preview, preview, preview_append

@@ -1,322 +1,33 @@
-"""The rows of `expression` once more, in the order of genes: sorted in bounded memory, proven."""
+"""The table in the order of genes, from parts on disk to what is published of it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
-from slaf.arrays import RowRange, as_float64
-from slaf.by_gene import ByGene, GeneBlock
-from slaf.conversion.beside import offsets_of
-from slaf.conversion.checkpoint import GenePart
+from slaf.by_gene import ByGene
 from slaf.conversion.encode import SCRATCH
-from slaf.conversion.plan import PART_NONZEROS
-from slaf.conversion.proving import marked
-from slaf.conversion.run import encode_parts
-from slaf.digest import BlockDigest, Fingerprint
+from slaf.digest import Fingerprint
 from slaf.errors import DamagedDataset
-from slaf.schema import BY_GENE, EXPRESSION
-from slaf.spill import Entries, SortedRows
-from slaf.tables.read import fragments_of, scan_files
-from slaf.tables.write import commit, write_part
+from slaf.schema import BY_GENE
+from slaf.tables.write import commit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from numpy.typing import NDArray
 
-    from slaf.arrays import Widened
+    from slaf.arrays import RowRange
     from slaf.conversion.checkpoint import Checkpoint
-    from slaf.conversion.claim import Run
-    from slaf.manifest import Block, Published
-    from slaf.progress import Progress
-    from slaf.sources import ReadOptions
     from slaf.storage import Location
 
-__all__ = [
-    "CellMajor",
-    "GeneMajor",
-    "commit_by_gene",
-    "gene_offsets_of",
-    "proof_by_gene",
-    "sort_by_gene",
-]
+__all__ = ["commit_by_gene", "gene_offsets_of", "proof_by_gene", "put_counts"]
 
-# Genes that one digest covers: as many as have so many rows, and no more than that.
-_BLOCK_NONZEROS = 8 << 20
-_BLOCK_GENES = 4096
 _LENGTHS = np.dtype("<u4")
 
 
-@dataclass(frozen=True, slots=True)
-class CellMajor:
-    """The rows of `expression`, be they published or not, with what is known of them.
-
-    Attributes
-    ----------
-    location
-        The dataset.
-    files
-        Those that hold the rows, in order.
-    offsets
-        Where the rows of each cell begin, and after the last, where they end.
-    blocks
-        The digests of all cells.
-    n_genes
-        The width of the matrix.
-    value_type
-        The type of the values.
-    """
-
-    location: Location
-    files: tuple[str, ...]
-    offsets: NDArray[np.int64]
-    blocks: tuple[Block, ...]
-    n_genes: int
-    value_type: np.dtype[Any]
-
-    @property
-    def n_cells(self) -> int:
-        """The height of the matrix."""
-        return len(self.offsets) - 1
-
-    @property
-    def nnz(self) -> int:
-        """All rows."""
-        return int(self.offsets[-1])
-
-    @classmethod
-    def of(cls, location: Location, checkpoint: Checkpoint, before: Published | None) -> Self:
-        """The rows of a run, whose parts are all done.
-
-        Parameters
-        ----------
-        before
-            What readers see until now: the rows that stay as they are.
-        """
-        plan = checkpoint.plan
-        folder = plan.folder(EXPRESSION)
-        blocks = [block for result in checkpoint.results() for block in result.blocks]
-        fragments = [one for result in checkpoint.results() for one in result.fragments]
-        if before is not None and plan.adds_to(EXPRESSION):
-            blocks = [*before.blocks, *blocks]
-            there = fragments_of(location, folder, before.versions[EXPRESSION])
-            fragments = [*there, *fragments]
-        return cls(
-            location,
-            tuple(f"{folder}/data/{file['path']}" for one in fragments for file in one["files"]),
-            offsets_of(location, checkpoint, EXPRESSION, before),
-            tuple(blocks),
-            plan.n_genes,
-            np.dtype(plan.value_type),
-        )
-
-    def pieces(self, size: int) -> Iterator[tuple[RowRange, Entries, Widened]]:
-        """All entries in pieces of at most this size.
-
-        Yields
-        ------
-        cells, entries, widened
-            The block that the piece is of; the piece; and its values, as `as_float64` gives them.
-
-        Raises
-        ------
-        DamagedDataset
-            If a block does not have its digest: behind the last piece of it.
-        """
-        rows = _Rows(scan_files(self.location, self.files, ["gene_integer_id", "value"]))
-        for block in self.blocks:
-            lengths = np.diff(self.offsets[block.start : block.stop + 1])
-            cells = np.repeat(np.arange(block.start, block.stop, dtype=np.uint32), lengths)
-            digest, at = BlockDigest(), 0
-            digest.add_lengths(lengths)
-            for genes, values in rows.take(len(cells), size):
-                widened = as_float64(values)
-                digest.add_entries(genes, widened)
-                owners = cells[at : at + len(genes)]
-                at += len(genes)
-                yield RowRange(block.start, block.stop), Entries(owners, genes, values), widened
-            if at < len(cells) or digest.hexdigest() != block.digest:
-                msg = (
-                    f"{self.location}: {block} are not what was written, so that they are not "
-                    "sorted by gene either; `slaf verify` says what differs"
-                )
-                raise DamagedDataset(msg)
-
-
-class _Rows:
-    """The columns of batches, taken in pieces wherever those are cut."""
-
-    def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
-        self._batches = iter(batches)
-        self._rest: tuple[NDArray[Any], ...] = ()
-
-    def take(self, n_rows: int, size: int) -> Iterator[tuple[NDArray[Any], ...]]:
-        """The next rows, or as many as there are, in pieces of at most this size."""
-        while n_rows:
-            if not self._rest or not len(self._rest[0]):
-                batch = next(self._batches, None)
-                if batch is None:
-                    return
-                self._rest = tuple(column.to_numpy() for column in batch.columns)
-            n = min(n_rows, size, len(self._rest[0]))
-            yield tuple(column[:n] for column in self._rest)
-            self._rest = tuple(column[n:] for column in self._rest)
-            n_rows -= n
-
-
-class GeneMajor:
-    """The entries of all genes, one gene after the other: read once, sorted in bounded memory.
-
-    Parameters
-    ----------
-    rows
-        The entries in the order of cells.
-    reading
-        How much memory sorting may take, and where the rest goes.
-    progress
-        Told of each block of cells that was read, and of rows that were handed on: together of
-        all cells twice.
-    """
-
-    def __init__(self, rows: CellMajor, reading: ReadOptions, progress: Progress) -> None:
-        self._rows = rows
-        self._progress = progress
-        self._counts = np.zeros(rows.n_genes, np.int64)
-        self._fingerprint = Fingerprint()
-        self._sorted = SortedRows(
-            (rows.n_genes, rows.n_cells),
-            rows.value_type,
-            rows.nnz,
-            self._entries,
-            memory=reading.memory,
-            readers=reading.readers,
-            scratch=reading.scratch,
-        )
-
-    @cached_property
-    def offsets(self) -> NDArray[np.int64]:
-        """Where the rows of each gene begin, and after the last, where they end."""
-        self._sorted.fill()
-        return np.concatenate([np.zeros(1, np.int64), np.cumsum(self._counts)])
-
-    @property
-    def fingerprint(self) -> str:
-        """That of all entries, once they have been read."""
-        return self._fingerprint.hexdigest()
-
-    def cut(self) -> list[tuple[RowRange, ...]]:
-        """All genes in blocks, and these in parts: the fewest that reach the target."""
-        parts: list[tuple[RowRange, ...]] = []
-        begun: list[RowRange] = []
-        for block in self._blocks():
-            begun.append(block)
-            genes = RowRange(begun[0].start, block.stop)
-            if self._n_rows(genes) >= PART_NONZEROS or block.stop == self._rows.n_genes:
-                parts.append(tuple(begun))
-                begun = []
-        return parts
-
-    def write(self, blocks: tuple[RowRange, ...], directory: str, schema: pa.Schema) -> GenePart:
-        """Write the rows of these genes; when this returns, all of it is on disk."""
-        location = self._rows.location
-        genes = RowRange(blocks[0].start, blocks[-1].stop)
-        made: list[GeneBlock] = []
-        fingerprint = Fingerprint()
-        batches = self._record_batches(blocks, schema, made, fingerprint)
-        fragments = write_part(location, directory, schema, batches)
-        counts = self._counts[genes.start : genes.stop]
-        location.put(_counts_name(genes), counts.astype(_LENGTHS).tobytes())
-        files = marked(location, directory, fragments, genes=genes)
-        return GenePart(genes, fragments, tuple(made), fingerprint.hexdigest(), files)
-
-    def _entries(self, size: int) -> Iterator[Entries]:
-        """As `SortedRows` takes them: genes and cells exchanged."""
-        block = RowRange(0, 0)
-        for cells, piece, widened in self._rows.pieces(size):
-            self._counts += np.bincount(piece.genes, minlength=len(self._counts))
-            self._fingerprint.add(piece.cells, piece.genes, widened)
-            if cells != block:
-                self._progress.advance(len(block), 0)
-                block = cells
-            yield Entries(piece.genes, piece.cells, piece.values)
-        self._progress.advance(self._rows.n_cells - block.start, 0)
-
-    def _blocks(self) -> Iterator[RowRange]:
-        start = 0
-        while start < self._rows.n_genes:
-            enough = int(self.offsets[start]) + _BLOCK_NONZEROS
-            stop = int(np.searchsorted(self.offsets, enough))
-            stop = min(max(stop, start + 1), start + _BLOCK_GENES, self._rows.n_genes)
-            yield RowRange(start, stop)
-            start = stop
-
-    def _n_rows(self, genes: RowRange) -> int:
-        return int(self.offsets[genes.stop] - self.offsets[genes.start])
-
-    def _record_batches(
-        self,
-        blocks: Iterable[RowRange],
-        schema: pa.Schema,
-        made: list[GeneBlock],
-        fingerprint: Fingerprint,
-    ) -> Iterator[pa.RecordBatch]:
-        gene_type, cell_type = (field.type.to_pandas_dtype() for field in list(schema)[:2])
-        for block in blocks:
-            digest = BlockDigest()
-            for batch in self._sorted.batches(block):
-                widened, genes = as_float64(batch.values), batch.cells()
-                digest.add_lengths(batch.counts)
-                digest.add_entries(batch.genes, widened)
-                fingerprint.add(batch.genes, genes, widened)
-                columns = [
-                    pa.array(genes.astype(gene_type, copy=False)),
-                    pa.array(batch.genes.astype(cell_type, copy=False)),
-                    pa.array(batch.values),
-                ]
-                yield pa.record_batch(columns, schema=schema)
-                self._progress.advance(self._share(batch.rows), batch.nnz)
-            rows = self._n_rows(block)
-            made.append(GeneBlock(block.start, block.stop, rows, digest.hexdigest()))
-
-    def _share(self, genes: RowRange) -> int:
-        """Of all cells as many as these genes have of all rows."""
-        ends = [int(self.offsets[at]) for at in (genes.start, genes.stop)]
-        before, after = (self._rows.n_cells * end // max(self._rows.nnz, 1) for end in ends)
-        return after - before
-
-
-def sort_by_gene(run: Run, reading: ReadOptions, workers: int, progress: Progress) -> None:
-    """Write the genes that remain of a run whose other parts are all done.
-
-    Raises
-    ------
-    DamagedDataset
-        If what is read is not what was written. The output is as it was before the run.
-    StorageError
-        If the disk refuses; the run can be resumed.
-    """
-    plan = run.checkpoint.plan
-    if not plan.options.by_gene or run.checkpoint.published or _is_whole(run.checkpoint):
-        return
-    progress.begin(0, 0, 2 * plan.n_cells)
-    try:
-        rows = CellMajor.of(run.location, run.checkpoint, run.published)
-        genes = GeneMajor(rows, reading, progress)
-        done = {part.genes.start for part in run.checkpoint.by_gene}
-        encode_parts(
-            (blocks for blocks in genes.cut() if blocks[0].start not in done),
-            lambda blocks: genes.write(blocks, plan.folder(BY_GENE), plan.schema_by_gene),
-            lambda part: _record(run, part, genes.fingerprint),
-            workers,
-        )
-    except DamagedDataset:
-        run.abandon()
-        raise
+def put_counts(location: Location, genes: RowRange, counts: NDArray[np.int64]) -> None:
+    """Note the numbers of rows of genes that are on disk, for `gene_offsets_of`."""
+    location.put(_counts_name(genes), counts.astype(_LENGTHS).tobytes())
 
 
 def commit_by_gene(location: Location, checkpoint: Checkpoint) -> dict[str, int]:
@@ -349,23 +60,6 @@ def proof_by_gene(checkpoint: Checkpoint) -> dict[str, Any]:
     blocks = tuple(block for part in checkpoint.by_gene for block in part.blocks)
     total = Fingerprint.total(part.fingerprint for part in checkpoint.by_gene)
     return ByGene(blocks, total).to_json()
-
-
-def _is_whole(checkpoint: Checkpoint) -> bool:
-    return sum(len(part.genes) for part in checkpoint.by_gene) == checkpoint.plan.n_genes
-
-
-def _record(run: Run, part: GenePart, fingerprint: str) -> None:
-    """Note a part; the last one only if all together have the rows that were sorted."""
-    then = run.checkpoint.with_genes(part)
-    found = Fingerprint.total(one.fingerprint for one in then.by_gene)
-    if _is_whole(then) and found != fingerprint:
-        msg = (
-            f"{run.location}: sorting by gene has lost or changed a row, which a fault of "
-            "memory or disk may do; run the same again"
-        )
-        raise DamagedDataset(msg)
-    run.record_genes(part)
 
 
 def _counts_name(genes: RowRange) -> str:

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from slaf.beside import MatrixRecord
     from slaf.by_gene import ByGene
-    from slaf.conversion.by_gene import GeneMajor
     from slaf.conversion.checkpoint import GenePart
     from slaf.conversion.encode import Identifiers
+    from slaf.conversion.gene_major import GeneMajor
     from slaf.manifest import Block, Published
     from slaf.mending.survey import Survey
     from slaf.progress import Progress

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slaf.by_gene import by_gene_of
-from slaf.conversion.by_gene import CellMajor, GeneMajor
+from slaf.conversion.gene_major import CellMajor, GeneMajor
 from slaf.conversion.publish import read_axes
 from slaf.conversion.run import encode_parts
 from slaf.dataset import Dataset

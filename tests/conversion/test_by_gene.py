@@ -17,7 +17,7 @@ from hypothesis import given
 import slaf
 from slaf import dataset as dataset_module
 from slaf.arrays import Widened
-from slaf.conversion import by_gene as stage
+from slaf.conversion import gene_major as stage
 from slaf.digest import Fingerprint
 from slaf.errors import DamagedDataset, DifferentRun, InProgress
 from slaf.testing import Crash, CrashingStorage

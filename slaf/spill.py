@@ -120,6 +120,17 @@ class SortedRows:
                 self._distribute(piece, bands)
             self._bands = bands
 
+    def close(self) -> None:
+        """Free the memory and the scratch now, and not when nobody knows of this any more."""
+        with self._lock:
+            for sorted_band in self._sorted.values():
+                if isinstance(sorted_band, SortedRows):
+                    sorted_band.close()
+            self._sorted.clear()
+            for band in self._bands:
+                band.close()
+            self._bands = []
+
     def first_values(self) -> NDArray[Any]:
         """The first values as they come."""
         for piece in self._entries(self._piece):
@@ -249,6 +260,10 @@ class _Band:
             )
             raise StorageError(error.errno, msg) from error
         self._length += len(records)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         if self._file is None:

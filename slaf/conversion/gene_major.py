@@ -164,6 +164,8 @@ class _Rows:
 class GeneMajor:
     """The entries of all genes, one gene after the other: read once, sorted in bounded memory.
 
+    The scratch that this takes is freed when the context is left.
+
     Parameters
     ----------
     rows
@@ -189,6 +191,12 @@ class GeneMajor:
             readers=reading.readers,
             scratch=reading.scratch,
         )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._sorted.close()
 
     @cached_property
     def offsets(self) -> NDArray[np.int64]:
@@ -297,14 +305,14 @@ def sort_by_gene(run: Run, reading: ReadOptions, workers: int, progress: Progres
     progress.begin(0, 0, 2 * plan.n_cells)
     try:
         rows = CellMajor.of(run.location, run.checkpoint, run.published)
-        genes = GeneMajor(rows, reading, progress)
         done = {part.genes.start for part in run.checkpoint.by_gene}
-        encode_parts(
-            (blocks for blocks in genes.cut() if blocks[0].start not in done),
-            lambda blocks: genes.write(blocks, plan.folder(BY_GENE), plan.schema_by_gene),
-            lambda part: _record(run, part, genes.fingerprint),
-            workers,
-        )
+        with GeneMajor(rows, reading, progress) as genes:
+            encode_parts(
+                (blocks for blocks in genes.cut() if blocks[0].start not in done),
+                lambda blocks: genes.write(blocks, plan.folder(BY_GENE), plan.schema_by_gene),
+                lambda part: _record(run, part, genes.fingerprint),
+                workers,
+            )
     except DamagedDataset:
         run.abandon()
         raise

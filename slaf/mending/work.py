@@ -141,18 +141,15 @@ class Work:
         )
         progress.begin(0, 0, 2 * self.published.n_cells)
         done = {part.genes for part in run.checkpoint.by_gene}
-        encode_parts(
-            sorted(self.survey.genes - done),
-            partial(
+        with GeneMajor(rows, reading, progress) as by_gene:
+            mend = partial(
                 mend_genes,
-                GeneMajor(rows, reading, progress),
+                by_gene,
                 recorded=by_gene_of(self.published),
                 directory=scratch_of(directory),
                 schema=run.checkpoint.plan.schema_by_gene,
-            ),
-            run.record_genes,
-            workers,
-        )
+            )
+            encode_parts(sorted(self.survey.genes - done), mend, run.record_genes, workers)
 
     def _cell_offsets(self, data: Data) -> NDArray[np.int64]:
         if CELLS not in self.survey.tables:

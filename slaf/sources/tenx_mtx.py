@@ -92,7 +92,8 @@ class TenxMtxSource:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """No file is kept open."""
+        """Free the scratch; no file is kept open."""
+        self._matrix.close()
 
     def identity(self) -> Mapping[str, Any]:
         """Size, time of change and a sampled digest of each of the three files."""

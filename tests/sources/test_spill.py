@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import tempfile
 import tracemalloc
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -172,6 +174,41 @@ def test_nothing_is_left_in_the_scratch_directory(tmp_path: Path) -> None:
         next(batches)
         assert len(list(Path("/dev/fd").iterdir())) > before
         assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize("how", ["csc", "mtx", "by gene"])
+def test_scratch_is_free_when_the_work_is_done(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The space is given back at once, and not when Python next looks for what nobody uses."""
+    made = write_stored(tmp_path / "in.h5ad", skewed(100, 20), "csc" if how == "csc" else "csr")
+    source = made
+    if how == "mtx":
+        source = tmp_path / "mtx"
+        slaf.export(slaf.convert(made, tmp_path / "made.slaf"), source, format="10x_mtx")
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr("tempfile.TemporaryFile", seen := _Seen())
+    gc.disable()
+    try:
+        slaf.convert(
+            source, tmp_path / "out.slaf", scratch=tmp_path / "scratch", by_gene=how == "by gene"
+        )
+        assert seen.files
+        assert [file for file in seen.files if not file.closed] == []
+    finally:
+        gc.enable()
+
+
+class _Seen:
+    """Makes temporary files, and knows all that it made."""
+
+    def __init__(self) -> None:
+        self.files: list[IO[bytes]] = []
+        self._make = tempfile.TemporaryFile
+
+    def __call__(self, **options: Any) -> IO[bytes]:
+        self.files.append(self._make(**options))
+        return self.files[-1]
 
 
 def test_scratch_that_cannot_be_written_is_named(tmp_path: Path) -> None:

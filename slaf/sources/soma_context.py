@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 __all__ = ["context_of"]
 
 # Of each column read at a time; TileDB makes it so large, however few rows there are.
-_BUFFER_BYTES: Final = 32 << 20
+_BUFFER_BYTES: Final = 8 << 20
 _MOST_THREADS: Final = 8
+# For tiles that are decoded; what is read together is a fraction of it.
+_TILE_BYTES: Final = 1 << 30
 
 
 def context_of(path: RemotePath | None) -> tiledbsoma.SOMATileDBContext:
@@ -36,6 +38,7 @@ def context_of(path: RemotePath | None) -> tiledbsoma.SOMATileDBContext:
         # https://github.com/TileDB-Inc/TileDB/pull/5723
         "sm.query.sparse_global_order.preprocess_tile_merge": "0",
         "soma.init_buffer_bytes": str(_BUFFER_BYTES),
+        "sm.mem.total_budget": str(_TILE_BYTES),
         "sm.compute_concurrency_level": threads,
         "sm.io_concurrency_level": threads,
         # A Ctrl-C is for Python to tell; TileDB would cancel what it does, and report that.

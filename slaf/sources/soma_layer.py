@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from slaf.arrays import (
+    BATCH_NONZEROS,
     Batch,
     RowRange,
     batch_from_compressed,
     batch_from_dense,
+    cuts,
 )
 from slaf.errors import DamagedInput, InputError
 from slaf.sources.base import Extent
@@ -31,11 +34,13 @@ __all__ = ["ARRAYS", "SomaLayer", "reading_soma"]
 # What tiledbsoma and pyarrow make of files that are not as they should be.
 _READING_ERRORS = (RuntimeError, ValueError, LookupError, TypeError, AttributeError)
 _PEEKED_ROWS = 256
-# More than elsewhere: a tile is decoded whole, however few of its cells are read.
-_SPARSE_ENTRIES = 1 << 20
-_ID_BITS = np.uint64(32)
+# Read together: so many that of usual cells whole tiles are, which are decoded whole anyway.
+_SPARSE_ENTRIES = 6 << 20
+# Cells are not equally full: beyond this they are read in two halves.
+_MOST_ENTRIES = 4 * _SPARSE_ENTRIES
 # How far the join ids of a dense layer may lie apart: what is between them is read too.
 _MOST_APART = 16
+_NEAR = 1 << 20
 ARRAYS = frozenset({"SOMASparseNDArray", "SOMADenseNDArray"})
 _MATRIX_DIMENSIONS = 2
 _COLUMNS = ("soma_dim_0", "soma_dim_1", "soma_data")
@@ -93,13 +98,13 @@ class SomaLayer:
             self._is_sparse: bool = array.is_sparse
             self._check_shape(array)
             self._n_rows = int(array.shape[0])
-            self._nnz = int(array.nnz) if self._is_sparse else math.prod(self.shape) // _SPARSITY
+            self._nnz = (
+                _entries_written(array) if self._is_sparse else math.prod(self.shape) // _SPARSITY
+            )
 
     def extent(self) -> Extent:
-        """How much it holds."""
-        if self._is_sparse:
-            return Extent("SOMA sparse", self._nnz)
-        return Extent("SOMA dense", self._nnz, exact=False)
+        """How much it holds, at most: of an entry that was written again each is counted."""
+        return Extent("SOMA sparse" if self._is_sparse else "SOMA dense", self._nnz, exact=False)
 
     def peek(self) -> NDArray[Any]:
         """The values of the first cells."""
@@ -115,14 +120,13 @@ class SomaLayer:
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         """These cells, in order."""
-        n_cells, n_genes = self.shape
-        if self._is_sparse:
-            per_cell, size, read = self._nnz // max(n_cells, 1), _SPARSE_ENTRIES, self._sparse
-        else:
-            per_cell, size, read = n_genes, _DENSE_ELEMENTS, self._dense
         # Nothing of TileDB's is open between two of them.
-        for part in rows.split(max(size // max(per_cell, 1), 1)):
-            yield read(part)
+        if self._is_sparse:
+            for part in self._tiles(rows):
+                yield from self._sparse(part)
+            return
+        for part in rows.split(max(_DENSE_ELEMENTS // max(self.shape[1], 1), 1)):
+            yield self._dense(part)
 
     def _check_kind(self, array: Any) -> None:
         if array.soma_type not in ARRAYS or len(array.shape) != _MATRIX_DIMENSIONS:
@@ -141,7 +145,7 @@ class SomaLayer:
                 )
                 raise DamagedInput(msg)
             span = int(ids[-1] - ids[0]) if len(ids) else 0
-            if not self._is_sparse and span > max(_MOST_APART * len(ids), _SPARSE_ENTRIES):
+            if not self._is_sparse and span > max(_MOST_APART * len(ids), _NEAR):
                 msg = f"{self._place} is dense, but the join ids of {what} lie {span:,} apart"
                 raise DamagedInput(msg)
         if not self._is_sparse and len(self._cell_ids) and len(self._gene_ids):
@@ -158,29 +162,60 @@ class SomaLayer:
             msg = f"{self._place} is dense, but was not written for all cells and genes"
             raise DamagedInput(msg)
 
-    def _sparse(self, rows: RowRange) -> Batch:
-        indptr, genes, values = self._thread.call(self._read_sparse, rows)
-        return batch_from_compressed(rows, indptr, genes, values, self.shape[1])
+    def _tiles(self, rows: RowRange) -> Iterator[RowRange]:
+        """Cut where the tiles of the array end, which mostly are of 2,048 join ids."""
+        places = self._cell_ids[rows.start : rows.stop] // self._width
+        starts = np.flatnonzero(np.diff(places, prepend=-1)) + rows.start
+        for start, stop in pairwise([*starts.tolist(), rows.stop]):
+            yield RowRange(start, stop)
 
-    def _read_sparse(self, rows: RowRange) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        # Of the join ids between those of two cells all are read too, so that an entry that
-        # belongs to no cell is noticed. Their slices include both ends.
-        ids = self._cell_ids
-        first = int(ids[rows.start]) if rows.start else 0
-        last = int(ids[rows.stop]) - 1 if rows.stop < len(ids) else self._n_rows - 1
+    @property
+    def _width(self) -> int:
+        """How many join ids are read together: a power of two, as a tile has."""
+        per_cell = max(self._nnz // max(self.shape[0], 1), 1)
+        return 1 << (max(_SPARSE_ENTRIES // per_cell, 1).bit_length() - 1)
+
+    def _sparse(self, rows: RowRange) -> Iterator[Batch]:
+        found = self._thread.call(self._read_sparse, rows)
+        if found is None:
+            for half in rows.split(-(-len(rows) // 2)):
+                yield from self._sparse(half)
+            return
+        indptr, genes, values = found.in_order(self.shape[1])
+        for first, last in cuts(indptr, BATCH_NONZEROS):
+            part = RowRange(rows.start + first, rows.start + last)
+            span = slice(indptr[first], indptr[last])
+            offsets = indptr[first : last + 1]
+            yield batch_from_compressed(part, offsets, genes[span], values[span], self.shape[1])
+
+    def _read_sparse(self, rows: RowRange) -> _Found | None:
+        """The entries of these cells; None if there are too many, of several cells."""
+        inside = self._cell_ids[rows.start : rows.stop]
+        found = _Found(len(rows), self.dtype)
         with reading_soma(self._place):
             # In whatever order it lies: to sort it takes TileDB three times as long as all else.
-            table = self._array().read((slice(first, last), slice(None))).tables().concat()
-            cells, joins, values = (table.column(name).to_numpy() for name in _COLUMNS)
-            inside = ids[rows.start : rows.stop]
-            owners = positions_of(cells, inside, f"{self._place} has an entry of the cell")
-            genes = positions_of(joins, self._gene_ids, f"{self._place} has an entry of the gene")
-            counts = np.bincount(owners, minlength=len(rows))
-            indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-            keys = (owners.astype(np.uint64) << _ID_BITS) | genes.astype(np.uint64)
-            order = np.argsort(keys)
-            # New arrays, all of them: what TileDB gave is in memory of its own.
-            return indptr, genes[order], values[order]
+            span = slice(self._begin(rows.start), self._begin(rows.stop) - 1)
+            for table in self._array().read((span, slice(None))).tables():
+                cells, joins, values = (table.column(name).to_numpy() for name in _COLUMNS)
+                owners = positions_of(cells, inside, f"{self._place} has an entry of the cell")
+                genes = positions_of(
+                    joins, self._gene_ids, f"{self._place} has an entry of the gene"
+                )
+                found.append(owners, genes, values)
+                if found.nnz > _MOST_ENTRIES and len(rows) > 1:
+                    return None
+        return found
+
+    def _begin(self, cell: int) -> int:
+        """The first join id to read with this cell; behind the last cell, the end of the array.
+
+        Of the join ids between those of two cells all are read too, so that an entry that belongs
+        to no cell is noticed: with the cell in whose tile they are.
+        """
+        ids = self._cell_ids
+        if cell in (0, len(ids)):
+            return self._n_rows if cell else 0
+        return max(int(ids[cell]) // self._width * self._width, int(ids[cell - 1]) + 1)
 
     def _dense(self, rows: RowRange) -> Batch:
         return batch_from_dense(rows, self._thread.call(self._read_dense, rows))
@@ -194,6 +229,50 @@ class SomaLayer:
             block = self._array().read(tuple(spans)).to_numpy()
             # By an index it is copied.
             return np.asarray(block[ids - ids[0]][:, genes - genes[0]])
+
+
+def _entries_written(array: Any) -> int:
+    """How many entries were written to a sparse array, as its fragments say."""
+    # `nnz` decodes the whole array at once, to count what is left of them, in more memory than all
+    # else takes. tiledbsoma 1.15 has nothing else.
+    counted = getattr(array._handle, "fragment_cell_count", None)  # noqa: SLF001
+    found = None if counted is None else counted()
+    return int(array.nnz if found is None else found)
+
+
+class _Found:
+    """The entries of some cells in the order they lie in; copies, in as few bytes as hold them."""
+
+    def __init__(self, n_cells: int, dtype: np.dtype[Any]) -> None:
+        self._n_cells = n_cells
+        self._cells = [np.empty(0, np.int32)]
+        self._genes = [np.empty(0, np.int32)]
+        self._values = [np.empty(0, dtype)]
+        self.nnz = 0
+
+    def append(
+        self, cells: NDArray[np.int64], genes: NDArray[np.int64], values: NDArray[Any]
+    ) -> None:
+        """Take some more; cells counted from the first of these."""
+        # Of cells there are fewer in the table, and of genes, than 32 bits count.
+        self._cells.append(cells.astype(np.int32))
+        self._genes.append(genes.astype(np.int32))
+        self._values.append(values.copy())
+        self.nnz += len(cells)
+
+    def in_order(self, n_genes: int) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[Any]]:
+        """Offsets, genes and values, cell by cell; what is of one cell stays in its order.
+
+        Tiles follow each other from gene to gene, so of each cell the genes mostly ascend now.
+        """
+        from scipy.sparse import coo_matrix
+
+        cells, genes, values = map(np.concatenate, (self._cells, self._genes, self._values))
+        entries = coo_matrix((values, (cells, genes)), (self._n_cells, n_genes), copy=False)
+        # That is, what is there twice is not to be summed: that is done elsewhere, and exactly.
+        entries.has_canonical_format = True
+        rows = entries.tocsr()
+        return rows.indptr.astype(np.int64), rows.indices, rows.data
 
 
 @contextmanager

@@ -80,11 +80,16 @@ def positions_of(joins: NDArray[Any], ids: NDArray[np.int64], place: str) -> NDA
     DamagedInput
         If one is none of them.
     """
-    contiguous = len(ids) and ids[-1] - ids[0] == len(ids) - 1
-    found: NDArray[np.int64] = joins - ids[0] if contiguous else np.searchsorted(ids, joins)
-    inside = (found >= 0) & (found < len(ids))
-    if not contiguous:
-        inside &= np.append(ids, -1)[found] == joins
+    found: NDArray[np.int64]
+    if len(ids) and ids[-1] - ids[0] == len(ids) - 1:
+        found = np.subtract(joins, ids[0], dtype=np.int64)
+        # Seen as unsigned a negative position is a huge one: one pass finds both.
+        if not len(found) or found.view(np.uint64).max() < len(ids):
+            return found
+        inside = (found >= 0) & (found < len(ids))
+    else:
+        found = np.searchsorted(ids, joins)
+        inside = np.append(ids, -1)[found] == joins
     if not inside.all():
         msg = f"{place} with the join id {joins[~inside][0]}, which is none"
         raise DamagedInput(msg)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import lance
 import numpy as np
+import pyarrow as pa
 from lance.file import LanceFileReader
 
+from slaf.arrays import RowRange
 from slaf.errors import DamagedDataset, SlafError
 from slaf.storage import blamed, cause, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import pyarrow as pa
     from numpy.typing import NDArray
 
-    from slaf.arrays import RowRange
     from slaf.storage import Location
 
 __all__ = [
@@ -40,8 +41,12 @@ __all__ = [
 # What Lance raises: for one page that is damaged the one, for another page the other.
 LANCE_ERRORS = (OSError, ValueError, RuntimeError)
 _SCAN_ROWS = 1 << 20
+# Ranges that begin among so many rows are looked at together: where so large a share of the rows
+# between the first and the last is wanted, all of them are scanned.
+_WINDOW = 1 << 22
+_DENSE = 1 / 8
 # From here on a scan of a range costs less than asking for its rows one by one.
-_LONG_RANGE = 1 << 16
+_LONG_RANGE = 1 << 14
 _MOST_SHORT = 512
 # The name of a version's file counts down from here, so that the newest is listed first.
 _LAST_VERSION = 2**64 - 1
@@ -249,7 +254,13 @@ def rows_of(
 ) -> Iterator[pa.RecordBatch]:
     """The rows of several ranges, one after the other, in batches.
 
-    Long ranges are read as such; of many short ones, neighbours are asked for together.
+    Long ranges are read as such, and close ones with what is between them; of many short ones,
+    neighbours are asked for together.
+
+    Parameters
+    ----------
+    ranges
+        Ascending, and apart from each other.
 
     Raises
     ------
@@ -257,17 +268,44 @@ def rows_of(
         If they cannot be read.
     """
     short: list[RowRange] = []
-    for rows in ranges:
-        if len(rows) >= _LONG_RANGE:
+    for _, group in groupby(ranges, lambda rows: rows.start // _WINDOW):
+        close = list(group)
+        wanted = sum(map(len, close))
+        if wanted >= max(_LONG_RANGE, _DENSE * (close[-1].stop - close[0].start)):
             yield from _take(table, short, columns)
             short = []
-            yield from scan(table, rows, columns)
+            yield from _through(table, close, columns)
             continue
-        short.append(rows)
-        if len(short) >= _MOST_SHORT:
-            yield from _take(table, short, columns)
-            short = []
+        for rows in close:
+            if len(rows) >= _LONG_RANGE:
+                yield from _take(table, short, columns)
+                short = []
+                yield from scan(table, rows, columns)
+                continue
+            short.append(rows)
+            if len(short) >= _MOST_SHORT:
+                yield from _take(table, short, columns)
+                short = []
     yield from _take(table, short, columns)
+
+
+def _through(
+    table: lance.LanceDataset, ranges: Sequence[RowRange], columns: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """The rows of some ranges out of a scan from the first to the last."""
+    span = RowRange(ranges[0].start, ranges[-1].stop)
+    if len(ranges) == 1:
+        yield from scan(table, span, columns)
+        return
+    bounds = np.array([(rows.start, rows.stop) for rows in ranges])
+    begin = span.start
+    for batch in scan(table, span, columns):
+        within = np.clip(bounds - begin, 0, batch.num_rows)
+        kept = np.zeros(batch.num_rows, np.bool_)
+        for start, stop in within[within[:, 0] < within[:, 1]].tolist():
+            kept[start:stop] = True
+        yield batch.filter(pa.array(kept))
+        begin += batch.num_rows
 
 
 def _take(

@@ -19,6 +19,7 @@ import tiledbsoma.io
 
 import slaf
 from slaf.errors import DifferentRun
+from slaf.sources import soma_layer
 from slaf.testing.strategies import Stored
 from tests.cli.terminal import stop_after
 from tests.formats.builders import Mtx, ids, write_soma, write_to
@@ -121,6 +122,26 @@ def test_join_ids_with_gaps(dense: bool, tmp_path: Path) -> None:  # noqa: FBT00
     dataset = converted(path, STORED, chunk_size=2)
     assert dataset.obs["soma_joinid"].to_list() == CELL_JOINS
     assert dataset.var["soma_joinid"].to_list() == GENE_JOINS
+
+
+@pytest.mark.parametrize("most", [100, 1 << 20])
+def test_cells_of_several_tiles(most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries lie tile by tile, some written twice, and some cells have most of them."""
+    monkeypatch.setattr(soma_layer, "_SPARSE_ENTRIES", 5_000)
+    monkeypatch.setattr(soma_layer, "_MOST_ENTRIES", most)
+    shape, rng = (5_000, 2_500), np.random.default_rng(0)
+    everywhere = rng.choice(shape[0] * shape[1], 5_000, replace=False)
+    full = 2_100 * shape[1] + rng.choice(10 * shape[1], 5_000, replace=False)
+    cells, genes = np.divmod(np.unique(np.concatenate([everywhere, full])), shape[1])
+    stored = Stored(shape, cells, genes, rng.integers(1, 9, len(cells)).astype(np.float32))
+    again = rng.permutation(len(cells))[: len(cells) // 2]
+    first = stored.values.copy()
+    first[again] += 1
+    path = write_soma(tmp_path / "in", replace(stored, values=first))
+    entries = {"soma_dim_0": cells[again], "soma_dim_1": genes[again]}
+    with write_to(path / "ms/RNA/X/data") as array:
+        array.write(pa.table(entries | {"soma_data": stored.values[again]}))
+    converted(path, stored)
 
 
 def test_tables_in_another_order(tmp_path: Path) -> None:

@@ -1,0 +1,164 @@
+"""What this program is meant to reach, and whether the figures reach it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+from benchmarks.cases import cases, reading
+from benchmarks.programs import OURS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from benchmarks.cases import Sizes
+    from benchmarks.results import Conversions, Results
+
+__all__ = ["Target", "targets", "warm"]
+
+_MB = 1e6
+_MILLION = 1e6
+_NOT_MEASURED = "not measured"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A figure and its bound.
+
+    Attributes
+    ----------
+    name
+        What of.
+    bound
+        At the most, or at the least.
+    measured
+        The figure; None if it was not measured.
+    at_least
+        Which of both the bound is.
+    unit
+        Of the bound and the figure.
+    """
+
+    name: str
+    bound: float
+    measured: float | None
+    at_least: bool = False
+    unit: str = ""
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the figure is within its bound; None if there is none."""
+        if self.measured is None:
+            return None
+        if self.at_least:
+            return self.measured >= self.bound
+        return self.measured <= self.bound
+
+    def row(self) -> dict[str, str]:
+        """In words."""
+        sign = "≥" if self.at_least else "≤"
+        measured = _NOT_MEASURED if self.measured is None else _shown(self.measured, self.unit)
+        met = {True: "met", False: "NOT met", None: "–"}[self.met]
+        bound = f"{sign} {_shown(self.bound, self.unit)}"
+        return {"what": self.name, "target": bound, "measured": measured, "": met}
+
+
+def targets(results: Results, sizes: Sizes) -> list[Target]:
+    """All of them."""
+    return list(_targets(_Figures(results, sizes), sizes))
+
+
+def warm(processes: list[dict[str, dict[str, list[float]]]], read: str) -> float | None:
+    """Milliseconds of a read, but for the first of each process; None if it was not done."""
+    found = [one[read]["ms"][1:] for one in processes if "ms" in one.get(read, {})]
+    return median(median(times) for times in found) if found else None
+
+
+class _Figures:
+    """Figures by size and format."""
+
+    def __init__(self, results: Results, sizes: Sizes) -> None:
+        self._results = results
+        self._reads = results.reads.get(reading(sizes).name, {})
+        self._names = {(case.input.kind, case.input.counts): case.name for case in cases(sizes)}
+        self._sizes = sizes
+
+    def gzip(self, n_cells: int, program: str = OURS) -> Conversions | None:
+        """Of an h5ad file by cells, packed by gzip."""
+        for (kind, counts), name in self._names.items():
+            usual = counts.packed and not counts.normalised and counts.layout == "csr"
+            if kind == "h5ad" and usual and counts.n_cells == n_cells:
+                return self._of(name, program)
+        return None
+
+    def format(self, kind: str) -> Conversions | None:
+        """Of another format."""
+        names = [name for (other, _), name in self._names.items() if other == kind]
+        return self._of(names[0], OURS)
+
+    def read(self, name: str) -> float | None:
+        """Milliseconds of a read by us."""
+        return warm(self._reads.get(OURS, []), name)
+
+    def checks(self, n_cells: int) -> float | None:
+        """CPU seconds of digests and exact checks."""
+        found = self._results.checks.get(f"h5ad, gzip, {n_cells:,} cells")
+        return median(found) if found else None
+
+    def _of(self, case: str, program: str) -> Conversions | None:
+        found = self._results.conversions.get(case, {}).get(program)
+        return found if found and found.runs else None
+
+
+def _targets(of: _Figures, sizes: Sizes) -> Iterator[Target]:
+    medium = sizes.medium
+    title = f"h5ad gzip, {medium:,} cells"
+    theirs = of.gzip(medium, "slafdb")
+    for figure, words, bounds in (
+        ("seconds", "wall", (1 / 5, 1 / 6)),
+        ("cpu_seconds", "CPU", (1 / 3, 2 / 7)),
+    ):
+        for program, bound in zip((OURS, "slaf, fast"), bounds, strict=True):
+            measured = _ratio(of.gzip(medium, program), theirs, figure)
+            yield Target(f"{title}: {words} of {program} / slafdb's", bound, measured)
+    for floor, program in (("floor, balanced", OURS), ("floor, fast", "slaf, fast")):
+        measured = _ratio(of.gzip(medium, program), of.gzip(medium, floor), "cpu_seconds")
+        yield Target(f"{title}: CPU of {program} / {floor}", 1.4, measured)
+    soma = of.gzip(sizes.small, "TileDB-SOMA")
+    measured = _ratio(of.gzip(sizes.small), soma, "seconds")
+    yield Target(f"h5ad gzip, {sizes.small:,} cells: wall / TileDB-SOMA's", 1 / 15, measured)
+    for kind, bound in (("10x H5", 15.0), ("10x MTX", 6.0), ("SOMA", 5.0)):
+        speed = _speed(of.format(kind), "cpu_seconds")
+        name = f"{kind}: nonzeros a CPU second"
+        yield Target(name, bound, speed, at_least=True, unit=" M")
+    peak, more = of.gzip(medium), of.gzip(sizes.large)
+    most = peak.median("peak_bytes") / _MB if peak else None
+    yield Target(f"{title}: peak memory", 600, most, unit=" MB")
+    growth = _ratio(more, peak, "peak_bytes")
+    yield Target(f"peak memory, {sizes.large:,} / {medium:,} cells", 1.10, growth)
+    for program, bound in ((OURS, 2.45), ("slaf, small", 1.70)):
+        stored = of.gzip(medium, program)
+        a_nonzero = stored.median("stored_bytes") / stored.nonzeros if stored else None
+        yield Target(f"{title}: bytes a nonzero, {program}", bound, a_nonzero)
+    yield Target("64 random cells, warm", 15, of.read("64 random cells"), unit=" ms")
+    yield Target("one gene, by the gene-major copy", 5, None, unit=" ms")
+    spent = of.checks(medium)
+    share = spent / peak.median("cpu_seconds") if spent and peak else None
+    yield Target(f"{title}: digests and exact checks / CPU", 0.10, share)
+    speeds = [_speed(one, "seconds") for one in (peak, more)]
+    linear = speeds[1] / speeds[0] if speeds[0] and speeds[1] else None
+    name = f"nonzeros a second, {sizes.large:,} / {medium:,} cells"
+    yield Target(name, 0.90, linear, at_least=True)
+
+
+def _ratio(ours: Conversions | None, theirs: Conversions | None, figure: str) -> float | None:
+    return ours.median(figure) / theirs.median(figure) if ours and theirs else None
+
+
+def _speed(of: Conversions | None, figure: str) -> float | None:
+    return of.nonzeros / of.median(figure) / _MILLION if of else None
+
+
+def _shown(value: float, unit: str) -> str:
+    return f"{value:.3g}{unit}"

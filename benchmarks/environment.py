@@ -42,15 +42,8 @@ def python_of(name: str, *requirements: str) -> Path:
     sys.stderr.write(f"making an environment with {', '.join(requirements)}\n")
     shutil.rmtree(environment, ignore_errors=True)
     venv.create(environment, with_pip=True)
-    install: list[str | Path] = [
-        python,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-    ]
-    subprocess.run([*install, *requirements], check=True)
+    options = ["-qq", "--disable-pip-version-check"]
+    subprocess.run([python, "-m", "pip", "install", *options, *requirements], check=True)
     note.write_text(json.dumps(requirements))
     return python
 

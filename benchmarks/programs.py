@@ -135,8 +135,17 @@ _SLAFDB = Program(
     "with_slafdb",
     _slafdb(),
     _FILES | _DROPLETS | {"SOMA"},
-    # It reads experiments only where TileDB-SOMA is installed too.
-    requirements=("slafdb==0.5.2", "pylance==14.0.2", "tiledb==0.36.1", "tiledbsoma==2.3.0"),
+    # It reads experiments only where TileDB-SOMA is installed too. Those of S3 fit each other,
+    # which pip would take minutes to find out.
+    requirements=(
+        "slafdb==0.5.2",
+        "pylance==14.0.2",
+        "tiledb==0.36.1",
+        "tiledbsoma==2.3.0",
+        "s3fs==2026.9.0",
+        "aiobotocore==3.10.0",
+        "boto3==1.43.117",
+    ),
     packages=("slafdb", "pylance", "anndata", "tiledbsoma"),
     mode="`slaf convert`, with its defaults, which its documentation recommends.",
 )

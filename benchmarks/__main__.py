@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Protocol
 
-from benchmarks import budget, memory, ours, peers
+from benchmarks import budget, memory, ours, peers, targets
 
 
 class Benchmark(Protocol):
@@ -22,6 +22,7 @@ class Benchmark(Protocol):
 _BENCHMARKS: dict[str, Benchmark] = {
     "ours": ours,
     "peers": peers,
+    "targets": targets,
     "memory": memory,
     "budget": budget,
 }

@@ -173,7 +173,7 @@ PROGRAMS: dict[str, Program] = {
             kinds=frozenset({"h5ad"}),
             suffix=".h5ad",
             mode="`slaf convert` and then `slaf export --layout`, to what crispyx makes: an h5ad "
-            "file of the other layout, packed by gzip.",
+            "file of the other layout, not packed.",
         ),
         _SLAFDB,
         replace(

@@ -63,6 +63,9 @@ def convert_in_turn(
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
                 output = Path(scratch) / f"output{programs[name].suffix}"
                 _convert_once(programs[name], case, source.path, output, found)
+                store = _store_of(programs[name], case.input, results, folder)
+                if name in case.read and not found.failure and not store.exists():
+                    _keep(output, store)
             results.save()
 
 
@@ -154,7 +157,7 @@ def read_in_turn(
             program, there = programs[name], done.setdefault(name, [])
             if len(there) > number:
                 continue
-            output = _stored(program, case.input, source.path, folder)
+            output = _stored(program, case.input, source.path, results, folder)
             _say(f"{case.name}: {name}, run {number + 1}")
             try:
                 there.append(
@@ -165,21 +168,29 @@ def read_in_turn(
             results.save()
 
 
-def _stored(program: Program, wanted: Input, source: Path, folder: Path) -> Path:
+def _stored(program: Program, wanted: Input, source: Path, results: Results, folder: Path) -> Path:
     """What a program makes of an input, made unless it is there."""
-    output = (
-        folder / "stores" / f"{program.name.replace(', ', '-').replace(' ', '-')}-{wanted.name}"
-    )
-    output = output.with_name(f"{output.name}{program.suffix}")
-    if not output.exists():
-        _say(f"storing {wanted.name} with {program.name}")
-        output.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = output.with_name(f"unfinished-{output.name}")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.unlink(missing_ok=True)
-        measure(program.convert(program.python, wanted, source, unfinished))
-        unfinished.rename(output)
-    return output
+    store = _store_of(program, wanted, results, folder)
+    if not store.exists():
+        _say(f"storing {wanted.name} by {program.name}")
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            output = Path(scratch) / f"output{program.suffix}"
+            measure(program.convert(program.python, wanted, source, output))
+            _keep(output, store)
+    return store
+
+
+def _store_of(program: Program, wanted: Input, results: Results, folder: Path) -> Path:
+    release = program.requirements[0] if program.requirements else results.about["revision"]
+    name = f"{release}-{wanted.name}{program.suffix}"
+    return folder / "stores" / program.name.replace(", ", "-").replace(" ", "-") / name
+
+
+def _keep(output: Path, store: Path) -> None:
+    """Put an output where it is read, in the place of those of other releases and inputs."""
+    shutil.rmtree(store.parent, ignore_errors=True)
+    store.parent.mkdir(parents=True)
+    output.rename(store)
 
 
 def _choices(wanted: Input) -> dict[str, list[Any]]:

@@ -1,4 +1,4 @@
-"""What this program is meant to reach, and whether the figures reach it."""
+"""What this program is meant to reach, held against the figures of the last `peers`."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks.cases import cases, reading
+from benchmarks.cases import Sizes, cases, reading
+from benchmarks.inputs import FOLDER
 from benchmarks.programs import OURS
+from benchmarks.results import Results
+from benchmarks.table import report
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
 
-    from benchmarks.cases import Sizes
-    from benchmarks.results import Conversions, Results
+    from benchmarks.results import Conversions
 
-__all__ = ["Target", "targets", "warm"]
+__all__ = ["Target", "add_arguments", "run", "targets", "warm"]
 
 _MB = 1e6
 _MILLION = 1e6
@@ -62,6 +65,17 @@ class Target:
         met = {True: "met", False: "NOT met", None: "–"}[self.met]
         bound = f"{sign} {_shown(self.bound, self.unit)}"
         return {"what": self.name, "target": bound, "measured": measured, "": met}
+
+
+def add_arguments(_: argparse.ArgumentParser) -> None:
+    """Declare no options."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print every target; 1 if one is missed or not measured."""
+    found = targets(Results.load(FOLDER / "peers.json"), Sizes())
+    report([target.row() for target in found], as_json=arguments.json)
+    return int(not all(target.met for target in found))
 
 
 def targets(results: Results, sizes: Sizes) -> list[Target]:

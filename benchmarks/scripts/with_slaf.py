@@ -20,7 +20,7 @@ def convert(layout: str, source: str, output: str) -> None:
     program, dataset = Path(sys.executable).with_name("slaf"), f"{output}.slaf"
     subprocess.run([program, "convert", "--quiet", source, dataset], check=True)
     export: list[str | Path] = [program, "export", "--quiet", dataset, output, "--layout", layout]
-    subprocess.run([*export, "--compression", "gzip"], check=True)
+    subprocess.run([*export, "--compression", "none"], check=True)
     shutil.rmtree(dataset)
 
 

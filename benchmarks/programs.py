@@ -89,8 +89,12 @@ def _slaf_layout(python: Path, wanted: Input, path: Path, output: Path) -> Words
 
 def _slafdb(*options: str) -> Callable[[Path, Input, Path, Path], Words]:
     def command(python: Path, wanted: Input, path: Path, output: Path) -> Words:
-        soma = ["--format", "tiledb", "--tiledb-layer", "data"] if wanted.kind == "SOMA" else []
-        return [python.with_name("slaf"), "convert", *options, *soma, path, output]
+        return [python.with_name("slaf"), "convert", *options, *soma(wanted), path, output]
+
+    def soma(wanted: Input) -> tuple[str, ...]:
+        if wanted.kind != "SOMA":
+            return ()
+        return ("--format", "tiledb", "--tiledb-layer", "data", "--no-optimized-dtypes")
 
     return command
 
@@ -147,7 +151,8 @@ _SLAFDB = Program(
         "boto3==1.43.117",
     ),
     packages=("slafdb", "pylance", "anndata", "tiledbsoma"),
-    mode="`slaf convert`, with its defaults, which its documentation recommends.",
+    mode="`slaf convert`, with its defaults, which its documentation recommends; of experiments "
+    "with `--no-optimized-dtypes`, because the conversion fails by default.",
 )
 
 PROGRAMS: dict[str, Program] = {

@@ -33,6 +33,9 @@ def write_h5ad(path: Path, counts: Counts) -> int:
         nonzeros = _WRITERS[counts.layout](file, counts)
         for name, table in zip(("obs", "var"), tables(counts), strict=True):
             write_elem(file, name, table, dataset_kwargs=_packing(counts))
+        # As anndata has it: readers of many files count on them.
+        for slot in ("layers", "obsm", "obsp", "uns", "varm", "varp"):
+            write_elem(file, slot, {})
     return nonzeros
 
 

@@ -14,7 +14,10 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-__all__ = ["content", "tell"]
+__all__ = ["FIRST", "content", "tell"]
+
+# Cells that are also read by themselves.
+FIRST = 10
 
 
 def tell(result: Any) -> None:
@@ -23,7 +26,9 @@ def tell(result: Any) -> None:
     sys.stdout.write(f"\nRESULT{json.dumps(result)}\n")
 
 
-def content(matrix: Any, obs: pd.DataFrame, var: pd.DataFrame) -> dict[str, Any]:
+def content(
+    matrix: Any, obs: pd.DataFrame, var: pd.DataFrame, first: float | None = None
+) -> dict[str, Any]:
     """Digests of the matrix, of the ids and of the columns of obs and var.
 
     Parameters
@@ -31,16 +36,27 @@ def content(matrix: Any, obs: pd.DataFrame, var: pd.DataFrame) -> dict[str, Any]
     matrix
         Cells × genes, sparse or dense.
     obs, var
-        With the ids as their index.
+        With the ids as their index; without ids with none of their own.
+    first
+        The sum of the first cells, if a program reads cells in another way than all of the matrix.
     """
     return {
         "shape": [int(size) for size in matrix.shape],
         "matrix": _matrix(matrix),
-        "cells": _digest(map(str, obs.index)),
-        "genes": _digest(map(str, var.index)),
+        "first": float(_sums(matrix[:FIRST]) if first is None else first),
+        "cells": _ids(obs),
+        "genes": _ids(var),
         "obs": _columns(obs),
         "var": _columns(var),
     }
+
+
+def _sums(matrix: Any) -> float:
+    return float(sp.csr_matrix(matrix).sum(dtype=np.float64))
+
+
+def _ids(table: pd.DataFrame) -> str | None:
+    return None if isinstance(table.index, pd.RangeIndex) else _digest(map(str, table.index))
 
 
 def _matrix(matrix: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,9 @@ def _read(kind: str, source: str) -> anndata.AnnData:
     import scanpy
 
     if kind == "10x H5":
-        return scanpy.read_10x_h5(source)
+        adata = scanpy.read_10x_h5(source)
+        adata.var_names = adata.var["gene_ids"].to_numpy()
+        return adata
     return scanpy.read_10x_mtx(source, var_names="gene_ids", cache=False)
 
 
@@ -48,10 +51,13 @@ def main(verb: str, path: str, *rest: str) -> Any:
     group = zarr.open_group(path, mode="r")
     matrix = sparse_dataset(group["X"])
 
+    @cache
+    def table(name: str) -> Any:
+        return read_elem(group[name])
+
     def filtered(label: str) -> anndata.AnnData:
-        obs = read_elem(group["obs"])
-        chosen = (obs["cell_type"] == label).to_numpy()
-        return anndata.AnnData(matrix[chosen], obs=obs[chosen], var=read_elem(group["var"]))
+        chosen = (table("obs")["cell_type"] == label).to_numpy()
+        return anndata.AnnData(matrix[chosen], obs=table("obs")[chosen], var=table("var"))
 
     reads = {
         "64 random cells": lambda cells: matrix[cells],

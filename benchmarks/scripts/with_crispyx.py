@@ -15,7 +15,7 @@ from reads import timed
 def convert(kind: str, source: str, output: str) -> None:
     """Write by genes what is stored by cells, and by cells what is not."""
     if kind == "files":
-        crispyx.pp.concat_h5ad(sorted(Path(source).iterdir()), output, verbose=False)
+        crispyx.pp.concat_h5ad(sorted(Path(source).iterdir()), output_path=output, verbose=False)
     elif kind == "csr":
         crispyx.pp.convert_to_csc(source, output_path=output, verbose=False)
     else:

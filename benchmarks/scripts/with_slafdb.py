@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
-from content import content, tell
+from content import FIRST, content, tell
 from reads import timed
 
 if TYPE_CHECKING:
@@ -23,7 +23,9 @@ def main(verb: str, path: str, *rest: str) -> Any:
         found = array.query("SELECT cell_integer_id, gene_integer_id, value FROM expression")
         cells, genes, values = (found[name].to_numpy() for name in found.columns)
         matrix = sp.csr_matrix((values.astype(np.float64), (cells, genes)), shape=array.shape)
-        return content(matrix, _frame(array.obs, "cell"), _frame(array.var, "gene"))
+        # By the offsets of cells, and so by the way that its other readers go.
+        first = array.get_submatrix(slice(0, FIRST))["value"].to_numpy().sum(dtype=np.float64)
+        return content(matrix, _frame(array.obs, "cell"), _frame(array.var, "gene"), first)
     cell_ids, gene_ids = (_frame(array.obs, "cell").index, _frame(array.var, "gene").index)
     lazy = import_module("slaf.integrations.anndata").LazyAnnData(array)
     reads = {

@@ -122,7 +122,7 @@ def test_a_failure_and_a_loss_are_told(tmp_path: Path) -> None:
     assert not found["fails"].runs
     losses = found["differs"].losses or []
     assert losses[0] == "X is another matrix"
-    assert "ids of cells are lost" in losses
+    assert "cells have other ids" in losses
 
 
 def test_reads_are_the_same_by_all(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_targets_are_held_against_figures(tmp_path: Path) -> None:
     assert found["64 random cells, warm"].measured == 15
     assert found["64 random cells, warm"].met
     assert found["peak memory, 80 / 60 cells"].measured == 1
-    assert found["10x H5: nonzeros a CPU second"].met is False
+    assert found["10x H5, 60 cells: nonzeros a CPU second"].met is False
     assert found["one gene, by the gene-major copy"].met is None
     nothing = targets(fresh(tmp_path / "other"), SIZES)
     assert len(nothing) == len(found)

@@ -209,7 +209,7 @@ PROGRAMS: dict[str, Program] = {
             suffix=".zarr",
             mode="`read_h5ad` and `write_zarr`, as its guide to zarr 3 has it for local data: "
             "the format 3, shards, and the codecs of `zarrs`. scanpy reads the 10x formats; many "
-            "files are joined by `concat_on_disk`.",
+            "files are joined by `concat_on_disk`, without `zarrs`, which fails there.",
         ),
         Program(
             "bionemo-scdl",

@@ -60,7 +60,10 @@ def _ids(table: pd.DataFrame) -> str | None:
 
 
 def _matrix(matrix: Any) -> str:
-    entries = sp.csr_matrix(matrix)
+    rows = sp.csr_matrix(matrix)
+    # SciPy has no functions for two widths in one matrix, which a file may have.
+    positions = (rows.indices.astype(np.int64), rows.indptr.astype(np.int64))
+    entries = sp.csr_matrix((rows.data, *positions), shape=rows.shape)
     entries.sum_duplicates()
     entries.eliminate_zeros()
     found = hashlib.blake2b(digest_size=16)

@@ -14,7 +14,8 @@ from anndata.io import read_elem, sparse_dataset
 from content import content, tell
 from reads import timed
 
-zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
+_FAST = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
+
 anndata.settings.zarr_write_format = 3
 anndata.settings.auto_shard_zarr_v3 = True
 
@@ -24,8 +25,10 @@ def convert(kind: str, source: str, output: str) -> None:
     if kind == "files":
         from anndata.experimental import concat_on_disk
 
+        # Of h5ad files, zarrs does not take the arrays that are handed to it here.
         concat_on_disk(sorted(Path(source).iterdir()), output, merge="same")
         return
+    zarr.config.set(_FAST)
     _read(kind, source).write_zarr(output)
 
 
@@ -45,6 +48,7 @@ def main(verb: str, path: str, *rest: str) -> Any:
     """Do what is asked for."""
     if verb == "convert":
         return convert(path, *rest)
+    zarr.config.set(_FAST)
     if verb == "content":
         adata = anndata.read_zarr(path)
         return content(adata.X, adata.obs, adata.var)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from benchmarks import comparison
@@ -31,8 +32,13 @@ def run(arguments: argparse.Namespace) -> int:
     results = comparison.compared(
         sizes, arguments.runs, name="ours", programs=ours, only=arguments.only
     )
-    tables = (conversion_rows(results, sizes), reading_rows(results, sizes))
-    for rows in tables:
-        if rows:
-            report(rows, as_json=arguments.json)
+    tables = {
+        "conversions": conversion_rows(results, sizes),
+        "reads": reading_rows(results, sizes),
+    }
+    if arguments.json:
+        print(json.dumps(tables, indent=1))
+        return 0
+    for rows in filter(None, tables.values()):
+        report(rows, as_json=False)
     return 0

@@ -24,6 +24,7 @@ __all__ = ["conversion_rows", "page", "reading_rows"]
 _TEMPLATE = Path(__file__).with_name("page.md")
 _MB = 1e6
 _FLOOR = "floor"
+_NOTHING = "Not measured yet."
 # A figure is ahead of ours if it is smaller by more than what two runs differ in.
 _AHEAD = 0.97
 _COLUMNS: dict[str, Callable[[Conversions], float]] = {
@@ -39,8 +40,8 @@ def page(results: Results, sizes: Sizes) -> str:
     parts = {
         "machine": _machine(results),
         "versions": _versions(results),
-        "modes": _modes(results),
-        "conversions": "\n\n".join(_conversions(results, sizes)),
+        "modes": _modes(),
+        "conversions": "\n\n".join(_conversions(results, sizes)) or _NOTHING,
         "reads": _reads(results, sizes),
         "targets": _targets(results, sizes),
         "budget": f"{BUDGET_SECONDS:.0f}",
@@ -103,17 +104,13 @@ def _versions(results: Results) -> str:
     rows = [
         [name, ", ".join(f"{package} {release}" for package, release in found.items())]
         for name, found in results.versions.items()
-        if not name.startswith(f"{OURS},")
+        if not name.startswith((f"{OURS},", "slafdb,"))
     ]
-    return _table(["program", "releases"], rows)
+    return _table(["program", "releases"], rows) if rows else _NOTHING
 
 
-def _modes(results: Results) -> str:
-    measured = {name for programs in results.conversions.values() for name in programs}
-    measured |= {name for programs in results.reads.values() for name in programs}
-    return "\n".join(
-        f"- **{name}**: {program.mode}" for name, program in PROGRAMS.items() if name in measured
-    )
+def _modes() -> str:
+    return "\n".join(f"- **{name}**: {program.mode}" for name, program in PROGRAMS.items())
 
 
 def _conversions(results: Results, sizes: Sizes) -> Iterable[str]:
@@ -186,7 +183,7 @@ def _reads(results: Results, sizes: Sizes) -> str:
     programs = results.reads.get(reading(sizes).name, {})
     names = _names_of_reads(programs.values())
     if not names:
-        return "Not measured."
+        return _NOTHING
     expected = programs.get(OURS, [])
     rows = [
         [name, *(_cell(processes, read, expected) for read in names)]

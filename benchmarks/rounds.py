@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["BUDGET_SECONDS", "check_cost", "convert_in_turn", "read_in_turn"]
 
 # A program that takes longer for all its runs of a case has fewer of them.
-BUDGET_SECONDS = 30.0
+BUDGET_SECONDS = 20.0
 # The last line of what our scripts print.
 _RESULT = "RESULT"
 # Of what a program that failed has printed, so much is told.

@@ -6,10 +6,10 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slow faults lint types layers docs check bench clean
+.PHONY: help env demo test test-slow faults lint types layers docs check bench bench-peers clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
 env: $(STAMP)  ## make .venv with slaf (editable) and its tools
 
@@ -65,8 +65,11 @@ docs: $(STAMP)  ## the documentation, into build/site
 
 check: lint types layers test docs  ## all of the above: what CI runs
 
-bench: $(STAMP)  ## time and peak memory, beside the peers
-	$(BIN)/python -m benchmarks
+bench: $(STAMP)  ## time, peak memory and bytes of conversions and reads
+	$(BIN)/python -m benchmarks ours
+
+bench-peers: $(STAMP)  ## the same beside other programs: half an hour, writes docs/benchmarks.md
+	$(BIN)/python -m benchmarks peers
 
 clean:  ## remove what was built, and .venv
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

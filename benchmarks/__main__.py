@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: time and peak memory of whole commands, on inputs that it makes."""
+"""`python -m benchmarks`: time, memory and bytes of whole commands, on inputs that it makes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Protocol
 
-from benchmarks import budget, conversion, export, memory, peers, reading
+from benchmarks import budget, memory, ours, peers, targets
 
 
 class Benchmark(Protocol):
@@ -20,29 +20,24 @@ class Benchmark(Protocol):
 
 
 _BENCHMARKS: dict[str, Benchmark] = {
-    "convert": conversion,
-    "read": reading,
+    "ours": ours,
+    "peers": peers,
+    "targets": targets,
     "memory": memory,
     "budget": budget,
-    "peers": peers,
-    "export": export,
 }
-# Those that neither take long nor install anything.
-_QUICK = ("convert", "read")
 
 
 def main() -> int:
-    """Run the benchmark that is named, or the quick ones."""
+    """Run the benchmark that is named."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print figures as JSON")
-    commands = parser.add_subparsers(dest="benchmark", title="benchmarks")
+    commands = parser.add_subparsers(dest="benchmark", title="benchmarks", required=True)
     for name, module in _BENCHMARKS.items():
         about = module.__doc__
         module.add_arguments(commands.add_parser(name, help=about, description=about))
     given = parser.parse_args()
-    if given.benchmark:
-        return _BENCHMARKS[given.benchmark].run(given)
-    return max(_BENCHMARKS[name].run(parser.parse_args([*sys.argv[1:], name])) for name in _QUICK)
+    return _BENCHMARKS[given.benchmark].run(given)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmarks.conversion import convert
-from benchmarks.inputs import Counts, written
-from benchmarks.shuffled import shuffled
+from benchmarks.inputs import Counts, Input, Kept, kept
 from benchmarks.table import report, seconds, size
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
 
     from benchmarks.process import Usage
 
@@ -79,17 +77,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure each layout with each budget; 1 if one takes more than it may."""
     found = []
     for n_cells in arguments.cells:
-        base = convert(written(Counts(n_cells))).usage.peak_bytes
+        base = convert(kept(Input(Counts(n_cells))).path).peak_bytes
         for layout in arguments.layout or _LAYOUTS:
-            path = _input(n_cells, layout)
+            source = _input(n_cells, layout)
             for allowed in arguments.allow:
-                cost = convert(path, "--memory", f"{allowed}M")
-                found.append(Sorted(layout, cost.nonzeros, allowed << 20, cost.usage, base))
+                usage = convert(source.path, "--memory", f"{allowed}M")
+                found.append(Sorted(layout, source.nonzeros, allowed << 20, usage, base))
     report([one.row() for one in found], as_json=arguments.json)
     return int(any(one.exceeds for one in found))
 
 
-def _input(n_cells: int, layout: str) -> Path:
+def _input(n_cells: int, layout: str) -> Kept:
     if layout == "mtx":
-        return shuffled(Counts(n_cells))
-    return written(Counts(n_cells, layout="csc"))
+        return kept(Input(Counts(n_cells), "shuffled MTX"))
+    return kept(Input(Counts(n_cells, layout="csc")))

@@ -2,20 +2,55 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
+import sys
 import venv
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["python_of"]
+from benchmarks.inputs import FOLDER
 
-_FOLDER = Path(__file__).parents[1] / "build"
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["python_of", "versions"]
+
+_NOTE = "requirements.json"
+_VERSIONS = """
+import json, sys
+from importlib.metadata import version
+print(json.dumps({name: version(name) for name in sys.argv[1:]}))
+"""
 
 
-def python_of(name: str, requirement: str) -> Path:
-    """The interpreter of an environment that has a program, made if it is not there."""
-    environment = _FOLDER / name
+@cache
+def python_of(name: str, *requirements: str) -> Path:
+    """The interpreter of an environment that has what is required; ours if nothing is.
+
+    It is made if it is not there, and anew if it was made for something else.
+    """
+    if not requirements:
+        return Path(sys.executable)
+    environment = FOLDER / "environments" / name
+    note = environment / _NOTE
     python = environment / "bin" / "python"
-    if not python.exists():
-        venv.create(environment, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", requirement], check=True)
+    if note.exists() and json.loads(note.read_text()) == list(requirements):
+        return python
+    sys.stderr.write(f"making an environment with {', '.join(requirements)}\n")
+    shutil.rmtree(environment, ignore_errors=True)
+    venv.create(environment, with_pip=True)
+    options = ["-qq", "--disable-pip-version-check"]
+    subprocess.run([python, "-m", "pip", "install", *options, *requirements], check=True)
+    note.write_text(json.dumps(requirements))
     return python
+
+
+def versions(python: Path, packages: Sequence[str]) -> Mapping[str, str]:
+    """The installed releases."""
+    command: list[str | Path] = [python, "-c", _VERSIONS, *packages]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: Mapping[str, str] = json.loads(done.stdout)
+    return found

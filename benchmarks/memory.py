@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from benchmarks.conversion import DENSE_GENES, convert
-from benchmarks.inputs import FOLDER, Counts, Layout, written
+from benchmarks.cases import DENSE_GENES
+from benchmarks.conversion import convert
+from benchmarks.inputs import Counts, Input, Layout, kept
 from benchmarks.table import report, size
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
 
-__all__ = ["TOLERANCE", "Growth", "add_arguments", "growth", "run"]
+__all__ = ["TOLERANCE", "add_arguments", "run"]
 
 # By so much the peak may differ, either way.
 TOLERANCE = 0.10
@@ -46,12 +46,10 @@ class Growth:
         }
 
 
-def growth(small: Counts, *options: str, folder: Path = FOLDER) -> Growth:
+def growth(small: Counts) -> Growth:
     """Convert these counts, and four times as many cells of them."""
-    large = Counts(small.n_cells * _FACTOR, small.n_genes, small.layout, small.depth, small.seed)
-    few, many = (
-        convert(written(counts, folder), *options).usage.peak_bytes for counts in (small, large)
-    )
+    large = replace(small, n_cells=small.n_cells * _FACTOR)
+    few, many = (convert(kept(Input(counts)).path).peak_bytes for counts in (small, large))
     return Growth(small.layout, small.n_cells, few, many)
 
 

@@ -18,10 +18,9 @@ import numpy as np
 import scipy.sparse as sp
 
 import slaf
-from benchmarks.environment import python_of
+from benchmarks.programs import PROGRAMS
 from slaf.readable import as_json
 
-REQUIREMENT = "slafdb==0.5.2"
 CELLS = slice(5, 105)
 GENES = slice(0, 500)
 SLOTS = ("layers", "obsm", "varm", "obsp", "varp", "uns")
@@ -71,11 +70,6 @@ for slot in ("obsm", "varm", "obsp", "varp"):
 found["uns"] = dict(lazy.uns)
 print("RESULT" + json.dumps(found))
 """
-
-
-def python_of_slafdb() -> Path:
-    """The interpreter of an environment that has slafdb, made if it is not there."""
-    return python_of("slafdb", REQUIREMENT)
 
 
 def read_by_slafdb(python: Path, dataset: Path) -> dict[str, Any]:
@@ -163,7 +157,7 @@ def main() -> int:
     parser.add_argument("--matrix", default="X")
     parser.add_argument("--python", type=Path, help="of an environment that has slafdb already")
     arguments = parser.parse_args()
-    python = arguments.python or python_of_slafdb()
+    python = arguments.python or PROGRAMS["slafdb"].python
     differs = 0
     with tempfile.TemporaryDirectory() as folder:
         for layout, plain in (("as converted by default", False), ("plain_types=True", True)):

@@ -3,52 +3,47 @@
 from __future__ import annotations
 
 import gzip
-import tempfile
 from contextlib import ExitStack
+from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 from pyarrow import csv
 
-from benchmarks.inputs import FOLDER, blocks
+from benchmarks.inputs.counts import blocks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from benchmarks.inputs import Counts
+    from benchmarks.inputs.counts import Counts
 
-__all__ = ["shuffled"]
+__all__ = ["write_shuffled"]
 
 _ENTRY = np.dtype([("gene", "<u4"), ("cell", "<u4"), ("value", "<u4")])
 _BANNER = "%%MatrixMarket matrix coordinate integer general"
 _PILES = 16
 
 
-def shuffled(counts: Counts, folder: Path = FOLDER) -> Path:
-    """The folder of these counts, made unless it is there; at no time is all of it in memory.
+def write_shuffled(path: Path, counts: Counts) -> int:
+    """Write the folder; how many nonzeros it has. At no time is all of it in memory.
 
     As cards are shuffled: dealt at random to piles, each of which is then mixed.
     """
-    path = folder / f"mtx-{counts.n_cells}x{counts.n_genes}-{counts.depth:g}-{counts.seed}"
-    if path.exists():
-        return path
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    unfinished.mkdir(parents=True, exist_ok=True)
+    path.mkdir()
     for name, count in (("features", counts.n_genes), ("barcodes", counts.n_cells)):
-        with gzip.open(unfinished / f"{name}.tsv.gz", "wb") as table:
+        with gzip.open(path / f"{name}.tsv.gz", "wb") as table:
             table.write("".join(f"{name}-{number}\n" for number in range(count)).encode())
     with ExitStack() as closing:
-        piles = [closing.enter_context(tempfile.TemporaryFile(dir=folder)) for _ in range(_PILES)]
+        piles = [closing.enter_context(TemporaryFile(dir=path.parent)) for _ in range(_PILES)]
         n_entries = _deal(counts, piles)
-        matrix = closing.enter_context(gzip.open(unfinished / "matrix.mtx.gz", "wb", 1))
+        matrix = closing.enter_context(gzip.open(path / "matrix.mtx.gz", "wb", 1))
         sizes = f"{counts.n_genes} {counts.n_cells} {n_entries}"
         matrix.write(f"{_BANNER}\n{sizes}\n".encode())
         for number, pile in enumerate(piles):
             _mix(pile, matrix, np.random.default_rng((counts.seed, number)))
-    unfinished.rename(path)
-    return path
+    return n_entries
 
 
 def _deal(counts: Counts, piles: Sequence[IO[bytes]]) -> int:

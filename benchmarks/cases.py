@@ -1,0 +1,166 @@
+"""What is measured: which programs on which inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmarks.inputs import Counts, Input
+from benchmarks.programs import OURS, PROGRAMS
+
+if TYPE_CHECKING:
+    from benchmarks.inputs import Kind
+
+__all__ = ["DENSE_GENES", "Case", "Reading", "Sizes", "cases", "reading"]
+
+# A dense matrix of all genes would be a benchmark of gzip.
+DENSE_GENES = 2_000
+_COMPRESSIONS = (OURS, "slaf, fast", "slaf, small")
+_PEERS = ("slafdb", "TileDB-SOMA", "anndata to zarr", "bionemo-scdl")
+_LAYOUTS = ("slaf, to h5ad", "crispyx")
+_FLOORS = ("floor, balanced", "floor, fast")
+_READERS = (
+    OURS,
+    "slafdb, plain types",
+    "TileDB-SOMA",
+    "anndata to zarr",
+    "bionemo-scdl",
+    "crispyx",
+)
+# Those that do not take minutes for the larger inputs.
+_QUICK_PEERS = ("slafdb", "anndata to zarr", "bionemo-scdl")
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Cells of the inputs."""
+
+    small: int = 10_000
+    medium: int = 50_000
+    large: int = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """An input, and the programs that convert it in turn.
+
+    Attributes
+    ----------
+    name
+        By which `--only` chooses it, and the page calls it.
+    input
+        What is converted.
+    programs
+        By name.
+    every
+        Those that are run as often as was asked for, however long they take.
+    checked
+        Whether the outputs are read back and compared with the input.
+    digested
+        Whether our digests and exact checks are also measured by themselves.
+    read
+        Those whose output is kept, to be read later.
+    """
+
+    name: str
+    input: Input
+    programs: tuple[str, ...]
+    every: frozenset[str] = frozenset()
+    checked: bool = False
+    digested: bool = False
+    read: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Reads of what programs have made of an input.
+
+    Attributes
+    ----------
+    name
+        As that of a case.
+    input
+        What was converted.
+    programs
+        By name.
+    """
+
+    name: str
+    input: Input
+    programs: tuple[str, ...]
+
+
+def cases(sizes: Sizes) -> tuple[Case, ...]:
+    """All conversions, in the order of the page."""
+    small, medium, large = sizes.small, sizes.medium, sizes.large
+    h5ad = (OURS, *_PEERS, *_LAYOUTS)
+    found = (
+        Case(
+            f"h5ad, gzip, {medium:,} cells",
+            Input(Counts(medium)),
+            (*_COMPRESSIONS, *_PEERS, *_LAYOUTS, *_FLOORS),
+            frozenset({*_COMPRESSIONS, "slafdb", *_FLOORS}),
+            digested=True,
+            read=frozenset(_READERS),
+        ),
+        Case(
+            f"h5ad, gzip, {small:,} cells",
+            Input(Counts(small)),
+            h5ad,
+            frozenset({OURS, "TileDB-SOMA"}),
+            checked=True,
+        ),
+        Case(
+            f"h5ad, gzip, {large:,} cells",
+            Input(Counts(large)),
+            (OURS, *_QUICK_PEERS),
+            frozenset({OURS}),
+        ),
+        Case(
+            f"h5ad, not packed, {medium:,} cells",
+            Input(Counts(medium, packed=False)),
+            (OURS, *_QUICK_PEERS),
+        ),
+        Case(
+            f"h5ad, by genes (CSC), {small:,} cells",
+            Input(Counts(small, layout="csc")),
+            h5ad,
+            checked=True,
+        ),
+        Case(
+            f"h5ad, dense, {small:,} cells × {DENSE_GENES:,} genes",
+            Input(Counts(small, DENSE_GENES, "dense")),
+            h5ad,
+            checked=True,
+        ),
+        Case(
+            f"h5ad, normalised float32, {small:,} cells",
+            Input(Counts(small, normalised=True)),
+            h5ad,
+            checked=True,
+        ),
+        Case(
+            f"10 h5ad files, {small:,} cells together",
+            Input(Counts(small), "files"),
+            (OURS, *_PEERS, "crispyx"),
+            checked=True,
+        ),
+        _in_format("10x H5", small, "slafdb", "anndata to zarr"),
+        Case(f"10x H5, {medium:,} cells", Input(Counts(medium), "10x H5"), (OURS,)),
+        _in_format("10x MTX", small, "slafdb", "anndata to zarr"),
+        _in_format("SOMA", small, "slafdb"),
+    )
+    for case in found:
+        assert all(case.input.kind in PROGRAMS[name].kinds for name in case.programs)
+    return found
+
+
+def _in_format(kind: Kind, n_cells: int, *peers: str) -> Case:
+    wanted = Input(Counts(n_cells), kind)
+    name = f"{kind}, {n_cells:,} cells"
+    return Case(name, wanted, (OURS, *peers), frozenset({OURS}), checked=True)
+
+
+def reading(sizes: Sizes) -> Reading:
+    """The reads of what was made of the medium input."""
+    return Reading(f"reads, {sizes.medium:,} cells", Input(Counts(sizes.medium)), _READERS)

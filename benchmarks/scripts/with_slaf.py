@@ -1,0 +1,51 @@
+"""slaf, this program: content and reads. It converts by its own command line.
+
+`convert` here is both of its commands one after the other: h5ad to a dataset, and that to h5ad.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from content import content, tell
+from reads import timed
+
+
+def convert(layout: str, source: str, output: str) -> None:
+    """Write an h5ad file of a layout, by way of a dataset."""
+    program, dataset = Path(sys.executable).with_name("slaf"), f"{output}.slaf"
+    subprocess.run([program, "convert", "--quiet", source, dataset], check=True)
+    export: list[str | Path] = [program, "export", "--quiet", dataset, output, "--layout", layout]
+    subprocess.run([*export, "--compression", "none"], check=True)
+    shutil.rmtree(dataset)
+
+
+def main(verb: str, path: str, *rest: str) -> Any:
+    """Do what is asked for."""
+    if verb == "convert":
+        return convert(path, *rest)
+    if verb == "content" and path.endswith(".h5ad"):
+        import anndata
+
+        adata = anndata.read_h5ad(path)
+        return content(adata.X, adata.obs, adata.var)
+    import slaf
+
+    dataset = slaf.open(path)
+    if verb == "content":
+        return content(dataset.read(), dataset.obs, dataset.var)
+    reads = {
+        "64 random cells": lambda cells: dataset.read(cells=cells),
+        "10,000 neighbouring cells": lambda span: dataset.read(cells=slice(*span)),
+        "one gene": lambda gene: dataset.read(genes=[gene]),
+        "filter to AnnData": lambda label: dataset.to_anndata(cells=f"cell_type = '{label}'"),
+    }
+    return timed(reads, *rest)
+
+
+if __name__ == "__main__":
+    tell(main(*sys.argv[1:]))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmarks.inputs import Counts, Input
-from benchmarks.programs import OURS, PROGRAMS
+from benchmarks.programs import BY_GENE, OURS, PROGRAMS
 
 if TYPE_CHECKING:
     from benchmarks.inputs import Kind
@@ -21,6 +21,7 @@ _LAYOUTS = ("slaf, to h5ad", "crispyx")
 _FLOORS = ("floor, balanced", "floor, fast")
 _READERS = (
     OURS,
+    BY_GENE,
     "slafdb, plain types",
     "TileDB-SOMA",
     "anndata to zarr",
@@ -98,7 +99,7 @@ def cases(sizes: Sizes) -> tuple[Case, ...]:
         Case(
             f"h5ad, gzip, {medium:,} cells",
             Input(Counts(medium)),
-            (*_COMPRESSIONS, *_PEERS, *_LAYOUTS, *_FLOORS),
+            (*_COMPRESSIONS, BY_GENE, *_PEERS, *_LAYOUTS, *_FLOORS),
             frozenset({*_COMPRESSIONS, "slafdb", *_FLOORS}),
             digested=True,
             read=frozenset(_READERS),

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
     from benchmarks.inputs import Input, Kind
 
-__all__ = ["OURS", "PROGRAMS", "Program", "script"]
+__all__ = ["BY_GENE", "OURS", "PROGRAMS", "Program", "script"]
 
 Words = list[str | Path]
 
 OURS = "slaf"
+BY_GENE = "slaf, by gene"
 
 _SCRIPTS = Path(__file__).parent / "scripts"
 
@@ -170,6 +171,12 @@ PROGRAMS: dict[str, Program] = {
             name="slaf, small",
             convert=_slaf("--compression", "small"),
             mode="`slaf convert --compression small`.",
+        ),
+        replace(
+            _BALANCED,
+            name=BY_GENE,
+            convert=_slaf("--by-gene"),
+            mode="`slaf convert --by-gene`: in the order of cells, and in that of genes too.",
         ),
         replace(
             _BALANCED,

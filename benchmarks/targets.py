@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.cases import Sizes, reading
 from benchmarks.inputs import FOLDER
-from benchmarks.programs import OURS
+from benchmarks.programs import BY_GENE, OURS
 from benchmarks.results import Results
 from benchmarks.table import report
 
@@ -22,8 +22,6 @@ __all__ = ["Target", "add_arguments", "run", "targets", "warm"]
 
 _MB = 1e6
 _MILLION = 1e6
-# The program that is read from its gene-major copy, if there is one.
-_BY_GENE = "slaf, by gene"
 _NOT_MEASURED = "not measured"
 
 
@@ -155,7 +153,7 @@ def _targets(of: _Figures, sizes: Sizes) -> Iterator[Target]:
         a_nonzero = stored.median("stored_bytes") / stored.nonzeros if stored else None
         yield Target(f"{title}: bytes a nonzero, {program}", bound, a_nonzero)
     yield Target("64 random cells, warm", 15, of.read("64 random cells"), unit=" ms")
-    scan, copy = of.read("one gene"), of.read("one gene", _BY_GENE)
+    scan, copy = of.read("one gene"), of.read("one gene", BY_GENE)
     yield Target("one gene, by the gene-major copy", 5, copy, unit=" ms")
     slower = copy / scan if copy and scan else None
     yield Target("one gene, by the gene-major copy / by a scan", 1, slower)

@@ -92,7 +92,10 @@ class SortedRows:
         self._memory = memory
         self._readers = readers
         self._scratch = tempfile.gettempdir() if scratch is None else scratch
-        self._record = np.dtype([("cell", "<u4"), ("gene", "<u4"), ("value", dtype)])
+        narrow = shape[1] <= _MOST_CELLS
+        # Of a cell its place in its band is kept.
+        fields = [("cell", "<u2"), ("gene", "<u2" if narrow else "<u4"), ("value", dtype)]
+        self._record = np.dtype(fields)
         self._piece = min(max(memory // 2 // _BYTES_IN_PIECE, _LEAST_PIECE), _PIECE)
         self._band_cells = self._cells_in_a_band()
         self._bands: list[_Band] = []
@@ -164,7 +167,7 @@ class SortedRows:
     def _distribute(self, piece: Entries, bands: list[_Band]) -> None:
         cells = _checked_cells(piece, self.shape[0])
         owners = (cells // np.uint32(self._band_cells)).astype(np.min_scalar_type(len(bands) - 1))
-        order = np.argsort(owners, kind="stable")
+        order = _order(owners)
         records = np.empty(len(cells), self._record)
         # Column by column: numpy moves whole records several times slower.
         records["cell"] = (cells % np.uint32(self._band_cells))[order]
@@ -200,6 +203,14 @@ class SortedRows:
                 scratch=self._scratch,
             )
         return _SortedBand(band, shape, self._piece)
+
+
+def _order(numbers: NDArray[Any]) -> NDArray[np.intp] | slice:
+    """What puts numbers in ascending order, and leaves equal ones in theirs."""
+    # What Cell Ranger writes is in the order of cells.
+    if (numbers[1:] >= numbers[:-1]).all():
+        return slice(None)
+    return np.argsort(numbers, kind="stable")
 
 
 def _checked_cells(piece: Entries, n_cells: int) -> NDArray[np.uint32]:
@@ -282,11 +293,11 @@ class _SortedBand:
         begun = self._indptr[:-1].copy()
         for piece in band.pieces(size):
             cells = piece.cells.astype(np.uint16)
-            order = np.argsort(cells, kind="stable")
+            order = _order(cells)
             counts = np.bincount(cells, minlength=n_cells)
             # How far each cell's entries move from where they are in the sorted piece.
             moves = begun - (np.cumsum(counts) - counts)
-            places = np.arange(len(order)) + np.repeat(moves, counts)
+            places = np.arange(len(cells)) + np.repeat(moves, counts)
             self._genes[places] = piece.genes[order]
             self._values[places] = piece.values[order]
             begun += counts

@@ -92,7 +92,10 @@ class SortedRows:
         self._memory = memory
         self._readers = readers
         self._scratch = tempfile.gettempdir() if scratch is None else scratch
-        self._record = np.dtype([("cell", "<u4"), ("gene", "<u4"), ("value", dtype)])
+        narrow = shape[1] <= _MOST_CELLS
+        # Of a cell its place in its band is kept.
+        fields = [("cell", "<u2"), ("gene", "<u2" if narrow else "<u4"), ("value", dtype)]
+        self._record = np.dtype(fields)
         self._piece = min(max(memory // 2 // _BYTES_IN_PIECE, _LEAST_PIECE), _PIECE)
         self._band_cells = self._cells_in_a_band()
         self._bands: list[_Band] = []
@@ -175,8 +178,9 @@ class SortedRows:
 
     def _distribute(self, piece: Entries, bands: list[_Band]) -> None:
         cells = _checked_cells(piece, self.shape[0])
+        _check_genes(piece, self.shape[1])
         owners = (cells // np.uint32(self._band_cells)).astype(np.min_scalar_type(len(bands) - 1))
-        order = np.argsort(owners, kind="stable")
+        order = _order(owners)
         records = np.empty(len(cells), self._record)
         # Column by column: numpy moves whole records several times slower.
         records["cell"] = (cells % np.uint32(self._band_cells))[order]
@@ -214,6 +218,14 @@ class SortedRows:
         return _SortedBand(band, shape, self._piece)
 
 
+def _order(numbers: NDArray[Any]) -> NDArray[np.intp] | slice:
+    """What puts numbers in ascending order, and leaves equal ones in theirs."""
+    # What Cell Ranger writes is in the order of cells.
+    if (numbers[1:] >= numbers[:-1]).all():
+        return slice(None)
+    return np.argsort(numbers, kind="stable")
+
+
 def _checked_cells(piece: Entries, n_cells: int) -> NDArray[np.uint32]:
     everything = RowRange(0, 1), np.array([len(piece.cells)])
     try:
@@ -228,6 +240,22 @@ def _checked_cells(piece: Entries, n_cells: int) -> NDArray[np.uint32]:
             f"but the matrix has {n_cells:,} cells (0 to {n_cells - 1:,})"
         )
         raise DamagedInput(msg) from error
+
+
+def _check_genes(piece: Entries, n_genes: int) -> None:
+    # In fewer bits than they come in, another gene would be in the place of one that is too large.
+    genes = piece.genes
+    if genes.dtype.kind not in "iu":
+        msg = f"gene positions are of type {genes.dtype}, not integers"
+        raise DamagedInput(msg)
+    unsigned = genes.view(f"u{genes.dtype.itemsize}")
+    if len(unsigned) and int(unsigned.max()) >= n_genes:
+        wrong = int(np.argmax(unsigned >= n_genes))
+        msg = (
+            f"cell {piece.cells[wrong]} has an entry for gene {genes[wrong]}, "
+            f"but the matrix has {n_genes:,} genes (0 to {n_genes - 1:,})"
+        )
+        raise DamagedInput(msg)
 
 
 class _Band:
@@ -298,11 +326,11 @@ class _SortedBand:
         begun = self._indptr[:-1].copy()
         for piece in band.pieces(size):
             cells = piece.cells.astype(np.uint16)
-            order = np.argsort(cells, kind="stable")
+            order = _order(cells)
             counts = np.bincount(cells, minlength=n_cells)
             # How far each cell's entries move from where they are in the sorted piece.
             moves = begun - (np.cumsum(counts) - counts)
-            places = np.arange(len(order)) + np.repeat(moves, counts)
+            places = np.arange(len(cells)) + np.repeat(moves, counts)
             self._genes[places] = piece.genes[order]
             self._values[places] = piece.values[order]
             begun += counts

@@ -33,6 +33,7 @@ _TYPES: dict[str, np.dtype[Any]] = {
 }
 _LONGEST_LINE = 1 << 16
 _BYTES_AN_ENTRY = 8
+_NEWLINE = ord("\n")
 _SHORTEST_ENTRY = 4
 _MOST_PACKED = 1032
 _MOST_DIGITS = 18
@@ -167,7 +168,7 @@ def entries(path: Path, header: MtxHeader, size: int) -> Iterator[Entries]:
                 part = slice(start, start + size)
                 yield Entries(cells[part], genes[part], values[part])
             found += len(genes)
-            line += data.count(b"\n")
+            line += int(np.count_nonzero(np.frombuffer(data, np.uint8) == _NEWLINE))
             if found > header.nnz:
                 msg = f"{path}: it declares {header.nnz:,} entries, but has {found:,} or more"
                 raise DamagedInput(msg)

@@ -20,6 +20,8 @@ __all__ = ["Lines", "shown"]
 
 # From here on float64 does not hold every whole number.
 _LARGEST_WHOLE = 2.0**53
+# A fifth faster to read than 64 bits, which hardly any matrix needs.
+_NARROW = {"row": pa.int32(), "column": pa.int32()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Lines:
     place: str
     line: int
 
-    def entries(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any]]:
+    def entries(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Rows and columns, counted from 0, and values."""
         table = self._parse(self.header.columns)
         rows = self._zero_based(table.column("row"), self.header.n_rows, "row")
@@ -54,7 +56,9 @@ class Lines:
         return rows, columns, values
 
     def _parse(self, columns: dict[str, pa.DataType]) -> pa.Table:
-        table = _read(self.data, columns)
+        table = _read(self.data, columns | _NARROW)
+        if table is None:
+            table = _read(self.data, columns)
         if table is None:
             # As it should be, but for tabs, padding or comments? It is slow to ask.
             table = _read(b"\n".join(self._tidied()), columns)
@@ -87,8 +91,8 @@ class Lines:
         held = [number for number, line in enumerate(self._tidied()) if line]
         return self.line + held[entry]
 
-    def _zero_based(self, column: pa.ChunkedArray, size: int, what: str) -> NDArray[np.int64]:
-        numbers: NDArray[np.int64] = column.to_numpy()
+    def _zero_based(self, column: pa.ChunkedArray, size: int, what: str) -> NDArray[Any]:
+        numbers: NDArray[Any] = column.to_numpy()
         if len(numbers) and not 1 <= int(numbers.min()) <= int(numbers.max()) <= size:
             at = int(np.argmax((numbers < 1) | (numbers > size)))
             msg = (

@@ -94,7 +94,7 @@ def test_layouts_are_told_apart(layout: str, exact: bool, tmp_path: Path) -> Non
     assert found["extent"]["exact"] is exact
     # The first cells, which the estimate goes by, are all there are.
     assert found["extent"]["entries"] == matrix.nnz
-    assert found["extent"]["scratch"] == (12 * matrix.nnz if layout == "CSC" else 0)
+    assert found["extent"]["scratch"] == (8 * matrix.nnz if layout == "CSC" else 0)
 
 
 def test_many_columns_are_cut_short(tmp_path: Path) -> None:

@@ -75,5 +75,5 @@ def test_nothing_is_written(tmp_path: Path) -> None:
     """A preview leaves the disk as it was, the scratch directory too."""
     source = write_h5ad(tmp_path / "in.h5ad", sp.csc_matrix(counts(30, 10)))
     preview = slaf.preview(source, tmp_path / "made" / "out.slaf")
-    assert preview.expected.scratch == 12 * preview.extent.entries
+    assert preview.expected.scratch == 8 * preview.extent.entries
     assert [path.name for path in tmp_path.iterdir()] == ["in.h5ad"]

@@ -424,7 +424,7 @@ def test_the_plan(tmp_path: Path) -> None:
     assert f"{folder} (10x_mtx)" in found
     assert "X (MTX, int64)" in found
     assert f"nonzeros       {N_ENTRIES}\n" in found
-    assert "144 bytes of scratch" in found
+    assert "108 bytes of scratch" in found
 
 
 def test_images_of_a_slide_are_named(tmp_path: Path) -> None:

@@ -176,6 +176,17 @@ def test_nothing_is_left_in_the_scratch_directory(tmp_path: Path) -> None:
         assert list(scratch.iterdir()) == []
 
 
+@pytest.mark.parametrize("gene", [6, 65_536 + 2, -1])
+def test_a_gene_that_does_not_exist(gene: int) -> None:
+    """Genes are kept in as few bits as the matrix asks for, and none is taken for another."""
+    entry = Entries(np.array([1]), np.array([gene]), np.array([7]))
+    rows = SpilledRows(
+        (3, 6), np.dtype(int), Extent("MTX", 1), lambda _: iter([entry]), ReadOptions()
+    )
+    with pytest.raises(DamagedInput, match=f"cell 1 has an entry for gene {gene}, but .* 6 genes"):
+        next(rows.batches(RowRange(0, 3)))
+
+
 @pytest.mark.parametrize("how", ["csc", "mtx", "by gene"])
 def test_scratch_is_free_when_the_work_is_done(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

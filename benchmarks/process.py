@@ -18,6 +18,7 @@ __all__ = ["CommandFailed", "Usage", "measure"]
 
 # Of what a command that failed has printed, so much is worth reading.
 _TAIL = 4000
+_UNCOMPILED = "PYTHONDONTWRITEBYTECODE"
 
 
 class CommandFailed(RuntimeError):
@@ -55,7 +56,9 @@ def measure(command: Sequence[str | Path]) -> Usage:
         If its exit code is not 0; the message ends with what it printed.
     """
     launcher = [sys.executable, "-I", "-S", __file__, *map(str, command)]
-    done = subprocess.run(launcher, capture_output=True, text=True, check=False)
+    # Whoever has it set compiles every module anew with every command, which is not measured.
+    env = {name: value for name, value in os.environ.items() if name != _UNCOMPILED}
+    done = subprocess.run(launcher, capture_output=True, text=True, check=False, env=env)
     if done.returncode != 0:
         msg = f"{' '.join(launcher[4:])} ended with {done.returncode}:\n{done.stderr[-_TAIL:]}"
         raise CommandFailed(msg)

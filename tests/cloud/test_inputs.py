@@ -147,6 +147,39 @@ def test_what_is_fetched(s3: Cloud, tmp_path: Path) -> None:
     slaf.verify(tmp_path / "out.slaf", local)
 
 
+def _bytes_of(path: Path, *, layers: bool) -> int:
+    """The bytes of the datasets of a file, as they are stored, with the text that they point to."""
+    found: list[int] = []
+
+    def count(name: str, item: h5py.Dataset | h5py.Group) -> None:
+        if isinstance(item, h5py.Dataset) and (layers or not name.startswith("layers/")):
+            found.append(item.id.get_storage_size())
+            if h5py.check_string_dtype(item.dtype):
+                found.append(sum(map(len, item[:])))
+
+    with h5py.File(path) as file:
+        file.visititems(count)
+    return sum(found)
+
+
+@pytest.mark.corpus
+@pytest.mark.parametrize("layers", ["all", "none"])
+def test_what_is_fetched_of_a_small_file(
+    layers: str, corpus: Path, s3: Cloud, tmp_path: Path
+) -> None:
+    """Of a file of ten megabytes it is as little, although its parts lie here and there."""
+    small = corpus / "h5ad/pbmc3k_counts/pbmc3k_counts.h5ad"
+    upload(s3, small)
+    with proxied(s3.endpoint) as proxy:
+        proxy.delay = 0.05
+        there = s3.via(proxy.endpoint)
+        out, options = tmp_path / "out.slaf", there.options
+        slaf.convert(there.at(small.name), out, layers=layers, storage_options=options)
+        received, most = proxy.received(), proxy.most_in_flight
+    assert received < 1.1 * _bytes_of(small, layers=layers == "all")
+    assert most >= 4
+
+
 def test_the_web(s3: Cloud, gs_server: Cloud, tmp_path: Path) -> None:
     """An address of the web is read as well, and what signs it is not told anybody."""
     cloud = gs_server.fresh()

@@ -12,7 +12,7 @@ from slaf.storage.spans import SPAN_BYTES, Spans
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from slaf.storage.remote import RemotePath, Status
+    from slaf.storage.remote_path import RemotePath, Status
 
 __all__ = ["Random", "RemoteBytes", "Stream"]
 

@@ -115,7 +115,7 @@ class InBucket:
             self._refuse_if_there(format, overwrite=overwrite)
             with self._written(scratch, lambda path: apart(partial(write, path), seen)) as path:
                 size = size_of(path)
-                logger.info("uploading %s (%d bytes)", self, size)
+                logger.info("uploading %s (%s bytes)", self, f"{size:,}")
                 self._refuse_if_there(format, overwrite=overwrite)
                 if format.marks:
                     apart(partial(self._put_folder, path, format), seen)
@@ -172,7 +172,7 @@ class InBucket:
             with self._workshop.effect("publish", self.name):
                 self._refuse_if_there(format, overwrite=overwrite)
 
-        self._put(self.name, path, seen, look)
+        self._put(self.name, path, seen, look, new=not overwrite)
 
     def _put_folder(self, path: Path, format: TargetFormat, seen: Progress) -> None:
         """Put the objects of a folder in the place of those that are there."""
@@ -184,7 +184,7 @@ class InBucket:
         self._workshop.put(_NOTE, json.dumps(note).encode())
 
         def put(name: str) -> None:
-            self._put(name, files[name], seen, _not_at_all)
+            self._put(name, files[name], seen, _not_at_all, new=name in marks)
 
         try:
             for name in reversed(old_marks):
@@ -204,16 +204,22 @@ class InBucket:
         marks = [name for mark in format.marks for name in sorted(tops) if tops[name] == mark]
         return sorted(tops.keys() - marks), marks
 
-    def _put(self, name: str, file: Path, seen: Progress, look: Callable[[], None]) -> None:
+    def _put(
+        self, name: str, file: Path, seen: Progress, look: Callable[[], None], *, new: bool
+    ) -> None:
+        """Put an object, after a look; where it is `new`, and one request, over none."""
         size = file.stat().st_size
         with self._workshop.effect("upload", name):
             seen.advance(0, 0)
-            if size <= _PIECE:
-                look()
-                self._above.put(name, file.read_bytes())
+            if size > _PIECE:
+                piece = max(_PIECE, -(-size // _MOST_PIECES))
+                self._above.upload(name, _pieces(file, piece, seen, look), piece)
                 return
-            piece = max(_PIECE, -(-size // _MOST_PIECES))
-            self._above.upload(name, _pieces(file, piece, seen, look), piece)
+            look()
+            if new:
+                self._above.swap(name, file.read_bytes(), None)
+            else:
+                self._above.put(name, file.read_bytes())
 
     def _remove(self, name: str) -> None:
         with self._workshop.effect("remove", name):

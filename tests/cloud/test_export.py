@@ -8,10 +8,10 @@ import signal
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import h5py
 import numpy as np
-import obstore
 import pytest
 import scipy.sparse as sp
 
@@ -34,6 +34,7 @@ from slaf.targets.bucket import InBucket, workshop_url
 from slaf.testing import Crash, CrashingStorage, Failure, Moment
 from tests.builders import counts, write_h5ad
 from tests.cli.terminal import run
+from tests.cloud.outputs import contents, files_of
 from tests.cloud.proxy import Fault, Proxy, proxied
 
 if TYPE_CHECKING:
@@ -62,19 +63,6 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "in.slaf"
 
 
-def contents(cloud: Cloud) -> dict[str, bytes]:
-    """All objects of a place."""
-    store = open_store(cloud.root, cloud.options)
-    names = [found["path"] for chunk in obstore.list(store) for found in chunk]
-    return {name: bytes(obstore.get(store, name).bytes()) for name in sorted(names)}
-
-
-def files_of(path: Path) -> dict[str, bytes]:
-    """The same of a file or folder."""
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return {file.relative_to(path.parent).as_posix(): file.read_bytes() for file in sorted(files)}
-
-
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_it_is_the_same(name: str, dataset: Path, cloud: Cloud, tmp_path: Path) -> None:
     """Of every format the objects are what the files are on a disk, and there are no others."""
@@ -87,7 +75,7 @@ def test_it_is_the_same(name: str, dataset: Path, cloud: Cloud, tmp_path: Path) 
     assert (made.output, made.format) == (url, local.format)
     if name == "out.soma":
         # Its files are called by the time.
-        slaf.diff(dataset, tmp_path / "there" / name)
+        assert slaf.diff(dataset, tmp_path / "there" / name).ok
         assert {found.partition("/")[0] for found in contents(cloud)} == {name}
     else:
         assert contents(cloud) == files_of(tmp_path / name)
@@ -427,6 +415,26 @@ def test_others_come_meanwhile(dataset: Path, cloud: Cloud) -> None:
     with pytest.raises(OutputExists):
         slaf.export(dataset, url, storage_options=cloud.options, progress=watching)
     assert contents(cloud) == {"out.h5ad": b"theirs"}
+
+
+@pytest.mark.parametrize("name", ["out.h5ad", "out.zarr"])
+def test_others_come_at_the_last_moment(
+    name: str, dataset: Path, cloud: Cloud, proxy: Proxy
+) -> None:
+    """What is put there while the last request is under way stays too."""
+    last = "out.h5ad" if name == "out.h5ad" else "out.zarr/.zgroup"
+    place = Location(cloud.root, cloud.options)
+
+    def rule(method: str, path: str, number: int) -> None:
+        del number
+        if method == "PUT" and unquote(path).endswith(f"/{last}"):
+            place.put(last, b"theirs")
+
+    proxy.rule = rule
+    there = cloud.via(proxy.endpoint)
+    with pytest.raises(Locked, match="another process has written it meanwhile"):
+        slaf.export(dataset, cloud.at(name), storage_options=there.options)
+    assert contents(cloud)[last] == b"theirs"
 
 
 def test_a_value_that_does_not_fit(cloud: Cloud, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import scipy.sparse as sp
 
 import slaf
+from benchmarks.inputs import Counts, written
 from slaf.errors import NoSuchBucket, NoSuchInput, StorageError, Unreachable
 from slaf.sources import ReadOptions, open_source
 from slaf.storage import Location
@@ -120,6 +121,37 @@ def test_bucket_to_bucket(cloud: Cloud, tmp_path: Path) -> None:
     assert slaf.info(url, storage_options=cloud.options).n_cells == 40
     ended = run("info", url, "--json", *cloud.words()).succeeded()
     assert ended.json["format"] == "h5ad"
+
+
+@pytest.mark.corpus
+def test_counts_from_bucket_to_bucket(corpus: Path, one_cloud: Cloud, tmp_path: Path) -> None:
+    """Real counts become the same, by the digests of all blocks."""
+    local = corpus / "h5ad/pbmc3k_counts/pbmc3k_counts.h5ad"
+    bucket_to_bucket(local, one_cloud, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_many_counts_from_bucket_to_bucket(cloud: Cloud, tmp_path: Path) -> None:
+    """So do tens of millions of them, of 10,000 cells."""
+    bucket_to_bucket(written(Counts(10_000)), cloud, tmp_path)
+
+
+def bucket_to_bucket(local: Path, cloud: Cloud, folder: Path) -> None:
+    """Convert a file on the disk, and from the bucket to the bucket, and compare both."""
+    url = upload(cloud, local)
+    here = slaf.convert(local, folder / "out.slaf")
+    with proxied(cloud.endpoint) as proxy:
+        there = cloud.via(proxy.endpoint).options
+        made = slaf.convert(
+            url,
+            cloud.at("out.slaf"),
+            input_storage_options=there,
+            storage_options=cloud.options,
+        )
+        assert proxy.received() < 1.1 * _bytes_of(local, layers=True)
+    assert made.published.blocks == here.published.blocks
+    assert slaf.diff(here, made).ok
 
 
 def large(path: Path) -> Path:

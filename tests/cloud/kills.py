@@ -58,6 +58,10 @@ class Operation(Protocol):
     def words(self, cloud: Cloud) -> tuple[str, ...]:
         """The command, without the options that reach the bucket."""
 
+    @property
+    def begins_anew(self) -> bool:
+        """Whether what is whole is made once more."""
+
     def seen(self, cloud: Cloud) -> str:
         """What a reader finds: "nothing", "the older" or "the newer", whole; else it fails."""
 
@@ -88,9 +92,14 @@ class Converting:
     def words(self, cloud: Cloud) -> tuple[str, ...]:
         """The command."""
         call = "append" if self.appends else "convert"
-        more = ["--overwrite"] if self.older is not None and not self.appends else []
+        more = ["--overwrite"] if self.begins_anew else []
         chunks = ["--chunk-size", str(CELLS_A_PART)]
         return (call, str(self.source), cloud.at("x"), *chunks, *more)
+
+    @property
+    def begins_anew(self) -> bool:
+        """With `--overwrite`."""
+        return self.older is not None and not self.appends
 
     def seen(self, cloud: Cloud) -> str:
         """By `slaf.open`, and by reading all of it."""
@@ -141,6 +150,11 @@ class Exporting:
         """The command."""
         where = ["--scratch", str(self.scratch), "--overwrite"]
         return ("export", str(self.dataset), cloud.at(self.name), *where)
+
+    @property
+    def begins_anew(self) -> bool:
+        """Always."""
+        return True
 
     def seen(self, cloud: Cloud) -> str:
         """By what readers know it by; then all of it must be there."""
@@ -289,25 +303,35 @@ class Kills:
         operation.prepare(cloud)
         kept: set[str] = set()
         newer = False
+        story: list[str] = []
         for attempt in count():
             # Each goes a little further; who begins anew goes all the way.
             reach = operation.reach + attempt / 8
             ended, how = self._killed(operation, cloud, requests, seconds, reach)
             if ended.code != _KILLED:
-                done = newer and ended.code == ExitCode.CONFLICT
+                done = newer and ended.code == ExitCode.CONFLICT and not operation.begins_anew
                 assert done or ended.code == 0, ended.err
                 break
             seen = operation.seen(cloud)
-            assert seen == "the newer" or not newer, "what was whole is gone"
-            newer = seen == "the newer" and not isinstance(operation, Exporting)
+            gone = newer and seen != "the newer" and isinstance(operation, Converting)
+            assert not gone, "what was whole is gone"
+            newer = seen == "the newer"
             files = operation.kept(cloud)
             if not newer:
                 assert kept <= files, "a part that was done was written again"
                 kept = files
+            elif not files and operation.begins_anew:
+                # That command was done, and the next one replaces what it made.
+                kept = set()
             self.landed[name, how, f"then a reader finds {seen}"] += 1
             if isinstance(operation, Converting):
-                self.parts[len(kept)] += 1
-        operation.check(cloud, kept)
+                self.parts[len(files)] += 1
+            story.append(f"{how}: {seen}, {len(files)} parts done")
+        try:
+            operation.check(cloud, kept)
+        except AssertionError as error:
+            error.add_note("; ".join(story))
+            raise
         self.chains += 1
 
     def _killed(

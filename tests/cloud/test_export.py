@@ -84,6 +84,18 @@ def test_it_is_the_same(name: str, dataset: Path, cloud: Cloud, tmp_path: Path) 
         slaf.export(dataset, url, storage_options=cloud.options, **options)
 
 
+def test_the_other_name_of_azure(dataset: Path, az_server: Cloud) -> None:
+    """An address that names the account is the same place."""
+    cloud = az_server.fresh()
+    container = "abfss://slaf-test@devstoreaccount1.dfs.core.windows.net"
+    root = cloud.root.replace("az://slaf-test", container)
+    for name in ("out.h5", "out.zarr"):
+        made = slaf.export(dataset, f"{root}/{name}", storage_options=cloud.options)
+        assert made.output == f"{root}/{name}"
+        found = [data for there, data in contents(cloud).items() if there.partition("/")[0] == name]
+        assert sum(map(len, found)) == made.bytes
+
+
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_it_is_replaced(name: str, dataset: Path, one_cloud: Cloud, tmp_path: Path) -> None:
     """With `overwrite` nothing of the older one is left."""

@@ -47,8 +47,8 @@ test: $(STAMP)  ## the tests, and the examples in docstrings
 test-slow: $(STAMP)  ## the long campaigns
 	$(BIN)/python -m pytest -m slow
 
-faults: $(STAMP)  ## the campaign of a thousand kills and faults
-	$(BIN)/python -m pytest -m slow tests/faults --capture=no
+faults: $(STAMP)  ## the campaigns of a thousand kills and faults, on a disk and in buckets
+	$(BIN)/python -m pytest -m slow tests/faults tests/cloud/test_kills.py --capture=no
 
 lint: $(STAMP)  ## ruff, rules and format
 	$(BIN)/ruff check

@@ -44,7 +44,7 @@ NOT_RUN = {
     "docs/how-to/gcs.md": 3,
     "docs/how-to/s3.md": 4,
 }
-CLOUDS = {"s3": moto, "gcs": fake_gcs, "azure": azurite}
+CLOUDS = {"s3": moto, "gcs": fake_gcs, "azure": azurite, "export": moto}
 
 _TEST = re.compile(r"`(?P<path>(?:tests|slaf)/[\w/]+\.py)(?:::(?P<names>[\w:]+))?`")
 

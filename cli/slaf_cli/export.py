@@ -42,11 +42,11 @@ def export(
         str, typer.Argument(metavar="DATASET", help="A dataset.", show_default=False)
     ],
     output: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="OUTPUT",
-            help="What does not exist yet: a name that ends with .h5ad, .zarr, .h5 (10x), .soma or "
-            ".tiledb, or any with --format.",
+            help="What does not exist yet, on a disk or in a bucket: a name that ends with .h5ad, "
+            ".zarr, .h5 (10x), .soma or .tiledb, or any with --format.",
             show_default=False,
         ),
     ],
@@ -107,8 +107,9 @@ def export(
         Path | None,
         typer.Option(
             metavar="DIRECTORY",
-            help="Where sorting puts what does not fit in --memory; beside OUTPUT by default. A "
-            "fast disk takes less time.",
+            help="Where sorting puts what does not fit in --memory, beside OUTPUT by default; and "
+            "where an output for a bucket is written before it is uploaded, by default among the "
+            "system's temporary files. A fast disk takes less time.",
         ),
     ] = None,
     strict: Annotated[
@@ -128,13 +129,15 @@ def export(
         ),
     ] = False,
     storage_option: options.StorageOption = None,
+    input_storage_option: options.InputStorageOption = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
     """Write DATASET, or a part of it, as a file or folder of another format.
 
-    What the format cannot hold is listed first. Until all is on disk nothing is at OUTPUT.
+    What the format cannot hold is listed first. Until all is on disk, or in the bucket, nothing is
+    at OUTPUT.
     """
     with edge(quiet=quiet, verbose=verbose):
         import slaf
@@ -154,19 +157,22 @@ def export(
                 overwrite=overwrite,
                 strict=strict,
                 storage_options=options.key_values(storage_option),
+                input_storage_options=options.key_values(input_storage_option),
                 progress=bar,
             )
         _print(made, time.monotonic() - began, json=json)
 
 
 @contextmanager
-def _saying_what_is_there(output: Path) -> Iterator[None]:
+def _saying_what_is_there(output: str) -> Iterator[None]:
     """Add to what stops an export that nothing half-written is to be looked for."""
+    from slaf.storage import shown
+
     try:
         yield
     except BaseException as stop:
         if exit_code(stop) in RESUMABLE:
-            stop.add_note(f"{output} is whole or not there: run the same command again")
+            stop.add_note(f"{shown(output)} is whole or not there: run the same command again")
         raise
 
 

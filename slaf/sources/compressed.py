@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from slaf.sources.base import ReadOptions
 
-__all__ = ["CompressedRows", "compressed_columns"]
+__all__ = ["ArrayLike", "CompressedRows", "compressed_columns"]
 
 _PEEK = 1 << 16
 # Offsets read at a time: half a megabyte.

@@ -16,7 +16,7 @@ from slaf.sources.attributes import attribute
 from slaf.sources.base import Raw, SourceFormat
 from slaf.sources.claims import check_arrays, check_table
 from slaf.sources.companions import layers_beside, left_of_raw
-from slaf.sources.compressed import CompressedRows, compressed_columns
+from slaf.sources.compressed import ArrayLike, CompressedRows, compressed_columns
 from slaf.sources.deflate import fast_array, fast_column
 from slaf.sources.dense import dense_matrix
 from slaf.sources.h5ad_slots import READING_ERRORS, read_slots, read_varm_of_raw
@@ -78,6 +78,7 @@ class H5adSource:
         self.uri = str(path)
         self.matrix = options.matrix
         self._options = options
+        self._columns: dict[str, ArrayLike] = {}
         self._file = open_file(path)
         with ExitStack() as closing, reading(str(path)):
             closing.callback(self._file.close)
@@ -194,13 +195,22 @@ class H5adSource:
         n_cells, n_genes = sizes(shape, place)
         parts = [numeric(member(element, name), place) for name in ("indptr", "indices", "data")]
         check_arrays(place, *parts)
-        indptr, indices, data = (fast_column(part, bytes_of(self._path)) for part in parts)
+        indptr, indices, data = map(self._column, parts)
         if encoding in {"csr_matrix", "csr"}:
             return CompressedRows(indptr, indices, data, (n_cells, n_genes))
         if encoding in {"csc_matrix", "csc"}:
             return compressed_columns(indptr, indices, data, (n_cells, n_genes), self._options)
         msg = f"{place} has the encoding {encoding!r}; dense, CSR and CSC are known"
         raise DamagedInput(msg)
+
+    def _column(self, dataset: h5py.Dataset) -> ArrayLike:
+        """One of the arrays of a matrix; of a file elsewhere what was fetched of it is kept."""
+        elsewhere = bytes_of(self._path)
+        if elsewhere is None:
+            return fast_column(dataset)
+        if dataset.name not in self._columns:
+            self._columns[dataset.name] = fast_column(dataset, elsewhere)
+        return self._columns[dataset.name]
 
     def _open_dense(self, dataset: h5py.Dataset) -> Matrix:
         if dataset.shape is None or dataset.ndim != 2:  # noqa: PLR2004 - cells and genes

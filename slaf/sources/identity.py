@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slaf.manifest import SourceRecord
-    from slaf.storage.remote import RemotePath
+    from slaf.storage.remote_path import RemotePath
 
 __all__ = ["content_identity", "content_key", "file_identity"]
 

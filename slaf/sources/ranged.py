@@ -22,6 +22,9 @@ __all__ = ["Chunks", "StoredColumn"]
 
 # Between chunks so many bytes are fetched along with them, rather than asking once more.
 _GAP = 8 << 10
+# The first of a dataset, of which many look only at the beginning; each further one is twice as
+# large, until it is a span.
+_FIRST = 128 << 10
 # Packing makes what cannot be packed larger by less than this.
 _SLACK = 64 << 10
 
@@ -117,11 +120,13 @@ def _runs(chunks: dict[tuple[int, ...], Any]) -> Iterator[list[tuple[int, ...]]]
     """Chunks that follow each other in the file as well, as many as a span holds."""
     run: list[tuple[int, ...]] = []
     start = stop = 0
+    most = _FIRST
     for origin in sorted(chunks):
         chunk = chunks[origin]
         near = 0 <= chunk.byte_offset - stop <= _GAP
-        if run and not (near and chunk.byte_offset + chunk.size - start <= SPAN_BYTES):
+        if run and not (near and chunk.byte_offset + chunk.size - start <= most):
             yield run
+            most = min(2 * most, SPAN_BYTES)
             run = []
         if not run:
             start = chunk.byte_offset

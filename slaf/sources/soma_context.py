@@ -10,7 +10,7 @@ from slaf.sources.soma_remote import context
 if TYPE_CHECKING:
     import tiledbsoma
 
-    from slaf.storage.remote import RemotePath
+    from slaf.storage.remote_path import RemotePath
 
 __all__ = ["context_of"]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from slaf.storage.remote import RemotePath
+    from slaf.storage.remote_path import RemotePath
 
 __all__ = ["context", "tiledb_uri"]
 

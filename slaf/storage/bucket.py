@@ -13,14 +13,14 @@ from obstore.exceptions import (
     PreconditionError,
 )
 
-from slaf.errors import Locked, NoSuchBucket, StorageError, Unreachable
+from slaf.errors import Locked, NoSuchBucket, SlafError, StorageError, Unreachable
 from slaf.proof import Mark
 from slaf.storage.failures import refusal
 from slaf.storage.objects import open_store
 from slaf.storage.urls import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
 __all__ = ["Objects"]
@@ -29,6 +29,7 @@ __all__ = ["Objects"]
 # again then. It is here, unless the attempt has taken so many seconds of retries already.
 _ATTEMPTS, _LONG = 3, 20.0
 _ERRORS = (BaseError, OSError)
+_PIECES_AT_ONCE = 4
 
 
 class Objects:
@@ -66,6 +67,28 @@ class Objects:
         """Put an object over whatever is there."""
         try:
             obstore.put(self._store, name, data, use_multipart=False)
+        except _ERRORS as error:
+            raise refusal(f"{self}/{name}", "write", error) from None
+
+    def upload(self, name: str, pieces: Iterator[bytes], size: int) -> None:
+        """Put an object over whatever is there, of pieces that need not fit in memory.
+
+        Until the last is taken there is nothing of it to be seen. What `pieces` raises is raised
+        here, and those that were sent are discarded.
+
+        Parameters
+        ----------
+        name
+            The object.
+        pieces
+            Its content.
+        size
+            The bytes of each piece but the last.
+        """
+        try:
+            obstore.put(self._store, name, pieces, chunk_size=size, max_concurrency=_PIECES_AT_ONCE)
+        except SlafError:
+            raise
         except _ERRORS as error:
             raise refusal(f"{self}/{name}", "write", error) from None
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from slaf.storage.remote import RemotePath
     from slaf.storage.remote_bytes import RemoteBytes
+    from slaf.storage.remote_path import RemotePath
 
 __all__ = ["afresh", "bytes_of", "input_path", "remote"]
 
@@ -20,7 +20,7 @@ __all__ = ["afresh", "bytes_of", "input_path", "remote"]
 def input_path(what: str | os.PathLike[str], options: Mapping[str, str] | None) -> Path:
     """The place of an input.
 
-    A URL becomes a :class:`slaf.storage.remote.RemotePath`, which has of a path all that the
+    A URL becomes a :class:`slaf.storage.remote_path.RemotePath`, which has of a path all that the
     formats use of one.
 
     Raises
@@ -30,7 +30,7 @@ def input_path(what: str | os.PathLike[str], options: Mapping[str, str] | None) 
     """
     if not is_url(what):
         return on_disk(what)
-    from slaf.storage.remote import RemotePath
+    from slaf.storage.remote_path import RemotePath
 
     return cast("Path", RemotePath.of(what, options or {}))
 

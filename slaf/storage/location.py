@@ -251,12 +251,23 @@ class Location:
         for left in reversed(range(_ATTEMPTS)):
             self.make()
             try:
-                with self.effect("lock", LOCK_NAME):
-                    return self._place.acquire(keep=keep)
+                return self._held(keep=keep)
             except StorageError as error:
                 if error.errno != errno.ENOENT or not left:
                     raise
         raise AssertionError  # the last attempt returns or raises
+
+    def _held(self, *, keep: bool) -> Hold:
+        hold: Hold | None = None
+        try:
+            with self.effect("lock", LOCK_NAME):
+                hold = self._place.acquire(keep=keep)
+        except BaseException:
+            # Nobody else would give it back, and a lease be renewed as long as this process lives.
+            if hold is not None:
+                hold.release()
+            raise
+        return hold
 
     def is_locked(self) -> bool:
         """Whether a process is writing here at this moment."""

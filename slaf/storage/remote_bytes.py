@@ -10,16 +10,48 @@ from typing import TYPE_CHECKING, Any
 from slaf.storage.spans import SPAN_BYTES, Spans
 
 if TYPE_CHECKING:
-    from slaf.storage.remote import RemotePath, Status
+    from collections.abc import Hashable
+
+    from slaf.storage.remote_path import RemotePath, Status
 
 __all__ = ["Random", "RemoteBytes", "Stream"]
 
-_BLOCK = 32 << 10
-# Blocks that are missing in a row are fetched together, twice as many each time.
-_MOST_TOGETHER = 32
-_BLOCKS_KEPT = 256
+# What HDF5 looks up here and there is two kilobytes or four each time.
+_BLOCK = 4 << 10
+# Blocks beyond those that are asked for, where one read follows another: twice as many each time.
+_MOST_AHEAD = 256
+# Of all files together: what is opened again, as inputs are, is not fetched again.
+_BYTES_KEPT = 16 << 20
+# As much as is fetched in one request of its own, and kept by nobody.
+_LARGE = 1 << 20
 # Of the beginning, which many only look at, less than a span is fetched.
-_HEAD = 2 * _BLOCK
+_HEAD = 32 << 10
+
+
+class _Blocks:
+    """Blocks of files, of which those that were not asked for the longest time are dropped."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[Hashable, int], bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, file: Hashable, number: int) -> bytes | None:
+        """A block of a file; None if it is not here."""
+        with self._lock:
+            found = self._kept.get((file, number))
+            if found is not None:
+                self._kept.move_to_end((file, number))
+            return found
+
+    def keep(self, file: Hashable, number: int, data: bytes) -> None:
+        """Keep a block for a while."""
+        with self._lock:
+            self._kept[file, number] = data
+            while len(self._kept) * _BLOCK > _BYTES_KEPT:
+                self._kept.popitem(last=False)
+
+
+_BLOCKS = _Blocks()
 
 
 class RemoteBytes:
@@ -37,21 +69,22 @@ class RemoteBytes:
         self.path = path
         self.size = status.st_size
         self.fetch = path.fetch
-        self._blocks: OrderedDict[int, bytes] = OrderedDict()
+        # Without a tag nothing tells whether it is still the object that was read before.
+        self._file: Hashable = (path.reach, status) if status.e_tag else object()
         self._lock = threading.Lock()
         self._next = -1
-        self._together = 1
+        self._ahead = 0
 
     def read(self, start: int, stop: int) -> bytes:
         """The bytes from one offset to another, as far as there are any."""
         stop = min(stop, self.size)
         if stop <= start:
             return b""
-        if stop - start >= _BLOCK * _MOST_TOGETHER:
+        if stop - start >= _LARGE:
             return self.fetch(start, stop)
-        first, last = start // _BLOCK, (stop - 1) // _BLOCK
+        first, end = start // _BLOCK, -(-stop // _BLOCK)
         with self._lock:
-            data = b"".join(self._block(number) for number in range(first, last + 1))
+            data = b"".join(self._found(first, end))
         return data[start - first * _BLOCK : stop - first * _BLOCK]
 
     def spans(self) -> Spans:
@@ -59,22 +92,30 @@ class RemoteBytes:
         starts = range(0, self.size, SPAN_BYTES)
         return Spans(self.fetch, [(s, min(s + SPAN_BYTES, self.size)) for s in starts])
 
-    def _block(self, number: int) -> bytes:
-        found = self._blocks.get(number)
-        if found is not None:
-            self._blocks.move_to_end(number)
-            return found
-        in_order = number == self._next
-        self._together = min(2 * self._together, _MOST_TOGETHER) if in_order else 1
-        start = number * _BLOCK
-        stop = min(start + self._together * _BLOCK, self.size)
-        data = self.fetch(start, stop)
-        self._next = number + self._together
-        for at in range(0, len(data), _BLOCK):
-            self._blocks[number + at // _BLOCK] = data[at : at + _BLOCK]
-        while len(self._blocks) > _BLOCKS_KEPT:
-            self._blocks.popitem(last=False)
-        return data[:_BLOCK]
+    def _found(self, first: int, end: int) -> list[bytes]:
+        """These blocks, of which those that are missing are fetched in one request."""
+        found = [_BLOCKS.get(self._file, number) for number in range(first, end)]
+        missing = [first + at for at, block in enumerate(found) if block is None]
+        if missing:
+            fetched = self._fetched(missing[0], missing[-1] + 1, end)
+            found = [fetched.get(first + at, block) for at, block in enumerate(found)]
+        return [block for block in found if block is not None]
+
+    def _fetched(self, first: int, stop: int, end: int) -> dict[int, bytes]:
+        """Blocks that are missing, and if all before them was read, more of what follows."""
+        if stop == end:
+            in_order = first == self._next
+            self._ahead = min(2 * (self._ahead + stop - first), _MOST_AHEAD) if in_order else 0
+            while stop < end + self._ahead and _BLOCKS.get(self._file, stop) is None:
+                stop += 1
+            self._next = stop
+        start = first * _BLOCK
+        data = self.fetch(start, min(stop * _BLOCK, self.size))
+        pieces = (data[at : at + _BLOCK] for at in range(0, len(data), _BLOCK))
+        blocks = dict(enumerate(pieces, first))
+        for number, block in blocks.items():
+            _BLOCKS.keep(self._file, number, block)
+        return blocks
 
 
 class _File(io.RawIOBase):

@@ -14,7 +14,7 @@ from slaf.errors import StorageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slaf.storage.remote import RemotePath, Status
+    from slaf.storage.remote_path import RemotePath, Status
 
 __all__ = ["staged"]
 

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from slaf.dataset import Dataset, open_dataset
 from slaf.errors import TargetError
 from slaf.progress import Unwatched
-from slaf.storage import Location, on_disk
+from slaf.storage import on_disk
 from slaf.targets import h5ad, soma, tenx_h5, tenx_mtx, zarr
-from slaf.targets.apart import apart
 from slaf.targets.base import Compression, Layout, Target, TargetFormat, WriteOptions
 from slaf.targets.contents import contents_of
-from slaf.targets.publish import publication, refuse_if_there, workshop_of
+from slaf.targets.output import output_at
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
-    from pathlib import Path
 
     from slaf.progress import Progress
     from slaf.selection import Selector
+    from slaf.storage import Location
+    from slaf.targets.output import Output
 
 __all__ = ["FORMATS", "Exported", "Target", "TargetFormat", "export"]
 
@@ -84,19 +83,20 @@ def export(
     overwrite: bool = False,
     strict: bool = False,
     storage_options: Mapping[str, str] | None = None,
+    input_storage_options: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Exported:
     """Write a dataset, or a part of it, as a file or folder of another format.
 
-    Values get the type back that the source had them in. Until the output is whole and on disk
-    nothing is at its place, whatever becomes of this process.
+    Values get the type back that the source had them in. Until the output is whole, and on disk
+    or in its bucket, nothing is at its place, whatever becomes of this process.
 
     Parameters
     ----------
     dataset
         A published dataset, or the URL of one in a bucket.
     output
-        What does not exist yet, on this machine; folders above it are made.
+        What does not exist yet: a path, above which folders are made, or a URL in a bucket.
     format
         "h5ad", "zarr", "10x_h5", "10x_mtx" or "tiledb"; by the suffix of the output if None.
     cells, genes
@@ -109,14 +109,17 @@ def export(
     memory
         Bytes that sorting for "csc" may take; 128 MiB if None.
     scratch
-        The directory for what does not fit in `memory`; the output's parent if None.
+        The directory for what does not fit in `memory`, the output's parent if None; and for an
+        output in a bucket, which is written there first, the system's for temporary files.
     overwrite
         Replace an output of the same format.
     strict
         Refuse to write what the format cannot hold whole.
     storage_options
-        How to reach the bucket of the dataset, by the names that Lance and obstore have for it;
-        what is not said is taken from the environment.
+        How to reach a bucket, by the names that Lance and obstore have for it; what is not said
+        is taken from the environment.
+    input_storage_options
+        The same for the bucket of the dataset; `storage_options` if None.
     progress
         Told how far it is: an object with the two methods of `slaf.progress.Progress`.
 
@@ -134,18 +137,18 @@ def export(
     ConflictError
         If the output is there already, or another process writes it.
     StorageError
-        If the disk refuses.
+        If the disk or a bucket refuses.
     """
     opened = (
         dataset
         if isinstance(dataset, Dataset)
-        else open_dataset(dataset, storage_options=storage_options)
+        else open_dataset(dataset, storage_options=input_storage_options or storage_options)
     )
-    path = on_disk(output)
-    chosen = _format_of(path, format)
-    refuse_if_there(path, chosen.is_one, overwrite=overwrite)
-    _refuse_inside(path, opened)
-    directory = path.absolute().parent if scratch is None else on_disk(scratch)
+    place = output_at(output, storage_options)
+    chosen = _format_of(place, format)
+    place.refuse_if_there(chosen, overwrite=overwrite)
+    place.refuse_within(opened.location)
+    directory = place.scratch if scratch is None else on_disk(scratch)
     options = WriteOptions(
         Layout(_choice(chosen, "layout", layout, chosen.layouts) or Layout.CSR),
         Compression(
@@ -158,31 +161,25 @@ def export(
     target = chosen.open(contents, options)
     left_out = target.left_out()
     _announce(chosen, left_out, strict=strict)
-    with publication(
-        path, chosen.is_one, overwrite=overwrite, workshop=workshop_of(path)
-    ) as workplace:
-        apart(partial(target.write, workplace), progress or Unwatched())
-    return Exported(str(path), chosen.name, *contents.x.shape, _size(path), left_out)
+    size = place.publish(
+        target.write,
+        chosen,
+        overwrite=overwrite,
+        scratch=directory,
+        seen=progress or Unwatched(),
+    )
+    return Exported(str(place), chosen.name, *contents.x.shape, size, left_out)
 
 
-def _refuse_inside(path: Path, dataset: Dataset) -> None:
-    """Check that the output would not lie among the files of the dataset."""
-    if dataset.location.is_remote:
-        return
-    if dataset.location.path.resolve() in path.resolve().parents:
-        msg = f"{path}: it would lie in the dataset; name an output outside of it"
-        raise TargetError(msg)
-
-
-def _format_of(path: Path, name: str | None) -> TargetFormat:
+def _format_of(place: Output, name: str | None) -> TargetFormat:
     """The format that is named, or that the suffix of the output stands for."""
     for found in FORMATS:
-        if found.name == name or (name is None and path.name.endswith(found.suffixes)):
+        if found.name == name or (name is None and place.name.endswith(found.suffixes)):
             return found
     if name is not None:
         msg = f"there is no format {name!r} to export to; choose one of {_names()}"
     else:
-        msg = f"{path}: its suffix stands for no format; name one with --format: {_names()}"
+        msg = f"{place}: its suffix stands for no format; name one with --format: {_names()}"
     raise TargetError(msg)
 
 
@@ -212,9 +209,3 @@ def _announce(chosen: TargetFormat, left_out: tuple[str, ...], *, strict: bool) 
     if strict:
         raise TargetError(listed)
     logger.warning("%s", listed)
-
-
-def _size(path: Path) -> int:
-    if path.is_dir():
-        return Location(path).size()
-    return path.stat().st_size

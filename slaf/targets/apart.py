@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from slaf.progress import Progress
 
 __all__ = ["apart"]
+
+# Seconds.
+_LOOKS = 0.2
 
 
 def apart(work: Callable[[Progress], None], seen: Progress) -> None:
@@ -24,6 +27,9 @@ def apart(work: Callable[[Progress], None], seen: Progress) -> None:
     with ThreadPoolExecutor(1, thread_name_prefix="slaf-export") as pool:
         done = pool.submit(work, _Stoppable(seen, stop))
         try:
+            # A signal may be taken by another thread: this one sees it when it next looks.
+            while not done.done():
+                wait([done], _LOOKS)
             done.result()
         finally:
             stop.set()

@@ -91,6 +91,9 @@ class TargetFormat:
         What the contents become in it.
     layouts, compressions
         What it leaves to choose, the default first; empty if nothing.
+    marks
+        Of a folder, the files or folders at its top by which readers know it, the one without
+        which it is nothing last; empty for a file.
     """
 
     name: str
@@ -100,3 +103,4 @@ class TargetFormat:
     open: Callable[[Contents, WriteOptions], Target]
     layouts: tuple[Layout, ...] = ()
     compressions: tuple[Compression, ...] = ()
+    marks: tuple[str, ...] = ()

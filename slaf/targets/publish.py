@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ["publication", "refuse_if_there", "workshop_of"]
+__all__ = ["forget", "patiently", "publication", "refuse_if_there", "size_of", "workshop_of"]
 
 # Beside what is written: a folder that was in its place, until the new one is.
 _REPLACED = "replaced"
@@ -73,7 +73,7 @@ def publication(
         If the disk refuses.
     """
     refuse_if_there(output, is_one, overwrite=overwrite)
-    _forget(workshop)
+    forget(workshop)
     with workshop.lock():
         _sweep(workshop, output)
         try:
@@ -82,18 +82,25 @@ def publication(
             refuse_if_there(output, is_one, overwrite=overwrite)
             _put_in_place(workshop, output)
         except BaseException:
-            # What ended it is to be told, and not that a thread of the format's library still
-            # writes there: what stays after all, the next one removes.
-            for pause in _PAUSES:
-                with suppress(StorageError):
-                    _sweep(workshop, output)
-                    break
-                time.sleep(pause)
+            patiently(lambda: _sweep(workshop, output))
             raise
         _sweep(workshop, output)
 
 
-def _forget(workshop: Location) -> None:
+def patiently(sweep: Callable[[], None]) -> None:
+    """Remove what was written by an export that was ended.
+
+    That is to be told, and not that a thread of the format's library still writes there: what
+    stays after all, the next one removes.
+    """
+    for pause in _PAUSES:
+        with suppress(StorageError):
+            sweep()
+            return
+        time.sleep(pause)
+
+
+def forget(workshop: Location) -> None:
     """Remove the folder of a process that was stopped as soon as it had made it.
 
     The lock would take it for somebody's own, and leave it.
@@ -138,3 +145,8 @@ def _everything(workshop: Location, name: str) -> list[str]:
         return [name]
     folders = (os.path.relpath(root, workshop.path) for root, _, _ in os.walk(top))
     return [*workshop.list(name), *folders]
+
+
+def size_of(path: Path) -> int:
+    """The bytes of a file, or of all files of a folder."""
+    return Location(path).size() if path.is_dir() else path.stat().st_size

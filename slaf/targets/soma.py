@@ -201,7 +201,7 @@ def _quietly() -> Iterator[None]:
 
 
 def _is_one(path: Path) -> bool:
-    return (path / "__group").is_dir()
+    return (path / "__group").is_dir() and (path / "__meta").is_dir()
 
 
 FORMAT = TargetFormat(
@@ -210,4 +210,6 @@ FORMAT = TargetFormat(
     suffixes=(".soma", ".tiledb"),
     is_one=_is_one,
     open=SomaTarget,
+    # What it is stands in the last.
+    marks=("__tiledb_group.tdb", "__group", "__meta"),
 )

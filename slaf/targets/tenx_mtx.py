@@ -144,4 +144,5 @@ FORMAT = TargetFormat(
     suffixes=(),
     is_one=_is_one,
     open=TenxMtxTarget,
+    marks=("matrix.mtx.gz",),
 )

@@ -127,4 +127,5 @@ FORMAT = TargetFormat(
     open=partial(AnnDataTarget, probe=_in_memory, create=_created),
     layouts=(Layout.CSR, Layout.CSC),
     compressions=(Compression.ZSTD, Compression.GZIP, Compression.NONE),
+    marks=(".zattrs", ".zmetadata", ".zgroup", "zarr.json"),
 )

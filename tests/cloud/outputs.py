@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import obstore
+
 import slaf
 from slaf.errors import InProgress, NotADataset
 from slaf.storage import Location
+from slaf.storage.objects import open_store
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.cloud.servers import Cloud
 
-__all__ = ["finished_parts", "output_of", "published", "unaccounted"]
+__all__ = ["contents", "files_of", "finished_parts", "output_of", "published", "unaccounted"]
 
 # What depends on the run and not on what was converted.
 _OF_THE_RUN = ("created_at", "last_updated", "versions", "proof", "checkpoint")
@@ -79,3 +84,16 @@ def unaccounted(location: Location) -> set[str]:
             for segment in index.segments:
                 left = {f for f in left if not f.startswith(f"{directory}/_indices/{segment.uuid}")}
     return left
+
+
+def contents(cloud: Cloud) -> dict[str, bytes]:
+    """All objects of a place."""
+    store = open_store(cloud.root, cloud.options)
+    names = [found["path"] for chunk in obstore.list(store) for found in chunk]
+    return {name: bytes(obstore.get(store, name).bytes()) for name in sorted(names)}
+
+
+def files_of(path: Path) -> dict[str, bytes]:
+    """The same of a file or folder."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return {file.relative_to(path.parent).as_posix(): file.read_bytes() for file in sorted(files)}

@@ -96,6 +96,11 @@ class Proxy:
             with self._lock:
                 self._in_flight -= 1
 
+    def settle(self) -> None:
+        """Wait until no request is under way."""
+        while self._in_flight:
+            time.sleep(0.01)
+
     def received(self) -> int:
         """The bytes of all answers."""
         return sum(passed.received for passed in self.passed)

@@ -11,6 +11,7 @@ import pytest
 import scipy.sparse as sp
 
 import slaf
+from benchmarks.inputs import Counts, written
 from slaf.errors import NoSuchBucket, NoSuchInput, StorageError, Unreachable
 from slaf.sources import ReadOptions, open_source
 from slaf.storage import Location
@@ -122,6 +123,37 @@ def test_bucket_to_bucket(cloud: Cloud, tmp_path: Path) -> None:
     assert ended.json["format"] == "h5ad"
 
 
+@pytest.mark.corpus
+def test_counts_from_bucket_to_bucket(corpus: Path, one_cloud: Cloud, tmp_path: Path) -> None:
+    """Real counts become the same, by the digests of all blocks."""
+    local = corpus / "h5ad/pbmc3k_counts/pbmc3k_counts.h5ad"
+    bucket_to_bucket(local, one_cloud, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_many_counts_from_bucket_to_bucket(cloud: Cloud, tmp_path: Path) -> None:
+    """So do tens of millions of them, of 10,000 cells."""
+    bucket_to_bucket(written(Counts(10_000)), cloud, tmp_path)
+
+
+def bucket_to_bucket(local: Path, cloud: Cloud, folder: Path) -> None:
+    """Convert a file on the disk, and from the bucket to the bucket, and compare both."""
+    url = upload(cloud, local)
+    here = slaf.convert(local, folder / "out.slaf")
+    with proxied(cloud.endpoint) as proxy:
+        there = cloud.via(proxy.endpoint).options
+        made = slaf.convert(
+            url,
+            cloud.at("out.slaf"),
+            input_storage_options=there,
+            storage_options=cloud.options,
+        )
+        assert proxy.received() < 1.1 * _bytes_of(local, layers=True)
+    assert made.published.blocks == here.published.blocks
+    assert slaf.diff(here, made).ok
+
+
 def large(path: Path) -> Path:
     """A file of some megabytes that do not pack, with another matrix that is not asked for."""
     rng = np.random.default_rng(0)
@@ -145,6 +177,39 @@ def test_what_is_fetched(s3: Cloud, tmp_path: Path) -> None:
     assert received < 1.1 * needed
     assert most >= 4
     slaf.verify(tmp_path / "out.slaf", local)
+
+
+def _bytes_of(path: Path, *, layers: bool) -> int:
+    """The bytes of the datasets of a file, as they are stored, with the text that they point to."""
+    found: list[int] = []
+
+    def count(name: str, item: h5py.Dataset | h5py.Group) -> None:
+        if isinstance(item, h5py.Dataset) and (layers or not name.startswith("layers/")):
+            found.append(item.id.get_storage_size())
+            if h5py.check_string_dtype(item.dtype):
+                found.append(sum(map(len, item[:])))
+
+    with h5py.File(path) as file:
+        file.visititems(count)
+    return sum(found)
+
+
+@pytest.mark.corpus
+@pytest.mark.parametrize("layers", ["all", "none"])
+def test_what_is_fetched_of_a_small_file(
+    layers: str, corpus: Path, s3: Cloud, tmp_path: Path
+) -> None:
+    """Of a file of ten megabytes it is as little, although its parts lie here and there."""
+    small = corpus / "h5ad/pbmc3k_counts/pbmc3k_counts.h5ad"
+    upload(s3, small)
+    with proxied(s3.endpoint) as proxy:
+        proxy.delay = 0.05
+        there = s3.via(proxy.endpoint)
+        out, options = tmp_path / "out.slaf", there.options
+        slaf.convert(there.at(small.name), out, layers=layers, storage_options=options)
+        received, most = proxy.received(), proxy.most_in_flight
+    assert received < 1.1 * _bytes_of(small, layers=layers == "all")
+    assert most >= 4
 
 
 def test_the_web(s3: Cloud, gs_server: Cloud, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from slaf.errors import (
     Unreachable,
 )
 from slaf.storage import Location
+from slaf.testing import Crash, CrashingStorage, Moment
 from tests.cloud.proxy import Fault, Proxy
 
 if TYPE_CHECKING:
@@ -62,6 +63,16 @@ def test_lock(place: Location, cloud: Cloud) -> None:
     assert not other.is_locked()
     assert not place.exists()
     with other.lock():
+        assert place.is_locked()
+
+
+def test_a_lock_that_nobody_got(cloud: Cloud) -> None:
+    """A process that is stopped as soon as it has the lock holds nobody off, itself neither."""
+    stopped = CrashingStorage(cloud.at("x"), 0, Moment.AFTER, storage_options=cloud.options)
+    with pytest.raises(Crash), stopped.lock():
+        pass
+    place = Location(cloud.at("x"), cloud.options)
+    with place.lock():
         assert place.is_locked()
 
 

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import logging
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 import slaf
+from slaf.progress import Unwatched
 from slaf.storage import Location
+from slaf.targets import FORMATS
+from slaf.targets.base import Compression, Layout, WriteOptions
+from slaf.targets.bucket import InBucket, workshop_url
+from slaf.targets.contents import contents_of
+from slaf.testing import Crash, CrashingStorage
 from tests.builders import counts, write_h5ad
 from tests.cli.terminal import run
 from tests.cloud.proxy import Fault, Proxy
 from tests.cloud.servers import SECRETS, upload
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pytest
-
     from tests.cloud.servers import Cloud
 
 
@@ -25,6 +31,31 @@ def check(text: str | bytes) -> None:
     for secret in SECRETS:
         found = secret.encode() in text if isinstance(text, bytes) else secret in text
         assert not found, text[:2000]
+
+
+def as_input(words: list[str]) -> list[str]:
+    """Options of an output as those of an input."""
+    return [word.replace("--storage-option", "--input-storage-option") for word in words]
+
+
+def _stopped_export(place: str, cloud: Cloud) -> None:
+    """Stop an export amid its upload, and look into what it leaves."""
+    output = cloud.at("stopped.zarr")
+    workshop = CrashingStorage(workshop_url(output), 9, storage_options=cloud.options)
+    dataset = slaf.open(place, storage_options=cloud.options)
+    (format,) = (found for found in FORMATS if found.name == "zarr")
+    target = format.open(
+        contents_of(dataset, None, None),
+        WriteOptions(Layout.CSR, Compression.ZSTD, 1 << 20, Path(tempfile.gettempdir())),
+    )
+    with tempfile.TemporaryDirectory() as scratch, pytest.raises(Crash):
+        InBucket(output, cloud.options, workshop).publish(
+            target.write, format, overwrite=False, scratch=Path(scratch), seen=Unwatched()
+        )
+    left = Location(workshop_url(output), cloud.options)
+    assert left.list(".") == [".lock", "uploading.json"]
+    for name in left.list("."):
+        check(left.read(name) or b"")
 
 
 def test_nothing_secret(
@@ -43,6 +74,11 @@ def test_nothing_secret(
     for verb in ("info", "status", "verify"):
         ended = run(verb, place, "--json", "--verbose", *words)
         check(ended.out + ended.err)
+    for name in ("out.h5ad", "out.zarr"):
+        ended = run("export", place, cloud.at(name), "-v", *words)
+        assert ended.code == 0, ended.err
+        check(ended.out + ended.err)
+    _stopped_export(place, cloud)
     location = Location(place, cloud.options)
     for name in location.list("."):
         check(location.read(name) or b"")
@@ -53,6 +89,7 @@ def test_nothing_secret(
     with caplog.at_level(logging.DEBUG):
         commands: list[list[str | Path]] = [["info"], ["status"], ["verify"]]
         commands += [["convert", source], ["append", source], ["convert", there.at("more.h5ad")]]
+        commands += [["export", "--format", "h5ad", place, *as_input(words)]]
         for command in commands:
             ended = run(*command, there.at("x"), "--verbose", *there.words())
             assert ended.code == 6, ended.err

@@ -18,7 +18,7 @@ from slaf.storage.urls import WEB, scheme_of, shown
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Hashable, Iterator, Mapping
 
     from obstore import GetOptions
     from obstore.store import ObjectStore
@@ -121,6 +121,11 @@ class RemotePath:
     def storage_options(self) -> dict[str, str]:
         """How it is reached, with retries and timeouts. They may be secret."""
         return lance_options(self._root.given, self._root.options)
+
+    @property
+    def reach(self) -> Hashable:
+        """What tells it, and the way to it, from all others. It may be secret."""
+        return (self._root.given, self._key, frozenset(self._root.options.items()))
 
     def known(self, status: Status) -> RemotePath:
         """The path of an object that was listed, so that nobody has to ask for it again."""

@@ -89,10 +89,12 @@ def test_cells_that_are_not_there(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["in.slaf"]
 
 
-def test_no_bucket(tmp_path: Path) -> None:
-    """An output that is no path of this machine is refused."""
+def test_the_web(tmp_path: Path) -> None:
+    """An address of the web is refused, and anywhere but on this machine to put what is sorted."""
+    with pytest.raises(StorageError, match="an output is on a disk or in a bucket"):
+        slaf.export(made(tmp_path), "https://host/out.h5ad")
     with pytest.raises(StorageError, match="has to be a path of this machine"):
-        slaf.export(made(tmp_path), "s3://bucket/out.h5ad")
+        slaf.export(tmp_path / "in.slaf", tmp_path / "out.h5ad", scratch="s3://bucket/scratch")
 
 
 def test_what_is_left_out_is_said_before_and_refused_by_strict(

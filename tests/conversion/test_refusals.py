@@ -45,6 +45,7 @@ OTHERWISE = {
     "compact": True,
     "create_indices": True,
     "string_ids": True,
+    "by_gene": True,
     "plain_types": True,
     "layers": "none",
     "raw": False,

@@ -42,6 +42,7 @@ def page(results: Results, sizes: Sizes) -> str:
         "versions": _versions(results),
         "modes": _modes(),
         "conversions": "\n\n".join(_conversions(results, sizes)) or _NOTHING,
+        "missing": _missing(results, sizes),
         "reads": _reads(results, sizes),
         "targets": _targets(results, sizes),
         "budget": f"{BUDGET_SECONDS:.0f}",
@@ -90,6 +91,13 @@ def _measured(results: Results, sizes: Sizes) -> Iterable[tuple[Case, Mapping[st
         programs = {name: found[name] for name in case.programs if name in found}
         if programs:
             yield case, programs
+
+
+def _missing(results: Results, sizes: Sizes) -> str:
+    """What of the inputs above was not measured, in words."""
+    measured = {case.name for case, _ in _measured(results, sizes)}
+    names = [case.name for case in cases(sizes) if case.name not in measured]
+    return f"Not measured in this run: {'; '.join(names)}." if measured and names else ""
 
 
 def _machine(results: Results) -> str:

@@ -58,7 +58,7 @@ def convert(
         typer.Option(
             "--by-gene",
             help="Also write the nonzeros in the order of genes, for genes to be read as fast as "
-            "cells are: twice the time, and two thirds more bytes.",
+            "cells are: two and a half times the time, and half as many bytes again.",
         ),
     ] = False,
     workers: options.Workers = 0,

@@ -122,8 +122,8 @@ def convert(
     string_ids
         Also store the ids as strings beside the integers in `expression`.
     by_gene
-        Also write the rows of `expression` in the order of genes: twice the time, and two thirds
-        more bytes, for genes to be read as fast as cells are.
+        Also write the rows of `expression` in the order of genes: two and a half times the time,
+        and half as many bytes again, for genes to be read as fast as cells are.
     plain_types
         Store int32 ids and float32 values (float64 where that alone is exact), for readers
         that know no unsigned integers.

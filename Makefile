@@ -68,7 +68,7 @@ check: lint types layers test docs  ## all of the above: what CI runs
 bench: $(STAMP)  ## time, peak memory and bytes of conversions and reads
 	$(BIN)/python -m benchmarks ours
 
-bench-peers: $(STAMP)  ## the same beside other programs: half an hour, writes docs/benchmarks.md
+bench-peers: $(STAMP)  ## the same beside other programs: most of an hour, writes docs/benchmarks.md
 	$(BIN)/python -m benchmarks peers
 
 clean:  ## remove what was built, and .venv

@@ -147,7 +147,12 @@ def cases(sizes: Sizes) -> tuple[Case, ...]:
             checked=True,
         ),
         _in_format("10x H5", small, "slafdb", "anndata to zarr"),
-        Case(f"10x H5, {medium:,} cells", Input(Counts(medium), "10x H5"), (OURS,)),
+        Case(
+            f"10x H5, {medium:,} cells",
+            Input(Counts(medium), "10x H5"),
+            (OURS,),
+            frozenset({OURS}),
+        ),
         _in_format("10x MTX", small, "slafdb", "anndata to zarr"),
         _in_format("SOMA", small, "slafdb"),
     )

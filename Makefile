@@ -41,8 +41,8 @@ demo: $(STAMP)  ## convert, verify and query a small dataset
 	$(BIN)/slaf info build/demo.slaf
 	$(BIN)/slaf query build/demo.slaf "$(TOP_GENES)"
 
-test: $(STAMP)  ## the tests, and the examples in docstrings
-	$(BIN)/python -m pytest
+test: $(STAMP)  ## the tests, and the examples in docstrings, by all cores
+	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
 
 test-slow: $(STAMP)  ## the long campaigns
 	$(BIN)/python -m pytest -m slow

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-import os
 import tempfile
 import threading
-import weakref
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slaf.arrays import BATCH_NONZEROS, Batch, RowRange, batch_from_compressed, to_ids
-from slaf.errors import DamagedInput, StorageError
+from slaf.arrays import Batch, RowRange, to_ids
+from slaf.bands import Band, Entries, SortedBand, ascend, stable_order
+from slaf.errors import DamagedInput
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
@@ -36,15 +35,8 @@ _ROOM = 1.25
 # open file.
 _MOST_CELLS = 1 << 16
 _MOST_BANDS = 1 << 8
-
-
-@dataclass(frozen=True, slots=True)
-class Entries:
-    """Some entries of a matrix, in any order: three arrays of one length."""
-
-    cells: NDArray[Any]
-    genes: NDArray[Any]
-    values: NDArray[Any]
+# Of what types whole numbers are kept, if they fit: counts hardly ever need the 64 bits they have.
+_NARROW = (np.dtype("<u2"), np.dtype("<u4"))
 
 
 class SortedRows:
@@ -92,19 +84,17 @@ class SortedRows:
         self._memory = memory
         self._readers = readers
         self._scratch = tempfile.gettempdir() if scratch is None else scratch
-        narrow = shape[1] <= _MOST_CELLS
-        # Of a cell its place in its band is kept.
-        fields = [("cell", "<u2"), ("gene", "<u2" if narrow else "<u4"), ("value", dtype)]
-        self._record = np.dtype(fields)
+        self._record = self._record_of(dtype)
         self._piece = min(max(memory // 2 // _BYTES_IN_PIECE, _LEAST_PIECE), _PIECE)
         self._band_cells = self._cells_in_a_band()
-        self._bands: list[_Band] = []
-        self._sorted: OrderedDict[int, _SortedBand | SortedRows] = OrderedDict()
+        self._bands: list[Band] = []
+        self._sorted: OrderedDict[int, SortedBand | SortedRows] = OrderedDict()
         self._lock = threading.RLock()
 
-    def scratch_bytes(self) -> int:
-        """The scratch that all entries take."""
-        return self.n_entries * self._record.itemsize
+    def scratch_bytes(self) -> tuple[int, int]:
+        """The scratch that all entries take: the least, if their values are small, and the most."""
+        least = self._record_of(_Narrowest(self.dtype).holding(np.empty(0, self.dtype)))
+        return self.n_entries * least.itemsize, self.n_entries * self._record.itemsize
 
     def memory_bytes(self) -> int:
         """The memory that putting them in order takes."""
@@ -118,9 +108,10 @@ class SortedRows:
             if self._bands or not self.shape[0]:
                 return
             starts = range(0, self.shape[0], self._band_cells)
-            bands = [_Band(self._record, self._scratch) for _ in starts]
+            bands = [Band(self._record, self._scratch) for _ in starts]
+            narrow = _Narrowest(self.dtype)
             for piece in self._entries(self._piece):
-                self._distribute(piece, bands)
+                self._distribute(piece, bands, narrow)
             self._bands = bands
 
     def close(self) -> None:
@@ -176,20 +167,29 @@ class SortedRows:
         n_bands = min(math.ceil(wanted / size), _MOST_BANDS)
         return min(-(-n_cells // max(n_bands, 1)), _MOST_CELLS)
 
-    def _distribute(self, piece: Entries, bands: list[_Band]) -> None:
+    def _distribute(self, piece: Entries, bands: list[Band], narrow: _Narrowest) -> None:
         cells = _checked_cells(piece, self.shape[0])
         _check_genes(piece, self.shape[1])
-        owners = (cells // np.uint32(self._band_cells)).astype(np.min_scalar_type(len(bands) - 1))
-        order = _order(owners)
-        records = np.empty(len(cells), self._record)
+        owners = cells // np.uint32(self._band_cells)
+        within = cells - owners * np.uint32(self._band_cells)
+        owners = owners.astype(np.min_scalar_type(len(bands) - 1))
+        # What Cell Ranger writes is in the order of cells.
+        in_order = ascend(cells)
+        order = slice(None) if in_order else stable_order(owners)
+        records = np.empty(len(cells), self._record_of(narrow.holding(piece.values)))
         # Column by column: numpy moves whole records several times slower.
-        records["cell"] = (cells % np.uint32(self._band_cells))[order]
-        records["gene"], records["value"] = piece.genes[order], piece.values[order]
-        ends = np.cumsum(np.bincount(owners, minlength=len(bands)))
-        for band, part in zip(bands, np.split(records, ends[:-1]), strict=True):
-            band.append(part)
+        records["cell"], records["gene"] = within[order], piece.genes[order]
+        records["value"] = piece.values[order]
+        starts = np.searchsorted(owners[order], np.arange(1, len(bands), dtype=owners.dtype))
+        for band, part in zip(bands, np.split(records, starts), strict=True):
+            band.append(part, in_order=in_order)
 
-    def _sorted_band(self, index: int) -> _SortedBand | SortedRows:
+    def _record_of(self, values: np.dtype[Any]) -> np.dtype[Any]:
+        # Of a cell its place in its band is kept.
+        gene = "<u2" if self.shape[1] <= _MOST_CELLS else "<u4"
+        return np.dtype([("cell", "<u2"), ("gene", gene), ("value", values)])
+
+    def _sorted_band(self, index: int) -> SortedBand | SortedRows:
         with self._lock:
             if index in self._sorted:
                 self._sorted.move_to_end(index)
@@ -203,7 +203,7 @@ class SortedRows:
         with self._lock:
             self._sorted.pop(index, None)
 
-    def _sort(self, band: _Band, index: int) -> _SortedBand | SortedRows:
+    def _sort(self, band: Band, index: int) -> SortedBand | SortedRows:
         n_cells = min(self._band_cells, self.shape[0] - index * self._band_cells)
         shape = (n_cells, self.shape[1])
         if len(band) > self._affordable and 1 < n_cells < self.shape[0]:
@@ -215,15 +215,24 @@ class SortedRows:
                 memory=self._memory // self._readers,
                 scratch=self._scratch,
             )
-        return _SortedBand(band, shape, self._piece)
+        return SortedBand(band, shape, self._piece)
 
 
-def _order(numbers: NDArray[Any]) -> NDArray[np.intp] | slice:
-    """What puts numbers in ascending order, and leaves equal ones in theirs."""
-    # What Cell Ranger writes is in the order of cells.
-    if (numbers[1:] >= numbers[:-1]).all():
-        return slice(None)
-    return np.argsort(numbers, kind="stable")
+class _Narrowest:
+    """The narrowest type that holds all values so far: of whole numbers, if none is negative."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._dtype = dtype
+        narrower = [narrow for narrow in _NARROW if narrow.itemsize < dtype.itemsize]
+        self._left = narrower if dtype.kind in "iu" else []
+
+    def holding(self, values: NDArray[Any]) -> np.dtype[Any]:
+        """What holds these, too."""
+        while self._left and len(values):
+            if int(values.min()) >= 0 and int(values.max()) <= np.iinfo(self._left[0]).max:
+                return self._left[0]
+            self._left = self._left[1:]
+        return self._left[0] if self._left else self._dtype
 
 
 def _checked_cells(piece: Entries, n_cells: int) -> NDArray[np.uint32]:
@@ -256,91 +265,3 @@ def _check_genes(piece: Entries, n_genes: int) -> None:
             f"but the matrix has {n_genes:,} genes (0 to {n_genes - 1:,})"
         )
         raise DamagedInput(msg)
-
-
-class _Band:
-    """The entries of some cells, in an unnamed file."""
-
-    def __init__(self, record: np.dtype[Any], scratch: str | os.PathLike[str]) -> None:
-        self.record = record
-        self._scratch = scratch
-        self._file: IO[bytes] | None = None
-        self._length = 0
-
-    def __len__(self) -> int:
-        return self._length
-
-    def append(self, records: NDArray[Any]) -> None:
-        if not len(records):
-            return
-        try:
-            if self._file is None:
-                # It has no name, so that nothing is left of it whatever becomes of this process.
-                self._file = tempfile.TemporaryFile(dir=self._scratch, buffering=0)  # noqa: SIM115
-                weakref.finalize(self, self._file.close)
-            view = np.ascontiguousarray(records).view(np.uint8).data
-            while view:
-                view = view[self._file.write(view) :]
-        except OSError as error:
-            msg = (
-                f"{self._scratch}: scratch data cannot be written there ({error.strerror}); "
-                "name another directory with --scratch"
-            )
-            raise StorageError(error.errno, msg) from error
-        self._length += len(records)
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    def read(self, start: int, stop: int) -> NDArray[Any]:
-        if self._file is None:
-            return np.empty(0, self.record)
-        size = self.record.itemsize
-        buffer = bytearray((stop - start) * size)
-        view = memoryview(buffer)
-        at = start * size
-        while view:
-            n_read = os.preadv(self._file.fileno(), [view], at)
-            view, at = view[n_read:], at + n_read
-        return np.frombuffer(buffer, self.record)
-
-    def pieces(self, size: int) -> Iterator[Entries]:
-        for start in range(0, self._length, size):
-            records = self.read(start, min(start + size, self._length))
-            yield Entries(records["cell"], records["gene"], records["value"])
-
-
-class _SortedBand:
-    """The entries of some cells in memory, in the order of the cells."""
-
-    def __init__(self, band: _Band, shape: tuple[int, int], size: int) -> None:
-        n_cells, self._n_genes = shape
-        counts = np.zeros(n_cells, np.int64)
-        for piece in band.pieces(size):
-            counts += np.bincount(piece.cells, minlength=n_cells)
-        self._indptr = np.concatenate([[0], np.cumsum(counts)])
-        self._genes = np.empty(len(band), band.record["gene"])
-        self._values = np.empty(len(band), band.record["value"])
-        # A piece at a time, so that beside the result there is next to nothing in memory.
-        begun = self._indptr[:-1].copy()
-        for piece in band.pieces(size):
-            cells = piece.cells.astype(np.uint16)
-            order = _order(cells)
-            counts = np.bincount(cells, minlength=n_cells)
-            # How far each cell's entries move from where they are in the sorted piece.
-            moves = begun - (np.cumsum(counts) - counts)
-            places = np.arange(len(cells)) + np.repeat(moves, counts)
-            self._genes[places] = piece.genes[order]
-            self._values[places] = piece.values[order]
-            begun += counts
-
-    def batches(self, rows: RowRange) -> Iterator[Batch]:
-        low, high = int(self._indptr[rows.start]), int(self._indptr[rows.stop])
-        n_batches = max((high - low) // BATCH_NONZEROS, 1)
-        for part in rows.split(max(-(-len(rows) // n_batches), 1)):
-            indptr = self._indptr[part.start : part.stop + 1]
-            span = slice(int(indptr[0]), int(indptr[-1]))
-            # Copies: a batch that waits to be written must not keep its whole band in memory.
-            genes, values = self._genes[span].copy(), self._values[span].copy()
-            yield batch_from_compressed(part, indptr, genes, values, self._n_genes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
@@ -12,14 +11,14 @@ from slaf_cli.compact import compact
 from slaf_cli.convert import convert
 from slaf_cli.diff import diff
 from slaf_cli.export import export
-from slaf_cli.heap import share_one_heap
 from slaf_cli.info import info
+from slaf_cli.process import end, set_up
 from slaf_cli.query import query
 from slaf_cli.repair import repair
 from slaf_cli.status import status
 from slaf_cli.verify import verify
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "program"]
 
 app = typer.Typer(
     name="slaf",
@@ -62,8 +61,16 @@ for _command in (convert, append, compact, info, status, verify, repair, query, 
 
 
 def main() -> None:
-    """Run the command line."""
-    # Lance's own log is for those who ask for it; it is read when lance is first imported.
-    os.environ.setdefault("LANCE_LOG", "error")
-    share_one_heap()
+    """Run the command line; it raises `SystemExit` with the exit code."""
+    set_up()
     app()
+
+
+def program() -> None:
+    """What is installed as `slaf`: the command line, and the end of the process."""
+    try:
+        main()
+    except SystemExit as stop:
+        if not isinstance(stop.code, int):
+            raise
+        end(stop.code)

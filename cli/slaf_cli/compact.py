@@ -21,7 +21,7 @@ def compact(
         str, typer.Argument(metavar="DATASET", help="A dataset.", show_default=False)
     ],
     *,
-    workers: options.Workers = 0,
+    workers: options.Workers = None,
     restart: Annotated[
         bool,
         typer.Option(
@@ -46,7 +46,7 @@ def compact(
         with Bar(shown=not quiet) as bar:
             compacted = slaf.compact(
                 dataset,
-                workers=workers,
+                workers=options.chosen_workers(workers),
                 restart=restart,
                 storage_options=options.key_values(storage_option),
                 progress=bar,

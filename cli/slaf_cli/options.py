@@ -40,6 +40,7 @@ __all__ = [
     "Without",
     "Workers",
     "chosen_layers",
+    "chosen_workers",
     "key_values",
     "parse_bytes",
 ]
@@ -47,6 +48,8 @@ __all__ = [
 INPUT = "an .h5ad file, a 10x .h5 file or folder of matrix.mtx, or a TileDB-SOMA experiment"
 INPUTS = f"{INPUT}; a folder stands for all that is in it"
 
+# What reads HDF5 and TileDB is one thread at a time: more hardly find anything to do.
+_MOST_WORKERS = 8
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 
@@ -245,11 +248,12 @@ ChunkSize = Annotated[
     ),
 ]
 Workers = Annotated[
-    int,
+    int | None,
     typer.Option(
         min=0,
         metavar="N",
-        help="Threads that encode parts: more memory, and less time where cores are idle.",
+        help="Parts that are encoded at once, each by a thread of its own. Default: as many as "
+        "there are cores for this process, at most 8.",
     ),
 ]
 DryRun = Annotated[
@@ -302,3 +306,10 @@ Verbose = Annotated[
         "--verbose", "-v", help="Also log every change on disk, and show tracebacks of errors."
     ),
 ]
+
+
+def chosen_workers(given: int | None) -> int:
+    """The threads that encode parts."""
+    from slaf.allowance import usable_cores
+
+    return min(usable_cores(), _MOST_WORKERS) if given is None else given

@@ -33,7 +33,7 @@ def repair(
         ),
     ] = None,
     format: options.Format = None,
-    workers: options.Workers = 0,
+    workers: options.Workers = None,
     memory: options.Memory = None,
     scratch: options.Scratch = None,
     restart: Annotated[
@@ -64,7 +64,7 @@ def repair(
                 dataset,
                 inputs or None,
                 format=format,
-                workers=workers,
+                workers=options.chosen_workers(workers),
                 memory=memory,
                 scratch=scratch,
                 restart=restart,

@@ -47,6 +47,9 @@ __all__ = ["Options", "Preview", "append", "convert", "preview", "preview_append
 
 logger = logging.getLogger("slaf")
 
+# Nonzeros that are written in a second or two: how many of them were, depends on the cores.
+_WORTH_TELLING = 1 << 24
+
 
 def convert(
     inputs: Inputs,
@@ -366,7 +369,7 @@ def _encode(run: Run, inputs: Concat, axes: Axes, workers: int, progress: Progre
         try:
             encode_parts(run.checkpoint.remaining(), encode, run.record, workers)
         except ValueDoesNotFit as misfit:
-            lost = len(run.checkpoint.done)
+            _, lost = run.checkpoint.covered()
             run.begin(rewriting(misfit.wider, misfit.table, kept.get(EXPRESSION, ())))
             _say_why(plan, run.checkpoint.plan, lost)
         except InputError as error:
@@ -402,11 +405,11 @@ def _say_why(before: Plan, now: Plan, lost: int) -> None:
         logger.info("a value asks for %s: the dataset is written again with it", now.value_type)
     elif again:
         logger.info("a value asks for a wider type: %s is written again with it", again[0])
-    elif lost:
+    elif lost >= _WORTH_TELLING:
         logger.info(
-            "a value asks for %s: beginning again (%d parts are written a second time)",
+            "a value asks for %s: beginning again (%s nonzeros are written a second time)",
             now.value_type if now.value_type != before.value_type else "a wider type",
-            lost,
+            f"{lost:,}",
         )
 
 

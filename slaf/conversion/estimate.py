@@ -84,7 +84,7 @@ class Estimate:
             bytes=self.bytes + n_bytes,
             least_bytes=self.least_bytes + (int(n_bytes * _LEAST_SHARE) if extent.exact else 0),
             scratch=self.scratch + extent.scratch,
-            least_scratch=self.least_scratch + (extent.scratch if extent.exact else 0),
+            least_scratch=self.least_scratch + (extent.least_scratch if extent.exact else 0),
             memory=self.memory + extent.memory,
             seconds=self.seconds + seconds,
         )
@@ -151,7 +151,7 @@ def refuse_if_too_small(
     use = f"the dataset takes about {expected.bytes:,}"
     if expected.least_scratch:
         scratch = Location(options.scratch or tempfile.gettempdir())
-        sorting = f"sorting takes {expected.scratch:,}"
+        sorting = f"sorting takes {expected.least_scratch:,} or more"
         if scratch.shares_disk(location):
             least += expected.least_scratch
             use += f" and {sorting} meanwhile"

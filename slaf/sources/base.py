@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
-from slaf.sources.allowance import default_memory
+from slaf.allowance import default_memory
 from slaf.storage import on_disk
 
 if TYPE_CHECKING:
@@ -120,8 +120,9 @@ class Extent:
         The entries that are stored, zeros and repeated ones among them.
     exact
         Whether `entries` was counted by whoever wrote the input; else it is an estimate.
-    scratch
-        The bytes of scratch that bringing it into the order of cells takes.
+    least_scratch, scratch
+        The bytes of scratch that bringing it into the order of cells takes, at the least if all
+        values are small, and at the most.
     memory
         The bytes of memory that this takes.
     """
@@ -129,6 +130,7 @@ class Extent:
     layout: str
     entries: int
     exact: bool = True
+    least_scratch: int = 0
     scratch: int = 0
     memory: int = 0
 

@@ -246,6 +246,7 @@ class Concat:
             " and ".join(layouts),
             sum(extent.entries for extent in extents),
             exact=all(extent.exact for extent in extents) and not dropped,
+            least_scratch=max(extent.least_scratch for extent in extents),
             scratch=max(extent.scratch for extent in extents),
             memory=max(extent.memory for extent in extents),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,6 +79,16 @@ def _in_one_piece(dataset: h5py.Dataset) -> bool:
     return there and not _is_shifted(dataset)
 
 
+class _Last(threading.local):
+    """The last chunk that a thread has read of an array.
+
+    The last one of a slice is mostly the first of the next one, which the same thread asks for.
+    """
+
+    origin: tuple[int, ...] = ()
+    values: NDArray[Any]
+
+
 class DeflatedArray:
     """A dataset that is read chunk by chunk and inflated by ISA-L.
 
@@ -103,8 +114,8 @@ class DeflatedArray:
         pieces = zip(self.shape, self._chunks, strict=True)
         n_chunks = math.prod(-(-size // chunk) for size, chunk in pieces)
         self._gaps = dataset.id.get_num_chunks() < n_chunks
-        # The last chunk of a slice is mostly the first of the next one.
-        self._last: tuple[tuple[int, ...], NDArray[Any]] = ((), np.empty(0, self.dtype))
+        self._name = dataset.name
+        self._last = _Last()
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -114,6 +125,18 @@ class DeflatedArray:
         wanted = [range(size)[part] for part, size in zip(keys, self.shape, strict=True)]
         if any(part.step != 1 for part in wanted):
             return np.asarray(self._dataset[key])
+        return self._line(*wanted) if len(wanted) == 1 else self._block(wanted)
+
+    def _line(self, wanted: range) -> NDArray[Any]:
+        out = np.empty(len(wanted), self.dtype)
+        (size,) = self._chunks
+        for origin in range(wanted.start - wanted.start % size, wanted.stop, size):
+            low, high = max(wanted.start, origin), min(wanted.stop, origin + size)
+            found = self._chunk((origin,))[low - origin : high - origin]
+            out[low - wanted.start : high - wanted.start] = found
+        return out
+
+    def _block(self, wanted: list[range]) -> NDArray[Any]:
         out = np.empty([len(part) for part in wanted], self.dtype)
         spans = zip(wanted, self._chunks, strict=True)
         touched = [range(w.start // c, -(-w.stop // c) if len(w) else 0) for w, c in spans]
@@ -129,11 +152,10 @@ class DeflatedArray:
         return out
 
     def _chunk(self, origin: tuple[int, ...]) -> NDArray[Any]:
-        last, values = self._last
-        if last != origin:
-            values = self._read(origin)
-            self._last = (origin, values)
-        return values
+        if self._last.origin != origin:
+            self._last.values = self._read(origin)
+            self._last.origin = origin
+        return self._last.values
 
     def _read(self, origin: tuple[int, ...]) -> NDArray[Any]:
         found = self._stored(origin)
@@ -143,7 +165,7 @@ class DeflatedArray:
         skipped, packed = found
         itemsize = self.dtype.itemsize
         size = math.prod(self._chunks) * itemsize
-        place = f"{self._dataset.name}: the chunk at {', '.join(f'{o:,}' for o in origin)}"
+        place = f"{self._name}: the chunk at {', '.join(f'{o:,}' for o in origin)}"
         raw = unpacked(packed, self._filters, skipped, size=size, itemsize=itemsize, place=place)
         return np.frombuffer(raw, self.dtype).reshape(self._chunks)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Final
 
+from slaf.allowance import usable_cores
 from slaf.sources.soma_remote import context
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def context_of(path: RemotePath | None) -> tiledbsoma.SOMATileDBContext:
     """
     import tiledbsoma
 
-    threads = str(min(os.cpu_count() or 1, _MOST_THREADS))
+    threads = str(min(usable_cores(), _MOST_THREADS))
     config: dict[str, str | float] = {
         # The order of tiles is worked out by tasks which may outlive the query whose memory
         # they use: then TileDB crashes, or aborts over memory that was not freed.

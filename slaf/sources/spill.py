@@ -57,8 +57,9 @@ class SpilledRows(SortedRows):
 
     def extent(self) -> Extent:
         """What was declared, and the scratch and the memory that it takes."""
-        scratch, memory = self.scratch_bytes(), self.memory_bytes()
-        return replace(self._extent, scratch=scratch, memory=memory)
+        least, most = self.scratch_bytes()
+        memory = self.memory_bytes()
+        return replace(self._extent, least_scratch=least, scratch=most, memory=memory)
 
     def peek(self) -> NDArray[Any]:
         """The first values as they come."""

@@ -242,6 +242,7 @@ class _Stacked:
             " and ".join(dict.fromkeys(extent.layout for extent in found)),
             sum(extent.entries for extent in found),
             exact=all(extent.exact for extent in found),
+            least_scratch=max((extent.least_scratch for extent in found), default=0),
             scratch=max((extent.scratch for extent in found), default=0),
             memory=max((extent.memory for extent in found), default=0),
         )

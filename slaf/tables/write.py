@@ -51,8 +51,9 @@ _ROWS_PER_FILE: Final = 1 << 31
 _PAGE_BYTES: Final = 2 << 20
 # Rows that one segment of an index covers, at the least: as many as a part has.
 _ROWS_INDEXED: Final = 32 << 20
-# The source decodes the next batches while Lance, in threads of its own, encodes this one.
-_BATCHES_AHEAD: Final = 2
+# The source decodes the next batches while Lance, in threads of its own, encodes those of a page,
+# which is full after about as many.
+_BATCHES_AHEAD: Final = 4
 # Versions are counted up to one that is made again; a stranger's file may claim any number.
 _MOST_VERSIONS: Final = 100_000
 # The property of a commit that says which run it belongs to.

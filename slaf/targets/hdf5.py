@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slaf.allowance import usable_cores
 from slaf.targets.base import Compression
 from slaf.targets.hdf5_disk import Disk
 
@@ -59,7 +59,7 @@ def packers() -> Iterator[ThreadPoolExecutor]:
 
 
 def _n_threads() -> int:
-    return min(os.cpu_count() or 1, _MOST_THREADS)
+    return min(usable_cores(), _MOST_THREADS)
 
 
 def packing(compression: Compression, *, shuffle: bool = True) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import slaf
 from slaf_cli.app import app
-from slaf_cli.heap import share_one_heap
+from slaf_cli.process import keep_one_heap
 from tests.builders import totals
 from tests.hostile.corpus import CAMPAIGN, CORPUS
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Answer each line of stdin, a case and a folder, by a line of JSON."""
-    share_one_heap()
+    keep_one_heap()
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
         name, folder = json.loads(line)

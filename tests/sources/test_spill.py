@@ -30,12 +30,15 @@ if TYPE_CHECKING:
 _WHOLE = matrices(np.dtype(np.int32), max_cells=40, max_genes=6, values=st.integers(-3, 9))
 
 
-def spilled(stored: Stored, order: np.ndarray, memory: int) -> SpilledRows:
-    """The entries of a matrix, given in an order of their own."""
+def spilled(
+    stored: Stored, order: np.ndarray, memory: int, *, at_once: int = 1 << 20
+) -> SpilledRows:
+    """The entries of a matrix, given in an order of their own, so many at a time at the most."""
 
     def entries(size: int) -> Iterator[Entries]:
-        for start in range(0, len(order), size):
-            chosen = order[start : start + size]
+        step = min(size, at_once)
+        for start in range(0, len(order), step):
+            chosen = order[start : start + step]
             yield Entries(stored.cells[chosen], stored.genes[chosen], stored.values[chosen])
 
     extent = Extent("CSC", len(order))
@@ -62,6 +65,25 @@ def test_any_order_in_any_memory_is_the_order_of_cells(
     """One band or many, or bands of bands: the cells hold the sums of their entries."""
     order = np.array(data.draw(st.permutations(range(len(stored.cells)))), int)
     matrix = spilled(stored, order, memory)
+    assert places(matrix, RowRange(0, stored.shape[0])) == totals(stored)
+
+
+_NUMBERS = st.sampled_from([1, 65_535, 65_536, 2**32 - 1, 2**32, 2**62, -1, -(2**62)])
+
+
+@given(
+    matrices(np.dtype(np.int64), max_cells=20, max_genes=6, values=_NUMBERS, repeated=False),
+    st.data(),
+    st.integers(0, 3000),
+)
+def test_large_values_among_small_ones(stored: Stored, data: st.DataObject, memory: int) -> None:
+    """Values are kept in as few bits as hold those so far: later ones may need more."""
+    order = np.arange(len(stored.cells))
+    if data.draw(st.booleans()):
+        order = np.array(data.draw(st.permutations(order.tolist())), int)
+    elif data.draw(st.booleans()):
+        order = np.argsort(stored.cells, kind="stable")
+    matrix = spilled(stored, order, memory, at_once=9)
     assert places(matrix, RowRange(0, stored.shape[0])) == totals(stored)
 
 

@@ -30,9 +30,9 @@ _PEAK = """
 import sys
 from pathlib import Path
 
-from slaf_cli.heap import share_one_heap
+from slaf_cli.process import keep_one_heap
 
-share_one_heap()
+keep_one_heap()
 import slaf
 
 dataset, output, layout, memory = sys.argv[1:]

@@ -1,12 +1,15 @@
-"""Sorting takes a quarter of what the machine or the container has free, where nobody says."""
+"""A quarter of the memory that is free, and the cores that there are, where nobody says."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from slaf.sources.allowance import default_memory
+from slaf.allowance import default_memory, usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,12 +19,17 @@ MiB = 1 << 20
 UNLIMITED = 0x7FFFFFFFFFFFF000  # as version 1 says it
 
 
-def allowed(folder: Path, files: Mapping[str, object]) -> int:
-    """The default where the system says this, in files below `proc` and `groups`."""
+def write(folder: Path, files: Mapping[str, object]) -> None:
+    """The files of a system."""
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{content}\n")
+
+
+def allowed(folder: Path, files: Mapping[str, object]) -> int:
+    """The default where the system says this, in files below `proc` and `groups`."""
+    write(folder, files)
     return default_memory(folder / "proc", folder / "groups")
 
 
@@ -96,3 +104,55 @@ def test_a_container_that_is_full(tmp_path: Path) -> None:
     """More may be taken than is allowed, for a moment: then nothing is free, and not less."""
     files = meminfo(400) | {"proc/self/cgroup": "0::/"}
     assert allowed(tmp_path, files | version_2("", 10 * MiB, 11)) == 0
+
+
+CORES = {
+    "none": ({}, None),
+    "v2 without a limit": (
+        {"proc/self/cgroup": "0::/job", "groups/job/cpu.max": "max 100000"},
+        None,
+    ),
+    "v2": ({"proc/self/cgroup": "0::/job", "groups/job/cpu.max": "100000 100000"}, 1),
+    "v2, the group above": (
+        {
+            "proc/self/cgroup": "0::/slice/job",
+            "groups/slice/cpu.max": "150000 100000",
+            "groups/slice/job/cpu.max": "max 100000",
+        },
+        1,
+    ),
+    "v2, half a core": ({"proc/self/cgroup": "0::/", "groups/cpu.max": "50000 100000"}, 1),
+    "v2, many": ({"proc/self/cgroup": "0::/", "groups/cpu.max": "99900000 100000"}, None),
+    "v1": (
+        {
+            "proc/self/cgroup": "4:cpu,cpuacct:/job",
+            "groups/cpu/job/cpu.cfs_quota_us": "100000",
+            "groups/cpu/job/cpu.cfs_period_us": "100000",
+        },
+        1,
+    ),
+    "v1 without a limit": (
+        {
+            "proc/self/cgroup": "4:cpu,cpuacct:/job",
+            "groups/cpu/job/cpu.cfs_quota_us": "-1",
+            "groups/cpu/job/cpu.cfs_period_us": "100000",
+        },
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CORES)
+def test_cores(case: str, tmp_path: Path) -> None:
+    """Those that the process may run on, or fewer, if a container may not take so much of them."""
+    files, expected = CORES[case]
+    write(tmp_path, files)
+    found = usable_cores(tmp_path / "proc", tmp_path / "groups")
+    assert found == (expected or len(os.sched_getaffinity(0)))
+
+
+def test_a_process_that_may_not_run_everywhere() -> None:
+    """`taskset` is obeyed, whatever the machine has."""
+    code = "from slaf.allowance import usable_cores; print(usable_cores())"
+    command = ["taskset", "-c", "0", sys.executable, "-c", code]
+    assert subprocess.run(command, capture_output=True, check=True).stdout == b"1\n"

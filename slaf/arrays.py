@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BATCH_NONZEROS",
+    "CACHED",
     "Batch",
     "RowRange",
     "Widened",
@@ -38,12 +39,27 @@ __all__ = [
 # 3 % faster, but how many batches happen to wait for each other then moves the peak by a tenth.
 BATCH_NONZEROS = 1 << 18
 
+# Entries that several passes are made over before the next ones: they stay in the cache, and what
+# is made of them in between takes no memory to speak of.
+CACHED = 1 << 15
+
 # Up to here a float type holds every whole number.
 _LARGEST_EXACT = {
     np.dtype(np.float16): 2**11,
     np.dtype(np.float32): 2**24,
     np.dtype(np.float64): 2**53,
 }
+
+
+def roomy(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An array that is not filled yet, in memory of one of few sizes.
+
+    Batches are of whole cells, and so hardly two are of the same size. Where all are given as
+    much memory, that of one serves for another; else holes would be left between them.
+    """
+    if len(shape) != 1:
+        return np.empty(shape, dtype)
+    return np.empty(-(-shape[0] // CACHED) * CACHED, dtype)[: shape[0]]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -98,11 +114,17 @@ class Batch:
     def cells(self) -> NDArray[np.uint32]:
         """The cell of each nonzero, counted from the first cell of the source."""
         ids = np.arange(self.rows.start, self.rows.stop, dtype=np.uint32)
-        return np.repeat(ids, self.counts)
+        cells = roomy(self.genes.shape, ids.dtype)
+        cells[:] = np.repeat(ids, self.counts)
+        return cells
 
     def gene_ids(self, dtype: np.dtype[Any]) -> NDArray[Any]:
         """The genes in a narrower type, which the caller knows to hold the matrix's width."""
-        return self.genes.astype(dtype, copy=False)
+        if dtype == self.genes.dtype:
+            return self.genes
+        narrow = roomy(self.genes.shape, dtype)
+        np.copyto(narrow, self.genes, casting="unsafe")
+        return narrow
 
     def split(self, cell: int) -> tuple[Batch, Batch]:
         """The cells before this one, and those from it on."""
@@ -224,19 +246,24 @@ def exact_cast(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     """
     if values.dtype == dtype:
         return values
-    cast = _cast(values, dtype)
-    wrong = _first_changed(values, cast)
-    if wrong is None:
-        return cast
-    msg = f"{values[wrong]!s} cannot be held exactly as {dtype}"
-    raise InexactValue(msg)
+    cast = roomy(values.shape, dtype)
+    for part in RowRange(0, len(values)).split(CACHED):
+        piece, made = values[part.start : part.stop], cast[part.start : part.stop]
+        _cast(piece, made)
+        wrong = _first_changed(piece, made)
+        if wrong is not None:
+            msg = f"{piece[wrong]!s} cannot be held exactly as {dtype}"
+            raise InexactValue(msg)
+    return cast
 
 
 def first_inexact(values: NDArray[Any], dtype: np.dtype[Any]) -> int | None:
     """The position of the first value that `dtype` cannot hold exactly, if there is one."""
     if values.dtype == dtype:
         return None
-    return _first_changed(values, _cast(values, dtype))
+    cast = np.empty(values.shape, dtype)
+    _cast(values, cast)
+    return _first_changed(values, cast)
 
 
 def is_whole(values: NDArray[Any]) -> bool:
@@ -319,10 +346,10 @@ def to_ids(
     return unsigned.astype(np.uint32, copy=False)
 
 
-def _cast(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+def _cast(values: NDArray[Any], out: NDArray[Any]) -> None:
     # What does not fit is found by casting back, not by numpy's warning.
     with np.errstate(invalid="ignore", over="ignore"):
-        return values.astype(dtype)
+        np.copyto(out, values, casting="unsafe")
 
 
 def _first_changed(values: NDArray[Any], cast: NDArray[Any]) -> int | None:

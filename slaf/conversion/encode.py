@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from slaf.arrays import RowRange, as_float64, exact_cast, first_inexact
+from slaf.arrays import CACHED, RowRange, as_float64, exact_cast, first_inexact
 from slaf.conversion.checkpoint import PartResult
 from slaf.conversion.companions import Companion, CompanionPart, CompanionResult, TooNarrow
 from slaf.conversion.proving import marked
@@ -205,16 +205,21 @@ class ExpressionPart:
             digest, n_rows = BlockDigest(), 0
             for batch in self._source.batches(block):
                 values = self._cast(batch)
-                widened = as_float64(batch.values)
                 digest.add_lengths(batch.counts)
-                digest.add_entries(batch.genes, widened)
-                self.statistics.append(Statistics.of(widened.values))
+                self._learn(digest, batch.genes, values)
                 self.outgrown |= self._outgrows(batch)
                 self._lengths.append(batch.counts.astype(_LENGTHS))
                 n_rows += batch.nnz
                 yield self._record_batch(batch, values)
                 self._progress.advance(len(batch.rows), batch.nnz)
             self.blocks.append(Block(block.start, block.stop, n_rows, digest.hexdigest()))
+
+    def _learn(self, digest: BlockDigest, genes: NDArray[Any], values: NDArray[Any]) -> None:
+        for part in RowRange(0, len(values)).split(CACHED):
+            # The same numbers as before they were cast.
+            widened = as_float64(values[part.start : part.stop])
+            digest.add_entries(genes[part.start : part.stop], widened)
+            self.statistics.append(Statistics.of(widened.values))
 
     def _outgrows(self, batch: Batch) -> bool:
         # Only sums of repeated entries come in another type than the source's.

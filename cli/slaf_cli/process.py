@@ -19,7 +19,7 @@ _M_ARENA_MAX = -8
 _LARGEST_IN_HEAP = 32 << 20
 _KEPT = 512 << 20
 
-# Python looks for cycles after so many new objects. Imports alone make 600,000, all of which stay.
+# Python looks for cycles after so many new objects. Imports alone make 200,000, most of which stay.
 _OBJECTS = 100_000
 
 

@@ -51,15 +51,13 @@ _LARGEST_EXACT = {
 }
 
 
-def roomy(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """An array that is not filled yet, in memory of one of few sizes.
+def roomy(length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An array that is not filled yet, of one dimension, in memory of one of few sizes.
 
     Batches are of whole cells, and so hardly two are of the same size. Where all are given as
     much memory, that of one serves for another; else holes would be left between them.
     """
-    if len(shape) != 1:
-        return np.empty(shape, dtype)
-    return np.empty(-(-shape[0] // CACHED) * CACHED, dtype)[: shape[0]]
+    return np.empty(-(-length // CACHED) * CACHED, dtype)[:length]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -98,7 +96,8 @@ class Batch:
     genes
         Gene positions, ``counts.sum()`` of them, uint32.
     values
-        Their values, in the numeric type of the source.
+        Their values, in the numeric type of the source, or a narrower one that holds all of them;
+        sums of repeated entries in a wider one.
     """
 
     rows: RowRange
@@ -114,7 +113,7 @@ class Batch:
     def cells(self) -> NDArray[np.uint32]:
         """The cell of each nonzero, counted from the first cell of the source."""
         ids = np.arange(self.rows.start, self.rows.stop, dtype=np.uint32)
-        cells = roomy(self.genes.shape, ids.dtype)
+        cells = roomy(self.nnz, ids.dtype)
         cells[:] = np.repeat(ids, self.counts)
         return cells
 
@@ -122,7 +121,7 @@ class Batch:
         """The genes in a narrower type, which the caller knows to hold the matrix's width."""
         if dtype == self.genes.dtype:
             return self.genes
-        narrow = roomy(self.genes.shape, dtype)
+        narrow = roomy(self.nnz, dtype)
         np.copyto(narrow, self.genes, casting="unsafe")
         return narrow
 
@@ -246,7 +245,7 @@ def exact_cast(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     """
     if values.dtype == dtype:
         return values
-    cast = roomy(values.shape, dtype)
+    cast = roomy(len(values), dtype)
     for part in RowRange(0, len(values)).split(CACHED):
         piece, made = values[part.start : part.stop], cast[part.start : part.stop]
         _cast(piece, made)

@@ -9,6 +9,8 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
+from slaf_cli.report import ExitCode
+
 __all__ = ["end", "keep_one_heap", "set_up"]
 
 # https://man7.org/linux/man-pages/man3/mallopt.3.html
@@ -69,7 +71,13 @@ def end(code: int) -> NoReturn:
     To take every library down first takes a fifth of a second, and frees what the system frees
     anyway.
     """
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):  # nobody reads it any more
-            stream.flush()
+    try:
+        with suppress(BrokenPipeError):  # nobody reads it any more
+            sys.stdout.flush()
+    except OSError as error:
+        # What was to be printed is not all there, which must not pass for success.
+        print(f"the output cannot be written: {error.strerror}", file=sys.stderr)  # noqa: T201
+        code = code or ExitCode.STORAGE
+    with suppress(OSError):
+        sys.stderr.flush()
     os._exit(code)

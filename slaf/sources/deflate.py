@@ -129,7 +129,7 @@ class DeflatedArray:
         return self._line(*wanted) if len(wanted) == 1 else self._block(wanted)
 
     def _line(self, wanted: range) -> NDArray[Any]:
-        out = roomy((len(wanted),), self.dtype)
+        out = roomy(len(wanted), self.dtype)
         (size,) = self._chunks
         for origin in range(wanted.start - wanted.start % size, wanted.stop, size):
             low, high = max(wanted.start, origin), min(wanted.stop, origin + size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 import typer
@@ -26,9 +26,6 @@ from slaf_cli.app import app
 from slaf_cli.options import Compression, parse_bytes
 from slaf_cli.report import ExitCode, edge, in_bytes, lines
 from tests.cli.terminal import SLAF, run, start
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 COMMANDS = ("convert", "info", "status", "verify", "query")
 HEAVY = {"anndata", "h5py", "lance", "numpy", "pandas", "polars", "pyarrow", "scanpy", "scipy"}
@@ -69,6 +66,32 @@ def test_info_and_status_of_a_dataset_open_no_table(dataset: Path) -> None:
         imported = modules_of(command, dataset)
         heavy = {"anndata", "h5py", "lance", "obstore", "pandas", "polars", "scipy"}
         assert not imported & heavy
+
+
+@pytest.mark.parametrize("words", [["--help"], ["info"], ["query", "SELECT 1 AS one"]])
+def test_what_cannot_be_printed_is_no_success(words: list[str], dataset: Path) -> None:
+    """The program ends at once, but not before all that it printed is where it belongs."""
+    command, *rest = words
+    place = [] if command == "--help" else [str(dataset)]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [SLAF, command, *place, *rest], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert ended.returncode
+    assert ended.stderr
+    whole = subprocess.run([SLAF, command, *place, *rest], capture_output=True, check=True)
+    assert whole.stdout.endswith(b"\n")
+
+
+def test_what_is_still_to_be_printed_at_the_end() -> None:
+    """Text that waits for the end, and cannot be written then, makes it a failure of storage."""
+    code = "import sys; from slaf_cli.process import end; sys.stdout.write('x'); end(0)"
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert ended.returncode == ExitCode.STORAGE
+    assert b"No space left" in ended.stderr
 
 
 def test_starting_takes_few_modules(dataset: Path) -> None:

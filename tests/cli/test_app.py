@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -86,9 +87,14 @@ def test_what_cannot_be_printed_is_no_success(words: list[str], dataset: Path) -
 def test_what_is_still_to_be_printed_at_the_end() -> None:
     """Text that waits for the end, and cannot be written then, makes it a failure of storage."""
     code = "import sys; from slaf_cli.process import end; sys.stdout.write('x'); end(0)"
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
-            [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, check=False
+            [sys.executable, "-c", code],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=buffered,
+            check=False,
         )
     assert ended.returncode == ExitCode.STORAGE
     assert b"No space left" in ended.stderr

@@ -17,7 +17,7 @@ from slaf.as_source import DatasetSource, kept
 from slaf.errors import DamagedInput, GenesDiffer
 from slaf.sources import Concat, GeneSet, ReadOptions, open_source
 from slaf.sources.concat import Input
-from slaf.testing.laws import SourceLaws, contents
+from slaf.testing.laws import SourceLaws, contents, left_open
 from slaf.testing.strategies import Stored
 from tests.builders import counts, names, write_h5ad, write_stored
 from tests.formats.builders import Mtx, ids, write_soma, write_v2, write_v3
@@ -226,9 +226,7 @@ def test_nothing_stays_open_if_one_does_not_fit(tmp_path: Path) -> None:
     what = other_genes(tmp_path)
     with pytest.raises(GenesDiffer, match=r"v3\.h5: its genes are not those of .*rows\.h5ad"):
         Concat(inputs_of(what))
-    from slaf.testing.laws import _open_files
-
-    assert _open_files(tmp_path) == []
+    assert left_open(tmp_path) == []
 
 
 def test_shared_genes(tmp_path: Path) -> None:

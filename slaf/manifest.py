@@ -25,6 +25,7 @@ from slaf.schema import (
     RAW_GENES,
     VALUE_TYPES,
 )
+from slaf.seal import SEAL, broken_seal, sealed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -384,6 +385,12 @@ def load(location: Location, *, older: bool = False) -> Manifest | None:
         reason = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
         msg = f"{where} is damaged: {reason}; restore it from a copy, or convert again"
         raise DamagedDataset(msg) from error
+    if broken := broken_seal(raw, data):
+        msg = (
+            f"{where} is not what was written: {broken}; restore it from a copy or, if it was "
+            f"edited on purpose, take the key {SEAL} out of it"
+        )
+        raise DamagedDataset(msg)
     return manifest
 
 
@@ -412,17 +419,21 @@ def load_published(location: Location) -> Published:
 
 def save(location: Location, manifest: Manifest) -> None:
     """Replace config.json by an atomic, durable write."""
-    data: JSON = {"format_version": FORMAT_VERSION, "status": manifest.status}
-    key = "checkpoint"
+    data: JSON
+    checkpoint = manifest.checkpoint
+    # For people when it is finished; until then it is written often, and ten times faster so.
+    indent = 1 if checkpoint is None else None
+    if manifest.published is None and manifest.older is not None:
+        # Its own program knows nothing of seals.
+        data = dict(manifest.older) | ({} if checkpoint is None else {_ADOPTION: checkpoint})
+        location.put(CONFIG, json.dumps(data, indent=indent, ensure_ascii=False).encode())
+        return
+    data = {"format_version": FORMAT_VERSION, "status": manifest.status}
     if manifest.published is not None:
         data |= manifest.published.to_json()
-    elif manifest.older is not None:
-        data, key = dict(manifest.older), _ADOPTION
-    if manifest.checkpoint is not None:
-        data[key] = manifest.checkpoint
-    # For people when it is finished; until then it is written often, and ten times faster so.
-    indent = 1 if manifest.checkpoint is None else None
-    location.put(CONFIG, json.dumps(data, indent=indent, ensure_ascii=False).encode())
+    if checkpoint is not None:
+        data["checkpoint"] = checkpoint
+    location.put(CONFIG, sealed(data, indent=indent))
 
 
 def _check_kinds(data: JSON) -> None:

@@ -24,6 +24,7 @@ from slaf.errors import (
     SelectionError,
     UnsupportedFormat,
 )
+from slaf.seal import sealed
 from slaf.testing import Crash, CrashingStorage
 from tests.builders import counts, write_h5ad
 
@@ -369,7 +370,7 @@ def test_another_format(version: str, message: str, source: Path, tmp_path: Path
     slaf.convert(source, tmp_path / "out.slaf")
     config = json.loads((tmp_path / "out.slaf/config.json").read_bytes())
     config["format_version"] = version
-    (tmp_path / "out.slaf/config.json").write_text(json.dumps(config))
+    (tmp_path / "out.slaf/config.json").write_bytes(sealed(config))
     with pytest.raises(UnsupportedFormat, match=message):
         slaf.open(tmp_path / "out.slaf")
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import slaf
 from slaf.errors import InexactValue, NoSuchInput, NotADataset
+from slaf.seal import sealed
 from slaf.testing.strategies import Stored, frames, matrices
 from slaf.verification import Difference
 from tests.builders import counts, write_h5ad, write_stored
@@ -156,7 +157,7 @@ def test_a_damaged_dataset_is_no_equal(dataset: Path, source: Path) -> None:
     """A dataset whose tables contradict each other differs, and its values are not read."""
     config = json.loads((dataset / "config.json").read_bytes())
     config["blocks"][0]["rows"] += 1
-    (dataset / "config.json").write_text(json.dumps(config))
+    (dataset / "config.json").write_bytes(sealed(config))
     assert dict(slaf.diff(dataset, source).counts).keys() == {"offsets"}
 
 

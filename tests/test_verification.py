@@ -15,6 +15,7 @@ import pytest
 
 import slaf
 from slaf.errors import DamagedDataset
+from slaf.seal import sealed
 from slaf.verification.report import SHOWN_OF_A_KIND
 from tests.builders import counts, write_h5ad
 from tests.conversion.cases import slots
@@ -66,7 +67,7 @@ def edit(dataset: Path, change: Edit) -> None:
     """Change config.json."""
     config = json.loads((dataset / "config.json").read_bytes())
     change(config)
-    (dataset / "config.json").write_text(json.dumps(config))
+    (dataset / "config.json").write_bytes(sealed(config))
 
 
 def unproven(dataset: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import slaf
+from slaf.seal import sealed
 from slaf.storage import Location
 from slaf_cli.report import ExitCode
 from tests.builders import counts, write_h5ad
@@ -148,5 +149,5 @@ def test_a_damaged_checkpoint_ends_with_3(tmp_path: Path) -> None:
     stop_after(20, source, output, chunk_size=10)
     config = json.loads((output / "config.json").read_bytes())
     del config["checkpoint"]["done"]["0"]["blocks"]
-    (output / "config.json").write_text(json.dumps(config))
+    (output / "config.json").write_bytes(sealed(config))
     assert "the checkpoint" in run("status", output).failed(ExitCode.BAD_INPUT)

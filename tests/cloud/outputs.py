@@ -9,6 +9,7 @@ import obstore
 
 import slaf
 from slaf.errors import InProgress, NotADataset
+from slaf.seal import SEAL
 from slaf.storage import Location
 from slaf.storage.objects import open_store
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["contents", "files_of", "finished_parts", "output_of", "published", "unaccounted"]
 
 # What depends on the run and not on what was converted.
-_OF_THE_RUN = ("created_at", "last_updated", "versions", "proof", "checkpoint")
+_OF_THE_RUN = ("created_at", "last_updated", "versions", "proof", "checkpoint", SEAL)
 _LAST_VERSION = 2**64 - 1
 
 

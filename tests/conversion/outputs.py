@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import slaf
 from slaf.errors import DatasetError, InProgress, NotADataset
+from slaf.seal import SEAL
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,7 @@ __all__ = [
 # Of a dataset's config.json, what depends on the run and not on what was converted: the times,
 # the names and checksums of files, and the Lance versions, which count the commits that earlier
 # attempts made. What a version holds is compared table by table instead.
-_OF_THE_RUN = ("created_at", "last_updated", "versions", "proof")
+_OF_THE_RUN = ("created_at", "last_updated", "versions", "proof", SEAL)
 _LAST_VERSION = 2**64 - 1
 
 

@@ -19,6 +19,7 @@ import slaf
 from slaf.equality import same
 from slaf.errors import DamagedDataset, GenesDiffer, InputError, MissingMatrix
 from slaf.schema import CELLS, EXPRESSION, GENES
+from slaf.seal import sealed
 from slaf.testing import Crash, CrashingStorage
 from tests.builders import counts
 from tests.conversion.outputs import output_of, tree, unaccounted
@@ -399,6 +400,6 @@ def test_a_config_that_was_edited(
     file = tmp_path / "out.slaf" / "config.json"
     config = json.loads(file.read_bytes())
     change(config)
-    file.write_text(json.dumps(config))
+    file.write_bytes(sealed(config))
     with pytest.raises(DamagedDataset, match=named):
         slaf.open(tmp_path / "out.slaf")

@@ -20,6 +20,7 @@ from slaf.arrays import Widened
 from slaf.conversion import gene_major as stage
 from slaf.digest import Fingerprint
 from slaf.errors import DamagedDataset, DifferentRun, InProgress
+from slaf.seal import sealed
 from slaf.testing import Crash, CrashingStorage
 from tests.builders import counts, write_h5ad
 from tests.conversion.cases import ending_in, shuffled_inputs
@@ -310,7 +311,7 @@ def tampered(output: Path, change: Any) -> None:
     config = json.loads((output / "config.json").read_bytes())
     config["versions"][TABLE] = published.versions[TABLE] + 1
     del config["proof"]
-    (output / "config.json").write_text(json.dumps(config))
+    (output / "config.json").write_bytes(sealed(config))
 
 
 def exchange(columns: list[Any]) -> None:
@@ -363,7 +364,7 @@ def test_another_dataset_s_rows(tmp_path: Path) -> None:
     config["by_gene"]["blocks"] = json.loads((other / "config.json").read_bytes())["by_gene"][
         "blocks"
     ]
-    (output / "config.json").write_text(json.dumps(config))
+    (output / "config.json").write_bytes(sealed(config))
     with pytest.raises(slaf.VerificationFailed, match=f"all rows of {TABLE}"):
         slaf.verify(output)
 
@@ -387,7 +388,7 @@ def test_config_that_somebody_edited(change: Any, said: str, tmp_path: Path) -> 
     slaf.convert(write_h5ad(tmp_path / "in.h5ad", counts(5, 4)), output, by_gene=True)
     config = json.loads((output / "config.json").read_bytes())
     change(config)
-    (output / "config.json").write_text(json.dumps(config))
+    (output / "config.json").write_bytes(sealed(config))
     with pytest.raises(DamagedDataset, match=said):
         slaf.open(output)
 

@@ -13,6 +13,7 @@ import pytest
 import slaf
 from slaf import compaction
 from slaf.errors import DamagedDataset, DifferentRun
+from slaf.seal import sealed
 from slaf.testing import Crash, CrashingStorage, Moment
 from tests.builders import counts, write_h5ad
 from tests.conversion.cases import slots
@@ -169,9 +170,10 @@ def test_damage_is_not_merged(tmp_path: Path) -> None:
     output, _ = appended(tmp_path, cells=[5] * 5)
     config = json.loads((output / "config.json").read_bytes())
     config["blocks"][2]["digest"] = "0" * 32
-    (output / "config.json").write_text(json.dumps(config))
+    damaged = sealed(config, indent=1)
+    (output / "config.json").write_bytes(damaged)
     before = np.sort(list((output / "expression.lance/data").iterdir()))
     with pytest.raises(DamagedDataset, match="cells 10 to 15"):
         slaf.compact(output)
     assert np.array_equal(np.sort(list((output / "expression.lance/data").iterdir())), before)
-    assert json.loads((output / "config.json").read_bytes()) == config
+    assert (output / "config.json").read_bytes() == damaged

@@ -13,6 +13,7 @@ import pytest
 
 import slaf
 from slaf.errors import DamagedDataset, InProgress, NotADataset, StorageError
+from slaf.seal import sealed
 from slaf.storage import Location
 from slaf.testing import CrashingStorage
 from tests.builders import counts, write_h5ad
@@ -119,8 +120,8 @@ def test_times(source: Path, tmp_path: Path) -> None:
     slaf.convert(source, output)
     config = json.loads((output / "config.json").read_bytes())
     long_ago = "2020-01-01T00:00:00+00:00"
-    (output / "config.json").write_text(
-        json.dumps(config | {"created_at": long_ago, "last_updated": long_ago})
+    (output / "config.json").write_bytes(
+        sealed(config | {"created_at": long_ago, "last_updated": long_ago})
     )
     replaced = slaf.convert(source, output, overwrite=True).published
     assert replaced.created_at == long_ago

@@ -23,6 +23,7 @@ from slaf.errors import (
     OutputExists,
     UnsupportedFormat,
 )
+from slaf.seal import sealed
 from slaf.testing import Crash, CrashingStorage
 from tests.builders import counts, write_h5ad
 from tests.conversion.outputs import finished_parts, output_of, tree, unaccounted
@@ -185,7 +186,7 @@ def test_another_format(
     output = stopped(conversion, tmp_path / "out.slaf", at)
     config = output / "config.json"
     text = config.read_text()
-    config.write_text(json.dumps(json.loads(text) | {"format_version": version}))
+    config.write_bytes(sealed(json.loads(text) | {"format_version": version}))
     before = tree(output)
     for also in ({}, {"restart": True}, {"overwrite": True}):
         with pytest.raises(UnsupportedFormat, match=why):
@@ -202,7 +203,7 @@ def test_damaged_checkpoint(damage: dict[str, Any], conversion: Conversion, tmp_
     """A checkpoint that cannot be understood is refused, not begun anew."""
     output = stopped(conversion, tmp_path / "out.slaf")
     config = output / "config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | damage))
+    config.write_bytes(sealed(json.loads(config.read_text()) | damage))
     before = tree(output)
     with pytest.raises(DamagedDataset, match="damaged"):
         conversion.run(output)

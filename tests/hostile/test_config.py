@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import slaf
 from slaf.errors import DamagedDataset, DatasetError, UnsupportedFormat, VerificationFailed
 from slaf.manifest import load
+from slaf.seal import SEAL
 from slaf.storage import Location
 from tests.builders import counts, write_h5ad
 
@@ -90,6 +91,13 @@ def edited(config: Any, way: tuple[Any, ...], value: Any) -> Any:
     return config
 
 
+def unsealed(file: Path) -> Any:
+    """A config.json without the digest of itself, as somebody leaves it who edits it on purpose."""
+    config = json.loads(file.read_bytes())
+    del config[SEAL]
+    return config
+
+
 def judged(place: Path) -> str:
     """What becomes of a dataset: it is refused, fails its proof, or is as good as it was."""
     try:
@@ -107,7 +115,7 @@ def test_every_value_of_another_kind(place: Path) -> None:
     one that nothing else depends on.
     """
     file = place / "config.json"
-    config = json.loads(file.read_bytes())
+    config = unsealed(file)
     tried = 0
     for way in leaves(config):
         for value in WRONG:
@@ -126,7 +134,7 @@ def test_every_value_of_another_kind(place: Path) -> None:
 def test_every_number_that_is_another(place: Path) -> None:
     """A number that was changed by one is found, wherever it is."""
     file = place / "config.json"
-    config = json.loads(file.read_bytes())
+    config = unsealed(file)
     for way in leaves(config):
         at: Any = config
         for key in way:
@@ -135,6 +143,31 @@ def test_every_number_that_is_another(place: Path) -> None:
             file.write_text(json.dumps(edited(config, way, at + 1)))
             found = judged(place)
             assert found != "good" or is_free(way), (way, at)
+
+
+def test_every_edit(place: Path) -> None:
+    """Whatever is edited, and be it a name that nothing else knows, the dataset is refused, and
+    what to do is said.
+    """
+    file = place / "config.json"
+    config = json.loads(file.read_bytes())
+    for way in leaves(config):
+        for value in (None, "x", 1):
+            changed = edited(config, way, value)
+            if changed == config:
+                continue
+            file.write_bytes(json.dumps(changed, indent=1).encode())
+            with pytest.raises(DatasetError):
+                slaf.open(place)
+    file.write_bytes(json.dumps(edited(config, ("writer",), "me"), indent=1).encode())
+    with pytest.raises(DamagedDataset, match="if it was edited on purpose, take the key digest"):
+        slaf.open(place)
+    del config[SEAL]
+    file.write_bytes(json.dumps(edited(config, ("writer",), "me")).encode())
+    assert slaf.open(place).published.writer == "me"
+    # What is written next has one again.
+    slaf.append(write_h5ad(place.parent / "more.h5ad", counts(4, 5)), place)
+    assert SEAL in json.loads(file.read_bytes())
 
 
 @pytest.mark.parametrize(
@@ -206,14 +239,14 @@ def test_no_file(kind: str, place: Path) -> None:
 
 @given(seed=st.integers(0, 2**32), flips=st.integers(1, 5))
 def test_any_bytes_changed(dataset: Path, seed: int, flips: int) -> None:
-    """With any bytes changed it is loaded, or refused by an error of ours."""
+    """With any bytes changed it is what it was, or refused by an error of ours."""
     rng = np.random.default_rng(seed)
     content = bytearray((dataset / "config.json").read_bytes())
     for at in rng.integers(0, len(content), flips):
         content[at] = int(rng.integers(256))
     location = _Memory(dataset, bytes(content))
     try:
-        load(location)
+        assert load(location) == load(Location(dataset))
     except DatasetError as error:
         assert str(dataset) in str(error)  # noqa: PT017 - it may be loaded as well
 

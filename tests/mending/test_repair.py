@@ -15,6 +15,7 @@ import scipy.sparse as sp
 import slaf
 from slaf.errors import DamagedDataset, DifferentRun, Locked, NoSuchInput, SourceChanged
 from slaf.manifest import load
+from slaf.seal import sealed
 from slaf.storage import Location
 from slaf.testing import Crash, CrashingStorage
 from tests.builders import counts, write_h5ad
@@ -268,7 +269,7 @@ def test_a_version_that_nobody_has_made(tmp_path: Path) -> None:
     for one in config["proof"]["files"]:
         if "expression.lance/_versions" in one["file"]:
             one["bytes"] += 1
-    (path / "config.json").write_text(json.dumps(config))
+    (path / "config.json").write_bytes(sealed(config))
     with pytest.raises(DamagedDataset, match="is damaged; convert the inputs again"):
         slaf.repair(path, source)
 
@@ -305,7 +306,7 @@ def test_datasets_of_before(dataset: Path, original: Original) -> None:
     """Where nothing was noted of files, nothing is called damaged, and nothing is touched."""
     config = json.loads((dataset / "config.json").read_bytes())
     del config["proof"]
-    (dataset / "config.json").write_text(json.dumps(config))
+    (dataset / "config.json").write_bytes(sealed(config))
     before = tree(dataset)
     with pytest.raises(DamagedDataset, match="before checksums of files were noted"):
         slaf.repair(dataset, original.inputs)
@@ -319,7 +320,7 @@ def test_what_was_added_to_a_dataset_of_before(tmp_path: Path) -> None:
     slaf.convert(first, path, chunk_size=3)
     config = json.loads((path / "config.json").read_bytes())
     del config["proof"]
-    (path / "config.json").write_text(json.dumps(config))
+    (path / "config.json").write_bytes(sealed(config))
     n_before = len(data_files(path))
     slaf.append(second, path, genes="union", chunk_size=3)
     known = [file for file in proven_files(path) if "expression.lance/data" in file]

@@ -128,7 +128,7 @@ def compact(
         plan = _plan(there, before)
         if not plan.parts and not _is_unfinished(location):
             return Compacted(str(location), before.sizes, before.sizes)
-        run = claim(location, plan, overwrite=False, restart=restart)
+        run = claim(location, plan, overwrite=False, restart=restart, allow_duplicate=True)
         if run.checkpoint.published:
             finish(location, there.published)
         else:

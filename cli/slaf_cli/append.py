@@ -56,6 +56,7 @@ def append(
         ),
     ] = None,
     chunk_size: options.ChunkSize = None,
+    compact: options.Compact = False,
     workers: options.Workers = None,
     memory: options.Memory = None,
     scratch: options.Scratch = None,
@@ -94,12 +95,13 @@ def append(
             "without": without or (),
             "by_gene": by_gene,
             "chunk_size": chunk_size,
+            "compact": compact,
             "workers": options.chosen_workers(workers),
             "memory": memory,
             "scratch": scratch,
             "restart": restart,
             "storage_options": reach,
-            "input_storage_options": options.key_values(input_storage_option),
+            "input_storage_options": options.input_key_values(input_storage_option),
             "stage": stage,
         }
         if dry_run:

@@ -46,6 +46,7 @@ def convert(
         typer.Option(help="Bytes against time: about 2.9, 2.4 or 1.7 bytes a nonzero for counts."),
     ] = options.Compression.BALANCED,
     chunk_size: options.ChunkSize = None,
+    compact: options.Compact = False,
     indices: Annotated[
         bool,
         typer.Option(
@@ -59,6 +60,22 @@ def convert(
             "--by-gene",
             help="Also write the nonzeros in the order of genes, for genes to be read as fast as "
             "cells are: two and a half times the time, and half as many bytes again.",
+        ),
+    ] = False,
+    string_ids: Annotated[
+        bool,
+        typer.Option(
+            "--string-ids",
+            help="Also store the ids of cell and gene as text with each nonzero, for readers that "
+            "look nothing up: more time and bytes.",
+        ),
+    ] = False,
+    plain_types: Annotated[
+        bool,
+        typer.Option(
+            "--plain-types",
+            help="Store int32 ids and float32 values (float64 where that alone is exact), for "
+            "readers that know no unsigned integers: more bytes.",
         ),
     ] = False,
     workers: options.Workers = None,
@@ -110,15 +127,18 @@ def convert(
             "allow_duplicate": allow_duplicate,
             "compression": compression,
             "chunk_size": chunk_size,
+            "compact": compact,
             "create_indices": indices,
+            "string_ids": string_ids,
             "by_gene": by_gene,
+            "plain_types": plain_types,
             "workers": options.chosen_workers(workers),
             "memory": memory,
             "scratch": scratch,
             "overwrite": overwrite,
             "restart": restart,
             "storage_options": reach,
-            "input_storage_options": options.key_values(input_storage_option),
+            "input_storage_options": options.input_key_values(input_storage_option),
             "stage": stage,
         }
         if dry_run:

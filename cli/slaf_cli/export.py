@@ -157,7 +157,7 @@ def export(
                 overwrite=overwrite,
                 strict=strict,
                 storage_options=options.key_values(storage_option),
-                input_storage_options=options.key_values(input_storage_option),
+                input_storage_options=options.input_key_values(input_storage_option),
                 progress=bar,
             )
         _print(made, time.monotonic() - began, json=json)

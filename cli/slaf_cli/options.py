@@ -16,6 +16,7 @@ __all__ = [
     "AllowDuplicate",
     "CellIdPrefix",
     "ChunkSize",
+    "Compact",
     "Compression",
     "DryRun",
     "FeatureType",
@@ -41,6 +42,7 @@ __all__ = [
     "Workers",
     "chosen_layers",
     "chosen_workers",
+    "input_key_values",
     "key_values",
     "parse_bytes",
 ]
@@ -104,8 +106,8 @@ def parse_bytes(text: str) -> int:
     return int(number)
 
 
-def key_values(pairs: list[str] | None) -> dict[str, str]:
-    """What was given as KEY=VALUE, by its key.
+def key_values(pairs: list[str] | None, option: str = "--storage-option") -> dict[str, str]:
+    """What was given to an option as KEY=VALUE, by its key.
 
     Raises
     ------
@@ -117,9 +119,14 @@ def key_values(pairs: list[str] | None) -> dict[str, str]:
         key, sign, value = pair.partition("=")
         if not (key and sign):
             msg = "an option is not of the form KEY=VALUE"
-            raise typer.BadParameter(msg, param_hint="--storage-option")
+            raise typer.BadParameter(msg, param_hint=option)
         found[key] = value
     return found
+
+
+def input_key_values(pairs: list[str] | None) -> dict[str, str]:
+    """The same of `--input-storage-option`."""
+    return key_values(pairs, "--input-storage-option")
 
 
 def chosen_layers(text: str) -> str | list[str]:
@@ -245,6 +252,14 @@ ChunkSize = Annotated[
         metavar="CELLS",
         help="Cells written and checkpointed at a time; by default about 32 million "
         "nonzeros. Fewer lose less to an interruption, and take more time and bytes.",
+    ),
+]
+Compact = Annotated[
+    bool,
+    typer.Option(
+        "--compact",
+        help="Gather chunks, however small, into parts of about 32 million nonzeros: less time and "
+        "bytes than --chunk-size alone, and more lost to an interruption.",
     ),
 ]
 Workers = Annotated[

@@ -69,7 +69,7 @@ def repair(
                 scratch=scratch,
                 restart=restart,
                 storage_options=options.key_values(storage_option),
-                input_storage_options=options.key_values(input_storage_option),
+                input_storage_options=options.input_key_values(input_storage_option),
                 stage=stage,
                 progress=bar,
             )

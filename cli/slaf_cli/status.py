@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ["status"]
 
+# The options that are on or off, by their name in Python.
+_FLAGS = {
+    "create_indices": "--indices",
+    "string_ids": "--string-ids",
+    "plain_types": "--plain-types",
+}
+
 
 def status(
     output: Annotated[
@@ -78,9 +85,7 @@ def _command(found: RunStatus) -> str | None:
         return None
     chosen = found.options
     converting = found.operation == "convert"
-    in_python = converting and (chosen["string_ids"] or chosen["plain_types"])
-    formats = {source.format for source in found.sources}
-    if in_python or chosen["compact"] or "anndata" in formats:
+    if "anndata" in {source.format for source in found.sources}:
         return f"call slaf.{found.operation} in Python again, with the same inputs and options"
     words = ["slaf", found.operation, *(source.uri for source in found.sources), found.place]
     if chosen["matrix"] != "X" or not converting:
@@ -91,12 +96,16 @@ def _command(found: RunStatus) -> str | None:
         words += ["--genes", chosen["genes"]]
     if any(source.prefix for source in found.sources):
         words += ["--cell-id-prefix"]
-    if chosen["chunk_size"] is not None:
-        words += ["--chunk-size", str(chosen["chunk_size"])]
     for name in chosen.get("without", ()):
         words += ["--without", name]
+    words += _of_chunks(chosen)
     words += _of_converting(chosen) if converting else []
     return shlex.join([*words, *_order_of_genes(found, chosen)])
+
+
+def _of_chunks(chosen: Mapping[str, Any]) -> list[str]:
+    words = [] if chosen["chunk_size"] is None else ["--chunk-size", str(chosen["chunk_size"])]
+    return [*words, "--compact"] if chosen["compact"] else words
 
 
 def _order_of_genes(found: RunStatus, chosen: Mapping[str, Any]) -> list[str]:
@@ -111,8 +120,9 @@ def _of_converting(chosen: Mapping[str, Any]) -> list[str]:
     words = []
     if chosen["compression"] != options.Compression.BALANCED:
         words += ["--compression", chosen["compression"]]
-    if chosen["create_indices"]:
-        words += ["--indices"]
+    for name, flag in _FLAGS.items():
+        if chosen[name]:
+            words += [flag]
     layers = chosen.get("layers", "all")
     if layers != "all":
         words += ["--layers", layers if isinstance(layers, str) else ",".join(layers)]

@@ -83,7 +83,7 @@ def verify(
                     memory=memory,
                     scratch=scratch,
                     storage_options=options.key_values(storage_option),
-                    input_storage_options=options.key_values(input_storage_option),
+                    input_storage_options=options.input_key_values(input_storage_option),
                     stage=stage,
                     progress=bar,
                 )

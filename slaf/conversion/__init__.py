@@ -7,20 +7,14 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from slaf.conversion.adding import (
-    added_genes,
-    has_by_gene,
-    rewriting,
-    usual_matrix,
-    usual_taking,
-)
+from slaf.conversion.adding import rewriting
 from slaf.conversion.adopted import base_of, refuse_if_nothing
 from slaf.conversion.beside import blocks_of, read_beside
 from slaf.conversion.claim import Run, claim, refuse_if_complete
 from slaf.conversion.encode import ValueDoesNotFit, encode_part
 from slaf.conversion.gene_major import sort_by_gene
 from slaf.conversion.plan import Options, counts_elsewhere
-from slaf.conversion.prepare import adding, converting
+from slaf.conversion.prepare import ready_to_append, ready_to_convert
 from slaf.conversion.preview import Preview, preview, preview_append
 from slaf.conversion.publish import finish, publish
 from slaf.conversion.run import encode_parts
@@ -28,7 +22,7 @@ from slaf.dataset import Dataset, open_dataset
 from slaf.errors import DamagedInput, InputError
 from slaf.progress import Unwatched
 from slaf.schema import EXPRESSION, Compression
-from slaf.sources import GeneSet, ReadOptions
+from slaf.sources import GeneSet
 from slaf.sources.taking import UnsMerge
 from slaf.storage import Location
 
@@ -38,6 +32,7 @@ if TYPE_CHECKING:
 
     from slaf.conversion.checkpoint import PartResult
     from slaf.conversion.plan import Plan
+    from slaf.conversion.prepare import Prepared
     from slaf.conversion.publish import Axes
     from slaf.progress import Progress
     from slaf.sources import Concat
@@ -177,53 +172,48 @@ def convert(
     StorageError
         If the disk refuses; the conversion can be resumed.
     """
-    options = Options(
+    location = Location.of(output, storage_options)
+    refuse_if_complete(location, overwrite=overwrite)
+    with ready_to_convert(
+        inputs,
+        location,
         matrix=matrix,
-        genes=GeneSet(genes),
-        compression=Compression(compression),
+        genome=genome,
+        feature_type=feature_type,
+        measurement=measurement,
+        format=format,
+        genes=genes,
+        cell_id_prefix=cell_id_prefix,
+        compression=compression,
         chunk_size=chunk_size,
         compact=compact,
         create_indices=create_indices,
         string_ids=string_ids,
         by_gene=by_gene,
         plain_types=plain_types,
-        layers=layers if isinstance(layers, str) else tuple(layers),
+        layers=layers,
         raw=raw,
-        without=tuple(without),
-        uns_merge=UnsMerge(uns_merge),
-    )
-    location = Location.of(output, storage_options)
-    refuse_if_complete(location, overwrite=overwrite)
-    reading = ReadOptions.beside(
-        location,
-        matrix,
-        memory,
-        scratch,
-        genome=genome,
-        feature_type=feature_type,
-        measurement=measurement,
-        storage_options=input_storage_options or storage_options,
+        without=without,
+        uns_merge=uns_merge,
+        workers=workers,
+        memory=memory,
+        scratch=scratch,
+        storage_options=storage_options,
+        input_storage_options=input_storage_options,
         stage=stage,
-    )
-    with converting(
-        inputs,
-        location,
-        options,
-        reading.shared_by(workers),
-        format=format,
-        prefixed=cell_id_prefix,
     ) as ready:
         axes = ready.axes()
-        # What cannot be kept is refused now; what can is read again at the end.
-        ready.beside(axes)
         _announce(ready.inputs)
         ready.expected(workers)
         with location.lock():
-            ready.unfinished(overwrite=overwrite, restart=restart, allow_duplicate=allow_duplicate)
-            run = claim(location, ready.plan, overwrite=overwrite, restart=restart)
-            _encode(run, ready.inputs, axes, workers, progress or Unwatched())
-            sort_by_gene(run, ready.reading, workers, progress or Unwatched())
-            _publish(run, ready.inputs, axes)
+            run = claim(
+                location,
+                ready.plan,
+                overwrite=overwrite,
+                restart=restart,
+                allow_duplicate=allow_duplicate,
+            )
+            _carry_out(run, ready, axes, workers, progress or Unwatched())
     return open_dataset(location)
 
 
@@ -309,43 +299,51 @@ def append(
     """
     location = Location.of(dataset, storage_options)
     refuse_if_nothing(location)
-    with location.lock():
-        there = base_of(location)
-        options = Options(
-            matrix=matrix or usual_matrix(there.sources),
-            genes=added_genes(genes),
-            chunk_size=chunk_size,
-            compact=compact,
-            by_gene=has_by_gene(there) if by_gene is None else by_gene,
-        ).with_taking(usual_taking(there, without))
-        reading = ReadOptions.beside(
-            location,
-            options.matrix,
-            memory,
-            scratch,
+    with (
+        location.lock(),
+        ready_to_append(
+            inputs,
+            base_of(location),
+            matrix=matrix,
             genome=genome,
             feature_type=feature_type,
             measurement=measurement,
-            storage_options=input_storage_options or storage_options,
-            stage=stage,
-        )
-        with adding(
-            inputs,
-            there,
-            options,
-            reading.shared_by(workers),
             format=format,
-            prefixed=cell_id_prefix,
-        ) as ready:
-            ready.unfinished(restart=restart, allow_duplicate=allow_duplicate)
-            axes = ready.axes()
-            _announce(ready.inputs)
-            ready.expected(workers)
-            run = claim(location, ready.plan, overwrite=False, restart=restart)
-            _encode(run, ready.inputs, axes, workers, progress or Unwatched())
-            sort_by_gene(run, ready.reading, workers, progress or Unwatched())
-            _publish(run, ready.inputs, axes)
+            genes=genes,
+            cell_id_prefix=cell_id_prefix,
+            without=without,
+            by_gene=by_gene,
+            chunk_size=chunk_size,
+            compact=compact,
+            workers=workers,
+            memory=memory,
+            scratch=scratch,
+            storage_options=storage_options,
+            input_storage_options=input_storage_options,
+            stage=stage,
+        ) as ready,
+    ):
+        # Before anything is read of them: it is soon known.
+        ready.unfinished(restart=restart, allow_duplicate=allow_duplicate)
+        axes = ready.axes()
+        _announce(ready.inputs)
+        ready.expected(workers)
+        run = claim(
+            location,
+            ready.plan,
+            overwrite=False,
+            restart=restart,
+            allow_duplicate=allow_duplicate,
+        )
+        _carry_out(run, ready, axes, workers, progress or Unwatched())
     return open_dataset(location)
+
+
+def _carry_out(run: Run, ready: Prepared, axes: Axes, workers: int, progress: Progress) -> None:
+    """All that is left to do of a run: its parts, the rows in the order of genes, and the end."""
+    _encode(run, ready.inputs, axes, workers, progress)
+    sort_by_gene(run, ready.reading, workers, progress)
+    _publish(run, ready.inputs, axes)
 
 
 def _encode(run: Run, inputs: Concat, axes: Axes, workers: int, progress: Progress) -> None:

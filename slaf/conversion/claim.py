@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from slaf.manifest import SourceRecord
     from slaf.storage import Location
 
-__all__ = ["Run", "claim", "refuse_if_complete", "refuse_repeated", "unfinished_run"]
+__all__ = [
+    "Run",
+    "checkpoint_of",
+    "claim",
+    "refuse_if_complete",
+    "refuse_repeated",
+    "unfinished_run",
+]
 
 logger = logging.getLogger("slaf")
 
@@ -114,7 +121,7 @@ def refuse_if_complete(location: Location, *, overwrite: bool) -> None:
 
 
 def unfinished_run(
-    location: Location, plan: Plan, *, overwrite: bool, restart: bool
+    location: Location, plan: Plan, *, overwrite: bool, restart: bool, allow_duplicate: bool
 ) -> Checkpoint | None:
     """The unfinished run at a location that this plan continues; None if it begins anew.
 
@@ -126,6 +133,8 @@ def unfinished_run(
         Replace a finished dataset; it stays readable until the new one is published.
     restart
         Discard what an unfinished run, be it another, has done so far.
+    allow_duplicate
+        Take an input that is there already, or is given twice.
 
     Raises
     ------
@@ -133,41 +142,34 @@ def unfinished_run(
         If the output holds something finished.
     DifferentRun
         If it holds an unfinished run of another input or with other options.
+    AlreadyThere
+        If a run that begins anew has an input that is there already.
     """
     manifest = _found(location, plan)
     if plan.base is None:
         _refuse_complete(location, manifest, overwrite=overwrite)
-    if manifest is None or manifest.checkpoint is None:
-        return None
-    there = _unfinished(location, manifest.checkpoint)
-    there = replace(there, plan=there.plan.mended(plan, there.damaged), damaged=())
-    differences = list(plan.differences(there.plan))
-    if not there.published:
-        differences += there.plan.changed_base(plan)
-    if there.published and not differences:
-        # Nothing but cleaning is left of it, so there is nothing to discard either.
+    there = None if manifest is None else _continued(location, manifest, plan, restart=restart)
+    if there is not None:
         return there
-    if there.published or restart:
-        if manifest.published is not None and plan.base is None and not overwrite:
-            raise _finished(location)
-        return None
-    if differences:
-        what = {"convert": "conversion"}.get(there.plan.operation, there.plan.operation)
-        msg = (
-            f"{location}: an unfinished {what} is there that is not this one: "
-            f"{', '.join(differences)}; finish it with the command that began it, or discard "
-            "it with --restart"
-        )
-        raise DifferentRun(msg)
-    return there
+    replaces = manifest is not None and manifest.published is not None and plan.base is None
+    if replaces and not overwrite:
+        raise _finished(location)
+    if not allow_duplicate:
+        known = len(plan.sources) - len(plan.added)
+        refuse_repeated(plan.sources[:known], plan.added)
+    return None
 
 
-def claim(location: Location, plan: Plan, *, overwrite: bool, restart: bool) -> Run:
+def claim(
+    location: Location, plan: Plan, *, overwrite: bool, restart: bool, allow_duplicate: bool
+) -> Run:
     """The run that this plan is, at a location that is locked: begun, or taken up again.
 
     Parameters and errors are those of `unfinished_run`.
     """
-    there = unfinished_run(location, plan, overwrite=overwrite, restart=restart)
+    there = unfinished_run(
+        location, plan, overwrite=overwrite, restart=restart, allow_duplicate=allow_duplicate
+    )
     manifest = _found(location, plan) or Manifest()
     run = Run(location, manifest.published, there or Checkpoint(plan), manifest.older)
     if there is None:
@@ -176,6 +178,26 @@ def claim(location: Location, plan: Plan, *, overwrite: bool, restart: bool) -> 
         done, total = len(there.done), len(there.plan.parts)
         logger.info("resuming: %d of %d parts are done", done, total)
     return run
+
+
+def checkpoint_of(location: Location, manifest: Manifest) -> Checkpoint | None:
+    """The unfinished run that a manifest tells of; None without one.
+
+    Raises
+    ------
+    DamagedDataset
+        If this release cannot make sense of it.
+    """
+    if manifest.checkpoint is None:
+        return None
+    try:
+        return Checkpoint.from_json(manifest.checkpoint)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        msg = (
+            f"{location}: the unfinished run in {CONFIG} is of another release, or damaged "
+            f"({error!r}); finish it with the release that began it, or discard it with --restart"
+        )
+        raise DamagedDataset(msg) from error
 
 
 def refuse_repeated(there: Sequence[SourceRecord], added: Sequence[SourceRecord]) -> None:
@@ -216,12 +238,31 @@ def _refuse_complete(location: Location, manifest: Manifest | None, *, overwrite
         raise _finished(location)
 
 
-def _unfinished(location: Location, data: Mapping[str, Any]) -> Checkpoint:
-    try:
-        return Checkpoint.from_json(data)
-    except (KeyError, TypeError, ValueError) as error:
-        msg = f"{location}: the checkpoint in {CONFIG} is damaged ({error!r}); name another output"
-        raise DamagedDataset(msg) from error
+def _continued(
+    location: Location, manifest: Manifest, plan: Plan, *, restart: bool
+) -> Checkpoint | None:
+    """The unfinished run of a manifest, if it is to be continued by this plan."""
+    if restart and not (manifest.checkpoint or {}).get("published"):
+        # It is discarded, whatever it is.
+        return None
+    there = checkpoint_of(location, manifest)
+    if there is None:
+        return None
+    there = replace(there, plan=there.plan.mended(plan, there.damaged), damaged=())
+    differences = list(plan.differences(there.plan))
+    if there.published:
+        # Nothing but cleaning is left of it, so there is nothing to discard either.
+        return None if differences else there
+    differences += there.plan.changed_base(plan)
+    if differences:
+        what = {"convert": "conversion"}.get(there.plan.operation, there.plan.operation)
+        msg = (
+            f"{location}: an unfinished {what} is there that is not this one: "
+            f"{', '.join(differences)}; finish it with the command that began it, or discard "
+            "it with --restart"
+        )
+        raise DifferentRun(msg)
+    return there
 
 
 def _finished(location: Location) -> OutputExists:

@@ -7,29 +7,39 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slaf.as_source import kept
-from slaf.conversion.adding import options_of, plan_to_add
+from slaf.conversion.adding import (
+    added_genes,
+    has_by_gene,
+    options_of,
+    plan_to_add,
+    usual_matrix,
+    usual_taking,
+)
 from slaf.conversion.adopted import OlderDataset, plan_to_adopt
 from slaf.conversion.beside import read_beside
-from slaf.conversion.claim import refuse_repeated, unfinished_run
+from slaf.conversion.claim import unfinished_run
 from slaf.conversion.estimate import estimate, refuse_if_too_small
-from slaf.conversion.plan import make_plan
+from slaf.conversion.plan import Options, make_plan
 from slaf.conversion.publish import read_axes
-from slaf.sources import Concat, as_inputs
+from slaf.schema import Compression
+from slaf.sources import Concat, GeneSet, ReadOptions, as_inputs
+from slaf.sources.taking import UnsMerge
+from slaf.storage import Location
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator
+    from typing import Unpack
 
-    from slaf.conversion.beside import Kept
+    from slaf.conversion.asked import ToAppend, ToConvert, ToRead
     from slaf.conversion.checkpoint import Checkpoint
     from slaf.conversion.estimate import Estimate
-    from slaf.conversion.plan import Options, Plan
+    from slaf.conversion.plan import Plan
     from slaf.conversion.publish import Axes
     from slaf.dataset import Dataset
-    from slaf.sources import ReadOptions
     from slaf.sources.base import Inputs
-    from slaf.storage import Location
 
-__all__ = ["Prepared", "adding", "converting"]
+__all__ = ["Prepared", "ready_to_append", "ready_to_convert"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +73,23 @@ class Prepared:
         ConflictError
             If the location is not free for it, or an input is there already.
         """
-        there = unfinished_run(self.location, self.plan, overwrite=overwrite, restart=restart)
-        if there is None and not allow_duplicate:
-            known = len(self.plan.sources) - len(self.plan.added)
-            refuse_repeated(self.plan.sources[:known], self.plan.added)
-        return there
+        return unfinished_run(
+            self.location,
+            self.plan,
+            overwrite=overwrite,
+            restart=restart,
+            allow_duplicate=allow_duplicate,
+        )
 
     def axes(self) -> Axes:
-        """The cells and genes of the result, which fail here if they cannot be stored."""
-        return read_axes(self.inputs)
+        """The cells and genes of the result.
 
-    def beside(self, axes: Axes) -> Kept:
-        """What will stand beside the matrix, which fails here if it cannot be kept."""
-        return read_beside(self.inputs, axes.cells, axes.genes)
+        What cannot be stored of them, or kept beside the matrix, is refused here; what can is
+        read again at the end.
+        """
+        axes = read_axes(self.inputs)
+        read_beside(self.inputs, axes.cells, axes.genes)
+        return axes
 
     def expected(self, workers: int) -> Estimate:
         """What the run will take.
@@ -91,14 +105,8 @@ class Prepared:
 
 
 @contextmanager
-def converting(
-    inputs: Inputs,
-    location: Location,
-    options: Options,
-    reading: ReadOptions,
-    *,
-    format: str | None,
-    prefixed: bool,
+def ready_to_convert(
+    inputs: Inputs, output: str | os.PathLike[str] | Location, **asked: Unpack[ToConvert]
 ) -> Iterator[Prepared]:
     """Prepare to make a dataset of inputs, which are open until this is left.
 
@@ -107,21 +115,33 @@ def converting(
     InputError
         If one cannot be converted, or they do not fit together.
     """
-    found = as_inputs(inputs, format, reading, prefixed=prefixed)
+    layers = asked["layers"]
+    options = Options(
+        matrix=asked["matrix"],
+        genes=GeneSet(asked["genes"]),
+        compression=Compression(asked["compression"]),
+        chunk_size=asked["chunk_size"],
+        compact=asked["compact"],
+        create_indices=asked["create_indices"],
+        string_ids=asked["string_ids"],
+        by_gene=asked["by_gene"],
+        plain_types=asked["plain_types"],
+        layers=layers if isinstance(layers, str) else tuple(layers),
+        raw=asked["raw"],
+        without=tuple(asked["without"]),
+        uns_merge=UnsMerge(asked["uns_merge"]),
+    )
+    location = Location.of(output, asked["storage_options"])
+    reading = _reading(location, options.matrix, asked)
+    found = as_inputs(inputs, asked["format"], reading, prefixed=asked["cell_id_prefix"])
     with Concat(found, options.genes, taking=options.taking) as opened:
-        opened.refuse_unknown()
+        opened.refuse_unknown(options.without)
         yield Prepared(location, make_plan(opened, options), opened, reading)
 
 
 @contextmanager
-def adding(
-    inputs: Inputs,
-    there: Dataset | OlderDataset,
-    options: Options,
-    reading: ReadOptions,
-    *,
-    format: str | None,
-    prefixed: bool,
+def ready_to_append(
+    inputs: Inputs, there: Dataset | OlderDataset, **asked: Unpack[ToAppend]
 ) -> Iterator[Prepared]:
     """Prepare to add inputs to a dataset; they are open until this is left.
 
@@ -132,13 +152,46 @@ def adding(
     DamagedDataset
         If the tables of the dataset are not as this program writes them.
     """
-    before = [source.uri for source in there.sources]
-    found = as_inputs(inputs, format, reading, prefixed=prefixed, before=before)
+    by_gene = asked["by_gene"]
+    options = Options(
+        matrix=asked["matrix"] or usual_matrix(there.sources),
+        genes=added_genes(asked["genes"]),
+        chunk_size=asked["chunk_size"],
+        compact=asked["compact"],
+        by_gene=has_by_gene(there) if by_gene is None else by_gene,
+    ).with_taking(usual_taking(there, asked["without"]))
+    reading = _reading(there.location, options.matrix, asked)
+    found = as_inputs(
+        inputs,
+        asked["format"],
+        reading,
+        prefixed=asked["cell_id_prefix"],
+        before=[source.uri for source in there.sources],
+    )
+    before = None if isinstance(there, OlderDataset) else kept(there)
     if isinstance(there, OlderDataset):
-        inputs_of_all = [*there.inputs(), *found]
-        with Concat(inputs_of_all, options.genes, taking=options.taking) as opened:
-            yield Prepared(there.location, plan_to_adopt(there, opened, options), opened, reading)
-        return
-    with Concat(found, options.genes, kept(there), options.taking) as opened:
-        plan = plan_to_add(there, opened, options_of(there, options))
+        # It is written anew: what it was made of comes before the others.
+        found = [*there.inputs(), *found]
+    with Concat(found, options.genes, before, options.taking) as opened:
+        # What the dataset was made without is known, whether these inputs have it or not.
+        own = usual_taking(there, ()).without
+        opened.refuse_unknown(name for name in asked["without"] if name not in own)
+        if isinstance(there, OlderDataset):
+            plan = plan_to_adopt(there, opened, options)
+        else:
+            plan = plan_to_add(there, opened, options_of(there, options))
         yield Prepared(there.location, plan, opened, reading)
+
+
+def _reading(location: Location, matrix: str, asked: ToRead) -> ReadOptions:
+    return ReadOptions.beside(
+        location,
+        matrix,
+        asked["memory"],
+        asked["scratch"],
+        genome=asked["genome"],
+        feature_type=asked["feature_type"],
+        measurement=asked["measurement"],
+        storage_options=asked["input_storage_options"] or asked["storage_options"],
+        stage=asked["stage"],
+    ).shared_by(asked["workers"])

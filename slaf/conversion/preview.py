@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from slaf.conversion.adding import added_genes, has_by_gene, usual_matrix, usual_taking
 from slaf.conversion.adopted import base_of
-from slaf.conversion.plan import Options, counts_elsewhere, likely_type
-from slaf.conversion.prepare import adding, converting
+from slaf.conversion.plan import counts_elsewhere, likely_type
+from slaf.conversion.prepare import ready_to_append, ready_to_convert
 from slaf.errors import Locked
 from slaf.schema import EXPRESSION, Compression
-from slaf.sources import GeneSet, ReadOptions
+from slaf.sources import GeneSet
 from slaf.sources.companions import named
 from slaf.sources.taking import UnsMerge
 from slaf.storage import Location
@@ -105,8 +104,11 @@ def preview(
     allow_duplicate: bool = False,
     compression: str = Compression.BALANCED,
     chunk_size: int | None = None,
+    compact: bool = False,
     create_indices: bool = False,
+    string_ids: bool = False,
     by_gene: bool = False,
+    plain_types: bool = False,
     layers: str | Sequence[str] = "all",
     raw: bool = True,
     without: Sequence[str] = (),
@@ -133,39 +135,35 @@ def preview(
     StorageError
         If the disk is too small.
     """
-    options = Options(
+    with ready_to_convert(
+        inputs,
+        output,
         matrix=matrix,
-        genes=GeneSet(genes),
-        compression=Compression(compression),
-        chunk_size=chunk_size,
-        create_indices=create_indices,
-        by_gene=by_gene,
-        layers=layers if isinstance(layers, str) else tuple(layers),
-        raw=raw,
-        without=tuple(without),
-        uns_merge=UnsMerge(uns_merge),
-    )
-    location = Location.of(output, storage_options)
-    reading = ReadOptions.beside(
-        location,
-        matrix,
-        memory,
-        scratch,
         genome=genome,
         feature_type=feature_type,
         measurement=measurement,
-        storage_options=input_storage_options or storage_options,
-        stage=stage,
-    )
-    with converting(
-        inputs,
-        location,
-        options,
-        reading.shared_by(workers),
         format=format,
-        prefixed=cell_id_prefix,
+        genes=genes,
+        cell_id_prefix=cell_id_prefix,
+        compression=compression,
+        chunk_size=chunk_size,
+        compact=compact,
+        create_indices=create_indices,
+        string_ids=string_ids,
+        by_gene=by_gene,
+        plain_types=plain_types,
+        layers=layers,
+        raw=raw,
+        without=without,
+        uns_merge=uns_merge,
+        workers=workers,
+        memory=memory,
+        scratch=scratch,
+        storage_options=storage_options,
+        input_storage_options=input_storage_options,
+        stage=stage,
     ) as ready:
-        _refuse_locked(location)
+        _refuse_locked(ready.location)
         there = ready.unfinished(
             overwrite=overwrite, restart=restart, allow_duplicate=allow_duplicate
         )
@@ -187,6 +185,7 @@ def preview_append(
     without: Sequence[str] = (),
     by_gene: bool | None = None,
     chunk_size: int | None = None,
+    compact: bool = False,
     workers: int = 0,
     memory: int | None = None,
     scratch: str | os.PathLike[str] | None = None,
@@ -202,29 +201,29 @@ def preview_append(
     DatasetError, InputError, ConflictError, StorageError
         As `slaf.append` does; nothing is written.
     """
-    location = Location.of(dataset, storage_options)
-    there = base_of(location)
-    options = Options(
-        matrix=matrix or usual_matrix(there.sources),
-        genes=added_genes(genes),
-        chunk_size=chunk_size,
-        by_gene=has_by_gene(there) if by_gene is None else by_gene,
-    ).with_taking(usual_taking(there, without))
-    reading = ReadOptions.beside(
-        location,
-        options.matrix,
-        memory,
-        scratch,
+    there = base_of(Location.of(dataset, storage_options))
+    with ready_to_append(
+        inputs,
+        there,
+        matrix=matrix,
         genome=genome,
         feature_type=feature_type,
         measurement=measurement,
-        storage_options=input_storage_options or storage_options,
+        format=format,
+        genes=genes,
+        cell_id_prefix=cell_id_prefix,
+        without=without,
+        by_gene=by_gene,
+        chunk_size=chunk_size,
+        compact=compact,
+        workers=workers,
+        memory=memory,
+        scratch=scratch,
+        storage_options=storage_options,
+        input_storage_options=input_storage_options,
         stage=stage,
-    )
-    with adding(
-        inputs, there, options, reading.shared_by(workers), format=format, prefixed=cell_id_prefix
     ) as ready:
-        _refuse_locked(location)
+        _refuse_locked(ready.location)
         unfinished = ready.unfinished(restart=restart, allow_duplicate=allow_duplicate)
         return _foreseen(ready, unfinished, workers)
 
@@ -237,7 +236,7 @@ def _refuse_locked(location: Location) -> None:
 
 def _foreseen(ready: Prepared, unfinished: Checkpoint | None, workers: int) -> Preview:
     plan, inputs = ready.plan, ready.inputs
-    ready.beside(ready.axes())
+    ready.axes()
     return Preview(
         operation=plan.operation,
         sources=plan.added,

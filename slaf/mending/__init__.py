@@ -7,8 +7,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from slaf.conversion.checkpoint import Checkpoint
-from slaf.conversion.claim import claim
+from slaf.conversion.claim import checkpoint_of, claim
 from slaf.conversion.encode import SCRATCH
 from slaf.conversion.publish import finish
 from slaf.dataset import Dataset
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
+    from slaf.conversion.checkpoint import Checkpoint
     from slaf.conversion.claim import Run
     from slaf.manifest import Published
     from slaf.progress import Progress
@@ -203,13 +203,13 @@ def _refuse_other_shape(dataset: Dataset, source: Concat) -> None:
 def _claimed(location: Location, published: Published, survey: Survey, *, restart: bool) -> Run:
     """The run that mends this damage, begun or taken up again."""
     plan = plan_to_mend(published, survey)
-    there = _unfinished_repair(location)
+    there = _unfinished_repair(location, restart=restart)
     if there is not None and there.published:
         # Its result is published, and damaged since.
         save(location, Manifest(published))
     elif there is not None:
         restart |= there.plan.parts != plan.parts or not _is_enough(there, survey)
-    run = claim(location, plan, overwrite=False, restart=restart)
+    run = claim(location, plan, overwrite=False, restart=restart, allow_duplicate=True)
     if not run.checkpoint.done:
         location.remove(SCRATCH)
     return run
@@ -224,13 +224,16 @@ def _is_enough(there: Checkpoint, survey: Survey) -> bool:
     )
 
 
-def _unfinished_repair(location: Location) -> Checkpoint | None:
+def _unfinished_repair(location: Location, *, restart: bool = False) -> Checkpoint | None:
+    """The repair that is unfinished there, if there is one and it is not to be discarded."""
     manifest = load(location)
     if manifest is None or manifest.checkpoint is None:
         return None
     if manifest.checkpoint["plan"].get("operation") != "repair":
         return None
-    return Checkpoint.from_json(manifest.checkpoint)
+    if restart and not manifest.checkpoint.get("published"):
+        return None
+    return checkpoint_of(location, manifest)
 
 
 def _abandon(run: Run, published: Published) -> None:

@@ -27,7 +27,7 @@ from slaf.sources.together import Member, Together, merged_uns
 from slaf.union import absent_somewhere, joined, stacked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -328,8 +328,13 @@ class Concat:
         """One uns of those of all inputs; that of the only one as it is."""
         return unses[0] if len(unses) == 1 else merged_uns(unses, self.taking.uns_merge)
 
-    def refuse_unknown(self) -> None:
+    def refuse_unknown(self, without: Iterable[str]) -> None:
         """Refuse a choice of layers, or of what to leave out, that none of the inputs has.
+
+        Parameters
+        ----------
+        without
+            What is left out by a name that was given now.
 
         Raises
         ------
@@ -343,7 +348,7 @@ class Concat:
                 have = ", ".join(layers) or "none at all"
                 msg = f"there is no layer {name!r} beside the matrix; choose with --layers: {have}"
                 raise MissingMatrix(msg)
-        for name in self.taking.without:
+        for name in without:
             slot, _, key = name.partition(":")
             if key and slot != "uns" and name not in there:
                 have = ", ".join(there) or "nothing"

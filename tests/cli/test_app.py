@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.main import get_command
 
+import slaf
 from slaf.errors import (
     DamagedInput,
     InProgress,
@@ -223,6 +226,34 @@ def test_the_console_script_is_installed() -> None:
     """`slaf` stands beside the interpreter and runs."""
     ended = subprocess.run([SLAF, "--version"], capture_output=True, text=True, check=True)
     assert ended.stdout == f"slaf {version('slaf')}\n"
+
+
+# What the commands call otherwise: "--no-raw" says more than "--raw", and options that may be
+# repeated are in the singular.
+OTHERWISE = {
+    "create_indices": "indices",
+    "raw": "no_raw",
+    "storage_options": "storage_option",
+    "input_storage_options": "input_storage_option",
+}
+
+
+@pytest.mark.parametrize("verb", ["convert", "append", "compact", "repair"])
+def test_what_the_library_can_do_the_command_can_reach(verb: str) -> None:
+    """Every argument of the function, but for the progress it tells, is one of the command."""
+    command = get_command(app).commands[verb]  # type: ignore[attr-defined]
+    taken = {parameter.name for parameter in command.params}
+    asked = inspect.signature(getattr(slaf, verb)).parameters.keys() - {"progress"}
+    assert {OTHERWISE.get(name, name) for name in asked} <= taken
+
+
+@pytest.mark.parametrize("option", ["--storage-option", "--input-storage-option"])
+def test_an_option_that_is_no_pair_is_named(option: str) -> None:
+    """What is not KEY=VALUE is refused by the name of the option it was given to."""
+    ended = run("convert", "in.h5ad", "out.slaf", option, "secret")
+    assert ended.code == ExitCode.USAGE
+    assert f"for {option}: " in ended.err
+    assert "secret" not in ended.err
 
 
 def test_compressions_are_those_of_the_library() -> None:

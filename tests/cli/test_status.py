@@ -6,6 +6,7 @@ import json
 import shlex
 from typing import TYPE_CHECKING, Any
 
+import anndata
 import pytest
 
 import slaf
@@ -59,6 +60,7 @@ def test_a_stopped_run_says_how_far_it_is(source: Path, tmp_path: Path) -> None:
         {"chunk_size": 10, "matrix": "layer:halves", "compression": "small"},
         {"chunk_size": 15, "create_indices": True, "compression": "fast"},
         {"chunk_size": 10, "by_gene": True},
+        {"chunk_size": 10, "string_ids": True, "plain_types": True},
     ],
     ids=str,
 )
@@ -93,10 +95,10 @@ def test_an_append_that_leaves_out_the_order_of_genes(source: Path, tmp_path: Pa
             more = write_h5ad(tmp_path / "last.h5ad", counts(30, 20, seed=6))
 
 
-def test_what_only_python_asked_for_is_resumed_there(source: Path, tmp_path: Path) -> None:
-    """Where no command has the options of the run, it says that Python does."""
+def test_what_only_python_has_is_resumed_there(source: Path, tmp_path: Path) -> None:
+    """Where no command can name the input of the run, it says that Python does."""
     output = tmp_path / "out.slaf"
-    stop_after(20, source, output, chunk_size=10, string_ids=True)
+    stop_after(20, anndata.read_h5ad(source), output, chunk_size=10)
     assert "in Python" in run("status", output, "--json").succeeded().json["resume"]
 
 

@@ -315,6 +315,39 @@ def test_what_nothing_holds_together_is_refused(element: Any, message: str, tmp_
     slaf.convert([full(1), other], tmp_path / "out.slaf", without=["obsm:X_pca"])
 
 
+class Watched:
+    """Counts how often encoding began."""
+
+    begun = 0
+
+    def begin(self, cells: int, nonzeros: int, total_cells: int) -> None:  # noqa: ARG002
+        """Once more."""
+        self.begun += 1
+
+    def advance(self, cells: int, nonzeros: int) -> None:
+        """Nothing."""
+
+
+def test_what_cannot_be_added_is_refused_before_a_cell_is_written(tmp_path: Path) -> None:
+    """An element of another kind than that of the dataset, and one to leave out that is nowhere."""
+    output = tmp_path / "out.slaf"
+    slaf.convert(full(1), output, without=["obsm:ints"])
+    other = full(3, obsm={"X_pca": np.full((4, 2), "text", object)})
+    before = tree(output)
+    watched = Watched()
+    with pytest.raises(InputError, match="obsm:X_pca is a ndarray of float32"):
+        slaf.append(other, output, progress=watched)
+    with pytest.raises(MissingMatrix, match="no obsm:X_pac to leave out"):
+        slaf.append(other, output, without=["obsm:X_pac"], progress=watched)
+    assert (tree(output), watched.begun) == (before, 0)
+    slaf.append(other, output, without=["obsm:X_pca"])
+    # What the dataset is without may be said again of inputs that have none of it.
+    plain = full(5)
+    del plain.obsm["ints"]
+    slaf.append(plain, output, without=["obsm:ints"], progress=watched)
+    assert watched.begun == 1
+
+
 def test_the_genes_of_raw_are_aligned_as_those_of_the_matrix(tmp_path: Path) -> None:
     """Raws of other genes ask for the union, be the genes of the matrices the same."""
     with pytest.raises(GenesDiffer, match=r"raw of .* its genes are not those of raw") as refused:

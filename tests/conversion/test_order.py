@@ -56,7 +56,7 @@ def convert_in_order(source: Path, output: Path, order: Sequence[int], workers: 
         plan = make_plan(opened, Options(chunk_size=CELLS_A_PART))
         axes = read_axes(opened)
         with location.lock():
-            run = claim(location, plan, overwrite=False, restart=False)
+            run = claim(location, plan, overwrite=False, restart=False, allow_duplicate=False)
             encode = partial(
                 encode_part,
                 opened,

@@ -210,6 +210,20 @@ def test_damaged_checkpoint(damage: dict[str, Any], conversion: Conversion, tmp_
     assert tree(output) == before
 
 
+def test_the_checkpoint_of_another_release(conversion: Conversion, tmp_path: Path) -> None:
+    """One with an option that this release does not know is refused, and can be discarded."""
+    output = stopped(conversion, tmp_path / "out.slaf")
+    config = json.loads((output / "config.json").read_bytes())
+    config["checkpoint"]["plan"]["options"]["newer"] = True
+    (output / "config.json").write_bytes(sealed(config))
+    before = tree(output)
+    with pytest.raises(DamagedDataset, match=r"of another release.*discard it with --restart"):
+        conversion.run(output)
+    assert tree(output) == before
+    again = Conversion(conversion.source, {**conversion.options, "restart": True})
+    again.finish(output, conversion.uninterrupted(tmp_path / "whole.slaf"))
+
+
 def test_finished(conversion: Conversion, tmp_path: Path) -> None:
     """A finished dataset is refused, also by the call that made it, and stays as it is."""
     output = tmp_path / "out.slaf"

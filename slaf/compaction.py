@@ -17,7 +17,8 @@ from slaf.conversion.adding import options_of
 from slaf.conversion.beside import blocks_of
 from slaf.conversion.claim import claim
 from slaf.conversion.companions import recorded_companions
-from slaf.conversion.encode import Identifiers, encode_part
+from slaf.conversion.encode import encode_part
+from slaf.conversion.misfit import Identifiers
 from slaf.conversion.plan import PART_NONZEROS, Base, Options, Plan
 from slaf.conversion.proving import known_here, prove, unproven
 from slaf.conversion.publish import finish

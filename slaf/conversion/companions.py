@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from slaf.arrays import as_float64, exact_cast, first_inexact
+from slaf.arrays import as_float64, exact_cast
 from slaf.beside import beside_of
 from slaf.columns import safe_name
+from slaf.conversion.misfit import no_type_holds, outgrows, wider_type
 from slaf.digest import BlockDigest
 from slaf.errors import DamagedInput, InexactValue
 from slaf.manifest import Block
 from slaf.proof import StoredFile
-from slaf.schema import LAYERS, RAW, companion_schema, value_type_for
+from slaf.schema import LAYERS, RAW, companion_schema
 from slaf.sources.taking import LAYER
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
     from slaf.arrays import Batch, RowRange
     from slaf.beside import MatrixRecord
-    from slaf.conversion.plan import Options
+    from slaf.conversion.misfit import Identifiers
+    from slaf.conversion.plan import Options, Plan
     from slaf.manifest import Published
     from slaf.sources.base import Matrix, Source
 
@@ -111,15 +113,11 @@ class Companion:
         InexactValue
             If no type holds one of them.
         """
-        allowed = options.value_types
         values = []
         for column in self.values:
             wide = column
             if column.name in found:
-                wider = allowed[allowed.index(np.dtype(column.value_type)) + 1 :]
-                if not wider:
-                    exact_cast(found[column.name], np.dtype(column.value_type))
-                dtype = value_type_for(found[column.name], wider)
+                dtype = wider_type(found[column.name], column.value_type, options.value_types)
                 wide = replace(column, value_type=str(dtype))
             values.append(wide)
         return replace(self, values=tuple(values))
@@ -261,12 +259,15 @@ def matrices_of(source: Source, companion: Companion) -> list[Matrix]:
 class CompanionPart:
     """What is learned of a part of a companion while its rows pass by."""
 
-    def __init__(self, source: Source, companion: Companion, options: Options) -> None:
-        self._place = source.uri
+    def __init__(
+        self, source: Source, companion: Companion, plan: Plan, identifiers: Identifiers
+    ) -> None:
+        self._source = source
         self._matrices = matrices_of(source, companion)
         self._companion = companion
-        self._options = options
-        self._schema = companion.schema(options)
+        self._plan = plan
+        self._identifiers = identifiers
+        self._schema = companion.schema(plan.options)
         self._blocks: dict[str, list[Block]] = {values.name: [] for values in companion.values}
         self._outgrown: set[str] = set()
         self._lengths: list[NDArray[Any]] = []
@@ -331,7 +332,7 @@ class CompanionPart:
     def _cast(self, batches: Sequence[Batch]) -> list[NDArray[Any]]:
         cast, misfits = [], {}
         for values, batch in zip(self._companion.values, batches, strict=True):
-            if self._outgrows(values, batch):
+            if outgrows(batch, values.dtype):
                 self._outgrown.add(values.name)
             try:
                 cast.append(exact_cast(batch.values, np.dtype(values.value_type)))
@@ -339,27 +340,29 @@ class CompanionPart:
                 self._refuse_the_impossible(values, batch)
                 misfits[values.name] = batch.values
         if misfits:
-            raise TooNarrow(self._companion.widened(misfits, self._options))
+            raise TooNarrow(self._companion.widened(misfits, self._plan.options))
         return cast
 
-    def _outgrows(self, values: Values, batch: Batch) -> bool:
-        # Only sums of repeated entries come in another type than the source's.
-        dtype = np.dtype(values.dtype).newbyteorder("=")
-        return batch.values.dtype != dtype and first_inexact(batch.values, dtype) is not None
-
     def _refuse_the_impossible(self, values: Values, batch: Batch) -> None:
+        options = self._plan.options
         try:
-            self._companion.widened({values.name: batch.values}, self._options)
+            self._companion.widened({values.name: batch.values}, options)
         except InexactValue as error:
-            allowed = self._options.value_types
-            wrong = first_inexact(batch.values, allowed[-1]) or 0
-            what = "raw" if self._companion.table == RAW else f"layer {values.original!r}"
-            msg = (
-                f"{self._place}: {what} holds {batch.values[wrong]!s} at cell "
-                f"{batch.cell_of(wrong)}, gene {int(batch.genes[wrong])}, and no type that the "
-                f"table may have ({', '.join(map(str, allowed))}) holds every value exactly"
-            )
-            raise InexactValue(msg) from error
+            raw = self._source.raw() if self._companion.table == RAW else None
+            what = f"layer {values.original!r}" if raw is None else "raw"
+            left_out = f"--without layer:{values.original}" if raw is None else "--no-raw"
+            source = self._plan.source_of(batch.rows.start)
+            identifiers = self._identifiers
+            if raw is not None:
+                identifiers = replace(identifiers, genes=raw.genes.column(0))
+            raise no_type_holds(
+                batch,
+                what,
+                source,
+                identifiers=identifiers,
+                allowed=options.value_types,
+                remedy=f"correct it, or leave {what} out with {left_out}",
+            ) from error
 
 
 def _aligned(columns: list[Iterator[Batch]]) -> Iterator[list[Batch]]:

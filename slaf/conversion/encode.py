@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from slaf.arrays import CACHED, RowRange, as_float64, exact_cast, first_inexact
+from slaf.arrays import CACHED, RowRange, as_float64, exact_cast
 from slaf.conversion.checkpoint import PartResult
 from slaf.conversion.companions import Companion, CompanionPart, CompanionResult, TooNarrow
+from slaf.conversion.misfit import no_type_holds, outgrows
 from slaf.conversion.proving import marked
 from slaf.conversion.statistics import Statistics
 from slaf.digest import BlockDigest
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.arrays import Batch
+    from slaf.conversion.misfit import Identifiers
     from slaf.conversion.plan import Plan
     from slaf.progress import Progress
     from slaf.sources.base import Source
     from slaf.storage import Location
 
-__all__ = ["ExpressionPart", "Identifiers", "ValueDoesNotFit", "encode_part", "part_counts"]
+__all__ = ["ExpressionPart", "ValueDoesNotFit", "encode_part", "part_counts"]
 
 SCRATCH = ".parts"
 _LENGTHS = np.dtype("<u4")
@@ -52,14 +53,6 @@ class ValueDoesNotFit(Exception):
         super().__init__(wider.value_type)
         self.wider = wider
         self.table = table
-
-
-@dataclass(frozen=True, slots=True)
-class Identifiers:
-    """The ids of all cells and genes, in order."""
-
-    cells: pa.ChunkedArray
-    genes: pa.ChunkedArray
 
 
 def encode_part(
@@ -96,7 +89,9 @@ def encode_part(
     blocks = list(_blocks(plan, plan.parts[index], kept.get(EXPRESSION, ())))
     # First: they are the likelier ones to ask for a wider type.
     companions = {
-        companion.table: _encode_companion(source, plan, companion, index, location, blocks=blocks)
+        companion.table: _encode_companion(
+            source, plan, companion, index, location, identifiers=identifiers, blocks=blocks
+        )
         for companion in plan.companions
         if plan.writes(index, companion.table)
     }
@@ -163,9 +158,10 @@ def _encode_companion(
     index: int,
     location: Location,
     *,
+    identifiers: Identifiers,
     blocks: Sequence[RowRange],
 ) -> CompanionResult:
-    part = CompanionPart(source, companion, plan.options)
+    part = CompanionPart(source, companion, plan, identifiers)
     name, adds = plan.folder(companion.table), plan.adds_to(companion.table)
     batches = part.record_batches(blocks)
     try:
@@ -207,7 +203,7 @@ class ExpressionPart:
                 values = self._cast(batch)
                 digest.add_lengths(batch.counts)
                 self._learn(digest, batch.genes, values)
-                self.outgrown |= self._outgrows(batch)
+                self.outgrown |= outgrows(batch, self._plan.source_of(batch.rows.start).dtype)
                 self._lengths.append(batch.counts.astype(_LENGTHS))
                 n_rows += batch.nnz
                 yield self._record_batch(batch, values)
@@ -221,11 +217,6 @@ class ExpressionPart:
             digest.add_entries(genes[part.start : part.stop], widened)
             self.statistics.append(Statistics.of(widened.values))
 
-    def _outgrows(self, batch: Batch) -> bool:
-        # Only sums of repeated entries come in another type than the source's.
-        dtype = np.dtype(self._plan.source_of(batch.rows.start).dtype).newbyteorder("=")
-        return batch.values.dtype != dtype and first_inexact(batch.values, dtype) is not None
-
     def _cast(self, batch: Batch) -> NDArray[Any]:
         dtype = np.dtype(self._plan.value_type)
         try:
@@ -237,18 +228,16 @@ class ExpressionPart:
         try:
             return self._plan.widened(batch.values)
         except InexactValue as error:
+            source = self._plan.source_of(batch.rows.start)
             allowed = self._plan.options.value_types
-            wrong = first_inexact(batch.values, allowed[-1]) or 0
-            cell = batch.cell_of(wrong)
-            gene = int(batch.genes[wrong])
-            source = self._plan.source_of(cell)
-            msg = (
-                f"{source.uri}: {source.matrix} holds {batch.values[wrong]!s} "
-                f"at cell {cell - source.offset} ({self._identifiers.cells[cell].as_py()!r}), "
-                f"gene {self._identifiers.genes[gene].as_py()!r}, and no type that the table "
-                f"may have ({', '.join(map(str, allowed))}) holds every value exactly; correct it"
-            )
-            raise InexactValue(msg) from error
+            raise no_type_holds(
+                batch,
+                source.matrix,
+                source,
+                identifiers=self._identifiers,
+                allowed=allowed,
+                remedy="correct it",
+            ) from error
 
     def _record_batch(self, batch: Batch, values: NDArray[Any]) -> pa.RecordBatch:
         schema = self._plan.schema

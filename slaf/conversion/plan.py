@@ -9,8 +9,9 @@ from uuid import uuid4
 
 import numpy as np
 
-from slaf.arrays import RowRange, exact_cast, is_whole
+from slaf.arrays import RowRange, is_whole
 from slaf.conversion.companions import Companion, companions_of
+from slaf.conversion.misfit import wider_type
 from slaf.errors import InexactValue
 from slaf.manifest import COMPANIONS, TABLES, SourceRecord
 from slaf.schema import (
@@ -266,11 +267,7 @@ class Plan:
         InexactValue
             If there is none.
         """
-        allowed = self.options.value_types
-        wider = allowed[allowed.index(np.dtype(self.value_type)) + 1 :]
-        if not wider:
-            exact_cast(values, np.dtype(self.value_type))
-        value_type = value_type_for(values, wider)
+        value_type = wider_type(values, self.value_type, self.options.value_types)
         return replace(self, value_type=str(value_type), run_id=uuid4().hex)
 
     def with_companion(self, wider: Companion) -> Plan:

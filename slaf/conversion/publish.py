@@ -19,7 +19,8 @@ from slaf.conversion.beside import (
     write_readable,
 )
 from slaf.conversion.by_gene import commit_by_gene, gene_offsets_of, proof_by_gene
-from slaf.conversion.encode import SCRATCH, Identifiers
+from slaf.conversion.encode import SCRATCH
+from slaf.conversion.misfit import Identifiers
 from slaf.conversion.proving import digests_of, proven, with_readable
 from slaf.conversion.statistics import Statistics
 from slaf.manifest import ADOPTED, ADOPTED_TABLES, TABLES, Manifest, Published, save

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from slaf.beside import MatrixRecord
     from slaf.by_gene import ByGene
     from slaf.conversion.checkpoint import GenePart
-    from slaf.conversion.encode import Identifiers
     from slaf.conversion.gene_major import GeneMajor
+    from slaf.conversion.misfit import Identifiers
     from slaf.manifest import Block, Published
     from slaf.mending.survey import Survey
     from slaf.progress import Progress
@@ -85,13 +85,14 @@ class _Mending:
     source: Concat
     plan: Plan
     location: Location
+    identifiers: Identifiers
     rows: RowRange
     blocks: tuple[Block, ...]
 
     def expression(
-        self, identifiers: Identifiers, progress: Progress
+        self, progress: Progress
     ) -> tuple[list[dict[str, object]], tuple[StoredFile, ...]]:
-        part = ExpressionPart(self.source, self.plan, identifiers, progress)
+        part = ExpressionPart(self.source, self.plan, self.identifiers, progress)
         ranges = [RowRange(block.start, block.stop) for block in self.blocks]
         directory = scratch_of(self.plan.tables[EXPRESSION])
         batches = part.record_batches(ranges)
@@ -102,7 +103,7 @@ class _Mending:
     def companion(
         self, companion: Companion, recorded: Mapping[str, MatrixRecord]
     ) -> CompanionResult:
-        part = CompanionPart(self.source, companion, self.plan.options)
+        part = CompanionPart(self.source, companion, self.plan, self.identifiers)
         directory = scratch_of(self.plan.tables[companion.table])
         batches = part.record_batches(RowRange(block.start, block.stop) for block in self.blocks)
         fragments = write_part(self.location, directory, part.schema, batches)
@@ -147,7 +148,7 @@ def mend_part(
     """
     rows = plan.parts[index]
     blocks = _within(published.blocks, rows)
-    part = _Mending(source, plan, location, rows, blocks)
+    part = _Mending(source, plan, location, identifiers, rows, blocks)
     recorded = _matrices(published)
     try:
         companions = {
@@ -155,9 +156,7 @@ def mend_part(
             for one in plan.companions
             if one.table in tables
         }
-        fragments, files = (
-            part.expression(identifiers, progress) if EXPRESSION in tables else ([], ())
-        )
+        fragments, files = part.expression(progress) if EXPRESSION in tables else ([], ())
     except (TooNarrow, ValueDoesNotFit) as error:
         # What was converted fits the types that it is stored in.
         msg = f"cells {rows.start} to {rows.stop} hold values that were not converted"

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import slaf
 from slaf.equality import same
-from slaf.errors import DamagedDataset, GenesDiffer, InputError, MissingMatrix
+from slaf.errors import DamagedDataset, GenesDiffer, InexactValue, InputError, MissingMatrix
 from slaf.schema import CELLS, EXPRESSION, GENES
 from slaf.seal import sealed
 from slaf.testing import Crash, CrashingStorage
@@ -313,6 +313,38 @@ def test_what_nothing_holds_together_is_refused(element: Any, message: str, tmp_
     assert "--without obsm:X_pca" in "".join((str(refused.value), *refused.value.__notes__))
     assert not (tmp_path / "out.slaf").exists()
     slaf.convert([full(1), other], tmp_path / "out.slaf", without=["obsm:X_pca"])
+
+
+@pytest.mark.parametrize(
+    ("what", "option", "left_out"),
+    [
+        ("raw", "--no-raw", {"raw": False}),
+        ("layer 'whole'", "--without layer:whole", {"without": ["layer:whole"]}),
+    ],
+)
+def test_a_value_that_no_type_holds_is_named(
+    what: str, option: str, left_out: dict[str, Any], tmp_path: Path
+) -> None:
+    """Its input, matrix, cell and gene are said, and how to do without it."""
+    bad = full(3)
+    wrong = sp.csr_matrix(([np.uint64(2**64 - 1)], ([2], [1])), (4, N_GENES + (what == "raw")))
+    if what == "raw":
+        bad.raw = anndata.AnnData(wrong, bad.obs, bad.raw.var)
+    else:
+        bad.layers["whole"] = wrong
+    path, output = tmp_path / "bad.h5ad", tmp_path / "out.slaf"
+    bad.write_h5ad(path)
+    message = (
+        rf"bad\.h5ad: {what} holds 18446744073709551615 at cell 2 \('3-2'\), gene 'gene-1', "
+        rf".*leave {what} out with {option}"
+    )
+    with pytest.raises(InexactValue, match=message):
+        slaf.convert([full(1), path], output)
+    assert not output.exists()
+    slaf.convert(full(1), output)
+    with pytest.raises(InexactValue, match=message):
+        slaf.append(path, output)
+    slaf.convert([full(1), path], output, overwrite=True, **left_out)
 
 
 class Watched:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv
 
 from slaf.errors import DamagedInput, InexactValue
@@ -20,6 +21,8 @@ __all__ = ["Lines", "shown"]
 
 # From here on float64 does not hold every whole number.
 _LARGEST_WHOLE = 2.0**53
+# A number other than zero: neither is what says NaN, or that it is infinite.
+_NOT_ZERO = r"^[+-]?[0.]*[1-9]"
 # A fifth faster to read than 64 bits, which hardly any matrix needs.
 _NARROW = {"row": pa.int32(), "column": pa.int32()}
 
@@ -51,8 +54,10 @@ class Lines:
         if self.header.field == "pattern":
             return rows, columns, np.ones(len(rows), self.header.dtype)
         values = table.column("value").to_numpy()
-        if self.header.field == "real" and (np.abs(values) >= _LARGEST_WHOLE).any():
-            self._refuse_rounded(values)
+        if self.header.field == "real":
+            doubtful = (np.abs(values) >= _LARGEST_WHOLE) | (values == 0)
+            if doubtful.any():
+                self._refuse_rounded(values, np.flatnonzero(doubtful))
         return rows, columns, values
 
     def _parse(self, columns: dict[str, pa.DataType]) -> pa.Table:
@@ -102,15 +107,27 @@ class Lines:
             raise DamagedInput(msg)
         return numbers - 1
 
-    def _refuse_rounded(self, values: NDArray[np.float64]) -> None:
-        texts = self._parse(self.header.columns | {"value": pa.string()}).column("value")
-        for at in np.flatnonzero(np.abs(values) >= _LARGEST_WHOLE).tolist():
-            text, value = texts[at].as_py(), float(values[at])
-            whole = text.lstrip("+-").isdigit()
-            if (whole and int(text) != value) or (np.isinf(value) and text[-1:].isdigit()):
+    def _refuse_rounded(self, values: NDArray[np.float64], doubtful: NDArray[Any]) -> None:
+        columns = self._parse(self.header.columns | {"value": pa.string()})
+        texts = columns.column("value").take(pa.array(doubtful))
+        numbers = pc.match_substring_regex(texts, _NOT_ZERO).to_numpy()
+        for at, text in zip(doubtful[numbers].tolist(), texts.filter(numbers), strict=True):
+            if _is_another(text.as_py(), float(values[at])):
                 place = f"{self.place}{self._line_of(at):,}"
-                msg = f"{place}: no float64 holds {text[:60]} exactly; correct it"
+                msg = f"{place}: no float64 holds {text.as_py()[:60]} exactly; correct it"
                 raise InexactValue(msg)
+
+
+def _is_another(text: str, value: float) -> bool:
+    """Whether a number that is not zero is another than the float64 that it was read as.
+
+    A fraction, and what has an exponent, stands for the float64 next to it, if there is one that
+    is neither infinite nor zero. A whole number is what it says.
+    """
+    if value == 0 or np.isinf(value):
+        return True
+    whole, _, fraction = text.lstrip("+-").partition(".")
+    return whole.isdigit() and not fraction.strip("0") and int(whole) != abs(value)
 
 
 def _read(data: bytes, columns: dict[str, pa.DataType]) -> pa.Table | None:

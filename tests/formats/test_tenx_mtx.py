@@ -269,7 +269,13 @@ def test_counting_from_zero(tmp_path: Path) -> None:
     assert f"{PLAIN.matrix(folder)}, line {FIRST_LINE}: an entry is in row 0, but they go" in said
 
 
-@pytest.mark.parametrize("number", ["9007199254740993", "-9007199254740993", "1e400", "-2e308"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        *("9007199254740993", "-9007199254740993", "9007199254740993.0", "+9007199254740993.000"),
+        *("1e400", "-2e308", "1e-400", "-0.00001e-330"),
+    ],
+)
 def test_a_number_that_would_be_rounded(number: str, tmp_path: Path) -> None:
     """A whole number that float64 does not hold, or one beyond its range, is refused."""
     way = Mtx(packed=False, field="real", lines=(f"2 1 {number}",), declared=N_ENTRIES + 1)
@@ -277,6 +283,17 @@ def test_a_number_that_would_be_rounded(number: str, tmp_path: Path) -> None:
     line = FIRST_LINE + N_ENTRIES
     said = refused(folder)
     assert f"{way.matrix(folder)}, line {line}: no float64 holds {number} exactly" in said
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["9007199254740992.0", "9007199254740993.5", "1.2345678901234567e+20", "0", "-0.0e3", "inf"],
+)
+def test_a_number_that_stands_for_a_float64(number: str, tmp_path: Path) -> None:
+    """What writers print of float64, and what is a zero or infinite on purpose, is taken."""
+    way = Mtx(packed=False, field="real", lines=(f"2 1 {number}",), declared=N_ENTRIES + 1)
+    dataset = slaf.convert(way.write(tmp_path / "in", STORED), tmp_path / "out.slaf")
+    assert dataset.read()[0, 1] == float(number)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from slaf.arrays import Batch, RowRange
 from slaf.as_source import DatasetSource
@@ -54,6 +55,7 @@ __all__ = ["OlderDataset", "base_of", "plan_to_adopt", "refuse_if_nothing"]
 _FORMAT = "slafdb"
 _PEEK = 1 << 16
 _SOURCE_FILE = "source_file"
+_FILES = "multi_file"
 # What an append would lose.
 _MORE = ("layers", "obsm", "varm", "obsp", "varp")
 
@@ -167,6 +169,9 @@ def _check_config(location: Location, config: Mapping[str, Any], rules: Rules) -
     tables = config.get("tables")
     if not isinstance(tables, dict) or any(tables.get(name) != TABLES[name] for name in TABLES):
         rules.broken("config.json", f"tables is {json.dumps(tables)}, not {json.dumps(TABLES)}")
+    for name in (*_MORE, _FILES):
+        if not isinstance(config.get(name) or {}, dict):
+            rules.broken("config.json", f"{name} is {json.dumps(config[name])[:60]}, not an object")
     kept = [name for name in _MORE if (config.get(name) or {}).get("available")]
     more = dict.fromkeys([*(name for name in tables if name not in TABLES), *kept])
     # Named or not: they would be taken for what an earlier attempt of ours has left.
@@ -279,7 +284,7 @@ def _sources(
     """What the dataset was made of, as far as it says so of every cell; else the dataset itself."""
     shape = tables.dataset.shape
     whole: dict[str, Any] = {"file_path": str(location), "n_cells": shape[0], "cell_offset": 0}
-    listed = (config.get("multi_file") or {}).get("source_files") or []
+    listed = (config.get(_FILES) or {}).get("source_files") or []
     files = listed if _cover(listed, tables.cells) else [whole]
     for file in files:
         start, n_cells = file["cell_offset"], file["n_cells"]
@@ -295,22 +300,37 @@ def _sources(
         )
 
 
-def _cover(files: Sequence[Mapping[str, Any]], cells: pa.Table) -> bool:
+def _cover(files: Any, cells: pa.Table) -> bool:
     """Whether these files have all cells, in order, and the column of their names says the same."""
     stop = 0
-    names: list[str] = []
+    if not isinstance(files, list):
+        return False
     for file in files:
-        count, name = file.get("n_cells"), file.get("file_name")
-        known = isinstance(count, int) and isinstance(name, str) and "file_path" in file
-        if not known or file.get("cell_offset") != stop:
+        if not _is_file(file) or file["cell_offset"] != stop:
             return False
         stop += file["n_cells"]
-        names += [file["file_name"]] * file["n_cells"]
-    if stop != cells.num_rows:
-        return False
-    return len(files) == 1 or (
-        _SOURCE_FILE in cells.column_names and cells.column(_SOURCE_FILE).to_pylist() == names
+    return stop == cells.num_rows and (len(files) == 1 or _names_are_right(files, cells))
+
+
+def _is_file(file: Any) -> bool:
+    return (
+        isinstance(file, dict)
+        and all(isinstance(file.get(key), str) for key in ("file_name", "file_path"))
+        and all(type(file.get(key)) is int for key in ("n_cells", "cell_offset"))
+        and file["n_cells"] >= 0
     )
+
+
+def _names_are_right(files: Sequence[Mapping[str, Any]], cells: pa.Table) -> bool:
+    if _SOURCE_FILE not in cells.column_names:
+        return False
+    names = cells.column(_SOURCE_FILE).cast(pa.large_string())
+    for file in files:
+        here = names.slice(file["cell_offset"], file["n_cells"])
+        alike = pc.equal(here, pa.scalar(file["file_name"], here.type))
+        if not pc.all(alike, skip_nulls=False).as_py():
+            return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,6 +123,35 @@ def test_a_column_of_files_that_are_not_known_is_the_users(added: Path, tmp_path
     assert [source.uri for source in dataset.sources] == [str(path), str(added)]
 
 
+@pytest.mark.parametrize(
+    "edited",
+    [
+        1,
+        [1],
+        [{"file_path": 1}],
+        {"n_cells": 5.0},
+        {"n_cells": True},
+        {"n_cells": -4},
+        {"n_cells": 10**15},
+        {"file_name": "c.h5ad"},
+        {"file_path": None},
+        {"cell_offset": 3},
+    ],
+    ids=str,
+)
+def test_files_that_cannot_be_are_none(edited: Any, added: Path, tmp_path: Path) -> None:
+    """What was edited of its files is not believed: the dataset itself is what it was made of."""
+    layout = LAYOUTS["of two files"]
+    files = edited
+    if isinstance(edited, dict):
+        first, *others = layout.config["multi_file"]["source_files"]
+        files = [first | edited, *others]
+    path = layout.having(multi_file={"source_files": files}).write(tmp_path / "old.slaf")
+    dataset = slaf.append(added, path)
+    assert [source.uri for source in dataset.sources] == [str(path), str(added)]
+    assert_holds(dataset, OLD, NEW)
+
+
 def swapped(name: str, first: int) -> Older:
     """Two neighbouring rows of a table in the other order."""
     table = older(OLD).tables[name]
@@ -238,6 +267,8 @@ VIOLATIONS: dict[str, tuple[Older, str]] = {
         Older(PLAIN.tables, PLAIN.config, {"uns.json": b"{}"}),
         "it holds uns, which this release would lose",
     ),
+    "layers in a list": (PLAIN.having(layers=["a"]), r'layers is \["a"\], not an object'),
+    "files in a list": (PLAIN.having(multi_file=[1]), r"multi_file is \[1\], not an object"),
     "a conversion of slafdb": (
         PLAIN.having(checkpoint={"status": "in_progress"}),
         "a conversion of slafdb is unfinished",

@@ -19,7 +19,7 @@ __all__ = ["LAYER", "SLOTS", "Taking", "UnsMerge", "names_beside"]
 
 LAYER: Final = "layer"
 SLOTS: Final = (*FORMED, "uns")
-_KINDS: Final = (LAYER, RAW, *SLOTS)
+_KINDS: Final = (LAYER, RAW, RAW_VARM, *SLOTS)
 
 
 class UnsMerge(StrEnum):

@@ -315,6 +315,21 @@ def test_what_nothing_holds_together_is_refused(element: Any, message: str, tmp_
     slaf.convert([full(1), other], tmp_path / "out.slaf", without=["obsm:X_pca"])
 
 
+def test_an_element_of_raw_can_be_left_out(tmp_path: Path) -> None:
+    """What its refusal advises works, for what is added later too."""
+    adatas = [full(1), full(2), full(3)]
+    for adata in adatas:
+        adata.raw.varm["note"] = np.full((N_GENES + 1, 1), "text", object)
+    inputs, output = adatas[:2], tmp_path / "out.slaf"
+    with pytest.raises(InputError, match="leave it out with --without raw_varm:note"):
+        slaf.convert(inputs, output, genes="union")
+    slaf.convert(inputs, output, genes="union", without=["raw_varm:note"])
+    ds = slaf.append(adatas[2], output, genes="union")
+    assert ds.raw is not None
+    assert list(ds.raw.varm) == ["PCs"]
+    slaf.verify(ds, against=adatas)
+
+
 @pytest.mark.parametrize(
     ("what", "option", "left_out"),
     [

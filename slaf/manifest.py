@@ -198,8 +198,6 @@ class Published:
         The cells in runs, in order, each with its digest.
     optimizations
         What slafdb calls so: whether ids are integers, and whether only integers are stored.
-    indices
-        Columns with a scalar index, by table.
     created_at, last_updated
         ISO 8601, UTC.
     writer

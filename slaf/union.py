@@ -190,7 +190,8 @@ def _promoted(one: tuple[str, _Form], other: tuple[str, _Form]) -> tuple[str, _F
             f"{their_place}, which no column can hold as they are; make them alike, or rename one"
         )
         raise InputError(msg)
-    return (place, form)
+    # Whose type it is: one without a value has none.
+    return (their_place if ours.blank and not theirs.blank else place, form)
 
 
 def _common(one: _Form, other: _Form) -> _Form | None:

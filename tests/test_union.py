@@ -266,6 +266,13 @@ def test_a_column_that_is_absent(dtype: Any, expected: str) -> None:
         assert whole["x"].dropna().to_list() == there["x"].to_list()
 
 
+def test_those_that_differ_are_named() -> None:
+    """Of several tables those whose types disagree are said, and not one that has no value."""
+    none = np.array([None, None], object)
+    with pytest.raises(InputError, match=r"is of .* in in-1\.h5ad, but of int64 in in-2\.h5ad"):
+        united(frame(x=none), frame(x=["a", "b"]), frame(x=[1, 2]))
+
+
 def test_nan_is_not_missing() -> None:
     """NaN stays a value beside rows that have none."""
     whole = united(frame(x=[float("nan"), 1.0]), frame(y=[1]))

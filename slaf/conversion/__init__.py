@@ -432,6 +432,6 @@ def _announce(inputs: Concat) -> None:
         )
     left = inputs.left_behind()
     if left:
-        logger.warning("not converted by this release: %s", "; ".join(left))
+        logger.warning("not converted: %s", "; ".join(left))
     for note in inputs.notes():
         logger.warning("%s", note)

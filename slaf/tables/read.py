@@ -87,8 +87,11 @@ def newest_version(location: Location, name: str) -> int:
             lance.dataset(location.uri(name), storage_options=location.storage_options).version
         )
     except LANCE_ERRORS as error:
-        msg = f"{location}: {name} cannot be opened ({error})"
-        raise DamagedDataset(msg) from error
+        raise blamed(
+            location.uri(name),
+            error,
+            lambda text: DamagedDataset(f"{location}: {name} cannot be opened ({text})"),
+        ) from cause(location.uri(name), error)
 
 
 def read_table(table: lance.LanceDataset, columns: Sequence[str] | None = None) -> pa.Table:
@@ -223,7 +226,6 @@ def scan(
     table: lance.LanceDataset,
     rows: RowRange,
     columns: Sequence[str],
-    where: str | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Rows at these offsets, in order, in batches.
 
@@ -238,7 +240,6 @@ def scan(
         columns=list(columns),
         offset=rows.start,
         limit=len(rows),
-        filter=where,
         batch_size=_SCAN_ROWS,
         scan_in_order=True,
     )

@@ -274,7 +274,10 @@ def beside_of(published: Published) -> Beside:
     try:
         return Beside.from_json(published.beside)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        msg = f"what config.json says beside the matrix is damaged ({error!r})"
+        msg = (
+            f"what config.json says of what stands beside the matrix is damaged ({error!r}); "
+            "restore it from a copy, or convert again"
+        )
         raise DamagedDataset(msg) from error
 
 

@@ -180,5 +180,6 @@ def _opened(path: Path, found: SourceFormat, options: ReadOptions) -> Source:
 def _refuse_choices(place: str, choices: frozenset[str], options: ReadOptions) -> None:
     for name in options.choice():
         if name not in choices:
-            msg = f"{place} has no {name.replace('_', ' ')} to choose"
+            option = f"--{name.replace('_', '-')}"
+            msg = f"{place} has no {name.replace('_', ' ')} to choose; leave {option} out"
             raise MissingMatrix(msg)

@@ -14,7 +14,7 @@ __all__ = ["default_memory", "usable_cores"]
 _PROC, _CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 
 _SHARE = 4
-_MOST = 2 << 30
+_LEAST, _MOST = 16 << 20, 2 << 30
 # Where the system does not tell what is free.
 _UNTOLD = 256 << 20
 
@@ -47,7 +47,9 @@ _V2 = _Names(
 
 
 def default_memory(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
-    """What sorting takes: a quarter of what the machine, or container, has free; at most 2 GiB.
+    """What sorting takes: a quarter of what the machine, or container, has free; 16 MiB to 2 GiB.
+
+    What the system keeps of files counts as taken, so that there may be nothing free by its count.
 
     Parameters
     ----------
@@ -56,7 +58,7 @@ def default_memory(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
         of version 1, of version 2, or of both at once.
     """
     free = [*_of_machine(proc), *_of_groups(proc, cgroups)]
-    return min(max(min(free), 0) // _SHARE, _MOST) if free else _UNTOLD
+    return min(max(min(free) // _SHARE, _LEAST), _MOST) if free else _UNTOLD
 
 
 def usable_cores(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
@@ -71,9 +73,9 @@ def usable_cores(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
     cores = [len(affinity(0)) if affinity else os.cpu_count() or 1]
     for group, names in _groups(proc, cgroups, "cpu"):
         words = " ".join(line for name in names.cores for line in _lines(group / name)).split()
-        if words and words[0].isdigit():  # not "max", nor -1
-            quota, period = map(int, words)
-            cores.append(quota // period)
+        # Not "max", nor -1, nor what is no quota at all.
+        if len(words) == 2 and all(map(str.isdigit, words)) and int(words[1]):  # noqa: PLR2004
+            cores.append(int(words[0]) // int(words[1]))
     return max(min(cores), 1)
 
 
@@ -98,7 +100,7 @@ def _of_groups(proc: Path, cgroups: Path) -> Iterator[int]:
 def _groups(proc: Path, cgroups: Path, controller: str) -> Iterator[tuple[Path, _Names]]:
     """Each group that holds this process, any of which may be the narrowest."""
     for line in _lines(proc / "self" / "cgroup"):
-        number, controllers, path = line.split(":", 2)
+        number, controllers, path = (*line.split(":", 2), "", "")[:3]
         if number == "0":
             root, names = cgroups, _V2
         elif controller in controllers.split(","):

@@ -260,6 +260,7 @@ def first_inexact(values: NDArray[Any], dtype: np.dtype[Any]) -> int | None:
     """The position of the first value that `dtype` cannot hold exactly, if there is one."""
     if values.dtype == dtype:
         return None
+    values = _native(values)
     cast = np.empty(values.shape, dtype)
     _cast(values, cast)
     return _first_changed(values, cast)
@@ -357,7 +358,7 @@ def _first_changed(values: NDArray[Any], cast: NDArray[Any]) -> int | None:
     source, target = values.dtype.kind, cast.dtype.kind
     if source == target == "f":
         same |= np.isnan(values)
-    elif source == "f":
+    elif source == "f" and target != "b":
         limits = np.iinfo(cast.dtype)
         if limits.max > _LARGEST_EXACT[values.dtype.newbyteorder("=")]:
             same &= _within(values, limits)

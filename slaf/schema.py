@@ -121,9 +121,9 @@ def given_back(source: str, value_type: str, *, outgrown: bool) -> str:
     """
     if outgrown:
         return value_type
-    dtype = np.dtype(source)
+    dtype = np.dtype(source).newbyteorder("=")
     # scipy has no matrices of half floats.
-    return "float32" if dtype == np.float16 else str(dtype.newbyteorder("="))
+    return "float32" if dtype == np.float16 else str(dtype)
 
 
 def common_type(given: Sequence[str], value_type: str, greatest: float) -> str:

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from slaf_cli.report import ExitCode
 
-__all__ = ["end", "keep_one_heap", "set_up"]
+__all__ = ["end", "keep_one_heap", "open_what_is_closed", "set_up"]
 
 # https://man7.org/linux/man-pages/man3/mallopt.3.html
 _M_TRIM_THRESHOLD = -1
@@ -29,6 +29,7 @@ def set_up() -> None:
     """Choose what libraries ask for once, when they are loaded; what is chosen already stays."""
     from slaf.allowance import usable_cores
 
+    open_what_is_closed()
     for name, value in (
         # Lance's own log is for those who ask for it.
         ("LANCE_LOG", "error"),
@@ -43,6 +44,21 @@ def set_up() -> None:
         os.environ.setdefault(name, value)
     gc.set_threshold(_OBJECTS, *gc.get_threshold()[1:])
     keep_one_heap()
+
+
+def open_what_is_closed() -> None:
+    """Let what is printed where a shell has closed the stream (`>&-`) go nowhere.
+
+    Otherwise Python has no stream there, and the next file that is opened gets its number: what
+    libraries print would be written into a table.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            mode = os.O_RDONLY if name == "stdin" else os.O_WRONLY
+            opened = os.open(os.devnull, mode)  # it gets the least number that is free: this one
+            setattr(sys, name, os.fdopen(opened, "r" if name == "stdin" else "w"))
 
 
 def keep_one_heap() -> None:

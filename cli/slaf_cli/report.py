@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -93,7 +93,8 @@ def edge(*, quiet: bool, verbose: bool) -> Iterator[None]:
         except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - the edge: it is told here
             if verbose:
                 traceback.print_exception(error, file=sys.stderr)
-            typer.echo(f"slaf: {_on_one_line(_explanation(error))}", err=True)
+            with suppress(OSError):  # the exit code says it too
+                typer.echo(f"slaf: {_on_one_line(_explanation(error))}", err=True)
             raise typer.Exit(exit_code(error)) from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -68,7 +69,9 @@ class AnnDataSource:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Nothing was opened."""
+        # Nothing was opened, but what was brought into the order of cells has scratch.
+        for kept in ("_layers", "_raw"):
+            self.__dict__.pop(kept, None)
 
     def identity(self) -> Mapping[str, Any]:
         """The size and digest of the matrices and of the ids."""
@@ -123,11 +126,20 @@ class AnnDataSource:
 
     def layers(self) -> Mapping[str, Matrix]:
         """X and the layers, but for the chosen one; of raw none, which has genes of its own."""
+        return self._layers
+
+    @cached_property
+    def _layers(self) -> Mapping[str, Matrix]:
+        # Once: what is not in the order of cells is brought into it once.
         names = layers_beside(self.matrix, self.matrices())
         return Lazily(names, lambda name: self._open(names[name]), keep=True)
 
     def raw(self) -> Raw | None:
         """The raw of the AnnData, unless it is the chosen matrix."""
+        return self._raw
+
+    @cached_property
+    def _raw(self) -> Raw | None:
         if self._adata.raw is None or self.matrix == "raw":
             return None
         raw = self._adata.raw
@@ -140,7 +152,12 @@ class AnnDataSource:
             varm, varp = dict(adata.raw.varm), {}
         else:
             varm, varp = dict(adata.varm), dict(adata.varp)
-        return Slots(dict(adata.obsm), varm, dict(adata.obsp), varp, dict(adata.uns))
+        obsm, obsp = dict(adata.obsm), dict(adata.obsp)
+        if adata.is_view:
+            # Its elements are of classes of anndata's own: their copies are what they are of.
+            for slot in (obsm, varm, obsp, varp):
+                slot |= {key: element.copy() for key, element in slot.items()}
+        return Slots(obsm, varm, obsp, varp, dict(adata.uns))
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         """These cells, in order."""

@@ -15,7 +15,15 @@ from slaf.errors import DamagedInput
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["DEFLATE", "SHUFFLE", "check_chunks", "filters_of", "size_in_file", "unpacked"]
+__all__ = [
+    "DEFLATE",
+    "SHUFFLE",
+    "check_chunks",
+    "filters_of",
+    "is_plain",
+    "size_in_file",
+    "unpacked",
+]
 
 # https://github.com/HDFGroup/hdf5/blob/develop/src/H5Zpublic.h
 DEFLATE, SHUFFLE, _CHECKSUM = 1, 2, 3
@@ -29,12 +37,24 @@ def filters_of(dataset: h5py.Dataset) -> tuple[int, ...]:
     return tuple(properties.get_filter(i)[0] for i in range(properties.get_nfilters()))
 
 
+def is_plain(dataset: h5py.Dataset) -> bool:
+    """Whether numbers are in the file as they are in memory, or something else is.
+
+    HDF5 also has integers of some bits of their bytes, and floats with other exponents.
+    """
+    import h5py
+
+    if dataset.dtype.kind not in "iuf":
+        return True
+    return bool(dataset.id.get_type().equal(h5py.h5t.py_create(dataset.dtype, logical=True)))
+
+
 def size_in_file(dataset: h5py.Dataset) -> int:
     """The bytes of an element; of a string of any length, those of what says where it is."""
     import h5py
 
     if h5py.check_vlen_dtype(dataset.dtype) is None:
-        return int(dataset.dtype.itemsize)
+        return int(dataset.id.get_type().get_size())
     # Its length, an address and a number there:
     # https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html#DatatypeMessage
     return 4 + int(dataset.file.id.get_create_plist().get_sizes()[0]) + 4
@@ -62,26 +82,35 @@ def unpacked(
         If it is anything else.
     """
     applied = [found for bit, found in enumerate(filters) if not skipped >> bit & 1]
-    if applied[-1:] == [_CHECKSUM]:
-        packed = packed[:-_CHECKSUM_BYTES]
-    raw = _inflated(packed, size, place) if DEFLATE in applied else packed
+    # How long it is before each of them: a checksum is behind what is checked.
+    sizes = [size + _CHECKSUM_BYTES * applied[:at].count(_CHECKSUM) for at in range(len(applied))]
+    raw: bytes | memoryview = packed
+    for found, length in zip(reversed(applied), reversed(sizes), strict=True):
+        if found == _CHECKSUM:
+            raw = raw[:-_CHECKSUM_BYTES]
+        elif found == DEFLATE:
+            raw = _inflated(raw, length, place)
+        elif found == SHUFFLE:
+            raw = _unshuffled(raw, itemsize)
     if len(raw) != size:
         msg = f"{place} holds {len(raw):,} bytes where {size:,} are needed"
         raise DamagedInput(msg)
-    if SHUFFLE in applied:
-        return _unshuffled(raw, itemsize)
     return raw
 
 
-def _unshuffled(raw: bytes, itemsize: int) -> memoryview:
+def _unshuffled(raw: bytes | memoryview, itemsize: int) -> memoryview:
     """Elements, of which first all first bytes were stored, then all second ones, and so on."""
-    planes = np.frombuffer(raw, np.uint8).reshape(itemsize, -1)
-    elements = np.zeros((planes.shape[1], itemsize), np.uint8)
+    count = len(raw) // itemsize
+    planes = np.frombuffer(raw, np.uint8, count * itemsize).reshape(itemsize, count)
+    elements = np.zeros((count, itemsize), np.uint8)
     for at, plane in enumerate(planes):
         # Of small numbers most bytes are zero: to look costs a tenth of moving them.
-        if plane.max():
+        if count and plane.max():
             elements[:, at] = plane
-    return elements.reshape(-1).data
+    if count * itemsize == len(raw):
+        return elements.reshape(-1).data
+    # A checksum, say: less than an element stays behind them as it is.
+    return memoryview(elements.tobytes() + bytes(raw[count * itemsize :]))
 
 
 def check_chunks(dataset: h5py.Dataset) -> None:
@@ -119,7 +148,7 @@ def _stored_chunks(dataset: h5py.Dataset) -> list[h5py.h5d.StoreInfo]:
     return found
 
 
-def _inflated(packed: bytes, size: int, place: str) -> bytes:
+def _inflated(packed: bytes | memoryview, size: int, place: str) -> bytes:
     from isal import isal_zlib
 
     inflater = isal_zlib.decompressobj()

@@ -11,11 +11,12 @@ from slaf.sources.links import follow
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["FREE", "check_arrays", "check_table", "refuse_bomb"]
+__all__ = ["FREE", "check_arrays", "check_dense", "check_table", "refuse_bomb"]
 
 # What packs real matrices and tables best makes them 50 times smaller, and gzip nothing more than
 # 1,032 times. Whatever comes of a file that is packed so far is bounded by the file's own size.
 _MOST = 200
+_MOST_OF_ZEROS = 1_100
 # Below this nothing is a bomb, however empty it is.
 FREE = 64 << 20
 # In a table whose rows are known to be there, a column of numbers may be one number.
@@ -36,6 +37,19 @@ def refuse_bomb(place: str, stored: int, claimed: int, most: int = _MOST) -> Non
             f"can be packed {most} times smaller"
         )
         raise DamagedInput(msg, remedy="if it is right, write it anew without packing it")
+
+
+def check_dense(array: h5py.Dataset) -> None:
+    """Hold what a matrix with all its zeros claims against the bytes that its chunks have.
+
+    It is read piece by piece, and gzip packs zeros as far as it can.
+
+    Raises
+    ------
+    DamagedInput
+        If it is mostly not there, or packed as nothing can be.
+    """
+    refuse_bomb(str(array.name), _stored(array), _claimed(array), _MOST_OF_ZEROS)
 
 
 def check_arrays(place: str, *arrays: h5py.Dataset) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from slaf.arrays import roomy
 from slaf.errors import DamagedInput
-from slaf.sources.chunks import DEFLATE, SHUFFLE, check_chunks, filters_of, unpacked
+from slaf.sources.chunks import DEFLATE, SHUFFLE, check_chunks, filters_of, is_plain, unpacked
 from slaf.sources.ranged import Chunks, StoredColumn
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def fast_column(
     if dataset.shape is None or dataset.ndim != 1:
         msg = f"{dataset.name} has the shape {dataset.shape}, not one of a list"
         raise DamagedInput(msg)
-    if data is not None and _in_one_piece(dataset):
+    if data is not None and _in_one_piece(dataset) and is_plain(dataset):
         return StoredColumn(dataset, data)
     return fast_array(dataset, data)
 
@@ -64,7 +64,7 @@ def fast_array(
         data = None
     filters = filters_of(dataset)
     as_stored = data is not None and dataset.chunks is not None and not filters
-    if as_stored or filters in {(DEFLATE,), (SHUFFLE, DEFLATE)}:
+    if is_plain(dataset) and (as_stored or filters in {(DEFLATE,), (SHUFFLE, DEFLATE)}):
         return DeflatedArray(dataset, data)
     check_chunks(dataset)
     return dataset

@@ -6,6 +6,7 @@ import tempfile
 import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,7 +15,7 @@ from slaf.frames import from_frame
 from slaf.lazily import Lazily
 from slaf.sources.attributes import attribute
 from slaf.sources.base import Raw, SourceFormat
-from slaf.sources.claims import check_arrays, check_table
+from slaf.sources.claims import check_arrays, check_dense, check_table
 from slaf.sources.companions import layers_beside, left_of_raw
 from slaf.sources.compressed import ArrayLike, CompressedRows, compressed_columns
 from slaf.sources.deflate import fast_array, fast_column
@@ -93,6 +94,9 @@ class H5adSource:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        # With them goes the scratch of what was brought into the order of cells.
+        for kept in ("_layers", "_raw"):
+            self.__dict__.pop(kept, None)
         self._file.close()
 
     def identity(self) -> Mapping[str, Any]:
@@ -140,11 +144,20 @@ class H5adSource:
 
     def layers(self) -> Mapping[str, Matrix]:
         """X and the layers, but for the chosen one; of raw none, which has genes of its own."""
+        return self._layers
+
+    @cached_property
+    def _layers(self) -> Mapping[str, Matrix]:
+        # Once: what is not in the order of cells is brought into it once.
         names = layers_beside(self.matrix, self.matrices())
         return Lazily(names, lambda name: self._beside(names[name]), keep=True)
 
     def raw(self) -> Raw | None:
         """The raw of the file, unless it is the chosen matrix."""
+        return self._raw
+
+    @cached_property
+    def _raw(self) -> Raw | None:
         if self.matrix == "raw" or "raw" not in self.matrices():
             return None
         matrix = self._beside("raw")
@@ -216,7 +229,7 @@ class H5adSource:
         if dataset.shape is None or dataset.ndim != 2:  # noqa: PLR2004 - cells and genes
             msg = f"{dataset.name} has the shape {dataset.shape}, not cells × genes"
             raise DamagedInput(msg)
-        check_arrays(dataset.name, numeric(dataset, dataset.name))
+        check_dense(numeric(dataset, dataset.name))
         return dense_matrix(
             fast_array(dataset, bytes_of(self._path)), dataset.chunks, self._options
         )

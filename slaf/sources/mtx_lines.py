@@ -134,7 +134,7 @@ def _read(data: bytes, columns: dict[str, pa.DataType]) -> pa.Table | None:
     """The entries of some lines, or None if one is no entry."""
     if not data or data.isspace():
         return pa.table({name: pa.array([], dtype) for name, dtype in columns.items()})
-    if b"x" in data:
+    if b"x" in data or b"X" in data:
         return None  # it would take 0x1F for a number
     try:
         return csv.read_csv(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from slaf.errors import Locked, StorageError
 from slaf.proof import Mark
 from slaf.storage.place import LOCK_NAME, NEW_SUFFIX
+from slaf.storage.urls import on_disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -36,10 +37,13 @@ class Directory:
     options: Mapping[str, str] = {}
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self._named = Path(path)
+        # What is open stays where it was, wherever the process goes; and Lance, which takes "~"
+        # for a home and "a:" for a kind of storage, is asked for nothing but what is said here.
+        self.path = on_disk(path).absolute()
 
     def __str__(self) -> str:
-        return str(self.path)
+        return str(self._named)
 
     def uri(self, name: str) -> str:
         """The path of a file or table."""

@@ -46,7 +46,7 @@ class Location:
     Raises
     ------
     StorageError
-        If it is a URL of another kind, or an option is not known.
+        If it is a URL of another kind, or no text at all, or an option is not known.
     """
 
     def __init__(

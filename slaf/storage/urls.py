@@ -44,18 +44,21 @@ def scheme_of(url: str) -> str:
 
 
 def on_disk(path: str | os.PathLike[str]) -> Path:
-    """The path as one of this machine.
+    """The path as one of this machine, where `~` is the home of its user.
 
     Raises
     ------
     StorageError
-        If it is a URL.
+        If it is a URL, or no text at all, as an unset variable of a shell leaves it.
     """
     text = os.fspath(path)
+    if not text:
+        msg = "a path is empty; name a file, a directory or a URL"
+        raise StorageError(msg)
     if is_url(text):
         msg = f"{shown(text)}: this has to be a path of this machine"
         raise StorageError(msg)
-    return Path(text)
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - that of Path refuses unknown users
 
 
 def shown(url: str) -> str:

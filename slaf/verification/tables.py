@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -80,8 +81,15 @@ def _check_files(dataset: Dataset, name: str, findings: Findings) -> None:
 def _check_dtype(dataset: Dataset, findings: Findings) -> None:
     published = dataset.published
     value_type = published.value_type
-    given = [given_back(source.dtype, value_type, outgrown=False) for source in published.sources]
-    known = {value_type, *given, common_type(given, value_type, 0.0)}
+    types = {given_back(one.dtype, value_type, outgrown=False) for one in published.sources}
+    # Whose sums outgrew their type, and how great values are, nothing says any more.
+    known = {
+        common_type([*kept, *outgrown], value_type, greatest)
+        for n in range(len(types) + 1)
+        for kept in combinations(sorted(types), n)
+        for outgrown in ([], [value_type])
+        for greatest in (0.0, np.inf)
+    }
     if published.dtype not in known:
         findings.note("config", "dtype", " or ".join(sorted(known)), published.dtype)
 

@@ -103,6 +103,24 @@ def test_what_is_still_to_be_printed_at_the_end() -> None:
     assert b"No space left" in ended.stderr
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed(closed: str, source: Path, tmp_path: Path) -> None:
+    """What would be printed there goes nowhere, and what is to be done is done."""
+    command = f"{SLAF} convert {source} {tmp_path}/out.slaf {closed}"
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
+    assert (ended.returncode, b"Traceback" in ended.stderr) == (0, False)
+    assert slaf.verify(tmp_path / "out.slaf", against=source).ok
+    again = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
+    assert again.returncode == ExitCode.CONFLICT
+
+
+def test_an_error_that_cannot_be_printed(dataset: Path) -> None:
+    """The exit code tells it all the same."""
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run([SLAF, "convert", dataset, dataset], stderr=full, check=False)
+    assert ended.returncode == ExitCode.CONFLICT
+
+
 def test_starting_takes_few_modules(dataset: Path) -> None:
     """`slaf --help` and `slaf info DATASET` import no more than starts at once."""
     assert len(all_modules_of("--help")) < MOST_FOR_HELP

@@ -1,0 +1,69 @@
+"""A dataset is where its path said when it was named."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import slaf
+from slaf.errors import StorageError
+from tests.builders import counts, write_h5ad
+
+MATRIX = counts(9, 5)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory of work, with an input."""
+    monkeypatch.chdir(tmp_path)
+    write_h5ad(tmp_path / "in.h5ad", MATRIX)
+    return tmp_path
+
+
+def test_a_relative_path_and_another_directory(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is open is read, proven and pickled wherever the process goes."""
+    dataset = slaf.convert("in.h5ad", "out.slaf")
+    assert str(dataset.location) == "out.slaf"
+    copy = pickle.dumps(dataset)
+    (here / "elsewhere").mkdir()
+    monkeypatch.chdir(here / "elsewhere")
+    for found in (dataset, pickle.loads(copy)):  # noqa: S301 - our own
+        np.testing.assert_array_equal(found.read().toarray(), MATRIX.toarray())
+        assert slaf.verify(found).ok
+
+
+@pytest.mark.parametrize("name", ["S1-12:30.slaf", "./a:b", "s3:slaf", "a b%20#?*.slaf"])
+def test_names_that_look_like_something_else(name: str, here: Path) -> None:
+    """A name is a name, whatever another program would make of it."""
+    slaf.convert("in.h5ad", name)
+    assert slaf.verify(name, against="in.h5ad").ok
+    assert (here / name / "config.json").exists()
+    assert {path.name for path in here.iterdir()} == {"in.h5ad", Path(name).name}
+
+
+def test_home(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`~` is the home, as a shell would have it, of outputs and of inputs; and wholly so."""
+    home = here / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    (here / "in.h5ad").rename(home / "in.h5ad")
+    slaf.convert("~/in.h5ad", "~/out.slaf")
+    assert slaf.verify(home / "out.slaf", against="~/in.h5ad").ok
+    slaf.export("~/out.slaf", "~/again.h5ad")
+    assert {path.name for path in home.iterdir()} == {"in.h5ad", "out.slaf", "again.h5ad"}
+    assert {path.name for path in here.iterdir()} == {"home"}
+
+
+def test_no_name_at_all(here: Path) -> None:
+    """What an unset variable of a shell leaves is no directory, least of all this one."""
+    with pytest.raises(StorageError, match="a path is empty"):
+        slaf.convert("in.h5ad", "")
+    with pytest.raises(StorageError, match="a path is empty"):
+        slaf.open("")
+    for inputs in ("", ["in.h5ad", ""]):
+        with pytest.raises(StorageError, match="a path is empty"):
+            slaf.convert(inputs, "out.slaf")
+    assert {path.name for path in here.iterdir()} == {"in.h5ad"}

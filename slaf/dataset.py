@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from slaf.frames import to_frame
 from slaf.held import Held, HeldRaw, rows_of_element
 from slaf.manifest import Published, load_published
 from slaf.schema import BY_GENE, CELLS, EXPRESSION, GENES
-from slaf.selection import positions
+from slaf.selection import as_filter, positions
 from slaf.storage import Location, blamed, cause
 
 if TYPE_CHECKING:
@@ -32,12 +33,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Dataset", "open_dataset"]
 
+# What Polars would do to tables that nobody sees again.
+_CHANGES = re.compile(
+    r"\s*(ALTER|CREATE|DELETE|DROP|INSERT|MERGE|REPLACE|TRUNCATE|UPDATE)\b", re.IGNORECASE
+)
+
 
 class Dataset:
     """A dataset as it was published: cells × genes, and their two tables.
 
-    It reads the version of each table that config.json named when it was opened, whatever is
-    written meanwhile. Use `slaf.open` to make one.
+    It reads the version of each table that config.json named when it was opened, and never
+    another. What an append, say, replaces is removed: open it anew for what was not read before.
+    Use `slaf.open` to make one.
 
     Parameters
     ----------
@@ -216,9 +223,13 @@ class Dataset:
         Raises
         ------
         QueryError
-            If it is not SQL, or names what is not there.
+            If it is not SQL, names what is not there, or would change something.
         """
         import polars as pl
+
+        if changes := _CHANGES.match(query):
+            msg = f"{changes[1].upper()} is no query: nothing is changed by SQL; SELECT something"
+            raise QueryError(msg)
 
         from slaf.tables.lazy import widened
 
@@ -370,7 +381,7 @@ class Dataset:
         table = self.table(name)
         column = f"{name.removesuffix('s')}_integer_id"
         try:
-            found = table.to_table([column], filter=condition).column(0).to_numpy()
+            found = table.to_table([column], filter=as_filter(condition)).column(0).to_numpy()
         except (ValueError, OSError) as error:
             names = ", ".join(table.schema.names)
             raise blamed(

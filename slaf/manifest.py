@@ -79,6 +79,8 @@ ADOPTED_TABLES: Final = {
 _ADOPTION: Final = "adoption"
 _TEXTS: Final = ("value_type", "dtype", "created_at", "last_updated", "writer")
 
+_WAYS_OUT: Final = "restore it from a copy, or remove the dataset and convert again"
+
 JSON = dict[str, Any]
 
 
@@ -367,7 +369,7 @@ def load(location: Location, *, older: bool = False) -> Manifest | None:
     try:
         data = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        msg = f"{where} is not JSON ({error}); restore it from a copy, or convert again"
+        msg = f"{where} is not JSON ({error}); {_WAYS_OUT}"
         raise DamagedDataset(msg) from error
     if not isinstance(data, dict) or "format_version" not in data:
         msg = f"{where} has no format_version: this is not a SLAF dataset"
@@ -381,7 +383,7 @@ def load(location: Location, *, older: bool = False) -> Manifest | None:
         manifest.progress()
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         reason = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
-        msg = f"{where} is damaged: {reason}; restore it from a copy, or convert again"
+        msg = f"{where} is damaged: {reason}; {_WAYS_OUT}"
         raise DamagedDataset(msg) from error
     if broken := broken_seal(raw, data):
         msg = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +11,10 @@ from numpy.typing import NDArray
 
 from slaf.errors import SelectionError
 
-__all__ = ["Selector", "positions"]
+__all__ = ["Selector", "as_filter", "positions"]
+
+# Texts, and names in the quotes of Lance and of SQL; a quote is in its like if it is there twice.
+_QUOTED = re.compile(r"""'(?:[^']|'')*'|`[^`]*`|"(?P<name>(?:[^"]|"")*)\"""")
 
 Selector = int | slice | str | Sequence[int] | Sequence[str] | NDArray[Any] | None
 
@@ -58,6 +62,22 @@ def positions(
     if wanted.dtype.kind in "UO":
         return _named(wanted.tolist(), ids(), what)
     return _numbered(wanted, n, what)
+
+
+def as_filter(condition: str) -> str:
+    """A condition as Lance takes it: there a name in double quotes is no name, but a text.
+
+    Examples
+    --------
+    >>> print(as_filter('"cell type" <> gene'))
+    `cell type` <> gene
+    """
+    return _QUOTED.sub(_as_name, condition)
+
+
+def _as_name(quoted: re.Match[str]) -> str:
+    name = quoted["name"]
+    return quoted[0] if name is None else "`" + name.replace('""', '"') + "`"
 
 
 def _masked(mask: NDArray[Any], n: int, what: str) -> NDArray[np.int64]:

@@ -101,13 +101,17 @@ def test_a_version_1_without_limits(tmp_path: Path) -> None:
 
 
 def test_a_container_that_is_full(tmp_path: Path) -> None:
-    """More may be taken than is allowed, for a moment: then nothing is free, and not less."""
+    """More may be taken than is allowed, for a moment: then it is as little as work can be done
+    with.
+    """
     files = meminfo(400) | {"proc/self/cgroup": "0::/"}
-    assert allowed(tmp_path, files | version_2("", 10 * MiB, 11)) == 0
+    assert allowed(tmp_path, files | version_2("", 10 * MiB, 11)) == 16 * MiB
 
 
 CORES = {
     "none": ({}, None),
+    "lines that say nothing": ({"proc/self/cgroup": "\nx\n0::/", "groups/cpu.max": "5\n"}, None),
+    "no period": ({"proc/self/cgroup": "0::/", "groups/cpu.max": "100000 0"}, None),
     "v2 without a limit": (
         {"proc/self/cgroup": "0::/job", "groups/job/cpu.max": "max 100000"},
         None,

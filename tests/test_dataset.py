@@ -25,6 +25,7 @@ from slaf.errors import (
     UnsupportedFormat,
 )
 from slaf.seal import sealed
+from slaf.selection import as_filter
 from slaf.testing import Crash, CrashingStorage
 from tests.builders import counts, write_h5ad
 
@@ -185,6 +186,45 @@ def test_a_filter(
 ) -> None:
     """A filter on the table of the cells may speak of ids and of columns of obs."""
     assert_same_matrix(dataset.read(cells=cells), adata.X[list(expected)])
+
+
+@given(
+    name=st.text(st.sampled_from("""ab T'"=<"""), min_size=1),
+    wanted=st.text(st.sampled_from("""ab T'"`"""), max_size=6),
+)
+def test_names_and_texts_in_quotes(name: str, wanted: str) -> None:
+    """In double quotes stands a name, as in SQL, and in single ones a text, whatever they hold."""
+    quoted = '"' + name.replace('"', '""') + '"'
+    text = "'" + wanted.replace("'", "''") + "'"
+    assert as_filter(f"{quoted} = {text}") == f"`{name}` = {text}"
+    assert as_filter(f"{text} <> `{name}`") == f"{text} <> `{name}`"
+
+
+def test_a_column_whose_name_needs_quotes(tmp_path: Path) -> None:
+    """It is the column that is asked, and not its name."""
+    obs = pd.DataFrame({"cell type": ["T", "B", "cell type"], "n": [1, 2, 3]}, list("abc"))
+    dataset = slaf.convert(
+        anndata.AnnData(counts(3, 2), obs, pd.DataFrame(index=["g", "h"])), tmp_path / "out.slaf"
+    )
+    for condition, rows in (
+        ("\"cell type\" = 'T'", [0]),
+        ("`cell type` <> 'T'", [1, 2]),
+        ("'cell type' = \"cell type\"", [2]),
+        ('"n" > 1', [1, 2]),
+    ):
+        found = dataset.to_anndata(cells=condition).obs_names
+        assert found.tolist() == ["abc"[row] for row in rows]
+    with pytest.raises(SelectionError, match="the columns are"):
+        dataset.read(cells='"cell type" = "T"')
+
+
+def test_of_what_was_written_to_since(tmp_path: Path) -> None:
+    """What an append has replaced is not called damaged without saying what else it may be."""
+    before = slaf.convert(write_h5ad(tmp_path / "in.h5ad", counts(9, 5)), tmp_path / "out.slaf")
+    slaf.append(write_h5ad(tmp_path / "more.h5ad", counts(4, 5, seed=1)), tmp_path / "out.slaf")
+    with pytest.raises(DamagedDataset, match="written to since it was opened, open it anew"):
+        _ = before.obs
+    assert len(slaf.open(tmp_path / "out.slaf").obs) == 13
 
 
 def test_a_filter_on_genes(dataset: Dataset, adata: anndata.AnnData) -> None:

@@ -289,7 +289,7 @@ def test_damage(data: dict[str, Any], message: str, location: Location) -> None:
     write(location, valid() | data)
     with pytest.raises(DamagedDataset, match=message) as caught:
         load(location)
-    assert "restore it from a copy, or convert again" in str(caught.value)
+    assert "restore it from a copy, or remove the dataset and convert again" in str(caught.value)
 
 
 def test_what_is_beside_the_matrix(location: Location) -> None:

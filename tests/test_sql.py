@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import slaf
+from slaf.errors import QueryError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,3 +42,14 @@ def test_sums_of_columns_do_not_overflow(tmp_path: Path) -> None:
     ds = slaf.convert(anndata.AnnData(np.ones((4, 1)), obs=obs), tmp_path / "out.slaf")
     sums = ds.sql("SELECT SUM(depth) AS depth, SUM(share) AS share FROM cells")
     assert sums.row(0) == (2**32, obs["share"].to_numpy().astype(np.float64).sum())
+
+
+@pytest.mark.parametrize(
+    "query", ["DROP TABLE cells", " delete FROM expression", "Create TABLE x AS SELECT 1"]
+)
+def test_what_is_no_query(query: str, tmp_path: Path) -> None:
+    """What would change a table is refused: it would change nothing, and say so to nobody."""
+    ds = slaf.convert(anndata.AnnData(np.eye(3)), tmp_path / "out.slaf")
+    with pytest.raises(QueryError, match="nothing is changed by SQL"):
+        ds.sql(query)
+    assert ds.sql("SELECT COUNT(*) AS n FROM cells")["n"].to_list() == [3]

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import scipy.sparse as sp
 
 import slaf
-from slaf.errors import DamagedDataset
+from slaf.errors import DamagedDataset, Locked
 from slaf.seal import sealed
 from slaf.verification.report import SHOWN_OF_A_KIND
 from tests.builders import counts, write_h5ad
@@ -52,6 +53,47 @@ def source(original: Path) -> Path:
 def dataset(original: Path, tmp_path: Path) -> Path:
     """A copy of the dataset, to be changed."""
     return shutil.copytree(original / "out.slaf", tmp_path / "out.slaf")
+
+
+class Appending:
+    """Appends to a dataset when it is first told how far its verification is."""
+
+    def __init__(self, dataset: Path, more: Path) -> None:
+        self._rest: list[Callable[[], Any]] = [lambda: slaf.append(more, dataset)]
+
+    def begin(self, cells: int, nonzeros: int, total_cells: int) -> None:
+        """The verification begins."""
+
+    def advance(self, cells: int, nonzeros: int) -> None:  # noqa: ARG002
+        """The append."""
+        while self._rest:
+            self._rest.pop()()
+
+
+def test_written_to_meanwhile(dataset: Path, source: Path, tmp_path: Path) -> None:
+    """What an append replaces while a dataset is verified is no damage, and nothing is proven."""
+    more = write_h5ad(tmp_path / "more.h5ad", counts(4, slaf.open(dataset).n_genes, seed=7))
+    with pytest.raises(Locked, match=r"written to since it was opened.*verify it again"):
+        slaf.verify(dataset, against=source, progress=Appending(dataset, more))
+    assert slaf.verify(dataset).ok
+
+
+@pytest.mark.parametrize("other", [np.int16, np.float32, np.uint8])
+def test_sums_that_outgrow_their_type_beside_another(other: Any, tmp_path: Path) -> None:
+    """Whatever the type is that values are given back in, it is a sound one."""
+    repeated = sp.csr_matrix(
+        (np.array([100, 100, 3], np.int8), np.array([1, 1, 2]), np.array([0, 2, 3])), (2, 5)
+    )
+    first, second = tmp_path / "first.h5ad", tmp_path / "second.h5ad"
+    obs = [pd.DataFrame(index=[f"{name}{cell}" for cell in range(2)]) for name in "ab"]
+    var = pd.DataFrame(index=list("ghijk"))
+    anndata.AnnData(repeated, obs[0], var).write_h5ad(first)
+    anndata.AnnData(sp.csr_matrix(np.ones((2, 5), other)), obs[1], var).write_h5ad(second)
+    slaf.convert([first, second], tmp_path / "out.slaf")
+    assert slaf.verify(tmp_path / "out.slaf", against=[first, second]).ok
+    slaf.convert(second, tmp_path / "other.slaf")
+    slaf.append(first, tmp_path / "other.slaf")
+    assert slaf.verify(tmp_path / "other.slaf", against=[second, first]).ok
 
 
 def sabotage(dataset: Path, name: str, change: Change) -> None:

@@ -92,7 +92,7 @@ def append(
             "genes": genes,
             "cell_id_prefix": cell_id_prefix,
             "allow_duplicate": allow_duplicate,
-            "without": without or (),
+            "without": options.chosen_without(without),
             "by_gene": by_gene,
             "chunk_size": chunk_size,
             "compact": compact,

@@ -119,7 +119,7 @@ def convert(
             "measurement": measurement,
             "layers": options.chosen_layers(layers),
             "raw": not no_raw,
-            "without": without or (),
+            "without": options.chosen_without(without),
             "uns_merge": uns_merge,
             "format": format,
             "genes": genes,

@@ -41,6 +41,7 @@ __all__ = [
     "Without",
     "Workers",
     "chosen_layers",
+    "chosen_without",
     "chosen_workers",
     "input_key_values",
     "key_values",
@@ -127,6 +128,22 @@ def key_values(pairs: list[str] | None, option: str = "--storage-option") -> dic
 def input_key_values(pairs: list[str] | None) -> dict[str, str]:
     """The same of `--input-storage-option`."""
     return key_values(pairs, "--input-storage-option")
+
+
+def chosen_without(names: list[str] | None) -> tuple[str, ...]:
+    """What `--without` says.
+
+    Raises
+    ------
+    typer.BadParameter
+        If it is nothing that an input can have.
+    """
+    from slaf.sources.taking import Taking
+
+    try:
+        return Taking(without=tuple(names or ())).without
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--without") from None
 
 
 def chosen_layers(text: str) -> str | list[str]:

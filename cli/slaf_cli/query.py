@@ -45,8 +45,13 @@ def query(
     ],
     *,
     format: Annotated[
-        ResultFormat, typer.Option(help="How to write the rows of the result.")
-    ] = ResultFormat.TABLE,
+        ResultFormat | None,
+        typer.Option(
+            help="How to write the rows of the result; by default as the suffix of --output says, "
+            "or as a table.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -58,6 +63,7 @@ def query(
     verbose: options.Verbose = False,
 ) -> None:
     """Print the result of a query over a dataset, which is held in memory."""
+    format = format or _of_suffix(output)
     if format is ResultFormat.PARQUET and output is None and sys.stdout.isatty():
         msg = "parquet is not for a terminal; name a file with --output, or pipe it"
         raise typer.BadParameter(msg, param_hint="--format")
@@ -76,6 +82,11 @@ def query(
             part.replace(output)
         finally:
             part.unlink(missing_ok=True)
+
+
+def _of_suffix(output: Path | None) -> ResultFormat:
+    suffix = "" if output is None else output.suffix.lower().removeprefix(".")
+    return ResultFormat(suffix) if suffix in list(ResultFormat) else ResultFormat.TABLE
 
 
 def _write(pieces: Iterable[bytes], file: BinaryIO) -> None:

@@ -67,7 +67,7 @@ def convert(
     plain_types: bool = False,
     layers: str | Sequence[str] = "all",
     raw: bool = True,
-    without: Sequence[str] = (),
+    without: str | Sequence[str] = (),
     uns_merge: str = UnsMerge.UNIQUE,
     workers: int = 0,
     memory: int | None = None,
@@ -202,9 +202,9 @@ def convert(
         input_storage_options=input_storage_options,
         stage=stage,
     ) as ready:
-        axes = ready.axes()
+        tables = ready.tables()
         _announce(ready.inputs)
-        ready.expected(workers)
+        ready.expected(tables, workers)
         with location.lock():
             run = claim(
                 location,
@@ -213,7 +213,7 @@ def convert(
                 restart=restart,
                 allow_duplicate=allow_duplicate,
             )
-            _carry_out(run, ready, axes, workers, progress or Unwatched())
+            _carry_out(run, ready, tables.axes, workers, progress or Unwatched())
     return open_dataset(location)
 
 
@@ -229,7 +229,7 @@ def append(
     genes: str = GeneSet.STRICT,
     cell_id_prefix: bool = False,
     allow_duplicate: bool = False,
-    without: Sequence[str] = (),
+    without: str | Sequence[str] = (),
     by_gene: bool | None = None,
     chunk_size: int | None = None,
     compact: bool = False,
@@ -325,9 +325,9 @@ def append(
     ):
         # Before anything is read of them: it is soon known.
         ready.unfinished(restart=restart, allow_duplicate=allow_duplicate)
-        axes = ready.axes()
+        tables = ready.tables()
         _announce(ready.inputs)
-        ready.expected(workers)
+        ready.expected(tables, workers)
         run = claim(
             location,
             ready.plan,
@@ -335,7 +335,7 @@ def append(
             restart=restart,
             allow_duplicate=allow_duplicate,
         )
-        _carry_out(run, ready, axes, workers, progress or Unwatched())
+        _carry_out(run, ready, tables.axes, workers, progress or Unwatched())
     return open_dataset(location)
 
 

@@ -41,7 +41,7 @@ class ToConvert(ToRead):
     plain_types: bool
     layers: str | Sequence[str]
     raw: bool
-    without: Sequence[str]
+    without: str | Sequence[str]
     uns_merge: str
 
 
@@ -50,7 +50,7 @@ class ToAppend(ToRead):
 
     matrix: str | None
     genes: str
-    without: Sequence[str]
+    without: str | Sequence[str]
     by_gene: bool | None
     chunk_size: int | None
     compact: bool

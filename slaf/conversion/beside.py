@@ -115,6 +115,13 @@ class Kept:
     unses: tuple[tuple[FileRecord, bytes] | None, ...] = ()
     measured: tuple[Ranges, ...] = ()
 
+    @property
+    def nbytes(self) -> int:
+        """The memory that all of it takes."""
+        files = [*self.files.values(), *filter(None, self.unses)]
+        stored = [*self.cells.values(), *self.genes.values(), *self.tables.values()]
+        return int(sum(one.nbytes for one in stored) + sum(len(content) for _, content in files))
+
 
 def read_beside(source: Concat, cells: pa.Table, genes: pa.Table) -> Kept:
     """Read what stands beside the matrix of the inputs.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import tempfile
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from slaf.sources.base import Matrix
 
 __all__ = ["Estimate", "estimate", "refuse_if_too_small"]
+
+logger = logging.getLogger("slaf")
 
 # Measured on 7 million counts and their logarithms, 3,000 cells × 30,000 genes: bytes a value.
 _COUNTS = {Compression.FAST: 0.98, Compression.BALANCED: 0.50, Compression.SMALL: 0.50}
@@ -51,7 +54,7 @@ class Estimate:
     Attributes
     ----------
     bytes
-        Of `expression` and its indices, of the layers and of raw: most of a dataset.
+        Of the dataset.
     least_bytes
         What it takes at the very least; 0 if that cannot be told.
     scratch
@@ -107,16 +110,18 @@ class Estimate:
         )
 
 
-def estimate(plan: Plan, source: Source, workers: int, memory: int) -> Estimate:
+def estimate(plan: Plan, source: Source, beside: int, workers: int, memory: int) -> Estimate:
     """What a plan will take.
 
     Parameters
     ----------
+    beside
+        Bytes of all that is no matrix, as it is in memory.
     memory
         That sorting by gene may take.
     """
     least = _PROGRAM_MEMORY + max(workers, 1) * _WORKER_MEMORY
-    whole = Estimate(0, 0, 0, 0, least, _START_SECONDS)
+    whole = Estimate(beside, 0, 0, 0, least, _START_SECONDS)
     whole = whole.with_matrix(plan, source)
     for companion in plan.companions:
         for matrix in matrices_of(source, companion):
@@ -158,6 +163,9 @@ def refuse_if_too_small(
         else:
             _refuse(scratch, expected.least_scratch, sorting, "another directory with --scratch")
     _refuse(location, least, use, "another output")
+    free = location.free()
+    if free is not None and expected.bytes - there > free:
+        logger.warning("%s: %s bytes are free there, but %s", location, f"{free:,}", use)
 
 
 def _refuse(location: Location, needed: int, use: str, remedy: str) -> None:

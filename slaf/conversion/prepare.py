@@ -28,7 +28,7 @@ from slaf.storage import Location
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Unpack
 
     from slaf.conversion.asked import ToAppend, ToConvert, ToRead
@@ -40,6 +40,22 @@ if TYPE_CHECKING:
     from slaf.sources.base import Inputs
 
 __all__ = ["Prepared", "ready_to_append", "ready_to_convert"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What is no matrix of a result.
+
+    Attributes
+    ----------
+    axes
+        The cells and genes.
+    nbytes
+        Of them, and of all that stands beside the matrices.
+    """
+
+    axes: Axes
+    nbytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,25 +97,31 @@ class Prepared:
             allow_duplicate=allow_duplicate,
         )
 
-    def axes(self) -> Axes:
+    def tables(self) -> Tables:
         """The cells and genes of the result.
 
         What cannot be stored of them, or kept beside the matrix, is refused here; what can is
         read again at the end.
         """
         axes = read_axes(self.inputs)
-        read_beside(self.inputs, axes.cells, axes.genes)
-        return axes
+        return Tables(axes, axes.nbytes + read_beside(self.inputs, axes.cells, axes.genes).nbytes)
 
-    def expected(self, workers: int) -> Estimate:
+    def expected(self, tables: Tables, workers: int) -> Estimate:
         """What the run will take.
+
+        Parameters
+        ----------
+        tables
+            What is no matrix of it.
+        workers
+            Threads that encode parts.
 
         Raises
         ------
         StorageError
             If the disk is too small for it.
         """
-        found = estimate(self.plan, self.inputs, workers, self.reading.memory)
+        found = estimate(self.plan, self.inputs, tables.nbytes, workers, self.reading.memory)
         refuse_if_too_small(self.location, self.reading, found, adding=self.plan.base is not None)
         return found
 
@@ -128,7 +150,7 @@ def ready_to_convert(
         plain_types=asked["plain_types"],
         layers=layers if isinstance(layers, str) else tuple(layers),
         raw=asked["raw"],
-        without=tuple(asked["without"]),
+        without=_names(asked["without"]),
         uns_merge=UnsMerge(asked["uns_merge"]),
     )
     location = Location.of(output, asked["storage_options"])
@@ -159,7 +181,7 @@ def ready_to_append(
         chunk_size=asked["chunk_size"],
         compact=asked["compact"],
         by_gene=has_by_gene(there) if by_gene is None else by_gene,
-    ).with_taking(usual_taking(there, asked["without"]))
+    ).with_taking(usual_taking(there, _names(asked["without"])))
     reading = _reading(there.location, options.matrix, asked)
     found = as_inputs(
         inputs,
@@ -175,12 +197,16 @@ def ready_to_append(
     with Concat(found, options.genes, before, options.taking) as opened:
         # What the dataset was made without is known, whether these inputs have it or not.
         own = usual_taking(there, ()).without
-        opened.refuse_unknown(name for name in asked["without"] if name not in own)
+        opened.refuse_unknown(name for name in _names(asked["without"]) if name not in own)
         if isinstance(there, OlderDataset):
             plan = plan_to_adopt(there, opened, options)
         else:
             plan = plan_to_add(there, opened, options_of(there, options))
         yield Prepared(there.location, plan, opened, reading)
+
+
+def _names(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _reading(location: Location, matrix: str, asked: ToRead) -> ReadOptions:

@@ -111,7 +111,7 @@ def preview(
     plain_types: bool = False,
     layers: str | Sequence[str] = "all",
     raw: bool = True,
-    without: Sequence[str] = (),
+    without: str | Sequence[str] = (),
     uns_merge: str = UnsMerge.UNIQUE,
     workers: int = 0,
     memory: int | None = None,
@@ -182,7 +182,7 @@ def preview_append(
     genes: str = GeneSet.STRICT,
     cell_id_prefix: bool = False,
     allow_duplicate: bool = False,
-    without: Sequence[str] = (),
+    without: str | Sequence[str] = (),
     by_gene: bool | None = None,
     chunk_size: int | None = None,
     compact: bool = False,
@@ -236,7 +236,7 @@ def _refuse_locked(location: Location) -> None:
 
 def _foreseen(ready: Prepared, unfinished: Checkpoint | None, workers: int) -> Preview:
     plan, inputs = ready.plan, ready.inputs
-    ready.axes()
+    tables = ready.tables()
     return Preview(
         operation=plan.operation,
         sources=plan.added,
@@ -249,7 +249,7 @@ def _foreseen(ready: Prepared, unfinished: Checkpoint | None, workers: int) -> P
         rewrites=EXPRESSION in plan.rewrites,
         parts=len(plan.parts),
         parts_done=len(unfinished.done) if unfinished else 0,
-        expected=ready.expected(workers),
+        expected=ready.expected(tables, workers),
         free=ready.location.free(),
         beside=named(inputs),
         left_behind=inputs.left_behind(),

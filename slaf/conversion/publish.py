@@ -62,6 +62,11 @@ class Axes:
     columns: dict[str, ColumnSet]
 
     @property
+    def nbytes(self) -> int:
+        """The memory that both tables take."""
+        return int(self.cells.nbytes + self.genes.nbytes)
+
+    @property
     def identifiers(self) -> Identifiers:
         """The ids of both."""
         return Identifiers(self.cells.column(0), self.genes.column(0))

@@ -168,7 +168,7 @@ class _Aligner:
             msg = (
                 f"{place}: its genes are not those of {self._place}: {', '.join(what)}; choose "
                 "with --genes whether to take all genes (union) or those of all inputs "
-                "(intersection)"
+                "(intersection, of a conversion)"
             )
             raise GenesDiffer(msg)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
@@ -91,6 +92,12 @@ class ReadOptions:
         There the disk is as large as the work asks for, which the system's own directory for
         temporary files often is not.
         """
+        if memory is not None:
+            # Text, which only the command takes, would fail much later, as if a file were damaged.
+            memory = operator.index(memory)
+            if memory < 0:
+                msg = f"memory is {memory}, but it is a number of bytes"
+                raise ValueError(msg)
         found = None if scratch is None else on_disk(scratch)
         if found is None and not location.is_remote:
             beside = location.path.absolute().parent

@@ -70,6 +70,7 @@ def open_table(location: Location, name: str, version: int) -> lance.LanceDatase
             error,
             lambda text: DamagedDataset(
                 f"{location}: version {version} of {name} cannot be opened ({text})"
+                + _since(location.uri(name), version, location.storage_options)
             ),
         ) from cause(location.uri(name), error)
 
@@ -323,6 +324,18 @@ def _unreadable_file(uri: str, error: Exception) -> SlafError:
 
 
 def _unreadable(table: lance.LanceDataset, what: str, error: Exception) -> SlafError:
+    since = _since(table.uri, table.version)
     return blamed(
-        table.uri, error, lambda text: DamagedDataset(f"{shown(table.uri)}: {what} ({text})")
+        table.uri,
+        error,
+        lambda text: DamagedDataset(f"{shown(table.uri)}: {what} ({text}){since}"),
     )
+
+
+def _since(uri: str, version: int, options: dict[str, str] | None = None) -> str:
+    """What else may be the matter with a version, if it is not the newest of its table."""
+    try:
+        newest = lance.dataset(uri, storage_options=options).version
+    except LANCE_ERRORS:
+        return ""
+    return "" if newest <= version else "; if it was written to since it was opened, open it anew"

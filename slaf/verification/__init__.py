@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slaf.dataset import Dataset, open_dataset
-from slaf.errors import VerificationFailed
+from slaf.errors import Locked, VerificationFailed
+from slaf.manifest import load_published
 from slaf.progress import Unwatched
 from slaf.schema import BY_GENE
 from slaf.sources import ReadOptions
@@ -96,6 +97,8 @@ def verify(
     ------
     VerificationFailed
         If anything differs; it carries the report.
+    Locked
+        If anything differs because the dataset was written to meanwhile.
     ValueError
         If a sample is asked for together with something that reads all, or nothing.
     DatasetError, InputError
@@ -145,6 +148,12 @@ def verify(
     )
     if report.ok:
         return report
+    if load_published(opened.location).versions != opened.published.versions:
+        msg = (
+            f"{opened.location}: it was written to since it was opened, so that what was verified "
+            "is there no more; verify it again"
+        )
+        raise Locked(msg)
     total = sum(findings.counts.values())
     plural = "difference" if total == 1 else "differences"
     msg = f"{opened.location}: {total:,} {plural}; the first: {report.differences[0]}"

@@ -157,6 +157,8 @@ def test_help_says_what_a_command_does(command: str) -> None:
         ["convert", "in.h5ad", "out.slaf", "--compression", "most"],
         ["convert", "in.h5ad", "out.slaf", "--chunk-size", "0"],
         ["convert", "in.h5ad", "out.slaf", "--workers", "-1"],
+        ["convert", "in.h5ad", "out.slaf", "--without", "obs"],
+        ["append", "in.h5ad", "out.slaf", "--without", "nope:x"],
         ["convert", "in.h5ad", "out.slaf", "--memory", "lots"],
         ["info", "--quiet", "in.h5ad"],
         ["query", "made.slaf", "SELECT 1", "--format", "xlsx"],

@@ -85,6 +85,20 @@ def test_output_takes_the_result(format: str, dataset: Path, tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["result"]
 
 
+@pytest.mark.parametrize("suffix", ["csv", "JSON", "parquet"])
+def test_the_suffix_of_the_output_says_the_format(
+    suffix: str, dataset: Path, tmp_path: Path
+) -> None:
+    """Without a format a file has the one that it is called by."""
+    query = "SELECT cell_id FROM cells LIMIT 2"
+    said, named = tmp_path / "said", tmp_path / f"named.{suffix}"
+    run("query", dataset, query, "--format", suffix.lower(), "--output", said).succeeded()
+    run("query", dataset, query, "--output", named).succeeded()
+    assert named.read_bytes() == said.read_bytes()
+    run("query", dataset, query, "--format", "table", "--output", named).succeeded()
+    assert b"|" in named.read_bytes()
+
+
 def test_a_failed_query_leaves_the_file(dataset: Path, tmp_path: Path) -> None:
     """A query that cannot be run, or written, leaves the file that was there."""
     file = tmp_path / "result.csv"

@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 
 import slaf
+from slaf.spill import SortedRows
 from slaf.testing.strategies import Stored
-from tests.builders import as_matrix, names, write_elements, write_stored
+from tests.builders import as_matrix, counts, names, write_elements, write_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -349,3 +350,120 @@ def test_categories_by_reference(tmp_path: Path) -> None:
     assert kinds.cat.ordered
     assert kinds.cat.categories.tolist() == ["b", "unused", "a"]
     assert kinds.tolist() == ["a", "b", np.nan, "b", "b"]
+
+
+# ------------------------------------------------------------------------- numbers stored otherwise
+
+
+def of_another_kind(path: Path, kind: h5py.h5t.TypeID, values: Any, **stored: Any) -> None:
+    """Put these numbers in the place of those of X, stored as HDF5 knows to and numpy does not."""
+    with h5py.File(path, "r+") as file:
+        del file["X/data"]
+        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        if stored.get("packed"):
+            properties.set_chunk((4,))
+            properties.set_deflate(4)
+        space = h5py.h5s.create_simple((len(values),))
+        data = h5py.h5d.create(file["X"].id, b"data", kind, space, properties)
+        data.write(h5py.h5s.ALL, h5py.h5s.ALL, np.asarray(values))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("kind", ["some bits of an integer", "a float of another bias"])
+def test_numbers_that_are_stored_otherwise(kind: str, packed: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    """What numpy has no type for is what HDF5 makes of it, and never its bytes."""
+    path = write_stored(tmp_path / "in.h5ad", STORED)
+    values = np.array([5, 300, 7, 9, 11, 13])
+    if kind == "some bits of an integer":
+        stored = h5py.h5t.STD_I32LE.copy()
+        stored.set_precision(16)
+        stored.set_offset(8)
+        given = values.astype(np.int32)
+    else:
+        stored = h5py.h5t.IEEE_F32LE.copy()
+        stored.set_ebias(120)
+        given = values.astype(np.float32)
+    of_another_kind(path, stored, given, packed=packed)
+    with h5py.File(path) as file:
+        assert file["X/data"][:].tolist() == values.tolist()
+    assert sorted(convert(path).read().data.tolist()) == sorted(values.tolist())
+
+
+@pytest.mark.parametrize(
+    "filters", [("checksum", "gzip"), ("gzip", "shuffle"), ("shuffle", "checksum", "gzip")]
+)
+def test_filters_in_any_order(filters: tuple[str, ...], tmp_path: Path) -> None:
+    """A chunk is unpacked in the reverse of the order in which it was packed."""
+    path = write_stored(tmp_path / "in.h5ad", STORED)
+    with h5py.File(path, "r+") as file:
+        for name in ("X/data", "X/indices"):
+            values = file[name][:]
+            del file[name]
+            properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            properties.set_chunk((4,))
+            for one in filters:
+                if one == "gzip":
+                    properties.set_deflate(4)
+                elif one == "shuffle":
+                    properties.set_shuffle()
+                else:
+                    properties.set_fletcher32()
+            space = h5py.h5s.create_simple(values.shape)
+            kind = h5py.h5t.py_create(values.dtype)
+            data = h5py.h5d.create(file.id, name.encode(), kind, space, properties)
+            data.write(h5py.h5s.ALL, h5py.h5s.ALL, values)
+    assert_as_anndata_reads(path)
+
+
+def test_a_dense_matrix_of_hardly_anything(tmp_path: Path) -> None:
+    """Zeros that gzip packs as far as it can are no bomb."""
+    whole = np.zeros((1500, 6000))
+    whole[3, 7] = 2
+    adata = anndata.AnnData(whole)
+    adata.write_h5ad(tmp_path / "in.h5ad", compression="gzip")
+    assert (tmp_path / "in.h5ad").stat().st_size * 200 < whole.nbytes
+    assert slaf.convert(tmp_path / "in.h5ad", tmp_path / "out.slaf").nnz == 1
+
+
+def test_bool_beside_numbers(tmp_path: Path) -> None:
+    """A matrix of booleans is one of zeros and ones, with whatever it is brought together."""
+    paths: list[Path] = []
+    for dtype in (np.bool_, np.float32, np.float64):
+        matrix = counts(6, 5, seed=len(paths))
+        matrix.data = (matrix.data % 2 + 1 if dtype != np.bool_ else matrix.data > 0).astype(dtype)
+        adata = anndata.AnnData(matrix, pd.DataFrame(index=[f"{len(paths)}-{n}" for n in range(6)]))
+        paths.append(tmp_path / f"{dtype.__name__}.h5ad")
+        adata.write_h5ad(paths[-1])
+    slaf.convert(paths[:2], tmp_path / "out.slaf")
+    slaf.append(paths[2], tmp_path / "out.slaf")
+    assert slaf.verify(tmp_path / "out.slaf", against=paths).ok
+    plain = slaf.convert(paths[0], tmp_path / "plain.slaf", plain_types=True)
+    assert slaf.verify(plain, against=paths[0]).ok
+
+
+@pytest.mark.parametrize("n_inputs", [1, 2])
+def test_layers_by_columns_are_sorted_once(
+    n_inputs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many parts there are, what is not in the order of cells is brought into it once."""
+    sorted_once: list[SortedRows] = []
+    fill = SortedRows.fill
+
+    def noted(self: SortedRows, *given: Any, **named: Any) -> None:
+        if self not in sorted_once:
+            sorted_once.append(self)
+        fill(self, *given, **named)
+
+    monkeypatch.setattr(SortedRows, "fill", noted)
+    paths = []
+    for seed in range(n_inputs):
+        adata = anndata.AnnData(counts(30, 8, seed=seed))
+        adata.obs_names = [f"{seed}-{cell}" for cell in range(30)]
+        adata.layers["columns"] = counts(30, 8, seed=seed + 5).tocsc()
+        adata.raw = anndata.AnnData(counts(30, 8, seed=seed + 7).tocsc(), var=adata.var)
+        paths.append(tmp_path / f"{seed}.h5ad")
+        adata.write_h5ad(paths[-1])
+    slaf.convert(paths, tmp_path / "out.slaf", chunk_size=5)
+    assert len(sorted_once) == 2 * n_inputs
+    slaf.verify(tmp_path / "out.slaf", against=paths)
+    assert len(sorted_once) == 4 * n_inputs

@@ -9,6 +9,7 @@ from slaf.columns import ColumnSet
 from slaf.elements import Form
 from slaf.errors import DamagedDataset
 from slaf.manifest import Block
+from slaf.schema import LAYERS, RAW
 from slaf.sidecar import Note
 
 if TYPE_CHECKING:
@@ -229,6 +230,11 @@ class Beside:
         """All files, each once."""
         records = (self.uns, self.elements, *self.unses)
         return tuple({record.file: record for record in records if record}.values())
+
+    def matrices(self) -> dict[str, tuple[MatrixRecord, ...]]:
+        """The columns of values of each table of further matrices that there is."""
+        found = {} if self.layers is None else {LAYERS: self.layers.matrices}
+        return found if self.raw is None else found | {RAW: (self.raw.matrix,)}
 
     def to_json(self) -> JSON:
         """As config.json has it, each under its own key; nothing of what is not there."""

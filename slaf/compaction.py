@@ -27,7 +27,7 @@ from slaf.dataset import open_dataset
 from slaf.errors import DamagedDataset
 from slaf.manifest import Manifest, load, load_published, save
 from slaf.progress import Unwatched
-from slaf.schema import CELLS, EXPRESSION, GENES, LAYERS, RAW
+from slaf.schema import BY_CELL, CELLS, EXPRESSION, GENES
 from slaf.storage import Location
 from slaf.tables.read import fragments_of, read_table
 from slaf.tables.write import commit, index, undo
@@ -50,9 +50,6 @@ __all__ = ["Compacted", "compact"]
 JSON = dict[str, Any]
 
 logger = logging.getLogger("slaf")
-
-# The tables that are written part by part, a fragment or a few for each.
-_IN_PARTS = (EXPRESSION, LAYERS, RAW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,16 +154,13 @@ class _Layout:
     @classmethod
     def of(cls, dataset: Dataset) -> _Layout:
         """The layout of what is published."""
-        published, held = dataset.published, dataset.held
-        tables = [name for name in _IN_PARTS if name in published.tables]
+        published = dataset.published
+        tables = [name for name in BY_CELL if name in published.tables]
         found = {
             name: fragments_of(dataset.location, published.tables[name], published.versions[name])
             for name in tables
         }
-        offsets = {EXPRESSION: dataset.cell_offsets}
-        offsets |= {LAYERS: held.layer_offsets} if LAYERS in tables else {}
-        offsets |= {RAW: held.raw_offsets} if RAW in tables else {}
-        return cls(found, offsets)
+        return cls(found, {name: dataset.offsets(name) for name in tables})
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -11,7 +11,7 @@ from slaf.errors import QueryError, SelectionError
 from slaf.frames import to_frame
 from slaf.held import Held, HeldRaw, rows_of_element
 from slaf.manifest import Published, load_published
-from slaf.schema import BY_GENE, CELLS, EXPRESSION, GENES
+from slaf.schema import BY_GENE, CELLS, EXPRESSION, GENES, IN_PARTS
 from slaf.selection import positions
 from slaf.storage import Location, blamed, cause
 
@@ -345,6 +345,29 @@ class Dataset:
             return None
         starts = self._columns(GENES, ["gene_start_index"]).column(0).to_numpy()
         return np.append(starts, self.nnz)
+
+    def offsets(self, table: str) -> NDArray[np.int64]:
+        """Where the rows of each cell begin in a table, and after the last, where they end.
+
+        Parameters
+        ----------
+        table
+            `expression`, `layers` or `raw`; or `expression_by_gene`, for those of each gene.
+
+        Raises
+        ------
+        DamagedDataset
+            If they cannot be read.
+        KeyError
+            If the dataset has no such table, or its rows are in no such order.
+        """
+        if table not in self.published.tables or table not in IN_PARTS:
+            raise KeyError(table)
+        if table == EXPRESSION:
+            return self.cell_offsets
+        if table == BY_GENE and self.gene_offsets is not None:
+            return self.gene_offsets
+        return self.held.offsets(table)
 
     @cached_property
     def _by_gene(self) -> lance.LanceDataset:

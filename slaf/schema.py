@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "BY_CELL",
     "BY_GENE",
     "CELLS",
     "CELL_PAIRS",
@@ -24,6 +25,7 @@ __all__ = [
     "FORMAT_VERSION",
     "GENES",
     "GENE_PAIRS",
+    "IN_PARTS",
     "LAYERS",
     "RAW",
     "RAW_GENES",
@@ -51,6 +53,11 @@ RAW: Final = "raw"
 RAW_GENES: Final = "raw_genes"
 CELL_PAIRS: Final = "cellsxcells"
 GENE_PAIRS: Final = "genesxgenes"
+
+# The tables with a row for each nonzero: they are written part by part, a fragment or a few for
+# each, in the order of the cells, or, in the last of them, of the genes.
+BY_CELL: Final = (EXPRESSION, LAYERS, RAW)
+IN_PARTS: Final = (*BY_CELL, BY_GENE)
 
 # Columns of ours in `cells` and `genes`; a user's column of that name is stored under another.
 CELL_COLUMNS: Final = (

@@ -37,7 +37,6 @@ from slaf.schema import (
     GENE_COLUMNS,
     GENE_PAIRS,
     LAYERS,
-    RAW,
     RAW_GENES,
     given_back,
 )
@@ -245,17 +244,10 @@ def offsets_of(
     if plan.base is not None and table not in plan.rewrites:
         known = np.zeros(plan.base.n_cells + 1, np.int64)
         if before is not None and plan.adds_to(table):
-            known = _offsets(location, before, table)
+            known = Dataset(location, before).offsets(table)
     counts = [part_counts(location, r.index, table) for r in results_of(checkpoint, table)]
     ends = known[-1] + np.cumsum(np.concatenate([np.zeros(1, np.int64), *counts]))
     return np.append(known[:-1], ends)
-
-
-def _offsets(location: Location, before: Published, table: str) -> NDArray[np.int64]:
-    if table == EXPRESSION:
-        return Dataset(location, before).cell_offsets
-    held = Held(location, before)
-    return held.layer_offsets if table == LAYERS else held.raw_offsets
 
 
 def write_beside(
@@ -298,9 +290,8 @@ def blocks_of(published: Published | None) -> dict[str, tuple[Block, ...]]:
     if published is None:
         return {}
     found = {EXPRESSION: published.blocks}
-    for table in (LAYERS, RAW):
-        for record in _matrices_of(published, table).values():
-            found[f"{table}.{record.name}"] = record.blocks
+    for table, matrices in beside_of(published).matrices().items():
+        found |= {f"{table}.{matrix.name}": matrix.blocks for matrix in matrices}
     return found
 
 
@@ -337,7 +328,9 @@ def _matrices(
 ) -> tuple[MatrixRecord, ...]:
     plan, table = checkpoint.plan, companion.table
     results = [result.companions[table] for result in results_of(checkpoint, table)]
-    there = _matrices_of(before, table) if before is not None and plan.base is not None else {}
+    there = {}
+    if before is not None and plan.base is not None:
+        there = {one.original: one for one in beside_of(before).matrices().get(table, ())}
     made = []
     for values in companion.values:
         blocks = [block for result in results for block in result.blocks[values.name]]
@@ -363,14 +356,6 @@ def _matrices(
             )
         )
     return tuple(made)
-
-
-def _matrices_of(published: Published, table: str) -> dict[str, MatrixRecord]:
-    beside = beside_of(published)
-    if table == LAYERS:
-        layers = () if beside.layers is None else beside.layers.matrices
-        return {layer.original: layer for layer in layers}
-    return {} if beside.raw is None else {RAW: beside.raw.matrix}
 
 
 def _given_back(dtype: str, value_type: str, *, several: bool) -> str:

@@ -231,13 +231,11 @@ def companions_of(
 def recorded_companions(published: Published) -> tuple[Companion, ...]:
     """The companions that a dataset has, as they are stored."""
     beside = beside_of(published)
-    found = []
-    if beside.layers is not None:
-        found.append(Companion(LAYERS, published.n_genes, _values(beside.layers.matrices)))
-    if beside.raw is not None:
-        matrix = replace(beside.raw.matrix, original=RAW)
-        found.append(Companion(RAW, beside.raw.n_genes, _values([matrix])))
-    return tuple(found)
+    genes_of_raw = 0 if beside.raw is None else beside.raw.n_genes
+    return tuple(
+        Companion(table, genes_of_raw if table == RAW else published.n_genes, _values(matrices))
+        for table, matrices in beside.matrices().items()
+    )
 
 
 def _values(matrices: Sequence[MatrixRecord]) -> tuple[Values, ...]:

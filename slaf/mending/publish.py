@@ -11,8 +11,7 @@ from slaf.conversion.publish import finish
 from slaf.errors import DamagedDataset
 from slaf.manifest import Manifest, save
 from slaf.mending.parts import scratch_of
-from slaf.mending.survey import IN_PARTS
-from slaf.schema import BY_GENE, CELLS, EXPRESSION, GENES
+from slaf.schema import BY_GENE, CELLS, EXPRESSION, GENES, IN_PARTS
 from slaf.tables.read import fragments_of
 from slaf.tables.write import commit, index, restore_version, undo, write_table
 

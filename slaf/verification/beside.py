@@ -139,11 +139,8 @@ def n_companions(dataset: Dataset) -> int:
 
 def companions(dataset: Dataset) -> Iterator[CompanionTable]:
     """The tables of further matrices that a dataset has."""
-    held = dataset.held
-    if held.beside.layers is not None:
-        yield CompanionTable(dataset, LAYERS, held.beside.layers.matrices, held.layer_offsets)
-    if held.beside.raw is not None:
-        yield CompanionTable(dataset, RAW, (held.beside.raw.matrix,), held.raw_offsets)
+    for table, matrices in dataset.held.beside.matrices().items():
+        yield CompanionTable(dataset, table, matrices, dataset.offsets(table))
 
 
 def _check_offsets(companion: CompanionTable, findings: Findings) -> None:

@@ -12,12 +12,11 @@ from slaf.by_gene import by_gene_of
 from slaf.errors import StorageError
 from slaf.proof import place_of_tags
 from slaf.schema import (
+    BY_CELL,
     BY_GENE,
     CELLS,
     EXPRESSION,
     GENES,
-    LAYERS,
-    RAW,
     Compression,
     by_gene_schema,
     expression_schema,
@@ -138,16 +137,14 @@ class _Axis(NamedTuple):
 
 def _axes(dataset: Dataset) -> dict[str, _Axis]:
     """Of each table that is written in parts."""
-    published = dataset.published
-    offsets = {EXPRESSION: dataset.cell_offsets}
-    if LAYERS in published.tables:
-        offsets[LAYERS] = dataset.held.layer_offsets
-    if RAW in published.tables:
-        offsets[RAW] = dataset.held.raw_offsets
-    found = {name: _Axis.of("cells", ends, published.blocks) for name, ends in offsets.items()}
-    by_gene, ends = by_gene_of(published), dataset.gene_offsets
-    if by_gene is not None and ends is not None:
-        found[BY_GENE] = _Axis.of("genes", ends, by_gene.blocks)
+    published, by_gene = dataset.published, by_gene_of(dataset.published)
+    found = {
+        name: _Axis.of("cells", dataset.offsets(name), published.blocks)
+        for name in BY_CELL
+        if name in published.tables
+    }
+    if by_gene is not None:
+        found[BY_GENE] = _Axis.of("genes", dataset.offsets(BY_GENE), by_gene.blocks)
     return found
 
 

@@ -13,7 +13,7 @@ from slaf.elements import PAIR_COLUMNS, array_of, matrix_of
 from slaf.errors import DamagedDataset, SelectionError
 from slaf.frames import to_frame
 from slaf.lazily import Lazily
-from slaf.schema import CELL_PAIRS, CELLS, GENE_PAIRS, GENES, LAYERS, RAW, RAW_GENES
+from slaf.schema import CELL_PAIRS, CELLS, GENE_PAIRS, GENES, LAYERS, RAW, RAW_GENES, START_INDEX
 from slaf.selection import positions
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Held:
 
         if table not in self._offsets:
             record = {LAYERS: self.beside.layers, RAW: self.beside.raw}[table]
-            starts = read_table(self.table(CELLS), [f"{table}_start_index"]).column(0).to_numpy()
+            starts = read_table(self.table(CELLS), [START_INDEX[table]]).column(0).to_numpy()
             self._offsets[table] = np.append(starts, 0 if record is None else record.rows)
         return self._offsets[table]
 

@@ -29,6 +29,7 @@ __all__ = [
     "LAYERS",
     "RAW",
     "RAW_GENES",
+    "START_INDEX",
     "VALUE_TYPES",
     "Compression",
     "by_gene_schema",
@@ -58,6 +59,13 @@ GENE_PAIRS: Final = "genesxgenes"
 # each, in the order of the cells, or, in the last of them, of the genes.
 BY_CELL: Final = (EXPRESSION, LAYERS, RAW)
 IN_PARTS: Final = (*BY_CELL, BY_GENE)
+# The column of `cells`, or of `genes`, that says where the rows of each begin in one of those.
+START_INDEX: Final = {
+    EXPRESSION: "cell_start_index",
+    LAYERS: "layers_start_index",
+    RAW: "raw_start_index",
+    BY_GENE: "gene_start_index",
+}
 
 # Columns of ours in `cells` and `genes`; a user's column of that name is stored under another.
 CELL_COLUMNS: Final = (

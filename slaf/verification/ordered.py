@@ -94,7 +94,8 @@ class Ordered:
         DamagedDataset
             If they cannot be read.
         """
-        offsets, columns = dataset.offsets(name), ("value",)
+        offsets = dataset.offsets(name)
+        columns: tuple[str, ...] = ("value",)
         by_gene = by_gene_of(dataset.published) if name == BY_GENE else None
         if by_gene is not None:
             return cls(dataset, name, GENE_MAJOR, columns, offsets, by_gene.blocks)
@@ -106,7 +107,8 @@ class Ordered:
     @cached_property
     def table(self) -> lance.LanceDataset:
         """The rows."""
-        return self.dataset.table(self.name)
+        dataset = self.dataset
+        return dataset.expression if self.name == EXPRESSION else dataset.table(self.name)
 
     def place(self, block: Block) -> str:
         """A block, and the table where it is not `expression`."""
@@ -136,7 +138,7 @@ class Ordered:
         findings.compare("config", f"{self.axis.name} in blocks{self._of_table}", n, stop)
 
     def rows_of(self, start: int, stop: int) -> tuple[int, int] | None:
-        """The rows of these cells, from the first until after the last; None for parts of blocks."""
+        """The rows of these cells, as a range; None if blocks do not begin and end with them."""
         starts, stops = self._bounds
         if start not in starts or stop not in stops:
             return None
@@ -146,7 +148,7 @@ class Ordered:
         self,
         run: RowRange,
         findings: Findings,
-        seen: Callable[[NDArray[Any], NDArray[Any], Widened], None] = lambda *_: None,
+        seen: Callable[[NDArray[Any], NDArray[Any], Widened], None] | None = None,
     ) -> list[str]:
         """Of each column of values, the digest of what some cells have.
 
@@ -171,12 +173,14 @@ class Ordered:
             for row in np.flatnonzero(owners != expected)[:SHOWN_OF_A_KIND]:
                 where = f"{self.axis.ids[0]} of row {int(starts[0]) + at + row}{self._of_table}"
                 findings.note("order", where, expected[row], owners[row])
-            for digest, counted, (valid, values) in zip(digests, lengths, columns, strict=True):
+            for column, (valid, values) in enumerate(columns):
                 widened = as_float64(values)
-                digest.add_entries(others[valid], widened)
+                digests[column].add_entries(others[valid], widened)
                 if not isinstance(valid, slice):
-                    counted -= np.bincount(expected[~valid] - run.start, minlength=len(run))
-                seen(owners[valid], others[valid], widened)
+                    without = expected[~valid] - run.start
+                    lengths[column] -= np.bincount(without, minlength=len(run))
+                if seen is not None:
+                    seen(owners[valid], others[valid], widened)
             at += len(owners)
         for digest, counted in zip(digests, lengths, strict=True):
             digest.add_lengths(counted)
@@ -197,8 +201,10 @@ class Ordered:
     @cached_property
     def _bounds(self) -> tuple[frozenset[int], frozenset[int]]:
         """Where blocks begin, and where they end."""
-        starts, stops = (block.start for block in self.blocks), (block.stop for block in self.blocks)
-        return frozenset(starts), frozenset(stops)
+        return (
+            frozenset(block.start for block in self.blocks),
+            frozenset(block.stop for block in self.blocks),
+        )
 
     @property
     def _of_table(self) -> str:
@@ -211,7 +217,8 @@ class Ordered:
         rows = RowRange(int(self.offsets[run.start]), int(self.offsets[run.stop]))
         for batch in scan(self.table, rows, (*self.axis.ids, *columns)):
             owners, others, *values = batch.columns
-            yield owners.to_numpy(), others.to_numpy(), [_column(found) for found in values]
+            ids = (column.to_numpy(zero_copy_only=False) for column in (owners, others))
+            yield *ids, [_column(found) for found in values]
 
 
 def _column(values: Any) -> Column:

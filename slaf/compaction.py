@@ -27,7 +27,7 @@ from slaf.dataset import open_dataset
 from slaf.errors import DamagedDataset
 from slaf.manifest import Manifest, load, load_published, save
 from slaf.progress import Unwatched
-from slaf.schema import BY_CELL, CELLS, EXPRESSION, GENES
+from slaf.schema import BY_CELL, CELLS, EXPRESSION, GENES, indices_of
 from slaf.storage import Location
 from slaf.tables.read import fragments_of, read_table
 from slaf.tables.write import commit, index, undo
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from slaf.dataset import Dataset
     from slaf.manifest import Published
     from slaf.progress import Progress
-    from slaf.tables.write import IndexKind
 
 __all__ = ["Compacted", "compact"]
 
@@ -277,7 +276,8 @@ def _publish(run: Run, there: Dataset, layout: _Layout) -> None:
         fragments = list(_merged(layout, table, run.checkpoint))
         name, schema = plan.folder(table), there.table(table).schema
         versions[table] = commit(location, name, schema, fragments)
-    for column, kind in _indices(plan):
+    indices = indices_of(EXPRESSION, create_indices=plan.options.create_indices)
+    for column, kind in indices.items():
         versions[EXPRESSION] = index(location, plan.folder(EXPRESSION), column, kind)
     for table in before.tables.keys() - layout.fragments.keys():
         # What a run left that was given up for this one.
@@ -301,11 +301,6 @@ def _merged(layout: _Layout, table: str, checkpoint: Checkpoint) -> Iterator[JSO
 
 def _made(result: PartResult, table: str) -> Sequence[JSON]:
     return result.fragments if table == EXPRESSION else result.companions[table].fragments
-
-
-def _indices(plan: Plan) -> list[tuple[str, IndexKind]]:
-    found: list[tuple[str, IndexKind]] = [("cell_integer_id", "ZONEMAP")]
-    return [*found, ("gene_integer_id", "BTREE")] if plan.options.create_indices else found
 
 
 def _proven(

@@ -32,6 +32,7 @@ from slaf.schema import (
     GENES,
     common_type,
     given_back,
+    indices_of,
 )
 from slaf.sources.naming import names_of
 from slaf.tables.write import append, clean, commit, index, index_rest, stay, write_table
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from slaf.manifest import SourceRecord
     from slaf.sources.base import Source
     from slaf.storage import Location
-    from slaf.tables.write import IndexKind
 
 __all__ = ["Axes", "cells_table", "finish", "genes_table", "publish", "read_axes"]
 
@@ -103,10 +103,10 @@ def publish(
     kept
         What stands beside the matrix.
     """
-    tables = checkpoint.plan.tables
+    plan, tables = checkpoint.plan, checkpoint.plan.tables
     starts = _starts(location, checkpoint, before)
     whole_tables = {
-        CELLS: cells_table(axes, starts, checkpoint.plan.sources, kept.cells),
+        CELLS: cells_table(axes, starts, plan.sources, kept.cells),
         GENES: genes_table(axes, kept.genes, gene_offsets_of(location, checkpoint)),
     }
     versions = {
@@ -118,9 +118,9 @@ def publish(
     }
     whole, beside = write_beside(location, checkpoint, kept, before)
     versions |= whole
-    if checkpoint.plan.options.create_indices:
-        versions[CELLS] = index(location, tables[CELLS], "cell_id", "BTREE")
-        versions[GENES] = index(location, tables[GENES], "gene_id", "BTREE")
+    for name in (CELLS, GENES):
+        for column, kind in indices_of(name, create_indices=plan.options.create_indices).items():
+            versions[name] = index(location, tables[name], column, kind)
     published = _describe(checkpoint, axes, versions, before, writer, beside=beside)
     digests = digests_of(whole_tables | dict(kept.tables))
     published = proven(location, checkpoint, published, before, digests)
@@ -145,9 +145,7 @@ def _commit_expression(location: Location, checkpoint: Checkpoint) -> int:
     plan = checkpoint.plan
     fragments = [fragment for result in checkpoint.results() for fragment in result.fragments]
     name = plan.tables[EXPRESSION]
-    indices: dict[str, IndexKind] = {"cell_integer_id": "ZONEMAP"}
-    if plan.options.create_indices:
-        indices["gene_integer_id"] = "BTREE"
+    indices = indices_of(EXPRESSION, create_indices=plan.options.create_indices)
     if plan.base is not None and plan.adds_to(EXPRESSION):
         if not fragments:
             return stay(location, name, plan.base.versions[EXPRESSION])

@@ -11,7 +11,7 @@ from slaf.conversion.publish import finish
 from slaf.errors import DamagedDataset
 from slaf.manifest import Manifest, save
 from slaf.mending.parts import scratch_of
-from slaf.schema import BY_GENE, CELLS, EXPRESSION, GENES, IN_PARTS
+from slaf.schema import BY_GENE, EXPRESSION, IN_PARTS, indices_of
 from slaf.tables.read import fragments_of
 from slaf.tables.write import commit, index, restore_version, undo, write_table
 
@@ -27,21 +27,10 @@ if TYPE_CHECKING:
     from slaf.mending.survey import Survey
     from slaf.proof import StoredFile
     from slaf.storage import Location
-    from slaf.tables.write import IndexKind
 
 __all__ = ["Mended", "data_of"]
 
 JSON = dict[str, Any]
-
-# The indices that a table has in any case, and those that it may have.
-_INDICES: Mapping[str, tuple[tuple[str, IndexKind], ...]] = {
-    EXPRESSION: (("cell_integer_id", "ZONEMAP"),),
-}
-_MORE_INDICES: Mapping[str, tuple[tuple[str, IndexKind], ...]] = {
-    EXPRESSION: (("gene_integer_id", "BTREE"),),
-    CELLS: (("cell_id", "BTREE"),),
-    GENES: (("gene_id", "BTREE"),),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +149,8 @@ class Mended:
             version = commit(self.location, directory, schema, self.data[name].after)
         else:
             version = write_table(self.location, directory, self.tables[name])
-        indices = _INDICES.get(name, ())
-        if self.checkpoint.plan.options.create_indices:
-            indices += _MORE_INDICES.get(name, ())
-        for column, kind in indices:
+        create_indices = self.checkpoint.plan.options.create_indices
+        for column, kind in indices_of(name, create_indices=create_indices).items():
             version = index(self.location, directory, column, kind)
         return version
 

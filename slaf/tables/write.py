@@ -27,10 +27,9 @@ if TYPE_CHECKING:
     from lance.dataset import Index
     from lance.indices import IndexSegment
 
-IndexKind = Literal["ZONEMAP", "BTREE"]
+    from slaf.schema import IndexKind
 
 __all__ = [
-    "IndexKind",
     "append",
     "clean",
     "commit",

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from slaf.dataset import Dataset
     from slaf.manifest import Published
     from slaf.progress import Progress
+    from slaf.tables.fragments import Fragment
 
 __all__ = ["Compacted", "compact"]
 
@@ -142,12 +143,12 @@ class _Layout:
     Attributes
     ----------
     fragments
-        Of each table that is written part by part, as Lance writes them in JSON.
+        Of each table that is written part by part.
     offsets
         Of each, where the rows of each cell begin, and after the last, where they end.
     """
 
-    fragments: Mapping[str, list[JSON]]
+    fragments: Mapping[str, list[Fragment]]
     offsets: Mapping[str, NDArray[np.int64]]
 
     @classmethod
@@ -168,7 +169,7 @@ class _Layout:
 
     def ends(self, table: str) -> NDArray[np.int64]:
         """The rows at which the fragments of a table end."""
-        rows = [fragment["physical_rows"] for fragment in self.fragments[table]]
+        rows = [fragment.rows for fragment in self.fragments[table]]
         return np.cumsum(np.array(rows, np.int64))
 
     def within(self, table: str, cells: RowRange) -> slice:
@@ -288,7 +289,7 @@ def _publish(run: Run, there: Dataset, layout: _Layout) -> None:
     finish(location, published)
 
 
-def _merged(layout: _Layout, table: str, checkpoint: Checkpoint) -> Iterator[JSON]:
+def _merged(layout: _Layout, table: str, checkpoint: Checkpoint) -> Iterator[Fragment]:
     """The fragments that a table will have."""
     kept, at = layout.fragments[table], 0
     for result in checkpoint.results():
@@ -299,7 +300,7 @@ def _merged(layout: _Layout, table: str, checkpoint: Checkpoint) -> Iterator[JSO
     yield from kept[at:]
 
 
-def _made(result: PartResult, table: str) -> Sequence[JSON]:
+def _made(result: PartResult, table: str) -> Sequence[Fragment]:
     return result.fragments if table == EXPRESSION else result.companions[table].fragments
 
 

@@ -100,7 +100,7 @@ class CellMajor:
             fragments = [*there, *fragments]
         return cls(
             location,
-            tuple(f"{folder}/data/{file['path']}" for one in fragments for file in one["files"]),
+            tuple(f"{folder}/{path}" for one in fragments for path in one.paths),
             offsets_of(location, checkpoint, EXPRESSION, before),
             tuple(blocks),
             plan.n_genes,

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from slaf.proof import StoredFile
     from slaf.sources import Concat
     from slaf.storage import Location
+    from slaf.tables.fragments import Fragment
 
 __all__ = ["mend_genes", "mend_part", "plan_to_mend", "scratch_of"]
 
@@ -89,9 +90,7 @@ class _Mending:
     rows: RowRange
     blocks: tuple[Block, ...]
 
-    def expression(
-        self, progress: Progress
-    ) -> tuple[list[dict[str, object]], tuple[StoredFile, ...]]:
+    def expression(self, progress: Progress) -> tuple[list[Fragment], tuple[StoredFile, ...]]:
         part = ExpressionPart(self.source, self.plan, self.identifiers, progress)
         ranges = [RowRange(block.start, block.stop) for block in self.blocks]
         directory = scratch_of(self.plan.tables[EXPRESSION])

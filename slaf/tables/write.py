@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import lance
 import pyarrow as pa
@@ -19,6 +19,7 @@ from lance.fragment import FragmentMetadata, write_fragments
 from slaf.ahead import ahead
 from slaf.errors import DamagedDataset, SlafError, StorageError
 from slaf.storage import Location, blamed, cause
+from slaf.tables.fragments import STORAGE_VERSION, Fragment
 from slaf.tables.read import LANCE_ERRORS, manifest_name
 
 if TYPE_CHECKING:
@@ -42,8 +43,6 @@ __all__ = [
     "write_table",
 ]
 
-# Readable by every Lance since 0.38; 2.2 is not, and a mixture of both by hardly any.
-STORAGE_VERSION: Final = "2.1"
 # A part is one fragment, however many rows it has.
 _ROWS_PER_FILE: Final = 1 << 31
 # Of each column so much is encoded at a time: larger pages are slower to write, and no smaller.
@@ -66,7 +65,7 @@ def write_part(
     batches: Iterable[pa.RecordBatch],
     *,
     appending: bool = False,
-) -> list[dict[str, Any]]:
+) -> list[Fragment]:
     """Write rows to files of a table that no version of it names yet.
 
     Parameters
@@ -82,8 +81,8 @@ def write_part(
 
     Returns
     -------
-    list of dict
-        The fragments, in order, as JSON; none for no rows. Their files are on disk.
+    list of Fragment
+        The fragments, in order; none for no rows. Their files are on disk.
     """
     caught: list[BaseException] = []
     reader = pa.RecordBatchReader.from_batches(
@@ -106,13 +105,12 @@ def write_part(
             if caught:
                 raise caught[0] from None
             raise _refusal(location, name, error) from cause(location.uri(name), error)
-    location.sync(f"{name}/data/{file.path}" for part in fragments for file in part.files)
-    return [fragment.to_json() for fragment in fragments]
+    made = [Fragment.from_json(fragment.to_json()) for fragment in fragments]
+    location.sync(f"{name}/{path}" for fragment in made for path in fragment.paths)
+    return made
 
 
-def commit(
-    location: Location, name: str, schema: pa.Schema, fragments: Sequence[dict[str, Any]]
-) -> int:
+def commit(location: Location, name: str, schema: pa.Schema, fragments: Sequence[Fragment]) -> int:
     """Make fragments, in this order, the whole of a table; the version that does.
 
     Done twice it makes two versions that are equal.
@@ -124,7 +122,7 @@ def commit(
 
 
 def append(
-    location: Location, name: str, fragments: Sequence[dict[str, Any]], base: int, run_id: str
+    location: Location, name: str, fragments: Sequence[Fragment], base: int, run_id: str
 ) -> int:
     """Put fragments, in this order, behind the rows of a version; the version that has both.
 
@@ -164,7 +162,7 @@ def append(
         )
     _sync_version(location, name)
     # Numbered behind those that are there.
-    fresh = [FragmentMetadata.from_json(json.dumps(part | {"id": 0})) for part in fragments]
+    fresh = [_metadata(fragment, 0) for fragment in fragments]
     operation = lance.LanceOperation.Append(fresh)
     transaction = lance.Transaction(
         read_version=restored.version, operation=operation, transaction_properties={_RUN: run_id}
@@ -251,7 +249,7 @@ def restore_version(
     name: str,
     version: int,
     schema: pa.Schema,
-    fragments: Sequence[dict[str, Any]],
+    fragments: Sequence[Fragment],
 ) -> None:
     """Put a file in place of that of a version which is damaged or gone, so that it opens again.
 
@@ -313,13 +311,15 @@ def clean(location: Location, name: str, version: int) -> None:
 
 
 def _overwrite(
-    location: Location, name: str, schema: pa.Schema, fragments: Sequence[dict[str, Any]]
+    location: Location, name: str, schema: pa.Schema, fragments: Sequence[Fragment]
 ) -> int:
     uri = location.uri(name)
     if fragments:
         dataset = lance.LanceDataset.commit(
             uri,
-            lance.LanceOperation.Overwrite(schema, _numbered(fragments)),
+            lance.LanceOperation.Overwrite(
+                schema, [_metadata(one, at) for at, one in enumerate(fragments)]
+            ),
             enable_v2_manifest_paths=True,
             storage_options=location.storage_options,
         )
@@ -402,8 +402,5 @@ def _remembering(
         raise
 
 
-def _numbered(fragments: Sequence[dict[str, Any]]) -> list[FragmentMetadata]:
-    return [
-        FragmentMetadata.from_json(json.dumps(fragment | {"id": position}))
-        for position, fragment in enumerate(fragments)
-    ]
+def _metadata(fragment: Fragment, number: int) -> FragmentMetadata:
+    return FragmentMetadata.from_json(json.dumps(fragment.to_json() | {"id": number}))

@@ -29,8 +29,9 @@ from slaf.manifest import Manifest, load, load_published, save
 from slaf.progress import Unwatched
 from slaf.schema import BY_CELL, CELLS, EXPRESSION, GENES, indices_of
 from slaf.storage import Location
+from slaf.tables.commit import commit, undo
+from slaf.tables.indices import index
 from slaf.tables.read import fragments_of, read_table
-from slaf.tables.write import commit, index, undo
 
 if TYPE_CHECKING:
     import os

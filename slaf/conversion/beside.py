@@ -41,7 +41,8 @@ from slaf.schema import (
     given_back,
 )
 from slaf.sidecar import pack
-from slaf.tables.write import append, commit, stay, write_table
+from slaf.tables.commit import append, commit, stay
+from slaf.tables.write import write_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

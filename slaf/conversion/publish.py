@@ -35,7 +35,10 @@ from slaf.schema import (
     indices_of,
 )
 from slaf.sources.naming import names_of
-from slaf.tables.write import append, clean, commit, index, index_rest, stay, write_table
+from slaf.tables.clean import clean
+from slaf.tables.commit import append, commit, stay
+from slaf.tables.indices import index, index_rest
+from slaf.tables.write import write_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

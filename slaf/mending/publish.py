@@ -12,9 +12,11 @@ from slaf.errors import DamagedDataset
 from slaf.manifest import Manifest, save
 from slaf.mending.parts import scratch_of
 from slaf.schema import BY_GENE, EXPRESSION, IN_PARTS, indices_of
+from slaf.tables.commit import commit, restore_version, undo
 from slaf.tables.fragments import Fragment
+from slaf.tables.indices import index
 from slaf.tables.read import fragments_of
-from slaf.tables.write import commit, index, restore_version, undo, write_table
+from slaf.tables.write import write_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

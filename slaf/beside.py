@@ -9,7 +9,7 @@ from slaf.columns import ColumnSet
 from slaf.elements import Form
 from slaf.errors import DamagedDataset
 from slaf.manifest import Block
-from slaf.schema import LAYERS, RAW
+from slaf.schema import EXPRESSION, LAYERS, RAW
 from slaf.sidecar import Note
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ __all__ = [
     "MatrixRecord",
     "RawRecord",
     "beside_of",
+    "blocks_of",
     "is_sidecar",
 ]
 
@@ -285,6 +286,16 @@ def beside_of(published: Published) -> Beside:
             "restore it from a copy, or convert again"
         )
         raise DamagedDataset(msg) from error
+
+
+def blocks_of(published: Published | None) -> dict[str, tuple[Block, ...]]:
+    """The blocks of a dataset by table, and column of values as in "layers.spliced"."""
+    if published is None:
+        return {}
+    found = {EXPRESSION: published.blocks}
+    for table, matrices in beside_of(published).matrices().items():
+        found |= {f"{table}.{matrix.name}": matrix.blocks for matrix in matrices}
+    return found
 
 
 def is_sidecar(name: str) -> bool:

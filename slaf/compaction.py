@@ -13,8 +13,8 @@ import numpy as np
 
 from slaf.arrays import RowRange
 from slaf.as_source import DatasetSource
+from slaf.beside import blocks_of
 from slaf.conversion.adding import options_of
-from slaf.conversion.beside import blocks_of
 from slaf.conversion.claim import claim
 from slaf.conversion.companions import recorded_companions
 from slaf.conversion.encode import encode_part

@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from slaf.arrays import RowRange, as_float64
 from slaf.by_gene import GeneBlock
-from slaf.conversion.beside import offsets_of
 from slaf.conversion.by_gene import put_counts
 from slaf.conversion.checkpoint import GenePart
+from slaf.conversion.offsets import offsets_of
 from slaf.conversion.plan import PART_NONZEROS
 from slaf.conversion.proving import marked
 from slaf.conversion.run import encode_parts

@@ -10,26 +10,28 @@ import numpy as np
 import pyarrow as pa
 
 from slaf.columns import stored
-from slaf.conversion.beside import (
+from slaf.conversion.by_gene import commit_by_gene, gene_offsets_of, proof_by_gene
+from slaf.conversion.encode import SCRATCH
+from slaf.conversion.misfit import Identifiers
+from slaf.conversion.offsets import starts_of
+from slaf.conversion.proving import digests_of, proven, with_readable
+from slaf.conversion.statistics import Statistics
+from slaf.conversion.write_beside import (
     UNS_JSON,
     commit_companions,
-    offsets_of,
     remove_leftovers,
     write_beside,
     write_readable,
 )
-from slaf.conversion.by_gene import commit_by_gene, gene_offsets_of, proof_by_gene
-from slaf.conversion.encode import SCRATCH
-from slaf.conversion.misfit import Identifiers
-from slaf.conversion.proving import digests_of, proven, with_readable
-from slaf.conversion.statistics import Statistics
 from slaf.manifest import ADOPTED, ADOPTED_TABLES, TABLES, Manifest, Published, save
 from slaf.schema import (
+    BY_GENE,
     CELL_COLUMNS,
     CELLS,
     EXPRESSION,
     GENE_COLUMNS,
     GENES,
+    START_INDEX,
     common_type,
     given_back,
     indices_of,
@@ -107,7 +109,7 @@ def publish(
         What stands beside the matrix.
     """
     plan, tables = checkpoint.plan, checkpoint.plan.tables
-    starts = _starts(location, checkpoint, before)
+    starts = starts_of(location, checkpoint, before)
     whole_tables = {
         CELLS: cells_table(axes, starts, plan.sources, kept.cells),
         GENES: genes_table(axes, kept.genes, gene_offsets_of(location, checkpoint)),
@@ -119,7 +121,7 @@ def publish(
         CELLS: write_table(location, tables[CELLS], whole_tables[CELLS]),
         GENES: write_table(location, tables[GENES], whole_tables[GENES]),
     }
-    whole, beside = write_beside(location, checkpoint, kept, before)
+    whole, beside = write_beside(location, checkpoint, kept, before, starts)
     versions |= whole
     for name in (CELLS, GENES):
         for column, kind in indices_of(name, create_indices=plan.options.create_indices).items():
@@ -173,8 +175,8 @@ def cells_table(
     axes
         With all cells.
     starts
-        Where the rows of each cell begin, and after the last where they end: as "cell" those
-        of `expression`, and those of each table beside it by its name.
+        Where the rows of each cell begin, and after the last, where they end: in `expression` and
+        in each table beside it.
     sources
         The inputs.
     beside
@@ -183,19 +185,10 @@ def cells_table(
     n_cells = axes.cells.num_rows
     ours: list[tuple[str, Any]] = [
         ("cell_integer_id", pa.array(np.arange(n_cells, dtype=np.uint32))),
-        *((f"{name}_start_index", pa.array(ends[:n_cells])) for name, ends in starts.items()),
+        *((START_INDEX[name], pa.array(ends[:n_cells])) for name, ends in starts.items()),
         ("source_file", _source_files(sources)),
     ]
     return _with_columns(axes.cells, ours, beside)
-
-
-def _starts(
-    location: Location, checkpoint: Checkpoint, before: Published | None
-) -> dict[str, NDArray[np.int64]]:
-    return {"cell": offsets_of(location, checkpoint, EXPRESSION, before)} | {
-        companion.table: offsets_of(location, checkpoint, companion.table, before)
-        for companion in checkpoint.plan.companions
-    }
 
 
 def _source_files(sources: Sequence[SourceRecord]) -> pa.DictionaryArray:
@@ -227,7 +220,7 @@ def genes_table(
         ("gene_integer_id", pa.array(np.arange(n_genes, dtype=np.uint32)))
     ]
     if ends is not None:
-        ours.append(("gene_start_index", pa.array(ends[:n_genes])))
+        ours.append((START_INDEX[BY_GENE], pa.array(ends[:n_genes])))
     return _with_columns(axes.genes, ours, beside)
 
 

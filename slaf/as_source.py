@@ -117,7 +117,7 @@ class DatasetSource:
         return Lazily(
             held.layers,
             lambda name: HeldMatrix(
-                held.table(LAYERS), held.layers[name], held.layer_offsets, self.n_genes
+                held.table(LAYERS), held.layers[name], held.offsets(LAYERS), self.n_genes
             ),
         )
 
@@ -127,7 +127,7 @@ class DatasetSource:
         if held.raw is None or record is None:
             return None
         genes = self._table(RAW_GENES, record.columns)
-        matrix = HeldMatrix(held.table(RAW), record.matrix, held.raw_offsets, record.n_genes)
+        matrix = HeldMatrix(held.table(RAW), record.matrix, held.offsets(RAW), record.n_genes)
         return Raw(matrix, genes, held.raw.varm, record.measured)
 
     def slots(self) -> Slots:

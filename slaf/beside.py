@@ -9,6 +9,7 @@ from slaf.columns import ColumnSet
 from slaf.elements import Form
 from slaf.errors import DamagedDataset
 from slaf.manifest import Block
+from slaf.schema import EXPRESSION, LAYERS, RAW
 from slaf.sidecar import Note
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __all__ = [
     "MatrixRecord",
     "RawRecord",
     "beside_of",
+    "blocks_of",
     "is_sidecar",
 ]
 
@@ -230,6 +232,11 @@ class Beside:
         records = (self.uns, self.elements, *self.unses)
         return tuple({record.file: record for record in records if record}.values())
 
+    def matrices(self) -> dict[str, tuple[MatrixRecord, ...]]:
+        """The columns of values of each table of further matrices that there is."""
+        found = {} if self.layers is None else {LAYERS: self.layers.matrices}
+        return found if self.raw is None else found | {RAW: (self.raw.matrix,)}
+
     def to_json(self) -> JSON:
         """As config.json has it, each under its own key; nothing of what is not there."""
         data: JSON = {} if self.taken is None else {"taken": dict(self.taken)}
@@ -279,6 +286,16 @@ def beside_of(published: Published) -> Beside:
             "restore it from a copy, or convert again"
         )
         raise DamagedDataset(msg) from error
+
+
+def blocks_of(published: Published | None) -> dict[str, tuple[Block, ...]]:
+    """The blocks of a dataset by table, and column of values as in "layers.spliced"."""
+    if published is None:
+        return {}
+    found = {EXPRESSION: published.blocks}
+    for table, matrices in beside_of(published).matrices().items():
+        found |= {f"{table}.{matrix.name}": matrix.blocks for matrix in matrices}
+    return found
 
 
 def is_sidecar(name: str) -> bool:

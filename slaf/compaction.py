@@ -13,8 +13,8 @@ import numpy as np
 
 from slaf.arrays import RowRange
 from slaf.as_source import DatasetSource
+from slaf.beside import blocks_of
 from slaf.conversion.adding import options_of
-from slaf.conversion.beside import blocks_of
 from slaf.conversion.claim import claim
 from slaf.conversion.companions import recorded_companions
 from slaf.conversion.encode import encode_part
@@ -27,10 +27,11 @@ from slaf.dataset import open_dataset
 from slaf.errors import DamagedDataset
 from slaf.manifest import Manifest, load, load_published, save
 from slaf.progress import Unwatched
-from slaf.schema import CELLS, EXPRESSION, GENES, LAYERS, RAW
+from slaf.schema import BY_CELL, CELLS, EXPRESSION, GENES, indices_of
 from slaf.storage import Location
+from slaf.tables.commit import commit, undo
+from slaf.tables.indices import index
 from slaf.tables.read import fragments_of, read_table
-from slaf.tables.write import commit, index, undo
 
 if TYPE_CHECKING:
     import os
@@ -43,16 +44,13 @@ if TYPE_CHECKING:
     from slaf.dataset import Dataset
     from slaf.manifest import Published
     from slaf.progress import Progress
-    from slaf.tables.write import IndexKind
+    from slaf.tables.fragments import Fragment
 
 __all__ = ["Compacted", "compact"]
 
 JSON = dict[str, Any]
 
 logger = logging.getLogger("slaf")
-
-# The tables that are written part by part, a fragment or a few for each.
-_IN_PARTS = (EXPRESSION, LAYERS, RAW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,27 +144,24 @@ class _Layout:
     Attributes
     ----------
     fragments
-        Of each table that is written part by part, as Lance writes them in JSON.
+        Of each table that is written part by part.
     offsets
         Of each, where the rows of each cell begin, and after the last, where they end.
     """
 
-    fragments: Mapping[str, list[JSON]]
+    fragments: Mapping[str, list[Fragment]]
     offsets: Mapping[str, NDArray[np.int64]]
 
     @classmethod
     def of(cls, dataset: Dataset) -> _Layout:
         """The layout of what is published."""
-        published, held = dataset.published, dataset.held
-        tables = [name for name in _IN_PARTS if name in published.tables]
+        published = dataset.published
+        tables = [name for name in BY_CELL if name in published.tables]
         found = {
             name: fragments_of(dataset.location, published.tables[name], published.versions[name])
             for name in tables
         }
-        offsets = {EXPRESSION: dataset.cell_offsets}
-        offsets |= {LAYERS: held.layer_offsets} if LAYERS in tables else {}
-        offsets |= {RAW: held.raw_offsets} if RAW in tables else {}
-        return cls(found, offsets)
+        return cls(found, {name: dataset.offsets(name) for name in tables})
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -175,7 +170,7 @@ class _Layout:
 
     def ends(self, table: str) -> NDArray[np.int64]:
         """The rows at which the fragments of a table end."""
-        rows = [fragment["physical_rows"] for fragment in self.fragments[table]]
+        rows = [fragment.rows for fragment in self.fragments[table]]
         return np.cumsum(np.array(rows, np.int64))
 
     def within(self, table: str, cells: RowRange) -> slice:
@@ -283,7 +278,8 @@ def _publish(run: Run, there: Dataset, layout: _Layout) -> None:
         fragments = list(_merged(layout, table, run.checkpoint))
         name, schema = plan.folder(table), there.table(table).schema
         versions[table] = commit(location, name, schema, fragments)
-    for column, kind in _indices(plan):
+    indices = indices_of(EXPRESSION, create_indices=plan.options.create_indices)
+    for column, kind in indices.items():
         versions[EXPRESSION] = index(location, plan.folder(EXPRESSION), column, kind)
     for table in before.tables.keys() - layout.fragments.keys():
         # What a run left that was given up for this one.
@@ -294,7 +290,7 @@ def _publish(run: Run, there: Dataset, layout: _Layout) -> None:
     finish(location, published)
 
 
-def _merged(layout: _Layout, table: str, checkpoint: Checkpoint) -> Iterator[JSON]:
+def _merged(layout: _Layout, table: str, checkpoint: Checkpoint) -> Iterator[Fragment]:
     """The fragments that a table will have."""
     kept, at = layout.fragments[table], 0
     for result in checkpoint.results():
@@ -305,13 +301,8 @@ def _merged(layout: _Layout, table: str, checkpoint: Checkpoint) -> Iterator[JSO
     yield from kept[at:]
 
 
-def _made(result: PartResult, table: str) -> Sequence[JSON]:
+def _made(result: PartResult, table: str) -> Sequence[Fragment]:
     return result.fragments if table == EXPRESSION else result.companions[table].fragments
-
-
-def _indices(plan: Plan) -> list[tuple[str, IndexKind]]:
-    found: list[tuple[str, IndexKind]] = [("cell_integer_id", "ZONEMAP")]
-    return [*found, ("gene_integer_id", "BTREE")] if plan.options.create_indices else found
 
 
 def _proven(

@@ -12,7 +12,7 @@ from slaf.errors import QueryError, SelectionError
 from slaf.frames import to_frame
 from slaf.held import Held, HeldRaw, rows_of_element
 from slaf.manifest import Published, load_published
-from slaf.schema import BY_GENE, CELLS, EXPRESSION, GENES
+from slaf.schema import BY_GENE, CELLS, EXPRESSION, GENES, IN_PARTS, START_INDEX
 from slaf.selection import as_filter, positions
 from slaf.storage import Location, blamed, cause
 
@@ -343,7 +343,7 @@ class Dataset:
     @cached_property
     def cell_offsets(self) -> NDArray[np.int64]:
         """Where each cell's rows begin in `expression`, and after the last, where they end."""
-        starts = self._columns(CELLS, ["cell_start_index"]).column(0).to_numpy()
+        starts = self._columns(CELLS, [START_INDEX[EXPRESSION]]).column(0).to_numpy()
         return np.append(starts, self.nnz)
 
     @cached_property
@@ -354,8 +354,31 @@ class Dataset:
         """
         if BY_GENE not in self.published.tables:
             return None
-        starts = self._columns(GENES, ["gene_start_index"]).column(0).to_numpy()
+        starts = self._columns(GENES, [START_INDEX[BY_GENE]]).column(0).to_numpy()
         return np.append(starts, self.nnz)
+
+    def offsets(self, table: str) -> NDArray[np.int64]:
+        """Where the rows of each cell begin in a table, and after the last, where they end.
+
+        Parameters
+        ----------
+        table
+            `expression`, `layers` or `raw`; or `expression_by_gene`, for those of each gene.
+
+        Raises
+        ------
+        DamagedDataset
+            If they cannot be read.
+        KeyError
+            If the dataset has no such table, or its rows are in no such order.
+        """
+        if table not in self.published.tables or table not in IN_PARTS:
+            raise KeyError(table)
+        if table == EXPRESSION:
+            return self.cell_offsets
+        if table == BY_GENE and self.gene_offsets is not None:
+            return self.gene_offsets
+        return self.held.offsets(table)
 
     @cached_property
     def _by_gene(self) -> lance.LanceDataset:

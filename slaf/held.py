@@ -13,7 +13,7 @@ from slaf.elements import PAIR_COLUMNS, array_of, matrix_of
 from slaf.errors import DamagedDataset, SelectionError
 from slaf.frames import to_frame
 from slaf.lazily import Lazily
-from slaf.schema import CELL_PAIRS, CELLS, GENE_PAIRS, GENES, LAYERS, RAW, RAW_GENES
+from slaf.schema import CELL_PAIRS, CELLS, GENE_PAIRS, GENES, LAYERS, RAW, RAW_GENES, START_INDEX
 from slaf.selection import positions
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Held:
     def __init__(self, location: Location, published: Published) -> None:
         self._location = location
         self._published = published
+        self._offsets: dict[str, NDArray[np.int64]] = {}
 
     @cached_property
     def beside(self) -> Beside:
@@ -59,8 +60,7 @@ class Held:
     @property
     def layers(self) -> Mapping[str, MatrixRecord]:
         """The layers by the names that they had."""
-        record = self.beside.layers
-        return {} if record is None else {matrix.original: matrix for matrix in record.matrices}
+        return {one.original: one for one in self.beside.matrices().get(LAYERS, ())}
 
     def layer(
         self, name: str, cells: NDArray[np.int64], genes: NDArray[np.int64] | None
@@ -82,29 +82,33 @@ class Held:
         return read_matrix(
             self.table(LAYERS),
             record.name,
-            self.layer_offsets,
+            self.offsets(LAYERS),
             cells,
             genes,
             n_genes=n_genes,
             dtype=np.dtype(record.dtype),
         )
 
-    @cached_property
-    def layer_offsets(self) -> NDArray[np.int64]:
-        """Where the rows of each cell begin in `layers`, and after the last, where they end."""
-        record = self.beside.layers
-        return self._offsets(LAYERS, 0 if record is None else record.rows)
+    def offsets(self, table: str) -> NDArray[np.int64]:
+        """Where each cell's rows begin in `layers` or `raw`, and after the last, where they end.
+
+        Raises
+        ------
+        DamagedDataset
+            If they cannot be read.
+        """
+        from slaf.tables.read import read_table
+
+        if table not in self._offsets:
+            record = {LAYERS: self.beside.layers, RAW: self.beside.raw}[table]
+            starts = read_table(self.table(CELLS), [START_INDEX[table]]).column(0).to_numpy()
+            self._offsets[table] = np.append(starts, 0 if record is None else record.rows)
+        return self._offsets[table]
 
     @cached_property
     def raw(self) -> HeldRaw | None:
         """Raw, if there is one."""
         return None if self.beside.raw is None else HeldRaw(self)
-
-    @cached_property
-    def raw_offsets(self) -> NDArray[np.int64]:
-        """Where the rows of each cell begin in `raw`, and after the last, where they end."""
-        record = self.beside.raw
-        return self._offsets(RAW, 0 if record is None else record.rows)
 
     def slot(self, name: str) -> Mapping[str, Any]:
         """The elements of obsm, varm, obsp or varp."""
@@ -182,12 +186,6 @@ class Held:
         ids = PAIR_COLUMNS[table]
         return matrix_of(read_table(self.table(table), [*ids, form.name]), ids, form)
 
-    def _offsets(self, table: str, rows: int) -> NDArray[np.int64]:
-        from slaf.tables.read import read_table
-
-        starts = read_table(self.table(CELLS), [f"{table}_start_index"]).column(0).to_numpy()
-        return np.append(starts, rows)
-
 
 class HeldRaw:
     """The matrix that AnnData calls raw, with the genes that are its own."""
@@ -202,7 +200,7 @@ class HeldRaw:
     @property
     def shape(self) -> tuple[int, int]:
         """Cells and genes."""
-        return (len(self._held.raw_offsets) - 1, self.n_genes)
+        return (len(self._held.offsets(RAW)) - 1, self.n_genes)
 
     @property
     def nnz(self) -> int:
@@ -253,7 +251,7 @@ class HeldRaw:
         return read_matrix(
             self._held.table(RAW),
             matrix.name,
-            self._held.raw_offsets,
+            self._held.offsets(RAW),
             cells,
             genes,
             n_genes=self.n_genes,

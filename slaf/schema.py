@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "BY_CELL",
     "BY_GENE",
     "CELLS",
     "CELL_PAIRS",
@@ -24,17 +25,21 @@ __all__ = [
     "FORMAT_VERSION",
     "GENES",
     "GENE_PAIRS",
+    "IN_PARTS",
     "LAYERS",
     "RAW",
     "RAW_GENES",
+    "START_INDEX",
     "VALUE_TYPES",
     "Compression",
+    "IndexKind",
     "by_gene_schema",
     "common_type",
     "companion_schema",
     "expression_schema",
     "gene_id_type",
     "given_back",
+    "indices_of",
     "value_type_for",
 ]
 
@@ -51,6 +56,29 @@ RAW: Final = "raw"
 RAW_GENES: Final = "raw_genes"
 CELL_PAIRS: Final = "cellsxcells"
 GENE_PAIRS: Final = "genesxgenes"
+
+# The tables with a row for each nonzero: they are written part by part, a fragment or a few for
+# each, in the order of the cells, or, in the last of them, of the genes.
+BY_CELL: Final = (EXPRESSION, LAYERS, RAW)
+IN_PARTS: Final = (*BY_CELL, BY_GENE)
+# The column of `cells`, or of `genes`, that says where the rows of each begin in one of those.
+START_INDEX: Final = {
+    EXPRESSION: "cell_start_index",
+    LAYERS: "layers_start_index",
+    RAW: "raw_start_index",
+    BY_GENE: "gene_start_index",
+}
+
+IndexKind = Literal["ZONEMAP", "BTREE"]
+# The columns of each table that have an index in any case, and those that may have one.
+_INDICES: Final[Mapping[str, Mapping[str, IndexKind]]] = {
+    EXPRESSION: {"cell_integer_id": "ZONEMAP"},
+}
+_MORE_INDICES: Final[Mapping[str, Mapping[str, IndexKind]]] = {
+    EXPRESSION: {"gene_integer_id": "BTREE"},
+    CELLS: {"cell_id": "BTREE"},
+    GENES: {"gene_id": "BTREE"},
+}
 
 # Columns of ours in `cells` and `genes`; a user's column of that name is stored under another.
 CELL_COLUMNS: Final = (
@@ -214,6 +242,20 @@ def by_gene_schema(expression: pa.Schema, compression: Compression) -> pa.Schema
     )
     packed = None if compression is Compression.FAST else _ZSTD
     return pa.schema([genes.with_metadata(None), cells.with_metadata(packed), values])
+
+
+def indices_of(table: str, *, create_indices: bool) -> dict[str, IndexKind]:
+    """The columns of a table that have an index, in the order in which they are made.
+
+    Parameters
+    ----------
+    table
+        The name of the table.
+    create_indices
+        Whether genes, and the ids of cells, can be looked up too.
+    """
+    more = _MORE_INDICES.get(table, {}) if create_indices else {}
+    return {**_INDICES.get(table, {}), **more}
 
 
 def companion_schema(

@@ -107,6 +107,29 @@ def test_offsets(dataset: Dataset, adata: anndata.AnnData) -> None:
     np.testing.assert_array_equal(dataset.cell_offsets, adata.X.indptr)
 
 
+def test_offsets_of_every_table(dataset: Dataset, tmp_path: Path) -> None:
+    """Where rows begin is told of every table that has an order, and of no other."""
+    of_raw = pd.DataFrame(index=[f"raw-{gene}" for gene in range(N_GENES + 1)])
+    raw = {"X": counts(N_CELLS, N_GENES + 1, seed=2), "var": of_raw}
+    layers = {"other": counts(N_CELLS, N_GENES, seed=1)}
+    source = write_h5ad(tmp_path / "in.h5ad", counts(N_CELLS, N_GENES), layers=layers, raw=raw)
+    ds = slaf.convert(source, tmp_path / "out.slaf", by_gene=True)
+    told = {}
+    for name in ds.published.tables:
+        try:
+            told[name] = ds.offsets(name)
+        except KeyError:
+            continue
+    assert told.keys() == {"expression", "expression_by_gene", "layers", "raw"}
+    for name, offsets in told.items():
+        axis, n = ("gene", N_GENES) if name == "expression_by_gene" else ("cell", N_CELLS)
+        ids = ds.table(name).to_table([f"{axis}_integer_id"]).column(0).to_numpy()
+        np.testing.assert_array_equal(np.diff(offsets), np.bincount(ids, minlength=n))
+        assert offsets[0] == 0
+    with pytest.raises(KeyError):
+        dataset.offsets("layers")
+
+
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0)])
 def test_without_cells_or_genes(shape: tuple[int, int], tmp_path: Path) -> None:
     """A dataset without cells, or without genes, is read like any other."""

@@ -7,9 +7,10 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from slaf.beside import blocks_of
 from slaf.conversion.adding import rewriting
 from slaf.conversion.adopted import base_of, refuse_if_nothing
-from slaf.conversion.beside import blocks_of, read_beside
+from slaf.conversion.beside import read_beside
 from slaf.conversion.claim import Run, claim, refuse_if_complete
 from slaf.conversion.encode import ValueDoesNotFit, encode_part
 from slaf.conversion.gene_major import sort_by_gene

@@ -53,11 +53,11 @@ def plan_to_add(there: Dataset, inputs: Concat, options: Options) -> Plan:
     InputError
         If one of the inputs cannot be added.
     """
-    beside = there.held.beside
-    layers = () if beside.layers is None else beside.layers.matrices
-    known = {f"{LAYER}:{layer.original}": layer for layer in layers}
-    if beside.raw is not None:
-        known[RAW] = beside.raw.matrix
+    known = {
+        RAW if table == RAW else f"{LAYER}:{matrix.original}": matrix
+        for table, matrices in there.held.beside.matrices().items()
+        for matrix in matrices
+    }
     plan = Plan(
         operation="append",
         sources=inputs.records,

@@ -11,7 +11,7 @@ from slaf.conversion.encode import SCRATCH
 from slaf.digest import Fingerprint
 from slaf.errors import DamagedDataset
 from slaf.schema import BY_GENE
-from slaf.tables.write import commit
+from slaf.tables.commit import commit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

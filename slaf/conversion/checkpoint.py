@@ -12,6 +12,7 @@ from slaf.conversion.plan import Plan
 from slaf.conversion.statistics import Statistics
 from slaf.manifest import Block
 from slaf.proof import StoredFile
+from slaf.tables.fragments import Fragment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,7 +29,7 @@ class PartResult:
     index
         Its place in the plan.
     fragments
-        As Lance writes them in JSON, in order.
+        Of the table, in order.
     blocks
         Its blocks and their digests, in order.
     statistics
@@ -42,7 +43,7 @@ class PartResult:
     """
 
     index: int
-    fragments: list[dict[str, Any]]
+    fragments: list[Fragment]
     blocks: tuple[Block, ...]
     statistics: Statistics
     outgrown: bool = False
@@ -52,7 +53,7 @@ class PartResult:
     def to_json(self) -> dict[str, Any]:
         """As the checkpoint has it, under its index."""
         return {
-            "fragments": self.fragments,
+            "fragments": [one.to_json() for one in self.fragments],
             "blocks": [block.to_json() for block in self.blocks],
             "statistics": asdict(self.statistics),
             "outgrown": self.outgrown,
@@ -65,7 +66,7 @@ class PartResult:
         """As `to_json` wrote it."""
         return cls(
             index,
-            data["fragments"],
+            list(map(Fragment.from_json, data["fragments"])),
             tuple(map(Block.from_json, data["blocks"])),
             Statistics(**data["statistics"]),
             data["outgrown"],
@@ -83,7 +84,7 @@ class GenePart:
     genes
         Which.
     fragments
-        As Lance writes them in JSON, in order.
+        Of the table, in order.
     blocks
         Their blocks and the digests of these, in order.
     fingerprint
@@ -93,7 +94,7 @@ class GenePart:
     """
 
     genes: RowRange
-    fragments: list[dict[str, Any]]
+    fragments: list[Fragment]
     blocks: tuple[GeneBlock, ...]
     fingerprint: str
     files: tuple[StoredFile, ...]
@@ -102,7 +103,7 @@ class GenePart:
         """As the checkpoint has it."""
         return {
             "genes": [self.genes.start, self.genes.stop],
-            "fragments": self.fragments,
+            "fragments": [one.to_json() for one in self.fragments],
             "blocks": [block.to_json() for block in self.blocks],
             "fingerprint": self.fingerprint,
             "files": [one.to_json() for one in self.files],
@@ -113,7 +114,7 @@ class GenePart:
         """As `to_json` wrote it."""
         return cls(
             RowRange(*data["genes"]),
-            data["fragments"],
+            list(map(Fragment.from_json, data["fragments"])),
             tuple(map(GeneBlock.from_json, data["blocks"])),
             data["fingerprint"],
             tuple(map(StoredFile.from_json, data["files"])),

@@ -6,10 +6,10 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from slaf.conversion.beside import sidecars_of
 from slaf.conversion.checkpoint import Checkpoint
 from slaf.conversion.encode import SCRATCH
 from slaf.conversion.publish import finish
+from slaf.conversion.write_beside import sidecars_of
 from slaf.errors import AlreadyThere, DamagedDataset, DifferentRun, OutputExists
 from slaf.manifest import ADOPTED, COMPANIONS, CONFIG, Manifest, Published, load, save
 from slaf.sources.identity import content_key

@@ -18,6 +18,7 @@ from slaf.manifest import Block
 from slaf.proof import StoredFile
 from slaf.schema import LAYERS, RAW, companion_schema
 from slaf.sources.taking import LAYER
+from slaf.tables.fragments import Fragment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -140,7 +141,7 @@ class CompanionResult:
     Attributes
     ----------
     fragments
-        As Lance writes them in JSON, in order.
+        Of the table, in order.
     blocks
         Of each column, its blocks and their digests, in order.
     outgrown
@@ -149,7 +150,7 @@ class CompanionResult:
         Those that the fragments are in.
     """
 
-    fragments: list[dict[str, Any]]
+    fragments: list[Fragment]
     blocks: Mapping[str, tuple[Block, ...]]
     outgrown: tuple[str, ...]
     files: tuple[StoredFile, ...] = ()
@@ -157,7 +158,7 @@ class CompanionResult:
     def to_json(self) -> dict[str, Any]:
         """As the checkpoint has it."""
         return {
-            "fragments": self.fragments,
+            "fragments": [one.to_json() for one in self.fragments],
             "blocks": {name: [b.to_json() for b in blocks] for name, blocks in self.blocks.items()},
             "outgrown": list(self.outgrown),
             "files": [one.to_json() for one in self.files],
@@ -168,7 +169,8 @@ class CompanionResult:
         """As `to_json` wrote it."""
         blocks = {name: tuple(map(Block.from_json, b)) for name, b in data["blocks"].items()}
         files = tuple(map(StoredFile.from_json, data.get("files", [])))
-        return cls(data["fragments"], blocks, tuple(data["outgrown"]), files)
+        fragments = list(map(Fragment.from_json, data["fragments"]))
+        return cls(fragments, blocks, tuple(data["outgrown"]), files)
 
 
 def companions_of(
@@ -231,13 +233,11 @@ def companions_of(
 def recorded_companions(published: Published) -> tuple[Companion, ...]:
     """The companions that a dataset has, as they are stored."""
     beside = beside_of(published)
-    found = []
-    if beside.layers is not None:
-        found.append(Companion(LAYERS, published.n_genes, _values(beside.layers.matrices)))
-    if beside.raw is not None:
-        matrix = replace(beside.raw.matrix, original=RAW)
-        found.append(Companion(RAW, beside.raw.n_genes, _values([matrix])))
-    return tuple(found)
+    genes_of_raw = 0 if beside.raw is None else beside.raw.n_genes
+    return tuple(
+        Companion(table, genes_of_raw if table == RAW else published.n_genes, _values(matrices))
+        for table, matrices in beside.matrices().items()
+    )
 
 
 def _values(matrices: Sequence[MatrixRecord]) -> tuple[Values, ...]:
@@ -281,9 +281,7 @@ class CompanionPart:
         """Rows of each cell so far."""
         return np.concatenate([np.empty(0, _LENGTHS), *self._lengths])
 
-    def result(
-        self, fragments: list[dict[str, Any]], files: tuple[StoredFile, ...]
-    ) -> CompanionResult:
+    def result(self, fragments: list[Fragment], files: tuple[StoredFile, ...]) -> CompanionResult:
         """What there is of it, once its rows are in these fragments and files."""
         blocks = {name: tuple(found) for name, found in self._blocks.items()}
         return CompanionResult(fragments, blocks, tuple(sorted(self._outgrown)), files)

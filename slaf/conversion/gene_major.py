@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from slaf.arrays import RowRange, as_float64
 from slaf.by_gene import GeneBlock
-from slaf.conversion.beside import offsets_of
 from slaf.conversion.by_gene import put_counts
 from slaf.conversion.checkpoint import GenePart
+from slaf.conversion.offsets import offsets_of
 from slaf.conversion.plan import PART_NONZEROS
 from slaf.conversion.proving import marked
 from slaf.conversion.run import encode_parts
@@ -100,7 +100,7 @@ class CellMajor:
             fragments = [*there, *fragments]
         return cls(
             location,
-            tuple(f"{folder}/data/{file['path']}" for one in fragments for file in one["files"]),
+            tuple(f"{folder}/{path}" for one in fragments for path in one.paths),
             offsets_of(location, checkpoint, EXPRESSION, before),
             tuple(blocks),
             plan.n_genes,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from slaf.conversion.plan import Options
     from slaf.manifest import Published
     from slaf.storage import Location
+    from slaf.tables.fragments import Fragment
 
 __all__ = [
     "digests_of",
@@ -37,7 +38,7 @@ __all__ = [
 def marked(
     location: Location,
     directory: str,
-    fragments: Sequence[dict[str, Any]],
+    fragments: Sequence[Fragment],
     cells: RowRange | None = None,
     *,
     genes: RowRange | None = None,
@@ -57,10 +58,9 @@ def marked(
     of_genes = None if genes is None else (genes.start, genes.stop)
     found = []
     for fragment in fragments:
-        for file in fragment["files"]:
-            stored = _stored(location, f"{directory}/data/{file['path']}")
-            rows = fragment["physical_rows"]
-            found.append(replace(stored, cells=of_cells, genes=of_genes, rows=rows))
+        for path in fragment.paths:
+            stored = _stored(location, f"{directory}/{path}")
+            found.append(replace(stored, cells=of_cells, genes=of_genes, rows=fragment.rows))
     return tuple(found)
 
 

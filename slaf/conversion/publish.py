@@ -10,31 +10,37 @@ import numpy as np
 import pyarrow as pa
 
 from slaf.columns import stored
-from slaf.conversion.beside import (
+from slaf.conversion.by_gene import commit_by_gene, gene_offsets_of, proof_by_gene
+from slaf.conversion.encode import SCRATCH
+from slaf.conversion.misfit import Identifiers
+from slaf.conversion.offsets import starts_of
+from slaf.conversion.proving import digests_of, proven, with_readable
+from slaf.conversion.statistics import Statistics
+from slaf.conversion.write_beside import (
     UNS_JSON,
     commit_companions,
-    offsets_of,
     remove_leftovers,
     write_beside,
     write_readable,
 )
-from slaf.conversion.by_gene import commit_by_gene, gene_offsets_of, proof_by_gene
-from slaf.conversion.encode import SCRATCH
-from slaf.conversion.misfit import Identifiers
-from slaf.conversion.proving import digests_of, proven, with_readable
-from slaf.conversion.statistics import Statistics
 from slaf.manifest import ADOPTED, ADOPTED_TABLES, TABLES, Manifest, Published, save
 from slaf.schema import (
+    BY_GENE,
     CELL_COLUMNS,
     CELLS,
     EXPRESSION,
     GENE_COLUMNS,
     GENES,
+    START_INDEX,
     common_type,
     given_back,
+    indices_of,
 )
 from slaf.sources.naming import names_of
-from slaf.tables.write import append, clean, commit, index, index_rest, stay, write_table
+from slaf.tables.clean import clean
+from slaf.tables.commit import append, commit, stay
+from slaf.tables.indices import index, index_rest
+from slaf.tables.write import write_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,7 +54,6 @@ if TYPE_CHECKING:
     from slaf.manifest import SourceRecord
     from slaf.sources.base import Source
     from slaf.storage import Location
-    from slaf.tables.write import IndexKind
 
 __all__ = ["Axes", "cells_table", "finish", "genes_table", "publish", "read_axes"]
 
@@ -108,10 +113,10 @@ def publish(
     kept
         What stands beside the matrix.
     """
-    tables = checkpoint.plan.tables
-    starts = _starts(location, checkpoint, before)
+    plan, tables = checkpoint.plan, checkpoint.plan.tables
+    starts = starts_of(location, checkpoint, before)
     whole_tables = {
-        CELLS: cells_table(axes, starts, checkpoint.plan.sources, kept.cells),
+        CELLS: cells_table(axes, starts, plan.sources, kept.cells),
         GENES: genes_table(axes, kept.genes, gene_offsets_of(location, checkpoint)),
     }
     versions = {
@@ -121,11 +126,11 @@ def publish(
         CELLS: write_table(location, tables[CELLS], whole_tables[CELLS]),
         GENES: write_table(location, tables[GENES], whole_tables[GENES]),
     }
-    whole, beside = write_beside(location, checkpoint, kept, before)
+    whole, beside = write_beside(location, checkpoint, kept, before, starts)
     versions |= whole
-    if checkpoint.plan.options.create_indices:
-        versions[CELLS] = index(location, tables[CELLS], "cell_id", "BTREE")
-        versions[GENES] = index(location, tables[GENES], "gene_id", "BTREE")
+    for name in (CELLS, GENES):
+        for column, kind in indices_of(name, create_indices=plan.options.create_indices).items():
+            versions[name] = index(location, tables[name], column, kind)
     published = _describe(checkpoint, axes, versions, before, writer, beside=beside)
     digests = digests_of(whole_tables | dict(kept.tables))
     published = proven(location, checkpoint, published, before, digests)
@@ -150,9 +155,7 @@ def _commit_expression(location: Location, checkpoint: Checkpoint) -> int:
     plan = checkpoint.plan
     fragments = [fragment for result in checkpoint.results() for fragment in result.fragments]
     name = plan.tables[EXPRESSION]
-    indices: dict[str, IndexKind] = {"cell_integer_id": "ZONEMAP"}
-    if plan.options.create_indices:
-        indices["gene_integer_id"] = "BTREE"
+    indices = indices_of(EXPRESSION, create_indices=plan.options.create_indices)
     if plan.base is not None and plan.adds_to(EXPRESSION):
         if not fragments:
             return stay(location, name, plan.base.versions[EXPRESSION])
@@ -177,8 +180,8 @@ def cells_table(
     axes
         With all cells.
     starts
-        Where the rows of each cell begin, and after the last where they end: as "cell" those
-        of `expression`, and those of each table beside it by its name.
+        Where the rows of each cell begin, and after the last, where they end: in `expression` and
+        in each table beside it.
     sources
         The inputs.
     beside
@@ -187,19 +190,10 @@ def cells_table(
     n_cells = axes.cells.num_rows
     ours: list[tuple[str, Any]] = [
         ("cell_integer_id", pa.array(np.arange(n_cells, dtype=np.uint32))),
-        *((f"{name}_start_index", pa.array(ends[:n_cells])) for name, ends in starts.items()),
+        *((START_INDEX[name], pa.array(ends[:n_cells])) for name, ends in starts.items()),
         ("source_file", _source_files(sources)),
     ]
     return _with_columns(axes.cells, ours, beside)
-
-
-def _starts(
-    location: Location, checkpoint: Checkpoint, before: Published | None
-) -> dict[str, NDArray[np.int64]]:
-    return {"cell": offsets_of(location, checkpoint, EXPRESSION, before)} | {
-        companion.table: offsets_of(location, checkpoint, companion.table, before)
-        for companion in checkpoint.plan.companions
-    }
 
 
 def _source_files(sources: Sequence[SourceRecord]) -> pa.DictionaryArray:
@@ -231,7 +225,7 @@ def genes_table(
         ("gene_integer_id", pa.array(np.arange(n_genes, dtype=np.uint32)))
     ]
     if ends is not None:
-        ours.append(("gene_start_index", pa.array(ends[:n_genes])))
+        ours.append((START_INDEX[BY_GENE], pa.array(ends[:n_genes])))
     return _with_columns(axes.genes, ours, beside)
 
 

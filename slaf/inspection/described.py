@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from slaf.beside import SLOTS
+from slaf.beside import beside_of
 from slaf.manifest import load, load_published
 from slaf.schema import CELLS, GENES
 from slaf.storage import Location, is_web
@@ -250,19 +250,16 @@ def input_info(
 
 
 def _beside(published: Published) -> tuple[str, ...]:
-    found = published.beside
+    found = beside_of(published)
     said = []
-    if "layers" in found:
-        layers = ", ".join(
-            f"{m['original']} ({m['value_type']})" for m in found["layers"]["columns"]
-        )
+    if found.layers is not None:
+        layers = ", ".join(f"{one.original} ({one.value_type})" for one in found.layers.matrices)
         said.append(f"layers {layers}")
-    if "raw" in found:
-        raw = found["raw"]
-        said.append(f"raw {raw['n_genes']:,} genes, {raw['rows']:,} nonzeros")
-    keys = {slot: [form["key"] for form in found[slot]["forms"]] for slot in SLOTS if slot in found}
-    said += [f"{slot} {', '.join(names)}" for slot, names in keys.items()]
-    return (*said, "uns") if "uns" in found else tuple(said)
+    if found.raw is not None:
+        said.append(f"raw {found.raw.n_genes:,} genes, {found.raw.rows:,} nonzeros")
+    for slot, forms in found.forms.items():
+        said.append(f"{slot} {', '.join(form.key for form in forms)}")
+    return tuple(said) if found.uns is None else (*said, "uns")
 
 
 def _types(columns: ColumnSet) -> dict[str, str]:

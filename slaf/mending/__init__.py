@@ -21,7 +21,7 @@ from slaf.progress import Unwatched
 from slaf.schema import EXPRESSION
 from slaf.sources import ReadOptions
 from slaf.storage import Location
-from slaf.tables.write import undo
+from slaf.tables.commit import undo
 from slaf.verification.files import what_of
 from slaf.verification.inputs import opened_again
 

@@ -20,7 +20,7 @@ from slaf.conversion.plan import Base, Options, Plan
 from slaf.conversion.proving import marked
 from slaf.conversion.statistics import Statistics
 from slaf.errors import DamagedDataset, SourceChanged
-from slaf.schema import EXPRESSION, LAYERS, RAW, Compression
+from slaf.schema import EXPRESSION, Compression
 from slaf.tables.write import write_part
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from slaf.proof import StoredFile
     from slaf.sources import Concat
     from slaf.storage import Location
+    from slaf.tables.fragments import Fragment
 
 __all__ = ["mend_genes", "mend_part", "plan_to_mend", "scratch_of"]
 
@@ -89,9 +90,7 @@ class _Mending:
     rows: RowRange
     blocks: tuple[Block, ...]
 
-    def expression(
-        self, progress: Progress
-    ) -> tuple[list[dict[str, object]], tuple[StoredFile, ...]]:
+    def expression(self, progress: Progress) -> tuple[list[Fragment], tuple[StoredFile, ...]]:
         part = ExpressionPart(self.source, self.plan, self.identifiers, progress)
         ranges = [RowRange(block.start, block.stop) for block in self.blocks]
         directory = scratch_of(self.plan.tables[EXPRESSION])
@@ -204,13 +203,8 @@ def mend_genes(
 
 def _matrices(published: Published) -> dict[str, dict[str, MatrixRecord]]:
     """What was recorded of each column of values, by the table and the column."""
-    beside = beside_of(published)
-    layers = () if beside.layers is None else beside.layers.matrices
-    raw = () if beside.raw is None else (beside.raw.matrix,)
-    return {
-        LAYERS: {matrix.name: matrix for matrix in layers},
-        RAW: {matrix.name: matrix for matrix in raw},
-    }
+    found = beside_of(published).matrices()
+    return {table: {one.name: one for one in matrices} for table, matrices in found.items()}
 
 
 def _within(blocks: Sequence[SomeBlock], rows: RowRange) -> tuple[SomeBlock, ...]:

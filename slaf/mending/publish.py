@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from slaf.conversion.proving import known_here, prove, unproven
 from slaf.conversion.publish import finish
 from slaf.errors import DamagedDataset
 from slaf.manifest import Manifest, save
 from slaf.mending.parts import scratch_of
-from slaf.mending.survey import IN_PARTS
-from slaf.schema import BY_GENE, CELLS, EXPRESSION, GENES
+from slaf.schema import BY_GENE, EXPRESSION, IN_PARTS, indices_of
+from slaf.tables.commit import commit, restore_version, undo
+from slaf.tables.fragments import Fragment
+from slaf.tables.indices import index
 from slaf.tables.read import fragments_of
-from slaf.tables.write import commit, index, restore_version, undo, write_table
+from slaf.tables.write import write_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,21 +30,8 @@ if TYPE_CHECKING:
     from slaf.mending.survey import Survey
     from slaf.proof import StoredFile
     from slaf.storage import Location
-    from slaf.tables.write import IndexKind
 
 __all__ = ["Mended", "data_of"]
-
-JSON = dict[str, Any]
-
-# The indices that a table has in any case, and those that it may have.
-_INDICES: Mapping[str, tuple[tuple[str, IndexKind], ...]] = {
-    EXPRESSION: (("cell_integer_id", "ZONEMAP"),),
-}
-_MORE_INDICES: Mapping[str, tuple[tuple[str, IndexKind], ...]] = {
-    EXPRESSION: (("gene_integer_id", "BTREE"),),
-    CELLS: (("cell_id", "BTREE"),),
-    GENES: (("gene_id", "BTREE"),),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +48,14 @@ class Data:
         The files among them that are new, by where they are now.
     """
 
-    before: Sequence[JSON]
-    after: Sequence[JSON]
+    before: Sequence[Fragment]
+    after: Sequence[Fragment]
     fresh: Mapping[str, StoredFile]
 
     def files(self, directory: str) -> list[str]:
         """Where the files are now that it will have."""
         there = {one.file: place for place, one in self.fresh.items()}
-        names = [f"{directory}/data/{file['path']}" for one in self.after for file in one["files"]]
+        names = [f"{directory}/{path}" for one in self.after for path in one.paths]
         return [there.get(name, name) for name in names]
 
 
@@ -161,10 +150,8 @@ class Mended:
             version = commit(self.location, directory, schema, self.data[name].after)
         else:
             version = write_table(self.location, directory, self.tables[name])
-        indices = _INDICES.get(name, ())
-        if self.checkpoint.plan.options.create_indices:
-            indices += _MORE_INDICES.get(name, ())
-        for column, kind in indices:
+        create_indices = self.checkpoint.plan.options.create_indices
+        for column, kind in indices_of(name, create_indices=create_indices).items():
             version = index(self.location, directory, column, kind)
         return version
 
@@ -179,14 +166,13 @@ class Mended:
                 return companion.schema(plan.options)
         return self.tables[name].schema
 
-    def _before(self, name: str) -> Sequence[JSON]:
+    def _before(self, name: str) -> Sequence[Fragment]:
         """The fragments of a table as they were, be their files damaged."""
         if name in self.data:
             return self.data[name].before
         table, directory = self.tables[name], self.published.tables[name]
         files = [one for one in self.published.proof.of(directory) if "/data/" in one.file]
-        known = (replace(one, rows=table.num_rows) for one in files)
-        return [_fragment(one, len(table.schema)) for one in known]
+        return [Fragment.of_file(one, len(table.schema), table.num_rows) for one in files]
 
     def _fresh(self, name: str) -> Iterator[StoredFile]:
         for file in self.data[name].fresh.values():
@@ -214,10 +200,10 @@ def _data(
         place if location.size_of(place) is not None else one.file: one
         for place, one in made.items()
     }
-    after: list[JSON] = []
+    after: list[Fragment] = []
     placed: set[tuple[int, int]] = set()
     for fragment in before:
-        file = known.get(f"{directory}/data/{fragment['files'][0]['path']}")
+        file = known.get(f"{directory}/{fragment.paths[0]}")
         held = None if file is None else file.cells or file.genes
         if held is None or held not in fragments:
             after.append(fragment)
@@ -229,9 +215,9 @@ def _data(
 
 def _results(
     checkpoint: Checkpoint, survey: Survey, table: str, directory: str
-) -> tuple[dict[tuple[int, int], list[JSON]], dict[str, StoredFile]]:
+) -> tuple[dict[tuple[int, int], list[Fragment]], dict[str, StoredFile]]:
     """The new fragments of a table by the cells or genes, and the new files by where they are."""
-    fragments: dict[tuple[int, int], list[JSON]] = {}
+    fragments: dict[tuple[int, int], list[Fragment]] = {}
     fresh: dict[str, StoredFile] = {}
     for rows, made in _made(checkpoint, survey, table):
         fragments[rows.start, rows.stop] = made.fragments
@@ -256,7 +242,7 @@ def _made(
 
 def _recorded(
     location: Location, published: Published, table: str, checkpoint: Checkpoint
-) -> list[JSON]:
+) -> list[Fragment]:
     """The fragments of a table whose version is damaged, by what config.json says of its files."""
     directory = published.tables[table]
     files = [one for one in published.proof.of(directory) if "/data/" in one.file]
@@ -274,26 +260,4 @@ def _recorded(
             "noted when they were written; restore it from a copy, or convert again"
         )
         raise DamagedDataset(msg)
-    return [_fragment(one, width) for one in files]
-
-
-def _fragment(file: StoredFile, n_columns: int) -> JSON:
-    """A file as a fragment of its own, as Lance writes it in JSON."""
-    columns = list(range(n_columns))
-    return {
-        "id": 0,
-        "files": [
-            {
-                "path": file.file.rsplit("/", 1)[-1],
-                "fields": columns,
-                "column_indices": columns,
-                "file_major_version": 2,
-                "file_minor_version": 1,
-                "file_size_bytes": file.bytes,
-                "base_id": None,
-            }
-        ],
-        "physical_rows": file.rows,
-        "deletion_file": None,
-        "row_id_meta": None,
-    }
+    return [Fragment.of_file(one, width) for one in files]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Self
 
 from slaf.arrays import RowRange
 from slaf.beside import beside_of
-from slaf.schema import BY_GENE, EXPRESSION, LAYERS, RAW
 from slaf.verification.files import damaged_files
 
 if TYPE_CHECKING:
@@ -17,10 +16,7 @@ if TYPE_CHECKING:
     from slaf.storage import Location
     from slaf.verification.files import DamagedFile
 
-__all__ = ["IN_PARTS", "Survey"]
-
-# The tables that are written part by part, a fragment or a few for each.
-IN_PARTS = (EXPRESSION, LAYERS, RAW, BY_GENE)
+__all__ = ["Survey"]
 
 
 @dataclass(frozen=True, slots=True)

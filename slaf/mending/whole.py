@@ -9,7 +9,7 @@ import numpy as np
 from slaf.conversion.beside import read_beside
 from slaf.conversion.publish import cells_table, genes_table
 from slaf.errors import DamagedDataset, SourceChanged
-from slaf.schema import BY_GENE, CELLS, EXPRESSION, GENES, LAYERS, RAW
+from slaf.schema import BY_GENE, CELLS, GENES, IN_PARTS
 from slaf.table_digest import table_digest
 from slaf.tables.read import read_file
 
@@ -90,10 +90,10 @@ class Remade:
     def _table(self, name: str, starts: Mapping[str, NDArray[np.int64]]) -> pa.Table | None:
         if name == CELLS:
             sources = self._published.sources
-            of_cells = {title: ends for title, ends in starts.items() if title != "gene"}
+            of_cells = {table: ends for table, ends in starts.items() if table != BY_GENE}
             return cells_table(self._axes, of_cells, sources, self._kept.cells)
         if name == GENES:
-            return genes_table(self._axes, self._kept.genes, starts.get("gene"))
+            return genes_table(self._axes, self._kept.genes, starts.get(BY_GENE))
         return self._kept.tables.get(name)
 
     def _changed(self, what: str) -> SourceChanged:
@@ -106,9 +106,7 @@ class Remade:
 def starts_of(
     location: Location, published: Published, files: Mapping[str, Sequence[str]]
 ) -> dict[str, NDArray[np.int64]]:
-    """Where the rows of each cell begin, as `slaf.conversion.publish.cells_table` takes it.
-
-    And as "gene" those of each gene, where there is a table in the order of genes.
+    """Where the rows of each cell begin in each of these tables; or of each gene, in their order.
 
     Parameters
     ----------
@@ -117,10 +115,9 @@ def starts_of(
     files
         Of each table that is written in parts the files that will hold its rows.
     """
-    titles = {"cell": EXPRESSION, LAYERS: LAYERS, RAW: RAW, "gene": BY_GENE}
     return {
-        title: _starts(location, published, files[table], "gene" if title == "gene" else "cell")
-        for title, table in titles.items()
+        table: _starts(location, published, files[table], "gene" if table == BY_GENE else "cell")
+        for table in IN_PARTS
         if table in files
     }
 

@@ -16,7 +16,7 @@ from slaf.dataset import Dataset
 from slaf.mending.parts import mend_genes, mend_part, scratch_of
 from slaf.mending.publish import Mended, data_of
 from slaf.mending.whole import Remade, kept_rows, starts_of
-from slaf.schema import BY_GENE, CELLS, EXPRESSION, GENES
+from slaf.schema import BY_GENE, CELLS, EXPRESSION, GENES, START_INDEX
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -156,8 +156,8 @@ class Work:
             return Dataset(self.run.location, self.published).cell_offsets
         cells = self.rows[CELLS]
         if cells is None:
-            return self._starts({EXPRESSION: data}, [CELLS])["cell"]
-        starts = cells.column("cell_start_index").to_numpy()
+            return self._starts({EXPRESSION: data}, [CELLS])[EXPRESSION]
+        starts = cells.column(START_INDEX[EXPRESSION]).to_numpy()
         return np.append(starts, self.published.expression_count)
 
     def _starts(

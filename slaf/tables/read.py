@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import lance
 import numpy as np
@@ -13,6 +13,7 @@ from lance.file import LanceFileReader
 from slaf.arrays import RowRange
 from slaf.errors import DamagedDataset, SlafError
 from slaf.storage import blamed, cause, shown
+from slaf.tables.fragments import Fragment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -141,8 +142,8 @@ def data_files(table: lance.LanceDataset) -> Iterator[tuple[str, int | None]]:
             yield f"data/{file.path}", file.file_size_bytes
 
 
-def fragments_of(location: Location, name: str, version: int) -> list[dict[str, Any]]:
-    """The fragments of a version of a table, in order, as Lance writes them in JSON.
+def fragments_of(location: Location, name: str, version: int) -> list[Fragment]:
+    """The fragments of a version of a table, in order.
 
     Raises
     ------
@@ -150,7 +151,7 @@ def fragments_of(location: Location, name: str, version: int) -> list[dict[str, 
         If the version cannot be opened.
     """
     table = open_table(location, name, version)
-    return [fragment.metadata.to_json() for fragment in table.get_fragments()]
+    return [Fragment.from_json(one.metadata.to_json()) for one in table.get_fragments()]
 
 
 def read_file(location: Location, name: str, columns: Sequence[str] | None = None) -> pa.Table:

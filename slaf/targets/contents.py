@@ -11,6 +11,8 @@ import numpy as np
 from slaf.arrays import BATCH_NONZEROS, Batch, RowRange, cuts
 from slaf.held import rows_of_element
 from slaf.schema import CELLS, GENES
+from slaf.schema import LAYERS as LAYERS_TABLE
+from slaf.schema import RAW as RAW_TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -147,7 +149,7 @@ def _matrices(
             ChosenRows(
                 partial(dataset.read, genes=columns, layer=name),
                 chosen,
-                np.diff(held.layer_offsets)[chosen],
+                np.diff(held.offsets(LAYERS_TABLE))[chosen],
                 n_genes=n_genes,
                 dtype=np.dtype(record.dtype),
                 value_type=np.dtype(record.value_type),
@@ -162,7 +164,7 @@ def _matrices(
             ChosenRows(
                 dataset.raw.read,
                 chosen,
-                np.diff(held.raw_offsets)[chosen],
+                np.diff(held.offsets(RAW_TABLE))[chosen],
                 n_genes=dataset.raw.n_genes,
                 dtype=np.dtype(record.dtype),
                 value_type=np.dtype(record.value_type),

@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from slaf.arrays import RowRange
 from slaf.columns import STRING, stored
-from slaf.schema import CELL_COLUMNS, CELLS, GENE_COLUMNS, GENES
+from slaf.schema import CELL_COLUMNS, CELLS, EXPRESSION, GENE_COLUMNS, GENES
 from slaf.tables.read import read_table, take_rows
-from slaf.verification.digests import entries_of
 from slaf.verification.entries import compare_entries
+from slaf.verification.ordered import Ordered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from slaf.columns import Column, ColumnSet
     from slaf.dataset import Dataset
     from slaf.progress import Progress
-    from slaf.verification.entries import Entries
     from slaf.verification.report import Findings
 
 __all__ = ["Original", "check_against", "compare_axis", "place_of"]
@@ -174,18 +173,15 @@ def _categories(values: pa.ChunkedArray) -> list[Any]:
 
 
 def _compare_batch(dataset: Dataset, batch: Batch, findings: Findings) -> None:
-    pieces = list(entries_of(dataset, batch.rows))
-    cells, genes, values = (
-        np.concatenate([piece[column] for piece in pieces]) if pieces else np.empty(0, np.uint32)
-        for column in range(3)
-    )
-    found: Entries = (cells, genes, values)
-    if compare_entries("value", batch, found, partial(place_of, dataset), findings):
-        _compare_offsets(dataset, batch, findings)
+    expression = Ordered.of(dataset, EXPRESSION)
+    found = expression.entries(batch.rows)
+    place = partial(place_of, dataset)
+    if compare_entries("value", batch, found, place, findings):
+        _compare_offsets(expression, batch, findings)
 
 
-def _compare_offsets(dataset: Dataset, batch: Batch, findings: Findings) -> None:
-    counts = np.diff(dataset.cell_offsets[batch.rows.start : batch.rows.stop + 1])
+def _compare_offsets(expression: Ordered, batch: Batch, findings: Findings) -> None:
+    counts = np.diff(expression.offsets[batch.rows.start : batch.rows.stop + 1])
     for at in np.flatnonzero(counts != batch.counts):
         cell = batch.rows.start + int(at)
         findings.note("offsets", f"rows of cell {cell}", batch.counts[at], counts[at])

@@ -5,18 +5,16 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from slaf.arrays import RowRange
 from slaf.beside import SLOTS
 from slaf.schema import GENE_COLUMNS, GENES, LAYERS, RAW, RAW_GENES
 from slaf.verification.against import compare_axis, place_of
-from slaf.verification.beside import companions, rows_of
+from slaf.verification.beside import companions
 from slaf.verification.elements import compare_elements, compare_names
 from slaf.verification.entries import compare_entries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from slaf.arrays import Batch
     from slaf.beside import MatrixRecord
@@ -25,8 +23,7 @@ if TYPE_CHECKING:
     from slaf.progress import Progress
     from slaf.sources import Source
     from slaf.sources.base import Matrix, Raw
-    from slaf.verification.beside import CompanionTable
-    from slaf.verification.entries import Entries
+    from slaf.verification.ordered import Ordered
     from slaf.verification.report import Findings
 
 __all__ = ["check_beside_against"]
@@ -66,9 +63,11 @@ def check_beside_against(
         _check_layers(dataset, layers, findings)
         if _check_raw(dataset, raw, findings):
             matrices.pop(RAW)
-        for companion in companions(dataset):
-            if companion.table in matrices:
-                _compare_values(companion, matrices[companion.table], types, findings, seen)
+        for companion, records in companions(dataset):
+            if companion.name in matrices:
+                wanted = matrices[companion.name]
+                pairs = [(one, wanted[one.original]) for one in records if one.original in wanted]
+                _compare_values(companion, pairs, types, findings, seen)
     _check_slots(dataset, source, raw, findings)
 
 
@@ -100,21 +99,16 @@ def _check_raw(dataset: Dataset, wanted: Raw | None, findings: Findings) -> bool
 
 
 def _compare_values(
-    companion: CompanionTable,
-    matrices: Mapping[str, Matrix],
+    companion: Ordered,
+    pairs: Sequence[tuple[MatrixRecord, Matrix]],
     types: Callable[[Matrix, MatrixRecord], tuple[str, str]],
     findings: Findings,
     seen: Progress,
 ) -> None:
     """Compare the matrices that both have, block by block."""
-    pairs = [
-        (record, matrices[record.original])
-        for record in companion.matrices
-        if record.original in matrices
-    ]
     for record, matrix in pairs:
         findings.compare("type", f"of {_title(companion, record)}", *types(matrix, record))
-    for block in companion.dataset.published.blocks:
+    for block in companion.blocks:
         nonzeros = 0
         for record, matrix in pairs:
             with findings.reading(f"{_title(companion, record)}, {block}"):
@@ -124,30 +118,16 @@ def _compare_values(
         seen.advance(block.stop - block.start, nonzeros)
 
 
-def _compare(
-    companion: CompanionTable, record: MatrixRecord, batch: Batch, findings: Findings
-) -> None:
-    is_raw = companion.table == RAW
+def _compare(companion: Ordered, record: MatrixRecord, batch: Batch, findings: Findings) -> None:
+    is_raw = companion.name == RAW
     compare_entries(
-        companion.table,
+        companion.name,
         batch,
-        _entries(companion, record.name, batch.rows),
+        companion.entries(batch.rows, record.name),
         partial(place_of, companion.dataset, genes=RAW_GENES if is_raw else GENES),
         findings,
         matrix="" if is_raw else f"{record.original!r}, ",
     )
-
-
-def _entries(companion: CompanionTable, column: str, cells: RowRange) -> Entries:
-    pieces = [
-        (ids[valid], genes[valid], values)
-        for ids, genes, [(valid, values)] in rows_of(companion, [column], cells)
-    ]
-    cell_ids, gene_ids, values = (
-        np.concatenate([piece[at] for piece in pieces]) if pieces else np.empty(0, np.uint32)
-        for at in range(3)
-    )
-    return cell_ids, gene_ids, values
 
 
 def _check_slots(dataset: Dataset, source: Source, raw: Raw | None, findings: Findings) -> None:
@@ -171,5 +151,5 @@ def _told(raw: Matrix | HeldRaw | None) -> str:
     return _NOTHING if raw is None else f"{raw.shape[0]:,} cells × {raw.shape[1]:,} genes"
 
 
-def _title(companion: CompanionTable, record: MatrixRecord) -> str:
-    return RAW if companion.table == RAW else f"layer {record.original!r}"
+def _title(companion: Ordered, record: MatrixRecord) -> str:
+    return RAW if companion.name == RAW else f"layer {record.original!r}"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from slaf.beside import beside_of
-from slaf.by_gene import by_gene_of
 from slaf.errors import StorageError
 from slaf.proof import place_of_tags
 from slaf.schema import (
@@ -16,21 +15,19 @@ from slaf.schema import (
     CELLS,
     EXPRESSION,
     GENES,
-    LAYERS,
-    RAW,
+    IN_PARTS,
     Compression,
     by_gene_schema,
     expression_schema,
 )
 from slaf.tables.read import data_files, index_names, manifest_name
+from slaf.verification.ordered import Ordered
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Iterator
 
     from slaf.dataset import Dataset
-    from slaf.manifest import Block, Published
+    from slaf.manifest import Published
     from slaf.proof import StoredFile
     from slaf.storage import Location
     from slaf.verification.report import Findings
@@ -94,61 +91,21 @@ def check_places(dataset: Dataset, findings: Findings) -> None:
     """
     published = dataset.published
     known = {one.file: one for one in published.proof.files}
-    for name, axis in _axes(dataset).items():
-        first = 0
-        for fragment in dataset.table(name).get_fragments():
+    for name in (name for name in IN_PARTS if name in published.tables):
+        ordered, first = Ordered.of(dataset, name), 0
+        axis = ordered.axis
+        for fragment in ordered.table.get_fragments():
             rows = fragment.count_rows()
             (file,) = (one.path for one in fragment.data_files())
             path = f"{published.tables[name]}/data/{file}"
             one = known.get(path)
             held = None if one is None else getattr(one, axis.name)
             if one is not None and held is not None:
-                start, stop = held
-                whole = start in axis.starts and stop in axis.stops
-                there = (int(axis.offsets[start]), int(axis.offsets[stop])) if whole else None
+                there = ordered.rows_of(*held)
                 findings.compare("config", f"{axis.name} of {path}", (first, first + rows), there)
                 findings.compare("config", f"rows of {path}", rows, one.rows)
             first += rows
     _check_stored(dataset, findings)
-
-
-class _Axis(NamedTuple):
-    """By what the rows of a table that is written in parts are ordered.
-
-    Attributes
-    ----------
-    name
-        "cells" or "genes".
-    offsets
-        Where the rows of each of them begin, and after the last, where they end.
-    starts, stops
-        Where its blocks do.
-    """
-
-    name: str
-    offsets: NDArray[np.int64]
-    starts: frozenset[int]
-    stops: frozenset[int]
-
-    @classmethod
-    def of(cls, name: str, offsets: NDArray[np.int64], blocks: Sequence[Block]) -> _Axis:
-        starts, stops = (block.start for block in blocks), (block.stop for block in blocks)
-        return cls(name, offsets, frozenset(starts), frozenset(stops))
-
-
-def _axes(dataset: Dataset) -> dict[str, _Axis]:
-    """Of each table that is written in parts."""
-    published = dataset.published
-    offsets = {EXPRESSION: dataset.cell_offsets}
-    if LAYERS in published.tables:
-        offsets[LAYERS] = dataset.held.layer_offsets
-    if RAW in published.tables:
-        offsets[RAW] = dataset.held.raw_offsets
-    found = {name: _Axis.of("cells", ends, published.blocks) for name, ends in offsets.items()}
-    by_gene, ends = by_gene_of(published), dataset.gene_offsets
-    if by_gene is not None and ends is not None:
-        found[BY_GENE] = _Axis.of("genes", ends, by_gene.blocks)
-    return found
 
 
 def _check_stored(dataset: Dataset, findings: Findings) -> None:

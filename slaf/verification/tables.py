@@ -11,6 +11,7 @@ import pyarrow as pa
 from slaf.schema import CELLS, EXPRESSION, GENES, common_type, given_back
 from slaf.table_digest import table_digest
 from slaf.tables.read import data_files, read_table
+from slaf.verification.ordered import Ordered
 from slaf.verification.report import SHOWN_OF_A_KIND
 
 if TYPE_CHECKING:
@@ -51,7 +52,10 @@ def check_tables(dataset: Dataset, findings: Findings) -> None:
         _check_integer_ids(dataset, GENES, findings)
     with findings.reading(CELLS):
         _check_integer_ids(dataset, CELLS, findings)
-        _check_offsets(dataset, findings)
+        expression = Ordered.of(dataset, EXPRESSION)
+        if not findings.of("config"):
+            expression.check_offsets(findings)
+            expression.check_blocks(findings)
 
 
 def check_readable(dataset: Dataset, findings: Findings) -> None:
@@ -109,25 +113,3 @@ def _check_integer_ids(dataset: Dataset, name: str, findings: Findings) -> None:
     wrong = np.flatnonzero(ids != expected)
     for row in wrong[:SHOWN_OF_A_KIND]:
         findings.note(name, f"{column} of row {row}", expected[row], ids[row])
-
-
-def _check_offsets(dataset: Dataset, findings: Findings) -> None:
-    offsets = dataset.cell_offsets
-    if findings.of("config"):
-        return
-    findings.compare("offsets", "cell_start_index of the first cell", 0, int(offsets[0]))
-    for cell in np.flatnonzero(np.diff(offsets) < 0)[:SHOWN_OF_A_KIND]:
-        findings.note(
-            "offsets",
-            f"cell_start_index after cell {cell}",
-            f"≥ {offsets[cell]}",
-            offsets[cell + 1],
-        )
-    stop = 0
-    for block in dataset.published.blocks:
-        findings.compare("config", f"first cell of the block at {block.start}", stop, block.start)
-        stop = block.stop
-        if block.stop <= dataset.n_cells:
-            rows = int(offsets[block.stop] - offsets[block.start])
-            findings.compare("offsets", str(block), f"{block.rows} rows", f"{rows} rows")
-    findings.compare("config", "cells in blocks", dataset.n_cells, stop)

@@ -15,7 +15,6 @@ import scipy.sparse as sp
 from hypothesis import given
 
 import slaf
-from slaf import dataset as dataset_module
 from slaf.arrays import Widened
 from slaf.conversion import gene_major as stage
 from slaf.digest import Fingerprint
@@ -99,27 +98,31 @@ def test_the_same_is_read(data: DataObject, tmp_path_factory: pytest.TempPathFac
     assert isinstance(found, sp.csr_matrix)
 
 
-def test_the_fewer_rows_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A gene of all cells is read by gene, and all genes of a cell by cell."""
-    source = write_h5ad(tmp_path / "in.h5ad", counts(N_CELLS, N_GENES))
-    dataset = slaf.convert(source, tmp_path / "out.slaf", by_gene=True)
-    asked: list[str] = []
-    table = dataset_module.Dataset.table
-
-    def seen(self: slaf.Dataset, name: str) -> lance.LanceDataset:
-        asked.append(name)
-        return table(self, name)
-
-    monkeypatch.setattr(dataset_module.Dataset, "table", seen)
-    dataset.read(genes=[3])
-    assert "expression" not in asked
-    asked.clear()
-    dataset.read(cells=[3], genes=list(range(N_GENES)))
-    assert TABLE not in asked
-    asked.clear()
-    dataset.read(genes=[3, 4])
-    dataset.to_anndata(cells=slice(2, 20), genes=["gene-1"])
-    assert "expression" not in asked
+@pytest.mark.parametrize(
+    ("gone", "cells", "genes"),
+    [
+        ("expression", slice(None), [3]),
+        ("expression", slice(None), [3, 4]),
+        ("expression", slice(2, 20), [1]),
+        (TABLE, [3], list(range(N_GENES))),
+        (TABLE, slice(None), list(range(N_GENES))),
+    ],
+)
+def test_the_fewer_rows_are_read(gone: str, cells: Any, genes: list[int], tmp_path: Path) -> None:
+    """A gene of many cells is read by gene, and all genes of a cell by cell: of the other table
+    nothing is read, for it is gone.
+    """
+    matrix = counts(N_CELLS, N_GENES)
+    output = tmp_path / "out.slaf"
+    slaf.convert(write_h5ad(tmp_path / "in.h5ad", matrix), output, by_gene=True)
+    shutil.rmtree(output / f"{gone}.lance" / "data")
+    expected = matrix[cells][:, genes].toarray()
+    np.testing.assert_array_equal(slaf.open(output).read(cells, genes).toarray(), expected)
+    found = slaf.open(output).to_anndata(cells, genes)
+    np.testing.assert_array_equal(found.X.toarray(), expected)
+    other = (slice(None), [3]) if gone == TABLE else ([3], list(range(N_GENES)))
+    with pytest.raises(DamagedDataset):
+        slaf.open(output).read(*other)
 
 
 @pytest.mark.parametrize(

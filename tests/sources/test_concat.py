@@ -158,6 +158,9 @@ class TestBehindADataset(SourceLaws):
         inputs = inputs_of(more, ["", "b_", ""])
         return lambda: Concat(inputs, GeneSet.UNION, kept(made))
 
+    def entries(self, source: Source) -> None:
+        """Its extent is that of what is added."""
+
 
 def test_each_input_keeps_its_cells(tmp_path: Path) -> None:
     """The cells of an input are those that it has by itself, behind those of the ones before."""

@@ -1,0 +1,85 @@
+"""What a table says of the files that its rows are in, as Lance writes it in JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from slaf.proof import StoredFile
+
+__all__ = ["STORAGE_VERSION", "Fragment"]
+
+JSON = dict[str, Any]
+
+# Readable by every Lance since 0.38; 2.2 is not, and a mixture of both by hardly any.
+STORAGE_VERSION: Final = "2.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """Rows of a table that follow each other, in files of their own.
+
+    Attributes
+    ----------
+    said
+        All that Lance says of them, which a commit hands back to it as it is.
+    """
+
+    said: Mapping[str, Any]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files, below the directory of the table."""
+        return tuple(f"data/{file['path']}" for file in self.said["files"])
+
+    @property
+    def rows(self) -> int:
+        """How many rows they hold."""
+        return int(self.said["physical_rows"])
+
+    def to_json(self) -> JSON:
+        """As Lance writes it."""
+        return dict(self.said)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """As Lance, or `to_json`, wrote it."""
+        return cls(data)
+
+    @classmethod
+    def of_file(cls, file: StoredFile, n_columns: int, rows: int | None = None) -> Self:
+        """A file that is a fragment of its own, where no version of the table says so any more.
+
+        Parameters
+        ----------
+        file
+            What was noted of it.
+        n_columns
+            Of the table.
+        rows
+            Those that it holds, if that was not noted.
+        """
+        major, minor = map(int, STORAGE_VERSION.split("."))
+        columns = list(range(n_columns))
+        return cls(
+            {
+                "id": 0,
+                "files": [
+                    {
+                        "path": file.file.rsplit("/", 1)[-1],
+                        "fields": columns,
+                        "column_indices": columns,
+                        "file_major_version": major,
+                        "file_minor_version": minor,
+                        "file_size_bytes": file.bytes,
+                        "base_id": None,
+                    }
+                ],
+                "physical_rows": file.rows if rows is None else rows,
+                "deletion_file": None,
+                "row_id_meta": None,
+            }
+        )

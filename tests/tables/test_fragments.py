@@ -1,0 +1,42 @@
+"""Fragments: what is said of a file is what Lance says of it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import slaf
+from slaf.schema import IN_PARTS
+from slaf.tables.fragments import Fragment
+from slaf.tables.read import fragments_of
+from tests.builders import counts, write_h5ad
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def said(fragment: Fragment) -> dict[str, Any]:
+    """What it says, but for what there is nothing of."""
+    return {key: value for key, value in fragment.to_json().items() if value not in (None, [])}
+
+
+def test_of_a_file(tmp_path: Path) -> None:
+    """What a repair says of a file, whose table no longer does, is what Lance wrote of it."""
+    source = write_h5ad(
+        tmp_path / "in.h5ad", counts(12, 6), layers={"other": counts(12, 6, seed=1)}
+    )
+    ds = slaf.convert(source, tmp_path / "out.slaf", chunk_size=5, by_gene=True)
+    published = ds.published
+    noted = {one.file: one for one in published.proof.files}
+    seen = 0
+    for name in published.tables.keys() & set(IN_PARTS):
+        directory, width = published.tables[name], len(ds.table(name).schema)
+        found = fragments_of(ds.location, directory, published.versions[name])
+        for at, fragment in enumerate(found):
+            (path,) = fragment.paths
+            made = Fragment.of_file(noted[f"{directory}/{path}"], width)
+            assert said(made) | {"id": at} == said(fragment)
+            assert Fragment.from_json(json.loads(json.dumps(made.to_json()))) == made
+            assert made.rows == fragment.rows
+            seen += fragment.rows
+    assert seen == sum(ds.table(name).count_rows() for name in set(IN_PARTS) - {"raw"})

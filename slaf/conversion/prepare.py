@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from slaf.as_source import kept
+from slaf.as_source import existing
 from slaf.conversion.adding import options_of, plan_to_add
 from slaf.conversion.adopted import OlderDataset, plan_to_adopt
 from slaf.conversion.beside import read_beside
@@ -139,6 +139,6 @@ def adding(
         with Concat(inputs_of_all, options.genes, taking=options.taking) as opened:
             yield Prepared(there.location, plan_to_adopt(there, opened, options), opened, reading)
         return
-    with Concat(found, options.genes, kept(there), options.taking) as opened:
+    with Concat(found, options.genes, existing(there), options.taking) as opened:
         plan = plan_to_add(there, opened, options_of(there, options))
         yield Prepared(there.location, plan, opened, reading)

@@ -21,6 +21,7 @@ __all__ = [
     "BATCH_NONZEROS",
     "CACHED",
     "Batch",
+    "GenePlaces",
     "RowRange",
     "Widened",
     "as_float64",
@@ -32,7 +33,6 @@ __all__ = [
     "is_whole",
     "to_ids",
     "to_int64",
-    "with_genes",
 ]
 
 # Entries handled at a time: large enough for numpy, small enough to forget. Four times as many are
@@ -80,6 +80,15 @@ class RowRange:
         for start in range(self.start, self.stop, size):
             yield RowRange(start, min(start + size, self.stop))
 
+    def shifted(self, by: int) -> RowRange:
+        """As many rows, so much further on; before, if it is negative."""
+        return RowRange(self.start + by, self.stop + by)
+
+    def overlap(self, other: RowRange) -> RowRange:
+        """The rows that are in both; an empty range if there are none."""
+        start = max(self.start, other.start)
+        return RowRange(start, max(start, min(self.stop, other.stop)))
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -124,6 +133,10 @@ class Batch:
         narrow = roomy(self.nnz, dtype)
         np.copyto(narrow, self.genes, casting="unsafe")
         return narrow
+
+    def shifted(self, by: int) -> Batch:
+        """The same entries, of cells that stand so much further on; before, if it is negative."""
+        return Batch(self.rows.shifted(by), self.counts, self.genes, self.values)
 
     def split(self, cell: int) -> tuple[Batch, Batch]:
         """The cells before this one, and those from it on."""
@@ -200,26 +213,34 @@ def batch_from_dense(rows: RowRange, block: NDArray[Any]) -> Batch:
     return Batch(rows, counts, genes, _native(block[present]))
 
 
-def with_genes(batch: Batch, positions: NDArray[np.int64], n_genes: int) -> Batch:
-    """The same cells with other genes.
+class GenePlaces:
+    """Where the genes of a matrix stand in a wider one, or a narrower.
 
     Parameters
     ----------
-    batch
-        Of a matrix of ``len(positions)`` genes.
     positions
-        The new place of each gene, no two the same; −1 for one that is left out.
+        The place of each gene, no two the same; −1 for one that is left out.
     n_genes
-        The width of the new matrix.
+        The width of the other matrix.
     """
-    genes, values, counts = positions[batch.genes], batch.values, batch.counts
-    kept = genes >= 0
-    if not kept.all():
-        ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)])
-        counts = np.diff(ends[np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])])
-        genes, values = genes[kept], values[kept]
-    indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-    return batch_from_compressed(batch.rows, indptr, genes, values, n_genes)
+
+    def __init__(self, positions: NDArray[np.int64], n_genes: int) -> None:
+        self._positions = positions
+        self._n_genes = n_genes
+        self._stay = bool(np.array_equal(positions, np.arange(len(positions))))
+
+    def place(self, batch: Batch) -> Batch:
+        """The same cells with their genes at these places; the batch itself if all stay."""
+        if self._stay:
+            return batch
+        genes, values, counts = self._positions[batch.genes], batch.values, batch.counts
+        kept = genes >= 0
+        if not kept.all():
+            ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)])
+            counts = np.diff(ends[np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])])
+            genes, values = genes[kept], values[kept]
+        indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        return batch_from_compressed(batch.rows, indptr, genes, values, self._n_genes)
 
 
 def cuts(offsets: NDArray[np.int64], target: int) -> Iterator[tuple[int, int]]:

@@ -10,10 +10,10 @@ import numpy as np
 from slaf.arrays import BATCH_NONZEROS, Batch, RowRange, cuts
 from slaf.columns import restored
 from slaf.errors import DamagedDataset, MissingMatrix
-from slaf.lazily import Lazily
+from slaf.lazily import Lazily, WhenAsked
 from slaf.schema import CELLS, GENES, LAYERS, RAW, RAW_GENES
 from slaf.sources.base import Extent, Raw, Slots
-from slaf.sources.concat import Kept
+from slaf.sources.inputs import Existing
 from slaf.tables.matrix import read_matrix
 from slaf.tables.read import read_table, scan
 
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
     from slaf.dataset import Dataset
     from slaf.sources.base import Matrix
 
-__all__ = ["DatasetSource", "HeldMatrix", "kept"]
+__all__ = ["DatasetSource", "HeldMatrix", "existing"]
 
 _PEEK = 1 << 16
 
 
-def kept(dataset: Dataset) -> Kept:
+def existing(dataset: Dataset) -> Existing:
     """A dataset and the inputs that it was made of."""
     records = dataset.sources
     if dataset.held.beside.taken is None:
         # Then nothing was taken of them, which an older release did not record.
         records = tuple(replace(record, holds=()) for record in records)
-    return Kept(
+    return Existing(
         DatasetSource(dataset),
         records,
         lambda: [dataset.held.uns_of(at) for at in range(len(records))],
@@ -134,7 +134,7 @@ class DatasetSource:
         """Its obsm, varm, obsp, varp and uns."""
         held = self._dataset.held
         aligned = {slot: held.slot(slot) for slot in ("obsm", "varm", "obsp", "varp")}
-        return Slots(**aligned, uns=held.uns)
+        return Slots(**aligned, uns=WhenAsked(lambda: held.uns))
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         """These cells, in order."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slaf.arrays import Batch, RowRange, to_ids
+from slaf.arrays import RowRange, to_ids
 from slaf.bands import Band, Entries, SortedBand, ascend, stable_order
 from slaf.errors import DamagedInput
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
+
+    from slaf.arrays import Batch
 
 __all__ = ["Entries", "SortedRows"]
 
@@ -140,10 +142,9 @@ class SortedRows:
             first = index * self._band_cells
             end = min(first + self._band_cells, self.shape[0])
             stop = min(end, rows.stop)
-            local = RowRange(start - first, stop - first)
+            local = RowRange(start, stop).shifted(-first)
             for batch in self._sorted_band(index).batches(local):
-                shifted = RowRange(batch.rows.start + first, batch.rows.stop + first)
-                yield Batch(shifted, batch.counts, batch.genes, batch.values)
+                yield batch.shifted(first)
             if stop == end:
                 # Cells are mostly read in order: what is behind need not be kept.
                 self._let_go(index)

@@ -13,6 +13,7 @@ from hypothesis import assume, given
 
 from slaf.arrays import (
     Batch,
+    GenePlaces,
     RowRange,
     as_float64,
     batch_from_compressed,
@@ -217,6 +218,51 @@ def test_ranges_of_rows_are_half_open() -> None:
     for start, stop in ((5, 4), (-1, 3)):
         with pytest.raises(ValueError, match="not a range of rows"):
             RowRange(start, stop)
+
+
+@st.composite
+def row_ranges(draw: st.DrawFn) -> RowRange:
+    """A range of few rows, or of none."""
+    start = draw(st.integers(0, 9))
+    return RowRange(start, start + draw(st.integers(0, 9)))
+
+
+@given(row_ranges(), row_ranges(), st.integers(0, 9))
+def test_what_ranges_share_and_where_they_are_moved(
+    one: RowRange, other: RowRange, by: int
+) -> None:
+    """The overlap is the rows of both; a range that is moved on has as many rows, further on."""
+
+    def rows(of: RowRange) -> list[int]:
+        return list(range(of.start, of.stop))
+
+    assert rows(one.overlap(other)) == [row for row in rows(one) if row in rows(other)]
+    assert rows(one.shifted(by)) == [row + by for row in rows(one)]
+    assert one.shifted(by).shifted(-by) == one
+
+
+@given(matrices(), st.data())
+def test_genes_are_moved_with_their_values(stored: Stored, data: st.DataObject) -> None:
+    """At other places the values are those of the same genes; where all stay nothing is made."""
+    assume(not any(map(_overflows, totals(stored).values())))
+    batch, n_genes = _batch(stored).shifted(3), stored.shape[1]
+    assert batch.rows == RowRange(3, 3 + stored.shape[0])
+    wider = n_genes + 2
+    places = data.draw(st.permutations(range(wider)))[:n_genes]
+    left_out = data.draw(st.lists(st.booleans(), min_size=n_genes, max_size=n_genes))
+    positions = np.where(left_out, -1, np.array(places, np.int64))
+    moved = GenePlaces(positions, wider).place(batch)
+    _check_rules(moved, wider)
+    assert moved.rows == batch.rows
+    held = zip(_places(batch), batch.values.tolist(), strict=True)
+    expected = [
+        ((cell, int(positions[gene])), repr(value))
+        for (cell, gene), value in held
+        if positions[gene] >= 0
+    ]
+    found = zip(_places(moved), map(repr, moved.values.tolist()), strict=True)
+    assert list(found) == sorted(expected)
+    assert GenePlaces(np.arange(n_genes), wider).place(batch) is batch
 
 
 def _overflows(total: float) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from slaf.arrays import Batch, RowRange
+from slaf.arrays import RowRange
 from slaf.as_source import DatasetSource
 from slaf.columns import arrow_table
 from slaf.conversion.companions import companions_of
@@ -37,7 +37,7 @@ from slaf.schema import (
     RAW,
 )
 from slaf.sources.base import Extent, ReadOptions, Slots
-from slaf.sources.concat import Input
+from slaf.sources.inputs import Input
 from slaf.tables.read import index_names, newest_version, read_table, scan
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from slaf.arrays import Batch
     from slaf.conversion.plan import Options
     from slaf.sources import Concat, Source
     from slaf.sources.base import Matrix
@@ -412,9 +413,8 @@ class _Cells:
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         first = self._record.offset
-        for batch in self._all.batches(RowRange(first + rows.start, first + rows.stop)):
-            here = RowRange(batch.rows.start - first, batch.rows.stop - first)
-            yield Batch(here, batch.counts, batch.genes, batch.values)
+        for batch in self._all.batches(rows.shifted(first)):
+            yield batch.shifted(-first)
 
 
 def _described(name: str, table: pa.Table, hidden: Sequence[str]) -> pa.Table:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from slaf.as_source import kept
+from slaf.as_source import existing
 from slaf.conversion.adding import (
     added_genes,
     has_by_gene,
@@ -190,7 +190,7 @@ def ready_to_append(
         prefixed=asked["cell_id_prefix"],
         before=[source.uri for source in there.sources],
     )
-    before = None if isinstance(there, OlderDataset) else kept(there)
+    before = None if isinstance(there, OlderDataset) else existing(there)
     if isinstance(there, OlderDataset):
         # It is written anew: what it was made of comes before the others.
         found = [*there.inputs(), *found]

@@ -11,8 +11,9 @@ from slaf.errors import MissingMatrix, NoSuchInput
 from slaf.sources import h5ad, soma, tenx_h5, tenx_mtx
 from slaf.sources.alignment import GeneSet
 from slaf.sources.base import Inputs, ReadOptions, Source, SourceFormat
-from slaf.sources.concat import Concat, Input
+from slaf.sources.concat import Concat
 from slaf.sources.detect import detect, find_inputs
+from slaf.sources.inputs import Input
 from slaf.sources.naming import prefixes_of
 from slaf.sources.patterns import matching
 from slaf.sources.subset import of_feature_type

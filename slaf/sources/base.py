@@ -11,7 +11,7 @@ from slaf.storage import on_disk
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import anndata
@@ -140,6 +140,19 @@ class Extent:
     least_scratch: int = 0
     scratch: int = 0
     memory: int = 0
+
+    @classmethod
+    def of_all(cls, extents: Iterable[Extent]) -> Self:
+        """What several matrices hold together, of which one after the other takes its scratch."""
+        found = list(extents)
+        return cls(
+            " and ".join(dict.fromkeys(extent.layout for extent in found)),
+            sum(extent.entries for extent in found),
+            exact=all(extent.exact for extent in found),
+            least_scratch=max((extent.least_scratch for extent in found), default=0),
+            scratch=max((extent.scratch for extent in found), default=0),
+            memory=max((extent.memory for extent in found), default=0),
+        )
 
 
 class Matrix(Protocol):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from slaf.errors import DamagedInput, MissingMatrix
-from slaf.lazily import Lazily
+from slaf.lazily import Lazily, WhenAsked
 from slaf.sources.base import Raw, Slots, SourceFormat
 from slaf.sources.identity import content_identity
 from slaf.sources.one_thread import OneThread
@@ -147,7 +147,7 @@ class SomaSource:
             )
             for slot, at in (("obsm", 0), ("varm", 1), ("obsp", 0), ("varp", 1))
         }
-        return Slots(**aligned, uns=self._thread.call(self._uns))
+        return Slots(**aligned, uns=WhenAsked(lambda: self._thread.call(self._uns)))
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         """These cells, in order."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from slaf.arrays import with_genes
+from slaf.arrays import GenePlaces
 from slaf.errors import MissingMatrix
 from slaf.lazily import Lazily
 
@@ -57,7 +57,7 @@ class GeneSubset:
     def __init__(self, source: Source, kept: NDArray[np.int64]) -> None:
         self._source = source
         self._kept = kept
-        self._positions = _positions(source.n_genes, kept)
+        self._places = _places(source.n_genes, kept)
         self.uri = source.uri
         self.format = source.format
         self.matrix = source.matrix
@@ -126,7 +126,7 @@ class GeneSubset:
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         """These cells, in order, with what they hold of the genes."""
         for batch in self._source.batches(rows):
-            yield with_genes(batch, self._positions, self.n_genes)
+            yield self._places.place(batch)
 
 
 class _Columns:
@@ -136,7 +136,7 @@ class _Columns:
         self._matrix = matrix
         self.shape = (matrix.shape[0], len(kept))
         self.dtype = matrix.dtype
-        self._positions = _positions(matrix.shape[1], kept)
+        self._places = _places(matrix.shape[1], kept)
 
     def extent(self) -> Extent:
         return replace(self._matrix.extent(), exact=False)
@@ -149,14 +149,14 @@ class _Columns:
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         for batch in self._matrix.batches(rows):
-            yield with_genes(batch, self._positions, self.shape[1])
+            yield self._places.place(batch)
 
 
-def _positions(n_genes: int, kept: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each gene stands among those that are kept; -1 for the others."""
+def _places(n_genes: int, kept: NDArray[np.int64]) -> GenePlaces:
+    """Where the genes stand among those that are kept."""
     positions = np.full(n_genes, -1, np.int64)
     positions[kept] = np.arange(len(kept))
-    return positions
+    return GenePlaces(positions, len(kept))
 
 
 def _rows(element: Any, kept: NDArray[np.int64]) -> Any:

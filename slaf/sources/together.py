@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
 from functools import cache, cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 import pyarrow as pa
 
-from slaf.arrays import Batch, RowRange, with_genes
-from slaf.beside import RAW_VARM
+from slaf.arrays import GenePlaces
+from slaf.beside import RAW_VARM, SLOTS
 from slaf.element_union import (
     Piece,
     at_pairs,
@@ -20,59 +19,33 @@ from slaf.element_union import (
     common_number,
 )
 from slaf.equality import same
-from slaf.errors import GenesDiffer, InputError
-from slaf.lazily import Lazily
+from slaf.errors import GenesDiffer
+from slaf.lazily import Lazily, WhenAsked
 from slaf.schema import RAW
-from slaf.sources.alignment import GeneSet, align
-from slaf.sources.base import Extent, Raw, Slots
+from slaf.sources.alignment import align
+from slaf.sources.axes import joined_genes
+from slaf.sources.base import Raw, Slots
+from slaf.sources.members import raw_of
+from slaf.sources.stacked import Part, Stacked
 from slaf.sources.taking import LAYER
-from slaf.union import joined
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
-    from slaf.sources.alignment import Ranges
+    from slaf.sources.alignment import Alignment, GeneSet
     from slaf.sources.base import Matrix, Source
-    from slaf.sources.taking import UnsMerge
+    from slaf.sources.members import Member
+    from slaf.sources.stacked import Find
 
-__all__ = ["Member", "Together", "merged_uns"]
+__all__ = ["Together"]
 
+T = TypeVar("T")
 
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One input of several.
-
-    Attributes
-    ----------
-    place
-        What to call it in an error.
-    lease
-        Keeps it open while it is read.
-    rows
-        Its cells among all.
-    ids
-        The ids of its cells.
-    positions
-        Of each of its genes the place among all; −1 for those left out.
-    holds
-        The names of what is taken of it beside its matrix.
-    inputs
-        Of how many inputs it is made itself.
-    stays
-        Whether its rows are where they belong already: those of a dataset that is added to.
-    """
-
-    place: str
-    lease: Callable[[], AbstractContextManager[Source]]
-    rows: RowRange
-    ids: pa.ChunkedArray
-    positions: NDArray[np.int64]
-    holds: tuple[str, ...]
-    inputs: int = 1
-    stays: bool = False
+# Of these all inputs have one, for they have the same genes.
+_OF_GENES = ("varm", "varp")
 
 
 class Together:
@@ -86,18 +59,26 @@ class Together:
         Of all genes.
     genes
         Which genes to take of several raws: as of the matrices.
+    uns
+        Gives the uns that is made of theirs.
     """
 
-    def __init__(self, members: Sequence[Member], gene_ids: pa.Array, genes: GeneSet) -> None:
+    def __init__(
+        self,
+        members: Sequence[Member],
+        gene_ids: pa.Array,
+        genes: GeneSet,
+        uns: Callable[[], Mapping[str, Any]],
+    ) -> None:
         self._members = tuple(members)
         self._gene_ids = pa.chunked_array([gene_ids])
         self._genes = genes
-        self._shape = (members[-1].rows.stop, len(gene_ids))
+        self._uns = uns
 
     @cached_property
     def layers(self) -> Mapping[str, Matrix]:
         """The layers that any of them has; a cell of one that lacks it has no values in it."""
-        return Lazily(self._keys(LAYER), self._layer, keep=True)
+        return self._lazily(LAYER, self._layer, keep=True)
 
     @cached_property
     def raw(self) -> Raw | None:
@@ -108,34 +89,23 @@ class Together:
         GenesDiffer
             If these cannot be brought together as wanted.
         """
-        at = [index for index, member in enumerate(self._members) if RAW in member.holds]
-        if not at:
+        raws = {member: member.ask(raw_of) for member in self._members if RAW in member.holds}
+        if not raws:
             return None
-        having = [self._members[index] for index in at]
-        found = [_asked(member, _raw_of) for member in having]
-        ids = [raw.genes.column(0).combine_chunks() for raw in found]
-        places = [f"raw of {member.place}" for member in having]
-        try:
-            alignment = align(ids, places, self._genes)
-        except GenesDiffer as error:
-            error.add_note("in raw, which --no-raw leaves out")
-            raise
-        genes = _joined([raw.genes for raw in found], alignment.positions, places)
-        positions = dict(zip(at, alignment.positions, strict=True))
-        measured: list[Ranges] = []
-        for index, member in enumerate(self._members):
-            if index not in positions:
-                measured += [()] * member.inputs
-                continue
-            raw = found[at.index(index)]
-            measured += raw.measured or [alignment.measured(at.index(index))]
-        parts = [_Part(m, positions.get(index)) for index, m in enumerate(self._members)]
-        shape = (self._shape[0], len(alignment.ids))
+        places = [f"raw of {member.place}" for member in raws]
+        alignment = self._align_raws(raws.values(), places)
+        positions = dict(zip(raws, alignment.positions, strict=True))
+        tables = [raw.genes for raw in raws.values()]
+        genes, _ = joined_genes(zip(tables, alignment.positions, places, strict=True))
+        measured = {
+            member: raw.measured or (alignment.measured(at),)
+            for at, (member, raw) in enumerate(raws.items())
+        }
         return Raw(
-            _Stacked(parts, lambda source: _raw_of(source).matrix, shape),
+            self._stacked(positions, lambda source: raw_of(source).matrix, len(alignment.ids)),
             genes,
-            Lazily(self._keys(RAW_VARM), lambda key: self._raw_element(key, positions, genes)),
-            tuple(measured),
+            self._lazily(RAW_VARM, lambda name: self._raw_element(name, positions, genes)),
+            tuple(ranges for m in self._members for ranges in measured.get(m, ((),) * m.inputs)),
         )
 
     def slots(self) -> Slots:
@@ -146,205 +116,102 @@ class Together:
         """
 
         @cache
-        def read() -> list[Slots]:
-            return [_asked(member, partial(_taken, member=member)) for member in self._members]
+        def read() -> list[Mapping[str, Any]]:
+            return [member.ask(partial(_elements, names=member.holds)) for member in self._members]
 
-        def pieces(slot: str, key: str) -> list[Piece]:
+        def pieces(name: str) -> list[Piece]:
             return [
-                Piece(member.place, getattr(slots, slot).get(key), member.ids)
-                for member, slots in zip(self._members, read(), strict=True)
+                Piece(member.place, elements.get(name), member.ids)
+                for member, elements in zip(self._members, read(), strict=True)
             ]
 
-        def first(slot: str, key: str) -> tuple[Piece, NDArray[np.int64]]:
+        def first(name: str) -> tuple[Piece, NDArray[np.int64]]:
             return next(
                 (piece, member.positions)
-                for piece, member in zip(pieces(slot, key), self._members, strict=True)
+                for piece, member in zip(pieces(name), self._members, strict=True)
                 if piece.element is not None
             )
 
-        def of(slot: str, make: Callable[[str, str], Any]) -> Lazily[Any]:
-            return Lazily(self._keys(slot), lambda key: make(f"{slot}:{key}", key))
-
         return Slots(
-            of("obsm", lambda name, key: below_each_other(name, pieces("obsm", key))),
-            of("varm", lambda name, key: at_places(name, *first("varm", key), self._gene_ids)),
-            of("obsp", lambda name, key: block_diagonal(name, pieces("obsp", key))),
-            of("varp", lambda name, key: at_pairs(name, *first("varp", key), self._shape[1])),
+            self._lazily("obsm", lambda name: below_each_other(name, pieces(name))),
+            self._lazily("varm", lambda name: self._at_genes(name, *first(name))),
+            self._lazily("obsp", lambda name: block_diagonal(name, pieces(name))),
+            self._lazily("varp", lambda name: self._at_genes(name, *first(name))),
+            WhenAsked(self._uns),
         )
 
     @cached_property
     def differing(self) -> tuple[str, ...]:
         """The elements of varm and varp that are not the same in all inputs that have them."""
-        found = []
-        for slot in ("varm", "varp"):
-            for key in self._keys(slot):
-                having = [m for m in self._members if f"{slot}:{key}" in m.holds]
-                if len(having) > 1 and not self._is_one(slot, key, having):
-                    found.append(f"{slot} ({key})")
-        return tuple(found)
+        holders = Counter(name for member in self._members for name in member.holds)
+        several = [n for slot in _OF_GENES for n in self._names(slot) if holders[n] > 1]
+        first: dict[str, Any] = {}
+        found: set[str] = set()
+        # Each input is opened once, and not for every element.
+        for member in self._members:
+            names = [name for name in several if name in member.holds and name not in found]
+            elements = member.ask(partial(_elements, names=names)) if names else {}
+            for name, element in elements.items():
+                piece = Piece(member.place, element, member.ids)
+                placed = self._at_genes(name, piece, member.positions)
+                if name not in first:
+                    first[name] = placed
+                elif not same(first[name], placed):
+                    found.add(name)
+        pairs = (name.partition(":") for name in several if name in found)
+        return tuple(f"{slot} ({key})" for slot, _, key in pairs)
 
-    def _is_one(self, slot: str, key: str, having: Sequence[Member]) -> bool:
-        def placed(member: Member) -> Any:
-            element = _asked(member, lambda source: getattr(source.slots(), slot)[key])
-            piece = Piece(member.place, element, member.ids)
-            if slot == "varp":
-                return at_pairs(f"{slot}:{key}", piece, member.positions, self._shape[1])
-            return at_places(f"{slot}:{key}", piece, member.positions, self._gene_ids)
+    def _names(self, kind: str) -> list[str]:
+        """The names of this kind that any of them holds, as "layer:NAME"."""
+        names = dict.fromkeys(name for member in self._members for name in member.holds)
+        return [name for name in names if name.startswith(f"{kind}:")]
 
-        expected = placed(having[0])
-        return all(same(expected, placed(member)) for member in having[1:])
-
-    def _keys(self, kind: str) -> list[str]:
-        names = (name.partition(":") for member in self._members for name in member.holds)
-        return list(dict.fromkeys(key for found, _, key in names if found == kind))
+    def _lazily(self, kind: str, make: Callable[[str], T], *, keep: bool = False) -> Lazily[T]:
+        """What is made of each name of this kind, by what follows the kind."""
+        keys = [name.partition(":")[2] for name in self._names(kind)]
+        return Lazily(keys, lambda key: make(f"{kind}:{key}"), keep=keep)
 
     def _layer(self, name: str) -> Matrix:
-        parts = [
-            _Part(member, member.positions if f"{LAYER}:{name}" in member.holds else None)
-            for member in self._members
-        ]
-        return _Stacked(parts, lambda source: source.layers()[name], self._shape)
+        key = name.partition(":")[2]
+        positions = {m: m.positions for m in self._members if name in m.holds}
+        return self._stacked(positions, lambda source: source.layers()[key], len(self._gene_ids))
+
+    def _stacked(
+        self, positions: Mapping[Member, NDArray[np.int64]], find: Find, n_genes: int
+    ) -> Stacked:
+        """A matrix of those whose genes have positions in it."""
+        places = {member: GenePlaces(at, n_genes) for member, at in positions.items()}
+        parts = [Part(member, places.get(member)) for member in self._members]
+        dtypes = [member.ask(lambda source: find(source).dtype) for member in positions]
+        shape = (self._members[-1].rows.stop, n_genes)
+        return Stacked(parts, find, shape, common_number(dtypes))
+
+    def _at_genes(self, name: str, piece: Piece, positions: NDArray[np.int64]) -> Any:
+        """An element of varm or varp among the genes of all."""
+        if name.startswith("varp:"):
+            return at_pairs(name, piece, positions, len(self._gene_ids))
+        return at_places(name, piece, positions, self._gene_ids)
+
+    def _align_raws(self, raws: Iterable[Raw], places: Sequence[str]) -> Alignment:
+        ids = [raw.genes.column(0).combine_chunks() for raw in raws]
+        try:
+            return align(ids, places, self._genes)
+        except GenesDiffer as error:
+            error.add_note("in raw, which --no-raw leaves out")
+            raise
 
     def _raw_element(
-        self, key: str, positions: Mapping[int, NDArray[np.int64]], genes: pa.Table
+        self, name: str, positions: Mapping[Member, NDArray[np.int64]], genes: pa.Table
     ) -> Any:
-        name = f"{RAW_VARM}:{key}"
-        index = next(at for at, member in enumerate(self._members) if name in member.holds)
-        member = self._members[index]
-        element = _asked(member, lambda source: _raw_of(source).varm[key])
+        key = name.partition(":")[2]
+        member = next(member for member in self._members if name in member.holds)
+        element = member.ask(lambda source: raw_of(source).varm[key])
         piece = Piece(member.place, element, member.ids)
-        return at_places(name, piece, positions[index], genes.column(0))
+        return at_places(name, piece, positions[member], genes.column(0))
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A member, and where its genes are in the matrix; None where it has no such matrix."""
-
-    member: Member
-    positions: NDArray[np.int64] | None
-
-
-class _Stacked:
-    """One matrix of several inputs, some of which may lack it."""
-
-    def __init__(
-        self, parts: Sequence[_Part], find: Callable[[Source], Matrix], shape: tuple[int, int]
-    ) -> None:
-        self._parts = parts
-        self._find = find
-        self.shape = shape
-        self.dtype = common_number(self._of_each(lambda matrix: matrix.dtype))
-
-    def extent(self) -> Extent:
-        """How much they hold together, without what stays where it is."""
-        found = list(self._of_each(lambda matrix: matrix.extent(), added=True))
-        return Extent(
-            " and ".join(dict.fromkeys(extent.layout for extent in found)),
-            sum(extent.entries for extent in found),
-            exact=all(extent.exact for extent in found),
-            least_scratch=max((extent.least_scratch for extent in found), default=0),
-            scratch=max((extent.scratch for extent in found), default=0),
-            memory=max((extent.memory for extent in found), default=0),
-        )
-
-    def peek(self) -> NDArray[Any]:
-        """Some of the first values of each."""
-        return np.concatenate(list(self._of_each(lambda matrix: matrix.peek())))
-
-    def nonzeros_before(self, step: int) -> NDArray[np.int64]:
-        """An estimate, from the entries of each as a whole."""
-        marks, entries = [0], [0.0]
-        for part in self._parts:
-            held = 0
-            if part.positions is not None:
-                held = _asked(part.member, lambda source: self._find(source).extent().entries)
-            marks.append(part.member.rows.stop)
-            entries.append(entries[-1] + held)
-        wanted = np.append(np.arange(0, self.shape[0], step), self.shape[0])
-        known: NDArray[np.int64] = np.interp(wanted, marks, entries).astype(np.int64)
-        return known
-
-    def batches(self, rows: RowRange) -> Iterator[Batch]:
-        """These cells, in order; without entries where an input lacks the matrix."""
-        for part in self._parts:
-            held = part.member.rows
-            start, stop = max(rows.start, held.start), min(rows.stop, held.stop)
-            if start >= stop:
-                continue
-            if part.positions is None:
-                yield _nothing(RowRange(start, stop), self.dtype)
-                continue
-            with part.member.lease() as source:
-                found = self._find(source)
-                for batch in found.batches(RowRange(start - held.start, stop - held.start)):
-                    here = RowRange(batch.rows.start + held.start, batch.rows.stop + held.start)
-                    moved = Batch(here, batch.counts, batch.genes, batch.values)
-                    yield (
-                        moved
-                        if self._is_aligned(part.positions)
-                        else with_genes(moved, part.positions, self.shape[1])
-                    )
-
-    def _is_aligned(self, positions: NDArray[np.int64]) -> bool:
-        return np.array_equal(positions, np.arange(len(positions)))
-
-    def _of_each(self, asked: Callable[[Matrix], Any], *, added: bool = False) -> Iterator[Any]:
-        for part in self._parts:
-            if part.positions is not None and not (added and part.member.stays):
-                yield _asked(part.member, lambda source: asked(self._find(source)))
-
-
-def merged_uns(unses: Sequence[Mapping[str, Any]], how: UnsMerge) -> dict[str, Any]:
-    """One uns of several, as `anndata.concat` merges them."""
-    import anndata
-    import pandas as pd
-
-    if not any(unses):
-        return {}
-    held = [anndata.AnnData(obs=pd.DataFrame(index=["0"]), uns=dict(uns)) for uns in unses]
-    try:
-        return dict(anndata.concat(held, uns_merge=str(how), index_unique="-").uns)
-    except (TypeError, ValueError, AttributeError) as error:
-        msg = f"uns of the inputs cannot be compared ({error}); leave it out with --without uns"
-        raise InputError(msg) from error
-
-
-def _asked(member: Member, ask: Callable[[Source], Any]) -> Any:
-    with member.lease() as source:
-        return ask(source)
-
-
-def _raw_of(source: Source) -> Raw:
-    raw = source.raw()
-    if raw is None:
-        msg = f"{source.uri}: raw has gone; leave the input as it is while it is read"
-        raise InputError(msg)
-    return raw
-
-
-def _taken(source: Source, member: Member) -> Slots:
+def _elements(source: Source, names: Iterable[str]) -> dict[str, Any]:
+    """Those of these that slots hold, by the same names."""
     slots = source.slots()
-    found: dict[str, dict[str, Any]] = {"obsm": {}, "varm": {}, "obsp": {}, "varp": {}}
-    for name in member.holds:
-        slot, _, key = name.partition(":")
-        if slot in found:
-            found[slot][key] = getattr(slots, slot)[key]
-    return Slots(**found)
-
-
-def _joined(
-    tables: Iterable[pa.Table], positions: Sequence[NDArray[np.int64]], places: Sequence[str]
-) -> pa.Table:
-    whole: pa.Table | None = None
-    for table, at, place in zip(tables, positions, places, strict=True):
-        if whole is None:
-            whole = table.take(pa.array(np.flatnonzero(at >= 0)))
-            continue
-        n_genes = max(whole.num_rows, int(at.max(initial=-1)) + 1)
-        whole, _ = joined(whole, table, at, n_genes, (places[0], place))
-    return whole
-
-
-def _nothing(rows: RowRange, dtype: np.dtype[Any]) -> Batch:
-    counts = np.zeros(len(rows), np.int64)
-    return Batch(rows, counts, np.empty(0, np.uint32), np.empty(0, dtype))
+    pairs = ((name, *name.partition(":")) for name in names)
+    return {name: getattr(slots, slot)[key] for name, slot, _, key in pairs if slot in SLOTS}

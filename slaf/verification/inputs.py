@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from slaf.errors import NoSuchInput
 from slaf.sources import Concat, GeneSet, ReadOptions, as_inputs
-from slaf.sources.concat import Kept
+from slaf.sources.inputs import Existing
 from slaf.sources.taking import Taking
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def opened_again(
     # Each group came in with one choice of genes and slots, behind what was there before.
     for (genes, taken), group in groupby(records, key=lambda one: (one.genes, one.taken or usual)):
         stop = start + len(list(group))
-        before = None if whole is None else Kept(whole, whole.records, whole.unses)
+        before = None if whole is None else Existing(whole, whole.records, whole.unses)
         whole = Concat(opens[start:stop], GeneSet(genes), before, Taking.from_json(taken))
         start = stop
     if whole is None:

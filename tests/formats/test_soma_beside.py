@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -116,6 +117,17 @@ def assert_as_theirs(dataset: slaf.Dataset, expected: anndata.AnnData) -> None:
                 assert not (ours[key] != element).nnz
             else:
                 assert same(ours[key], element), (slot, key)
+
+
+def test_uns_is_read_when_it_is_asked_for(tmp_path: Path) -> None:
+    """The other slots can be looked at without uns, of which each element is an array to open."""
+    path = written(tmp_path / "in", everything(N_CELLS, N_GENES, seed=1))
+    with open_source(path) as source:
+        shutil.rmtree(path / "ms/RNA/uns/sizes")
+        slots = source.slots()
+        assert slots.obsm["X_pca"].shape == (N_CELLS, 3)
+        with pytest.raises(DamagedInput, match="uns"):
+            list(slots.uns)
 
 
 def test_all_that_tiledbsoma_gives(tmp_path: Path) -> None:

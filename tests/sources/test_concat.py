@@ -13,10 +13,10 @@ import scipy.sparse as sp
 
 import slaf
 from slaf.arrays import RowRange
-from slaf.as_source import DatasetSource, kept
-from slaf.errors import DamagedInput, GenesDiffer
+from slaf.as_source import DatasetSource, existing
+from slaf.errors import DamagedDataset, DamagedInput, GenesDiffer
 from slaf.sources import Concat, GeneSet, ReadOptions, open_source
-from slaf.sources.concat import Input
+from slaf.sources.inputs import Input
 from slaf.testing.laws import SourceLaws, contents, left_open
 from slaf.testing.strategies import Stored
 from tests.builders import counts, names, write_h5ad, write_stored
@@ -156,7 +156,7 @@ class TestBehindADataset(SourceLaws):
         first, *more = other_genes(folder)
         made = slaf.convert(first, folder / "made.slaf", chunk_size=2)
         inputs = inputs_of(more, ["", "b_", ""])
-        return lambda: Concat(inputs, GeneSet.UNION, kept(made))
+        return lambda: Concat(inputs, GeneSet.UNION, existing(made))
 
     def entries(self, source: Source) -> None:
         """Its extent is that of what is added."""
@@ -213,6 +213,47 @@ def test_no_more_files_are_open_than_read(tmp_path: Path) -> None:
         for _ in whole.batches(RowRange(0, whole.n_cells)):
             assert len(opened) - len(closed) <= 3
     assert len(opened) == len(closed)
+
+
+def test_each_input_is_opened_once_to_be_compared(tmp_path: Path) -> None:
+    """However many elements of varm and varp inputs have, each is opened once to compare them."""
+    path = tmp_path / "in.h5ad"
+    adata = in_memory()
+    keys = [f"loadings-{number}" for number in range(5)]
+    for number, key in enumerate(keys):
+        adata.varm[key] = np.full((5, 2), number)
+        adata.varp[key] = sp.csr_matrix(np.full((5, 5), number))
+    adata.write_h5ad(path)
+    adata.varm[keys[3]] += 1
+    adata.varp[keys[1]] *= 2
+    adata.write_h5ad(tmp_path / "other.h5ad")
+    opened: list[Path] = []
+
+    def counting(path: Path, options: ReadOptions) -> Source:
+        opened.append(path)
+        return open_source(path, options=options)
+
+    paths = [path] * 9 + [tmp_path / "other.h5ad"]
+    with Concat([Input(str(one), partial(counting, one), LITTLE) for one in paths]) as whole:
+        assert opened == paths
+        (_, note) = whole.notes()
+    assert note.endswith(": varm (loadings-3), varp (loadings-1)")
+    # And the first, whose genes are asked for.
+    assert len(opened) <= 2 * len(paths) + 1
+
+
+def test_uns_is_read_when_it_is_asked_for(tmp_path: Path) -> None:
+    """The other slots of a dataset can be looked at without its uns, which may be large."""
+    adata = in_memory()
+    adata.uns["colour"] = "red"
+    adata.obsm["X_pca"] = np.ones((6, 2))
+    made = slaf.convert(adata, tmp_path / "made.slaf")
+    (file,) = (tmp_path / "made.slaf").glob("uns-*.h5")
+    file.unlink()
+    slots = DatasetSource(made).slots()
+    assert list(slots.obsm) == ["X_pca"]
+    with pytest.raises(DamagedDataset, match="there is no such file"):
+        list(slots.uns)
 
 
 def test_an_input_that_changes_meanwhile(tmp_path: Path) -> None:

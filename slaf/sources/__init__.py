@@ -112,10 +112,12 @@ def as_inputs(
         If there is nothing at a path, or the list is empty.
     """
     opens: list[tuple[str, Callable[[ReadOptions], Source]]] = []
+    in_memory = sum(place.startswith("<AnnData") for place in before)
     several: Sequence[Any] = what if isinstance(what, list | tuple) else [what]
     for one in several:
         if hasattr(one, "obs") and hasattr(one, "var"):
-            opens.append(("AnnData", partial(open_source, one, None)))
+            in_memory += 1
+            opens.append(("AnnData", partial(_of_anndata, one, in_memory)))
             continue
         for place in matching(input_path(one, options.storage_options)):
             found, others = find_inputs(place, FORMATS, format)
@@ -134,6 +136,14 @@ def as_inputs(
         Input(place, opening, options, prefix)
         for (place, opening), prefix in zip(opens, prefixes, strict=True)
     ]
+
+
+def _of_anndata(adata: Any, number: int, options: ReadOptions) -> Source:
+    source = open_source(adata, None, options)
+    if number > 1:
+        # So that errors, and `source_file`, tell it from those before it.
+        source.uri = f"<AnnData {number}>"
+    return source
 
 
 def choices_of(

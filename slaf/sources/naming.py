@@ -37,7 +37,10 @@ def names_of(uris: Sequence[str]) -> tuple[str, ...]:
 
 
 def prefixes_of(uris: Sequence[str]) -> tuple[str, ...]:
-    """What to put before the cell ids of each input, so that those of two are never alike."""
+    """What to put before the cell ids of each input, which is another for each.
+
+    Ids may still be alike, as "b_c" behind "a_" and "c" behind "a_b_" are.
+    """
     names = names_of(uris)
     stems = [_stem(name) for name in names]
     stems = [

@@ -57,9 +57,10 @@ def notes(
     """
     found = []
     if repeated:
+        prefixed = any(member.record.prefix for member in members)
+        remedy = "" if prefixed else ", and --cell-id-prefix makes them unique"
         found.append(
-            f"{repeated:,} cell ids occur more than once: `source_file` tells them apart, and "
-            "--cell-id-prefix makes them unique"
+            f"{repeated:,} cell ids occur more than once: `source_file` tells them apart{remedy}"
         )
     beside = _absent_beside(members)
     if beside:

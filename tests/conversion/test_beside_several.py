@@ -483,3 +483,26 @@ def test_a_config_that_was_edited(
     file.write_bytes(sealed(config))
     with pytest.raises(DamagedDataset, match=named):
         slaf.open(tmp_path / "out.slaf")
+
+
+def test_several_in_memory_are_told_apart(tmp_path: Path) -> None:
+    """AnnDatas have no names of their own: they are counted, through appends too."""
+    ds = slaf.convert([full(1), full(3)], tmp_path / "out.slaf")
+    ds = slaf.append(full(5), tmp_path / "out.slaf")
+    assert [source.uri for source in ds.sources] == ["<AnnData>", "<AnnData 2>", "<AnnData 3>"]
+    names = ds.cells.column("source_file").unique().to_pylist()
+    assert names == ["<AnnData>", "<AnnData 2>", "<AnnData 3>"]
+    wrong = full(7, obsm={"X_pca": np.full((4, 2), "text", object)})
+    with pytest.raises(InputError, match=r"in .*out\.slaf, but .* in <AnnData 4>"):
+        slaf.append(wrong, tmp_path / "out.slaf")
+
+
+def test_prefixes_that_do_not_make_ids_unique(tmp_path: Path) -> None:
+    """Nothing is promised of an option that is on already."""
+    for name, cell in (("pbmc", "1_AAAC"), ("pbmc_1", "AAAC")):
+        adata = anndata.AnnData(counts(1, 3), pd.DataFrame(index=[cell]))
+        adata.write_h5ad(tmp_path / f"{name}.h5ad")
+    inputs = [tmp_path / "pbmc.h5ad", tmp_path / "pbmc_1.h5ad"]
+    found = slaf.preview(inputs, tmp_path / "out.slaf", cell_id_prefix=True, allow_duplicate=True)
+    (note,) = found.notes
+    assert note == "1 cell ids occur more than once: `source_file` tells them apart"

@@ -32,6 +32,13 @@ def test_nothing_but_a_key_more(data: dict[str, Any], indent: int | None) -> Non
     assert found == data
 
 
+@given(data=OBJECTS, blanks=st.text(" \t\r\n"))
+def test_blanks_behind_it(data: dict[str, Any], blanks: str) -> None:
+    """What takes the lock of a bucket puts blanks behind the object, which change nothing."""
+    raw = sealed(data) + blanks.encode()
+    assert broken_seal(raw, json.loads(raw)) is None
+
+
 @given(data=OBJECTS, at=st.integers(0), bit=st.integers(0, 7))
 def test_a_flipped_bit(data: dict[str, Any], at: int, bit: int) -> None:
     """One that leaves the object readable, and the key there, is found."""

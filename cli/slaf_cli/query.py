@@ -47,6 +47,7 @@ def query(
     format: Annotated[
         ResultFormat | None,
         typer.Option(
+            metavar="table|csv|json|parquet",
             help="How to write the rows of the result; by default as the suffix of --output says, "
             "or as a table.",
             show_default=False,

@@ -13,7 +13,7 @@ import numpy as np
 from slaf.errors import DamagedInput, InexactValue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -31,8 +31,10 @@ __all__ = [
     "exact_cast",
     "first_inexact",
     "is_whole",
+    "spread_evenly",
     "to_ids",
     "to_int64",
+    "to_positions",
 ]
 
 # Entries handled at a time: large enough for numpy, small enough to forget. Four times as many are
@@ -256,6 +258,14 @@ def cuts(offsets: NDArray[np.int64], target: int) -> Iterator[tuple[int, int]]:
         first = last
 
 
+def spread_evenly(n_cells: int, step: int, entries: int) -> NDArray[np.int64]:
+    """Entries before cells 0, step, 2 * step, …, and n_cells: as if each cell had as many."""
+    before = np.append(np.arange(0, n_cells, step), n_cells)
+    found = (before * (entries / max(n_cells, 1))).astype(np.int64)
+    found[-1] = entries
+    return found
+
+
 def exact_cast(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Cast to `dtype`, or raise if one value would change.
 
@@ -350,21 +360,49 @@ def to_ids(
     DamagedInput
         Naming the cell and the position, if one is out of range.
     """
-    if genes.dtype.kind not in "iu":
-        msg = f"gene positions are of type {genes.dtype}, not integers"
-        raise DamagedInput(msg)
-    genes = _native(genes)
-    # Seen as unsigned a negative position is a huge one: one pass finds both mistakes.
-    unsigned = genes.view(f"u{genes.dtype.itemsize}")
-    if len(unsigned) and int(unsigned.max()) >= n_genes:
-        wrong = int(np.argmax(unsigned >= n_genes))
+
+    def owner(wrong: int) -> str:
         cell = rows.start + int(np.searchsorted(np.cumsum(counts), wrong, side="right"))
+        return f"cell {cell}"
+
+    return to_positions(genes, n_genes, "gene", owner).astype(np.uint32, copy=False)
+
+
+def to_positions(
+    found: NDArray[Any], size: int, what: str, owner: Callable[[int], str]
+) -> NDArray[Any]:
+    """Positions as unsigned integers of their width, each checked to be below `size`.
+
+    Parameters
+    ----------
+    found
+        The positions.
+    size
+        How many cells, or genes, there are.
+    what
+        "cell" or "gene".
+    owner
+        Says of an entry whose it is, if its position is out of range.
+
+    Raises
+    ------
+    DamagedInput
+        Naming the owner and the position, if one is.
+    """
+    if found.dtype.kind not in "iu":
+        msg = f"{what} positions are of type {found.dtype}, not integers"
+        raise DamagedInput(msg)
+    found = _native(found)
+    # Seen as unsigned a negative position is a huge one: one pass finds both mistakes.
+    unsigned = found.view(f"u{found.dtype.itemsize}")
+    if len(unsigned) and int(unsigned.max()) >= size:
+        wrong = int(np.argmax(unsigned >= size))
         msg = (
-            f"cell {cell} has an entry for gene {int(genes[wrong])}, "
-            f"but the matrix has {n_genes:,} genes (0 to {n_genes - 1:,})"
+            f"{owner(wrong)} has an entry for {what} {int(found[wrong])}, "
+            f"but the matrix has {size:,} {what}s (0 to {size - 1:,})"
         )
         raise DamagedInput(msg)
-    return unsigned.astype(np.uint32, copy=False)
+    return unsigned
 
 
 def _cast(values: NDArray[Any], out: NDArray[Any]) -> None:

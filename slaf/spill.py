@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slaf.arrays import RowRange, to_ids
+from slaf.arrays import RowRange, to_positions
 from slaf.bands import Band, Entries, SortedBand, ascend, stable_order
-from slaf.errors import DamagedInput
 
 if TYPE_CHECKING:
     import os
@@ -169,8 +168,12 @@ class SortedRows:
         return min(-(-n_cells // max(n_bands, 1)), _MOST_CELLS)
 
     def _distribute(self, piece: Entries, bands: list[Band], narrow: _Narrowest) -> None:
-        cells = _checked_cells(piece, self.shape[0])
-        _check_genes(piece, self.shape[1])
+        cells, genes = piece.cells, piece.genes
+        cells = to_positions(cells, self.shape[0], "cell", lambda wrong: f"gene {genes[wrong]}")
+        # In fewer bits than they come in, another gene would be in the place of one that is too
+        # large.
+        to_positions(genes, self.shape[1], "gene", lambda wrong: f"cell {cells[wrong]}")
+        cells = cells.astype(np.uint32, copy=False)
         owners = cells // np.uint32(self._band_cells)
         within = cells - owners * np.uint32(self._band_cells)
         owners = owners.astype(np.min_scalar_type(len(bands) - 1))
@@ -179,7 +182,7 @@ class SortedRows:
         order = slice(None) if in_order else stable_order(owners)
         records = np.empty(len(cells), self._record_of(narrow.holding(piece.values)))
         # Column by column: numpy moves whole records several times slower.
-        records["cell"], records["gene"] = within[order], piece.genes[order]
+        records["cell"], records["gene"] = within[order], genes[order]
         records["value"] = piece.values[order]
         starts = np.searchsorted(owners[order], np.arange(1, len(bands), dtype=owners.dtype))
         for band, part in zip(bands, np.split(records, starts), strict=True):
@@ -234,35 +237,3 @@ class _Narrowest:
                 return self._left[0]
             self._left = self._left[1:]
         return self._left[0] if self._left else self._dtype
-
-
-def _checked_cells(piece: Entries, n_cells: int) -> NDArray[np.uint32]:
-    everything = RowRange(0, 1), np.array([len(piece.cells)])
-    try:
-        return to_ids(piece.cells, n_cells, *everything)
-    except DamagedInput as error:
-        if piece.cells.dtype.kind not in "iu":
-            msg = f"cell positions are of type {piece.cells.dtype}, not integers"
-            raise DamagedInput(msg) from error
-        wrong = int(np.argmax((piece.cells < 0) | (piece.cells >= n_cells)))
-        msg = (
-            f"gene {piece.genes[wrong]} has an entry for cell {piece.cells[wrong]}, "
-            f"but the matrix has {n_cells:,} cells (0 to {n_cells - 1:,})"
-        )
-        raise DamagedInput(msg) from error
-
-
-def _check_genes(piece: Entries, n_genes: int) -> None:
-    # In fewer bits than they come in, another gene would be in the place of one that is too large.
-    genes = piece.genes
-    if genes.dtype.kind not in "iu":
-        msg = f"gene positions are of type {genes.dtype}, not integers"
-        raise DamagedInput(msg)
-    unsigned = genes.view(f"u{genes.dtype.itemsize}")
-    if len(unsigned) and int(unsigned.max()) >= n_genes:
-        wrong = int(np.argmax(unsigned >= n_genes))
-        msg = (
-            f"cell {piece.cells[wrong]} has an entry for gene {genes[wrong]}, "
-            f"but the matrix has {n_genes:,} genes (0 to {n_genes - 1:,})"
-        )
-        raise DamagedInput(msg)

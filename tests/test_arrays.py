@@ -21,6 +21,7 @@ from slaf.arrays import (
     exact_cast,
     first_inexact,
     is_whole,
+    spread_evenly,
     to_int64,
 )
 from slaf.errors import DamagedInput, InexactValue
@@ -287,3 +288,14 @@ def _check_rules(batch: Batch, n_genes: int) -> None:
     assert places == sorted(set(places))
     assert all(gene < n_genes for _, gene in places)
     assert (batch.values != 0).all()
+
+
+@given(st.integers(1, 300), st.integers(1, 50), st.integers(0, 10**6))
+def test_spread_evenly(n_cells: int, step: int, entries: int) -> None:
+    """From none to all, ever more, and as many in each step but for one."""
+    before = spread_evenly(n_cells, step, entries)
+    assert (before[0], before[-1]) == (0, entries)
+    assert len(before) == -(-n_cells // step) + 1
+    lengths = np.diff(before)
+    assert lengths.min() >= 0
+    assert lengths[:-1].max(initial=0) - lengths[:-1].min(initial=10**6) <= 1

@@ -16,6 +16,7 @@ from slaf.arrays import (
     batch_from_compressed,
     batch_from_dense,
     cuts,
+    spread_evenly,
 )
 from slaf.errors import DamagedInput, InputError
 from slaf.sources.base import Extent
@@ -114,9 +115,7 @@ class SomaLayer:
 
     def nonzeros_before(self, step: int) -> NDArray[np.int64]:
         """Entries before cells 0, step, 2 * step, …, and n_cells: as if spread evenly."""
-        n_cells = self.shape[0]
-        before = np.append(np.arange(0, n_cells, step), n_cells)
-        return (before * (self._nnz / max(n_cells, 1))).astype(np.int64)
+        return spread_evenly(self.shape[0], step, self._nnz)
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         """These cells, in order."""

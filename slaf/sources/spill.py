@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from slaf.arrays import spread_evenly
 from slaf.spill import Entries, SortedRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from slaf.sources.base import Extent, ReadOptions
@@ -67,6 +67,4 @@ class SpilledRows(SortedRows):
 
     def nonzeros_before(self, step: int) -> NDArray[np.int64]:
         """Entries before cells 0, step, 2 * step, …, and n_cells: as if spread evenly."""
-        n_cells = self.shape[0]
-        before = np.append(np.arange(0, n_cells, step), n_cells)
-        return (before * (self.n_entries / max(n_cells, 1))).astype(np.int64)
+        return spread_evenly(self.shape[0], step, self.n_entries)

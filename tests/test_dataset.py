@@ -507,3 +507,10 @@ def test_a_reader_after_the_dataset_was_replaced(source: Path, tmp_path: Path) -
     with pytest.raises(DamagedDataset, match="cannot be"):
         reader.read()
     assert slaf.open(tmp_path / "out.slaf").shape == (N_CELLS, N_GENES)
+
+
+def test_a_dataset_where_a_place_is_asked_for(dataset: Dataset, tmp_path: Path) -> None:
+    """It describes itself; it is no input, and not taken for an AnnData because it has obs."""
+    assert slaf.info(dataset) == slaf.info(dataset.location.path)
+    with pytest.raises(TypeError, match="not Dataset"):
+        slaf.convert(dataset, tmp_path / "out.slaf")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from slaf.beside import beside_of
 from slaf.manifest import load, load_published
 from slaf.schema import CELLS, GENES
-from slaf.storage import Location, is_web
+from slaf.storage import Location, is_anndata, is_web
 
 if TYPE_CHECKING:
     import os
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import anndata
 
     from slaf.columns import ColumnSet
+    from slaf.dataset import Dataset
     from slaf.manifest import Published, SourceRecord
     from slaf.sources.base import Extent, ReadOptions
 
@@ -131,7 +132,7 @@ class InputInfo:
 
 
 def info(
-    place: str | os.PathLike[str] | Location | anndata.AnnData,
+    place: str | os.PathLike[str] | Location | Dataset | anndata.AnnData,
     *,
     matrix: str = "X",
     genome: str | None = None,
@@ -160,11 +161,13 @@ def info(
     InputError
         If it is an input that cannot be converted, or neither.
     """
-    if not (hasattr(place, "obs") or is_web(place)):
-        location = Location.of(place, storage_options)
+    # A dataset that is open says where it is.
+    there: Any = getattr(place, "location", place)
+    if not (is_anndata(there) or is_web(there)):
+        location = Location.of(there, storage_options)
         if load(location) is not None:
             return dataset_info(location)
-        place, storage_options = str(location), location.storage_options
+        there, storage_options = str(location), location.storage_options
     from slaf.sources.base import ReadOptions
 
     options = ReadOptions(
@@ -174,7 +177,7 @@ def info(
         measurement=measurement,
         storage_options=storage_options,
     )
-    return input_info(place, options, format)
+    return input_info(there, options, format)
 
 
 def dataset_info(

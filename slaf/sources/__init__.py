@@ -17,7 +17,7 @@ from slaf.sources.inputs import Input
 from slaf.sources.naming import prefixes_of
 from slaf.sources.patterns import matching
 from slaf.sources.subset import of_feature_type
-from slaf.storage import afresh, input_path, on_disk, remote, shown
+from slaf.storage import afresh, input_path, is_anndata, on_disk, remote, shown
 from slaf.storage.staging import staged
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def open_source(
         If it cannot be read.
     """
     options = options or ReadOptions()
-    if hasattr(what, "obs") and hasattr(what, "var"):
+    if is_anndata(what):
         from slaf.sources.anndata import AnnDataSource
 
         _refuse_choices("the AnnData", frozenset(), options)
@@ -115,7 +115,7 @@ def as_inputs(
     in_memory = sum(place.startswith("<AnnData") for place in before)
     several: Sequence[Any] = what if isinstance(what, list | tuple) else [what]
     for one in several:
-        if hasattr(one, "obs") and hasattr(one, "var"):
+        if is_anndata(one):
             in_memory += 1
             opens.append(("AnnData", partial(_of_anndata, one, in_memory)))
             continue
@@ -160,7 +160,7 @@ def choices_of(
     found = [
         known.choices
         for one in several
-        if not hasattr(one, "obs")
+        if not is_anndata(one)
         for place in matching(input_path(one, storage_options))
         for _, known in find_inputs(place, FORMATS, format)[0]
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeGuard, cast
 
 from slaf.storage.urls import is_url, on_disk
 
@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    import anndata
+
     from slaf.storage.remote_bytes import RemoteBytes
     from slaf.storage.remote_path import RemotePath
 
-__all__ = ["afresh", "bytes_of", "input_path", "remote"]
+__all__ = ["afresh", "bytes_of", "input_path", "is_anndata", "remote"]
 
 
 def input_path(what: str | os.PathLike[str], options: Mapping[str, str] | None) -> Path:
@@ -33,6 +35,11 @@ def input_path(what: str | os.PathLike[str], options: Mapping[str, str] | None) 
     from slaf.storage.remote_path import RemotePath
 
     return cast("Path", RemotePath.of(what, options or {}))
+
+
+def is_anndata(what: object) -> TypeGuard[anndata.AnnData]:
+    """Whether an input is an AnnData, which is not imported to tell; a dataset has no X."""
+    return all(hasattr(what, name) for name in ("obs", "var", "X"))
 
 
 def remote(path: object) -> RemotePath | None:

@@ -13,7 +13,7 @@ from slaf.manifest import load
 from slaf.progress import Unwatched
 from slaf.schema import given_back
 from slaf.sources import ReadOptions, open_source
-from slaf.storage import Location, is_web, shown
+from slaf.storage import Location, is_anndata, is_web, shown
 from slaf.verification.against import check_against
 from slaf.verification.beside import check_beside, n_companions
 from slaf.verification.beside_against import check_beside_against
@@ -154,7 +154,7 @@ def _dataset(place: Any, storage_options: Mapping[str, str] | None) -> Dataset |
     """The dataset that is given, or is at this place."""
     if isinstance(place, Dataset):
         return place
-    if isinstance(place, Location) or not (hasattr(place, "obs") or is_web(place)):
+    if isinstance(place, Location) or not (is_anndata(place) or is_web(place)):
         location = Location.of(place, storage_options)
         return open_dataset(location) if load(location) is not None else None
     return None
@@ -163,4 +163,4 @@ def _dataset(place: Any, storage_options: Mapping[str, str] | None) -> Dataset |
 def _name(place: Any, dataset: Dataset | None) -> str:
     if dataset is not None:
         return str(dataset.location)
-    return "<AnnData>" if hasattr(place, "obs") else shown(str(place))
+    return "<AnnData>" if is_anndata(place) else shown(str(place))

@@ -52,7 +52,7 @@ def _slaf(
 
     Exit codes: 0 done, 2 usage, 3 bad input, 4 conflict (the output exists, is locked, or holds
     another unfinished conversion), 5 verification failed, or a difference, 6 storage, 130 or 143
-    stopped by a signal, 1 a bug.
+    stopped by a signal, 141 nobody reads the output any more, 1 a bug.
     """
 
 

@@ -52,6 +52,7 @@ class ExitCode(IntEnum):
     VERIFICATION_FAILED = 5
     STORAGE = 6
     INTERRUPTED = 128 + signal.SIGINT
+    UNREAD = 128 + 13  # SIGPIPE, which not every system has
     TERMINATED = 128 + signal.SIGTERM
 
 
@@ -88,8 +89,10 @@ def edge(*, quiet: bool, verbose: bool) -> Iterator[None]:
     with _logging(quiet=quiet, verbose=verbose), _termination():
         try:
             yield
-        except (typer.Exit, typer.BadParameter, BrokenPipeError):
+        except (typer.Exit, typer.BadParameter):
             raise  # typer knows what to do
+        except BrokenPipeError:
+            raise typer.Exit(ExitCode.UNREAD) from None
         except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - the edge: it is told here
             if verbose:
                 traceback.print_exception(error, file=sys.stderr)

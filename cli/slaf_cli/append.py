@@ -74,10 +74,10 @@ def append(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Add the cells of INPUT... to DATASET, or finish an append that was stopped.
+    """Add the cells of inputs to a dataset.
 
-    Genes are aligned by id. Until every cell is on disk, readers see DATASET as it was. Resuming
-    is the same command.
+    Genes are aligned by id. Until every cell is on disk, readers see DATASET as it was. An append
+    that was stopped is finished by the same command.
     """
     with edge(quiet=quiet, verbose=verbose):
         import slaf

@@ -34,11 +34,11 @@ def compact(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Merge the small fragments that many appends left in DATASET, or finish doing so.
+    """Merge the small fragments of a dataset.
 
-    The rows stay what they are, in their order, each block held against its digest; fragments
-    that are large enough stay too. Until all is on disk, readers see DATASET as it was, and it
-    takes bytes for both. Resuming is the same command.
+    Many appends leave them. The rows stay what they are, in their order, each block held against
+    its digest; fragments that are large enough stay too. Until all is on disk, readers see DATASET
+    as it was, and it takes bytes for both. What was stopped is finished by the same command.
     """
     with edge(quiet=quiet, verbose=verbose):
         import slaf

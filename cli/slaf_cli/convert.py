@@ -103,10 +103,11 @@ def convert(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Convert INPUT... into a dataset, or finish a conversion that was stopped.
+    """Convert inputs into a dataset.
 
-    Cells of several inputs follow each other, and their genes are aligned by id. Resuming is the
-    same command. Until every part is on disk there is no dataset at OUTPUT.
+    Cells of several inputs follow each other, and their genes are aligned by id. Until every part
+    is on disk there is no dataset at OUTPUT. A conversion that was stopped is finished by the same
+    command.
     """
     with edge(quiet=quiet, verbose=verbose):
         import slaf

@@ -43,10 +43,11 @@ def diff(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Compare every value, id, column and type of A and B, layers, raw and all other slots too.
+    """Compare two datasets, or inputs.
 
-    How a dataset is stored does not count. The first differences of each kind are printed, and
-    the exit code is then 5.
+    Every value, id, column and type of A and B is, of layers, raw and all other slots too. How a
+    dataset is stored does not count. The first differences of each kind are printed, and the exit
+    code is then 5.
     """
     with edge(quiet=quiet, verbose=verbose):
         import slaf

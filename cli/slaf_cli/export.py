@@ -134,10 +134,10 @@ def export(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Write DATASET, or a part of it, as a file or folder of another format.
+    """Write a dataset in another format.
 
-    What the format cannot hold is listed first. Until all is on disk, or in the bucket, nothing is
-    at OUTPUT.
+    All of DATASET, or a part of it, becomes a file or a folder. What the format cannot hold is
+    listed first. Until all is on disk, or in the bucket, nothing is at OUTPUT.
     """
     with edge(quiet=quiet, verbose=verbose):
         import slaf

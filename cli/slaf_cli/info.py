@@ -37,9 +37,9 @@ def info(
     json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Describe a dataset, or what converting an input would find.
+    """Describe a dataset, or an input.
 
-    The values are not read.
+    Of an input it is said what converting it would find. The values are not read.
     """
     with edge(quiet=False, verbose=verbose):
         from slaf.inspection import DatasetInfo

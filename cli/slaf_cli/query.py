@@ -63,7 +63,10 @@ def query(
     storage_option: options.StorageOption = None,
     verbose: options.Verbose = False,
 ) -> None:
-    """Print the result of a query over a dataset, which is held in memory."""
+    """Print the result of SQL over a dataset.
+
+    The result is held in memory.
+    """
     format = format or _of_suffix(output)
     if format is ResultFormat.PARQUET and output is None and sys.stdout.isatty():
         msg = "parquet is not for a terminal; name a file with --output, or pipe it"

@@ -50,11 +50,11 @@ def repair(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Write again what is damaged or missing of DATASET, or finish a repair that was stopped.
+    """Write again what is damaged of a dataset.
 
     Every file is held against its checksum. Only what is in the damaged ones is read from the
     inputs, and has to have the digests that were taken during the conversion: else nothing is
-    changed. Resuming is the same command.
+    changed. A repair that was stopped is finished by the same command.
     """
     with edge(quiet=quiet, verbose=verbose):
         import slaf

@@ -35,7 +35,10 @@ def status(
     json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Say how far a running or stopped conversion is, and how to resume it."""
+    """Say how far a conversion is.
+
+    Of one that was stopped, the command that finishes it is said too.
+    """
     with edge(quiet=False, verbose=verbose):
         from slaf.inspection import status as look
 

@@ -59,7 +59,7 @@ def verify(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Check that DATASET is whole, and is what was converted.
+    """Check that a dataset is what was converted.
 
     Its files and values are read and their digests compared with those taken during the
     conversion. A damaged file is named with the cells in it and the input they came from; `slaf

@@ -267,6 +267,13 @@ def test_what_the_library_can_do_the_command_can_reach(verb: str) -> None:
     assert {OTHERWISE.get(name, name) for name in asked} <= taken
 
 
+def test_what_commands_do_is_said_whole() -> None:
+    """The list of commands cuts no sentence."""
+    listed = run("--help").succeeded().out.partition("Commands:")[2].splitlines()
+    assert len([line for line in listed if line]) == 10
+    assert all(line.endswith(".") and "..." not in line for line in listed if line)
+
+
 @pytest.mark.parametrize("option", ["--storage-option", "--input-storage-option"])
 def test_an_option_that_is_no_pair_is_named(option: str) -> None:
     """What is not KEY=VALUE is refused by the name of the option it was given to."""

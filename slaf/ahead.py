@@ -6,6 +6,8 @@ import threading
 from queue import Empty, Full, Queue
 from typing import TYPE_CHECKING, TypeVar
 
+from slaf.wanted import also_until, until
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -29,9 +31,13 @@ def ahead(items: Iterable[Item], depth: int) -> Iterator[Item]:
     """
     waiting: Queue[tuple[Item] | _End] = Queue(depth)
     abandoned = threading.Event()
-    maker = threading.Thread(
-        target=_make, args=(items, waiting, abandoned), name="slaf-ahead", daemon=True
-    )
+    given_up = also_until(abandoned)
+
+    def make() -> None:
+        until(*given_up)
+        _make(items, waiting, abandoned)
+
+    maker = threading.Thread(target=make, name="slaf-ahead", daemon=True)
     maker.start()
     try:
         while not isinstance(found := waiting.get(), _End):

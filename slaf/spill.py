@@ -12,6 +12,7 @@ import numpy as np
 
 from slaf.arrays import RowRange, to_positions
 from slaf.bands import Band, Entries, SortedBand, ascend, stable_order
+from slaf.wanted import go_on_while_wanted
 
 if TYPE_CHECKING:
     import os
@@ -112,6 +113,7 @@ class SortedRows:
             bands = [Band(self._record, self._scratch) for _ in starts]
             narrow = _Narrowest(self.dtype)
             for piece in self._entries(self._piece):
+                go_on_while_wanted()
                 self._distribute(piece, bands, narrow)
             self._bands = bands
 

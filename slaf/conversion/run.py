@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from slaf.conversion.heap import give_back
+from slaf.wanted import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["encode_parts", "executor"]
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
+
+
+@contextmanager
+def _set_by_interruption(given_up: threading.Event) -> Iterator[None]:
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException:
+        given_up.set()
+        raise
 
 
 class _Here(Executor):
@@ -29,9 +43,21 @@ class _Here(Executor):
         return future
 
 
-def executor(workers: int) -> Executor:
-    """What runs parts: this thread for 0 workers, else so many threads."""
-    return _Here() if workers == 0 else ThreadPoolExecutor(workers, thread_name_prefix="slaf")
+def executor(workers: int, given_up: threading.Event) -> Executor:
+    """What runs parts: this thread for 0 workers, else so many threads.
+
+    Parameters
+    ----------
+    workers
+        How many.
+    given_up
+        Ends, once it is set, what they do not need to finish.
+    """
+    if workers == 0:
+        return _Here()
+    return ThreadPoolExecutor(
+        workers, thread_name_prefix="slaf", initializer=until, initargs=(given_up,)
+    )
 
 
 def encode_parts(
@@ -43,11 +69,13 @@ def encode_parts(
     """Encode parts and record each as it is finished, in whatever order that is.
 
     No more parts are begun at once than there are workers. When one fails, those under way
-    are waited for and recorded, and its exception is raised.
+    are waited for and recorded, and its exception is raised. When this thread is interrupted they
+    are waited for, but not for what comes before the first of their rows.
     """
     waiting = iter(parts)
     running: set[Future[Result]] = set()
-    with executor(workers) as pool:
+    given_up = threading.Event()
+    with executor(workers, given_up) as pool, _set_by_interruption(given_up):
         failure: BaseException | None = None
         while True:
             while failure is None and len(running) < max(workers, 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from slaf.errors import DamagedInput
@@ -49,7 +50,12 @@ def check_dense(array: h5py.Dataset) -> None:
     DamagedInput
         If it is mostly not there, or packed as nothing can be.
     """
-    refuse_bomb(str(array.name), _stored(array), _claimed(array), _MOST_OF_ZEROS)
+    place, stored, claimed = str(array.name), _stored(array), _claimed(array)
+    refuse_bomb(place, stored, claimed, _MOST_OF_ZEROS)
+    if array.chunks:
+        # They are unpacked whole.
+        each = math.prod(array.chunks) * size_in_file(array)
+        refuse_bomb(f"each chunk of {place}", stored * each // max(claimed, 1), each)
 
 
 def check_arrays(place: str, *arrays: h5py.Dataset) -> None:

@@ -36,6 +36,12 @@ class Fragment:
         return tuple(f"data/{file['path']}" for file in self.said["files"])
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """The bytes of its files, of those of which Lance says it."""
+        sizes = {f"data/{file['path']}": file.get("file_size_bytes") for file in self.said["files"]}
+        return {path: int(size) for path, size in sizes.items() if size}
+
+    @property
     def rows(self) -> int:
         """How many rows they hold."""
         return int(self.said["physical_rows"])

@@ -5,12 +5,14 @@ Lance syncs nothing to the disk; here whatever a later step relies on is synced 
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 from lance.fragment import write_fragments
 
 from slaf.ahead import ahead
+from slaf.errors import StorageError
 from slaf.storage import cause
 from slaf.tables.commit import commit, mode_of
 from slaf.tables.fragments import STORAGE_VERSION, Fragment
@@ -18,7 +20,7 @@ from slaf.tables.read import LANCE_ERRORS
 from slaf.tables.refusals import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from slaf.storage import Location
 
@@ -58,6 +60,11 @@ def write_part(
     -------
     list of Fragment
         The fragments, in order; none for no rows. Their files are on disk.
+
+    Raises
+    ------
+    StorageError
+        If the disk refuses, or has not taken all.
     """
     caught: list[BaseException] = []
     reader = pa.RecordBatchReader.from_batches(
@@ -82,6 +89,7 @@ def write_part(
             raise refusal(location, name, error) from cause(location.uri(name), error)
     made = [Fragment.from_json(fragment.to_json()) for fragment in fragments]
     location.sync(f"{name}/{path}" for fragment in made for path in fragment.paths)
+    _refuse_cut_short(location, name, made)
     return made
 
 
@@ -91,6 +99,21 @@ def write_table(location: Location, name: str, table: pa.Table) -> int:
     batches = table.combine_chunks().to_batches()
     fragments = write_part(location, name, table.schema, batches)
     return commit(location, name, table.schema, fragments)
+
+
+def _refuse_cut_short(location: Location, name: str, made: Sequence[Fragment]) -> None:
+    """Refuse files that a disk has not taken whole: of the last bytes Lance does not ask."""
+    if location.is_remote:
+        return  # a bucket has an object whole, or not at all
+    for fragment in made:
+        for path, size in fragment.sizes.items():
+            found = location.size_of(f"{name}/{path}")
+            if found != size:
+                msg = (
+                    f"{location}: of {name}/{path} {found or 0:,} of {size:,} bytes are there: the "
+                    "disk has refused the others"
+                )
+                raise StorageError(errno.EIO, msg)
 
 
 def _remembering(

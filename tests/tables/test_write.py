@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
 
+import slaf
 from slaf.errors import StorageError
 from slaf.storage import Location
 from slaf.tables.write import write_part, write_table
+from tests.builders import counts, write_h5ad
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 SCHEMA = pa.schema([("a", pa.int32())])
@@ -46,3 +49,30 @@ def test_what_the_system_refuses(tmp_path: Path) -> None:
     told = str(refused.value)
     assert told.startswith(f"{tmp_path}: a.lance cannot be written: ")
     assert told.endswith("File too large (os error 27)")
+
+
+class Losing(Location):
+    """A location whose disk keeps of each new file of rows only a part, and says nothing."""
+
+    def sync(self, names: Iterable[str]) -> None:
+        """The last bytes go; what is left is safe."""
+        kept = list(names)
+        for name in kept:
+            if "/data/" in name:
+                os.truncate(self.path / name, (self.path / name).stat().st_size // 2)
+        super().sync(kept)
+
+
+def test_a_file_that_is_cut_short(tmp_path: Path) -> None:
+    """Rows of which the disk has lost some, unseen by Lance, are not taken for written; the run is
+    finished once it keeps all.
+    """
+    rows = pa.record_batch([pa.array([1], pa.int32())], schema=SCHEMA)
+    with pytest.raises(StorageError, match=r"of a\.lance/data/.* bytes are there: the disk has"):
+        write_part(Losing(tmp_path / "t"), "a.lance", SCHEMA, [rows])
+    source = write_h5ad(tmp_path / "in.h5ad", counts(9, 5))
+    with pytest.raises(StorageError, match="the disk has refused the others"):
+        slaf.convert(source, Losing(tmp_path / "out.slaf"), chunk_size=3)
+    assert slaf.status(tmp_path / "out.slaf").parts_done == 0
+    slaf.convert(source, tmp_path / "out.slaf", chunk_size=3)
+    slaf.verify(tmp_path / "out.slaf", against=source)

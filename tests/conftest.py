@@ -26,6 +26,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# What tests make with tiledbsoma itself would otherwise give Ctrl-C to TileDB for the rest of the
+# process: after one it cancels whatever it is asked next.
+os.environ.setdefault("TILEDB_SM_ENABLE_SIGNAL_HANDLERS", "false")
+
 _CORPUS = Path(__file__).parents[2] / "shared" / "corpus"
 
 

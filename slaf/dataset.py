@@ -35,7 +35,9 @@ __all__ = ["Dataset", "open_dataset"]
 
 # What Polars would do to tables that nobody sees again.
 _CHANGES = re.compile(
-    r"\s*(ALTER|CREATE|DELETE|DROP|INSERT|MERGE|REPLACE|TRUNCATE|UPDATE)\b", re.IGNORECASE
+    r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
+    r"(ALTER|CREATE|DELETE|DROP|INSERT|MERGE|REPLACE|TRUNCATE|UPDATE)\b",
+    re.IGNORECASE | re.DOTALL,
 )
 
 

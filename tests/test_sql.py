@@ -45,7 +45,11 @@ def test_sums_of_columns_do_not_overflow(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["DROP TABLE cells", " delete FROM expression", "Create TABLE x AS SELECT 1"]
+    "query",
+    [
+        *("DROP TABLE cells", " delete FROM expression", "Create TABLE x AS SELECT 1"),
+        "-- all of it\n/* now\n*/ DROP TABLE cells",
+    ],
 )
 def test_what_is_no_query(query: str, tmp_path: Path) -> None:
     """What would change a table is refused: it would change nothing, and say so to nobody."""

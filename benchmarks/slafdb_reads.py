@@ -19,7 +19,7 @@ import scipy.sparse as sp
 
 import slaf
 from benchmarks.programs import PROGRAMS
-from slaf.readable import as_json
+from slaf.annotations.uns import as_json
 
 CELLS = slice(5, 105)
 GENES = slice(0, 500)
@@ -108,7 +108,7 @@ def slots_of(dataset: slaf.Dataset) -> dict[str, Any]:
 
     slafdb knows what the tables hold: numeric arrays and matrices, under the names of columns.
     """
-    held = dataset.held
+    held = dataset.annotations
     found: dict[str, Any] = {
         "layers": {
             record.name: matrix_of(dataset.read(layer=name)) for name, record in held.layers.items()

@@ -9,11 +9,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from slaf.compaction import Compacted, compact
-    from slaf.conversion import Preview, append, convert, preview, preview_append
+    from slaf.conversion.append import append
+    from slaf.conversion.compact import CompactReport, compact
+    from slaf.conversion.convert import convert
+    from slaf.conversion.preview import Preview, preview, preview_append
     from slaf.converter import SLAFConverter
-    from slaf.dataset import Dataset
-    from slaf.dataset import open_dataset as open
+    from slaf.dataset.dataset import Dataset
+    from slaf.dataset.dataset import open_dataset as open
+    from slaf.dataset.info import DatasetInfo, InputInfo, info
     from slaf.errors import (
         ConflictError,
         DatasetError,
@@ -25,26 +28,28 @@ if TYPE_CHECKING:
         TargetError,
         VerificationFailed,
     )
-    from slaf.inspection import DatasetInfo, InputInfo, RunStatus, info, status
-    from slaf.mending import Repaired, repair
-    from slaf.targets import Exported, export
-    from slaf.verification import Comparison, Report, diff, verify
+    from slaf.repairs.repair import RepairReport, repair
+    from slaf.runs.status import ConversionStatus, status
+    from slaf.targets.export import ExportReport, export
+    from slaf.verification.diff import diff
+    from slaf.verification.report import Comparison, Report
+    from slaf.verification.verify import verify
 
 __all__ = [
-    "Compacted",
+    "CompactReport",
     "Comparison",
     "ConflictError",
+    "ConversionStatus",
     "Dataset",
     "DatasetError",
     "DatasetInfo",
-    "Exported",
+    "ExportReport",
     "InputError",
     "InputInfo",
     "Preview",
     "QueryError",
-    "Repaired",
+    "RepairReport",
     "Report",
-    "RunStatus",
     "SLAFConverter",
     "SelectionError",
     "SlafError",
@@ -65,49 +70,67 @@ __all__ = [
     "verify",
 ]
 
-_ERRORS = "slaf.errors"
-_HOMES = {
-    "Comparison": ("slaf.verification", "Comparison"),
-    "Compacted": ("slaf.compaction", "Compacted"),
-    "ConflictError": (_ERRORS, "ConflictError"),
-    "Dataset": ("slaf.dataset", "Dataset"),
-    "DatasetError": (_ERRORS, "DatasetError"),
-    "DatasetInfo": ("slaf.inspection", "DatasetInfo"),
-    "Exported": ("slaf.targets", "Exported"),
-    "InputError": (_ERRORS, "InputError"),
-    "InputInfo": ("slaf.inspection", "InputInfo"),
-    "Preview": ("slaf.conversion", "Preview"),
-    "QueryError": (_ERRORS, "QueryError"),
-    "Repaired": ("slaf.mending", "Repaired"),
-    "Report": ("slaf.verification", "Report"),
-    "RunStatus": ("slaf.inspection", "RunStatus"),
-    "SLAFConverter": ("slaf.converter", "SLAFConverter"),
-    "SelectionError": (_ERRORS, "SelectionError"),
-    "SlafError": (_ERRORS, "SlafError"),
-    "StorageError": (_ERRORS, "StorageError"),
-    "TargetError": (_ERRORS, "TargetError"),
-    "VerificationFailed": (_ERRORS, "VerificationFailed"),
-    "append": ("slaf.conversion", "append"),
-    "compact": ("slaf.compaction", "compact"),
-    "convert": ("slaf.conversion", "convert"),
-    "diff": ("slaf.verification", "diff"),
-    "export": ("slaf.targets", "export"),
-    "info": ("slaf.inspection", "info"),
-    "open": ("slaf.dataset", "open_dataset"),
-    "preview": ("slaf.conversion", "preview"),
-    "preview_append": ("slaf.conversion", "preview_append"),
-    "repair": ("slaf.mending", "repair"),
-    "status": ("slaf.inspection", "status"),
-    "verify": ("slaf.verification", "verify"),
+_MODULES = {
+    "slaf.conversion.append": ("append",),
+    "slaf.conversion.compact": (
+        "CompactReport",
+        "compact",
+    ),
+    "slaf.conversion.convert": ("convert",),
+    "slaf.conversion.preview": (
+        "Preview",
+        "preview",
+        "preview_append",
+    ),
+    "slaf.converter": ("SLAFConverter",),
+    "slaf.dataset.dataset": (
+        "Dataset",
+        "open",
+    ),
+    "slaf.dataset.info": (
+        "DatasetInfo",
+        "InputInfo",
+        "info",
+    ),
+    "slaf.errors": (
+        "ConflictError",
+        "DatasetError",
+        "InputError",
+        "QueryError",
+        "SelectionError",
+        "SlafError",
+        "StorageError",
+        "TargetError",
+        "VerificationFailed",
+    ),
+    "slaf.repairs.repair": (
+        "RepairReport",
+        "repair",
+    ),
+    "slaf.runs.status": (
+        "ConversionStatus",
+        "status",
+    ),
+    "slaf.targets.export": (
+        "ExportReport",
+        "export",
+    ),
+    "slaf.verification.diff": ("diff",),
+    "slaf.verification.report": (
+        "Comparison",
+        "Report",
+    ),
+    "slaf.verification.verify": ("verify",),
 }
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+_RENAMED = {"open": "open_dataset"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    module, attribute = _HOMES[name]
-    return getattr(importlib.import_module(module), attribute)
+    return getattr(importlib.import_module(_HOMES[name]), _RENAMED.get(name, name))
 
 
 def __dir__() -> list[str]:

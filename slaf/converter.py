@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from slaf.conversion import append, convert
-from slaf.schema import Compression
-from slaf.sources import GeneSet, choices_of
-from slaf.sources.taking import UnsMerge
+from slaf.conversion.append import append
+from slaf.conversion.convert import convert
+from slaf.format.schema import Compression
+from slaf.sources import choices_of
+from slaf.sources.concat.genes import GeneSet
+from slaf.sources.slots import UnsMerge
 
 if TYPE_CHECKING:
     import os
@@ -16,13 +18,14 @@ if TYPE_CHECKING:
 
     import anndata
 
-    from slaf.dataset import Dataset
+    from slaf.dataset.dataset import Dataset
     from slaf.sources.base import Inputs
-    from slaf.storage import Location
+    from slaf.storage.location import Location
 
 __all__ = ["SLAFConverter"]
 
 _ALL_CELLS = 2**31 - 1
+
 # Which the library takes too where nothing is chosen, and else the only one.
 _DEFAULT_MEASUREMENT = "RNA"
 

@@ -8,17 +8,17 @@
     │   ├── UnknownFormat                  no format, or more than one, recognises it
     │   ├── MissingMatrix (LookupError)    it has no such matrix
     │   ├── DamagedInput                   it contradicts itself, or cannot be read
-    │   ├── GenesDiffer                    inputs whose genes are not those of each other
+    │   ├── GeneMismatch                   inputs whose genes are not those of each other
     │   ├── InexactValue                   a value fits no type that a table can hold
     │   └── SourceChanged                  it no longer gives what a dataset was made of
     ├── ConflictError                      the output is not free for this command
     │   ├── OutputExists (FileExistsError) a finished dataset, or something else, is there
-    │   ├── DifferentRun                   another conversion is unfinished there
-    │   ├── AlreadyThere                   the same input is in the dataset, or given twice
+    │   ├── UnfinishedRun                  another conversion is unfinished there
+    │   ├── DuplicateInput                 the same input is in the dataset, or given twice
     │   └── Locked (BlockingIOError)       another process is writing there
     ├── DatasetError                       there is no dataset that can be opened
     │   ├── NotADataset (FileNotFoundError)
-    │   ├── InProgress                     a conversion is unfinished; nothing is shown of it
+    │   ├── ConversionInProgress           a conversion is unfinished; nothing is shown of it
     │   ├── UnsupportedFormat              written by another program, or a newer SLAF
     │   └── DamagedDataset (ValueError)    its files contradict each other
     ├── SelectionError (LookupError)       cells or genes that the dataset does not have
@@ -28,17 +28,14 @@
     └── StorageError (OSError)             the disk or bucket refused
         ├── NoSuchBucket (FileNotFoundError)
         ├── AccessDenied (PermissionError)     the credentials are wrong, or do not allow it
-        └── Unreachable (ConnectionError)      the network, or the server, failed again and again
+        └── StorageUnavailable (ConnectionError)   the network or the server fails
 
 Each derives from :class:`SlafError` and, where one fits, from a builtin.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from slaf.verification import Report
+from typing import Any
 
 
 class SlafError(Exception):
@@ -96,7 +93,7 @@ class DamagedInput(InputError):
             self.remedy = remedy
 
 
-class GenesDiffer(InputError):
+class GeneMismatch(InputError):
     """Inputs have other genes than each other, or ids that do not tell which gene is meant."""
 
 
@@ -116,11 +113,11 @@ class OutputExists(ConflictError, FileExistsError):
     """Something is at the output already, and it was not asked to be replaced."""
 
 
-class DifferentRun(ConflictError):
+class UnfinishedRun(ConflictError):
     """An unfinished conversion of another input, or with other options, is at the output."""
 
 
-class AlreadyThere(ConflictError):
+class DuplicateInput(ConflictError):
     """The same input is in the dataset already, or was given twice."""
 
 
@@ -136,7 +133,7 @@ class NotADataset(DatasetError, FileNotFoundError):
     """There is nothing here that is a SLAF dataset."""
 
 
-class InProgress(DatasetError):
+class ConversionInProgress(DatasetError):
     """A conversion has not been finished: there is no dataset yet."""
 
 
@@ -172,7 +169,7 @@ class AccessDenied(StorageError, PermissionError):
     """The bucket refuses these credentials, or there are none."""
 
 
-class Unreachable(StorageError, ConnectionError):
+class StorageUnavailable(StorageError, ConnectionError):
     """The bucket did not answer, or not as it should, however often it was asked."""
 
 
@@ -182,9 +179,9 @@ class VerificationFailed(SlafError):
     Attributes
     ----------
     report
-        What was checked and each difference that was found.
+        A `slaf.Report`: what was checked, and each difference.
     """
 
-    def __init__(self, message: str, report: Report) -> None:
+    def __init__(self, message: str, report: Any) -> None:
         super().__init__(message)
         self.report = report

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slaf.allowance import default_memory, usable_cores
+from slaf.runtime.resources import cpu_count, default_memory_budget
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,7 @@ def write(folder: Path, files: Mapping[str, object]) -> None:
 def allowed(folder: Path, files: Mapping[str, object]) -> int:
     """The default where the system says this, in files below `proc` and `groups`."""
     write(folder, files)
-    return default_memory(folder / "proc", folder / "groups")
+    return default_memory_budget(folder / "proc", folder / "groups")
 
 
 def meminfo(free: int) -> dict[str, object]:
@@ -151,12 +151,12 @@ def test_cores(case: str, tmp_path: Path) -> None:
     """Those that the process may run on, or fewer, if a container may not take so much of them."""
     files, expected = CORES[case]
     write(tmp_path, files)
-    found = usable_cores(tmp_path / "proc", tmp_path / "groups")
+    found = cpu_count(tmp_path / "proc", tmp_path / "groups")
     assert found == (expected or len(os.sched_getaffinity(0)))
 
 
 def test_a_process_that_may_not_run_everywhere() -> None:
     """`taskset` is obeyed, whatever the machine has."""
-    code = "from slaf.allowance import usable_cores; print(usable_cores())"
+    code = "from slaf.runtime.resources import usable_cores; print(usable_cores())"
     command = ["taskset", "-c", "0", sys.executable, "-c", code]
     assert subprocess.run(command, capture_output=True, check=True).stdout == b"1\n"

@@ -11,20 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 
-from slaf.arrays import (
-    Batch,
-    GenePlaces,
-    RowRange,
-    as_float64,
-    batch_from_compressed,
-    batch_from_dense,
-    exact_cast,
-    first_inexact,
-    is_whole,
-    spread_evenly,
-    to_int64,
-)
 from slaf.errors import DamagedInput, InexactValue
+from slaf.sparse.batch import Batch, GeneMap, batch_from_compressed, batch_from_dense
+from slaf.sparse.casting import as_float64, exact_cast, first_inexact, is_whole, to_int64
+from slaf.sparse.ranges import RowRange, estimate_indptr
 from slaf.testing.strategies import NUMERIC_TYPES, Stored, matrices, numbers
 from tests.builders import totals
 
@@ -252,7 +242,7 @@ def test_genes_are_moved_with_their_values(stored: Stored, data: st.DataObject) 
     places = data.draw(st.permutations(range(wider)))[:n_genes]
     left_out = data.draw(st.lists(st.booleans(), min_size=n_genes, max_size=n_genes))
     positions = np.where(left_out, -1, np.array(places, np.int64))
-    moved = GenePlaces(positions, wider).place(batch)
+    moved = GeneMap(positions, wider).place(batch)
     _check_rules(moved, wider)
     assert moved.rows == batch.rows
     held = zip(_places(batch), batch.values.tolist(), strict=True)
@@ -263,7 +253,7 @@ def test_genes_are_moved_with_their_values(stored: Stored, data: st.DataObject) 
     ]
     found = zip(_places(moved), map(repr, moved.values.tolist()), strict=True)
     assert list(found) == sorted(expected)
-    assert GenePlaces(np.arange(n_genes), wider).place(batch) is batch
+    assert GeneMap(np.arange(n_genes), wider).place(batch) is batch
 
 
 def _overflows(total: float) -> bool:
@@ -293,7 +283,7 @@ def _check_rules(batch: Batch, n_genes: int) -> None:
 @given(st.integers(1, 300), st.integers(1, 50), st.integers(0, 10**6))
 def test_spread_evenly(n_cells: int, step: int, entries: int) -> None:
     """From none to all, ever more, and as many in each step but for one."""
-    before = spread_evenly(n_cells, step, entries)
+    before = estimate_indptr(n_cells, step, entries)
     assert (before[0], before[-1]) == (0, entries)
     assert len(before) == -(-n_cells // step) + 1
     lengths = np.diff(before)

@@ -14,13 +14,13 @@ import pytest
 import scipy.sparse as sp
 
 import slaf
-from slaf.errors import AlreadyThere, MissingMatrix, NoSuchInput, OutputExists
-from slaf.testing import Crash, CrashingStorage
+from slaf.errors import DuplicateInput, MissingMatrix, NoSuchInput, OutputExists
+from slaf.testing.crashing import Crash, CrashingStorage
 from tests.builders import counts, write_h5ad
 from tests.conversion.outputs import finished_parts, output_of, published_parts, tree
 
 if TYPE_CHECKING:
-    from slaf.dataset import Dataset
+    from slaf.dataset.dataset import Dataset
 
 N_CELLS, N_GENES = 20, 8
 IN_THE_MIDDLE = 20
@@ -254,7 +254,7 @@ def test_several_paths(source: Path, tmp_path: Path) -> None:
     """No input, and the same one twice, are refused before anything is written."""
     with pytest.raises(NoSuchInput, match="there is no input"):
         slaf.SLAFConverter().convert([], tmp_path / "out.slaf")
-    with pytest.raises(AlreadyThere, match="the same input is there"):
+    with pytest.raises(DuplicateInput, match="the same input is there"):
         slaf.SLAFConverter().convert([source, source], tmp_path / "out.slaf")
     assert not (tmp_path / "out.slaf").exists()
 

@@ -16,17 +16,17 @@ import scipy.sparse as sp
 from hypothesis import given
 
 import slaf
+from slaf.dataset.selection import as_filter
 from slaf.errors import (
+    ConversionInProgress,
     DamagedDataset,
-    InProgress,
     NotADataset,
     QueryError,
     SelectionError,
     UnsupportedFormat,
 )
-from slaf.seal import sealed
-from slaf.selection import as_filter
-from slaf.testing import Crash, CrashingStorage
+from slaf.format.validation import with_checksum
+from slaf.testing.crashing import Crash, CrashingStorage
 from tests.builders import counts, write_h5ad
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from hypothesis.strategies import SearchStrategy
 
-    from slaf.dataset import Dataset
+    from slaf.dataset.dataset import Dataset
 
 N_CELLS, N_GENES = 30, 12
 
@@ -433,7 +433,7 @@ def test_another_format(version: str, message: str, source: Path, tmp_path: Path
     slaf.convert(source, tmp_path / "out.slaf")
     config = json.loads((tmp_path / "out.slaf/config.json").read_bytes())
     config["format_version"] = version
-    (tmp_path / "out.slaf/config.json").write_bytes(sealed(config))
+    (tmp_path / "out.slaf/config.json").write_bytes(with_checksum(config))
     with pytest.raises(UnsupportedFormat, match=message):
         slaf.open(tmp_path / "out.slaf")
 
@@ -451,7 +451,7 @@ def test_in_progress(source: Path, tmp_path: Path) -> None:
     storage = CrashingStorage(tmp_path / "out.slaf", 16)
     with pytest.raises(Crash):
         slaf.convert(source, storage, chunk_size=7)
-    with pytest.raises(InProgress, match=r"conversion in progress, \d of 5 parts"):
+    with pytest.raises(ConversionInProgress, match=r"conversion in progress, \d of 5 parts"):
         slaf.open(tmp_path / "out.slaf")
 
 

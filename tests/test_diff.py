@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 
 import slaf
 from slaf.errors import InexactValue, NoSuchInput, NotADataset
-from slaf.seal import sealed
+from slaf.format.validation import with_checksum
 from slaf.testing.strategies import Stored, frames, matrices
-from slaf.verification import Difference
+from slaf.verification.report import Difference
 from tests.builders import counts, write_h5ad, write_stored
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from slaf.verification import Comparison
+    from slaf.verification.report import Comparison
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ def test_a_damaged_dataset_is_no_equal(dataset: Path, source: Path) -> None:
     """A dataset whose tables contradict each other differs, and its values are not read."""
     config = json.loads((dataset / "config.json").read_bytes())
     config["blocks"][0]["rows"] += 1
-    (dataset / "config.json").write_bytes(sealed(config))
+    (dataset / "config.json").write_bytes(with_checksum(config))
     assert dict(slaf.diff(dataset, source).counts).keys() == {"offsets"}
 
 

@@ -11,7 +11,7 @@ import pytest
 import scipy.sparse as sp
 
 import slaf
-from slaf.verification import Difference
+from slaf.verification.report import Difference
 from tests.builders import counts
 from tests.conversion.cases import N_CELLS, N_GENES, slots
 

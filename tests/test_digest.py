@@ -8,13 +8,15 @@ import hypothesis.strategies as st
 import numpy as np
 from hypothesis import given
 
-from slaf.arrays import RowRange, as_float64, batch_from_compressed, exact_cast
-from slaf.digest import BlockDigest
-from slaf.schema import value_type_for
+from slaf.format.digests import BlockDigest
+from slaf.format.schema import value_type_for
+from slaf.sparse.batch import batch_from_compressed
+from slaf.sparse.casting import as_float64, exact_cast
+from slaf.sparse.ranges import RowRange
 from slaf.testing.strategies import Stored, matrices
 
 if TYPE_CHECKING:
-    from slaf.arrays import Batch
+    from slaf.sparse.batch import Batch
 
 _INTEGERS: st.SearchStrategy[np.dtype[Any]] = st.sampled_from(
     [np.dtype("int64"), np.dtype("int32"), np.dtype("float64")]

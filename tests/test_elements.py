@@ -11,8 +11,13 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slaf.elements import array_of, from_arrays, from_pairs, matrix_of
-from slaf.equality import same
+from slaf.annotations.arrays import (
+    arrays_to_columns,
+    column_to_array,
+    pairs_to_table,
+    table_to_matrix,
+)
+from slaf.annotations.equality import equal_elements
 from slaf.errors import InputError
 from slaf.testing.strategies import NUMERIC_TYPES, numbers
 
@@ -37,12 +42,12 @@ def test_arrays_come_back(data: st.DataObject) -> None:
     n_rows = data.draw(st.integers(0, 4))
     shapes = st.sampled_from([(n_rows,), (n_rows, 1), (n_rows, 3)])
     elements = {key: data.draw(arrays(data.draw(shapes))) for key in data.draw(KEYS)}
-    columns, forms = from_arrays(elements, n_rows, ["cell_id", "X_PCA"])
+    columns, forms = arrays_to_columns(elements, n_rows, ["cell_id", "X_PCA"])
     assert [form.key for form in forms] == list(elements)
     names = [str(form.name).casefold() for form in forms]
     assert len({"cell_id", "x_pca", *names}) == 2 + len(elements)
     for form in forms:
-        found = array_of(pa.chunked_array([columns[str(form.name)]]), form)
+        found = column_to_array(pa.chunked_array([columns[str(form.name)]]), form)
         expected = elements[form.key]
         assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
         np.testing.assert_array_equal(found, expected)
@@ -63,11 +68,11 @@ def test_pairs_come_back(data: st.DataObject) -> None:
             array = kind(array.astype(array.dtype.newbyteorder("=")))
             array.data[: data.draw(st.integers(0, array.nnz))] = 0
         elements[key] = array
-    table, forms = from_pairs(elements, n, IDS)
+    table, forms = pairs_to_table(elements, n, IDS)
     assert [form.key for form in forms] == list(elements)
     assert (table is None) == (not elements)
     for form in forms:
-        assert same(matrix_of(table, IDS, form), elements[form.key])
+        assert equal_elements(table_to_matrix(table, IDS, form), elements[form.key])
     if table is not None:
         pairs = list(zip(*(table.column(name).to_pylist() for name in IDS), strict=True))
         assert pairs == sorted(set(pairs))
@@ -81,10 +86,10 @@ def test_what_no_column_holds_is_left() -> None:
     """Other things have no column: text, three dimensions, no columns, pairs stored twice."""
     twice = sp.csr_matrix((np.ones(2), np.zeros(2, int), [0, 2, 2]), shape=(2, 2))
     for element in (np.array([["a"], ["b"]]), np.zeros((2, 0)), np.zeros((2, 2, 2)), twice):
-        columns, forms = from_arrays({"it": element}, 2, [])
+        columns, forms = arrays_to_columns({"it": element}, 2, [])
         assert columns == {}
         assert forms[0].name is None
-    table, forms = from_pairs({"it": twice}, 2, IDS)
+    table, forms = pairs_to_table({"it": twice}, 2, IDS)
     assert table is None
     assert forms[0].name is None
 
@@ -93,10 +98,10 @@ def test_what_no_column_holds_is_left() -> None:
 def test_wrong_rows_are_refused(element: Any) -> None:
     """An element that does not have a row for each cell is refused by name."""
     with pytest.raises(InputError, match="'it' has 3 rows where 2 are needed"):
-        from_arrays({"it": element}, 2, [])
+        arrays_to_columns({"it": element}, 2, [])
 
 
 def test_wrong_pairs_are_refused() -> None:
     """A matrix that is not of cells × cells is refused by name."""
     with pytest.raises(InputError, match=r"'it' has the shape \(3, 2\), not 2 × 2"):
-        from_pairs({"it": np.zeros((3, 2))}, 2, IDS)
+        pairs_to_table({"it": np.zeros((3, 2))}, 2, IDS)

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slaf.columns import ColumnSet, stored
+from slaf.annotations.columns import ColumnSet, to_lance
+from slaf.annotations.dataframes import from_frame, to_frame
 from slaf.errors import InputError
-from slaf.frames import from_frame, to_frame
-from slaf.schema import CELL_COLUMNS
+from slaf.format.schema import CELL_COLUMNS
 from slaf.testing.strategies import frames, names
 
 TIMES: Any = ["2020-07-01", "2021-01-01", None]
@@ -78,7 +78,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 def there_and_back(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame as it comes out of tables and a config.json."""
-    table, described = stored(from_frame(frame, "cell_id"), CELL_COLUMNS)
+    table, described = to_lance(from_frame(frame, "cell_id"), CELL_COLUMNS)
     assert len({name.casefold() for name in table.column_names}) == table.num_columns
     return to_frame(table, ColumnSet.from_json(json.loads(json.dumps(described.to_json()))))
 
@@ -172,7 +172,7 @@ def test_two_columns_of_one_name_are_refused() -> None:
 def test_stored_names_are_safe_and_distinct(found: list[str]) -> None:
     """No stored name is one of the format's, one that Lance refuses, or another's in capitals."""
     frame = pd.DataFrame({name: [1] for name in found}, index=["a"])
-    table, described = stored(from_frame(frame, "cell_id"), CELL_COLUMNS)
+    table, described = to_lance(from_frame(frame, "cell_id"), CELL_COLUMNS)
     safe = table.column_names[1:]
     assert [column.original for column in described.columns[1:]] == found
     assert not set(safe) & {*CELL_COLUMNS, "", "_rowid", "_rowaddr", "_rowoffset"}
@@ -192,5 +192,5 @@ def test_stored_names_are_safe_and_distinct(found: list[str]) -> None:
 def test_safe_names_are_readable(original: list[str], expected: list[str]) -> None:
     """A name changes only where it must, and then as little as is safe."""
     frame = pd.DataFrame({name: [1] for name in original}, index=["a"])
-    table, _ = stored(from_frame(frame, "cell_id"), CELL_COLUMNS)
+    table, _ = to_lance(from_frame(frame, "cell_id"), CELL_COLUMNS)
     assert table.column_names[1:] == expected

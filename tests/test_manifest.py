@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import slaf
-from slaf.columns import Column, ColumnSet
-from slaf.errors import DamagedDataset, InProgress, NotADataset, UnsupportedFormat
-from slaf.manifest import (
+from slaf.annotations.columns import Column, ColumnSet
+from slaf.errors import ConversionInProgress, DamagedDataset, NotADataset, UnsupportedFormat
+from slaf.format.config import (
     TABLES,
     Block,
+    DatasetConfig,
     Manifest,
-    Published,
     SourceRecord,
     load,
     load_published,
     save,
 )
-from slaf.schema import FORMAT_VERSION
-from slaf.storage import Location
+from slaf.format.schema import FORMAT_VERSION
+from slaf.storage.location import Location
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +45,7 @@ CELLS = ColumnSet(
     ),
     index_name="barcode",
 )
-PUBLISHED = Published(
+PUBLISHED = DatasetConfig(
     n_cells=5,
     n_genes=3,
     versions={"expression": 2, "cells": 1, "genes": 4},
@@ -97,7 +97,7 @@ def valid() -> dict[str, Any]:
 @pytest.mark.parametrize("published", [None, PUBLISHED])
 @pytest.mark.parametrize("checkpoint", [None, CHECKPOINT])
 def test_round_trip(
-    published: Published | None, checkpoint: dict[str, Any] | None, location: Location
+    published: DatasetConfig | None, checkpoint: dict[str, Any] | None, location: Location
 ) -> None:
     """What is saved is what is loaded, published or not, with an unfinished run or without."""
     manifest = Manifest(published, checkpoint)
@@ -190,7 +190,7 @@ def test_in_progress(location: Location) -> None:
     assert manifest is not None
     assert manifest.progress() == (1, 2)
     assert (manifest.published, manifest.checkpoint) == (None, CHECKPOINT)
-    with pytest.raises(InProgress, match="conversion in progress, 1 of 2 parts"):
+    with pytest.raises(ConversionInProgress, match="conversion in progress, 1 of 2 parts"):
         load_published(location)
 
 

@@ -10,9 +10,15 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 
-from slaf.arrays import first_inexact
 from slaf.errors import InexactValue
-from slaf.schema import VALUE_TYPES, Compression, expression_schema, gene_id_type, value_type_for
+from slaf.format.schema import (
+    VALUE_TYPES,
+    Compression,
+    expression_schema,
+    gene_id_type,
+    value_type_for,
+)
+from slaf.sparse.casting import first_inexact
 from slaf.testing.strategies import NUMERIC_TYPES, numbers
 
 _NUMBERS = tuple(dtype for dtype in NUMERIC_TYPES if dtype.kind != "b")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from slaf.dataset.selection import resolve_indexer
 from slaf.errors import SelectionError
-from slaf.selection import positions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,7 +19,7 @@ _IDS = ["a", "b", "c", "b", "e"]
 
 
 def _positions(selector: Any, n: int = 5) -> NDArray[np.int64]:
-    return positions(selector, n, lambda: _IDS, lambda where: np.array([len(where)]), "cells")
+    return resolve_indexer(selector, n, lambda: _IDS, lambda where: np.array([len(where)]), "cells")
 
 
 @given(st.integers(0, 9), st.slices(9))

@@ -13,10 +13,9 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slaf.equality import same
+from slaf.annotations.equality import equal_elements
+from slaf.annotations.uns import TypeHint, as_json, read_elements, write_elements
 from slaf.errors import InputError
-from slaf.readable import as_json
-from slaf.sidecar import Note, pack, unpack
 from slaf.testing.strategies import frames
 
 ELEMENTS: dict[str, Any] = {
@@ -58,10 +57,10 @@ ELEMENTS["a structured array"]["y"] = ["p", "q"]
 def test_what_comes_back(name: str) -> None:
     """Each kind of element comes back in its type, by notes that JSON holds; bytes do not vary."""
     elements = {"uns": {"it": ELEMENTS[name]}}
-    content, notes = pack(elements)
-    noted = [Note.from_json(json.loads(json.dumps(note.to_json()))) for note in notes]
-    assert same(unpack(io.BytesIO(content), noted), elements)
-    assert pack(elements) == (content, notes)
+    content, notes = write_elements(elements)
+    noted = [TypeHint.from_json(json.loads(json.dumps(note.to_json()))) for note in notes]
+    assert equal_elements(read_elements(io.BytesIO(content), noted), elements)
+    assert write_elements(elements) == (content, notes)
 
 
 @given(data=st.data())
@@ -69,11 +68,11 @@ def test_tables_come_back(data: st.DataObject) -> None:
     """Tables with columns of any type come back."""
     elements = {"uns": {"it": data.draw(frames(data.draw(st.integers(0, 3)), on_disk=True))}}
     try:
-        content, notes = pack(elements)
+        content, notes = write_elements(elements)
     except InputError:
         # Times, say, which anndata does not write.
         return
-    assert same(unpack(io.BytesIO(content), notes), elements)
+    assert equal_elements(read_elements(io.BytesIO(content), notes), elements)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +89,7 @@ def test_tables_come_back(data: st.DataObject) -> None:
 def test_what_is_refused(element: Any, cause: str) -> None:
     """What would not come back as it was is refused, with the way to it."""
     with pytest.raises(InputError, match=cause):
-        pack({"uns": {"it": {"deep": element}}})
+        write_elements({"uns": {"it": {"deep": element}}})
 
 
 NOT_MISSING = np.zeros(1, np.bool_)
@@ -99,8 +98,8 @@ NOT_MISSING = np.zeros(1, np.bool_)
 def test_what_is_the_same() -> None:
     """Types count as values do; order in a sparse matrix, and the class of a mapping, do not."""
     unsorted = sp.csr_matrix((np.array([1.0, 2.0]), np.array([1, 0]), [0, 2]), shape=(1, 2))
-    assert same(unsorted, unsorted.sorted_indices())
-    assert same({"a": [1, (2, np.nan)]}, {"a": [1, (2, np.nan)]})
+    assert equal_elements(unsorted, unsorted.sorted_indices())
+    assert equal_elements({"a": [1, (2, np.nan)]}, {"a": [1, (2, np.nan)]})
     for one, other in (
         (1, 1.0),
         (np.zeros(2), np.zeros(2, np.float32)),
@@ -124,8 +123,8 @@ def test_what_is_the_same() -> None:
         ([1], [1, 2]),
         (object(), object()),
     ):
-        assert same(one, one) == (type(one) is not object)
-        assert not same(one, other)
+        assert equal_elements(one, one) == (type(one) is not object)
+        assert not equal_elements(one, other)
 
 
 def test_readable_json() -> None:

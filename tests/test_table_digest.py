@@ -13,7 +13,7 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slaf.table_digest import table_digest
+from slaf.format.digests import table_digest
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,26 +10,26 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 
-from slaf.columns import restored, stored
+from slaf.annotations.columns import from_lance, to_lance
+from slaf.annotations.concat_columns import columns_not_in_all, concat_rows, outer_join_genes
+from slaf.annotations.dataframes import from_frame, to_frame
 from slaf.errors import InputError
-from slaf.frames import from_frame, to_frame
-from slaf.schema import CELL_COLUMNS
+from slaf.format.schema import CELL_COLUMNS
 from slaf.testing.strategies import columns, frames
-from slaf.union import absent_somewhere, joined, stacked
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def given_back(table: pa.Table) -> pd.DataFrame:
+def read_dtype(table: pa.Table) -> pd.DataFrame:
     """The frame of a table, by way of how a dataset keeps it."""
-    return to_frame(*stored(table, CELL_COLUMNS))
+    return to_frame(*to_lance(table, CELL_COLUMNS))
 
 
 def united(*found: pd.DataFrame) -> pd.DataFrame:
     """The frames below each other."""
     tables = [from_frame(frame, "cell_id") for frame in found]
-    return given_back(stacked(tables, [f"in-{number}.h5ad" for number in range(len(found))]))
+    return read_dtype(concat_rows(tables, [f"in-{number}.h5ad" for number in range(len(found))]))
 
 
 def side_by_side(
@@ -38,8 +38,10 @@ def side_by_side(
     """The genes of both, of which the second's have these places."""
     ours, theirs = (from_frame(frame, "gene_id") for frame in (one, other))
     n_genes = max(len(one), *(place + 1 for place in positions))
-    table, disagreeing = joined(ours, theirs, np.array(positions), n_genes, ("a.h5ad", "b.h5ad"))
-    return given_back(table), disagreeing
+    table, disagreeing = outer_join_genes(
+        ours, theirs, np.array(positions), n_genes, ("a.h5ad", "b.h5ad")
+    )
+    return read_dtype(table), disagreeing
 
 
 def frame(**values: Any) -> pd.DataFrame:
@@ -98,13 +100,13 @@ def test_one_after_the_other_is_all_at_once(data: st.DataObject) -> None:
     ]
     tables = [from_frame(one, "cell_id") for one in found]
     try:
-        whole = stacked(tables, ["a", "b", "c"])
+        whole = concat_rows(tables, ["a", "b", "c"])
     except InputError:
         return
-    before = stacked(tables[:2], ["a", "b"])
-    kept, described = stored(before, CELL_COLUMNS)
-    stepwise = stacked([restored(kept, described), tables[2]], ["ab", "c"])
-    pd.testing.assert_frame_equal(given_back(stepwise), given_back(whole))
+    before = concat_rows(tables[:2], ["a", "b"])
+    kept, described = to_lance(before, CELL_COLUMNS)
+    stepwise = concat_rows([from_lance(kept, described), tables[2]], ["ab", "c"])
+    pd.testing.assert_frame_equal(read_dtype(stepwise), read_dtype(whole))
 
 
 @settings(max_examples=60)
@@ -276,7 +278,7 @@ def test_those_that_differ_are_named() -> None:
 def test_nan_is_not_missing() -> None:
     """NaN stays a value beside rows that have none."""
     whole = united(frame(x=[float("nan"), 1.0]), frame(y=[1]))
-    table = stacked(
+    table = concat_rows(
         [from_frame(one, "cell_id") for one in (frame(x=[float("nan"), 1.0]), frame(y=[1]))],
         ["a", "b"],
     )
@@ -288,8 +290,8 @@ def test_nan_is_not_missing() -> None:
 def test_absent_somewhere() -> None:
     """The columns that not all tables have are named in the order of the first that has them."""
     tables = [from_frame(one, "cell_id") for one in (frame(b=[1], a=[1]), frame(a=[1], c=[1]))]
-    assert absent_somewhere(tables) == ("b", "c")
-    assert absent_somewhere(tables[:1]) == ()
+    assert columns_not_in_all(tables) == ("b", "c")
+    assert columns_not_in_all(tables[:1]) == ()
 
 
 def test_the_name_of_the_index_is_the_first() -> None:

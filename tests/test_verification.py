@@ -16,7 +16,7 @@ import scipy.sparse as sp
 
 import slaf
 from slaf.errors import DamagedDataset, Locked
-from slaf.seal import sealed
+from slaf.format.validation import with_checksum
 from slaf.verification.report import SHOWN_OF_A_KIND
 from tests.builders import counts, write_h5ad
 from tests.conversion.cases import slots
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from slaf.verification import Difference, Report
+    from slaf.verification.report import Difference, Report
 
     Change = Callable[[pa.Table], pa.Table]
     Edit = Callable[[dict[str, Any]], Any]
@@ -109,7 +109,7 @@ def edit(dataset: Path, change: Edit) -> None:
     """Change config.json."""
     config = json.loads((dataset / "config.json").read_bytes())
     change(config)
-    (dataset / "config.json").write_bytes(sealed(config))
+    (dataset / "config.json").write_bytes(with_checksum(config))
 
 
 def unproven(dataset: Path) -> None:
@@ -151,7 +151,7 @@ def failed(dataset: Path, **options: Any) -> Report:
     """The report of a verification that fails."""
     with pytest.raises(slaf.VerificationFailed) as caught:
         slaf.verify(dataset, **options)
-    report = caught.value.report
+    report: Report = caught.value.report
     assert not report.ok
     assert str(report.differences[0]) in str(caught.value)
     return report

@@ -8,9 +8,10 @@ import time
 import numpy as np
 from content import tell
 
-from slaf.arrays import RowRange, as_float64, exact_cast
-from slaf.digest import BlockDigest
+from slaf.format.digests import BlockDigest
 from slaf.sources import open_source
+from slaf.sparse.casting import as_float64, exact_cast
+from slaf.sparse.ranges import RowRange
 
 # As a conversion has it: one digest for so many cells.
 _BLOCK_CELLS = 8192

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from isal import isal_zlib
 
-from slaf.schema import Compression, expression_schema
+from slaf.format.schema import Compression, expression_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -166,13 +166,13 @@ def export(
 @contextmanager
 def _saying_what_is_there(output: str) -> Iterator[None]:
     """Add to what stops an export that nothing half-written is to be looked for."""
-    from slaf.storage import shown
+    from slaf.storage.urls import redacted
 
     try:
         yield
     except BaseException as stop:
         if exit_code(stop) in RESUMABLE:
-            stop.add_note(f"{shown(output)} is whole or not there: run the same command again")
+            stop.add_note(f"{redacted(output)} is whole or not there: run the same command again")
         raise
 
 

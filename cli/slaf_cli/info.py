@@ -42,8 +42,8 @@ def info(
     Of an input it is said what converting it would find. The values are not read.
     """
     with edge(quiet=False, verbose=verbose):
-        from slaf.inspection import DatasetInfo
-        from slaf.inspection import info as describe
+        from slaf.dataset.info import DatasetInfo
+        from slaf.dataset.info import info as describe
 
         found = describe(
             place,

@@ -138,10 +138,10 @@ def chosen_without(names: list[str] | None) -> tuple[str, ...]:
     typer.BadParameter
         If it is nothing that an input can have.
     """
-    from slaf.sources.taking import Taking
+    from slaf.sources.slots import SlotSelection
 
     try:
-        return Taking(without=tuple(names or ())).without
+        return SlotSelection(without=tuple(names or ())).without
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--without") from None
 
@@ -342,6 +342,6 @@ Verbose = Annotated[
 
 def chosen_workers(given: int | None) -> int:
     """The threads that encode parts."""
-    from slaf.allowance import usable_cores
+    from slaf.runtime.resources import cpu_count
 
-    return min(usable_cores(), _MOST_WORKERS) if given is None else given
+    return min(cpu_count(), _MOST_WORKERS) if given is None else given

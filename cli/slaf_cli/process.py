@@ -27,14 +27,14 @@ _OBJECTS = 100_000
 
 def set_up() -> None:
     """Choose what libraries ask for once, when they are loaded; what is chosen already stays."""
-    from slaf.allowance import usable_cores
+    from slaf.runtime.resources import cpu_count
 
     open_what_is_closed()
     for name, value in (
         # Lance's own log is for those who ask for it.
         ("LANCE_LOG", "error"),
         # It would leave two cores to reading and writing, which hardly need one.
-        ("LANCE_CPU_THREADS", str(usable_cores())),
+        ("LANCE_CPU_THREADS", str(cpu_count())),
         # Rows that it reads together for an index: with 8,192, which it takes otherwise, it is
         # busier handing them on than looking at them.
         ("LANCE_DEFAULT_BATCH_SIZE", str(1 << 16)),

@@ -22,7 +22,7 @@ _LAYOUT = "{percentage:3.0f}%|{bar:24}| {remaining} left{postfix}"
 
 
 class Bar:
-    """Shows the progress of a run, if stderr is a terminal; a `slaf.progress.Progress`."""
+    """Shows the progress of a run, if stderr is a terminal; a `slaf.runtime.progress.Progress`."""
 
     def __init__(self, *, shown: bool) -> None:
         self._shown = shown and sys.stderr.isatty()

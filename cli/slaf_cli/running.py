@@ -14,7 +14,7 @@ from slaf_cli.report import RESUMABLE, exit_code, in_bytes, lines, print_json
 
 if TYPE_CHECKING:
     from slaf import DatasetInfo, Preview
-    from slaf.manifest import SourceRecord
+    from slaf.format.config import SourceRecord
 
 __all__ = ["print_preview", "watched"]
 
@@ -27,7 +27,7 @@ def watched(
     output: str, storage_options: Mapping[str, str], *, quiet: bool, json: bool
 ) -> Iterator[Bar]:
     """Show how far a run is, and at its end the dataset that it made."""
-    from slaf.inspection import dataset_info
+    from slaf.dataset.info import dataset_info
 
     began = time.monotonic()
     with Bar(shown=not quiet) as bar, _saying_how_to_resume(output, storage_options):

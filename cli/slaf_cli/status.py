@@ -13,7 +13,7 @@ from slaf_cli.report import edge, lines, print_json
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from slaf import RunStatus
+    from slaf import ConversionStatus
 
 __all__ = ["status"]
 
@@ -40,7 +40,7 @@ def status(
     Of one that was stopped, the command that finishes it is said too.
     """
     with edge(quiet=False, verbose=verbose):
-        from slaf.inspection import status as look
+        from slaf.runs.status import status as look
 
         found = look(output, storage_options=options.key_values(storage_option))
         resume = _command(found)
@@ -50,7 +50,7 @@ def status(
             typer.echo(lines(_rows(found, resume)))
 
 
-def _rows(found: RunStatus, resume: str | None) -> list[tuple[str, object]]:
+def _rows(found: ConversionStatus, resume: str | None) -> list[tuple[str, object]]:
     rows: list[tuple[str, object]] = [("output", found.place), ("state", _state(found))]
     if found.sources:
         rows += [
@@ -67,7 +67,7 @@ def _rows(found: RunStatus, resume: str | None) -> list[tuple[str, object]]:
     return rows
 
 
-def _state(found: RunStatus) -> str:
+def _state(found: ConversionStatus) -> str:
     if not found.published:
         return str(found.state)
     if found.parts:
@@ -78,7 +78,7 @@ def _state(found: RunStatus) -> str:
     return f"{found.state}; `slaf info {shlex.quote(found.place)}` describes the dataset"
 
 
-def _command(found: RunStatus) -> str | None:
+def _command(found: ConversionStatus) -> str | None:
     """What to run to finish."""
     if found.operation in {"repair", "compact"}:
         inputs = [word for source in found.sources for word in ("--from", source.uri)]
@@ -111,7 +111,7 @@ def _of_chunks(chosen: Mapping[str, Any]) -> list[str]:
     return [*words, "--compact"] if chosen["compact"] else words
 
 
-def _order_of_genes(found: RunStatus, chosen: Mapping[str, Any]) -> list[str]:
+def _order_of_genes(found: ConversionStatus, chosen: Mapping[str, Any]) -> list[str]:
     if chosen.get("by_gene"):
         return ["--by-gene"]
     left_out = found.operation == "append" and "expression_by_gene" in found.tables

@@ -6,25 +6,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from slaf.as_source import existing
-from slaf.conversion.adding import (
+from slaf.conversion.plan_append import (
     added_genes,
-    has_by_gene,
-    options_of,
+    dataset_matrix,
+    dataset_slots,
+    has_gene_order,
     plan_to_add,
-    usual_matrix,
-    usual_taking,
+    stored_options,
 )
-from slaf.conversion.adopted import OlderDataset, plan_to_adopt
-from slaf.conversion.beside import read_beside
-from slaf.conversion.claim import unfinished_run
-from slaf.conversion.estimate import estimate, refuse_if_too_small
-from slaf.conversion.plan import Options, make_plan
-from slaf.conversion.publish import read_axes
-from slaf.schema import Compression
-from slaf.sources import Concat, GeneSet, ReadOptions, as_inputs
-from slaf.sources.taking import UnsMerge
-from slaf.storage import Location
+from slaf.conversion.slafdb import SlafdbDataset, plan_slafdb_append
+from slaf.dataset.source import dataset_as_input
+from slaf.format.schema import Compression
+from slaf.runs.annotations import encode_annotations
+from slaf.runs.estimate import check_disk_space, estimate
+from slaf.runs.output_run import unfinished_run
+from slaf.runs.plan import Options, make_plan
+from slaf.runs.publish import read_axes
+from slaf.sources import as_inputs
+from slaf.sources.base import ReadOptions
+from slaf.sources.concat.genes import GeneSet
+from slaf.sources.concat.source import Concat
+from slaf.sources.slots import UnsMerge
+from slaf.storage.location import Location
 
 if TYPE_CHECKING:
     import os
@@ -32,18 +35,18 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from slaf.conversion.asked import ToAppend, ToConvert, ToRead
-    from slaf.conversion.checkpoint import Checkpoint
-    from slaf.conversion.estimate import Estimate
-    from slaf.conversion.plan import Plan
-    from slaf.conversion.publish import Axes
-    from slaf.dataset import Dataset
+    from slaf.dataset.dataset import Dataset
+    from slaf.runs.checkpoint import Checkpoint
+    from slaf.runs.estimate import Estimate
+    from slaf.runs.plan import Plan
+    from slaf.runs.publish import Axes
     from slaf.sources.base import Inputs
 
-__all__ = ["Prepared", "ready_to_append", "ready_to_convert"]
+__all__ = ["Prepared", "prepare_append", "prepare_convert"]
 
 
 @dataclass(frozen=True, slots=True)
-class Tables:
+class AxisTables:
     """What is no matrix of a result.
 
     Attributes
@@ -97,16 +100,18 @@ class Prepared:
             allow_duplicate=allow_duplicate,
         )
 
-    def tables(self) -> Tables:
+    def tables(self) -> AxisTables:
         """The cells and genes of the result.
 
         What cannot be stored of them, or kept beside the matrix, is refused here; what can is
         read again at the end.
         """
         axes = read_axes(self.inputs)
-        return Tables(axes, axes.nbytes + read_beside(self.inputs, axes.cells, axes.genes).nbytes)
+        return AxisTables(
+            axes, axes.nbytes + encode_annotations(self.inputs, axes.cells, axes.genes).nbytes
+        )
 
-    def expected(self, tables: Tables, workers: int) -> Estimate:
+    def expected(self, tables: AxisTables, workers: int) -> Estimate:
         """What the run will take.
 
         Parameters
@@ -122,12 +127,12 @@ class Prepared:
             If the disk is too small for it.
         """
         found = estimate(self.plan, self.inputs, tables.nbytes, workers, self.reading.memory)
-        refuse_if_too_small(self.location, self.reading, found, adding=self.plan.base is not None)
+        check_disk_space(self.location, self.reading, found, adding=self.plan.base is not None)
         return found
 
 
 @contextmanager
-def ready_to_convert(
+def prepare_convert(
     inputs: Inputs, output: str | os.PathLike[str] | Location, **asked: Unpack[ToConvert]
 ) -> Iterator[Prepared]:
     """Prepare to make a dataset of inputs, which are open until this is left.
@@ -154,16 +159,16 @@ def ready_to_convert(
         uns_merge=UnsMerge(asked["uns_merge"]),
     )
     location = Location.of(output, asked["storage_options"])
-    reading = _reading(location, options.matrix, asked)
+    reading = _read_options(location, options.matrix, asked)
     found = as_inputs(inputs, asked["format"], reading, prefixed=asked["cell_id_prefix"])
     with Concat(found, options.genes, taking=options.taking) as opened:
-        opened.refuse_unknown(options.without)
+        opened.check_known_slots(options.without)
         yield Prepared(location, make_plan(opened, options), opened, reading)
 
 
 @contextmanager
-def ready_to_append(
-    inputs: Inputs, there: Dataset | OlderDataset, **asked: Unpack[ToAppend]
+def prepare_append(
+    inputs: Inputs, there: Dataset | SlafdbDataset, **asked: Unpack[ToAppend]
 ) -> Iterator[Prepared]:
     """Prepare to add inputs to a dataset; they are open until this is left.
 
@@ -176,13 +181,13 @@ def ready_to_append(
     """
     by_gene = asked["by_gene"]
     options = Options(
-        matrix=asked["matrix"] or usual_matrix(there.sources),
+        matrix=asked["matrix"] or dataset_matrix(there.sources),
         genes=added_genes(asked["genes"]),
         chunk_size=asked["chunk_size"],
         compact=asked["compact"],
-        by_gene=has_by_gene(there) if by_gene is None else by_gene,
-    ).with_taking(usual_taking(there, _names(asked["without"])))
-    reading = _reading(there.location, options.matrix, asked)
+        by_gene=has_gene_order(there) if by_gene is None else by_gene,
+    ).with_taking(dataset_slots(there, _names(asked["without"])))
+    reading = _read_options(there.location, options.matrix, asked)
     found = as_inputs(
         inputs,
         asked["format"],
@@ -190,18 +195,18 @@ def ready_to_append(
         prefixed=asked["cell_id_prefix"],
         before=[source.uri for source in there.sources],
     )
-    before = None if isinstance(there, OlderDataset) else existing(there)
-    if isinstance(there, OlderDataset):
+    before = None if isinstance(there, SlafdbDataset) else dataset_as_input(there)
+    if isinstance(there, SlafdbDataset):
         # It is written anew: what it was made of comes before the others.
         found = [*there.inputs(), *found]
     with Concat(found, options.genes, before, options.taking) as opened:
         # What the dataset was made without is known, whether these inputs have it or not.
-        own = usual_taking(there, ()).without
-        opened.refuse_unknown(name for name in _names(asked["without"]) if name not in own)
-        if isinstance(there, OlderDataset):
-            plan = plan_to_adopt(there, opened, options)
+        own = dataset_slots(there, ()).without
+        opened.check_known_slots(name for name in _names(asked["without"]) if name not in own)
+        if isinstance(there, SlafdbDataset):
+            plan = plan_slafdb_append(there, opened, options)
         else:
-            plan = plan_to_add(there, opened, options_of(there, options))
+            plan = plan_to_add(there, opened, stored_options(there, options))
         yield Prepared(there.location, plan, opened, reading)
 
 
@@ -209,7 +214,7 @@ def _names(given: str | Sequence[str]) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-def _reading(location: Location, matrix: str, asked: ToRead) -> ReadOptions:
+def _read_options(location: Location, matrix: str, asked: ToRead) -> ReadOptions:
     return ReadOptions.beside(
         location,
         matrix,

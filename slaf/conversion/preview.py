@@ -5,25 +5,24 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from slaf.conversion.adopted import base_of
-from slaf.conversion.plan import counts_elsewhere, likely_type
-from slaf.conversion.prepare import ready_to_append, ready_to_convert
+from slaf.conversion.prepare import prepare_append, prepare_convert
+from slaf.conversion.slafdb import open_append_target
 from slaf.errors import Locked
-from slaf.schema import EXPRESSION, Compression
-from slaf.sources import GeneSet
-from slaf.sources.companions import named
-from slaf.sources.taking import UnsMerge
-from slaf.storage import Location
+from slaf.format.schema import EXPRESSION, Compression
+from slaf.runs.plan import likely_type, matrices_with_counts
+from slaf.sources.concat.genes import GeneSet
+from slaf.sources.slots import UnsMerge, describe_slots
+from slaf.storage.location import Location
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
 
-    from slaf.conversion.checkpoint import Checkpoint
-    from slaf.conversion.estimate import Estimate
     from slaf.conversion.prepare import Prepared
-    from slaf.manifest import SourceRecord
-    from slaf.sources.base import Extent, Inputs
+    from slaf.format.config import SourceRecord
+    from slaf.runs.checkpoint import Checkpoint
+    from slaf.runs.estimate import Estimate
+    from slaf.sources.base import Inputs, MatrixSize
 
 __all__ = ["Preview", "preview", "preview_append"]
 
@@ -73,7 +72,7 @@ class Preview:
     n_cells: int
     n_genes: int
     shared_genes: int
-    extent: Extent
+    extent: MatrixSize
     value_type: str
     rewrites: bool
     parts: int
@@ -135,7 +134,7 @@ def preview(
     StorageError
         If the disk is too small.
     """
-    with ready_to_convert(
+    with prepare_convert(
         inputs,
         output,
         matrix=matrix,
@@ -163,11 +162,11 @@ def preview(
         input_storage_options=input_storage_options,
         stage=stage,
     ) as ready:
-        _refuse_locked(ready.location)
+        _check_not_locked(ready.location)
         there = ready.unfinished(
             overwrite=overwrite, restart=restart, allow_duplicate=allow_duplicate
         )
-        return _foreseen(ready, there, workers)
+        return _preview(ready, there, workers)
 
 
 def preview_append(
@@ -201,8 +200,8 @@ def preview_append(
     DatasetError, InputError, ConflictError, StorageError
         As `slaf.append` does; nothing is written.
     """
-    there = base_of(Location.of(dataset, storage_options))
-    with ready_to_append(
+    there = open_append_target(Location.of(dataset, storage_options))
+    with prepare_append(
         inputs,
         there,
         matrix=matrix,
@@ -223,18 +222,18 @@ def preview_append(
         input_storage_options=input_storage_options,
         stage=stage,
     ) as ready:
-        _refuse_locked(ready.location)
+        _check_not_locked(ready.location)
         unfinished = ready.unfinished(restart=restart, allow_duplicate=allow_duplicate)
-        return _foreseen(ready, unfinished, workers)
+        return _preview(ready, unfinished, workers)
 
 
-def _refuse_locked(location: Location) -> None:
+def _check_not_locked(location: Location) -> None:
     if location.is_locked():
         msg = f"{location}: another process is writing there"
         raise Locked(msg)
 
 
-def _foreseen(ready: Prepared, unfinished: Checkpoint | None, workers: int) -> Preview:
+def _preview(ready: Prepared, unfinished: Checkpoint | None, workers: int) -> Preview:
     plan, inputs = ready.plan, ready.inputs
     tables = ready.tables()
     return Preview(
@@ -245,14 +244,14 @@ def _foreseen(ready: Prepared, unfinished: Checkpoint | None, workers: int) -> P
         n_genes=plan.n_genes,
         shared_genes=inputs.shared_genes(),
         extent=inputs.extent(),
-        value_type=str(likely_type(inputs.peek(), plan.options)),
+        value_type=str(likely_type(inputs.sample_values(), plan.options)),
         rewrites=EXPRESSION in plan.rewrites,
         parts=len(plan.parts),
         parts_done=len(unfinished.done) if unfinished else 0,
         expected=ready.expected(tables, workers),
         free=ready.location.free(),
-        beside=named(inputs),
+        beside=describe_slots(inputs),
         left_behind=inputs.left_behind(),
-        counts_in=counts_elsewhere(inputs),
+        counts_in=matrices_with_counts(inputs),
         notes=inputs.notes(),
     )

@@ -8,38 +8,28 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from slaf.errors import MissingMatrix, NoSuchInput
-from slaf.sources import h5ad, soma, tenx_h5, tenx_mtx
-from slaf.sources.alignment import GeneSet
+from slaf.sources.anndata import h5ad
 from slaf.sources.base import Inputs, ReadOptions, Source, SourceFormat
-from slaf.sources.concat import Concat
+from slaf.sources.concat.members import Input
 from slaf.sources.detect import detect, find_inputs
-from slaf.sources.inputs import Input
-from slaf.sources.naming import prefixes_of
-from slaf.sources.patterns import matching
-from slaf.sources.subset import of_feature_type
-from slaf.storage import afresh, input_path, is_anndata, on_disk, remote, shown
-from slaf.storage.staging import staged
+from slaf.sources.feature_types import of_feature_type
+from slaf.sources.glob import expand_glob
+from slaf.sources.names import cell_id_prefixes
+from slaf.sources.soma import experiment as soma
+from slaf.sources.tenx import h5 as tenx_h5
+from slaf.sources.tenx import mtx as tenx_mtx
+from slaf.storage.download import download
+from slaf.storage.paths import as_remote, input_path, is_anndata, reopened
+from slaf.storage.urls import local_path, redacted
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-__all__ = [
-    "FORMATS",
-    "Concat",
-    "GeneSet",
-    "Inputs",
-    "ReadOptions",
-    "Source",
-    "SourceFormat",
-    "as_inputs",
-    "choices_of",
-    "open_source",
-]
+__all__ = ["FORMATS", "as_inputs", "choices_of", "open_source"]
 
 logger = logging.getLogger("slaf")
-
 FORMATS: tuple[SourceFormat, ...] = (h5ad.FORMAT, tenx_h5.FORMAT, tenx_mtx.FORMAT, soma.FORMAT)
 
 
@@ -72,7 +62,7 @@ def open_source(
     """
     options = options or ReadOptions()
     if is_anndata(what):
-        from slaf.sources.anndata import AnnDataSource
+        from slaf.sources.anndata.memory import AnnDataSource
 
         _refuse_choices("the AnnData", frozenset(), options)
         return AnnDataSource(what, options)
@@ -119,19 +109,19 @@ def as_inputs(
             in_memory += 1
             opens.append(("AnnData", partial(_of_anndata, one, in_memory)))
             continue
-        for place in matching(input_path(one, options.storage_options)):
+        for place in expand_glob(input_path(one, options.storage_options)):
             found, others = find_inputs(place, FORMATS, format)
             if others:
                 names = ", ".join(path.name for path in others)
-                logger.info("%s: no inputs, and left out: %s", shown(str(place)), names)
-            opens += [(str(path), partial(_open, afresh(path), known)) for path, known in found]
+                logger.info("%s: no inputs, and left out: %s", redacted(str(place)), names)
+            opens += [(str(path), partial(_open, reopened(path), known)) for path, known in found]
     if not opens:
         msg = "there is no input; name at least one"
         raise NoSuchInput(msg)
     places = [place for place, _ in opens]
     prefixes = [""] * len(places)
     if prefixed:
-        prefixes = list(prefixes_of([*before, *places])[len(before) :])
+        prefixes = list(cell_id_prefixes([*before, *places])[len(before) :])
     return [
         Input(place, opening, options, prefix)
         for (place, opening), prefix in zip(opens, prefixes, strict=True)
@@ -161,7 +151,7 @@ def choices_of(
         known.choices
         for one in several
         if not is_anndata(one)
-        for place in matching(input_path(one, storage_options))
+        for place in expand_glob(input_path(one, storage_options))
         for _, known in find_inputs(place, FORMATS, format)[0]
     ]
     return frozenset.intersection(*found) if found else frozenset()
@@ -180,10 +170,10 @@ def _open(path: Path, found: SourceFormat, options: ReadOptions) -> Source:
 
 
 def _opened(path: Path, found: SourceFormat, options: ReadOptions) -> Source:
-    elsewhere = remote(path)
+    elsewhere = as_remote(path)
     if elsewhere is None or options.stage is None:
-        return found.open(afresh(path), options)
-    source = found.open(staged(elsewhere, on_disk(options.stage)), options)
+        return found.open(reopened(path), options)
+    source = found.open(download(elsewhere, local_path(options.stage)), options)
     source.uri = str(elsewhere)
     return source
 

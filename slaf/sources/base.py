@@ -6,8 +6,8 @@ import operator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
-from slaf.allowance import default_memory
-from slaf.storage import on_disk
+from slaf.runtime.resources import default_memory_budget
+from slaf.storage.urls import local_path
 
 if TYPE_CHECKING:
     import os
@@ -19,19 +19,21 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from slaf.arrays import Batch, RowRange
-    from slaf.storage import Location
+    from slaf.sparse.batch import Batch
+    from slaf.sparse.ranges import RowRange
+    from slaf.storage.location import Location
 
 __all__ = [
-    "Extent",
     "Inputs",
     "Matrix",
+    "MatrixSize",
     "Raw",
     "ReadOptions",
     "Slots",
     "Source",
     "SourceFormat",
 ]
+
 
 # What a user may name as inputs: one, or several. (A string, for nothing of it is imported.)
 Inputs: TypeAlias = (
@@ -69,7 +71,7 @@ class ReadOptions:
     """
 
     matrix: str = "X"
-    memory: int = field(default_factory=default_memory)
+    memory: int = field(default_factory=default_memory_budget)
     scratch: Path | None = None
     genome: str | None = None
     feature_type: str | None = None
@@ -98,11 +100,11 @@ class ReadOptions:
             if memory < 0:
                 msg = f"memory is {memory}, but it is a number of bytes"
                 raise ValueError(msg)
-        found = None if scratch is None else on_disk(scratch)
+        found = None if scratch is None else local_path(scratch)
         if found is None and not location.is_remote:
             beside = location.path.absolute().parent
             found = beside if beside.is_dir() else None
-        allowed = default_memory() if memory is None else memory
+        allowed = default_memory_budget() if memory is None else memory
         return cls(matrix, allowed, found, **further)
 
     def shared_by(self, workers: int) -> ReadOptions:
@@ -116,7 +118,7 @@ class ReadOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class MatrixSize:
     """How much a matrix holds, as far as can be told without reading it.
 
     Attributes
@@ -142,7 +144,7 @@ class Extent:
     memory: int = 0
 
     @classmethod
-    def of_all(cls, extents: Iterable[Extent]) -> Self:
+    def of_all(cls, extents: Iterable[MatrixSize]) -> Self:
         """What several matrices hold together, of which one after the other takes its scratch."""
         found = list(extents)
         return cls(
@@ -166,13 +168,13 @@ class Matrix(Protocol):
     def dtype(self) -> np.dtype[Any]:
         """The numeric type of its values."""
 
-    def extent(self) -> Extent:
+    def extent(self) -> MatrixSize:
         """How much it holds."""
 
-    def peek(self) -> NDArray[Any]:
+    def sample_values(self) -> NDArray[Any]:
         """Some of the first stored values, in any order: cheap, and enough for a first guess."""
 
-    def nonzeros_before(self, step: int) -> NDArray[np.int64]:
+    def indptr_estimate(self, step: int) -> NDArray[np.int64]:
         """Entries before cells 0, step, 2 * step, …, and n_cells: exact, or an estimate."""
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
@@ -258,20 +260,20 @@ class Source(Protocol):
     def left_behind(self) -> tuple[str, ...]:
         """What it holds and a conversion does not take, in words."""
 
-    def extent(self) -> Extent:
+    def extent(self) -> MatrixSize:
         """How much the chosen matrix holds."""
 
-    def peek(self, matrix: str | None = None) -> NDArray[Any]:
+    def sample_values(self, matrix: str | None = None) -> NDArray[Any]:
         """Some of the first stored values of the chosen matrix, or of another."""
 
-    def nonzeros_before(self, step: int) -> NDArray[np.int64]:
+    def indptr_estimate(self, step: int) -> NDArray[np.int64]:
         """Entries before cells 0, step, 2 * step, …, and n_cells: exact, or an estimate."""
 
     def cells(self) -> pa.Table:
-        """n_cells rows in order, `cell_id` first, then obs as :mod:`slaf.frames` puts it."""
+        """Cells in order: `cell_id`, then obs as :mod:`slaf.annotations.dataframes` has it."""
 
     def genes(self) -> pa.Table:
-        """n_genes rows in order, `gene_id` first, then var as :mod:`slaf.frames` puts it."""
+        """Genes in order: `gene_id`, then var as :mod:`slaf.annotations.dataframes` has it."""
 
     def layers(self) -> Mapping[str, Matrix]:
         """Further matrices of the same cells and genes, by name; opened when asked for."""

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from slaf.arrays import Batch, RowRange, batch_from_dense
-from slaf.sources.base import Extent
-from slaf.sources.spill import Entries, SpilledRows
+from slaf.sources.base import MatrixSize
+from slaf.sources.unsorted import UnsortedMatrix
+from slaf.sparse.batch import Batch, batch_from_dense
+from slaf.sparse.external_sort import Coo
+from slaf.sparse.ranges import RowRange
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,9 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["DenseRows", "dense_matrix"]
 
+
 # Elements decoded at a time.
 _BLOCK_ELEMENTS = 1 << 22
 _PEEK_ELEMENTS = 1 << 16
+
 # For cutting a matrix into parts only: one element in so many is taken to be nonzero.
 _SPARSITY = 4
 
@@ -60,17 +64,17 @@ def dense_matrix(array: DenseArray, chunks: tuple[int, int] | None, options: Rea
     if chunks[0] * n_genes * array.dtype.itemsize * options.readers <= options.memory:
         return DenseRows(array, chunks[0])
 
-    def entries(size: int) -> Iterator[Entries]:
+    def entries(size: int) -> Iterator[Coo]:
         strip = max(size // max(n_cells, 1) // chunks[1] * chunks[1], chunks[1])
         rows = max(size // strip // chunks[0] * chunks[0], chunks[0])
         for start in range(0, n_genes, strip):
             for span in RowRange(0, n_cells).split(rows):
                 block = np.asarray(array[span.start : span.stop, start : start + strip])
                 cells, genes = np.nonzero(block)
-                yield Entries(cells + span.start, genes + start, block[cells, genes])
+                yield Coo(cells + span.start, genes + start, block[cells, genes])
 
-    most = Extent("dense", n_cells * n_genes, exact=False)
-    return SpilledRows((n_cells, n_genes), array.dtype, most, entries, options)
+    most = MatrixSize("dense", n_cells * n_genes, exact=False)
+    return UnsortedMatrix((n_cells, n_genes), array.dtype, most, entries, options)
 
 
 class DenseRows:
@@ -83,19 +87,19 @@ class DenseRows:
         self.shape = (int(array.shape[0]), int(array.shape[1]))
         self.dtype = array.dtype
 
-    def extent(self) -> Extent:
+    def extent(self) -> MatrixSize:
         """As many as if all cells were as full as the first."""
-        first, size = self.peek(), self.shape[0] * self.shape[1]
+        first, size = self.sample_values(), self.shape[0] * self.shape[1]
         share = np.count_nonzero(first) / max(len(first), 1)
         block = min(self._step, self.shape[0]) * self.shape[1] * self.dtype.itemsize
-        return Extent("dense", round(share * size), exact=False, memory=block)
+        return MatrixSize("dense", round(share * size), exact=False, memory=block)
 
-    def peek(self) -> NDArray[Any]:
+    def sample_values(self) -> NDArray[Any]:
         """The values of the first cells."""
         rows = min(max(_PEEK_ELEMENTS // max(self.shape[1], 1), 1), self.shape[0])
         return np.asarray(self._array[0:rows, 0 : self.shape[1]]).ravel()
 
-    def nonzeros_before(self, step: int) -> NDArray[np.int64]:
+    def indptr_estimate(self, step: int) -> NDArray[np.int64]:
         """Entries before cells 0, step, 2 * step, …, and n_cells: an estimate."""
         n_cells, n_genes = self.shape
         return np.append(np.arange(0, n_cells, step), n_cells) * n_genes // _SPARSITY

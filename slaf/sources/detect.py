@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slaf.errors import DamagedInput, NoSuchInput, StorageError, UnknownFormat
-from slaf.sources.foreign import FOREIGN, is_dataset
+from slaf.sources.unsupported import UNSUPPORTED, is_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from slaf.sources.base import SourceFormat
 
 __all__ = ["detect", "find_inputs"]
+
 
 # What Cell Ranger leaves in `outs/`, and for each sample of `multi` in `count/`. The file and the
 # folder hold the same, the file is faster. Before 3 the folder held one for each genome.
@@ -25,7 +26,6 @@ _RESULTS = (
     "filtered_gene_bc_matrices_h5.h5",
 )
 _GENOMES = "filtered_gene_bc_matrices"
-
 
 # What is called like one of these is refused by name, and not passed over.
 _FOREIGN = (".hdf5", ".h5mu", ".loom")
@@ -204,7 +204,7 @@ def _recognised(path: Path, formats: Sequence[SourceFormat]) -> bool:
 
 
 def _refuse_foreign(path: Path) -> None:
-    for foreign in FOREIGN:
+    for foreign in UNSUPPORTED:
         if foreign.recognises(path):
             msg = f"{path}: this is {foreign.name}: {foreign.remedy}"
             raise UnknownFormat(msg)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import xxhash
 
-from slaf.storage import remote
+from slaf.storage.paths import as_remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from slaf.manifest import SourceRecord
+    from slaf.format.config import SourceRecord
     from slaf.storage.remote_path import RemotePath
 
 __all__ = ["content_identity", "content_key", "file_identity"]
@@ -31,7 +31,7 @@ def file_identity(path: Path) -> Mapping[str, Any]:
     about a megabyte whatever the size. Of an object in a bucket or on the web, its tag is
     enough.
     """
-    elsewhere = remote(path)
+    elsewhere = as_remote(path)
     if elsewhere is not None:
         return _remote_identity(elsewhere)
     status = path.stat()

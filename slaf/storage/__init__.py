@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from slaf.storage.failures import blamed, cause
-from slaf.storage.inputs import afresh, bytes_of, input_path, is_anndata, remote
+from slaf.storage.errors import safe_cause, translate_lance_error
 from slaf.storage.location import Location
-from slaf.storage.urls import is_url, is_web, on_disk, shown
+from slaf.storage.paths import as_remote, input_path, is_anndata, remote_bytes, reopened
+from slaf.storage.urls import is_url, is_web, local_path, redacted
 
 __all__ = [
     "Location",
-    "afresh",
-    "blamed",
-    "bytes_of",
-    "cause",
+    "as_remote",
     "input_path",
     "is_anndata",
     "is_url",
     "is_web",
-    "on_disk",
-    "remote",
-    "shown",
+    "local_path",
+    "redacted",
+    "remote_bytes",
+    "reopened",
+    "safe_cause",
+    "translate_lance_error",
 ]

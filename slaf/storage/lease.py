@@ -15,17 +15,21 @@ from uuid import uuid4
 from slaf.errors import Locked, StorageError
 
 if TYPE_CHECKING:
-    from slaf.storage.bucket import Objects
+    from slaf.storage.object_store import ObjectStore
 
-__all__ = ["LEASE_SECONDS", "Lease", "Ticket", "run_out"]
+__all__ = ["LEASE_SECONDS", "Lease", "LeaseRecord", "is_expired"]
 
 LEASE_SECONDS = 60.0
+
 # Of the lease: how soon it is renewed, and how much of it is left when its holder lets go.
 _RENEWED_AFTER, _MARGIN = 0.25, 0.1
+
 # Servers give times in whole seconds.
 _GRAIN = 2.0
+
 # https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html: behind the state, the name and the pid
 _START_TIME = 18
+
 # What counts while a laptop sleeps, which the monotonic clock of Linux does not.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -34,7 +38,7 @@ _LET_GO: set[str] = set()
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
+class LeaseRecord:
     """What the lock says of its holder.
 
     Attributes
@@ -61,13 +65,13 @@ class Ticket:
     renewals: int = 0
 
     @classmethod
-    def mine(cls, seconds: float) -> Ticket:
+    def mine(cls, seconds: float) -> LeaseRecord:
         """One for this process."""
         machine, pid = _machine(), os.getpid()
         return cls(uuid4().hex, socket.gethostname(), pid, machine, _started(pid), seconds)
 
     @classmethod
-    def of(cls, data: bytes) -> Ticket | None:
+    def of(cls, data: bytes) -> LeaseRecord | None:
         """As `to_bytes` wrote it; None if it is not that."""
         try:
             return cls(**json.loads(data))
@@ -107,7 +111,12 @@ class Lease:
     """
 
     def __init__(
-        self, objects: Objects, name: str, ticket: Ticket, version: dict[str, str], begun: float
+        self,
+        objects: ObjectStore,
+        name: str,
+        ticket: LeaseRecord,
+        version: dict[str, str],
+        begun: float,
     ) -> None:
         self._objects = objects
         self._name = name
@@ -173,7 +182,7 @@ class Lease:
             self._until = begun + renewed.seconds * (1 - _MARGIN)
 
 
-def run_out(ticket: Ticket | None, age: float) -> bool:
+def is_expired(ticket: LeaseRecord | None, age: float) -> bool:
     """Whether a lock that was last written so many seconds ago holds no one off any more."""
     if ticket is None:
         return age > LEASE_SECONDS + _GRAIN

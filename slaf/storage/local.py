@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slaf.errors import Locked, StorageError
-from slaf.proof import Mark
-from slaf.storage.place import LOCK_NAME, NEW_SUFFIX
-from slaf.storage.urls import on_disk
+from slaf.storage.backend import LOCK_NAME, NEW_SUFFIX, FileStat
+from slaf.storage.urls import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -20,13 +19,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Directory"]
 
+
 # Seconds: `is_locked` holds the lock for an instant, which is not to be taken for a writer.
 _LOCK_PATIENCE = 0.2
 _READ_BYTES = 1 << 20
 
 
 class Directory:
-    """Files below a directory; a :class:`slaf.storage.place.Place`.
+    """Files below a directory; a :class:`slaf.storage.backend.Backend`.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class Directory:
         self._named = Path(path)
         # What is open stays where it was, wherever the process goes; and Lance, which takes "~"
         # for a home and "a:" for a kind of storage, is asked for nothing but what is said here.
-        self.path = on_disk(path).absolute()
+        self.path = local_path(path).absolute()
 
     def __str__(self) -> str:
         return str(self._named)
@@ -93,10 +93,10 @@ class Directory:
         except OSError as error:
             raise _storage_error("read", self.path / name, error) from error
 
-    def mark(self, name: str) -> Mark | None:
+    def mark(self, name: str) -> FileStat | None:
         """Its bytes and their digest: right after it was written they are still in memory."""
         size = self.size_of(name)
-        return None if size is None else Mark(size, self.digest(name) or "")
+        return None if size is None else FileStat(size, self.digest(name) or "")
 
     def digest(self, name: str) -> str | None:
         """The xxh3-128 of the content of a file, or None if there is no such file."""
@@ -187,7 +187,7 @@ class Directory:
         """Whether the directory is there and empty."""
         return self.path.is_dir() and not any(self.path.iterdir())
 
-    def acquire(self, *, keep: bool) -> _Held:
+    def acquire(self, *, keep: bool) -> _DirectoryLock:
         """Take the lock; `keep` the directory at its end, though it be empty.
 
         Raises
@@ -205,7 +205,7 @@ class Directory:
             raise Locked(msg) from None
         except OSError as error:
             raise _storage_error("lock", self.path, error) from error
-        return _Held(self, lock, keep=keep)
+        return _DirectoryLock(self, lock, keep=keep)
 
     def is_locked(self) -> bool:
         """Whether a process holds the lock."""
@@ -239,7 +239,7 @@ class Directory:
         return tuple(sorted(found, reverse=True))
 
 
-class _Held:
+class _DirectoryLock:
     """The lock of a directory, which the system takes back when the process ends."""
 
     def __init__(self, directory: Directory, lock: BaseFileLock, *, keep: bool) -> None:

@@ -9,16 +9,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from slaf.errors import StorageError
+from slaf.storage.backend import LOCK_NAME
 from slaf.storage.local import Directory
-from slaf.storage.place import LOCK_NAME
 from slaf.storage.urls import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from slaf.proof import Mark
-    from slaf.storage.place import Hold, Place
+    from slaf.storage.backend import Backend, FileStat, Lock
 
 __all__ = ["Location"]
 
@@ -55,7 +54,7 @@ class Location:
         storage_options: Mapping[str, str] | None = None,
     ) -> None:
         self._place = _place(path, storage_options or {})
-        self._hold: Hold | None = None
+        self._hold: Lock | None = None
 
     @classmethod
     def of(
@@ -148,7 +147,7 @@ class Location:
         """All files, relative to the location, and their bytes."""
         return self._place.sizes(".")
 
-    def mark(self, name: str) -> Mark | None:
+    def mark(self, name: str) -> FileStat | None:
         """What tells the content of a file from others; None if there is no such file.
 
         On a disk that is the digest of its content. A bucket is not asked for the content: there
@@ -232,7 +231,7 @@ class Location:
             If another process holds it.
         """
         keep = self._place.found_empty()
-        hold: Hold | None = None
+        hold: Lock | None = None
         try:
             hold = self._acquired(keep=keep)
             self._hold = hold
@@ -246,7 +245,7 @@ class Location:
             if hold is not None:
                 hold.release()
 
-    def _acquired(self, *, keep: bool) -> Hold:
+    def _acquired(self, *, keep: bool) -> Lock:
         """The lock, once more if whoever held it removes the directory meanwhile."""
         for left in reversed(range(_ATTEMPTS)):
             self.make()
@@ -257,8 +256,8 @@ class Location:
                     raise
         raise AssertionError  # the last attempt returns or raises
 
-    def _held(self, *, keep: bool) -> Hold:
-        hold: Hold | None = None
+    def _held(self, *, keep: bool) -> Lock:
+        hold: Lock | None = None
         try:
             with self.effect("lock", LOCK_NAME):
                 hold = self._place.acquire(keep=keep)
@@ -286,10 +285,10 @@ class Location:
                 pass
 
 
-def _place(path: str | os.PathLike[str], options: Mapping[str, str]) -> Place:
+def _place(path: str | os.PathLike[str], options: Mapping[str, str]) -> Backend:
     text = os.fspath(path)
     if is_url(text):
-        from slaf.storage.cloud import Prefix
+        from slaf.storage.object_prefix import ObjectPrefix
 
-        return Prefix(text, options)
+        return ObjectPrefix(text, options)
     return Directory(text)

@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from slaf.storage.spans import SPAN_BYTES, Spans
+from slaf.storage.range_prefetch import SPAN_BYTES, RangePrefetcher
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -16,14 +16,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Random", "RemoteBytes", "Stream"]
 
+
 # What HDF5 looks up here and there is two kilobytes or four each time.
 _BLOCK = 4 << 10
+
 # Blocks beyond those that are asked for, where one read follows another: twice as many each time.
 _MOST_AHEAD = 256
+
 # Of all files together: what is opened again, as inputs are, is not fetched again.
 _BYTES_KEPT = 16 << 20
+
 # As much as is fetched in one request of its own, and kept by nobody.
 _LARGE = 1 << 20
+
 # Of the beginning, which many only look at, less than a span is fetched.
 _HEAD = 32 << 10
 
@@ -87,10 +92,10 @@ class RemoteBytes:
             data = b"".join(self._found(first, end))
         return data[start - first * _BLOCK : stop - first * _BLOCK]
 
-    def spans(self) -> Spans:
+    def spans(self) -> RangePrefetcher:
         """All of it, in spans."""
         starts = range(0, self.size, SPAN_BYTES)
-        return Spans(self.fetch, [(s, min(s + SPAN_BYTES, self.size)) for s in starts])
+        return RangePrefetcher(self.fetch, [(s, min(s + SPAN_BYTES, self.size)) for s in starts])
 
     def _found(self, first: int, end: int) -> list[bytes]:
         """These blocks, of which those that are missing are fetched in one request."""

@@ -11,10 +11,10 @@ from urllib.parse import unquote, urlsplit
 import obstore
 
 from slaf.errors import NoSuchBucket, NoSuchInput, StorageError
-from slaf.storage.failures import refusal
-from slaf.storage.objects import lance_options, open_store
+from slaf.storage.errors import storage_error
+from slaf.storage.object_options import lance_options, open_store
 from slaf.storage.remote_bytes import Random, RemoteBytes, Stream
-from slaf.storage.urls import WEB, scheme_of, shown
+from slaf.storage.urls import WEB, redacted, scheme_of
 
 if TYPE_CHECKING:
     import os
@@ -41,7 +41,7 @@ class _Root:
     """A bucket, or one address of the web."""
 
     def __init__(self, url: str, options: Mapping[str, str]) -> None:
-        self.url = shown(url).rstrip("/")
+        self.url = redacted(url).rstrip("/")
         self.given = url
         self.options = dict(options)
         self.is_web = scheme_of(url) in WEB
@@ -169,7 +169,7 @@ class RemotePath:
             chunks = obstore.list(self._root.store, self._key or None)
             found = [(str(meta["path"]), _status(meta)) for chunk in chunks for meta in chunk]
         except (obstore.exceptions.BaseError, OSError) as error:
-            raise refusal(str(self), "list", error) from None
+            raise storage_error(str(self), "list", error) from None
         start = len(self._key) + 1 if self._key else 0
         return sorted((path[start:], status) for path, status in found)
 
@@ -228,7 +228,7 @@ class RemotePath:
             msg = f"{self}: it was changed while it was read; begin again"
             raise StorageError(msg) from None
         except (obstore.exceptions.BaseError, OSError) as error:
-            raise refusal(str(self), "read", error) from None
+            raise storage_error(str(self), "read", error) from None
         if len(data) != stop - start:
             msg = f"{self}: {len(data):,} bytes came where {stop - start:,} were asked for"
             raise StorageError(msg)
@@ -245,12 +245,12 @@ class RemotePath:
                 return _status(found.meta)
             return _status(obstore.head(self._root.store, self._key))
         except FileNotFoundError as error:
-            failure = refusal(str(self), "read", error)
+            failure = storage_error(str(self), "read", error)
             if isinstance(failure, NoSuchBucket):
                 raise failure from None
             return None
         except (obstore.exceptions.BaseError, OSError) as error:
-            raise refusal(str(self), "read", error) from None
+            raise storage_error(str(self), "read", error) from None
 
     @cached_property
     def _children(self) -> dict[str, Status | None]:
@@ -258,7 +258,7 @@ class RemotePath:
         try:
             found = obstore.list_with_delimiter(self._root.store, self._key or None)
         except (obstore.exceptions.BaseError, OSError) as error:
-            raise refusal(str(self), "list", error) from None
+            raise storage_error(str(self), "list", error) from None
         prefixes: dict[str, Status | None] = dict.fromkeys(found["common_prefixes"])
         return prefixes | {str(meta["path"]): _status(meta) for meta in found["objects"]}
 

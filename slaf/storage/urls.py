@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from slaf.errors import StorageError
 
-__all__ = ["BUCKETS", "WEB", "is_url", "is_web", "on_disk", "scheme_of", "shown"]
+__all__ = ["BUCKETS", "WEB", "is_url", "is_web", "local_path", "redacted", "scheme_of"]
 
 BUCKETS = frozenset({"s3", "gs", "az", "abfs", "abfss"})
 WEB = frozenset({"http", "https"})
@@ -38,12 +38,12 @@ def scheme_of(url: str) -> str:
     scheme = matched[1].lower() if matched else ""
     if scheme not in BUCKETS | WEB:
         known = ", ".join(f"{name}://" for name in sorted(BUCKETS | WEB))
-        msg = f"{shown(url)}: {scheme}:// is not known here; known are paths, and {known}"
+        msg = f"{redacted(url)}: {scheme}:// is not known here; known are paths, and {known}"
         raise StorageError(msg)
     return scheme
 
 
-def on_disk(path: str | os.PathLike[str]) -> Path:
+def local_path(path: str | os.PathLike[str]) -> Path:
     """The path as one of this machine, where `~` is the home of its user.
 
     Raises
@@ -56,12 +56,12 @@ def on_disk(path: str | os.PathLike[str]) -> Path:
         msg = "a path is empty; name a file, a directory or a URL"
         raise StorageError(msg)
     if is_url(text):
-        msg = f"{shown(text)}: this has to be a path of this machine"
+        msg = f"{redacted(text)}: this has to be a path of this machine"
         raise StorageError(msg)
     return Path(os.path.expanduser(text))  # noqa: PTH111 - that of Path refuses unknown users
 
 
-def shown(url: str) -> str:
+def redacted(url: str) -> str:
     """A URL without the name and password, and without the query that may be a signature.
 
     A path is shown as it is.

@@ -1,1 +1,1 @@
-"""Lance tables: the only modules that import lance."""
+"""Lance tables; only these modules import lance."""

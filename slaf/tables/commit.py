@@ -11,10 +11,10 @@ import lance
 from lance.fragment import FragmentMetadata
 
 from slaf.errors import DamagedDataset, StorageError
-from slaf.storage import Location
+from slaf.storage.location import Location
+from slaf.tables.errors import newest, reported
 from slaf.tables.fragments import STORAGE_VERSION
 from slaf.tables.read import manifest_name
-from slaf.tables.refusals import newest, reported
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,10 +23,20 @@ if TYPE_CHECKING:
 
     from slaf.tables.fragments import Fragment
 
-__all__ = ["append", "commit", "mode_of", "restore_version", "stay", "sync_version", "undo"]
+__all__ = [
+    "append",
+    "commit",
+    "drop_newer_versions",
+    "keep_version",
+    "mode_of",
+    "rebuild_version",
+    "sync_version",
+]
+
 
 # Versions are counted up to one that is made again; a stranger's file may claim any number.
 _MOST_VERSIONS: Final = 100_000
+
 # The property of a commit that says which run it belongs to.
 _RUN: Final = "slaf.run"
 
@@ -102,7 +112,7 @@ def append(
     return int(appended.version)
 
 
-def restore_version(
+def rebuild_version(
     location: Location,
     name: str,
     version: int,
@@ -136,16 +146,16 @@ def restore_version(
     location.put(f"{name}/{manifest_name(version)}", content)
 
 
-def undo(location: Location, name: str, version: int) -> None:
+def drop_newer_versions(location: Location, name: str, version: int) -> None:
     """Remove the versions of a table that a run made which was stopped and given up."""
     for file in location.list(f"{name}/_versions"):
         if file.endswith(".manifest") and file < f"{name}/{manifest_name(version)}":
             location.remove(file)
 
 
-def stay(location: Location, name: str, version: int) -> int:
+def keep_version(location: Location, name: str, version: int) -> int:
     """Leave a table at the version that it has; a run that was given up may have made others."""
-    undo(location, name, version)
+    drop_newer_versions(location, name, version)
     return version
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from slaf.proof import StoredFile
+    from slaf.format.files import StoredFile
 
 __all__ = ["STORAGE_VERSION", "Fragment"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from slaf.tables.commit import sync_version
-from slaf.tables.refusals import newest, reported
+from slaf.tables.errors import newest, reported
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from lance.dataset import Index
     from lance.indices import IndexSegment
 
-    from slaf.schema import IndexKind
-    from slaf.storage import Location
+    from slaf.format.schema import IndexKind
+    from slaf.storage.location import Location
 
-__all__ = ["index", "index_rest"]
+__all__ = ["index", "index_new_fragments"]
+
 
 # Rows that one segment of an index covers, at the least: as many as a part has.
 _ROWS_INDEXED: Final = 32 << 20
@@ -42,7 +43,7 @@ def index(location: Location, name: str, column: str, kind: IndexKind) -> int:
     return int(dataset.version)
 
 
-def index_rest(location: Location, name: str, wanted: Mapping[str, IndexKind]) -> int:
+def index_new_fragments(location: Location, name: str, wanted: Mapping[str, IndexKind]) -> int:
     """Index the fragments that were appended, by every index that the table has or should have.
 
     Parameters

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import lance
 import numpy as np
 import pyarrow as pa
 from lance.file import LanceFileReader
 
-from slaf.arrays import RowRange
 from slaf.errors import DamagedDataset, SlafError
-from slaf.storage import blamed, cause, shown
+from slaf.sparse.ranges import RowRange
+from slaf.storage.errors import safe_cause, translate_lance_error
+from slaf.storage.urls import redacted
 from slaf.tables.fragments import Fragment
 
 if TYPE_CHECKING:
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slaf.storage import Location
+    from slaf.storage.location import Location
 
 __all__ = [
     "LANCE_ERRORS",
+    "LanceTable",
     "data_files",
     "files_of",
     "fragments_of",
@@ -39,16 +41,23 @@ __all__ = [
     "take_rows",
 ]
 
+# The type of an open table, so that no other package imports lance.
+LanceTable: TypeAlias = lance.LanceDataset
+
+
 # What Lance raises: for one page that is damaged the one, for another page the other.
 LANCE_ERRORS = (OSError, ValueError, RuntimeError)
 _SCAN_ROWS = 1 << 20
+
 # Ranges that begin among so many rows are looked at together: where so large a share of the rows
 # between the first and the last is wanted, all of them are scanned.
 _WINDOW = 1 << 22
 _DENSE = 1 / 8
+
 # From here on a scan of a range costs less than asking for its rows one by one.
 _LONG_RANGE = 1 << 14
 _MOST_SHORT = 512
+
 # The name of a version's file counts down from here, so that the newest is listed first.
 _LAST_VERSION = 2**64 - 1
 
@@ -66,14 +75,14 @@ def open_table(location: Location, name: str, version: int) -> lance.LanceDatase
             location.uri(name), version=version, storage_options=location.storage_options
         )
     except LANCE_ERRORS as error:
-        raise blamed(
+        raise translate_lance_error(
             location.uri(name),
             error,
             lambda text: DamagedDataset(
                 f"{location}: version {version} of {name} cannot be opened ({text})"
                 + _since(location.uri(name), version, location.storage_options)
             ),
-        ) from cause(location.uri(name), error)
+        ) from safe_cause(location.uri(name), error)
 
 
 def newest_version(location: Location, name: str) -> int:
@@ -89,11 +98,11 @@ def newest_version(location: Location, name: str) -> int:
             lance.dataset(location.uri(name), storage_options=location.storage_options).version
         )
     except LANCE_ERRORS as error:
-        raise blamed(
+        raise translate_lance_error(
             location.uri(name),
             error,
             lambda text: DamagedDataset(f"{location}: {name} cannot be opened ({text})"),
-        ) from cause(location.uri(name), error)
+        ) from safe_cause(location.uri(name), error)
 
 
 def read_table(table: lance.LanceDataset, columns: Sequence[str] | None = None) -> pa.Table:
@@ -107,7 +116,7 @@ def read_table(table: lance.LanceDataset, columns: Sequence[str] | None = None) 
     try:
         return table.to_table(None if columns is None else list(columns))
     except LANCE_ERRORS as error:
-        raise _unreadable(table, "cannot be read", error) from cause(table.uri, error)
+        raise _unreadable(table, "cannot be read", error) from safe_cause(table.uri, error)
 
 
 def take_rows(
@@ -125,7 +134,7 @@ def take_rows(
         # made of all, half as long as reading takes, and an Arrow array is three times slower.
         return table.take(memoryview(offsets), columns=list(columns))  # type: ignore[arg-type]
     except LANCE_ERRORS as error:
-        raise _unreadable(table, f"{len(offsets):,} rows cannot be read", error) from cause(
+        raise _unreadable(table, f"{len(offsets):,} rows cannot be read", error) from safe_cause(
             table.uri, error
         )
 
@@ -168,7 +177,7 @@ def read_file(location: Location, name: str, columns: Sequence[str] | None = Non
         reader = LanceFileReader(uri, storage_options=location.storage_options, columns=chosen)
         return reader.read_all().to_table()
     except LANCE_ERRORS as error:
-        raise _unreadable_file(uri, error) from cause(uri, error)
+        raise _unreadable_file(uri, error) from safe_cause(uri, error)
 
 
 def scan_files(
@@ -189,7 +198,7 @@ def scan_files(
             )
             yield from reader.read_all(batch_size=_SCAN_ROWS).to_batches()
         except LANCE_ERRORS as error:
-            raise _unreadable_file(uri, error) from cause(uri, error)
+            raise _unreadable_file(uri, error) from safe_cause(uri, error)
 
 
 def manifest_name(version: int) -> str:
@@ -217,7 +226,9 @@ def files_of(location: Location, name: str, version: int) -> list[str]:
             files.append(f"_transactions/{record.read_version}-{record.uuid}.txn")
         segments = [one.uuid for found in table.describe_indices() for one in found.segments]
     except LANCE_ERRORS as error:
-        raise _unreadable(table, "its files cannot be listed", error) from cause(table.uri, error)
+        raise _unreadable(table, "its files cannot be listed", error) from safe_cause(
+            table.uri, error
+        )
     for uuid in segments:
         listed = location.list(f"{name}/_indices/{uuid}")
         files += [file.removeprefix(f"{name}/") for file in listed]
@@ -250,7 +261,7 @@ def scan(
     except LANCE_ERRORS as error:
         raise _unreadable(
             table, f"rows {rows.start:,} to {rows.stop:,} cannot be read", error
-        ) from cause(table.uri, error)
+        ) from safe_cause(table.uri, error)
 
 
 def rows_of(
@@ -321,15 +332,17 @@ def _take(
 
 
 def _unreadable_file(uri: str, error: Exception) -> SlafError:
-    return blamed(uri, error, lambda text: DamagedDataset(f"{shown(uri)}: cannot be read ({text})"))
+    return translate_lance_error(
+        uri, error, lambda text: DamagedDataset(f"{redacted(uri)}: cannot be read ({text})")
+    )
 
 
 def _unreadable(table: lance.LanceDataset, what: str, error: Exception) -> SlafError:
     since = _since(table.uri, table.version)
-    return blamed(
+    return translate_lance_error(
         table.uri,
         error,
-        lambda text: DamagedDataset(f"{shown(table.uri)}: {what} ({text}){since}"),
+        lambda text: DamagedDataset(f"{redacted(table.uri)}: {what} ({text}){since}"),
     )
 
 

@@ -11,25 +11,28 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 from lance.fragment import write_fragments
 
-from slaf.ahead import ahead
 from slaf.errors import StorageError
-from slaf.storage import cause
+from slaf.runtime.prefetch import prefetch
+from slaf.storage.errors import safe_cause
 from slaf.tables.commit import commit, mode_of
+from slaf.tables.errors import refusal
 from slaf.tables.fragments import STORAGE_VERSION, Fragment
 from slaf.tables.read import LANCE_ERRORS
-from slaf.tables.refusals import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from slaf.storage import Location
+    from slaf.storage.location import Location
 
 __all__ = ["write_part", "write_table"]
 
+
 # A part is one fragment, however many rows it has.
 _ROWS_PER_FILE: Final = 1 << 31
+
 # Of each column so much is encoded at a time: larger pages are slower to write, and no smaller.
 _PAGE_BYTES: Final = 2 << 20
+
 # The source decodes the next batches while Lance, in threads of its own, encodes those of a page,
 # which is full after about as many.
 _BATCHES_AHEAD: Final = 4
@@ -68,7 +71,7 @@ def write_part(
     """
     caught: list[BaseException] = []
     reader = pa.RecordBatchReader.from_batches(
-        schema, _remembering(ahead(batches, _BATCHES_AHEAD), caught.append)
+        schema, _remembering(prefetch(batches, _BATCHES_AHEAD), caught.append)
     )
     with location.effect("write", name):
         try:
@@ -86,7 +89,7 @@ def write_part(
             # Lance turns whatever its input raises into an OSError with the text of it.
             if caught:
                 raise caught[0] from None
-            raise refusal(location, name, error) from cause(location.uri(name), error)
+            raise refusal(location, name, error) from safe_cause(location.uri(name), error)
     made = [Fragment.from_json(fragment.to_json()) for fragment in fragments]
     location.sync(f"{name}/{path}" for fragment in made for path in fragment.paths)
     _refuse_cut_short(location, name, made)

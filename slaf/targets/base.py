@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from slaf.progress import Progress
+    from slaf.runtime.progress import Progress
     from slaf.targets.contents import Contents
 
 __all__ = ["Compression", "Layout", "Target", "TargetFormat", "WriteOptions"]

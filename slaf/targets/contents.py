@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
-from slaf.arrays import BATCH_NONZEROS, Batch, RowRange, cuts
-from slaf.held import rows_of_element
-from slaf.schema import CELLS, GENES
-from slaf.schema import LAYERS as LAYERS_TABLE
-from slaf.schema import RAW as RAW_TABLE
+from slaf.dataset.annotations import element_rows
+from slaf.format.schema import CELLS, GENES
+from slaf.format.schema import LAYERS as LAYERS_TABLE
+from slaf.format.schema import RAW as RAW_TABLE
+from slaf.sparse.batch import BATCH_NONZEROS, Batch
+from slaf.sparse.ranges import RowRange, split_by_nnz
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
     from numpy.typing import NDArray
 
-    from slaf.dataset import Dataset
-    from slaf.manifest import Published
-    from slaf.selection import Selector
+    from slaf.dataset.dataset import Dataset
+    from slaf.dataset.selection import Indexer
+    from slaf.format.config import DatasetConfig
 
 __all__ = ["LAYERS", "RAW", "Contents", "Matrix", "X", "contents_of"]
+
 
 # The slots of matrices: AnnData's names for where they are.
 X: Final = "X"
@@ -94,7 +96,7 @@ class Contents:
         return frame
 
 
-def contents_of(dataset: Dataset, cells: Selector = None, genes: Selector = None) -> Contents:
+def contents_of(dataset: Dataset, cells: Indexer = None, genes: Indexer = None) -> Contents:
     """All of a dataset, or of some of its cells and genes. What a dataset holds enters here.
 
     Parameters
@@ -129,7 +131,7 @@ def contents_of(dataset: Dataset, cells: Selector = None, genes: Selector = None
 def _matrices(
     dataset: Dataset, chosen: NDArray[np.int64], columns: NDArray[np.int64] | None
 ) -> Iterator[tuple[str, Matrix]]:
-    published, held = dataset.published, dataset.held
+    published, held = dataset.published, dataset.annotations
     n_genes = dataset.n_genes if columns is None else len(columns)
     yield (
         X,
@@ -174,14 +176,14 @@ def _matrices(
 
 
 def _aligned(element: Any, rows: NDArray[np.int64] | None) -> Any:
-    return element if rows is None else rows_of_element(element, rows)
+    return element if rows is None else element_rows(element, rows)
 
 
 def _paired(matrix: Any, rows: NDArray[np.int64] | None) -> Any:
     return matrix if rows is None else matrix[rows][:, rows]
 
 
-def _value_type(published: Published) -> np.dtype[Any]:
+def _value_type(published: DatasetConfig) -> np.dtype[Any]:
     """int32 in place of uint32, where that holds all values too: more formats know it."""
     stored = np.dtype(published.value_type)
     largest = published.expression_stats["max_value"]
@@ -226,7 +228,7 @@ class ChosenRows:
 
     def batches(self) -> Iterator[Batch]:
         """All cells, in order."""
-        for first, last in cuts(self._offsets, BATCH_NONZEROS):
+        for first, last in split_by_nnz(self._offsets, BATCH_NONZEROS):
             yield self._batch(RowRange(first, last))
 
     def _batch(self, rows: RowRange) -> Batch:

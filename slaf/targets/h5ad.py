@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from slaf.targets.anndata import AnnDataTarget
+from slaf.targets.anndata_groups import AnnDataTarget
 from slaf.targets.base import Compression, Layout, TargetFormat
-from slaf.targets.hdf5 import Column, created, is_file, packers, packing
+from slaf.targets.hdf5_columns import Column, created, is_file, packers, packing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.targets.base import WriteOptions
-    from slaf.targets.hdf5_disk import Disk
+    from slaf.targets.hdf5_file import SafeFile
 
 __all__ = ["FORMAT"]
 
 
 class _File:
-    """An HDF5 file; a `slaf.targets.anndata.Groups`."""
+    """An HDF5 file; a `slaf.targets.anndata_groups.Groups`."""
 
     def __init__(
-        self, root: h5py.File, disk: Disk, compression: Compression, pool: ThreadPoolExecutor
+        self, root: h5py.File, disk: SafeFile, compression: Compression, pool: ThreadPoolExecutor
     ) -> None:
         self.root = root
         self._disk = disk

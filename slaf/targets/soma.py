@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from slaf.ahead import ahead
-from slaf.arrays import exact_cast
 from slaf.errors import StorageError, TargetError
+from slaf.runtime.prefetch import prefetch
+from slaf.sparse.casting import exact_cast
 from slaf.targets.base import Layout, TargetFormat
-from slaf.targets.compressed import steps, watched
 from slaf.targets.contents import LAYERS, RAW, X
+from slaf.targets.csr import progress_total, with_progress
 from slaf.targets.soma_elements import fit_element
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import anndata
     import pandas as pd
 
-    from slaf.progress import Progress
+    from slaf.runtime.progress import Progress
     from slaf.targets.base import WriteOptions
     from slaf.targets.contents import Contents, Matrix
 
@@ -37,9 +37,11 @@ __all__ = ["FORMAT", "SomaTarget"]
 _MEASUREMENT: Final = "RNA"
 _RAW_MEASUREMENT: Final = "raw"
 _LAYER: Final = "data"
+
 # tiledbsoma writes of raw only X and var.
 _RAW_VARM: Final = "raw/varm"
 _AHEAD = 2
+
 # The last is what it says of an array that it has just written, when the clock was set back.
 _OF_THE_DISK = re.compile(r"IO Error|TileDB::IO|is not a SOMA")
 
@@ -80,7 +82,7 @@ class SomaTarget:
 
     def write(self, path: Path, seen: Progress) -> None:
         """Write the experiment."""
-        seen.begin(0, 0, steps(self._contents, Layout.CSR))
+        seen.begin(0, 0, progress_total(self._contents, Layout.CSR))
         with _telling_of_the_disk(path):
             self._write(path, seen)
 
@@ -158,7 +160,7 @@ def _write_layer(layer: Any, matrix: Matrix, seen: Progress) -> None:
     import pyarrow as pa
 
     dtype = _dtype(matrix)
-    for batch in ahead(watched(matrix, seen), _AHEAD):
+    for batch in prefetch(with_progress(matrix, seen), _AHEAD):
         if batch.nnz:
             layer.write(
                 pa.table(

@@ -7,20 +7,24 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from slaf.equality import is_sparse
+from slaf.annotations.equality import is_sparse
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["fit_element"]
 
+
 # What tiledbsoma keeps for itself: of all names, and among the columns of each table.
 _RESERVED_START: Final = "soma_"
 _RESERVED: Final = {"obs": "obs_id", "var": "var_id", "raw/var": "var_id"}
+
 # A column of this name it reads as the index.
 _INDEX: Final = "index"
+
 # It makes strings of categories beyond so many.
 _MOST_CATEGORIES: Final = 4096
+
 # Of raw it writes only X and var.
 _RAW_VARM: Final = "raw/varm"
 _MATRIX: Final = 2

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slaf.targets.base import TargetFormat
-from slaf.targets.compressed import write_compressed
-from slaf.targets.features import features_of, not_of_10x
-from slaf.targets.hdf5 import Column, created, is_file, packers, packing
+from slaf.targets.csr import write_compressed
+from slaf.targets.hdf5_columns import Column, created, is_file, packers, packing
+from slaf.targets.tenx_features import dropped_by_10x, features_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
     import h5py
 
-    from slaf.progress import Progress
+    from slaf.runtime.progress import Progress
     from slaf.targets.base import WriteOptions
     from slaf.targets.contents import Contents
 
 __all__ = ["FORMAT", "TenxH5Target"]
+
 
 # https://www.10xgenomics.com/support/software/cell-ranger/latest/analysis/outputs/cr-outputs-h5-matrices
 _OWN = frozenset({"id", "name", "feature_type", "_all_tag_keys"})
@@ -50,7 +51,7 @@ class TenxH5Target:
     def left_out(self) -> tuple[str, ...]:
         """All but X, the ids, and the text of var."""
         odd = tuple(name for name in self._features.rest if name not in self._columns)
-        return not_of_10x(self._contents, (*self._features.left_out, *odd))
+        return dropped_by_10x(self._contents, (*self._features.left_out, *odd))
 
     def write(self, path: Path, seen: Progress) -> None:
         """Write the file."""

@@ -8,23 +8,24 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from slaf.ahead import ahead
-from slaf.arrays import exact_cast
 from slaf.errors import TargetError
+from slaf.runtime.prefetch import prefetch
+from slaf.sparse.casting import exact_cast
 from slaf.targets.base import TargetFormat
-from slaf.targets.compressed import watched
-from slaf.targets.features import features_of, not_of_10x
+from slaf.targets.csr import with_progress
+from slaf.targets.tenx_features import dropped_by_10x, features_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from slaf.arrays import Batch
-    from slaf.progress import Progress
+    from slaf.runtime.progress import Progress
+    from slaf.sparse.batch import Batch
     from slaf.targets.base import WriteOptions
     from slaf.targets.contents import Contents
 
 __all__ = ["FORMAT", "TenxMtxTarget"]
+
 
 # What Cell Ranger puts behind the type of a feature of its multiome kits.
 _PLACE = ("chromosome", "start", "end")
@@ -57,7 +58,7 @@ class TenxMtxTarget:
         self._features += [list(features.rest[name]) for name in self._place]
         self._barcodes = [str(name) for name in contents.obs.index]
         rest = tuple(name for name in features.rest if name not in self._place)
-        self._left_out = not_of_10x(contents, (*features.left_out, *rest))
+        self._left_out = dropped_by_10x(contents, (*features.left_out, *rest))
         for what, texts in (("cell_id", self._barcodes), *(("gene", f) for f in self._features)):
             _check_fields(what, texts)
 
@@ -78,13 +79,13 @@ class TenxMtxTarget:
         n_entries = matrix.n_entries
         if not matrix.is_counted:
             # It comes before the entries.
-            n_entries = sum(batch.nnz for batch in watched(matrix, seen))
+            n_entries = sum(batch.nnz for batch in with_progress(matrix, seen))
         whole = matrix.value_type.kind != "f"
         with _packed(path / "matrix.mtx.gz") as file:
             field = "integer" if whole else "real"
             file.write(f"%%MatrixMarket matrix coordinate {field} general\n%\n".encode())
             file.write(f"{n_genes} {n_cells} {n_entries}\n".encode())
-            for batch in ahead(watched(matrix, seen), _AHEAD):
+            for batch in prefetch(with_progress(matrix, seen), _AHEAD):
                 _write_entries(file, batch, np.dtype(np.int64 if whole else np.float64))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slaf.targets.anndata import AnnDataTarget
+from slaf.targets.anndata_groups import AnnDataTarget
 from slaf.targets.base import Compression, Layout, TargetFormat
 
 if TYPE_CHECKING:
@@ -22,15 +22,17 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT"]
 
+
 # A file each: of 4 bytes a value, a megabyte before it is packed.
 _CHUNK = 1 << 18
+
 # Chunks written at a time, which zarr packs in threads of its own.
 _CHUNKS_WRITTEN = 8
 _LEVELS = {Compression.GZIP: 4, Compression.ZSTD: 3}
 
 
 class _Column:
-    """An array of one dimension that grows; a `slaf.targets.compressed.Growing`."""
+    """An array of one dimension that grows; a `slaf.targets.csr.AppendableArray`."""
 
     def __init__(
         self, group: zarr.Group, name: str, dtype: np.dtype[Any], *, size: int, compressor: Any
@@ -70,7 +72,7 @@ class _Column:
 
 
 class _Folder:
-    """A zarr folder; a `slaf.targets.anndata.Groups`."""
+    """A zarr folder; a `slaf.targets.anndata_groups.Groups`."""
 
     def __init__(self, root: zarr.Group, compression: Compression) -> None:
         self.root = root

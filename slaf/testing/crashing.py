@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from slaf.errors import StorageError
-from slaf.storage import Location
+from slaf.storage.location import Location
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -54,7 +54,7 @@ class Moment(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """One change to what is stored, as :meth:`slaf.storage.Location.effect` announces it."""
+    """One change to stored files, as :meth:`slaf.storage.location.Location.effect` announces it."""
 
     action: str
     name: str

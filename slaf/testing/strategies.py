@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NUMERIC_TYPES", "Stored", "columns", "frames", "matrices", "names", "numbers"]
 
+
 # Every type that h5ad files hold values in, from booleans to 64 bits.
 NUMERIC_TYPES: Final = tuple(
     np.dtype(name)
@@ -40,6 +41,7 @@ _AWKWARD_NAMES = (
     *("source_file", "n_genes", "value", "_rowid", "_rowaddr", "_rowoffset", "user_cell_id"),
     *("", "a.b", "a_b", "A_B", "a b", "a`b", "ячейка", "細胞", "é", "1", "None"),
 )
+
 # What HDF5 cannot hold in a string, or not in a name.
 _CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 _TEXT = st.text(_CHARACTERS, max_size=6)

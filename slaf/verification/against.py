@@ -9,26 +9,35 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from slaf.arrays import RowRange
-from slaf.columns import STRING, stored
-from slaf.schema import CELL_COLUMNS, CELLS, EXPRESSION, GENE_COLUMNS, GENES
+from slaf.annotations.columns import STRING, to_lance
+from slaf.format.schema import CELL_COLUMNS, CELLS, EXPRESSION, GENE_COLUMNS, GENES
+from slaf.sparse.casting import as_float64
+from slaf.sparse.ranges import RowRange
 from slaf.tables.read import read_table, take_rows
-from slaf.verification.entries import compare_entries
-from slaf.verification.ordered import Ordered
+from slaf.verification.rows import RowTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from slaf.arrays import Batch
-    from slaf.columns import Column, ColumnSet
-    from slaf.dataset import Dataset
-    from slaf.progress import Progress
-    from slaf.verification.report import Findings
+    from numpy.typing import NDArray
 
-__all__ = ["Original", "check_against", "compare_axis", "place_of"]
+    from slaf.annotations.columns import Column, ColumnSet
+    from slaf.dataset.dataset import Dataset
+    from slaf.runtime.progress import Progress
+    from slaf.sparse.batch import Batch
+    from slaf.verification.report import DifferenceLog
+
+__all__ = [
+    "Entries",
+    "Reference",
+    "cell_gene_label",
+    "check_against",
+    "compare_axis",
+    "compare_entries",
+]
 
 
-class Original(Protocol):
+class Reference(Protocol):
     """What a dataset is compared with: a source, or another dataset.
 
     Attributes
@@ -50,7 +59,9 @@ class Original(Protocol):
         """As a source gives them."""
 
 
-def check_against(dataset: Dataset, source: Original, findings: Findings, seen: Progress) -> None:
+def check_against(
+    dataset: Dataset, source: Reference, findings: DifferenceLog, seen: Progress
+) -> None:
     """Compare every value, id and column; what differs is noted with its cell and gene.
 
     Parameters
@@ -84,7 +95,7 @@ def compare_axis(
     name: str,
     table: pa.Table,
     taken: tuple[str, ...],
-    findings: Findings,
+    findings: DifferenceLog,
     *,
     described: ColumnSet | None = None,
 ) -> None:
@@ -105,7 +116,7 @@ def compare_axis(
     described
         What its columns were; if None, what `columns` in config.json says.
     """
-    expected, wanted = stored(table, taken)
+    expected, wanted = to_lance(table, taken)
     described = described or dataset.published.columns[name]
     findings.compare(name, "name of the index", wanted.index_name, described.index_name)
     names = [column.original for column in wanted.columns]
@@ -147,7 +158,11 @@ def _of_strings(column: Column) -> Column:
 
 
 def _compare_column(
-    name: str, title: str, expected: pa.ChunkedArray, found: pa.ChunkedArray, findings: Findings
+    name: str,
+    title: str,
+    expected: pa.ChunkedArray,
+    found: pa.ChunkedArray,
+    findings: DifferenceLog,
 ) -> None:
     if expected.type != found.type:
         findings.note(name, f"type of {title}", expected.type, found.type)
@@ -172,22 +187,22 @@ def _categories(values: pa.ChunkedArray) -> list[Any]:
     return categories
 
 
-def _compare_batch(dataset: Dataset, batch: Batch, findings: Findings) -> None:
-    expression = Ordered.of(dataset, EXPRESSION)
+def _compare_batch(dataset: Dataset, batch: Batch, findings: DifferenceLog) -> None:
+    expression = RowTable.of(dataset, EXPRESSION)
     found = expression.entries(batch.rows)
-    place = partial(place_of, dataset)
+    place = partial(cell_gene_label, dataset)
     if compare_entries("value", batch, found, place, findings):
         _compare_offsets(expression, batch, findings)
 
 
-def _compare_offsets(expression: Ordered, batch: Batch, findings: Findings) -> None:
+def _compare_offsets(expression: RowTable, batch: Batch, findings: DifferenceLog) -> None:
     counts = np.diff(expression.offsets[batch.rows.start : batch.rows.stop + 1])
     for at in np.flatnonzero(counts != batch.counts):
         cell = batch.rows.start + int(at)
         findings.note("offsets", f"rows of cell {cell}", batch.counts[at], counts[at])
 
 
-def place_of(dataset: Dataset, cell: int, gene: int, *, genes: str = GENES) -> str:
+def cell_gene_label(dataset: Dataset, cell: int, gene: int, *, genes: str = GENES) -> str:
     """A cell and a gene by their positions and ids.
 
     Parameters
@@ -208,3 +223,72 @@ def _id(dataset: Dataset, name: str, column: str, position: int) -> str:
     if position >= table.count_rows():
         return "none"
     return repr(take_rows(table, np.array([position]), [column])[column][0].as_py())
+
+
+# Cell ids, gene ids and values.
+Entries = tuple["NDArray[Any]", "NDArray[Any]", "NDArray[Any]"]
+_ID_SHIFT = np.uint64(32)
+
+
+def compare_entries(
+    kind: str,
+    batch: Batch,
+    found: Entries,
+    place: Callable[[int, int], str],
+    findings: DifferenceLog,
+    *,
+    matrix: str = "",
+) -> bool:
+    """Note each value in which they differ; whether there is none.
+
+    Parameters
+    ----------
+    kind
+        Of the differences.
+    batch
+        What is expected of some cells.
+    found
+        What there is of them.
+    place
+        Says which cell and gene are at these positions.
+    findings
+        Takes the differences.
+    matrix
+        What to put before each place.
+    """
+    cells, genes, values = found
+    if (
+        np.array_equal(batch.cells(), cells)
+        and np.array_equal(batch.genes, genes)
+        and _same_values(batch.values, values)
+    ):
+        return True
+    before = findings.counts[kind]
+    ours, theirs = _by_place(batch.cells(), batch.genes, batch.values), _by_place(*found)
+    for key in sorted(ours.keys() | theirs.keys()):
+        one, other = ours.get(key, 0), theirs.get(key, 0)
+        if one != other and not (one != one and other != other):  # noqa: PLR0124 - NaN
+            where = ""
+            if findings.keeps(kind):
+                where = matrix + place(key >> int(_ID_SHIFT), key & 0xFFFFFFFF)
+            findings.note(kind, where, one, other)
+    # The same entries, then, in disorder, or one of them several times.
+    if before == findings.counts[kind]:
+        cells_of = f"{matrix}cells {batch.rows.start} to {batch.rows.stop}"
+        findings.note("order", cells_of, "ascending", "the same entries in disorder")
+    return False
+
+
+def _by_place(cells: NDArray[Any], genes: NDArray[Any], values: NDArray[Any]) -> dict[int, Any]:
+    keys = (cells.astype(np.uint64) << _ID_SHIFT) | genes.astype(np.uint64)
+    return dict(zip(keys.tolist(), values.tolist(), strict=True))
+
+
+def _same_values(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Whether two arrays hold the same numbers, whatever their types; every NaN is the same."""
+    ours, theirs = as_float64(one), as_float64(other)
+    if not np.array_equal(ours.values, theirs.values, equal_nan=True):
+        return False
+    if ours.rest is None or theirs.rest is None:
+        return ours.rest is theirs.rest
+    return np.array_equal(ours.rest, theirs.rest)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slaf.equality import is_sparse, same
+from slaf.annotations.equality import equal_elements, is_sparse
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from slaf.verification.report import Findings
+    from slaf.verification.report import DifferenceLog
 
 __all__ = ["compare_elements", "compare_names"]
 
@@ -21,7 +21,9 @@ _NOTHING = "nothing"
 _LONGEST = 80
 
 
-def compare_elements(kind: str, where: str, expected: Any, found: Any, findings: Findings) -> None:
+def compare_elements(
+    kind: str, where: str, expected: Any, found: Any, findings: DifferenceLog
+) -> None:
     """Note every value in which two elements differ, or what else it is.
 
     Parameters
@@ -35,7 +37,7 @@ def compare_elements(kind: str, where: str, expected: Any, found: Any, findings:
     findings
         Takes the differences.
     """
-    if same(expected, found):
+    if equal_elements(expected, found):
         return
     before = findings.counts[kind]
     if type(expected) is not type(found) and not _are(Mapping, expected, found):
@@ -47,7 +49,11 @@ def compare_elements(kind: str, where: str, expected: Any, found: Any, findings:
 
 
 def compare_names(
-    kind: str, where: str, expected: Mapping[str, Any], found: Mapping[str, Any], findings: Findings
+    kind: str,
+    where: str,
+    expected: Mapping[str, Any],
+    found: Mapping[str, Any],
+    findings: DifferenceLog,
 ) -> list[str]:
     """Note the keys that one of two mappings has and the other has not; those of both."""
     for key in expected:
@@ -59,7 +65,7 @@ def compare_names(
     return [key for key in expected if key in found]
 
 
-def _compare(kind: str, where: str, expected: Any, found: Any, findings: Findings) -> None:
+def _compare(kind: str, where: str, expected: Any, found: Any, findings: DifferenceLog) -> None:
     """Elements of one type, that are not the same."""
     import pandas as pd
 
@@ -75,7 +81,9 @@ def _compare(kind: str, where: str, expected: Any, found: Any, findings: Finding
             compare_elements(kind, f"{where}[{at}]", one, other, findings)
 
 
-def _compare_arrays(kind: str, where: str, expected: Any, found: Any, findings: Findings) -> None:
+def _compare_arrays(
+    kind: str, where: str, expected: Any, found: Any, findings: DifferenceLog
+) -> None:
     for what in ("dtype", "shape"):
         one, other = getattr(expected, what), getattr(found, what)
         if one != other:
@@ -97,7 +105,9 @@ def _compare_arrays(kind: str, where: str, expected: Any, found: Any, findings: 
         findings.note_all(kind, len(places), at)
 
 
-def _compare_entries(kind: str, where: str, expected: Any, found: Any, findings: Findings) -> None:
+def _compare_entries(
+    kind: str, where: str, expected: Any, found: Any, findings: DifferenceLog
+) -> None:
     """Sparse matrices of one shape and type: what one stores and the other does not, or otherwise.
 
     A zero that is stored is told from one that is not.
@@ -141,7 +151,7 @@ def _spread(
 
 
 def _compare_frames(
-    kind: str, where: str, expected: pd.DataFrame, found: pd.DataFrame, findings: Findings
+    kind: str, where: str, expected: pd.DataFrame, found: pd.DataFrame, findings: DifferenceLog
 ) -> None:
     names = list(expected.columns), list(found.columns)
     findings.compare(kind, f"columns of {where}", *names)
@@ -156,11 +166,13 @@ def _compare_frames(
         if names[0].count(name) == names[1].count(name) == 1
     ]
     for title, one, other in pairs:
-        if not same(one.array, other.array):
+        if not equal_elements(one.array, other.array):
             _compare_columns(kind, f"{title} of {where}", one, other, findings)
 
 
-def _compare_columns(kind: str, where: str, expected: Any, found: Any, findings: Findings) -> None:
+def _compare_columns(
+    kind: str, where: str, expected: Any, found: Any, findings: DifferenceLog
+) -> None:
     if not _same_type(expected.dtype, found.dtype):
         findings.note(kind, f"type of {where}", _type_of(expected.dtype), _type_of(found.dtype))
         return
@@ -177,7 +189,9 @@ def _compare_columns(kind: str, where: str, expected: Any, found: Any, findings:
 def _same_type(one: Any, other: Any) -> bool:
     if hasattr(one, "categories") and hasattr(other, "categories"):
         # Without an order pandas takes them for equal in any order.
-        return bool(one.ordered == other.ordered) and same(one.categories, other.categories)
+        return bool(one.ordered == other.ordered) and equal_elements(
+            one.categories, other.categories
+        )
     return bool(one == other)
 
 
@@ -204,7 +218,7 @@ def _unequal(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
     """Where two arrays of one type and shape differ; every NaN is the same NaN."""
     if one.dtype.kind == "O":
         pairs = zip(one.ravel().tolist(), other.ravel().tolist(), strict=True)
-        flat = np.fromiter((not same(*pair) for pair in pairs), np.bool_, count=one.size)
+        flat = np.fromiter((not equal_elements(*pair) for pair in pairs), np.bool_, count=one.size)
         return flat.reshape(one.shape)
     unequal: NDArray[np.bool_] = one != other
     if one.dtype.kind in "fcmM":

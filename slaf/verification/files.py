@@ -7,40 +7,39 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slaf.beside import beside_of
 from slaf.errors import StorageError
-from slaf.proof import place_of_tags
-from slaf.schema import (
+from slaf.format.files import etag_scope
+from slaf.format.records import annotations_record
+from slaf.format.schema import (
     BY_GENE,
     CELLS,
     EXPRESSION,
     GENES,
-    IN_PARTS,
+    PARTITIONED_TABLES,
     Compression,
     by_gene_schema,
     expression_schema,
 )
 from slaf.tables.read import data_files, index_names, manifest_name
-from slaf.verification.ordered import Ordered
+from slaf.verification.rows import RowTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from slaf.dataset import Dataset
-    from slaf.manifest import Published
-    from slaf.proof import StoredFile
-    from slaf.storage import Location
-    from slaf.verification.report import Findings
+    from slaf.dataset.dataset import Dataset
+    from slaf.format.config import DatasetConfig
+    from slaf.format.files import StoredFile
+    from slaf.storage.location import Location
+    from slaf.verification.report import DifferenceLog
 
 __all__ = [
     "DamagedFile",
+    "check_file_ranges",
     "check_files",
-    "check_places",
     "damaged_files",
+    "describe_file",
     "unknown_files",
-    "what_of",
 ]
-
 
 _VERSIONS = "/_versions/"
 
@@ -62,7 +61,7 @@ class DamagedFile:
     found: str
 
 
-def check_files(dataset: Dataset, findings: Findings, *, read: bool) -> None:
+def check_files(dataset: Dataset, findings: DifferenceLog, *, read: bool) -> None:
     """Note each file that is gone or changed, with the table, the cells and the inputs it holds.
 
     Parameters
@@ -75,11 +74,11 @@ def check_files(dataset: Dataset, findings: Findings, *, read: bool) -> None:
         Whether to read the files; else only those that are gone, or of another size, are found.
     """
     for damaged in damaged_files(dataset.location, dataset.published, read=read):
-        where = f"{damaged.file.file} ({what_of(dataset.published, damaged.file)})"
+        where = f"{damaged.file.file} ({describe_file(dataset.published, damaged.file)})"
         findings.note("file", where, damaged.expected, damaged.found)
 
 
-def check_places(dataset: Dataset, findings: Findings) -> None:
+def check_file_ranges(dataset: Dataset, findings: DifferenceLog) -> None:
     """Check that files hold the rows of the cells that config.json says, stored as it says.
 
     Parameters
@@ -91,8 +90,8 @@ def check_places(dataset: Dataset, findings: Findings) -> None:
     """
     published = dataset.published
     known = {one.file: one for one in published.proof.files}
-    for name in (name for name in IN_PARTS if name in published.tables):
-        ordered, first = Ordered.of(dataset, name), 0
+    for name in (name for name in PARTITIONED_TABLES if name in published.tables):
+        ordered, first = RowTable.of(dataset, name), 0
         axis = ordered.axis
         for fragment in ordered.table.get_fragments():
             rows = fragment.count_rows()
@@ -108,7 +107,7 @@ def check_places(dataset: Dataset, findings: Findings) -> None:
     _check_stored(dataset, findings)
 
 
-def _check_stored(dataset: Dataset, findings: Findings) -> None:
+def _check_stored(dataset: Dataset, findings: DifferenceLog) -> None:
     proof = dataset.published.proof
     for name in (CELLS, GENES):
         if name not in proof.tables:
@@ -144,7 +143,7 @@ def _check_stored(dataset: Dataset, findings: Findings) -> None:
 
 
 def damaged_files(
-    location: Location, published: Published, *, read: bool = True
+    location: Location, published: DatasetConfig, *, read: bool = True
 ) -> Iterator[DamagedFile]:
     """The files that are not what config.json says was written.
 
@@ -162,7 +161,7 @@ def damaged_files(
     if not proof.files:
         return
     sizes = location.sizes()
-    here = proof.place and proof.place == place_of_tags(location)
+    here = proof.place and proof.place == etag_scope(location)
     tags = location.tags() if here else {}
     for file in proof.files:
         size = sizes.get(file.file)
@@ -189,13 +188,13 @@ def unknown_files(dataset: Dataset) -> int:
     )
 
 
-def what_of(published: Published, file: StoredFile) -> str:
+def describe_file(published: DatasetConfig, file: StoredFile) -> str:
     """What of a dataset is in a file, in words."""
     for name, directory in published.tables.items():
         if file.file.startswith(f"{directory}/"):
             inside = file.file.removeprefix(f"{directory}/")
             return f"{_part_of_table(inside)}{name}{_held(published, file)}"
-    beside = beside_of(published)
+    beside = annotations_record(published)
     names = {
         record.file: f"uns of {source.uri}"
         for record, source in zip(beside.unses, published.sources, strict=False)
@@ -213,7 +212,7 @@ def _part_of_table(inside: str) -> str:
     return (kinds | {"_indices": "an index of "}).get(inside.split("/", 1)[0], "")
 
 
-def _held(published: Published, file: StoredFile) -> str:
+def _held(published: DatasetConfig, file: StoredFile) -> str:
     if file.genes is not None:
         start, stop = file.genes
         return f", genes {start} to {stop}"

@@ -12,7 +12,7 @@ from slaf.errors import DamagedDataset
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["SHOWN_OF_A_KIND", "Comparison", "Difference", "Findings", "Report"]
+__all__ = ["SHOWN_OF_A_KIND", "Comparison", "Difference", "DifferenceLog", "Report"]
 
 SHOWN_OF_A_KIND = 10
 
@@ -105,7 +105,7 @@ class Comparison:
         return asdict(self) | {"ok": self.ok, "counts": dict(self.counts)}
 
 
-class Findings:
+class DifferenceLog:
     """Differences as they are found: all are counted, the first of each kind are kept.
 
     Parameters

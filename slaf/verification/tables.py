@@ -1,4 +1,4 @@
-"""Check the tables of a dataset against each other and against config.json."""
+"""Check the string ids that a dataset may also store in `expression`."""
 
 from __future__ import annotations
 
@@ -7,21 +7,58 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from slaf.schema import CELLS, EXPRESSION, GENES, common_type, given_back
-from slaf.table_digest import table_digest
-from slaf.tables.read import data_files, read_table
-from slaf.verification.ordered import Ordered
+from slaf.format.digests import table_digest
+from slaf.format.schema import CELLS, EXPRESSION, GENES, common_type, read_dtype
+from slaf.sparse.ranges import RowRange
+from slaf.tables.read import data_files, read_table, scan
 from slaf.verification.report import SHOWN_OF_A_KIND
+from slaf.verification.rows import RowTable
 
 if TYPE_CHECKING:
-    from slaf.dataset import Dataset
-    from slaf.verification.report import Findings
+    from slaf.dataset.dataset import Dataset
+    from slaf.verification.report import DifferenceLog
 
-__all__ = ["check_readable", "check_tables"]
+__all__ = ["check_readable", "check_string_ids", "check_tables"]
 
 
-def check_tables(dataset: Dataset, findings: Findings) -> None:
+def check_string_ids(dataset: Dataset, findings: DifferenceLog) -> None:
+    """Compare them with the ids of `cells` and `genes`; there are none in most datasets.
+
+    Parameters
+    ----------
+    dataset
+        Whose offsets and blocks are known to be right.
+    findings
+        Takes the rows that differ.
+    """
+    if "cell_id" not in dataset.expression.schema.names:
+        return
+    for name in (CELLS, GENES):
+        column = f"{name.removesuffix('s')}_id"
+        with findings.reading(f"{column} of expression"):
+            _check(dataset, column, read_table(dataset.table(name), [column]).column(0), findings)
+
+
+def _check(dataset: Dataset, column: str, ids: pa.ChunkedArray, findings: DifferenceLog) -> None:
+    whole = ids.combine_chunks()
+    row = 0
+    for batch in scan(
+        dataset.expression, RowRange(0, dataset.nnz), [column, column.replace("_id", "_integer_id")]
+    ):
+        found, positions = batch.columns
+        # A position that is not there was found, and named, by the digest of its block.
+        within = pc.less(positions, pa.scalar(len(whole), positions.type))
+        expected = whole.take(pc.if_else(within, positions, None))
+        wrong = pc.fill_null(pc.not_equal(found, expected), fill_value=True)
+        for at in np.flatnonzero(wrong.to_numpy(zero_copy_only=False)):
+            where = f"{column} of row {row + at}"
+            findings.note("names", where, expected[int(at)].as_py(), found[int(at)].as_py())
+        row += len(found)
+
+
+def check_tables(dataset: Dataset, findings: DifferenceLog) -> None:
     """Check files, row counts, ids, offsets, blocks and columns, without reading the values.
 
     Parameters
@@ -52,13 +89,13 @@ def check_tables(dataset: Dataset, findings: Findings) -> None:
         _check_integer_ids(dataset, GENES, findings)
     with findings.reading(CELLS):
         _check_integer_ids(dataset, CELLS, findings)
-        expression = Ordered.of(dataset, EXPRESSION)
+        expression = RowTable.of(dataset, EXPRESSION)
         if not findings.of("config"):
             expression.check_offsets(findings)
             expression.check_blocks(findings)
 
 
-def check_readable(dataset: Dataset, findings: Findings) -> None:
+def check_readable(dataset: Dataset, findings: DifferenceLog) -> None:
     """Read every column of the tables that are written whole, and compare the digest of each.
 
     In datasets of before there were such digests only a source knows the values.
@@ -71,7 +108,7 @@ def check_readable(dataset: Dataset, findings: Findings) -> None:
                 findings.compare("digest", name, digests[name], table_digest(rows))
 
 
-def _check_files(dataset: Dataset, name: str, findings: Findings) -> None:
+def _check_files(dataset: Dataset, name: str, findings: DifferenceLog) -> None:
     directory = dataset.published.tables[name]
     for file, expected in data_files(dataset.table(name)):
         path = f"{directory}/{file}"
@@ -82,23 +119,23 @@ def _check_files(dataset: Dataset, name: str, findings: Findings) -> None:
             findings.compare("unreadable", path, f"{expected} bytes", f"{found} bytes")
 
 
-def _check_dtype(dataset: Dataset, findings: Findings) -> None:
+def _check_dtype(dataset: Dataset, findings: DifferenceLog) -> None:
     published = dataset.published
     value_type = published.value_type
-    types = {given_back(one.dtype, value_type, outgrown=False) for one in published.sources}
+    types = {read_dtype(one.dtype, value_type, dtype_overflowed=False) for one in published.sources}
     # Whose sums outgrew their type, and how great values are, nothing says any more.
     known = {
-        common_type([*kept, *outgrown], value_type, greatest)
+        common_type([*kept, *dtype_overflowed], value_type, greatest)
         for n in range(len(types) + 1)
         for kept in combinations(sorted(types), n)
-        for outgrown in ([], [value_type])
+        for dtype_overflowed in ([], [value_type])
         for greatest in (0.0, np.inf)
     }
     if published.dtype not in known:
         findings.note("config", "dtype", " or ".join(sorted(known)), published.dtype)
 
 
-def _check_columns(dataset: Dataset, findings: Findings) -> None:
+def _check_columns(dataset: Dataset, findings: DifferenceLog) -> None:
     for name, described in dataset.published.columns.items():
         there = set(dataset.table(name).schema.names)
         for column in described.columns:
@@ -106,7 +143,7 @@ def _check_columns(dataset: Dataset, findings: Findings) -> None:
                 findings.note("config", f"columns of {name}", column.name, "no such column")
 
 
-def _check_integer_ids(dataset: Dataset, name: str, findings: Findings) -> None:
+def _check_integer_ids(dataset: Dataset, name: str, findings: DifferenceLog) -> None:
     column = f"{name.removesuffix('s')}_integer_id"
     ids = read_table(dataset.table(name), [column]).column(0).to_numpy()
     expected = np.arange(len(ids))

@@ -15,8 +15,8 @@ from typer.main import get_command
 
 import slaf
 from slaf.errors import (
+    ConversionInProgress,
     DamagedInput,
-    InProgress,
     Locked,
     NotADataset,
     OutputExists,
@@ -25,7 +25,7 @@ from slaf.errors import (
     StorageError,
     VerificationFailed,
 )
-from slaf.verification import Report
+from slaf.verification.report import Report
 from slaf_cli.app import app
 from slaf_cli.options import Compression, parse_bytes
 from slaf_cli.report import ExitCode, edge, in_bytes, lines
@@ -178,7 +178,7 @@ def test_usage_errors_end_with_2(words: list[str]) -> None:
     [
         (DamagedInput("x"), ExitCode.BAD_INPUT),
         (NotADataset("x"), ExitCode.BAD_INPUT),
-        (InProgress("x"), ExitCode.BAD_INPUT),
+        (ConversionInProgress("x"), ExitCode.BAD_INPUT),
         (SelectionError("x"), ExitCode.BAD_INPUT),
         (QueryError("x"), ExitCode.BAD_INPUT),
         (OutputExists("x"), ExitCode.CONFLICT),
@@ -285,7 +285,7 @@ def test_an_option_that_is_no_pair_is_named(option: str) -> None:
 
 def test_compressions_are_those_of_the_library() -> None:
     """The names that --compression takes are those that `slaf.convert` takes."""
-    from slaf.schema import Compression as OfTheLibrary
+    from slaf.format.schema import Compression as OfTheLibrary
 
     assert [each.value for each in Compression] == [each.value for each in OfTheLibrary]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import slaf
-from slaf.storage import Location
+from slaf.storage.location import Location
 from slaf_cli.report import ExitCode
 from tests.builders import counts, write_h5ad
 from tests.cli.terminal import run, start, stop_after

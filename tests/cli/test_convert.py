@@ -12,7 +12,7 @@ import pytest
 import scipy.sparse as sp
 
 import slaf
-from slaf.storage import Location
+from slaf.storage.location import Location
 from slaf_cli.report import ExitCode
 from tests.builders import counts, names, write_h5ad
 from tests.cli.terminal import SLAF, at_terminal, run, stop_after

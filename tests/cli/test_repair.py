@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import slaf
-from slaf.testing import Crash, CrashingStorage
+from slaf.testing.crashing import Crash, CrashingStorage
 from slaf_cli.report import ExitCode
 from tests.builders import counts, write_h5ad
 from tests.cli.terminal import run

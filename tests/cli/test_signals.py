@@ -10,7 +10,7 @@ import typer
 
 import slaf
 from slaf.errors import NotADataset
-from slaf.inspection import State
+from slaf.runs.status import State
 from slaf_cli.report import ExitCode, edge
 from tests.cli.terminal import run, start, wait_until
 

@@ -10,8 +10,8 @@ import anndata
 import pytest
 
 import slaf
-from slaf.seal import sealed
-from slaf.storage import Location
+from slaf.format.validation import with_checksum
+from slaf.storage.location import Location
 from slaf_cli.report import ExitCode
 from tests.builders import counts, write_h5ad
 from tests.cli.terminal import run, stop_after
@@ -151,5 +151,5 @@ def test_a_damaged_checkpoint_ends_with_3(tmp_path: Path) -> None:
     stop_after(20, source, output, chunk_size=10)
     config = json.loads((output / "config.json").read_bytes())
     del config["checkpoint"]["done"]["0"]["blocks"]
-    (output / "config.json").write_bytes(sealed(config))
+    (output / "config.json").write_bytes(with_checksum(config))
     assert "the checkpoint" in run("status", output).failed(ExitCode.BAD_INPUT)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import h5py
 import pytest
 
-from slaf.seal import sealed
+from slaf.format.validation import with_checksum
 from slaf_cli.report import ExitCode
 from tests.cli.terminal import at_terminal, run, stop_after
 
@@ -25,7 +25,7 @@ def forged(dataset: Path, tmp_path: Path) -> Path:
     path = shutil.copytree(dataset, tmp_path / "forged.slaf")
     config = json.loads((path / "config.json").read_bytes())
     config["blocks"][0]["digest"] = "0" * 32
-    (path / "config.json").write_bytes(sealed(config))
+    (path / "config.json").write_bytes(with_checksum(config))
     return path
 
 

@@ -11,7 +11,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import slaf
-from slaf.storage import Location
+from slaf.storage.location import Location
 from slaf_cli.report import ExitCode
 from tests.builders import counts, write_h5ad
 from tests.cloud.outputs import (

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import obstore
 
 import slaf
-from slaf.errors import InProgress, NotADataset
-from slaf.seal import SEAL
-from slaf.storage import Location
-from slaf.storage.objects import open_store
+from slaf.errors import ConversionInProgress, NotADataset
+from slaf.format.validation import CHECKSUM_KEY
+from slaf.storage.location import Location
+from slaf.storage.object_options import open_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["contents", "files_of", "finished_parts", "output_of", "published", "unaccounted"]
 
 # What depends on the run and not on what was converted.
-_OF_THE_RUN = ("created_at", "last_updated", "versions", "proof", "checkpoint", SEAL)
+_OF_THE_RUN = ("created_at", "last_updated", "versions", "proof", "checkpoint", CHECKSUM_KEY)
 _LAST_VERSION = 2**64 - 1
 
 
@@ -49,7 +49,7 @@ def published(cloud: Cloud, name: str) -> dict[str, Any] | None:
     """The dataset of this name, or None if it is said that there is none."""
     try:
         return output_of(Location(cloud.at(name), cloud.options))
-    except (InProgress, NotADataset):
+    except (ConversionInProgress, NotADataset):
         return None
 
 

@@ -23,7 +23,7 @@ from uuid import uuid4
 import obstore
 import pytest
 
-from slaf.storage.objects import open_store
+from slaf.storage.object_options import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import slaf
-from slaf.errors import AlreadyThere, Locked, UnknownFormat
-from slaf.storage import Location
-from slaf.testing import Crash, CrashingStorage, Moment
+from slaf.errors import DuplicateInput, Locked, UnknownFormat
+from slaf.storage.location import Location
+from slaf.testing.crashing import Crash, CrashingStorage, Moment
 from tests.builders import counts, write_h5ad
 from tests.cloud.outputs import output_of, published, unaccounted
 from tests.cloud.proxy import proxied
@@ -64,7 +64,7 @@ def test_a_folder(inputs: list[Path], cloud: Cloud, tmp_path: Path) -> None:
     assert mixed.published.blocks == here.published.blocks
     slaf.verify(there, against=cloud.at("samples"), input_storage_options=cloud.options)
     slaf.verify(there, against=urls, input_storage_options=cloud.options)
-    with pytest.raises(AlreadyThere):
+    with pytest.raises(DuplicateInput):
         slaf.append(urls[1], there.location, input_storage_options=cloud.options)
     with pytest.raises(UnknownFormat):
         slaf.convert(cloud.at("notes.txt"), tmp_path / "no.slaf", storage_options=cloud.options)
@@ -118,7 +118,7 @@ def test_an_append_is_stopped(
         assert seen in (before, expected)
         try:
             slaf.append(inputs[1:], place, **OPTIONS, storage_options=reach)
-        except AlreadyThere:
+        except DuplicateInput:
             assert seen == expected
         assert published(one_cloud, name) == expected
         assert not unaccounted(Location(place, reach))

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import slaf
-from slaf.errors import InProgress, OutputExists
-from slaf.storage import Location
-from slaf.testing import Crash, CrashingStorage, Moment
+from slaf.errors import ConversionInProgress, OutputExists
+from slaf.storage.location import Location
+from slaf.testing.crashing import Crash, CrashingStorage, Moment
 from tests.builders import counts, write_h5ad
 from tests.cli.terminal import run
 from tests.cloud.outputs import finished_parts, output_of, published, unaccounted
@@ -150,7 +150,7 @@ def test_in_progress(source: Path, cloud: Cloud) -> None:
     storage = CrashingStorage(place, at=9, storage_options=cloud.options)
     with pytest.raises(Crash):
         slaf.convert(source, storage, **OPTIONS)
-    with pytest.raises(InProgress, match="conversion in progress, 2 of 7 parts"):
+    with pytest.raises(ConversionInProgress, match="conversion in progress, 2 of 7 parts"):
         slaf.open(place, storage_options=cloud.options)
     found = slaf.status(place, storage_options=cloud.options)
     assert (found.parts_done, found.parts, found.published) == (2, 7, False)

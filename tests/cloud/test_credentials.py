@@ -9,7 +9,8 @@ import pytest
 
 import slaf
 from slaf.errors import StorageError
-from slaf.storage import Location, shown
+from slaf.storage.location import Location
+from slaf.storage.urls import redacted
 from tests.builders import counts, write_h5ad
 from tests.cloud.servers import S3_KEY, S3_SECRET, upload
 
@@ -90,6 +91,6 @@ def test_odd_names(cloud: Cloud, tmp_path: Path) -> None:
 
 def test_what_is_shown() -> None:
     """Of a URL neither the password nor the query is shown; a path is, as it is."""
-    assert shown("https://me:pass@host/a.h5ad?sig=x#y") == "https://host/a.h5ad"
-    assert shown("s3://bucket/a?versionId=3") == "s3://bucket/a"
-    assert shown("what? a#file") == "what? a#file"
+    assert redacted("https://me:pass@host/a.h5ad?sig=x#y") == "https://host/a.h5ad"
+    assert redacted("s3://bucket/a?versionId=3") == "s3://bucket/a"
+    assert redacted("what? a#file") == "what? a#file"

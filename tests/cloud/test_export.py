@@ -22,16 +22,16 @@ from slaf.errors import (
     NoSuchBucket,
     OutputExists,
     StorageError,
+    StorageUnavailable,
     TargetError,
-    Unreachable,
 )
-from slaf.progress import Unwatched
-from slaf.storage import Location
-from slaf.storage.objects import open_store
+from slaf.runtime.progress import NullProgress
+from slaf.storage.location import Location
+from slaf.storage.object_options import open_store
 from slaf.targets import FORMATS
 from slaf.targets.base import TargetFormat
-from slaf.targets.bucket import InBucket, workshop_url
-from slaf.testing import Crash, CrashingStorage, Failure, Moment
+from slaf.targets.upload import BucketDestination, staging_url
+from slaf.testing.crashing import Crash, CrashingStorage, Failure, Moment
 from tests.builders import counts, write_h5ad
 from tests.cli.terminal import run
 from tests.cloud.outputs import contents, files_of
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from slaf.progress import Progress
+    from slaf.runtime.progress import Progress
     from tests.cloud.servers import Cloud
 
 OUTPUTS: dict[str, dict[str, Any]] = {
@@ -206,8 +206,8 @@ def publish(workshop: Location, cloud: Cloud, kind: str, scratch: Path, text: st
             file.parent.mkdir(exist_ok=True)
             file.write_text(content)
 
-    place = InBucket(cloud.at("out"), cloud.options, workshop)
-    place.publish(write, KINDS[kind], overwrite=True, scratch=scratch, seen=Unwatched())
+    place = BucketDestination(cloud.at("out"), cloud.options, workshop)
+    place.publish(write, KINDS[kind], overwrite=True, scratch=scratch, seen=NullProgress())
 
 
 def seen(cloud: Cloud, kind: str) -> str | None:
@@ -242,11 +242,11 @@ def test_stopped_at_any_effect(
         cloud = one_cloud.fresh()
         if before is not None:
             publish(plain(cloud), cloud, kind, tmp_path / "before", before)
-        url = workshop_url(cloud.at("out"))
+        url = staging_url(cloud.at("out"))
         return cloud, CrashingStorage(url, at, moment, failure, storage_options=cloud.options)
 
     def plain(cloud: Cloud) -> Location:
-        return Location(workshop_url(cloud.at("out")), cloud.options)
+        return Location(staging_url(cloud.at("out")), cloud.options)
 
     cloud, recorder = begun(None)
     publish(recorder, cloud, kind, tmp_path / "recorded", NEW)
@@ -323,15 +323,15 @@ def test_a_folder_is_nothing_before_its_end(name: str, dataset: Path, s3: Cloud)
     assert readable(s3.at(f"first-{name}"), s3.options, format.name)
     local = dataset.parent / name
     slaf.export(dataset, local, overwrite=True, **OUTPUTS[name])
-    workshop = Watching(workshop_url(url), s3.options, format.name, url)
+    workshop = Watching(staging_url(url), s3.options, format.name, url)
     for _ in range(2):
         # The second time in the place of the first.
-        InBucket(url, s3.options, workshop).publish(
+        BucketDestination(url, s3.options, workshop).publish(
             lambda path, _: copied(local, path),
             format,
             overwrite=True,
             scratch=dataset.parent / "scratch",
-            seen=Unwatched(),
+            seen=NullProgress(),
         )
         assert readable(url, s3.options, format.name)
     assert workshop.looks == 2 * sum(file.is_file() for file in local.rglob("*"))
@@ -360,7 +360,7 @@ def test_the_network_fails(
         one_proxy.rule = lambda _m, _p, n, last=begun + first: (  # type: ignore[misc]
             Fault.ERROR_503 if n >= last else None
         )
-        with pytest.raises((Unreachable, Locked)):
+        with pytest.raises((StorageUnavailable, Locked)):
             slaf.export(dataset, url, storage_options=there.options | HASTY, **options)
         one_proxy.rule = lambda *_: None
         found = {k: v for k, v in contents(one_cloud).items() if k.partition("/")[0] == name}
@@ -373,7 +373,7 @@ def test_the_network_fails(
     assert found == files_of(tmp_path / name)
 
 
-class _Interrupts(Unwatched):
+class _Interrupts(NullProgress):
     """Sends Ctrl-C to this process, once something is being uploaded."""
 
     def __init__(self) -> None:
@@ -405,7 +405,7 @@ def test_a_ctrl_c(name: str, dataset: Path, s3: Cloud) -> None:
     assert not found or found.keys() == {"out.h5"}
 
 
-class _Meanwhile(Unwatched):
+class _Meanwhile(NullProgress):
     """Lets others come while the output is written."""
 
     def __init__(self, output: str, cloud: Cloud, dataset: Path) -> None:

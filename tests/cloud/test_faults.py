@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import slaf
-from slaf.errors import Locked, NotADataset, Unreachable
-from slaf.storage import Location
+from slaf.errors import Locked, NotADataset, StorageUnavailable
+from slaf.storage.location import Location
 from tests.builders import counts, write_h5ad
 from tests.cloud.outputs import output_of, unaccounted
 from tests.cloud.proxy import Fault, Proxy, proxied
@@ -53,7 +53,7 @@ def test_now_and_then(
         except slaf.ConflictError as error:
             if not isinstance(error, Locked):
                 break  # it had been finished: only the last answer was lost
-        except Unreachable:
+        except StorageUnavailable:
             continue
     one_proxy.rule = lambda *_: None
     place = Location(one_cloud.at("x"), one_cloud.options)
@@ -72,7 +72,7 @@ def test_for_good(fault: Fault, source: Path, expected: dict[str, Any], s3: Clou
             there = s3.via(proxy.endpoint)
             name = f"x-{first}"
             proxy.rule = lambda _m, _p, number, first=first: fault if number >= first else None  # type: ignore[misc]
-            with pytest.raises((Unreachable, Locked)):
+            with pytest.raises((StorageUnavailable, Locked)):
                 slaf.convert(
                     source, there.at(name), **OPTIONS, storage_options=there.options | HASTY
                 )
@@ -90,7 +90,7 @@ def test_no_answer(s3: Cloud) -> None:
         proxy.rule, proxy.hang = lambda *_: Fault.HANG, 10.0
         there = s3.via(proxy.endpoint)
         options = there.options | {"timeout": "500ms", "client_max_retries": "1"}
-        with pytest.raises(Unreachable):
+        with pytest.raises(StorageUnavailable):
             slaf.open(there.at("x"), storage_options=options)
 
 
@@ -101,5 +101,5 @@ def test_a_published_dataset_out_of_reach(source: Path, one_cloud: Cloud, one_pr
     dataset = slaf.open(there.at("x"), storage_options=there.options | HASTY)
     one_proxy.rule = lambda *_: Fault.ERROR_503
     for look in (dataset.read, lambda: dataset.cells, lambda: slaf.verify(dataset)):
-        with pytest.raises(Unreachable, match="cannot be reached"):
+        with pytest.raises(StorageUnavailable, match="cannot be reached"):
             look()

@@ -12,9 +12,10 @@ import scipy.sparse as sp
 
 import slaf
 from benchmarks.inputs import Counts, Input, kept
-from slaf.errors import NoSuchBucket, NoSuchInput, StorageError, Unreachable
-from slaf.sources import ReadOptions, open_source
-from slaf.storage import Location
+from slaf.errors import NoSuchBucket, NoSuchInput, StorageError, StorageUnavailable
+from slaf.sources import open_source
+from slaf.sources.base import ReadOptions
+from slaf.storage.location import Location
 from slaf.testing.laws import SourceLaws
 from tests.builders import counts, write_h5ad
 from tests.cli.terminal import run
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from slaf.sources import Source
+    from slaf.sources.base import Source
     from tests.cloud.servers import Cloud
 
 
@@ -278,7 +279,7 @@ def test_what_is_not_there(cloud: Cloud, tmp_path: Path) -> None:
         slaf.convert(other, output, storage_options=cloud.options)
     gone = cloud.via("http://127.0.0.1:9").options
     gone |= {"client_max_retries": "1", "client_retry_timeout": "1"}
-    with pytest.raises(Unreachable):
+    with pytest.raises(StorageUnavailable):
         slaf.convert(cloud.at("in.h5ad"), output, storage_options=gone)
     assert not output.exists()
 
@@ -297,7 +298,7 @@ def test_the_network_fails_amid(
         slaf.convert(
             there.at("in.h5ad"), tmp_path / "out.slaf", chunk_size=500, input_storage_options=reach
         )
-    assert isinstance(caught.value, Unreachable) is (fault is not Fault.FORBIDDEN)
+    assert isinstance(caught.value, StorageUnavailable) is (fault is not Fault.FORBIDDEN)
     slaf.convert(
         one_cloud.at("in.h5ad"),
         tmp_path / "out.slaf",

@@ -12,10 +12,10 @@ import pytest
 
 import slaf
 from slaf.errors import Locked
-from slaf.progress import Unwatched
-from slaf.storage import Location
-from slaf.storage.cloud import Prefix
-from slaf.storage.lease import Ticket, run_out
+from slaf.runtime.progress import NullProgress
+from slaf.storage.lease import LeaseRecord, is_expired
+from slaf.storage.location import Location
+from slaf.storage.object_prefix import ObjectPrefix
 from tests.builders import counts, write_h5ad
 from tests.cloud.outputs import output_of, unaccounted
 from tests.cloud.proxy import Fault, Proxy
@@ -35,7 +35,7 @@ OVER = LEASE + 3.5
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases of a second."""
-    monkeypatch.setattr(Prefix, "lease_seconds", LEASE)
+    monkeypatch.setattr(ObjectPrefix, "lease_seconds", LEASE)
 
 
 @pytest.mark.usefixtures("short")
@@ -82,7 +82,7 @@ def test_it_runs_out(one_cloud: Cloud, one_proxy: Proxy) -> None:
 @pytest.mark.usefixtures("short")
 def test_a_late_request(one_cloud: Cloud) -> None:
     """What a former holder has sent before it knew, and arrives late, replaces nothing."""
-    former, other = (Prefix(one_cloud.at("x"), one_cloud.options) for _ in range(2))
+    former, other = (ObjectPrefix(one_cloud.at("x"), one_cloud.options) for _ in range(2))
     former.put("config.json", b"{}")
     held = former.acquire(keep=False)
     assert former.read("config.json") == b"{}"
@@ -100,19 +100,19 @@ def test_a_late_request(one_cloud: Cloud) -> None:
 
 def test_a_ticket() -> None:
     """A lock tells whether its holder is dead where that can be known, and runs out elsewhere."""
-    mine = Ticket.mine(60)
-    assert Ticket.of(mine.to_bytes()) == mine
+    mine = LeaseRecord.mine(60)
+    assert LeaseRecord.of(mine.to_bytes()) == mine
     assert not mine.is_dead()
-    assert not run_out(mine, 61)
-    assert run_out(mine, 63)
-    assert not run_out(None, 61)
-    assert run_out(None, 63)
-    dead = Ticket("h", "host", 2**22 + 1, mine.machine, "1", 60)
+    assert not is_expired(mine, 61)
+    assert is_expired(mine, 63)
+    assert not is_expired(None, 61)
+    assert is_expired(None, 63)
+    dead = LeaseRecord("h", "host", 2**22 + 1, mine.machine, "1", 60)
     assert dead.is_dead() == bool(mine.machine)
-    reused = Ticket("h", "host", os.getpid(), mine.machine, "another time", 60)
+    reused = LeaseRecord("h", "host", os.getpid(), mine.machine, "another time", 60)
     assert reused.is_dead() == bool(mine.machine)
-    assert not Ticket("h", "host", 1, "another machine", "1", 60).is_dead()
-    assert Ticket.of(b"no ticket") is None
+    assert not LeaseRecord("h", "host", 1, "another machine", "1", 60).is_dead()
+    assert LeaseRecord.of(b"no ticket") is None
 
 
 def test_a_killed_process(one_cloud: Cloud, tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_a_killed_process(one_cloud: Cloud, tmp_path: Path) -> None:
     assert not unaccounted(dataset.location)
 
 
-class _Losing(Unwatched):
+class _Losing(NullProgress):
     """Cuts a run off from its lock after some batches, until another has it."""
 
     def __init__(self, proxy: Proxy, batches: int, other: Location) -> None:

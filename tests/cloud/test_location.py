@@ -13,10 +13,10 @@ from slaf.errors import (
     NoSuchBucket,
     NotADataset,
     StorageError,
-    Unreachable,
+    StorageUnavailable,
 )
-from slaf.storage import Location
-from slaf.testing import Crash, CrashingStorage, Moment
+from slaf.storage.location import Location
+from slaf.testing.crashing import Crash, CrashingStorage, Moment
 from tests.cloud.proxy import Fault, Proxy
 
 if TYPE_CHECKING:
@@ -134,9 +134,9 @@ def test_unreachable(cloud: Cloud) -> None:
     there = cloud.via("http://127.0.0.1:9")
     place = Location(there.at("x"), there.options | QUICK)
     for look in (place.exists, place.is_locked, lambda: place.read("config.json")):
-        with pytest.raises(Unreachable, match="cannot be reached"):
+        with pytest.raises(StorageUnavailable, match="cannot be reached"):
             look()
-    with pytest.raises(Unreachable):
+    with pytest.raises(StorageUnavailable):
         slaf.open(place)
 
 

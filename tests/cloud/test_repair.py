@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import slaf
-from slaf.storage import Location
-from slaf.testing import Crash, CrashingStorage
+from slaf.storage.location import Location
+from slaf.testing.crashing import Crash, CrashingStorage
 from tests.builders import counts, write_h5ad
 from tests.cloud.outputs import output_of, unaccounted
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 import slaf
-from slaf.progress import Unwatched
-from slaf.storage import Location
+from slaf.runtime.progress import NullProgress
+from slaf.storage.location import Location
 from slaf.targets import FORMATS
 from slaf.targets.base import Compression, Layout, WriteOptions
-from slaf.targets.bucket import InBucket, workshop_url
 from slaf.targets.contents import contents_of
-from slaf.testing import Crash, CrashingStorage
+from slaf.targets.upload import BucketDestination, staging_url
+from slaf.testing.crashing import Crash, CrashingStorage
 from tests.builders import counts, write_h5ad
 from tests.cli.terminal import run
 from tests.cloud.proxy import Fault, Proxy
@@ -41,7 +41,7 @@ def as_input(words: list[str]) -> list[str]:
 def _stopped_export(place: str, cloud: Cloud) -> None:
     """Stop an export amid its upload, and look into what it leaves."""
     output = cloud.at("stopped.zarr")
-    workshop = CrashingStorage(workshop_url(output), 9, storage_options=cloud.options)
+    workshop = CrashingStorage(staging_url(output), 9, storage_options=cloud.options)
     dataset = slaf.open(place, storage_options=cloud.options)
     (format,) = (found for found in FORMATS if found.name == "zarr")
     target = format.open(
@@ -49,10 +49,10 @@ def _stopped_export(place: str, cloud: Cloud) -> None:
         WriteOptions(Layout.CSR, Compression.ZSTD, 1 << 20, Path(tempfile.gettempdir())),
     )
     with tempfile.TemporaryDirectory() as scratch, pytest.raises(Crash):
-        InBucket(output, cloud.options, workshop).publish(
-            target.write, format, overwrite=False, scratch=Path(scratch), seen=Unwatched()
+        BucketDestination(output, cloud.options, workshop).publish(
+            target.write, format, overwrite=False, scratch=Path(scratch), seen=NullProgress()
         )
-    left = Location(workshop_url(output), cloud.options)
+    left = Location(staging_url(output), cloud.options)
     assert left.list(".") == [".lock", "uploading.json"]
     for name in left.list("."):
         check(left.read(name) or b"")

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import slaf
-from slaf.equality import same
+from slaf.annotations.equality import equal_elements
 from tests.compat.contents import CONTENTS
 
 DATASETS = sorted(Path(__file__).parent.glob("datasets/*/*"))
@@ -55,10 +55,10 @@ def test_what_is_beside_the_matrix(dataset: Path) -> None:
     """Layers, raw and every slot are those of the input, with their types."""
     expected, found = CONTENTS[dataset.name](), slaf.open(dataset).to_anndata()
     for slot in ("layers", "obsm", "varm", "obsp", "varp", "uns"):
-        assert same(dict(getattr(expected, slot)), dict(getattr(found, slot))), slot
+        assert equal_elements(dict(getattr(expected, slot)), dict(getattr(found, slot))), slot
     assert (expected.raw is None) == (found.raw is None)
     if expected.raw is not None and found.raw is not None:
-        assert same(expected.raw.X, found.raw.X)
+        assert equal_elements(expected.raw.X, found.raw.X)
         pd.testing.assert_frame_equal(expected.raw.var, found.raw.var)
 
 

@@ -11,7 +11,7 @@ import pytest
 import scipy.sparse as sp
 
 import slaf
-from slaf.testing import Crash, CrashingStorage
+from slaf.testing.crashing import Crash, CrashingStorage
 from tests.builders import counts, write_h5ad
 from tests.conversion.stopped import Conversion
 

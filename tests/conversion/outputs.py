@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import slaf
-from slaf.errors import DatasetError, InProgress, NotADataset
-from slaf.seal import SEAL
+from slaf.errors import ConversionInProgress, DatasetError, NotADataset
+from slaf.format.validation import CHECKSUM_KEY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ __all__ = [
 # Of a dataset's config.json, what depends on the run and not on what was converted: the times,
 # the names and checksums of files, and the Lance versions, which count the commits that earlier
 # attempts made. What a version holds is compared table by table instead.
-_OF_THE_RUN = ("created_at", "last_updated", "versions", "proof", SEAL)
+_OF_THE_RUN = ("created_at", "last_updated", "versions", "proof", CHECKSUM_KEY)
 _LAST_VERSION = 2**64 - 1
 
 
@@ -88,7 +88,7 @@ def published(path: Path) -> Output | None:
     """The dataset at this path, or None if it is said that there is none."""
     try:
         return output_of(path)
-    except (InProgress, NotADataset):
+    except (ConversionInProgress, NotADataset):
         return None
     except DatasetError as error:
         error.add_note("an unfinished conversion must say that it is one")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import slaf
 from slaf.errors import SlafError
-from slaf.progress import Unwatched
-from slaf.storage import Location
-from slaf.testing import CrashingStorage, Failure
+from slaf.runtime.progress import NullProgress
+from slaf.storage.location import Location
+from slaf.testing.crashing import CrashingStorage, Failure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,7 +101,7 @@ class _Call:
     largest_file: int | None
 
 
-class _Holding(Unwatched):
+class _Holding(NullProgress):
     """Holds a run still when so many batches are done."""
 
     def __init__(self, connection: Connection[Any, Any], batches: int) -> None:

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import slaf
-from slaf.errors import AlreadyThere, OutputExists
+from slaf.errors import DuplicateInput, OutputExists
 from tests.conversion.outputs import (
     finished_parts,
     output_of,
@@ -22,7 +22,7 @@ from tests.conversion.outputs import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from slaf.storage import Location
+    from slaf.storage.location import Location
     from tests.conversion.outputs import Output
 
 __all__ = ["Conversion", "points"]
@@ -107,7 +107,7 @@ class Conversion:
         kept = self._kept(path, expected)
         try:
             self.run(path)
-        except (OutputExists, AlreadyThere):
+        except (OutputExists, DuplicateInput):
             # It was stopped when all had been done: the dataset itself says so.
             assert published(path) == expected
         assert output_of(path) == expected

@@ -11,7 +11,7 @@ import pytest
 
 import slaf
 from slaf.errors import DamagedInput, InexactValue, InputError, StorageError
-from slaf.testing import Crash, CrashingStorage, Failure, Moment
+from slaf.testing.crashing import Crash, CrashingStorage, Failure, Moment
 from tests.builders import counts, write_h5ad
 from tests.conversion.outputs import finished_parts, output_of, published, unaccounted
 from tests.conversion.process import ConvertingProcess

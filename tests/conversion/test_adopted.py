@@ -14,14 +14,14 @@ import scipy.sparse as sp
 
 import slaf
 from slaf.errors import (
-    AlreadyThere,
     DamagedDataset,
     DatasetError,
-    DifferentRun,
+    DuplicateInput,
     InexactValue,
+    UnfinishedRun,
     UnsupportedFormat,
 )
-from slaf.testing import Crash, CrashingStorage
+from slaf.testing.crashing import Crash, CrashingStorage
 from tests.builders import counts, write_h5ad
 from tests.conversion.older import Older, older
 from tests.conversion.outputs import output_of, tree
@@ -347,7 +347,7 @@ def test_stopped_at_every_effect(
             done = done_parts(path)
             try:
                 run(path)
-            except AlreadyThere:
+            except DuplicateInput:
                 assert seen is None
             assert output_of(path) == expected
             data = path / "adopted/expression.lance/data"
@@ -388,7 +388,7 @@ def test_changed_by_slafdb_meanwhile(added: Path, tmp_path: Path) -> None:
         slaf.append(added, CrashingStorage(path, 6), chunk_size=3)
     cells = lance.dataset(path / "cells.lance")
     lance.write_dataset(cells.to_table(), path / "cells.lance", mode="overwrite")
-    with pytest.raises(DifferentRun, match="version of cells was 2 and is 3"):
+    with pytest.raises(UnfinishedRun, match="version of cells was 2 and is 3"):
         slaf.append(added, path, chunk_size=3)
     dataset = slaf.append(added, path, chunk_size=3, restart=True)
     assert_holds(dataset, OLD, NEW)
@@ -398,7 +398,7 @@ def test_it_is_ours_from_then_on(added: Path, tmp_path: Path) -> None:
     """It is appended to again, the same input is refused, and a conversion replaces it."""
     path = older(OLD).write(tmp_path / "old.slaf")
     slaf.append(added, path)
-    with pytest.raises(AlreadyThere):
+    with pytest.raises(DuplicateInput):
         slaf.append(added, path)
     more = write_h5ad(tmp_path / "more.h5ad", counts(5, N_GENES, seed=3))
     dataset = slaf.append(more, path)

@@ -18,19 +18,19 @@ import scipy.sparse as sp
 
 import slaf
 from slaf.errors import (
-    AlreadyThere,
+    ConversionInProgress,
     DamagedInput,
-    DifferentRun,
-    GenesDiffer,
+    DuplicateInput,
+    GeneMismatch,
     InexactValue,
-    InProgress,
     InputError,
     Locked,
     MissingMatrix,
     NotADataset,
+    UnfinishedRun,
     UnknownFormat,
 )
-from slaf.testing import Crash, CrashingStorage
+from slaf.testing.crashing import Crash, CrashingStorage
 from tests.builders import counts, write_h5ad, write_stored
 from tests.conversion.outputs import finished_parts, output_of, tree, unaccounted
 from tests.conversion.process import ConvertingProcess
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from slaf.dataset import Dataset
+    from slaf.dataset.dataset import Dataset
     from tests.conversion.outputs import Output
 
 N_CELLS, N_GENES = 12, 6
@@ -302,13 +302,13 @@ def refused_column(folder: Path) -> list[Path]:
     [
         (
             refused_genes,
-            GenesDiffer,
+            GeneMismatch,
             r"more\.h5ad: its genes are not those of .*(out\.slaf|0\.h5ad)",
         ),
         (refused_file, UnknownFormat, r"broken\.h5ad"),
-        (refused_known, AlreadyThere, r"0\.h5ad: the same input is there already"),
-        (refused_copy, AlreadyThere, r"copy\.h5ad: the same input is there as .*0\.h5ad"),
-        (refused_twice, AlreadyThere, r"1\.h5ad: the same input is there already"),
+        (refused_known, DuplicateInput, r"0\.h5ad: the same input is there already"),
+        (refused_copy, DuplicateInput, r"copy\.h5ad: the same input is there as .*0\.h5ad"),
+        (refused_twice, DuplicateInput, r"1\.h5ad: the same input is there already"),
         (refused_value, InexactValue, r"huge\.h5ad: X holds 18446744073709551615 at cell 11"),
         (refused_column, InputError, r"column 'depth' is of float64 in .*categories \[deep\]"),
     ],
@@ -390,7 +390,7 @@ def test_a_file_that_is_changed_without_having_been_damaged(tmp_path: Path) -> N
         held = changed.read_bytes()
         times = changed.stat().st_atime_ns, changed.stat().st_mtime_ns
         write_h5ad(changed, counts(N_CELLS + (changed == inputs[1]), N_GENES, seed=77))
-        with pytest.raises(DifferentRun, match=f"input {changed}: mtime_ns was"):
+        with pytest.raises(UnfinishedRun, match=f"input {changed}: mtime_ns was"):
             slaf.convert(inputs, output, chunk_size=4)
         changed.write_bytes(held)
         os.utime(changed, ns=times)
@@ -409,7 +409,7 @@ def test_a_file_that_comes_back_with_other_genes(genes: str, tmp_path: Path) -> 
     adata = anndata.AnnData(counts(N_CELLS, N_GENES, seed=9))
     adata.var_names = [f"gene-{gene}" for gene in range(1, N_GENES + 1)]
     adata.write_h5ad(inputs[2])
-    with pytest.raises(GenesDiffer if genes == "strict" else DifferentRun):
+    with pytest.raises(GeneMismatch if genes == "strict" else UnfinishedRun):
         slaf.convert(inputs, output, **options)
     if genes != "strict":
         dataset = slaf.convert(inputs, output, restart=True, **options)
@@ -422,9 +422,9 @@ def test_an_anndata_twice(tmp_path: Path) -> None:
     output = tmp_path / "out.slaf"
     slaf.convert(adata, output)
     before = tree(output)
-    with pytest.raises(AlreadyThere, match="AnnData"):
+    with pytest.raises(DuplicateInput, match="AnnData"):
         slaf.append(adata.copy(), output)
-    with pytest.raises(AlreadyThere, match="AnnData"):
+    with pytest.raises(DuplicateInput, match="AnnData"):
         slaf.append([adata, adata], output)
     assert tree(output) == before
     other = adata.copy()
@@ -488,7 +488,7 @@ def test_a_resumed_append_begins_where_it_was_stopped(tmp_path: Path) -> None:
     assert slaf.verify(output, against=inputs[0]).ok
     status = slaf.status(output)
     assert (status.operation, status.cells_done, status.n_cells) == ("append", 13, 25)
-    with pytest.raises(DifferentRun, match="an unfinished append is there"):
+    with pytest.raises(UnfinishedRun, match="an unfinished append is there"):
         slaf.append(inputs[1], output, chunk_size=4)
     watch = Counter()
     dataset = slaf.append(inputs[1:], output, chunk_size=4, progress=watch)
@@ -519,7 +519,7 @@ def test_no_dataset_to_add_to(tmp_path: Path) -> None:
         slaf.convert(first, CrashingStorage(tmp_path / "begun.slaf", at=16), chunk_size=3)
     before = tree(tmp_path / "begun.slaf")
     for call in (slaf.append, slaf.preview_append):
-        with pytest.raises(InProgress, match="conversion in progress"):
+        with pytest.raises(ConversionInProgress, match="conversion in progress"):
             call(second, tmp_path / "begun.slaf")
     assert tree(tmp_path / "begun.slaf") == before
     with pytest.raises((NotADataset, InputError)):
@@ -587,9 +587,9 @@ def test_a_preview_writes_nothing(tmp_path: Path) -> None:
     assert found.extent.entries == sum(anndata.read_h5ad(path).X.nnz for path in inputs[1:])
     assert [source.uri for source in found.sources] == list(map(str, inputs[1:]))
     assert "12 cell ids" not in found.notes
-    with pytest.raises(AlreadyThere):
+    with pytest.raises(DuplicateInput):
         slaf.preview_append(inputs[0], output)
-    with pytest.raises(GenesDiffer):
+    with pytest.raises(GeneMismatch):
         slaf.preview_append(write_h5ad(tmp_path / "o.h5ad", counts(2, 9)), output)
     assert tree(output) == before
     dataset = slaf.append(inputs[1:], output, chunk_size=4)

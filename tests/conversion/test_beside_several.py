@@ -16,11 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import slaf
-from slaf.equality import same
-from slaf.errors import DamagedDataset, GenesDiffer, InexactValue, InputError, MissingMatrix
-from slaf.schema import CELLS, EXPRESSION, GENES, RAW_GENES
-from slaf.seal import sealed
-from slaf.testing import Crash, CrashingStorage
+from slaf.annotations.equality import equal_elements
+from slaf.errors import DamagedDataset, GeneMismatch, InexactValue, InputError, MissingMatrix
+from slaf.format.schema import CELLS, EXPRESSION, GENES, RAW_GENES
+from slaf.format.validation import with_checksum
+from slaf.testing.crashing import Crash, CrashingStorage
 from tests.builders import counts
 from tests.conversion.outputs import output_of, tree, unaccounted
 
@@ -112,7 +112,7 @@ def check(ds: slaf.Dataset, adatas: list[anndata.AnnData]) -> None:
             within = adata.obsp["graph"].toarray() if "graph" in adata.obsp else 0
             assert np.array_equal(rows[:, cells], np.zeros((adata.n_obs,) * 2) + within)
             assert np.count_nonzero(rows) == np.count_nonzero(within)
-        assert same(ds.uns_of(at), dict(adata.uns))
+        assert equal_elements(ds.uns_of(at), dict(adata.uns))
 
 
 def check_matrices(ds: slaf.Dataset, at: int, cells: slice, adata: anndata.AnnData) -> None:
@@ -397,7 +397,7 @@ def test_what_cannot_be_added_is_refused_before_a_cell_is_written(tmp_path: Path
 
 def test_the_genes_of_raw_are_aligned_as_those_of_the_matrix(tmp_path: Path) -> None:
     """Raws of other genes ask for the union, be the genes of the matrices the same."""
-    with pytest.raises(GenesDiffer, match=r"raw of .* its genes are not those of raw") as refused:
+    with pytest.raises(GeneMismatch, match=r"raw of .* its genes are not those of raw") as refused:
         slaf.convert([full(1), full(2)], tmp_path / "out.slaf")
     assert "--no-raw" in "".join(refused.value.__notes__)
     ds = slaf.convert([full(1), full(2)], tmp_path / "out.slaf", genes="union")
@@ -420,8 +420,8 @@ def test_the_first_of_those_that_differ_is_kept(tmp_path: Path) -> None:
         "that of the first is kept: varm (PCs), varp (links)" in note for note in found.notes
     )
     ds = slaf.convert([full(1), full(3)], tmp_path / "out.slaf")
-    assert same(ds.varm["PCs"], full(1).varm["PCs"])
-    assert same(ds.varp["links"], full(1).varp["links"])
+    assert equal_elements(ds.varm["PCs"], full(1).varm["PCs"])
+    assert equal_elements(ds.varp["links"], full(1).varp["links"])
     assert ds.table(GENES).to_table()["PCs"].null_count == 0
 
 
@@ -483,7 +483,7 @@ def test_a_config_that_was_edited(
     file = tmp_path / "out.slaf" / "config.json"
     config = json.loads(file.read_bytes())
     change(config)
-    file.write_bytes(sealed(config))
+    file.write_bytes(with_checksum(config))
     with pytest.raises(DamagedDataset, match=named):
         slaf.open(tmp_path / "out.slaf")
 

@@ -15,12 +15,12 @@ import scipy.sparse as sp
 from hypothesis import given
 
 import slaf
-from slaf.arrays import Widened
-from slaf.conversion import gene_major as stage
-from slaf.digest import Fingerprint
-from slaf.errors import DamagedDataset, DifferentRun, InProgress
-from slaf.seal import sealed
-from slaf.testing import Crash, CrashingStorage
+from slaf.errors import ConversionInProgress, DamagedDataset, UnfinishedRun
+from slaf.format.digests import MultisetHash
+from slaf.format.validation import with_checksum
+from slaf.runs import gene_order as stage
+from slaf.sparse.casting import Float64WithRemainder
+from slaf.testing.crashing import Crash, CrashingStorage
 from tests.builders import counts, write_h5ad
 from tests.conversion.cases import ending_in, shuffled_inputs
 from tests.conversion.older import older
@@ -256,12 +256,12 @@ def test_genes_that_are_done_stay(tmp_path: Path) -> None:
     assert len(written) > 2
     with pytest.raises(Crash):
         slaf.convert(source, CrashingStorage(output, written[2]), by_gene=True)
-    with pytest.raises(InProgress):
+    with pytest.raises(ConversionInProgress):
         slaf.open(output)
     kept = [at for at in finished_parts(output) if at < 0]
     assert len(kept) == 2
     files = {file.name for at in kept for file in finished_parts(output)[at]}
-    with pytest.raises(DifferentRun, match="by_gene was True and is False"):
+    with pytest.raises(UnfinishedRun, match="by_gene was True and is False"):
         slaf.convert(source, output)
     slaf.convert(source, output, by_gene=True)
     assert files < {path.name for path in (output / f"{TABLE}.lance/data").iterdir()}
@@ -314,7 +314,7 @@ def tampered(output: Path, change: Any) -> None:
     config = json.loads((output / "config.json").read_bytes())
     config["versions"][TABLE] = published.versions[TABLE] + 1
     del config["proof"]
-    (output / "config.json").write_bytes(sealed(config))
+    (output / "config.json").write_bytes(with_checksum(config))
 
 
 def exchange(columns: list[Any]) -> None:
@@ -367,7 +367,7 @@ def test_another_dataset_s_rows(tmp_path: Path) -> None:
     config["by_gene"]["blocks"] = json.loads((other / "config.json").read_bytes())["by_gene"][
         "blocks"
     ]
-    (output / "config.json").write_bytes(sealed(config))
+    (output / "config.json").write_bytes(with_checksum(config))
     with pytest.raises(slaf.VerificationFailed, match=f"all rows of {TABLE}"):
         slaf.verify(output)
 
@@ -391,7 +391,7 @@ def test_config_that_somebody_edited(change: Any, said: str, tmp_path: Path) -> 
     slaf.convert(write_h5ad(tmp_path / "in.h5ad", counts(5, 4)), output, by_gene=True)
     config = json.loads((output / "config.json").read_bytes())
     change(config)
-    (output / "config.json").write_bytes(sealed(config))
+    (output / "config.json").write_bytes(with_checksum(config))
     with pytest.raises(DamagedDataset, match=said):
         slaf.open(output)
 
@@ -433,11 +433,11 @@ def test_the_fingerprint_knows_no_order() -> None:
         whole = {"cells": cells, "genes": genes, "values": values} | changed
         parts = []
         for chosen in np.array_split(order, 3):
-            one = Fingerprint()
-            found = Widened(whole["values"][chosen], None)
+            one = MultisetHash()
+            found = Float64WithRemainder(whole["values"][chosen], None)
             one.add(whole["cells"][chosen], whole["genes"][chosen], found)
             parts.append(one.hexdigest())
-        return Fingerprint.total(parts)
+        return MultisetHash.total(parts)
 
     all_of_them = np.arange(len(cells))
     whole = of(all_of_them)

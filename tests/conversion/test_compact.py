@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import slaf
-from slaf import compaction
-from slaf.errors import DamagedDataset, DifferentRun
-from slaf.seal import sealed
-from slaf.testing import Crash, CrashingStorage, Moment
+from slaf.conversion import compact as compaction
+from slaf.errors import DamagedDataset, UnfinishedRun
+from slaf.format.validation import with_checksum
+from slaf.testing.crashing import Crash, CrashingStorage, Moment
 from tests.builders import counts, write_h5ad
 from tests.conversion.cases import slots
 from tests.conversion.outputs import output_of, tree, unaccounted
@@ -159,7 +159,7 @@ def test_another_unfinished_run(tmp_path: Path) -> None:
     more = write_h5ad(tmp_path / "more.h5ad", counts(7, N_GENES, seed=9))
     with pytest.raises(Crash):
         slaf.append(more, CrashingStorage(output, 9))
-    with pytest.raises(DifferentRun, match="an unfinished append is there"):
+    with pytest.raises(UnfinishedRun, match="an unfinished append is there"):
         slaf.compact(output)
     slaf.compact(output, restart=True)
     check_same(output, before)
@@ -170,7 +170,7 @@ def test_damage_is_not_merged(tmp_path: Path) -> None:
     output, _ = appended(tmp_path, cells=[5] * 5)
     config = json.loads((output / "config.json").read_bytes())
     config["blocks"][2]["digest"] = "0" * 32
-    damaged = sealed(config, indent=1)
+    damaged = with_checksum(config, indent=1)
     (output / "config.json").write_bytes(damaged)
     before = np.sort(list((output / "expression.lance/data").iterdir()))
     with pytest.raises(DamagedDataset, match="cells 10 to 15"):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slaf.errors import AlreadyThere, OutputExists
-from slaf.testing import Crash, CrashingStorage, Moment
+from slaf.errors import DuplicateInput, OutputExists
+from slaf.testing.crashing import Crash, CrashingStorage, Moment
 from tests.conversion.cases import (
     appending,
     appending_a_layer,
@@ -98,7 +98,7 @@ def test_stopped_again_and_again(
             conversion.run(storage)
         except Crash:
             conversion.check_stopped(output, expected)
-        except (OutputExists, AlreadyThere):
+        except (OutputExists, DuplicateInput):
             break
         else:
             break

@@ -14,9 +14,9 @@ import pytest
 _FREE = """
 from pathlib import Path
 
-from slaf.conversion.heap import give_back
+from slaf.runtime.malloc import give_back
 
-def held():
+def annotations():
     return int(Path("/proc/self/statm").read_text().split()[1])
 
 pieces = [bytearray(b"x" * 65536) for _ in range(2000)]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import slaf
-from slaf.errors import InProgress, Locked, OutputExists
-from slaf.storage import Location
-from slaf.testing import Crash, CrashingStorage, Failure
+from slaf.errors import ConversionInProgress, Locked, OutputExists
+from slaf.storage.location import Location
+from slaf.testing.crashing import Crash, CrashingStorage, Failure
 from tests.builders import counts, write_h5ad
 from tests.conversion.outputs import finished_parts, output_of
 from tests.conversion.process import KILLED, ConvertingProcess
@@ -49,7 +49,7 @@ def test_two_processes(source: Path, tmp_path: Path) -> None:
     assert (output / "config.json").read_bytes() == config
     assert finished_parts(output) == parts
     assert (output / ".lock").exists()
-    with pytest.raises(InProgress):
+    with pytest.raises(ConversionInProgress):
         slaf.open(output)
     first.go()
     assert first.says() == "done"

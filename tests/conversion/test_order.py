@@ -13,16 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import slaf
-from slaf.conversion import Options
-from slaf.conversion.beside import read_beside
-from slaf.conversion.claim import claim
-from slaf.conversion.encode import encode_part
-from slaf.conversion.plan import make_plan
-from slaf.conversion.publish import publish, read_axes
-from slaf.conversion.run import encode_parts
-from slaf.progress import Unwatched
-from slaf.sources import Concat, ReadOptions, as_inputs
-from slaf.storage import Location
+from slaf.runs.annotations import encode_annotations
+from slaf.runs.encode import encode_part
+from slaf.runs.output_run import begin_or_resume
+from slaf.runs.plan import Options, make_plan
+from slaf.runs.publish import publish, read_axes
+from slaf.runtime.executors import run_parts
+from slaf.runtime.progress import NullProgress
+from slaf.sources import as_inputs
+from slaf.sources.base import ReadOptions
+from slaf.sources.concat.source import Concat
+from slaf.storage.location import Location
 from tests.builders import counts, write_h5ad
 from tests.conversion.outputs import output_of, unaccounted
 
@@ -56,17 +57,19 @@ def convert_in_order(source: Path, output: Path, order: Sequence[int], workers: 
         plan = make_plan(opened, Options(chunk_size=CELLS_A_PART))
         axes = read_axes(opened)
         with location.lock():
-            run = claim(location, plan, overwrite=False, restart=False, allow_duplicate=False)
+            run = begin_or_resume(
+                location, plan, overwrite=False, restart=False, allow_duplicate=False
+            )
             encode = partial(
                 encode_part,
                 opened,
                 plan,
                 location=location,
                 identifiers=axes.identifiers,
-                progress=Unwatched(),
+                progress=NullProgress(),
             )
-            encode_parts(order, encode, run.record, workers)
-            kept = read_beside(opened, axes.cells, axes.genes)
+            run_parts(order, encode, run.record, workers)
+            kept = encode_annotations(opened, axes.cells, axes.genes)
             writer = f"slaf {version('slaf')}"
             publish(location, run.checkpoint, axes, None, writer, kept=kept)
 

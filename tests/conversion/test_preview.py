@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse as sp
 
 import slaf
-from slaf.schema import Compression
+from slaf.format.schema import Compression
 from tests.builders import counts, write_h5ad
 
 if TYPE_CHECKING:

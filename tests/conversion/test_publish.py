@@ -12,10 +12,10 @@ import lance
 import pytest
 
 import slaf
-from slaf.errors import DamagedDataset, InProgress, NotADataset, StorageError
-from slaf.seal import sealed
-from slaf.storage import Location
-from slaf.testing import CrashingStorage
+from slaf.errors import ConversionInProgress, DamagedDataset, NotADataset, StorageError
+from slaf.format.validation import with_checksum
+from slaf.storage.location import Location
+from slaf.testing.crashing import CrashingStorage
 from tests.builders import counts, write_h5ad
 from tests.conversion.outputs import output_of, published
 
@@ -58,7 +58,7 @@ def test_a_new_dataset_appears_at_once(source: Path, tmp_path: Path) -> None:
     def look() -> None:
         try:
             assert output_of(output) == expected
-        except (InProgress, NotADataset) as error:
+        except (ConversionInProgress, NotADataset) as error:
             seen.append(str(error).split("; ")[0].split(": ")[1])
         else:
             seen.append("whole")
@@ -121,7 +121,7 @@ def test_times(source: Path, tmp_path: Path) -> None:
     config = json.loads((output / "config.json").read_bytes())
     long_ago = "2020-01-01T00:00:00+00:00"
     (output / "config.json").write_bytes(
-        sealed(config | {"created_at": long_ago, "last_updated": long_ago})
+        with_checksum(config | {"created_at": long_ago, "last_updated": long_ago})
     )
     replaced = slaf.convert(source, output, overwrite=True).published
     assert replaced.created_at == long_ago

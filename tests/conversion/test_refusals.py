@@ -14,17 +14,17 @@ import h5py
 import pytest
 
 import slaf
-from slaf.conversion import Options
 from slaf.errors import (
     ConflictError,
     DamagedDataset,
-    DifferentRun,
     NotADataset,
     OutputExists,
+    UnfinishedRun,
     UnsupportedFormat,
 )
-from slaf.seal import sealed
-from slaf.testing import Crash, CrashingStorage
+from slaf.format.validation import with_checksum
+from slaf.runs.plan import Options
+from slaf.testing.crashing import Crash, CrashingStorage
 from tests.builders import counts, write_h5ad
 from tests.conversion.outputs import finished_parts, output_of, tree, unaccounted
 from tests.conversion.stopped import Conversion
@@ -89,7 +89,7 @@ def test_another_option(option: str, conversion: Conversion, tmp_path: Path) -> 
     before = tree(output)
     other = conversion.options | {option: OTHERWISE[option]}
     now = re.escape(str(OTHERWISE[option]))
-    with pytest.raises(DifferentRun, match=rf"option {option} was .* and is {now}"):
+    with pytest.raises(UnfinishedRun, match=rf"option {option} was .* and is {now}"):
         slaf.convert(conversion.source, output, **other)
     assert tree(output) == before
     assert finished_parts(output)
@@ -149,7 +149,7 @@ def test_another_input(
     output = stopped(conversion, tmp_path / "out.slaf")
     before = tree(output)
     change(conversion.source)
-    with pytest.raises(DifferentRun, match=named):
+    with pytest.raises(UnfinishedRun, match=named):
         conversion.run(output)
     assert tree(output) == before
     conversion_now = Conversion(conversion.source, {**conversion.options, "restart": True})
@@ -171,7 +171,7 @@ def test_another_anndata(tmp_path: Path) -> None:
         slaf.convert(adata, CrashingStorage(tmp_path / "out.slaf", IN_THE_MIDDLE), chunk_size=3)
     other = adata.copy()
     other.X.data[-1] += 1
-    with pytest.raises(DifferentRun, match="input sample was"):
+    with pytest.raises(UnfinishedRun, match="input sample was"):
         slaf.convert(other, tmp_path / "out.slaf", chunk_size=3)
     assert slaf.convert(adata, tmp_path / "out.slaf", chunk_size=3).shape == (N_CELLS, N_GENES)
 
@@ -186,7 +186,7 @@ def test_another_format(
     output = stopped(conversion, tmp_path / "out.slaf", at)
     config = output / "config.json"
     text = config.read_text()
-    config.write_bytes(sealed(json.loads(text) | {"format_version": version}))
+    config.write_bytes(with_checksum(json.loads(text) | {"format_version": version}))
     before = tree(output)
     for also in ({}, {"restart": True}, {"overwrite": True}):
         with pytest.raises(UnsupportedFormat, match=why):
@@ -203,7 +203,7 @@ def test_damaged_checkpoint(damage: dict[str, Any], conversion: Conversion, tmp_
     """A checkpoint that cannot be understood is refused, not begun anew."""
     output = stopped(conversion, tmp_path / "out.slaf")
     config = output / "config.json"
-    config.write_bytes(sealed(json.loads(config.read_text()) | damage))
+    config.write_bytes(with_checksum(json.loads(config.read_text()) | damage))
     before = tree(output)
     with pytest.raises(DamagedDataset, match="damaged"):
         conversion.run(output)
@@ -215,7 +215,7 @@ def test_the_checkpoint_of_another_release(conversion: Conversion, tmp_path: Pat
     output = stopped(conversion, tmp_path / "out.slaf")
     config = json.loads((output / "config.json").read_bytes())
     config["checkpoint"]["plan"]["options"]["newer"] = True
-    (output / "config.json").write_bytes(sealed(config))
+    (output / "config.json").write_bytes(with_checksum(config))
     before = tree(output)
     with pytest.raises(DamagedDataset, match=r"of another release.*discard it with --restart"):
         conversion.run(output)
@@ -316,7 +316,7 @@ def test_something_else(
 
 def test_refusals_are_conflicts() -> None:
     """Whoever catches ConflictError catches every refusal of an output."""
-    assert issubclass(DifferentRun, ConflictError)
+    assert issubclass(UnfinishedRun, ConflictError)
     assert issubclass(OutputExists, ConflictError | FileExistsError)
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from slaf.conversion.statistics import Statistics
+from slaf.sparse.statistics import Statistics
 
 LARGEST = float(np.finfo(np.float64).max)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slaf.testing import Crash, CrashingStorage, Moment
+from slaf.testing.crashing import Crash, CrashingStorage, Moment
 from tests.conversion.cases import indexed, replacing_and_widening, restarting, widening
 from tests.conversion.stopped import points
 

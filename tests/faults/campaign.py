@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
-from slaf.storage import Location
-from slaf.testing import CrashingStorage
+from slaf.storage.location import Location
+from slaf.testing.crashing import CrashingStorage
 from tests.faults.kinds import KINDS, Kind, Ready
 from tests.faults.operations import Converting
 from tests.faults.orders import Befallen

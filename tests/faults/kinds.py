@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from slaf.errors import ConflictError, StorageError
-from slaf.progress import Unwatched
-from slaf.testing import Crash, CrashingStorage, Failure, Moment
+from slaf.runtime.progress import NullProgress
+from slaf.testing.crashing import Crash, CrashingStorage, Failure, Moment
 from slaf_cli.report import ExitCode
 from tests.faults.disks import Disk
 from tests.faults.interposer import Action
@@ -208,7 +208,7 @@ def _read_only(commands: Commands, ready: Ready, output: Path, _: random.Random)
     return Struck(met=True, untold=_untold(ended, (ExitCode.STORAGE,)))
 
 
-class _Dying(Unwatched):
+class _Dying(NullProgress):
     """Is told of the work by those who do it, and lets one of them die."""
 
     def __init__(self, batches: int, how: BaseException) -> None:

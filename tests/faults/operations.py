@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from slaf.storage import Location
+    from slaf.storage.location import Location
 
 __all__ = ["FEW", "MANY", "Operation"]
 

@@ -26,19 +26,19 @@ from hypothesis.stateful import (
 
 import slaf
 from slaf.errors import (
-    AlreadyThere,
-    DifferentRun,
-    InProgress,
+    ConversionInProgress,
+    DuplicateInput,
     NotADataset,
     OutputExists,
     SlafError,
+    UnfinishedRun,
 )
-from slaf.testing import Crash, CrashingStorage, Moment
+from slaf.testing.crashing import Crash, CrashingStorage, Moment
 from tests.conversion.outputs import unaccounted
 from tests.targets.checks import entries
 
 if TYPE_CHECKING:
-    from slaf.dataset import Dataset
+    from slaf.dataset.dataset import Dataset
 
 POOL = [f"gene-{number}" for number in range(6)]
 # An effect that may be the one at which a run is stopped; there may be fewer.
@@ -238,12 +238,12 @@ class Machine(RuleBasedStateMachine):
             self._see(call)
             self.stopped = call
             return
-        except DifferentRun:
+        except UnfinishedRun:
             # What is finished but for its tidying is never in the way.
             assert another
             assert unfinished
             return
-        except (OutputExists, AlreadyThere):
+        except (OutputExists, DuplicateInput):
             assert self._seen() == call.makes
         self._see(call)
         assert self.published == call.makes
@@ -262,7 +262,7 @@ class Machine(RuleBasedStateMachine):
     def _seen(self) -> Model | None:
         try:
             return held(slaf.open(self.output))
-        except (InProgress, NotADataset):
+        except (ConversionInProgress, NotADataset):
             return None
 
     def _is_unfinished(self) -> bool:

@@ -79,9 +79,12 @@ def _be_child(address: str) -> None:
 
 
 def _obey(address: str) -> int:
-    import slaf.conversion
-    import slaf.targets
-    import slaf.verification  # noqa: F401 - (the same)
+    import slaf.conversion.append
+    import slaf.conversion.compact
+    import slaf.conversion.convert
+    import slaf.repairs.repair
+    import slaf.targets.export
+    import slaf.verification.verify  # noqa: F401 - (the same)
     from slaf_cli.app import main as run
 
     connection = Client(address)

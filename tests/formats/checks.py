@@ -12,7 +12,7 @@ from tests.cli.terminal import run
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from slaf.dataset import Dataset
+    from slaf.dataset.dataset import Dataset
     from slaf.testing.strategies import Stored
 
 __all__ = ["converted", "refused"]

@@ -19,15 +19,15 @@ import tiledbsoma
 import tiledbsoma.io
 
 import slaf
-from slaf.equality import same
+from slaf.annotations.equality import equal_elements
 from slaf.errors import DamagedInput, InputError, MissingMatrix, UnknownFormat
-from slaf.sources.mtx import read_header
+from slaf.sources.tenx.matrix_market import read_header
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from slaf.dataset import Dataset
+    from slaf.dataset.dataset import Dataset
 
 pytestmark = pytest.mark.corpus
 
@@ -245,7 +245,7 @@ def test_soma(name: str, corpus: Path, tmp_path: Path) -> None:
         for key, values in expected.layers.items():
             np.testing.assert_array_equal(held.layers[key].toarray(), dense(values))
         for slot in ("obsm", "varm", "obsp", "varp", "uns"):
-            assert same(dict(getattr(held, slot)), dict(getattr(expected, slot))), slot
+            assert equal_elements(dict(getattr(held, slot)), dict(getattr(expected, slot))), slot
 
 
 def outcome(

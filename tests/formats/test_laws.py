@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slaf.sources import ReadOptions, open_source
+from slaf.sources import open_source
+from slaf.sources.base import ReadOptions
 from slaf.testing.laws import SourceLaws
 from slaf.testing.strategies import Stored
 from tests.formats.builders import Mtx, write_genomes, write_soma, write_v2, write_v3
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from slaf.sources import Source
+    from slaf.sources.base import Source
 
 # Cells 0 and 3 are empty; genes are out of order, one entry is repeated, one is zero.
 STORED = Stored(

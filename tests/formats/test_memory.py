@@ -31,7 +31,7 @@ _PEAK = """
 import sys
 from pathlib import Path
 
-from slaf.arrays import RowRange
+from slaf.sparse.batch import RowRange
 from slaf.sources import ReadOptions, open_source
 
 with open_source(sys.argv[1], options=ReadOptions(memory=int(sys.argv[2]))) as source:

@@ -19,7 +19,7 @@ from tests.formats.builders import Mtx, ids, write_soma, write_v2, write_v3
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from slaf.dataset import Dataset
+    from slaf.dataset.dataset import Dataset
 
 ORDERS = ("by cell", "by gene", "shuffled")
 WRITERS: dict[str, Callable[[Path, Stored], Path]] = {

@@ -18,8 +18,8 @@ import tiledbsoma
 import tiledbsoma.io
 
 import slaf
-from slaf.errors import DifferentRun
-from slaf.sources import soma_layer
+from slaf.errors import UnfinishedRun
+from slaf.sources.soma import layer as soma_layer
 from slaf.testing.strategies import Stored
 from tests.cli.terminal import stop_after
 from tests.formats.builders import Mtx, ids, write_soma, write_to
@@ -406,7 +406,7 @@ def test_another_input(tmp_path: Path) -> None:
     entry = {"soma_dim_0": [0], "soma_dim_1": [0], "soma_data": pa.array([9], pa.float32())}
     with write_to(path / "ms/RNA/X/data") as array:
         array.write(pa.table(entry))
-    with pytest.raises(DifferentRun, match="input sample was"):
+    with pytest.raises(UnfinishedRun, match="input sample was"):
         slaf.convert(path, tmp_path / "out.slaf", chunk_size=2)
 
 

@@ -25,10 +25,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import slaf
-from slaf.equality import same
+from slaf.annotations.equality import equal_elements
 from slaf.errors import DamagedInput
+from slaf.runtime.worker_thread import WorkerThread
 from slaf.sources import open_source
-from slaf.sources.one_thread import OneThread
 from slaf.testing.strategies import Stored
 from tests.formats.builders import ids, write_soma, write_to
 from tests.formats.checks import converted, refused
@@ -116,7 +116,7 @@ def assert_as_theirs(dataset: slaf.Dataset, expected: anndata.AnnData) -> None:
                 assert ours[key].dtype == element.dtype
                 assert not (ours[key] != element).nnz
             else:
-                assert same(ours[key], element), (slot, key)
+                assert equal_elements(ours[key], element), (slot, key)
 
 
 def test_uns_is_read_when_it_is_asked_for(tmp_path: Path) -> None:
@@ -189,10 +189,10 @@ def test_by_way_of_an_experiment(seed: int, n_cells: int, n_genes: int, dtype: s
         ours, wants = dict(getattr(found, slot)), dict(getattr(wanted, slot))
         assert set(ours) == set(wants), slot
         for key, element in wants.items():
-            assert same(ours[key], element), (slot, key)
+            assert equal_elements(ours[key], element), (slot, key)
     for ours, wants in ((found, wanted), (found.raw, wanted.raw)):
-        assert same(ours.X, wants.X)
-        assert same(ours.var.drop(columns="soma_joinid"), wants.var)
+        assert equal_elements(ours.X, wants.X)
+        assert equal_elements(ours.var.drop(columns="soma_joinid"), wants.var)
     assert list(found.obs_names) == list(wanted.obs_names)
 
 
@@ -345,7 +345,7 @@ def test_what_fails_in_the_thread_leaves_nothing() -> None:
         msg = f"{held is None}"
         raise DamagedInput(msg)
 
-    thread = OneThread("test")
+    thread = WorkerThread("test")
     with pytest.raises(DamagedInput, match="False"):
         thread.call(fail)
     assert seen == [thread.call(threading.get_ident)]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import slaf
-from slaf.errors import DifferentRun
+from slaf.errors import UnfinishedRun
 from slaf.testing.strategies import Stored
 from tests.cli.terminal import stop_after
 from tests.formats.builders import ids, write_genomes, write_soma, write_v2, write_v3
@@ -201,7 +201,7 @@ def test_another_choice(tmp_path: Path) -> None:
     """A conversion that was stopped is not resumed with another choice, which is named."""
     path = write_genomes(tmp_path / "in.h5", {"hg19": STORED, "mm10": OTHER})
     stop_after(4, path, tmp_path / "out.slaf", chunk_size=2, genome="hg19")
-    with pytest.raises(DifferentRun, match=r"input choice was .*hg19.* and is .*mm10"):
+    with pytest.raises(UnfinishedRun, match=r"input choice was .*hg19.* and is .*mm10"):
         slaf.convert(path, tmp_path / "out.slaf", chunk_size=2, genome="mm10")
     dataset = slaf.convert(path, tmp_path / "out.slaf", chunk_size=2, genome="hg19")
     assert slaf.verify(dataset, path).ok

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import slaf
-from slaf.errors import DifferentRun
+from slaf.errors import UnfinishedRun
 from slaf.testing.strategies import Stored, matrices
 from tests.cli.terminal import run, stop_after
 from tests.formats.builders import Mtx, ids, write_v3
@@ -430,7 +430,7 @@ def test_another_input(name: str, what: str, tmp_path: Path) -> None:
     stop_after(4, folder, tmp_path / "out.slaf", chunk_size=2)
     file = folder / name
     file.write_bytes(file.read_bytes() + b"\n")
-    with pytest.raises(DifferentRun, match=f"input {what} was"):
+    with pytest.raises(UnfinishedRun, match=f"input {what} was"):
         slaf.convert(folder, tmp_path / "out.slaf", chunk_size=2)
 
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 import slaf
 from slaf.errors import DamagedDataset, DatasetError, UnsupportedFormat, VerificationFailed
-from slaf.manifest import load
-from slaf.seal import SEAL
-from slaf.storage import Location
+from slaf.format.config import load
+from slaf.format.validation import CHECKSUM_KEY
+from slaf.storage.location import Location
 from tests.builders import counts, write_h5ad
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def edited(config: Any, way: tuple[Any, ...], value: Any) -> Any:
 def unsealed(file: Path) -> Any:
     """A config.json without the digest of itself, as somebody leaves it who edits it on purpose."""
     config = json.loads(file.read_bytes())
-    del config[SEAL]
+    del config[CHECKSUM_KEY]
     return config
 
 
@@ -162,12 +162,12 @@ def test_every_edit(place: Path) -> None:
     file.write_bytes(json.dumps(edited(config, ("writer",), "me"), indent=1).encode())
     with pytest.raises(DamagedDataset, match="if it was edited on purpose, take the key digest"):
         slaf.open(place)
-    del config[SEAL]
+    del config[CHECKSUM_KEY]
     file.write_bytes(json.dumps(edited(config, ("writer",), "me")).encode())
     assert slaf.open(place).published.writer == "me"
     # What is written next has one again.
     slaf.append(write_h5ad(place.parent / "more.h5ad", counts(4, 5)), place)
-    assert SEAL in json.loads(file.read_bytes())
+    assert CHECKSUM_KEY in json.loads(file.read_bytes())
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slaf.errors import InputError
-from slaf.sources.chunks import DEFLATE, SHUFFLE, unpacked
-from slaf.sources.deflate import fast_array
-from slaf.sources.mtx import entries, read_header
-from slaf.sources.text import read_tsv
+from slaf.sources.hdf5.arrays import open_nd
+from slaf.sources.hdf5.chunks import DEFLATE, SHUFFLE, decode_chunk
+from slaf.sources.tenx.matrix_market import entries, read_header
+from slaf.sources.tenx.text import read_tsv
 
 BANNER = b"%%MatrixMarket matrix coordinate integer general\n"
 PIECES = st.sampled_from(
@@ -103,7 +103,7 @@ def test_any_table(text: bytes) -> None:
 def test_any_chunk(packed: bytes, filters: tuple[int, ...], skipped: int, count: int) -> None:
     """A chunk gives just the bytes that it must have, or is refused."""
     try:
-        found = unpacked(packed, filters, skipped, size=4 * count, itemsize=4, place="here")
+        found = decode_chunk(packed, filters, skipped, size=4 * count, itemsize=4, place="here")
     except InputError as error:
         assert "here" in str(error)  # noqa: PT017 - it may be unpacked as well
     else:
@@ -130,4 +130,4 @@ def test_any_block_is_what_hdf5_reads(
             "x", data=values, chunks=chunks, compression="gzip", shuffle=shuffle
         )
         key = (slice(*sorted(cut[:2])), slice(*sorted(cut[2:])))
-        np.testing.assert_array_equal(fast_array(made)[key], made[key])
+        np.testing.assert_array_equal(open_nd(made)[key], made[key])

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 
 import slaf
-from slaf.errors import GenesDiffer, SelectionError
+from slaf.errors import GeneMismatch, SelectionError
 from slaf.testing.strategies import Stored, matrices
 from tests.builders import names, totals, write_stored
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from hypothesis.strategies import DrawFn, SearchStrategy
 
-    from slaf.dataset import Dataset
+    from slaf.dataset.dataset import Dataset
 
 POOL = [f"gene-{number}" for number in range(6)]
 
@@ -132,7 +132,7 @@ def test_values_are_at_their_ids(files: list[Sample], genes: str) -> None:
         paths = [one.write(folder / f"{at}.h5ad") for at, one in enumerate(files)]
         expected = wanted(files, genes)
         if expected is None:
-            with pytest.raises(GenesDiffer):
+            with pytest.raises(GeneMismatch):
                 slaf.convert(paths, folder / "out.slaf", genes=genes, allow_duplicate=True)
             assert not (folder / "out.slaf").exists()
             return
@@ -247,5 +247,5 @@ def test_repeated_ids_of_one_list(tmp_path: Path) -> None:
     assert dataset.read().toarray().tolist() == [[1, 0, 0], [0, 0, 2], [3, 0, 0], [0, 0, 4]]
     other = sample("aba", (3, 4)).write(tmp_path / "c.h5ad")
     for genes in ("strict", "union"):
-        with pytest.raises(GenesDiffer, match=r"1 gene ids occur several times \('a'\)"):
+        with pytest.raises(GeneMismatch, match=r"1 gene ids occur several times \('a'\)"):
             slaf.append(other, tmp_path / "out.slaf", genes=genes)

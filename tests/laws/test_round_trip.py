@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 import slaf
 from slaf.errors import InexactValue
-from slaf.schema import VALUE_TYPES
+from slaf.format.schema import VALUE_TYPES
 from slaf.testing.strategies import Stored, frames, matrices
 from tests.builders import names, totals, write_stored
 
 if TYPE_CHECKING:
-    from slaf.dataset import Dataset
+    from slaf.dataset.dataset import Dataset
 
 LAYOUTS = ("csr", "csc", "dense")
 

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import slaf
-from slaf.equality import same
+from slaf.annotations.equality import equal_elements
 from slaf.errors import InexactValue, InputError, MissingMatrix, SelectionError
 from slaf.testing.strategies import NUMERIC_TYPES, Stored, frames, matrices
 from tests.builders import as_matrix, counts, write_h5ad
@@ -35,7 +35,7 @@ def assert_equal(found: anndata.AnnData, expected: anndata.AnnData) -> None:
     """Equal in every slot and type; X, the layers and raw may be of another layout."""
     assert_same_matrix(found.X, expected.X)
     for slot in ("obs", "var"):
-        assert same(getattr(found, slot), getattr(expected, slot)), slot
+        assert equal_elements(getattr(found, slot), getattr(expected, slot)), slot
     assert list(found.layers) == list(expected.layers)
     for name in expected.layers:
         assert_same_matrix(found.layers[name], expected.layers[name])
@@ -43,12 +43,12 @@ def assert_equal(found: anndata.AnnData, expected: anndata.AnnData) -> None:
         ours, theirs = dict(getattr(found, slot)), dict(getattr(expected, slot))
         assert set(ours) == set(theirs), slot
         for key, element in theirs.items():
-            assert same(ours[key], element), (slot, key)
+            assert equal_elements(ours[key], element), (slot, key)
     assert (found.raw is None) == (expected.raw is None)
     if expected.raw is not None:
         assert_same_matrix(found.raw.X, expected.raw.X)
-        assert same(found.raw.var, expected.raw.var)
-        assert same(dict(found.raw.varm), dict(expected.raw.varm))
+        assert equal_elements(found.raw.var, expected.raw.var)
+        assert equal_elements(dict(found.raw.varm), dict(expected.raw.varm))
 
 
 def assert_same_matrix(found: Any, expected: Any) -> None:
@@ -130,7 +130,7 @@ def test_what_a_dataset_says_it_has(made: tuple[anndata.AnnData, slaf.Dataset]) 
     assert dataset.layers == ("whole", "late")
     for slot in SLOTS[:-1]:
         assert list(getattr(dataset, slot)) == list(getattr(adata, slot))
-    assert same(dataset.obsm["frame"], adata.obsm["frame"])
+    assert equal_elements(dataset.obsm["frame"], adata.obsm["frame"])
     assert dataset.raw is not None
     assert dataset.raw.shape == (N_CELLS, 9)
     assert dataset.raw.nnz == adata.raw.X.nnz
@@ -223,7 +223,7 @@ def test_every_layer_is_stored_exactly_in_its_smallest_type(data: st.DataObject)
         )
         union = set().union(*(zip(*np.nonzero(array), strict=True) for array in held.values()))
         assert places == sorted((int(cell), int(gene)) for cell, gene in union)
-        for record in dataset.held.layers.values():
+        for record in dataset.annotations.layers.values():
             values = held[record.original][held[record.original] != 0]
             assert rows[record.name].null_count == len(places) - len(values)
             assert np.dtype(record.value_type) == smallest(values.tolist())
@@ -252,7 +252,7 @@ def test_tables_in_slots(data: st.DataObject) -> None:
             assert "['frame']" in cause
             assert not output.exists()
         else:
-            assert same(dataset.obsm["frame"], adata.obsm["frame"])
+            assert equal_elements(dataset.obsm["frame"], adata.obsm["frame"])
 
 
 def test_a_value_that_no_type_holds_is_named(tmp_path: Path) -> None:
@@ -268,14 +268,14 @@ def test_a_value_that_no_type_holds_is_named(tmp_path: Path) -> None:
 
 def test_resuming_with_another_layer_is_refused(tmp_path: Path) -> None:
     """What is in the layers belongs to the identity of an AnnData in memory."""
-    from slaf.errors import DifferentRun
-    from slaf.testing import Crash, CrashingStorage
+    from slaf.errors import UnfinishedRun
+    from slaf.testing.crashing import Crash, CrashingStorage
 
     adata = whole()
     with pytest.raises(Crash):
         slaf.convert(adata, CrashingStorage(tmp_path / "out.slaf", at=25), chunk_size=3)
     adata.layers["late"] = adata.layers["late"] * 2
-    with pytest.raises(DifferentRun, match="input sample was"):
+    with pytest.raises(UnfinishedRun, match="input sample was"):
         slaf.convert(adata, tmp_path / "out.slaf", chunk_size=3)
 
 
@@ -344,7 +344,7 @@ def outcome(place: str, element: Any, output: Path) -> str:
             return "refused"
     if "layers" not in parts:
         found = dataset.to_anndata()
-        assert same(getattr(found, next(iter(parts)))["it"], held)
+        assert equal_elements(getattr(found, next(iter(parts)))["it"], held)
         return "exact"
     found = dataset.read(layer="it")
     np.testing.assert_array_equal(found.toarray(), as_matrix(held))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import slaf
-from slaf.testing import Crash, CrashingStorage, Moment
+from slaf.testing.crashing import Crash, CrashingStorage, Moment
 from tests.mending.damaged import Original, flip, make_original, proven_files
 
 if TYPE_CHECKING:

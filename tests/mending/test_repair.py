@@ -13,11 +13,11 @@ import pytest
 import scipy.sparse as sp
 
 import slaf
-from slaf.errors import DamagedDataset, DifferentRun, Locked, NoSuchInput, SourceChanged
-from slaf.manifest import load
-from slaf.seal import sealed
-from slaf.storage import Location
-from slaf.testing import Crash, CrashingStorage
+from slaf.errors import DamagedDataset, Locked, NoSuchInput, SourceChanged, UnfinishedRun
+from slaf.format.config import load
+from slaf.format.validation import with_checksum
+from slaf.storage.location import Location
+from slaf.testing.crashing import Crash, CrashingStorage
 from tests.builders import counts, write_h5ad
 from tests.conversion.cases import shuffled_inputs
 from tests.conversion.outputs import output_of, tree, unaccounted
@@ -269,7 +269,7 @@ def test_a_version_that_nobody_has_made(tmp_path: Path) -> None:
     for one in config["proof"]["files"]:
         if "expression.lance/_versions" in one["file"]:
             one["bytes"] += 1
-    (path / "config.json").write_bytes(sealed(config))
+    (path / "config.json").write_bytes(with_checksum(config))
     with pytest.raises(DamagedDataset, match="is damaged; convert the inputs again"):
         slaf.repair(path, source)
 
@@ -306,7 +306,7 @@ def test_datasets_of_before(dataset: Path, original: Original) -> None:
     """Where nothing was noted of files, nothing is called damaged, and nothing is touched."""
     config = json.loads((dataset / "config.json").read_bytes())
     del config["proof"]
-    (dataset / "config.json").write_bytes(sealed(config))
+    (dataset / "config.json").write_bytes(with_checksum(config))
     before = tree(dataset)
     with pytest.raises(DamagedDataset, match="before checksums of files were noted"):
         slaf.repair(dataset, original.inputs)
@@ -320,7 +320,7 @@ def test_what_was_added_to_a_dataset_of_before(tmp_path: Path) -> None:
     slaf.convert(first, path, chunk_size=3)
     config = json.loads((path / "config.json").read_bytes())
     del config["proof"]
-    (path / "config.json").write_bytes(sealed(config))
+    (path / "config.json").write_bytes(with_checksum(config))
     n_before = len(data_files(path))
     slaf.append(second, path, genes="union", chunk_size=3)
     known = [file for file in proven_files(path) if "expression.lance/data" in file]
@@ -348,7 +348,7 @@ def test_an_unfinished_append(tmp_path: Path) -> None:
     with pytest.raises(Crash):
         slaf.append(second, CrashingStorage(path, 8), genes="union", chunk_size=3)
     data_files(path)[0].unlink()
-    with pytest.raises(DifferentRun, match="an unfinished append is there"):
+    with pytest.raises(UnfinishedRun, match="an unfinished append is there"):
         slaf.repair(path, first)
     slaf.repair(path, first, restart=True)
     assert output_of(path) == expected
@@ -368,7 +368,7 @@ def test_an_unfinished_repair(dataset: Path, original: Original, tmp_path: Path)
         file.unlink()
     with pytest.raises(Crash):
         slaf.repair(CrashingStorage(tmp_path / "plain.slaf", 8))
-    with pytest.raises(DifferentRun, match="an unfinished repair is there"):
+    with pytest.raises(UnfinishedRun, match="an unfinished repair is there"):
         slaf.append(plain, tmp_path / "plain.slaf", allow_duplicate=True)
 
 

@@ -12,11 +12,14 @@ import pytest
 import scipy.sparse as sp
 
 import slaf
-from slaf.arrays import RowRange
-from slaf.as_source import DatasetSource, existing
-from slaf.errors import DamagedDataset, DamagedInput, GenesDiffer
-from slaf.sources import Concat, GeneSet, ReadOptions, open_source
-from slaf.sources.inputs import Input
+from slaf.dataset.source import DatasetSource, dataset_as_input
+from slaf.errors import DamagedDataset, DamagedInput, GeneMismatch
+from slaf.sources import open_source
+from slaf.sources.base import ReadOptions
+from slaf.sources.concat.genes import GeneSet
+from slaf.sources.concat.members import Input
+from slaf.sources.concat.source import Concat
+from slaf.sparse.ranges import RowRange
 from slaf.testing.laws import SourceLaws, contents, left_open
 from slaf.testing.strategies import Stored
 from tests.builders import counts, names, write_h5ad, write_stored
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from slaf.sources import Source
+    from slaf.sources.base import Source
 
 # Cells 0 and 3 are empty; genes are out of order, one entry is repeated, one is zero.
 STORED = Stored(
@@ -156,7 +159,7 @@ class TestBehindADataset(SourceLaws):
         first, *more = other_genes(folder)
         made = slaf.convert(first, folder / "made.slaf", chunk_size=2)
         inputs = inputs_of(more, ["", "b_", ""])
-        return lambda: Concat(inputs, GeneSet.UNION, existing(made))
+        return lambda: Concat(inputs, GeneSet.UNION, dataset_as_input(made))
 
     def entries(self, source: Source) -> None:
         """Its extent is that of what is added."""
@@ -268,7 +271,7 @@ def test_an_input_that_changes_meanwhile(tmp_path: Path) -> None:
 def test_nothing_stays_open_if_one_does_not_fit(tmp_path: Path) -> None:
     """When genes differ, every input that was opened is closed again."""
     what = other_genes(tmp_path)
-    with pytest.raises(GenesDiffer, match=r"v3\.h5: its genes are not those of .*rows\.h5ad"):
+    with pytest.raises(GeneMismatch, match=r"v3\.h5: its genes are not those of .*rows\.h5ad"):
         Concat(inputs_of(what))
     assert left_open(tmp_path) == []
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from slaf.arrays import RowRange
-from slaf.sources import ReadOptions
+from slaf.sources.base import ReadOptions
 from slaf.sources.dense import DenseRows, dense_matrix
-from slaf.sources.spill import SpilledRows
+from slaf.sources.unsorted import UnsortedMatrix
+from slaf.sparse.ranges import RowRange
 
 N_CELLS, N_GENES = 6000, 1000
 
@@ -24,7 +24,7 @@ def test_batches_do_not_grow_with_the_chunks(chunk: int) -> None:
     np.testing.assert_array_equal(np.concatenate([b.values for b in batches]), array[5:, 7])
 
 
-@pytest.mark.parametrize(("readers", "expected"), [(1, DenseRows), (2, SpilledRows)])
+@pytest.mark.parametrize(("readers", "expected"), [(1, DenseRows), (2, UnsortedMatrix)])
 def test_who_reads_shares_the_budget(readers: int, expected: type) -> None:
     """Chunks that fit into the budget once, and not once for each who reads, are spilled."""
     array = np.ones((N_CELLS, N_GENES), np.float32)

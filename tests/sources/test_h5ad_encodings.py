@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import slaf
-from slaf.spill import SortedRows
+from slaf.sparse.external_sort import ExternalSort
 from slaf.testing.strategies import Stored
 from tests.builders import as_matrix, counts, names, write_elements, write_stored
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from slaf.dataset import Dataset
+    from slaf.dataset.dataset import Dataset
 
 STORED = Stored(
     (5, 4),
@@ -123,13 +123,13 @@ def test_every_type_of_values(layout: str, dtype: str, tmp_path: Path) -> None:
     ],
 )
 def test_sums_that_outgrow_the_type_come_back_wider(
-    dtype: str, values: list[float], given_back: str, tmp_path: Path
+    dtype: str, values: list[float], read_dtype: str, tmp_path: Path
 ) -> None:
     """Sums of repeated entries are given back in the type of X only if it holds them."""
     stored = Stored((1, 1), np.zeros(2, int), np.zeros(2, int), np.array(values, dtype))
     found = convert(write_stored(tmp_path / "in.h5ad", stored)).read()
     np.testing.assert_array_equal(found.toarray(), [[values[0] + values[1]]])
-    assert found.dtype == given_back
+    assert found.dtype == read_dtype
 
 
 def test_attributes_of_one(tmp_path: Path) -> None:
@@ -446,15 +446,15 @@ def test_layers_by_columns_are_sorted_once(
     n_inputs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many parts there are, what is not in the order of cells is brought into it once."""
-    sorted_once: list[SortedRows] = []
-    fill = SortedRows.fill
+    sorted_once: list[ExternalSort] = []
+    fill = ExternalSort.fill
 
-    def noted(self: SortedRows, *given: Any, **named: Any) -> None:
+    def noted(self: ExternalSort, *given: Any, **named: Any) -> None:
         if self not in sorted_once:
             sorted_once.append(self)
         fill(self, *given, **named)
 
-    monkeypatch.setattr(SortedRows, "fill", noted)
+    monkeypatch.setattr(ExternalSort, "fill", noted)
     paths = []
     for seed in range(n_inputs):
         adata = anndata.AnnData(counts(30, 8, seed=seed))

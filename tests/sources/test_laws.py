@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from slaf.arrays import RowRange
-from slaf.sources import ReadOptions, open_source
-from slaf.sources.subset import GeneSubset
+from slaf.sources import open_source
+from slaf.sources.base import ReadOptions
+from slaf.sources.feature_types import GeneSubset
+from slaf.sparse.ranges import RowRange
 from slaf.testing.laws import SourceLaws
 from slaf.testing.strategies import Stored
 from tests.builders import as_matrix, names, write_stored
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from slaf.sources import Source
+    from slaf.sources.base import Source
 
 # Cells 0 and 3 are empty; genes are out of order, one entry is repeated, one is zero.
 STORED = Stored(

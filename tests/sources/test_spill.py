@@ -15,11 +15,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import slaf
-from slaf.arrays import RowRange
 from slaf.errors import DamagedInput, StorageError
-from slaf.sources import ReadOptions, open_source
-from slaf.sources.base import Extent
-from slaf.sources.spill import Entries, SpilledRows
+from slaf.sources import open_source
+from slaf.sources.base import MatrixSize, ReadOptions
+from slaf.sources.unsorted import UnsortedMatrix
+from slaf.sparse.external_sort import Coo
+from slaf.sparse.ranges import RowRange
 from slaf.testing.laws import contents
 from slaf.testing.strategies import Stored, matrices
 from tests.builders import totals, write_stored
@@ -32,22 +33,22 @@ _WHOLE = matrices(np.dtype(np.int32), max_cells=40, max_genes=6, values=st.integ
 
 def spilled(
     stored: Stored, order: np.ndarray, memory: int, *, at_once: int = 1 << 20
-) -> SpilledRows:
+) -> UnsortedMatrix:
     """The entries of a matrix, given in an order of their own, so many at a time at the most."""
 
-    def entries(size: int) -> Iterator[Entries]:
+    def entries(size: int) -> Iterator[Coo]:
         step = min(size, at_once)
         for start in range(0, len(order), step):
             chosen = order[start : start + step]
-            yield Entries(stored.cells[chosen], stored.genes[chosen], stored.values[chosen])
+            yield Coo(stored.cells[chosen], stored.genes[chosen], stored.values[chosen])
 
-    extent = Extent("CSC", len(order))
-    return SpilledRows(
+    extent = MatrixSize("CSC", len(order))
+    return UnsortedMatrix(
         stored.shape, stored.values.dtype, extent, entries, ReadOptions(memory=memory)
     )
 
 
-def places(matrix: SpilledRows, rows: RowRange) -> dict[tuple[int, int], int]:
+def places(matrix: UnsortedMatrix, rows: RowRange) -> dict[tuple[int, int], int]:
     """What it holds in some cells, by cell and gene, checked to come in order."""
     batches = list(matrix.batches(rows))
     cells = np.concatenate([np.empty(0, int), *(batch.cells() for batch in batches)])
@@ -160,8 +161,8 @@ def test_a_spilled_matrix_is_converted_like_any_other(layout: str, tmp_path: Pat
 def test_what_sorting_takes_is_within_the_budget(n_entries: int, memory: int, readers: int) -> None:
     """However much is to be sorted, what is planned for it is no more than is allowed."""
     options = ReadOptions(memory=memory, readers=readers)
-    extent = Extent("CSC", n_entries)
-    matrix = SpilledRows((4_000_000, 9), np.dtype(np.int64), extent, lambda _: iter(()), options)
+    extent = MatrixSize("CSC", n_entries)
+    matrix = UnsortedMatrix((4_000_000, 9), np.dtype(np.int64), extent, lambda _: iter(()), options)
     assert 0 < matrix.extent().memory <= memory
 
 
@@ -201,9 +202,9 @@ def test_nothing_is_left_in_the_scratch_directory(tmp_path: Path) -> None:
 @pytest.mark.parametrize("gene", [6, 65_536 + 2, -1])
 def test_a_gene_that_does_not_exist(gene: int) -> None:
     """Genes are kept in as few bits as the matrix asks for, and none is taken for another."""
-    entry = Entries(np.array([1]), np.array([gene]), np.array([7]))
-    rows = SpilledRows(
-        (3, 6), np.dtype(int), Extent("MTX", 1), lambda _: iter([entry]), ReadOptions()
+    entry = Coo(np.array([1]), np.array([gene]), np.array([7]))
+    rows = UnsortedMatrix(
+        (3, 6), np.dtype(int), MatrixSize("MTX", 1), lambda _: iter([entry]), ReadOptions()
     )
     with pytest.raises(DamagedInput, match=f"cell 1 has an entry for gene {gene}, but .* 6 genes"):
         next(rows.batches(RowRange(0, 3)))

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import slaf
-from slaf.schema import IN_PARTS
+from slaf.format.schema import PARTITIONED_TABLES
 from slaf.tables.fragments import Fragment
 from slaf.tables.read import fragments_of
 from tests.builders import counts, write_h5ad
@@ -29,7 +29,7 @@ def test_of_a_file(tmp_path: Path) -> None:
     published = ds.published
     noted = {one.file: one for one in published.proof.files}
     seen = 0
-    for name in published.tables.keys() & set(IN_PARTS):
+    for name in published.tables.keys() & set(PARTITIONED_TABLES):
         directory, width = published.tables[name], len(ds.table(name).schema)
         found = fragments_of(ds.location, directory, published.versions[name])
         for at, fragment in enumerate(found):
@@ -39,4 +39,4 @@ def test_of_a_file(tmp_path: Path) -> None:
             assert Fragment.from_json(json.loads(json.dumps(made.to_json()))) == made
             assert made.rows == fragment.rows
             seen += fragment.rows
-    assert seen == sum(ds.table(name).count_rows() for name in set(IN_PARTS) - {"raw"})
+    assert seen == sum(ds.table(name).count_rows() for name in set(PARTITIONED_TABLES) - {"raw"})

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from slaf.arrays import RowRange
+from slaf.sparse.ranges import RowRange
 from slaf.tables import read
 
 if TYPE_CHECKING:

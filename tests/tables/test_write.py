@@ -11,7 +11,7 @@ import pytest
 
 import slaf
 from slaf.errors import StorageError
-from slaf.storage import Location
+from slaf.storage.location import Location
 from slaf.tables.write import write_part, write_table
 from tests.builders import counts, write_h5ad
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from slaf.equality import same
+from slaf.annotations.equality import equal_elements
 from tests.builders import as_matrix, totals
 
 if TYPE_CHECKING:
@@ -65,18 +65,18 @@ def assert_everything(
     for name in expected.layers:
         assert_same_matrix(found.layers[name], expected.layers[name])
     for slot in ("obs", "var"):
-        assert same(getattr(found, slot), getattr(expected, slot)), slot
+        assert equal_elements(getattr(found, slot), getattr(expected, slot)), slot
     for slot in SLOTS:
         ours, theirs = dict(getattr(found, slot)), dict(getattr(expected, slot))
         assert set(ours) == set(theirs), slot
         for key, element in theirs.items():
             pair = (ours[key], element)
-            assert same(*(map(plainly, pair) if texts else pair)), (slot, key)
+            assert equal_elements(*(map(plainly, pair) if texts else pair)), (slot, key)
     assert (found.raw is None) == (expected.raw is None)
     if expected.raw is not None:
         assert_same_matrix(found.raw.X, expected.raw.X)
-        assert same(found.raw.var, expected.raw.var), "var of raw"
-        assert same(dict(found.raw.varm), dict(expected.raw.varm)), "varm of raw"
+        assert equal_elements(found.raw.var, expected.raw.var), "var of raw"
+        assert equal_elements(dict(found.raw.varm), dict(expected.raw.varm)), "varm of raw"
 
 
 def assert_same_matrix(found: Any, expected: Any) -> None:

@@ -22,7 +22,7 @@ from tests.builders import names, write_stored
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from slaf.dataset import Dataset
+    from slaf.dataset.dataset import Dataset
 
 
 def made(folder: Path, obs: pd.DataFrame | None = None, var: pd.DataFrame | None = None) -> Dataset:

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 import tiledbsoma
 import tiledbsoma.io
 
-from slaf.progress import Unwatched
+from slaf.runtime.progress import NullProgress
 from slaf.targets import FORMATS
 from slaf.targets.base import Compression, Layout, WriteOptions
 from slaf.targets.contents import ChosenRows, Contents
@@ -117,7 +117,7 @@ def test_anndata_holds_every_slot(
     made = target(name, adata, tmp_path, layout, compression)
     assert made.left_out() == ()
     output = tmp_path / f"out.{name}"
-    made.write(output, Unwatched())
+    made.write(output, NullProgress())
     found = (anndata.read_h5ad if name == "h5ad" else anndata.read_zarr)(output)
     assert_equal(found.X, adata.X)
     assert_equal(found.raw.X, adata.raw.X)
@@ -143,7 +143,7 @@ def test_what_anndata_cannot_write_is_named(name: str, tmp_path: Path) -> None:
         "uns['deep']['a/b'] (int) is left out",
     )
     output = tmp_path / f"out.{name}"
-    made.write(output, Unwatched())
+    made.write(output, NullProgress())
     found = (anndata.read_h5ad if name == "h5ad" else anndata.read_zarr)(output)
     assert found.uns["deep"] == {"kept": 1}
     assert list(found.obsm["frame"].columns) == ["n"]
@@ -155,7 +155,7 @@ def test_soma_holds_matrices_of_every_slot(tmp_path: Path) -> None:
     adata = whole()
     made = target("tiledb", adata, tmp_path)
     assert made.left_out() == ("raw/varm['loadings'] (ndarray) is left out",)
-    made.write(tmp_path / "out.soma", Unwatched())
+    made.write(tmp_path / "out.soma", NullProgress())
     with (
         warnings.catch_warnings(),
         tiledbsoma.Experiment.open(str(tmp_path / "out.soma")) as experiment,
@@ -222,7 +222,7 @@ def test_soma_leaves_out_what_tiledbsoma_would_spoil(tmp_path: Path) -> None:
         "uns['rows'] (DataFrame)",
         "raw/varm['loadings'] (ndarray)",
     ]
-    made.write(tmp_path / "out.soma", Unwatched())
+    made.write(tmp_path / "out.soma", NullProgress())
     with (
         warnings.catch_warnings(),
         tiledbsoma.Experiment.open(str(tmp_path / "out.soma")) as experiment,

@@ -11,7 +11,7 @@ import pytest
 
 import slaf
 from slaf.errors import StorageError
-from slaf.targets.hdf5_disk import Disk
+from slaf.targets.hdf5_file import SafeFile
 from slaf_cli.report import ExitCode
 from tests.builders import counts, write_h5ad
 
@@ -62,7 +62,7 @@ def test_a_file_that_cannot_grow(name: str, most: int, tmp_path: Path) -> None:
 def test_the_rest_is_dropped(tmp_path: Path) -> None:
     """After a refusal HDF5 is told that all is well, and whoever writes what was refused."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    disk = Disk(tmp_path / "a")
+    disk = SafeFile(tmp_path / "a")
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
     try:
         assert disk.write(memoryview(bytes(8))) == 8

@@ -13,7 +13,7 @@ import anndata
 import pytest
 
 import slaf
-from slaf.progress import Unwatched
+from slaf.runtime.progress import NullProgress
 from tests.builders import counts, write_h5ad
 from tests.targets.checks import assert_same
 
@@ -34,7 +34,7 @@ OUTPUTS: dict[str, dict[str, Any]] = {
 }
 
 
-class _Dies(Unwatched):
+class _Dies(NullProgress):
     """Kills the process when so many batches are done."""
 
     def __init__(self, batches: int) -> None:

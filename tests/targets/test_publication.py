@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slaf.errors import Locked, OutputExists, StorageError
-from slaf.targets.publish import publication, workshop_of
-from slaf.testing import Crash, CrashingStorage, Failure, Moment
+from slaf.targets.atomic_rename import atomic_output, staging_dir
+from slaf.testing.crashing import Crash, CrashingStorage, Failure, Moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from slaf.storage import Location
+    from slaf.storage.location import Location
 
 OLD, NEW = "old", "new"
 KINDS = ("file", "folder")
@@ -49,7 +49,7 @@ def is_one(path: Path) -> bool:
 
 def publish(output: Path, kind: str, workshop: Location, text: str = NEW) -> None:
     """Publish an output, in the place of what is there."""
-    with publication(output, is_one, overwrite=True, workshop=workshop) as path:
+    with atomic_output(output, is_one, overwrite=True, workshop=workshop) as path:
         write(path, kind, text)
 
 
@@ -58,7 +58,7 @@ def effects(folder: Path, kind: str, before: str | None) -> list[str]:
     output = folder / "out"
     if before is not None:
         write(output, kind, before)
-    storage = CrashingStorage(workshop_of(output).path)
+    storage = CrashingStorage(staging_dir(output).path)
     publish(output, kind, storage)
     assert seen(output, kind) == NEW
     return [effect.action for effect in storage.effects]
@@ -82,7 +82,7 @@ def test_stopped_at_any_effect(
             output = folder / "out"
             if before is not None:
                 write(output, kind, before)
-            workshop = CrashingStorage(workshop_of(output).path, at, moment, failure)
+            workshop = CrashingStorage(staging_dir(output).path, at, moment, failure)
             with pytest.raises((Crash, StorageError)):
                 publish(output, kind, workshop)
             found = seen(output, kind)
@@ -94,7 +94,7 @@ def test_stopped_at_any_effect(
                 assert found != NEW
             after = found_after_refusal(output, kind)
             assert after == (NEW if found == NEW else before)
-            publish(output, kind, workshop_of(output))
+            publish(output, kind, staging_dir(output))
             assert seen(output, kind) == NEW
             assert [path.name for path in folder.iterdir()] == ["out"]
 
@@ -107,7 +107,7 @@ def found_after_refusal(output: Path, kind: str) -> str | None:
 
     with (
         pytest.raises(Failed),
-        publication(output, is_one, overwrite=True, workshop=workshop_of(output)),
+        atomic_output(output, is_one, overwrite=True, workshop=staging_dir(output)),
     ):
         raise Failed
     assert [path.name for path in output.parent.iterdir() if path != output] == []
@@ -126,7 +126,7 @@ def test_a_failure_leaves_nothing(kind: str, tmp_path: Path) -> None:
 
     with (
         pytest.raises(ValueError, match="no"),
-        publication(output, is_one, overwrite=False, workshop=workshop_of(output)) as path,
+        atomic_output(output, is_one, overwrite=False, workshop=staging_dir(output)) as path,
     ):
         fail(path)
     assert list((tmp_path / "above").iterdir()) == []
@@ -138,18 +138,18 @@ def test_what_ended_it_is_told(kind: str, tmp_path: Path) -> None:
     output = tmp_path / "out"
 
     def stop(workshop: CrashingStorage) -> None:
-        with publication(output, is_one, overwrite=False, workshop=workshop) as path:
+        with atomic_output(output, is_one, overwrite=False, workshop=workshop) as path:
             write(path, kind, NEW)
             raise KeyboardInterrupt
 
-    recorder = CrashingStorage(workshop_of(output).path)
+    recorder = CrashingStorage(staging_dir(output).path)
     with pytest.raises(KeyboardInterrupt):
         stop(recorder)
     at = [effect.action for effect in recorder.effects].index("remove")
     with pytest.raises(KeyboardInterrupt):
         stop(CrashingStorage(recorder.path, at, failure=Failure.FULL))
     assert not output.exists()
-    publish(output, kind, workshop_of(output))
+    publish(output, kind, staging_dir(output))
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -164,7 +164,7 @@ def test_what_is_there_is_refused(occupy: Callable[[Path], None], tmp_path: Path
     occupy(output)
     with (
         pytest.raises(OutputExists, match="--overwrite replaces it"),
-        publication(output, is_one, overwrite=False, workshop=workshop_of(output)),
+        atomic_output(output, is_one, overwrite=False, workshop=staging_dir(output)),
     ):
         pytest.fail("it began")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -175,7 +175,7 @@ def test_another_thing_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter").touch()
     with pytest.raises(OutputExists, match="is not replaced; remove it"):
-        publish(tmp_path / "thesis", "folder", workshop_of(tmp_path / "thesis"))
+        publish(tmp_path / "thesis", "folder", staging_dir(tmp_path / "thesis"))
     assert (tmp_path / "thesis" / "chapter").exists()
 
 
@@ -184,7 +184,7 @@ def test_what_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
     output = tmp_path / "out"
 
     def publish_both() -> None:
-        with publication(output, is_one, overwrite=False, workshop=workshop_of(output)) as path:
+        with atomic_output(output, is_one, overwrite=False, workshop=staging_dir(output)) as path:
             write(path, "file", NEW)
             write(output, "file", "theirs")
 
@@ -197,8 +197,8 @@ def test_what_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
 def test_one_export_at_a_time(tmp_path: Path) -> None:
     """A second export to the same place is refused while the first one runs, and harms it not."""
     output = tmp_path / "out"
-    with publication(output, is_one, overwrite=False, workshop=workshop_of(output)) as path:
+    with atomic_output(output, is_one, overwrite=False, workshop=staging_dir(output)) as path:
         write(path, "file", NEW)
         with pytest.raises(Locked):
-            publish(output, "file", workshop_of(output), "theirs")
+            publish(output, "file", staging_dir(output), "theirs")
     assert output.read_text() == NEW

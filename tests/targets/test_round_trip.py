@@ -30,7 +30,7 @@ from tests.targets.checks import assert_everything, assert_same, assert_values, 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from slaf.dataset import Dataset
+    from slaf.dataset.dataset import Dataset
 
 READERS = {"h5ad": anndata.read_h5ad, "zarr": anndata.read_zarr}
 COMPRESSIONS = {"h5ad": ["gzip", "zstd", "lzf", "none"], "zarr": ["zstd", "gzip", "none"]}

@@ -14,7 +14,7 @@ import tiledbsoma
 import tiledbsoma.io
 
 import slaf
-from slaf.equality import is_sparse, same
+from slaf.annotations.equality import equal_elements, is_sparse
 from slaf.errors import TargetError
 from tests.builders import as_matrix, counts
 from tests.laws.test_whole import FULL, KINDS, NAMES, PAGE, PLACES, N
@@ -145,7 +145,7 @@ def outcome(found: Any, expected: Any, note: str) -> str:
 
     Where it was said to become something else, the outcome is in italics.
     """
-    if same(found, expected):
+    if equal_elements(found, expected):
         assert not note
         return "exact"
     form = form_of(found, expected)
@@ -156,7 +156,7 @@ def form_of(found: Any, expected: Any) -> str:
     """As what an element came back that is not of the same type; its values are compared."""
     if isinstance(expected, dict):
         assert [key for key in expected if key not in found] == ["d"]
-        assert all(same(found[key], expected[key]) for key in found)
+        assert all(equal_elements(found[key], expected[key]) for key in found)
         return "but None"
     if isinstance(expected, list):
         assert found.tolist() == expected
@@ -183,7 +183,7 @@ def columns_outcome(found: pd.DataFrame, expected: pd.DataFrame, name: str, note
         assert note.endswith("is left out"), (name, note)
         return "*left out*"
     ours, theirs = found[name], expected[name]
-    if same(ours, theirs):
+    if equal_elements(ours, theirs):
         assert not note
         return "exact"
     assert [None if pd.isna(v) else v for v in ours] == [None if pd.isna(v) else v for v in theirs]
@@ -335,10 +335,10 @@ def raw_outcomes(
             yield place, "*left out*"
         return
     yield "X of raw", matrix_outcome(raw.X, adata.raw.X, told("raw/X", notes))
-    assert same(raw.var, adata.raw.var)
+    assert equal_elements(raw.var, adata.raw.var)
     yield "var of raw", "exact"
     if "loadings" in raw.varm:
-        assert same(raw.varm["loadings"], adata.raw.varm["loadings"])
+        assert equal_elements(raw.varm["loadings"], adata.raw.varm["loadings"])
         yield "varm of raw", "exact"
     else:
         assert told("raw/varm", notes).endswith("is left out")

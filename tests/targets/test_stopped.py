@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import slaf
-from slaf.progress import Unwatched
+from slaf.runtime.progress import NullProgress
 from tests.builders import counts, write_h5ad
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ OUTPUTS: dict[str, dict[str, Any]] = {
 }
 
 
-class _Interrupts(Unwatched):
+class _Interrupts(NullProgress):
     """Sends Ctrl-C to this process, when it is first told of anything."""
 
     def __init__(self) -> None:

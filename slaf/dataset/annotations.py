@@ -1,0 +1,295 @@
+"""What a dataset holds beside its matrix, read when it is asked for."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from slaf.annotations.arrays import PAIR_COLUMNS, column_to_array, table_to_matrix
+from slaf.annotations.dataframes import to_frame
+from slaf.dataset.selection import resolve_indexer
+from slaf.errors import DamagedDataset, SelectionError
+from slaf.format.records import RAW_VARM, annotations_record, is_uns_file
+from slaf.format.schema import (
+    CELL_PAIRS,
+    CELLS,
+    GENE_PAIRS,
+    GENES,
+    LAYERS,
+    RAW,
+    RAW_GENES,
+    START_INDEX,
+)
+from slaf.runtime.lazy import LazyMapping
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+    import scipy.sparse as sp
+    from numpy.typing import NDArray
+
+    from slaf.annotations.arrays import ElementSpec
+    from slaf.dataset.selection import Indexer
+    from slaf.format.config import DatasetConfig
+    from slaf.format.records import AnnotationsRecord, FileRecord, MatrixRecord
+    from slaf.storage.location import Location
+    from slaf.tables.read import LanceTable
+
+__all__ = ["Annotations", "StoredRaw", "element_rows"]
+
+_AXES = {"obsm": CELLS, "varm": GENES}
+_PAIRS = {"obsp": CELL_PAIRS, "varp": GENE_PAIRS}
+
+
+class Annotations:
+    """The layers, raw and slots of a published dataset.
+
+    Parameters
+    ----------
+    location
+        Where it is.
+    published
+        What config.json says of it.
+    """
+
+    def __init__(self, location: Location, published: DatasetConfig) -> None:
+        self._location = location
+        self._published = published
+        self._offsets: dict[str, NDArray[np.int64]] = {}
+
+    @cached_property
+    def beside(self) -> AnnotationsRecord:
+        """What config.json says."""
+        return annotations_record(self._published)
+
+    @property
+    def layers(self) -> Mapping[str, MatrixRecord]:
+        """The layers by the names that they had."""
+        return {one.original: one for one in self.beside.matrices().get(LAYERS, ())}
+
+    def layer(
+        self, name: str, cells: NDArray[np.int64], genes: NDArray[np.int64] | None
+    ) -> sp.csr_matrix:
+        """Some cells and genes of a layer.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such layer.
+        """
+        from slaf.tables.csr import read_matrix
+
+        if name not in self.layers:
+            have = ", ".join(self.layers) or "none at all"
+            msg = f"there is no layer {name!r}; there are {have}"
+            raise SelectionError(msg)
+        record, n_genes = self.layers[name], self._published.n_genes
+        return read_matrix(
+            self.table(LAYERS),
+            record.name,
+            self.offsets(LAYERS),
+            cells,
+            genes,
+            n_genes=n_genes,
+            dtype=np.dtype(record.dtype),
+        )
+
+    def offsets(self, table: str) -> NDArray[np.int64]:
+        """Where each cell's rows begin in `layers` or `raw`, and after the last, where they end.
+
+        Raises
+        ------
+        DamagedDataset
+            If they cannot be read.
+        """
+        from slaf.tables.read import read_table
+
+        if table not in self._offsets:
+            record = {LAYERS: self.beside.layers, RAW: self.beside.raw}[table]
+            starts = read_table(self.table(CELLS), [START_INDEX[table]]).column(0).to_numpy()
+            self._offsets[table] = np.append(starts, 0 if record is None else record.rows)
+        return self._offsets[table]
+
+    @cached_property
+    def raw(self) -> StoredRaw | None:
+        """Raw, if there is one."""
+        return None if self.beside.raw is None else StoredRaw(self)
+
+    def slot(self, name: str) -> Mapping[str, Any]:
+        """The elements of obsm, varm, obsp or varp."""
+        forms = {form.key: form for form in self.beside.forms.get(name, ())}
+        read = self._pairs if name in _PAIRS else self._aligned
+        return LazyMapping(forms, lambda key: read(name, forms[key]))
+
+    @property
+    def uns(self) -> dict[str, Any]:
+        """All of uns."""
+        record = self.beside.uns
+        found: dict[str, Any] = {} if record is None else self.unpacked(record)["uns"]
+        return found
+
+    def uns_of(self, source: int) -> dict[str, Any]:
+        """The uns of one of the inputs, by its place among them."""
+        if not self.beside.unses:
+            return self.uns if len(self._published.sources) == 1 else {}
+        record = self.beside.unses[source]
+        found: dict[str, Any] = {} if record is None else self.unpacked(record)["uns"]
+        return found
+
+    @cached_property
+    def elements(self) -> Mapping[str, Any]:
+        """The elements that no table holds, by slot."""
+        record = self.beside.elements
+        return {} if record is None else self.unpacked(record)
+
+    def unpacked(self, record: FileRecord) -> dict[str, Any]:
+        """What a file of elements holds.
+
+        Raises
+        ------
+        DamagedDataset
+            If it is not there, or cannot be read.
+        """
+        from slaf.annotations.uns import read_elements
+
+        place = self._location.uri(record.file)
+        # Whoever wrote config.json names no other file than one of these.
+        content = self._location.read(record.file) if is_uns_file(record.file) else None
+        if content is None:
+            msg = f"{place}: there is no such file; restore it from a copy, or convert again"
+            raise DamagedDataset(msg)
+        try:
+            return read_elements(BytesIO(content), list(record.notes))
+        except (OSError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            msg = f"{place}: cannot be read ({error})"
+            raise DamagedDataset(msg) from error
+
+    def table(self, name: str) -> LanceTable:
+        """One of the tables that config.json lists."""
+        from slaf.tables.read import open_table
+
+        published = self._published
+        return open_table(self._location, published.tables[name], published.versions[name])
+
+    def column(self, table: str, form: ElementSpec) -> NDArray[Any]:
+        """An array that is a column of a table."""
+        from slaf.tables.read import read_table
+
+        return column_to_array(read_table(self.table(table), [str(form.name)]).column(0), form)
+
+    def _aligned(self, slot: str, form: ElementSpec) -> Any:
+        if form.name is None:
+            return self.elements[slot][form.key]
+        return self.column(_AXES[slot], form)
+
+    def _pairs(self, slot: str, form: ElementSpec) -> Any:
+        from slaf.tables.read import read_table
+
+        if form.name is None:
+            return self.elements[slot][form.key]
+        table = _PAIRS[slot]
+        ids = PAIR_COLUMNS[table]
+        return table_to_matrix(read_table(self.table(table), [*ids, form.name]), ids, form)
+
+
+class StoredRaw:
+    """The matrix that AnnData calls raw, with the genes that are its own."""
+
+    def __init__(self, held: Annotations) -> None:
+        record = held.beside.raw
+        assert record is not None  # noqa: S101 - whoever makes it has looked
+        self._held = held
+        self._record = record
+        self.n_genes = record.n_genes
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells and genes."""
+        return (len(self._held.offsets(RAW)) - 1, self.n_genes)
+
+    @property
+    def nnz(self) -> int:
+        """Number of nonzeros."""
+        return self._record.rows
+
+    @property
+    def measured(self) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """Of each of several inputs the genes that its raw has; empty where there is one input."""
+        return self._record.measured
+
+    @property
+    def var(self) -> pd.DataFrame:
+        """The table of its genes."""
+        from slaf.tables.read import read_table
+
+        names = [column.name for column in self._record.columns.columns]
+        return to_frame(read_table(self._held.table(RAW_GENES), names), self._record.columns)
+
+    @property
+    def varm(self) -> Mapping[str, Any]:
+        """What stands beside its genes."""
+        forms = {form.key: form for form in self._record.varm}
+        return LazyMapping(forms, lambda key: self._element(forms[key]))
+
+    def read(self, cells: Indexer = None, genes: Indexer = None) -> sp.csr_matrix:
+        """The matrix, or a part of it.
+
+        Parameters
+        ----------
+        cells, genes
+            As for `Dataset.read`, but for filters.
+
+        Raises
+        ------
+        SelectionError
+            If something asked for is not there.
+        """
+        return self.of(
+            self._positions(CELLS, cells), None if genes is None else self._positions(GENES, genes)
+        )
+
+    def of(self, cells: NDArray[np.int64], genes: NDArray[np.int64] | None) -> sp.csr_matrix:
+        """The matrix of these cells and genes, by their positions."""
+        from slaf.tables.csr import read_matrix
+
+        matrix = self._record.matrix
+        return read_matrix(
+            self._held.table(RAW),
+            matrix.name,
+            self._held.offsets(RAW),
+            cells,
+            genes,
+            n_genes=self.n_genes,
+            dtype=np.dtype(matrix.dtype),
+        )
+
+    def _element(self, form: ElementSpec) -> Any:
+        if form.name is None:
+            return self._held.elements[RAW_VARM][form.key]
+        return self._held.column(RAW_GENES, form)
+
+    def _positions(self, what: str, selector: Indexer) -> NDArray[np.int64]:
+        from slaf.tables.read import read_table
+
+        table = RAW_GENES if what == GENES else CELLS
+        column = f"{what.removesuffix('s')}_id"
+
+        def ids() -> list[str]:
+            found: list[str] = read_table(self._held.table(table), [column]).column(0).to_pylist()
+            return found
+
+        def where(condition: str) -> NDArray[np.int64]:
+            msg = f"raw is not selected by filters: {condition!r}; ask the dataset for positions"
+            raise SelectionError(msg)
+
+        size = self.n_genes if what == GENES else self.shape[0]
+        return resolve_indexer(selector, size, ids, where, what)
+
+
+def element_rows(element: Any, rows: NDArray[np.int64]) -> Any:
+    """Some rows of an element of obsm or varm."""
+    return element.iloc[rows] if hasattr(element, "iloc") else element[rows]

@@ -1,0 +1,192 @@
+"""What a conversion will take of disk, memory and time, as far as can be told beforehand."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import tempfile
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from slaf.errors import StorageError
+from slaf.format.schema import Compression
+from slaf.runs.layers import layer_matrices
+from slaf.runs.plan import likely_type
+from slaf.sparse.casting import is_whole
+from slaf.storage.location import Location
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from slaf.runs.plan import Plan
+    from slaf.sources.base import Matrix, ReadOptions, Source
+
+__all__ = ["Estimate", "check_disk_space", "estimate"]
+
+logger = logging.getLogger("slaf")
+
+# Measured on 7 million counts and their logarithms, 3,000 cells × 30,000 genes: bytes a value.
+_COUNTS = {Compression.FAST: 0.98, Compression.BALANCED: 0.50, Compression.SMALL: 0.50}
+_FRACTIONS = {Compression.FAST: 0.65, Compression.BALANCED: 0.40, Compression.SMALL: 0.40}
+
+# Ids of genes are packed into as many bits as their number asks for; zstd leaves so much.
+_GENES_IN_SMALL = 0.62
+_CELLS = 0.03
+_INDEX = 3.0
+
+# Of the bits that positions of cells ask for, zstd leaves so much where they ascend.
+_CELLS_PACKED = 0.55
+
+# A cell, and the place of a gene among some, while they are sorted.
+_SORTED_IDS = 6
+
+# Even data that packs far better than any measured takes more than this share.
+_LEAST_SHARE = 0.25
+_PROGRAM_MEMORY = 300 << 20
+_WORKER_MEMORY = 150 << 20
+_START_SECONDS = 1.5
+_COUNTS_A_SECOND = 16e6
+_FRACTIONS_A_SECOND = 10e6
+_SORTED_A_SECOND = 8e6
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a conversion will take.
+
+    Attributes
+    ----------
+    bytes
+        Of the dataset.
+    least_bytes
+        What it takes at the very least; 0 if that cannot be told.
+    scratch
+        Bytes that sorting takes on the scratch disk meanwhile.
+    least_scratch
+        Of these, what is certain.
+    memory
+        Bytes at the peak.
+    seconds
+        On a laptop: the right order of magnitude.
+    """
+
+    bytes: int
+    least_bytes: int
+    scratch: int
+    least_scratch: int
+    memory: int
+    seconds: float
+
+    def with_matrix(self, plan: Plan, matrix: Source | Matrix) -> Estimate:
+        """The same and one matrix more."""
+        extent, first = matrix.extent(), matrix.sample_values()
+        counts = is_whole(first)
+        each = _bytes_a_nonzero(plan, likely_type(first, plan.options), counts=counts)
+        n_bytes = round(extent.entries * each)
+        seconds = extent.entries / (_COUNTS_A_SECOND if counts else _FRACTIONS_A_SECOND)
+        if extent.scratch:
+            seconds += extent.entries / _SORTED_A_SECOND
+        return Estimate(
+            bytes=self.bytes + n_bytes,
+            least_bytes=self.least_bytes + (int(n_bytes * _LEAST_SHARE) if extent.exact else 0),
+            scratch=self.scratch + extent.scratch,
+            least_scratch=self.least_scratch + (extent.least_scratch if extent.exact else 0),
+            memory=self.memory + extent.memory,
+            seconds=self.seconds + seconds,
+        )
+
+    def by_gene(self, plan: Plan, source: Source, memory: int) -> Estimate:
+        """The same, and the rows in the order of genes: of those that are there already too."""
+        entries = int(source.indptr_estimate(max(plan.n_cells, 1))[-1])
+        dtype = likely_type(source.sample_values(), plan.options)
+        cells = max(plan.n_cells - 1, 1).bit_length() / 8
+        if plan.options.compression is not Compression.FAST:
+            cells *= _CELLS_PACKED
+        values = _bytes_of_values(plan, dtype, counts=is_whole(source.sample_values()))
+        sorting = entries * (_SORTED_IDS + dtype.itemsize)
+        return replace(
+            self,
+            bytes=self.bytes + round(entries * (cells + values)),
+            scratch=self.scratch + sorting,
+            memory=max(self.memory, _PROGRAM_MEMORY + min(memory, sorting)),
+            seconds=self.seconds + entries / _SORTED_A_SECOND,
+        )
+
+
+def estimate(plan: Plan, source: Source, beside: int, workers: int, memory: int) -> Estimate:
+    """What a plan will take.
+
+    Parameters
+    ----------
+    beside
+        Bytes of all that is no matrix, as it is in memory.
+    memory
+        That sorting by gene may take.
+    """
+    least = _PROGRAM_MEMORY + max(workers, 1) * _WORKER_MEMORY
+    whole = Estimate(beside, 0, 0, 0, least, _START_SECONDS)
+    whole = whole.with_matrix(plan, source)
+    for companion in plan.companions:
+        for matrix in layer_matrices(source, companion):
+            whole = whole.with_matrix(plan, matrix)
+    return whole.by_gene(plan, source, memory) if plan.options.by_gene else whole
+
+
+def check_disk_space(
+    location: Location, options: ReadOptions, expected: Estimate, *, adding: bool = False
+) -> None:
+    """Refuse what cannot fit on the disk; what might fit is not refused.
+
+    Parameters
+    ----------
+    location
+        The dataset.
+    options
+        Where sorting puts what it spills.
+    expected
+        What the run will take.
+    adding
+        Whether what is there stays there.
+
+    Raises
+    ------
+    StorageError
+        If the free space is less than what the dataset, or sorting, takes at the least.
+    """
+    # What an unfinished run has written is there already.
+    there = 0 if adding or location.is_remote else location.size()
+    least = max(expected.least_bytes - there, 0)
+    use = f"the dataset takes about {expected.bytes:,}"
+    if expected.least_scratch:
+        scratch = Location(options.scratch or tempfile.gettempdir())
+        sorting = f"sorting takes {expected.least_scratch:,} or more"
+        if scratch.shares_disk(location):
+            least += expected.least_scratch
+            use += f" and {sorting} meanwhile"
+        else:
+            _refuse(scratch, expected.least_scratch, sorting, "another directory with --scratch")
+    _refuse(location, least, use, "another output")
+    free = location.free()
+    if free is not None and expected.bytes - there > free:
+        logger.warning("%s: %s bytes are free there, but %s", location, f"{free:,}", use)
+
+
+def _refuse(location: Location, needed: int, use: str, remedy: str) -> None:
+    free = location.free()
+    if free is not None and needed > free:
+        msg = f"{location}: {free:,} bytes are free there, but {use}: make room, or name {remedy}"
+        raise StorageError(errno.ENOSPC, msg)
+
+
+def _bytes_a_nonzero(plan: Plan, dtype: np.dtype[Any], *, counts: bool) -> float:
+    compression = plan.options.compression
+    genes = max(plan.n_genes - 1, 1).bit_length() / 8
+    if compression is Compression.SMALL:
+        genes *= _GENES_IN_SMALL
+    values = _bytes_of_values(plan, dtype, counts=counts)
+    return _CELLS + genes + values + (_INDEX if plan.options.create_indices else 0.0)
+
+
+def _bytes_of_values(plan: Plan, dtype: np.dtype[Any], *, counts: bool) -> float:
+    compression = plan.options.compression
+    return _COUNTS[compression] if counts else _FRACTIONS[compression] * dtype.itemsize

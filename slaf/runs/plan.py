@@ -1,0 +1,434 @@
+"""What a run will do, decided before it begins: inputs, options, types, parts."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+
+from slaf.errors import InexactValue
+from slaf.format.config import OPTIONAL_TABLES, TABLES, SourceRecord
+from slaf.format.schema import (
+    EXPRESSION,
+    VALUE_TYPES,
+    Compression,
+    by_gene_schema,
+    expression_schema,
+    value_type_for,
+)
+from slaf.runs.layers import LayerTable, layer_tables
+from slaf.runs.value_types import wider_type
+from slaf.sources.concat.genes import GeneSet
+from slaf.sources.slots import SlotSelection, UnsMerge
+from slaf.sparse.casting import is_whole
+from slaf.sparse.ranges import RowRange
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from slaf.sources.base import Source
+    from slaf.sources.concat.source import Concat
+
+__all__ = [
+    "PART_NONZEROS",
+    "BaseDataset",
+    "Options",
+    "Plan",
+    "likely_type",
+    "make_plan",
+    "matrices_with_counts",
+    "plan_parts",
+]
+
+
+# A part is about this many nonzeros: about one second of work, and one fragment.
+PART_NONZEROS = 32 << 20
+
+# Cells that one digest covers, unless the caller says how many make a part.
+_BLOCK_CELLS = 4096
+
+# What does not tell one input from another: where it lies, and what the options say already.
+_PLACES = {"identity", "uri", "offset", "measured", "holds", "taken"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a user may choose about the dataset; all of it changes bytes on disk.
+
+    Attributes
+    ----------
+    matrix
+        "X", "raw" or "layer:NAME".
+    compression
+        Bytes against time.
+    chunk_size
+        Cells in a part: how much is written, digested and checkpointed at a time. None cuts
+        parts of about 32 million nonzeros, digested in blocks of 4,096 cells.
+    compact
+        Gather chunks into parts of about 32 million nonzeros, however small `chunk_size` is.
+    create_indices
+        Also index ids by BTREE, for look-ups by a gene or an id.
+    string_ids
+        Also store `cell_id` and `gene_id` as strings in `expression`.
+    by_gene
+        Also write the rows of `expression` in the order of genes.
+    plain_types
+        Store int32 ids and float32 values (float64 where that alone is exact).
+    layers
+        Which further matrices of the same genes go along: "all", "strict", "none", or their
+        names.
+    raw
+        Whether raw goes along.
+    without
+        What else stays behind: "obsm", say, or "uns:log".
+    uns_merge
+        What becomes of uns where several inputs have one.
+    genes
+        Which genes to take of several inputs: "strict", "union" or "intersection".
+    """
+
+    matrix: str = "X"
+    genes: GeneSet = GeneSet.STRICT
+    compression: Compression = Compression.BALANCED
+    chunk_size: int | None = None
+    compact: bool = False
+    create_indices: bool = False
+    string_ids: bool = False
+    by_gene: bool = False
+    plain_types: bool = False
+    layers: str | tuple[str, ...] = "all"
+    raw: bool = True
+    without: tuple[str, ...] = ()
+    uns_merge: UnsMerge = UnsMerge.UNIQUE
+
+    def __post_init__(self) -> None:
+        if self.chunk_size is not None and self.chunk_size < 1:
+            msg = f"chunk_size is {self.chunk_size}, but a part needs at least one cell"
+            raise ValueError(msg)
+
+    @property
+    def block_cells(self) -> int:
+        """Cells that one digest covers."""
+        return self.chunk_size or _BLOCK_CELLS
+
+    @property
+    def taking(self) -> SlotSelection:
+        """What goes along with the matrix."""
+        return SlotSelection(self.layers, self.raw, self.without, self.uns_merge)
+
+    def with_taking(self, taking: SlotSelection) -> Options:
+        """The same, and what goes along with the matrix."""
+        return replace(
+            self,
+            layers=taking.layers,
+            raw=taking.raw,
+            without=taking.without,
+            uns_merge=taking.uns_merge,
+        )
+
+    @property
+    def value_types(self) -> tuple[np.dtype[Any], ...]:
+        """The types that the values may be stored in, the preferred one first."""
+        if self.plain_types:
+            return tuple(t for t in VALUE_TYPES if t.kind == "f")
+        return VALUE_TYPES
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Options:
+        """As `asdict` wrote it."""
+        layers = data.get("layers", "none")
+        known = {
+            "compression": Compression(data["compression"]),
+            "genes": GeneSet(data["genes"]),
+            "layers": layers if isinstance(layers, str) else tuple(layers),
+            "raw": data.get("raw", False),
+            "without": tuple(data.get("without", ())),
+            "uns_merge": UnsMerge(data.get("uns_merge", UnsMerge.UNIQUE)),
+        }
+        return cls(**data | known)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseDataset:
+    """The published dataset that a run adds to.
+
+    Attributes
+    ----------
+    n_cells
+        Its cells, which stay the first.
+    n_sources
+        The inputs that it was made of.
+    versions
+        Of its tables.
+    """
+
+    n_cells: int
+    n_sources: int
+    versions: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A run, immutable and JSON.
+
+    Attributes
+    ----------
+    run_id
+        Tells this run from another of the same input.
+    operation
+        "convert", "append" or "repair".
+    sources
+        The inputs of the dataset and their identities, in the order of their cells: those of
+        the base, and then those of this run.
+    n_cells, n_genes
+        The shape of the dataset that the run makes.
+    options
+        What the user chose.
+    value_type
+        The type that the values are stored in.
+    block_cells
+        Cells that one digest covers.
+    parts
+        The cells to write in runs of whole blocks, in order: the units of work and of resuming.
+        None holds cells of two inputs.
+    companions
+        The tables of further matrices, which are written in the same parts.
+    gene_ids
+        A digest of the ids of all genes in their order.
+    base
+        What is added to; None for a new dataset.
+    rewrites
+        The tables of which the rows of the base are written again; those of the others stay as
+        they are, and the new ones are put behind them.
+    tables
+        The directory of each table, but for those that have the usual one.
+    """
+
+    sources: tuple[SourceRecord, ...]
+    n_cells: int
+    n_genes: int
+    options: Options
+    value_type: str
+    block_cells: int
+    parts: tuple[RowRange, ...]
+    companions: tuple[LayerTable, ...] = ()
+    gene_ids: str = ""
+    base: BaseDataset | None = None
+    rewrites: tuple[str, ...] = ()
+    operation: str = "convert"
+    run_id: str = field(default_factory=lambda: uuid4().hex)
+    tables: Mapping[str, str] = field(default_factory=lambda: dict(TABLES))
+
+    def folder(self, table: str) -> str:
+        """The directory of a table."""
+        return {**OPTIONAL_TABLES, **self.tables}[table]
+
+    def adds_to(self, table: str) -> bool:
+        """Whether a table keeps the rows that it has, and gets the new ones behind them."""
+        return self.base is not None and table in self.base.versions and table not in self.rewrites
+
+    def writes(self, part: int, table: str) -> bool:
+        """Whether a part has rows of a table: of the cells of the base only if it is rewritten."""
+        new = self.base is None or self.parts[part].start >= self.base.n_cells
+        return new or table in self.rewrites
+
+    @property
+    def cells_to_write(self) -> int:
+        """The cells of all parts."""
+        return sum(map(len, self.parts))
+
+    @property
+    def added(self) -> tuple[SourceRecord, ...]:
+        """The inputs of this run."""
+        return self.sources if self.base is None else self.sources[self.base.n_sources :]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of `expression`."""
+        return expression_schema(
+            np.dtype(self.value_type),
+            self.n_genes,
+            self.options.compression,
+            integer_ids=self.options.plain_types,
+            string_ids=self.options.string_ids,
+        )
+
+    @property
+    def schema_by_gene(self) -> pa.Schema:
+        """The columns of `expression_by_gene`."""
+        return by_gene_schema(self.schema, self.options.compression)
+
+    def widened(self, values: NDArray[Any]) -> Plan:
+        """The plan of a new run, with the next type that holds these values too.
+
+        Raises
+        ------
+        InexactValue
+            If there is none.
+        """
+        value_type = wider_type(values, self.value_type, self.options.value_types)
+        return replace(self, value_type=str(value_type), run_id=uuid4().hex)
+
+    def with_companion(self, wider: LayerTable) -> Plan:
+        """The plan of a new run, with this companion in place of the one of its table."""
+        companions = tuple(wider if c.table == wider.table else c for c in self.companions)
+        return replace(self, companions=companions, run_id=uuid4().hex)
+
+    def differences(self, other: Plan) -> Iterator[str]:
+        """In words, what makes this another run than `other`, the one that is unfinished."""
+        yield from _differing("", {"operation": other.operation}, {"operation": self.operation})
+        theirs, ours = asdict(other.options), asdict(self.options)
+        yield from _differing("option ", theirs, ours)
+        theirs, ours = {"inputs": len(other.added)}, {"inputs": len(self.added)}
+        yield from _differing("number of ", theirs, ours)
+        for one, another in zip(other.added, self.added, strict=False):
+            which = f"input {another.uri}: " if len(self.added) > 1 else "input "
+            yield from _differing(which, _describe_value(one), _describe_value(another))
+
+    def mended(self, now: Plan, damaged: Sequence[int]) -> Plan:
+        """The plan with inputs as they are now, if only such were changed that were damaged.
+
+        Parameters
+        ----------
+        now
+            The plan of the same call as its inputs are now.
+        damaged
+            The places in `sources` of those of which no part is done because they were damaged.
+        """
+        before = len(self.sources) - len(self.added)
+        pairs = list(zip(self.added, now.added, strict=False))
+        changed = {
+            at
+            for at, (one, other) in enumerate(pairs, start=before)
+            if _describe_value(one) != _describe_value(other)
+        }
+        alike = (
+            len(self.added) == len(now.added)
+            and (self.n_cells, self.gene_ids) == (now.n_cells, now.gene_ids)
+            and self.parts[len(self.parts) - len(now.parts) :] == now.parts
+            and all(one.measured == other.measured for one, other in pairs)
+        )
+        if not alike or not changed or not changed.issubset(damaged):
+            return self
+        return replace(self, sources=now.sources)
+
+    def changed_base(self, other: Plan) -> Iterator[str]:
+        """In words, what `other` adds to that this does not: tables that were changed since."""
+        if self.base is not None and other.base is not None:
+            yield from _differing("version of ", dict(self.base.versions), other.base.versions)
+
+    def source_of(self, cell: int) -> SourceRecord:
+        """The input that a cell comes from."""
+        at = bisect_right(self.sources, cell, key=lambda source: source.offset)
+        return self.sources[max(at - 1, 0)]
+
+    def to_json(self) -> dict[str, Any]:
+        """As the checkpoint has it."""
+        data: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        return data | {
+            "sources": [source.to_json() for source in self.sources],
+            "tables": dict(self.tables),
+            "base": None if self.base is None else asdict(self.base),
+            "options": asdict(self.options),
+            "rewrites": list(self.rewrites),
+            "parts": [[part.start, part.stop] for part in self.parts],
+            "companions": [companion.to_json() for companion in self.companions],
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Plan:
+        """As `to_json` wrote it."""
+        return cls(
+            **data
+            | {
+                "sources": tuple(map(SourceRecord.from_json, data["sources"])),
+                "base": None if data["base"] is None else BaseDataset(**data["base"]),
+                "options": Options.from_json(data["options"]),
+                "parts": tuple(RowRange(start, stop) for start, stop in data["parts"]),
+                "rewrites": _tables(data["rewrites"]),
+                "companions": tuple(map(LayerTable.from_json, data.get("companions", []))),
+            }
+        )
+
+
+def make_plan(inputs: Concat, options: Options) -> Plan:
+    """Plan the conversion of inputs into a dataset of their own; reads their offsets.
+
+    Raises
+    ------
+    InputError
+        If one cannot be converted.
+    """
+    return Plan(
+        sources=inputs.records,
+        n_cells=inputs.n_cells,
+        n_genes=inputs.n_genes,
+        options=options,
+        # No sample decides: the first batch that this type does not hold asks for the next one.
+        value_type=str(options.value_types[0]),
+        block_cells=options.block_cells,
+        parts=tuple(plan_parts(inputs, options)),
+        companions=layer_tables(inputs, options),
+        gene_ids=inputs.gene_digest(),
+    )
+
+
+def plan_parts(inputs: Concat, options: Options, first: int = 0) -> Iterator[RowRange]:
+    """Parts of whole blocks, from the input `first` on: the fewest blocks that reach the target.
+
+    Blocks begin anew with each input, so that its digests are those that it has by itself.
+    """
+    block_cells = options.block_cells
+    target = 1 if options.chunk_size and not options.compact else PART_NONZEROS
+    for index, rows in enumerate(inputs.inputs):
+        if index < first:
+            continue
+        before = inputs.offsets(index, block_cells)
+        begun = 0
+        for last in range(1, len(before)):
+            if before[last] - before[begun] >= target or last == len(before) - 1:
+                start, stop = (rows.start + at * block_cells for at in (begun, last))
+                yield RowRange(start, min(stop, rows.stop))
+                begun = last
+
+
+def likely_type(first: NDArray[Any], options: Options) -> np.dtype[Any]:
+    """The type that the first stored values ask for: a guess, for estimates only."""
+    try:
+        return value_type_for(first, options.value_types)
+    except InexactValue:
+        return options.value_types[-1]
+
+
+def matrices_with_counts(source: Source) -> tuple[str, ...]:
+    """Matrices that begin with whole numbers, where the chosen one does not: probably counts."""
+    if is_whole(source.sample_values()):
+        return ()
+    others = [name for name in source.matrices() if name != source.matrix]
+    return tuple(name for name in others if is_whole(source.sample_values(name)))
+
+
+def _tables(rewrites: Any) -> tuple[str, ...]:
+    # The first releases wrote whether `expression` is.
+    if isinstance(rewrites, bool):
+        return (EXPRESSION,) if rewrites else ()
+    return tuple(rewrites)
+
+
+def _describe_value(source: SourceRecord) -> dict[str, Any]:
+    # Where the input lies may change between two runs, and what is there already; what it is
+    # may not.
+    described = source.to_json() | dict(source.identity)
+    return {key: described[key] for key in described if key not in _PLACES}
+
+
+def _differing(what: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[str]:
+    for key in sorted({*theirs, *ours}):
+        if theirs.get(key) != ours.get(key):
+            yield f"{what}{key} was {theirs.get(key)} and is {ours.get(key)}"

@@ -1,0 +1,1 @@
+"""AnnData: h5ad files and objects in memory."""

@@ -1,0 +1,1 @@
+"""Several inputs as one source."""

@@ -1,0 +1,160 @@
+"""Compressed sparse rows and columns, in arrays or HDF5 datasets, by ranges of cells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from slaf.errors import DamagedInput
+from slaf.sources.base import MatrixSize
+from slaf.sources.unsorted import UnsortedMatrix
+from slaf.sparse.batch import BATCH_NONZEROS, Batch, batch_from_compressed
+from slaf.sparse.casting import to_int64
+from slaf.sparse.external_sort import Coo
+from slaf.sparse.ranges import RowRange, split_by_nnz
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from slaf.sources.base import ReadOptions
+
+__all__ = ["ArrayLike", "CompressedRows", "compressed_columns"]
+
+_PEEK = 1 << 16
+
+# Offsets read at a time: half a megabyte.
+_OFFSETS = 1 << 16
+
+
+class ArrayLike(Protocol):
+    """One dimension that can be sliced: a numpy array or an HDF5 dataset."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of its elements."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: slice) -> Any: ...
+
+
+class CompressedRows:
+    """A matrix in compressed sparse rows (CSR), cells × genes.
+
+    Parameters
+    ----------
+    indptr
+        Offsets of the cells, n_cells + 1 of them.
+    indices, data
+        Gene positions and values; in any order within a cell, repeated ones allowed.
+    shape
+        Cells and genes.
+
+    Raises
+    ------
+    DamagedInput
+        If the lengths contradict each other.
+    """
+
+    def __init__(
+        self, indptr: ArrayLike, indices: ArrayLike, data: ArrayLike, shape: tuple[int, int]
+    ) -> None:
+        _check(indptr, indices, data, shape[0], "cells")
+        self._indptr = indptr
+        self._indices = indices
+        self._data = data
+        self.shape = shape
+        self.dtype = data.dtype
+
+    def extent(self) -> MatrixSize:
+        """What is stored."""
+        return MatrixSize("CSR", len(self._data))
+
+    def sample_values(self) -> NDArray[Any]:
+        """The first stored values."""
+        return np.asarray(self._data[:_PEEK])
+
+    def indptr_estimate(self, step: int) -> NDArray[np.int64]:
+        """Entries before cells 0, step, 2 * step, …, and n_cells: exact."""
+        starts = to_int64(np.asarray(self._indptr[: self.shape[0] : step]))
+        return np.append(starts, len(self._data))
+
+    def batches(self, rows: RowRange) -> Iterator[Batch]:
+        """These cells, in order."""
+        for span in rows.split(_OFFSETS):
+            indptr = to_int64(np.asarray(self._indptr[span.start : span.stop + 1]))
+            _check_offsets(indptr, span, len(self._data))
+            for first, last in split_by_nnz(indptr, BATCH_NONZEROS):
+                low, high = int(indptr[first]), int(indptr[last])
+                yield batch_from_compressed(
+                    RowRange(span.start + first, span.start + last),
+                    indptr[first : last + 1],
+                    np.asarray(self._indices[low:high]),
+                    np.asarray(self._data[low:high]),
+                    self.shape[1],
+                )
+
+
+def compressed_columns(
+    indptr: ArrayLike,
+    indices: ArrayLike,
+    data: ArrayLike,
+    shape: tuple[int, int],
+    options: ReadOptions,
+) -> UnsortedMatrix:
+    """A matrix in compressed sparse columns (CSC), cells × genes, brought into cell order.
+
+    `indptr` holds the offsets of the genes, `indices` cell positions.
+    """
+    n_genes = shape[1]
+    _check(indptr, indices, data, n_genes, "genes")
+    offsets = to_int64(np.asarray(indptr[:]))
+    _check_offsets(offsets, RowRange(0, n_genes), len(data))
+
+    def entries(size: int) -> Iterator[Coo]:
+        for start in range(0, len(data), size):
+            stop = min(start + size, len(data))
+            within = np.clip(offsets, start, stop)
+            yield Coo(
+                cells=np.asarray(indices[start:stop]),
+                genes=np.repeat(np.arange(n_genes, dtype=np.uint32), np.diff(within)),
+                values=np.asarray(data[start:stop]),
+            )
+
+    extent = MatrixSize("CSC", len(data))
+    return UnsortedMatrix(shape, data.dtype, extent, entries, options)
+
+
+def _check(
+    indptr: ArrayLike, indices: ArrayLike, data: ArrayLike, n_major: int, major: str
+) -> None:
+    if len(indptr) != n_major + 1:
+        msg = (
+            f"indptr has {len(indptr):,} offsets, but a matrix of {n_major:,} {major} "
+            f"needs {n_major + 1:,}"
+        )
+        raise DamagedInput(msg)
+    if len(indices) != len(data):
+        msg = f"there are {len(indices):,} indices but {len(data):,} values"
+        raise DamagedInput(msg)
+    first, last = (
+        int(to_int64(np.asarray(indptr[at]))[0]) for at in (slice(0, 1), slice(n_major, None))
+    )
+    if (first, last) != (0, len(data)):
+        msg = f"indptr goes from {first:,} to {last:,}, but there are {len(data):,} values"
+        raise DamagedInput(msg)
+
+
+def _check_offsets(indptr: NDArray[np.int64], rows: RowRange, nnz: int) -> None:
+    steps = np.diff(indptr)
+    wrong = (steps < 0) | (indptr[1:] > nnz) | (indptr[:-1] < 0)
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        msg = (
+            f"indptr goes from {indptr[at]:,} to {indptr[at + 1]:,} at position {rows.start + at}; "
+            f"offsets must ascend from 0 to the {nnz:,} values there are"
+        )
+        raise DamagedInput(msg)

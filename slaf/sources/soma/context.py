@@ -1,0 +1,96 @@
+"""The context in which an experiment is read: how much TileDB takes, and what it must not do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from slaf.runtime.resources import cpu_count
+
+if TYPE_CHECKING:
+    import tiledbsoma
+
+    from slaf.storage.remote_path import RemotePath
+
+__all__ = ["context", "context_of", "tiledb_uri"]
+
+
+# Of each column read at a time; TileDB makes it so large, however few rows there are.
+_BUFFER_BYTES: Final = 8 << 20
+_MOST_THREADS: Final = 8
+
+# For tiles that are decoded; what is read together is a fraction of it.
+_TILE_BYTES: Final = 1 << 30
+
+
+def context_of(path: RemotePath | None) -> tiledbsoma.SOMATileDBContext:
+    """A context for one experiment.
+
+    Parameters
+    ----------
+    path
+        Where it is, if not on this machine.
+    """
+    import tiledbsoma
+
+    threads = str(min(cpu_count(), _MOST_THREADS))
+    config: dict[str, str | float] = {
+        # The order of tiles is worked out by tasks which may outlive the query whose memory
+        # they use: then TileDB crashes, or aborts over memory that was not freed.
+        # https://github.com/TileDB-Inc/TileDB/pull/5723
+        "sm.query.sparse_global_order.preprocess_tile_merge": "0",
+        "soma.init_buffer_bytes": str(_BUFFER_BYTES),
+        "sm.mem.total_budget": str(_TILE_BYTES),
+        "sm.compute_concurrency_level": threads,
+        "sm.io_concurrency_level": threads,
+        # A Ctrl-C is for Python to tell; TileDB would cancel what it does, and report that.
+        "sm.enable_signal_handlers": "false",
+    }
+    if path is not None:
+        config.update(context(path))
+    return tiledbsoma.SOMATileDBContext(tiledb_config=config)
+
+
+# https://docs.tiledb.com/main/how-to/configuration
+_KEYS = {
+    "access_key_id": "vfs.s3.aws_access_key_id",
+    "secret_access_key": "vfs.s3.aws_secret_access_key",
+    "session_token": "vfs.s3.aws_session_token",
+    "token": "vfs.s3.aws_session_token",
+    "region": "vfs.s3.region",
+    "skip_signature": "vfs.s3.no_sign_request",
+    "storage_account_name": "vfs.azure.storage_account_name",
+    "account_name": "vfs.azure.storage_account_name",
+    "storage_account_key": "vfs.azure.storage_account_key",
+    "account_key": "vfs.azure.storage_account_key",
+    "storage_sas_key": "vfs.azure.storage_account_token",
+    "sas_key": "vfs.azure.storage_account_token",
+    "service_account_key": "vfs.gcs.service_account_key",
+}
+_SCHEMES = {"az": "azure", "abfs": "azure", "abfss": "azure", "gs": "gcs"}
+
+
+def tiledb_uri(path: RemotePath) -> str:
+    """The address of an experiment as TileDB has it."""
+    parts = urlsplit(str(path))
+    # abfss://container@account.dfs.core.windows.net
+    container = parts.netloc.partition("@")[0]
+    return f"{_SCHEMES.get(parts.scheme, parts.scheme)}://{container}{parts.path}"
+
+
+def context(path: RemotePath) -> dict[str, str]:
+    """What TileDB is to be told; what is not among it, it takes from the environment."""
+    options = {
+        key.removeprefix("aws_").removeprefix("azure_").removeprefix("google_"): value
+        for key, value in path.storage_options.items()
+    }
+    config = {_KEYS[key]: value for key, value in options.items() if key in _KEYS}
+    endpoint = options.get("endpoint") or options.get("endpoint_url")
+    if endpoint and path.scheme == "s3":
+        address = urlsplit(endpoint)
+        config["vfs.s3.scheme"] = address.scheme
+        config["vfs.s3.endpoint_override"] = address.netloc
+        config["vfs.s3.use_virtual_addressing"] = "false"
+    elif endpoint:
+        config["vfs.azure.blob_endpoint"] = endpoint
+    return config

@@ -1,0 +1,1 @@
+"""10x Genomics: HDF5 files and Matrix Market folders."""

@@ -1,0 +1,159 @@
+"""Text files from strangers, packed by gzip or not, whatever they are called."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Protocol
+
+import pyarrow as pa
+from pyarrow import csv
+
+from slaf.errors import DamagedInput, SlafError, StorageError
+from slaf.sources.hdf5.limits import check_expansion_ratio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["Text", "open_text", "read_text", "read_tsv"]
+
+_GZIP = b"\x1f\x8b"
+_PIECE = 1 << 20
+
+# Names that tell cells apart are packed ten times smaller at the best.
+_MOST_TEXT = 50
+_AGAIN = "copy it once more"
+
+
+class Text(Protocol):
+    """A text that is read from its beginning to its end."""
+
+    def read(self, size: int, /) -> bytes:
+        """So many bytes, or those that are left."""
+
+    def readline(self, size: int, /) -> bytes:
+        """A line, or its first bytes."""
+
+    def seek(self, offset: int, /) -> int:
+        """Go to a place."""
+
+
+class _Unpacked:
+    """What a packed file holds, as far as it may come of a file of that size."""
+
+    def __init__(self, text: IO[bytes], path: Path) -> None:
+        self._text = text
+        self._path = path
+        self._size = path.stat().st_size
+
+    def read(self, size: int, /) -> bytes:
+        return self._checked(self._text.read(size))
+
+    def readline(self, size: int, /) -> bytes:
+        return self._checked(self._text.readline(size))
+
+    def seek(self, offset: int, /) -> int:
+        return self._text.seek(offset)
+
+    def _checked(self, found: bytes) -> bytes:
+        check_expansion_ratio(str(self._path), self._size, self._text.tell())
+        return found
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[Text]:
+    """The text of a file, unpacked by ISA-L as it is read.
+
+    Raises
+    ------
+    DamagedInput
+        If it cannot be unpacked to its end.
+    StorageError
+        If the system does not let us read it.
+    """
+    from isal import igzip, igzip_lib
+
+    # Before it is opened: who opens a pipe waits for ever.
+    if not path.is_file():
+        msg = f"{path}: it is not a file, or a link to none"
+        raise DamagedInput(msg)
+    try:
+        with path.open("rb") as file:
+            packed = file.read(len(_GZIP)) == _GZIP
+        if packed:
+            # What is elsewhere has no name that could be opened.
+            with path.open("rb") as file, igzip.open(file, "rb") as text:  # type: ignore[no-untyped-call]
+                yield _Unpacked(text, path)
+        else:
+            with path.open("rb") as text:
+                yield text
+    except EOFError as error:
+        msg = f"{path}: it is cut short, its gzip stream has no end"
+        raise DamagedInput(msg, remedy=_AGAIN) from error
+    except (gzip.BadGzipFile, igzip_lib.error) as error:  # type: ignore[misc]  # its stub says it is an object
+        msg = f"{path}: its gzip stream is damaged ({error})"
+        raise DamagedInput(msg, remedy=_AGAIN) from error
+    except OSError as error:
+        if isinstance(error, SlafError):
+            raise
+        msg = f"{path}: cannot read it: {error.strerror}; check that you may"
+        raise StorageError(error.errno, msg) from error
+
+
+def read_text(path: Path) -> bytes:
+    """All of a text, which is known to be UTF-8.
+
+    Raises
+    ------
+    DamagedInput
+        If it is not.
+    """
+    content, checker = bytearray(), codecs.getincrementaldecoder("utf-8")()
+    with open_text(path) as text:
+        size = path.stat().st_size
+        while piece := text.read(_PIECE):
+            _check_utf8(checker, piece, path, content)
+            content += piece
+            check_expansion_ratio(str(path), size, len(content), _MOST_TEXT)
+    _check_utf8(checker, b"", path, content)
+    return bytes(content)
+
+
+def _check_utf8(
+    checker: codecs.IncrementalDecoder, piece: bytes, path: Path, before: bytearray
+) -> None:
+    try:
+        checker.decode(piece, final=not piece)
+    except UnicodeDecodeError as error:
+        line = before.count(b"\n") + piece.count(b"\n", 0, error.start) + 1
+        msg = f"{path}, line {line:,}: it is not text in UTF-8 ({error.reason})"
+        raise DamagedInput(msg) from error
+
+
+def read_tsv(path: Path) -> pa.Table:
+    """A table without a header, separated by tabs: columns of strings, called "0", "1", ….
+
+    Raises
+    ------
+    DamagedInput
+        If its lines have different numbers of columns.
+    """
+    content = read_text(path)
+    if not content.strip():
+        return pa.table({"0": pa.array([], pa.string())})
+    names = [str(number) for number in range(content.split(b"\n", 1)[0].count(b"\t") + 1)]
+    try:
+        return csv.read_csv(
+            pa.BufferReader(content),
+            # Without threads its errors name the row.
+            read_options=csv.ReadOptions(column_names=names, use_threads=False),
+            parse_options=csv.ParseOptions(delimiter="\t", quote_char=False),
+            convert_options=csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), null_values=[]
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        msg = f"{path}: it is not a table separated by tabs ({error})"
+        raise DamagedInput(msg) from error

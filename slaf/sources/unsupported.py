@@ -1,0 +1,86 @@
+"""Formats that are recognised only to be refused by name, with what to do instead."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from slaf.errors import StorageError
+from slaf.sources.hdf5.file import errors_as_damaged_input, is_hdf5, open_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
+    from pathlib import Path
+
+__all__ = ["UNSUPPORTED", "UnsupportedInput", "is_dataset"]
+
+
+@dataclass(frozen=True, slots=True)
+class UnsupportedInput:
+    """A format that is not read.
+
+    Attributes
+    ----------
+    name
+        What people call it.
+    recognises
+        Whether it is what lies at this place.
+    remedy
+        What to do instead.
+    """
+
+    name: str
+    recognises: Callable[[Path], bool]
+    remedy: str
+
+
+def _holding(*layouts: AbstractSet[str]) -> Callable[[Path], bool]:
+    """Recognises an HDF5 file by what lies at its top: all of one of the layouts."""
+
+    def recognises(path: Path) -> bool:
+        if not is_hdf5(path):
+            return False
+        with errors_as_damaged_input(str(path)), open_file(path) as file:
+            return any(layout <= set(file) for layout in layouts)
+
+    return recognises
+
+
+def is_dataset(path: Path) -> bool:
+    """Whether a SLAF dataset lies there, be it unfinished."""
+    config = path / "config.json"
+    # Not a pipe, which would be waited for, nor one that nests without end.
+    try:
+        found = json.loads(config.read_bytes()) if config.is_file() else None
+    except StorageError:
+        raise
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and "format_version" in found
+
+
+UNSUPPORTED = (
+    UnsupportedInput(
+        "a SLAF dataset",
+        is_dataset,
+        "it is converted already: open it with slaf.open, add to it with `slaf append`, or name "
+        "the input it was made of",
+    ),
+    UnsupportedInput(
+        "a MuData file",
+        _holding({"mod"}),
+        "write the modality that you want as an h5ad (mdata.mod[NAME].write), and convert that",
+    ),
+    UnsupportedInput(
+        "a loom file",
+        _holding({"row_attrs", "col_attrs"}),
+        "write it as an h5ad (anndata.io.read_loom, then write_h5ad), and convert that",
+    ),
+    UnsupportedInput(
+        "a molecule_info file of Cell Ranger",
+        _holding({"barcode_idx", "umi"}, {"barcode", "gene", "umi"}),
+        "it holds molecules, not a matrix: convert the filtered_feature_bc_matrix.h5 beside it",
+    ),
+)

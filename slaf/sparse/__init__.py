@@ -1,0 +1,1 @@
+"""Batches of sparse rows: casts, ranges, sorting."""

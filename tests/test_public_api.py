@@ -67,8 +67,10 @@ def test_no_other_name() -> None:
 def test_the_packages_do_not_shadow_the_functions() -> None:
     """A function keeps its name whatever part of the package was imported before."""
     code = (
-        "import slaf.conversion.convert, slaf.verification.verify, slaf.inspection, slaf; "
-        "assert all(map(callable, (slaf.convert, slaf.verify, slaf.info, slaf.status, slaf.open)))"
+        "import slaf.conversion.convert, slaf.verification.verify, slaf.dataset.info\n"
+        "import slaf.targets.export, slaf\n"
+        "verbs = slaf.convert, slaf.verify, slaf.info, slaf.status, slaf.open, slaf.export\n"
+        "assert all(map(callable, verbs))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

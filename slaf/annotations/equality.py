@@ -21,9 +21,9 @@ def equal_elements(one: Any, other: Any) -> bool:  # noqa: PLR0911 - one for eac
 
     Examples
     --------
-    >>> same({"a": np.array([1.0, np.nan])}, {"a": np.array([1.0, np.nan])})
+    >>> equal_elements({"a": np.array([1.0, np.nan])}, {"a": np.array([1.0, np.nan])})
     True
-    >>> same(1, 1.0), same(np.float32(1), np.float64(1))
+    >>> equal_elements(1, 1.0), equal_elements(np.float32(1), np.float64(1))
     (False, False)
     """
     if isinstance(one, Mapping) and isinstance(other, Mapping):

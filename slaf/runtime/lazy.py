@@ -26,7 +26,7 @@ class LazyMapping(Mapping[str, T]):
 
     Examples
     --------
-    >>> squares = Lazily(["2", "3"], lambda name: int(name) ** 2)
+    >>> squares = LazyMapping(["2", "3"], lambda name: int(name) ** 2)
     >>> list(squares), squares["3"]
     (['2', '3'], 9)
     """
@@ -70,7 +70,7 @@ class DeferredMapping(Mapping[str, T]):
 
     Examples
     --------
-    >>> WhenAsked(lambda: {"2": 4})["2"]
+    >>> DeferredMapping(lambda: {"2": 4})["2"]
     4
     """
 

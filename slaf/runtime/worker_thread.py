@@ -29,7 +29,7 @@ class WorkerThread:
 
     Examples
     --------
-    >>> thread = OneThread("calls")
+    >>> thread = WorkerThread("calls")
     >>> thread.call(max, 1, 2)
     2
     >>> thread.close()

@@ -14,16 +14,16 @@ import pytest
 _FREE = """
 from pathlib import Path
 
-from slaf.runtime.malloc import give_back
+from slaf.runtime.malloc import trim_heap
 
-def annotations():
+def held():
     return int(Path("/proc/self/statm").read_text().split()[1])
 
 pieces = [bytearray(b"x" * 65536) for _ in range(2000)]
 last = pieces.pop()
 del pieces
 before = held()
-give_back()
+trim_heap()
 print(before, held())
 """
 

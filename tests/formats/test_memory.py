@@ -31,11 +31,11 @@ _PEAK = """
 import sys
 from pathlib import Path
 
-from slaf.sparse.batch import RowRange
+from slaf.sparse.ranges import RowRange
 from slaf.sources import ReadOptions, open_source
 
 with open_source(sys.argv[1], options=ReadOptions(memory=int(sys.argv[2]))) as source:
-    source.peek()
+    source.sample_values()
     held = sum(batch.nnz for batch in source.batches(RowRange(0, source.n_cells)))
 status = Path("/proc/self/status").read_text().split()
 print(held, status[status.index("VmHWM:") + 1])

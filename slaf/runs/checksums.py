@@ -9,10 +9,10 @@ from slaf.errors import DamagedDataset
 from slaf.format.digests import table_digest
 from slaf.format.files import FileChecksums, StoredFile, etag_scope
 from slaf.format.records import annotations_record
-from slaf.tables.read import files_of, manifest_name
+from slaf.tables.read import files_of
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -72,7 +72,7 @@ def with_checksums(
     checksums: FileChecksums,
     *,
     base: DatasetConfig | None = None,
-    damaged: Container[str] = (),
+    damaged: Collection[str] = (),
 ) -> DatasetConfig:
     """A dataset with the checksums of the files that make it; reads those not known yet.
 
@@ -127,14 +127,14 @@ def _valid_here(location: Location, proof: FileChecksums) -> list[StoredFile]:
 
 
 def _files_without_checksum(
-    location: Location, published: DatasetConfig, damaged: Container[str] = ()
+    location: Location, published: DatasetConfig, damaged: Collection[str] = ()
 ) -> frozenset[str]:
     """The files of a dataset that have no checksum; of a table whose version is damaged, none."""
     known = {one.file for one in _valid_here(location, published.proof)}
     return frozenset(
         name
         for table, directory in published.tables.items()
-        if f"{directory}/_versions/{manifest_name(published.versions[table])}" not in damaged
+        if not any(file.startswith(f"{directory}/_versions/") for file in damaged)
         for file in files_of(location, directory, published.versions[table])
         if (name := f"{directory}/{file}") not in known
     )

@@ -520,8 +520,8 @@ def _check_version(where: str, version: Any) -> None:
     else:
         msg = (
             f"{where} is of format {version}, which another program wrote; "
-            f"this release reads {' and '.join(KNOWN_VERSIONS)}: convert the original input again, or append to "
-            "it with `slaf append`, which writes it anew"
+            f"this release reads {' and '.join(KNOWN_VERSIONS)}: convert the original input again, "
+            "or append to it with `slaf append`, which writes it anew"
         )
     raise UnsupportedFormat(msg)
 

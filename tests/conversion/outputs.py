@@ -120,7 +120,7 @@ def finished_parts(path: Path) -> dict[int, list[PartFile]]:
 
 def receipts(location: Location, checkpoint: dict[str, Any] | None) -> list[dict[str, Any]]:
     """The receipts of an unfinished run, but for those that are torn."""
-    if checkpoint is None:
+    if checkpoint is None or "journal" not in checkpoint:
         return []
     names = location.list(f".parts/{checkpoint['journal'][:16]}")
     raws = [location.read(name) or b"" for name in names if name.endswith(".json")]

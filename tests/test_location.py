@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 
 import slaf
 from slaf.errors import StorageError
+from slaf.storage.location import Location
 from tests.builders import counts, write_h5ad
 
 MATRIX = counts(9, 5)
@@ -67,3 +71,41 @@ def test_no_name_at_all(here: Path) -> None:
         with pytest.raises(StorageError, match="a path is empty"):
             slaf.convert(inputs, "out.slaf")
     assert {path.name for path in here.iterdir()} == {"in.h5ad"}
+
+
+def test_a_file_that_is_written_once(tmp_path: Path) -> None:
+    """Of two that write a file of one name, the first has written it; nothing else is left."""
+    location = Location(tmp_path)
+    assert location.put_new("a/b.json", b"first")
+    assert not location.put_new("a/b.json", b"second")
+    assert location.read("a/b.json") == b"first"
+    assert location.list(".") == ["a/b.json"]
+
+
+def test_many_write_a_file_at_once(tmp_path: Path) -> None:
+    """However many write it at one moment, one has."""
+    with ThreadPoolExecutor(8) as pool:
+        wrote = list(pool.map(lambda n: Location(tmp_path).put_new("a", b"%d" % n), range(40)))
+    assert sum(wrote) == 1
+    assert Location(tmp_path).read("a") == b"%d" % wrote.index(True)
+    assert Location(tmp_path).list(".") == ["a"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_without_links(*, links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are written once, and copied, on file systems that have no hard links too."""
+    location = Location(tmp_path)
+    if not links:
+
+        def link(*_: object) -> None:
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+        monkeypatch.setattr(os, "link", link)
+    assert location.put_new("a", b"first")
+    assert not location.put_new("a", b"second")
+    location.put("b", b"another")
+    for _ in range(2):
+        location.copy("a", "b")
+        assert location.read("b") == b"first"
+    assert ((tmp_path / "a").stat().st_ino == (tmp_path / "b").stat().st_ino) == links
+    assert location.list(".") == ["a", "b"]

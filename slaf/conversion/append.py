@@ -8,6 +8,7 @@ from slaf.conversion.execute import execute_run, log_warnings
 from slaf.conversion.prepare import prepare_append
 from slaf.conversion.slafdb import check_dataset_exists, open_append_target
 from slaf.dataset.dataset import Dataset, open_dataset
+from slaf.format.epoch import locked
 from slaf.runs.output_run import begin_or_resume
 from slaf.runtime.progress import NullProgress
 from slaf.sources.concat.genes import GeneSet
@@ -106,7 +107,7 @@ def append(
     location = Location.of(dataset, storage_options)
     check_dataset_exists(location)
     with (
-        location.lock(),
+        locked(location),
         prepare_append(
             inputs,
             open_append_target(location),

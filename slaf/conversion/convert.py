@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from slaf.conversion.execute import execute_run, log_warnings
 from slaf.conversion.prepare import prepare_convert
 from slaf.dataset.dataset import Dataset, open_dataset
+from slaf.format.epoch import locked
 from slaf.format.schema import Compression
 from slaf.runs.output_run import begin_or_resume, check_not_complete
 from slaf.runtime.progress import NullProgress
@@ -183,7 +184,7 @@ def convert(
         tables = ready.tables()
         log_warnings(ready.inputs)
         ready.expected(tables, workers)
-        with location.lock():
+        with locked(location):
             run = begin_or_resume(
                 location,
                 ready.plan,

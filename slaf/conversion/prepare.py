@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
     from slaf.conversion.asked import ToAppend, ToConvert, ToRead
     from slaf.dataset.dataset import Dataset
-    from slaf.runs.checkpoint import Checkpoint
     from slaf.runs.estimate import Estimate
+    from slaf.runs.output_run import OutputRun
     from slaf.runs.plan import Plan
     from slaf.runs.publish import Axes
     from slaf.sources.base import Inputs
@@ -84,7 +84,7 @@ class Prepared:
 
     def unfinished(
         self, *, overwrite: bool = False, restart: bool, allow_duplicate: bool
-    ) -> Checkpoint | None:
+    ) -> OutputRun | None:
         """The unfinished run that this one continues; None if it begins anew.
 
         Raises

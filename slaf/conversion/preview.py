@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from slaf.conversion.prepare import Prepared
     from slaf.format.config import SourceRecord
-    from slaf.runs.checkpoint import Checkpoint
     from slaf.runs.estimate import Estimate
+    from slaf.runs.output_run import OutputRun
     from slaf.sources.base import Inputs, MatrixSize
 
 __all__ = ["Preview", "preview", "preview_append"]
@@ -233,7 +233,7 @@ def _check_not_locked(location: Location) -> None:
         raise Locked(msg)
 
 
-def _preview(ready: Prepared, unfinished: Checkpoint | None, workers: int) -> Preview:
+def _preview(ready: Prepared, unfinished: OutputRun | None, workers: int) -> Preview:
     plan, inputs = ready.plan, ready.inputs
     tables = ready.tables()
     return Preview(
@@ -247,7 +247,7 @@ def _preview(ready: Prepared, unfinished: Checkpoint | None, workers: int) -> Pr
         value_type=str(likely_type(inputs.sample_values(), plan.options)),
         rewrites=EXPRESSION in plan.rewrites,
         parts=len(plan.parts),
-        parts_done=len(unfinished.done) if unfinished else 0,
+        parts_done=len(unfinished.journal.parts) if unfinished else 0,
         expected=ready.expected(tables, workers),
         free=ready.location.free(),
         beside=describe_slots(inputs),

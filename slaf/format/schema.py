@@ -25,6 +25,7 @@ __all__ = [
     "FORMAT_VERSION",
     "GENES",
     "GENE_PAIRS",
+    "KNOWN_VERSIONS",
     "LAYERS",
     "PARTITIONED_TABLES",
     "RAW",
@@ -43,7 +44,8 @@ __all__ = [
     "value_type_for",
 ]
 
-FORMAT_VERSION: Final = "1.0"
+FORMAT_VERSION: Final = "1.1"
+KNOWN_VERSIONS: Final = ("1.0", FORMAT_VERSION)
 
 # The tables of a dataset, by the name that config.json gives them.
 EXPRESSION: Final = "expression"

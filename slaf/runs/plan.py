@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_right
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
+import xxhash
 
 from slaf.errors import InexactValue
-from slaf.format.config import OPTIONAL_TABLES, TABLES, SourceRecord
+from slaf.format.config import OPTIONAL_TABLES, TABLES, SourceRecord, journal_directory
 from slaf.format.schema import (
     EXPRESSION,
     VALUE_TYPES,
@@ -323,10 +325,24 @@ class Plan:
         if self.base is not None and other.base is not None:
             yield from _differing("version of ", dict(self.base.versions), other.base.versions)
 
+    def source_index(self, cell: int) -> int:
+        """The position in `sources` of the input that a cell comes from."""
+        return max(bisect_right(self.sources, cell, key=lambda source: source.offset) - 1, 0)
+
     def source_of(self, cell: int) -> SourceRecord:
         """The input that a cell comes from."""
-        at = bisect_right(self.sources, cell, key=lambda source: source.offset)
-        return self.sources[max(at - 1, 0)]
+        return self.sources[self.source_index(cell)]
+
+    @property
+    def digest(self) -> str:
+        """The digest of the plan but for its inputs, which may be repaired while it is done."""
+        data = self.to_json() | {"sources": len(self.sources)}
+        return str(xxhash.xxh3_128_hexdigest(json.dumps(data, sort_keys=True).encode()))
+
+    @property
+    def journal(self) -> str:
+        """The directory of its receipts."""
+        return journal_directory(self.digest)
 
     def to_json(self) -> dict[str, Any]:
         """As the checkpoint has it."""

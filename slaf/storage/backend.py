@@ -36,6 +36,10 @@ NEW_SUFFIX = ".new"
 class Lock(Protocol):
     """A lock that is held."""
 
+    @property
+    def taken_over(self) -> bool:
+        """Whether it was taken from a holder that may still be sending something."""
+
     def check(self) -> None:
         """Raise `Locked` if it is not held any more."""
 
@@ -89,8 +93,8 @@ class Backend(Protocol):
     def tags(self) -> Mapping[str, str]:
         """The tag of every file, where the place gives files such."""
 
-    def move(self, name: str, to: str) -> None:
-        """Give a file another name, in place of whatever has that."""
+    def copy(self, name: str, to: str) -> None:
+        """Give a file a second name, or a durable copy, in place of whatever has that name."""
 
     def free(self) -> int | None:
         """The bytes that are free; None where there is no limit."""
@@ -106,6 +110,9 @@ class Backend(Protocol):
 
     def put(self, name: str, data: bytes) -> None:
         """Write a file whole and durably."""
+
+    def put_new(self, name: str, data: bytes) -> bool:
+        """Do the same unless there is a file of this name; whether it was done."""
 
     def unsynced(self, names: Iterable[str]) -> list[str]:
         """Of these files, those that something still has to force to the disk."""

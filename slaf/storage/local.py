@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from slaf.errors import Locked, StorageError
 from slaf.storage.backend import LOCK_NAME, NEW_SUFFIX, FileStat
@@ -23,6 +25,9 @@ __all__ = ["Directory"]
 # Seconds: `is_locked` holds the lock for an instant, which is not to be taken for a writer.
 _LOCK_PATIENCE = 0.2
 _READ_BYTES = 1 << 20
+
+# What a file system says that has no hard links, or no more of one file.
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
 
 class Directory:
@@ -118,13 +123,16 @@ class Directory:
         """None: a disk has no such thing."""
         return {}
 
-    def move(self, name: str, to: str) -> None:
-        """Rename a file, and make both directories durable."""
-        source, target = self.path / name, self.path / to
+    def copy(self, name: str, to: str) -> None:
+        """Link a file, or copy it where the file system has no links."""
+        target = self.path / to
         with _reported("write", target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            source.replace(target)
-            for directory in self._directories_of([target, source]):
+            target.unlink(missing_ok=True)
+            if not _linked(self.path / name, target):
+                shutil.copyfile(self.path / name, target)
+                _sync(target)
+            for directory in self._directories_of([target]):
                 _sync(directory)
 
     def free(self) -> int:
@@ -149,17 +157,38 @@ class Directory:
 
     def put(self, name: str, data: bytes) -> None:
         """Write a file whole and durably, by renaming one that is on disk already."""
-        target = self.path / name
         # One writer holds the lock, so one fixed name is enough: a crash leaves at most one
         # such file, which the next put of that name replaces.
-        temporary = target.with_name(f".{target.name}{NEW_SUFFIX}")
+        with self._written(self.path / name, "", data) as temporary:
+            temporary.replace(self.path / name)
+
+    def put_new(self, name: str, data: bytes) -> bool:
+        """Do the same by linking, which fails where there is a file of this name."""
+        target = self.path / name
+        with self._written(target, f".{uuid4().hex}", data) as temporary:
+            try:
+                if not _linked(temporary, target):
+                    # Without links two writers of one moment may both believe to be the first.
+                    if target.exists():
+                        return False
+                    temporary.replace(target)
+            except FileExistsError:
+                return False
+            finally:
+                temporary.unlink(missing_ok=True)
+        return True
+
+    @contextmanager
+    def _written(self, target: Path, mark: str, data: bytes) -> Iterator[Path]:
+        """A file on disk that gets its name from who asked for it; then that is made durable."""
+        temporary = target.with_name(f".{target.name}{mark}{NEW_SUFFIX}")
         with _reported("write", target):
             target.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(target)
+            yield temporary
             for directory in self._directories_of([target]):
                 _sync(directory)
 
@@ -242,6 +271,8 @@ class Directory:
 class _DirectoryLock:
     """The lock of a directory, which the system takes back when the process ends."""
 
+    taken_over = False
+
     def __init__(self, directory: Directory, lock: BaseFileLock, *, keep: bool) -> None:
         self._directory = directory
         self._lock = lock
@@ -281,6 +312,17 @@ def _reported(verb: str, path: Path) -> Iterator[None]:
 def _storage_error(verb: str, path: Path, error: OSError) -> StorageError:
     reason = error.strerror or str(error)
     return StorageError(error.errno, f"{path}: cannot {verb} it: {reason}")
+
+
+def _linked(source: Path, target: Path) -> bool:
+    """Give a file a second name; whether the file system has such a thing."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return False
+    return True
 
 
 def _is_transient(path: Path) -> bool:

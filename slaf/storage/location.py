@@ -14,7 +14,7 @@ from slaf.storage.local import Directory
 from slaf.storage.urls import is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from slaf.storage.backend import Backend, FileStat, Lock
@@ -194,6 +194,11 @@ class Location:
         with self.effect("put", name):
             self._place.put(name, data)
 
+    def put_new(self, name: str, data: bytes) -> bool:
+        """Write a file as `put` does, unless there is one of this name; whether it was written."""
+        with self.effect("put", name):
+            return self._place.put_new(name, data)
+
     def sync(self, names: Iterable[str]) -> None:
         """Make files that something else wrote durable, and their directories."""
         unsynced = self._place.unsynced(names)
@@ -201,14 +206,13 @@ class Location:
             with self.effect("sync", unsynced[0]):
                 self._place.sync(unsynced)
 
-    def move(self, name: str, to: str) -> None:
-        """Give a file another name, in place of whatever has that; after a crash it has either.
+    def copy(self, name: str, to: str) -> None:
+        """Make a durable copy of a file that is never changed, in place of whatever is there.
 
-        Where there is no such file, and one of the other name, it was moved before.
+        On a disk both may be one file under two names.
         """
-        if self._place.has(name):
-            with self.effect("move", to):
-                self._place.move(name, to)
+        with self.effect("copy", to):
+            self._place.copy(name, to)
 
     def remove(self, name: str) -> None:
         """Remove a file or a directory with all that is in it; nothing, if it is not there."""
@@ -217,13 +221,19 @@ class Location:
                 self._place.remove(name)
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, fence: Callable[[], None] | None = None) -> Iterator[None]:
         """Be the only writer here, making the directory if it is not there.
 
         The lock is gone with the process that held it: at once where the operating system
         keeps it, and in a bucket when its lease runs out, or when another process of the same
         machine sees that its holder is dead. A directory that holds nothing at the end, and
         was not found empty, is removed.
+
+        Parameters
+        ----------
+        fence
+            Called under the lock, before anything else, where the lease of another process had
+            run out, which may still be sending what it began. If it fails, so does the lock.
 
         Raises
         ------
@@ -235,6 +245,8 @@ class Location:
         try:
             hold = self._acquired(keep=keep)
             self._hold = hold
+            if fence is not None and hold.taken_over:
+                fence()
             try:
                 yield
             finally:
@@ -242,6 +254,7 @@ class Location:
                 with self.effect("unlock", LOCK_NAME):
                     hold.tidy()
         finally:
+            self._hold = None
             if hold is not None:
                 hold.release()
 
@@ -272,8 +285,8 @@ class Location:
         """Whether a process is writing here at this moment."""
         return self._place.is_locked()
 
-    def sweep(self) -> None:
-        """Remove the lock that a process left which was killed.
+    def sweep(self, fence: Callable[[], None] | None = None) -> None:
+        """Remove the lock that a process left which was killed; `fence` as for `lock`.
 
         Raises
         ------
@@ -281,7 +294,7 @@ class Location:
             If the process lives.
         """
         if self._place.has_lock():
-            with self.lock():
+            with self.lock(fence):
                 pass
 
 

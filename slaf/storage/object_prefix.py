@@ -25,11 +25,6 @@ __all__ = ["ObjectPrefix"]
 
 # A renewal that is not through by then is tried anew.
 _HASTE = {"timeout": "10s", "client_max_retries": "3", "client_retry_timeout": "10"}
-
-# The object that says what is published: whoever takes over a lease rewrites it, so that nothing
-# the former holder may still send replaces it.
-_FENCED = "config.json"
-_BLANKS = bytes.maketrans(b"01", b" \t")
 logger = logging.getLogger(__name__)
 
 
@@ -122,10 +117,9 @@ class ObjectPrefix:
         """The tag of every object."""
         return self._objects.tags()
 
-    def move(self, name: str, to: str) -> None:
-        """Copy an object within the bucket, and delete the first."""
+    def copy(self, name: str, to: str) -> None:
+        """Copy an object within the bucket."""
         self._objects.copy(name, to)
-        self._objects.delete([name])
 
     def free(self) -> None:
         """There is no limit that could be asked for."""
@@ -147,6 +141,14 @@ class ObjectPrefix:
             self._objects.put(name, data)
         else:
             self._seen[name] = self._objects.swap(name, data, self._seen[name])
+
+    def put_new(self, name: str, data: bytes) -> bool:
+        """Put an object whole where there is none."""
+        try:
+            self._objects.swap(name, data, None)
+        except Locked:
+            return False
+        return True
 
     def unsynced(self, names: Iterable[str]) -> list[str]:
         """None of them: what a bucket has taken, it has."""
@@ -177,16 +179,18 @@ class ObjectPrefix:
         del keep
         objects = ObjectStore(self._url, self._given | _HASTE)
         ticket, begun = LeaseRecord.mine(self.lease_seconds), Lease.now()
+        taken_over = False
         try:
             version = objects.swap(LOCK_NAME, ticket.to_bytes(), None)
         except Locked:
-            version = self._take_over(objects, ticket)
+            version, taken_over = self._take_over(objects, ticket)
         except StorageError:
             # It may be there although the answer was lost, and this process does not hold it.
             ticket.let_go()
             raise
         self._seen = {}
-        return _PrefixLock(self, Lease(objects, LOCK_NAME, ticket, version, begun))
+        lease = Lease(objects, LOCK_NAME, ticket, version, begun)
+        return _PrefixLock(self, lease, taken_over=taken_over)
 
     def forget(self) -> None:
         """Put again without a look at what is there: the lock is given back."""
@@ -209,18 +213,18 @@ class ObjectPrefix:
         """Whether there is a lock, held or not."""
         return self._objects.size_of(LOCK_NAME) is not None
 
-    def _take_over(self, objects: ObjectStore, ticket: LeaseRecord) -> dict[str, str]:
+    def _take_over(self, objects: ObjectStore, ticket: LeaseRecord) -> tuple[dict[str, str], bool]:
+        """The version of the lock, and whether it was another's until now."""
         found = objects.get(LOCK_NAME)
         if found is None:
             # It was given back this moment.
-            return objects.swap(LOCK_NAME, ticket.to_bytes(), None)
+            return objects.swap(LOCK_NAME, ticket.to_bytes(), None), False
         data, version = found
         if not self._is_over(data):
             raise self._locked(data)
         taken = objects.swap(LOCK_NAME, ticket.to_bytes(), version)
         logger.debug("took over the lock of %s from a process that is no more", self)
-        self._fence(objects)
-        return taken
+        return taken, True
 
     def _is_over(self, data: bytes) -> bool:
         """Whether a lock holds no one off any more, by the clock of the server."""
@@ -250,18 +254,6 @@ class ObjectPrefix:
         )
         return Locked(msg)
 
-    def _fence(self, objects: ObjectStore) -> None:
-        """Give config.json another version, of the same content, which nobody has read before.
-
-        Blanks behind JSON say nothing; what they are makes the version another on servers that
-        count versions by the content.
-        """
-        found = objects.get(_FENCED)
-        if found is not None:
-            data, version = found
-            mark = f"{uuid4().int >> 64:064b}".encode().translate(_BLANKS)
-            objects.swap(_FENCED, data.rstrip() + b"\n" + mark, version)
-
     def _named(self, name: str) -> list[str]:
         exact = [] if self._objects.size_of(name) is None else [name]
         return exact + [found for found in self._objects.sizes(name) if found != name]
@@ -270,7 +262,8 @@ class ObjectPrefix:
 class _PrefixLock:
     """The lease of a prefix; a :class:`slaf.storage.backend.Lock`."""
 
-    def __init__(self, prefix: ObjectPrefix, lease: Lease) -> None:
+    def __init__(self, prefix: ObjectPrefix, lease: Lease, *, taken_over: bool) -> None:
+        self.taken_over = taken_over
         self._prefix = prefix
         self._lease = lease
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import slaf
-from slaf.errors import Locked
+from slaf.errors import Locked, StorageError
+from slaf.format.epoch import locked
+from slaf.format.validation import checksum_error, with_checksum
 from slaf.runtime.progress import NullProgress
 from slaf.storage.lease import LeaseRecord, is_expired
 from slaf.storage.location import Location
@@ -67,7 +69,7 @@ def test_it_runs_out(one_cloud: Cloud, one_proxy: Proxy) -> None:
     with holder.lock():
         one_proxy.rule = lambda *_: Fault.CUT_BEFORE
         time.sleep(OVER)
-        with other.lock():
+        with locked(other):
             one_proxy.rule = lambda *_: None
             for change in changes:
                 with pytest.raises(Locked, match="the lock was lost"):
@@ -75,27 +77,68 @@ def test_it_runs_out(one_cloud: Cloud, one_proxy: Proxy) -> None:
             assert other.is_locked()
         with pytest.raises(Locked, match="the lock was lost"):
             holder.put("config.json", b"later")
-    assert json.loads(other.read("config.json") or b"") == {}
+    assert json.loads(other.read("config.json") or b"") == {"epoch": 1}
     assert other.list(".") == ["config.json"]
 
 
 @pytest.mark.usefixtures("short")
-def test_a_late_request(one_cloud: Cloud) -> None:
+@pytest.mark.parametrize("content", [b"{}", with_checksum({"a": 1}, indent=1), b"not JSON", None])
+def test_a_late_request(content: bytes | None, one_cloud: Cloud) -> None:
     """What a former holder has sent before it knew, and arrives late, replaces nothing."""
-    former, other = (ObjectPrefix(one_cloud.at("x"), one_cloud.options) for _ in range(2))
-    former.put("config.json", b"{}")
+    former = ObjectPrefix(one_cloud.at("x"), one_cloud.options)
+    other = Location(one_cloud.at("x"), one_cloud.options)
+    if content is not None:
+        former.put("config.json", content)
     held = former.acquire(keep=False)
-    assert former.read("config.json") == b"{}"
+    assert former.read("config.json") == content
     held._lease._ended.set()  # noqa: SLF001 - as if the process were stopped
     time.sleep(OVER)
-    taken = other.acquire(keep=False)
-    with pytest.raises(Locked, match="another process has written it meanwhile"):
-        former.put("config.json", b"late")
-    assert json.loads(other.read("config.json") or b"") == {}
-    held.tidy()
-    assert other.has_lock()
-    taken.tidy()
-    assert not other.has_lock()
+    with locked(other):
+        if content in {b"not JSON", None}:
+            # There is nothing to be published over it until there is another.
+            other.read("config.json")
+            other.put("config.json", b'{"epoch": 1}')
+        with pytest.raises(Locked, match="another process has written it meanwhile"):
+            former.put("config.json", b"late")
+        raw = other.read("config.json") or b""
+        assert json.loads(raw)["epoch"] == 1
+        assert checksum_error(raw, json.loads(raw)) is None
+        held.tidy()
+        assert former.has_lock()
+    assert not former.has_lock()
+
+
+@pytest.mark.usefixtures("short")
+def test_each_takeover_is_an_epoch(one_cloud: Cloud) -> None:
+    """config.json counts how often the lock was taken over, and other holders change nothing."""
+    location = Location(one_cloud.at("x"), one_cloud.options)
+    location.put("config.json", b"{}")
+    for epoch in (1, 2):
+        former = ObjectPrefix(one_cloud.at("x"), one_cloud.options)
+        former.acquire(keep=False).release()
+        with locked(location):
+            assert json.loads(location.read("config.json") or b"") == {"epoch": epoch}
+    with locked(location):
+        pass
+    assert json.loads(location.read("config.json") or b"") == {"epoch": 2}
+
+
+@pytest.mark.usefixtures("short")
+def test_a_takeover_that_fails(one_cloud: Cloud, one_proxy: Proxy) -> None:
+    """Who takes the lock over and cannot begin an epoch does not give the lock back."""
+    there = one_cloud.via(one_proxy.endpoint)
+    location = Location(there.at("x"), there.options)
+    location.put("config.json", b"{}")
+    ObjectPrefix(one_cloud.at("x"), one_cloud.options).acquire(keep=False).release()
+    one_proxy.rule = lambda method, path, _number: (
+        Fault.CUT_BEFORE if method == "PUT" and path.endswith("config.json") else None
+    )
+    with pytest.raises(StorageError), locked(location):
+        pass
+    one_proxy.rule = lambda *_: None
+    with locked(location):
+        pass
+    assert json.loads(location.read("config.json") or b"") == {"epoch": 1}
 
 
 def test_a_ticket() -> None:
@@ -150,7 +193,7 @@ class _Losing(NullProgress):
             Fault.CUT_BEFORE if path.endswith("lock") else None
         )
         time.sleep(OVER)
-        with self._other.lock():
+        with locked(self._other):
             pass
 
 

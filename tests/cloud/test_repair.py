@@ -52,11 +52,16 @@ def test_every_object(source: Path, cloud: Cloud) -> None:
             change(location, name)
         with pytest.raises(slaf.VerificationFailed) as caught:
             slaf.verify(place, quick=True, storage_options=cloud.options)
-        (found,) = caught.value.report.differences
-        assert found.where.startswith(name)
+        (difference,) = caught.value.report.differences
+        assert difference.where.startswith(name)
         repaired = slaf.repair(place, source, storage_options=cloud.options)
         assert [damaged.split(" ")[0] for damaged in repaired.damaged] == [name]
-        assert output_of(location) == expected
+        found = output_of(location)
+        if kind == "version":
+            # A table that Lance cannot open is written into a new directory.
+            assert found["config"]["tables"].keys() == expected["config"]["tables"].keys()
+            expected["config"]["tables"] = found["config"]["tables"]
+        assert found == expected
         assert not {file for file in unaccounted(location) if not file.startswith("uns")}
         slaf.verify(place, against=source, storage_options=cloud.options)
 

@@ -21,10 +21,12 @@ from slaf.errors import (
     UnfinishedRun,
     UnsupportedFormat,
 )
+from slaf.format.schema import FORMAT_VERSION
+from slaf.storage.location import Location
 from slaf.testing.crashing import Crash, CrashingStorage
 from tests.builders import counts, write_h5ad
 from tests.conversion.older import Older, older
-from tests.conversion.outputs import output_of, tree
+from tests.conversion.outputs import output_of, receipts, tree
 from tests.conversion.stopped import points
 
 if TYPE_CHECKING:
@@ -300,7 +302,7 @@ def test_a_table_that_is_missing_is_named(added: Path, tmp_path: Path) -> None:
 def as_others_see(path: Path) -> dict[str, Any] | None:
     """What slafdb would open, which reads the newest versions; None if it is ours by now."""
     config = json.loads((path / "config.json").read_bytes())
-    if config["format_version"] == "1.0":
+    if config["format_version"] == FORMAT_VERSION:
         return None
     tables = {name: lance.dataset(path / config["tables"][name]) for name in TABLES}
     found: dict[str, Any] = {name: table.to_table() for name, table in tables.items()}
@@ -311,8 +313,8 @@ def as_others_see(path: Path) -> dict[str, Any] | None:
 def done_parts(path: Path) -> dict[str, int]:
     """The files of the parts that are done, and their inodes."""
     config = json.loads((path / "config.json").read_bytes())
-    checkpoint = config.get("adoption") or {"done": {}}
-    fragments = [part for done in checkpoint["done"].values() for part in done["fragments"]]
+    done = receipts(Location(path), config.get("adoption"))
+    fragments = [fragment for part in done for fragment in part["fragments"]]
     data = path / "adopted/expression.lance/data"
     names = [file["path"] for fragment in fragments for file in fragment["files"]]
     return {name: (data / name).stat().st_ino for name in names}

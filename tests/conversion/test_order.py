@@ -70,8 +70,7 @@ def convert_in_order(source: Path, output: Path, order: Sequence[int], workers: 
             )
             run_parts(order, encode, run.record, workers)
             kept = encode_annotations(opened, axes.cells, axes.genes)
-            writer = f"slaf {version('slaf')}"
-            publish(location, run.checkpoint, axes, None, writer, kept=kept)
+            publish(run, axes, f"slaf {version('slaf')}", kept=kept)
 
 
 @settings(max_examples=12, deadline=None)

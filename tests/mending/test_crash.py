@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import random
 from itertools import count
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 import slaf
+from slaf.storage.location import Location
 from slaf.testing.crashing import Crash, CrashingStorage, Moment
+from tests.conversion.outputs import receipts
 from tests.mending.damaged import Original, flip, make_original, proven_files
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # Which files are damaged: in each case those whose names hold one of these.
 CASES = {
@@ -90,7 +90,13 @@ def test_no_part_is_written_twice(original: Original, tmp_path: Path) -> None:
             slaf.repair(storage, original.inputs)
         if slaf.status(dataset).parts_done:
             break
-    finished = {file.name for file in (dataset / ".parts").rglob("*.lance") if file.is_file()}
+    checkpoint = json.loads((dataset / "config.json").read_bytes())["checkpoint"]
+    finished = {
+        Path(file["file"]).name
+        for part in receipts(Location(dataset), checkpoint)
+        for made in (part, *part["companions"].values())
+        for file in made["files"]
+    }
     assert finished
     slaf.repair(dataset, original.inputs)
     fragments = [

@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from slaf.conversion.append import append
 from slaf.conversion.convert import convert
-from slaf.format.schema import Compression
 from slaf.sources import choices_of
-from slaf.sources.concat.genes import GeneSet
-from slaf.sources.slots import UnsMerge
 
 if TYPE_CHECKING:
     import os
@@ -99,14 +96,14 @@ class SLAFConverter:
     compact_after_write: bool = False
     tiledb_collection_name: str = "RNA"
     enable_checkpointing: bool = True
-    compression: str = Compression.BALANCED
+    compression: str = "balanced"
     matrix: str = "X"
-    genes: str = GeneSet.STRICT
+    genes: str = "strict"
     storage_options: Mapping[str, str] | None = field(default=None, repr=False)
     layers: str | Sequence[str] = "all"
     raw: bool = True
     without: Sequence[str] = ()
-    uns_merge: str = UnsMerge.UNIQUE
+    uns_merge: str = "unique"
     by_gene: bool = False
 
     def __post_init__(self) -> None:

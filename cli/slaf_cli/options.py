@@ -138,7 +138,7 @@ def chosen_without(names: list[str] | None) -> tuple[str, ...]:
     typer.BadParameter
         If it is nothing that an input can have.
     """
-    from slaf.sources.slots import SlotSelection
+    from slaf.options import SlotSelection
 
     try:
         return SlotSelection(without=tuple(names or ())).without

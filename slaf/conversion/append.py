@@ -10,7 +10,6 @@ from slaf.conversion.slafdb import check_dataset_exists, open_append_target
 from slaf.dataset.dataset import Dataset, open_dataset
 from slaf.runs.output_run import begin_or_resume
 from slaf.runtime.progress import NullProgress
-from slaf.sources.concat.genes import GeneSet
 from slaf.storage.location import Location
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ def append(
     feature_type: str | None = None,
     measurement: str | None = None,
     format: str | None = None,
-    genes: str = GeneSet.STRICT,
+    genes: str = "strict",
     cell_id_prefix: bool = False,
     allow_duplicate: bool = False,
     without: str | Sequence[str] = (),

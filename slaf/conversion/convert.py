@@ -7,11 +7,8 @@ from typing import TYPE_CHECKING
 from slaf.conversion.execute import execute_run, log_warnings
 from slaf.conversion.prepare import prepare_convert
 from slaf.dataset.dataset import Dataset, open_dataset
-from slaf.format.schema import Compression
 from slaf.runs.output_run import begin_or_resume, check_not_complete
 from slaf.runtime.progress import NullProgress
-from slaf.sources.concat.genes import GeneSet
-from slaf.sources.slots import UnsMerge
 from slaf.storage.location import Location
 
 if TYPE_CHECKING:
@@ -33,10 +30,10 @@ def convert(
     feature_type: str | None = None,
     measurement: str | None = None,
     format: str | None = None,
-    genes: str = GeneSet.STRICT,
+    genes: str = "strict",
     cell_id_prefix: bool = False,
     allow_duplicate: bool = False,
-    compression: str = Compression.BALANCED,
+    compression: str = "balanced",
     chunk_size: int | None = None,
     compact: bool = False,
     create_indices: bool = False,
@@ -46,7 +43,7 @@ def convert(
     layers: str | Sequence[str] = "all",
     raw: bool = True,
     without: str | Sequence[str] = (),
-    uns_merge: str = UnsMerge.UNIQUE,
+    uns_merge: str = "unique",
     workers: int = 0,
     memory: int | None = None,
     scratch: str | os.PathLike[str] | None = None,

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
 from slaf.dataset.dataset import Dataset
 from slaf.errors import DamagedDataset
 from slaf.format.config import TABLES, table_paths
-from slaf.format.schema import BY_GENE, EXPRESSION, RAW, Compression, expression_schema
+from slaf.format.schema import BY_GENE, EXPRESSION, RAW, expression_schema
+from slaf.options import LAYER, Compression, GeneSet, SlotSelection, one_of
 from slaf.runs.layers import layer_tables
 from slaf.runs.plan import PART_NONZEROS, BaseDataset, Options, Plan, plan_parts
-from slaf.sources.concat.genes import GeneSet
-from slaf.sources.slots import LAYER, SlotSelection
 from slaf.sparse.ranges import RowRange
 from slaf.tables.read import index_names
 
@@ -124,7 +123,7 @@ def stored_options(dataset: Dataset, asked: Options) -> Options:
     plain = str(schema.field("cell_integer_id").type) == "int32"
     # Where there is nothing to look up there is no index: that of another table tells.
     indexed = {column for name in TABLES for column in index_names(dataset.table(name))}
-    for compression in Compression:
+    for compression in get_args(Compression):
         options = replace(
             asked,
             compression=compression,
@@ -192,8 +191,8 @@ def added_genes(genes: str) -> GeneSet:
     ValueError
         If genes of the dataset would have to be left out.
     """
-    chosen = GeneSet(genes)
-    if chosen is GeneSet.INTERSECTION:
+    chosen: GeneSet = one_of(GeneSet, "genes", genes)
+    if chosen == "intersection":
         msg = "genes='intersection' would take genes from the dataset; convert all inputs anew"
         raise ValueError(msg)
     return chosen

@@ -16,17 +16,14 @@ from slaf.conversion.plan_append import (
 )
 from slaf.conversion.slafdb import SlafdbDataset, plan_slafdb_append
 from slaf.dataset.source import dataset_as_input
-from slaf.format.schema import Compression
+from slaf.options import Compression, GeneSet, ReadOptions, UnsMerge, one_of
 from slaf.runs.annotations import encode_annotations
 from slaf.runs.estimate import check_disk_space, estimate
 from slaf.runs.output_run import unfinished_run
 from slaf.runs.plan import Options, make_plan
 from slaf.runs.publish import read_axes
 from slaf.sources import as_inputs
-from slaf.sources.base import ReadOptions
-from slaf.sources.concat.genes import GeneSet
 from slaf.sources.concat.source import Concat
-from slaf.sources.slots import UnsMerge
 from slaf.storage.location import Location
 
 if TYPE_CHECKING:
@@ -126,7 +123,7 @@ class Prepared:
         StorageError
             If the disk is too small for it.
         """
-        found = estimate(self.plan, self.inputs, tables.nbytes, workers, self.reading.memory)
+        found = estimate(self.plan, self.inputs, tables.nbytes, workers, self.reading.memory_budget)
         check_disk_space(self.location, self.reading, found, adding=self.plan.base is not None)
         return found
 
@@ -145,8 +142,8 @@ def prepare_convert(
     layers = asked["layers"]
     options = Options(
         matrix=asked["matrix"],
-        genes=GeneSet(asked["genes"]),
-        compression=Compression(asked["compression"]),
+        genes=one_of(GeneSet, "genes", asked["genes"]),
+        compression=one_of(Compression, "compression", asked["compression"]),
         chunk_size=asked["chunk_size"],
         compact=asked["compact"],
         create_indices=asked["create_indices"],
@@ -156,7 +153,7 @@ def prepare_convert(
         layers=layers if isinstance(layers, str) else tuple(layers),
         raw=asked["raw"],
         without=_names(asked["without"]),
-        uns_merge=UnsMerge(asked["uns_merge"]),
+        uns_merge=one_of(UnsMerge, "uns_merge", asked["uns_merge"]),
     )
     location = Location.of(output, asked["storage_options"])
     reading = _read_options(location, options.matrix, asked)
@@ -215,14 +212,14 @@ def _names(given: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _read_options(location: Location, matrix: str, asked: ToRead) -> ReadOptions:
-    return ReadOptions.beside(
-        location,
-        matrix,
-        asked["memory"],
-        asked["scratch"],
+    return ReadOptions(
+        matrix=matrix,
+        memory=asked["memory"],
+        scratch=asked["scratch"],
         genome=asked["genome"],
         feature_type=asked["feature_type"],
         measurement=asked["measurement"],
         storage_options=asked["input_storage_options"] or asked["storage_options"],
         stage=asked["stage"],
-    ).shared_by(asked["workers"])
+        workers=asked["workers"],
+    ).near(location)

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 from slaf.conversion.prepare import prepare_append, prepare_convert
 from slaf.conversion.slafdb import open_append_target
 from slaf.errors import Locked
-from slaf.format.schema import EXPRESSION, Compression
+from slaf.format.schema import EXPRESSION
 from slaf.runs.plan import likely_type, matrices_with_counts
-from slaf.sources.concat.genes import GeneSet
-from slaf.sources.slots import UnsMerge, describe_slots
+from slaf.sources.slots import describe_slots
 from slaf.storage.location import Location
 
 if TYPE_CHECKING:
@@ -98,10 +97,10 @@ def preview(
     feature_type: str | None = None,
     measurement: str | None = None,
     format: str | None = None,
-    genes: str = GeneSet.STRICT,
+    genes: str = "strict",
     cell_id_prefix: bool = False,
     allow_duplicate: bool = False,
-    compression: str = Compression.BALANCED,
+    compression: str = "balanced",
     chunk_size: int | None = None,
     compact: bool = False,
     create_indices: bool = False,
@@ -111,7 +110,7 @@ def preview(
     layers: str | Sequence[str] = "all",
     raw: bool = True,
     without: str | Sequence[str] = (),
-    uns_merge: str = UnsMerge.UNIQUE,
+    uns_merge: str = "unique",
     workers: int = 0,
     memory: int | None = None,
     scratch: str | os.PathLike[str] | None = None,
@@ -178,7 +177,7 @@ def preview_append(
     feature_type: str | None = None,
     measurement: str | None = None,
     format: str | None = None,
-    genes: str = GeneSet.STRICT,
+    genes: str = "strict",
     cell_id_prefix: bool = False,
     allow_duplicate: bool = False,
     without: str | Sequence[str] = (),

@@ -33,9 +33,10 @@ from slaf.format.schema import (
     RAW,
     VALUE_TYPES,
 )
+from slaf.options import ReadOptions
 from slaf.runs.layers import layer_tables
 from slaf.runs.plan import BaseDataset, Plan, plan_parts
-from slaf.sources.base import MatrixSize, ReadOptions, Slots
+from slaf.sources.base import MatrixSize, Slots
 from slaf.sources.concat.members import Input
 from slaf.sparse.ranges import RowRange
 from slaf.tables.read import index_names, newest_version, read_table, scan

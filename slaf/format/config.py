@@ -147,7 +147,7 @@ class SourceRecord:
         The names of what was taken of it beside its matrix: "layer:NAME", "raw", "obsm:KEY", …;
         None where that was not recorded, and it is all there is.
     taken
-        What was asked for of it, as :class:`slaf.sources.slots.SlotSelection` writes it.
+        What was asked for of it, as :class:`slaf.options.SlotSelection` writes it.
     """
 
     uri: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -15,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from slaf.options import Compression
 
 __all__ = [
     "BY_CELL",
@@ -31,7 +32,6 @@ __all__ = [
     "RAW_GENES",
     "START_INDEX",
     "VALUE_TYPES",
-    "Compression",
     "IndexKind",
     "by_gene_schema",
     "common_type",
@@ -102,19 +102,6 @@ _LARGEST_EXACT_FLOAT64 = 2.0**53
 _ZSTD = {b"lance-encoding:compression": b"zstd"}
 
 
-class Compression(StrEnum):
-    """How hard the expression table is packed: bytes against time."""
-
-    FAST = "fast"
-    """Lance's own bit packing only."""
-
-    BALANCED = "balanced"
-    """zstd on the values."""
-
-    SMALL = "small"
-    """Gene ids as uint32, which zstd packs far better than uint16; zstd on both."""
-
-
 def value_type_for(
     values: NDArray[Any], allowed: Sequence[np.dtype[Any]] = VALUE_TYPES
 ) -> np.dtype[Any]:
@@ -177,7 +164,7 @@ def common_type(given: Sequence[str], value_type: str, greatest: float) -> str:
 
 def gene_id_type(n_genes: int, compression: Compression) -> pa.DataType:
     """uint16 while it holds every position, uint32 past that and where zstd packs the ids."""
-    if n_genes > _MOST_UINT16_GENES or compression is Compression.SMALL:
+    if n_genes > _MOST_UINT16_GENES or compression == "small":
         return pa.uint32()
     return pa.uint16()
 
@@ -205,8 +192,8 @@ def expression_schema(
     string_ids
         Put `cell_id` and `gene_id` before the integer ids.
     """
-    packed = compression is not Compression.FAST
-    gene_metadata = _ZSTD if compression is Compression.SMALL else None
+    packed = compression != "fast"
+    gene_metadata = _ZSTD if compression == "small" else None
     cell_type = pa.int32() if integer_ids else pa.uint32()
     gene_type = pa.int32() if integer_ids else gene_id_type(n_genes, compression)
     fields = [
@@ -241,7 +228,7 @@ def by_gene_schema(expression: pa.Schema, compression: Compression) -> pa.Schema
     cells, genes, values = (
         expression.field(name) for name in ("cell_integer_id", "gene_integer_id", "value")
     )
-    packed = None if compression is Compression.FAST else _ZSTD
+    packed = None if compression == "fast" else _ZSTD
     return pa.schema([genes.with_metadata(None), cells.with_metadata(packed), values])
 
 

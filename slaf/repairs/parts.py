@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from slaf.errors import DamagedDataset, SourceChanged
 from slaf.format.records import annotations_record
-from slaf.format.schema import EXPRESSION, Compression
+from slaf.format.schema import EXPRESSION
+from slaf.options import Compression, one_of
 from slaf.runs.checkpoint import PartResult
 from slaf.runs.checksums import file_checksums
 from slaf.runs.encode import SCRATCH, NeedsWiderType, PartWriter
@@ -54,7 +55,7 @@ def plan_repair(published: DatasetConfig, survey: Damage) -> Plan:
         n_cells=published.n_cells,
         n_genes=published.n_genes,
         options=Options(
-            compression=Compression(stored["compression"]),
+            compression=one_of(Compression, "compression", stored["compression"]),
             plain_types=stored["plain_types"],
             create_indices=stored["create_indices"],
             string_ids=not published.optimizations.get("optimize_storage", True),

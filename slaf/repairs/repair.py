@@ -11,6 +11,7 @@ from slaf.dataset.dataset import Dataset
 from slaf.errors import DamagedDataset, InputError, NoSuchInput, SourceChanged
 from slaf.format.config import Manifest, load, load_published, save
 from slaf.format.schema import EXPRESSION
+from slaf.options import ReadOptions
 from slaf.repairs.damage import Damage
 from slaf.repairs.parts import plan_repair
 from slaf.repairs.work import Repair, read_back, salvageable_rows
@@ -18,7 +19,6 @@ from slaf.runs.encode import SCRATCH
 from slaf.runs.output_run import begin_or_resume, checkpoint_of
 from slaf.runs.publish import clean_up
 from slaf.runtime.progress import NullProgress
-from slaf.sources.base import ReadOptions
 from slaf.storage.location import Location
 from slaf.tables.commit import drop_newer_versions
 from slaf.verification.files import describe_file
@@ -142,14 +142,14 @@ def repair(
             return RepairReport(str(location), len(published.proof.files))
         with ExitStack() as opened:
             rows = salvageable_rows(location, published, survey)
-            reading = ReadOptions.beside(
-                location,
-                published.sources[0].matrix if published.sources else "X",
-                memory,
-                scratch,
+            reading = ReadOptions(
+                matrix=published.sources[0].matrix if published.sources else "X",
+                workers=workers,
+                memory=memory,
+                scratch=scratch,
                 storage_options=input_storage_options or storage_options,
                 stage=stage,
-            ).shared_by(workers)
+            ).near(location)
             source = None
             if survey.needs_inputs or None in rows.values():
                 there = Dataset(location, published)

@@ -19,7 +19,6 @@ from slaf.errors import InputError
 from slaf.format.config import Block, DatasetConfig, table_paths
 from slaf.format.digests import BlockDigest
 from slaf.format.records import (
-    RAW_VARM,
     AnnotationsRecord,
     FileRecord,
     LayersRecord,
@@ -37,6 +36,7 @@ from slaf.format.schema import (
     RAW_GENES,
     read_dtype,
 )
+from slaf.options import RAW_VARM
 from slaf.runs.row_offsets import layer_results
 from slaf.tables.commit import append, commit, keep_version
 from slaf.tables.write import write_table

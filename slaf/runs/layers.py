@@ -15,8 +15,8 @@ from slaf.format.digests import BlockDigest
 from slaf.format.files import StoredFile
 from slaf.format.records import annotations_record
 from slaf.format.schema import LAYERS, RAW, layers_schema
+from slaf.options import LAYER
 from slaf.runs.value_types import overflows_source_dtype, unrepresentable_value_error, wider_type
-from slaf.sources.slots import LAYER
 from slaf.sparse.casting import as_float64, exact_cast
 from slaf.tables.fragments import Fragment
 

@@ -14,15 +14,13 @@ from slaf.format.config import OPTIONAL_TABLES, TABLES, SourceRecord
 from slaf.format.schema import (
     EXPRESSION,
     VALUE_TYPES,
-    Compression,
     by_gene_schema,
     expression_schema,
     value_type_for,
 )
+from slaf.options import Compression, GeneSet, SlotSelection, UnsMerge, one_of
 from slaf.runs.layers import LayerTable, layer_tables
 from slaf.runs.value_types import wider_type
-from slaf.sources.concat.genes import GeneSet
-from slaf.sources.slots import SlotSelection, UnsMerge
 from slaf.sparse.casting import is_whole
 from slaf.sparse.ranges import RowRange
 
@@ -94,8 +92,8 @@ class Options:
     """
 
     matrix: str = "X"
-    genes: GeneSet = GeneSet.STRICT
-    compression: Compression = Compression.BALANCED
+    genes: GeneSet = "strict"
+    compression: Compression = "balanced"
     chunk_size: int | None = None
     compact: bool = False
     create_indices: bool = False
@@ -105,7 +103,7 @@ class Options:
     layers: str | tuple[str, ...] = "all"
     raw: bool = True
     without: tuple[str, ...] = ()
-    uns_merge: UnsMerge = UnsMerge.UNIQUE
+    uns_merge: UnsMerge = "unique"
 
     def __post_init__(self) -> None:
         if self.chunk_size is not None and self.chunk_size < 1:
@@ -144,12 +142,12 @@ class Options:
         """As `asdict` wrote it."""
         layers = data.get("layers", "none")
         known = {
-            "compression": Compression(data["compression"]),
-            "genes": GeneSet(data["genes"]),
+            "compression": one_of(Compression, "compression", data["compression"]),
+            "genes": one_of(GeneSet, "genes", data["genes"]),
             "layers": layers if isinstance(layers, str) else tuple(layers),
             "raw": data.get("raw", False),
             "without": tuple(data.get("without", ())),
-            "uns_merge": UnsMerge(data.get("uns_merge", UnsMerge.UNIQUE)),
+            "uns_merge": one_of(UnsMerge, "uns_merge", data.get("uns_merge", "unique")),
         }
         return cls(**data | known)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
@@ -16,10 +16,10 @@ from slaf.format.schema import (
     EXPRESSION,
     GENES,
     PARTITIONED_TABLES,
-    Compression,
     by_gene_schema,
     expression_schema,
 )
+from slaf.options import Compression
 from slaf.tables.read import data_files, index_names, manifest_name
 from slaf.verification.rows import RowTable
 
@@ -112,7 +112,7 @@ def _check_stored(dataset: Dataset, findings: DifferenceLog) -> None:
     for name in (CELLS, GENES):
         if name not in proof.tables:
             findings.note("config", "proof.tables", f"a digest of {name}", "none")
-    compressions = list(map(str, Compression))
+    compressions = get_args(Compression)
     if proof.stored["compression"] not in compressions:
         found = proof.stored["compression"]
         findings.note("config", "proof.stored.compression", " or ".join(compressions), found)
@@ -122,7 +122,7 @@ def _check_stored(dataset: Dataset, findings: DifferenceLog) -> None:
     if f"{published.tables[EXPRESSION]}/{version}" not in {one.file for one in proof.files}:
         # Another program's version: what is wrong with it, the digests say.
         return
-    compression = Compression(proof.stored["compression"])
+    compression: Compression = proof.stored["compression"]
     expected = expression_schema(
         np.dtype(dataset.published.value_type),
         dataset.n_genes,

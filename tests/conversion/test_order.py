@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import slaf
+from slaf.options import ReadOptions
 from slaf.runs.annotations import encode_annotations
 from slaf.runs.encode import encode_part
 from slaf.runs.output_run import begin_or_resume
@@ -21,7 +22,6 @@ from slaf.runs.publish import publish, read_axes
 from slaf.runtime.executors import run_parts
 from slaf.runtime.progress import NullProgress
 from slaf.sources import as_inputs
-from slaf.sources.base import ReadOptions
 from slaf.sources.concat.source import Concat
 from slaf.storage.location import Location
 from tests.builders import counts, write_h5ad

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from slaf.options import ConvertOptions
 from slaf_cli import options
 from slaf_cli.progress import Bar, peak_memory
 from slaf_cli.report import RESUMABLE, edge, exit_code, in_bytes, print_json
@@ -37,10 +38,9 @@ class Packing(StrEnum):
     NONE = "none"
 
 
+@options.takes(ConvertOptions, "storage_options", "input_storage_options")
 def export(
-    dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="A dataset.", show_default=False)
-    ],
+    dataset: options.Dataset,
     output: Annotated[
         str,
         typer.Argument(
@@ -50,6 +50,7 @@ def export(
             show_default=False,
         ),
     ],
+    chosen: options.Chosen,
     *,
     format: Annotated[
         str | None,
@@ -128,8 +129,6 @@ def export(
             "until then bytes for both.",
         ),
     ] = False,
-    storage_option: options.StorageOption = None,
-    input_storage_option: options.InputStorageOption = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -156,8 +155,7 @@ def export(
                 scratch=scratch,
                 overwrite=overwrite,
                 strict=strict,
-                storage_options=options.key_values(storage_option),
-                input_storage_options=options.input_key_values(input_storage_option),
+                **chosen,
                 progress=bar,
             )
         _print(made, time.monotonic() - began, json=json)

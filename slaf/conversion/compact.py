@@ -18,11 +18,12 @@ from slaf.errors import DamagedDataset
 from slaf.format.config import Manifest, load, load_published, save
 from slaf.format.records import checksum_blocks
 from slaf.format.schema import BY_CELL, CELLS, EXPRESSION, GENES, indexed_columns
+from slaf.options import StoreOptions
 from slaf.runs.checksums import add_checksums, files_without_checksum, valid_here
 from slaf.runs.encode import encode_part
 from slaf.runs.layers import recorded_layer_tables
 from slaf.runs.output_run import begin_or_resume
-from slaf.runs.plan import PART_NONZEROS, BaseDataset, Options, Plan
+from slaf.runs.plan import PART_NONZEROS, BaseDataset, Plan
 from slaf.runs.publish import clean_up
 from slaf.runs.value_types import AxisIds
 from slaf.runtime.executors import run_parts
@@ -221,7 +222,7 @@ def _plan(there: Dataset, layout: _Layout) -> Plan:
     published = there.published
     blocks = published.blocks
     bounds = np.array([0, *(block.stop for block in blocks)], np.int64)
-    options = stored_options(there, Options())
+    options = stored_options(there, StoreOptions())
     return Plan(
         operation="compact",
         sources=published.sources,

@@ -325,7 +325,7 @@ def write_annotations(
         forms,
         records.get("uns"),
         records.get("elements"),
-        plan.options.taking.to_json(),
+        plan.options.slots.to_json(),
         tuple(one and one[0] for one in kept.unses),
     )
 

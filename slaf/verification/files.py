@@ -122,18 +122,12 @@ def _check_stored(dataset: Dataset, findings: DifferenceLog) -> None:
     if f"{published.tables[EXPRESSION]}/{version}" not in {one.file for one in proof.files}:
         # Another program's version: what is wrong with it, the digests say.
         return
-    compression: Compression = proof.stored["compression"]
-    expected = expression_schema(
-        np.dtype(dataset.published.value_type),
-        dataset.n_genes,
-        compression,
-        integer_ids=proof.stored["plain_types"],
-        string_ids=not dataset.published.optimizations.get("optimize_storage", True),
-    )
+    options = published.store_options
+    expected = expression_schema(np.dtype(published.value_type), dataset.n_genes, options)
     if not dataset.expression.schema.equals(expected, check_metadata=True):
         findings.note("config", "proof.stored", expected, dataset.expression.schema)
     elif BY_GENE in published.tables:
-        wanted, found = by_gene_schema(expected, compression), dataset.table(BY_GENE).schema
+        wanted, found = by_gene_schema(expected, options.compression), dataset.table(BY_GENE).schema
         if not found.equals(wanted, check_metadata=True):
             findings.note("config", "proof.stored", wanted, found)
     if dataset.n_genes:

@@ -40,11 +40,13 @@ __all__ = [
     "AppendDryRun",
     "AppendOptions",
     "AppendRun",
+    "ArrayCompression",
     "Compression",
     "ConvertDryRun",
     "ConvertOptions",
     "ConvertRun",
     "GeneSet",
+    "Layout",
     "Option",
     "Options",
     "PartOptions",
@@ -61,6 +63,8 @@ __all__ = [
 Compression: TypeAlias = Literal["fast", "balanced", "small"]
 GeneSet: TypeAlias = Literal["strict", "union", "intersection"]
 UnsMerge: TypeAlias = Literal["same", "unique", "first", "only"]
+Layout: TypeAlias = Literal["csr", "csc"]
+ArrayCompression: TypeAlias = Literal["gzip", "zstd", "lzf", "none"]
 
 LAYER: Final = "layer"
 RAW_VARM: Final = "raw_varm"
@@ -247,8 +251,14 @@ class Options:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """As `to_json` wrote it; what is absent has its default."""
-        return cls(**{name: data[name] for name in options_of(cls) if name in data})
+        """As `to_json` wrote it; what is absent has its default.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it has an option, or a value of one, of another release.
+        """
+        return cls(**data)
 
 
 # ------------------------------------------------------------------------------------------ records

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from slaf.options import ConvertOptions
+from slaf.options import ArrayCompression, ConvertOptions, Layout
 from slaf_cli import options
 from slaf_cli.progress import Bar, peak_memory
 from slaf_cli.report import RESUMABLE, edge, exit_code, in_bytes, print_json
@@ -20,22 +19,6 @@ if TYPE_CHECKING:
     from slaf import Exported
 
 __all__ = ["export"]
-
-
-class Layout(StrEnum):
-    """What `--layout` takes: the names that the library has for it."""
-
-    CSR = "csr"
-    CSC = "csc"
-
-
-class Packing(StrEnum):
-    """What `--compression` takes: the names that the library has for it."""
-
-    GZIP = "gzip"
-    LZF = "lzf"
-    ZSTD = "zstd"
-    NONE = "none"
 
 
 @options.takes(ConvertOptions, "storage_options", "input_storage_options")
@@ -86,7 +69,7 @@ def export(
         ),
     ] = None,
     compression: Annotated[
-        Packing | None,
+        ArrayCompression | None,
         typer.Option(
             metavar="gzip|zstd|lzf|none",
             help="How h5ad (gzip by default) and zarr (zstd by default; no lzf) are packed: bytes "

@@ -12,7 +12,6 @@ from slaf_cli import options
 from slaf_cli.report import edge, lines, print_json
 
 if TYPE_CHECKING:
-
     from slaf import ConversionStatus
 
 __all__ = ["status"]

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -41,16 +40,6 @@ def test_what_a_name_offers(name: str) -> None:
     for member, value in vars(found).items():
         if not member.startswith("_") and (callable(value) or isinstance(value, property)):
             assert (inspect.getdoc(value) or "").strip(), member
-
-
-@pytest.mark.parametrize(
-    ("verb", "foreseen"), [(slaf.convert, slaf.preview), (slaf.append, slaf.preview_append)]
-)
-def test_a_preview_takes_what_the_verb_takes(verb: Any, foreseen: Any) -> None:
-    """Whatever can be asked of a run can be foreseen, by the same words with the same defaults."""
-    asked = dict(inspect.signature(verb).parameters)
-    del asked["progress"]
-    assert list(asked.values()) == list(inspect.signature(foreseen).parameters.values())
 
 
 def test_the_names_are_sorted() -> None:

@@ -19,12 +19,13 @@ from slaf.format.config import load, load_published
 from slaf.format.epoch import locked
 from slaf.format.records import checksum_blocks
 from slaf.format.schema import BY_CELL, CELLS, EXPRESSION, GENES
+from slaf.options import StoreOptions
 from slaf.runs.checksums import with_checksums
 from slaf.runs.commit import TableFragments, TableGrowth, commit_tables
 from slaf.runs.encode import encode_part
 from slaf.runs.layers import recorded_layer_tables
 from slaf.runs.output_run import begin_or_resume
-from slaf.runs.plan import PART_NONZEROS, BaseDataset, Options, Plan
+from slaf.runs.plan import PART_NONZEROS, BaseDataset, Plan
 from slaf.runs.value_types import AxisIds
 from slaf.runtime.executors import run_parts
 from slaf.runtime.progress import NullProgress
@@ -217,7 +218,7 @@ def _plan(there: Dataset, layout: _Layout) -> Plan:
     published = there.published
     blocks = published.blocks
     bounds = np.array([0, *(block.stop for block in blocks)], np.int64)
-    options = stored_options(there, Options())
+    options = stored_options(there, StoreOptions())
     return Plan(
         operation="compact",
         sources=published.sources,

@@ -32,10 +32,12 @@ from slaf.format.schema import (
     LAYERS,
     RAW,
     VALUE_TYPES,
+    allowed_types,
 )
+from slaf.options import ReadOptions
 from slaf.runs.layers import layer_tables
 from slaf.runs.plan import BaseDataset, Plan, plan_parts
-from slaf.sources.base import MatrixSize, ReadOptions, Slots
+from slaf.sources.base import MatrixSize, Slots
 from slaf.sources.concat.members import Input
 from slaf.sparse.ranges import RowRange
 from slaf.tables.read import index_names, newest_version, read_table, scan
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slaf.runs.plan import Options
+    from slaf.options import StoreOptions
     from slaf.sources.base import Matrix, Source
     from slaf.sources.concat.source import Concat
     from slaf.sparse.batch import Batch
@@ -128,7 +130,7 @@ class SlafdbDataset:
             for record in self.sources
         ]
 
-    def options(self, asked: Options) -> dict[str, Any]:
+    def options(self, asked: StoreOptions) -> dict[str, Any]:
         """How its tables are stored, as far as this program has an option for it."""
         schema = self._tables.dataset.expression.schema
         return {
@@ -139,7 +141,7 @@ class SlafdbDataset:
         }
 
 
-def plan_slafdb_append(there: SlafdbDataset, inputs: Concat, options: Options) -> Plan:
+def plan_slafdb_append(there: SlafdbDataset, inputs: Concat, options: StoreOptions) -> Plan:
     """Plan to write a dataset of an earlier format anew, with what is added to it.
 
     Parameters
@@ -158,7 +160,7 @@ def plan_slafdb_append(there: SlafdbDataset, inputs: Concat, options: Options) -
         n_cells=inputs.n_cells,
         n_genes=inputs.n_genes,
         options=chosen,
-        value_type=str(chosen.value_types[0]),
+        value_type=str(allowed_types(chosen)[0]),
         block_cells=chosen.block_cells,
         parts=tuple(plan_parts(inputs, chosen)),
         companions=layer_tables(inputs, chosen),

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from slaf.annotations.columns import ColumnSet
     from slaf.dataset.dataset import Dataset
     from slaf.format.config import DatasetConfig, SourceRecord
-    from slaf.sources.base import MatrixSize, ReadOptions
+    from slaf.options import ReadOptions
+    from slaf.sources.base import MatrixSize
 
 __all__ = ["DatasetInfo", "InputInfo", "TableInfo", "dataset_info", "info", "input_info"]
 
@@ -170,10 +171,10 @@ def info(
         if load(location) is not None:
             return dataset_info(location)
         there, storage_options = str(location), location.storage_options
-    from slaf.sources.base import ReadOptions
+    from slaf.options import ReadOptions
 
     options = ReadOptions(
-        matrix,
+        matrix=matrix,
         genome=genome,
         feature_type=feature_type,
         measurement=measurement,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
@@ -34,6 +34,7 @@ from slaf.format.validation import (
     validate,
     with_checksum,
 )
+from slaf.options import StoreOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -155,7 +156,7 @@ class SourceRecord:
         The names of what was taken of it beside its matrix: "layer:NAME", "raw", "obsm:KEY", …;
         None where that was not recorded, and it is all there is.
     taken
-        What was asked for of it, as :class:`slaf.sources.slots.SlotSelection` writes it.
+        What was asked for of it, as :class:`slaf.options.SlotSelection` writes it.
     """
 
     uri: str
@@ -244,6 +245,12 @@ class DatasetConfig:
     tables: Mapping[str, str] = field(default_factory=lambda: dict(TABLES))
     beside: Mapping[str, Any] = field(default_factory=dict)
     proof: FileChecksums = field(default_factory=FileChecksums)
+
+    @property
+    def store_options(self) -> StoreOptions:
+        """The options that its tables were written with, as far as they are recorded."""
+        stored = StoreOptions.from_json(self.proof.stored)
+        return replace(stored, string_ids=not self.optimizations.get("optimize_storage", True))
 
     def to_json(self) -> JSON:
         """As config.json has it: the keys that slafdb knows, and ours."""

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from slaf.errors import DamagedDataset, SourceChanged
 from slaf.format.records import annotations_record
-from slaf.format.schema import BY_GENE, EXPRESSION, Compression
+from slaf.format.schema import BY_GENE, EXPRESSION
 from slaf.runs.checksums import file_checksums
 from slaf.runs.encode import NeedsWiderType, PartWriter
 from slaf.runs.journal import PartResult
@@ -20,7 +20,7 @@ from slaf.runs.layers import (
     NeedsWiderLayerType,
     recorded_layer_tables,
 )
-from slaf.runs.plan import BaseDataset, Options, Plan
+from slaf.runs.plan import BaseDataset, Plan
 from slaf.sparse.ranges import RowRange
 from slaf.sparse.statistics import Statistics
 from slaf.tables.write import write_part
@@ -47,18 +47,12 @@ SomeBlock = TypeVar("SomeBlock", bound="Block")
 
 def plan_repair(published: DatasetConfig, survey: Damage) -> Plan:
     """The plan of a run that writes the damaged parts of a dataset again."""
-    stored = published.proof.stored
     return Plan(
         operation="repair",
         sources=published.sources,
         n_cells=published.n_cells,
         n_genes=published.n_genes,
-        options=Options(
-            compression=Compression(stored["compression"]),
-            plain_types=stored["plain_types"],
-            create_indices=stored["create_indices"],
-            string_ids=not published.optimizations.get("optimize_storage", True),
-        ),
+        options=published.store_options,
         value_type=published.value_type,
         block_cells=max((block.stop - block.start for block in published.blocks), default=1),
         parts=tuple(survey.parts),

@@ -12,13 +12,13 @@ from slaf.errors import DamagedDataset, InputError, NoSuchInput, SourceChanged
 from slaf.format.config import load, load_published
 from slaf.format.epoch import locked
 from slaf.format.schema import EXPRESSION
+from slaf.options import ReadOptions
 from slaf.repairs.damage import Damage
 from slaf.repairs.parts import plan_repair
 from slaf.repairs.publish import discard
 from slaf.repairs.work import Repair, read_back, salvageable_rows
 from slaf.runs.output_run import OutputRun, begin_or_resume, checkpoint_of
 from slaf.runtime.progress import NullProgress
-from slaf.sources.base import ReadOptions
 from slaf.storage.location import Location
 from slaf.tables.commit import drop_newer_versions
 from slaf.verification.files import describe_file
@@ -140,14 +140,14 @@ def repair(
             return RepairReport(str(location), len(published.proof.files))
         with ExitStack() as opened:
             rows = salvageable_rows(location, published, survey)
-            reading = ReadOptions.beside(
-                location,
-                published.sources[0].matrix if published.sources else "X",
-                memory,
-                scratch,
+            reading = ReadOptions(
+                matrix=published.sources[0].matrix if published.sources else "X",
+                workers=workers,
+                memory=memory,
+                scratch=scratch,
                 storage_options=input_storage_options or storage_options,
                 stage=stage,
-            ).shared_by(workers)
+            ).near(location)
             source = None
             if survey.needs_inputs or None in rows.values():
                 there = Dataset(location, published)

@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.format.config import DatasetConfig
+    from slaf.options import ReadOptions
     from slaf.repairs.damage import Damage
     from slaf.repairs.publish import TableFiles
     from slaf.runs.journal import PartResult
     from slaf.runs.output_run import OutputRun
     from slaf.runs.publish import Axes
     from slaf.runtime.progress import Progress
-    from slaf.sources.base import ReadOptions
     from slaf.sources.concat.source import Concat
     from slaf.storage.location import Location
 

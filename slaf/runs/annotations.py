@@ -18,7 +18,6 @@ from slaf.errors import InputError
 from slaf.format.config import Block
 from slaf.format.digests import BlockDigest
 from slaf.format.records import (
-    RAW_VARM,
     AnnotationsRecord,
     FileRecord,
     LayersRecord,
@@ -35,6 +34,7 @@ from slaf.format.schema import (
     RAW_GENES,
     read_dtype,
 )
+from slaf.options import RAW_VARM
 from slaf.runs.commit import TableFragments, TableGrowth
 
 if TYPE_CHECKING:
@@ -295,7 +295,7 @@ def write_annotations(
         forms,
         records.get("uns"),
         records.get("elements"),
-        run.plan.options.taking.to_json(),
+        run.plan.options.slots.to_json(),
         tuple(one and one[0] for one in kept.unses),
     )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from slaf.errors import DamagedDataset
 from slaf.format.digests import table_digest
-from slaf.format.files import FileChecksums, StoredFile, etag_scope
+from slaf.format.files import STORED, FileChecksums, StoredFile, etag_scope
 from slaf.format.records import annotations_record
 from slaf.tables.read import files_of
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from slaf.format.config import DatasetConfig
-    from slaf.runs.plan import Options
+    from slaf.options import StoreOptions
     from slaf.sparse.ranges import RowRange
     from slaf.storage.location import Location
     from slaf.tables.fragments import Fragment
@@ -140,13 +140,9 @@ def _files_without_checksum(
     )
 
 
-def storage_options_record(options: Options) -> dict[str, Any]:
+def storage_options_record(options: StoreOptions) -> dict[str, Any]:
     """How tables are stored that were written with these options."""
-    return {
-        "compression": str(options.compression),
-        "plain_types": options.plain_types,
-        "create_indices": options.create_indices,
-    }
+    return {name: options.to_json()[name] for name in STORED}
 
 
 def with_uns_json_checksum(

@@ -11,7 +11,7 @@ import pyarrow as pa
 from slaf.errors import DamagedDataset, InexactValue
 from slaf.format.config import Block
 from slaf.format.digests import BlockDigest
-from slaf.format.schema import EXPRESSION
+from slaf.format.schema import EXPRESSION, allowed_types
 from slaf.runs.checksums import file_checksums
 from slaf.runs.journal import PartResult, write_row_counts
 from slaf.runs.layers import LayerPartWriter, LayerResult, LayerTable, NeedsWiderLayerType
@@ -217,7 +217,7 @@ class PartWriter:
             return self._plan.widened(batch.values)
         except InexactValue as error:
             source = self._plan.source_of(batch.rows.start)
-            allowed = self._plan.options.value_types
+            allowed = allowed_types(self._plan.options)
             raise unrepresentable_value_error(
                 batch,
                 source.matrix,

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from slaf.errors import StorageError
-from slaf.format.schema import Compression
 from slaf.runs.layers import layer_matrices
 from slaf.runs.plan import likely_type
 from slaf.sparse.casting import is_whole
@@ -18,16 +17,17 @@ from slaf.storage.location import Location
 if TYPE_CHECKING:
     import numpy as np
 
+    from slaf.options import ReadOptions
     from slaf.runs.plan import Plan
-    from slaf.sources.base import Matrix, ReadOptions, Source
+    from slaf.sources.base import Matrix, Source
 
 __all__ = ["Estimate", "check_disk_space", "estimate"]
 
 logger = logging.getLogger("slaf")
 
 # Measured on 7 million counts and their logarithms, 3,000 cells × 30,000 genes: bytes a value.
-_COUNTS = {Compression.FAST: 0.98, Compression.BALANCED: 0.50, Compression.SMALL: 0.50}
-_FRACTIONS = {Compression.FAST: 0.65, Compression.BALANCED: 0.40, Compression.SMALL: 0.40}
+_COUNTS = {"fast": 0.98, "balanced": 0.50, "small": 0.50}
+_FRACTIONS = {"fast": 0.65, "balanced": 0.40, "small": 0.40}
 
 # Ids of genes are packed into as many bits as their number asks for; zstd leaves so much.
 _GENES_IN_SMALL = 0.62
@@ -100,7 +100,7 @@ class Estimate:
         entries = int(source.indptr_estimate(max(plan.n_cells, 1))[-1])
         dtype = likely_type(source.sample_values(), plan.options)
         cells = max(plan.n_cells - 1, 1).bit_length() / 8
-        if plan.options.compression is not Compression.FAST:
+        if plan.options.compression != "fast":
             cells *= _CELLS_PACKED
         values = _bytes_of_values(plan, dtype, counts=is_whole(source.sample_values()))
         sorting = entries * (_SORTED_IDS + dtype.itemsize)
@@ -181,7 +181,7 @@ def _refuse(location: Location, needed: int, use: str, remedy: str) -> None:
 def _bytes_a_nonzero(plan: Plan, dtype: np.dtype[Any], *, counts: bool) -> float:
     compression = plan.options.compression
     genes = max(plan.n_genes - 1, 1).bit_length() / 8
-    if compression is Compression.SMALL:
+    if compression == "small":
         genes *= _GENES_IN_SMALL
     values = _bytes_of_values(plan, dtype, counts=counts)
     return _CELLS + genes + values + (_INDEX if plan.options.create_indices else 0.0)

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.format.config import Block
+    from slaf.options import ReadOptions
     from slaf.runs.output_run import OutputRun
     from slaf.runs.plan import Plan
     from slaf.runtime.progress import Progress
-    from slaf.sources.base import ReadOptions
     from slaf.sparse.casting import Float64WithRemainder
     from slaf.storage.location import Location
 
@@ -190,7 +190,7 @@ class GeneOrder:
             rows.value_type,
             rows.nnz,
             self._entries,
-            memory=reading.memory,
+            memory=reading.memory_budget,
             readers=reading.readers,
             scratch=reading.scratch,
         )

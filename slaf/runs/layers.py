@@ -14,9 +14,9 @@ from slaf.format.config import Block
 from slaf.format.digests import BlockDigest
 from slaf.format.files import StoredFile
 from slaf.format.records import annotations_record
-from slaf.format.schema import LAYERS, RAW, layers_schema
+from slaf.format.schema import LAYERS, RAW, allowed_types, layers_schema
+from slaf.options import LAYER
 from slaf.runs.value_types import overflows_source_dtype, unrepresentable_value_error, wider_type
-from slaf.sources.slots import LAYER
 from slaf.sparse.casting import as_float64, exact_cast
 from slaf.tables.fragments import Fragment
 
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from slaf.format.config import DatasetConfig
     from slaf.format.records import MatrixRecord
-    from slaf.runs.plan import Options, Plan
+    from slaf.options import StoreOptions
+    from slaf.runs.plan import Plan
     from slaf.runs.value_types import AxisIds
     from slaf.sources.base import Matrix, Source
     from slaf.sparse.batch import Batch
@@ -97,17 +98,16 @@ class LayerTable:
     n_genes: int
     values: tuple[ValueColumn, ...]
 
-    def schema(self, options: Options) -> pa.Schema:
+    def schema(self, options: StoreOptions) -> pa.Schema:
         """The columns of the table."""
         return layers_schema(
             {values.name: np.dtype(values.value_type) for values in self.values},
             self.n_genes,
-            options.compression,
+            options,
             nullable=self.table == LAYERS,
-            integer_ids=options.plain_types,
         )
 
-    def widened(self, found: Mapping[str, NDArray[Any]], options: Options) -> LayerTable:
+    def widened(self, found: Mapping[str, NDArray[Any]], options: StoreOptions) -> LayerTable:
         """The same with types that hold these values too, by the name of their column.
 
         Raises
@@ -119,7 +119,7 @@ class LayerTable:
         for column in self.values:
             wide = column
             if column.name in found:
-                dtype = wider_type(found[column.name], column.value_type, options.value_types)
+                dtype = wider_type(found[column.name], column.value_type, allowed_types(options))
                 wide = replace(column, value_type=str(dtype))
             values.append(wide)
         return replace(self, values=tuple(values))
@@ -175,7 +175,7 @@ class LayerResult:
 
 
 def layer_tables(
-    source: Source, options: Options, there: Mapping[str, MatrixRecord] | None = None
+    source: Source, options: StoreOptions, there: Mapping[str, MatrixRecord] | None = None
 ) -> tuple[LayerTable, ...]:
     """The companions of a source.
 
@@ -194,7 +194,7 @@ def layer_tables(
     InputError
         If one cannot be read.
     """
-    first = str(options.value_types[0])
+    first = str(allowed_types(options)[0])
     known = there or {}
     found = []
     layers = source.layers()
@@ -359,7 +359,7 @@ class LayerPartWriter:
                 what,
                 source,
                 identifiers=identifiers,
-                allowed=options.value_types,
+                allowed=allowed_types(options),
                 remedy=f"correct it, or leave {what} out with {left_out}",
             ) from error
 

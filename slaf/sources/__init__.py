@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from slaf.errors import MissingMatrix, NoSuchInput
+from slaf.options import ReadOptions
 from slaf.sources.anndata import h5ad
-from slaf.sources.base import Inputs, ReadOptions, Source, SourceFormat
 from slaf.sources.concat.members import Input
 from slaf.sources.detect import detect, find_inputs
 from slaf.sources.feature_types import of_feature_type
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    from slaf.sources.base import Inputs, Source, SourceFormat
 
 __all__ = ["FORMATS", "as_inputs", "choices_of", "open_source"]
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import operator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
-
-from slaf.runtime.resources import default_memory_budget
-from slaf.storage.urls import local_path
 
 if TYPE_CHECKING:
     import os
@@ -19,16 +15,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from slaf.options import ReadOptions
     from slaf.sparse.batch import Batch
     from slaf.sparse.ranges import RowRange
-    from slaf.storage.location import Location
 
 __all__ = [
     "Inputs",
     "Matrix",
     "MatrixSize",
     "Raw",
-    "ReadOptions",
     "Slots",
     "Source",
     "SourceFormat",
@@ -39,82 +34,6 @@ __all__ = [
 Inputs: TypeAlias = (
     "str | os.PathLike[str] | anndata.AnnData | Sequence[str | os.PathLike[str] | anndata.AnnData]"
 )
-
-# What some formats leave to choose, beside the matrix.
-CHOICES = ("genome", "feature_type", "measurement")
-
-
-@dataclass(frozen=True, slots=True)
-class ReadOptions:
-    """How an input is to be read.
-
-    Attributes
-    ----------
-    matrix
-        "X", "raw" or "layer:NAME".
-    memory
-        Bytes that sorting may take, for what is not in the order of cells.
-    scratch
-        The directory for what does not fit in `memory`; None for the system's.
-    genome
-        Of a 10x H5 file of several genomes, the one to read.
-    feature_type
-        Of a 10x matrix, the features to keep: "Gene Expression", say. None for all.
-    measurement
-        Of a SOMA experiment, the measurement to read; None for RNA, or the only one.
-    readers
-        How many threads will read cells at once, and share `memory`.
-    storage_options
-        How to reach an input that is in a bucket.
-    stage
-        The directory into which such an input is downloaded first; None to read it where it is.
-    """
-
-    matrix: str = "X"
-    memory: int = field(default_factory=default_memory_budget)
-    scratch: Path | None = None
-    genome: str | None = None
-    feature_type: str | None = None
-    measurement: str | None = None
-    readers: int = 1
-    storage_options: Mapping[str, str] | None = field(default=None, repr=False)
-    stage: str | os.PathLike[str] | None = None
-
-    @classmethod
-    def beside(
-        cls,
-        location: Location,
-        matrix: str,
-        memory: int | None,
-        scratch: str | os.PathLike[str] | None,
-        **further: Any,
-    ) -> ReadOptions:
-        """How to read the input of a dataset: by default what spills lies beside the dataset.
-
-        There the disk is as large as the work asks for, which the system's own directory for
-        temporary files often is not.
-        """
-        if memory is not None:
-            # Text, which only the command takes, would fail much later, as if a file were damaged.
-            memory = operator.index(memory)
-            if memory < 0:
-                msg = f"memory is {memory}, but it is a number of bytes"
-                raise ValueError(msg)
-        found = None if scratch is None else local_path(scratch)
-        if found is None and not location.is_remote:
-            beside = location.path.absolute().parent
-            found = beside if beside.is_dir() else None
-        allowed = default_memory_budget() if memory is None else memory
-        return cls(matrix, allowed, found, **further)
-
-    def shared_by(self, workers: int) -> ReadOptions:
-        """The same for so many threads that encode parts; for 0, which is the caller's own."""
-        return replace(self, readers=max(workers, 1))
-
-    def choice(self) -> dict[str, str]:
-        """What was chosen of the input, beside its matrix."""
-        chosen = {name: getattr(self, name) for name in CHOICES}
-        return {name: value for name, value in chosen.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +230,7 @@ class SourceFormat:
     looks_for
         What `recognises` goes by, for errors.
     choices
-        Which of `CHOICES` it leaves to whoever reads it.
+        Which of `slaf.options.INPUT_CHOICES` it leaves to whoever reads it.
     suffixes
         What its files are called by those who name them well: in a folder, one of such a name
         is meant to be an input, even if it is not recognised.

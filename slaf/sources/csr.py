@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slaf.sources.base import ReadOptions
+    from slaf.options import ReadOptions
 
 __all__ = ["ArrayLike", "CompressedRows", "compressed_columns"]
 

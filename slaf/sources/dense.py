@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slaf.sources.base import Matrix, ReadOptions
+    from slaf.options import ReadOptions
+    from slaf.sources.base import Matrix
 
 __all__ = ["DenseRows", "dense_matrix"]
 
@@ -61,7 +62,7 @@ def dense_matrix(array: DenseArray, chunks: tuple[int, int] | None, options: Rea
     if chunks is None or chunks[0] <= rows_at_once:
         step = rows_at_once if chunks is None else rows_at_once // chunks[0] * chunks[0]
         return DenseRows(array, step)
-    if chunks[0] * n_genes * array.dtype.itemsize * options.readers <= options.memory:
+    if chunks[0] * n_genes * array.dtype.itemsize * options.readers <= options.memory_budget:
         return DenseRows(array, chunks[0])
 
     def entries(size: int) -> Iterator[Coo]:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from slaf.sources.base import MatrixSize, ReadOptions
+    from slaf.options import ReadOptions
+    from slaf.sources.base import MatrixSize
 
 __all__ = ["UnsortedMatrix"]
 
@@ -49,7 +50,7 @@ class UnsortedMatrix(ExternalSort):
             dtype,
             extent.entries,
             entries,
-            memory=options.memory,
+            memory=options.memory_budget,
             readers=options.readers,
             scratch=options.scratch,
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from slaf.targets.anndata_elements import drop_unwritable, write_elements
-from slaf.targets.base import Layout
 from slaf.targets.contents import LAYERS, RAW
 from slaf.targets.csr import index_type, progress_total, write_compressed
 
@@ -92,7 +91,7 @@ class AnnDataTarget:
         group = groups.root.create_group(slot)
         _mark(group, f"{self._options.layout}_matrix", "0.1.0")
         group.attrs["shape"] = list(matrix.shape)
-        by_cell = self._options.layout is Layout.CSR
+        by_cell = self._options.layout == "csr"
         positions = index_type(matrix.shape[1 if by_cell else 0])
         indices = groups.growing(group, "indices", positions, matrix.n_entries)
         data = groups.growing(group, "data", matrix.dtype, matrix.n_entries)

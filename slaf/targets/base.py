@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from slaf.options import ArrayCompression, Layout
     from slaf.runtime.progress import Progress
     from slaf.targets.contents import Contents
 
-__all__ = ["Compression", "Layout", "Target", "TargetFormat", "WriteOptions"]
-
-
-class Layout(StrEnum):
-    """How a target that leaves the choice stores its matrices."""
-
-    CSR = "csr"
-    """Cell after cell."""
-
-    CSC = "csc"
-    """Gene after gene, which is sorted for first."""
-
-
-class Compression(StrEnum):
-    """How a target that leaves the choice packs its arrays."""
-
-    GZIP = "gzip"
-    LZF = "lzf"
-    ZSTD = "zstd"
-    NONE = "none"
+__all__ = ["Target", "TargetFormat", "WriteOptions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +33,7 @@ class WriteOptions:
     """
 
     layout: Layout
-    compression: Compression
+    compression: ArrayCompression
     memory: int
     scratch: Path
 
@@ -102,5 +83,5 @@ class TargetFormat:
     is_one: Callable[[Path], bool]
     open: Callable[[Contents, WriteOptions], Target]
     layouts: tuple[Layout, ...] = ()
-    compressions: tuple[Compression, ...] = ()
+    compressions: tuple[ArrayCompression, ...] = ()
     marks: tuple[str, ...] = ()

@@ -10,13 +10,13 @@ from slaf.runtime.prefetch import prefetch
 from slaf.sparse.casting import exact_cast
 from slaf.sparse.external_sort import Coo, ExternalSort
 from slaf.sparse.ranges import RowRange
-from slaf.targets.base import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
+    from slaf.options import Layout
     from slaf.runtime.progress import Progress
     from slaf.sparse.batch import Batch
     from slaf.targets.base import WriteOptions
@@ -86,7 +86,7 @@ def index_type(largest: int) -> np.dtype[Any]:
 
 def progress_total(contents: Contents, layout: Layout) -> int:
     """How many cells, and genes that are written after them, `watched` and others tell of."""
-    sorted_genes = layout is Layout.CSC
+    sorted_genes = layout == "csc"
     shapes = [matrix.shape for matrix in contents.matrices.values()]
     return sum(n_cells + n_genes * sorted_genes for n_cells, n_genes in shapes)
 
@@ -99,7 +99,7 @@ def with_progress(matrix: Matrix, seen: Progress) -> Iterator[Batch]:
 
 
 def _in_layout(matrix: Matrix, options: WriteOptions, seen: Progress) -> Iterator[Batch]:
-    if options.layout is Layout.CSR:
+    if options.layout == "csr":
         yield from with_progress(matrix, seen)
         return
     by_gene = _transposed(matrix, options, seen)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from slaf.dataset.dataset import Dataset, open_dataset
 from slaf.errors import TargetError
 from slaf.runtime.progress import NullProgress
 from slaf.storage.urls import local_path
 from slaf.targets import FORMATS
-from slaf.targets.base import Compression, Layout, TargetFormat, WriteOptions
+from slaf.targets.base import TargetFormat, WriteOptions
 from slaf.targets.contents import contents_of
 from slaf.targets.destination import destination_at
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from slaf.dataset.selection import Indexer
+    from slaf.options import ArrayCompression, Layout
     from slaf.runtime.progress import Progress
     from slaf.storage.location import Location
     from slaf.targets.destination import Destination
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["ExportReport", "export"]
 
 _DEFAULT_MEMORY = 128 << 20
+Choice = TypeVar("Choice", bound=str)
+
 logger = logging.getLogger(__name__)
 
 
@@ -67,8 +70,8 @@ def export(
     format: str | None = None,
     cells: Indexer = None,
     genes: Indexer = None,
-    layout: str | None = None,
-    compression: str | None = None,
+    layout: Layout | None = None,
+    compression: ArrayCompression | None = None,
     memory: int | None = None,
     scratch: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
@@ -141,10 +144,8 @@ def export(
     place.refuse_within(opened.location)
     directory = place.scratch if scratch is None else local_path(scratch)
     options = WriteOptions(
-        Layout(_choice(chosen, "layout", layout, chosen.layouts) or Layout.CSR),
-        Compression(
-            _choice(chosen, "compression", compression, chosen.compressions) or Compression.GZIP
-        ),
+        _choice(chosen, "layout", layout, chosen.layouts) or "csr",
+        _choice(chosen, "compression", compression, chosen.compressions) or "gzip",
         _DEFAULT_MEMORY if memory is None else memory,
         directory,
     )
@@ -181,10 +182,12 @@ def _names() -> str:
     )
 
 
-def _choice(chosen: TargetFormat, what: str, value: str | None, choices: tuple[str, ...]) -> str:
+def _choice(
+    chosen: TargetFormat, what: str, value: Choice | None, choices: tuple[Choice, ...]
+) -> Choice | None:
     """What was chosen where the format leaves a choice, or its default."""
     if value is None:
-        return choices[0] if choices else ""
+        return choices[0] if choices else None
     if value not in choices:
         have = f"choose one of {', '.join(choices)}" if choices else "it leaves none to choose"
         msg = f"{chosen.description} has no {what} {value!r}; {have}"

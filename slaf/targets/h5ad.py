@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from slaf.targets.anndata_groups import AnnDataTarget
-from slaf.targets.base import Compression, Layout, TargetFormat
+from slaf.targets.base import TargetFormat
 from slaf.targets.hdf5_columns import Column, created, is_file, packers, packing
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from slaf.options import ArrayCompression
     from slaf.targets.base import WriteOptions
     from slaf.targets.hdf5_file import SafeFile
 
@@ -29,7 +30,11 @@ class _File:
     """An HDF5 file; a `slaf.targets.anndata_groups.Groups`."""
 
     def __init__(
-        self, root: h5py.File, disk: SafeFile, compression: Compression, pool: ThreadPoolExecutor
+        self,
+        root: h5py.File,
+        disk: SafeFile,
+        compression: ArrayCompression,
+        pool: ThreadPoolExecutor,
     ) -> None:
         self.root = root
         self._disk = disk
@@ -73,6 +78,6 @@ FORMAT = TargetFormat(
     suffixes=(".h5ad",),
     is_one=is_file,
     open=partial(AnnDataTarget, probe=_in_memory, create=_created),
-    layouts=(Layout.CSR, Layout.CSC),
-    compressions=(Compression.GZIP, Compression.ZSTD, Compression.LZF, Compression.NONE),
+    layouts=("csr", "csc"),
+    compressions=("gzip", "zstd", "lzf", "none"),
 )

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slaf.runtime.resources import cpu_count
-from slaf.targets.base import Compression
 from slaf.targets.hdf5_file import SafeFile
 
 if TYPE_CHECKING:
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 
     import h5py
     from numpy.typing import NDArray
+
+    from slaf.options import ArrayCompression
 
 __all__ = ["Column", "created", "is_file", "packers", "packing"]
 
@@ -65,16 +66,16 @@ def _n_threads() -> int:
     return min(cpu_count(), _MOST_THREADS)
 
 
-def packing(compression: Compression, *, shuffle: bool = True) -> dict[str, Any]:
+def packing(compression: ArrayCompression, *, shuffle: bool = True) -> dict[str, Any]:
     """What `create_dataset` of h5py takes for it."""
-    if compression is Compression.NONE:
+    if compression == "none":
         return {}
-    if compression is Compression.ZSTD:
+    if compression == "zstd":
         import hdf5plugin
 
         found = dict(hdf5plugin.Zstd(clevel=_ZSTD_LEVEL))
     else:
-        found = {"compression": compression.value}
+        found = {"compression": compression}
     return found | {"shuffle": True} if shuffle else found
 
 
@@ -104,7 +105,7 @@ class Column:
         dtype: np.dtype[Any],
         *,
         size: int,
-        compression: Compression,
+        compression: ArrayCompression,
         pool: ThreadPoolExecutor,
         disk: SafeFile,
     ) -> None:
@@ -164,13 +165,13 @@ class Column:
             self._dataset.id.write_direct_chunk((start,), packed)
 
 
-def _packer(compression: Compression, dtype: np.dtype[Any]) -> Callable[[NDArray[Any]], Any]:
+def _packer(compression: ArrayCompression, dtype: np.dtype[Any]) -> Callable[[NDArray[Any]], Any]:
     """What makes the bytes of a chunk; or leaves it as it is, for HDF5 to pack."""
-    if compression is Compression.GZIP:
+    if compression == "gzip":
         from isal import isal_zlib
 
         return lambda chunk: isal_zlib.compress(_shuffled(chunk, dtype), _ISAL_LEVEL)
-    if compression is Compression.ZSTD:
+    if compression == "zstd":
         import pyarrow as pa
 
         return lambda chunk: pa.Codec("zstd", _ZSTD_LEVEL).compress(

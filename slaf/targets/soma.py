@@ -16,7 +16,7 @@ import numpy as np
 from slaf.errors import StorageError, TargetError
 from slaf.runtime.prefetch import prefetch
 from slaf.sparse.casting import exact_cast
-from slaf.targets.base import Layout, TargetFormat
+from slaf.targets.base import TargetFormat
 from slaf.targets.contents import LAYERS, RAW, X
 from slaf.targets.csr import progress_total, with_progress
 from slaf.targets.soma_elements import fit_element
@@ -82,7 +82,7 @@ class SomaTarget:
 
     def write(self, path: Path, seen: Progress) -> None:
         """Write the experiment."""
-        seen.begin(0, 0, progress_total(self._contents, Layout.CSR))
+        seen.begin(0, 0, progress_total(self._contents, "csr"))
         with _telling_of_the_disk(path):
             self._write(path, seen)
 

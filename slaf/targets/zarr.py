@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slaf.targets.anndata_groups import AnnDataTarget
-from slaf.targets.base import Compression, Layout, TargetFormat
+from slaf.targets.base import TargetFormat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import zarr
     from numpy.typing import NDArray
 
+    from slaf.options import ArrayCompression
     from slaf.targets.base import WriteOptions
 
 __all__ = ["FORMAT"]
@@ -28,7 +29,7 @@ _CHUNK = 1 << 18
 
 # Chunks written at a time, which zarr packs in threads of its own.
 _CHUNKS_WRITTEN = 8
-_LEVELS = {Compression.GZIP: 4, Compression.ZSTD: 3}
+_LEVELS = {"gzip": 4, "zstd": 3}
 
 
 class _Column:
@@ -74,7 +75,7 @@ class _Column:
 class _Folder:
     """A zarr folder; a `slaf.targets.anndata_groups.Groups`."""
 
-    def __init__(self, root: zarr.Group, compression: Compression) -> None:
+    def __init__(self, root: zarr.Group, compression: ArrayCompression) -> None:
         self.root = root
         self._compressor = _compressor(root, compression)
         self.packing = {"compressors": self._compressor}
@@ -88,14 +89,14 @@ class _Folder:
         group.create_array(name, data=values, compressors=self._compressor)
 
 
-def _compressor(root: zarr.Group, compression: Compression) -> dict[str, Any] | None:
+def _compressor(root: zarr.Group, compression: ArrayCompression) -> dict[str, Any] | None:
     """What packs chunks, as the version of zarr describes it that the folder is of."""
-    if compression is Compression.NONE:
+    if compression == "none":
         return None
     level = _LEVELS[compression]
     if root.metadata.zarr_format == 2:  # noqa: PLR2004 - of the format
-        return {"id": compression.value, "level": level}
-    return {"name": compression.value, "configuration": {"level": level}}
+        return {"id": compression, "level": level}
+    return {"name": compression, "configuration": {"level": level}}
 
 
 @contextmanager
@@ -127,7 +128,7 @@ FORMAT = TargetFormat(
     suffixes=(".zarr",),
     is_one=_is_one,
     open=partial(AnnDataTarget, probe=_in_memory, create=_created),
-    layouts=(Layout.CSR, Layout.CSC),
-    compressions=(Compression.ZSTD, Compression.GZIP, Compression.NONE),
+    layouts=("csr", "csc"),
+    compressions=("zstd", "gzip", "none"),
     marks=(".zattrs", ".zmetadata", ".zgroup", "zarr.json"),
 )

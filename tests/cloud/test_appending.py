@@ -89,7 +89,7 @@ def test_it_is_added_to(inputs: list[Path], expected: dict[str, Any], cloud: Clo
     """An append to a bucket leaves what one to a disk does, and no key anywhere."""
     place, reach = cloud.at("out.slaf"), cloud.options
     slaf.convert(inputs[0], place, **OPTIONS, storage_options=reach)
-    found = slaf.preview_append(inputs[1:], place, storage_options=reach)
+    found = slaf.append(inputs[1:], place, storage_options=reach, dry_run=True)
     assert (found.operation, found.n_cells, found.free) == ("append", 24, None)
     dataset = slaf.append(inputs[1:], place, **OPTIONS, storage_options=reach)
     assert output_of(dataset.location) == expected

@@ -13,8 +13,8 @@ import scipy.sparse as sp
 import slaf
 from benchmarks.inputs import Counts, Input, kept
 from slaf.errors import NoSuchBucket, NoSuchInput, StorageError, StorageUnavailable
+from slaf.options import ReadOptions
 from slaf.sources import open_source
-from slaf.sources.base import ReadOptions
 from slaf.sparse.ranges import RowRange
 from slaf.storage.location import Location
 from slaf.testing.laws import SourceLaws

@@ -13,7 +13,7 @@ import slaf
 from slaf.runtime.progress import NullProgress
 from slaf.storage.location import Location
 from slaf.targets import FORMATS
-from slaf.targets.base import Compression, Layout, WriteOptions
+from slaf.targets.base import WriteOptions
 from slaf.targets.contents import contents_of
 from slaf.targets.upload import BucketDestination, staging_url
 from slaf.testing.crashing import Crash, CrashingStorage
@@ -46,7 +46,7 @@ def _stopped_export(place: str, cloud: Cloud) -> None:
     (format,) = (found for found in FORMATS if found.name == "zarr")
     target = format.open(
         contents_of(dataset, None, None),
-        WriteOptions(Layout.CSR, Compression.ZSTD, 1 << 20, Path(tempfile.gettempdir())),
+        WriteOptions("csr", "zstd", 1 << 20, Path(tempfile.gettempdir())),
     )
     with tempfile.TemporaryDirectory() as scratch, pytest.raises(Crash):
         BucketDestination(output, cloud.options, workshop).publish(

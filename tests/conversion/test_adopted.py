@@ -279,15 +279,16 @@ VIOLATIONS: dict[str, tuple[Older, str]] = {
 
 
 @pytest.mark.parametrize(("layout", "message"), VIOLATIONS.values(), ids=VIOLATIONS.keys())
-@pytest.mark.parametrize("call", [slaf.append, slaf.preview_append])
+@pytest.mark.parametrize("dry_run", [False, True])
 def test_a_violated_rule_is_named(
-    call: Callable[..., Any], layout: Older, message: str, added: Path, tmp_path: Path
+    layout: Older, message: str, added: Path, tmp_path: Path, *, dry_run: bool
 ) -> None:
     """A dataset that violates a rule is refused with the rule and the row, and left as it was."""
     path = layout.write(tmp_path / "old.slaf")
     before = tree(path)
+    verb: Callable[..., Any] = slaf.append
     with pytest.raises(DamagedDataset, match=f"{message}.*; nothing was changed: convert"):
-        call(added, path)
+        verb(added, path, dry_run=dry_run)
     assert tree(path) == before
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from slaf.options import UnsMerge
+
 N_GENES = 5
 GENES_OF_ALL = [f"gene-{gene}" for gene in range(N_GENES)]
 
@@ -265,7 +267,7 @@ def test_strict_refuses_what_one_lacks(tmp_path: Path) -> None:
         ("only", {"one": 3}),
     ],
 )
-def test_uns_is_merged_as_anndata_does(how: str, kept: dict[str, int], tmp_path: Path) -> None:
+def test_uns_is_merged_as_anndata_does(how: UnsMerge, kept: dict[str, int], tmp_path: Path) -> None:
     """By each rule; that of each input is kept beside it."""
     unses: list[dict[str, int]] = [
         {"all": 1, "two": 2, "unlike": 4},
@@ -415,7 +417,7 @@ def test_more_columns_are_filled_up(tmp_path: Path) -> None:
 
 def test_the_first_of_those_that_differ_is_kept(tmp_path: Path) -> None:
     """Of varm and varp, which genes have once, the first is kept; others are named."""
-    found = slaf.preview([full(1), full(3)], tmp_path / "out.slaf")
+    found = slaf.convert([full(1), full(3)], tmp_path / "out.slaf", dry_run=True)
     assert any(
         "that of the first is kept: varm (PCs), varp (links)" in note for note in found.notes
     )
@@ -441,8 +443,8 @@ def test_what_stays_takes_no_room(tmp_path: Path) -> None:
     plain = Sample(2, tuple(range(N_GENES)), frozenset(), 3).adata()
     ds = slaf.convert(full(1), tmp_path / "full.slaf")
     bare = slaf.convert(full(1)[:, :].copy(), tmp_path / "bare.slaf", layers="none", raw=False)
-    with_all = slaf.preview_append(plain, ds.location).expected
-    without = slaf.preview_append(plain, bare.location).expected
+    with_all = slaf.append(plain, ds.location, dry_run=True).expected
+    without = slaf.append(plain, bare.location, dry_run=True).expected
     # The genes of raw are written anew.
     genes = ds.table(RAW_GENES).to_table().nbytes
     assert with_all.bytes == without.bytes + genes
@@ -506,6 +508,8 @@ def test_prefixes_that_do_not_make_ids_unique(tmp_path: Path) -> None:
         adata = anndata.AnnData(counts(1, 3), pd.DataFrame(index=[cell]))
         adata.write_h5ad(tmp_path / f"{name}.h5ad")
     inputs = [tmp_path / "pbmc.h5ad", tmp_path / "pbmc_1.h5ad"]
-    found = slaf.preview(inputs, tmp_path / "out.slaf", cell_id_prefix=True, allow_duplicate=True)
+    found = slaf.convert(
+        inputs, tmp_path / "out.slaf", cell_id_prefix=True, allow_duplicate=True, dry_run=True
+    )
     (note,) = found.notes
     assert note == "1 cell ids occur more than once: `source_file` tells them apart"

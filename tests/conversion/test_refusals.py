@@ -24,7 +24,7 @@ from slaf.errors import (
     UnsupportedFormat,
 )
 from slaf.format.validation import with_checksum
-from slaf.runs.plan import Options
+from slaf.options import StoreOptions
 from slaf.testing.crashing import Crash, CrashingStorage
 from tests.builders import counts, write_h5ad
 from tests.conversion.outputs import finished_parts, output_of, tree, unaccounted
@@ -51,7 +51,7 @@ OTHERWISE = {
     "plain_types": True,
     "layers": "none",
     "raw": False,
-    "without": ("obsm",),
+    "without": ["obsm"],
     "uns_merge": "same",
 }
 
@@ -79,7 +79,7 @@ def stopped(conversion: Conversion, output: Path, at: int = IN_THE_MIDDLE) -> Pa
 
 def test_every_option_has_another_value() -> None:
     """The options that make another run are all those that a plan has."""
-    assert set(OTHERWISE) == {field.name for field in fields(Options)}
+    assert set(OTHERWISE) == {"matrix", *(field.name for field in fields(StoreOptions))}
 
 
 @pytest.mark.parametrize("option", OTHERWISE)
@@ -90,7 +90,7 @@ def test_another_option(option: str, conversion: Conversion, tmp_path: Path) -> 
     before = tree(output)
     other = conversion.options | {option: OTHERWISE[option]}
     now = re.escape(str(OTHERWISE[option]))
-    with pytest.raises(UnfinishedRun, match=rf"option {option} was .* and is {now}"):
+    with pytest.raises(UnfinishedRun, match=rf"(option|input) {option} was .* and is {now}"):
         slaf.convert(conversion.source, output, **other)
     assert tree(output) == before
     assert finished_parts(output)

@@ -14,9 +14,8 @@ import scipy.sparse as sp
 import slaf
 from slaf.dataset.source import DatasetSource, dataset_as_input
 from slaf.errors import DamagedDataset, DamagedInput, GeneMismatch
+from slaf.options import ReadOptions
 from slaf.sources import open_source
-from slaf.sources.base import ReadOptions
-from slaf.sources.concat.genes import GeneSet
 from slaf.sources.concat.members import Input
 from slaf.sources.concat.source import Concat
 from slaf.sparse.ranges import RowRange
@@ -104,21 +103,21 @@ class TestUnion(SourceLaws):
     def opener(self, folder: Path) -> Callable[[], Source]:
         """All genes of inputs that have other ones each."""
         inputs = inputs_of(other_genes(folder))
-        return lambda: Concat(inputs, GeneSet.UNION)
+        return lambda: Concat(inputs, "union")
 
 
 class TestIntersection(SourceLaws):
     def opener(self, folder: Path) -> Callable[[], Source]:
         """The genes that three inputs share."""
         inputs = inputs_of(other_genes(folder)[:3])
-        return lambda: Concat(inputs, GeneSet.INTERSECTION)
+        return lambda: Concat(inputs, "intersection")
 
 
 class TestNoGeneInCommon(SourceLaws):
     def opener(self, folder: Path) -> Callable[[], Source]:
         """Inputs that share no gene, so that nothing is left."""
         inputs = inputs_of(other_genes(folder))
-        return lambda: Concat(inputs, GeneSet.INTERSECTION)
+        return lambda: Concat(inputs, "intersection")
 
 
 class TestPrefixed(SourceLaws):
@@ -159,7 +158,7 @@ class TestBehindADataset(SourceLaws):
         first, *more = other_genes(folder)
         made = slaf.convert(first, folder / "made.slaf", chunk_size=2)
         inputs = inputs_of(more, ["", "b_", ""])
-        return lambda: Concat(inputs, GeneSet.UNION, dataset_as_input(made))
+        return lambda: Concat(inputs, "union", dataset_as_input(made))
 
     def entries(self, source: Source) -> None:
         """Its extent is that of what is added."""
@@ -279,13 +278,13 @@ def test_nothing_stays_open_if_one_does_not_fit(tmp_path: Path) -> None:
 def test_shared_genes(tmp_path: Path) -> None:
     """How many genes all inputs have, and how many an intersection leaves out, is counted."""
     what = other_genes(tmp_path)[:3]
-    with Concat(inputs_of(what), GeneSet.UNION) as union:
+    with Concat(inputs_of(what), "union") as union:
         assert (union.n_genes, union.shared_genes()) == (6, 4)
         assert union.genes().column(0).to_pylist() == [
             *ids("gene", 5),
             "gene-7",
         ]
-    with Concat(inputs_of(what), GeneSet.INTERSECTION) as shared:
+    with Concat(inputs_of(what), "intersection") as shared:
         assert (shared.n_genes, shared.shared_genes()) == (4, 4)
         said = " ".join(shared.left_behind())
         assert "genes that not all inputs have: up to 1 of 3 inputs" in said

@@ -12,8 +12,8 @@ import pytest
 
 import slaf
 from slaf.errors import DamagedInput, MissingMatrix
+from slaf.options import ReadOptions
 from slaf.sources import open_source
-from slaf.sources.base import ReadOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,4 +115,4 @@ def test_a_matrix_that_is_not_there_is_refused_with_those_that_are(
     """Asking for what a file does not have lists what it has."""
     path = inputs(corpus)["pbmc3k_counts/pbmc3k_counts.h5ad"]
     with pytest.raises(MissingMatrix, match=r"choose one with --matrix: X, layer:log1p"):
-        open_source(path, options=ReadOptions(matrix))
+        open_source(path, options=ReadOptions(matrix=matrix))

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 import slaf
 from slaf.errors import DamagedInput, StorageError
+from slaf.options import ReadOptions
 from slaf.sources import open_source
-from slaf.sources.base import MatrixSize, ReadOptions
+from slaf.sources.base import MatrixSize
 from slaf.sources.unsorted import UnsortedMatrix
 from slaf.sparse.external_sort import Coo
 from slaf.sparse.ranges import RowRange
@@ -160,7 +161,7 @@ def test_a_spilled_matrix_is_converted_like_any_other(layout: str, tmp_path: Pat
 @pytest.mark.parametrize("n_entries", [1, 10_000_000, 10_000_000_000])
 def test_what_sorting_takes_is_within_the_budget(n_entries: int, memory: int, readers: int) -> None:
     """However much is to be sorted, what is planned for it is no more than is allowed."""
-    options = ReadOptions(memory=memory, readers=readers)
+    options = ReadOptions(memory=memory, workers=readers)
     extent = MatrixSize("CSC", n_entries)
     matrix = UnsortedMatrix((4_000_000, 9), np.dtype(np.int64), extent, lambda _: iter(()), options)
     assert 0 < matrix.extent().memory <= memory

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from slaf.options import Layout
+
 pytestmark = pytest.mark.corpus
 
 # Files from before HDF5 held text of any length; types of text are all that changes.
@@ -72,7 +74,7 @@ def test_every_h5ad(corpus: Path, tmp_path: Path) -> None:
     checked = 0
     for path, dataset in converted(corpus, tmp_path):
         name = path.parent.name
-        layout = "csc" if checked % 2 else "csr"
+        layout: Layout = "csc" if checked % 2 else "csr"
         output = tmp_path / f"{name}.h5ad"
         made = slaf.export(dataset, output, layout=layout, memory=1 << 20)
         assert made.left_out == (), name

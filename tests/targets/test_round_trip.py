@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from slaf.dataset.dataset import Dataset
+    from slaf.options import ArrayCompression, Layout
 
 READERS = {"h5ad": anndata.read_h5ad, "zarr": anndata.read_zarr}
 COMPRESSIONS = {"h5ad": ["gzip", "zstd", "lzf", "none"], "zarr": ["zstd", "gzip", "none"]}
@@ -279,7 +280,7 @@ def test_a_part_is_what_the_dataset_reads_of_it(
 
 @pytest.mark.parametrize("kind", READERS)
 @pytest.mark.parametrize("layout", ["csr", "csc"])
-def test_a_part_of_every_slot(kind: str, layout: str, tmp_path: Path) -> None:
+def test_a_part_of_every_slot(kind: str, layout: Layout, tmp_path: Path) -> None:
     """What is chosen is chosen in every slot, as anndata does; raw keeps its genes."""
     source = everything()
     dataset = slaf.convert(source, tmp_path / "in.slaf", chunk_size=5)
@@ -337,7 +338,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     [(kind, packed) for kind, all_ in COMPRESSIONS.items() for packed in all_],
 )
 def test_many_chunks(
-    kind: str, compression: str, layout: str, large: Dataset, tmp_path: Path
+    kind: str, compression: ArrayCompression, layout: Layout, large: Dataset, tmp_path: Path
 ) -> None:
     """What is cut into batches, bands and chunks is put together as it was."""
     output = tmp_path / f"out.{kind}"

@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from slaf.sources.base import Matrix, MatrixSize, ReadOptions, Slots
+    from slaf.options import ReadOptions
+    from slaf.sources.base import Matrix, MatrixSize, Slots
     from slaf.sparse.batch import Batch
     from slaf.sparse.ranges import RowRange
 

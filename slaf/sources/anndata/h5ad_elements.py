@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from slaf.errors import DamagedInput, InputError, SlafError
+from slaf.options import SLOTS
 from slaf.runtime.lazy import LazyMapping
 from slaf.sources.base import Slots
 from slaf.sources.hdf5.file import get_checked, safe_keys
 from slaf.sources.hdf5.links import has_member
-from slaf.sources.slots import SLOTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

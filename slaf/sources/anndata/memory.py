@@ -10,8 +10,9 @@ import scipy.sparse as sp
 
 from slaf.annotations.dataframes import from_frame
 from slaf.errors import InputError, MissingMatrix
+from slaf.options import ReadOptions
 from slaf.runtime.lazy import LazyMapping
-from slaf.sources.base import Raw, ReadOptions, Slots
+from slaf.sources.base import Raw, Slots
 from slaf.sources.csr import CompressedRows, compressed_columns
 from slaf.sources.dense import dense_matrix
 from slaf.sources.identity import content_identity

@@ -19,15 +19,14 @@ from slaf.annotations.concat_arrays import (
 )
 from slaf.annotations.equality import equal_elements
 from slaf.errors import GeneMismatch, InputError
-from slaf.format.records import ALIGNED_SLOTS, RAW_VARM
 from slaf.format.schema import RAW
+from slaf.options import ALIGNED_SLOTS, LAYER, RAW_VARM
 from slaf.runtime.lazy import DeferredMapping, LazyMapping
 from slaf.sources.base import Raw, Slots
 from slaf.sources.concat.axes import merge_genes
 from slaf.sources.concat.genes import align
 from slaf.sources.concat.matrix import ConcatMatrix, ConcatPart
 from slaf.sources.concat.members import raw_of
-from slaf.sources.slots import LAYER
 from slaf.sparse.batch import GeneMap
 
 if TYPE_CHECKING:
@@ -36,11 +35,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from slaf.options import GeneSet, SlotSelection, UnsMerge
     from slaf.sources.base import Matrix, Source
-    from slaf.sources.concat.genes import Alignment, GeneSet
+    from slaf.sources.concat.genes import Alignment
     from slaf.sources.concat.matrix import Find
     from slaf.sources.concat.members import Member
-    from slaf.sources.slots import SlotSelection, UnsMerge
 
 __all__ = ["MergedAnnotations", "SingleInputAnnotations", "merge_uns", "uns_per_source"]
 

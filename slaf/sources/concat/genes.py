@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,23 +16,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Alignment", "GeneSet", "Ranges", "align"]
+    from slaf.options import GeneSet
+
+__all__ = ["Alignment", "Ranges", "align"]
 
 Ranges = tuple[tuple[int, int], ...]
 _SHOWN = 5
-
-
-class GeneSet(StrEnum):
-    """Which genes a dataset of several inputs has."""
-
-    STRICT = "strict"
-    """Those that every input has; an input that has others, or fewer, is refused."""
-
-    UNION = "union"
-    """All that any input has."""
-
-    INTERSECTION = "intersection"
-    """Those that all inputs have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +81,7 @@ def align(
         If the genes are not the same and `genes` is strict, or an id is ambiguous.
     """
     aligner = _Aligner(ids[0], places[0], measured)
-    if genes is GeneSet.INTERSECTION:
+    if genes == "intersection":
         aligner.keep(ids, places)
     positions = [
         aligner.positions(found, place, genes) for found, place in zip(ids, places, strict=True)
@@ -131,18 +119,18 @@ class _Aligner:
         """Where the genes of an input are; what is new is added, if the union is wanted."""
         for known, positions in self._known:
             if known.equals(ids):
-                if genes is GeneSet.STRICT and len(positions) < len(self.ids):
+                if genes == "strict" and len(positions) < len(self.ids):
                     break
                 return positions
-        if genes is GeneSet.STRICT:
+        if genes == "strict":
             self._refuse_others(ids, place)
         both = pc.is_in(ids, value_set=self.ids)
-        if genes is not GeneSet.INTERSECTION:
+        if genes != "intersection":
             _refuse_repeated(ids.filter(both), place)
             _refuse_repeated(self.ids.filter(pc.is_in(self.ids, value_set=ids)), self._place)
         places = pc.index_in(ids, value_set=self.ids).fill_null(-1)
         found: NDArray[np.int64] = places.to_numpy().astype(np.int64)
-        if genes is GeneSet.UNION:
+        if genes == "union":
             new = np.flatnonzero(found < 0)
             found[new] = len(self.ids) + np.arange(len(new))
             self.ids = pa.concat_arrays([self.ids, ids.take(pa.array(new))])

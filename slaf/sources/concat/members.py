@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slaf.sources.base import MatrixSize, Raw, ReadOptions, Source
-    from slaf.sources.concat.genes import Alignment, GeneSet
+    from slaf.options import GeneSet, ReadOptions, SlotSelection
+    from slaf.sources.base import MatrixSize, Raw, Source
+    from slaf.sources.concat.genes import Alignment
     from slaf.sources.concat.pool import SourcePool
-    from slaf.sources.slots import SlotSelection
 
 __all__ = ["PEEK", "ExistingDataset", "Input", "Member", "open_members", "raw_of"]
 

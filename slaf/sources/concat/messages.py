@@ -9,13 +9,13 @@ import numpy as np
 from slaf.annotations.concat_columns import columns_not_in_all
 from slaf.errors import MissingMatrix
 from slaf.format.schema import RAW
-from slaf.sources.slots import LAYER
+from slaf.options import LAYER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from slaf.options import SlotSelection
     from slaf.sources.concat.members import Member
-    from slaf.sources.slots import SlotSelection
 
 __all__ = ["check_known_slots", "check_same_slots", "not_converted", "notes"]
 

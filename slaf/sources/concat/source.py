@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from slaf.format.records import RAW_VARM
+from slaf.options import RAW_VARM, GeneSet, SlotSelection
 from slaf.sources.base import MatrixSize
 from slaf.sources.concat import axes
 from slaf.sources.concat import messages as said
@@ -19,12 +19,10 @@ from slaf.sources.concat.annotations import (
     merge_uns,
     uns_per_source,
 )
-from slaf.sources.concat.genes import GeneSet
 from slaf.sources.concat.matrix import ConcatMatrix, ConcatPart
 from slaf.sources.concat.members import PEEK, open_members
 from slaf.sources.concat.pool import SourcePool
 from slaf.sources.identity import content_identity
-from slaf.sources.slots import SlotSelection
 from slaf.sparse.batch import GeneMap
 
 if TYPE_CHECKING:
@@ -68,7 +66,7 @@ class Concat:
     def __init__(
         self,
         inputs: Sequence[Input],
-        genes: GeneSet = GeneSet.STRICT,
+        genes: GeneSet = "strict",
         existing: ExistingDataset | None = None,
         taking: SlotSelection | None = None,
     ) -> None:

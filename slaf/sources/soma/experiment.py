@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     import tiledbsoma
     from numpy.typing import NDArray
 
-    from slaf.sources.base import Matrix, MatrixSize, ReadOptions
+    from slaf.options import ReadOptions
+    from slaf.sources.base import Matrix, MatrixSize
     from slaf.sparse.batch import Batch
     from slaf.sparse.ranges import RowRange
 

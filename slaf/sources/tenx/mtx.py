@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from slaf.sources.base import Matrix, ReadOptions
+    from slaf.options import ReadOptions
+    from slaf.sources.base import Matrix
     from slaf.sparse.batch import Batch
     from slaf.sparse.ranges import RowRange
 

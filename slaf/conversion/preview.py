@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from slaf.dataset.dataset import Dataset
     from slaf.format.config import SourceRecord
     from slaf.runs.estimate import Estimate
+    from slaf.runs.output_run import OutputRun
     from slaf.sources.base import Inputs, MatrixSize
     from slaf.storage.location import Location
 

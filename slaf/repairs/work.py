@@ -21,6 +21,7 @@ from slaf.runs.publish import read_axes
 from slaf.runtime.executors import run_parts
 from slaf.runtime.progress import NullProgress
 from slaf.tables.read import read_table
+from slaf.tables.rows import DataFile
 from slaf.verification.annotations import check_annotation_digests
 from slaf.verification.report import DifferenceLog, Report
 from slaf.verification.rows import check_digests
@@ -180,14 +181,10 @@ class Repair:
         """Sort the damaged genes again, out of rows that are whole, or are again."""
         run, directory = self.run, self.published.tables[BY_GENE]
         data = self._data()[EXPRESSION]
-        rows = CellOrder(
-            run.location,
-            tuple(data.files(self.published.tables[EXPRESSION])),
-            self._cell_offsets(data),
-            self.published.blocks,
-            self.published.n_genes,
-            np.dtype(self.published.value_type),
-        )
+        names = data.files(self.published.tables[EXPRESSION])
+        files = [DataFile(name, one.rows) for name, one in zip(names, data.after, strict=True)]
+        offsets, plan = self._cell_offsets(data), run.checkpoint.plan
+        rows = CellOrder.of_files(run.location, files, plan, offsets, self.published.blocks)
         progress.begin(0, 0, 2 * self.published.n_cells)
         done = {part.genes for part in run.checkpoint.by_gene}
         with GeneOrder(rows, reading, progress) as by_gene:

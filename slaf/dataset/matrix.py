@@ -81,12 +81,12 @@ class Chunk:
 
         NaN is a value.
         """
-        *ids, values = (self.columns[at] for at in columns)
-        found = (*(column.to_numpy() for column in ids), values.fill_null(0).to_numpy())
-        if not values.null_count:
-            return self.counts, *found
-        kept = values.is_valid().to_numpy(zero_copy_only=False)
-        return drop_entries(kept, self.counts, *found)
+        found = [self.columns[at] for at in columns]
+        if not found[-1].null_count:
+            return self.counts, *(column.to_numpy() for column in found)
+        kept = found[-1].is_valid().to_numpy(zero_copy_only=False)
+        found[-1] = found[-1].fill_null(0)
+        return drop_entries(kept, self.counts, *(column.to_numpy() for column in found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +168,10 @@ class StoredRows:
         ends = np.cumsum(counts)
         first = cells.start if isinstance(cells, RowRange) else 0
         at, before, n_rows = 0, 0, 0
-        waiting = self.reader.empty(columns)
+        waiting: pa.RecordBatch | None = None
         for batch in self.reader.read(_joined(starts, stops), columns):
             n_rows += batch.num_rows
-            waiting = pa.concat_batches([waiting, batch]) if waiting.num_rows else batch
+            waiting = pa.concat_batches([waiting, batch]) if waiting else batch
             stop = int(np.searchsorted(ends, n_rows, side="right"))
             if stop > at:
                 here = int(ends[stop - 1]) - before
@@ -187,7 +187,7 @@ class StoredRows:
                 f"{self.axis.name} say; `slaf verify` it"
             )
             raise DamagedDataset(msg)
-        yield Chunk(RowRange(first + at, first + len(counts)), counts[at:], waiting.columns)
+        yield Chunk(RowRange(first + at, first + len(counts)), counts[at:], self.reader.empty(columns).columns)
 
     def _bounds(self, cells: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Where the rows of each cell begin, and where they end."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from slaf.sparse.casting import exact_cast
+from slaf.sparse.casting import exact_cast, is_lossless
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,11 +45,11 @@ def csr_from_batches(
     for counts, indices, values in batches:
         lengths.append(counts)
         columns.append(indices)
-        data.append(exact_cast(values, dtype))
+        data.append(values if is_lossless(values.dtype, dtype) else exact_cast(values, dtype))
     indptr = np.cumsum(np.concatenate(lengths))
     indices = np.concatenate([np.empty(0, np.int32), *columns], dtype=np.int32, casting="unsafe")
     shape = (len(indptr) - 1, n_columns)
-    return sp.csr_matrix((np.concatenate(data), indices, indptr), shape=shape)
+    return sp.csr_matrix((np.concatenate(data, dtype=dtype), indices, indptr), shape=shape)
 
 
 def drop_entries(

@@ -32,13 +32,13 @@ __all__ = ["DataFile", "FileRows", "TableRows"]
 _BATCH_ROWS = 1 << 18
 _READAHEAD = 4
 
-# A range of so many rows costs less to read as a range than as single rows; a gap of so many rows
-# costs less to read through than another range.
-_LONG_RANGE = 1 << 12
-_SMALL_GAP = 1 << 14
-
-# Ranges with gaps that are read through together begin among so many rows.
+# Ranges with gaps of so many rows between them, that begin among so many, are looked at together:
+# if so many of their rows are wanted, and so large a share of those from the first to the last,
+# reading through all costs less than taking the rows.
+_SMALL_GAP = 1 << 15
 _WINDOW = 1 << 22
+_MANY_ROWS = 1 << 13
+_DENSE = 1 / 6
 
 # File readers that a thread keeps open.
 _MOST_OPEN = 64
@@ -205,8 +205,9 @@ class TableRows(FileRows):
         ranges = ranges[ranges[:, 0] < ranges[:, 1]]
         bounds = _group_bounds(ranges)
         spans = ranges[bounds[1:] - 1, 1] - ranges[bounds[:-1], 0]
+        n_rows = np.diff(np.append(0, np.cumsum(ranges[:, 1] - ranges[:, 0]))[bounds])
         taken = 0
-        for group in np.flatnonzero(spans >= _LONG_RANGE).tolist():
+        for group in np.flatnonzero(n_rows >= np.maximum(_MANY_ROWS, _DENSE * spans)).tolist():
             first, last = bounds[group : group + 2].tolist()
             yield from self._take(ranges[taken:first], columns)
             yield from self._read_through(ranges[first:last], columns)

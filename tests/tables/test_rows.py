@@ -65,7 +65,7 @@ def numbers(batches: list[pa.RecordBatch], column: str) -> list[int]:
 @pytest.mark.parametrize(("long", "gap"), [(1, 0), (50, 10), (300, 200), (1 << 14, 100), (20, 900)])
 def test_ranges(long: int, gap: int, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rows of any ranges come in their order, be they read as ranges, or taken one by one."""
-    monkeypatch.setattr(module, "_LONG_RANGE", long)
+    monkeypatch.setattr(module, "_MANY_ROWS", long)
     monkeypatch.setattr(module, "_SMALL_GAP", gap)
     monkeypatch.setattr(module, "_WINDOW", 1_000)
     monkeypatch.setattr(module, "_BATCH_ROWS", 190)
@@ -94,7 +94,7 @@ def test_rows_that_are_not_those_of_files(place: Path, tmp_path: Path) -> None:
 
 def test_several_threads_and_a_copy(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads read at once, with few files open, and so does a copy that went through pickle."""
-    monkeypatch.setattr(module, "_LONG_RANGE", 1)
+    monkeypatch.setattr(module, "_MANY_ROWS", 1)
     monkeypatch.setattr(module, "_MOST_OPEN", 2)
     rows = pickle.loads(pickle.dumps(rows_of(place)))  # noqa: S301 - our own
     found: list[bool] = []

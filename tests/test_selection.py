@@ -11,6 +11,7 @@ from hypothesis import given
 
 from slaf.dataset.selection import resolve_indexer
 from slaf.errors import SelectionError
+from slaf.sparse.ranges import as_positions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,7 +20,10 @@ _IDS = ["a", "b", "c", "b", "e"]
 
 
 def _positions(selector: Any, n: int = 5) -> NDArray[np.int64]:
-    return resolve_indexer(selector, n, lambda: _IDS, lambda where: np.array([len(where)]), "cells")
+    found = resolve_indexer(
+        selector, n, lambda: _IDS, lambda where: np.array([len(where)]), "cells"
+    )
+    return as_positions(found)
 
 
 @given(st.integers(0, 9), st.slices(9))

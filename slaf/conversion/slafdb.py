@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 
 from slaf.annotations.columns import arrow_table
 from slaf.dataset.dataset import Dataset, open_dataset
-from slaf.dataset.source import DatasetSource
 from slaf.errors import DamagedDataset, MissingMatrix
 from slaf.format.config import (
     LEGACY_TABLES,
@@ -39,8 +38,8 @@ from slaf.runs.layers import layer_tables
 from slaf.runs.plan import BaseDataset, Plan, plan_parts
 from slaf.sources.base import MatrixSize, Slots
 from slaf.sources.concat.members import Input
-from slaf.sparse.ranges import RowRange
-from slaf.tables.read import index_names, newest_version, read_table, scan
+from slaf.tables.read import index_names, newest_version, read_table
+from slaf.tables.rows import TableRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -51,8 +50,8 @@ if TYPE_CHECKING:
     from slaf.sources.base import Matrix, Source
     from slaf.sources.concat.source import Concat
     from slaf.sparse.batch import Batch
+    from slaf.sparse.ranges import RowRange
     from slaf.storage.location import Location
-    from slaf.tables.read import LanceTable
 
 __all__ = [
     "Rules",
@@ -226,9 +225,8 @@ class _Tables:
         for name, table in ((CELLS, cells), (GENES, genes)):
             rules.check_axis(name, table)
             _check_columns(name, table, rules)
-        offsets = rules.check_expression(
-            pinned.expression, cells.column("cell_id"), genes.column("gene_id")
-        )
+        reader = TableRows(location, TABLES[EXPRESSION], pinned.expression)
+        offsets = rules.check_expression(reader, cells.column("cell_id"), genes.column("gene_id"))
         rules.check_starts(cells, offsets)
         value_type = np.dtype(pinned.expression.schema.field("value").type.to_pandas_dtype())
         published = _as_config(config, versions, shape, value_type, int(offsets[-1]))
@@ -366,7 +364,7 @@ class _Cells:
         self._tables = tables
         self._record = record
         self._hidden = CELL_COLUMNS if told else CELL_COLUMNS[:-1]
-        self._all = DatasetSource(tables.dataset)
+        self._all = tables.dataset.matrix()
         self.uri = record.uri
         self.dtype: np.dtype[Any] = np.dtype(record.dtype)
         self.n_cells, self.n_genes = record.n_cells, record.n_genes
@@ -396,8 +394,8 @@ class _Cells:
             msg = f"{self.uri}: a dataset has no matrix {matrix!r}"
             raise MissingMatrix(msg)
         start, stop = int(self._offsets[0]), int(self._offsets[-1])
-        rows = RowRange(start, min(start + _PEEK, stop))
-        found = scan(self._tables.dataset.expression, rows, ["value"])
+        span = np.array([[start, min(start + _PEEK, stop)]])
+        found = self._all.rows.reader.read(span, ["value"])
         values = [batch.column(0).to_numpy() for batch in found]
         return np.concatenate([np.empty(0, self.dtype), *values])
 
@@ -501,21 +499,21 @@ class Rules:
             )
 
     def check_expression(
-        self, table: LanceTable, cells: pa.ChunkedArray, genes: pa.ChunkedArray
+        self, reader: TableRows, cells: pa.ChunkedArray, genes: pa.ChunkedArray
     ) -> NDArray[np.int64]:
         """Check every row of `expression`, and count where those of each cell begin.
 
         Parameters
         ----------
-        table
-            As it is pinned.
+        reader
+            Reads the table as it is pinned.
         cells, genes
             The ids of the axes.
         """
-        names = self._check_types(table.schema)
+        names = self._check_types(reader.schema)
         counts = np.zeros(len(cells), np.int64)
         before, seen = (-1, -1), 0
-        for batch in scan(table, RowRange(0, table.count_rows()), names):
+        for batch in reader.read(np.array([[0, reader.n_rows]]), names):
             self._refuse_nulls(batch, seen)
             ids = [batch.column(name).to_numpy().astype(np.int64) for name in _IDS]
             self._check_order(ids[0], ids[1], (len(cells), len(genes)), before, seen)
@@ -525,8 +523,7 @@ class Rules:
                 if name in names:
                     differ = pc.not_equal(batch.column(name), axis.take(pa.array(positions)))
                     self._refuse_row("expression", differ, f"{name} is not that of the id", seen)
-            present, found = np.unique(ids[0], return_counts=True)
-            counts[present] += found
+            counts += np.bincount(ids[0], minlength=len(cells))
             before, seen = (int(ids[0][-1]), int(ids[1][-1])), seen + batch.num_rows
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
 

@@ -34,9 +34,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.annotations.arrays import ElementSpec
+    from slaf.dataset.matrix import StoredMatrix, StoredRows
     from slaf.dataset.selection import Indexer
     from slaf.format.config import DatasetConfig
     from slaf.format.records import AnnotationsRecord, FileRecord, MatrixRecord
+    from slaf.sparse.ranges import Rows
     from slaf.storage.location import Location
     from slaf.tables.read import LanceTable
 
@@ -61,6 +63,7 @@ class Annotations:
         self._location = location
         self._published = published
         self._offsets: dict[str, NDArray[np.int64]] = {}
+        self._rows: dict[str, StoredRows] = {}
 
     @cached_property
     def beside(self) -> AnnotationsRecord:
@@ -72,32 +75,49 @@ class Annotations:
         """The layers by the names that they had."""
         return {one.original: one for one in self.beside.matrices().get(LAYERS, ())}
 
-    def layer(
-        self, name: str, cells: NDArray[np.int64], genes: NDArray[np.int64] | None
-    ) -> sp.csr_matrix:
-        """Some cells and genes of a layer.
+    def matrix(self, layer: str) -> StoredMatrix:
+        """A layer as it is stored.
 
         Raises
         ------
         SelectionError
             If there is no such layer.
         """
-        from slaf.tables.csr import read_matrix
-
-        if name not in self.layers:
+        if layer not in self.layers:
             have = ", ".join(self.layers) or "none at all"
-            msg = f"there is no layer {name!r}; there are {have}"
+            msg = f"there is no layer {layer!r}; there are {have}"
             raise SelectionError(msg)
-        record, n_genes = self.layers[name], self._published.n_genes
-        return read_matrix(
-            self.table(LAYERS),
+        return self.stored_matrix(LAYERS, self.layers[layer], self._published.n_genes)
+
+    def stored_matrix(self, table: str, record: MatrixRecord, n_genes: int) -> StoredMatrix:
+        """A matrix of `layers` or `raw`, by its record."""
+        from slaf.dataset.matrix import StoredMatrix
+
+        return StoredMatrix(
+            self.rows(table),
             record.name,
-            self.offsets(LAYERS),
-            cells,
-            genes,
-            n_genes=n_genes,
-            dtype=np.dtype(record.dtype),
+            n_genes,
+            dtype=np.dtype(record.source_dtype),
+            read_dtype=np.dtype(record.dtype),
+            value_type=np.dtype(record.value_type),
+            nnz=record.nnz,
         )
+
+    def rows(self, table: str) -> StoredRows:
+        """The rows of `layers` or `raw`.
+
+        Raises
+        ------
+        DamagedDataset
+            If their offsets cannot be read.
+        """
+        from slaf.dataset.matrix import StoredRows
+
+        if table not in self._rows:
+            self._rows[table] = StoredRows.of_dataset(
+                self._location, self._published, table, self.table(table), self.offsets(table)
+            )
+        return self._rows[table]
 
     def offsets(self, table: str) -> NDArray[np.int64]:
         """Where each cell's rows begin in `layers` or `raw`, and after the last, where they end.
@@ -218,6 +238,11 @@ class StoredRaw:
         return self._record.rows
 
     @property
+    def matrix(self) -> StoredMatrix:
+        """The matrix as it is stored."""
+        return self._held.stored_matrix(RAW, self._record.matrix, self.n_genes)
+
+    @property
     def measured(self) -> tuple[tuple[tuple[int, int], ...], ...]:
         """Of each of several inputs the genes that its raw has; empty where there is one input."""
         return self._record.measured
@@ -249,31 +274,15 @@ class StoredRaw:
         SelectionError
             If something asked for is not there.
         """
-        return self.of(
-            self._positions(CELLS, cells), None if genes is None else self._positions(GENES, genes)
-        )
-
-    def of(self, cells: NDArray[np.int64], genes: NDArray[np.int64] | None) -> sp.csr_matrix:
-        """The matrix of these cells and genes, by their positions."""
-        from slaf.tables.csr import read_matrix
-
-        matrix = self._record.matrix
-        return read_matrix(
-            self._held.table(RAW),
-            matrix.name,
-            self._held.offsets(RAW),
-            cells,
-            genes,
-            n_genes=self.n_genes,
-            dtype=np.dtype(matrix.dtype),
-        )
+        rows = self._selected(CELLS, cells)
+        return self.matrix.read(rows, None if genes is None else self._selected(GENES, genes))
 
     def _element(self, form: ElementSpec) -> Any:
         if form.name is None:
             return self._held.elements[RAW_VARM][form.key]
         return self._held.column(RAW_GENES, form)
 
-    def _positions(self, what: str, selector: Indexer) -> NDArray[np.int64]:
+    def _selected(self, what: str, selector: Indexer) -> Rows:
         from slaf.tables.read import read_table
 
         table = RAW_GENES if what == GENES else CELLS

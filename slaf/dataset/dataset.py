@@ -13,7 +13,17 @@ from slaf.dataset.annotations import Annotations, StoredRaw, element_rows
 from slaf.dataset.selection import as_filter, resolve_indexer
 from slaf.errors import QueryError, SelectionError
 from slaf.format.config import DatasetConfig, load_published
-from slaf.format.schema import BY_GENE, CELLS, EXPRESSION, GENES, PARTITIONED_TABLES, START_INDEX
+from slaf.format.schema import (
+    BY_GENE,
+    CELLS,
+    EXPRESSION,
+    GENES,
+    LAYERS,
+    PARTITIONED_TABLES,
+    RAW,
+    START_INDEX,
+)
+from slaf.sparse.ranges import as_positions
 from slaf.storage.errors import safe_cause, translate_lance_error
 from slaf.storage.location import Location
 
@@ -28,8 +38,10 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
     from numpy.typing import NDArray
 
+    from slaf.dataset.matrix import StoredMatrix, StoredRows
     from slaf.dataset.selection import Indexer
     from slaf.format.config import SourceRecord
+    from slaf.sparse.ranges import Rows
     from slaf.tables.read import LanceTable
 
 __all__ = ["Dataset", "open_dataset"]
@@ -61,6 +73,7 @@ class Dataset:
     def __init__(self, location: Location, published: DatasetConfig) -> None:
         self.location = location
         self.published = published
+        self._rows: dict[str, StoredRows] = {}
 
     def __repr__(self) -> str:
         return (
@@ -270,12 +283,10 @@ class Dataset:
         SelectionError
             If something asked for is not there.
         """
-        rows = self._positions(CELLS, cells)
-        columns = None if genes is None else self._positions(GENES, genes)
+        rows = self.selected(CELLS, cells)
+        columns = None if genes is None else self.selected(GENES, genes)
         return (
-            self._matrix(rows, columns)
-            if layer is None
-            else self.annotations.layer(layer, rows, columns)
+            self._read(rows, columns) if layer is None else self.matrix(layer).read(rows, columns)
         )
 
     def to_anndata(
@@ -302,16 +313,16 @@ class Dataset:
         """
         import anndata
 
-        rows = self._positions(CELLS, cells)
-        columns = None if genes is None else self._positions(GENES, genes)
-        chosen = None if cells is None else rows
+        rows = self.selected(CELLS, cells)
+        columns = None if genes is None else self.positions(GENES, genes)
+        chosen = None if cells is None else as_positions(rows)
         raw = self.raw
         return anndata.AnnData(
-            self._matrix(rows, columns),
+            self._read(rows, columns),
             obs=self._frame(CELLS, chosen),
             var=self._frame(GENES, columns),
             layers={
-                name: self.annotations.layer(name, rows, columns)
+                name: self.matrix(name).read(rows, columns)
                 for name in (self.layers if layers is None else layers)
             },
             obsm=_aligned(self.obsm, chosen),
@@ -321,8 +332,20 @@ class Dataset:
             uns=self.uns,
             raw=None
             if raw is None
-            else {"X": raw.of(rows, None), "var": raw.var, "varm": dict(raw.varm)},
+            else {"X": raw.matrix.read(rows), "var": raw.var, "varm": dict(raw.varm)},
         )
+
+    def matrix(self, layer: str | None = None) -> StoredMatrix:
+        """The matrix as it is stored, or a layer.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such layer.
+        """
+        if layer is not None:
+            return self.annotations.matrix(layer)
+        return self._stored_matrix(EXPRESSION, self.n_genes)
 
     @cached_property
     def annotations(self) -> Annotations:
@@ -344,7 +367,14 @@ class Dataset:
         SelectionError
             If something asked for is not there.
         """
-        return self._positions(name, selector)
+        return as_positions(self.selected(name, selector))
+
+    def selected(self, name: str, selector: Indexer) -> Rows:
+        """As `positions`; neighbours as a range."""
+        size = self.n_cells if name == CELLS else self.n_genes
+        return resolve_indexer(
+            selector, size, lambda: self._ids(name), lambda where: self._where(name, where), name
+        )
 
     @cached_property
     def cell_offsets(self) -> NDArray[np.int64]:
@@ -386,20 +416,42 @@ class Dataset:
             return self.gene_offsets
         return self.annotations.offsets(table)
 
-    @cached_property
-    def _by_gene(self) -> LanceTable:
-        return self.table(BY_GENE)
+    def rows(self, table: str) -> StoredRows:
+        """The rows of a table in the order of cells, or of genes.
+
+        Parameters
+        ----------
+        table
+            As for `offsets`.
+
+        Raises
+        ------
+        DamagedDataset
+            If its offsets cannot be read.
+        KeyError
+            If the dataset has no such table, or its rows are in no such order.
+        """
+        from slaf.dataset.matrix import StoredRows
+
+        if table in {LAYERS, RAW}:
+            return self.annotations.rows(table)
+        if table not in self._rows:
+            opened = self.expression if table == EXPRESSION else self.table(table)
+            self._rows[table] = StoredRows.of_dataset(
+                self.location, self.published, table, opened, self.offsets(table)
+            )
+        return self._rows[table]
+
+    def _stored_matrix(self, table: str, width: int) -> StoredMatrix:
+        from slaf.dataset.matrix import StoredMatrix
+
+        dtype, value_type = np.dtype(self.published.dtype), np.dtype(self.published.value_type)
+        return StoredMatrix(self.rows(table), "value", width, dtype, dtype, value_type, self.nnz)
 
     def _columns(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         from slaf.tables.read import read_table
 
         return read_table(self.table(name), columns)
-
-    def _positions(self, name: str, selector: Indexer) -> NDArray[np.int64]:
-        size = self.n_cells if name == CELLS else self.n_genes
-        return resolve_indexer(
-            selector, size, lambda: self._ids(name), lambda where: self._where(name, where), name
-        )
 
     def _ids(self, name: str) -> list[str]:
         column = self.published.columns[name].columns[0].name
@@ -433,32 +485,15 @@ class Dataset:
             return to_frame(rows if chosen is None else rows.slice(0, 0), described)
         return to_frame(take_rows(self.table(name), chosen, names), described)
 
-    def _matrix(self, cells: NDArray[np.int64], genes: NDArray[np.int64] | None) -> sp.csr_matrix:
-        from slaf.tables.csr import read_by_gene, read_matrix
-
-        dtype = np.dtype(self.published.dtype)
-        starts = None if genes is None else self.gene_offsets
-        if genes is not None and starts is not None:
-            everyone = np.array_equal(cells, np.arange(self.n_cells))
-            rows = self.nnz if everyone else int(_lengths(self.cell_offsets, cells).sum())
-            if int(_lengths(starts, genes).sum()) < rows:
-                return read_by_gene(
-                    self._by_gene,
-                    starts,
-                    None if everyone else cells,
-                    genes,
-                    n_cells=self.n_cells,
-                    dtype=dtype,
-                )
-        return read_matrix(
-            self.expression,
-            "value",
-            self.cell_offsets,
-            cells,
-            genes,
-            n_genes=self.n_genes,
-            dtype=dtype,
-        )
+    def _read(self, cells: Rows, genes: Rows | None) -> sp.csr_matrix:
+        by_cell = self.matrix()
+        if genes is None or self.gene_offsets is None:
+            return by_cell.read(cells, genes)
+        by_gene = self._stored_matrix(BY_GENE, self.n_cells)
+        if by_gene.n_rows(genes) >= by_cell.n_rows(cells):
+            return by_cell.read(cells, genes)
+        # In the order of genes it is a matrix of genes × cells.
+        return by_gene.read(genes, cells).T.tocsr()
 
 
 def open_dataset(
@@ -491,11 +526,6 @@ def open_dataset(
     """
     location = Location.of(place, storage_options)
     return Dataset(location, load_published(location))
-
-
-def _lengths(offsets: NDArray[np.int64], positions: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The rows of each."""
-    return offsets[positions + 1] - offsets[positions]
 
 
 def _aligned(slot: Mapping[str, Any], rows: NDArray[np.int64] | None) -> dict[str, Any]:

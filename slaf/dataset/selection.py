@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slaf.errors import SelectionError
+from slaf.sparse.ranges import RowRange, Rows
 
 __all__ = ["Indexer", "as_filter", "resolve_indexer"]
 
@@ -25,8 +26,8 @@ def resolve_indexer(
     ids: Callable[[], Sequence[str]],
     where: Callable[[str], NDArray[np.int64]],
     what: str,
-) -> NDArray[np.int64]:
-    """The positions asked for, in the order asked for.
+) -> Rows:
+    """The cells or genes asked for, in the order asked for; neighbours as a range.
 
     Parameters
     ----------
@@ -48,9 +49,9 @@ def resolve_indexer(
         If one of them does not exist, or an id stands for several.
     """
     if selector is None:
-        return np.arange(n)
+        return RowRange(0, n)
     if isinstance(selector, slice):
-        return np.arange(n)[selector]
+        return _sliced(range(n)[selector])
     if isinstance(selector, str):
         return where(selector)
     wanted = np.atleast_1d(np.asarray(selector))
@@ -78,6 +79,12 @@ def as_filter(condition: str) -> str:
 def _as_name(quoted: re.Match[str]) -> str:
     name = quoted["name"]
     return quoted[0] if name is None else "`" + name.replace('""', '"') + "`"
+
+
+def _sliced(found: range) -> Rows:
+    if found.step == 1:
+        return RowRange(found.start, max(found.start, found.stop))
+    return np.arange(found.start, found.stop, found.step)
 
 
 def _masked(mask: NDArray[Any], n: int, what: str) -> NDArray[np.int64]:

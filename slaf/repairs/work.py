@@ -21,6 +21,7 @@ from slaf.runs.publish import read_axes
 from slaf.runtime.executors import run_parts
 from slaf.runtime.progress import NullProgress
 from slaf.tables.read import read_table
+from slaf.tables.rows import DataFile
 from slaf.verification.annotations import check_annotation_digests
 from slaf.verification.report import DifferenceLog, Report
 from slaf.verification.rows import check_digests
@@ -174,15 +175,14 @@ class Repair:
 
     def _sort(self, reading: ReadOptions, workers: int, progress: Progress) -> None:
         """Sort the damaged genes again, out of rows that are whole, or are again."""
-        run, data = self.run, self._data()[EXPRESSION]
-        rows = CellOrder(
-            run.location,
-            tuple(data.paths),
-            self._cell_offsets(data),
-            self.published.blocks,
-            self.published.n_genes,
-            np.dtype(self.published.value_type),
-        )
+        run = self.run
+        data = self._data()[EXPRESSION]
+        files = [
+            DataFile(path, fragment.rows)
+            for path, fragment in zip(data.paths, data.fragments, strict=True)
+        ]
+        offsets = self._cell_offsets(data)
+        rows = CellOrder.of_files(run.location, files, run.plan, offsets, self.published.blocks)
         progress.begin(0, 0, 2 * self.published.n_cells)
         done = {part.genes for part in run.gene_parts()}
         with GeneOrder(rows, reading, progress) as by_gene:

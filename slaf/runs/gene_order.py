@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pyarrow as pa
 
+from slaf.dataset.matrix import BY_CELL_ORDER, StoredMatrix, StoredRows
 from slaf.errors import DamagedDataset
 from slaf.format.digests import BlockDigest, MultisetHash
 from slaf.format.records import GeneBlock, GeneOrderRecord
@@ -22,11 +23,12 @@ from slaf.runtime.executors import run_parts
 from slaf.sparse.casting import as_float64
 from slaf.sparse.external_sort import Coo, ExternalSort
 from slaf.sparse.ranges import RowRange
-from slaf.tables.read import fragments_of, scan_files
+from slaf.tables.read import fragments_of
+from slaf.tables.rows import DataFile, FileRows
 from slaf.tables.write import write_part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from slaf.runs.output_run import OutputRun
     from slaf.runs.plan import Plan
     from slaf.runtime.progress import Progress
-    from slaf.sparse.casting import Float64WithRemainder
     from slaf.storage.location import Location
 
 __all__ = [
@@ -61,37 +62,18 @@ class CellOrder:
     ----------
     location
         The dataset.
-    files
-        Those that hold the rows, in order.
-    offsets
-        Where the rows of each cell begin, and after the last, where they end.
+    matrix
+        The rows.
     blocks
         The digests of all cells.
-    n_genes
-        The width of the matrix.
-    value_type
-        The type of the values.
     """
 
     location: Location
-    files: tuple[str, ...]
-    offsets: NDArray[np.int64]
+    matrix: StoredMatrix
     blocks: tuple[Block, ...]
-    n_genes: int
-    value_type: np.dtype[Any]
-
-    @property
-    def n_cells(self) -> int:
-        """The height of the matrix."""
-        return len(self.offsets) - 1
-
-    @property
-    def nnz(self) -> int:
-        """All rows."""
-        return int(self.offsets[-1])
 
     @classmethod
-    def of(cls, run: OutputRun) -> Self:
+    def of_run(cls, run: OutputRun) -> Self:
         """The rows of a run whose parts are all done, behind those that stay as they are."""
         plan, previous = run.plan, run.previous
         folder = plan.folder(EXPRESSION)
@@ -101,67 +83,39 @@ class CellOrder:
             blocks = [*previous.blocks, *blocks]
             kept = fragments_of(run.location, folder, previous.versions[EXPRESSION])
             fragments = [*kept, *fragments]
-        return cls(
-            run.location,
-            tuple(f"{folder}/{path}" for one in fragments for path in one.paths),
-            row_offsets(run, EXPRESSION),
-            tuple(blocks),
-            plan.n_genes,
-            np.dtype(plan.value_type),
-        )
+        files = [DataFile(f"{folder}/{one.paths[0]}", one.rows) for one in fragments]
+        offsets = row_offsets(run, EXPRESSION)
+        return cls.of_files(run.location, files, plan, offsets, tuple(blocks))
 
-    def pieces(self, size: int) -> Iterator[tuple[RowRange, Coo, Float64WithRemainder]]:
-        """All entries in pieces of at most this size.
+    @classmethod
+    def of_files(
+        cls,
+        location: Location,
+        files: Sequence[DataFile],
+        plan: Plan,
+        offsets: NDArray[np.int64],
+        blocks: tuple[Block, ...],
+    ) -> Self:
+        """The rows of data files that no version of the table need name.
 
-        Yields
-        ------
-        cells, entries, widened
-            The block that the piece is of; the piece; and its values, as `as_float64` gives them.
-
-        Raises
-        ------
-        DamagedDataset
-            If a block does not have its digest: behind the last piece of it.
+        Parameters
+        ----------
+        location
+            The dataset.
+        files
+            The files, in order.
+        plan
+            The plan by which they were written.
+        offsets
+            Where the rows of each cell begin, and after the last, where they end.
+        blocks
+            The digests of all cells.
         """
-        rows = _Rows(scan_files(self.location, self.files, ["gene_integer_id", "value"]))
-        for block in self.blocks:
-            lengths = np.diff(self.offsets[block.start : block.stop + 1])
-            cells = np.repeat(np.arange(block.start, block.stop, dtype=np.uint32), lengths)
-            digest, at = BlockDigest(), 0
-            digest.add_lengths(lengths)
-            for genes, values in rows.take(len(cells), size):
-                widened = as_float64(values)
-                digest.add_entries(genes, widened)
-                owners = cells[at : at + len(genes)]
-                at += len(genes)
-                yield RowRange(block.start, block.stop), Coo(owners, genes, values), widened
-            if at < len(cells) or digest.hexdigest() != block.digest:
-                msg = (
-                    f"{self.location}: {block} are not what was written, so that they are not "
-                    "sorted by gene either; `slaf verify` says what differs"
-                )
-                raise DamagedDataset(msg)
-
-
-class _Rows:
-    """The columns of batches, taken in pieces wherever those are cut."""
-
-    def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
-        self._batches = iter(batches)
-        self._rest: tuple[NDArray[Any], ...] = ()
-
-    def take(self, n_rows: int, size: int) -> Iterator[tuple[NDArray[Any], ...]]:
-        """The next rows, or as many as there are, in pieces of at most this size."""
-        while n_rows:
-            if not self._rest or not len(self._rest[0]):
-                batch = next(self._batches, None)
-                if batch is None:
-                    return
-                self._rest = tuple(column.to_numpy() for column in batch.columns)
-            n = min(n_rows, size, len(self._rest[0]))
-            yield tuple(column[:n] for column in self._rest)
-            self._rest = tuple(column[n:] for column in self._rest)
-            n_rows -= n
+        reader = FileRows(location, plan.schema, files)
+        rows = StoredRows(f"{location}: {EXPRESSION}", reader, BY_CELL_ORDER, offsets)
+        dtype, nnz = np.dtype(plan.value_type), int(offsets[-1])
+        matrix = StoredMatrix(rows, "value", plan.n_genes, dtype, dtype, dtype, nnz)
+        return cls(location, matrix, blocks)
 
 
 class GeneOrder:
@@ -183,12 +137,13 @@ class GeneOrder:
     def __init__(self, rows: CellOrder, reading: ReadOptions, progress: Progress) -> None:
         self._rows = rows
         self._progress = progress
-        self._counts = np.zeros(rows.n_genes, np.int64)
+        self._n_cells, self._n_genes = rows.matrix.shape
+        self._counts = np.zeros(self._n_genes, np.int64)
         self._fingerprint = MultisetHash()
         self._sorted = ExternalSort(
-            (rows.n_genes, rows.n_cells),
-            rows.value_type,
-            rows.nnz,
+            (self._n_genes, self._n_cells),
+            rows.matrix.value_type,
+            rows.matrix.nnz,
             self._entries,
             memory=reading.memory_budget,
             readers=reading.readers,
@@ -219,7 +174,7 @@ class GeneOrder:
         for block in self._blocks():
             begun.append(block)
             genes = RowRange(begun[0].start, block.stop)
-            if self._n_rows(genes) >= PART_NONZEROS or block.stop == self._rows.n_genes:
+            if self._n_rows(genes) >= PART_NONZEROS or block.stop == self._n_genes:
                 parts.append(tuple(begun))
                 begun = []
         return parts
@@ -240,22 +195,32 @@ class GeneOrder:
 
     def _entries(self, size: int) -> Iterator[Coo]:
         """As `ExternalSort` takes them: genes and cells exchanged."""
-        block = RowRange(0, 0)
-        for cells, piece, widened in self._rows.pieces(size):
-            self._counts += np.bincount(piece.genes, minlength=len(self._counts))
-            self._fingerprint.add(piece.cells, piece.genes, widened)
-            if cells != block:
-                self._progress.advance(len(block), 0)
-                block = cells
-            yield Coo(piece.genes, piece.cells, piece.values)
-        self._progress.advance(self._rows.n_cells - block.start, 0)
+        for block in self._rows.blocks:
+            digest = BlockDigest()
+            cells = RowRange(block.start, block.stop)
+            for batch in self._rows.matrix.batches(cells):
+                widened, owners = as_float64(batch.values), batch.cells()
+                digest.add_lengths(batch.counts)
+                digest.add_entries(batch.genes, widened)
+                self._counts += np.bincount(batch.genes, minlength=self._n_genes)
+                self._fingerprint.add(owners, batch.genes, widened)
+                for part in RowRange(0, batch.nnz).split(size):
+                    piece = slice(part.start, part.stop)
+                    yield Coo(batch.genes[piece], owners[piece], batch.values[piece])
+            if digest.hexdigest() != block.digest:
+                msg = (
+                    f"{self._rows.location}: {block} are not what was written, so that they are "
+                    "not sorted by gene either; `slaf verify` says what differs"
+                )
+                raise DamagedDataset(msg)
+            self._progress.advance(len(cells), 0)
 
     def _blocks(self) -> Iterator[RowRange]:
         start = 0
-        while start < self._rows.n_genes:
+        while start < self._n_genes:
             enough = int(self.offsets[start]) + _BLOCK_NONZEROS
             stop = int(np.searchsorted(self.offsets, enough))
-            stop = min(max(stop, start + 1), start + _BLOCK_GENES, self._rows.n_genes)
+            stop = min(max(stop, start + 1), start + _BLOCK_GENES, self._n_genes)
             yield RowRange(start, stop)
             start = stop
 
@@ -290,7 +255,7 @@ class GeneOrder:
     def _share(self, genes: RowRange) -> int:
         """Of all cells as many as these genes have of all rows."""
         ends = [int(self.offsets[at]) for at in (genes.start, genes.stop)]
-        before, after = (self._rows.n_cells * end // max(self._rows.nnz, 1) for end in ends)
+        before, after = (self._n_cells * end // max(self._rows.matrix.nnz, 1) for end in ends)
         return after - before
 
 
@@ -310,7 +275,7 @@ def sort_by_gene(run: OutputRun, reading: ReadOptions, workers: int, progress: P
     progress.begin(0, 0, 2 * plan.n_cells)
     try:
         done = {part.genes.start for part in run.gene_parts()}
-        with GeneOrder(CellOrder.of(run), reading, progress) as genes:
+        with GeneOrder(CellOrder.of_run(run), reading, progress) as genes:
             run_parts(
                 (blocks for blocks in genes.cut() if blocks[0].start not in done),
                 lambda blocks: genes.write(blocks, plan),

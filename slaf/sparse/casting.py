@@ -25,6 +25,7 @@ __all__ = [
     "checked_indices",
     "exact_cast",
     "first_inexact",
+    "is_lossless",
     "is_whole",
     "to_int64",
 ]
@@ -62,6 +63,9 @@ def exact_cast(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     if values.dtype == dtype:
         return values
     cast = pooled_empty(len(values), dtype)
+    if is_lossless(values.dtype, dtype):
+        np.copyto(cast, values)
+        return cast
     for part in RowRange(0, len(values)).split(CACHED):
         piece, made = values[part.start : part.stop], cast[part.start : part.stop]
         _cast(piece, made)
@@ -70,6 +74,13 @@ def exact_cast(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
             msg = f"{piece[wrong]!s} cannot be held exactly as {dtype}"
             raise InexactValue(msg)
     return cast
+
+
+def is_lossless(source: np.dtype[Any], target: np.dtype[Any]) -> bool:
+    """Whether `target` holds every value of `source` exactly."""
+    # Of 64-bit integers numpy calls the cast to float64 safe, which rounds them.
+    rounds = source.kind in "iu" and target.kind in "fc" and source.itemsize >= target.itemsize
+    return np.can_cast(source, target) and not rounds
 
 
 def first_inexact(values: NDArray[Any], dtype: np.dtype[Any]) -> int | None:

@@ -1,43 +1,36 @@
-"""Entries read from a table, put together as a sparse matrix."""
+"""Batches of cells put together as a scipy matrix, and some of their genes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from slaf.sparse.casting import exact_cast
+from slaf.sparse.casting import exact_cast, is_lossless
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     import scipy.sparse as sp
     from numpy.typing import NDArray
 
-__all__ = ["csr_from_batches"]
+__all__ = ["ColumnSelection", "csr_from_batches", "drop_entries"]
 
-Piece = tuple["NDArray[Any]", "NDArray[Any]"]
+# The lengths of some rows, and the columns and values of their entries.
+Entries: TypeAlias = "tuple[NDArray[Any], ...]"
 
 
 def csr_from_batches(
-    entries: Iterable[Piece],
-    lengths: NDArray[np.int64],
-    genes: NDArray[np.int64] | None,
-    n_genes: int,
-    dtype: np.dtype[Any],
+    batches: Iterable[Entries], n_columns: int, dtype: np.dtype[Any]
 ) -> sp.csr_matrix:
-    """A matrix of cells × genes.
+    """A matrix of all rows of some batches.
 
     Parameters
     ----------
-    entries
-        Gene positions and values of the cells, one cell after the other, in pieces.
-    lengths
-        Entries of each cell.
-    genes
-        The columns to keep, in their order; None for all.
-    n_genes
-        All columns.
+    batches
+        Rows, one batch after the other.
+    n_columns
+        The width.
     dtype
         The type to give the values in, which must hold them exactly.
 
@@ -48,41 +41,55 @@ def csr_from_batches(
     """
     import scipy.sparse as sp
 
-    if genes is None:
-        counts, width, kept = lengths, n_genes, list(entries)
-    else:
-        unique, inverse = np.unique(genes, return_inverse=True)
-        counts = np.zeros(len(lengths), np.int64)
-        kept = list(_kept(entries, lengths, unique, n_genes, counts))
-        width = len(unique)
-    indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-    indices = np.concatenate([np.empty(0, np.int32), *(piece[0] for piece in kept)], dtype=np.int32)
-    values = [exact_cast(piece[1], dtype) for piece in kept]
-    data = np.concatenate([np.empty(0, dtype), *values])
-    matrix = sp.csr_matrix((data, indices, indptr), shape=(len(lengths), width))
-    if genes is None or np.array_equal(genes, unique):
-        return matrix
-    found = sp.csr_matrix(matrix[:, inverse])
-    found.sort_indices()
-    return found
+    lengths, columns, data = [np.zeros(1, np.int64)], [], [np.empty(0, dtype)]
+    for counts, indices, values in batches:
+        lengths.append(counts)
+        columns.append(indices)
+        data.append(values if is_lossless(values.dtype, dtype) else exact_cast(values, dtype))
+    indptr = np.cumsum(np.concatenate(lengths))
+    indices = np.concatenate([np.empty(0, np.int32), *columns], dtype=np.int32, casting="unsafe")
+    shape = (len(indptr) - 1, n_columns)
+    return sp.csr_matrix((np.concatenate(data, dtype=dtype), indices, indptr), shape=shape)
 
 
-def _kept(
-    entries: Iterable[Piece],
-    lengths: NDArray[np.int64],
-    genes: NDArray[np.int64],
-    n_genes: int,
-    counts: NDArray[np.int64],
-) -> Iterator[Piece]:
-    """The entries of some genes, ascending; adds to `counts` how many each cell has."""
-    columns = np.full(n_genes, -1, np.int32)
-    columns[genes] = np.arange(len(genes))
-    ends = np.cumsum(lengths)
-    before = 0
-    for positions, values in entries:
-        found = columns[positions]
-        at = np.flatnonzero(found >= 0)
-        owners = np.searchsorted(ends, at + before, side="right")
-        counts += np.bincount(owners, minlength=len(counts))
-        before += len(positions)
-        yield found[at], values[at]
+def drop_entries(
+    kept: NDArray[np.bool_], counts: NDArray[np.int64], *columns: NDArray[Any]
+) -> tuple[NDArray[Any], ...]:
+    """The lengths of the same rows with some of their entries, and columns of these entries."""
+    at = np.flatnonzero(kept)
+    bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+    return np.diff(np.searchsorted(at, bounds)), *(column[at] for column in columns)
+
+
+class ColumnSelection:
+    """Some columns of a matrix, in any order, and each any number of times.
+
+    Parameters
+    ----------
+    columns
+        Their positions.
+    n_columns
+        The width of the matrix.
+    """
+
+    def __init__(self, columns: NDArray[np.int64], n_columns: int) -> None:
+        unique, self._inverse = np.unique(columns, return_inverse=True)
+        self._places = np.full(n_columns, -1, np.int32)
+        self._places[unique] = np.arange(len(unique))
+        self._ascends = np.array_equal(columns, unique)
+        self._n_unique = len(unique)
+
+    def __len__(self) -> int:
+        return len(self._inverse)
+
+    def apply(self, entries: Entries) -> Entries:
+        """The entries of these columns; the columns of each row ascend."""
+        counts, columns, values = entries
+        places = self._places[columns]
+        counts, places, values = drop_entries(places >= 0, counts, places, values)
+        if self._ascends:
+            return counts, places, values
+        matrix = csr_from_batches([(counts, places, values)], self._n_unique, values.dtype)
+        chosen = matrix[:, self._inverse]
+        chosen.sort_indices()
+        return np.diff(chosen.indptr).astype(np.int64), chosen.indices, chosen.data

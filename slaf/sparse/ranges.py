@@ -6,16 +6,15 @@ Everything here is a pure function or a frozen value: no files, no tables, no fo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import NDArray
-
-__all__ = ["RowRange", "estimate_indptr", "split_by_nnz"]
+__all__ = ["RowRange", "Rows", "as_positions", "estimate_indptr", "split_by_nnz"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -46,6 +45,15 @@ class RowRange:
         """The rows that are in both; an empty range if there are none."""
         start = max(self.start, other.start)
         return RowRange(start, max(start, min(self.stop, other.stop)))
+
+
+# Some rows: neighbours, or their positions in any order.
+Rows: TypeAlias = RowRange | NDArray[np.int64]
+
+
+def as_positions(rows: Rows) -> NDArray[np.int64]:
+    """The position of each of some rows."""
+    return np.arange(rows.start, rows.stop) if isinstance(rows, RowRange) else rows
 
 
 def split_by_nnz(offsets: NDArray[np.int64], target: int) -> Iterator[tuple[int, int]]:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import groupby
 from typing import TYPE_CHECKING, TypeAlias
 
 import lance
-import numpy as np
-import pyarrow as pa
 from lance.file import LanceFileReader
 
 from slaf.errors import DamagedDataset, SlafError
-from slaf.sparse.ranges import RowRange
 from slaf.storage.errors import safe_cause, translate_lance_error
 from slaf.storage.urls import redacted
 from slaf.tables.fragments import Fragment
@@ -19,6 +15,8 @@ from slaf.tables.fragments import Fragment
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import numpy as np
+    import pyarrow as pa
     from numpy.typing import NDArray
 
     from slaf.storage.location import Location
@@ -35,10 +33,8 @@ __all__ = [
     "open_table",
     "read_file",
     "read_table",
-    "rows_of",
-    "scan",
-    "scan_files",
     "take_rows",
+    "unreadable_file",
 ]
 
 # The type of an open table, so that no other package imports lance.
@@ -47,17 +43,6 @@ LanceTable: TypeAlias = lance.LanceDataset
 
 # What Lance raises: for one page that is damaged the one, for another page the other.
 LANCE_ERRORS = (OSError, ValueError, RuntimeError)
-_SCAN_ROWS = 1 << 20
-
-# Ranges that begin among so many rows are looked at together: where so large a share of the rows
-# between the first and the last is wanted, all of them are scanned.
-_WINDOW = 1 << 22
-_DENSE = 1 / 8
-
-# From here on a scan of a range costs less than asking for its rows one by one.
-_LONG_RANGE = 1 << 14
-_MOST_SHORT = 512
-
 # The name of a version's file counts down from here, so that the newest is listed first.
 _LAST_VERSION = 2**64 - 1
 
@@ -177,28 +162,7 @@ def read_file(location: Location, name: str, columns: Sequence[str] | None = Non
         reader = LanceFileReader(uri, storage_options=location.storage_options, columns=chosen)
         return reader.read_all().to_table()
     except LANCE_ERRORS as error:
-        raise _unreadable_file(uri, error) from safe_cause(uri, error)
-
-
-def scan_files(
-    location: Location, names: Sequence[str], columns: Sequence[str]
-) -> Iterator[pa.RecordBatch]:
-    """The rows of data files, one after the other, which no version of a table need name.
-
-    Raises
-    ------
-    DamagedDataset
-        If they cannot be read.
-    """
-    for name in names:
-        uri = location.uri(name)
-        try:
-            reader = LanceFileReader(
-                uri, storage_options=location.storage_options, columns=list(columns)
-            )
-            yield from reader.read_all(batch_size=_SCAN_ROWS).to_batches()
-        except LANCE_ERRORS as error:
-            raise _unreadable_file(uri, error) from safe_cause(uri, error)
+        raise unreadable_file(uri, "cannot be read", error) from safe_cause(uri, error)
 
 
 def manifest_name(version: int) -> str:
@@ -235,115 +199,30 @@ def files_of(location: Location, name: str, version: int) -> list[str]:
     return files
 
 
-def scan(
-    table: lance.LanceDataset,
-    rows: RowRange,
-    columns: Sequence[str],
-) -> Iterator[pa.RecordBatch]:
-    """Rows at these offsets, in order, in batches.
-
-    Raises
-    ------
-    DamagedDataset
-        If they cannot be read.
-    """
-    if not len(rows):
-        return
-    scanner = table.scanner(
-        columns=list(columns),
-        offset=rows.start,
-        limit=len(rows),
-        batch_size=_SCAN_ROWS,
-        scan_in_order=True,
-    )
-    try:
-        yield from scanner.to_batches()
-    except LANCE_ERRORS as error:
-        raise _unreadable(
-            table, f"rows {rows.start:,} to {rows.stop:,} cannot be read", error
-        ) from safe_cause(table.uri, error)
-
-
-def rows_of(
-    table: lance.LanceDataset, ranges: Sequence[RowRange], columns: Sequence[str]
-) -> Iterator[pa.RecordBatch]:
-    """The rows of several ranges, one after the other, in batches.
-
-    Long ranges are read as such, and close ones with what is between them; of many short ones,
-    neighbours are asked for together.
+def unreadable_file(
+    uri: str, what: str, error: Exception, table: lance.LanceDataset | None = None
+) -> SlafError:
+    """An error of ours for what Lance says of a data file.
 
     Parameters
     ----------
-    ranges
-        Ascending, and apart from each other.
-
-    Raises
-    ------
-    DamagedDataset
-        If they cannot be read.
+    uri
+        The file.
+    what
+        What cannot be done.
+    error
+        What Lance raised.
+    table
+        The table at the version that names the file.
     """
-    short: list[RowRange] = []
-    for _, group in groupby(ranges, lambda rows: rows.start // _WINDOW):
-        close = list(group)
-        wanted = sum(map(len, close))
-        if wanted >= max(_LONG_RANGE, _DENSE * (close[-1].stop - close[0].start)):
-            yield from _take(table, short, columns)
-            short = []
-            yield from _through(table, close, columns)
-            continue
-        for rows in close:
-            if len(rows) >= _LONG_RANGE:
-                yield from _take(table, short, columns)
-                short = []
-                yield from scan(table, rows, columns)
-                continue
-            short.append(rows)
-            if len(short) >= _MOST_SHORT:
-                yield from _take(table, short, columns)
-                short = []
-    yield from _take(table, short, columns)
-
-
-def _through(
-    table: lance.LanceDataset, ranges: Sequence[RowRange], columns: Sequence[str]
-) -> Iterator[pa.RecordBatch]:
-    """The rows of some ranges out of a scan from the first to the last."""
-    span = RowRange(ranges[0].start, ranges[-1].stop)
-    if len(ranges) == 1:
-        yield from scan(table, span, columns)
-        return
-    bounds = np.array([(rows.start, rows.stop) for rows in ranges])
-    begin = span.start
-    for batch in scan(table, span, columns):
-        within = np.clip(bounds - begin, 0, batch.num_rows)
-        kept = np.zeros(batch.num_rows, np.bool_)
-        for start, stop in within[within[:, 0] < within[:, 1]].tolist():
-            kept[start:stop] = True
-        yield batch.filter(pa.array(kept))
-        begin += batch.num_rows
-
-
-def _take(
-    table: lance.LanceDataset, ranges: Sequence[RowRange], columns: Sequence[str]
-) -> Iterator[pa.RecordBatch]:
-    offsets = np.concatenate([np.empty(0, np.int64), *(np.arange(r.start, r.stop) for r in ranges)])
-    if len(offsets):
-        yield from take_rows(table, offsets, columns).to_batches()
-
-
-def _unreadable_file(uri: str, error: Exception) -> SlafError:
+    since = "" if table is None else _since(table.uri, table.version)
     return translate_lance_error(
-        uri, error, lambda text: DamagedDataset(f"{redacted(uri)}: cannot be read ({text})")
+        uri, error, lambda text: DamagedDataset(f"{redacted(uri)}: {what} ({text}){since}")
     )
 
 
 def _unreadable(table: lance.LanceDataset, what: str, error: Exception) -> SlafError:
-    since = _since(table.uri, table.version)
-    return translate_lance_error(
-        table.uri,
-        error,
-        lambda text: DamagedDataset(f"{redacted(table.uri)}: {what} ({text}){since}"),
-    )
+    return unreadable_file(table.uri, what, error, table)
 
 
 def _since(uri: str, version: int, options: dict[str, str] | None = None) -> str:

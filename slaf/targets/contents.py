@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
 from slaf.dataset.annotations import element_rows
 from slaf.format.schema import CELLS, GENES
-from slaf.format.schema import LAYERS as LAYERS_TABLE
-from slaf.format.schema import RAW as RAW_TABLE
-from slaf.sparse.batch import BATCH_NONZEROS, Batch
-from slaf.sparse.ranges import RowRange, split_by_nnz
+from slaf.sparse.ranges import RowRange, as_positions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     import pandas as pd
-    import scipy.sparse as sp
     from numpy.typing import NDArray
 
     from slaf.dataset.dataset import Dataset
+    from slaf.dataset.matrix import StoredMatrix
     from slaf.dataset.selection import Indexer
     from slaf.format.config import DatasetConfig
+    from slaf.sparse.batch import Batch
+    from slaf.sparse.ranges import Rows
 
-__all__ = ["LAYERS", "RAW", "Contents", "Matrix", "X", "contents_of"]
+__all__ = ["LAYERS", "RAW", "Contents", "Matrix", "SelectedMatrix", "X", "contents_of"]
 
 
 # The slots of matrices: AnnData's names for where they are.
@@ -36,27 +34,27 @@ RAW: Final = "raw/X"
 
 
 class Matrix(Protocol):
-    """A matrix of cells × genes that is read from its first cell to its last.
+    """A matrix of cells × genes that is read from its first cell to its last."""
 
-    Attributes
-    ----------
-    shape
-        Cells and genes.
-    dtype
-        The numeric type to give its values in.
-    value_type
-        The smallest type that holds all of them: of whole numbers, if there are no others.
-    n_entries
-        How many there are, or at most.
-    is_counted
-        Whether `n_entries` is how many there are.
-    """
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells and genes."""
 
-    shape: tuple[int, int]
-    dtype: np.dtype[Any]
-    value_type: np.dtype[Any]
-    n_entries: int
-    is_counted: bool
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The numeric type to write its values in; batches may have another that holds them."""
+
+    @property
+    def value_type(self) -> np.dtype[Any]:
+        """The smallest type that holds all values: of whole numbers, if there are no others."""
+
+    @property
+    def n_entries(self) -> int:
+        """Number of entries, or of at most as many."""
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether `n_entries` is their number."""
 
     def batches(self) -> Iterator[Batch]:
         """All cells, in order, in batches of bounded size."""
@@ -111,9 +109,9 @@ def contents_of(dataset: Dataset, cells: Indexer = None, genes: Indexer = None) 
     SelectionError
         If something asked for is not there.
     """
-    chosen = dataset.positions(CELLS, cells)
+    chosen = dataset.selected(CELLS, cells)
     columns = None if genes is None else dataset.positions(GENES, genes)
-    rows = None if cells is None else chosen
+    rows = None if cells is None else as_positions(chosen)
     elements = {
         "obs": _aligned(dataset.obs, rows),
         "var": _aligned(dataset.var, columns),
@@ -129,50 +127,17 @@ def contents_of(dataset: Dataset, cells: Indexer = None, genes: Indexer = None) 
 
 
 def _matrices(
-    dataset: Dataset, chosen: NDArray[np.int64], columns: NDArray[np.int64] | None
+    dataset: Dataset, cells: Rows, genes: NDArray[np.int64] | None
 ) -> Iterator[tuple[str, Matrix]]:
-    published, held = dataset.published, dataset.annotations
-    n_genes = dataset.n_genes if columns is None else len(columns)
-    yield (
-        X,
-        ChosenRows(
-            partial(dataset.read, genes=columns),
-            chosen,
-            np.diff(dataset.cell_offsets)[chosen],
-            n_genes=n_genes,
-            dtype=np.dtype(published.dtype),
-            value_type=_value_type(published),
-            is_counted=columns is None,
-        ),
-    )
-    for name, record in held.layers.items():
-        yield (
-            LAYERS + name,
-            ChosenRows(
-                partial(dataset.read, genes=columns, layer=name),
-                chosen,
-                np.diff(held.offsets(LAYERS_TABLE))[chosen],
-                n_genes=n_genes,
-                dtype=np.dtype(record.dtype),
-                value_type=np.dtype(record.value_type),
-                # The rows are those of all layers.
-                is_counted=False,
-            ),
-        )
-    if dataset.raw is not None and held.beside.raw is not None:
-        record = held.beside.raw.matrix
-        yield (
-            RAW,
-            ChosenRows(
-                dataset.raw.read,
-                chosen,
-                np.diff(held.offsets(RAW_TABLE))[chosen],
-                n_genes=dataset.raw.n_genes,
-                dtype=np.dtype(record.dtype),
-                value_type=np.dtype(record.value_type),
-                is_counted=True,
-            ),
-        )
+    value_type, x = _value_type(dataset.published), dataset.matrix()
+    yield X, SelectedMatrix(x, cells, genes, value_type, is_counted=genes is None)
+    for name in dataset.layers:
+        layer = dataset.matrix(name)
+        # The rows are those of all layers.
+        yield LAYERS + name, SelectedMatrix(layer, cells, genes, layer.value_type, is_counted=False)
+    if dataset.raw is not None:
+        raw = dataset.raw.matrix
+        yield RAW, SelectedMatrix(raw, cells, None, raw.value_type, is_counted=True)
 
 
 def _aligned(element: Any, rows: NDArray[np.int64] | None) -> Any:
@@ -191,52 +156,44 @@ def _value_type(published: DatasetConfig) -> np.dtype[Any]:
     return np.dtype(np.int32) if stored == np.uint32 and fits else stored
 
 
-class ChosenRows:
-    """Some cells of a matrix of a dataset, in the order asked for; a `Matrix`.
+@dataclass(frozen=True, slots=True)
+class SelectedMatrix:
+    """Some cells and genes of a matrix of a dataset; a `Matrix`.
 
-    Parameters
+    Attributes
     ----------
-    read
-        Gives the rows of some cells.
-    cells
-        The positions of the cells.
-    lengths
-        Entries of each of these cells, or at most, by which batches are cut.
-    n_genes, dtype, value_type, is_counted
+    stored
+        The matrix.
+    cells, genes
+        The cells, and the genes, in their order; None for all genes.
+    value_type, is_counted
         As `Matrix` has them.
     """
 
-    def __init__(
-        self,
-        read: Callable[[slice | NDArray[np.int64]], sp.csr_matrix],
-        cells: NDArray[np.int64],
-        lengths: NDArray[np.int64],
-        *,
-        n_genes: int,
-        dtype: np.dtype[Any],
-        value_type: np.dtype[Any],
-        is_counted: bool,
-    ) -> None:
-        self.shape = (len(cells), n_genes)
-        self.dtype = dtype
-        self.value_type = value_type
-        self.n_entries = int(lengths.sum())
-        self.is_counted = is_counted
-        self._read = read
-        self._cells = cells
-        self._offsets = np.append(0, np.cumsum(lengths))
+    stored: StoredMatrix
+    cells: Rows
+    genes: NDArray[np.int64] | None
+    value_type: np.dtype[Any]
+    is_counted: bool
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells and genes."""
+        n_genes = self.stored.shape[1] if self.genes is None else len(self.genes)
+        return (len(self.cells), n_genes)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type to give its values in."""
+        return self.stored.read_dtype
+
+    @property
+    def n_entries(self) -> int:
+        """How many entries there are, or at most."""
+        return self.stored.n_rows(self.cells)
 
     def batches(self) -> Iterator[Batch]:
-        """All cells, in order."""
-        for first, last in split_by_nnz(self._offsets, BATCH_NONZEROS):
-            yield self._batch(RowRange(first, last))
-
-    def _batch(self, rows: RowRange) -> Batch:
-        cells = self._cells[rows.start : rows.stop]
-        first, last = int(cells[0]), int(cells[-1])
-        neighbours = last - first == len(cells) - 1 and bool((np.diff(cells) == 1).all())
-        matrix = self._read(slice(first, last + 1) if neighbours else cells)
-        # Genes that were asked for out of order come out of order.
-        matrix.sort_indices()
-        counts = np.diff(matrix.indptr).astype(np.int64)
-        return Batch(rows, counts, matrix.indices.astype(np.uint32, copy=False), matrix.data)
+        """All cells, in order, counted from the first."""
+        first = self.cells.start if isinstance(self.cells, RowRange) else 0
+        for batch in self.stored.batches(self.cells, self.genes):
+            yield batch.shifted(-first)

@@ -116,7 +116,8 @@ def _transposed(matrix: Matrix, options: WriteOptions, seen: Progress) -> Extern
             cells = batch.cells()
             for part in RowRange(0, batch.nnz).split(size):
                 span = slice(part.start, part.stop)
-                yield Coo(batch.genes[span], cells[span], batch.values[span])
+                values = exact_cast(batch.values[span], matrix.dtype)
+                yield Coo(batch.genes[span], cells[span], values)
 
     n_cells, n_genes = matrix.shape
     return ExternalSort(

@@ -143,7 +143,7 @@ def _compare(
 
 def _types(one: _Typed, other: DatasetConfig | MatrixRecord) -> tuple[str, str]:
     """The types that values of two datasets are given back in."""
-    return (one.read_dtype if isinstance(one, StoredMatrix) else str(one.dtype)), other.dtype
+    return str(one.read_dtype if isinstance(one, StoredMatrix) else one.dtype), other.dtype
 
 
 def _types_of_file(one: _Typed, other: DatasetConfig | MatrixRecord) -> tuple[str, str]:

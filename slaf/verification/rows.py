@@ -9,20 +9,21 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from slaf.dataset.matrix import BY_GENE_ORDER
 from slaf.format.digests import BlockDigest, MultisetHash
 from slaf.format.records import gene_order_record
 from slaf.format.schema import BY_GENE, EXPRESSION, GENES, START_INDEX
 from slaf.sparse.casting import as_float64
 from slaf.sparse.ranges import RowRange
-from slaf.tables.read import scan
 from slaf.verification.report import SHOWN_OF_A_KIND
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from slaf.dataset.dataset import Dataset
+    from slaf.dataset.matrix import Axis, Chunk, StoredRows
     from slaf.format.config import Block
     from slaf.runtime.progress import Progress
     from slaf.sparse.casting import Float64WithRemainder
@@ -31,42 +32,12 @@ if TYPE_CHECKING:
     from slaf.verification.report import DifferenceLog
 
 __all__ = [
-    "BY_CELL_ORDER",
-    "BY_GENE_ORDER",
-    "Axis",
     "BlockSample",
     "RowTable",
     "check_digests",
     "check_gene_order",
     "check_gene_order_digests",
 ]
-
-if TYPE_CHECKING:
-    # Of one column of values, which rows have one, and the values that they have.
-    Column = tuple[slice | NDArray[np.bool_], NDArray[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """What rows are ordered by.
-
-    Attributes
-    ----------
-    name
-        "cells" or "genes".
-    one
-        One of them: "cell" or "gene".
-    ids
-        The columns of the positions: of what the rows are ordered by, and of the others.
-    """
-
-    name: str
-    one: str
-    ids: tuple[str, str]
-
-
-BY_CELL_ORDER = Axis("cells", "cell", ("cell_integer_id", "gene_integer_id"))
-BY_GENE_ORDER = Axis("genes", "gene", ("gene_integer_id", "cell_integer_id"))
 
 
 @dataclass(frozen=True)
@@ -81,21 +52,18 @@ class RowTable:
         Of which it is.
     name
         The table.
-    axis
-        What its rows are ordered by.
+    rows
+        Its rows.
     columns
         Its columns of values.
-    offsets
-        Where the rows of each cell begin, and after the last, where they end.
     blocks
         The cells in runs, in order, as the digests were taken of them.
     """
 
     dataset: Dataset
     name: str
-    axis: Axis
+    rows: StoredRows
     columns: tuple[str, ...]
-    offsets: NDArray[np.int64]
     blocks: Sequence[Block]
 
     @classmethod
@@ -107,19 +75,27 @@ class RowTable:
         DamagedDataset
             If they cannot be read.
         """
-        offsets = dataset.offsets(name)
-        columns: tuple[str, ...] = ("value",)
+        rows = dataset.rows(name)
         by_gene = gene_order_record(dataset.published) if name == BY_GENE else None
         if by_gene is not None:
-            return cls(dataset, name, BY_GENE_ORDER, columns, offsets, by_gene.blocks)
-        if name != EXPRESSION:
-            matrices = dataset.annotations.beside.matrices()[name]
-            columns = tuple(matrix.name for matrix in matrices)
-        return cls(dataset, name, BY_CELL_ORDER, columns, offsets, dataset.published.blocks)
+            return cls(dataset, name, rows, ("value",), by_gene.blocks)
+        matrices = dataset.annotations.beside.matrices().get(name, ())
+        columns = tuple(matrix.name for matrix in matrices) or ("value",)
+        return cls(dataset, name, rows, columns, dataset.published.blocks)
+
+    @property
+    def axis(self) -> Axis:
+        """What its rows are ordered by."""
+        return self.rows.axis
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """Where the rows of each cell begin, and after the last, where they end."""
+        return self.rows.offsets
 
     @cached_property
     def table(self) -> LanceTable:
-        """The rows."""
+        """The table as Lance opens it."""
         dataset = self.dataset
         return dataset.expression if self.name == EXPRESSION else dataset.table(self.name)
 
@@ -175,41 +151,34 @@ class RowTable:
             Given the entries of each column as they are read: the positions of what the rows are
             ordered by, those of the others, and the values.
         """
-        starts = self.offsets[run.start : run.stop + 1]
-        counts = np.diff(starts)
-        whose = np.repeat(np.arange(run.start, run.stop), counts)
         digests = [BlockDigest() for _ in self.columns]
-        lengths = [counts.copy() for _ in self.columns]
-        at = 0
-        for owners, others, columns in self._pieces(run, self.columns):
-            expected = whose[at : at + len(owners)]
-            for row in np.flatnonzero(owners != expected)[:SHOWN_OF_A_KIND]:
-                where = f"{self.axis.ids[0]} of row {int(starts[0]) + at + row}{self._of_table}"
-                findings.note("order", where, expected[row], owners[row])
-            for column, (valid, values) in enumerate(columns):
+        for chunk in self.rows.chunks(run, (*self.axis.ids, *self.columns)):
+            self._check_owners(chunk, findings)
+            for column, digest in enumerate(digests, len(self.axis.ids)):
+                counts, owners, others, values = chunk.present(0, 1, column)
                 widened = as_float64(values)
-                digests[column].add_entries(others[valid], widened)
-                if not isinstance(valid, slice):
-                    without = expected[~valid] - run.start
-                    lengths[column] -= np.bincount(without, minlength=len(run))
+                digest.add_lengths(counts)
+                digest.add_entries(others, widened)
                 if seen is not None:
-                    seen(owners[valid], others[valid], widened)
-            at += len(owners)
-        for digest, counted in zip(digests, lengths, strict=True):
-            digest.add_lengths(counted)
+                    seen(owners, others, widened)
         return [digest.hexdigest() for digest in digests]
 
     def entries(self, run: RowRange, column: str = "value") -> Entries:
         """All entries that some cells have in one column of values."""
         pieces = [
-            (owners[valid], others[valid], values)
-            for owners, others, [(valid, values)] in self._pieces(run, [column])
+            chunk.present(0, 1, 2)[1:] for chunk in self.rows.chunks(run, (*self.axis.ids, column))
         ]
-        owners, others, values = (
-            np.concatenate([piece[at] for piece in pieces]) if pieces else np.empty(0, np.uint32)
-            for at in range(3)
-        )
+        owners, others, values = map(np.concatenate, zip(*pieces, strict=True))
         return owners, others, values
+
+    def _check_owners(self, chunk: Chunk, findings: DifferenceLog) -> None:
+        """Note the rows that are of another cell than the offsets say."""
+        owners = chunk.columns[0].to_numpy()
+        expected = np.repeat(np.arange(chunk.cells.start, chunk.cells.stop), chunk.counts)
+        first = int(self.offsets[chunk.cells.start])
+        for row in np.flatnonzero(owners != expected)[:SHOWN_OF_A_KIND]:
+            where = f"{self.axis.ids[0]} of row {first + row}{self._of_table}"
+            findings.note("order", where, expected[row], owners[row])
 
     @cached_property
     def _bounds(self) -> tuple[frozenset[int], frozenset[int]]:
@@ -222,23 +191,6 @@ class RowTable:
     @property
     def _of_table(self) -> str:
         return "" if self.name == EXPRESSION else f" of {self.name}"
-
-    def _pieces(
-        self, run: RowRange, columns: Sequence[str]
-    ) -> Iterator[tuple[NDArray[Any], NDArray[Any], list[Column]]]:
-        """The rows of some cells: both positions, and the columns of values."""
-        rows = RowRange(int(self.offsets[run.start]), int(self.offsets[run.stop]))
-        for batch in scan(self.table, rows, (*self.axis.ids, *columns)):
-            owners, others, *values = batch.columns
-            ids = (column.to_numpy(zero_copy_only=False) for column in (owners, others))
-            yield *ids, [_column(found) for found in values]
-
-
-def _column(values: Any) -> Column:
-    if not values.null_count:
-        return slice(None), values.to_numpy(zero_copy_only=False)
-    valid = values.is_valid().to_numpy(zero_copy_only=False)
-    return valid, values.drop_null().to_numpy(zero_copy_only=False)
 
 
 _LISTED = 20

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from slaf.format.digests import table_digest
 from slaf.format.schema import CELLS, EXPRESSION, GENES, common_type, read_dtype
 from slaf.sparse.ranges import RowRange
-from slaf.tables.read import data_files, read_table, scan
+from slaf.tables.read import data_files, read_table
 from slaf.verification.report import SHOWN_OF_A_KIND
 from slaf.verification.rows import RowTable
 
@@ -42,20 +42,18 @@ def check_string_ids(dataset: Dataset, findings: DifferenceLog) -> None:
 
 
 def _check(dataset: Dataset, column: str, ids: pa.ChunkedArray, findings: DifferenceLog) -> None:
-    whole = ids.combine_chunks()
-    row = 0
-    for batch in scan(
-        dataset.expression, RowRange(0, dataset.nnz), [column, column.replace("_id", "_integer_id")]
-    ):
-        found, positions = batch.columns
+    whole, rows = ids.combine_chunks(), dataset.rows(EXPRESSION)
+    names = [column, column.replace("_id", "_integer_id")]
+    for chunk in rows.chunks(RowRange(0, dataset.n_cells), names):
+        found, positions = chunk.columns
         # A position that is not there was found, and named, by the digest of its block.
         within = pc.less(positions, pa.scalar(len(whole), positions.type))
         expected = whole.take(pc.if_else(within, positions, None))
         wrong = pc.fill_null(pc.not_equal(found, expected), fill_value=True)
+        first = int(rows.offsets[chunk.cells.start])
         for at in np.flatnonzero(wrong.to_numpy(zero_copy_only=False)):
-            where = f"{column} of row {row + at}"
+            where = f"{column} of row {first + at}"
             findings.note("names", where, expected[int(at)].as_py(), found[int(at)].as_py())
-        row += len(found)
 
 
 def check_tables(dataset: Dataset, findings: DifferenceLog) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
 import anndata
@@ -15,12 +16,15 @@ import tiledbsoma.io
 
 from slaf.options import ArrayCompression, Layout
 from slaf.runtime.progress import NullProgress
+from slaf.sparse.batch import Batch
+from slaf.sparse.ranges import RowRange
 from slaf.targets import FORMATS
 from slaf.targets.base import WriteOptions
-from slaf.targets.contents import ChosenRows, Contents
+from slaf.targets.contents import Contents
 from tests.builders import counts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from slaf.targets.base import Target
@@ -47,18 +51,35 @@ def whole() -> anndata.AnnData:
     return adata
 
 
-def rows_of(matrix: Any) -> ChosenRows:
+@dataclass(frozen=True)
+class InMemory:
     """A matrix in memory as an export reads it."""
-    stored = sp.csr_matrix(matrix)
-    return ChosenRows(
-        lambda cells: sp.csr_matrix(stored[cells]),
-        np.arange(stored.shape[0]),
-        np.diff(stored.indptr),
-        n_genes=stored.shape[1],
-        dtype=stored.dtype,
-        value_type=stored.dtype,
-        is_counted=True,
-    )
+
+    stored: sp.csr_matrix
+    is_counted: bool = True
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells and genes."""
+        n_cells, n_genes = self.stored.shape
+        return n_cells, n_genes
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of its values."""
+        return np.dtype(self.stored.dtype)
+
+    value_type = dtype
+
+    @property
+    def n_entries(self) -> int:
+        """Number of entries."""
+        return int(self.stored.nnz)
+
+    def batches(self) -> Iterator[Batch]:
+        """All cells."""
+        counts, genes = np.diff(self.stored.indptr), self.stored.indices.astype(np.uint32)
+        yield Batch(RowRange(0, self.shape[0]), counts.astype(np.int64), genes, self.stored.data)
 
 
 def contents_of(adata: anndata.AnnData) -> Contents:
@@ -70,7 +91,9 @@ def contents_of(adata: anndata.AnnData) -> Contents:
         name: dict(getattr(adata, name)) for name in ("obsm", "varm", "obsp", "varp", "uns")
     }
     dictionaries["raw/varm"] = dict(adata.raw.varm)
-    return Contents({slot: rows_of(x) for slot, x in slots.items()}, elements | dictionaries)
+    return Contents(
+        {slot: InMemory(sp.csr_matrix(x)) for slot, x in slots.items()}, elements | dictionaries
+    )
 
 
 def target(

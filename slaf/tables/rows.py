@@ -1,0 +1,258 @@
+"""Rows of a table by their positions, read out of its data files."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from lance.file import LanceFileReader
+
+from slaf.sparse.ranges import RowRange, split_by_nnz
+from slaf.storage.errors import safe_cause
+from slaf.tables.fragments import Fragment
+from slaf.tables.read import LANCE_ERRORS, take_rows, unreadable_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from slaf.errors import SlafError
+    from slaf.storage.location import Location
+    from slaf.tables.read import LanceTable
+
+__all__ = ["DataFile", "FileRows", "TableRows"]
+
+
+# Rows of a batch, and batches that Lance decodes ahead of the one in use.
+_BATCH_ROWS = 1 << 18
+_READAHEAD = 4
+
+# Ranges with gaps of so many rows between them, that begin among so many, are looked at together:
+# if so many of their rows are wanted, and so large a share of those from the first to the last,
+# reading through all costs less than taking the rows.
+_SMALL_GAP = 1 << 15
+_WINDOW = 1 << 22
+_MANY_ROWS = 1 << 13
+_DENSE = 1 / 6
+
+# File readers that a thread keeps open.
+_MOST_OPEN = 64
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """A data file of a table.
+
+    Attributes
+    ----------
+    name
+        Relative to the dataset.
+    rows
+        How many it holds.
+    """
+
+    name: str
+    rows: int
+
+
+class FileRows:
+    """Read rows of data files by their positions, in any number of threads.
+
+    Parameters
+    ----------
+    location
+        The dataset.
+    schema
+        The columns of the files.
+    files
+        The files that hold the rows, in order.
+    """
+
+    def __init__(self, location: Location, schema: pa.Schema, files: Sequence[DataFile]) -> None:
+        self.schema = schema
+        self._location = location
+        self._files = files
+        self._ends = np.cumsum([file.rows for file in files], dtype=np.int64)
+        self._thread = threading.local()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._location, self.schema, self._files)
+
+    def empty(self, columns: Sequence[str]) -> pa.RecordBatch:
+        """Columns without rows."""
+        return pa.RecordBatch.from_pylist([], schema=self._fields(columns))
+
+    def read(self, ranges: NDArray[np.int64], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Rows in order, in batches of bounded size.
+
+        Parameters
+        ----------
+        ranges
+            Where each range of rows starts and stops, in two columns; ascending, and apart.
+        columns
+            The columns to read.
+
+        Raises
+        ------
+        DamagedDataset
+            If they cannot be read.
+        """
+        ranges = ranges[ranges[:, 0] < ranges[:, 1]]
+        for first, last in pairwise(_group_bounds(ranges).tolist()):
+            yield from self._read_through(ranges[first:last], columns)
+
+    def _read_through(
+        self, ranges: NDArray[np.int64], columns: Sequence[str]
+    ) -> Iterator[pa.RecordBatch]:
+        """Read some ranges with what is between them; gives the rows of the ranges."""
+        begin, stop = int(ranges[0, 0]), int(ranges[-1, 1])
+        batches = self._read_range(RowRange(begin, stop), columns)
+        if len(ranges) == 1:
+            yield from batches
+            return
+        wanted = _positions(ranges)
+        for batch in batches:
+            first, last = np.searchsorted(wanted, (begin, begin + batch.num_rows))
+            yield batch.take(pa.array(wanted[first:last] - begin))
+            begin += batch.num_rows
+
+    def _read_range(self, rows: RowRange, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        first = int(np.searchsorted(self._ends, rows.start, side="right"))
+        for index, file in enumerate(self._files[first:], first):
+            begin = int(self._ends[index]) - file.rows
+            within = rows.overlap(RowRange(begin, begin + file.rows))
+            if not len(within):
+                return
+            yield from self._read_file(index, within.shifted(-begin), columns)
+
+    def _read_file(
+        self, index: int, rows: RowRange, columns: Sequence[str]
+    ) -> Iterator[pa.RecordBatch]:
+        types = self._fields(columns).types
+        try:
+            found = self._file_reader(index, columns).read_range(
+                rows.start, len(rows), batch_size=_BATCH_ROWS, batch_readahead=_READAHEAD
+            )
+            for batch in found.to_batches():
+                if batch.schema.types != types:
+                    raise ValueError(f"its columns are {batch.schema.types}, not {types}")
+                yield batch
+        except LANCE_ERRORS as error:
+            uri = self._location.uri(self._files[index].name)
+            what = f"rows {rows.start:,} to {rows.stop:,} cannot be read"
+            raise self._unreadable(uri, what, error) from safe_cause(uri, error)
+
+    def _file_reader(self, index: int, columns: Sequence[str]) -> LanceFileReader:
+        """The reader of a file; each thread has its own, for Lance refuses two calls at once."""
+        readers: dict[Any, LanceFileReader] = self._thread.__dict__.setdefault("readers", {})
+        key = index, *columns
+        if key not in readers:
+            if len(readers) >= _MOST_OPEN:
+                del readers[next(iter(readers))]
+            readers[key] = LanceFileReader(
+                self._location.uri(self._files[index].name),
+                storage_options=self._location.storage_options,
+                columns=list(columns),
+            )
+        return readers[key]
+
+    def _fields(self, columns: Sequence[str]) -> pa.Schema:
+        return pa.schema([self.schema.field(column) for column in columns])
+
+    def _unreadable(self, uri: str, what: str, error: Exception) -> SlafError:
+        return unreadable_file(uri, what, error)
+
+
+class TableRows(FileRows):
+    """Read rows of a table at its version: short ranges are taken by Lance.
+
+    Parameters
+    ----------
+    location
+        The dataset.
+    folder
+        The directory of the table, relative to the dataset.
+    table
+        The table.
+    """
+
+    def __init__(self, location: Location, folder: str, table: LanceTable) -> None:
+        fragments = [Fragment.from_json(one.metadata.to_json()) for one in table.get_fragments()]
+        # Where rows were deleted, or columns added, by others, Lance has to find the rows.
+        self._is_plain = all(fragment.is_one_file for fragment in fragments)
+        files = [
+            DataFile(f"{folder}/{one.paths[0]}", one.rows) for one in fragments if self._is_plain
+        ]
+        super().__init__(location, table.schema, files)
+        self._folder = folder
+        self._table = table
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._location, self._folder, self._table)
+
+    @property
+    def n_rows(self) -> int:
+        """All rows."""
+        return self._table.count_rows()
+
+    def read(self, ranges: NDArray[np.int64], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """As `FileRows.read`; a range of few rows costs least if it is taken with others."""
+        ranges = ranges[ranges[:, 0] < ranges[:, 1]]
+        bounds = _group_bounds(ranges)
+        spans = ranges[bounds[1:] - 1, 1] - ranges[bounds[:-1], 0]
+        n_rows = np.diff(np.append(0, np.cumsum(ranges[:, 1] - ranges[:, 0]))[bounds])
+        taken = 0
+        for group in np.flatnonzero(n_rows >= np.maximum(_MANY_ROWS, _DENSE * spans)).tolist():
+            first, last = bounds[group : group + 2].tolist()
+            yield from self._take(ranges[taken:first], columns)
+            yield from self._read_through(ranges[first:last], columns)
+            taken = last
+        yield from self._take(ranges[taken:], columns)
+
+    def _take(self, ranges: NDArray[np.int64], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(ranges[:, 1] - ranges[:, 0])])
+        for first, last in split_by_nnz(offsets, _BATCH_ROWS):
+            yield from take_rows(self._table, _positions(ranges[first:last]), columns).to_batches()
+
+    def _read_range(self, rows: RowRange, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        if self._is_plain:
+            yield from super()._read_range(rows, columns)
+            return
+        try:
+            yield from self._table.scanner(
+                columns=list(columns),
+                offset=rows.start,
+                limit=len(rows),
+                batch_size=_BATCH_ROWS,
+                scan_in_order=True,
+            ).to_batches()
+        except LANCE_ERRORS as error:
+            what = f"rows {rows.start:,} to {rows.stop:,} cannot be read"
+            uri = self._table.uri
+            raise self._unreadable(uri, what, error) from safe_cause(uri, error)
+
+    def _unreadable(self, uri: str, what: str, error: Exception) -> SlafError:
+        return unreadable_file(uri, what, error, self._table)
+
+
+def _group_bounds(ranges: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where groups of ranges begin that are close to each other, and where the last one ends."""
+    if not len(ranges):
+        return np.zeros(1, np.int64)
+    starts, stops = ranges.T
+    apart = (starts[1:] - stops[:-1] > _SMALL_GAP) | (np.diff(starts // _WINDOW) > 0)
+    return np.concatenate([[0], np.flatnonzero(apart) + 1, [len(ranges)]])
+
+
+def _positions(ranges: NDArray[np.int64]) -> NDArray[np.int64]:
+    """All positions in some ranges, each given by where it starts and stops."""
+    lengths = ranges[:, 1] - ranges[:, 0]
+    before = np.cumsum(lengths) - lengths
+    positions = np.repeat(ranges[:, 0] - before, lengths)
+    positions += np.arange(len(positions))
+    return positions

@@ -14,7 +14,6 @@ from slaf.format.schema import EXPRESSION
 from slaf.runs.annotations import encode_annotations
 from slaf.runs.encode import NeedsWiderType, encode_part
 from slaf.runs.gene_order import sort_by_gene
-from slaf.runs.plan import matrices_with_counts
 from slaf.runs.publish import clean_up, publish
 from slaf.runtime.executors import run_parts
 
@@ -121,15 +120,15 @@ def _publish(run: OutputRun, inputs: Concat, axes: Axes) -> None:
 
 def log_warnings(inputs: Concat) -> None:
     """Say what a user would want to know before the work begins."""
-    elsewhere = matrices_with_counts(inputs)
+    elsewhere = inputs.matrices_with_counts()
     if elsewhere:
         logger.warning(
             "%s holds fractions, but %s whole numbers: if you want counts, use --matrix %s",
-            inputs.matrix,
+            inputs.info.matrix,
             " and ".join(elsewhere),
             elsewhere[0],
         )
-    left = inputs.left_behind()
+    left = inputs.info.not_converted
     if left:
         logger.warning("not converted: %s", "; ".join(left))
     for note in inputs.notes():

@@ -161,7 +161,7 @@ def prepare_convert(
     location = Location.of(output, asked["storage_options"])
     reading = _read_options(location, options.matrix, asked)
     found = as_inputs(inputs, asked["format"], reading, prefixed=asked["cell_id_prefix"])
-    with Concat(found, options.genes, taking=options.taking) as opened:
+    with Concat(found, options.genes, selection=options.taking) as opened:
         opened.check_known_slots(options.without)
         yield Prepared(location, make_plan(opened, options), opened, reading)
 

@@ -9,7 +9,7 @@ from slaf.conversion.prepare import prepare_append, prepare_convert
 from slaf.conversion.slafdb import open_append_target
 from slaf.errors import Locked
 from slaf.format.schema import EXPRESSION, Compression
-from slaf.runs.plan import likely_type, matrices_with_counts
+from slaf.runs.plan import likely_type
 from slaf.sources.concat.genes import GeneSet
 from slaf.sources.slots import UnsMerge, describe_slots
 from slaf.storage.location import Location
@@ -243,15 +243,15 @@ def _preview(ready: Prepared, unfinished: Checkpoint | None, workers: int) -> Pr
         n_cells=plan.n_cells,
         n_genes=plan.n_genes,
         shared_genes=inputs.shared_genes(),
-        extent=inputs.extent(),
-        value_type=str(likely_type(inputs.sample_values(), plan.options)),
+        extent=inputs.info.size,
+        value_type=str(likely_type(inputs.matrix().sample_values(), plan.options)),
         rewrites=EXPRESSION in plan.rewrites,
         parts=len(plan.parts),
         parts_done=len(unfinished.done) if unfinished else 0,
         expected=ready.expected(tables, workers),
         free=ready.location.free(),
         beside=describe_slots(inputs),
-        left_behind=inputs.left_behind(),
-        counts_in=matrices_with_counts(inputs),
+        left_behind=inputs.info.not_converted,
+        counts_in=inputs.matrices_with_counts(),
         notes=inputs.notes(),
     )

@@ -55,7 +55,8 @@ class StoredMatrix:
         self.dtype: np.dtype[Any] = np.dtype(record.source_dtype)
         self.read_dtype = record.dtype
 
-    def extent(self) -> MatrixSize:
+    @property
+    def size(self) -> MatrixSize:
         """Its values."""
         return MatrixSize("a dataset", self._record.nnz)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,15 +11,15 @@ from slaf.annotations.columns import from_lance
 from slaf.dataset.matrix import PEEK_ROWS, StoredMatrix
 from slaf.errors import DamagedDataset, MissingMatrix
 from slaf.format.schema import CELLS, GENES, LAYERS, RAW, RAW_GENES
-from slaf.runtime.lazy import DeferredMapping, LazyMapping
-from slaf.sources.base import MatrixSize, Raw, Slots
+from slaf.runtime.lazy import DeferredMapping
+from slaf.sources.base import MatrixSize, Raw, Slots, Source, SourceInfo
 from slaf.sources.concat.members import ExistingDataset
 from slaf.sparse.batch import Batch
 from slaf.sparse.ranges import RowRange
 from slaf.tables.read import read_table, scan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -44,8 +44,8 @@ def dataset_as_input(dataset: Dataset) -> ExistingDataset:
     )
 
 
-class DatasetSource:
-    """The cells that a dataset holds, as a source.
+class DatasetSource(Source):
+    """The cells that a dataset holds, as a source, and its own matrix X.
 
     Parameters
     ----------
@@ -53,42 +53,41 @@ class DatasetSource:
         Its version is pinned, whatever is written meanwhile.
     """
 
-    format = "slaf"
-
     def __init__(self, dataset: Dataset) -> None:
+        super().__init__()
         self._dataset = dataset
-        self.uri = str(dataset.location)
-        self.matrix = " and ".join(dict.fromkeys(source.matrix for source in dataset.sources))
+        self.shape = dataset.shape
         self.dtype: np.dtype[Any] = np.dtype(dataset.published.dtype)
-        self.n_cells, self.n_genes = dataset.shape
+        self.size = MatrixSize("a dataset", dataset.nnz)
+        self.info = SourceInfo(
+            uri=str(dataset.location),
+            format="slaf",
+            matrix=" and ".join(dict.fromkeys(source.matrix for source in dataset.sources)),
+            dtype=self.dtype,
+            n_cells=self.shape[0],
+            n_genes=self.shape[1],
+            size=self.size,
+            identity={"versions": dict(dataset.published.versions)},
+            layers={name: f"layer:{name}" for name in dataset.annotations.layers},
+        )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Nothing is kept open."""
-
-    def identity(self) -> Mapping[str, Any]:
-        """The versions of its tables."""
-        return {"versions": dict(self._dataset.published.versions)}
-
-    def matrices(self) -> tuple[str, ...]:
-        """X only."""
-        return ("X",)
-
-    def left_behind(self) -> tuple[str, ...]:
-        """Nothing."""
-        return ()
-
-    def extent(self) -> MatrixSize:
-        """Its nonzeros."""
-        return MatrixSize("a dataset", self._dataset.nnz)
-
-    def sample_values(self, matrix: str | None = None) -> NDArray[Any]:
-        """Its first values."""
-        if matrix not in {None, *self.matrices()}:
-            msg = f"{self.uri}: a dataset has no matrix {matrix!r}"
+    def open_matrix(self, name: str) -> Matrix:
+        """X, raw or a layer."""
+        if name in {"X", self.info.matrix}:
+            return self
+        raw = self.raw() if name == RAW else None
+        if raw is not None:
+            return raw.matrix
+        held, layer = self._dataset.annotations, name.removeprefix("layer:")
+        if name not in self.info.layers.values():
+            msg = f"{self.info.uri}: a dataset has no matrix {name!r}"
             raise MissingMatrix(msg)
+        return StoredMatrix(
+            held.table(LAYERS), held.layers[layer], held.offsets(LAYERS), self.info.n_genes
+        )
+
+    def sample_values(self) -> NDArray[Any]:
+        """Its first values."""
         rows = RowRange(0, min(PEEK_ROWS, self._dataset.nnz))
         found = [
             batch.column(0).to_numpy() for batch in scan(self._dataset.expression, rows, ["value"])
@@ -100,25 +99,15 @@ class DatasetSource:
         offsets = self._dataset.cell_offsets
         return np.append(offsets[:-1][::step], offsets[-1])
 
-    def cells(self) -> pa.Table:
+    def read_cells(self) -> pa.Table:
         """Its cells with the columns that their inputs had."""
         return self._table(CELLS)
 
-    def genes(self) -> pa.Table:
+    def read_genes(self) -> pa.Table:
         """Its genes with the columns that their inputs had."""
         return self._table(GENES)
 
-    def layers(self) -> Mapping[str, Matrix]:
-        """Its layers."""
-        held = self._dataset.annotations
-        return LazyMapping(
-            held.layers,
-            lambda name: StoredMatrix(
-                held.table(LAYERS), held.layers[name], held.offsets(LAYERS), self.n_genes
-            ),
-        )
-
-    def raw(self) -> Raw | None:
+    def open_raw(self) -> Raw | None:
         """Its raw, if it has one."""
         held, record = self._dataset.annotations, self._dataset.annotations.beside.raw
         if held.raw is None or record is None:
@@ -161,7 +150,8 @@ class DatasetSource:
         empty = np.empty(0, self._dataset.published.value_type)
         values = np.concatenate([empty, *(values for _, values in held)])
         if len(genes) < total:
-            msg = f"{self.uri}: cells {rows.start} to {rows.stop} are not whole; `slaf verify` it"
+            uri = self.info.uri
+            msg = f"{uri}: cells {rows.start} to {rows.stop} are not whole; `slaf verify` it"
             raise DamagedDataset(msg)
         held[:] = [(genes[total:], values[total:])]
         return Batch(rows, counts, genes[:total].astype(np.uint32), values[:total])

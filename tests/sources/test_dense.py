@@ -31,4 +31,4 @@ def test_who_reads_shares_the_budget(readers: int, expected: type) -> None:
     options = ReadOptions(memory=array.nbytes, readers=readers)
     matrix = dense_matrix(array, (N_CELLS, 10), options)
     assert type(matrix) is expected
-    assert matrix.extent().memory <= options.memory
+    assert matrix.size.memory <= options.memory

@@ -141,5 +141,5 @@ def append(
             restart=restart,
             allow_duplicate=allow_duplicate,
         )
-        execute_run(run, ready, tables.axes, workers, progress or NullProgress())
+        execute_run(run, ready, tables, workers, progress or NullProgress())
     return open_dataset(location)

@@ -191,5 +191,5 @@ def convert(
                 restart=restart,
                 allow_duplicate=allow_duplicate,
             )
-            execute_run(run, ready, tables.axes, workers, progress or NullProgress())
+            execute_run(run, ready, tables, workers, progress or NullProgress())
     return open_dataset(location)

@@ -18,7 +18,7 @@ from slaf.runs.publish import clean_up, publish
 from slaf.runtime.executors import run_parts
 
 if TYPE_CHECKING:
-    from slaf.conversion.prepare import Prepared
+    from slaf.conversion.prepare import AxisTables, Prepared
     from slaf.runs.checkpoint import PartResult
     from slaf.runs.output_run import OutputRun
     from slaf.runs.plan import Plan
@@ -36,12 +36,12 @@ _WORTH_TELLING = 1 << 24
 
 
 def execute_run(
-    run: OutputRun, ready: Prepared, axes: Axes, workers: int, progress: Progress
+    run: OutputRun, ready: Prepared, tables: AxisTables, workers: int, progress: Progress
 ) -> None:
     """All that is left to do of a run: its parts, the rows in the order of genes, and the end."""
-    _encode(run, ready.inputs, axes, workers, progress)
+    _encode(run, ready.inputs, tables.axes, workers, progress)
     sort_by_gene(run, ready.reading, workers, progress)
-    _publish(run, ready.inputs, axes)
+    _publish(run, ready.inputs, tables)
 
 
 def _encode(run: OutputRun, inputs: Concat, axes: Axes, workers: int, progress: Progress) -> None:
@@ -109,11 +109,12 @@ def _log_rewrite(before: Plan, now: Plan, lost: int) -> None:
         )
 
 
-def _publish(run: OutputRun, inputs: Concat, axes: Axes) -> None:
+def _publish(run: OutputRun, inputs: Concat, tables: AxisTables) -> None:
     if run.checkpoint.published and run.published is not None:
         clean_up(run.location, run.published)
         return
-    kept = encode_annotations(inputs, axes.cells, axes.genes)
+    axes = tables.axes
+    kept = tables.annotations or encode_annotations(inputs, axes.cells, axes.genes)
     writer = f"slaf {version('slaf')}"
     publish(run.location, run.checkpoint, axes, run.published, writer, kept=kept)
 

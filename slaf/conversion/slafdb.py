@@ -368,16 +368,7 @@ class _Cells(Source):
         stop = record.offset + record.n_cells
         self._offsets = tables.dataset.cell_offsets[record.offset : stop + 1]
         self.size = MatrixSize("a dataset", int(self._offsets[-1] - self._offsets[0]))
-        self.info = SourceInfo(
-            uri=record.uri,
-            format=_FORMAT,
-            matrix="X",
-            dtype=self.dtype,
-            n_cells=record.n_cells,
-            n_genes=record.n_genes,
-            size=self.size,
-            identity=record.identity,
-        )
+        self.info = SourceInfo.of(self, uri=record.uri, format=_FORMAT, identity=record.identity)
 
     def open_matrix(self, name: str) -> Matrix:
         check_only_x(name, f"{self.info.uri}: a dataset")

@@ -59,14 +59,11 @@ class DatasetSource(Source):
         self.shape = dataset.shape
         self.dtype: np.dtype[Any] = np.dtype(dataset.published.dtype)
         self.size = MatrixSize("a dataset", dataset.nnz)
-        self.info = SourceInfo(
+        self.info = SourceInfo.of(
+            self,
+            " and ".join(dict.fromkeys(source.matrix for source in dataset.sources)),
             uri=str(dataset.location),
             format="slaf",
-            matrix=" and ".join(dict.fromkeys(source.matrix for source in dataset.sources)),
-            dtype=self.dtype,
-            n_cells=self.shape[0],
-            n_genes=self.shape[1],
-            size=self.size,
             identity={"versions": dict(dataset.published.versions)},
             layers={name: f"layer:{name}" for name in dataset.annotations.layers},
         )

@@ -12,9 +12,8 @@ from slaf.errors import MissingMatrix, NoSuchInput
 from slaf.sources.anndata import h5ad
 from slaf.sources.base import Inputs, ReadOptions, Source, SourceFormat
 from slaf.sources.concat.members import Input
-from slaf.sources.detect import detect, find_inputs
+from slaf.sources.detect import detect, expand_glob, find_inputs
 from slaf.sources.feature_types import of_feature_type
-from slaf.sources.glob import expand_glob
 from slaf.sources.names import cell_id_prefixes
 from slaf.sources.soma import experiment as soma
 from slaf.sources.tenx import h5 as tenx_h5

@@ -374,6 +374,19 @@ class SourceInfo:
     layers: Mapping[str, str] = field(default_factory=dict)
     not_converted: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, matrix: Matrix, name: str = "X", **fields: Any) -> Self:
+        """A description with the type, shape and size of the chosen matrix."""
+        n_cells, n_genes = matrix.shape
+        return cls(
+            matrix=name,
+            dtype=matrix.dtype,
+            n_cells=n_cells,
+            n_genes=n_genes,
+            size=matrix.size,
+            **fields,
+        )
+
 
 class Source(ABC):
     """A read-only input: matrices of cells × genes in cell order, two tables, and annotations.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
-import warnings
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slaf.annotations.dataframes import from_frame
-from slaf.errors import DamagedInput, MissingMatrix, StorageError
-from slaf.sources.anndata.h5ad_elements import READING_ERRORS, read_slots, read_varm_of_raw
+from slaf.errors import DamagedInput, MissingMatrix
+from slaf.sources.anndata.h5ad_elements import (
+    count_rows,
+    read_frame,
+    read_slots,
+    read_varm_of_raw,
+)
 from slaf.sources.base import LabelledMatrix, Raw, Source, SourceFormat, SourceInfo, add_note
 from slaf.sources.csr import CompressedRows, compressed_columns
 from slaf.sources.dense import dense_matrix
@@ -26,15 +28,16 @@ from slaf.sources.hdf5.file import (
     parse_shape,
     safe_keys,
 )
-from slaf.sources.hdf5.limits import check_arrays, check_dense, check_table
+from slaf.sources.hdf5.limits import check_arrays, check_dense
 from slaf.sources.hdf5.links import attribute, has_member
 from slaf.sources.identity import file_identity
 from slaf.sources.slots import dropped_with_raw, other_layers
 from slaf.storage.paths import remote_bytes
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import h5py
-    import pandas as pd
     import pyarrow as pa
 
     from slaf.sources.base import Matrix, ReadOptions, Slots
@@ -80,19 +83,16 @@ class H5adSource(Source):
         n_cells, n_genes = matrix.shape
         self._var = self._find(chosen)[1]
         for table, expected in (("obs", n_cells), (self._var, n_genes)):
-            n_rows = _n_rows(get_checked(self._file, table))
+            n_rows = count_rows(get_checked(self._file, table))
             if n_rows != expected:
                 msg = f"{table} has {n_rows:,} rows, but {chosen} needs {expected:,}"
                 raise DamagedInput(msg)
         of_genes = [(slot, safe_keys(self._file, slot)) for slot in ("varm", "varp")]
-        return SourceInfo(
+        return SourceInfo.of(
+            matrix,
+            chosen,
             uri=str(self._path),
             format="h5ad",
-            matrix=chosen,
-            dtype=matrix.dtype,
-            n_cells=n_cells,
-            n_genes=n_genes,
-            size=matrix.size,
             identity=file_identity(self._path),
             matrices=names,
             layers=other_layers(chosen, names),
@@ -123,7 +123,8 @@ class H5adSource(Source):
     def slots(self) -> Slots:
         """The slots of the file; for raw, its varm and no varp."""
         with errors_as_damaged_input(self.info.uri):
-            return read_slots(self._file, of_raw=self.info.matrix == "raw")
+            of_raw = self.info.matrix == "raw"
+            return self._once("slots", lambda: read_slots(self._file, of_raw=of_raw))
 
     def open_matrix(self, name: str) -> Matrix:
         """X, raw or a layer."""
@@ -188,77 +189,11 @@ class H5adSource(Source):
 
     def _table(self, name: str, id_name: str, n_rows: int) -> pa.Table:
         with add_note(f"in {name} of {self._path}"):
-            table = from_frame(_read_frame(self._file, name), id_name)
+            table = from_frame(read_frame(self._file, name), id_name)
         if table.num_rows != n_rows:
             msg = f"{self._path}: {name} has {table.num_rows:,} rows where {n_rows:,} are needed"
             raise DamagedInput(msg)
         return table
-
-
-def _n_rows(table: h5py.Group | h5py.Dataset) -> int:
-    import h5py
-
-    ids = table
-    if isinstance(table, h5py.Group):
-        index = decode_text(attribute(table, "_index", "_index"))
-        if index is None or not has_member(table, index):
-            msg = f"{table.name} has no index {index!r}"
-            raise DamagedInput(msg)
-        ids = get_checked(table, index)
-        # The index of pandas 3: nullable strings are a group of values and a mask.
-        ids = ids if isinstance(ids, h5py.Dataset) else get_checked(ids, "values")
-    if not isinstance(ids, h5py.Dataset) or ids.shape is None or ids.ndim != 1:
-        msg = f"{ids.name} is not a list, with one entry a row"
-        raise DamagedInput(msg)
-    # All columns of a table are as long as its ids.
-    check_arrays(ids.name, ids)
-    return len(ids)
-
-
-def _read_frame(file: h5py.File, name: str) -> pd.DataFrame:
-    import anndata
-    import h5py
-    import pandas as pd
-    from anndata._io.specs.registry import IORegistryError
-
-    table = get_checked(file, name)
-    check_table(table, _n_rows(table))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            if isinstance(table, h5py.Dataset):
-                return _read_compound(file, name)
-            frame = anndata.io.read_elem(table)
-        except StorageError:
-            raise
-        except (*READING_ERRORS, IORegistryError) as error:
-            msg = f"{name} cannot be read: {error}"
-            raise DamagedInput(msg) from error
-    if not isinstance(frame, pd.DataFrame):
-        msg = f"{name} holds a {type(frame).__name__}, not a table"
-        raise DamagedInput(msg)
-    return frame
-
-
-def _read_compound(file: h5py.File, name: str) -> pd.DataFrame:
-    """A table of anndata before 0.7, with its categories in uns.
-
-    anndata reads such a table only in a whole file: make one with nothing else.
-    """
-    import anndata
-    import h5py
-
-    axis, other = ("var", "obs") if name.endswith("var") else ("obs", "var")
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "table.h5ad"
-        with h5py.File(path, "w") as small:
-            for source, target in ((name, axis), (other, other)):
-                small.copy(get_checked(file, source), target)
-            for key in safe_keys(file, "uns"):
-                if key.endswith("_categories"):
-                    small.copy(get_checked(file, f"uns/{key}"), f"uns/{key}")
-        frame: pd.DataFrame = getattr(anndata.read_h5ad(path), axis)
-    return frame
 
 
 def _recognises(path: Path) -> bool:

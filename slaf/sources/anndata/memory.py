@@ -62,14 +62,11 @@ class AnnDataSource(Source):
         self._var: pd.DataFrame = adata.raw.var if of_raw else adata.var
         matrix, names = self.matrix(chosen), self._names()
         of_genes = [(slot, sorted(getattr(adata, slot))) for slot in ("varm", "varp")]
-        self.info = SourceInfo(
+        self.info = SourceInfo.of(
+            matrix,
+            chosen,
             uri="<AnnData>" if number == 1 else f"<AnnData {number}>",
             format="anndata",
-            matrix=chosen,
-            dtype=matrix.dtype,
-            n_cells=matrix.shape[0],
-            n_genes=matrix.shape[1],
-            size=matrix.size,
             identity=content_identity(self._content(matrix)),
             matrices=names,
             layers=other_layers(chosen, names),

@@ -106,6 +106,8 @@ def read_element(
     DamagedInput
         If it cannot be read, or has entries of unknown cells or genes.
     """
+    import scipy.sparse as sp
+
     label = f"{label}, {slot} {name}"
     with soma_errors(label):
         array = measurement[slot][name]
@@ -116,14 +118,15 @@ def read_element(
         entry = f"{label} has an entry"
         rows = positions_of(rows, ids, entry)
         if paired:
-            return _matrix(rows, positions_of(columns, ids, entry), values, (len(ids),) * 2)
+            columns = positions_of(columns, ids, entry)
+            return sp.csr_matrix((values, (rows, columns)), shape=(len(ids),) * 2)
         width = _width(array, columns)
         if len(ids) * width > max(_MOST_ELEMENTS, _SPARSEST * len(values)):
             msg = (
                 f"{label} is of {len(ids):,} × {width:,} elements, of which it has {len(values):,}"
             )
             raise DamagedInput(msg)
-        return _matrix(rows, columns, values, (len(ids), width)).toarray()
+        return sp.csr_matrix((values, (rows, columns)), shape=(len(ids), width)).toarray()
 
 
 def read_uns(collection: Any, label: str) -> dict[str, Any]:
@@ -190,7 +193,8 @@ def _unknown_elements(collection: Any, prefix: str) -> Iterator[str]:
 
 def _dense(array: Any, ids: NDArray[np.int64], label: str, *, paired: bool) -> NDArray[Any]:
     if not len(ids):
-        return np.empty((0, 0 if paired else array.shape[1]), _dtype(array))
+        dtype = array.schema.field("soma_data").type.to_pandas_dtype()
+        return np.empty((0, 0 if paired else array.shape[1]), dtype)
     sizes = array.shape if paired else array.shape[:1]
     if ids[-1] >= min(sizes):
         msg = f"{label} is of {min(sizes):,} rows, but there is the join id {ids[-1]}"
@@ -205,19 +209,6 @@ def _dense(array: Any, ids: NDArray[np.int64], label: str, *, paired: bool) -> N
     at = ids - ids[0]
     # Indexing makes a copy, and frees the memory of TileDB.
     return np.asarray(block[at][:, at] if paired else block[at])
-
-
-def _dtype(array: Any) -> np.dtype[Any]:
-    dtype: np.dtype[Any] = np.dtype(array.schema.field("soma_data").type.to_pandas_dtype())
-    return dtype
-
-
-def _matrix(
-    rows: NDArray[Any], columns: NDArray[Any], values: NDArray[Any], shape: tuple[int, int]
-) -> Any:
-    import scipy.sparse as sp
-
-    return sp.csr_matrix((values, (rows, columns)), shape=shape)
 
 
 def _entries(array: Any) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:

@@ -109,6 +109,9 @@ class SomaSource(Source):
 
     def slots(self) -> Slots:
         """The slots of the measurement."""
+        return self._once("slots", self._slots)
+
+    def _slots(self) -> Slots:
         aligned = {
             slot: LazyMapping(
                 names, partial(self._element, self._measurement_name, slot, self._ids[axis])
@@ -154,16 +157,12 @@ class SomaSource(Source):
         self._layer_names = list(measurement.X) if "X" in measurement else []
         chosen = self._find(options.matrix)
         self._raw_layer = self._find_raw()
-        matrix = self.matrix(options.matrix)
         self._slot_names = {slot: slot_names(measurement, slot) for slot in SLOTS}
-        self.info = SourceInfo(
+        self.info = SourceInfo.of(
+            self.matrix(options.matrix),
+            options.matrix,
             uri=self._uri,
             format="tiledb",
-            matrix=options.matrix,
-            dtype=matrix.dtype,
-            n_cells=obs.num_rows,
-            n_genes=var.num_rows,
-            size=matrix.size,
             identity=_identity(self._path),
             matrices=tuple(_LAYER + name for name in self._layer_names),
             layers={name: _LAYER + name for name in self._layer_names if name != chosen},

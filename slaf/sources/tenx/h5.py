@@ -90,14 +90,10 @@ class TenxH5Source(Source):
                 )
                 raise DamagedInput(msg)
             check_arrays(f"{self._name}/{name}", dataset)
-        return SourceInfo(
+        return SourceInfo.of(
+            matrix,
             uri=str(self._path),
             format="10x_h5",
-            matrix="X",
-            dtype=matrix.dtype,
-            n_cells=self._n_cells,
-            n_genes=self._n_genes,
-            size=matrix.size,
             identity=file_identity(self._path),
             not_converted=self._not_converted(),
         )

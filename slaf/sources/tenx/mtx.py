@@ -90,14 +90,10 @@ class TenxMtxSource(Source):
             partial(entries, files.matrix, header),
             options,
         )
-        self.info = SourceInfo(
+        self.info = SourceInfo.of(
+            self._unsorted,
             uri=str(path),
             format="10x_mtx",
-            matrix="X",
-            dtype=header.dtype,
-            n_cells=n_cells,
-            n_genes=n_genes,
-            size=self._unsorted.size,
             identity={
                 "matrix": file_identity(files.matrix),
                 "genes": file_identity(files.genes),

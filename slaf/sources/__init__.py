@@ -107,11 +107,11 @@ def as_inputs(
             opens.append(("AnnData", partial(_open_anndata, one, number=n_in_memory)))
             continue
         for path in expand_glob(input_path(one, options.storage_options)):
-            found, others = find_inputs(path, FORMATS, format)
+            files, others = find_inputs(path, FORMATS, format)
             if others:
                 names = ", ".join(other.name for other in others)
                 logger.info("%s: no inputs, and left out: %s", redacted(str(path)), names)
-            opens += [(str(file), partial(_open, reopened(file), known)) for file, known in found]
+            opens += [(str(file), partial(_open, reopened(file), known)) for file, known in files]
     if not opens:
         msg = "there is no input; name at least one"
         raise NoSuchInput(msg)

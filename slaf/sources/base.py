@@ -159,7 +159,7 @@ class MatrixSize:
 
     @classmethod
     def of_all(cls, sizes: Iterable[MatrixSize]) -> Self:
-        """The size of several matrices together, of which one at a time is sorted."""
+        """The size of several matrices together, sorted one at a time."""
         sizes = list(sizes)
         return cls(
             " and ".join(dict.fromkeys(size.layout for size in sizes)),

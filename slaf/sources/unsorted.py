@@ -31,7 +31,7 @@ class UnsortedMatrix(ExternalSort):
     size
         The number of entries, or its upper bound.
     entries
-        Reads all entries, in pieces of at most the size given to it.
+        Reads all entries, in pieces of at most its argument.
     options
         The memory for sorting, and the scratch directory.
     """

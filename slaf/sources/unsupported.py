@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from slaf.errors import StorageError
-from slaf.sources.hdf5.file import errors_as_damaged_input, is_hdf5, open_file
+from slaf.sources.hdf5.file import recognise
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,14 +39,7 @@ class UnsupportedInput:
 
 def _has_members(*layouts: AbstractSet[str]) -> Callable[[Path], bool]:
     """Recognise an HDF5 file by its members: all of one of the layouts."""
-
-    def recognises(path: Path) -> bool:
-        if not is_hdf5(path):
-            return False
-        with errors_as_damaged_input(str(path)), open_file(path) as file:
-            return any(layout <= set(file) for layout in layouts)
-
-    return recognises
+    return partial(recognise, matches=lambda file: any(layout <= set(file) for layout in layouts))
 
 
 def is_dataset(path: Path) -> bool:

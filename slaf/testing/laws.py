@@ -71,11 +71,11 @@ class SourceLaws:
             ends = np.append(0, np.cumsum(lengths))
             for start in reversed(range(source.info.n_cells)):
                 stop = min(start + 2, source.info.n_cells)
-                alone = contents(source.matrix(), RowRange(start, stop))
+                batches = contents(source.matrix(), RowRange(start, stop))
                 part = slice(ends[start], ends[stop])
-                np.testing.assert_array_equal(alone[0], lengths[start:stop])
-                np.testing.assert_array_equal(alone[1], genes[part])
-                np.testing.assert_array_equal(alone[2], values[part])
+                np.testing.assert_array_equal(batches[0], lengths[start:stop])
+                np.testing.assert_array_equal(batches[1], genes[part])
+                np.testing.assert_array_equal(batches[2], values[part])
 
     def test_batches_follow_each_other(self, tmp_path: Path) -> None:
         """Batches hold whole cells, none twice and none left out."""

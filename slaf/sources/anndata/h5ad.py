@@ -17,18 +17,18 @@ from slaf.sources.anndata.h5ad_elements import (
 from slaf.sources.base import LabelledMatrix, Raw, Source, SourceFormat, SourceInfo, add_note
 from slaf.sources.csr import CompressedRows, compressed_columns
 from slaf.sources.dense import dense_matrix
-from slaf.sources.hdf5.arrays import open_1d, open_nd
+from slaf.sources.hdf5.arrays import open_compressed, open_nd
 from slaf.sources.hdf5.file import (
     decode_text,
     errors_as_damaged_input,
     get_checked,
-    is_hdf5,
     numeric,
     open_file,
     parse_shape,
+    recognise,
     safe_keys,
 )
-from slaf.sources.hdf5.limits import check_arrays, check_dense
+from slaf.sources.hdf5.limits import check_dense
 from slaf.sources.hdf5.links import attribute, has_member
 from slaf.sources.identity import file_identity
 from slaf.sources.slots import dropped_with_raw, other_layers
@@ -165,16 +165,12 @@ class H5adSource(Source):
         if encoding is None or shape is None:
             msg = f"{path} is neither a dense array nor a sparse matrix (encoding {encoding!r})"
             raise DamagedInput(msg)
-        n_cells, n_genes = parse_shape(shape, path)
-        parts = [
-            numeric(get_checked(element, name), path) for name in ("indptr", "indices", "data")
-        ]
-        check_arrays(path, *parts)
-        indptr, indices, data = (open_1d(part, remote_bytes(self._path)) for part in parts)
+        sizes = parse_shape(shape, path)
+        arrays = open_compressed(element, path, remote_bytes(self._path))
         if encoding in {"csr_matrix", "csr"}:
-            return CompressedRows(indptr, indices, data, (n_cells, n_genes))
+            return CompressedRows(*arrays, sizes)
         if encoding in {"csc_matrix", "csc"}:
-            return compressed_columns(indptr, indices, data, (n_cells, n_genes), self._options)
+            return compressed_columns(*arrays, sizes, self._options)
         msg = f"{path} has the encoding {encoding!r}; dense, CSR and CSC are known"
         raise DamagedInput(msg)
 
@@ -196,17 +192,10 @@ class H5adSource(Source):
         return table
 
 
-def _recognises(path: Path) -> bool:
-    if not is_hdf5(path):
-        return False
-    with errors_as_damaged_input(str(path)), open_file(path) as file:
-        return {"obs", "var"} <= set(file)
-
-
 FORMAT = SourceFormat(
     name="h5ad",
     description="AnnData (.h5ad)",
-    recognises=_recognises,
+    recognises=partial(recognise, matches=lambda file: {"obs", "var"} <= set(file)),
     open=H5adSource,
     looks_for="an HDF5 file with obs and var",
     suffixes=(".h5ad",),

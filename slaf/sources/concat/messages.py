@@ -103,7 +103,7 @@ def check_known_slots(
 
 
 def check_same_slots(members: Sequence[Member], selection: SlotSelection) -> None:
-    """Refuse inputs of which one lacks what another has, if the selection is strict.
+    """Refuse inputs if one lacks what another has, and the selection is strict.
 
     Raises
     ------

@@ -19,6 +19,8 @@ from slaf.sources.hdf5.chunks import (
     filters_of,
     is_plain,
 )
+from slaf.sources.hdf5.file import get_checked, numeric
+from slaf.sources.hdf5.limits import check_arrays
 from slaf.sources.hdf5.remote_chunks import ContiguousArray, RemoteChunks
 from slaf.sparse.casting import pooled_empty
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from slaf.storage.remote_bytes import RemoteBytes
 
-__all__ = ["ChunkedArray", "open_1d", "open_nd"]
+__all__ = ["ChunkedArray", "open_1d", "open_compressed", "open_nd"]
 
 
 def open_1d(
@@ -75,6 +77,22 @@ def open_nd(dataset: h5py.Dataset, data: RemoteBytes | None = None) -> h5py.Data
         return ChunkedArray(dataset, data)
     check_chunks(dataset)
     return dataset
+
+
+def open_compressed(
+    group: h5py.Group, label: str, data: RemoteBytes | None
+) -> tuple[Any, Any, Any]:
+    """The arrays indptr, indices and data of a sparse matrix.
+
+    Raises
+    ------
+    InputError
+        If one is missing, damaged, or does not hold numbers.
+    """
+    parts = [numeric(get_checked(group, part), label) for part in ("indptr", "indices", "data")]
+    check_arrays(label, *parts)
+    indptr, indices, values = (open_1d(part, data) for part in parts)
+    return indptr, indices, values
 
 
 def _is_shifted(dataset: h5py.Dataset) -> bool:

@@ -13,7 +13,7 @@ from slaf.sources.hdf5.links import check_subtree, resolve_link, try_resolve
 from slaf.storage.paths import as_remote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import h5py
@@ -27,6 +27,7 @@ __all__ = [
     "numeric",
     "open_file",
     "parse_shape",
+    "recognise",
     "safe_keys",
 ]
 
@@ -89,6 +90,14 @@ def open_file(path: Path) -> h5py.File:
     except OSError as error:
         msg = f"{path}: not a readable HDF5 file ({error})"
         raise DamagedInput(msg, remedy="was it copied to its end?") from error
+
+
+def recognise(path: Path, matches: Callable[[h5py.File], bool]) -> bool:
+    """Whether a path is an HDF5 file with this content."""
+    if not is_hdf5(path):
+        return False
+    with errors_as_damaged_input(str(path)), open_file(path) as file:
+        return matches(file)
 
 
 def get_checked(group: h5py.Group, name: str) -> Any:

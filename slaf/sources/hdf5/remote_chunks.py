@@ -25,8 +25,8 @@ __all__ = ["ContiguousArray", "RemoteChunks"]
 # A gap of so many bytes between chunks is fetched too, to save a request.
 _MAX_GAP = 8 << 10
 
-# The first request of a dataset, of which often only the beginning is read; each further request is
-# twice as large, up to a span.
+# The first request of a dataset: often only its beginning is read. Each further request is twice as
+# large, up to a span.
 _FIRST_BYTES = 128 << 10
 
 # Encoding makes incompressible data larger by less than this.

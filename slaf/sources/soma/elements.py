@@ -123,7 +123,8 @@ def read_element(
         width = _width(array, columns)
         if len(ids) * width > max(_MOST_ELEMENTS, _SPARSEST * len(values)):
             msg = (
-                f"{label} is of {len(ids):,} × {width:,} elements, of which it has {len(values):,}"
+                f"{label} has {len(values):,} of {len(ids):,} × {width:,} elements: too few for a "
+                "dense array"
             )
             raise DamagedInput(msg)
         return sp.csr_matrix((values, (rows, columns)), shape=(len(ids), width)).toarray()
@@ -179,7 +180,7 @@ def _is_scalar(value: Any) -> bool:
 
 
 def _unknown_elements(collection: Any, prefix: str) -> Iterator[str]:
-    """The paths of elements of uns that have no place in an AnnData."""
+    """The paths of elements of uns that an AnnData cannot hold."""
     for name in collection:
         element = collection[name]
         if element.soma_type == _COLLECTION:

@@ -23,7 +23,6 @@ from slaf.sources.soma.elements import (
 )
 from slaf.sources.soma.layer import SomaLayer, soma_errors
 from slaf.sources.soma.tables import JOIN_ID, read_sorted, with_id_column
-from slaf.storage.errors import safe_cause, translate_lance_error
 from slaf.storage.paths import as_remote
 
 if TYPE_CHECKING:
@@ -121,18 +120,8 @@ class SomaSource(Source):
         return Slots(**aligned, uns=DeferredMapping(lambda: self._thread.call(self._uns)))
 
     def _open(self, options: ReadOptions) -> None:
-        import tiledbsoma
-
-        try:
+        with soma_errors(self._uri, ": not an experiment that can be opened"):
             self._experiment = _experiment(self._path)
-        except (tiledbsoma.SOMAError, ValueError, TypeError) as error:
-            raise translate_lance_error(
-                self._uri,
-                error,
-                lambda text: DamagedInput(
-                    f"{self._path}: not an experiment that can be opened ({text})"
-                ),
-            ) from safe_cause(self._uri, error)
         try:
             with soma_errors(self._uri):
                 self._open_measurement(options)
@@ -237,7 +226,7 @@ class SomaSource(Source):
         return read_uns(measurement["uns"], label) if "uns" in measurement else {}
 
     def _not_converted(self) -> tuple[str, ...]:
-        """The other measurements, and what has no place in an AnnData."""
+        """The other measurements, and elements that an AnnData cannot hold."""
         of_experiment = [
             f"{name} of the experiment"
             for name in self._experiment

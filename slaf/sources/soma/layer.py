@@ -279,7 +279,7 @@ class _CooBuffer:
 
 
 @contextmanager
-def soma_errors(label: str) -> Iterator[None]:
+def soma_errors(label: str, problem: str = " cannot be read") -> Iterator[None]:
     """Turn the errors of reading into DamagedInput, and name the location.
 
     Raises
@@ -297,7 +297,5 @@ def soma_errors(label: str) -> Iterator[None]:
         raise translate_lance_error(
             label,
             error,
-            lambda text: DamagedInput(
-                f"{label} cannot be read ({text})", remedy="was it copied whole?"
-            ),
+            lambda text: DamagedInput(f"{label}{problem} ({text})", remedy="was it copied whole?"),
         ) from safe_cause(label, error)

@@ -12,14 +12,14 @@ from slaf.annotations.columns import arrow_table
 from slaf.errors import DamagedInput, MissingMatrix
 from slaf.sources.base import LabelledMatrix, Source, SourceFormat, SourceInfo, check_only_x
 from slaf.sources.csr import CompressedRows
-from slaf.sources.hdf5.arrays import open_1d
+from slaf.sources.hdf5.arrays import open_compressed
 from slaf.sources.hdf5.file import (
     errors_as_damaged_input,
     get_checked,
-    is_hdf5,
     numeric,
     open_file,
     parse_shape,
+    recognise,
     safe_keys,
 )
 from slaf.sources.hdf5.limits import check_arrays, check_table
@@ -81,15 +81,9 @@ class TenxH5Source(Source):
         matrix = self.matrix("X")
         self._n_cells, self._n_genes = matrix.shape
         ids = f"{_FEATURES}/id" if self._name == _MATRIX else "genes"
-        for name, expected in (("barcodes", self._n_cells), (ids, self._n_genes)):
-            dataset = self._dataset(name)
-            if dataset.shape != (expected,):
-                msg = (
-                    f"{self._name}/{name} has {' × '.join(map(str, dataset.shape))} entries where "
-                    f"shape says {expected}"
-                )
-                raise DamagedInput(msg)
-            check_arrays(f"{self._name}/{name}", dataset)
+        for name, length in (("barcodes", self._n_cells), (ids, self._n_genes)):
+            self._check_length(name, length)
+            check_arrays(f"{self._name}/{name}", self._dataset(name))
         return SourceInfo.of(
             matrix,
             uri=str(self._path),
@@ -113,12 +107,14 @@ class TenxH5Source(Source):
         with errors_as_damaged_input(self.info.uri):
             if self._name != _MATRIX:
                 genomes = pa.array([self._name] * self._n_genes, pa.string())
-                columns = {_GENE_NAME: self._names("gene_names"), "genome": genomes}
+                self._check_length("gene_names", self._n_genes)
+                columns = {_GENE_NAME: self._column("gene_names"), "genome": genomes}
                 return arrow_table("gene_id", self._strings("genes"), columns)
             names = self._feature_columns()
             # The name of a probe is not that of its gene, which is another column.
             name_column = "name" if _GENE_NAME in names else _GENE_NAME
-            columns = {name_column: self._names(f"{_FEATURES}/name")}
+            self._check_length(f"{_FEATURES}/name", self._n_genes)
+            columns = {name_column: self._column(f"{_FEATURES}/name")}
             columns |= {name: self._column(f"{_FEATURES}/{name}") for name in names}
             return arrow_table("gene_id", self._strings(f"{_FEATURES}/id"), columns)
 
@@ -128,16 +124,9 @@ class TenxH5Source(Source):
         shape = self._dataset("shape")
         check_arrays(f"{self._name}/shape", shape)
         n_genes, n_cells = parse_shape(shape[()], f"{self._name}/shape")
-        parts = [
-            numeric(self._dataset(part), f"{self._name}/{part}")
-            for part in ("indptr", "indices", "data")
-        ]
-        check_arrays(self._name, *parts)
-        indptr, indices, data = (open_1d(part, remote_bytes(self._path)) for part in parts)
-        return LabelledMatrix(
-            CompressedRows(indptr, indices, data, (n_cells, n_genes)),
-            partial(errors_as_damaged_input, str(self._path)),
-        )
+        arrays = open_compressed(self._group, self._name, remote_bytes(self._path))
+        matrix = CompressedRows(*arrays, (n_cells, n_genes))
+        return LabelledMatrix(matrix, partial(errors_as_damaged_input, str(self._path)))
 
     def _not_converted(self) -> tuple[str, ...]:
         """The other genomes, and groups and datasets without a value for each cell or gene."""
@@ -173,15 +162,12 @@ class TenxH5Source(Source):
             raise DamagedInput(msg)
         return dataset
 
-    def _names(self, name: str) -> pa.Array:
+    def _check_length(self, name: str, length: int) -> None:
         shape = self._dataset(name).shape
-        if shape != (self._n_genes,):
-            msg = (
-                f"{self._name}/{name} has {' × '.join(map(str, shape))} entries for "
-                f"{self._n_genes} genes"
-            )
+        if shape != (length,):
+            sizes = " × ".join(map(str, shape))
+            msg = f"{self._name}/{name} has {sizes} entries where shape says {length}"
             raise DamagedInput(msg)
-        return self._column(name)
 
     def _column(self, name: str) -> pa.Array:
         dataset = self._dataset(name)
@@ -255,17 +241,10 @@ def _choose(file: h5py.File, options: ReadOptions) -> h5py.Group:
     return get_checked(file, genome)
 
 
-def _recognises(path: Path) -> bool:
-    if not is_hdf5(path):
-        return False
-    with errors_as_damaged_input(str(path)), open_file(path) as file:
-        return bool(_genomes(file))
-
-
 FORMAT = SourceFormat(
     name="10x_h5",
     description="10x HDF5 (.h5) of Cell Ranger and Space Ranger",
-    recognises=_recognises,
+    recognises=partial(recognise, matches=lambda file: bool(_genomes(file))),
     open=TenxH5Source,
     looks_for="an HDF5 file with barcodes, data, indices, indptr and shape in a group",
     choices=frozenset({"genome", "feature_type"}),

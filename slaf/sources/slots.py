@@ -22,6 +22,7 @@ __all__ = [
     "UnsMerge",
     "describe_slots",
     "dropped_with_raw",
+    "in_words",
     "other_layers",
     "slot_names",
 ]
@@ -63,7 +64,7 @@ def dropped_with_raw(
         The names in each slot with the genes of X.
     """
     if chosen == "raw":
-        slots = (f"{slot} ({', '.join(names)})" for slot, names in of_genes if names)
+        slots = (text for slot, names in of_genes for text in in_words(slot, names))
         return (*(name for name in matrices if name != chosen), *slots)
     # A layer called X, where X itself becomes a layer.
     converted = {*other_layers(chosen, matrices).values(), chosen, "raw"}
@@ -73,12 +74,13 @@ def dropped_with_raw(
 def describe_slots(source: Source) -> tuple[str, ...]:
     """The layers, raw and slots of a source, in words; reads only names."""
     slots, raw = source.slots(), source.raw()
-    layers = _in_words("layers", source.info.layers)
+    layers = in_words("layers", source.info.layers)
     genes = [] if raw is None else [f"raw ({raw.genes.num_rows:,} genes)"]
-    return (*layers, *genes, *(text for s in SLOTS for text in _in_words(s, getattr(slots, s))))
+    return (*layers, *genes, *(text for s in SLOTS for text in in_words(s, getattr(slots, s))))
 
 
-def _in_words(slot: str, names: Iterable[str]) -> list[str]:
+def in_words(slot: str, names: Iterable[str]) -> list[str]:
+    """The elements of a slot as one text; none without elements."""
     names = list(names)
     return [f"{slot} ({', '.join(names)})"] if names else []
 

@@ -75,6 +75,6 @@ UNSUPPORTED = (
     UnsupportedInput(
         "a molecule_info file of Cell Ranger",
         _has_members({"barcode_idx", "umi"}, {"barcode", "gene", "umi"}),
-        "it holds molecules, not a matrix: convert the filtered_feature_bc_matrix.h5 of its folder",
+        "it holds molecules, not a matrix: convert the filtered_feature_bc_matrix.h5 of that run",
     ),
 )

@@ -89,7 +89,8 @@ def open_compressed(
     InputError
         If one is missing, damaged, or does not hold numbers.
     """
-    parts = [numeric(get_checked(group, part), label) for part in ("indptr", "indices", "data")]
+    names = ("indptr", "indices", "data")
+    parts = [numeric(get_checked(group, name), f"{label}/{name}") for name in names]
     check_arrays(label, *parts)
     indptr, indices, values = (open_1d(part, data) for part in parts)
     return indptr, indices, values

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from slaf.errors import DamagedInput
+from slaf.sources.slots import in_words
 from slaf.sources.soma.layer import ARRAYS, is_written, soma_errors
 from slaf.sources.soma.tables import INDEX_NAME, JOIN_ID, copy_table, positions_of
 
@@ -64,19 +65,15 @@ def not_converted(measurement: Any) -> tuple[str, ...]:
     ]
     for slot in (slot for slot in SLOTS if slot in measurement):
         converted = slot_names(measurement, slot)
-        left += _in_words(slot, [name for name in measurement[slot] if name not in converted])
+        left += in_words(slot, [name for name in measurement[slot] if name not in converted])
     unknown = _unknown_elements(measurement["uns"], "") if "uns" in measurement else ()
-    return (*left, *_in_words("uns", list(unknown)))
+    return (*left, *in_words("uns", list(unknown)))
 
 
 def raw_not_converted(raw: Any) -> tuple[str, ...]:
     """The content of the measurement raw that a conversion leaves out: all but X, var and varm."""
-    slots = (_in_words(slot, list(raw[slot])) for slot in ("obsm", *_PAIRED) if slot in raw)
+    slots = (in_words(slot, list(raw[slot])) for slot in ("obsm", *_PAIRED) if slot in raw)
     return (*not_converted(raw), *chain.from_iterable(slots))
-
-
-def _in_words(slot: str, names: list[str]) -> list[str]:
-    return [f"{slot} ({', '.join(names)})"] if names else []
 
 
 def read_element(

@@ -230,7 +230,7 @@ def _choose(file: h5py.File, options: ReadOptions) -> h5py.Group:
     if _MATRIX in genomes:
         genomes = [_MATRIX]
         if genome is not None:
-            msg = "it has one matrix of all genomes, there is none to choose"
+            msg = "it has one matrix of all genomes, which its features name; leave --genome out"
             raise MissingMatrix(msg)
     if genome is None and len(genomes) == 1:
         return get_checked(file, genomes[0])

@@ -130,7 +130,7 @@ def test_molecule_info(names: tuple[str, ...], tmp_path: Path) -> None:
             file[name] = np.arange(4)
     said = refused(path)
     assert f"{path}: this is a molecule_info file of Cell Ranger: it holds molecules" in said
-    assert "filtered_feature_bc_matrix.h5 beside it" in said
+    assert "filtered_feature_bc_matrix.h5 of that run" in said
 
 
 def test_a_dataset(tmp_path: Path) -> None:

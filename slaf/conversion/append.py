@@ -86,5 +86,5 @@ def append(
             restart=options.restart,
             allow_duplicate=options.allow_duplicate,
         )
-        execute_run(run, ready, tables.axes, options.workers, options.progress or NullProgress())
+        execute_run(run, ready, tables, options.workers, options.progress or NullProgress())
     return open_dataset(location)

@@ -76,5 +76,5 @@ def convert(
                 allow_duplicate=options.allow_duplicate,
             )
             progress = options.progress or NullProgress()
-            execute_run(run, ready, tables.axes, options.workers, progress)
+            execute_run(run, ready, tables, options.workers, progress)
     return open_dataset(location)

@@ -14,12 +14,11 @@ from slaf.format.schema import EXPRESSION
 from slaf.runs.annotations import encode_annotations
 from slaf.runs.encode import NeedsWiderType, encode_part
 from slaf.runs.gene_order import sort_by_gene
-from slaf.runs.plan import matrices_with_counts
 from slaf.runs.publish import publish
 from slaf.runtime.executors import run_parts
 
 if TYPE_CHECKING:
-    from slaf.conversion.prepare import Prepared
+    from slaf.conversion.prepare import AxisTables, Prepared
     from slaf.runs.journal import PartResult
     from slaf.runs.output_run import OutputRun
     from slaf.runs.plan import Plan
@@ -37,15 +36,16 @@ _WORTH_TELLING = 1 << 24
 
 
 def execute_run(
-    run: OutputRun, ready: Prepared, axes: Axes, workers: int, progress: Progress
+    run: OutputRun, ready: Prepared, tables: AxisTables, workers: int, progress: Progress
 ) -> None:
     """All that is left to do of a run: its parts, the rows in the order of genes, and the end."""
     if run.checkpoint.published:
         run.clean_up()
         return
+    axes = tables.axes
     _encode(run, ready.inputs, axes, workers, progress)
     sort_by_gene(run, ready.reading, workers, progress)
-    kept = encode_annotations(ready.inputs, axes.cells, axes.genes)
+    kept = tables.annotations or encode_annotations(ready.inputs, axes.cells, axes.genes)
     publish(run, axes, f"slaf {version('slaf')}", kept=kept)
 
 
@@ -115,15 +115,15 @@ def _log_rewrite(before: Plan, now: Plan, lost: int) -> None:
 
 def log_warnings(inputs: Concat) -> None:
     """Say what a user would want to know before the work begins."""
-    elsewhere = matrices_with_counts(inputs)
+    elsewhere = inputs.matrices_with_counts()
     if elsewhere:
         logger.warning(
             "%s holds fractions, but %s whole numbers: if you want counts, use --matrix %s",
-            inputs.matrix,
+            inputs.info.matrix,
             " and ".join(elsewhere),
             elsewhere[0],
         )
-    left = inputs.left_behind()
+    left = inputs.info.not_converted
     if left:
         logger.warning("not converted: %s", "; ".join(left))
     for note in inputs.notes():

@@ -59,8 +59,8 @@ def plan_to_add(there: Dataset, inputs: Concat, options: StoreOptions) -> Plan:
     plan = Plan(
         operation="append",
         sources=inputs.records,
-        n_cells=inputs.n_cells,
-        n_genes=inputs.n_genes,
+        n_cells=inputs.info.n_cells,
+        n_genes=inputs.info.n_genes,
         options=options,
         value_type=there.published.value_type,
         block_cells=options.block_cells,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from slaf.dataset.dataset import Dataset
     from slaf.options import AppendOptions, RunOptions
+    from slaf.runs.annotations import EncodedAnnotations
     from slaf.runs.estimate import Estimate
     from slaf.runs.output_run import OutputRun
     from slaf.runs.plan import Plan
@@ -37,7 +38,10 @@ if TYPE_CHECKING:
     from slaf.sources.base import Inputs
     from slaf.storage.location import Location
 
-__all__ = ["Prepared", "prepare_append", "prepare_convert"]
+__all__ = ["AxisTables", "Prepared", "prepare_append", "prepare_convert"]
+
+# Encoded annotations that stay in memory during a run; larger ones are read and encoded again.
+_KEPT_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +53,14 @@ class AxisTables:
     axes
         The cells and genes.
     nbytes
-        Of them, and of all that stands beside the matrices.
+        Bytes of these tables and of the annotations.
+    annotations
+        The annotations, encoded; None if they are too large to keep until the end.
     """
 
     axes: Axes
     nbytes: int
+    annotations: EncodedAnnotations | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +105,15 @@ class Prepared:
         )
 
     def tables(self) -> AxisTables:
-        """The cells and genes of the result.
+        """The cells, genes and annotations of the result.
 
-        What cannot be stored of them, or kept beside the matrix, is refused here; what can is
-        read again at the end.
+        What cannot be stored is refused here. Large annotations are read again at the end.
         """
         axes = read_axes(self.inputs)
-        return AxisTables(
-            axes, axes.nbytes + encode_annotations(self.inputs, axes.cells, axes.genes).nbytes
-        )
+        annotations = encode_annotations(self.inputs, axes.cells, axes.genes)
+        nbytes = axes.nbytes + annotations.nbytes
+        kept = annotations if annotations.nbytes <= _KEPT_BYTES else None
+        return AxisTables(axes, nbytes, kept)
 
     def expected(self, tables: AxisTables) -> Estimate:
         """What the run will take.
@@ -140,7 +147,7 @@ def prepare_convert(
     """
     stored, reading = StoreOptions.part_of(options), _read_options(location, options)
     opens = as_inputs(inputs, options.format, reading, prefixed=options.cell_id_prefix)
-    with Concat(opens, stored.genes, taking=stored.slots) as opened:
+    with Concat(opens, stored.genes, selection=stored.slots) as opened:
         opened.check_known_slots(stored.without)
         yield Prepared(location, make_plan(opened, stored), opened, reading)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 from slaf.format.schema import EXPRESSION
 from slaf.options import Options, options_of
-from slaf.runs.plan import likely_type, matrices_with_counts
+from slaf.runs.plan import likely_type
 from slaf.sources.slots import describe_slots
 
 if TYPE_CHECKING:
@@ -175,15 +175,15 @@ def preview(ready: Prepared, unfinished: OutputRun | None) -> Preview:
         n_cells=plan.n_cells,
         n_genes=plan.n_genes,
         shared_genes=inputs.shared_genes(),
-        extent=inputs.extent(),
-        value_type=str(likely_type(inputs.sample_values(), plan.options)),
+        extent=inputs.info.size,
+        value_type=str(likely_type(inputs.matrix().sample_values(), plan.options)),
         rewrites=EXPRESSION in plan.rewrites,
         parts=len(plan.parts),
         parts_done=len(unfinished.journal.parts) if unfinished else 0,
         expected=ready.expected(tables),
         free=ready.location.free(),
         beside=describe_slots(inputs),
-        left_behind=inputs.left_behind(),
-        counts_in=matrices_with_counts(inputs),
+        left_behind=inputs.info.not_converted,
+        counts_in=inputs.matrices_with_counts(),
         notes=inputs.notes(),
     )

@@ -240,18 +240,18 @@ def input_info(
 
     with open_source(place, format, options) as source:
         return InputInfo(
-            place=source.uri,
-            format=source.format,
-            matrix=source.matrix,
-            n_cells=source.n_cells,
-            n_genes=source.n_genes,
-            dtype=str(source.dtype),
-            extent=source.extent(),
-            matrices=source.matrices(),
+            place=source.info.uri,
+            format=source.info.format,
+            matrix=source.info.matrix,
+            n_cells=source.info.n_cells,
+            n_genes=source.info.n_genes,
+            dtype=str(source.info.dtype),
+            extent=source.info.size,
+            matrices=source.info.matrices,
             obs=_types(to_lance(source.cells(), ())[1]),
             var=_types(to_lance(source.genes(), ())[1]),
             beside=describe_slots(source),
-            left_behind=source.left_behind(),
+            left_behind=source.info.not_converted,
         )
 
 

@@ -201,5 +201,5 @@ def _within(blocks: Sequence[SomeBlock], rows: RowRange) -> tuple[SomeBlock, ...
 
 def _changed(source: Concat, what: str) -> SourceChanged:
     return SourceChanged(
-        f"{source.uri}: {what}, so nothing is mended; give the inputs as they were"
+        f"{source.info.uri}: {what}, so nothing is mended; give the inputs as they were"
     )

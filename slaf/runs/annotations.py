@@ -147,8 +147,8 @@ def encode_annotations(source: Concat, cells: pa.Table, genes: pa.Table) -> Enco
     found = {
         "obsm": _read_arrays(source, "obsm", slots.obsm, cells, CELL_COLUMNS),
         "varm": _read_arrays(source, "varm", slots.varm, genes, GENE_COLUMNS),
-        "obsp": _read_pairs(source, "obsp", slots.obsp, CELL_PAIRS, source.n_cells),
-        "varp": _read_pairs(source, "varp", slots.varp, GENE_PAIRS, source.n_genes),
+        "obsp": _read_pairs(source, "obsp", slots.obsp, CELL_PAIRS, source.info.n_cells),
+        "varp": _read_pairs(source, "varp", slots.varp, GENE_PAIRS, source.info.n_genes),
     }
     tables = {CELL_PAIRS: found["obsp"].pairs, GENE_PAIRS: found["varp"].pairs}
     raw = _read_raw(source)
@@ -202,7 +202,7 @@ def _read_raw(source: Concat) -> _Raw | None:
     genes = genes.add_column(1, "gene_integer_id", ids)
     for name, values in varm.columns.items():
         genes = genes.append_column(name, values)
-    return _Raw(genes, columns, varm, raw.measured)
+    return _Raw(genes, columns, varm, raw.genes_present)
 
 
 def _pack(
@@ -212,8 +212,8 @@ def _pack(
     files: dict[str, File] = {}
     with _naming("what no table holds", source):
         # Read once, both for one of all and to be kept as they are.
-        unses = source.unses()
-        uns = dict(source.merged(unses))
+        unses = source.uns_per_source()
+        uns = dict(source.merge_uns(unses))
         if uns:
             files["uns"] = _file("uns", {"uns": uns})
         if left:
@@ -238,7 +238,7 @@ def _naming(slot: str, source: Concat) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        error.add_note(f"in {slot} of {source.uri}")
+        error.add_note(f"in {slot} of {source.info.uri}")
         raise
 
 

@@ -185,7 +185,7 @@ class PartWriter:
         """The rows of these blocks, digested on the way."""
         for block in blocks:
             digest, n_rows = BlockDigest(), 0
-            for batch in self._source.batches(block):
+            for batch in self._source.matrix().batches(block):
                 values = self._cast(batch)
                 digest.add_lengths(batch.counts)
                 self._learn(digest, batch.genes, values)

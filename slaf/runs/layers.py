@@ -202,10 +202,10 @@ def layer_tables(
         used = {name.casefold() for name in _IDS}
         columns = []
         for original, matrix in layers.items():
-            if matrix.shape != (source.n_cells, source.n_genes):
+            if matrix.shape != (source.info.n_cells, source.info.n_genes):
                 msg = (
-                    f"{source.uri}: layer {original!r} is of the shape {matrix.shape}, "
-                    f"not {(source.n_cells, source.n_genes)}; leave it out with --layers"
+                    f"{source.info.uri}: layer {original!r} is of the shape {matrix.shape}, not "
+                    f"{(source.info.n_cells, source.info.n_genes)}; leave it out with --layers"
                 )
                 raise DamagedInput(msg)
             # Those of a dataset come first, and are given the names that they have.
@@ -214,14 +214,14 @@ def layer_tables(
             key = f"{LAYER}:{original}"
             value_type = known[key].value_type if key in known else first
             columns.append(ValueColumn(name, original, str(matrix.dtype), value_type))
-        found.append(LayerTable(LAYERS, source.n_genes, tuple(columns)))
+        found.append(LayerTable(LAYERS, source.info.n_genes, tuple(columns)))
     raw = source.raw()
     if raw is not None:
         n_cells, n_genes = raw.matrix.shape
-        if n_cells != source.n_cells or n_genes != raw.genes.num_rows:
+        if n_cells != source.info.n_cells or n_genes != raw.genes.num_rows:
             msg = (
-                f"{source.uri}: raw is of the shape {raw.matrix.shape}, but there are "
-                f"{source.n_cells:,} cells and {raw.genes.num_rows:,} genes of raw; "
+                f"{source.info.uri}: raw is of the shape {raw.matrix.shape}, but there are "
+                f"{source.info.n_cells:,} cells and {raw.genes.num_rows:,} genes of raw; "
                 "leave it out with --no-raw"
             )
             raise DamagedInput(msg)

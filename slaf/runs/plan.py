@@ -23,7 +23,6 @@ from slaf.format.schema import (
 from slaf.options import StoreOptions
 from slaf.runs.layers import LayerTable, layer_tables
 from slaf.runs.value_types import wider_type
-from slaf.sparse.casting import is_whole
 from slaf.sparse.ranges import RowRange
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from slaf.sources.base import Source
     from slaf.sources.concat.source import Concat
 
 __all__ = [
@@ -41,7 +39,6 @@ __all__ = [
     "Plan",
     "likely_type",
     "make_plan",
-    "matrices_with_counts",
     "plan_parts",
 ]
 
@@ -274,8 +271,8 @@ def make_plan(inputs: Concat, options: StoreOptions) -> Plan:
     """
     return Plan(
         sources=inputs.records,
-        n_cells=inputs.n_cells,
-        n_genes=inputs.n_genes,
+        n_cells=inputs.info.n_cells,
+        n_genes=inputs.info.n_genes,
         options=options,
         # No sample decides: the first batch that this type does not hold asks for the next one.
         value_type=str(allowed_types(options)[0]),
@@ -311,14 +308,6 @@ def likely_type(first: NDArray[Any], options: StoreOptions) -> np.dtype[Any]:
         return value_type_for(first, allowed_types(options))
     except InexactValue:
         return allowed_types(options)[-1]
-
-
-def matrices_with_counts(source: Source) -> tuple[str, ...]:
-    """Matrices that begin with whole numbers, where the chosen one does not: probably counts."""
-    if is_whole(source.sample_values()):
-        return ()
-    others = [name for name in source.matrices() if name != source.matrix]
-    return tuple(name for name in others if is_whole(source.sample_values(name)))
 
 
 def _tables(rewrites: Any) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Which matrices of an AnnData go along with the one that was chosen."""
+"""The layers, raw and slots that are converted with the chosen matrix."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "describe_slots",
     "dropped_with_raw",
+    "in_words",
     "other_layers",
     "slot_names",
 ]
@@ -23,7 +24,7 @@ _LAYER: Final = f"{LAYER}:"
 
 
 def other_layers(chosen: str, matrices: Iterable[str]) -> dict[str, str]:
-    """The matrices that have the genes of the chosen one, by the name that they get as layers.
+    """The other matrices with the genes of the chosen one, by their names as layers.
 
     X becomes a layer of that name where a layer was chosen.
 
@@ -32,52 +33,54 @@ def other_layers(chosen: str, matrices: Iterable[str]) -> dict[str, str]:
     chosen
         "X", "raw" or "layer:NAME".
     matrices
-        All there are.
+        The names of all matrices.
     """
     if chosen == "raw":
         return {}
     others = [name for name in matrices if name not in {chosen, "raw"}]
-    named = {name.removeprefix(_LAYER): name for name in others if name != "X"}
+    layers = {name.removeprefix(_LAYER): name for name in others if name != "X"}
     if "X" in others:
-        named.setdefault("X", "X")
-    return named
+        layers.setdefault("X", "X")
+    return layers
 
 
 def dropped_with_raw(
-    chosen: str, matrices: Sequence[str], varied: Iterable[tuple[str, list[str]]]
+    chosen: str, matrices: Sequence[str], of_genes: Iterable[tuple[str, list[str]]]
 ) -> tuple[str, ...]:
-    """In words, what belongs to other genes than those of the chosen matrix.
+    """The content with other genes than those of the chosen matrix, in words.
 
     Parameters
     ----------
     chosen, matrices
-        As for `layers_beside`.
-    varied
-        The names in each slot that belongs to the genes of X.
+        As for `other_layers`.
+    of_genes
+        The names in each slot with the genes of X.
     """
     if chosen == "raw":
-        slots = (f"{slot} ({', '.join(names)})" for slot, names in varied if names)
+        slots = (text for slot, names in of_genes for text in in_words(slot, names))
         return (*(name for name in matrices if name != chosen), *slots)
-    # A layer of the name X, where X itself is one.
-    taken = {*other_layers(chosen, matrices).values(), chosen, "raw"}
-    return tuple(name for name in matrices if name not in taken)
+    # A layer called X, where X itself becomes a layer.
+    converted = {*other_layers(chosen, matrices).values(), chosen, "raw"}
+    return tuple(name for name in matrices if name not in converted)
 
 
 def describe_slots(source: Source) -> tuple[str, ...]:
-    """In words, what goes along with the matrix of a source; reads as little as that takes."""
-    slots = source.slots()
-    names = [("layers", list(source.layers()))]
-    names += [(slot, list(getattr(slots, slot))) for slot in SLOTS]
-    said = [f"{slot} ({', '.join(found)})" for slot, found in names if found]
-    found = source.raw()
-    if found is not None:
-        said.insert(1 if names[0][1] else 0, f"raw ({found.genes.num_rows:,} genes)")
-    return tuple(said)
+    """The layers, raw and slots of a source, in words; reads only names."""
+    slots, raw = source.slots(), source.raw()
+    layers = in_words("layers", source.info.layers)
+    genes = [] if raw is None else [f"raw ({raw.genes.num_rows:,} genes)"]
+    return (*layers, *genes, *(text for s in SLOTS for text in in_words(s, getattr(slots, s))))
+
+
+def in_words(slot: str, names: Iterable[str]) -> list[str]:
+    """The elements of a slot as one text; none without elements."""
+    names = list(names)
+    return [f"{slot} ({', '.join(names)})"] if names else []
 
 
 def slot_names(source: Source) -> list[str]:
-    """The names of all that a source has beside its matrix; of uns as a whole."""
-    names = [f"{LAYER}:{name}" for name in source.layers()]
+    """The names of the layers, raw and slots of a source; uns as a whole."""
+    names = [f"{LAYER}:{name}" for name in source.info.layers]
     raw = source.raw()
     if raw is not None:
         names += [RAW, *(f"{RAW_VARM}:{key}" for key in raw.varm)]

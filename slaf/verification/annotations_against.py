@@ -52,7 +52,7 @@ def check_annotations_against(
     types
         Of a matrix, the type that is expected and that which is there.
     """
-    if (source.n_cells, source.n_genes) != dataset.shape:
+    if (source.info.n_cells, source.info.n_genes) != dataset.shape:
         return
     raw: Raw | None = None
     with findings.reading("what is beside the matrix"):

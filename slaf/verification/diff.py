@@ -124,11 +124,13 @@ def diff(
         ).near(dataset.location)
         if one is not None and other is not None:
             source = DatasetSource(one)
-            findings.compare("type", "of the values", *_types(source, other.published))
+            findings.compare("type", "of the values", *_types(source.matrix(), other.published))
             _compare(other, source, _types, findings, seen)
         else:
             with open_source(second if other is None else first, format, options) as file:
-                findings.compare("type", "of the values", *_types_of_file(file, dataset.published))
+                findings.compare(
+                    "type", "of the values", *_types_of_file(file.matrix(), dataset.published)
+                )
                 _compare(dataset, file, _types_of_file, findings, seen)
     differences, counts = tuple(findings.shown), tuple(findings.counts.items())
     return Comparison(*names, ("ids, values, columns, types and slots",), differences, counts)

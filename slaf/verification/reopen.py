@@ -75,11 +75,13 @@ def reopen_inputs(
     # Each group came in with one choice of genes and slots, behind what was there before.
     for (genes, taken), group in groupby(records, key=lambda one: (one.genes, one.taken or usual)):
         stop = start + len(list(group))
-        before = None if whole is None else ExistingDataset(whole, whole.records, whole.unses)
+        previous = (
+            None if whole is None else ExistingDataset(whole, whole.records, whole.uns_per_source)
+        )
         whole = Concat(
             opens[start:stop],
             one_of(GeneSet, "genes", genes),
-            before,
+            previous,
             SlotSelection.from_json(taken),
         )
         start = stop

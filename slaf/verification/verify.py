@@ -141,7 +141,7 @@ def verify(
             stage=stage,
         ).near(opened.location)
         with reopen_inputs(opened, against, format, reading) as source:
-            checks.append(f"every value, id and column of {source.uri}")
+            checks.append(f"every value, id and column of {source.info.uri}")
             _compare(opened, source, findings, seen)
     report = Report(
         str(opened.location), tuple(checks), tuple(findings.shown), tuple(findings.counts.items())

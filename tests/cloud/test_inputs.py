@@ -313,10 +313,10 @@ def test_it_is_changed_meanwhile(s3: Cloud, tmp_path: Path) -> None:
     """An object that becomes another while it is read ends the run; so does one on resuming."""
     upload(s3, large(tmp_path / "in.h5ad"))
     with open_source(s3.at("in.h5ad"), options=ReadOptions(storage_options=s3.options)) as source:
-        before = source.identity()
+        before = source.info.identity
         upload(s3, write_h5ad(tmp_path / "in.h5ad", counts(20, 9, seed=1)))
         with pytest.raises(StorageError, match="it was changed while it was read"):
-            list(source.batches(RowRange(0, 20)))
+            list(source.matrix().batches(RowRange(0, 20)))
     with open_source(s3.at("in.h5ad"), options=ReadOptions(storage_options=s3.options)) as source:
-        assert source.identity() != before
+        assert source.info.identity != before
     assert json.dumps(dict(before))

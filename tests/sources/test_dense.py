@@ -31,4 +31,4 @@ def test_who_reads_shares_the_budget(readers: int, expected: type) -> None:
     options = ReadOptions(memory=array.nbytes, workers=readers)
     matrix = dense_matrix(array, (N_CELLS, 10), options)
     assert type(matrix) is expected
-    assert matrix.extent().memory <= options.memory_budget
+    assert matrix.size.memory <= options.memory_budget

@@ -41,7 +41,7 @@ def inputs(corpus: Path) -> dict[str, Path]:
 def matrices(path: Path) -> tuple[str, ...]:
     """The names of the matrices of a file."""
     with open_source(path) as source:
-        return source.matrices()
+        return source.info.matrices
 
 
 def read(path: Path) -> anndata.AnnData:

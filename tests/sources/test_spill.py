@@ -131,7 +131,7 @@ def test_memory_is_bounded_by_the_budget(layout: str, spread: str, tmp_path: Pat
         n_entries = 0
         tracemalloc.start()
         try:
-            for batch in source.batches(RowRange(0, source.n_cells)):
+            for batch in source.matrix().batches(RowRange(0, source.info.n_cells)):
                 n_entries += batch.nnz
             _, peak = tracemalloc.get_traced_memory()
         finally:
@@ -164,7 +164,7 @@ def test_what_sorting_takes_is_within_the_budget(n_entries: int, memory: int, re
     options = ReadOptions(memory=memory, workers=readers)
     extent = MatrixSize("CSC", n_entries)
     matrix = UnsortedMatrix((4_000_000, 9), np.dtype(np.int64), extent, lambda _: iter(()), options)
-    assert 0 < matrix.extent().memory <= memory
+    assert 0 < matrix.size.memory <= memory
 
 
 def test_more_cells_than_fit_a_few_bands() -> None:
@@ -194,7 +194,7 @@ def test_nothing_is_left_in_the_scratch_directory(tmp_path: Path) -> None:
     path = write_stored(tmp_path / "in.h5ad", skewed(100, 20), "csc")
     with open_source(path, options=ReadOptions(memory=500, scratch=scratch)) as source:
         before = len(list(Path("/dev/fd").iterdir()))
-        batches = source.batches(RowRange(0, source.n_cells))
+        batches = source.matrix().batches(RowRange(0, source.info.n_cells))
         next(batches)
         assert len(list(Path("/dev/fd").iterdir())) > before
         assert list(scratch.iterdir()) == []
@@ -268,4 +268,4 @@ def test_a_cell_that_is_not_there_is_named(cell: int, tmp_path: Path) -> None:
         open_source(path) as source,
         pytest.raises(DamagedInput, match=r"in\.h5ad, X"),
     ):
-        contents(source, RowRange(0, 6))
+        contents(source.matrix(), RowRange(0, 6))

@@ -51,7 +51,7 @@ def matrix_of(path: Path) -> str | None:
     """The matrix of a file that is taken: X, or the first there is; None if it is refused."""
     try:
         with open_source(path) as source:
-            names = source.matrices()
+            names = source.info.matrices
     except InputError:
         return None
     return "X" if "X" in names else names[0]

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slaf.options import ReadOptions, StoreOptions
+    from slaf.options import StoreOptions
     from slaf.sources.base import Matrix
     from slaf.sources.concat.source import Concat
     from slaf.sparse.batch import Batch

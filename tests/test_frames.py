@@ -151,20 +151,20 @@ def test_an_id_that_is_missing_is_refused(missing: Any) -> None:
 
 def test_an_id_that_is_no_text_is_refused() -> None:
     """Half a surrogate pair cannot be an id."""
-    with pytest.raises(InputError, match="a gene_id is not text that can be stored"):
+    with pytest.raises(InputError, match="a gene_id cannot be stored as text"):
         from_frame(pd.DataFrame(index=["\ud800"]), "gene_id")
 
 
 def test_a_name_that_is_no_string_is_refused() -> None:
     """A column called 0 would come back as "0"."""
-    with pytest.raises(InputError, match="the column 0 is called by a int"):
+    with pytest.raises(InputError, match="the name of column 0 is of type int"):
         from_frame(pd.DataFrame({0: [1]}, index=["a"]), "cell_id")
 
 
 def test_two_columns_of_one_name_are_refused() -> None:
     """Which of them a name means nobody could say."""
     frame = pd.DataFrame([[1, 2, 3]], index=["a"], columns=["x", "y", "x"])
-    with pytest.raises(InputError, match="two columns are called 'x'; rename one"):
+    with pytest.raises(InputError, match="several columns have the name 'x'; rename one"):
         from_frame(frame, "cell_id")
 
 

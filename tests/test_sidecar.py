@@ -81,9 +81,9 @@ def test_tables_come_back(data: st.DataObject) -> None:
         ((1, 2), r"uns\['it'\]\['deep'\] holds a tuple, which anndata cannot write"),
         (object(), r"uns\['it'\]\['deep'\] holds a object, which anndata cannot write"),
         ([[1], [2, 3]], r"uns\['it'\]\['deep'\] holds a list"),
-        ({"a/b": 1}, r"uns\['it'\]\['deep'\] has the key 'a/b', which no file holds"),
-        ({1: 1}, r"uns\['it'\]\['deep'\] has the key 1, which no file holds"),
-        ([1, "a"], r"uns\['it'\]\['deep'\] holds a list that would come back as a ndarray that"),
+        ({"a/b": 1}, r"uns\['it'\]\['deep'\] has the key 'a/b', which HDF5 cannot store"),
+        ({1: 1}, r"uns\['it'\]\['deep'\] has the key 1, which HDF5 cannot store"),
+        ([1, "a"], r"uns\['it'\]\['deep'\] holds a list, which anndata reads back as a ndarray that is"),
     ],
 )
 def test_what_is_refused(element: Any, cause: str) -> None:

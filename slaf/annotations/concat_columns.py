@@ -38,6 +38,8 @@ class _ColumnType:
 
     Attributes
     ----------
+    label
+        The name in errors of an input with the type.
     column
         The column of the user's frame.
     type
@@ -48,6 +50,7 @@ class _ColumnType:
         Whether no value determines the type: no category, or every value missing.
     """
 
+    label: str
     column: Column
     type: pa.DataType
     categories: pa.Array | None
@@ -88,12 +91,13 @@ class _InputColumn:
     @property
     def type(self) -> _ColumnType:
         """Its type."""
-        if pa.types.is_dictionary(self.array.type):
+        dtype = self.array.type
+        if pa.types.is_dictionary(dtype):
             categories = categories_of(self.array, self.column.values)
-            value_type = self.array.type.value_type
-            return _ColumnType(self.column, value_type, categories, blank=not len(categories))
+            blank = not len(categories)
+            return _ColumnType(self.label, self.column, dtype.value_type, categories, blank=blank)
         blank = self.array.null_count == len(self.array)
-        return _ColumnType(self.column, self.array.type, None, blank=blank)
+        return _ColumnType(self.label, self.column, dtype, None, blank=blank)
 
 
 def concat_rows(tables: Sequence[pa.Table], labels: Sequence[str]) -> pa.Table:
@@ -201,7 +205,7 @@ def _combine(
             _column(table, original, label) for table, label in zip(tables, labels, strict=True)
         ]
         having = [column for column in inputs if column is not None]
-        common = reduce(_promote, [(column.label, column.type) for column in having])[1]
+        common = reduce(_promote, [column.type for column in having])
         values = [
             pa.chunked_array([pa.nulls(table.num_rows, common.stored_type)])
             if column is None
@@ -228,20 +232,16 @@ def _column(table: pa.Table, original: str | None, label: str) -> _InputColumn |
     return None
 
 
-def _promote(
-    left: tuple[str, _ColumnType], right: tuple[str, _ColumnType]
-) -> tuple[str, _ColumnType]:
-    """The type that holds the values of both, and the label of an input that determined it."""
-    (left_label, left_type), (right_label, right_type) = left, right
-    common = _common_type(left_type, right_type)
+def _promote(left: _ColumnType, right: _ColumnType) -> _ColumnType:
+    """The type that holds the values of both."""
+    common = _common_type(left, right)
     if common is None:
         msg = (
-            f"column {left_type.column.original!r} is of {left_type} in {left_label}, but of "
-            f"{right_type} in {right_label}, which no column can hold as they are; make them "
-            "alike, or rename one"
+            f"column {left.column.original!r} is of {left} in {left.label}, but of {right} in "
+            f"{right.label}, which no column can hold as they are; make them alike, or rename one"
         )
         raise InputError(msg)
-    return (right_label if left_type.blank and not right_type.blank else left_label, common)
+    return common
 
 
 def _common_type(left: _ColumnType, right: _ColumnType) -> _ColumnType | None:
@@ -275,23 +275,21 @@ def _common_categories(left: _ColumnType, right: _ColumnType) -> _ColumnType | N
         union = max(lists, key=len)
         if any([c for c in union if c in set(categories)] != categories for categories in lists):
             return None
-    return _ColumnType(
-        replace(left.column, categories=values.column.dtype, values=None),
-        values.type,
-        pa.array(union, values.type),
-        blank=False,
-    )
+    column = replace(left.column, categories=values.column.dtype, values=None)
+    return replace(left, column=column, type=values.type, categories=pa.array(union, values.type))
 
 
 def _type_of_values(column_type: _ColumnType) -> _ColumnType:
     """The type of the categories as values; other types unchanged."""
     if column_type.categories is None:
         return column_type
-    column = column_type.column
     column = Column(
-        column.name, column.original, column.categories or "object", missing=column.missing
+        column_type.column.name,
+        column_type.column.original,
+        column_type.column.categories or "object",
+        missing=column_type.column.missing,
     )
-    return _ColumnType(column, column_type.type, None, blank=False)
+    return replace(column_type, column=column, categories=None)
 
 
 def _common_number(left: _ColumnType, right: _ColumnType) -> _ColumnType:
@@ -310,7 +308,8 @@ def _common_time(left: _ColumnType, right: _ColumnType) -> _ColumnType | None:
     kinds = {(type(side.type), getattr(side.type, "tz", None)) for side in (left, right)}
     if len(kinds) > 1 or not isinstance(left.type, pa.TimestampType | pa.DurationType):
         return None
-    return max(left, right, key=lambda side: ("s", "ms", "us", "ns").index(side.type.unit))
+    finer = max(left, right, key=lambda side: ("s", "ms", "us", "ns").index(side.type.unit))
+    return replace(finer, label=left.label)
 
 
 def _is_number(dtype: pa.DataType) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -38,31 +37,24 @@ def as_json(value: Any) -> bytes:
     >>> as_json({"pca": {"variance": np.array([0.5, np.nan])}}).decode().split()
     ['{', '"pca":', '{', '"variance":', '[', '0.5,', 'null', ']', '}', '}']
     """
-    return json.dumps(_json_value(value), indent=1, ensure_ascii=False, allow_nan=False).encode(
-        errors="surrogatepass"
-    )
+    text = json.dumps(value, default=_json_default)
+    value = json.loads(text, parse_constant=lambda _: None)
+    return json.dumps(value, indent=1, ensure_ascii=False).encode(errors="surrogatepass")
 
 
-def _json_value(value: Any) -> Any:  # noqa: PLR0911 - one for each kind of element
+def _json_default(value: Any) -> Any:
+    """The JSON of a value that is of no type of JSON."""
     if isinstance(value, Mapping):
-        return {str(key): _json_value(element) for key, element in value.items()}
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, np.generic):
-        return _json_value(value.item())
+        return dict(value)
     if isinstance(value, np.ndarray):
         return _array_as_json(value)
-    if isinstance(value, list | tuple):
-        return [_json_value(element) for element in value]
     if hasattr(value, "columns") and hasattr(value, "index"):
-        columns = {str(name): _json_value(value[name].tolist()) for name in value.columns}
-        return {"index": _json_value(value.index.tolist()), "columns": columns}
+        columns = {str(name): value[name].tolist() for name in value.columns}
+        return {"index": value.index.tolist(), "columns": columns}
     if is_sparse(value):
         described = {"shape": list(value.shape), "dtype": str(value.dtype), "stored": value.nnz}
         return described | {"kind": type(value).__name__}
-    return _json_value(value.tolist()) if hasattr(value, "tolist") else str(value)
+    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def _array_as_json(array: NDArray[Any]) -> Any:
@@ -70,7 +62,7 @@ def _array_as_json(array: NDArray[Any]) -> Any:
         return {"shape": list(array.shape), "dtype": str(array.dtype)}
     if array.dtype.names is not None:
         return {name: _array_as_json(array[name]) for name in array.dtype.names}
-    return _json_value(array.tolist())
+    return array.tolist()
 
 
 _SCALARS = {kind.__name__: kind for kind in (bool, int, float, str)}

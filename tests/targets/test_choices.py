@@ -57,19 +57,19 @@ def test_formats_are_chosen_by_name_or_suffix(format: Any, tmp_path: Path) -> No
         found = slaf.export(dataset, tmp_path / f"out-{number}{suffix}", format=name)
         assert found.format == format.name
         assert found.bytes > 0
-        assert format.is_one(tmp_path / f"out-{number}{suffix}")
+        assert format.matches(tmp_path / f"out-{number}{suffix}")
 
 
 @pytest.mark.parametrize(
     ("name", "options", "cause"),
     [
-        ("out.loom", {}, "its suffix stands for no format; name one with --format: h5ad"),
-        ("out", {}, "its suffix stands for no format"),
+        ("out.loom", {}, "no format has this suffix; name one with --format: h5ad"),
+        ("out", {}, "no format has this suffix"),
         ("out", {"format": "loom"}, "no format 'loom' to export to; choose one of h5ad"),
-        ("out.h5", {"layout": "csc"}, "no layout 'csc'; it leaves none to choose"),
+        ("out.h5", {"layout": "csc"}, "no layout 'csc'; leave the option out"),
         ("out.h5ad", {"layout": "coo"}, "no layout 'coo'; choose one of csr, csc"),
         ("out.zarr", {"compression": "lzf"}, "no compression 'lzf'; choose one of zstd, gzip"),
-        ("out.soma", {"compression": "gzip"}, "no compression 'gzip'; it leaves none to choose"),
+        ("out.soma", {"compression": "gzip"}, "no compression 'gzip'; leave the option out"),
     ],
 )
 def test_what_a_format_does_not_offer(
@@ -223,7 +223,7 @@ def test_a_dataset_is_never_replaced(tmp_path: Path) -> None:
     for overwrite in (False, True):
         with pytest.raises(slaf.ConflictError):
             slaf.export(dataset, tmp_path / "in.slaf", format="zarr", overwrite=overwrite)
-    with pytest.raises(TargetError, match="it would lie in the dataset"):
+    with pytest.raises(TargetError, match="it would be in the dataset"):
         slaf.export(dataset, tmp_path / "in.slaf" / "out.h5ad")
     assert slaf.verify(tmp_path / "in.slaf").ok
 

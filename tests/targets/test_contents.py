@@ -115,7 +115,7 @@ def test_anndata_holds_every_slot(
     adata.uns["texts"] = np.array(["a", "b"], object)
     adata.uns |= {"text": "a", "number": 0.5, "flag": True, "none": None, "empty": np.empty(0)}
     made = target(name, adata, tmp_path, layout, compression)
-    assert made.left_out() == ()
+    assert made.left_out == ()
     output = tmp_path / f"out.{name}"
     made.write(output, NullProgress())
     found = (anndata.read_h5ad if name == "h5ad" else anndata.read_zarr)(output)
@@ -137,7 +137,7 @@ def test_what_anndata_cannot_write_is_named(name: str, tmp_path: Path) -> None:
         {"when": pd.to_datetime(["2020-01-01"] * N_CELLS), "n": 1}, index=adata.obs_names
     )
     made = target(name, adata, tmp_path)
-    assert made.left_out() == (
+    assert made.left_out == (
         "obsm['frame']['when'] (datetime64[ns]) is left out",
         "uns['deep']['set'] (set) is left out",
         "uns['deep']['a/b'] (int) is left out",
@@ -154,7 +154,7 @@ def test_soma_holds_matrices_of_every_slot(tmp_path: Path) -> None:
     """X, layers, obsm, varm, obsp, varp, uns, and raw as a measurement of its own."""
     adata = whole()
     made = target("tiledb", adata, tmp_path)
-    assert made.left_out() == ("raw/varm['loadings'] (ndarray) is left out",)
+    assert made.left_out == ("raw/varm['loadings'] (ndarray) is left out",)
     made.write(tmp_path / "out.soma", NullProgress())
     with (
         warnings.catch_warnings(),
@@ -176,7 +176,7 @@ def test_soma_holds_matrices_of_every_slot(tmp_path: Path) -> None:
 def test_10x_names_what_it_has_no_place_for(name: str, tmp_path: Path) -> None:
     """Every slot but X is named, with what is in it."""
     made = target(name, whole(), tmp_path)
-    assert {note.removesuffix(" is left out") for note in made.left_out()} == {
+    assert {note.removesuffix(" is left out") for note in made.left_out} == {
         *("raw/X", "layers/half", "layers/whole", "obsm (X_pca)", "varm (PCs)"),
         *("obsp (near)", "varp (near)", "uns (n)", "raw/varm (loadings)"),
     }
@@ -206,7 +206,7 @@ def test_soma_leaves_out_what_tiledbsoma_would_spoil(tmp_path: Path) -> None:
         "rows": pd.DataFrame({"a": []}),
     }
     made = target("tiledb", adata, tmp_path)
-    assert [note.removesuffix(" is left out") for note in made.left_out()] == [
+    assert [note.removesuffix(" is left out") for note in made.left_out] == [
         "obs['index'] (int64)",
         "the name of the index of var, 'index',",
         "obsm['none'] (ndarray)",

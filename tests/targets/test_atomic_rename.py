@@ -42,14 +42,14 @@ def seen(path: Path, kind: str) -> str | None:
     return text
 
 
-def is_one(path: Path) -> bool:
+def matches(path: Path) -> bool:
     """Whether what is there may be replaced: any file, and a folder with the mark."""
     return path.is_file() or (path / "mark").is_file()
 
 
-def publish(output: Path, kind: str, workshop: Location, text: str = NEW) -> None:
+def publish(output: Path, kind: str, staging: Location, text: str = NEW) -> None:
     """Publish an output, in the place of what is there."""
-    with atomic_output(output, is_one, overwrite=True, workshop=workshop) as path:
+    with atomic_output(output, matches, overwrite=True, staging=staging) as path:
         write(path, kind, text)
 
 
@@ -82,9 +82,9 @@ def test_stopped_at_any_effect(
             output = folder / "out"
             if before is not None:
                 write(output, kind, before)
-            workshop = CrashingStorage(staging_dir(output).path, at, moment, failure)
+            staging = CrashingStorage(staging_dir(output).path, at, moment, failure)
             with pytest.raises((Crash, StorageError)):
-                publish(output, kind, workshop)
+                publish(output, kind, staging)
             found = seen(output, kind)
             assert found in {before, NEW, None}
             if found is None and before is not None:
@@ -107,7 +107,7 @@ def found_after_refusal(output: Path, kind: str) -> str | None:
 
     with (
         pytest.raises(Failed),
-        atomic_output(output, is_one, overwrite=True, workshop=staging_dir(output)),
+        atomic_output(output, matches, overwrite=True, staging=staging_dir(output)),
     ):
         raise Failed
     assert [path.name for path in output.parent.iterdir() if path != output] == []
@@ -126,7 +126,7 @@ def test_a_failure_leaves_nothing(kind: str, tmp_path: Path) -> None:
 
     with (
         pytest.raises(ValueError, match="no"),
-        atomic_output(output, is_one, overwrite=False, workshop=staging_dir(output)) as path,
+        atomic_output(output, matches, overwrite=False, staging=staging_dir(output)) as path,
     ):
         fail(path)
     assert list((tmp_path / "above").iterdir()) == []
@@ -137,8 +137,8 @@ def test_what_ended_it_is_told(kind: str, tmp_path: Path) -> None:
     """An export that is told to stop says so, even where what it wrote cannot be removed."""
     output = tmp_path / "out"
 
-    def stop(workshop: CrashingStorage) -> None:
-        with atomic_output(output, is_one, overwrite=False, workshop=workshop) as path:
+    def stop(staging: CrashingStorage) -> None:
+        with atomic_output(output, matches, overwrite=False, staging=staging) as path:
             write(path, kind, NEW)
             raise KeyboardInterrupt
 
@@ -164,7 +164,7 @@ def test_what_is_there_is_refused(occupy: Callable[[Path], None], tmp_path: Path
     occupy(output)
     with (
         pytest.raises(OutputExists, match="--overwrite replaces it"),
-        atomic_output(output, is_one, overwrite=False, workshop=staging_dir(output)),
+        atomic_output(output, matches, overwrite=False, staging=staging_dir(output)),
     ):
         pytest.fail("it began")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -184,7 +184,7 @@ def test_what_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
     output = tmp_path / "out"
 
     def publish_both() -> None:
-        with atomic_output(output, is_one, overwrite=False, workshop=staging_dir(output)) as path:
+        with atomic_output(output, matches, overwrite=False, staging=staging_dir(output)) as path:
             write(path, "file", NEW)
             write(output, "file", "theirs")
 
@@ -197,7 +197,7 @@ def test_what_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
 def test_one_export_at_a_time(tmp_path: Path) -> None:
     """A second export to the same place is refused while the first one runs, and harms it not."""
     output = tmp_path / "out"
-    with atomic_output(output, is_one, overwrite=False, workshop=staging_dir(output)) as path:
+    with atomic_output(output, matches, overwrite=False, staging=staging_dir(output)) as path:
         write(path, "file", NEW)
         with pytest.raises(Locked):
             publish(output, "file", staging_dir(output), "theirs")

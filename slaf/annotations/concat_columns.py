@@ -25,7 +25,7 @@ from slaf.annotations.columns import (
 from slaf.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -177,11 +177,9 @@ def outer_join_genes(
 
 def columns_not_in_all(tables: Sequence[pa.Table]) -> tuple[str, ...]:
     """The columns that only some of the tables have."""
-    return tuple(
-        original
-        for original in _originals(tables)
-        if original is not None and any(_column(table, original, "") is None for table in tables)
-    )
+    columns = [_columns(table) for table in tables]
+    names = dict.fromkeys(name for of_table in columns for name in of_table if name is not None)
+    return tuple(name for name in names if any(name not in of_table for of_table in columns))
 
 
 def _combine(
@@ -199,11 +197,10 @@ def _combine(
         Makes one array of the values of all tables, given the name of the column; for
         categories, of the codes.
     """
+    columns_by_table = list(map(_columns, tables, labels))
     arrays, columns = [], []
-    for original in _originals(tables):
-        inputs = [
-            _column(table, original, label) for table, label in zip(tables, labels, strict=True)
-        ]
+    for original in dict.fromkeys(name for of_table in columns_by_table for name in of_table):
+        inputs = [of_table.get(original) for of_table in columns_by_table]
         having = [column for column in inputs if column is not None]
         common = reduce(_promote, [column.type for column in having])
         values = [
@@ -218,18 +215,13 @@ def _combine(
     return table_with_metadata(arrays, columns, index_name_of(tables[0]))
 
 
-def _originals(tables: Iterable[pa.Table]) -> list[str | None]:
-    """The names of all columns in the order of first occurrence; None is the index."""
-    names = (column_of(field).original for table in tables for field in table.schema)
-    return list(dict.fromkeys(names))
-
-
-def _column(table: pa.Table, original: str | None, label: str) -> _InputColumn | None:
-    for position, field in enumerate(table.schema):
-        column = column_of(field)
-        if column.original == original:
-            return _InputColumn(label, replace(column, name=field.name), table.column(position))
-    return None
+def _columns(table: pa.Table, label: str = "") -> dict[str | None, _InputColumn]:
+    """The columns of a table by the user's names; None is the index."""
+    columns = [replace(column_of(field), name=field.name) for field in table.schema]
+    return {
+        column.original: _InputColumn(label, column, array)
+        for column, array in zip(columns, table.columns, strict=True)
+    }
 
 
 def _promote(left: _ColumnType, right: _ColumnType) -> _ColumnType:

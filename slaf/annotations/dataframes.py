@@ -57,7 +57,8 @@ def from_frame(frame: pd.DataFrame, id_name: str) -> pa.Table:
             raise InputError(msg) from error
         arrays.append(array)
         columns.append(column)
-    return table_with_metadata(arrays, columns, _index_name(frame))
+    index_name = frame.index.name
+    return table_with_metadata(arrays, columns, None if index_name is None else str(index_name))
 
 
 def to_frame(table: pa.Table, column_set: ColumnSet) -> pd.DataFrame:
@@ -179,11 +180,6 @@ def _from_objects(series: pd.Series[Any], column: Column) -> tuple[pa.Array, Col
     return pa.array(strings, pa.string()), replace(
         column, missing="nan" if float in missing else "None"
     )
-
-
-def _index_name(frame: pd.DataFrame) -> str | None:
-    name = frame.index.name
-    return None if name is None else str(name)
 
 
 def _pandas_type(series: pd.Series[Any]) -> str:

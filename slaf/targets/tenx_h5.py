@@ -68,10 +68,8 @@ class TenxH5Target:
 
     def _write_features(self, group: h5py.Group) -> None:
         features = self._features
-        _write_text(group, "id", features.ids)
-        _write_text(group, "name", features.names)
-        _write_text(group, "feature_type", features.types)
-        for name, texts in self._columns.items():
+        names = {"id": features.ids, "name": features.names, "feature_type": features.types}
+        for name, texts in (names | self._columns).items():
             _write_text(group, name, texts)
         _write_text(group, "_all_tag_keys", list(self._columns))
 

@@ -1,4 +1,4 @@
-"""Tables of several inputs as one: what each of them says is found in it again."""
+"""obs and var of several inputs as one table."""
 
 from __future__ import annotations
 
@@ -21,75 +21,75 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def read_dtype(table: pa.Table) -> pd.DataFrame:
-    """The frame of a table, by way of how a dataset keeps it."""
+def read_back(table: pa.Table) -> pd.DataFrame:
+    """The frame of a table that a dataset stores and reads."""
     return to_frame(*to_lance(table, CELL_COLUMNS))
 
 
-def united(*found: pd.DataFrame) -> pd.DataFrame:
-    """The frames below each other."""
-    tables = [from_frame(frame, "cell_id") for frame in found]
-    return read_dtype(concat_rows(tables, [f"in-{number}.h5ad" for number in range(len(found))]))
+def concatenated(*inputs: pd.DataFrame) -> pd.DataFrame:
+    """The rows of several frames."""
+    tables = [from_frame(frame, "cell_id") for frame in inputs]
+    return read_back(concat_rows(tables, [f"in-{number}.h5ad" for number in range(len(inputs))]))
 
 
-def side_by_side(
-    one: pd.DataFrame, other: pd.DataFrame, positions: list[int]
+def joined(
+    left: pd.DataFrame, right: pd.DataFrame, positions: list[int]
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """The genes of both, of which the second's have these places."""
-    ours, theirs = (from_frame(frame, "gene_id") for frame in (one, other))
-    n_genes = max(len(one), *(place + 1 for place in positions))
+    """The genes of two frames; those of the second at some positions."""
+    left_table, right_table = (from_frame(frame, "gene_id") for frame in (left, right))
+    n_genes = max(len(left), *(position + 1 for position in positions))
     table, disagreeing = outer_join_genes(
-        ours, theirs, np.array(positions), n_genes, ("a.h5ad", "b.h5ad")
+        left_table, right_table, np.array(positions), n_genes, ("a.h5ad", "b.h5ad")
     )
-    return read_dtype(table), disagreeing
+    return read_back(table), disagreeing
 
 
 def frame(**values: Any) -> pd.DataFrame:
-    """A frame of these columns."""
+    """A frame with some columns."""
     length = max(map(len, values.values()), default=0)
     index = pd.Index([f"row-{number}" for number in range(length)], dtype=object)
     return pd.DataFrame({name: pd.Series(v, index=index) for name, v in values.items()}, index)
 
 
 def is_missing(value: Any) -> bool:
-    """Whether it stands for no value; NaN, which is one, is among these."""
+    """Whether a value is missing; NaN counts as missing."""
     return value is None or value is pd.NA or value is pd.NaT or value != value  # noqa: PLR0124
 
 
-def same(one: Any, other: Any) -> bool:
-    """Whether two values are one, in whatever type; a missing one is only a missing one."""
-    if is_missing(one) or is_missing(other):
-        return is_missing(one) and is_missing(other)
-    return bool(one == other)
+def same_value(left: Any, right: Any) -> bool:
+    """Whether two values are equal, of whatever type, or both missing."""
+    if is_missing(left) or is_missing(right):
+        return is_missing(left) and is_missing(right)
+    return bool(left == right)
 
 
 @settings(max_examples=150)
 @given(data=st.data())
-def test_every_value_is_there_or_the_column_is_refused(data: st.DataObject) -> None:
-    """Each input's values are where its rows are, and missing where it has no such column."""
-    found = [data.draw(frames(data.draw(st.integers(0, 4)))) for _ in range(3)]
+def test_every_value_is_kept_or_the_column_is_refused(data: st.DataObject) -> None:
+    """The rows of an input have its values, missing ones if it has no such column."""
+    inputs = [data.draw(frames(data.draw(st.integers(0, 4)))) for _ in range(3)]
     try:
-        whole = united(*found)
+        whole = concatenated(*inputs)
     except InputError as error:
         assert "column" in str(error)  # noqa: PT017 - both outcomes are right
         return
-    assert list(whole.index) == [name for one in found for name in one.index]
-    assert list(whole.columns) == list(dict.fromkeys(name for one in found for name in one.columns))
+    assert list(whole.index) == [name for each in inputs for name in each.index]
+    assert list(whole.columns) == list(dict.fromkeys(n for each in inputs for n in each.columns))
     start = 0
-    for one in found:
-        part = whole.iloc[start : start + len(one)]
-        start += len(one)
+    for each in inputs:
+        part = whole.iloc[start : start + len(each)]
+        start += len(each)
         for name in whole.columns:
-            expected = one[name].to_list() if name in one.columns else [None] * len(one)
-            assert all(map(same, part[name].to_list(), expected)), name
+            expected = each[name].to_list() if name in each.columns else [None] * len(each)
+            assert all(map(same_value, part[name].to_list(), expected)), name
 
 
 @settings(max_examples=100)
 @given(data=st.data())
-def test_one_after_the_other_is_all_at_once(data: st.DataObject) -> None:
-    """Three tables at once are what two are to which the third is added."""
+def test_concatenation_is_associative(data: st.DataObject) -> None:
+    """Three tables at once give the same as two, and then the third."""
     lengths = [data.draw(st.integers(0, 3)) for _ in range(3)]
-    found = [
+    inputs = [
         pd.DataFrame(
             {"x": data.draw(columns(n))},
             index=pd.Index([f"row-{at}" for at in range(n)], dtype=object),
@@ -98,31 +98,31 @@ def test_one_after_the_other_is_all_at_once(data: st.DataObject) -> None:
         else pd.DataFrame(index=pd.Index([f"row-{at}" for at in range(n)], dtype=object))
         for n in lengths
     ]
-    tables = [from_frame(one, "cell_id") for one in found]
+    tables = [from_frame(each, "cell_id") for each in inputs]
     try:
         whole = concat_rows(tables, ["a", "b", "c"])
     except InputError:
         return
-    before = concat_rows(tables[:2], ["a", "b"])
-    kept, described = to_lance(before, CELL_COLUMNS)
-    stepwise = concat_rows([from_lance(kept, described), tables[2]], ["ab", "c"])
-    pd.testing.assert_frame_equal(read_dtype(stepwise), read_dtype(whole))
+    first_two = concat_rows(tables[:2], ["a", "b"])
+    stored, described = to_lance(first_two, CELL_COLUMNS)
+    stepwise = concat_rows([from_lance(stored, described), tables[2]], ["ab", "c"])
+    pd.testing.assert_frame_equal(read_back(stepwise), read_back(whole))
 
 
 @settings(max_examples=60)
 @given(data=st.data())
-def test_a_table_below_itself_keeps_its_types(data: st.DataObject) -> None:
-    """Of equal tables nothing is promoted: types, categories and their order stay."""
-    one = data.draw(frames(data.draw(st.integers(1, 3))))
-    whole = united(one, one)
-    for name in one.columns:
-        assert whole[name].dtype == one[name].dtype, name
-    again = whole.iloc[len(one) :]
-    pd.testing.assert_frame_equal(again, one, check_names=False)
+def test_equal_tables_keep_their_types(data: st.DataObject) -> None:
+    """Equal tables keep types, categories and their order."""
+    original = data.draw(frames(data.draw(st.integers(1, 3))))
+    whole = concatenated(original, original)
+    for name in original.columns:
+        assert whole[name].dtype == original[name].dtype, name
+    again = whole.iloc[len(original) :]
+    pd.testing.assert_frame_equal(again, original, check_names=False)
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "expected"),
+    ("left", "right", "expected"),
     [
         ("int8", "int64", "int64"),
         ("uint8", "int8", "int16"),
@@ -141,18 +141,17 @@ def test_a_table_below_itself_keeps_its_types(data: st.DataObject) -> None:
         ("timedelta64[ms]", "timedelta64[us]", "timedelta64[us]"),
     ],
 )
-def test_types_are_promoted(one: Any, other: Any, expected: str) -> None:
-    """Two types become the smallest that has the values of both."""
+def test_types_are_promoted(left: Any, right: Any, expected: str) -> None:
+    """Two types become the smallest type with the values of both."""
     values: Any = ["a", "b"] if expected == "string" else [0, 1]
-    left = frame(x=pd.array(values, dtype=one))
-    right = frame(x=pd.array(values, dtype=other))
-    whole = united(left, right)
+    first, second = (frame(x=pd.array(values, dtype=dtype)) for dtype in (left, right))
+    whole = concatenated(first, second)
     assert whole["x"].dtype == expected
-    assert whole["x"].to_list() == left["x"].to_list() + right["x"].to_list()
+    assert whole["x"].to_list() == first["x"].to_list() + second["x"].to_list()
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("left", "right"),
     [
         (np.array([1, 2]), np.array(["a", "b"], object)),
         (np.array([True, False]), np.array([1, 2])),
@@ -178,60 +177,64 @@ def test_types_are_promoted(one: Any, other: Any, expected: str) -> None:
         (np.array(["2999-01-01"], "M8[s]"), np.array(["2020-01-01"], "M8[ns]")),
     ],
 )
-def test_what_no_column_can_hold_is_refused(one: Any, other: Any) -> None:
-    """The error names the column, both inputs, and what each has in it."""
+def test_incompatible_columns_are_refused(left: Any, right: Any) -> None:
+    """The error names the column and both inputs."""
     with pytest.raises(InputError) as caught:
-        united(frame(x=one), frame(x=other))
+        concatenated(frame(x=left), frame(x=right))
     for part in ("column 'x'", "in-0.h5ad", "in-1.h5ad"):
         assert part in str(caught.value)
 
 
-def test_types_are_in_the_refusal() -> None:
-    """Both types are told, of categories the first few."""
+def test_errors_name_types() -> None:
+    """The error names both types, and the first few categories."""
     with pytest.raises(InputError, match=r"is of int64 in in-0\.h5ad, but of object in in-1\.h5ad"):
-        united(frame(x=[1]), frame(x=np.array(["a"], object)))
+        concatenated(frame(x=[1]), frame(x=np.array(["a"], object)))
     ordered = pd.Categorical(list("abcde"), ordered=True)
     with pytest.raises(InputError, match=r"ordered categories \[a, b, c, d, …\] of .* in in-0"):
-        united(frame(x=ordered), frame(x=[1]))
+        concatenated(frame(x=ordered), frame(x=[1]))
     with pytest.raises(InputError, match=r"int64 in in-0\.h5ad.*float64 in in-1\.h5ad"):
-        united(frame(x=[2**53 + 1]), frame(x=[0.5]))
+        concatenated(frame(x=[2**53 + 1]), frame(x=[0.5]))
 
 
-def test_categories_are_united_in_order() -> None:
-    """The categories of the first come first, then what others add; unused ones stay."""
-    one = pd.Categorical(["b", None], ["b", "a"])
-    other = pd.Categorical(["a", "c"], ["c", "x", "a"])
-    whole = united(frame(x=one), frame(x=other))["x"]
+def test_union_of_categories() -> None:
+    """The categories of the first input come first, then those of others; unused ones stay."""
+    left = pd.Categorical(["b", None], ["b", "a"])
+    right = pd.Categorical(["a", "c"], ["c", "x", "a"])
+    whole = concatenated(frame(x=left), frame(x=right))["x"]
     assert list(whole.cat.categories) == ["b", "a", "c", "x"]
     assert whole.to_list()[0] == "b"
     assert whole.isna().to_list() == [False, True, False, False]
     assert whole.to_list()[2:] == ["a", "c"]
 
 
-def test_an_order_that_holds_another_is_kept() -> None:
-    """Ordered categories are united where one list has all of the other in its order."""
+def test_union_of_ordered_categories() -> None:
+    """Ordered categories are combined if one list has all of the other in the same order."""
     few = pd.Categorical(["low"], ["low", "high"], ordered=True)
     all_of_them = pd.Categorical(["mid"], ["low", "mid", "high"], ordered=True)
     for pair in ((few, all_of_them), (all_of_them, few)):
-        whole = united(*(frame(x=one) for one in pair))["x"]
+        whole = concatenated(*(frame(x=values) for values in pair))["x"]
         assert whole.cat.ordered
         assert list(whole.cat.categories) == ["low", "mid", "high"]
 
 
-@pytest.mark.parametrize("other", [pd.Categorical([1]), np.array([1.5]), np.array(["a"], object)])
-def test_a_column_that_says_nothing_fits_any(other: Any) -> None:
-    """A column without any value, or without categories, stands in nobody's way."""
-    nothing = [pd.Categorical([None]), np.array([None], object), pd.array([None], dtype="Int8")]
-    for one in nothing:
-        for pair in ((one, other), (other, one)):
-            whole = united(*(frame(x=values) for values in pair))["x"]
+@pytest.mark.parametrize("right", [pd.Categorical([1]), np.array([1.5]), np.array(["a"], object)])
+def test_a_column_without_values_fits_any_type(right: Any) -> None:
+    """A column without any value, or without categories, takes the type of the others."""
+    blank_columns = [
+        pd.Categorical([None]),
+        np.array([None], object),
+        pd.array([None], dtype="Int8"),
+    ]
+    for left in blank_columns:
+        for pair in ((left, right), (right, left)):
+            whole = concatenated(*(frame(x=values) for values in pair))["x"]
             assert sorted(whole.isna()) == [False, True]
-            assert whole.dropna().to_list() == list(other)
+            assert whole.dropna().to_list() == list(right)
 
 
 def test_zeros_of_both_signs_are_one_category() -> None:
-    """What pandas takes for one category is one, and no row loses it."""
-    whole = united(frame(x=pd.Categorical([0.0])), frame(x=pd.Categorical([-0.0, 1.0])))["x"]
+    """Zeros of both signs are one category, as in pandas, and no row loses its value."""
+    whole = concatenated(frame(x=pd.Categorical([0.0])), frame(x=pd.Categorical([-0.0, 1.0])))["x"]
     assert list(whole.cat.categories) == [0.0, 1.0]
     assert whole.to_list() == [0.0, 0.0, 1.0]
 
@@ -253,33 +256,33 @@ def test_zeros_of_both_signs_are_one_category() -> None:
         ("datetime64[ns, UTC]", "datetime64[ns, UTC]"),
     ],
 )
-def test_a_column_that_is_absent(dtype: Any, expected: str) -> None:
-    """Where an input has no such column its values are missing, and the type can say so."""
+def test_a_column_of_one_input(dtype: Any, expected: str) -> None:
+    """An input without the column has missing values, and the type becomes nullable."""
     text = dtype in {"object", "string"}
     values: Any = ["a", "b"] if text else [0, 1]
-    there = frame(x=pd.array(values, dtype=dtype))
+    having = frame(x=pd.array(values, dtype=dtype))
     for pair, missing in (
-        ((there, frame(y=[1])), [False, False, True]),
-        ((frame(y=[1]), there), [True, False, False]),
+        ((having, frame(y=[1])), [False, False, True]),
+        ((frame(y=[1]), having), [True, False, False]),
     ):
-        whole = united(*pair)
+        whole = concatenated(*pair)
         assert whole["x"].dtype == expected
         assert whole["x"].isna().to_list() == missing
-        assert whole["x"].dropna().to_list() == there["x"].to_list()
+        assert whole["x"].dropna().to_list() == having["x"].to_list()
 
 
-def test_those_that_differ_are_named() -> None:
-    """Of several tables those whose types disagree are said, and not one that has no value."""
+def test_errors_name_the_inputs_that_differ() -> None:
+    """The error names the inputs whose types differ, not one without values."""
     none = np.array([None, None], object)
     with pytest.raises(InputError, match=r"is of .* in in-1\.h5ad, but of int64 in in-2\.h5ad"):
-        united(frame(x=none), frame(x=["a", "b"]), frame(x=[1, 2]))
+        concatenated(frame(x=none), frame(x=["a", "b"]), frame(x=[1, 2]))
 
 
 def test_nan_is_not_missing() -> None:
-    """NaN stays a value beside rows that have none."""
-    whole = united(frame(x=[float("nan"), 1.0]), frame(y=[1]))
+    """NaN stays a value if other rows are missing."""
+    whole = concatenated(frame(x=[float("nan"), 1.0]), frame(y=[1]))
     table = concat_rows(
-        [from_frame(one, "cell_id") for one in (frame(x=[float("nan"), 1.0]), frame(y=[1]))],
+        [from_frame(each, "cell_id") for each in (frame(x=[float("nan"), 1.0]), frame(y=[1]))],
         ["a", "b"],
     )
     assert whole["x"].dtype == "Float64"
@@ -287,30 +290,30 @@ def test_nan_is_not_missing() -> None:
     assert table.column("x").to_pylist()[1:] == [1.0, None]
 
 
-def test_absent_somewhere() -> None:
-    """The columns that not all tables have are named in the order of the first that has them."""
-    tables = [from_frame(one, "cell_id") for one in (frame(b=[1], a=[1]), frame(a=[1], c=[1]))]
+def test_columns_not_in_all() -> None:
+    """Columns that not all tables have are given in the order of first occurrence."""
+    tables = [from_frame(each, "cell_id") for each in (frame(b=[1], a=[1]), frame(a=[1], c=[1]))]
     assert columns_not_in_all(tables) == ("b", "c")
     assert columns_not_in_all(tables[:1]) == ()
 
 
 def test_the_name_of_the_index_is_the_first() -> None:
-    """The index is called as in the first table."""
-    one, other = frame(a=[1]), frame(a=[1])
-    one.index.name, other.index.name = "barcode", "other"
-    assert united(one, other).index.name == "barcode"
+    """The index has the name of the first table's index."""
+    left, right = frame(a=[1]), frame(a=[1])
+    left.index.name, right.index.name = "barcode", "other"
+    assert concatenated(left, right).index.name == "barcode"
 
 
-def test_genes_beside_each_other() -> None:
-    """Of each gene the first value that is there is taken, and new genes stand behind."""
-    one = frame(symbol=np.array(["A", None, "C"], object), chrom=pd.Categorical(["1", "2", "1"]))
-    other = frame(
+def test_outer_join_of_genes() -> None:
+    """Each gene has the first value that is not missing, and new genes come last."""
+    left = frame(symbol=np.array(["A", None, "C"], object), chrom=pd.Categorical(["1", "2", "1"]))
+    right = frame(
         symbol=np.array(["D", "B", "C"], object),
         chrom=pd.Categorical(["X", "2", None]),
         length=[40, 20, 30],
     )
-    other.index = pd.Index(["row-3", "row-1", "row-2"], dtype=object)
-    whole, disagreeing = side_by_side(one, other, [3, 1, 2])
+    right.index = pd.Index(["row-3", "row-1", "row-2"], dtype=object)
+    whole, disagreeing = joined(left, right, [3, 1, 2])
     assert disagreeing == ()
     assert list(whole.index) == ["row-0", "row-1", "row-2", "row-3"]
     assert whole["symbol"].to_list() == ["A", "B", "C", "D"]
@@ -321,14 +324,14 @@ def test_genes_beside_each_other() -> None:
 
 
 def test_genes_that_are_left_out() -> None:
-    """A gene of the second that has no place is not in the result."""
-    whole, _ = side_by_side(frame(a=[1, 2]), frame(b=[10, 20, 30]), [1, -1, 0])
+    """A gene of the second table without a position is not in the result."""
+    whole, _ = joined(frame(a=[1, 2]), frame(b=[10, 20, 30]), [1, -1, 0])
     assert whole["b"].to_list() == [30, 10]
     assert whole["b"].dtype == "int64"
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "differ"),
+    ("left", "right", "differ"),
     [
         ([1, 2], [1, 2], False),
         ([1, 2], [1, 3], True),
@@ -344,39 +347,41 @@ def test_genes_that_are_left_out() -> None:
         ([True, False], [True, True], True),
     ],
 )
-def test_disagreement_is_told(one: Any, other: Any, differ: Any) -> None:
-    """Columns that say different things of one gene are named, and the first is believed."""
-    whole, disagreeing = side_by_side(frame(x=one), frame(x=other), [0, 1])
+def test_disagreeing_columns(left: Any, right: Any, differ: Any) -> None:
+    """Columns with different values for a gene are named, and the first value is taken."""
+    whole, disagreeing = joined(frame(x=left), frame(x=right), [0, 1])
     assert disagreeing == (("x",) if differ else ())
-    first = [b if is_missing(a) and a is None else a for a, b in zip(one, other, strict=True)]
-    assert all(map(same, whole["x"].to_list(), first))
+    expected = [b if is_missing(a) and a is None else a for a, b in zip(left, right, strict=True)]
+    assert all(map(same_value, whole["x"].to_list(), expected))
 
 
 @settings(max_examples=100)
 @given(data=st.data())
-def test_any_genes_beside_each_other(data: st.DataObject) -> None:
-    """Whatever the columns, each gene has the first value that one of both has."""
+def test_outer_join_of_any_genes(data: st.DataObject) -> None:
+    """Each gene has the first value of both tables, for columns of any kind."""
     n_genes = data.draw(st.integers(1, 4))
-    one = data.draw(frames(data.draw(st.integers(0, n_genes))))
-    places = data.draw(st.permutations(range(n_genes)))
-    behind = [place for place in range(n_genes) if place >= len(one)]
-    chosen = [p for p in places if p in behind or data.draw(st.booleans())]
-    other = data.draw(frames(len(chosen)))
+    left = data.draw(frames(data.draw(st.integers(0, n_genes))))
+    positions_of_genes = data.draw(st.permutations(range(n_genes)))
+    new_positions = [position for position in range(n_genes) if position >= len(left)]
+    chosen = [p for p in positions_of_genes if p in new_positions or data.draw(st.booleans())]
+    right = data.draw(frames(len(chosen)))
     if not chosen:
         return
     try:
-        whole, _ = side_by_side(one, other, chosen)
+        whole, _ = joined(left, right, chosen)
     except InputError as error:
         assert "column" in str(error)  # noqa: PT017 - both outcomes are right
         return
     for name in whole.columns:
-        for place, value in enumerate(whole[name].to_list()):
+        for position, value in enumerate(whole[name].to_list()):
             candidates = []
-            if name in one.columns and place < len(one):
-                candidates.append(one[name].to_list()[place])
-            if name in other.columns and place in chosen:
-                candidates.append(other[name].to_list()[chosen.index(place)])
-            # NaN of floats is a value, and stands; what is missing gives way.
-            assert any(same(value, one) for one in candidates) or is_missing(value)
+            if name in left.columns and position < len(left):
+                candidates.append(left[name].to_list()[position])
+            if name in right.columns and position in chosen:
+                candidates.append(right[name].to_list()[chosen.index(position)])
+            # NaN of floats is a value; a missing value is replaced.
+            assert any(same_value(value, candidate) for candidate in candidates) or is_missing(
+                value
+            )
             if candidates and not is_missing(candidates[0]):
-                assert same(value, candidates[0])
+                assert same_value(value, candidates[0])

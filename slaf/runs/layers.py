@@ -210,7 +210,6 @@ def layer_tables(
                 raise DamagedInput(msg)
             # Those of a dataset come first, and are given the names that they have.
             name = safe_name(original, used)
-            used.add(name.casefold())
             key = f"{LAYER}:{original}"
             value_type = known[key].value_type if key in known else first
             columns.append(ValueColumn(name, original, str(matrix.dtype), value_type))

@@ -148,7 +148,7 @@ def test_the_program(dataset: Path, s3: Cloud, gs_server: Cloud, tmp_path: Path)
     assert not list((tmp_path / "scratch").iterdir())
     assert contents(other).keys() == {"out.h5ad"}
     ended = run("export", dataset, other.at("out"), *other.words())
-    assert (ended.code, "its suffix stands for no format" in ended.err) == (3, True)
+    assert (ended.code, "no format has this suffix" in ended.err) == (3, True)
 
 
 def test_what_is_refused(dataset: Path, cloud: Cloud) -> None:
@@ -161,7 +161,7 @@ def test_what_is_refused(dataset: Path, cloud: Cloud) -> None:
         with pytest.raises(OutputExists, match="is not replaced; remove it"):
             slaf.export(dataset, cloud.at(name), **reach)
     slaf.convert(dataset.parent / "in.h5ad", cloud.at("in.slaf"), storage_options=cloud.options)
-    with pytest.raises(TargetError, match="it would lie in the dataset"):
+    with pytest.raises(TargetError, match="it would be in the dataset"):
         slaf.export(cloud.at("in.slaf"), cloud.at("in.slaf/out.h5ad"), **reach)
     with pytest.raises(StorageError, match="this is a bucket; name an output in it"):
         slaf.export(dataset, f"{cloud.name}://slaf-test/", format="h5ad", **reach)
@@ -183,7 +183,7 @@ KINDS = {
         (),
         lambda path: (path / "last").is_file(),
         lambda *_: None,  # type: ignore[arg-type]
-        marks=("first", "last"),
+        marker_files=("first", "last"),
     ),
 }
 
@@ -196,7 +196,7 @@ def written(text: str, kind: str) -> dict[str, str]:
     return {f"out/{name}": text for name in names}
 
 
-def publish(workshop: Location, cloud: Cloud, kind: str, scratch: Path, text: str) -> None:
+def publish(staging: Location, cloud: Cloud, kind: str, scratch: Path, text: str) -> None:
     """Publish an output, in the place of what is there."""
 
     def write(path: Path, seen: Progress) -> None:
@@ -206,14 +206,14 @@ def publish(workshop: Location, cloud: Cloud, kind: str, scratch: Path, text: st
             file.parent.mkdir(exist_ok=True)
             file.write_text(content)
 
-    place = BucketDestination(cloud.at("out"), cloud.options, workshop)
-    place.publish(write, KINDS[kind], overwrite=True, scratch=scratch, seen=NullProgress())
+    place = BucketDestination(cloud.at("out"), cloud.options, staging)
+    place.publish(write, KINDS[kind], overwrite=True, scratch=scratch, progress=NullProgress())
 
 
 def seen(cloud: Cloud, kind: str) -> str | None:
     """What a reader sees: one of the texts, the same everywhere; or nothing."""
     there = {name: data.decode() for name, data in contents(cloud).items() if name[0] != "."}
-    if (f"out/{KINDS[kind].marks[-1]}" if kind == "folder" else "out") not in there:
+    if (f"out/{KINDS[kind].marker_files[-1]}" if kind == "folder" else "out") not in there:
         return None
     (text,) = {*there.values()}
     assert there == written(text, kind)
@@ -253,9 +253,9 @@ def test_stopped_at_any_effect(
     assert seen(cloud, kind) == NEW
     for at in range(len(recorder.effects)):
         for moment in Moment:
-            cloud, workshop = begun(at, moment)
+            cloud, staging = begun(at, moment)
             with pytest.raises((Crash, StorageError)):
-                publish(workshop, cloud, kind, tmp_path / "scratch", NEW)
+                publish(staging, cloud, kind, tmp_path / "scratch", NEW)
             found = seen(cloud, kind)
             assert found in {before, NEW, None}
             if kind == "file":
@@ -277,7 +277,9 @@ class Watching(Location):
         self.looks = 0
         self._format = format
         self._output = output
-        self._marks = {mark for found in FORMATS if found.name == format for mark in found.marks}
+        self._marks = {
+            mark for found in FORMATS if found.name == format for mark in found.marker_files
+        }
         self._reach = dict(options)
 
     @contextmanager
@@ -323,18 +325,18 @@ def test_a_folder_is_nothing_before_its_end(name: str, dataset: Path, s3: Cloud)
     assert readable(s3.at(f"first-{name}"), s3.options, format.name)
     local = dataset.parent / name
     slaf.export(dataset, local, overwrite=True, **OUTPUTS[name])
-    workshop = Watching(staging_url(url), s3.options, format.name, url)
+    staging = Watching(staging_url(url), s3.options, format.name, url)
     for _ in range(2):
         # The second time in the place of the first.
-        BucketDestination(url, s3.options, workshop).publish(
+        BucketDestination(url, s3.options, staging).publish(
             lambda path, _: copied(local, path),
             format,
             overwrite=True,
             scratch=dataset.parent / "scratch",
-            seen=NullProgress(),
+            progress=NullProgress(),
         )
         assert readable(url, s3.options, format.name)
-    assert workshop.looks == 2 * sum(file.is_file() for file in local.rglob("*"))
+    assert staging.looks == 2 * sum(file.is_file() for file in local.rglob("*"))
 
 
 def copied(source: Path, target: Path) -> None:
@@ -454,7 +456,7 @@ def test_a_value_that_does_not_fit(cloud: Cloud, tmp_path: Path) -> None:
     """What fails while it is written leaves nothing, in the bucket or on the disk."""
     matrix = sp.csr_matrix(np.array([[1.5, np.nan]], np.float32))
     slaf.convert(write_h5ad(tmp_path / "in.h5ad", matrix), tmp_path / "in.slaf")
-    with pytest.raises(TargetError, match="Matrix Market has no word"):
+    with pytest.raises(TargetError, match="which Matrix Market cannot hold"):
         slaf.export(
             tmp_path / "in.slaf",
             cloud.at("out"),

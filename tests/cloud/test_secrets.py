@@ -41,7 +41,7 @@ def as_input(words: list[str]) -> list[str]:
 def _stopped_export(place: str, cloud: Cloud) -> None:
     """Stop an export amid its upload, and look into what it leaves."""
     output = cloud.at("stopped.zarr")
-    workshop = CrashingStorage(staging_url(output), 9, storage_options=cloud.options)
+    staging = CrashingStorage(staging_url(output), 9, storage_options=cloud.options)
     dataset = slaf.open(place, storage_options=cloud.options)
     (format,) = (found for found in FORMATS if found.name == "zarr")
     target = format.open(
@@ -49,8 +49,8 @@ def _stopped_export(place: str, cloud: Cloud) -> None:
         WriteOptions("csr", "zstd", 1 << 20, Path(tempfile.gettempdir())),
     )
     with tempfile.TemporaryDirectory() as scratch, pytest.raises(Crash):
-        BucketDestination(output, cloud.options, workshop).publish(
-            target.write, format, overwrite=False, scratch=Path(scratch), seen=NullProgress()
+        BucketDestination(output, cloud.options, staging).publish(
+            target.write, format, overwrite=False, scratch=Path(scratch), progress=NullProgress()
         )
     left = Location(staging_url(output), cloud.options)
     assert left.list(".") == [".lock", "uploading.json"]

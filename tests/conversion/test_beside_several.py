@@ -304,7 +304,7 @@ def test_what_is_left_out(tmp_path: Path) -> None:
     [
         (np.full((4, 2), "text", object), "obsm:X_pca is a ndarray of float32"),
         (pd.DataFrame({"a": range(4)}, [f"3-{cell}" for cell in range(4)]), "a DataFrame of"),
-        (np.full((4, 2), 2**62 + 1), "cannot stand in float64 beside those of other inputs"),
+        (np.full((4, 2), 2**62 + 1), "does not fit float64, the type for the values of all"),
     ],
 )
 def test_what_nothing_holds_together_is_refused(element: Any, message: str, tmp_path: Path) -> None:

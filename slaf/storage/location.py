@@ -30,7 +30,7 @@ _ATTEMPTS = 10
 class Location:
     """A directory, or the like of one in a bucket, that holds a dataset.
 
-    Every method that changes what is stored announces it through `effect`, and so does
+    Every method that changes what is stored announces it through `mutation`, and so does
     :mod:`slaf.tables` for what Lance changes. That one method is the place to watch, or to
     break, what a conversion does to a disk.
 
@@ -93,7 +93,7 @@ class Location:
         return dict(self._place.options) or None
 
     @contextmanager
-    def effect(self, action: str, name: str) -> Iterator[None]:
+    def mutation(self, action: str, name: str) -> Iterator[None]:
         """Surround one change to what is stored; `action` says what, `name` to which file.
 
         Raises
@@ -180,7 +180,7 @@ class Location:
     def make(self) -> None:
         """Make the directory, and those above it."""
         if not self._place.is_made():
-            with self.effect("make", "."):
+            with self.mutation("make", "."):
                 self._place.make()
 
     def put(self, name: str, data: bytes) -> None:
@@ -191,14 +191,14 @@ class Location:
         Locked
             If it was read under the lock of this location, and is another by now.
         """
-        with self.effect("put", name):
+        with self.mutation("put", name):
             self._place.put(name, data)
 
     def sync(self, names: Iterable[str]) -> None:
         """Make files that something else wrote durable, and their directories."""
         unsynced = self._place.unsynced(names)
         if unsynced:
-            with self.effect("sync", unsynced[0]):
+            with self.mutation("sync", unsynced[0]):
                 self._place.sync(unsynced)
 
     def move(self, name: str, to: str) -> None:
@@ -207,13 +207,13 @@ class Location:
         Where there is no such file, and one of the other name, it was moved before.
         """
         if self._place.has(name):
-            with self.effect("move", to):
+            with self.mutation("move", to):
                 self._place.move(name, to)
 
     def remove(self, name: str) -> None:
         """Remove a file or a directory with all that is in it; nothing, if it is not there."""
         if self._place.has(name):
-            with self.effect("remove", name):
+            with self.mutation("remove", name):
                 self._place.remove(name)
 
     @contextmanager
@@ -239,7 +239,7 @@ class Location:
                 yield
             finally:
                 self._hold = None
-                with self.effect("unlock", LOCK_NAME):
+                with self.mutation("unlock", LOCK_NAME):
                     hold.tidy()
         finally:
             if hold is not None:
@@ -259,7 +259,7 @@ class Location:
     def _held(self, *, keep: bool) -> Lock:
         hold: Lock | None = None
         try:
-            with self.effect("lock", LOCK_NAME):
+            with self.mutation("lock", LOCK_NAME):
                 hold = self._place.acquire(keep=keep)
         except BaseException:
             # Nobody else would give it back, and a lease be renewed as long as this process lives.

@@ -116,7 +116,7 @@ def remove_empty(workshop: Location) -> None:
     """
     if workshop.exists():
         # It is not empty if a process is at work there, or was.
-        with workshop.effect("remove", "."), suppress(OSError):
+        with workshop.mutation("remove", "."), suppress(OSError):
             workshop.path.rmdir()
 
 
@@ -137,7 +137,7 @@ def _sweep(workshop: Location, output: Path) -> None:
 
 def _rename(workshop: Location, old: Path, new: Path, action: str) -> None:
     try:
-        with workshop.effect(action, old.name):
+        with workshop.mutation(action, old.name):
             old.replace(new)
             for folder in (new.parent, old.parent):
                 Location(folder).sync(["."])

@@ -174,7 +174,7 @@ class BucketDestination:
         overwrite: bool,
     ) -> None:
         def look() -> None:
-            with self._workshop.effect("publish", self.name):
+            with self._workshop.mutation("publish", self.name):
                 self._refuse_if_there(format, overwrite=overwrite)
 
         self._put(self.name, path, seen, look, new=not overwrite)
@@ -214,7 +214,7 @@ class BucketDestination:
     ) -> None:
         """Put an object, after a look; where it is `new`, and one request, over none."""
         size = file.stat().st_size
-        with self._workshop.effect("upload", name):
+        with self._workshop.mutation("upload", name):
             seen.advance(0, 0)
             if size > _PIECE:
                 piece = max(_PIECE, -(-size // _MOST_PIECES))
@@ -227,7 +227,7 @@ class BucketDestination:
                 self._above.put(name, file.read_bytes())
 
     def _remove(self, name: str) -> None:
-        with self._workshop.effect("remove", name):
+        with self._workshop.mutation("remove", name):
             self._above.delete([name])
 
     def _sweep(self) -> None:

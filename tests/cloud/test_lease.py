@@ -62,7 +62,7 @@ def test_it_runs_out(one_cloud: Cloud, one_proxy: Proxy) -> None:
     changes: tuple[Callable[[], object], ...] = (
         lambda: holder.put("config.json", b"late"),
         lambda: holder.remove("config.json"),
-        lambda: ExitStack().enter_context(holder.effect("commit", "expression.lance")),
+        lambda: ExitStack().enter_context(holder.mutation("commit", "expression.lance")),
     )
     with holder.lock():
         one_proxy.rule = lambda *_: Fault.CUT_BEFORE

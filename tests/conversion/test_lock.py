@@ -178,12 +178,12 @@ class Removed(Location):
     removed = False
 
     @contextmanager
-    def effect(self, action: str, name: str) -> Iterator[None]:
+    def mutation(self, action: str, name: str) -> Iterator[None]:
         """Remove it, as whoever made it and found it empty does."""
         if action == "lock" and not self.removed:
             self.removed = True
             self.path.rmdir()
-        with super().effect(action, name):
+        with super().mutation(action, name):
             yield
 
 

@@ -124,7 +124,7 @@ def check_not_complete(location: Location, *, overwrite: bool) -> None:
     """
     manifest = load(location)
     if manifest is not None and manifest.checkpoint is None:
-        location.sweep()
+        location.break_stale_lock()
     _check_not_complete(location, manifest, overwrite=overwrite)
 
 
@@ -239,7 +239,7 @@ def _load(location: Location, plan: Plan) -> Manifest | None:
 
 def _check_not_complete(location: Location, manifest: Manifest | None, *, overwrite: bool) -> None:
     if manifest is None:
-        if not location.is_vacant():
+        if not location.is_empty():
             msg = f"{location}: something else is there; name an output that does not exist yet"
             raise OutputExists(msg)
     elif manifest.checkpoint is None and not overwrite:

@@ -65,7 +65,7 @@ class Backend(Protocol):
     def exists(self) -> bool:
         """Whether there is anything here."""
 
-    def is_vacant(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether there is nothing but what was never whole."""
 
     def has(self, name: str) -> bool:

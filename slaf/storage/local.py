@@ -53,7 +53,7 @@ class Directory:
         """Whether there is anything here."""
         return os.path.lexists(self.path)
 
-    def is_vacant(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether there is nothing here but an empty directory, or what was never whole."""
         if not self.exists():
             return True
@@ -254,7 +254,7 @@ class _DirectoryLock:
         """Remove the lock's file while the lock is held, and a directory that holds nothing."""
         path = self._directory.path
         with _reported("unlock", path):
-            vacant = self._directory.is_vacant()
+            vacant = self._directory.is_empty()
             if vacant:
                 for left in path.glob(f".*{NEW_SUFFIX}"):
                     left.unlink()

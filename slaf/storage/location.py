@@ -114,12 +114,12 @@ class Location:
         """Whether there is anything here, be it an empty directory."""
         return self._place.exists()
 
-    def is_vacant(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether a dataset may be made here: nothing there, or an empty directory.
 
         What a process left that was stopped before its first file was whole counts for nothing.
         """
-        return self._place.is_vacant()
+        return self._place.is_empty()
 
     def read(self, name: str) -> bytes | None:
         """The content of a file, or None if there is no such file.
@@ -272,7 +272,7 @@ class Location:
         """Whether a process is writing here at this moment."""
         return self._place.is_locked()
 
-    def sweep(self) -> None:
+    def break_stale_lock(self) -> None:
         """Remove the lock that a process left which was killed.
 
         Raises

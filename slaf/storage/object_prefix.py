@@ -84,7 +84,7 @@ class ObjectPrefix:
         """Whether there is any object below the prefix."""
         return bool(self._objects.sizes(""))
 
-    def is_vacant(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether there is nothing but what a lock leaves."""
         return all(map(_is_transient, self._objects.sizes("")))
 

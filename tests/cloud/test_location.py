@@ -34,7 +34,7 @@ def place(cloud: Cloud) -> Location:
 def test_files(place: Location) -> None:
     """Files are put whole, read, listed, measured and removed."""
     assert not place.exists()
-    assert place.is_vacant()
+    assert place.is_empty()
     assert place.read("a.txt") is None
     assert place.size_of("a.txt") is None
     place.put("a.txt", b"first")
@@ -46,7 +46,7 @@ def test_files(place: Location) -> None:
     assert place.list("d") == ["d/b.txt"]
     assert (place.size(), place.size("d"), place.size_of("a.txt")) == (8, 1, 7)
     assert place.exists()
-    assert not place.is_vacant()
+    assert not place.is_empty()
     place.remove("d")
     place.remove("not there")
     assert place.list(".") == ["a.txt", "d.txt"]
@@ -92,7 +92,7 @@ def test_a_file_is_put_over_what_was_read(place: Location, cloud: Cloud) -> None
 def test_no_such_bucket(cloud: Cloud, tmp_path: Path) -> None:
     """A bucket that is not there is an error of its own, and never an empty place."""
     place = Location(cloud.at("x").replace("slaf-test", "no-such-bucket"), cloud.options)
-    for look in (place.exists, place.is_vacant, place.is_locked, lambda: place.read("config.json")):
+    for look in (place.exists, place.is_empty, place.is_locked, lambda: place.read("config.json")):
         with pytest.raises(NoSuchBucket, match="there is no such bucket"):
             look()
     with pytest.raises(NoSuchBucket), place.lock():
@@ -155,7 +155,7 @@ def test_options(s3: Cloud) -> None:
     with pytest.raises(StorageError, match="client_max_retries is 'many'"):
         Location(s3.at("x"), s3.options | {"client_max_retries": "many"})
     upper = {key.upper(): value for key, value in s3.options.items()}
-    assert Location(s3.at("x"), upper).is_vacant()
+    assert Location(s3.at("x"), upper).is_empty()
 
 
 def test_other_urls() -> None:

@@ -136,7 +136,7 @@ def test_a_put_that_was_stopped_is_nothing(tmp_path: Path) -> None:
     place = Location(tmp_path / "out.slaf")
     place.make()
     (place.path / ".config.json.new").write_bytes(b"{")
-    assert place.is_vacant()
+    assert place.is_empty()
     with place.lock():
         pass
     assert not place.exists()

@@ -177,7 +177,7 @@ class RepairedDataset:
     def _fresh(self, name: str) -> Iterator[StoredFile]:
         for file in self.data[name].fresh.values():
             # A bucket may give what is copied another tag.
-            mark = self.location.mark(file.file) if self.location.is_remote else None
+            mark = self.location.stat(file.file) if self.location.is_remote else None
             yield file if mark is None else replace(file, etag=mark.etag)
 
 

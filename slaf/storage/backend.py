@@ -80,13 +80,13 @@ class Backend(Protocol):
     def size_of(self, name: str) -> int | None:
         """The bytes of a file, or None if there is none."""
 
-    def mark(self, name: str) -> FileStat | None:
+    def stat(self, name: str) -> FileStat | None:
         """What tells the content of a file from others, as far as it is cheap to know."""
 
     def digest(self, name: str) -> str | None:
         """The xxh3-128 of the content of a file, which is read; None if there is no such file."""
 
-    def tags(self) -> Mapping[str, str]:
+    def etags(self) -> Mapping[str, str]:
         """The tag of every file, where the place gives files such."""
 
     def move(self, name: str, to: str) -> None:
@@ -98,10 +98,10 @@ class Backend(Protocol):
     def disk(self) -> object:
         """What tells its free space from that of others."""
 
-    def is_made(self) -> bool:
+    def directory_exists(self) -> bool:
         """Whether files can be put here at once."""
 
-    def make(self) -> None:
+    def mkdir(self) -> None:
         """Make the directory."""
 
     def put(self, name: str, data: bytes) -> None:
@@ -116,7 +116,7 @@ class Backend(Protocol):
     def remove(self, name: str) -> None:
         """Remove a file, or all below a name."""
 
-    def found_empty(self) -> bool:
+    def is_empty_directory(self) -> bool:
         """Whether it is there and holds nothing, to be left so by a lock."""
 
     def acquire(self, *, keep: bool) -> Lock:

@@ -93,7 +93,7 @@ class Directory:
         except OSError as error:
             raise _storage_error("read", self.path / name, error) from error
 
-    def mark(self, name: str) -> FileStat | None:
+    def stat(self, name: str) -> FileStat | None:
         """Its bytes and their digest: right after it was written they are still in memory."""
         size = self.size_of(name)
         return None if size is None else FileStat(size, self.digest(name) or "")
@@ -114,7 +114,7 @@ class Directory:
             raise _storage_error("read", path, error) from error
         return found.hexdigest()
 
-    def tags(self) -> Mapping[str, str]:
+    def etags(self) -> Mapping[str, str]:
         """None: a disk has no such thing."""
         return {}
 
@@ -135,11 +135,11 @@ class Directory:
         """The number of the disk."""
         return self._nearest().stat().st_dev
 
-    def is_made(self) -> bool:
+    def directory_exists(self) -> bool:
         """Whether the directory is there."""
         return self.path.is_dir()
 
-    def make(self) -> None:
+    def mkdir(self) -> None:
         """Make the directory, and those above it."""
         missing = [path for path in (self.path, *self.path.parents) if not path.is_dir()]
         with _reported("make", self.path):
@@ -183,7 +183,7 @@ class Directory:
             else:
                 path.unlink()
 
-    def found_empty(self) -> bool:
+    def is_empty_directory(self) -> bool:
         """Whether the directory is there and empty."""
         return self.path.is_dir() and not any(self.path.iterdir())
 

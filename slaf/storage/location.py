@@ -147,13 +147,13 @@ class Location:
         """All files, relative to the location, and their bytes."""
         return self._place.sizes(".")
 
-    def mark(self, name: str) -> FileStat | None:
+    def stat(self, name: str) -> FileStat | None:
         """What tells the content of a file from others; None if there is no such file.
 
         On a disk that is the digest of its content. A bucket is not asked for the content: there
         it is the tag that the bucket gave it.
         """
-        return self._place.mark(name)
+        return self._place.stat(name)
 
     def digest(self, name: str) -> str | None:
         """The xxh3-128 of the content of a file, which is read; None if there is no such file.
@@ -165,9 +165,9 @@ class Location:
         """
         return self._place.digest(name)
 
-    def tags(self) -> Mapping[str, str]:
+    def etags(self) -> Mapping[str, str]:
         """The tag that a bucket gave each file; none on a disk."""
-        return self._place.tags()
+        return self._place.etags()
 
     def free(self) -> int | None:
         """The bytes that are free on the disk of this directory; None where there is no limit."""
@@ -177,11 +177,11 @@ class Location:
         """Whether what is written to both takes from the same free space."""
         return self._place.disk() == other._place.disk()
 
-    def make(self) -> None:
+    def mkdir(self) -> None:
         """Make the directory, and those above it."""
-        if not self._place.is_made():
+        if not self._place.directory_exists():
             with self.mutation("make", "."):
-                self._place.make()
+                self._place.mkdir()
 
     def put(self, name: str, data: bytes) -> None:
         """Write a file whole: after a crash it is the old one or the new one, and durable.
@@ -230,7 +230,7 @@ class Location:
         Locked
             If another process holds it.
         """
-        keep = self._place.found_empty()
+        keep = self._place.is_empty_directory()
         hold: Lock | None = None
         try:
             hold = self._acquired(keep=keep)
@@ -248,7 +248,7 @@ class Location:
     def _acquired(self, *, keep: bool) -> Lock:
         """The lock, once more if whoever held it removes the directory meanwhile."""
         for left in reversed(range(_ATTEMPTS)):
-            self.make()
+            self.mkdir()
             try:
                 return self._held(keep=keep)
             except StorageError as error:

@@ -107,9 +107,9 @@ class ObjectPrefix:
         """The bytes of an object, or None if there is none."""
         return self._objects.size_of(name)
 
-    def mark(self, name: str) -> FileStat | None:
+    def stat(self, name: str) -> FileStat | None:
         """Its bytes and its tag: what Lance has sent did not pass through here."""
-        return self._objects.mark(name)
+        return self._objects.stat(name)
 
     def digest(self, name: str) -> str | None:
         """The xxh3-128 of the content of an object, or None if there is none."""
@@ -118,9 +118,9 @@ class ObjectPrefix:
         found = self._objects.get(name)
         return None if found is None else str(xxhash.xxh3_128(found[0]).hexdigest())
 
-    def tags(self) -> Mapping[str, str]:
+    def etags(self) -> Mapping[str, str]:
         """The tag of every object."""
-        return self._objects.tags()
+        return self._objects.etags()
 
     def move(self, name: str, to: str) -> None:
         """Copy an object within the bucket, and delete the first."""
@@ -134,11 +134,11 @@ class ObjectPrefix:
         """Nobody else's."""
         return object()
 
-    def is_made(self) -> bool:
+    def directory_exists(self) -> bool:
         """There are no directories to make."""
         return True
 
-    def make(self) -> None:
+    def mkdir(self) -> None:
         """Nothing."""
 
     def put(self, name: str, data: bytes) -> None:
@@ -162,7 +162,7 @@ class ObjectPrefix:
         if self._seen is not None and name in self._seen:
             self._seen[name] = None
 
-    def found_empty(self) -> bool:
+    def is_empty_directory(self) -> bool:
         """There are no directories to be left as they were found."""
         return False
 

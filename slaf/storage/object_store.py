@@ -147,7 +147,7 @@ class ObjectStore:
         except _ERRORS as error:
             raise storage_error(f"{self}/{name}", "read", error) from None
 
-    def mark(self, name: str) -> FileStat | None:
+    def stat(self, name: str) -> FileStat | None:
         """The bytes and the tag of an object; None if there is none."""
         try:
             found = obstore.head(self._store, name)
@@ -157,7 +157,7 @@ class ObjectStore:
             raise storage_error(f"{self}/{name}", "read", error) from None
         return FileStat(found["size"], etag=_tag(found["e_tag"]))
 
-    def tags(self) -> dict[str, str]:
+    def etags(self) -> dict[str, str]:
         """The tags of all objects."""
         try:
             chunks = obstore.list(self._store)

@@ -134,7 +134,7 @@ def test_what_was_written_stays(tmp_path: Path) -> None:
 def test_a_put_that_was_stopped_is_nothing(tmp_path: Path) -> None:
     """Half a file that a killed process left under another name goes with the lock."""
     place = Location(tmp_path / "out.slaf")
-    place.make()
+    place.mkdir()
     (place.path / ".config.json.new").write_bytes(b"{")
     assert place.is_empty()
     with place.lock():

@@ -157,6 +157,6 @@ def test_cores(case: str, tmp_path: Path) -> None:
 
 def test_a_process_that_may_not_run_everywhere() -> None:
     """`taskset` is obeyed, whatever the machine has."""
-    code = "from slaf.runtime.resources import usable_cores; print(usable_cores())"
+    code = "from slaf.runtime.resources import cpu_count; print(cpu_count())"
     command = ["taskset", "-c", "0", sys.executable, "-c", code]
     assert subprocess.run(command, capture_output=True, check=True).stdout == b"1\n"

@@ -1,4 +1,4 @@
-"""Where datasets and inputs lie: directories and buckets, behind one interface."""
+"""Directories and buckets behind one interface: locations of datasets, paths of inputs."""
 
 from __future__ import annotations
 

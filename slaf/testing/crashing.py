@@ -54,7 +54,7 @@ class Moment(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """One change to stored files, as :meth:`slaf.storage.location.Location.mutation` announces it."""
+    """One change to stored files; :meth:`slaf.storage.location.Location.mutation` announces it."""
 
     action: str
     name: str

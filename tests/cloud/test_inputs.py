@@ -15,6 +15,7 @@ from benchmarks.inputs import Counts, Input, kept
 from slaf.errors import NoSuchBucket, NoSuchInput, StorageError, StorageUnavailable
 from slaf.sources import open_source
 from slaf.sources.base import ReadOptions
+from slaf.sparse.ranges import RowRange
 from slaf.storage.location import Location
 from slaf.testing.laws import SourceLaws
 from tests.builders import counts, write_h5ad
@@ -315,7 +316,7 @@ def test_it_is_changed_meanwhile(s3: Cloud, tmp_path: Path) -> None:
         before = source.identity()
         upload(s3, write_h5ad(tmp_path / "in.h5ad", counts(20, 9, seed=1)))
         with pytest.raises(StorageError, match="it was changed while it was read"):
-            list(source.batches(slaf.arrays.RowRange(0, 20)))
+            list(source.batches(RowRange(0, 20)))
     with open_source(s3.at("in.h5ad"), options=ReadOptions(storage_options=s3.options)) as source:
         assert source.identity() != before
     assert json.dumps(dict(before))

@@ -86,33 +86,33 @@ def test_a_late_request(one_cloud: Cloud) -> None:
     former.put("config.json", b"{}")
     held = former.acquire(keep=False)
     assert former.read("config.json") == b"{}"
-    held._lease._ended.set()  # noqa: SLF001 - as if the process were stopped
+    held._stop.set()  # noqa: SLF001 - as if the process were stopped
     time.sleep(OVER)
     taken = other.acquire(keep=False)
     with pytest.raises(Locked, match="another process has written it meanwhile"):
         former.put("config.json", b"late")
     assert json.loads(other.read("config.json") or b"") == {}
-    held.tidy()
+    held.clean_up()
     assert other.has_lock()
-    taken.tidy()
+    taken.clean_up()
     assert not other.has_lock()
 
 
 def test_a_ticket() -> None:
     """A lock tells whether its holder is dead where that can be known, and runs out elsewhere."""
-    mine = LeaseRecord.mine(60)
-    assert LeaseRecord.of(mine.to_bytes()) == mine
-    assert not mine.is_dead()
+    mine = LeaseRecord.of_this_process(60)
+    assert LeaseRecord.from_bytes(mine.to_bytes()) == mine
+    assert not mine.is_abandoned()
     assert not is_expired(mine, 61)
     assert is_expired(mine, 63)
     assert not is_expired(None, 61)
     assert is_expired(None, 63)
     dead = LeaseRecord("h", "host", 2**22 + 1, mine.machine, "1", 60)
-    assert dead.is_dead() == bool(mine.machine)
+    assert dead.is_abandoned() == bool(mine.machine)
     reused = LeaseRecord("h", "host", os.getpid(), mine.machine, "another time", 60)
-    assert reused.is_dead() == bool(mine.machine)
-    assert not LeaseRecord("h", "host", 1, "another machine", "1", 60).is_dead()
-    assert LeaseRecord.of(b"no ticket") is None
+    assert reused.is_abandoned() == bool(mine.machine)
+    assert not LeaseRecord("h", "host", 1, "another machine", "1", 60).is_abandoned()
+    assert LeaseRecord.from_bytes(b"no ticket") is None
 
 
 def test_a_killed_process(one_cloud: Cloud, tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def test_other_urls() -> None:
     """A URL that no dataset can be at is refused at once."""
     with pytest.raises(StorageError, match="ftp:// is not known here"):
         Location("ftp://host/x")
-    with pytest.raises(StorageError, match="a dataset is on a disk or in a bucket") as caught:
+    with pytest.raises(StorageError, match="this scheme is for inputs only") as caught:
         Location("https://user:pass@host/x?sig=secret")
     assert "https://host/x:" in str(caught.value)
 

@@ -28,6 +28,7 @@ import slaf
 from slaf.annotations.equality import equal_elements
 from slaf.errors import DamagedInput
 from slaf.runtime.worker_thread import WorkerThread
+from slaf.sparse.ranges import RowRange
 from slaf.sources import open_source
 from slaf.testing.strategies import Stored
 from tests.formats.builders import ids, write_soma, write_to
@@ -317,7 +318,7 @@ def test_all_is_done_in_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         with open_source(path) as source:
             held = source.slots()
             kept = [source.cells(), source.genes(), source.raw(), dict(held.obsm), dict(held.obsp)]
-            kept += [batch.values for batch in source.batches(slaf.arrays.RowRange(0, N_CELLS))]
+            kept += [batch.values for batch in source.batches(RowRange(0, N_CELLS))]
             assert open_arrays() > before
         assert open_arrays() == before
         assert len(kept) > len(threads) == 1

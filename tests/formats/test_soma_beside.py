@@ -28,8 +28,8 @@ import slaf
 from slaf.annotations.equality import equal_elements
 from slaf.errors import DamagedInput
 from slaf.runtime.worker_thread import WorkerThread
-from slaf.sparse.ranges import RowRange
 from slaf.sources import open_source
+from slaf.sparse.ranges import RowRange
 from slaf.testing.strategies import Stored
 from tests.formats.builders import ids, write_soma, write_to
 from tests.formats.checks import converted, refused

@@ -1,8 +1,9 @@
-"""An iterator that runs in a thread of its own, a few items ahead of whoever takes them."""
+"""Prefetching of an iterator in a background thread, a few items ahead of the consumer."""
 
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from queue import Empty, Full, Queue
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,76 +15,74 @@ if TYPE_CHECKING:
 __all__ = ["prefetch"]
 
 Item = TypeVar("Item")
-_PATIENCE = 0.1
+
+# Seconds between checks whether the consumer has stopped.
+_POLL_SECONDS = 0.1
 
 
 def prefetch(items: Iterable[Item], depth: int) -> Iterator[Item]:
-    """The same items, made by a thread while the ones before are in use.
+    """The same items, produced by a thread while earlier ones are in use.
 
     Parameters
     ----------
     items
-        Iterated in the thread from beginning to end, or until nobody takes them any more.
-        What it raises is raised here, in its turn.
+        Iterated in the thread until its end, or until the consumer stops. Its exception is raised
+        here, after the items before it.
     depth
-        How many may wait: with the one in use and the one being made, what memory must hold.
+        The most items in the queue. Memory holds two more: the one in use and the next one.
     """
-    waiting: Queue[tuple[Item] | _End] = Queue(depth)
-    abandoned = threading.Event()
-    given_up = inherit_cancel_events(abandoned)
+    queue: Queue[tuple[Item] | BaseException | None] = Queue(depth)
+    stopped = threading.Event()
+    cancel_events = inherit_cancel_events(stopped)
 
-    def make() -> None:
-        set_cancel_events(*given_up)
-        _make(items, waiting, abandoned)
+    def produce() -> None:
+        set_cancel_events(*cancel_events)
+        _produce(items, queue, stopped)
 
-    maker = threading.Thread(target=make, name="slaf-ahead", daemon=True)
-    maker.start()
+    producer = threading.Thread(target=produce, name="slaf-prefetch", daemon=True)
+    producer.start()
     try:
-        while not isinstance(found := waiting.get(), _End):
-            yield found[0]
-        if found.error is not None:
-            raise found.error
+        while isinstance(entry := queue.get(), tuple):
+            yield entry[0]
+        if entry is not None:
+            raise entry
     finally:
-        abandoned.set()
-        _empty(waiting)
-        maker.join()
+        stopped.set()
+        _clear(queue)
+        producer.join()
 
 
-class _End:
-    """Behind the last item: why there are no more."""
-
-    def __init__(self, error: BaseException | None) -> None:
-        self.error = error
-
-
-def _make(
-    items: Iterable[Item], waiting: Queue[tuple[Item] | _End], abandoned: threading.Event
+def _produce(
+    items: Iterable[Item],
+    queue: Queue[tuple[Item] | BaseException | None],
+    stopped: threading.Event,
 ) -> None:
-    error: BaseException | None = None
+    """Put each item into the queue, then the exception of `items`, or None."""
+    failure: BaseException | None = None
     try:
         for item in items:
-            if not _put((item,), waiting, abandoned):
+            if not _put((item,), queue, stopped):
                 return
-    except BaseException as caught:  # noqa: BLE001 - raised again by whoever takes the items
-        error = caught
-    _put(_End(error), waiting, abandoned)
+    except BaseException as error:  # noqa: BLE001 - raised again in the consumer
+        failure = error
+    _put(failure, queue, stopped)
 
 
 def _put(
-    item: tuple[Item] | _End, waiting: Queue[tuple[Item] | _End], abandoned: threading.Event
+    entry: tuple[Item] | BaseException | None,
+    queue: Queue[tuple[Item] | BaseException | None],
+    stopped: threading.Event,
 ) -> bool:
-    while not abandoned.is_set():
+    while not stopped.is_set():
         try:
-            waiting.put(item, timeout=_PATIENCE)
+            queue.put(entry, timeout=_POLL_SECONDS)
         except Full:
             continue
         return True
     return False
 
 
-def _empty(waiting: Queue[tuple[Item] | _End]) -> None:
-    while True:
-        try:
-            waiting.get_nowait()
-        except Empty:
-            return
+def _clear(queue: Queue[tuple[Item] | BaseException | None]) -> None:
+    with suppress(Empty):
+        while True:
+            queue.get_nowait()

@@ -242,7 +242,7 @@ def test_genes_are_moved_with_their_values(stored: Stored, data: st.DataObject) 
     places = data.draw(st.permutations(range(wider)))[:n_genes]
     left_out = data.draw(st.lists(st.booleans(), min_size=n_genes, max_size=n_genes))
     positions = np.where(left_out, -1, np.array(places, np.int64))
-    moved = GeneMap(positions, wider).place(batch)
+    moved = GeneMap(positions, wider).apply(batch)
     _check_rules(moved, wider)
     assert moved.rows == batch.rows
     held = zip(_places(batch), batch.values.tolist(), strict=True)
@@ -253,7 +253,7 @@ def test_genes_are_moved_with_their_values(stored: Stored, data: st.DataObject) 
     ]
     found = zip(_places(moved), map(repr, moved.values.tolist()), strict=True)
     assert list(found) == sorted(expected)
-    assert GeneMap(np.arange(n_genes), wider).place(batch) is batch
+    assert GeneMap(np.arange(n_genes), wider).apply(batch) is batch
 
 
 def _overflows(total: float) -> bool:

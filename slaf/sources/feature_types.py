@@ -127,7 +127,7 @@ class GeneSubset:
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         """These cells, in order, with what they hold of the genes."""
         for batch in self._source.batches(rows):
-            yield self._places.place(batch)
+            yield self._places.apply(batch)
 
 
 class _Columns:
@@ -150,7 +150,7 @@ class _Columns:
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         for batch in self._matrix.batches(rows):
-            yield self._places.place(batch)
+            yield self._places.apply(batch)
 
 
 def _places(n_genes: int, kept: NDArray[np.int64]) -> GeneMap:

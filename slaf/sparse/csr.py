@@ -1,4 +1,4 @@
-"""Entries read from a table, put together as a sparse matrix."""
+"""A scipy CSR matrix of batches of entries."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slaf.sparse.casting import exact_cast
+from slaf.sparse.ranges import indptr_from_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["csr_from_batches"]
 
-Piece = tuple["NDArray[Any]", "NDArray[Any]"]
+Entries = tuple["NDArray[Any]", "NDArray[Any]"]
 
 
 def csr_from_batches(
-    entries: Iterable[Piece],
-    lengths: NDArray[np.int64],
+    batches: Iterable[Entries],
+    counts: NDArray[np.int64],
     genes: NDArray[np.int64] | None,
     n_genes: int,
     dtype: np.dtype[Any],
@@ -30,59 +31,58 @@ def csr_from_batches(
 
     Parameters
     ----------
-    entries
-        Gene positions and values of the cells, one cell after the other, in pieces.
-    lengths
-        Entries of each cell.
+    batches
+        Gene positions and values, cell after cell.
+    counts
+        The entries of each cell.
     genes
         The columns to keep, in their order; None for all.
     n_genes
-        All columns.
+        The number of all columns.
     dtype
-        The type to give the values in, which must hold them exactly.
+        The type of the values, which must hold them exactly.
 
     Raises
     ------
     InexactValue
-        If it does not.
+        If it does not hold one of them.
     """
     import scipy.sparse as sp
 
     if genes is None:
-        counts, width, kept = lengths, n_genes, list(entries)
+        width, kept, kept_counts = n_genes, list(batches), counts
     else:
         unique, inverse = np.unique(genes, return_inverse=True)
-        counts = np.zeros(len(lengths), np.int64)
-        kept = list(_kept(entries, lengths, unique, n_genes, counts))
-        width = len(unique)
-    indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-    indices = np.concatenate([np.empty(0, np.int32), *(piece[0] for piece in kept)], dtype=np.int32)
-    values = [exact_cast(piece[1], dtype) for piece in kept]
+        width, kept_counts = len(unique), np.zeros(len(counts), np.int64)
+        kept = list(_select_genes(batches, counts, unique, n_genes, kept_counts))
+    indptr = indptr_from_counts(kept_counts)
+    indices = np.concatenate([np.empty(0, np.int32), *(ids for ids, _ in kept)], dtype=np.int32)
+    values = [exact_cast(values, dtype) for _, values in kept]
     data = np.concatenate([np.empty(0, dtype), *values])
-    matrix = sp.csr_matrix((data, indices, indptr), shape=(len(lengths), width))
+    matrix = sp.csr_matrix((data, indices, indptr), shape=(len(counts), width))
     if genes is None or np.array_equal(genes, unique):
         return matrix
-    found = sp.csr_matrix(matrix[:, inverse])
-    found.sort_indices()
-    return found
+    reordered = sp.csr_matrix(matrix[:, inverse])
+    reordered.sort_indices()
+    return reordered
 
 
-def _kept(
-    entries: Iterable[Piece],
-    lengths: NDArray[np.int64],
+def _select_genes(
+    batches: Iterable[Entries],
+    counts: NDArray[np.int64],
     genes: NDArray[np.int64],
     n_genes: int,
-    counts: NDArray[np.int64],
-) -> Iterator[Piece]:
-    """The entries of some genes, ascending; adds to `counts` how many each cell has."""
+    kept_counts: NDArray[np.int64],
+) -> Iterator[Entries]:
+    """The entries of some genes, ascending; adds their number in each cell to `kept_counts`."""
     columns = np.full(n_genes, -1, np.int32)
     columns[genes] = np.arange(len(genes))
-    ends = np.cumsum(lengths)
-    before = 0
-    for positions, values in entries:
-        found = columns[positions]
-        at = np.flatnonzero(found >= 0)
-        owners = np.searchsorted(ends, at + before, side="right")
-        counts += np.bincount(owners, minlength=len(counts))
-        before += len(positions)
-        yield found[at], values[at]
+    ends = np.cumsum(counts)
+    offset = 0
+    for positions, values in batches:
+        selected = columns[positions]
+        kept = np.flatnonzero(selected >= 0)
+        cells = np.searchsorted(ends, kept + offset, side="right")
+        kept_counts += np.bincount(cells, minlength=len(kept_counts))
+        offset += len(positions)
+        yield selected[kept], values[kept]

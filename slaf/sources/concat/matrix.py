@@ -100,7 +100,7 @@ class ConcatMatrix:
                 continue
             with part.member.lease() as source:
                 for batch in self._find(source).batches(here.shifted(-held.start)):
-                    yield part.places.place(batch.shifted(held.start))
+                    yield part.places.apply(batch.shifted(held.start))
 
     def _having(self) -> list[ConcatPart]:
         return [part for part in self._parts if part.places is not None]

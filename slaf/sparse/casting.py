@@ -155,23 +155,23 @@ def checked_gene_ids(
 def checked_indices(
     positions: NDArray[Any], size: int, axis: str, owner: Callable[[int], str]
 ) -> NDArray[Any]:
-    """Positions as unsigned integers of their width, each checked to be below `size`.
+    """The positions as unsigned integers of the same width, each checked to be below `size`.
 
     Parameters
     ----------
-    found
-        The positions.
+    positions
+        Positions of cells or genes.
     size
-        How many cells, or genes, there are.
-    what
+        The number of all cells or genes.
+    axis
         "cell" or "gene".
     owner
-        Says of an entry whose it is, if its position is out of range.
+        Describes the entry at an index, for the message.
 
     Raises
     ------
     DamagedInput
-        Naming the owner and the position, if one is.
+        With the owner and the position, if one is out of range.
     """
     if positions.dtype.kind not in "iu":
         msg = f"{axis} positions are of type {positions.dtype}, not integers"

@@ -1,4 +1,4 @@
-"""Protocols of a place for files (`Backend`) and its lock (`Lock`), and the record `FileStat`."""
+"""Protocols of storage (`Backend`) and its lock (`Lock`), and the record of a file (`FileStat`)."""
 
 from __future__ import annotations
 
@@ -135,6 +135,3 @@ class Backend(Protocol):
 
     def is_locked(self) -> bool:
         """Whether a process holds the lock."""
-
-    def has_lock(self) -> bool:
-        """Whether the file of a lock exists, even if its holder is dead."""

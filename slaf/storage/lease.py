@@ -164,7 +164,7 @@ class Lease:
             self._objects.delete([self._name])
 
     def release(self) -> None:
-        """Stop renewing it; an object that `clean_up` did not remove locks out no process."""
+        """Stop renewing it; an object that `clean_up` did not remove does not count as held."""
         self._ended()
         self._stop_renewing()
         self._record.abandon()
@@ -195,7 +195,7 @@ class Lease:
 
 
 def is_expired(record: LeaseRecord | None, age: float) -> bool:
-    """Whether a lock, last written `age` seconds ago, locks out no other process any more."""
+    """Whether another process may take a lock that was last written `age` seconds ago."""
     if record is None:
         return age > LEASE_SECONDS + _CLOCK_PRECISION
     return age > record.seconds + _CLOCK_PRECISION or record.is_abandoned()

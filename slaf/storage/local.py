@@ -198,10 +198,6 @@ class Directory:
             return True
         return False
 
-    def has_lock(self) -> bool:
-        """Whether the file of the lock exists."""
-        return self.has(LOCK_NAME)
-
     def _existing_parent(self) -> Path:
         """The directory, or the nearest parent that exists."""
         return next(path for path in (self.path, *self.path.parents) if path.is_dir())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from slaf.errors import StorageError
@@ -229,9 +229,8 @@ class Location:
             If another process holds it.
         """
         keep = self._backend.is_empty_directory()
-        lock: Lock | None = None
-        try:
-            lock = self._make_and_lock(keep=keep)
+        with ExitStack() as released:
+            lock = self._acquire(released, keep=keep)
             self._writer_lock = lock
             try:
                 yield
@@ -239,32 +238,25 @@ class Location:
                 self._writer_lock = None
                 with self.mutation("unlock", LOCK_NAME):
                     lock.clean_up()
-        finally:
-            if lock is not None:
-                lock.release()
 
-    def _make_and_lock(self, *, keep: bool) -> Lock:
-        """The lock, tried again if the holder before removes the directory meanwhile."""
+    def _acquire(self, released: ExitStack, *, keep: bool) -> Lock:
+        """The lock, tried again if its holder removes the directory meanwhile.
+
+        It is released with the stack, also if announcing it fails: nothing else would end a lease,
+        which is renewed as long as this process lives.
+        """
         for left in reversed(range(_ATTEMPTS)):
             self.mkdir()
             try:
-                return self._acquire(keep=keep)
+                with self.mutation("lock", LOCK_NAME):
+                    lock = self._backend.acquire(keep=keep)
+                    released.callback(lock.release)
             except StorageError as error:
                 if error.errno != errno.ENOENT or not left:
                     raise
+            else:
+                return lock
         raise AssertionError  # the last attempt returns or raises
-
-    def _acquire(self, *, keep: bool) -> Lock:
-        lock: Lock | None = None
-        try:
-            with self.mutation("lock", LOCK_NAME):
-                lock = self._backend.acquire(keep=keep)
-        except BaseException:
-            # Nothing else would release it: a lease is renewed as long as this process lives.
-            if lock is not None:
-                lock.release()
-            raise
-        return lock
 
     def is_locked(self) -> bool:
         """Whether a process is writing here now."""
@@ -278,7 +270,7 @@ class Location:
         Locked
             If the process lives.
         """
-        if self._backend.has_lock():
+        if self._backend.size_of(LOCK_NAME) is not None:
             with self.lock():
                 pass
 

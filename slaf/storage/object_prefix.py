@@ -10,7 +10,6 @@ from uuid import uuid4
 from slaf.errors import Locked, StorageError
 from slaf.storage.backend import LOCK_NAME, NEW_SUFFIX, FileStat, is_transient
 from slaf.storage.lease import LEASE_SECONDS, Lease, LeaseRecord, is_expired
-from slaf.storage.object_options import lance_options
 from slaf.storage.object_store import ObjectStore
 from slaf.storage.urls import BUCKETS, redacted, scheme_of
 
@@ -55,12 +54,10 @@ class ObjectPrefix:
                 "a bucket"
             )
             raise StorageError(msg)
-        self._url = url.rstrip("/")
-        self._store_options = dict(options)
         self._objects = ObjectStore(url, options)
         # Versions of the objects that were read under the lock; None while it is not held.
         self._versions: dict[str, dict[str, str] | None] | None = None
-        self.options = lance_options(url, options)
+        self.options = self._objects.lance_options
 
     def __str__(self) -> str:
         return str(self._objects)
@@ -79,7 +76,7 @@ class ObjectPrefix:
 
     def uri(self, name: str) -> str:
         """The URL of a file or table."""
-        return f"{self._url}/{name}"
+        return f"{self._objects.url}/{name}"
 
     def exists(self) -> bool:
         """Whether the prefix has any object."""
@@ -172,7 +169,7 @@ class ObjectPrefix:
             If another process holds it.
         """
         del keep
-        objects = ObjectStore(self._url, self._store_options | _LEASE_TIMEOUTS)
+        objects = ObjectStore(self._objects.url, self._objects.options | _LEASE_TIMEOUTS)
         record, requested = LeaseRecord.of_this_process(self.lease_seconds), Lease.now()
         try:
             version = objects.swap(LOCK_NAME, record.to_bytes(), None)
@@ -197,10 +194,6 @@ class ObjectPrefix:
         age = (datetime.now(UTC) - modified).total_seconds()
         return not is_expired(LeaseRecord.from_bytes(stored[0]), age)
 
-    def has_lock(self) -> bool:
-        """Whether the object of the lock exists."""
-        return self._objects.size_of(LOCK_NAME) is not None
-
     def _end_lock(self) -> None:
         """Put objects in place of any version again."""
         self._versions = None
@@ -208,7 +201,7 @@ class ObjectPrefix:
     def _take_over(self, objects: ObjectStore, record: LeaseRecord) -> dict[str, str]:
         stored = objects.get(LOCK_NAME)
         if stored is None:
-            # It was released since it was found held.
+            # Its holder has released it since.
             return objects.swap(LOCK_NAME, record.to_bytes(), None)
         data, version = stored
         holder = LeaseRecord.from_bytes(data)

@@ -12,7 +12,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError,
 
 from slaf.errors import Locked, NoSuchBucket, SlafError, StorageError, StorageUnavailable
 from slaf.storage.errors import storage_error
-from slaf.storage.object_options import open_store
+from slaf.storage.object_options import lance_options, open_store
 from slaf.storage.urls import is_web, redacted
 
 if TYPE_CHECKING:
@@ -40,15 +40,29 @@ class ObjectStore:
         A prefix of a bucket, or an address of the web, whose one object has the name "".
     options
         Credentials and settings.
+
+    Attributes
+    ----------
+    is_web
+        Whether it is an address of the web.
+    url, options
+        The parameters, which may be secret.
     """
 
     def __init__(self, url: str, options: Mapping[str, str]) -> None:
         self.is_web = is_web(url)
+        self.url = url if self.is_web else url.rstrip("/")
+        self.options = dict(options)
         self._label = redacted(url).rstrip("/")
-        self._store = open_store(url if self.is_web else url.rstrip("/"), options)
+        self._store = open_store(self.url, options)
 
     def __str__(self) -> str:
         return self._label
+
+    @property
+    def lance_options(self) -> dict[str, str]:
+        """Storage options for Lance, with retries and timeouts, which may be secret."""
+        return lance_options(self.url, self.options)
 
     def get(self, name: str) -> tuple[bytes, dict[str, str]] | None:
         """An object and its version; None if it does not exist, in a bucket that does."""

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from slaf.errors import NoSuchInput, StorageError
-from slaf.storage.object_options import lance_options
 from slaf.storage.object_store import ObjectStore
 from slaf.storage.remote_bytes import RemoteBytes
-from slaf.storage.urls import is_web, redacted, scheme_of
+from slaf.storage.urls import is_web, scheme_of
 
 if TYPE_CHECKING:
     import os
@@ -32,16 +31,6 @@ class ObjectStat:
     e_tag: str | None
 
 
-class _Root:
-    """A bucket, or one address of the web."""
-
-    def __init__(self, url: str, options: Mapping[str, str]) -> None:
-        self.label = redacted(url).rstrip("/")
-        self.url = url
-        self.options = dict(options)
-        self.objects = ObjectStore(url, options)
-
-
 @total_ordering
 class RemotePath:
     """An object, or the common prefix of several objects.
@@ -49,12 +38,12 @@ class RemotePath:
     Parameters
     ----------
     root
-        The bucket.
+        The bucket, or an address of the web.
     key
-        The name of the object in it.
+        The name of the object in it; "" on the web.
     """
 
-    def __init__(self, root: _Root, key: str) -> None:
+    def __init__(self, root: ObjectStore, key: str) -> None:
         self._root = root
         self._key = key.strip("/")
 
@@ -63,13 +52,13 @@ class RemotePath:
         """The path of a URL."""
         url = str(url)
         if is_web(url):
-            return cls(_Root(url, options), "")
+            return cls(ObjectStore(url, options), "")
         parts = urlsplit(url)
-        root = _Root(f"{parts.scheme}://{parts.netloc}", options)
+        root = ObjectStore(f"{parts.scheme}://{parts.netloc}", options)
         return cls(root, unquote(parts.path))
 
     def __str__(self) -> str:
-        return f"{self._root.label}/{self._key}" if self._key else self._root.label
+        return f"{self._root}/{self._key}" if self._key else str(self._root)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
@@ -99,7 +88,7 @@ class RemotePath:
     @property
     def is_web(self) -> bool:
         """Whether it is an address of the web, which has no siblings and no children."""
-        return self._root.objects.is_web
+        return self._root.is_web
 
     @property
     def query(self) -> str:
@@ -114,7 +103,7 @@ class RemotePath:
     @property
     def storage_options(self) -> dict[str, str]:
         """Storage options, with retries and timeouts, which may be secret."""
-        return lance_options(self._root.url, self._root.options)
+        return self._root.lance_options
 
     @property
     def cache_key(self) -> Hashable:
@@ -161,8 +150,7 @@ class RemotePath:
         """All objects below it, by their relative names, in order."""
         start = len(self._key) + 1 if self._key else 0
         return sorted(
-            (meta["path"][start:], _object_stat(meta))
-            for meta in self._root.objects.list(self._key)
+            (meta["path"][start:], _object_stat(meta)) for meta in self._root.list(self._key)
         )
 
     def stat(self) -> ObjectStat:
@@ -212,7 +200,7 @@ class RemotePath:
         """
         etag = self.stat().e_tag
         strong = None if etag is None or etag.startswith("W/") else etag
-        data = self._root.objects.get_range(self._key, start, stop, strong)
+        data = self._root.get_range(self._key, start, stop, strong)
         if data is None:
             msg = f"{self}: it was changed while it was read; begin again"
             raise StorageError(msg)
@@ -229,13 +217,13 @@ class RemotePath:
         # The object of a web address has no key, and an object of a bucket has one.
         if bool(self._key) is self.is_web:
             return None
-        meta = self._root.objects.head(self._key)
+        meta = self._root.head(self._key)
         return None if meta is None else _object_stat(meta)
 
     @cached_property
     def _children(self) -> dict[str, ObjectStat | None]:
         """The objects directly below it with their metadata, and the prefixes of others."""
-        listed = self._root.objects.children(self._key)
+        listed = self._root.children(self._key)
         prefixes: dict[str, ObjectStat | None] = dict.fromkeys(listed["common_prefixes"])
         return prefixes | {meta["path"]: _object_stat(meta) for meta in listed["objects"]}
 

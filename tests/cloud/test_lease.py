@@ -13,6 +13,7 @@ import pytest
 import slaf
 from slaf.errors import Locked
 from slaf.runtime.progress import NullProgress
+from slaf.storage.backend import LOCK_NAME
 from slaf.storage.lease import LeaseRecord, is_expired
 from slaf.storage.location import Location
 from slaf.storage.object_prefix import ObjectPrefix
@@ -93,9 +94,9 @@ def test_a_late_request(one_cloud: Cloud) -> None:
         former.put("config.json", b"late")
     assert json.loads(other.read("config.json") or b"") == {}
     held.clean_up()
-    assert other.has_lock()
+    assert other.has(LOCK_NAME)
     taken.clean_up()
-    assert not other.has_lock()
+    assert not other.has(LOCK_NAME)
 
 
 def test_a_ticket() -> None:

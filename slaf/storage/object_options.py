@@ -7,6 +7,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from obstore.exceptions import BaseError
+from obstore.store import HTTPStore, from_url
+
 from slaf.errors import StorageError
 from slaf.storage.errors import short_reason
 from slaf.storage.urls import WEB, redacted, scheme_of
@@ -63,46 +66,28 @@ def open_store(url: str, options: Mapping[str, str]) -> ObjectStore:
     """
     scheme = scheme_of(url)
     config = _with_defaults(url, options)
-    client = {key: config.pop(key) for key in sorted(config) if key in _CLIENT_OPTIONS}
-    common: dict[str, Any] = {
-        "client_options": client,
-        "retry_config": {
-            "max_retries": _number(config.pop(_RETRIES), _RETRIES),
-            "retry_timeout": timedelta(seconds=_number(config.pop(_RETRY_SECONDS), _RETRY_SECONDS)),
-        },
+    client: Any = {key: config.pop(key) for key in sorted(config) if key in _CLIENT_OPTIONS}
+    retries: Any = {
+        "max_retries": _number(config.pop(_RETRIES), _RETRIES),
+        "retry_timeout": timedelta(seconds=_number(config.pop(_RETRY_SECONDS), _RETRY_SECONDS)),
     }
     config = {key: value for key, value in config.items() if key not in _LANCE_ONLY}
-    if scheme == "s3":
-        common |= _profile(config)
+    if scheme in WEB and config:
+        msg = f"{redacted(url)}: an address of the web takes no {', '.join(config)}; leave it out"
+        raise StorageError(msg)
+    others: Any = {"config": config} | (_profile(config) if scheme == "s3" else {})
     try:
-        return _open(url, config, common)
-    except ValueError as error:
-        # obstore raises the same for an unknown option, and names it.
+        if scheme not in WEB:
+            # obstore names an option that the scheme does not have.
+            return from_url(url, client_options=client, retry_config=retries, **others)
+        client = {"allow_http": str(scheme == "http").lower()} | client
+        return HTTPStore.from_url(url, client_options=client, retry_config=retries)
+    except (ValueError, BaseError) as error:
         msg = (
             f"{redacted(url)}: the storage options are not understood "
             f"({short_reason(str(error))}); check their names and values"
         )
         raise StorageError(msg) from None
-
-
-def _open(url: str, config: dict[str, str], common: dict[str, Any]) -> ObjectStore:
-    from obstore.exceptions import BaseError
-    from obstore.store import HTTPStore, from_url
-
-    try:
-        if scheme_of(url) in WEB:
-            if config:
-                msg = f"an address of the web takes no {', '.join(config)}"
-                raise ValueError(msg)
-            allowed = {"allow_http": str(scheme_of(url) == "http").lower()}
-            return HTTPStore.from_url(
-                url, **common | {"client_options": allowed | common["client_options"]}
-            )
-        # The options depend on the scheme; it raises an error for unknown ones.
-        store: ObjectStore = from_url(url, config=config, **common)  # type: ignore[call-overload]
-    except BaseError as error:
-        raise ValueError(str(error)) from None
-    return store
 
 
 def _with_defaults(url: str, options: Mapping[str, str]) -> dict[str, str]:

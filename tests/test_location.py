@@ -1,4 +1,4 @@
-"""A dataset is where its path said when it was named."""
+"""A path names the same dataset for as long as it is open."""
 
 from __future__ import annotations
 
@@ -20,49 +20,51 @@ MATRIX = counts(9, 5)
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory of work, with an input."""
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with an input."""
     monkeypatch.chdir(tmp_path)
     write_h5ad(tmp_path / "in.h5ad", MATRIX)
     return tmp_path
 
 
-def test_a_relative_path_and_another_directory(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is open is read, proven and pickled wherever the process goes."""
+def test_a_relative_path_and_another_directory(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An open dataset is read, verified and unpickled after a change of the working directory."""
     dataset = slaf.convert("in.h5ad", "out.slaf")
     assert str(dataset.location) == "out.slaf"
     copy = pickle.dumps(dataset)
-    (here / "elsewhere").mkdir()
-    monkeypatch.chdir(here / "elsewhere")
-    for found in (dataset, pickle.loads(copy)):  # noqa: S301 - our own
-        np.testing.assert_array_equal(found.read().toarray(), MATRIX.toarray())
-        assert slaf.verify(found).ok
+    (workdir / "elsewhere").mkdir()
+    monkeypatch.chdir(workdir / "elsewhere")
+    for same in (dataset, pickle.loads(copy)):  # noqa: S301 - pickled above
+        np.testing.assert_array_equal(same.read().toarray(), MATRIX.toarray())
+        assert slaf.verify(same).ok
 
 
 @pytest.mark.parametrize("name", ["S1-12:30.slaf", "./a:b", "s3:slaf", "a b%20#?*.slaf"])
-def test_names_that_look_like_something_else(name: str, here: Path) -> None:
-    """A name is a name, whatever another program would make of it."""
+def test_names_that_look_like_something_else(name: str, workdir: Path) -> None:
+    """A name with the characters of URLs, drives or patterns is a plain name."""
     slaf.convert("in.h5ad", name)
     assert slaf.verify(name, against="in.h5ad").ok
-    assert (here / name / "config.json").exists()
-    assert {path.name for path in here.iterdir()} == {"in.h5ad", Path(name).name}
+    assert (workdir / name / "config.json").exists()
+    assert {path.name for path in workdir.iterdir()} == {"in.h5ad", Path(name).name}
 
 
-def test_home(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`~` is the home, as a shell would have it, of outputs and of inputs; and wholly so."""
-    home = here / "home"
+def test_home(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`~` is the home of the user, in inputs and outputs."""
+    home = workdir / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
-    (here / "in.h5ad").rename(home / "in.h5ad")
+    (workdir / "in.h5ad").rename(home / "in.h5ad")
     slaf.convert("~/in.h5ad", "~/out.slaf")
     assert slaf.verify(home / "out.slaf", against="~/in.h5ad").ok
     slaf.export("~/out.slaf", "~/again.h5ad")
     assert {path.name for path in home.iterdir()} == {"in.h5ad", "out.slaf", "again.h5ad"}
-    assert {path.name for path in here.iterdir()} == {"home"}
+    assert {path.name for path in workdir.iterdir()} == {"home"}
 
 
-def test_no_name_at_all(here: Path) -> None:
-    """What an unset variable of a shell leaves is no directory, least of all this one."""
+def test_an_empty_path(workdir: Path) -> None:
+    """An empty path, as an unset variable of a shell is, is refused."""
     with pytest.raises(StorageError, match="a path is empty"):
         slaf.convert("in.h5ad", "")
     with pytest.raises(StorageError, match="a path is empty"):
@@ -70,7 +72,7 @@ def test_no_name_at_all(here: Path) -> None:
     for inputs in ("", ["in.h5ad", ""]):
         with pytest.raises(StorageError, match="a path is empty"):
             slaf.convert(inputs, "out.slaf")
-    assert {path.name for path in here.iterdir()} == {"in.h5ad"}
+    assert {path.name for path in workdir.iterdir()} == {"in.h5ad"}
 
 
 def test_a_file_that_is_written_once(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def remove_stale_lock(location: Location) -> None:
     Locked
         If the process lives.
     """
-    location.sweep(partial(_begin_epoch, location))
+    location.break_stale_lock(partial(_begin_epoch, location))
 
 
 def epoch_of(data: Mapping[str, Any]) -> int:

@@ -139,7 +139,7 @@ class RepairedDataset:
         for path, file in copies.items():
             self.run.location.copy(path, file.file)
             # A bucket may give what is copied another tag.
-            mark = self.run.location.mark(file.file) if self.run.location.is_remote else None
+            mark = self.run.location.stat(file.file) if self.run.location.is_remote else None
             yield file if mark is None else replace(file, etag=mark.etag)
 
 

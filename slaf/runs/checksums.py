@@ -166,7 +166,7 @@ def _stored(location: Location, name: str) -> StoredFile:
     DamagedDataset
         If it is gone.
     """
-    mark = location.mark(name)
+    mark = location.stat(name)
     if mark is None:
         msg = f"{location}: {name} is gone; run the same command again"
         raise DamagedDataset(msg)

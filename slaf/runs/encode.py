@@ -16,7 +16,7 @@ from slaf.runs.checksums import file_checksums
 from slaf.runs.journal import PartResult, write_row_counts
 from slaf.runs.layers import LayerPartWriter, LayerResult, LayerTable, NeedsWiderLayerType
 from slaf.runs.value_types import overflows_source_dtype, unrepresentable_value_error
-from slaf.sparse.casting import CACHED, as_float64, exact_cast
+from slaf.sparse.casting import CACHE_ENTRIES, as_float64, exact_cast
 from slaf.sparse.ranges import RowRange
 from slaf.sparse.statistics import Statistics
 from slaf.tables.write import write_part
@@ -199,7 +199,7 @@ class PartWriter:
             self.blocks.append(Block(block.start, block.stop, n_rows, digest.hexdigest()))
 
     def _learn(self, digest: BlockDigest, genes: NDArray[Any], values: NDArray[Any]) -> None:
-        for part in RowRange(0, len(values)).split(CACHED):
+        for part in RowRange(0, len(values)).split(CACHE_ENTRIES):
             # The same numbers as before they were cast.
             widened = as_float64(values[part.start : part.stop])
             digest.add_entries(genes[part.start : part.stop], widened)

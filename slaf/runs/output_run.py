@@ -311,7 +311,7 @@ def _load(location: Location, plan: Plan) -> Manifest | None:
 
 def _check_not_complete(location: Location, manifest: Manifest | None, *, overwrite: bool) -> None:
     if manifest is None:
-        if not location.is_vacant():
+        if not location.is_empty():
             msg = f"{location}: something else is there; name an output that does not exist yet"
             raise OutputExists(msg)
     elif manifest.checkpoint is None and not overwrite:

@@ -249,5 +249,5 @@ def _read_dtype(run: OutputRun, statistics: Statistics) -> str:
     ]
     if base is not None:
         given.insert(0, base.dtype)
-    extremes = (statistics.least or 0.0, statistics.greatest or 0.0)
+    extremes = (statistics.minimum or 0.0, statistics.maximum or 0.0)
     return common_type(given, plan.value_type, max(map(abs, extremes)))

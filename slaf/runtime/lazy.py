@@ -1,4 +1,4 @@
-"""Mappings that are made, or whose values are, when they are first asked for."""
+"""Mappings that are made, or whose values are made, on first access."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ T = TypeVar("T")
 
 
 class LazyMapping(Mapping[str, T]):
-    """Values by name, each made once; several threads may ask at the same time.
+    """Values by name, made on access; several threads may read it.
 
     Parameters
     ----------
     names
         The keys, in order.
     make
-        Gives the value of one.
+        Makes the value of a key.
     keep
-        Whether a value is kept for the next who asks.
+        Whether to make each value only once.
 
     Examples
     --------
@@ -61,12 +61,12 @@ class LazyMapping(Mapping[str, T]):
 
 
 class DeferredMapping(Mapping[str, T]):
-    """A mapping that is made as a whole when it is first looked into.
+    """A mapping that is made as a whole on first access.
 
     Parameters
     ----------
     make
-        Gives it.
+        Makes the mapping.
 
     Examples
     --------

@@ -121,7 +121,7 @@ class _SomeGenes(MatrixView):
         return replace(self._matrix.size, exact=False)
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
-        return map(self._genes.place, self._matrix.batches(rows))
+        return map(self._genes.apply, self._matrix.batches(rows))
 
 
 def _rows(element: Any, kept: NDArray[np.int64]) -> Any:

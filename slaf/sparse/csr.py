@@ -1,4 +1,4 @@
-"""Batches of cells put together as a scipy matrix, and some of their genes."""
+"""A scipy CSR matrix of batches of entries."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def csr_from_batches(
     n_columns
         The width.
     dtype
-        The type to give the values in, which must hold them exactly.
+        The type of the values, which must hold them exactly.
 
     Raises
     ------
     InexactValue
-        If it does not.
+        If it does not hold one of them.
     """
     import scipy.sparse as sp
 

@@ -38,7 +38,7 @@ def commit(location: Location, name: str, schema: pa.Schema, fragments: Sequence
 
     Done twice it makes two versions that are equal.
     """
-    with location.effect("commit", name), reported(location, name):
+    with location.mutation("commit", name), reported(location, name):
         version = _overwrite(location, name, schema, fragments)
     sync_version(location, name)
     return version
@@ -76,7 +76,7 @@ def append(
             properties = (done.transaction_properties or {}) if done is not None else {}
             if properties.get(_RUN) == run_id:
                 return int(dataset.version)
-    with location.effect("restore", name), reported(location, name):
+    with location.mutation("restore", name), reported(location, name):
         restored = lance.LanceDataset.commit(
             uri,
             lance.LanceOperation.Restore(base),
@@ -90,7 +90,7 @@ def append(
     transaction = lance.Transaction(
         read_version=restored.version, operation=operation, transaction_properties={_RUN: run_id}
     )
-    with location.effect("commit", name), reported(location, name):
+    with location.mutation("commit", name), reported(location, name):
         appended = lance.LanceDataset.commit(
             uri, transaction, storage_options=location.storage_options
         )

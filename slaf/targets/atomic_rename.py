@@ -134,7 +134,7 @@ def _remove_empty(staging: Location) -> None:
     """
     if staging.exists():
         # `rmdir` fails if another process has written to it.
-        with staging.effect("remove", "."), suppress(OSError):
+        with staging.mutation("remove", "."), suppress(OSError):
             staging.path.rmdir()
 
 
@@ -155,7 +155,7 @@ def _clean_up(staging: Location, output: Path) -> None:
 
 def _rename(staging: Location, old: Path, new: Path, action: str) -> None:
     try:
-        with staging.effect(action, old.name):
+        with staging.mutation(action, old.name):
             old.replace(new)
             for folder in (new.parent, old.parent):
                 Location(folder).sync(["."])

@@ -162,7 +162,7 @@ class BucketDestination:
         self, path: Path, format: TargetFormat, progress: Progress, *, overwrite: bool
     ) -> None:
         def check() -> None:
-            with self._staging.effect("publish", self.name):
+            with self._staging.mutation("publish", self.name):
                 self._check(format, overwrite=overwrite)
 
         self._put(self.name, path, progress, check, new=not overwrite)
@@ -203,7 +203,7 @@ class BucketDestination:
     ) -> None:
         """Put an object, which appears after the check; if `new` and small, only if none exists."""
         size = file.stat().st_size
-        with self._staging.effect("upload", name):
+        with self._staging.mutation("upload", name):
             progress.advance(0, 0)
             if size > _PART_SIZE:
                 part_size = max(_PART_SIZE, -(-size // _MAX_PARTS))
@@ -216,7 +216,7 @@ class BucketDestination:
                 self._objects.put(name, file.read_bytes())
 
     def _remove(self, name: str) -> None:
-        with self._staging.effect("remove", name):
+        with self._staging.mutation("remove", name):
             self._objects.delete([name])
 
     def _clean_up(self) -> None:

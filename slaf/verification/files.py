@@ -156,7 +156,7 @@ def damaged_files(
         return
     sizes = location.sizes()
     here = proof.place and proof.place == etag_scope(location)
-    tags = location.tags() if here else {}
+    tags = location.etags() if here else {}
     for file in proof.files:
         size = sizes.get(file.file)
         if size is None:

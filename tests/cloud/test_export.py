@@ -283,9 +283,9 @@ class Watching(Location):
         self._reach = dict(options)
 
     @contextmanager
-    def effect(self, action: str, name: str) -> Iterator[None]:
+    def mutation(self, action: str, name: str) -> Iterator[None]:
         """Look, and go on."""
-        with super().effect(action, name):
+        with super().mutation(action, name):
             if action == "upload":
                 self.looks += 1
                 # At some of those that come first, and at all by which readers know it.

@@ -87,7 +87,7 @@ def test_a_copy_on_a_disk(source: Path, cloud: Cloud, tmp_path: Path) -> None:
     place = cloud.at("out.slaf")
     dataset = slaf.convert(source, place, chunk_size=4, storage_options=cloud.options)
     copy = Location(tmp_path / "copy.slaf")
-    copy.make()
+    copy.mkdir()
     for name in dataset.location.list("."):
         copy.put(name, dataset.location.read(name) or b"")
     assert slaf.verify(copy).ok

@@ -1,4 +1,4 @@
-"""What takes long before the first row is written ends soon when a run is interrupted."""
+"""An interruption soon ends work that precedes the first row."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ N_CELLS, N_PIECES, SECONDS = 10, 200, 10.0
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_sorting_ends(workers: int, tmp_path: Path) -> None:
-    """Entries that are still being brought into order are given up, by whatever thread."""
+    """Sorting of entries ends in the thread that does it."""
     pause = SECONDS / N_PIECES
 
-    def slowly(_size: int) -> Iterator[Coo]:
+    def slow_entries(_size: int) -> Iterator[Coo]:
         for piece in range(N_PIECES):
             time.sleep(pause)
             cells = np.array([piece % N_CELLS], np.uint32)
             yield Coo(cells, cells, np.ones(1, np.uint32))
 
     shape, dtype = (N_CELLS, N_CELLS), np.dtype(np.uint32)
-    rows = ExternalSort(shape, dtype, N_PIECES, slowly, memory=1 << 20, scratch=tmp_path)
-    taken: list[int] = []
+    rows = ExternalSort(shape, dtype, N_PIECES, slow_entries, memory=1 << 20, scratch=tmp_path)
+    nonzeros: list[int] = []
 
     def encode(part: RowRange) -> int:
-        taken.extend(batch.nnz for batch in prefetch(rows.batches(part), 2))
-        return len(taken)
+        nonzeros.extend(batch.nnz for batch in prefetch(rows.batches(part), 2))
+        return len(nonzeros)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    began = time.monotonic()
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    started = time.monotonic()
     timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     try:
         with pytest.raises(KeyboardInterrupt):
-            run_parts([RowRange(0, 5), RowRange(5, N_CELLS)], encode, taken.append, workers)
+            run_parts([RowRange(0, 5), RowRange(5, N_CELLS)], encode, nonzeros.append, workers)
     finally:
         timer.join()
-        signal.signal(signal.SIGINT, before)
-    assert time.monotonic() - began < SECONDS / 2
-    assert taken == []
-    # Nothing of the process is given up for good: the next run reads all.
+        signal.signal(signal.SIGINT, handler)
+    assert time.monotonic() - started < SECONDS / 2
+    assert nonzeros == []
+    # The cancellation ends with the run: the next run reads all entries.
     pause = 0.0
     run_parts([RowRange(0, N_CELLS)], encode, lambda _: None, workers)
-    assert sum(taken) == N_CELLS
+    assert sum(nonzeros) == N_CELLS

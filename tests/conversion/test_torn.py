@@ -36,11 +36,11 @@ class TornStorage(CrashingStorage):
         self._rng = rng
 
     @contextmanager
-    def effect(self, action: str, name: str) -> Iterator[None]:
+    def mutation(self, action: str, name: str) -> Iterator[None]:
         """Change what is stored, and take some of it back if it is the effect."""
         torn = len(self.effects) == self._number
         before = self._contents() if torn else {}
-        with super().effect(action, name):
+        with super().mutation(action, name):
             try:
                 yield
             finally:

@@ -102,7 +102,7 @@ class ConcatMatrix:
                 continue
             with member.lease() as source:
                 for batch in self._find(source).batches(wanted.shifted(-start)):
-                    yield gene_map.place(batch.shifted(start))
+                    yield gene_map.apply(batch.shifted(start))
 
     def _of_each(self, read: Callable[[Matrix], T], *, existing: bool = True) -> Iterator[T]:
         for part in self._parts:

@@ -9,7 +9,7 @@ import numpy as np
 
 from slaf.errors import DamagedInput
 from slaf.sources.hdf5.chunks import chunk_label, stored_chunks
-from slaf.storage.range_prefetch import SPAN_BYTES, RangePrefetcher
+from slaf.storage.range_prefetch import RANGE_BYTES, RangePrefetcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +86,7 @@ class ContiguousArray:
     def __init__(self, dataset: h5py.Dataset, data: RemoteBytes) -> None:
         self.dtype: np.dtype[Any] = dataset.dtype
         self._length = len(dataset)
-        self._rows = max(SPAN_BYTES // self.dtype.itemsize, 1)
+        self._rows = max(RANGE_BYTES // self.dtype.itemsize, 1)
         first, size = dataset.id.get_offset(), self.dtype.itemsize
         if first + self._length * size > data.size:
             msg = f"{dataset.name}: it lies beyond the end of its file"
@@ -107,7 +107,7 @@ class ContiguousArray:
         if stop <= start:
             return np.empty(0, self.dtype)
         first, last = start // self._rows, (stop - 1) // self._rows
-        values = np.frombuffer(b"".join(self._spans.run(first, last + 1)), self.dtype)
+        values = np.frombuffer(b"".join(self._spans.read(first, last + 1)), self.dtype)
         return values[start - first * self._rows : stop - first * self._rows : step]
 
 
@@ -121,7 +121,7 @@ def _runs(chunks: dict[tuple[int, ...], Any]) -> Iterator[list[tuple[int, ...]]]
         near = 0 <= chunk.byte_offset - stop <= _MAX_GAP
         if run and not (near and chunk.byte_offset + chunk.size - start <= limit):
             yield run
-            limit = min(2 * limit, SPAN_BYTES)
+            limit = min(2 * limit, RANGE_BYTES)
             run = []
         if not run:
             start = chunk.byte_offset

@@ -113,13 +113,9 @@ class Lease:
     ended
         Called when the lock is cleaned up, and when it is released.
 
-    Attributes
-    ----------
     taken_over
         Whether another process held the lock before, and may still be writing.
     """
-
-    taken_over = False
 
     def __init__(
         self,
@@ -130,7 +126,9 @@ class Lease:
         *,
         requested: float,
         ended: Callable[[], None],
+        taken_over: bool,
     ) -> None:
+        self.taken_over = taken_over
         self._objects = objects
         self._name = name
         self._record = record

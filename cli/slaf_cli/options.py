@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from slaf.options import ConvertOptions, Option, Options, options_of
+from slaf.options import ConvertOptions, Option, Options, docs_of, options_of
 
 __all__ = [
     "INPUT",
@@ -31,6 +32,9 @@ INPUT = "an .h5ad file, a 10x .h5 file or folder of matrix.mtx, or a TileDB-SOMA
 # What reads HDF5 and TileDB is one thread at a time: more hardly find anything to do.
 _MOST_WORKERS = 8
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+
+# The type of options that are given as KEY=VALUE.
+_PAIRS = Mapping[str, str]
 
 # What the command line adds to the documentation of an option.
 _REPEATED = "May be given several times."
@@ -81,7 +85,7 @@ def takes(
     names
         Those to take; none for all.
     """
-    known = options_of(record)
+    known, docs = options_of(record), docs_of(record)
     taken = [known[name] for name in names or known if name != "progress"]
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
@@ -95,7 +99,7 @@ def takes(
             for parameter in inspect.signature(function, eval_str=True).parameters.values()
             if parameter.name != "chosen"
         ]
-        own += [_parameter(option) for option in taken]
+        own += [_parameter(option, docs[option.name]) for option in taken]
         # Stable: arguments, then what the command alone has, then the library's, then the output.
         own.sort(key=lambda each: (each.kind, each.name in {"json", "quiet", "verbose"}))
         command.__name__, command.__doc__ = function.__name__, function.__doc__
@@ -106,13 +110,13 @@ def takes(
     return decorate
 
 
-def _parameter(option: Option) -> inspect.Parameter:
+def _parameter(option: Option, doc: str) -> inspect.Parameter:
     """An option of the library as typer takes it."""
-    kind, default, sized = _kind(option), option.default, option.metavar == "SIZE"
+    kind, default, sized = _kind(option), option.default, option.name == "memory"
     info = typer.Option(
         _declaration(option),
-        metavar=option.metavar,
-        help=_help(option),
+        metavar=_metavar(option),
+        help=_help(option, doc),
         parser=parse_bytes if sized else None,
         min=None if sized else option.minimum,
     )
@@ -126,13 +130,26 @@ def _parameter(option: Option) -> inspect.Parameter:
 
 def _kind(option: Option) -> Any:
     """The type by which typer reads an option."""
-    if option.metavar == "KEY=VALUE" or option.default == ():
+    if _PAIRS in option.kinds or option.default == ():
         return list[str] | None
-    if option.metavar == "DIRECTORY":
+    if os.PathLike[str] in option.kinds:
         return Path | None
     if int in option.kinds:
         return int | None
     return str if option.name == "layers" else option.type
+
+
+def _metavar(option: Option) -> str | None:
+    """What stands for the value of an option; None for a flag, or where typer lists the choices."""
+    if option.metavar or option.choices or bool in option.kinds:
+        return option.metavar
+    if option.name == "memory":
+        return "SIZE"
+    if _PAIRS in option.kinds:
+        return "KEY=VALUE"
+    if os.PathLike[str] in option.kinds:
+        return "DIRECTORY"
+    return "N" if int in option.kinds else "NAME"
 
 
 def _declaration(option: Option) -> str:
@@ -141,19 +158,19 @@ def _declaration(option: Option) -> str:
     return f"{flag}/--no-{flag.removeprefix('--')}" if two else flag
 
 
-def _help(option: Option) -> str:
+def _help(option: Option, doc: str) -> str:
     known = options_of(ConvertOptions)
     text = re.sub(
         r"`(\w+)`",
         lambda name: flag_of(known[name[1]]) if name[1] in known else name[0],
-        option.doc,
+        doc,
     )
     return f"{text} {_MORE_HELP[option.name]}" if option.name in _MORE_HELP else text
 
 
 def _value(option: Option, given: Any) -> Any:
     """What was given on the command line, as the library takes it; None where nothing was."""
-    if option.metavar == "KEY=VALUE":
+    if _PAIRS in option.kinds:
         return key_values(given, flag_of(option))
     if option.name == "workers" and given is None:
         return _cores()

@@ -9,7 +9,7 @@ from textwrap import fill, indent
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 from slaf.format.schema import EXPRESSION
-from slaf.options import Options, options_of
+from slaf.options import Options, docs_of, options_of
 from slaf.runs.plan import likely_type, matrices_with_counts
 from slaf.sources.slots import describe_slots
 
@@ -130,7 +130,7 @@ def with_options(
     _run, _dry_run
         The same for type checkers, without and with `dry_run=True`.
     """
-    options = options_of(record)
+    options, docs = options_of(record), docs_of(record)
 
     def decorate(function: Callable[[Inputs, Any, Record], Dataset | Preview]) -> Any:
         @wraps(function)
@@ -148,7 +148,7 @@ def with_options(
             )
             for name, each in options.items()
         ]
-        documented = [f"{name}\n{indent(fill(o.doc, 92), '    ')}" for name, o in options.items()]
+        documented = [f"{name}\n{indent(fill(docs[name], 92), '    ')}" for name in options]
         verb.__doc__ = "\n".join(
             [inspect.getdoc(function) or "", "", "Other Parameters", "-" * 16, *documented]
         )

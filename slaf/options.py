@@ -216,8 +216,11 @@ def docs_of(record: type[Options]) -> Mapping[str, str]:
 
 @cache
 def _docstrings(module: str) -> Mapping[str, Mapping[str, str]]:
-    """The docstrings below the fields of each class of a module."""
-    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    """The docstrings below the fields of each class of a module; none where its source is not."""
+    try:
+        tree = ast.parse(inspect.getsource(sys.modules[module]))
+    except OSError:
+        return {}
     return {
         each.name: {
             target.id: " ".join(str(text.value).split())

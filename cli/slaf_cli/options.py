@@ -29,14 +29,14 @@ __all__ = [
 
 INPUT = "an .h5ad file, a 10x .h5 file or folder of matrix.mtx, or a TileDB-SOMA experiment"
 
-# What reads HDF5 and TileDB is one thread at a time: more hardly find anything to do.
+# HDF5 and TileDB are read by one thread at a time: more workers would wait for it.
 _MOST_WORKERS = 8
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 # The type of options that are given as KEY=VALUE.
 _PAIRS = Mapping[str, str]
 
-# What the command line adds to the documentation of an option.
+# Additions of the command line to the documentation of an option.
 _REPEATED = "May be given several times."
 _MORE_HELP = {
     "memory": "Written as 512M or 2G.",
@@ -73,6 +73,15 @@ Verbose = Annotated[
 Chosen: TypeAlias = dict[str, Any]
 
 
+def flag_of(option: Option) -> str:
+    """The name of an option on the command line."""
+    return option.flag or f"--{option.name.replace('_', '-')}"
+
+
+# As documentation names options.
+_FLAGS = {name: flag_of(option) for name, option in options_of(ConvertOptions).items()}
+
+
 def takes(
     record: type[Options], *names: str
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -99,7 +108,7 @@ def takes(
             for parameter in inspect.signature(function, eval_str=True).parameters.values()
             if parameter.name != "chosen"
         ]
-        own += [_parameter(option, docs[option.name]) for option in taken]
+        own += [_parameter(option, docs.get(option.name, "")) for option in taken]
         # Stable: arguments, then what the command alone has, then the library's, then the output.
         own.sort(key=lambda each: (each.kind, each.name in {"json", "quiet", "verbose"}))
         command.__name__, command.__doc__ = function.__name__, function.__doc__
@@ -140,7 +149,7 @@ def _kind(option: Option) -> Any:
 
 
 def _metavar(option: Option) -> str | None:
-    """What stands for the value of an option; None for a flag, or where typer lists the choices."""
+    """The placeholder for a value; None for a flag, and where typer lists the choices."""
     if option.metavar or option.choices or bool in option.kinds:
         return option.metavar
     if option.name == "memory":
@@ -159,17 +168,12 @@ def _declaration(option: Option) -> str:
 
 
 def _help(option: Option, doc: str) -> str:
-    known = options_of(ConvertOptions)
-    text = re.sub(
-        r"`(\w+)`",
-        lambda name: flag_of(known[name[1]]) if name[1] in known else name[0],
-        doc,
-    )
+    text = re.sub(r"`(\w+)`", lambda name: _FLAGS.get(name[1], name[0]), doc)
     return f"{text} {_MORE_HELP[option.name]}" if option.name in _MORE_HELP else text
 
 
 def _value(option: Option, given: Any) -> Any:
-    """What was given on the command line, as the library takes it; None where nothing was."""
+    """The value on the command line as the library takes it; None if there is none."""
     if _PAIRS in option.kinds:
         return key_values(given, flag_of(option))
     if option.name == "workers" and given is None:
@@ -182,11 +186,6 @@ def _value(option: Option, given: Any) -> Any:
         return option.checked(given)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=flag_of(option)) from None
-
-
-def flag_of(option: Option) -> str:
-    """The name of an option on the command line."""
-    return option.flag or f"--{option.name.replace('_', '-')}"
 
 
 def words_of(option: Option, value: Any) -> Iterator[str]:
@@ -224,7 +223,7 @@ def parse_bytes(text: str) -> int:
 
 
 def key_values(pairs: list[str] | None, flag: str) -> Mapping[str, str]:
-    """What was given to an option as KEY=VALUE, by its key.
+    """The values that an option has as KEY=VALUE, by key.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a run needs to begin: its inputs, open as one, and the plan."""
+"""The preparation of a run: open the inputs as one, make the plan."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ __all__ = ["Prepared", "prepare_append", "prepare_convert"]
 
 @dataclass(frozen=True, slots=True)
 class AxisTables:
-    """What is no matrix of a result.
+    """The tables of a result that are no matrix.
 
     Attributes
     ----------
     axes
         The cells and genes.
     nbytes
-        Of them, and of all that stands beside the matrices.
+        The bytes of these and of obsm, varm, obsp, varp and uns.
     """
 
     axes: Axes
@@ -58,18 +58,18 @@ class AxisTables:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A run that could begin.
+    """A run that is ready to begin.
 
     Attributes
     ----------
     location
-        The dataset, or where it would be.
+        The location of the dataset.
     plan
-        What the run does.
+        The plan of the run.
     inputs
-        All inputs as one, before them what is there already.
+        All inputs as one source, behind the cells of a dataset that is added to.
     reading
-        How they are read.
+        The options by which inputs are read.
     """
 
     location: Location
@@ -77,14 +77,14 @@ class Prepared:
     inputs: Concat
     reading: ReadOptions
 
-    def unfinished(self, options: RunOptions) -> Checkpoint | None:
+    def unfinished(self, options: RunOptions, *, overwrite: bool = False) -> Checkpoint | None:
         """The unfinished run that this one continues; None if it begins anew.
 
         Raises
         ------
         ConflictError
-            If the location is not free for it, or an input is there already. For a dry run that
-            includes a lock, which the run itself has.
+            If the location is not free for it, or an input is in the dataset already; for a dry
+            run, if another process holds the lock.
         """
         if options.dry_run and self.location.is_locked():
             msg = f"{self.location}: another process is writing there"
@@ -92,7 +92,7 @@ class Prepared:
         return unfinished_run(
             self.location,
             self.plan,
-            overwrite=isinstance(options, ConvertOptions) and options.overwrite,
+            overwrite=overwrite,
             restart=options.restart,
             allow_duplicate=options.allow_duplicate,
         )
@@ -100,21 +100,21 @@ class Prepared:
     def tables(self) -> AxisTables:
         """The cells and genes of the result.
 
-        What cannot be stored of them, or kept beside the matrix, is refused here; what can is
-        read again at the end.
+        A column or an element that cannot be stored is refused here; the others are read again at
+        the end.
         """
         axes = read_axes(self.inputs)
         return AxisTables(
             axes, axes.nbytes + encode_annotations(self.inputs, axes.cells, axes.genes).nbytes
         )
 
-    def expected(self, tables: AxisTables) -> Estimate:
-        """What the run will take.
+    def estimate(self, tables: AxisTables) -> Estimate:
+        """The disk space, memory and time that the run will take.
 
         Parameters
         ----------
         tables
-            What is no matrix of it.
+            Those of the result that are no matrix.
 
         Raises
         ------

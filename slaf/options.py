@@ -194,6 +194,12 @@ def one_of(choices: Any, name: str, value: object) -> Any:
 
 def options_of(record: type[Options]) -> Mapping[str, Option]:
     """The options of a record, by name."""
+    untyped: Any = record  # mypy takes no frozen dataclass for hashable
+    return _options_of(untyped)
+
+
+@cache
+def _options_of(record: Any) -> Mapping[str, Option]:
     hints = get_type_hints(record)
     return {
         each.name: replace(

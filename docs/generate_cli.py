@@ -74,7 +74,8 @@ def _option(parameter: inspect.Parameter) -> tuple[str, str] | None:
     elif get_origin(kind) is Literal:
         value = "|".join(get_args(kind))
     if bool in (kind, *get_args(kind)):
-        return names, str(info.help or "")
+        shown = f" Default: `{names.partition('/')[0]}`." if default is True else ""
+        return names, f"{info.help or ''}{shown}"
     shown = "" if default is None else f" Default: `{default}`."
     return f"{names} {value or 'VALUE'}", f"{info.help or ''}{shown}"
 

@@ -13,7 +13,6 @@ from slaf.options import (
     Options,
     ReadOptions,
     StoreOptions,
-    option,
     options_of,
 )
 from slaf.sources import choices_of
@@ -48,45 +47,38 @@ class SLAFConverter(StoreOptions, ReadOptions):
         If an option asks for what the format rules out.
     """
 
-    use_integer_keys: bool = option(
-        default=True,
-        doc="`expression` refers to cells and genes by integers, which the format demands. False "
-        "adds the string ids beside them.",
-    )
-    chunked: bool = option(
-        default=True,
-        doc="False writes the matrix as one part, which cannot be resumed in its middle; the "
-        "memory that it takes is bounded either way.",
-    )
-    sort_metadata: bool = option(
-        default=False,
-        doc="True is refused: cells and genes keep the order of the input.",
-    )
-    optimize_storage: bool = option(
-        default=True,
-        doc="False adds the string ids beside the integers in `expression`.",
-    )
-    use_optimized_dtypes: bool = option(
-        default=True,
-        doc="False stores int32 ids and float32 values (float64 where that alone is exact).",
-    )
-    enable_v2_manifest: bool = option(
-        default=True,
-        doc="False is refused: tables always have Lance's v2 manifest paths.",
-    )
-    compact_after_write: bool = option(
-        default=False,
-        doc="True leaves fragments of about 32 million rows however small `chunk_size` is, and "
-        "checkpoints after each fragment instead of each chunk.",
-    )
-    tiledb_collection_name: str = option(
-        _DEFAULT_MEASUREMENT,
-        'Measurement of a TileDB-SOMA experiment; "RNA" means RNA, or the only one.',
-    )
-    enable_checkpointing: bool = option(
-        default=True,
-        doc="False begins again where a conversion was interrupted, instead of resuming it.",
-    )
+    use_integer_keys: bool = True
+    """`expression` refers to cells and genes by integers, which the format demands. False adds the
+    string ids beside them.
+    """
+
+    chunked: bool = True
+    """False writes the matrix as one part, which cannot be resumed in its middle; the memory that
+    it takes is bounded either way.
+    """
+
+    sort_metadata: bool = False
+    """True is refused: cells and genes keep the order of the input."""
+
+    optimize_storage: bool = True
+    """False adds the string ids beside the integers in `expression`."""
+
+    use_optimized_dtypes: bool = True
+    """False stores int32 ids and float32 values (float64 where that alone is exact)."""
+
+    enable_v2_manifest: bool = True
+    """False is refused: tables always have Lance's v2 manifest paths."""
+
+    compact_after_write: bool = False
+    """True leaves fragments of about 32 million rows however small `chunk_size` is, and checkpoints
+    after each fragment instead of each chunk.
+    """
+
+    tiledb_collection_name: str = _DEFAULT_MEASUREMENT
+    """Measurement of a TileDB-SOMA experiment; "RNA" means RNA, or the only one."""
+
+    enable_checkpointing: bool = True
+    """False begins again where a conversion was interrupted, instead of resuming it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

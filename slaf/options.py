@@ -1,4 +1,4 @@
-"""The options of the verbs, each declared once: name, type, default, documentation.
+"""The options of the verbs, each declared once: name, type, default, and documentation below it.
 
 The records are what functions pass on, what `slaf.convert` and `slaf.append` take as keywords, and
 what the command line makes its own options from. So the module imports no library of arrays.
@@ -6,11 +6,16 @@ what the command line makes its own options from. So the module imports no libra
 
 from __future__ import annotations
 
+import ast
 import difflib
+import inspect
 import operator
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from itertools import pairwise
 from types import NoneType
 from typing import (
     TYPE_CHECKING,
@@ -55,6 +60,7 @@ __all__ = [
     "SlotSelection",
     "StoreOptions",
     "UnsMerge",
+    "docs_of",
     "one_of",
     "option",
     "options_of",
@@ -86,18 +92,16 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """What is known of an option besides its value.
+    """What an option takes.
 
     Attributes
     ----------
     name, type, default
         As the record declares them.
-    doc
-        What it does, and what it costs; names of other options stand in backticks.
     flag
         The name on the command line, where it is not the same with hyphens.
     metavar
-        What stands for its value there.
+        What stands for its value there, where that is special.
     minimum
         The least number that it takes.
     parse
@@ -107,7 +111,6 @@ class Option:
     name: str = ""
     type: Any = None
     default: Any = None
-    doc: str
     flag: str = ""
     metavar: str | None = None
     minimum: int | None = None
@@ -156,29 +159,22 @@ class Option:
         return number
 
 
-def option(
-    default: _T,
-    doc: str,
-    *,
-    flag: str = "",
-    metavar: str | None = None,
-    minimum: int | None = None,
-    parse: Callable[[Any], Any] | None = None,
-    shown: bool = True,
-) -> _T:
-    """Declare a field of a record as an option.
+_PLAIN = Option()
+
+
+def option(default: _T, *, shown: bool = True, **declared: Any) -> _T:
+    """Declare a field of a record with more than its default.
 
     Parameters
     ----------
     default
         Its value where none is given.
-    doc, flag, metavar, minimum, parse
-        As `Option` has them.
     shown
         Whether its value, which may be secret, stands in the text of the record.
+    declared
+        As `Option` has it.
     """
-    known = Option(doc=doc, flag=flag, metavar=metavar, minimum=minimum, parse=parse)
-    return field(default=default, repr=shown, metadata={"option": known})
+    return field(default=default, repr=shown, metadata={"option": Option(**declared)})
 
 
 def one_of(choices: Any, name: str, value: object) -> Any:
@@ -198,13 +194,50 @@ def one_of(choices: Any, name: str, value: object) -> Any:
 
 def options_of(record: type[Options]) -> Mapping[str, Option]:
     """The options of a record, by name."""
+    untyped: Any = record  # mypy takes no frozen dataclass for hashable
+    return _options_of(untyped)
+
+
+@cache
+def _options_of(record: Any) -> Mapping[str, Option]:
     hints = get_type_hints(record)
     return {
         each.name: replace(
-            each.metadata["option"], name=each.name, type=hints[each.name], default=each.default
+            each.metadata.get("option", _PLAIN),
+            name=each.name,
+            type=hints[each.name],
+            default=each.default,
         )
         for each in fields(record)
-        if "option" in each.metadata
+    }
+
+
+def docs_of(record: type[Options]) -> Mapping[str, str]:
+    """What the options of a record do: the docstrings below its fields, each as one line."""
+    docs: dict[str, str] = {}
+    for base in reversed(record.__mro__[:-1]):
+        docs |= _docstrings(base.__module__).get(base.__name__, {})
+    return docs
+
+
+@cache
+def _docstrings(module: str) -> Mapping[str, Mapping[str, str]]:
+    """The docstrings below the fields of each class of a module; none where its source is not."""
+    try:
+        tree = ast.parse(inspect.getsource(sys.modules[module]))
+    except OSError:
+        return {}
+    return {
+        each.name: {
+            target.id: " ".join(str(text.value).split())
+            for one, other in pairwise(each.body)
+            if isinstance(one, ast.AnnAssign)
+            and isinstance(target := one.target, ast.Name)
+            and isinstance(other, ast.Expr)
+            and isinstance(text := other.value, ast.Constant)
+        }
+        for each in tree.body
+        if isinstance(each, ast.ClassDef)
     }
 
 
@@ -287,63 +320,46 @@ def _slot_names(names: str | Sequence[str]) -> tuple[str, ...]:
 class ReadOptions(Options):
     """How an input is read: the record that formats get."""
 
-    matrix: str = option(
-        "X",
-        "Matrix of the input: X, raw or layer:NAME. Its nonzeros decide time and bytes.",
-        metavar="X|raw|layer:NAME",
-    )
-    genome: str | None = option(
-        None,
-        "Genome of a 10x H5 file of several. Its nonzeros decide time and bytes.",
-        metavar="NAME",
-    )
-    feature_type: str | None = option(
-        None,
-        "Features of a 10x matrix, like 'Gene Expression'; all by default. Fewer take fewer bytes.",
-        metavar="NAME",
-    )
-    measurement: str | None = option(
-        None,
-        "Measurement of a TileDB-SOMA experiment; RNA, or the only one, by default. Its nonzeros "
-        "decide time and bytes.",
-        metavar="NAME",
-    )
-    workers: int = option(
-        0,
-        "Parts that are encoded at once, each by a thread of its own; with 0 the calling thread "
-        "encodes one after the other. More take more memory and less time.",
-        metavar="N",
-        minimum=0,
-    )
-    memory: int | None = option(
-        None,
-        "Bytes of memory that sorting may take where the input is not in the order of cells; by "
-        "default a quarter of what the machine or the container has free, at most 2 GiB. It takes "
-        "no more than it needs; with much less it takes more time.",
-        metavar="SIZE",
-        minimum=0,
-    )
-    scratch: str | os.PathLike[str] | None = option(
-        None,
-        "Directory for what sorting cannot keep in `memory`; next to the dataset by default. A "
-        "fast disk takes less time.",
-        metavar="DIRECTORY",
-    )
-    storage_options: Mapping[str, str] | None = option(
-        None,
-        "How to reach buckets, by the names that Lance and obstore have for it. What is not given "
-        "is taken from the environment, where secrets are better left. Time-outs and retries "
-        "change the time.",
-        flag="--storage-option",
-        metavar="KEY=VALUE",
-        shown=False,
-    )
-    stage: str | os.PathLike[str] | None = option(
-        None,
-        "Directory into which an input from a bucket or the web is downloaded first, and where it "
-        "is kept: takes its bytes on disk. By default only what is needed is fetched.",
-        metavar="DIRECTORY",
-    )
+    matrix: str = option("X", metavar="X|raw|layer:NAME")
+    """Matrix of the input: X, raw or layer:NAME. Its nonzeros decide time and bytes."""
+
+    genome: str | None = None
+    """Genome of a 10x H5 file of several. Its nonzeros decide time and bytes."""
+
+    feature_type: str | None = None
+    """Features of a 10x matrix, like 'Gene Expression'; all by default. Fewer take fewer bytes."""
+
+    measurement: str | None = None
+    """Measurement of a TileDB-SOMA experiment; RNA, or the only one, by default. Its nonzeros
+    decide time and bytes.
+    """
+
+    workers: int = option(0, minimum=0)
+    """Parts that are encoded at once, each by a thread of its own; with 0 the calling thread
+    encodes one after the other. More take more memory and less time.
+    """
+
+    memory: int | None = option(None, minimum=0)
+    """Bytes of memory that sorting may take where the input is not in the order of cells; by
+    default a quarter of what the machine or the container has free, at most 2 GiB. It takes no
+    more than it needs; with much less it takes more time.
+    """
+
+    scratch: str | os.PathLike[str] | None = None
+    """Directory for what sorting cannot keep in `memory`; next to the dataset by default. A fast
+    disk takes less time.
+    """
+
+    storage_options: Mapping[str, str] | None = option(None, flag="--storage-option", shown=False)
+    """How to reach buckets, by the names that Lance and obstore have for it. What is not given is
+    taken from the environment, where secrets are better left. Time-outs and retries change the
+    time.
+    """
+
+    stage: str | os.PathLike[str] | None = None
+    """Directory into which an input from a bucket or the web is downloaded first, and where it is
+    kept: takes its bytes on disk. By default only what is needed is fetched.
+    """
 
     def near(self, location: Location) -> Self:
         """The options for a dataset at this location: what spills lies next to it by default.
@@ -379,18 +395,15 @@ class ReadOptions(Options):
 class PartOptions(Options):
     """How a run is divided."""
 
-    chunk_size: int | None = option(
-        None,
-        "Cells written, digested and checkpointed at a time; by default about 32 million nonzeros. "
-        "Fewer lose less to an interruption, and take more time and bytes.",
-        metavar="CELLS",
-        minimum=1,
-    )
-    compact: bool = option(
-        default=False,
-        doc="Gather chunks, however small, into parts of about 32 million nonzeros: less time and "
-        "bytes than `chunk_size` alone, and more lost to an interruption.",
-    )
+    chunk_size: int | None = option(None, metavar="CELLS", minimum=1)
+    """Cells written, digested and checkpointed at a time; by default about 32 million nonzeros.
+    Fewer lose less to an interruption, and take more time and bytes.
+    """
+
+    compact: bool = False
+    """Gather chunks, however small, into parts of about 32 million nonzeros: less time and bytes
+    than `chunk_size` alone, and more lost to an interruption.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -399,30 +412,28 @@ class SlotSelection(Options):
 
     layers: str | Sequence[str] = option(
         "all",
-        "Further matrices of the same genes: all, none, or some by name. Their nonzeros add time "
-        "and bytes. Where an input lacks what another has, values are missing; strict converts "
-        "all, and refuses inputs of which one lacks a layer, raw or an element of obsm or obsp "
-        "that another has.",
         metavar="all|none|strict|A,B",
         parse=lambda layers: layers if isinstance(layers, str) else tuple(layers),
     )
-    raw: bool = option(
-        default=True,
-        doc="Convert what AnnData calls raw, where it is not the matrix itself; without it a "
-        "conversion takes less time and bytes.",
-    )
-    without: str | Sequence[str] = option(
-        (),
-        "Leave out a slot, like uns, or one element, like obsm:X_pca: less time and bytes.",
-        metavar="NAME",
-        parse=_slot_names,
-    )
-    uns_merge: UnsMerge = option(
-        "unique",
-        "The uns of several inputs, by the rules of `anndata.concat`: what is the same in all, "
-        "what has one value only, the first value, or what one input alone has. The uns of each "
-        "is stored too. Changes no time, few bytes.",
-    )
+    """Further matrices of the same genes: all, none, or some by name. Their nonzeros add time and
+    bytes. Where an input lacks what another has, values are missing; strict converts all, and
+    refuses inputs of which one lacks a layer, raw or an element of obsm or obsp that another
+    has.
+    """
+
+    raw: bool = True
+    """Convert what AnnData calls raw, where it is not the matrix itself; without it a conversion
+    takes less time and bytes.
+    """
+
+    without: str | Sequence[str] = option((), parse=_slot_names)
+    """Leave out a slot, like uns, or one element, like obsm:X_pca: less time and bytes."""
+
+    uns_merge: UnsMerge = "unique"
+    """The uns of several inputs, by the rules of `anndata.concat`: what is the same in all, what
+    has one value only, the first value, or what one input alone has. The uns of each is stored
+    too. Changes no time, few bytes.
+    """
 
     @property
     def is_strict(self) -> bool:
@@ -461,34 +472,31 @@ class SlotSelection(Options):
 class StoreOptions(SlotSelection, PartOptions):
     """What decides the bytes of a dataset: the record that a plan has, and its checkpoint."""
 
-    genes: GeneSet = option(
-        "strict",
-        "Genes of several inputs, which are aligned by their ids: strict refuses inputs that have "
-        "not the same, union takes all, intersection those that all have. Fewer take fewer bytes.",
-    )
-    compression: Compression = option(
-        "balanced", "Bytes against time: about 2.9, 2.4 or 1.7 bytes a nonzero for counts."
-    )
-    create_indices: bool = option(
-        default=False,
-        doc="Also index the ids of cells and genes: time and bytes for quicker look-ups.",
-        flag="--indices",
-    )
-    string_ids: bool = option(
-        default=False,
-        doc="Also store the ids of cell and gene as text with each nonzero, for readers that look "
-        "nothing up: more time and bytes.",
-    )
-    by_gene: bool = option(
-        default=False,
-        doc="Also write the nonzeros in the order of genes, for genes to be read as fast as cells "
-        "are: two and a half times the time, and half as many bytes again.",
-    )
-    plain_types: bool = option(
-        default=False,
-        doc="Store int32 ids and float32 values (float64 where that alone is exact), for readers "
-        "that know no unsigned integers: more bytes.",
-    )
+    genes: GeneSet = "strict"
+    """Genes of several inputs, which are aligned by their ids: strict refuses inputs that have not
+    the same, union takes all, intersection those that all have. Fewer take fewer bytes.
+    """
+
+    compression: Compression = "balanced"
+    """Bytes against time: about 2.9, 2.4 or 1.7 bytes a nonzero for counts."""
+
+    create_indices: bool = option(default=False, flag="--indices")
+    """Also index the ids of cells and genes: time and bytes for quicker look-ups."""
+
+    string_ids: bool = False
+    """Also store the ids of cell and gene as text with each nonzero, for readers that look nothing
+    up: more time and bytes.
+    """
+
+    by_gene: bool = False
+    """Also write the nonzeros in the order of genes, for genes to be read as fast as cells are: two
+    and a half times the time, and half as many bytes again.
+    """
+
+    plain_types: bool = False
+    """Store int32 ids and float32 values (float64 where that alone is exact), for readers that know
+    no unsigned integers: more bytes.
+    """
 
     @property
     def block_cells(self) -> int:
@@ -505,86 +513,76 @@ class StoreOptions(SlotSelection, PartOptions):
 class RunOptions(Options):
     """How `slaf.convert` and `slaf.append` run."""
 
-    format: str | None = option(
-        None,
-        "Format of the inputs (h5ad, 10x_h5, 10x_mtx or tiledb) where their content leaves a "
-        "doubt. Changes no time, memory or bytes.",
-        metavar="NAME",
-    )
-    cell_id_prefix: bool = option(
-        default=False,
-        doc="Put the name of its input before each cell id, which makes ids that occur in several "
-        "unique. A few bytes a cell.",
-    )
-    allow_duplicate: bool = option(
-        default=False,
-        doc="Take an input once more that was given, or is in the dataset, already: time and bytes "
-        "for both.",
-    )
+    format: str | None = None
+    """Format of the inputs (h5ad, 10x_h5, 10x_mtx or tiledb) where their content leaves a doubt.
+    Changes no time, memory or bytes.
+    """
+
+    cell_id_prefix: bool = False
+    """Put the name of its input before each cell id, which makes ids that occur in several unique.
+    A few bytes a cell.
+    """
+
+    allow_duplicate: bool = False
+    """Take an input once more that was given, or is in the dataset, already: time and bytes for
+    both.
+    """
+
     input_storage_options: Mapping[str, str] | None = option(
-        None,
-        "How to reach the buckets of the inputs, where those are reached in another way; then none "
-        "of `storage_options` holds for the inputs.",
-        flag="--input-storage-option",
-        metavar="KEY=VALUE",
-        shown=False,
+        None, flag="--input-storage-option", shown=False
     )
-    restart: bool = option(
-        default=False,
-        doc="Discard an unfinished run at the output, be it another: its time is lost.",
-    )
-    dry_run: bool = option(
-        default=False,
-        doc="Report what would be done, refuse what cannot work, and write nothing. The matrix is "
-        "not read, so values that no type holds are not found.",
-    )
-    progress: Progress | None = option(
-        None,
-        "Object that is told how far the run is, by the two methods of "
-        "`slaf.runtime.progress.Progress`.",
-        shown=False,
-    )
+    """How to reach the buckets of the inputs, where those are reached in another way; then none of
+    `storage_options` holds for the inputs.
+    """
+
+    restart: bool = False
+    """Discard an unfinished run at the output, be it another: its time is lost."""
+
+    dry_run: bool = False
+    """Report what would be done, refuse what cannot work, and write nothing. The matrix is not
+    read, so values that no type holds are not found.
+    """
+
+    progress: Progress | None = option(None, shown=False)
+    """Object that is told how far the run is, by the two methods of
+    `slaf.runtime.progress.Progress`.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertOptions(RunOptions, StoreOptions, ReadOptions):
     """The keywords of `slaf.convert`."""
 
-    overwrite: bool = option(
-        default=False,
-        doc="Replace the dataset at the output, which stays readable until the new one is whole: "
-        "until then bytes for both.",
-    )
+    overwrite: bool = False
+    """Replace the dataset at the output, which stays readable until the new one is whole: until
+    then bytes for both.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
 class AppendOptions(RunOptions, PartOptions, ReadOptions):
     """The keywords of `slaf.append`. How the dataset is stored was chosen when it was made."""
 
-    matrix: str = option(
-        "",
-        "Matrix of the inputs: X, raw or layer:NAME; the one that the dataset was made of, by "
-        "default. Its nonzeros decide time and bytes.",
-        metavar="X|raw|layer:NAME",
-    )
-    genes: Literal["strict", "union"] = option(
-        "strict",
-        "strict refuses inputs whose genes are not those of the dataset, in whatever order; union "
-        "puts genes that it has not behind those that it has, which takes more bytes. To leave out "
-        "genes of the dataset, convert all inputs anew.",
-    )
-    without: str | Sequence[str] = option(
-        (),
-        "Leave out a slot, like uns, or one element, like obsm:X_pca, besides what was left out "
-        "when the dataset was made: less time and bytes.",
-        metavar="NAME",
-        parse=_slot_names,
-    )
-    by_gene: bool | None = option(
-        None,
-        "Write all nonzeros in the order of genes too, anew with each append: time and bytes; or "
-        "leave that out from now on. By default the dataset stays with them or without.",
-    )
+    matrix: str = option("", metavar="X|raw|layer:NAME")
+    """Matrix of the inputs: X, raw or layer:NAME; the one that the dataset was made of, by default.
+    Its nonzeros decide time and bytes.
+    """
+
+    genes: Literal["strict", "union"] = "strict"
+    """strict refuses inputs whose genes are not those of the dataset, in whatever order; union puts
+    genes that it has not behind those that it has, which takes more bytes. To leave out genes of
+    the dataset, convert all inputs anew.
+    """
+
+    without: str | Sequence[str] = option((), parse=_slot_names)
+    """Leave out a slot, like uns, or one element, like obsm:X_pca, besides what was left out when
+    the dataset was made: less time and bytes.
+    """
+
+    by_gene: bool | None = None
+    """Write all nonzeros in the order of genes too, anew with each append: time and bytes; or leave
+    that out from now on. By default the dataset stays with them or without.
+    """
 
 
 # What a verb returns depends on `dry_run`: the records below tell it to type checkers and editors.

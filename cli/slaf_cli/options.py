@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from slaf.options import ConvertOptions, Option, Options, options_of
+from slaf.options import ConvertOptions, Option, Options, docs_of, options_of
 
 __all__ = [
     "INPUT",
@@ -28,11 +29,14 @@ __all__ = [
 
 INPUT = "an .h5ad file, a 10x .h5 file or folder of matrix.mtx, or a TileDB-SOMA experiment"
 
-# What reads HDF5 and TileDB is one thread at a time: more hardly find anything to do.
+# HDF5 and TileDB are read by one thread at a time: more workers would wait for it.
 _MOST_WORKERS = 8
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
-# What the command line adds to the documentation of an option.
+# The type of options that are given as KEY=VALUE.
+_PAIRS = Mapping[str, str]
+
+# Additions of the command line to the documentation of an option.
 _REPEATED = "May be given several times."
 _MORE_HELP = {
     "memory": "Written as 512M or 2G.",
@@ -69,6 +73,15 @@ Verbose = Annotated[
 Chosen: TypeAlias = dict[str, Any]
 
 
+def flag_of(option: Option) -> str:
+    """The name of an option on the command line."""
+    return option.flag or f"--{option.name.replace('_', '-')}"
+
+
+# As documentation names options.
+_FLAGS = {name: flag_of(option) for name, option in options_of(ConvertOptions).items()}
+
+
 def takes(
     record: type[Options], *names: str
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -81,7 +94,7 @@ def takes(
     names
         Those to take; none for all.
     """
-    known = options_of(record)
+    known, docs = options_of(record), docs_of(record)
     taken = [known[name] for name in names or known if name != "progress"]
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
@@ -95,7 +108,7 @@ def takes(
             for parameter in inspect.signature(function, eval_str=True).parameters.values()
             if parameter.name != "chosen"
         ]
-        own += [_parameter(option) for option in taken]
+        own += [_parameter(option, docs.get(option.name, "")) for option in taken]
         # Stable: arguments, then what the command alone has, then the library's, then the output.
         own.sort(key=lambda each: (each.kind, each.name in {"json", "quiet", "verbose"}))
         command.__name__, command.__doc__ = function.__name__, function.__doc__
@@ -106,13 +119,13 @@ def takes(
     return decorate
 
 
-def _parameter(option: Option) -> inspect.Parameter:
+def _parameter(option: Option, doc: str) -> inspect.Parameter:
     """An option of the library as typer takes it."""
-    kind, default, sized = _kind(option), option.default, option.metavar == "SIZE"
+    kind, default, sized = _kind(option), option.default, option.name == "memory"
     info = typer.Option(
         _declaration(option),
-        metavar=option.metavar,
-        help=_help(option),
+        metavar=_metavar(option),
+        help=_help(option, doc),
         parser=parse_bytes if sized else None,
         min=None if sized else option.minimum,
     )
@@ -126,13 +139,26 @@ def _parameter(option: Option) -> inspect.Parameter:
 
 def _kind(option: Option) -> Any:
     """The type by which typer reads an option."""
-    if option.metavar == "KEY=VALUE" or option.default == ():
+    if _PAIRS in option.kinds or option.default == ():
         return list[str] | None
-    if option.metavar == "DIRECTORY":
+    if os.PathLike[str] in option.kinds:
         return Path | None
     if int in option.kinds:
         return int | None
     return str if option.name == "layers" else option.type
+
+
+def _metavar(option: Option) -> str | None:
+    """The placeholder for a value; None for a flag, and where typer lists the choices."""
+    if option.metavar or option.choices or bool in option.kinds:
+        return option.metavar
+    if option.name == "memory":
+        return "SIZE"
+    if _PAIRS in option.kinds:
+        return "KEY=VALUE"
+    if os.PathLike[str] in option.kinds:
+        return "DIRECTORY"
+    return "N" if int in option.kinds else "NAME"
 
 
 def _declaration(option: Option) -> str:
@@ -141,19 +167,14 @@ def _declaration(option: Option) -> str:
     return f"{flag}/--no-{flag.removeprefix('--')}" if two else flag
 
 
-def _help(option: Option) -> str:
-    known = options_of(ConvertOptions)
-    text = re.sub(
-        r"`(\w+)`",
-        lambda name: flag_of(known[name[1]]) if name[1] in known else name[0],
-        option.doc,
-    )
+def _help(option: Option, doc: str) -> str:
+    text = re.sub(r"`(\w+)`", lambda name: _FLAGS.get(name[1], name[0]), doc)
     return f"{text} {_MORE_HELP[option.name]}" if option.name in _MORE_HELP else text
 
 
 def _value(option: Option, given: Any) -> Any:
-    """What was given on the command line, as the library takes it; None where nothing was."""
-    if option.metavar == "KEY=VALUE":
+    """The value on the command line as the library takes it; None if there is none."""
+    if _PAIRS in option.kinds:
         return key_values(given, flag_of(option))
     if option.name == "workers" and given is None:
         return _cores()
@@ -165,11 +186,6 @@ def _value(option: Option, given: Any) -> Any:
         return option.checked(given)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=flag_of(option)) from None
-
-
-def flag_of(option: Option) -> str:
-    """The name of an option on the command line."""
-    return option.flag or f"--{option.name.replace('_', '-')}"
 
 
 def words_of(option: Option, value: Any) -> Iterator[str]:
@@ -207,7 +223,7 @@ def parse_bytes(text: str) -> int:
 
 
 def key_values(pairs: list[str] | None, flag: str) -> Mapping[str, str]:
-    """What was given to an option as KEY=VALUE, by its key.
+    """The values that an option has as KEY=VALUE, by key.
 
     Raises
     ------

@@ -72,13 +72,13 @@ def append(
             opened.enter_context(locked(location))
         target = open_append_target(location)
         ready = opened.enter_context(prepare_append(inputs, target, options))
-        # Before anything is read of them: it is soon known.
+        # Before any table is read: a conflict is known at once.
         unfinished = ready.unfinished(options)
         if options.dry_run:
             return preview(ready, unfinished)
         tables = ready.tables()
         log_warnings(ready.inputs)
-        ready.expected(tables)
+        ready.estimate(tables)
         run = begin_or_resume(
             location,
             ready.plan,

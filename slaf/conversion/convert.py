@@ -63,10 +63,10 @@ def convert(
         check_not_complete(location, overwrite=options.overwrite)
     with prepare_convert(inputs, location, options) as ready:
         if options.dry_run:
-            return preview(ready, ready.unfinished(options))
+            return preview(ready, ready.unfinished(options, overwrite=options.overwrite))
         tables = ready.tables()
         log_warnings(ready.inputs)
-        ready.expected(tables)
+        ready.estimate(tables)
         with locked(location):
             run = begin_or_resume(
                 location,

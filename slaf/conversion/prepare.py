@@ -1,4 +1,4 @@
-"""What a run needs to begin: its inputs, open as one, and the plan."""
+"""The preparation of a run: open the inputs as one, make the plan."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ _KEPT_BYTES = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class AxisTables:
-    """What is no matrix of a result.
+    """The tables of a result that are no matrix.
 
     Attributes
     ----------
     axes
         The cells and genes.
     nbytes
-        Bytes of these tables and of the annotations.
+        The bytes of these and of obsm, varm, obsp, varp and uns.
     annotations
         The annotations, encoded; None if they are too large to keep until the end.
     """
@@ -65,18 +65,18 @@ class AxisTables:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A run that could begin.
+    """A run that is ready to begin.
 
     Attributes
     ----------
     location
-        The dataset, or where it would be.
+        The location of the dataset.
     plan
-        What the run does.
+        The plan of the run.
     inputs
-        All inputs as one, before them what is there already.
+        All inputs as one source, behind the cells of a dataset that is added to.
     reading
-        How they are read.
+        The options by which inputs are read.
     """
 
     location: Location
@@ -84,14 +84,14 @@ class Prepared:
     inputs: Concat
     reading: ReadOptions
 
-    def unfinished(self, options: RunOptions) -> OutputRun | None:
+    def unfinished(self, options: RunOptions, *, overwrite: bool = False) -> OutputRun | None:
         """The unfinished run that this one continues; None if it begins anew.
 
         Raises
         ------
         ConflictError
-            If the location is not free for it, or an input is there already. For a dry run that
-            includes a lock, which the run itself has.
+            If the location is not free for it, or an input is in the dataset already; for a dry
+            run, if another process holds the lock.
         """
         if options.dry_run and self.location.is_locked():
             msg = f"{self.location}: another process is writing there"
@@ -99,7 +99,7 @@ class Prepared:
         return unfinished_run(
             self.location,
             self.plan,
-            overwrite=isinstance(options, ConvertOptions) and options.overwrite,
+            overwrite=overwrite,
             restart=options.restart,
             allow_duplicate=options.allow_duplicate,
         )
@@ -107,7 +107,8 @@ class Prepared:
     def tables(self) -> AxisTables:
         """The cells, genes and annotations of the result.
 
-        What cannot be stored is refused here. Large annotations are read again at the end.
+        A column or an element that cannot be stored is refused here; large annotations are read
+        again at the end.
         """
         axes = read_axes(self.inputs)
         annotations = encode_annotations(self.inputs, axes.cells, axes.genes)
@@ -115,13 +116,13 @@ class Prepared:
         kept = annotations if annotations.nbytes <= _KEPT_BYTES else None
         return AxisTables(axes, nbytes, kept)
 
-    def expected(self, tables: AxisTables) -> Estimate:
-        """What the run will take.
+    def estimate(self, tables: AxisTables) -> Estimate:
+        """The disk space, memory and time that the run will take.
 
         Parameters
         ----------
         tables
-            What is no matrix of it.
+            Those of the result that are no matrix.
 
         Raises
         ------

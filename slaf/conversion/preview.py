@@ -9,7 +9,7 @@ from textwrap import fill, indent
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 from slaf.format.schema import EXPRESSION
-from slaf.options import Options, options_of
+from slaf.options import Options, docs_of, options_of
 from slaf.runs.plan import likely_type
 from slaf.sources.slots import describe_slots
 
@@ -34,7 +34,7 @@ Record = TypeVar("Record", bound=Options)
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a conversion or an append would do.
+    """The report of a dry run of `slaf.convert` or `slaf.append`.
 
     Attributes
     ----------
@@ -43,13 +43,13 @@ class Preview:
     sources
         The inputs.
     output
-        Where the dataset would be, or is.
+        The location of the dataset.
     n_cells, n_genes
-        Its shape then.
+        The shape that the dataset would have.
     shared_genes
-        Of the genes, how many all inputs have.
+        The number of genes that all inputs have.
     extent
-        How the matrices lie in the inputs, and how many entries they hold.
+        Layout and number of entries of the matrices in the inputs.
     value_type
         The type of values to begin with. A value that it does not hold makes the run begin
         again with a wider one.
@@ -58,17 +58,17 @@ class Preview:
     parts, parts_done
         The units of work, and those that an unfinished run has done already.
     expected
-        What it would take.
+        The disk space, memory and time that the run would take.
     free
         Bytes that are free on the disk of the output; None in a bucket.
     beside
-        What goes along with the matrix, in words: layers, raw, obsm and the other slots.
+        Layers, raw, obsm and the other slots that would be converted, as text.
     left_behind
-        What the inputs hold and the dataset will not, in words.
+        The content of the inputs that the dataset would not have, as text.
     counts_in
-        Where the chosen matrix holds fractions: the matrices that begin with whole numbers.
+        If the chosen matrix holds fractions, the matrices that begin with whole numbers.
     notes
-        What else is to be known of inputs that are brought together, in words.
+        Remarks on inputs that are brought together, as text.
     """
 
     operation: str
@@ -95,7 +95,7 @@ class Preview:
 
 
 class Verb(Protocol[Run, DryRun]):
-    """A function of inputs, a dataset, and options as keywords; with `dry_run` it tells only."""
+    """A function of inputs, a location, and options as keywords; a dry run gives a `Preview`."""
 
     @overload
     def __call__(
@@ -130,7 +130,7 @@ def with_options(
     _run, _dry_run
         The same for type checkers, without and with `dry_run=True`.
     """
-    options = options_of(record)
+    options, docs = options_of(record), docs_of(record)
 
     def decorate(function: Callable[[Inputs, Any, Record], Dataset | Preview]) -> Any:
         @wraps(function)
@@ -148,7 +148,7 @@ def with_options(
             )
             for name, each in options.items()
         ]
-        documented = [f"{name}\n{indent(fill(o.doc, 92), '    ')}" for name, o in options.items()]
+        documented = [f"{name}\n{indent(fill(docs.get(name, ''), 92), '    ')}" for name in options]
         verb.__doc__ = "\n".join(
             [inspect.getdoc(function) or "", "", "Other Parameters", "-" * 16, *documented]
         )
@@ -180,7 +180,7 @@ def preview(ready: Prepared, unfinished: OutputRun | None) -> Preview:
         rewrites=EXPRESSION in plan.rewrites,
         parts=len(plan.parts),
         parts_done=len(unfinished.journal.parts) if unfinished else 0,
-        expected=ready.expected(tables),
+        expected=ready.estimate(tables),
         free=ready.location.free(),
         beside=describe_slots(inputs),
         left_behind=inputs.info.not_converted,

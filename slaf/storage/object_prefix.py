@@ -183,11 +183,15 @@ class ObjectPrefix:
             record.abandon()
             raise
         self._versions = {}
-        lease = Lease(
-            objects, LOCK_NAME, record, version, requested=requested, ended=self._end_lock
+        return Lease(
+            objects,
+            LOCK_NAME,
+            record,
+            version,
+            requested=requested,
+            ended=self._end_lock,
+            taken_over=taken_over,
         )
-        lease.taken_over = taken_over
-        return lease
 
     def is_locked(self) -> bool:
         """Whether a lock is held, by the clock of this machine.

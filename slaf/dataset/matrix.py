@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from slaf.errors import DamagedDataset
-from slaf.format.schema import BY_GENE
 from slaf.sources.base import MatrixSize
 from slaf.sparse.batch import BATCH_NONZEROS, Batch
 from slaf.sparse.csr import ColumnSelection, csr_from_batches, drop_entries
 from slaf.sparse.ranges import RowRange, as_positions, split_by_nnz
-from slaf.tables.rows import TableRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,11 +20,8 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
     from numpy.typing import NDArray
 
-    from slaf.format.config import DatasetConfig
     from slaf.sparse.csr import Entries
     from slaf.sparse.ranges import Rows
-    from slaf.storage.location import Location
-    from slaf.tables.read import LanceTable
     from slaf.tables.rows import FileRows
 
 __all__ = ["BY_CELL_ORDER", "BY_GENE_ORDER", "Axis", "Chunk", "StoredMatrix", "StoredRows"]
@@ -110,32 +105,6 @@ class StoredRows:
     axis: Axis
     offsets: NDArray[np.int64]
 
-    @classmethod
-    def of_dataset(
-        cls,
-        location: Location,
-        published: DatasetConfig,
-        name: str,
-        table: LanceTable,
-        offsets: NDArray[np.int64],
-    ) -> Self:
-        """The rows of a table of a dataset.
-
-        Parameters
-        ----------
-        location, published
-            The dataset.
-        name
-            The name of the table.
-        table
-            The table, open.
-        offsets
-            Where the rows of each cell begin, and after the last, where they end.
-        """
-        reader = TableRows(location, published.tables[name], table)
-        axis = BY_GENE_ORDER if name == BY_GENE else BY_CELL_ORDER
-        return cls(f"{location}: {name}", reader, axis, offsets)
-
     def __len__(self) -> int:
         """Number of cells."""
         return len(self.offsets) - 1
@@ -187,7 +156,11 @@ class StoredRows:
                 f"{self.axis.name} say; `slaf verify` it"
             )
             raise DamagedDataset(msg)
-        yield Chunk(RowRange(first + at, first + len(counts)), counts[at:], self.reader.empty(columns).columns)
+        yield Chunk(
+            RowRange(first + at, first + len(counts)),
+            counts[at:],
+            self.reader.empty(columns).columns,
+        )
 
     def _bounds(self, cells: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Where the rows of each cell begin, and where they end."""
@@ -294,7 +267,8 @@ class StoredMatrix:
     ) -> sp.csr_matrix:
         if isinstance(rows, RowRange) or _ascends(rows):
             entries = (found for _, found in self._entries(rows, chosen))
-            return csr_from_batches(entries, self._width(chosen), dtype)
+            width = self.n_columns if chosen is None else len(chosen)
+            return csr_from_batches(entries, width, dtype)
         # Rows are found several times faster if they ascend.
         unique, inverse = np.unique(rows, return_inverse=True)
         return self._csr(unique, chosen, dtype)[inverse]
@@ -319,9 +293,6 @@ class StoredMatrix:
         if genes is None or (isinstance(genes, RowRange) and len(genes) == self.n_columns):
             return None
         return ColumnSelection(as_positions(genes), self.n_columns)
-
-    def _width(self, chosen: ColumnSelection | None) -> int:
-        return self.n_columns if chosen is None else len(chosen)
 
 
 def _ascends(rows: NDArray[np.int64]) -> bool:

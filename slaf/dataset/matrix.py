@@ -72,9 +72,12 @@ class Chunk:
     columns: Sequence[pa.Array]
 
     def present(self, *columns: int) -> tuple[NDArray[Any], ...]:
-        """The rows that have a value in the last of some columns: how many of each cell, and these.
+        """Drop the rows without a value in the last of some columns; NaN is a value.
 
-        NaN is a value.
+        Returns
+        -------
+        tuple
+            The rows of each cell that are left, and each of these columns.
         """
         found = [self.columns[at] for at in columns]
         if not found[-1].null_count:
@@ -86,7 +89,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class StoredRows:
-    """The rows of a table, one cell after the other; or one gene, which is then meant by "cell".
+    """The rows of a table in cell order, or in gene order: a "cell" is then a gene.
 
     Attributes
     ----------
@@ -137,16 +140,18 @@ class StoredRows:
         ends = np.cumsum(counts)
         first = cells.start if isinstance(cells, RowRange) else 0
         at, before, n_rows = 0, 0, 0
-        waiting: pa.RecordBatch | None = None
+        waiting: list[pa.RecordBatch] = []
         for batch in self.reader.read(_joined(starts, stops), columns):
+            waiting.append(batch)
             n_rows += batch.num_rows
-            waiting = pa.concat_batches([waiting, batch]) if waiting else batch
             stop = int(np.searchsorted(ends, n_rows, side="right"))
             if stop > at:
+                ready = pa.concat_batches(waiting) if len(waiting) > 1 else batch
                 here = int(ends[stop - 1]) - before
                 chosen = RowRange(first + at, first + stop)
-                yield Chunk(chosen, counts[at:stop], waiting.slice(0, here).columns)
-                at, before, waiting = stop, before + here, waiting.slice(here)
+                yield Chunk(chosen, counts[at:stop], ready.slice(0, here).columns)
+                at, before = stop, before + here
+                waiting = [ready.slice(here)] if before < n_rows else []
         if at == len(counts):
             return
         if before < ends[-1]:
@@ -235,7 +240,7 @@ class StoredMatrix:
         Parameters
         ----------
         rows
-            Cells. Of positions in any order, a batch counts its cells from the first of these.
+            Cells; if they are positions, the cells of a batch are places among these.
         genes
             The genes to keep, in their order; None for all.
 

@@ -27,17 +27,17 @@ from slaf.options import RAW_VARM
 from slaf.runtime.lazy import LazyMapping
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import pandas as pd
     import scipy.sparse as sp
     from numpy.typing import NDArray
 
     from slaf.annotations.arrays import ElementSpec
-    from slaf.dataset.matrix import StoredMatrix, StoredRows
+    from slaf.dataset.matrix import StoredMatrix
     from slaf.dataset.selection import Indexer
     from slaf.format.config import DatasetConfig
-    from slaf.format.records import AnnotationsRecord, FileRecord, MatrixRecord
+    from slaf.format.records import AnnotationsRecord, FileRecord, MatrixRecord, RawRecord
     from slaf.sparse.ranges import Rows
     from slaf.storage.location import Location
     from slaf.tables.read import LanceTable
@@ -63,7 +63,6 @@ class Annotations:
         self._location = location
         self._published = published
         self._offsets: dict[str, NDArray[np.int64]] = {}
-        self._rows: dict[str, StoredRows] = {}
 
     @cached_property
     def beside(self) -> AnnotationsRecord:
@@ -74,50 +73,6 @@ class Annotations:
     def layers(self) -> Mapping[str, MatrixRecord]:
         """The layers by the names that they had."""
         return {one.original: one for one in self.beside.matrices().get(LAYERS, ())}
-
-    def matrix(self, layer: str) -> StoredMatrix:
-        """A layer as it is stored.
-
-        Raises
-        ------
-        SelectionError
-            If there is no such layer.
-        """
-        if layer not in self.layers:
-            have = ", ".join(self.layers) or "none at all"
-            msg = f"there is no layer {layer!r}; there are {have}"
-            raise SelectionError(msg)
-        return self.stored_matrix(LAYERS, self.layers[layer], self._published.n_genes)
-
-    def stored_matrix(self, table: str, record: MatrixRecord, n_genes: int) -> StoredMatrix:
-        """A matrix of `layers` or `raw`, by its record."""
-        from slaf.dataset.matrix import StoredMatrix
-
-        return StoredMatrix(
-            self.rows(table),
-            record.name,
-            n_genes,
-            dtype=np.dtype(record.source_dtype),
-            read_dtype=np.dtype(record.dtype),
-            value_type=np.dtype(record.value_type),
-            nnz=record.nnz,
-        )
-
-    def rows(self, table: str) -> StoredRows:
-        """The rows of `layers` or `raw`.
-
-        Raises
-        ------
-        DamagedDataset
-            If their offsets cannot be read.
-        """
-        from slaf.dataset.matrix import StoredRows
-
-        if table not in self._rows:
-            self._rows[table] = StoredRows.of_dataset(
-                self._location, self._published, table, self.table(table), self.offsets(table)
-            )
-        return self._rows[table]
 
     def offsets(self, table: str) -> NDArray[np.int64]:
         """Where each cell's rows begin in `layers` or `raw`, and after the last, where they end.
@@ -134,11 +89,6 @@ class Annotations:
             starts = read_table(self.table(CELLS), [START_INDEX[table]]).column(0).to_numpy()
             self._offsets[table] = np.append(starts, 0 if record is None else record.rows)
         return self._offsets[table]
-
-    @cached_property
-    def raw(self) -> StoredRaw | None:
-        """Raw, if there is one."""
-        return None if self.beside.raw is None else StoredRaw(self)
 
     def slot(self, name: str) -> Mapping[str, Any]:
         """The elements of obsm, varm, obsp or varp."""
@@ -220,11 +170,12 @@ class Annotations:
 class StoredRaw:
     """The matrix that AnnData calls raw, with the genes that are its own."""
 
-    def __init__(self, held: Annotations) -> None:
-        record = held.beside.raw
-        assert record is not None  # noqa: S101 - whoever makes it has looked
+    def __init__(
+        self, held: Annotations, record: RawRecord, stored: Callable[[], StoredMatrix]
+    ) -> None:
         self._held = held
         self._record = record
+        self._stored = stored
         self.n_genes = record.n_genes
 
     @property
@@ -240,7 +191,7 @@ class StoredRaw:
     @property
     def matrix(self) -> StoredMatrix:
         """The matrix as it is stored."""
-        return self._held.stored_matrix(RAW, self._record.matrix, self.n_genes)
+        return self._stored()
 
     @property
     def measured(self) -> tuple[tuple[tuple[int, int], ...], ...]:

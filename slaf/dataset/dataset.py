@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from slaf.dataset.matrix import StoredMatrix, StoredRows
     from slaf.dataset.selection import Indexer
     from slaf.format.config import SourceRecord
+    from slaf.format.records import MatrixRecord
     from slaf.sparse.ranges import Rows
     from slaf.tables.read import LanceTable
 
@@ -74,6 +75,9 @@ class Dataset:
         self.location = location
         self.published = published
         self._rows: dict[str, StoredRows] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Dataset, (self.location, self.published)
 
     def __repr__(self) -> str:
         return (
@@ -177,7 +181,12 @@ class Dataset:
     @property
     def raw(self) -> StoredRaw | None:
         """What AnnData calls raw, if the input had one that was not the matrix itself."""
-        return self.annotations.raw
+        record = self.annotations.beside.raw
+        if record is None:
+            return None
+        return StoredRaw(
+            self.annotations, record, lambda: self._stored(RAW, record.matrix, record.n_genes)
+        )
 
     @property
     def obsm(self) -> Mapping[str, Any]:
@@ -343,9 +352,14 @@ class Dataset:
         SelectionError
             If there is no such layer.
         """
-        if layer is not None:
-            return self.annotations.matrix(layer)
-        return self._stored_matrix(EXPRESSION, self.n_genes)
+        if layer is None:
+            return self._values(EXPRESSION, self.n_genes)
+        records = self.annotations.layers
+        if layer not in records:
+            have = ", ".join(records) or "none at all"
+            msg = f"there is no layer {layer!r}; there are {have}"
+            raise SelectionError(msg)
+        return self._stored(LAYERS, records[layer], self.n_genes)
 
     @cached_property
     def annotations(self) -> Annotations:
@@ -431,22 +445,37 @@ class Dataset:
         KeyError
             If the dataset has no such table, or its rows are in no such order.
         """
-        from slaf.dataset.matrix import StoredRows
+        from slaf.dataset.matrix import BY_CELL_ORDER, BY_GENE_ORDER, StoredRows
+        from slaf.tables.rows import TableRows
 
-        if table in {LAYERS, RAW}:
-            return self.annotations.rows(table)
         if table not in self._rows:
             opened = self.expression if table == EXPRESSION else self.table(table)
-            self._rows[table] = StoredRows.of_dataset(
-                self.location, self.published, table, opened, self.offsets(table)
-            )
+            reader = TableRows(self.location, self.published.tables[table], opened)
+            axis = BY_GENE_ORDER if table == BY_GENE else BY_CELL_ORDER
+            place = f"{self.location}: {table}"
+            self._rows[table] = StoredRows(place, reader, axis, self.offsets(table))
         return self._rows[table]
 
-    def _stored_matrix(self, table: str, width: int) -> StoredMatrix:
+    def _values(self, table: str, width: int) -> StoredMatrix:
+        """The matrix in one of its orders."""
         from slaf.dataset.matrix import StoredMatrix
 
         dtype, value_type = np.dtype(self.published.dtype), np.dtype(self.published.value_type)
         return StoredMatrix(self.rows(table), "value", width, dtype, dtype, value_type, self.nnz)
+
+    def _stored(self, table: str, record: MatrixRecord, width: int) -> StoredMatrix:
+        """A matrix of `layers` or `raw`."""
+        from slaf.dataset.matrix import StoredMatrix
+
+        return StoredMatrix(
+            self.rows(table),
+            record.name,
+            width,
+            dtype=np.dtype(record.source_dtype),
+            read_dtype=np.dtype(record.dtype),
+            value_type=np.dtype(record.value_type),
+            nnz=record.nnz,
+        )
 
     def _columns(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         from slaf.tables.read import read_table
@@ -489,7 +518,7 @@ class Dataset:
         by_cell = self.matrix()
         if genes is None or self.gene_offsets is None:
             return by_cell.read(cells, genes)
-        by_gene = self._stored_matrix(BY_GENE, self.n_cells)
+        by_gene = self._values(BY_GENE, self.n_cells)
         if by_gene.n_rows(genes) >= by_cell.n_rows(cells):
             return by_cell.read(cells, genes)
         # In the order of genes it is a matrix of genes × cells.

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from slaf.errors import DamagedDataset
-from slaf.format.schema import BY_GENE
 from slaf.sources.base import MatrixSize
 from slaf.sparse.batch import BATCH_NONZEROS, Batch
 from slaf.sparse.csr import ColumnSelection, csr_from_batches, drop_entries
 from slaf.sparse.ranges import RowRange, as_positions, split_by_nnz
-from slaf.tables.rows import TableRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,11 +20,8 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
     from numpy.typing import NDArray
 
-    from slaf.format.config import DatasetConfig
     from slaf.sparse.csr import Entries
     from slaf.sparse.ranges import Rows
-    from slaf.storage.location import Location
-    from slaf.tables.read import LanceTable
     from slaf.tables.rows import FileRows
 
 __all__ = ["BY_CELL_ORDER", "BY_GENE_ORDER", "Axis", "Chunk", "StoredMatrix", "StoredRows"]
@@ -77,9 +72,12 @@ class Chunk:
     columns: Sequence[pa.Array]
 
     def present(self, *columns: int) -> tuple[NDArray[Any], ...]:
-        """The rows that have a value in the last of some columns: how many of each cell, and these.
+        """Drop the rows without a value in the last of some columns; NaN is a value.
 
-        NaN is a value.
+        Returns
+        -------
+        tuple
+            The rows of each cell that are left, and each of these columns.
         """
         found = [self.columns[at] for at in columns]
         if not found[-1].null_count:
@@ -91,7 +89,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class StoredRows:
-    """The rows of a table, one cell after the other; or one gene, which is then meant by "cell".
+    """The rows of a table in cell order, or in gene order: a "cell" is then a gene.
 
     Attributes
     ----------
@@ -109,32 +107,6 @@ class StoredRows:
     reader: FileRows
     axis: Axis
     offsets: NDArray[np.int64]
-
-    @classmethod
-    def of_dataset(
-        cls,
-        location: Location,
-        published: DatasetConfig,
-        name: str,
-        table: LanceTable,
-        offsets: NDArray[np.int64],
-    ) -> Self:
-        """The rows of a table of a dataset.
-
-        Parameters
-        ----------
-        location, published
-            The dataset.
-        name
-            The name of the table.
-        table
-            The table, open.
-        offsets
-            Where the rows of each cell begin, and after the last, where they end.
-        """
-        reader = TableRows(location, published.tables[name], table)
-        axis = BY_GENE_ORDER if name == BY_GENE else BY_CELL_ORDER
-        return cls(f"{location}: {name}", reader, axis, offsets)
 
     def __len__(self) -> int:
         """Number of cells."""
@@ -168,16 +140,18 @@ class StoredRows:
         ends = np.cumsum(counts)
         first = cells.start if isinstance(cells, RowRange) else 0
         at, before, n_rows = 0, 0, 0
-        waiting: pa.RecordBatch | None = None
+        waiting: list[pa.RecordBatch] = []
         for batch in self.reader.read(_joined(starts, stops), columns):
+            waiting.append(batch)
             n_rows += batch.num_rows
-            waiting = pa.concat_batches([waiting, batch]) if waiting else batch
             stop = int(np.searchsorted(ends, n_rows, side="right"))
             if stop > at:
+                ready = pa.concat_batches(waiting) if len(waiting) > 1 else batch
                 here = int(ends[stop - 1]) - before
                 chosen = RowRange(first + at, first + stop)
-                yield Chunk(chosen, counts[at:stop], waiting.slice(0, here).columns)
-                at, before, waiting = stop, before + here, waiting.slice(here)
+                yield Chunk(chosen, counts[at:stop], ready.slice(0, here).columns)
+                at, before = stop, before + here
+                waiting = [ready.slice(here)] if before < n_rows else []
         if at == len(counts):
             return
         if before < ends[-1]:
@@ -267,7 +241,7 @@ class StoredMatrix:
         Parameters
         ----------
         rows
-            Cells. Of positions in any order, a batch counts its cells from the first of these.
+            Cells; if they are positions, the cells of a batch are places among these.
         genes
             The genes to keep, in their order; None for all.
 
@@ -299,7 +273,8 @@ class StoredMatrix:
     ) -> sp.csr_matrix:
         if isinstance(rows, RowRange) or _ascends(rows):
             entries = (found for _, found in self._entries(rows, chosen))
-            return csr_from_batches(entries, self._width(chosen), dtype)
+            width = self.n_columns if chosen is None else len(chosen)
+            return csr_from_batches(entries, width, dtype)
         # Rows are found several times faster if they ascend.
         unique, inverse = np.unique(rows, return_inverse=True)
         return self._csr(unique, chosen, dtype)[inverse]
@@ -324,9 +299,6 @@ class StoredMatrix:
         if genes is None or (isinstance(genes, RowRange) and len(genes) == self.n_columns):
             return None
         return ColumnSelection(as_positions(genes), self.n_columns)
-
-    def _width(self, chosen: ColumnSelection | None) -> int:
-        return self.n_columns if chosen is None else len(chosen)
 
 
 def _ascends(rows: NDArray[np.int64]) -> bool:

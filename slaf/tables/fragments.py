@@ -49,14 +49,9 @@ class Fragment:
     @property
     def is_one_file(self) -> bool:
         """Whether its rows are all rows of one file, in a version that is read by its rows."""
-        known = "deletion_file", "overlays"
-        return (
-            len(self.said["files"]) == 1
-            and self.said["files"][0]["file_major_version"] >= 2  # noqa: PLR2004 - see Lance
-            and self.said["files"][0].get("base_id") is None
-            and not any(self.said.get(key) for key in known)
-            and self.said["physical_rows"] is not None
-        )
+        (file, *more), said = self.said["files"], self.said
+        moved = more or said.get("deletion_file") or said.get("overlays") or file.get("base_id")
+        return not moved and file["file_major_version"] >= 2  # noqa: PLR2004 - as Lance counts
 
     def to_json(self) -> JSON:
         """As Lance writes it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,9 +79,6 @@ class FileRows:
         self._ends = np.cumsum([file.rows for file in files], dtype=np.int64)
         self._thread = threading.local()
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._location, self.schema, self._files)
-
     def empty(self, columns: Sequence[str]) -> pa.RecordBatch:
         """Columns without rows."""
         return pa.RecordBatch.from_pylist([], schema=self._fields(columns))
@@ -103,8 +99,21 @@ class FileRows:
             If they cannot be read.
         """
         ranges = ranges[ranges[:, 0] < ranges[:, 1]]
-        for first, last in pairwise(_group_bounds(ranges).tolist()):
+        bounds = _group_bounds(ranges)
+        spans = ranges[bounds[1:] - 1, 1] - ranges[bounds[:-1], 0]
+        n_rows = np.diff(_offsets(ranges)[bounds])
+        taken = 0
+        for group in np.flatnonzero(n_rows >= np.maximum(_MANY_ROWS, _DENSE * spans)).tolist():
+            first, last = bounds[group : group + 2].tolist()
+            yield from self._take(ranges[taken:first], columns)
             yield from self._read_through(ranges[first:last], columns)
+            taken = last
+        yield from self._take(ranges[taken:], columns)
+
+    def _take(self, ranges: NDArray[np.int64], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Read ranges of few rows."""
+        for at in range(len(ranges)):
+            yield from self._read_through(ranges[at : at + 1], columns)
 
     def _read_through(
         self, ranges: NDArray[np.int64], columns: Sequence[str]
@@ -189,34 +198,15 @@ class TableRows(FileRows):
             DataFile(f"{folder}/{one.paths[0]}", one.rows) for one in fragments if self._is_plain
         ]
         super().__init__(location, table.schema, files)
-        self._folder = folder
         self._table = table
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._location, self._folder, self._table)
 
     @property
     def n_rows(self) -> int:
         """All rows."""
         return self._table.count_rows()
 
-    def read(self, ranges: NDArray[np.int64], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """As `FileRows.read`; a range of few rows costs least if it is taken with others."""
-        ranges = ranges[ranges[:, 0] < ranges[:, 1]]
-        bounds = _group_bounds(ranges)
-        spans = ranges[bounds[1:] - 1, 1] - ranges[bounds[:-1], 0]
-        n_rows = np.diff(np.append(0, np.cumsum(ranges[:, 1] - ranges[:, 0]))[bounds])
-        taken = 0
-        for group in np.flatnonzero(n_rows >= np.maximum(_MANY_ROWS, _DENSE * spans)).tolist():
-            first, last = bounds[group : group + 2].tolist()
-            yield from self._take(ranges[taken:first], columns)
-            yield from self._read_through(ranges[first:last], columns)
-            taken = last
-        yield from self._take(ranges[taken:], columns)
-
     def _take(self, ranges: NDArray[np.int64], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(ranges[:, 1] - ranges[:, 0])])
-        for first, last in split_by_nnz(offsets, _BATCH_ROWS):
+        for first, last in split_by_nnz(_offsets(ranges), _BATCH_ROWS):
             yield from take_rows(self._table, _positions(ranges[first:last]), columns).to_batches()
 
     def _read_range(self, rows: RowRange, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -249,10 +239,14 @@ def _group_bounds(ranges: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate([[0], np.flatnonzero(apart) + 1, [len(ranges)]])
 
 
+def _offsets(ranges: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many rows are in the ranges before each, and in all."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(ranges[:, 1] - ranges[:, 0])])
+
+
 def _positions(ranges: NDArray[np.int64]) -> NDArray[np.int64]:
     """All positions in some ranges, each given by where it starts and stops."""
-    lengths = ranges[:, 1] - ranges[:, 0]
-    before = np.cumsum(lengths) - lengths
-    positions = np.repeat(ranges[:, 0] - before, lengths)
+    offsets = _offsets(ranges)
+    positions = np.repeat(ranges[:, 0] - offsets[:-1], np.diff(offsets))
     positions += np.arange(len(positions))
     return positions

@@ -48,7 +48,7 @@ class Checkpoint:
 
     def resumed(self, plan: Plan) -> Checkpoint:
         """The checkpoint once the same call is made; the same, unless inputs were repaired."""
-        repaired = self.plan.mended(plan, self.damaged)
+        repaired = self.plan.with_replaced_inputs(plan, self.damaged)
         if repaired is self.plan:
             return self
         return replace(self._without(self.damaged), plan=repaired, damaged=())

@@ -44,12 +44,19 @@ class Checkpoint:
         """The checkpoint once it is known that the inputs of these parts are damaged."""
         starts = (self.plan.parts[index].start for index in parts)
         damaged = tuple(sorted(set(map(self.plan.source_index, starts))))
-        given_up = {source: self.attempts.get(source, 0) + 1 for source in damaged}
-        return replace(self, damaged=damaged, attempts={**self.attempts, **given_up})
+        return replace(self._without(damaged), damaged=damaged)
 
     def resumed(self, plan: Plan) -> Checkpoint:
-        """The checkpoint once the same call is made, with its inputs as they are now."""
-        return replace(self, plan=self.plan.mended(plan, self.damaged), damaged=())
+        """The checkpoint once the same call is made; the same, unless inputs were repaired."""
+        repaired = self.plan.with_replaced_inputs(plan, self.damaged)
+        if repaired is self.plan:
+            return self
+        return replace(self._without(self.damaged), plan=repaired, damaged=())
+
+    def _without(self, sources: Iterable[int]) -> Checkpoint:
+        """The checkpoint once the parts of these sources are given up."""
+        given_up = {source: self.attempts.get(source, 0) + 1 for source in sources}
+        return replace(self, attempts={**self.attempts, **given_up})
 
     def to_json(self) -> dict[str, Any]:
         """As config.json has it."""

@@ -124,9 +124,11 @@ class OutputRun:
             remove_other_files(self.location)
 
     def resume(self, plan: Plan) -> None:
-        """Go on with what is left; inputs that were damaged may be others now."""
-        if self.checkpoint.damaged:
-            self._save(self.previous, self.checkpoint.resumed(plan))
+        """Go on with what is left; inputs that were damaged may be repaired by now."""
+        checkpoint = self.checkpoint.resumed(plan)
+        if checkpoint is not self.checkpoint:
+            self._save(self.previous, checkpoint)
+            self.journal = Journal.read(self.location, checkpoint)
         for name, reason in self.journal.refused.items():
             logger.warning("%s: %s is not used: %s", self.location, name, reason)
         if not self.checkpoint.published:

@@ -212,7 +212,8 @@ def _scan(
     start = 0
     for at, (choice, prefix) in enumerate(choices):
         with pool.lease(at) as source:
-            var, info = source.genes(), source.info
+            # Tables first: damage in them is named better than by the slots.
+            cells, var, info = source.cells(), source.genes(), source.info
             repeated = last_var is not None and var.equals(last_var, check_metadata=True)
             if not repeated:
                 ids = var.column(0).combine_chunks()
@@ -225,7 +226,7 @@ def _scan(
                 info=info,
                 record=_record(info, start, choice, prefix, genes),
                 rows=RowRange(start, start + info.n_cells),
-                cells=_prefixed(source.cells(), prefix),
+                cells=_prefixed(cells, prefix),
                 positions=positions,
                 genes_repeated=repeated,
                 sample_values=source.matrix().sample_values()[:SAMPLE_SIZE].copy(),

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SourceLaws", "contents", "left_open"]
 
-# Seconds until a file that is not read any more must be closed.
-_PATIENCE = 5.0
+# Seconds within which a file that is not read any more must be closed.
+_PATIENCE = 60.0
 
 
 def contents(matrix: Matrix, rows: RowRange) -> tuple[Any, Any, Any]:

@@ -321,7 +321,7 @@ def done_parts(path: Path) -> dict[str, int]:
     return {name: (data / name).stat().st_ino for name in names}
 
 
-@pytest.mark.parametrize("most", [12, pytest.param(None, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("most", [6, pytest.param(None, marks=pytest.mark.slow)])
 def test_stopped_at_every_effect(
     most: int | None, added: Path, tmp_path: Path, subtests: pytest.Subtests
 ) -> None:

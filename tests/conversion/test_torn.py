@@ -90,7 +90,7 @@ def _staged(name: str) -> str:
 
 @pytest.mark.parametrize(
     ("seed", "most"),
-    [(0, 12), *(pytest.param(seed, None, marks=pytest.mark.slow) for seed in range(10))],
+    [(0, 6), *(pytest.param(seed, None, marks=pytest.mark.slow) for seed in range(10))],
 )
 @pytest.mark.parametrize(
     "case",

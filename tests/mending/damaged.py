@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import slaf
@@ -36,7 +37,7 @@ class Original:
     inputs: list[Path]
     path: Path
 
-    @property
+    @cached_property
     def output(self) -> Output:
         """All that must be the same after it was mended."""
         return output_of(self.path)

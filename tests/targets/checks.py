@@ -10,7 +10,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from slaf.annotations.equality import equal_elements
-from tests.builders import as_matrix, totals
+from tests.builders import assert_same_matrix, totals
 
 if TYPE_CHECKING:
     import anndata
@@ -82,12 +82,6 @@ def assert_everything(
         assert_same_matrix(result.raw.X, expected.raw.X)
         assert equal_elements(result.raw.var, expected.raw.var), "var of raw"
         assert equal_elements(dict(result.raw.varm), dict(expected.raw.varm)), "varm of raw"
-
-
-def assert_same_matrix(result: Any, expected: Any) -> None:
-    """Compare type and every value, NaN included."""
-    assert result.dtype == expected.dtype
-    np.testing.assert_array_equal(as_matrix(result), as_matrix(expected))
 
 
 def with_python_strings(element: Any) -> Any:

@@ -7,11 +7,12 @@ on the way from a source to the dataset; config.json keeps it from then on.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
+import msgspec
 import numpy as np
 import pyarrow as pa
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -30,8 +31,6 @@ __all__ = [
     "table_with_metadata",
     "to_lance",
 ]
-
-JSON = dict[str, Any]
 
 # How a `Column` writes pandas' string types begins so: the storage behind them follows.
 STRING: Final = "string["
@@ -52,9 +51,8 @@ _FORBIDDEN_NAMES = frozenset(
 _FORBIDDEN_CHARACTERS = str.maketrans(dict.fromkeys(".`\0", "_"))
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """What a table's column was in the user's frame.
+class Column(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A column of a table as it was in the user's frame.
 
     Attributes
     ----------
@@ -69,9 +67,9 @@ class Column:
     categories
         The pandas type of the categories, where there are some.
     missing
-        What stands for a missing string: "None", "nan" or "NA".
+        The value of a missing string: "None", "nan" or "NA".
     values
-        The categories themselves, of a column where no row has one: there Lance stores none.
+        The categories themselves, of a column in which no row has one: Lance stores none then.
     """
 
     name: str
@@ -82,36 +80,12 @@ class Column:
     missing: str | None = None
     values: list[Any] | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """As a JSON object, without what is at its default."""
-        record = {"name": self.name, "original": self.original, "dtype": self.dtype}
-        optional = {
-            "ordered": self.ordered,
-            "categories": self.categories,
-            "missing": self.missing,
-            "values": self.values,
-        }
-        return record | {key: value for key, value in optional.items() if value}
 
+class ColumnSet(msgspec.Struct, frozen=True):
+    """The columns of `cells` or `genes` as they were in the user's obs or var, the index first."""
 
-@dataclass(frozen=True, slots=True)
-class ColumnSet:
-    """What the columns of `cells` or `genes` were in the user's obs or var, the index first."""
-
-    columns: tuple[Column, ...]
+    columns: Annotated[tuple[Column, ...], msgspec.Meta(min_length=1)]
     index_name: str | None = None
-
-    def to_json(self) -> JSON:
-        """As config.json has it."""
-        return {
-            "index_name": self.index_name,
-            "columns": [column.to_json() for column in self.columns],
-        }
-
-    @classmethod
-    def from_json(cls, data: JSON) -> ColumnSet:
-        """As `to_json` wrote it."""
-        return cls(tuple(Column(**column) for column in data["columns"]), data["index_name"])
 
 
 def table_with_metadata(
@@ -127,7 +101,7 @@ def table_with_metadata(
         The name of the index.
     """
     fields = [
-        pa.field(column.name, array.type, metadata={_KEY: json.dumps(column.to_json())})
+        pa.field(column.name, array.type, metadata={_KEY: json.dumps(msgspec.to_builtins(column))})
         for column, array in zip(columns, arrays, strict=True)
     ]
     metadata = {_INDEX_KEY: json.dumps(index_name).encode()}
@@ -201,8 +175,8 @@ def replace_ids(table: pa.Table, ids: Any) -> pa.Table:
 
 
 def column_of(field: pa.Field) -> Column:
-    """What a column of a described table was."""
-    return Column(**json.loads(field.metadata[_KEY]))
+    """The description of a column that a field of a table carries."""
+    return msgspec.convert(json.loads(field.metadata[_KEY]), Column)
 
 
 def index_name_of(table: pa.Table) -> str | None:

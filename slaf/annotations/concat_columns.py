@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import structs
 
 from slaf.annotations.columns import (
     Column,
@@ -168,7 +169,7 @@ def _column(table: pa.Table, original: str | None) -> tuple[Column, pa.ChunkedAr
     for position, field in enumerate(table.schema):
         described = column_of(field)
         if described.original == original:
-            return replace(described, name=field.name), table.column(position)
+            return structs.replace(described, name=field.name), table.column(position)
     return None
 
 
@@ -211,7 +212,7 @@ def _common(one: _Form, other: _Form) -> _Form | None:
     if one.type == other.type:
         same = one.column.dtype == other.column.dtype or pa.types.is_string(one.type)
         dtype = one.column.dtype if same else pandas_type(one.type, nullable=_nullable(one, other))
-        return replace(one, column=replace(one.column, dtype=dtype))
+        return replace(one, column=structs.replace(one.column, dtype=dtype))
     return _common_time(one, other)
 
 
@@ -231,7 +232,7 @@ def _common_categories(one: _Form, other: _Form) -> _Form | None:
         if any([c for c in merged if c in set(part)] != part for part in (ours, theirs)):
             return None
     return _Form(
-        replace(one.column, categories=values.column.dtype, values=None),
+        structs.replace(one.column, categories=values.column.dtype, values=None),
         values.type,
         pa.array(merged, values.type),
         blank=False,
@@ -259,7 +260,7 @@ def _common_number(one: _Form, other: _Form) -> _Form:
         common = np.dtype(np.int64)
     dtype = pa.from_numpy_dtype(common)
     name = pandas_type(dtype, nullable=_nullable(one, other))
-    return replace(one, column=replace(one.column, dtype=name), type=dtype)
+    return replace(one, column=structs.replace(one.column, dtype=name), type=dtype)
 
 
 def _common_time(one: _Form, other: _Form) -> _Form | None:
@@ -394,12 +395,12 @@ def _described(form: _Form, whole: Any) -> tuple[Any, Column]:
     column = form.column
     if form.categories is not None:
         values = form.categories.to_pylist() if whole.null_count == len(whole) else None
-        return whole, replace(column, dtype="category", values=values)
+        return whole, structs.replace(column, dtype="category", values=values)
     if whole.null_count and pa.types.is_float16(whole.type):
         # pandas has no half floats that may be missing.
         whole = whole.cast(pa.float32())
     plain = column.dtype.islower() and column.dtype not in {"object", "boolean"}
     number = _is_number(whole.type) or pa.types.is_boolean(whole.type)
     if whole.null_count and plain and number:
-        return whole, replace(column, dtype=pandas_type(whole.type, nullable=True))
+        return whole, structs.replace(column, dtype=pandas_type(whole.type, nullable=True))
     return whole, column

@@ -7,11 +7,11 @@ goes with each Arrow column and says them.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from msgspec.structs import replace
 
 from slaf.annotations.columns import STRING, Column, table_with_metadata
 from slaf.errors import DamagedDataset, InputError

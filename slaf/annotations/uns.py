@@ -8,9 +8,9 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
+import msgspec
 import numpy as np
 
 from slaf.annotations.equality import equal_elements, is_sparse
@@ -77,9 +77,8 @@ _SCALARS = {kind.__name__: kind for kind in (bool, int, float, str)}
 _SCALAR = "scalar"
 
 
-@dataclass(frozen=True, slots=True)
-class TypeHint:
-    """What an element was that anndata gives back as something else.
+class TypeHint(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The type of an element that anndata reads as another type.
 
     Attributes
     ----------
@@ -94,15 +93,6 @@ class TypeHint:
     path: tuple[str, ...]
     kind: str
     dtype: Any = None
-
-    def to_json(self) -> dict[str, Any]:
-        """As config.json has it."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> TypeHint:
-        """As `to_json` wrote it."""
-        return cls(tuple(data["path"]), data["kind"], data.get("dtype"))
 
 
 def write_elements(elements: Mapping[str, Any]) -> tuple[bytes, list[TypeHint]]:

@@ -10,13 +10,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import structs
 
 from slaf.conversion.plan_append import stored_options
 from slaf.dataset.dataset import open_dataset
 from slaf.dataset.source import DatasetSource
 from slaf.errors import DamagedDataset
-from slaf.format.config import Manifest, load, load_published, save
-from slaf.format.records import checksum_blocks
+from slaf.format.config import Manifest, checksum_blocks, load, load_published, save
 from slaf.format.schema import BY_CELL, CELLS, EXPRESSION, GENES, indexed_columns
 from slaf.runs.checksums import add_checksums, files_without_checksum, valid_here
 from slaf.runs.encode import encode_part
@@ -313,7 +313,7 @@ def _proven(
 ) -> DatasetConfig:
     """What is published: the same rows, in other files."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    published = replace(before, versions=versions, last_updated=now)
+    published = structs.replace(before, versions=versions, last_updated=now)
     if not before.proof.files:
         return published
     fresh = [file for result in checkpoint.results() for file in result.files]

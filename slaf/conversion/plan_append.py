@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from slaf.conversion.slafdb import SlafdbDataset
-    from slaf.format.config import Block, SourceRecord
+    from slaf.format.config import SourceRecord
+    from slaf.format.records import Block
     from slaf.sources.concat.source import Concat
 
 __all__ = [
@@ -177,10 +178,9 @@ def dataset_slots(there: Dataset | SlafdbDataset, without: Sequence[str]) -> Slo
         What to leave out besides.
     """
     # What slafdb wrote has nothing beside its matrix for want of this program.
-    known = (
-        there.annotations.beside.taken if isinstance(there, Dataset) else SlotSelection().to_json()
-    )
-    taking = SlotSelection.from_json(known)
+    taking = SlotSelection()
+    if isinstance(there, Dataset):
+        taking = SlotSelection.from_record(there.published.annotations.taken)
     return replace(taking, without=tuple(dict.fromkeys([*taking.without, *without])))
 
 

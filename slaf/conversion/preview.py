@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import to_builtins
 
 from slaf.conversion.prepare import prepare_append, prepare_convert
 from slaf.conversion.slafdb import open_append_target
@@ -86,7 +88,8 @@ class Preview:
 
     def to_json(self) -> dict[str, Any]:
         """As `--dry-run --json` prints it."""
-        return asdict(self)
+        data: dict[str, Any] = to_builtins(self)
+        return data
 
 
 def preview(

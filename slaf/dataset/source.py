@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from msgspec.structs import replace
 
 from slaf.annotations.columns import from_lance
 from slaf.dataset.matrix import PEEK_ROWS, StoredMatrix

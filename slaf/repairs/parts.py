@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from slaf.errors import DamagedDataset, SourceChanged
-from slaf.format.records import annotations_record
 from slaf.format.schema import EXPRESSION, Compression
 from slaf.runs.checkpoint import PartResult
 from slaf.runs.checksums import file_checksums
@@ -28,9 +27,9 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from slaf.format.config import Block, DatasetConfig
+    from slaf.format.config import DatasetConfig
     from slaf.format.files import StoredFile
-    from slaf.format.records import GeneOrderRecord, MatrixRecord
+    from slaf.format.records import Block, GeneOrderRecord, MatrixRecord
     from slaf.repairs.damage import Damage
     from slaf.runs.checkpoint import GenePart
     from slaf.runs.gene_order import GeneOrder
@@ -201,7 +200,7 @@ def rewrite_genes(
 
 def _matrices(published: DatasetConfig) -> dict[str, dict[str, MatrixRecord]]:
     """What was recorded of each column of values, by the table and the column."""
-    found = annotations_record(published).matrices()
+    found = published.annotations.matrices()
     return {table: {one.name: one for one in matrices} for table, matrices in found.items()}
 
 

@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from slaf.errors import DamagedDataset
 from slaf.format.config import Manifest, save
-from slaf.format.schema import BY_GENE, EXPRESSION, PARTITIONED_TABLES, indexed_columns
+from slaf.format.schema import BY_GENE, EXPRESSION, LAYERS, PARTITIONED_TABLES, RAW, indexed_columns
 from slaf.repairs.parts import scratch_of
 from slaf.runs.checksums import add_checksums, files_without_checksum, valid_here
 from slaf.runs.publish import clean_up
@@ -118,7 +120,7 @@ class RepairedDataset:
         ]
         return add_checksums(
             self.location,
-            replace(
+            structs.replace(
                 self.published,
                 versions={**self.published.versions, **versions},
                 last_updated=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -178,7 +180,7 @@ class RepairedDataset:
         for file in self.data[name].fresh.values():
             # A bucket may give what is copied another tag.
             mark = self.location.mark(file.file) if self.location.is_remote else None
-            yield file if mark is None else replace(file, etag=mark.etag)
+            yield file if mark is None else structs.replace(file, etag=mark.etag)
 
 
 def _data(
@@ -223,7 +225,7 @@ def _results(
         fragments[rows.start, rows.stop] = made.fragments
         for file in made.files:
             name = file.file.replace(scratch_of(directory), directory, 1)
-            fresh[file.file] = replace(file, file=name)
+            fresh[file.file] = structs.replace(file, file=name)
     return fragments, fresh
 
 
@@ -250,7 +252,8 @@ def _recorded(
     files.sort(key=lambda one: one.cells or one.genes or (0, 0))
     plan = checkpoint.plan
     schemas = {one.table: one.schema(plan.options) for one in plan.companions}
-    rows = {name: published.beside[name]["rows"] for name in schemas}
+    records = {LAYERS: published.annotations.layers, RAW: published.annotations.raw}
+    rows = {name: record.rows for name, record in records.items() if record is not None}
     rows |= dict.fromkeys((EXPRESSION, BY_GENE), published.expression_count)
     schemas |= {EXPRESSION: plan.schema, BY_GENE: plan.schema_by_gene}
     width = len(schemas[table])

@@ -11,7 +11,6 @@ import numpy as np
 from slaf.dataset.dataset import Dataset
 from slaf.errors import VerificationFailed
 from slaf.format.digests import table_digest
-from slaf.format.records import gene_order_record
 from slaf.format.schema import BY_GENE, CELLS, EXPRESSION, GENES, START_INDEX
 from slaf.repairs.parts import rewrite_genes, rewrite_part, scratch_of
 from slaf.repairs.publish import RepairedDataset, table_files
@@ -194,7 +193,7 @@ class Repair:
             mend = partial(
                 rewrite_genes,
                 by_gene,
-                recorded=gene_order_record(self.published),
+                recorded=self.published.by_gene,
                 directory=scratch_of(directory),
                 schema=run.checkpoint.plan.schema_by_gene,
             )

@@ -16,16 +16,17 @@ from slaf.annotations.columns import to_lance
 from slaf.annotations.uns import as_json, write_elements
 from slaf.dataset.annotations import Annotations
 from slaf.errors import InputError
-from slaf.format.config import Block, DatasetConfig, table_paths
+from slaf.format.config import DatasetConfig, table_paths
 from slaf.format.digests import BlockDigest
 from slaf.format.records import (
     RAW_VARM,
     AnnotationsRecord,
+    Block,
     FileRecord,
     LayersRecord,
     MatrixRecord,
     RawRecord,
-    annotations_record,
+    SlotRecord,
     is_uns_file,
 )
 from slaf.format.schema import (
@@ -308,7 +309,6 @@ def write_annotations(
     files |= {record.file: content for record, content in kept.files.values()}
     for file, content in files.items():
         location.put(file, content)
-    forms = {slot: found for slot, found in kept.forms.items() if slot != RAW_VARM}
     layers, raw = None, None
     for companion in plan.companions:
         rows = int(starts[companion.table][-1])
@@ -319,20 +319,21 @@ def write_annotations(
             varm, measured = kept.forms.get(RAW_VARM, ()), kept.measured
             raw = RawRecord(rows, companion.n_genes, matrices[0], kept.raw_columns, varm, measured)
     records = {key: record for key, (record, _) in kept.files.items()}
+    unses = tuple(one and one[0] for one in kept.unses)
     return versions, AnnotationsRecord(
-        layers,
-        raw,
-        forms,
-        records.get("uns"),
-        records.get("elements"),
-        plan.options.taking.to_json(),
-        tuple(one and one[0] for one in kept.unses),
+        taken=plan.options.taking.to_record(),
+        layers=layers,
+        raw=raw,
+        unses=unses if any(unses) else (),
+        uns=records.get("uns"),
+        elements=records.get("elements"),
+        **{slot: SlotRecord(forms) for slot, forms in kept.forms.items() if slot != RAW_VARM},
     )
 
 
 def write_uns_json(location: Location, published: DatasetConfig) -> None:
     """Put uns as JSON beside the file that a dataset has it in, or remove an older one."""
-    if "uns" not in published.beside:
+    if published.annotations.uns is None:
         location.remove(UNS_JSON)
         return
     content = as_json(Annotations(location, published).uns)
@@ -345,7 +346,7 @@ def remove_leftovers(location: Location, published: DatasetConfig) -> None:
     for name, directory in table_paths(published.tables).items():
         if name not in published.tables:
             location.remove(directory)
-    named = {record.file for record in annotations_record(published).files}
+    named = {record.file for record in published.annotations.files}
     for file in uns_files(location):
         if file not in named:
             location.remove(file)
@@ -365,7 +366,7 @@ def _matrices(
     results = [result.companions[table] for result in layer_results(checkpoint, table)]
     there = {}
     if before is not None and plan.base is not None:
-        there = {one.original: one for one in annotations_record(before).matrices().get(table, ())}
+        there = {one.original: one for one in before.annotations.matrices().get(table, ())}
     made = []
     for values in companion.values:
         blocks = [block for result in results for block in result.blocks[values.name]]
@@ -403,4 +404,4 @@ def _empty(block: Block) -> Block:
     """What a block of cells is that have no values."""
     digest = BlockDigest()
     digest.add_lengths(np.zeros(block.stop - block.start, np.int64))
-    return Block(block.start, block.stop, 0, digest.hexdigest())
+    return Block(block.span, 0, digest.hexdigest())

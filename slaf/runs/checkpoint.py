@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from slaf.format.config import Block
 from slaf.format.files import StoredFile
-from slaf.format.records import GeneBlock
+from slaf.format.records import Block, GeneBlock
 from slaf.runs.layers import LayerResult
 from slaf.runs.plan import Plan
 from slaf.sparse.ranges import RowRange

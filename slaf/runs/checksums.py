@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from slaf.errors import DamagedDataset
 from slaf.format.digests import table_digest
 from slaf.format.files import FileChecksums, StoredFile, etag_scope
-from slaf.format.records import annotations_record
 from slaf.tables.read import files_of
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from slaf.format.config import DatasetConfig
+    from slaf.format.files import StorageOptions
     from slaf.runs.checkpoint import Checkpoint
     from slaf.runs.plan import Options
     from slaf.sparse.ranges import RowRange
@@ -100,7 +101,7 @@ def with_checksums(
         without = files_without_checksum(location, before)
         digests = {**before.proof.tables, **digests}
     digests = {name: digest for name, digest in digests.items() if name in published.tables}
-    said = FileChecksums(tables=digests, stored=storage_options_record(checkpoint.plan.options))
+    said = FileChecksums((), digests, storage_options_record(checkpoint.plan.options))
     return add_checksums(location, published, files, without, said)
 
 
@@ -132,7 +133,7 @@ def add_checksums(
         for table, directory in published.tables.items()
         for file in files_of(location, directory, published.versions[table])
     ]
-    names += [record.file for record in annotations_record(published).files]
+    names += [record.file for record in published.annotations.files]
     files = [
         have.get(name) or _stored(location, name)
         for name in names
@@ -166,7 +167,7 @@ def files_without_checksum(
     )
 
 
-def storage_options_record(options: Options) -> dict[str, Any]:
+def storage_options_record(options: Options) -> StorageOptions:
     """How tables are stored that were written with these options."""
     return {
         "compression": str(options.compression),

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slaf.format.config import Block, DatasetConfig
+    from slaf.format.config import DatasetConfig
+    from slaf.format.records import Block
     from slaf.runs.checkpoint import Checkpoint
     from slaf.runs.output_run import OutputRun
     from slaf.runtime.progress import Progress
@@ -44,7 +45,7 @@ __all__ = [
     "GeneOrder",
     "commit_gene_order",
     "gene_offsets",
-    "gene_order_proof",
+    "gene_order_record",
     "sort_by_gene",
     "write_row_counts",
 ]
@@ -291,7 +292,7 @@ class GeneOrder:
                 yield pa.record_batch(columns, schema=schema)
                 self._progress.advance(self._share(batch.rows), batch.nnz)
             rows = self._n_rows(block)
-            made.append(GeneBlock(block.start, block.stop, rows, digest.hexdigest()))
+            made.append(GeneBlock((block.start, block.stop), rows, digest.hexdigest()))
 
     def _share(self, genes: RowRange) -> int:
         """Of all cells as many as these genes have of all rows."""
@@ -377,13 +378,13 @@ def gene_offsets(location: Location, checkpoint: Checkpoint) -> NDArray[np.int64
     return np.cumsum(np.concatenate(counts))
 
 
-def gene_order_proof(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What config.json says of the table; nothing, if the run has not made it."""
+def gene_order_record(checkpoint: Checkpoint) -> GeneOrderRecord | None:
+    """The record of the table, if the run has made it."""
     if not checkpoint.plan.options.by_gene:
-        return {}
+        return None
     blocks = tuple(block for part in checkpoint.by_gene for block in part.blocks)
     total = MultisetHash.total(part.fingerprint for part in checkpoint.by_gene)
-    return GeneOrderRecord(blocks, total).to_json()
+    return GeneOrderRecord(total, blocks)
 
 
 def _counts_name(genes: RowRange) -> str:

@@ -10,10 +10,9 @@ import pyarrow as pa
 
 from slaf.annotations.columns import safe_name
 from slaf.errors import DamagedInput, InexactValue
-from slaf.format.config import Block
 from slaf.format.digests import BlockDigest
 from slaf.format.files import StoredFile
-from slaf.format.records import annotations_record
+from slaf.format.records import Block
 from slaf.format.schema import LAYERS, RAW, layers_schema
 from slaf.runs.value_types import overflows_source_dtype, unrepresentable_value_error, wider_type
 from slaf.sources.slots import LAYER
@@ -233,7 +232,7 @@ def layer_tables(
 
 def recorded_layer_tables(published: DatasetConfig) -> tuple[LayerTable, ...]:
     """The companions that a dataset has, as they are stored."""
-    beside = annotations_record(published)
+    beside = published.annotations
     genes_of_raw = 0 if beside.raw is None else beside.raw.n_genes
     return tuple(
         LayerTable(table, genes_of_raw if table == RAW else published.n_genes, _values(matrices))
@@ -307,7 +306,7 @@ class LayerPartWriter:
                     n_rows[at] += batch.nnz
                 yield self._record_batch(batches)
             for values, digest, n in zip(self._companion.values, digests, n_rows, strict=True):
-                made = Block(block.start, block.stop, n, digest.hexdigest())
+                made = Block((block.start, block.stop), n, digest.hexdigest())
                 self._blocks[values.name].append(made)
 
     def _record_batch(self, batches: Sequence[Batch]) -> pa.RecordBatch:

@@ -10,7 +10,15 @@ import numpy as np
 import pyarrow as pa
 
 from slaf.annotations.columns import to_lance
-from slaf.format.config import LEGACY_DIR, LEGACY_TABLES, TABLES, DatasetConfig, Manifest, save
+from slaf.format.config import (
+    LEGACY_DIR,
+    LEGACY_TABLES,
+    TABLES,
+    DatasetConfig,
+    Manifest,
+    Metadata,
+    save,
+)
 from slaf.format.schema import (
     BY_GENE,
     CELL_COLUMNS,
@@ -32,7 +40,7 @@ from slaf.runs.annotations import (
 )
 from slaf.runs.checksums import table_digests, with_checksums, with_uns_json_checksum
 from slaf.runs.encode import SCRATCH
-from slaf.runs.gene_order import commit_gene_order, gene_offsets, gene_order_proof
+from slaf.runs.gene_order import commit_gene_order, gene_offsets, gene_order_record
 from slaf.runs.row_offsets import all_row_offsets
 from slaf.runs.value_types import AxisIds
 from slaf.sources.names import unique_names
@@ -263,8 +271,7 @@ def _describe(
         versions=versions,
         value_type=plan.value_type,
         dtype=_read_dtype(checkpoint, statistics, before if plan.base else None),
-        expression_count=statistics.count,
-        expression_stats=statistics.summary(),
+        metadata=Metadata(statistics.count, statistics.summary()),
         columns=axes.columns,
         sources=plan.sources,
         blocks=blocks if kept is None else (*kept.blocks, *blocks),
@@ -276,7 +283,8 @@ def _describe(
         last_updated=now,
         writer=writer,
         tables={name: plan.folder(name) for name in versions},
-        beside=beside.to_json() | gene_order_proof(checkpoint),
+        by_gene=gene_order_record(checkpoint),
+        annotations=beside,
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from msgspec import to_builtins
+
 from slaf.errors import DamagedDataset, NotADataset
-from slaf.format.config import CONFIG, Block, Manifest, SourceRecord, load
+from slaf.format.config import CONFIG, Manifest, SourceRecord, load
+from slaf.format.records import Block
 from slaf.sparse.ranges import RowRange
 from slaf.storage.location import Location
 
@@ -81,7 +84,8 @@ class ConversionStatus:
 
     def to_json(self) -> dict[str, Any]:
         """As `slaf status --json` prints it."""
-        return asdict(self)
+        data: dict[str, Any] = to_builtins(self)
+        return data
 
 
 def status(

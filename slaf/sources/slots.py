@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from slaf.format.records import ALIGNED_SLOTS as FORMED
-from slaf.format.records import RAW_VARM
+from slaf.format.records import RAW_VARM, SelectionRecord
 from slaf.format.schema import RAW
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from slaf.sources.base import Source
 
@@ -164,27 +164,16 @@ class SlotSelection:
         """Those of the names that are taken."""
         return filter(self.includes, names)
 
-    def to_json(self) -> dict[str, Any]:
-        """As config.json has it."""
-        layers = self.layers if isinstance(self.layers, str) else list(self.layers)
-        return asdict(self) | {
-            "layers": layers,
-            "without": list(self.without),
-            "uns_merge": str(self.uns_merge),
-        }
+    def to_record(self) -> SelectionRecord:
+        """The record of config.json."""
+        return SelectionRecord(self.layers, self.raw, self.without, str(self.uns_merge))
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any] | None) -> Self:
-        """As `to_json` wrote it; None stands for nothing at all."""
-        if data is None:
+    def from_record(cls, record: SelectionRecord | None) -> Self:
+        """The selection that `to_record` gave; without a record, nothing is selected."""
+        if record is None:
             return cls("none", raw=False, without=SLOTS)
-        layers = data["layers"]
-        return cls(
-            layers if isinstance(layers, str) else tuple(layers),
-            data["raw"],
-            tuple(data.get("without", ())),
-            UnsMerge(data.get("uns_merge", UnsMerge.UNIQUE)),
-        )
+        return cls(record.layers, record.raw, record.without, UnsMerge(record.uns_merge))
 
 
 def slot_names(source: Source) -> list[str]:

@@ -76,7 +76,7 @@ def reopen_inputs(
     for (genes, taken), group in groupby(records, key=lambda one: (one.genes, one.taken or usual)):
         stop = start + len(list(group))
         before = None if whole is None else ExistingDataset(whole, whole.records, whole.unses)
-        whole = Concat(opens[start:stop], GeneSet(genes), before, SlotSelection.from_json(taken))
+        whole = Concat(opens[start:stop], GeneSet(genes), before, SlotSelection.from_record(taken))
         start = stop
     if whole is None:
         msg = f"{dataset.location} was made of no input"

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from slaf.format.digests import BlockDigest, MultisetHash
-from slaf.format.records import gene_order_record
 from slaf.format.schema import BY_GENE, EXPRESSION, GENES, START_INDEX
 from slaf.sparse.casting import as_float64
 from slaf.sparse.ranges import RowRange
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.dataset.dataset import Dataset
-    from slaf.format.config import Block
+    from slaf.format.records import Block
     from slaf.runtime.progress import Progress
     from slaf.sparse.casting import Float64WithRemainder
     from slaf.tables.read import LanceTable
@@ -109,7 +108,7 @@ class RowTable:
         """
         offsets = dataset.offsets(name)
         columns: tuple[str, ...] = ("value",)
-        by_gene = gene_order_record(dataset.published) if name == BY_GENE else None
+        by_gene = dataset.published.by_gene if name == BY_GENE else None
         if by_gene is not None:
             return cls(dataset, name, BY_GENE_ORDER, columns, offsets, by_gene.blocks)
         if name != EXPRESSION:
@@ -329,7 +328,7 @@ def check_gene_order(dataset: Dataset, findings: DifferenceLog) -> None:
     findings
         Takes what contradicts.
     """
-    proof = gene_order_record(dataset.published)
+    proof = dataset.published.by_gene
     with findings.reading(BY_GENE):
         there = BY_GENE in dataset.published.tables
         indexed = "gene_start_index" in dataset.table(GENES).schema.names
@@ -359,7 +358,7 @@ def check_gene_order_digests(dataset: Dataset, findings: DifferenceLog, seen: Pr
     seen
         Told of the rows read, and once of all cells.
     """
-    proof = gene_order_record(dataset.published)
+    proof = dataset.published.by_gene
     if proof is None or BY_GENE not in dataset.published.tables:
         return
     fingerprint = MultisetHash()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import structs
 
 from slaf.annotations.columns import replace_ids
 from slaf.errors import InputError
@@ -275,8 +276,8 @@ def _member(
 def _finalise(member: Member, alignment: Alignment, at: int, taking: SlotSelection) -> Member:
     """The member with its genes among all, and only what is taken of it."""
     holds = member.holds if member.stays else tuple(taking.of(member.offers))
-    record = replace(
-        member.record, measured=alignment.measured(at), holds=holds, taken=taking.to_json()
+    record = structs.replace(
+        member.record, measured=alignment.measured(at), holds=holds, taken=taking.to_record()
     )
     return replace(member, record=record, positions=alignment.positions[at], holds=holds)
 

@@ -335,6 +335,54 @@ def test_layers_raw_and_annotations(location: Location) -> None:
     assert replace(published, annotations=AnnotationsRecord(), by_gene=None) == PUBLISHED
 
 
+@pytest.mark.parametrize(
+    "number", ["1", "-0.5", "NaN", "-Infinity", "1e400", "9" * 400, str(2**63)], ids=len
+)
+def test_any_number_among_the_statistics(number: str, location: Location) -> None:
+    """Whatever number of JSON stands among the statistics, it is read and written as it is."""
+    text = json.dumps(valid()).replace('"min_value": 1.0', f'"min_value": {number}')
+    (location.path / "config.json").write_text(text)
+    published = load_published(location)
+    expected = json.loads(number)
+    assert repr(published.expression_stats["min_value"]) == repr(expected)
+    save(location, Manifest(published))
+    assert repr(read(location)["metadata"]["expression_stats"]["min_value"]) == repr(expected)
+
+
+@pytest.mark.parametrize("depth", [100, 900, 100_000])
+def test_nested_values(depth: int, location: Location) -> None:
+    """A value that is nested deeply is kept, or refused as damage, at any place."""
+    nested = "[" * depth + "]" * depth
+    for key in ('"another": 0', '"size": 17', '"n_cells": 5', '"prefix": ""'):
+        text = json.dumps(valid() | {"another": 0})
+        assert key in text
+        name = key.partition(":")[0]
+        (location.path / "config.json").write_text(text.replace(key, f"{name}: {nested}"))
+        try:
+            published = load_published(location)
+        except DamagedDataset:
+            continue
+        assert name in {'"another"', '"size"'}
+        assert DatasetConfig.from_json(json.loads(json.dumps(published.to_json()))) == published
+
+
+def test_the_last_of_equal_keys(location: Location) -> None:
+    """Of a key that stands twice the last counts, as everywhere in JSON for Python."""
+    text = json.dumps(valid()).replace('"n_genes": 3', '"n_genes": 4, "n_genes": 3')
+    (location.path / "config.json").write_text(text)
+    assert load_published(location) == PUBLISHED
+
+
+def test_a_source_without_the_newer_keys(location: Location) -> None:
+    """A source that lacks the keys of later releases has all genes and no prefix."""
+    data = valid()
+    for key in ("genes", "measured", "prefix", "holds", "taken"):
+        del data["sources"][0][key]
+    write(location, data)
+    assert load_published(location).sources == (SOURCE,)
+    assert SOURCE.measured == ((0, 3),)
+
+
 def test_a_table_that_is_not_ours_has_a_version_too(location: Location) -> None:
     """Of every table that is listed there is a version."""
     data = valid()

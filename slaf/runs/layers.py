@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from msgspec import structs
 
 from slaf.annotations.columns import safe_name
 from slaf.errors import DamagedInput, InexactValue
@@ -14,6 +15,7 @@ from slaf.format.digests import BlockDigest
 from slaf.format.files import StoredFile
 from slaf.format.records import Block
 from slaf.format.schema import LAYERS, RAW, layers_schema
+from slaf.format.validation import Record
 from slaf.runs.value_types import overflows_source_dtype, unrepresentable_value_error, wider_type
 from slaf.sources.slots import LAYER
 from slaf.sparse.casting import as_float64, exact_cast
@@ -56,8 +58,7 @@ class NeedsWiderLayerType(Exception):
         self.wider = wider
 
 
-@dataclass(frozen=True, slots=True)
-class ValueColumn:
+class ValueColumn(Record, frozen=True):
     """A column of values.
 
     Attributes
@@ -78,8 +79,7 @@ class ValueColumn:
     value_type: str
 
 
-@dataclass(frozen=True, slots=True)
-class LayerTable:
+class LayerTable(Record, frozen=True):
     """A table beside `expression`, of the same cells, with one column of values or several.
 
     Attributes
@@ -119,19 +119,9 @@ class LayerTable:
             wide = column
             if column.name in found:
                 dtype = wider_type(found[column.name], column.value_type, options.value_types)
-                wide = replace(column, value_type=str(dtype))
+                wide = structs.replace(column, value_type=str(dtype))
             values.append(wide)
-        return replace(self, values=tuple(values))
-
-    def to_json(self) -> dict[str, Any]:
-        """As the plan has it."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> LayerTable:
-        """As `to_json` wrote it."""
-        values = tuple(ValueColumn(**column) for column in data["values"])
-        return cls(data["table"], data["n_genes"], values)
+        return structs.replace(self, values=tuple(values))
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,11 +178,68 @@ def test_every_edit(place: Path) -> None:
         (("tables", "cells"), "..", "must be the name of a folder"),
         (("versions", "genes"), 0, "versions.genes is '0', but must be a whole number from 1"),
         (("versions", "genes"), True, "versions.genes is 'True', but must be"),
-        (("n_cells",), 9.0, "n_cells is '9.0', but must be a whole number from 0"),
-        (("blocks", 0, "digest"), "x" * 32, "blocks[0].digest is"),
+        (("n_cells",), 9.0, "n_cells is '9.0', but must be a whole number"),
+        (("n_genes",), -1, "n_genes is '-1', but must be a whole number from 0"),
+        (
+            ("n_genes",),
+            2**63,
+            f"n_genes is '{2**63}', but must be a whole number up to {2**63 - 1}",
+        ),
+        (("n_genes",), "5", "n_genes is '5', but must be a whole number"),
+        (("blocks", 0, "digest"), "x" * 32, "must be 32 hexadecimal digits"),
+        (("blocks", 0, "digest"), "0" * 32 + "\n", "blocks[0].digest is '0000"),
+        (("blocks", 1, "cells"), [8, 4], "blocks[1]: cells 8 to 4 is no range"),
+        (("blocks", 0, "cells"), [0], "blocks[0].cells is '[0]', but must be a list of length 2"),
+        (("blocks", 0, "cells", 1), -4, "blocks[0].cells[1] is '-4', but must be a whole number"),
         (("blocks", 0, "rows"), -1, "blocks[0].rows is '-1', but must be"),
         (("columns", "cells", "columns", 1, "dtype"), 3, "columns.cells.columns[1].dtype is '3'"),
+        (
+            ("columns", "cells", "columns", 0, "colour"),
+            1,
+            "columns.cells.columns[0]: unknown key 'colour'",
+        ),
+        (
+            ("columns", "genes", "columns", 0, "ordered"),
+            1,
+            "columns.genes.columns[0].ordered is '1'",
+        ),
+        (
+            ("columns", "genes", "index_name"),
+            1,
+            "columns.genes.index_name is '1', but must be text or",
+        ),
         (("sources", 0, "uri"), None, "sources[0].uri is 'None', but must be text"),
+        (
+            ("sources", 0, "dtype"),
+            "int7",
+            "sources[0].dtype is 'int7', but must be a type of numbers",
+        ),
+        (("sources", 0, "dtype"), "object", "must be a type of numbers"),
+        (("sources", 0, "genes"), "all", "genes is 'all', but must be one of strict, union"),
+        (("sources", 0, "measured"), [[3, 3]], "sources[0]: measured is '((3, 3),)', but must be"),
+        (("sources", 0, "holds"), "raw", "sources[0].holds is 'raw', but must be a list or null"),
+        (("sources", 0, "taken", "without"), ["X"], "sources[0].taken.without[0] is 'X', but must"),
+        (
+            ("taken", "uns_merge"),
+            "last",
+            "taken.uns_merge is 'last', but must be one of same, unique",
+        ),
+        (("taken", "layers"), None, "taken.layers is 'None', but must be text or a list"),
+        (("proof", "files", 0, "file"), "../x", "proof.files[0]: {'file': '../x'"),
+        (("proof", "files", 0, "digest"), "x", "proof.files[0].digest is 'x', but must be 32"),
+        (("proof", "files", 0, "rows"), -1, "proof.files[0].rows is '-1', but must be"),
+        (("proof", "files"), [], "proof.files is '[]', but must be a list of length from 1"),
+        (
+            ("proof", "tables", "genes"),
+            "y",
+            "proof.tables.genes is 'y', but must be 32 hexadecimal",
+        ),
+        (
+            ("proof", "stored", "plain_types"),
+            0,
+            "proof.stored.plain_types is '0', but must be true",
+        ),
+        (("metadata", "expression_stats", "max_value"), "1", "expression_stats.max_value is '1'"),
         (("optimizations", "use_integer_keys"), "yes", "must be true or false"),
         (("metadata", "expression_count"), 1e3, "metadata.expression_count is '1000.0'"),
     ],
@@ -205,7 +262,7 @@ def test_cut_anywhere(place: Path) -> None:
         assert judged(place).startswith("refused"), length
 
 
-@pytest.mark.parametrize("version", ["1.1", "2.0", "1.0.1", "99"])
+@pytest.mark.parametrize("version", ["1.2", "2.0", "1.1.1", "99"])
 def test_a_newer_one(version: str, place: Path) -> None:
     """A newer format is refused whatever else the file holds, with what to do."""
     file = place / "config.json"

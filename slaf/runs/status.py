@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
+
+from msgspec import to_builtins
 
 from slaf.errors import NotADataset
 from slaf.format.config import CONFIG, Manifest, load
@@ -81,7 +83,8 @@ class ConversionStatus:
 
     def to_json(self) -> dict[str, Any]:
         """As `slaf status --json` prints it."""
-        return asdict(self)
+        data: dict[str, Any] = to_builtins(self)
+        return data
 
 
 def status(
@@ -144,7 +147,7 @@ def _of_run(run: OutputRun, state: State) -> ConversionStatus:
         # A repair and a compaction are of the inputs of the dataset.
         sources=plan.added if plan.operation == "append" else plan.sources,
         operation=plan.operation,
-        options=asdict(plan.options),
+        options=plan.options.to_json(),
         genes_done=sum(len(part.genes) for part in run.gene_parts()),
         tables=() if run.previous is None else tuple(run.previous.tables),
     )

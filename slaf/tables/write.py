@@ -90,7 +90,7 @@ def write_part(
             if caught:
                 raise caught[0] from None
             raise refusal(location, name, error) from safe_cause(location.uri(name), error)
-    made = [Fragment.from_json(fragment.to_json()) for fragment in fragments]
+    made = [Fragment(fragment.to_json()) for fragment in fragments]
     location.sync(f"{name}/{path}" for fragment in made for path in fragment.paths)
     _refuse_cut_short(location, name, made)
     return made

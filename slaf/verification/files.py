@@ -9,7 +9,6 @@ import numpy as np
 
 from slaf.errors import StorageError
 from slaf.format.files import etag_scope
-from slaf.format.records import annotations_record
 from slaf.format.schema import (
     BY_GENE,
     CELLS,
@@ -188,7 +187,7 @@ def describe_file(published: DatasetConfig, file: StoredFile) -> str:
         if file.file.startswith(f"{directory}/"):
             inside = file.file.removeprefix(f"{directory}/")
             return f"{_part_of_table(inside)}{name}{_held(published, file)}"
-    beside = annotations_record(published)
+    beside = published.annotations
     names = {
         record.file: f"uns of {source.uri}"
         for record, source in zip(beside.unses, published.sources, strict=False)

@@ -11,7 +11,6 @@ import numpy as np
 
 from slaf.dataset.matrix import BY_GENE_ORDER
 from slaf.format.digests import BlockDigest, MultisetHash
-from slaf.format.records import gene_order_record
 from slaf.format.schema import BY_GENE, EXPRESSION, GENES, START_INDEX
 from slaf.sparse.casting import as_float64
 from slaf.sparse.ranges import RowRange
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from slaf.dataset.dataset import Dataset
     from slaf.dataset.matrix import Axis, Chunk, StoredRows
-    from slaf.format.config import Block
+    from slaf.format.records import Block
     from slaf.runtime.progress import Progress
     from slaf.sparse.casting import Float64WithRemainder
     from slaf.tables.read import LanceTable
@@ -76,7 +75,7 @@ class RowTable:
             If they cannot be read.
         """
         rows = dataset.rows(name)
-        by_gene = gene_order_record(dataset.published) if name == BY_GENE else None
+        by_gene = dataset.published.by_gene if name == BY_GENE else None
         if by_gene is not None:
             return cls(dataset, name, rows, ("value",), by_gene.blocks)
         matrices = dataset.annotations.beside.matrices().get(name, ())
@@ -281,7 +280,7 @@ def check_gene_order(dataset: Dataset, findings: DifferenceLog) -> None:
     findings
         Takes what contradicts.
     """
-    proof = gene_order_record(dataset.published)
+    proof = dataset.published.by_gene
     with findings.reading(BY_GENE):
         there = BY_GENE in dataset.published.tables
         indexed = "gene_start_index" in dataset.table(GENES).schema.names
@@ -311,7 +310,7 @@ def check_gene_order_digests(dataset: Dataset, findings: DifferenceLog, seen: Pr
     seen
         Told of the rows read, and once of all cells.
     """
-    proof = gene_order_record(dataset.published)
+    proof = dataset.published.by_gene
     if proof is None or BY_GENE not in dataset.published.tables:
         return
     fingerprint = MultisetHash()

@@ -249,7 +249,7 @@ def _record(
         n_cells=info.n_cells,
         n_genes=info.n_genes,
         offset=offset,
-        identity=info.identity,
+        identity=dict(info.identity),
         choice=choice,
         genes=str(genes),
         prefix=prefix,

@@ -115,7 +115,7 @@ def slots_of(dataset: slaf.Dataset) -> dict[str, Any]:
         }
     }
     for slot in ("obsm", "varm", "obsp", "varp"):
-        forms = [form for form in held.beside.forms.get(slot, ()) if form.name is not None]
+        forms = [form for form in held.record.specs.get(slot, ()) if form.name is not None]
         elements = held.slot(slot)
         found[slot] = {form.name: matrix_of(elements[form.key]) for form in forms}
     found["uns"] = json.loads(as_json(dataset.uns)) if dataset.uns else {}

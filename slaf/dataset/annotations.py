@@ -64,14 +64,14 @@ class Annotations:
         self._offsets: dict[str, NDArray[np.int64]] = {}
 
     @cached_property
-    def beside(self) -> AnnotationsRecord:
+    def record(self) -> AnnotationsRecord:
         """The records of config.json."""
         return self._published.annotations
 
     @property
     def layers(self) -> Mapping[str, MatrixRecord]:
         """The layers by the names that they had."""
-        return {one.original: one for one in self.beside.matrices().get(LAYERS, ())}
+        return {one.original: one for one in self.record.matrices().get(LAYERS, ())}
 
     def offsets(self, table: str) -> NDArray[np.int64]:
         """Where each cell's rows begin in `layers` or `raw`, and after the last, where they end.
@@ -84,39 +84,39 @@ class Annotations:
         from slaf.tables.read import read_table
 
         if table not in self._offsets:
-            record = {LAYERS: self.beside.layers, RAW: self.beside.raw}[table]
+            record = {LAYERS: self.record.layers, RAW: self.record.raw}[table]
             starts = read_table(self.table(CELLS), [START_INDEX[table]]).column(0).to_numpy()
             self._offsets[table] = np.append(starts, 0 if record is None else record.rows)
         return self._offsets[table]
 
     def slot(self, name: str) -> Mapping[str, Any]:
         """The elements of obsm, varm, obsp or varp."""
-        forms = {form.key: form for form in self.beside.forms.get(name, ())}
+        forms = {form.key: form for form in self.record.specs.get(name, ())}
         read = self._pairs if name in _PAIRS else self._aligned
         return LazyMapping(forms, lambda key: read(name, forms[key]))
 
     @property
     def uns(self) -> dict[str, Any]:
         """All of uns."""
-        record = self.beside.uns
-        found: dict[str, Any] = {} if record is None else self.unpacked(record)["uns"]
+        record = self.record.uns
+        found: dict[str, Any] = {} if record is None else self.read_file(record)["uns"]
         return found
 
     def uns_of(self, source: int) -> dict[str, Any]:
         """The uns of one of the inputs, by its place among them."""
-        if not self.beside.unses:
+        if not self.record.uns_per_source:
             return self.uns if len(self._published.sources) == 1 else {}
-        record = self.beside.unses[source]
-        found: dict[str, Any] = {} if record is None else self.unpacked(record)["uns"]
+        record = self.record.uns_per_source[source]
+        found: dict[str, Any] = {} if record is None else self.read_file(record)["uns"]
         return found
 
     @cached_property
     def elements(self) -> Mapping[str, Any]:
         """The elements that no table holds, by slot."""
-        record = self.beside.elements
-        return {} if record is None else self.unpacked(record)
+        record = self.record.elements
+        return {} if record is None else self.read_file(record)
 
-    def unpacked(self, record: FileRecord) -> dict[str, Any]:
+    def read_file(self, record: FileRecord) -> dict[str, Any]:
         """What a file of elements holds.
 
         Raises
@@ -192,9 +192,9 @@ class StoredRaw:
         return self._stored()
 
     @property
-    def measured(self) -> tuple[tuple[tuple[int, int], ...], ...]:
+    def genes_present(self) -> tuple[tuple[tuple[int, int], ...], ...]:
         """Of each of several inputs the genes that its raw has; empty where there is one input."""
-        return self._record.measured
+        return self._record.genes_present
 
     @property
     def var(self) -> pd.DataFrame:

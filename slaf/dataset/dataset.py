@@ -110,7 +110,7 @@ class Dataset:
         """The inputs, in the order of their cells."""
         return self.published.sources
 
-    def measured(self, source: int | str) -> NDArray[np.bool_]:
+    def genes_present(self, source: int | str) -> NDArray[np.bool_]:
         """Which genes of the dataset an input has: where it has not, a zero is no measurement.
 
         Parameters
@@ -132,7 +132,7 @@ class Dataset:
 
         names = unique_names([record.uri for record in self.sources])
         found = {
-            record.measured
+            record.genes_present
             for at, record in enumerate(self.sources)
             if source in (names[at], record.uri) or (source == at and isinstance(source, int))
         }
@@ -181,7 +181,7 @@ class Dataset:
     @property
     def raw(self) -> StoredRaw | None:
         """What AnnData calls raw, if the input had one that was not the matrix itself."""
-        record = self.annotations.beside.raw
+        record = self.annotations.record.raw
         if record is None:
             return None
         return StoredRaw(

@@ -264,7 +264,7 @@ def _annotations(published: DatasetConfig) -> tuple[str, ...]:
         said.append(f"layers {layers}")
     if found.raw is not None:
         said.append(f"raw {found.raw.n_genes:,} genes, {found.raw.rows:,} nonzeros")
-    for slot, forms in found.forms.items():
+    for slot, forms in found.specs.items():
         said.append(f"{slot} {', '.join(form.key for form in forms)}")
     return tuple(said) if found.uns is None else (*said, "uns")
 

@@ -27,9 +27,9 @@ __all__ = ["DatasetSource", "dataset_as_input"]
 def dataset_as_input(dataset: Dataset) -> ExistingDataset:
     """A dataset and the inputs that it was made of."""
     records = dataset.sources
-    if dataset.annotations.beside.taken is None:
+    if dataset.annotations.record.selection is None:
         # Then nothing was taken of them, which an older release did not record.
-        records = tuple(replace(record, holds=()) for record in records)
+        records = tuple(replace(record, slots=()) for record in records)
     return ExistingDataset(
         DatasetSource(dataset),
         records,
@@ -80,10 +80,12 @@ class DatasetSource(Source):
 
     def open_raw(self) -> Raw | None:
         """Its raw, if it has one."""
-        raw, record = self._dataset.raw, self._dataset.annotations.beside.raw
+        raw, record = self._dataset.raw, self._dataset.annotations.record.raw
         if raw is None or record is None:
             return None
-        return Raw(raw.matrix, self._table(RAW_GENES, record.columns), raw.varm, record.measured)
+        return Raw(
+            raw.matrix, self._table(RAW_GENES, record.columns), raw.varm, record.genes_present
+        )
 
     def slots(self) -> Slots:
         """Its obsm, varm, obsp, varp and uns."""

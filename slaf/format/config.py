@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
-from msgspec import structs
+from msgspec import field, structs
 
 from slaf.annotations.columns import ColumnSet
 from slaf.errors import ConversionInProgress, DamagedDataset, NotADataset, UnsupportedFormat
@@ -116,14 +116,14 @@ class SourceRecord(Record, frozen=True):
         Further choices: "genome", "feature_type", "measurement".
     genes
         How its genes were merged with those before: "strict", "union" or "intersection".
-    measured
+    genes_present
         The genes of the dataset that it has, as ranges ``[start, stop)`` of positions.
     prefix
         The text before each of its cell ids.
-    holds
+    slots
         The names of its converted layers, raw and annotations: "layer:NAME", "raw", "obsm:KEY", …;
         None where that was not recorded, and it is all that the dataset has.
-    taken
+    selection
         The selection of slots that was requested.
     """
 
@@ -139,17 +139,17 @@ class SourceRecord(Record, frozen=True):
     genes: Annotated[
         str, matching("strict|union|intersection", "one of strict, union, intersection")
     ] = "strict"
-    measured: tuple[Range, ...] = _ALL_GENES
+    genes_present: tuple[Range, ...] = field(name="measured", default=_ALL_GENES)
     prefix: str = ""
-    holds: tuple[str, ...] | None = None
-    taken: SlotSelection | None = None
+    slots: tuple[str, ...] | None = field(name="holds", default=None)
+    selection: SlotSelection | None = field(name="taken", default=None)
 
     def __post_init__(self) -> None:
-        if self.measured is _ALL_GENES:
+        if self.genes_present is _ALL_GENES:
             # The first datasets do not say it: their one input has all genes.
-            structs.force_setattr(self, "measured", ((0, self.n_genes),))
-        elif any(start >= stop for start, stop in self.measured):
-            ranges = str(self.measured)[:60]
+            structs.force_setattr(self, "genes_present", ((0, self.n_genes),))
+        elif any(start >= stop for start, stop in self.genes_present):
+            ranges = str(self.genes_present)[:60]
             msg = f"measured is {ranges!r}, but must be ranges [start, stop] of genes"
             raise ValueError(msg)
 
@@ -192,7 +192,7 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
         All cells in ranges, in order, each with its digest.
     by_gene
         The copy of `expression` in the order of genes; None without.
-    proof
+    checksums
         The checksums of its files; empty in datasets written before there were checksums.
     annotations
         Layers, raw and annotations, whose keys stand at the top level of config.json.
@@ -213,7 +213,7 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
     sources: tuple[SourceRecord, ...]
     blocks: tuple[Block, ...]
     by_gene: GeneOrderRecord | None = None
-    proof: FileChecksums = NO_CHECKSUMS
+    checksums: FileChecksums = field(name="proof", default=NO_CHECKSUMS)
     annotations: AnnotationsRecord = AnnotationsRecord()
 
     @property
@@ -230,7 +230,7 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
     def store_options(self) -> StoreOptions:
         """The options that its tables were written with, as far as they are recorded."""
         string_ids = not self.optimizations.get("optimize_storage", True)
-        return StoreOptions.from_json({**self.proof.stored, "string_ids": string_ids})
+        return StoreOptions.from_json({**self.checksums.storage, "string_ids": string_ids})
 
     def to_json(self) -> JSON:
         """The keys of config.json, with those that slafdb reads."""
@@ -258,7 +258,7 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
             "total_cells_from_files": self.n_cells,
         }
         data.pop("annotations", None)
-        if not self.proof.files:
+        if not self.checksums.files:
             data.pop("proof", None)
         return data | self.annotations.to_json()
 
@@ -280,7 +280,7 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
         _require("versions", config.versions, config.tables)
         _require("columns", config.columns, (CELLS, GENES))
         _check_offsets(config)
-        n_uns, n_sources = len(annotations.unses), len(config.sources)
+        n_uns, n_sources = len(annotations.uns_per_source), len(config.sources)
         if n_uns not in {0, n_sources}:
             msg = f"unses is a list of {n_uns}, but must be of {n_sources}, one for each source"
             raise ValueError(msg)
@@ -327,7 +327,7 @@ class Manifest:
         The published dataset; None until a first conversion is complete.
     checkpoint
         The unfinished run, as :mod:`slaf.runs.checkpoint` writes it; None without one.
-    older
+    legacy
         The config.json of slafdb, which stays as it is until a dataset is published; None if
         there is none.
     epoch
@@ -337,7 +337,7 @@ class Manifest:
 
     published: DatasetConfig | None = None
     checkpoint: Mapping[str, Any] | None = None
-    older: Mapping[str, Any] | None = None
+    legacy: Mapping[str, Any] | None = None
     epoch: int = 0
 
     @property
@@ -383,12 +383,12 @@ def table_paths(tables: Mapping[str, str]) -> dict[str, str]:
     return {**(LEGACY_TABLES if legacy else {**TABLES, **OPTIONAL_TABLES}), **tables}
 
 
-def load(location: Location, *, older: bool = False) -> Manifest | None:
+def load(location: Location, *, legacy: bool = False) -> Manifest | None:
     """Read config.json; None if there is none.
 
     Parameters
     ----------
-    older
+    legacy
         Accept the config.json of slafdb too, unchecked.
 
     Raises
@@ -410,8 +410,8 @@ def load(location: Location, *, older: bool = False) -> Manifest | None:
     if not isinstance(data, dict) or "format_version" not in data:
         msg = f"{where} has no format_version: this is not a SLAF dataset"
         raise DamagedDataset(msg)
-    if older and _number(data["format_version"])[0] == 0:
-        return Manifest(checkpoint=data.pop(_LEGACY_RUN, None), older=data, epoch=epoch_of(data))
+    if legacy and _number(data["format_version"])[0] == 0:
+        return Manifest(checkpoint=data.pop(_LEGACY_RUN, None), legacy=data, epoch=epoch_of(data))
     _check_version(where, data["format_version"])
     try:
         published = DatasetConfig.from_json(data) if _is_published(data["status"]) else None
@@ -458,9 +458,9 @@ def save(location: Location, manifest: Manifest) -> None:
     checkpoint = manifest.checkpoint
     # Indented for people once it is finished; until then it is written often, ten times faster.
     indent = 1 if checkpoint is None else None
-    if manifest.published is None and manifest.older is not None:
+    if manifest.published is None and manifest.legacy is not None:
         # slafdb has no checksum.
-        data = dict(manifest.older) | ({} if checkpoint is None else {_LEGACY_RUN: checkpoint})
+        data = dict(manifest.legacy) | ({} if checkpoint is None else {_LEGACY_RUN: checkpoint})
         location.put(CONFIG, json.dumps(data, indent=indent, ensure_ascii=False).encode())
         return
     data = {"format_version": FORMAT_VERSION, "status": manifest.status}

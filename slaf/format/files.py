@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Final, TypedDict
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from slaf.format.validation import Count, Digest, Range, Record
 
@@ -65,16 +65,16 @@ class FileChecksums(Record, frozen=True, omit_defaults=True):
     tables
         The digest of the content of each table that is written whole, as `slaf.format.digests`
         takes it.
-    stored
+    storage
         How the tables are stored.
-    place
+    etag_scope
         The URL below which the etags of the files are valid; "" on a disk.
     """
 
     files: Annotated[tuple[StoredFile, ...], Meta(min_length=1)]
     tables: Mapping[str, Digest]
-    stored: StorageOptions
-    place: str = ""
+    storage: StorageOptions = field(name="stored")
+    etag_scope: str = field(name="place", default="")
 
     def of(self, directory: str) -> tuple[StoredFile, ...]:
         """The files below a directory."""

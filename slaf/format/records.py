@@ -145,7 +145,7 @@ class RawRecord(Record, frozen=True):
         The user's columns of `raw_genes`.
     varm
         The elements of raw's varm.
-    measured
+    genes_present
         Of several inputs, the genes that the raw of each has, as ranges ``[start, stop)``; no
         ranges for an input without raw.
     """
@@ -155,7 +155,7 @@ class RawRecord(Record, frozen=True):
     matrix: MatrixRecord
     columns: ColumnSet
     varm: tuple[ElementSpec, ...]
-    measured: tuple[tuple[Range, ...], ...] = ()
+    genes_present: tuple[tuple[Range, ...], ...] = field(name="measured", default=())
 
 
 class FileRecord(Record, frozen=True, forbid_unknown_fields=True):
@@ -180,7 +180,7 @@ class FileRecord(Record, frozen=True, forbid_unknown_fields=True):
 class SlotRecord(Record, frozen=True):
     """The elements of obsm, varm, obsp or varp, in their order."""
 
-    forms: tuple[ElementSpec, ...]
+    specs: tuple[ElementSpec, ...] = field(name="forms")
 
 
 class AnnotationsRecord(Record, frozen=True, omit_defaults=True):
@@ -188,7 +188,7 @@ class AnnotationsRecord(Record, frozen=True, omit_defaults=True):
 
     Attributes
     ----------
-    taken
+    selection
         The selection of slots of the inputs that came last; None of a dataset that was made by a
         release which converted the matrix only.
     obsm, varm, obsp, varp
@@ -197,12 +197,12 @@ class AnnotationsRecord(Record, frozen=True, omit_defaults=True):
         Further matrices.
     uns, elements
         The files of uns, and of the elements that no table can hold.
-    unses
+    uns_per_source
         The file of the uns of each input, None of one without; empty if there is one input, whose
         uns is that of the dataset.
     """
 
-    taken: SlotSelection | None = None
+    selection: SlotSelection | None = field(name="taken", default=None)
     obsm: SlotRecord | None = None
     varm: SlotRecord | None = None
     obsp: SlotRecord | None = None
@@ -211,18 +211,18 @@ class AnnotationsRecord(Record, frozen=True, omit_defaults=True):
     raw: RawRecord | None = None
     uns: FileRecord | None = None
     elements: FileRecord | None = None
-    unses: tuple[FileRecord | None, ...] = ()
+    uns_per_source: tuple[FileRecord | None, ...] = field(name="unses", default=())
 
     @property
-    def forms(self) -> dict[str, tuple[ElementSpec, ...]]:
+    def specs(self) -> dict[str, tuple[ElementSpec, ...]]:
         """The elements of each slot that is there, in their order."""
         records = {"obsm": self.obsm, "varm": self.varm, "obsp": self.obsp, "varp": self.varp}
-        return {slot: record.forms for slot, record in records.items() if record is not None}
+        return {slot: record.specs for slot, record in records.items() if record is not None}
 
     @property
     def files(self) -> tuple[FileRecord, ...]:
         """All files, each once."""
-        records = (self.uns, self.elements, *self.unses)
+        records = (self.uns, self.elements, *self.uns_per_source)
         return tuple({record.file: record for record in records if record}.values())
 
     def matrices(self) -> dict[str, tuple[MatrixRecord, ...]]:
@@ -233,7 +233,7 @@ class AnnotationsRecord(Record, frozen=True, omit_defaults=True):
     def to_json(self) -> JSON:
         """The keys of config.json, with those that slafdb reads."""
         data = super().to_json()
-        for slot, forms in self.forms.items():
+        for slot, forms in self.specs.items():
             widths = {form.name: form.width or 1 for form in forms if form.name is not None}
             data[slot] |= {"dimensions": widths, **_listed(widths)}
         if self.layers is not None:

@@ -124,7 +124,7 @@ class RepairedDataset:
         damaged = {one.file.file for one in self.survey.files}
         written = [*run.files(), *copied]
         return with_checksums(
-            run.location, dataset, written, published.proof, base=published, damaged=damaged
+            run.location, dataset, written, published.checksums, base=published, damaged=damaged
         )
 
     def _change(self, name: str) -> TableChange:
@@ -156,7 +156,7 @@ def _table_files(
     run: OutputRun, published: DatasetConfig, survey: Damage, table: str
 ) -> TableFiles:
     directory, target = published.tables[table], run.plan.tables[table]
-    recorded = {one.file: one for one in published.proof.of(directory)}
+    recorded = {one.file: one for one in published.checksums.of(directory)}
     if table in survey.unopened:
         before = _recorded(run, published, table)
     else:
@@ -199,7 +199,7 @@ def _made(
 
 def _recorded(run: OutputRun, published: DatasetConfig, table: str) -> list[Fragment]:
     """The fragments of a table whose version is damaged, by what config.json says of its files."""
-    files = [one for one in published.proof.of(published.tables[table]) if "/data/" in one.file]
+    files = [one for one in published.checksums.of(published.tables[table]) if "/data/" in one.file]
     files = [one for one in files if one.cells or one.genes]
     files.sort(key=lambda one: one.cells or one.genes or (0, 0))
     records = {LAYERS: published.annotations.layers, RAW: published.annotations.raw}

@@ -78,7 +78,7 @@ class RowTable:
         by_gene = dataset.published.by_gene if name == BY_GENE else None
         if by_gene is not None:
             return cls(dataset, name, rows, ("value",), by_gene.blocks)
-        matrices = dataset.annotations.beside.matrices().get(name, ())
+        matrices = dataset.annotations.record.matrices().get(name, ())
         columns = tuple(matrix.name for matrix in matrices) or ("value",)
         return cls(dataset, name, rows, columns, dataset.published.blocks)
 

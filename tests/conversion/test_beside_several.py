@@ -129,7 +129,7 @@ def check_matrices(ds: slaf.Dataset, at: int, cells: slice, adata: anndata.AnnDa
         assert np.array_equal(ds.read(cells, layer=name).toarray(), expected)
     if ds.raw is None:
         return
-    measured = [name for run in ds.raw.measured[at] for name in ds.raw.var.index[slice(*run)]]
+    measured = [name for run in ds.raw.genes_present[at] for name in ds.raw.var.index[slice(*run)]]
     expected = np.zeros((adata.n_obs, ds.raw.n_genes))
     if adata.raw is not None:
         expected = by_gene(adata.raw.X, adata.raw.var_names, ds.raw.var.index)
@@ -213,7 +213,7 @@ def test_what_is_lacking_is_null(tmp_path: Path) -> None:
     assert np.isnan(column[0].as_py()).all()
     held = ds.table("layers").to_table()
     assert not {4, 5, 6} & set(held["cell_integer_id"].to_pylist())
-    held_by = [source.holds or () for source in ds.sources]
+    held_by = [source.slots or () for source in ds.sources]
     assert ["layer:whole" in names for names in held_by] == [True, False, True]
 
 

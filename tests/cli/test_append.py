@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 N_GENES = 20
 PREVIEW_KEYS = {
-    *("operation", "sources", "output", "n_cells", "n_genes", "shared_genes", "extent"),
-    *("value_type", "rewrites", "parts", "parts_done", "expected", "free", "left_behind"),
-    *("beside", "counts_in", "notes"),
+    *("operation", "sources", "output", "n_cells", "n_genes", "shared_genes", "size"),
+    *("value_type", "rewrites", "parts", "parts_done", "estimate", "free", "not_converted"),
+    *("slots", "counts_in", "notes"),
 }
 
 

@@ -445,8 +445,8 @@ def test_what_stays_takes_no_room(tmp_path: Path) -> None:
     plain = Sample(2, tuple(range(N_GENES)), frozenset(), 3).adata()
     ds = slaf.convert(full(1), tmp_path / "full.slaf")
     bare = slaf.convert(full(1)[:, :].copy(), tmp_path / "bare.slaf", layers="none", raw=False)
-    with_all = slaf.append(plain, ds.location, dry_run=True).expected
-    without = slaf.append(plain, bare.location, dry_run=True).expected
+    with_all = slaf.append(plain, ds.location, dry_run=True).estimate
+    without = slaf.append(plain, bare.location, dry_run=True).estimate
     # The genes of raw are written anew.
     genes = ds.table(RAW_GENES).to_table().nbytes
     assert with_all.bytes == without.bytes + genes

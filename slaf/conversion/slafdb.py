@@ -245,7 +245,7 @@ class _Checked(Dataset):
     ) -> None:
         super().__init__(location, published)
         if offsets is not None:
-            self.cell_offsets = offsets
+            self._offsets[EXPRESSION] = offsets
 
 
 def _as_config(

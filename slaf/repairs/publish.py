@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from slaf.errors import DamagedDataset
-from slaf.format.schema import BY_GENE, EXPRESSION, LAYERS, PARTITIONED_TABLES, RAW
+from slaf.format.schema import BY_GENE, EXPRESSION, PARTITIONED_TABLES
 from slaf.runs.checksums import with_checksums
 from slaf.runs.commit import TableFragments, TableGrowth, TableRows, commit_tables
 from slaf.tables.commit import drop_newer_versions
@@ -202,10 +202,7 @@ def _recorded(run: OutputRun, published: DatasetConfig, table: str) -> list[Frag
     files = [one for one in published.checksums.of(published.tables[table]) if "/data/" in one.file]
     files = [one for one in files if one.cells or one.genes]
     files.sort(key=lambda one: one.cells or one.genes or (0, 0))
-    records = {LAYERS: published.annotations.layers, RAW: published.annotations.raw}
-    rows = {name: record.rows for name, record in records.items() if record is not None}
-    rows |= dict.fromkeys((EXPRESSION, BY_GENE), published.expression_count)
-    if sum(one.rows or 0 for one in files) != rows[table]:
+    if sum(one.rows or 0 for one in files) != published.row_counts[table]:
         msg = (
             f"{run.location}: the version of {table} is damaged, and of some of its files nothing "
             "was noted when they were written; restore it from a copy, or convert again"

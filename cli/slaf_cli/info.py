@@ -74,7 +74,7 @@ def _dataset_rows(found: DatasetInfo) -> list[tuple[str, object]]:
         ),
         ("obs", _columns(found.obs)),
         ("var", _columns(found.var)),
-        *([("beside", "\n".join(found.slots))] if found.slots else []),
+        *([("annotations", "\n".join(found.annotations))] if found.annotations else []),
         ("written", f"{found.last_updated} by {found.writer}"),
     ]
 
@@ -88,7 +88,7 @@ def _input_rows(found: InputInfo) -> list[tuple[str, object]]:
         ("values", f"{_entries(found)} of {found.dtype}, {found.size.layout}"),
         ("obs", _columns(found.obs)),
         ("var", _columns(found.var)),
-        *([("beside", "\n".join(found.slots))] if found.slots else []),
+        *([("annotations", "\n".join(found.annotations))] if found.annotations else []),
         ("not converted", "\n".join(found.not_converted) or "nothing"),
     ]
 

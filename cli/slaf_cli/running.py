@@ -107,7 +107,7 @@ def print_preview(found: Preview, *, json: bool) -> None:
                 ("disk", f"about {in_bytes(estimate.bytes)}{free}{scratch}"),
                 ("memory", f"about {in_bytes(estimate.memory)}"),
                 ("time", f"about {estimate.seconds:,.0f} s"),
-                *([("beside", "\n".join(found.slots))] if found.slots else []),
+                *([("annotations", "\n".join(found.annotations))] if found.annotations else []),
                 ("not converted", "\n".join(found.not_converted) or "nothing"),
                 *([("note", "\n".join(found.notes))] if found.notes else []),
             ]

@@ -63,7 +63,7 @@ class Preview:
         The disk space, memory and time that the run would take.
     free
         Bytes that are free on the disk of the output; None in a bucket.
-    slots
+    annotations
         Layers, raw, obsm and the other slots that would be converted, as text.
     not_converted
         The content of the inputs that the dataset would not have, as text.
@@ -86,7 +86,7 @@ class Preview:
     parts_done: int
     estimate: Estimate
     free: int | None
-    slots: tuple[str, ...]
+    annotations: tuple[str, ...]
     not_converted: tuple[str, ...]
     counts_in: tuple[str, ...]
     notes: tuple[str, ...]
@@ -185,7 +185,7 @@ def preview(ready: Prepared, unfinished: OutputRun | None) -> Preview:
         parts_done=len(unfinished.journal.parts) if unfinished else 0,
         estimate=ready.estimate(tables),
         free=ready.location.free(),
-        slots=describe_slots(inputs),
+        annotations=describe_slots(inputs),
         not_converted=inputs.info.not_converted,
         counts_in=inputs.matrices_with_counts(),
         notes=inputs.notes(),

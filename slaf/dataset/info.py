@@ -59,7 +59,7 @@ class DatasetInfo:
         The type of each of the user's columns, by name.
     statistics
         Minimum, maximum, mean and standard deviation of the nonzeros.
-    slots
+    annotations
         Layers, raw, obsm and the other slots, as text.
     sources
         The inputs, in the order of their cells.
@@ -79,7 +79,7 @@ class DatasetInfo:
     obs: Mapping[str, str]
     var: Mapping[str, str]
     statistics: Mapping[str, float | None]
-    slots: tuple[str, ...]
+    annotations: tuple[str, ...]
     sources: tuple[SourceRecord, ...]
     created_at: str
     last_updated: str
@@ -112,7 +112,7 @@ class InputInfo:
         All matrices of the input.
     obs, var
         The type of each column, by name.
-    slots
+    annotations
         Layers, raw, obsm and the other slots that would be converted, as text.
     not_converted
         The content that a conversion leaves out, as text.
@@ -128,7 +128,7 @@ class InputInfo:
     matrices: tuple[str, ...]
     obs: Mapping[str, str]
     var: Mapping[str, str]
-    slots: tuple[str, ...]
+    annotations: tuple[str, ...]
     not_converted: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -215,7 +215,7 @@ def dataset_info(
         obs=_types(published.columns[CELLS]),
         var=_types(published.columns[GENES]),
         statistics=published.expression_stats,
-        slots=tuple(_describe_slots(published.annotations)),
+        annotations=tuple(_describe_slots(published.annotations)),
         sources=published.sources,
         created_at=published.created_at,
         last_updated=published.last_updated,
@@ -252,7 +252,7 @@ def input_info(
             matrices=description.matrices,
             obs=_types(to_lance(source.cells(), ())[1]),
             var=_types(to_lance(source.genes(), ())[1]),
-            slots=describe_slots(source),
+            annotations=describe_slots(source),
             not_converted=description.not_converted,
         )
 

@@ -24,7 +24,7 @@ N_GENES = 20
 PREVIEW_KEYS = {
     *("operation", "sources", "output", "n_cells", "n_genes", "shared_genes", "size"),
     *("value_type", "rewrites", "parts", "parts_done", "estimate", "free", "not_converted"),
-    *("slots", "counts_in", "notes"),
+    *("annotations", "counts_in", "notes"),
 }
 
 

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 DATASET_KEYS = {
     *("kind", "location", "n_cells", "n_genes", "nonzeros", "density", "value_type", "dtype"),
-    *("bytes", "tables", "obs", "var", "statistics", "slots", "sources"),
+    *("bytes", "tables", "obs", "var", "statistics", "annotations", "sources"),
     *("created_at", "last_updated", "writer"),
 }
 PREVIEW_KEYS = {
     *("operation", "sources", "output", "n_cells", "n_genes", "shared_genes", "size"),
-    *("value_type", "rewrites", "parts", "parts_done", "estimate", "free", "slots"),
+    *("value_type", "rewrites", "parts", "parts_done", "estimate", "free", "annotations"),
     *("not_converted", "counts_in", "notes"),
 }
 FRACTIONS = (
@@ -283,7 +283,7 @@ class TestDryRun:
             f"nonzeros       {nonzeros:,}",
             "values         uint16, or wider if a value asks for it",
             "parts          1",
-            "beside         layers (halves)",
+            "annotations    layers (halves)",
             "not converted  nothing",
         ):
             assert line in shown.splitlines()
@@ -295,7 +295,7 @@ class TestDryRun:
         assert found.keys() == PREVIEW_KEYS
         assert found["parts"] == 6
         assert found["counts_in"] == ["X"]
-        assert found["slots"] == ["layers (X)"]
+        assert found["annotations"] == ["layers (X)"]
         assert found["not_converted"] == []
         assert found["estimate"]["bytes"] > 0
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 INPUT_KEYS = {
     *("kind", "location", "format", "matrix", "n_cells", "n_genes", "dtype", "size", "matrices"),
-    *("obs", "var", "slots", "not_converted"),
+    *("obs", "var", "annotations", "not_converted"),
 }
 
 
@@ -27,7 +27,7 @@ def test_a_dataset_is_described_on_one_screen(dataset: Path, source: Path) -> No
     """Shape, values, bytes, sources, tables and columns stand on a line each."""
     shown = run("info", dataset).succeeded().out
     assert len(shown.splitlines()) <= 24
-    assert "beside    layers halves (float32)" in shown.splitlines()
+    assert "annotations  layers halves (float32)" in shown.splitlines()
     for line in (
         f"dataset   {dataset}",
         "shape     60 cells × 20 genes",
@@ -65,7 +65,7 @@ def test_an_input_is_described(source: Path) -> None:
         "matrix         layer:halves (of X, layer:halves)",
         "shape          60 cells × 20 genes",
         "obs            batch (category), depth (float64)",
-        "beside         layers (X)",
+        "annotations    layers (X)",
         "not converted  nothing",
     ):
         assert line in shown
@@ -78,7 +78,7 @@ def test_json_of_an_input(source: Path) -> None:
     assert found["kind"] == "input"
     assert found["size"]["layout"] == "CSR"
     assert found["size"]["exact"] is True
-    assert found["slots"] == ["layers (halves)"]
+    assert found["annotations"] == ["layers (halves)"]
     assert found["not_converted"] == []
 
 

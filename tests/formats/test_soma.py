@@ -99,7 +99,7 @@ def test_what_is_beside_the_matrix(tmp_path: Path) -> None:
     assert isinstance(found, slaf.InputInfo)
     assert found.matrices == ("layer:data", "layer:other")
     assert found.not_converted == ()
-    assert found.slots == ("layers (other)", "raw (5 genes)", "obsm (X_pca)", "uns (colour)")
+    assert found.annotations == ("layers (other)", "raw (5 genes)", "obsm (X_pca)", "uns (colour)")
     converted(path, STORED)
     converted(path, replace(STORED, values=STORED.values * 2), matrix="layer:other")
     converted(path, STORED, measurement="raw")

@@ -17,9 +17,8 @@ from slaf.runs.layers import (
     LayerResult,
     LayerTable,
     NeedsWiderLayerType,
-    recorded_layer_tables,
 )
-from slaf.runs.plan import BaseDataset, Plan
+from slaf.runs.plan import Plan
 from slaf.sparse.ranges import RowRange
 from slaf.sparse.statistics import Statistics
 from slaf.tables.write import write_part
@@ -49,21 +48,11 @@ SomeBlock = TypeVar("SomeBlock", bound="Block")
 
 def plan_repair(published: DatasetConfig, damage: Damage) -> Plan:
     """The plan of a run that rewrites the damaged parts of a dataset."""
-    return Plan(
+    return Plan.of_dataset(
+        published,
         operation="repair",
-        sources=published.sources,
-        n_cells=published.n_cells,
-        n_genes=published.n_genes,
         options=published.store_options,
-        value_type=published.value_type,
-        block_cells=max((block.stop - block.start for block in published.blocks), default=1),
         parts=tuple(damage.parts),
-        companions=recorded_layer_tables(published),
-        base=BaseDataset(
-            n_cells=published.n_cells,
-            n_sources=len(published.sources),
-            versions=published.versions,
-        ),
         tables={
             table: _new_directory(table, directory) if table in damage.unreadable else directory
             for table, directory in published.tables.items()

@@ -170,7 +170,7 @@ class _Layout:
         return {table: len(fragments) for table, fragments in self.fragments.items()}
 
     def ends(self, table: str) -> NDArray[np.int64]:
-        """The last row of each fragment of a table, plus one."""
+        """The row after the last of each fragment of a table."""
         return np.cumsum([0, *(fragment.rows for fragment in self.fragments[table])])[1:]
 
     def fragments_within(self, table: str, cells: RowRange) -> slice:
@@ -196,7 +196,7 @@ class _Layout:
             is_large = rows[stop] - rows[start] >= PART_NONZEROS
             n_units += not is_large
             if is_large or rows[stop] - rows[first] >= PART_NONZEROS:
-                # What is large enough is not written again, nor what was merged, the next time.
+                # Large fragments, and those that an earlier run merged, are not written again.
                 yield from self._if_several(RowRange(first, start if is_large else stop), n_units)
                 first, n_units = stop, 0
         yield from self._if_several(RowRange(first, int(cuts[-1])), n_units)

@@ -139,7 +139,7 @@ class StoredRows:
             raise DamagedDataset(msg)
         ends = np.cumsum(counts)
         first = cells.start if isinstance(cells, RowRange) else 0
-        at, before, n_rows = 0, 0, 0
+        at, n_yielded, n_rows = 0, 0, 0
         pending: list[pa.RecordBatch] = []
         for batch in self.reader.read(_merge_ranges(starts, stops), columns):
             pending.append(batch)
@@ -147,14 +147,14 @@ class StoredRows:
             stop = int(np.searchsorted(ends, n_rows, side="right"))
             if stop > at:
                 ready = pa.concat_batches(pending) if len(pending) > 1 else batch
-                here = int(ends[stop - 1]) - before
+                length = int(ends[stop - 1]) - n_yielded
                 rows = RowRange(first + at, first + stop)
-                yield Chunk(rows, counts[at:stop], ready.slice(0, here).columns)
-                at, before = stop, before + here
-                pending = [ready.slice(here)] if before < n_rows else []
+                yield Chunk(rows, counts[at:stop], ready.slice(0, length).columns)
+                at, n_yielded = stop, n_yielded + length
+                pending = [ready.slice(length)] if n_yielded < n_rows else []
         if at == len(counts):
             return
-        if before < ends[-1]:
+        if n_yielded < ends[-1]:
             cell = cells.start + at if isinstance(cells, RowRange) else cells[at]
             msg = (
                 f"{self.label}: it has fewer rows of {self.axis.name} from {cell} on than "

@@ -25,7 +25,7 @@ def resolve_indexer(
     n: int,
     ids: Callable[[], Sequence[str]],
     where: Callable[[str], NDArray[np.int64]],
-    what: str,
+    axis: str,
 ) -> Rows:
     """The positions of the requested cells or genes, in their order; a slice as a range.
 
@@ -40,7 +40,7 @@ def resolve_indexer(
         Returns all ids in order.
     where
         Returns the positions of the rows that satisfy a filter.
-    what
+    axis
         "cells" or "genes", for errors.
 
     Raises
@@ -56,13 +56,13 @@ def resolve_indexer(
         return where(indexer)
     requested = np.atleast_1d(np.asarray(indexer))
     if requested.ndim > 1:
-        msg = f"{what} are selected by one dimension, not by an array of {requested.ndim}"
+        msg = f"{axis} are selected by one dimension, not by an array of {requested.ndim}"
         raise SelectionError(msg)
     if requested.dtype.kind == "b":
-        return _masked(requested, n, what)
+        return _masked(requested, n, axis)
     if requested.dtype.kind in "UO":
-        return _named(requested.tolist(), ids(), what)
-    return _numbered(requested, n, what)
+        return _named(requested.tolist(), ids(), axis)
+    return _numbered(requested, n, axis)
 
 
 def as_filter(condition: str) -> str:
@@ -86,18 +86,18 @@ def _sliced(positions: range) -> Rows:
     return RowRange(start, max(start, stop)) if step == 1 else np.arange(start, stop, step)
 
 
-def _masked(mask: NDArray[Any], n: int, what: str) -> NDArray[np.int64]:
+def _masked(mask: NDArray[Any], n: int, axis: str) -> NDArray[np.int64]:
     if len(mask) != n:
-        msg = f"the mask has {len(mask):,} values, but there are {n:,} {what}"
+        msg = f"the mask has {len(mask):,} values, but there are {n:,} {axis}"
         raise SelectionError(msg)
     return np.flatnonzero(mask)
 
 
-def _numbered(requested: NDArray[Any], n: int, what: str) -> NDArray[np.int64]:
+def _numbered(requested: NDArray[Any], n: int, axis: str) -> NDArray[np.int64]:
     if not len(requested):
         return np.empty(0, np.int64)
     if requested.dtype.kind not in "iu":
-        msg = f"{what} are selected by whole numbers, not by values of type {requested.dtype}"
+        msg = f"{axis} are selected by whole numbers, not by values of type {requested.dtype}"
         raise SelectionError(msg)
     positions = requested
     if requested.dtype.kind == "i":
@@ -105,23 +105,23 @@ def _numbered(requested: NDArray[Any], n: int, what: str) -> NDArray[np.int64]:
         positions = np.where(positions < 0, positions + n, positions)
     outside = (positions < 0) | (positions >= n)
     if outside.any():
-        msg = f"there is no position {requested[outside][0]} among {n:,} {what}"
+        msg = f"there is no position {requested[outside][0]} among {n:,} {axis}"
         raise SelectionError(msg)
     return np.asarray(positions, dtype=np.int64)
 
 
-def _named(requested: list[str], ids: Sequence[str], what: str) -> NDArray[np.int64]:
+def _named(requested: list[str], ids: Sequence[str], axis: str) -> NDArray[np.int64]:
     names = set(requested)
     positions: dict[str, int] = {}
     for position, name in enumerate(ids):
         if name in names:
             if name in positions:
-                msg = f"{name!r} is the id of several {what}; select them by position"
+                msg = f"{name!r} is the id of several {axis}; select them by position"
                 raise SelectionError(msg)
             positions[name] = position
     missing = [name for name in requested if name not in positions]
     if missing:
         more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
-        msg = f"there are no {what} with the id {missing[0]!r}{more}"
+        msg = f"there are no {axis} with the id {missing[0]!r}{more}"
         raise SelectionError(msg)
     return np.array([positions[name] for name in requested], dtype=np.int64)

@@ -346,11 +346,6 @@ class Manifest:
     legacy: Mapping[str, Any] | None = None
     epoch: int = 0
 
-    @property
-    def status(self) -> str:
-        """Either "published", or "converting" while there is no dataset yet."""
-        return "converting" if self.published is None else "published"
-
     def progress(self, location: Location) -> tuple[int, int]:
         """The parts of the unfinished run that have a receipt, and all parts; reads no receipt."""
         if self.checkpoint is None:
@@ -469,7 +464,8 @@ def save(location: Location, manifest: Manifest) -> None:
         data = dict(manifest.legacy) | ({} if checkpoint is None else {_LEGACY_RUN: checkpoint})
         location.put(CONFIG, json.dumps(data, indent=indent, ensure_ascii=False).encode())
         return
-    data = {"format_version": FORMAT_VERSION, "status": manifest.status}
+    status = "converting" if manifest.published is None else "published"
+    data = {"format_version": FORMAT_VERSION, "status": status}
     if manifest.epoch:
         data[EPOCH] = manifest.epoch
     if manifest.published is not None:

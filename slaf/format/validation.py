@@ -93,30 +93,30 @@ def validate(value: Any, kind: type[T]) -> T:
 def _explain(error: str, root: Any, kind: type[Any]) -> str:
     """An error of msgspec in plain words, with the path of the key and its value."""
     reason, _, path = error.partition(" - at `$")
-    place, value = _locate(error, path.rstrip("`"), root, kind)
+    key_path, value = _locate(error, path.rstrip("`"), root, kind)
     if missing := re.fullmatch("Object missing required field `(.*)`", reason):
-        return f"key {missing[1]!r} is missing" + (place and f" in {place}")
+        return f"key {missing[1]!r} is missing" + (key_path and f" in {key_path}")
     if reason.startswith("Invalid enum value"):
-        return f"{place} is {str(value)[:60]!r}, which is none of its values"
+        return f"{key_path} is {str(value)[:60]!r}, which is none of its values"
     rule = re.fullmatch(r"Expected (.*?)(?:, got [^']*)?", reason, re.DOTALL)
     if rule is None:
         reason = reason.replace("Object contains unknown field", "unknown key").replace("`", "'")
-        return f"{place or 'it'}: {reason}"
+        return f"{key_path or 'it'}: {reason}"
     words = re.sub(
         "`(.*?)`", lambda m: " or ".join(_KINDS.get(k, k) for k in m[1].split(" | ")), rule[1]
     )
     words = words.replace(" >= ", " from ").replace(" <= ", " up to ")
-    return f"{place or 'it'} is {str(value)[:60]!r}, but must be {_PATTERNS.get(words, words)}"
+    return f"{key_path or 'it'} is {str(value)[:60]!r}, but must be {_PATTERNS.get(words, words)}"
 
 
 def _locate(error: str, path: str, root: Any, kind: type[Any]) -> tuple[str, Any]:
     """The path of a key as in a path of msgspec, and its value; changes the root."""
-    place, value = "", root
+    key_path, value = "", root
     for name, index, entry in re.findall(r"\.(\w+)|\[(\d+)\]|\[(\.\.\.)\]", path):
         key = int(index) if index else _invalid_entry(error, value, root, kind) if entry else name
-        place += f"[{key}]" if index else f".{key}"
+        key_path += f"[{key}]" if index else f".{key}"
         value = value[key]
-    return place.removeprefix("."), value
+    return key_path.removeprefix("."), value
 
 
 def _invalid_entry(error: str, entries: JSON, root: Any, kind: type[Any]) -> str:

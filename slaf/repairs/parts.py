@@ -134,9 +134,9 @@ class _PartRepair:
         writer = LayerPartWriter(self.source, layer_table, self.plan, self.identifiers)
         result = writer.result(*self._write(layer_table.table, writer.schema, writer))
         for matrix in self.published.annotations.matrices()[layer_table.table]:
-            what = f"{layer_table.table}, {matrix.original}"
+            label = f"{layer_table.table}, {matrix.original}"
             recorded = _blocks_within(matrix.blocks, self.rows)
-            self._check(what, result.blocks[matrix.name], recorded)
+            self._check(label, result.blocks[matrix.name], recorded)
         return result
 
     def _write(
@@ -147,10 +147,10 @@ class _PartRepair:
         fragments = write_part(self.location, directory, schema, writer.record_batches(ranges))
         return fragments, file_checksums(self.location, directory, fragments, self.rows)
 
-    def _check(self, what: str, blocks: Sequence[Block], recorded: Sequence[Block]) -> None:
+    def _check(self, label: str, blocks: Sequence[Block], recorded: Sequence[Block]) -> None:
         for block, expected in zip(blocks, recorded, strict=True):
             if block != expected:
-                msg = f"in {what}, {expected} are not what was converted"
+                msg = f"in {label}, {expected} are not what was converted"
                 raise _source_changed(self.source, msg)
 
 
@@ -188,7 +188,7 @@ def _blocks_within(blocks: Sequence[SomeBlock], rows: RowRange) -> tuple[SomeBlo
     return tuple(b for b in blocks if rows.start <= b.start and b.stop <= rows.stop)
 
 
-def _source_changed(source: Concat, what: str) -> SourceChanged:
+def _source_changed(source: Concat, difference: str) -> SourceChanged:
     return SourceChanged(
-        f"{source.info.uri}: {what}, so nothing is repaired; give the inputs as they were"
+        f"{source.info.uri}: {difference}, so nothing is repaired; give the inputs as they were"
     )

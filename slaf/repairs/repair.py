@@ -128,8 +128,8 @@ def repair(
         published = load_published(location)
         if not published.checksums.files:
             msg = (
-                f"{location}: it was made before checksums of files were noted, so that nothing "
-                "says what is damaged; `slaf verify --against` compares it with its inputs"
+                f"{location}: an earlier release made it, without checksums of files, so that "
+                "damage cannot be located; `slaf verify --against` compares it with its inputs"
             )
             raise DamagedDataset(msg)
         damage = Damage.of(location, published)
@@ -178,8 +178,8 @@ def repair(
 def _inputs_needed(dataset: Dataset) -> NoSuchInput:
     uris = ", ".join(source.uri for source in dataset.sources)
     return NoSuchInput(
-        f"{dataset.location}: what is damaged is only in the inputs it was made of; name all "
-        f"in their order with --from: {uris}"
+        f"{dataset.location}: the damaged rows are only in the inputs of the dataset; name all in "
+        f"their order with --from: {uris}"
     )
 
 

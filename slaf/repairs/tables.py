@@ -96,9 +96,9 @@ class RebuiltTables:
             return genes_table(self._axes, self._annotations.genes, starts.get(BY_GENE))
         return self._annotations.tables.get(name)
 
-    def _source_changed(self, what: str) -> SourceChanged:
+    def _source_changed(self, name: str) -> SourceChanged:
         return SourceChanged(
-            f"{self._source.info.uri}: {what} made of it is not what was written, so nothing is "
+            f"{self._source.info.uri}: {name} made of it is not what was written, so nothing is "
             "repaired; give the inputs as they were"
         )
 

@@ -60,26 +60,26 @@ def read_back(dataset: Dataset, damage: Damage) -> None:
     VerificationFailed
         If anything differs: the disk returned other bytes than were written.
     """
-    findings = DifferenceLog()
+    differences = DifferenceLog()
     published = dataset.published
     for name in sorted(damage.tables & published.checksums.tables.keys()):
-        with findings.reading(name):
+        with differences.reading(name):
             digest = table_digest(read_table(dataset.table(name)))
-            findings.compare("digest", name, published.checksums.tables[name], digest)
+            differences.compare("digest", name, published.checksums.tables[name], digest)
     indices = [
         index
         for index, block in enumerate(published.blocks)
         if any(rows.start <= block.start and block.stop <= rows.stop for rows in damage.parts)
     ]
     # With wrong offsets no rows can be read.
-    if not findings and indices:
+    if not differences and indices:
         if any(EXPRESSION in tables for tables in damage.parts.values()):
-            check_digests(dataset, findings, NullProgress(), indices)
-        check_annotation_digests(dataset, findings, NullProgress(), indices)
-    if findings:
+            check_digests(dataset, differences, NullProgress(), indices)
+        check_annotation_digests(dataset, differences, NullProgress(), indices)
+    if differences:
         label = str(dataset.location)
         checks = ("the repaired files",)
-        report = Report(label, checks, tuple(findings.shown), tuple(findings.counts.items()))
+        report = Report(label, checks, tuple(differences.shown), tuple(differences.counts.items()))
         msg = f"{label}: the repaired files are not read back as written: {report.differences[0]}"
         raise VerificationFailed(msg, report)
 

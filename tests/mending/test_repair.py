@@ -309,7 +309,7 @@ def test_datasets_of_before(dataset: Path, original: Original) -> None:
     del config["proof"]
     (dataset / "config.json").write_bytes(with_checksum(config))
     before = tree(dataset)
-    with pytest.raises(DamagedDataset, match="before checksums of files were noted"):
+    with pytest.raises(DamagedDataset, match="without checksums of files"):
         slaf.repair(dataset, original.inputs)
     assert tree(dataset) == before
 

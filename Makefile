@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slow faults lint types layers docs check bench bench-peers clean
+.PHONY: help env demo test test-slow faults hostile lint types layers docs check bench bench-peers clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +49,9 @@ test-slow: $(STAMP)  ## the long campaigns
 
 faults: $(STAMP)  ## the campaigns of a thousand kills and faults, on a disk and in buckets
 	$(BIN)/python -m pytest -m slow tests/faults tests/cloud/test_kills.py --capture=no
+
+hostile: $(STAMP)  ## every hostile input of the corpus, and every good one cut and changed
+	$(BIN)/python -m pytest -m "slow or not slow" tests/hostile --capture=no
 
 lint: $(STAMP)  ## ruff, rules and format
 	$(BIN)/ruff check

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from typer.models import ArgumentInfo, OptionInfo
 
@@ -70,9 +70,12 @@ def _option(parameter: inspect.Parameter) -> tuple[str, str] | None:
     names = names or f"--{parameter.name.replace('_', '-')}"
     value, default = info.metavar, parameter.default
     if isinstance(kind, type) and issubclass(kind, Enum):
-        value, default = "|".join(member.value for member in kind), default.value
-    if kind is bool:
-        return names, str(info.help or "")
+        value = "|".join(member.value for member in kind)
+    elif get_origin(kind) is Literal:
+        value = "|".join(get_args(kind))
+    if bool in (kind, *get_args(kind)):
+        shown = f" Default: `{names.partition('/')[0]}`." if default is True else ""
+        return names, f"{info.help or ''}{shown}"
     shown = "" if default is None else f" Default: `{default}`."
     return f"{names} {value or 'VALUE'}", f"{info.help or ''}{shown}"
 

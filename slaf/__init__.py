@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from slaf.conversion.append import append
     from slaf.conversion.compact import CompactReport, compact
     from slaf.conversion.convert import convert
-    from slaf.conversion.preview import Preview, preview, preview_append
+    from slaf.conversion.preview import Preview
     from slaf.converter import SLAFConverter
     from slaf.dataset.dataset import Dataset
     from slaf.dataset.dataset import open_dataset as open
@@ -63,8 +63,6 @@ __all__ = [
     "export",
     "info",
     "open",
-    "preview",
-    "preview_append",
     "repair",
     "status",
     "verify",
@@ -77,11 +75,7 @@ _MODULES = {
         "compact",
     ),
     "slaf.conversion.convert": ("convert",),
-    "slaf.conversion.preview": (
-        "Preview",
-        "preview",
-        "preview_append",
-    ),
+    "slaf.conversion.preview": ("Preview",),
     "slaf.converter": ("SLAFConverter",),
     "slaf.dataset.dataset": (
         "Dataset",

@@ -1,20 +1,24 @@
-"""SLAFConverter: conversion as an object that holds its options."""
+"""SLAFConverter: conversion as an object that has the keywords of slafdb."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from slaf.conversion.append import append
 from slaf.conversion.convert import convert
-from slaf.format.schema import Compression
+from slaf.options import (
+    AppendOptions,
+    ConvertOptions,
+    Options,
+    ReadOptions,
+    StoreOptions,
+    options_of,
+)
 from slaf.sources import choices_of
-from slaf.sources.concat.genes import GeneSet
-from slaf.sources.slots import UnsMerge
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
 
     import anndata
 
@@ -30,57 +34,12 @@ _ALL_CELLS = 2**31 - 1
 _DEFAULT_MEASUREMENT = "RNA"
 
 
-@dataclass(frozen=True)
-class SLAFConverter:
+@dataclass(frozen=True, kw_only=True)
+class SLAFConverter(StoreOptions, ReadOptions):
     """Converts inputs with one set of options; underneath it is `slaf.convert`.
 
-    Attributes
-    ----------
-    use_integer_keys
-        `expression` refers to cells and genes by integers, which the format demands. False
-        adds the string ids beside them.
-    chunked
-        False writes the matrix as one part, which cannot be resumed in its middle; the memory
-        that it takes is bounded either way.
-    chunk_size
-        Cells written, digested and checkpointed at a time; None for about 32 million nonzeros.
-    sort_metadata
-        True is refused: cells and genes keep the order of the input.
-    create_indices
-        Also index the ids of cells and genes: bytes for quicker look-ups.
-    optimize_storage
-        False adds the string ids beside the integers in `expression`.
-    use_optimized_dtypes
-        False stores int32 ids and float32 values (float64 where that alone is exact).
-    enable_v2_manifest
-        False is refused: tables always have Lance's v2 manifest paths.
-    compact_after_write
-        True leaves fragments of about 32 million rows however small `chunk_size` is, and
-        checkpoints after each fragment instead of each chunk.
-    tiledb_collection_name
-        The measurement to take of a TileDB-SOMA experiment; "RNA" means RNA, or the only one.
-    enable_checkpointing
-        False begins again where a conversion was interrupted, instead of resuming it.
-    compression
-        "fast", "balanced" or "small": bytes against time.
-    matrix
-        Which matrix becomes `expression`: "X", "raw" or "layer:NAME".
-    genes
-        Which genes to take of several inputs: "strict", "union" or "intersection".
-    storage_options
-        How to reach the buckets of inputs and outputs, by the names that Lance and obstore have
-        for it; what is not said is taken from the environment.
-    layers
-        Which further matrices go along: "all", "none", "strict", or a list of names.
-    raw
-        Take along what AnnData calls raw.
-    without
-        What else to leave out: "uns", say, or "obsm:X_pca".
-    uns_merge
-        What becomes of the uns of several inputs: "same", "unique", "first" or "only".
-    by_gene
-        Also write the rows of `expression` in the order of genes: bytes for genes to be read as
-        fast as cells are.
+    It has the fields of `slaf.options.StoreOptions` and `slaf.options.ReadOptions`, and those by
+    which slafdb calls what they do.
 
     Raises
     ------
@@ -89,27 +48,40 @@ class SLAFConverter:
     """
 
     use_integer_keys: bool = True
+    """`expression` refers to cells and genes by integers, which the format demands. False adds the
+    string ids beside them.
+    """
+
     chunked: bool = True
-    chunk_size: int | None = None
+    """False writes the matrix as one part, which cannot be resumed in its middle; the memory that
+    it takes is bounded either way.
+    """
+
     sort_metadata: bool = False
-    create_indices: bool = False
+    """True is refused: cells and genes keep the order of the input."""
+
     optimize_storage: bool = True
+    """False adds the string ids beside the integers in `expression`."""
+
     use_optimized_dtypes: bool = True
+    """False stores int32 ids and float32 values (float64 where that alone is exact)."""
+
     enable_v2_manifest: bool = True
+    """False is refused: tables always have Lance's v2 manifest paths."""
+
     compact_after_write: bool = False
-    tiledb_collection_name: str = "RNA"
+    """True leaves fragments of about 32 million rows however small `chunk_size` is, and checkpoints
+    after each fragment instead of each chunk.
+    """
+
+    tiledb_collection_name: str = _DEFAULT_MEASUREMENT
+    """Measurement of a TileDB-SOMA experiment; "RNA" means RNA, or the only one."""
+
     enable_checkpointing: bool = True
-    compression: str = Compression.BALANCED
-    matrix: str = "X"
-    genes: str = GeneSet.STRICT
-    storage_options: Mapping[str, str] | None = field(default=None, repr=False)
-    layers: str | Sequence[str] = "all"
-    raw: bool = True
-    without: Sequence[str] = ()
-    uns_merge: str = UnsMerge.UNIQUE
-    by_gene: bool = False
+    """False begins again where a conversion was interrupted, instead of resuming it."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.sort_metadata:
             msg = (
                 "sort_metadata=True is not possible: cells and genes keep the order of the "
@@ -142,10 +114,8 @@ class SLAFConverter:
         SlafError
             As `slaf.convert` does.
         """
-        format = None if input_format == "auto" else input_format
-        measurement = self._measurement(input_path, format)
-        options = self._how_stored() | self._how_written()
-        return convert(input_path, output_path, format=format, measurement=measurement, **options)
+        options = self._keywords(ConvertOptions, input_path, input_format)
+        return convert(input_path, output_path, dry_run=False, **options)
 
     def convert_anndata(
         self, adata: anndata.AnnData, output_path: str | os.PathLike[str] | Location
@@ -164,7 +134,7 @@ class SLAFConverter:
         SlafError
             As `slaf.convert` does.
         """
-        return convert(adata, output_path, **self._how_stored() | self._how_written())
+        return self.convert(adata, output_path)
 
     def append(
         self,
@@ -174,8 +144,8 @@ class SLAFConverter:
     ) -> Dataset:
         """Add the cells of inputs to a dataset, or finish an append that was stopped.
 
-        The dataset stays stored as it is: of this converter's options only `matrix` and those
-        that say how to write and to resume have an effect.
+        The dataset stays stored as it is: of this converter's options those have an effect that
+        `slaf.append` has too.
 
         Parameters
         ----------
@@ -191,12 +161,24 @@ class SLAFConverter:
         SlafError
             As `slaf.append` does.
         """
+        options = self._keywords(AppendOptions, input_path, input_format)
+        # By default a dataset stays with its rows in the order of genes, or without.
+        options["by_gene"] = self.by_gene or None
+        return append(input_path, existing_slaf_path, dry_run=False, **options)
+
+    def _keywords(self, record: type[Options], inputs: Inputs, input_format: str) -> dict[str, Any]:
+        """The keywords of a verb: what the names of slafdb mean, and the other options."""
         format = None if input_format == "auto" else input_format
-        measurement = self._measurement(input_path, format)
-        options = self._how_written()
-        return append(
-            input_path, existing_slaf_path, format=format, measurement=measurement, **options
-        )
+        chosen = {name: getattr(self, name) for name in options_of(type(self))} | {
+            "format": format,
+            "measurement": self.measurement or self._measurement(inputs, format),
+            "chunk_size": self.chunk_size if self.chunked else _ALL_CELLS,
+            "compact": self.compact or self.compact_after_write,
+            "string_ids": self.string_ids or not (self.use_integer_keys and self.optimize_storage),
+            "plain_types": self.plain_types or not self.use_optimized_dtypes,
+            "restart": not self.enable_checkpointing,
+        }
+        return {name: chosen[name] for name in options_of(record) if name in chosen}
 
     def _measurement(self, inputs: Inputs, format: str | None) -> str | None:
         """The measurement to take, if the inputs have measurements and the user chose one."""
@@ -204,26 +186,3 @@ class SLAFConverter:
             return None
         choices = choices_of(inputs, format, self.storage_options)
         return self.tiledb_collection_name if "measurement" in choices else None
-
-    def _how_written(self) -> dict[str, Any]:
-        return {
-            "matrix": self.matrix,
-            "genes": self.genes,
-            "chunk_size": self.chunk_size if self.chunked else _ALL_CELLS,
-            "compact": self.compact_after_write,
-            "restart": not self.enable_checkpointing,
-            "storage_options": self.storage_options,
-            "without": self.without,
-        }
-
-    def _how_stored(self) -> dict[str, Any]:
-        return {
-            "compression": self.compression,
-            "create_indices": self.create_indices,
-            "string_ids": not (self.use_integer_keys and self.optimize_storage),
-            "plain_types": not self.use_optimized_dtypes,
-            "layers": self.layers,
-            "raw": self.raw,
-            "uns_merge": self.uns_merge,
-            "by_gene": self.by_gene,
-        }

@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
     from slaf.testing.strategies import Stored
 
-__all__ = ["as_matrix", "counts", "names", "totals", "write_elements", "write_h5ad", "write_stored"]
+__all__ = [
+    "as_matrix",
+    "assert_same_matrix",
+    "counts",
+    "names",
+    "totals",
+    "write_elements",
+    "write_h5ad",
+    "write_stored",
+]
 
 
 def counts(n_cells: int, n_genes: int, *, seed: int = 0, most: int = 9) -> sp.csr_matrix:
@@ -107,3 +116,25 @@ def write_elements(file: h5py.File, **elements: Any) -> None:
 def as_matrix(matrix: Any) -> np.ndarray[Any, Any]:
     """A matrix of any layout as a dense array."""
     return np.asarray(matrix.toarray() if hasattr(matrix, "toarray") else matrix)
+
+
+def assert_same_matrix(found: Any, expected: Any) -> None:
+    """Compare the types and every value of two matrices of any layout, NaN included."""
+    assert found.dtype == expected.dtype
+    assert found.shape == expected.shape
+    sparse = sp.issparse(found) and sp.issparse(expected)
+    if sparse and str(found.dtype) != "float16":  # which scipy cannot sum
+        one, other = _rows(found), _rows(expected)
+        np.testing.assert_array_equal(one.indptr, other.indptr)
+        np.testing.assert_array_equal(one.indices, other.indices)
+        np.testing.assert_array_equal(one.data, other.data)
+    else:
+        np.testing.assert_array_equal(as_matrix(found), as_matrix(expected))
+
+
+def _rows(matrix: Any) -> sp.csr_array:
+    """A copy by rows, in order, without repeated entries and zeros."""
+    rows = sp.csr_array(matrix, copy=True)
+    rows.sum_duplicates()
+    rows.eliminate_zeros()
+    return rows

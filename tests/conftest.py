@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
+
+import slaf
+from slaf.errors import InputError
 
 # The checks that several files of tests share say what they compared, as tests do.
 pytest.register_assert_rewrite("tests.conversion.outputs", "tests.conversion.stopped")
@@ -39,3 +45,23 @@ def corpus() -> Path:
     if not _CORPUS.is_dir():
         pytest.skip(f"the corpus of sample files is not at {_CORPUS}")
     return _CORPUS
+
+
+@pytest.fixture(scope="session")
+def converted_corpus(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Path]:
+    """The datasets of all h5ad of the corpus that convert, by the file; not to be changed.
+
+    They are made once for all processes of a run.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    inputs = sorted((corpus / "h5ad").glob("*/*.h5*"))
+    outputs = {path: folder / "corpus" / f"{path.parent.name}.slaf" for path in inputs}
+    with FileLock(folder / "corpus.lock"):
+        if not (folder / "corpus").exists():
+            for path, output in outputs.items():
+                with warnings.catch_warnings(), suppress(InputError):
+                    warnings.simplefilter("ignore")
+                    slaf.convert(path, output)
+    return {path: output for path, output in outputs.items() if output.exists()}

@@ -44,6 +44,8 @@ NOT_RUN = {
     "docs/how-to/gcs.md": 3,
     "docs/how-to/s3.md": 4,
 }
+# The pages whose commands run as the installed program, each in a process of its own.
+AS_INSTALLED = {"README.md", "docs/tutorial.md"}
 CLOUDS = {"s3": moto, "gcs": fake_gcs, "azure": azurite, "export": moto}
 
 _TEST = re.compile(r"`(?P<path>(?:tests|slaf)/[\w/]+\.py)(?:::(?P<names>[\w:]+))?`")
@@ -174,7 +176,7 @@ def test_examples_run(
     shutil.copytree(examples, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     with _bucket(page, tmp_path, monkeypatch):
-        Reader(page, tmp_path).read()
+        Reader(page, tmp_path, processes=name_of(page) in AS_INSTALLED).read()
 
 
 @contextmanager

@@ -66,7 +66,7 @@ PUBLISHED = DatasetConfig(
     last_updated="2025-01-01T00:00:00+00:00",
     writer="slaf 0.1.0",
 )
-CHECKPOINT = {"plan": {"parts": [[0, 3], [3, 5]]}, "done": {"1": {}}, "published": False}
+CHECKPOINT = {"plan": {"parts": [[0, 3], [3, 5]]}, "journal": "ab" * 16, "published": False}
 
 
 @pytest.fixture
@@ -186,15 +186,17 @@ def test_nothing_there(location: Location) -> None:
 def test_in_progress(location: Location) -> None:
     """An unfinished first run is no dataset yet; its parts are counted."""
     save(location, Manifest(None, CHECKPOINT))
+    for name in ("part-000001.json", "part-000000.expression.counts", "genes-000000.json"):
+        location.put(f".parts/abababababababab/{name}", b"")
     manifest = load(location)
     assert manifest is not None
-    assert manifest.progress() == (1, 2)
+    assert manifest.progress(location) == (1, 2)
     assert (manifest.published, manifest.checkpoint) == (None, CHECKPOINT)
     with pytest.raises(ConversionInProgress, match="conversion in progress, 1 of 2 parts"):
         load_published(location)
 
 
-@pytest.mark.parametrize("version", ["1.0.1", "1.1", "2", "10.0", "2.0-beta", "99"])
+@pytest.mark.parametrize("version", ["1.1.1", "1.2", "2", "10.0", "2.0-beta", "99"])
 def test_a_newer_format(version: str, location: Location) -> None:
     """A newer format is refused before anything else of it is looked at."""
     write(location, {"format_version": version})
@@ -280,8 +282,12 @@ def test_a_value_of_another_kind(key: str, value: Any, location: Location) -> No
         ({"versions": valid()["versions"] | {"genes": "4"}}, "version '4' of table 'genes.lance'"),
         ({"blocks": [{"cells": [0], "rows": 1, "digest": ""}]}, "is damaged"),
         ({"sources": [{"uri": "x"}]}, "key 'format' is missing"),
-        ({"checkpoint": {}}, "key 'done' is missing"),
-        ({"checkpoint": {"done": {}, "plan": {}}}, "key 'parts' is missing"),
+        ({"checkpoint": {}}, "key 'plan' is missing"),
+        ({"checkpoint": {"journal": "ab" * 16, "plan": {}}}, "key 'parts' is missing"),
+        ({"checkpoint": {"plan": {"parts": []}}}, "key 'journal' is missing"),
+        ({"checkpoint": {"journal": "../..", "plan": {"parts": []}}}, "checkpoint.journal is"),
+        ({"epoch": -1}, "epoch is '-1', but must be a whole number"),
+        ({"epoch": True}, "epoch is 'True', but must be a whole number"),
     ],
 )
 def test_damage(data: dict[str, Any], message: str, location: Location) -> None:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -43,16 +42,6 @@ def test_what_a_name_offers(name: str) -> None:
             assert (inspect.getdoc(value) or "").strip(), member
 
 
-@pytest.mark.parametrize(
-    ("verb", "foreseen"), [(slaf.convert, slaf.preview), (slaf.append, slaf.preview_append)]
-)
-def test_a_preview_takes_what_the_verb_takes(verb: Any, foreseen: Any) -> None:
-    """Whatever can be asked of a run can be foreseen, by the same words with the same defaults."""
-    asked = dict(inspect.signature(verb).parameters)
-    del asked["progress"]
-    assert list(asked.values()) == list(inspect.signature(foreseen).parameters.values())
-
-
 def test_the_names_are_sorted() -> None:
     """The list of names is sorted and without repetition."""
     assert slaf.__all__ == sorted(set(slaf.__all__))
@@ -67,8 +56,10 @@ def test_no_other_name() -> None:
 def test_the_packages_do_not_shadow_the_functions() -> None:
     """A function keeps its name whatever part of the package was imported before."""
     code = (
-        "import slaf.conversion.convert, slaf.verification.verify, slaf.inspection, slaf; "
-        "assert all(map(callable, (slaf.convert, slaf.verify, slaf.info, slaf.status, slaf.open)))"
+        "import slaf.conversion.convert, slaf.verification.verify, slaf.dataset.info\n"
+        "import slaf.targets.export, slaf\n"
+        "verbs = slaf.convert, slaf.verify, slaf.info, slaf.status, slaf.open, slaf.export\n"
+        "assert all(map(callable, verbs))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

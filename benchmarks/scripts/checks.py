@@ -21,8 +21,8 @@ def main(source: str) -> float:
     """CPU seconds of casting, widening and digesting all batches of an input of counts."""
     spent = 0.0
     opened = open_source(source)
-    for block in RowRange(0, opened.n_cells).split(_BLOCK_CELLS):
-        batches = list(opened.batches(block))
+    for block in RowRange(0, opened.info.n_cells).split(_BLOCK_CELLS):
+        batches = list(opened.matrix().batches(block))
         began = time.process_time()
         digest = BlockDigest()
         for batch in batches:

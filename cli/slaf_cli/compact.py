@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
+from slaf.options import ConvertOptions
 from slaf_cli import options
 from slaf_cli.progress import Bar
 from slaf_cli.report import edge, print_json
@@ -16,20 +17,11 @@ if TYPE_CHECKING:
 __all__ = ["compact"]
 
 
+@options.takes(ConvertOptions, "workers", "restart", "storage_options")
 def compact(
-    dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="A dataset.", show_default=False)
-    ],
+    dataset: options.Dataset,
+    chosen: options.Chosen,
     *,
-    workers: options.Workers = None,
-    restart: Annotated[
-        bool,
-        typer.Option(
-            "--restart",
-            help="Discard an unfinished run at DATASET, be it an append: its time is lost.",
-        ),
-    ] = False,
-    storage_option: options.StorageOption = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -46,9 +38,7 @@ def compact(
         with Bar(shown=not quiet) as bar:
             compacted = slaf.compact(
                 dataset,
-                workers=options.chosen_workers(workers),
-                restart=restart,
-                storage_options=options.key_values(storage_option),
+                **chosen,
                 progress=bar,
             )
         _print(compacted, json=json)

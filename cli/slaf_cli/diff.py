@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from slaf.options import ConvertOptions
 from slaf_cli import options
 from slaf_cli.progress import Bar
 from slaf_cli.report import ExitCode, edge, print_counts, print_json
@@ -16,6 +17,18 @@ if TYPE_CHECKING:
 __all__ = ["diff"]
 
 
+@options.takes(
+    ConvertOptions,
+    "matrix",
+    "genome",
+    "feature_type",
+    "measurement",
+    "format",
+    "memory",
+    "scratch",
+    "storage_options",
+    "stage",
+)
 def diff(
     first: Annotated[
         str,
@@ -29,16 +42,8 @@ def diff(
         str,
         typer.Argument(metavar="B", help="The same; one of both is a dataset.", show_default=False),
     ],
+    chosen: options.Chosen,
     *,
-    matrix: options.Matrix = "X",
-    genome: options.Genome = None,
-    feature_type: options.FeatureType = None,
-    measurement: options.Measurement = None,
-    format: options.Format = None,
-    memory: options.Memory = None,
-    scratch: options.Scratch = None,
-    storage_option: options.StorageOption = None,
-    stage: options.Stage = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -56,15 +61,7 @@ def diff(
             found = slaf.diff(
                 first,
                 second,
-                matrix=matrix,
-                genome=genome,
-                feature_type=feature_type,
-                measurement=measurement,
-                format=format,
-                memory=memory,
-                scratch=scratch,
-                storage_options=options.key_values(storage_option),
-                stage=stage,
+                **chosen,
                 progress=bar,
             )
         _print(found, json=json)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from slaf.options import ArrayCompression, ConvertOptions, Layout
 from slaf_cli import options
 from slaf_cli.progress import Bar, peak_memory
 from slaf_cli.report import RESUMABLE, edge, exit_code, in_bytes, print_json
@@ -21,26 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["export"]
 
 
-class Layout(StrEnum):
-    """What `--layout` takes: the names that the library has for it."""
-
-    CSR = "csr"
-    CSC = "csc"
-
-
-class Packing(StrEnum):
-    """What `--compression` takes: the names that the library has for it."""
-
-    GZIP = "gzip"
-    LZF = "lzf"
-    ZSTD = "zstd"
-    NONE = "none"
-
-
+@options.takes(ConvertOptions, "storage_options", "input_storage_options")
 def export(
-    dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="A dataset.", show_default=False)
-    ],
+    dataset: options.Dataset,
     output: Annotated[
         str,
         typer.Argument(
@@ -50,6 +33,7 @@ def export(
             show_default=False,
         ),
     ],
+    chosen: options.Chosen,
     *,
     format: Annotated[
         str | None,
@@ -85,7 +69,7 @@ def export(
         ),
     ] = None,
     compression: Annotated[
-        Packing | None,
+        ArrayCompression | None,
         typer.Option(
             metavar="gzip|zstd|lzf|none",
             help="How h5ad (gzip by default) and zarr (zstd by default; no lzf) are packed: bytes "
@@ -128,8 +112,6 @@ def export(
             "until then bytes for both.",
         ),
     ] = False,
-    storage_option: options.StorageOption = None,
-    input_storage_option: options.InputStorageOption = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -156,8 +138,7 @@ def export(
                 scratch=scratch,
                 overwrite=overwrite,
                 strict=strict,
-                storage_options=options.key_values(storage_option),
-                input_storage_options=options.input_key_values(input_storage_option),
+                **chosen,
                 progress=bar,
             )
         _print(made, time.monotonic() - began, json=json)

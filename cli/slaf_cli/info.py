@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from slaf.options import ConvertOptions
 from slaf_cli import options
 from slaf_cli.report import edge, in_bytes, lines, print_json
 
@@ -18,6 +19,9 @@ __all__ = ["info"]
 _MOST_COLUMNS = 12
 
 
+@options.takes(
+    ConvertOptions, "matrix", "genome", "feature_type", "measurement", "format", "storage_options"
+)
 def info(
     place: Annotated[
         str,
@@ -27,13 +31,8 @@ def info(
             show_default=False,
         ),
     ],
+    chosen: options.Chosen,
     *,
-    matrix: options.Matrix = "X",
-    genome: options.Genome = None,
-    feature_type: options.FeatureType = None,
-    measurement: options.Measurement = None,
-    format: options.Format = None,
-    storage_option: options.StorageOption = None,
     json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -47,12 +46,7 @@ def info(
 
         found = describe(
             place,
-            matrix=matrix,
-            genome=genome,
-            feature_type=feature_type,
-            measurement=measurement,
-            format=format,
-            storage_options=options.key_values(storage_option),
+            **chosen,
         )
         if json:
             print_json(found.to_json())

@@ -1,94 +1,209 @@
-"""The arguments and options that commands share."""
+"""The arguments and options that commands share; those of the library come from `slaf.options`."""
 
 from __future__ import annotations
 
+import inspect
+import os
 import re
-from enum import StrEnum
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from slaf.options import ConvertOptions, Option, Options, docs_of, options_of
+
 __all__ = [
     "INPUT",
-    "INPUTS",
-    "AddedGenes",
-    "AllowDuplicate",
-    "CellIdPrefix",
-    "ChunkSize",
-    "Compact",
-    "Compression",
-    "DryRun",
-    "FeatureType",
-    "Format",
-    "GeneSet",
-    "Genes",
-    "Genome",
-    "InputStorageOption",
+    "Chosen",
+    "Dataset",
+    "Inputs",
     "Json",
-    "Layers",
-    "Matrix",
-    "Measurement",
-    "Memory",
-    "NoRaw",
     "Quiet",
-    "Scratch",
-    "Stage",
-    "StorageOption",
-    "UnsMerge",
-    "UnsMerging",
     "Verbose",
-    "Without",
-    "Workers",
-    "chosen_layers",
-    "chosen_without",
-    "chosen_workers",
-    "input_key_values",
-    "key_values",
+    "flag_of",
     "parse_bytes",
+    "takes",
+    "words_of",
 ]
 
 INPUT = "an .h5ad file, a 10x .h5 file or folder of matrix.mtx, or a TileDB-SOMA experiment"
-INPUTS = f"{INPUT}; a folder stands for all that is in it"
 
-# What reads HDF5 and TileDB is one thread at a time: more hardly find anything to do.
+# HDF5 and TileDB are read by one thread at a time: more workers would wait for it.
 _MOST_WORKERS = 8
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
+# The type of options that are given as KEY=VALUE.
+_PAIRS = Mapping[str, str]
 
-class Compression(StrEnum):
-    """What `--compression` takes: the names that the library has for it.
+# Additions of the command line to the documentation of an option.
+_REPEATED = "May be given several times."
+_MORE_HELP = {
+    "memory": "Written as 512M or 2G.",
+    "workers": "By default as many as there are cores for this process, at most 8.",
+    "storage_options": _REPEATED,
+    "input_storage_options": _REPEATED,
+    "without": _REPEATED,
+}
 
-    It is not imported from there because that would import numpy and pyarrow for `--help`.
+Inputs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="INPUT...",
+        help=f"The inputs: {INPUT}; a folder stands for all that is in it.",
+        show_default=False,
+    ),
+]
+Dataset = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet", "-q", help="No progress bar and no notes; warnings and errors still appear."
+    ),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose", "-v", help="Also log every change on disk, and show tracebacks of errors."
+    ),
+]
+
+# The options of the library that were given to a command, as keywords.
+Chosen: TypeAlias = dict[str, Any]
+
+
+def flag_of(option: Option) -> str:
+    """The name of an option on the command line."""
+    return option.flag or f"--{option.name.replace('_', '-')}"
+
+
+# As documentation names options.
+_FLAGS = {name: flag_of(option) for name, option in options_of(ConvertOptions).items()}
+
+
+def takes(
+    record: type[Options], *names: str
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command options of the library, which it gets as its argument `chosen`.
+
+    Parameters
+    ----------
+    record
+        The record that has the options.
+    names
+        Those to take; none for all.
     """
+    known, docs = options_of(record), docs_of(record)
+    taken = [known[name] for name in names or known if name != "progress"]
 
-    FAST = "fast"
-    BALANCED = "balanced"
-    SMALL = "small"
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        def command(**given: Any) -> None:
+            values = {option.name: _value(option, given.pop(option.name)) for option in taken}
+            chosen = {name: value for name, value in values.items() if value is not None}
+            function(**given, chosen=chosen)
+
+        own = [
+            parameter
+            for parameter in inspect.signature(function, eval_str=True).parameters.values()
+            if parameter.name != "chosen"
+        ]
+        own += [_parameter(option, docs.get(option.name, "")) for option in taken]
+        # Stable: arguments, then what the command alone has, then the library's, then the output.
+        own.sort(key=lambda each: (each.kind, each.name in {"json", "quiet", "verbose"}))
+        command.__name__, command.__doc__ = function.__name__, function.__doc__
+        command.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
+        command.__annotations__ = {each.name: each.annotation for each in own}
+        return command
+
+    return decorate
 
 
-class GeneSet(StrEnum):
-    """What `--genes` takes, likewise."""
+def _parameter(option: Option, doc: str) -> inspect.Parameter:
+    """An option of the library as typer takes it."""
+    kind, default, sized = _kind(option), option.default, option.name == "memory"
+    info = typer.Option(
+        _declaration(option),
+        metavar=_metavar(option),
+        help=_help(option, doc),
+        parser=parse_bytes if sized else None,
+        min=None if sized else option.minimum,
+    )
+    return inspect.Parameter(
+        option.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None if option.name == "workers" or default in ("", ()) else default,
+        annotation=Annotated[kind, info],
+    )
 
-    STRICT = "strict"
-    UNION = "union"
-    INTERSECTION = "intersection"
+
+def _kind(option: Option) -> Any:
+    """The type by which typer reads an option."""
+    if _PAIRS in option.kinds or option.default == ():
+        return list[str] | None
+    if os.PathLike[str] in option.kinds:
+        return Path | None
+    if int in option.kinds:
+        return int | None
+    return str if option.name == "layers" else option.type
 
 
-class UnsMerge(StrEnum):
-    """What `--uns-merge` takes, likewise."""
+def _metavar(option: Option) -> str | None:
+    """The placeholder for a value; None for a flag, and where typer lists the choices."""
+    if option.metavar or option.choices or bool in option.kinds:
+        return option.metavar
+    if option.name == "memory":
+        return "SIZE"
+    if _PAIRS in option.kinds:
+        return "KEY=VALUE"
+    if os.PathLike[str] in option.kinds:
+        return "DIRECTORY"
+    return "N" if int in option.kinds else "NAME"
 
-    SAME = "same"
-    UNIQUE = "unique"
-    FIRST = "first"
-    ONLY = "only"
+
+def _declaration(option: Option) -> str:
+    flag = flag_of(option)
+    two = bool in option.kinds and option.default is not False
+    return f"{flag}/--no-{flag.removeprefix('--')}" if two else flag
 
 
-class AddedGenes(StrEnum):
-    """What `--genes` takes where genes cannot be left out any more."""
+def _help(option: Option, doc: str) -> str:
+    text = re.sub(r"`(\w+)`", lambda name: _FLAGS.get(name[1], name[0]), doc)
+    return f"{text} {_MORE_HELP[option.name]}" if option.name in _MORE_HELP else text
 
-    STRICT = "strict"
-    UNION = "union"
+
+def _value(option: Option, given: Any) -> Any:
+    """The value on the command line as the library takes it; None if there is none."""
+    if _PAIRS in option.kinds:
+        return key_values(given, flag_of(option))
+    if option.name == "workers" and given is None:
+        return _cores()
+    if option.name == "layers" and given not in {"all", "none", "strict"}:
+        return [name for name in given.split(",") if name]
+    if given is None:
+        return None
+    try:
+        return option.checked(given)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=flag_of(option)) from None
+
+
+def words_of(option: Option, value: Any) -> Iterator[str]:
+    """The words that give an option a value on the command line; none for its default."""
+    flag = flag_of(option)
+    if value == option.default:
+        return
+    if bool in option.kinds:
+        yield flag if value else f"--no-{flag.removeprefix('--')}"
+    elif option.default == ():
+        for each in value:
+            yield from (flag, each)
+    else:
+        yield from (flag, value if isinstance(value, str) else _text(value))
+
+
+def _text(value: Any) -> str:
+    return ",".join(value) if isinstance(value, Sequence) else str(value)
 
 
 def parse_bytes(text: str) -> int:
@@ -107,241 +222,25 @@ def parse_bytes(text: str) -> int:
     return int(number)
 
 
-def key_values(pairs: list[str] | None, option: str = "--storage-option") -> dict[str, str]:
-    """What was given to an option as KEY=VALUE, by its key.
+def key_values(pairs: list[str] | None, flag: str) -> Mapping[str, str]:
+    """The values that an option has as KEY=VALUE, by key.
 
     Raises
     ------
     typer.BadParameter
         If one is not of that form. Its text, which may be secret, is not shown.
     """
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for pair in pairs or ():
         key, sign, value = pair.partition("=")
         if not (key and sign):
             msg = "an option is not of the form KEY=VALUE"
-            raise typer.BadParameter(msg, param_hint=option)
-        found[key] = value
-    return found
+            raise typer.BadParameter(msg, param_hint=flag)
+        values[key] = value
+    return values
 
 
-def input_key_values(pairs: list[str] | None) -> dict[str, str]:
-    """The same of `--input-storage-option`."""
-    return key_values(pairs, "--input-storage-option")
-
-
-def chosen_without(names: list[str] | None) -> tuple[str, ...]:
-    """What `--without` says.
-
-    Raises
-    ------
-    typer.BadParameter
-        If it is nothing that an input can have.
-    """
-    from slaf.sources.slots import SlotSelection
-
-    try:
-        return SlotSelection(without=tuple(names or ())).without
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--without") from None
-
-
-def chosen_layers(text: str) -> str | list[str]:
-    """What `--layers` says, as the library takes it."""
-    return text if text in {"all", "none", "strict"} else [name for name in text.split(",") if name]
-
-
-Matrix = Annotated[
-    str,
-    typer.Option(
-        metavar="X|raw|layer:NAME",
-        help="Which matrix of the input. Its nonzeros decide time and bytes.",
-    ),
-]
-Genome = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="Which genome of a 10x H5 file of several. Its nonzeros decide time and bytes.",
-    ),
-]
-FeatureType = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="Which features of a 10x matrix, like 'Gene Expression'; all by default. Fewer take "
-        "fewer bytes.",
-    ),
-]
-Measurement = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="Which measurement of a TileDB-SOMA experiment; RNA, or the only one, by default. "
-        "Its nonzeros decide time and bytes.",
-    ),
-]
-Layers = Annotated[
-    str,
-    typer.Option(
-        metavar="all|none|strict|A,B",
-        help="Which further matrices go along: all, none, or some by name. Their nonzeros add time "
-        "and bytes. strict takes all, and refuses inputs of which one lacks a layer, raw or an "
-        "element of obsm or obsp that another has.",
-    ),
-]
-NoRaw = Annotated[
-    bool,
-    typer.Option(
-        "--no-raw",
-        help="Leave out what AnnData calls raw, where it is not the matrix: less time and bytes.",
-    ),
-]
-Without = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME",
-        help="Leave out a slot, like uns, or one element, like obsm:X_pca: less time and bytes. "
-        "May be repeated.",
-    ),
-]
-UnsMerging = Annotated[
-    UnsMerge,
-    typer.Option(
-        help="What becomes of uns of several inputs: what is the same in all, what has one value "
-        "only, the first value, or what one input alone has. That of each is kept besides. Changes "
-        "no time, few bytes.",
-    ),
-]
-Format = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="The format of the input (h5ad, 10x_h5, 10x_mtx or tiledb) where its content leaves "
-        "a doubt. Changes no time, memory or bytes.",
-    ),
-]
-Memory = Annotated[
-    int | None,
-    typer.Option(
-        parser=parse_bytes,
-        metavar="SIZE",
-        help="Memory that sorting may take where the input is not in the order of cells, as in "
-        "512M or 2G; by default a quarter of what the machine or the container has free, at most "
-        "2G. It takes no more than it needs; with much less it takes more time.",
-    ),
-]
-Scratch = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIRECTORY",
-        help="Where sorting puts what does not fit in --memory; beside the dataset by default. "
-        "A fast disk takes less time.",
-    ),
-]
-Genes = Annotated[
-    GeneSet,
-    typer.Option(
-        help="Which genes of several inputs, which are aligned by their ids: strict refuses "
-        "inputs that have not the same, union takes all, intersection those that all have. "
-        "Fewer take fewer bytes.",
-    ),
-]
-CellIdPrefix = Annotated[
-    bool,
-    typer.Option(
-        "--cell-id-prefix",
-        help="Put the name of its input before each cell id, which makes ids that occur in "
-        "several unique. A few bytes a cell.",
-    ),
-]
-AllowDuplicate = Annotated[
-    bool,
-    typer.Option(
-        "--allow-duplicate",
-        help="Take an input once more that is there already: time and bytes for both.",
-    ),
-]
-ChunkSize = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        metavar="CELLS",
-        help="Cells written and checkpointed at a time; by default about 32 million "
-        "nonzeros. Fewer lose less to an interruption, and take more time and bytes.",
-    ),
-]
-Compact = Annotated[
-    bool,
-    typer.Option(
-        "--compact",
-        help="Gather chunks, however small, into parts of about 32 million nonzeros: less time and "
-        "bytes than --chunk-size alone, and more lost to an interruption.",
-    ),
-]
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        min=0,
-        metavar="N",
-        help="Parts that are encoded at once, each by a thread of its own. Default: as many as "
-        "there are cores for this process, at most 8.",
-    ),
-]
-DryRun = Annotated[
-    bool,
-    typer.Option(
-        "--dry-run",
-        help="Print what would be done, refuse what cannot work, and write nothing.",
-    ),
-]
-StorageOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--storage-option",
-        metavar="KEY=VALUE",
-        help="How to reach a bucket, by the names that Lance and obstore have for it; may be given "
-        "several times. What is secret is better left to the environment. Time-outs and retries "
-        "change the time.",
-        show_default=False,
-    ),
-]
-InputStorageOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--input-storage-option",
-        metavar="KEY=VALUE",
-        help="The same for the bucket of the input, where that is reached in another way; then "
-        "none of --storage-option holds for the input.",
-        show_default=False,
-    ),
-]
-Stage = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIRECTORY",
-        help="Download an input from a bucket or the web into this directory first, and keep it "
-        "there: takes its bytes on disk. By default only what is needed is fetched.",
-        show_default=False,
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Quiet = Annotated[
-    bool,
-    typer.Option(
-        "--quiet", "-q", help="No progress bar and no notes; warnings and errors still appear."
-    ),
-]
-Verbose = Annotated[
-    bool,
-    typer.Option(
-        "--verbose", "-v", help="Also log every change on disk, and show tracebacks of errors."
-    ),
-]
-
-
-def chosen_workers(given: int | None) -> int:
-    """The threads that encode parts."""
+def _cores() -> int:
     from slaf.runtime.resources import cpu_count
 
-    return min(cpu_count(), _MOST_WORKERS) if given is None else given
+    return min(cpu_count(), _MOST_WORKERS)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
+from slaf.options import ConvertOptions
 from slaf_cli import options
 from slaf_cli.report import edge
 
@@ -31,10 +32,9 @@ class ResultFormat(StrEnum):
     PARQUET = "parquet"
 
 
+@options.takes(ConvertOptions, "storage_options")
 def query(
-    dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="A dataset.", show_default=False)
-    ],
+    dataset: options.Dataset,
     sql: Annotated[
         str,
         typer.Argument(
@@ -43,6 +43,7 @@ def query(
             show_default=False,
         ),
     ],
+    chosen: options.Chosen,
     *,
     format: Annotated[
         ResultFormat | None,
@@ -60,7 +61,6 @@ def query(
             help="Write to this file, replacing it once the result is whole, instead of stdout.",
         ),
     ] = None,
-    storage_option: options.StorageOption = None,
     verbose: options.Verbose = False,
 ) -> None:
     """Print the result of SQL over a dataset.
@@ -74,7 +74,7 @@ def query(
     with edge(quiet=False, verbose=verbose):
         import slaf
 
-        opened = slaf.open(dataset, storage_options=options.key_values(storage_option))
+        opened = slaf.open(dataset, **chosen)
         pieces = _written(opened.sql(sql), format)
         if output is None:
             _write(pieces, sys.stdout.buffer)

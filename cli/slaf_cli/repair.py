@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from slaf.options import ConvertOptions
 from slaf_cli import options
 from slaf_cli.progress import Bar
 from slaf_cli.report import edge, print_json
@@ -16,10 +17,20 @@ if TYPE_CHECKING:
 __all__ = ["repair"]
 
 
+@options.takes(
+    ConvertOptions,
+    "format",
+    "workers",
+    "memory",
+    "scratch",
+    "restart",
+    "storage_options",
+    "input_storage_options",
+    "stage",
+)
 def repair(
-    dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="A dataset.", show_default=False)
-    ],
+    dataset: options.Dataset,
+    chosen: options.Chosen,
     *,
     inputs: Annotated[
         list[str] | None,
@@ -32,20 +43,6 @@ def repair(
             show_default=False,
         ),
     ] = None,
-    format: options.Format = None,
-    workers: options.Workers = None,
-    memory: options.Memory = None,
-    scratch: options.Scratch = None,
-    restart: Annotated[
-        bool,
-        typer.Option(
-            "--restart",
-            help="Discard an unfinished run at DATASET, be it an append: its time is lost.",
-        ),
-    ] = False,
-    storage_option: options.StorageOption = None,
-    input_storage_option: options.InputStorageOption = None,
-    stage: options.Stage = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -63,14 +60,7 @@ def repair(
             repaired = slaf.repair(
                 dataset,
                 inputs or None,
-                format=format,
-                workers=options.chosen_workers(workers),
-                memory=memory,
-                scratch=scratch,
-                restart=restart,
-                storage_options=options.key_values(storage_option),
-                input_storage_options=options.input_key_values(input_storage_option),
-                stage=stage,
+                **chosen,
                 progress=bar,
             )
         _print(repaired, json=json)

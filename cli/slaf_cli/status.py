@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from slaf.options import AppendOptions, ConvertOptions, Options, options_of
 from slaf_cli import options
 from slaf_cli.report import edge, lines, print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from slaf import ConversionStatus
 
 __all__ = ["status"]
 
-# The options that are on or off, by their name in Python.
-_FLAGS = {
-    "create_indices": "--indices",
-    "string_ids": "--string-ids",
-    "plain_types": "--plain-types",
-}
 
-
+@options.takes(ConvertOptions, "storage_options")
 def status(
     output: Annotated[
         str,
         typer.Argument(metavar="OUTPUT", help="The output of a conversion.", show_default=False),
     ],
+    chosen: options.Chosen,
     *,
-    storage_option: options.StorageOption = None,
     json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -42,7 +35,7 @@ def status(
     with edge(quiet=False, verbose=verbose):
         from slaf.runs.status import status as look
 
-        found = look(output, storage_options=options.key_values(storage_option))
+        found = look(output, **chosen)
         resume = _command(found)
         if json:
             print_json(found.to_json() | {"resume": resume})
@@ -86,50 +79,19 @@ def _command(found: ConversionStatus) -> str | None:
         return shlex.join(["slaf", found.operation, found.place, *words])
     if not found.sources or found.options is None:
         return None
-    chosen = found.options
-    converting = found.operation == "convert"
     if "anndata" in {source.format for source in found.sources}:
         return f"call slaf.{found.operation} in Python again, with the same inputs and options"
+    record: type[Options] = ConvertOptions if found.operation == "convert" else AppendOptions
+    first = found.sources[0]
+    chosen = {
+        **found.options,
+        **first.choice,
+        "matrix": first.matrix,
+        "cell_id_prefix": any(source.prefix for source in found.sources),
+    }
+    if found.operation == "append" and "expression_by_gene" not in found.tables:
+        chosen["by_gene"] = chosen["by_gene"] or None
     words = ["slaf", found.operation, *(source.uri for source in found.sources), found.place]
-    if chosen["matrix"] != "X" or not converting:
-        words += ["--matrix", chosen["matrix"]]
-    for name, value in found.sources[0].choice.items():
-        words += [f"--{name.replace('_', '-')}", value]
-    if chosen["genes"] != options.GeneSet.STRICT:
-        words += ["--genes", chosen["genes"]]
-    if any(source.prefix for source in found.sources):
-        words += ["--cell-id-prefix"]
-    for name in chosen.get("without", ()):
-        words += ["--without", name]
-    words += _of_chunks(chosen)
-    words += _of_converting(chosen) if converting else []
-    return shlex.join([*words, *_order_of_genes(found, chosen)])
-
-
-def _of_chunks(chosen: Mapping[str, Any]) -> list[str]:
-    words = [] if chosen["chunk_size"] is None else ["--chunk-size", str(chosen["chunk_size"])]
-    return [*words, "--compact"] if chosen["compact"] else words
-
-
-def _order_of_genes(found: ConversionStatus, chosen: Mapping[str, Any]) -> list[str]:
-    if chosen.get("by_gene"):
-        return ["--by-gene"]
-    left_out = found.operation == "append" and "expression_by_gene" in found.tables
-    return ["--no-by-gene"] if left_out else []
-
-
-def _of_converting(chosen: Mapping[str, Any]) -> list[str]:
-    """The options that an append does not have."""
-    words = []
-    if chosen["compression"] != options.Compression.BALANCED:
-        words += ["--compression", chosen["compression"]]
-    for name, flag in _FLAGS.items():
-        if chosen[name]:
-            words += [flag]
-    layers = chosen.get("layers", "all")
-    if layers != "all":
-        words += ["--layers", layers if isinstance(layers, str) else ",".join(layers)]
-    if not chosen.get("raw", True):
-        words += ["--no-raw"]
-    merge = chosen.get("uns_merge", options.UnsMerge.UNIQUE)
-    return words if merge == options.UnsMerge.UNIQUE else [*words, "--uns-merge", merge]
+    for name, option in options_of(record).items():
+        words += options.words_of(option, chosen.get(name, option.default))
+    return shlex.join(words)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from slaf.options import ConvertOptions
 from slaf_cli import options
 from slaf_cli.progress import Bar
 from slaf_cli.report import edge, print_counts, print_json
@@ -16,10 +17,18 @@ if TYPE_CHECKING:
 __all__ = ["verify"]
 
 
+@options.takes(
+    ConvertOptions,
+    "format",
+    "memory",
+    "scratch",
+    "storage_options",
+    "input_storage_options",
+    "stage",
+)
 def verify(
-    dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="A dataset.", show_default=False)
-    ],
+    dataset: options.Dataset,
+    chosen: options.Chosen,
     *,
     against: Annotated[
         list[str] | None,
@@ -49,12 +58,6 @@ def verify(
             metavar="N", help="Which blocks --sample draws. Changes no time, memory or bytes."
         ),
     ] = 0,
-    format: options.Format = None,
-    memory: options.Memory = None,
-    scratch: options.Scratch = None,
-    storage_option: options.StorageOption = None,
-    input_storage_option: options.InputStorageOption = None,
-    stage: options.Stage = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -79,12 +82,7 @@ def verify(
                     quick=quick,
                     sample=sample,
                     seed=seed,
-                    format=format,
-                    memory=memory,
-                    scratch=scratch,
-                    storage_options=options.key_values(storage_option),
-                    input_storage_options=options.input_key_values(input_storage_option),
-                    stage=stage,
+                    **chosen,
                     progress=bar,
                 )
         except slaf.VerificationFailed as failed:

@@ -1,4 +1,4 @@
-"""The elements of obsm, varm, obsp and varp as Arrow columns, and back as they were."""
+"""Arrays and matrices of obsm, varm, obsp and varp to Arrow columns and back."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ __all__ = [
     "ElementSpec",
     "arrays_to_columns",
     "column_to_array",
+    "is_numeric",
     "pairs_to_table",
+    "sparse_from_sorted",
+    "stored_entries",
     "table_to_matrix",
 ]
 
@@ -37,20 +40,20 @@ _SHIFT: Final = np.uint64(32)
 
 @dataclass(frozen=True, slots=True)
 class ElementSpec:
-    """What an element was, beyond what its column says.
+    """Name, class and type of an element, to restore it from its Arrow column.
 
     Attributes
     ----------
     key
-        The user's name for it.
+        The user's name.
     name
-        The column that holds it; None where it is kept in the file of elements instead.
+        The Arrow column; None if the element is in the HDF5 file of elements instead.
     kind
         "array", or the class of a sparse matrix.
     dtype
-        Its numeric type, as numpy writes it.
+        The numeric type, as numpy writes it.
     width
-        Its columns; None of an array of one dimension, and of what is in the file of elements.
+        The number of columns; None for an array of one dimension, and without a column.
     """
 
     key: str
@@ -72,191 +75,230 @@ class ElementSpec:
 def arrays_to_columns(
     elements: Mapping[str, Any],
     n_rows: int,
-    taken: Iterable[str],
-    missing: Callable[[str], NDArray[np.bool_] | None] = lambda _key: None,
+    reserved: Iterable[str],
+    rows_without_values: Callable[[str], NDArray[np.bool_] | None] = lambda _key: None,
 ) -> tuple[dict[str, pa.Array], list[ElementSpec]]:
-    """The elements that are numeric arrays, each as a column of lists of one length.
+    """Numeric arrays as Arrow columns of lists of one length, and the spec of every element.
 
     Parameters
     ----------
     elements
         An obsm or a varm.
     n_rows
-        The rows that each must have.
-    taken
-        Names of columns that are there already.
-    missing
-        Gives the rows that an element has no values for, which become null.
+        The number of rows that each element must have.
+    reserved
+        Names of the table's other columns.
+    rows_without_values
+        The rows of an element, by its key, that become null.
 
     Returns
     -------
     dict, list
-        The columns by name, and the form of every element, in order.
+        The columns by name; the specs in the order of the elements.
+
+    Raises
+    ------
+    InputError
+        If an element has another number of rows.
     """
-    used = {name.casefold() for name in taken}
+    used = {name.casefold() for name in reserved}
     columns: dict[str, pa.Array] = {}
-    forms: list[ElementSpec] = []
+    specs: list[ElementSpec] = []
     for key, element in elements.items():
         _check_rows(key, element, n_rows)
         if not _fits_a_column(element):
-            forms.append(ElementSpec(key))
+            specs.append(ElementSpec(key))
             continue
         name = safe_name(key, used)
-        used.add(name.casefold())
         width = element.shape[1] if element.ndim > 1 else None
-        columns[name] = _lists(element, width or 1, missing(key))
-        forms.append(ElementSpec(key, name, _ARRAY, str(element.dtype), width))
-    return columns, forms
+        columns[name] = _list_column(element, width or 1, rows_without_values(key))
+        specs.append(ElementSpec(key, name, _ARRAY, str(element.dtype), width))
+    return columns, specs
 
 
-def column_to_array(column: pa.ChunkedArray, form: ElementSpec) -> NDArray[Any]:
-    """The array that a column holds: what `from_arrays` was given; NaN in rows that are null."""
-    # What is null is not among these.
-    pieces = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
-    dtype = np.dtype(form.dtype)
-    flat = np.concatenate([np.empty(0, dtype.newbyteorder("=")), *pieces])
-    shape = () if form.width is None else (form.width,)
-    there = flat.astype(dtype, copy=False).reshape((-1, *shape))
+def column_to_array(column: pa.ChunkedArray, spec: ElementSpec) -> NDArray[Any]:
+    """The array that `arrays_to_columns` stored in a column; NaN in rows that are null."""
+    # `flatten` leaves out the rows that are null.
+    chunks = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
+    dtype = np.dtype(spec.dtype)
+    flat = np.concatenate([np.empty(0, dtype.newbyteorder("=")), *chunks])
+    row_shape = () if spec.width is None else (spec.width,)
+    valid_rows = flat.astype(dtype, copy=False).reshape((-1, *row_shape))
     if not column.null_count:
-        return there
-    whole = np.full((len(column), *shape), np.nan, dtype)
-    whole[column.is_valid().to_numpy()] = there
-    return whole
+        return valid_rows
+    array = np.full((len(column), *row_shape), np.nan, dtype)
+    array[column.is_valid().to_numpy()] = valid_rows
+    return array
 
 
 def pairs_to_table(
     elements: Mapping[str, Any], n: int, ids: tuple[str, str]
 ) -> tuple[pa.Table | None, list[ElementSpec]]:
-    """The elements that are numeric matrices, all in one table with a row for each pair.
+    """Numeric matrices as one table with a row for each pair, and the spec of every element.
 
-    A pair is in the table if one of the matrices stores a value for it, be it zero; where
-    another does not, that one's is null.
+    The table has the pairs for which any matrix stores a value, be it zero; the columns of the
+    other matrices are null there.
 
     Parameters
     ----------
     elements
         An obsp or a varp.
     n
-        The rows and columns that each must have.
+        The number of rows and columns that each element must have.
     ids
-        The names of the two columns that say which pair it is.
+        The names of the two columns of positions.
 
     Returns
     -------
     Table or None, list
-        The pairs, in order, and the form of every element; None if there is no such element.
+        The pairs in order, None without a numeric matrix; the specs in the order of the elements.
+
+    Raises
+    ------
+    InputError
+        If an element has another shape.
     """
     used = {name.casefold() for name in ids}
-    forms: list[ElementSpec] = []
-    found: dict[str, tuple[NDArray[np.uint64], NDArray[Any]]] = {}
+    specs: list[ElementSpec] = []
+    entries: dict[str, tuple[NDArray[np.uint64], NDArray[Any]]] = {}
     for key, element in elements.items():
         if getattr(element, "shape", None) != (n, n):
             msg = f"{key!r} has the shape {getattr(element, 'shape', None)}, not {n:,} × {n:,}"
             raise InputError(msg)
-        entries = _entries(element)
-        if entries is None:
-            forms.append(ElementSpec(key))
+        keys_and_values = _sorted_entries(element)
+        if keys_and_values is None:
+            specs.append(ElementSpec(key))
             continue
         name = safe_name(key, used)
-        used.add(name.casefold())
-        found[name] = entries
+        entries[name] = keys_and_values
         kind = type(element).__name__ if is_sparse(element) else _ARRAY
-        forms.append(ElementSpec(key, name, kind, str(element.dtype), n))
-    return (_pairs(found, ids) if found else None), forms
+        specs.append(ElementSpec(key, name, kind, str(element.dtype), n))
+    return (_pair_table(entries, ids) if entries else None), specs
 
 
 def table_to_matrix(
-    table: pa.Table, ids: tuple[str, str], form: ElementSpec
+    table: pa.Table, ids: tuple[str, str], spec: ElementSpec
 ) -> NDArray[Any] | sp.csr_matrix | sp.csc_matrix:
-    """The matrix that a column of pairs holds: what `from_pairs` was given.
+    """The matrix that `pairs_to_table` stored in a column of a table.
 
     Parameters
     ----------
     table
-        The pairs, in order, with this column.
+        The pairs in order, with this column.
     ids
-        The names of the two columns that say which pair it is.
-    form
-        What it was.
+        The names of the two columns of positions.
+    spec
+        The spec of the matrix.
     """
-    import scipy.sparse as sp
-
-    column = table.column(form.name)
-    held = column.is_valid().to_numpy()
-    rows, columns = (table.column(name).to_numpy()[held] for name in ids)
-    dtype = np.dtype(form.dtype)
+    column = table.column(spec.name)
+    valid = column.is_valid().to_numpy()
+    rows, columns = (table.column(name).to_numpy()[valid] for name in ids)
+    dtype = np.dtype(spec.dtype)
     values = column.drop_null().to_numpy().astype(dtype, copy=False)
-    n = form.width or 0
-    if form.kind == _ARRAY:
+    n = spec.width or 0
+    if spec.kind == _ARRAY:
         dense = np.zeros((n, n), dtype)
         dense[rows, columns] = values
         return dense
-    indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(rows, minlength=n))])
-    matrix = sp.csr_matrix((values, columns.astype(np.int32), indptr), shape=(n, n))
-    return getattr(sp, form.kind)(matrix)  # type: ignore[no-any-return]
+    matrix: sp.csr_matrix | sp.csc_matrix = sparse_from_sorted(
+        rows, columns.astype(np.int32), values, (n, n), spec.kind
+    )
+    return matrix
+
+
+def is_numeric(dtype: np.dtype[Any]) -> bool:
+    """Whether Arrow has the type: booleans, integers and floats of at most 64 bits."""
+    return dtype.kind in "biuf" and dtype.itemsize <= 8  # noqa: PLR2004 - 64 bits
+
+
+def stored_entries(matrix: Any) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Rows, ascending, columns and values of a matrix; of a dense one all but positive zeros."""
+    if is_sparse(matrix):
+        coo = matrix.tocsr().tocoo()
+        return coo.row, coo.col, coo.data
+    stored = matrix != 0
+    if matrix.dtype.kind == "f":
+        stored |= np.signbit(matrix)
+    rows, columns = np.nonzero(stored)
+    return rows, columns, matrix[rows, columns]
+
+
+def sparse_from_sorted(
+    rows: NDArray[Any],
+    columns: NDArray[Any],
+    values: NDArray[Any],
+    shape: tuple[int, int],
+    kind: str,
+) -> Any:
+    """A sparse matrix of entries with ascending rows; repeated entries are kept apart.
+
+    Parameters
+    ----------
+    rows, columns, values
+        The entries.
+    shape
+        The shape of the matrix.
+    kind
+        The name of its class.
+    """
+    import scipy.sparse as sp
+
+    # scipy's own conversion from COO adds up repeated entries.
+    indptr = np.append(0, np.cumsum(np.bincount(rows, minlength=shape[0])))
+    return getattr(sp, kind)(sp.csr_matrix((values, columns, indptr), shape=shape))
 
 
 def _check_rows(key: str, element: Any, n_rows: int) -> None:
     shape = getattr(element, "shape", None)
-    found = shape[0] if shape else len(element)
-    if found != n_rows:
-        msg = f"{key!r} has {found:,} rows where {n_rows:,} are needed"
+    n_rows_of_element = shape[0] if shape else len(element)
+    if n_rows_of_element != n_rows:
+        msg = f"{key!r} has {n_rows_of_element:,} rows where {n_rows:,} are needed"
         raise InputError(msg)
 
 
 def _fits_a_column(element: Any) -> bool:
     return (
         type(element) is np.ndarray
-        and _is_number(element.dtype)
+        and is_numeric(element.dtype)
         and (element.ndim == 1 or (element.ndim == 2 and element.shape[1] > 0))  # noqa: PLR2004
     )
 
 
-def _is_number(dtype: np.dtype[Any]) -> bool:
-    return dtype.kind in "biuf" and dtype.itemsize <= 8  # noqa: PLR2004 - 64 bits
-
-
-def _lists(element: NDArray[Any], width: int, missing: NDArray[np.bool_] | None) -> pa.Array:
+def _list_column(element: NDArray[Any], width: int, missing: NDArray[np.bool_] | None) -> pa.Array:
     native = element.astype(element.dtype.newbyteorder("="), copy=False)
     values = pa.array(np.ravel(native), from_pandas=False)
     mask = None if missing is None or not missing.any() else pa.array(missing)
     return pa.FixedSizeListArray.from_arrays(values, width, mask=mask)
 
 
-def _entries(element: Any) -> tuple[NDArray[np.uint64], NDArray[Any]] | None:
-    """What a matrix stores: the pairs, ascending, and the values; None if no table holds it."""
-    if type(element) is np.ndarray and _is_number(element.dtype):
-        # Zero has a sign among floats, which is kept too.
-        stored = element != 0
-        if element.dtype.kind == "f":
-            stored |= np.signbit(element)
-        rows, columns = np.nonzero(stored)
-        return _key(rows, columns), element[rows, columns]
-    if not is_sparse(element) or not _is_number(element.dtype):
+def _sorted_entries(element: Any) -> tuple[NDArray[np.uint64], NDArray[Any]] | None:
+    """Pairs, ascending, and values that a matrix stores; None if a table cannot hold them."""
+    sparse = is_sparse(element)
+    if not (sparse or type(element) is np.ndarray) or not is_numeric(element.dtype):
         return None
-    entries = element.tocsr().sorted_indices().tocoo()
-    keys = _key(entries.row, entries.col)
-    # Where a pair is stored twice, only the file of elements tells.
-    return None if (keys[1:] == keys[:-1]).any() else (keys, entries.data)
+    # `sorted_indices` of a CSC matrix orders its columns.
+    rows, columns, values = stored_entries(element.tocsr().sorted_indices() if sparse else element)
+    pairs = _pair_keys(rows, columns)
+    # Only the HDF5 file of elements keeps repeated entries.
+    return None if (pairs[1:] == pairs[:-1]).any() else (pairs, values)
 
 
-def _key(rows: NDArray[Any], columns: NDArray[Any]) -> NDArray[np.uint64]:
+def _pair_keys(rows: NDArray[Any], columns: NDArray[Any]) -> NDArray[np.uint64]:
     return (rows.astype(np.uint64) << _SHIFT) | columns.astype(np.uint64)
 
 
-def _pairs(
-    found: Mapping[str, tuple[NDArray[np.uint64], NDArray[Any]]], ids: tuple[str, str]
+def _pair_table(
+    entries: Mapping[str, tuple[NDArray[np.uint64], NDArray[Any]]], ids: tuple[str, str]
 ) -> pa.Table:
-    union = np.unique(np.concatenate([keys for keys, _ in found.values()]))
+    union = np.unique(np.concatenate([pairs for pairs, _ in entries.values()]))
     columns = {
         ids[0]: pa.array((union >> _SHIFT).astype(np.uint32)),
         ids[1]: pa.array(union.astype(np.uint32)),
     }
-    for name, (keys, values) in found.items():
-        native = values.astype(values.dtype.newbyteorder("="), copy=False)
-        whole = np.zeros(len(union), native.dtype)
+    for name, (pairs, values) in entries.items():
+        column = np.zeros(len(union), values.dtype.newbyteorder("="))
         missing = np.ones(len(union), np.bool_)
-        at = np.searchsorted(union, keys)
-        whole[at], missing[at] = native, False
-        columns[name] = pa.array(whole, mask=missing, from_pandas=False)
+        positions = np.searchsorted(union, pairs)
+        column[positions], missing[positions] = values, False
+        columns[name] = pa.array(column, mask=missing, from_pandas=False)
     return pa.table(columns)

@@ -1,7 +1,7 @@
-"""How a user's columns are named and described in a Lance table, so that they can be given back.
+"""Names and pandas types of obs and var columns in Arrow and Lance tables.
 
-A table's Arrow fields carry what Arrow has no word for in their metadata under `slaf`, as JSON,
-on the way from a source to the dataset; config.json keeps it from then on.
+Between a source and a dataset, the metadata of an Arrow field holds a `Column` as JSON under
+`slaf`; in a dataset, config.json does.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ __all__ = [
     "Column",
     "ColumnSet",
     "arrow_table",
+    "categories_of",
     "column_of",
     "from_lance",
     "index_name_of",
@@ -33,12 +34,12 @@ __all__ = [
 
 JSON = dict[str, Any]
 
-# How a `Column` writes pandas' string types begins so: the storage behind them follows.
+# The start of pandas' string types in `Column.dtype`; the storage follows.
 STRING: Final = "string["
 _KEY = b"slaf"
 _INDEX_KEY = b"slaf_index"
 
-# Lance refuses these as names of columns, or cannot read them back.
+# Lance refuses these column names, or cannot read them back.
 _FORBIDDEN_NAMES = frozenset(
     {
         "",
@@ -54,24 +55,24 @@ _FORBIDDEN_CHARACTERS = str.maketrans(dict.fromkeys(".`\0", "_"))
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """What a table's column was in the user's frame.
+    """Name and pandas type of a column of the user's frame.
 
     Attributes
     ----------
     name
-        The column of the Lance table.
+        The name in the Lance table.
     original
-        The user's name for it; None for the index.
+        The user's name; None for the index.
     dtype
         The pandas type, as pandas writes it.
     ordered
         Whether the categories have an order.
     categories
-        The pandas type of the categories, where there are some.
+        The pandas type of the categories, if there are any.
     missing
-        What stands for a missing string: "None", "nan" or "NA".
+        The marker of missing strings: "None", "nan" or "NA".
     values
-        The categories themselves, of a column where no row has one: there Lance stores none.
+        The categories, if every row is missing: Lance stores none then.
     """
 
     name: str
@@ -96,7 +97,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class ColumnSet:
-    """What the columns of `cells` or `genes` were in the user's obs or var, the index first."""
+    """Columns of the user's obs or var, the index first."""
 
     columns: tuple[Column, ...]
     index_name: str | None = None
@@ -117,7 +118,7 @@ class ColumnSet:
 def table_with_metadata(
     arrays: Sequence[pa.Array], columns: Sequence[Column], index_name: str | None
 ) -> pa.Table:
-    """A table whose fields say what their columns were.
+    """A table with a `Column` in the metadata of each field.
 
     Parameters
     ----------
@@ -137,91 +138,106 @@ def table_with_metadata(
 def arrow_table(
     id_name: str, ids: Any, columns: Mapping[str, Any], index_name: str | None = None
 ) -> pa.Table:
-    """A table of Arrow arrays that never were pandas columns.
+    """A table with metadata of Arrow arrays that never were pandas columns.
 
     Parameters
     ----------
     id_name, ids
         The index: "cell_id" or "gene_id", and strings.
     columns
-        The others by name, of which one may be called like the index.
+        The other columns by name; one may have the name of the index.
     index_name
-        What the index was called, if it had a name.
+        The user's name of the index, if it has one.
     """
-    arrays = [_normal(array) for array in (ids, *columns.values())]
-    described = [Column(id_name, None, "object")]
-    described += [_of_arrow(name, array) for name, array in zip(columns, arrays[1:], strict=True)]
-    return table_with_metadata(arrays, described, index_name)
+    arrays = [_normalized(array) for array in (ids, *columns.values())]
+    # The columns of a table are chunked arrays.
+    arrays = pa.Table.from_arrays(arrays, [id_name, *columns]).columns
+    index = Column(id_name, None, "object")
+    return table_with_metadata(arrays, [index, *map(_column, columns, arrays[1:])], index_name)
 
 
-def to_lance(table: pa.Table, taken: Iterable[str]) -> tuple[pa.Table, ColumnSet]:
-    """A table as Lance can hold it, and what its columns were.
+def to_lance(table: pa.Table, reserved: Iterable[str]) -> tuple[pa.Table, ColumnSet]:
+    """A table as Lance can store it, and its columns.
 
     Parameters
     ----------
     table
-        The index first, as `described_table` makes it.
-    taken
-        Names that the format itself uses.
+        The index first, as `table_with_metadata` makes it.
+    reserved
+        The format's own column names.
     """
-    used = {name.casefold() for name in taken}
+    used = {name.casefold() for name in (*reserved, table.schema.names[0])}
     columns: list[Column] = []
     fields: list[pa.Field] = []
     for position, field in enumerate(table.schema):
-        column = column_of(field)
-        name = field.name if position == 0 else safe_name(field.name, used)
-        used.add(name.casefold())
-        columns.append(replace(column, name=name))
+        name = safe_name(field.name, used) if position else field.name
+        columns.append(replace(column_of(field), name=name))
         fields.append(pa.field(name, _without_order(field.type)))
     return _recast(table, fields), ColumnSet(tuple(columns), index_name_of(table))
 
 
-def from_lance(table: pa.Table, described: ColumnSet) -> pa.Table:
-    """The user's columns of a table of a dataset, as `described_table` makes them.
+def from_lance(table: pa.Table, column_set: ColumnSet) -> pa.Table:
+    """The user's columns of a table of a dataset, as `table_with_metadata` makes them.
 
     Parameters
     ----------
     table
-        As `stored` made it; it may hold other columns too.
-    described
-        What its columns were.
+        As `to_lance` made it; further columns are left out.
+    column_set
+        The user's columns.
     """
-    arrays = [table.column(column.name) for column in described.columns]
+    arrays = [table.column(column.name) for column in column_set.columns]
     columns = [
         column if column.original is None else replace(column, name=column.original)
-        for column in described.columns
+        for column in column_set.columns
     ]
-    return table_with_metadata(arrays, columns, described.index_name)
+    return table_with_metadata(arrays, columns, column_set.index_name)
 
 
 def replace_ids(table: pa.Table, ids: Any) -> pa.Table:
-    """A described table with other ids."""
+    """A table with metadata, with other ids."""
     field = table.schema.field(0)
     return table.set_column(0, field, ids.cast(field.type))
 
 
 def column_of(field: pa.Field) -> Column:
-    """What a column of a described table was."""
+    """The `Column` in the metadata of a field."""
     return Column(**json.loads(field.metadata[_KEY]))
 
 
 def index_name_of(table: pa.Table) -> str | None:
-    """What the index of a described table was called."""
+    """The name of the index of a table with metadata."""
     name: str | None = json.loads((table.schema.metadata or {}).get(_INDEX_KEY, b"null"))
     return name
 
 
 def pandas_type(dtype: pa.DataType, *, nullable: bool) -> str:
-    """The pandas type that says the most of an Arrow type."""
+    """The pandas type for an Arrow type."""
     if pa.types.is_string(dtype):
         return "object"
     if not nullable or pa.types.is_temporal(dtype):
         return str(pa.array([], dtype).to_pandas().dtype)
     if pa.types.is_boolean(dtype):
         return "boolean"
-    # Int64 has missing values, int64 has none; UInt8, Float32 and so on.
+    # Nullable types begin with capitals: Int64, UInt8, Float32.
     name = str(np.dtype(dtype.to_pandas_dtype()))
     return "UI" + name[2:] if name.startswith("u") else name.capitalize()
+
+
+def categories_of(array: pa.ChunkedArray, values: list[Any] | None = None) -> pa.Array:
+    """The categories of a column, all chunks together.
+
+    Parameters
+    ----------
+    array
+        The column, of a dictionary type.
+    values
+        `Column.values`, which take precedence.
+    """
+    if values:
+        return pa.array(values, array.type.value_type)
+    chunks = array.unify_dictionaries().chunks
+    return chunks[0].dictionary if chunks else pa.array([], array.type.value_type)
 
 
 def _recast(table: pa.Table, fields: list[pa.Field]) -> pa.Table:
@@ -239,36 +255,31 @@ def _without_order(dtype: pa.DataType) -> pa.DataType:
 
 
 def safe_name(name: str, used: set[str]) -> str:
-    """The name under which Lance can hold a column, none of these that are taken (in casefold)."""
+    """A name that Lance can store and that is not in `used`, to which it is added in casefold."""
     safe = name.translate(_FORBIDDEN_CHARACTERS)
     if safe in _FORBIDDEN_NAMES or safe.casefold() in used:
         safe = f"user_{safe.lstrip('_')}"
     candidate, number = safe, 2
     while candidate.casefold() in used:
         candidate, number = f"{safe}_{number}", number + 1
+    used.add(candidate.casefold())
     return candidate
 
 
-def _normal(array: Any) -> Any:
-    """The array in the types that the format stores text and categories in."""
+def _normalized(array: Any) -> Any:
+    """The array in the format's types of text and categories."""
     dtype = array.type
     if pa.types.is_dictionary(dtype):
-        text = pa.types.is_large_string(dtype.value_type)
-        values = pa.string() if text else dtype.value_type
+        is_text = pa.types.is_large_string(dtype.value_type)
+        values = pa.string() if is_text else dtype.value_type
         return array.cast(pa.dictionary(pa.int32(), values, ordered=dtype.ordered))
     return array.cast(pa.string()) if pa.types.is_large_string(dtype) else array
 
 
-def _of_arrow(name: str, array: Any) -> Column:
+def _column(name: str, array: pa.ChunkedArray) -> Column:
     dtype = array.type
     if pa.types.is_dictionary(dtype):
         categories = pandas_type(dtype.value_type, nullable=False)
-        values = _dictionary(array) if array.null_count == len(array) else None
+        values = categories_of(array).to_pylist() if array.null_count == len(array) else None
         return Column(name, name, "category", dtype.ordered, categories, values=values)
     return Column(name, name, pandas_type(dtype, nullable=array.null_count > 0))
-
-
-def _dictionary(array: Any) -> list[Any]:
-    chunks = array.unify_dictionaries().chunks if hasattr(array, "chunks") else [array]
-    values: list[Any] = chunks[0].dictionary.to_pylist() if chunks else []
-    return values

@@ -1,7 +1,7 @@
-"""Elements of obsm, varm, obsp and varp of several inputs as one element.
+"""obsm, varm, obsp and varp of several inputs as one.
 
-What one input lacks is missing there, which among numbers is NaN. Types are promoted so that it
-does not matter in which order, or how many at a time, inputs are brought together.
+Values are missing where an input lacks them: NaN among numbers. The promoted type does not depend
+on the order of the inputs, or on how many are combined at a time.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slaf.annotations.arrays import is_numeric, sparse_from_sorted, stored_entries
 from slaf.annotations.columns import to_lance
 from slaf.annotations.concat_columns import concat_rows, outer_join_genes
 from slaf.annotations.dataframes import from_frame, to_frame
@@ -39,298 +40,287 @@ _ID = "cell_id"
 
 @dataclass(frozen=True, slots=True)
 class InputElement:
-    """What one input has of an element.
+    """An element of one input.
 
     Attributes
     ----------
-    place
-        What to call the input in an error.
+    label
+        The name of the input in errors.
     element
-        None if it has none.
+        The element; None if the input has none.
     ids
-        Of its cells, as they are in the dataset.
+        The cell ids of the input, as in the dataset.
     """
 
-    place: str
+    label: str
     element: Any
     ids: pa.ChunkedArray
 
 
-def promote_dtype(dtypes: Iterable[np.dtype[Any]], *, lacking: bool = False) -> np.dtype[Any]:
-    """The numeric type for values of all these types.
+def promote_dtype(dtypes: Iterable[np.dtype[Any]], *, with_nan: bool = False) -> np.dtype[Any]:
+    """The numeric type for values of several types.
 
-    It is theirs if they have one type; else int64 for whole numbers, and float64.
+    One type stays; else whole numbers become int64, and others float64.
 
     Parameters
     ----------
-    lacking
-        Whether there must be room for NaN.
+    dtypes
+        The types; their order of bytes does not matter.
+    with_nan
+        Whether the type must hold NaN.
     """
     distinct = {dtype.newbyteorder("=") for dtype in dtypes}
     if len(distinct) == 1:
         (dtype,) = distinct
-        if dtype.kind == "f" or not lacking:
+        if dtype.kind == "f" or not with_nan:
             return dtype
-    fractions = lacking or any(dtype.kind == "f" for dtype in distinct)
+    fractions = with_nan or any(dtype.kind == "f" for dtype in distinct)
     return np.dtype(np.float64 if fractions else np.int64)
 
 
-def concat_obsm(name: str, pieces: Sequence[InputElement]) -> Any:
-    """An element of obsm: the rows of all inputs, in order.
+def concat_obsm(name: str, inputs: Sequence[InputElement]) -> Any:
+    """An element of obsm with the rows of all inputs, in order.
 
-    Arrays of fewer columns are filled up with NaN, as `anndata.concat(join="outer")` does.
+    Arrays with fewer columns are filled up with NaN, as `anndata.concat(join="outer")` does.
 
     Parameters
     ----------
     name
-        What to call it in an error, and after ``--without``.
-    pieces
-        Of each input; of one at the least there is an element.
+        The name of the element in errors and after ``--without``.
+    inputs
+        All inputs; at least one has the element.
 
     Raises
     ------
     InputError
-        If they are of kinds, or types, that nothing holds together.
+        If no type holds the elements of all inputs.
     """
-    there = [piece for piece in pieces if piece.element is not None]
-    elements = [piece.element for piece in there]
+    stacked = _stacked(inputs)
+    having = [each for each, _ in stacked]
+    elements = [each.element for each in having]
+    n_rows = sum(len(each.ids) for each in inputs)
     if all(map(_is_numeric_array, elements)) and len({e.ndim for e in elements}) == 1:
-        return _stacked_arrays(name, pieces)
-    if all(is_sparse(e) and _is_number(e.dtype) for e in elements):
-        return _stacked_sparse(name, pieces)
+        missing = len({e.shape[1:] for e in elements}) > 1 or len(having) < len(inputs)
+        return _place_rows(name, stacked, n_rows, missing=missing)
+    if all(map(_is_numeric_sparse, elements)):
+        columns = np.arange(max(e.shape[1] for e in elements))
+        placed = [(each, rows, columns) for each, rows in stacked]
+        return _place_entries(name, placed, (n_rows, len(columns)))
     if all(map(_is_frame, elements)):
-        return _stacked_frames(pieces)
+        return _concat_frames(inputs)
+    if len(having) < len(inputs):
+        lacking = next(each.label for each in inputs if each.element is None)
+        raise _no_missing_values(name, having[0], f"what {lacking} lacks")
     kinds = {(type(e), getattr(e, "dtype", None), getattr(e, "shape", ())[1:]) for e in elements}
-    if len(there) < len(pieces):
-        lacks = next(piece.place for piece in pieces if piece.element is None)
-        msg = (
-            f"{name} is a {_told(elements[0])} in {there[0].place}, in which nothing can stand for "
-            f"what {lacks} lacks; leave it out with --without {name}"
-        )
-        raise InputError(msg)
     if len(kinds) > 1 or not isinstance(elements[0], np.ndarray):
-        raise _apart(name, there)
+        raise _incompatible(name, having)
     return np.concatenate(elements)
 
 
-def concat_obsp(name: str, pieces: Sequence[InputElement]) -> Any:
-    """An element of obsp: those of all inputs along the diagonal, and nothing between them.
+def concat_obsp(name: str, inputs: Sequence[InputElement]) -> Any:
+    """An element of obsp with the matrices of all inputs along the diagonal.
 
-    Parameters and errors are those of `below_each_other`.
+    Parameters and errors are those of `concat_obsm`.
     """
-    there = [piece for piece in pieces if piece.element is not None]
-    if not all(_is_numeric_matrix(piece.element) for piece in there):
-        raise _apart(name, there)
-    dtype = promote_dtype(piece.element.dtype for piece in there)
-    rows, columns, values, first = [], [], [], 0
-    for piece in pieces:
-        if piece.element is not None:
-            at_row, at_column, held = _entries(piece.element)
-            rows.append(at_row + first)
-            columns.append(at_column + first)
-            values.append(_cast(name, piece.place, held, dtype))
-        first += len(piece.ids)
-    found = np.concatenate(values)
-    return _sparse(np.concatenate(rows), np.concatenate(columns), found, first, _kind(there))
+    stacked = _stacked(inputs)
+    if not all(_is_numeric_matrix(each.element) for each, _ in stacked):
+        raise _incompatible(name, [each for each, _ in stacked])
+    n = sum(len(each.ids) for each in inputs)
+    return _place_entries(name, [(each, cells, cells) for each, cells in stacked], (n, n))
 
 
 def align_varm(
-    name: str, piece: InputElement, positions: NDArray[np.int64], ids: pa.ChunkedArray
+    name: str, source: InputElement, positions: NDArray[np.int64], ids: pa.ChunkedArray
 ) -> Any:
-    """An element of varm of one input, among the genes of all.
+    """An element of varm of one input with the genes of the dataset.
 
     Parameters
     ----------
-    name, piece
-        As for `below_each_other`.
+    name, source
+        As for `concat_obsm`.
     positions
-        Of each of its genes the place among all; −1 for those left out.
+        The position of each gene of the input in the dataset; −1 for genes to leave out.
     ids
-        Of all genes.
+        The genes of the dataset.
     """
-    n_genes, element = len(ids), piece.element
+    n_genes, element = len(ids), source.element
     if np.array_equal(positions, np.arange(n_genes)):
         return element
-    rows = np.full(n_genes, -1, np.int64)
-    rows[positions[positions >= 0]] = np.flatnonzero(positions >= 0)
-    lacking = bool((rows < 0).any())
+    missing = bool(np.count_nonzero(positions >= 0) < n_genes)
     if _is_frame(element):
-        # The places of genes are given; what they are called there does not matter.
-        blank = from_frame(_frame_of(ids), _ID)
-        placed, _ = outer_join_genes(
-            blank, from_frame(element, _ID), positions, n_genes, (name, piece.place)
+        # The ids of its index do not matter: genes are aligned by position.
+        empty = from_frame(_empty_frame(ids), _ID)
+        table, _ = outer_join_genes(
+            empty, from_frame(element, _ID), positions, n_genes, (name, source.label)
         )
-        return _to_frame(placed)
-    if is_sparse(element) and _is_number(element.dtype):
-        import scipy.sparse as sp
-
-        # Of the same type: among others scipy would pass through one that is not exact.
-        none = sp.csr_matrix((1, element.shape[1]), dtype=element.dtype)
-        return type(element)(sp.vstack([element.tocsr(), none], "csr")[rows])
+        return _to_frame(table)
+    if _is_numeric_sparse(element):
+        columns = np.arange(element.shape[1])
+        return _place_entries(name, [(source, positions, columns)], (n_genes, len(columns)))
     if _is_numeric_array(element):
-        dtype = promote_dtype([element.dtype], lacking=lacking)
-        whole = np.zeros((n_genes, *element.shape[1:]), dtype)
-        if lacking:
-            whole[rows < 0] = np.nan
-        whole[rows >= 0] = _cast(name, piece.place, element[rows[rows >= 0]], dtype)
-        return whole
-    if lacking or not isinstance(element, np.ndarray):
-        msg = (
-            f"{name} is a {_told(element)} in {piece.place}, in which nothing can stand for genes "
-            f"that it lacks; leave it out with --without {name}"
-        )
-        raise InputError(msg)
-    return element[rows]
+        return _place_rows(name, [(source, positions)], n_genes, missing=missing)
+    if missing or not isinstance(element, np.ndarray):
+        raise _no_missing_values(name, source, "genes that it lacks")
+    return element[np.argsort(positions)[len(positions) - n_genes :]]
 
 
-def align_varp(name: str, piece: InputElement, positions: NDArray[np.int64], n_genes: int) -> Any:
-    """An element of varp of one input, among the genes of all.
+def align_varp(name: str, source: InputElement, positions: NDArray[np.int64], n_genes: int) -> Any:
+    """An element of varp of one input with the genes of the dataset.
 
-    Parameters are those of `at_places`.
+    Parameters are those of `align_varm`, with the number of genes in place of the ids.
     """
-    element = piece.element
     if np.array_equal(positions, np.arange(n_genes)):
-        return element
-    if not _is_numeric_matrix(element):
-        raise _apart(name, [piece])
-    rows, columns, values = _entries(element)
-    rows, columns = positions[rows], positions[columns]
-    kept = (rows >= 0) & (columns >= 0)
-    return _sparse(rows[kept], columns[kept], values[kept], n_genes, _kind([piece]))
+        return source.element
+    if not _is_numeric_matrix(source.element):
+        raise _incompatible(name, [source])
+    return _place_entries(name, [(source, positions, positions)], (n_genes, n_genes))
 
 
-def _stacked_arrays(name: str, pieces: Sequence[InputElement]) -> NDArray[Any]:
-    there = [piece for piece in pieces if piece.element is not None]
-    shapes = {piece.element.shape[1:] for piece in there}
-    lacking = len(shapes) > 1 or len(there) < len(pieces)
-    dtype = promote_dtype((piece.element.dtype for piece in there), lacking=lacking)
-    whole = np.zeros((sum(len(piece.ids) for piece in pieces), *max(shapes)), dtype)
-    if lacking:
-        whole[:] = np.nan
-    first = 0
-    for piece in pieces:
-        rows = slice(first, first + len(piece.ids))
-        if piece.element is not None:
-            width = tuple(slice(n) for n in piece.element.shape[1:])
-            whole[(rows, *width)] = _cast(name, piece.place, piece.element, dtype)
-        first = rows.stop
-    return whole
+def _stacked(inputs: Sequence[InputElement]) -> list[tuple[InputElement, NDArray[np.int64]]]:
+    """The inputs that have the element, and the positions of their cells in the dataset."""
+    stops = np.cumsum([len(each.ids) for each in inputs])
+    return [
+        (each, np.arange(stop - len(each.ids), stop))
+        for each, stop in zip(inputs, stops, strict=True)
+        if each.element is not None
+    ]
 
 
-def _stacked_sparse(name: str, pieces: Sequence[InputElement]) -> Any:
-    import scipy.sparse as sp
+def _place_rows(
+    name: str,
+    placed: Sequence[tuple[InputElement, NDArray[np.int64]]],
+    n_rows: int,
+    *,
+    missing: bool,
+) -> NDArray[Any]:
+    """An array with the rows of several at their positions; −1 leaves a row out.
 
-    there = [piece for piece in pieces if piece.element is not None]
-    dtype = promote_dtype(piece.element.dtype for piece in there)
-    width = max(piece.element.shape[1] for piece in there)
+    Parameters
+    ----------
+    name, placed
+        The name of the element; the inputs and the positions of their rows.
+    n_rows
+        The number of rows.
+    missing
+        Whether other values are NaN, not zero.
+    """
+    dtype = promote_dtype((each.element.dtype for each, _ in placed), with_nan=missing)
+    row_shape = max(each.element.shape[1:] for each, _ in placed)
+    array = np.full((n_rows, *row_shape), np.nan if missing else 0, dtype)
+    for each, positions in placed:
+        kept = positions >= 0
+        columns = array[:, : each.element.shape[1]] if array.ndim > 1 else array
+        columns[positions[kept]] = _cast(name, each.label, each.element[kept], dtype)
+    return array
+
+
+def _place_entries(
+    name: str,
+    placed: Sequence[tuple[InputElement, NDArray[np.int64], NDArray[np.int64]]],
+    shape: tuple[int, int],
+) -> Any:
+    """A sparse matrix with the entries of several at their positions; −1 leaves an entry out.
+
+    Parameters
+    ----------
+    name, placed
+        The name of the element; the inputs and the positions of their rows and columns.
+    shape
+        The shape of the matrix.
+    """
+    dtype = promote_dtype(each.element.dtype for each, _, _ in placed)
     blocks = []
-    for piece in pieces:
-        block = sp.csr_matrix((len(piece.ids), width), dtype=dtype)
-        if piece.element is not None:
-            held = piece.element.tocsr()
-            values = _cast(name, piece.place, held.data, dtype)
-            block = sp.csr_matrix((values, held.indices, held.indptr), shape=block.shape)
-        blocks.append(block)
-    return getattr(sp, _kind(there))(sp.vstack(blocks, "csr"))
+    for each, row_positions, column_positions in placed:
+        rows, columns, values = stored_entries(each.element)
+        rows, columns = row_positions[rows], column_positions[columns]
+        kept = (rows >= 0) & (columns >= 0)
+        blocks.append((rows[kept], columns[kept], _cast(name, each.label, values[kept], dtype)))
+    rows, columns, values = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
+    order = np.argsort(rows, kind="stable")
+    kinds = {type(each.element).__name__ for each, _, _ in placed}
+    kind = kinds.pop() if len(kinds) == 1 and is_sparse(placed[0][0].element) else "csr_matrix"
+    return sparse_from_sorted(rows[order], columns[order], values[order], shape, kind)
 
 
-def _stacked_frames(pieces: Sequence[InputElement]) -> pd.DataFrame:
+def _concat_frames(inputs: Sequence[InputElement]) -> pd.DataFrame:
     tables = []
-    for piece in pieces:
-        frame, found = _frame_of(piece.ids), piece.element
-        if found is not None:
-            # Its ids may have been given a prefix since.
-            same = found.index.equals(frame.index)
-            frame = found if same else found.set_axis(frame.index.rename(found.index.name), axis=0)
+    for each in inputs:
+        frame = _empty_frame(each.ids)
+        if each.element is not None:
+            # Ids may have a prefix in the dataset.
+            index = frame.index.rename(each.element.index.name)
+            same = each.element.index.equals(index)
+            frame = each.element if same else each.element.set_axis(index, axis=0)
         tables.append(from_frame(frame, _ID))
-    return _to_frame(concat_rows(tables, [piece.place for piece in pieces]))
+    return _to_frame(concat_rows(tables, [each.label for each in inputs]))
 
 
 def _to_frame(table: pa.Table) -> pd.DataFrame:
-    """A table as pandas has it; text of which some is missing is of the type that says so."""
+    """A table as a frame; text with missing values is of pandas' nullable type."""
     frame = to_frame(*to_lance(table, ()))
     for name in frame.columns:
-        # Objects, which anndata writes only if none is missing.
+        # anndata writes columns of objects only if none is missing.
         if frame[name].dtype == object and frame[name].isna().any():
             frame[name] = frame[name].astype("string")
     return frame
 
 
-def _frame_of(ids: pa.ChunkedArray) -> pd.DataFrame:
+def _empty_frame(ids: pa.ChunkedArray) -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame(index=pd.Index(ids.to_pylist(), dtype=object))
 
 
-def _entries(element: Any) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any]]:
-    """What a square matrix stores; of a dense one what is not zero, or a zero with a sign."""
-    if is_sparse(element):
-        entries = element.tocoo()
-        return entries.row.astype(np.int64), entries.col.astype(np.int64), entries.data
-    there = element != 0
-    if element.dtype.kind == "f":
-        there |= np.signbit(element)
-    rows, columns = np.nonzero(there)
-    return rows, columns, element[rows, columns]
-
-
-def _sparse(
-    rows: NDArray[np.int64], columns: NDArray[np.int64], values: NDArray[Any], n: int, kind: str
-) -> Any:
-    import scipy.sparse as sp
-
-    # By hand, for scipy adds up what is stored twice.
-    order = np.lexsort((columns, rows))
-    indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(rows, minlength=n))])
-    whole = sp.csr_matrix((values[order], columns[order], indptr), shape=(n, n))
-    return getattr(sp, kind)(whole)
-
-
-def _kind(there: Sequence[InputElement]) -> str:
-    kinds = {type(piece.element).__name__ for piece in there}
-    kind = kinds.pop()
-    return "csr_matrix" if kinds or kind == "ndarray" else kind
-
-
-def _cast(name: str, place: str, values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+def _cast(name: str, label: str, values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     if values.dtype == dtype:
         return values
     try:
         cast = exact_cast(np.ravel(values).astype(values.dtype.newbyteorder("=")), dtype)
     except InexactValue as error:
         msg = (
-            f"{name} of {place} cannot stand in {dtype} beside those of other inputs: {error}; "
-            f"leave it out with --without {name}"
+            f"{name} of {label} does not fit {dtype}, the type for the values of all inputs: "
+            f"{error}; leave it out with --without {name}"
         )
         raise InputError(msg) from error
     return cast.reshape(values.shape)
 
 
-def _apart(name: str, there: Sequence[InputElement]) -> InputError:
-    told = [f"a {_told(piece.element)} in {piece.place}" for piece in there]
-    other = next((one for one in told[1:] if one.split(" in ")[0] != told[0].split(" in ")[0]), "")
-    both = f"{told[0]}, but {other}" if other else told[0]
+def _no_missing_values(name: str, source: InputElement, lacking: str) -> InputError:
     return InputError(
-        f"{name} is {both}, which nothing brings together; make them alike, or leave it out with "
+        f"{name} is a {_describe(source.element)} in {source.label}, which has no missing value "
+        f"for {lacking}; leave it out with --without {name}"
+    )
+
+
+def _incompatible(name: str, inputs: Sequence[InputElement]) -> InputError:
+    """An error that describes the first element, and the first of another kind."""
+    first, *others = (f"a {_describe(each.element)}" for each in inputs)
+    text = f"{first} in {inputs[0].label}"
+    for each, kind in zip(inputs[1:], others, strict=True):
+        if kind != first:
+            text += f", but {kind} in {each.label}"
+            break
+    return InputError(
+        f"{name} is {text}, which cannot be combined; make them alike, or leave it out with "
         f"--without {name}"
     )
 
 
-def _told(element: Any) -> str:
+def _describe(element: Any) -> str:
     dtype, shape = getattr(element, "dtype", None), getattr(element, "shape", ())
     return f"{type(element).__name__} of {dtype}, {len(shape)} dimensions"
 
 
-def _is_number(dtype: np.dtype[Any]) -> bool:
-    return dtype.kind in "biuf" and dtype.itemsize <= 8  # noqa: PLR2004 - 64 bits
-
-
 def _is_numeric_array(element: Any) -> bool:
-    return type(element) is np.ndarray and _is_number(element.dtype) and element.ndim in {1, 2}
+    return type(element) is np.ndarray and is_numeric(element.dtype) and element.ndim in {1, 2}
+
+
+def _is_numeric_sparse(element: Any) -> bool:
+    return is_sparse(element) and is_numeric(element.dtype)
 
 
 def _is_numeric_matrix(element: Any) -> bool:
-    return _is_numeric_array(element) or (is_sparse(element) and _is_number(element.dtype))
+    return _is_numeric_array(element) or _is_numeric_sparse(element)
 
 
 def _is_frame(element: Any) -> bool:

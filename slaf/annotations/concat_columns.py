@@ -1,14 +1,14 @@
-"""Tables of several inputs as one: cells below each other, genes side by side.
+"""obs and var of several inputs as one table.
 
-Columns are matched by the user's names. What one input lacks is missing there; types are
-promoted only as far as every value stays what it is.
+Columns are matched by the user's names. Values are missing where an input has no such column.
+Types are promoted only to types that hold every value exactly.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from slaf.annotations.columns import (
     Column,
+    categories_of,
     column_of,
     index_name_of,
     pandas_type,
@@ -24,7 +25,7 @@ from slaf.annotations.columns import (
 from slaf.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -32,59 +33,95 @@ __all__ = ["columns_not_in_all", "concat_rows", "outer_join_genes"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Form:
-    """What a column is like, in one input or in several.
+class _ColumnType:
+    """Pandas and Arrow type of a column, in one input or in several.
 
     Attributes
     ----------
+    label
+        The name in errors of an input with the type.
     column
-        What it was in the user's frame.
+        The column of the user's frame.
     type
-        The Arrow type of its values; of its categories, where it has some.
+        The Arrow type of its values; for categories, of the categories.
     categories
-        All of them in their order; None where it has none.
+        All categories in their order; None for other columns.
     blank
-        Whether it says nothing: no category, and every value missing.
+        Whether no value determines the type: no category, or every value missing.
     """
 
+    label: str
     column: Column
     type: pa.DataType
     categories: pa.Array | None
     blank: bool
 
+    @property
+    def stored_type(self) -> pa.DataType:
+        """The Arrow type of the values, or of the codes of categories."""
+        return self.type if self.categories is None else pa.int32()
+
     def __str__(self) -> str:
         if self.categories is None:
             return self.column.dtype
         order = "ordered " if self.column.ordered else ""
-        shown = ", ".join(map(str, self.categories[:4].to_pylist()))
-        more = ", …" if len(self.categories) > 4 else ""  # noqa: PLR2004 - as many as are shown
-        return f"{order}categories [{shown}{more}] of {self.column.categories}"
+        first = ", ".join(map(str, self.categories[:4].to_pylist()))
+        more = ", …" if len(self.categories) > 4 else ""  # noqa: PLR2004 - as in `first`
+        return f"{order}categories [{first}{more}] of {self.column.categories}"
 
 
-def concat_rows(tables: Sequence[pa.Table], places: Sequence[str]) -> pa.Table:
-    """The cells of several inputs, one below the other, with all columns that any of them has.
+@dataclass(frozen=True, slots=True)
+class _InputColumn:
+    """A column of one input.
+
+    Attributes
+    ----------
+    label
+        The name of the input in errors.
+    column
+        The column of the user's frame.
+    array
+        Its values.
+    """
+
+    label: str
+    column: Column
+    array: pa.ChunkedArray
+
+    @property
+    def type(self) -> _ColumnType:
+        """Its type."""
+        dtype = self.array.type
+        if pa.types.is_dictionary(dtype):
+            categories = categories_of(self.array, self.column.values)
+            blank = not len(categories)
+            return _ColumnType(self.label, self.column, dtype.value_type, categories, blank=blank)
+        blank = self.array.null_count == len(self.array)
+        return _ColumnType(self.label, self.column, dtype, None, blank=blank)
+
+
+def concat_rows(tables: Sequence[pa.Table], labels: Sequence[str]) -> pa.Table:
+    """The cells of several inputs in order, with the columns of all inputs.
 
     Parameters
     ----------
     tables
         As `slaf.annotations.columns.table_with_metadata` makes them: the index first.
-    places
-        What to call each in an error.
+    labels
+        The names of the inputs in errors.
 
     Raises
     ------
     InputError
-        If a column is of types that have no common one.
+        If a column has types without a common one.
     """
-    arrays, columns = [], []
-    for original in _originals(tables):
-        found = [_column(table, original) for table in tables]
-        form = _form_of_all(found, places)
-        pieces = _cast_all(found, form, [table.num_rows for table in tables], places)
-        whole, column = _described(form, _concat_columns(pieces, form))
-        arrays.append(whole)
-        columns.append(column)
-    return table_with_metadata(arrays, columns, index_name_of(tables[0]))
+
+    def concat(_: str | None, values: list[pa.ChunkedArray]) -> pa.ChunkedArray:
+        return pa.chunked_array(
+            [chunk for array in values for chunk in array.chunks], values[0].type
+        )
+
+    return _combine(tables, labels, concat)
 
 
 def outer_join_genes(
@@ -92,314 +129,252 @@ def outer_join_genes(
     second: pa.Table,
     positions: NDArray[np.int64],
     n_genes: int,
-    places: tuple[str, str],
+    labels: tuple[str, str],
 ) -> tuple[pa.Table, tuple[str, ...]]:
-    """The genes of an input beside those of the ones before it.
+    """The genes of two tables by position, with the columns of both.
 
-    Of each gene and column the first value that is not missing is taken.
+    For each gene and column, the first value that is not missing counts.
 
     Parameters
     ----------
     first, second
-        As `slaf.annotations.columns.table_with_metadata` makes them: the index first.
+        As `slaf.annotations.columns.table_with_metadata` makes them: the index first. The genes
+        of the first are the first ones of the result.
     positions
-        Of each gene of the second its place in the result, and −1 for those left out. Those of
-        the first are at its beginning.
+        For each gene of the second its position in the result; −1 for genes to leave out.
     n_genes
         Genes in the result.
-    places
-        What to call both in an error.
+    labels
+        The names of both in errors.
 
     Returns
     -------
     table
-        All genes, with all columns that one of both has.
+        All genes.
     disagreeing
-        The columns that hold different values for a gene of both.
+        The columns that have different values for a gene of both.
 
     Raises
     ------
     InputError
-        If a column is of types that have no common one.
+        If a column has types without a common one.
     """
-    ours = np.append(np.arange(first.num_rows), np.full(n_genes - first.num_rows, -1))
-    theirs = np.full(n_genes, -1, np.int64)
+    rows = np.full((2, n_genes), -1, np.int64)
+    rows[0, : first.num_rows] = np.arange(first.num_rows)
     kept = positions >= 0
-    theirs[positions[kept]] = np.flatnonzero(kept)
-    arrays, columns, disagreeing = [], [], []
-    for original in _originals((first, second)):
-        found = [_column(table, original) for table in (first, second)]
-        form = _form_of_all(found, places)
-        pieces = _cast_all(found, form, [first.num_rows, second.num_rows], places)
-        one, other = (
-            _placed(piece, rows) for piece, rows in zip(pieces, (ours, theirs), strict=True)
-        )
-        if original is not None and _disagree(one, other):
+    rows[1, positions[kept]] = np.flatnonzero(kept)
+    row_indices = [pa.array(indices, mask=indices < 0) for indices in rows]
+    disagreeing = []
+
+    def join(original: str | None, values: list[pa.ChunkedArray]) -> pa.ChunkedArray:
+        left, right = (array.take(at) for array, at in zip(values, row_indices, strict=True))
+        if original is not None and _disagree(left, right):
             disagreeing.append(original)
-        whole, column = _described(form, _dictionary(pc.coalesce(_plain(one), _plain(other)), form))
-        arrays.append(whole)
-        columns.append(column)
-    return table_with_metadata(arrays, columns, index_name_of(first)), tuple(disagreeing)
+        return pc.coalesce(left, right)
+
+    return _combine((first, second), labels, join), tuple(disagreeing)
 
 
 def columns_not_in_all(tables: Sequence[pa.Table]) -> tuple[str, ...]:
-    """The columns that some of the tables have and others have not."""
-    return tuple(
-        original
-        for original in _originals(tables)
-        if original is not None and any(_column(table, original) is None for table in tables)
-    )
+    """The columns that only some of the tables have."""
+    columns = [_columns(table) for table in tables]
+    names = dict.fromkeys(name for of_table in columns for name in of_table if name is not None)
+    return tuple(name for name in names if any(name not in of_table for of_table in columns))
 
 
-def _form_of_all(
-    found: Sequence[tuple[Column, pa.ChunkedArray] | None], places: Sequence[str]
-) -> _Form:
-    there = [(place, one) for place, one in zip(places, found, strict=True) if one is not None]
-    return reduce(_promoted, [(place, _form(*one)) for place, one in there])[1]
+def _combine(
+    tables: Sequence[pa.Table],
+    labels: Sequence[str],
+    combine: Callable[[str | None, list[pa.ChunkedArray]], pa.ChunkedArray],
+) -> pa.Table:
+    """A table with the columns of all tables.
+
+    Parameters
+    ----------
+    tables, labels
+        As for `concat_rows`.
+    combine
+        Makes one array of the values of all tables, given the name of the column; for
+        categories, of the codes.
+    """
+    columns_by_table = list(map(_columns, tables, labels))
+    arrays, columns = [], []
+    for original in dict.fromkeys(name for of_table in columns_by_table for name in of_table):
+        inputs = [of_table.get(original) for of_table in columns_by_table]
+        having = [column for column in inputs if column is not None]
+        common = reduce(_promote, [column.type for column in having])
+        values = [
+            pa.chunked_array([pa.nulls(table.num_rows, common.stored_type)])
+            if column is None
+            else _cast_exactly(column, common, having)
+            for column, table in zip(inputs, tables, strict=True)
+        ]
+        array, column = _with_missing_values(combine(original, values), common)
+        arrays.append(array)
+        columns.append(column)
+    return table_with_metadata(arrays, columns, index_name_of(tables[0]))
 
 
-def _originals(tables: Iterable[pa.Table]) -> list[str | None]:
-    """The names of all columns in the order in which they first occur; None is the index."""
-    names = (column_of(field).original for table in tables for field in table.schema)
-    return list(dict.fromkeys(names))
+def _columns(table: pa.Table, label: str = "") -> dict[str | None, _InputColumn]:
+    """The columns of a table by the user's names; None is the index."""
+    columns = [replace(column_of(field), name=field.name) for field in table.schema]
+    return {
+        column.original: _InputColumn(label, column, array)
+        for column, array in zip(columns, table.columns, strict=True)
+    }
 
 
-def _column(table: pa.Table, original: str | None) -> tuple[Column, pa.ChunkedArray] | None:
-    for position, field in enumerate(table.schema):
-        described = column_of(field)
-        if described.original == original:
-            return replace(described, name=field.name), table.column(position)
-    return None
-
-
-def _form(column: Column, array: pa.ChunkedArray) -> _Form:
-    if pa.types.is_dictionary(array.type):
-        categories = _categories(column, array)
-        return _Form(column, array.type.value_type, categories, blank=not len(categories))
-    return _Form(column, array.type, None, blank=array.null_count == len(array))
-
-
-def _categories(column: Column, array: pa.ChunkedArray) -> pa.Array:
-    if column.values:
-        return pa.array(column.values, array.type.value_type)
-    chunks = array.unify_dictionaries().chunks
-    return chunks[0].dictionary if chunks else pa.array([], array.type.value_type)
-
-
-def _promoted(one: tuple[str, _Form], other: tuple[str, _Form]) -> tuple[str, _Form]:
-    """The form that holds the values of both exactly."""
-    (place, ours), (their_place, theirs) = one, other
-    form = _common(ours, theirs)
-    if form is None:
+def _promote(left: _ColumnType, right: _ColumnType) -> _ColumnType:
+    """The type that holds the values of both."""
+    common = _common_type(left, right)
+    if common is None:
         msg = (
-            f"column {ours.column.original!r} is of {ours} in {place}, but of {theirs} in "
-            f"{their_place}, which no column can hold as they are; make them alike, or rename one"
+            f"column {left.column.original!r} is of {left} in {left.label}, but of {right} in "
+            f"{right.label}, which no column can hold as they are; make them alike, or rename one"
         )
         raise InputError(msg)
-    # Whose type it is: one without a value has none.
-    return (their_place if ours.blank and not theirs.blank else place, form)
+    return common
 
 
-def _common(one: _Form, other: _Form) -> _Form | None:
-    if one.blank or other.blank:
-        return other if one.blank and not other.blank else one
-    if one.categories is not None and other.categories is not None:
-        return _common_categories(one, other)
-    one, other = _of_values(one), _of_values(other)
-    if _is_number(one.type) and _is_number(other.type):
-        return _common_number(one, other)
-    if one.type == other.type:
-        same = one.column.dtype == other.column.dtype or pa.types.is_string(one.type)
-        dtype = one.column.dtype if same else pandas_type(one.type, nullable=_nullable(one, other))
-        return replace(one, column=replace(one.column, dtype=dtype))
-    return _common_time(one, other)
+def _common_type(left: _ColumnType, right: _ColumnType) -> _ColumnType | None:
+    if left.blank or right.blank:
+        return right if left.blank and not right.blank else left
+    if left.categories is not None and right.categories is not None:
+        return _common_categories(left, right)
+    left, right = _type_of_values(left), _type_of_values(right)
+    if _is_number(left.type) and _is_number(right.type):
+        return _common_number(left, right)
+    if left.type == right.type:
+        if left.column.dtype == right.column.dtype or pa.types.is_string(left.type):
+            return left
+        dtype = pandas_type(left.type, nullable=_is_nullable(left) or _is_nullable(right))
+        return replace(left, column=replace(left.column, dtype=dtype))
+    return _common_time(left, right)
 
 
-def _common_categories(one: _Form, other: _Form) -> _Form | None:
-    values = _common(_of_values(one), _of_values(other))
-    lists = [form.categories for form in (one, other) if form.categories is not None]
-    if values is None or one.column.ordered != other.column.ordered:
+def _common_categories(left: _ColumnType, right: _ColumnType) -> _ColumnType | None:
+    values = _common_type(_type_of_values(left), _type_of_values(right))
+    lists = [side.categories for side in (left, right) if side.categories is not None]
+    if values is None or left.column.ordered != right.column.ordered:
         return None
     try:
-        ours, theirs = (categories.cast(values.type).to_pylist() for categories in lists)
+        lists = [categories.cast(values.type).to_pylist() for categories in lists]
     except pa.ArrowInvalid:
         return None
-    merged = list(dict.fromkeys([*ours, *theirs]))
-    if one.column.ordered:
-        # An order of both is certain only where one list holds the other in its own order.
-        merged = max(ours, theirs, key=len)
-        if any([c for c in merged if c in set(part)] != part for part in (ours, theirs)):
+    union = list(dict.fromkeys([category for categories in lists for category in categories]))
+    if left.column.ordered:
+        # The order of both is certain only if one list holds the other in the same order.
+        union = max(lists, key=len)
+        if any([c for c in union if c in set(categories)] != categories for categories in lists):
             return None
-    return _Form(
-        replace(one.column, categories=values.column.dtype, values=None),
-        values.type,
-        pa.array(merged, values.type),
-        blank=False,
-    )
+    column = replace(left.column, categories=values.column.dtype, values=None)
+    return replace(left, column=column, type=values.type, categories=pa.array(union, values.type))
 
 
-def _of_values(form: _Form) -> _Form:
-    """The form of the values themselves, where they are categories."""
-    if form.categories is None:
-        return form
+def _type_of_values(column_type: _ColumnType) -> _ColumnType:
+    """The type of the categories as values; other types unchanged."""
+    if column_type.categories is None:
+        return column_type
     column = Column(
-        form.column.name,
-        form.column.original,
-        form.column.categories or "object",
-        missing=form.column.missing,
+        column_type.column.name,
+        column_type.column.original,
+        column_type.column.categories or "object",
+        missing=column_type.column.missing,
     )
-    return _Form(column, form.type, None, blank=False)
+    return replace(column_type, column=column, categories=None)
 
 
-def _common_number(one: _Form, other: _Form) -> _Form:
-    types = [np.dtype(form.type.to_pandas_dtype()) for form in (one, other)]
+def _common_number(left: _ColumnType, right: _ColumnType) -> _ColumnType:
+    types = [np.dtype(side.type.to_pandas_dtype()) for side in (left, right)]
     common = np.result_type(*types)
     if common.kind == "f" and all(dtype.kind in "iu" for dtype in types):
-        # Of signed and unsigned 64 bits: a value that int64 does not hold is found by the cast.
+        # Signed and unsigned 64 bits: the cast finds values that int64 does not hold.
         common = np.dtype(np.int64)
     dtype = pa.from_numpy_dtype(common)
-    name = pandas_type(dtype, nullable=_nullable(one, other))
-    return replace(one, column=replace(one.column, dtype=name), type=dtype)
+    name = pandas_type(dtype, nullable=_is_nullable(left) or _is_nullable(right))
+    return replace(left, column=replace(left.column, dtype=name), type=dtype)
 
 
-def _common_time(one: _Form, other: _Form) -> _Form | None:
-    for kind in (pa.types.is_timestamp, pa.types.is_duration):
-        if kind(one.type) and kind(other.type):
-            if getattr(one.type, "tz", None) != getattr(other.type, "tz", None):
-                return None
-            units = ("s", "ms", "us", "ns")
-            return max(one, other, key=lambda form: units.index(form.type.unit))
-    return None
+def _common_time(left: _ColumnType, right: _ColumnType) -> _ColumnType | None:
+    """The finer of two timestamps of one zone, or of two durations."""
+    kinds = {(type(side.type), getattr(side.type, "tz", None)) for side in (left, right)}
+    if len(kinds) > 1 or not isinstance(left.type, pa.TimestampType | pa.DurationType):
+        return None
+    finer = max(left, right, key=lambda side: ("s", "ms", "us", "ns").index(side.type.unit))
+    return replace(finer, label=left.label)
 
 
 def _is_number(dtype: pa.DataType) -> bool:
     return bool(pa.types.is_integer(dtype) or pa.types.is_floating(dtype))
 
 
-def _nullable(*forms: _Form) -> bool:
-    """Whether one of the pandas types has missing values: "Int64" has, "int64" has none."""
-    return any(f.column.dtype == "boolean" or not f.column.dtype.islower() for f in forms)
+def _is_nullable(column_type: _ColumnType) -> bool:
+    """Whether the pandas type has missing values: "Int64" has, "int64" has not."""
+    dtype = column_type.column.dtype
+    return dtype == "boolean" or not dtype.islower()
 
 
-def _cast_all(
-    found: Sequence[tuple[Column, pa.ChunkedArray] | None],
-    form: _Form,
-    lengths: Sequence[int],
-    places: Sequence[str],
-) -> list[pa.ChunkedArray]:
-    """A column of each input in the common form; missing values where there is no such column."""
-    pieces = []
-    for one, n_rows, place in zip(found, lengths, places, strict=True):
-        try:
-            pieces.append(_cast(one, form, n_rows))
-        except pa.ArrowInvalid as error:
-            raise _inexact(found, places, place, form, error) from error
-    return pieces
-
-
-def _inexact(
-    found: Sequence[tuple[Column, pa.ChunkedArray] | None],
-    places: Sequence[str],
-    place: str,
-    form: _Form,
-    error: pa.ArrowInvalid,
-) -> InputError:
-    """The refusal of a column of which the common type does not hold a value of one input."""
-    forms = {at: _form(*one) for at, one in zip(places, found, strict=True) if one is not None}
-    mine = forms.pop(place)
-    other = next((at for at in forms if str(forms[at]) != str(mine)), place)
-    return InputError(
-        f"column {mine.column.original!r} is of {mine} in {place}, but of "
-        f"{forms.get(other, mine)} in {other}, and {form.type}, which would hold both, does not "
-        f"hold every value exactly ({error}); make them alike, or rename one"
-    )
-
-
-def _cast(
-    found: tuple[Column, pa.ChunkedArray] | None, form: _Form, n_rows: int
+def _cast_exactly(
+    column: _InputColumn, common: _ColumnType, having: Sequence[_InputColumn]
 ) -> pa.ChunkedArray:
-    dtype = form.type if form.categories is None else pa.dictionary(pa.int32(), form.type)
-    if found is None or _form(*found).blank:
-        return pa.chunked_array([_dictionary(pa.nulls(n_rows, _stored_type(form)), form)])
-    column, array = found
-    if form.categories is not None:
-        return pa.chunked_array([_recoded(column, array, form)])
-    if pa.types.is_dictionary(array.type):
-        array = array.cast(array.type.value_type)
-    return array.cast(dtype)
+    """The values of a column in the common type; for categories, the codes."""
+    own = column.type
+    array = column.array
+    try:
+        if own.blank:
+            return pa.chunked_array([pa.nulls(len(array), common.stored_type)])
+        if common.categories is not None:
+            return _recoded(column, common)
+        return array.cast(own.type).cast(common.type)
+    except pa.ArrowInvalid as error:
+        types = {other.label: other.type for other in having}
+        label = next((at for at in types if str(types[at]) != str(own)), column.label)
+        msg = (
+            f"column {own.column.original!r} is of {own} in {column.label}, but of {types[label]} "
+            f"in {label}, and {common.type}, which would hold both, does not hold every value "
+            f"exactly ({error}); make them alike, or rename one"
+        )
+        raise InputError(msg) from error
 
 
-def _concat_columns(pieces: Sequence[pa.ChunkedArray], form: _Form) -> Any:
-    plain = [_plain(chunk) for piece in pieces for chunk in piece.chunks]
-    whole = pa.chunked_array(plain, _stored_type(form))
-    # One array of categories: Lance would add up the lists of several.
-    return _dictionary(whole, form)
+def _recoded(column: _InputColumn, common: _ColumnType) -> pa.ChunkedArray:
+    """The codes of a column's categories among the common ones."""
+    own = categories_of(column.array, column.column.values).cast(common.type).to_pylist()
+    union = [] if common.categories is None else common.categories.to_pylist()
+    # By Python's equality, as for the union: Arrow tells zeros of both signs apart.
+    codes = {category: code for code, category in enumerate(union)}
+    new_codes = pa.array([codes[category] for category in own], pa.int32())
+    chunks = column.array.unify_dictionaries().chunks
+    return pa.chunked_array([new_codes.take(chunk.indices) for chunk in chunks], pa.int32())
 
 
-def _stored_type(form: _Form) -> pa.DataType:
-    return form.type if form.categories is None else pa.int32()
-
-
-def _recoded(column: Column, array: pa.ChunkedArray, form: _Form) -> pa.DictionaryArray:
-    """The same categories by their places in the common list."""
-    own = _categories(column, array).cast(form.type).to_pylist()
-    # By Python's equality, as they were united: to Arrow zeros of both signs are two values.
-    known = {} if form.categories is None else dict(_numbered(form.categories))
-    places = pa.array([known[category] for category in own], pa.int32())
-    whole = array.unify_dictionaries()
-    indices = pa.chunked_array([chunk.indices for chunk in whole.chunks], pa.int32())
-    return _dictionary(places.take(indices.combine_chunks()), form)
-
-
-def _numbered(categories: pa.Array) -> Iterable[tuple[Any, int]]:
-    return ((category, place) for place, category in enumerate(categories.to_pylist()))
-
-
-def _dictionary(values: Any, form: _Form) -> Any:
-    if form.categories is None:
-        return values
-    return pa.DictionaryArray.from_arrays(_whole(values), form.categories)
-
-
-def _plain(values: Any) -> Any:
-    """The positions of categories, or the values themselves."""
-    return values.indices if pa.types.is_dictionary(values.type) else values
-
-
-def _placed(column: pa.ChunkedArray, rows: NDArray[np.int64]) -> Any:
-    """The values of these rows in their order; −1 stands for none."""
-    return _whole(column).take(pa.array(rows, mask=rows < 0))
-
-
-def _whole(values: Any) -> Any:
-    combined = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    if isinstance(combined, pa.ChunkedArray):
-        return combined.chunk(0) if combined.num_chunks else pa.array([], values.type)
-    return combined
-
-
-def _disagree(one: Any, other: Any) -> bool:
-    if pa.types.is_float16(one.type):
-        # Arrow compares no half floats.
-        one, other = one.cast(pa.float32()), other.cast(pa.float32())
-    differ = pc.not_equal(_plain(one), _plain(other))
-    if pa.types.is_floating(one.type):
-        both_missing = pc.and_(pc.is_nan(one), pc.is_nan(other))
-        differ = pc.and_not(differ, both_missing)
+def _disagree(left: pa.ChunkedArray, right: pa.ChunkedArray) -> bool:
+    if pa.types.is_float16(left.type):
+        # Arrow does not compare half floats.
+        left, right = left.cast(pa.float32()), right.cast(pa.float32())
+    differ = pc.not_equal(left, right)
+    if pa.types.is_floating(left.type):
+        differ = pc.and_not(differ, pc.and_(pc.is_nan(left), pc.is_nan(right)))
     return bool(pc.any(differ).as_py())
 
 
-def _described(form: _Form, whole: Any) -> tuple[Any, Column]:
-    """The column of all inputs, and what it is: where values are missing its type can say so."""
-    column = form.column
-    if form.categories is not None:
-        values = form.categories.to_pylist() if whole.null_count == len(whole) else None
-        return whole, replace(column, dtype="category", values=values)
-    if whole.null_count and pa.types.is_float16(whole.type):
-        # pandas has no half floats that may be missing.
-        whole = whole.cast(pa.float32())
+def _with_missing_values(
+    values: pa.ChunkedArray, common: _ColumnType
+) -> tuple[pa.Array | pa.ChunkedArray, Column]:
+    """A column of all inputs in a type that has missing values if some are missing."""
+    column, dtype = common.column, values.type
+    if common.categories is not None:
+        # One dictionary array: Lance would add up the categories of several chunks.
+        array = pa.DictionaryArray.from_arrays(values.combine_chunks(), common.categories)
+        all_missing = array.null_count == len(array)
+        categories = common.categories.to_pylist() if all_missing else None
+        return array, replace(column, dtype="category", values=categories)
+    if not values.null_count:
+        return values, column
+    if pa.types.is_float16(dtype):
+        # pandas has no nullable half floats.
+        values, dtype = values.cast(pa.float32()), pa.float32()
     plain = column.dtype.islower() and column.dtype not in {"object", "boolean"}
-    number = _is_number(whole.type) or pa.types.is_boolean(whole.type)
-    if whole.null_count and plain and number:
-        return whole, replace(column, dtype=pandas_type(whole.type, nullable=True))
-    return whole, column
+    if plain and (_is_number(dtype) or pa.types.is_boolean(dtype)):
+        column = replace(column, dtype=pandas_type(dtype, nullable=True))
+    return values, column

@@ -1,4 +1,4 @@
-"""Whether two elements of an AnnData are the same: in values, types and missing values."""
+"""Equality of two AnnData elements in values, types and missing values."""
 
 from __future__ import annotations
 
@@ -13,119 +13,119 @@ if TYPE_CHECKING:
 __all__ = ["equal_elements", "is_sparse"]
 
 
-def equal_elements(one: Any, other: Any) -> bool:  # noqa: PLR0911 - one for each kind of element
-    """Whether two elements are of one type and hold the same; every NaN is the same NaN.
+def equal_elements(left: Any, right: Any) -> bool:  # noqa: PLR0911 - one for each kind of element
+    """Whether two elements have the same type and the same values, NaN included.
 
-    Mappings are the same whatever class they are of, and sparse matrices in whatever order their
-    entries lie. Of a type that is not known nothing is the same.
+    The class of a mapping and the order of entries in a sparse matrix do not count. Elements of
+    unknown types are never equal.
 
     Examples
     --------
-    >>> same({"a": np.array([1.0, np.nan])}, {"a": np.array([1.0, np.nan])})
+    >>> equal_elements({"a": np.array([1.0, np.nan])}, {"a": np.array([1.0, np.nan])})
     True
-    >>> same(1, 1.0), same(np.float32(1), np.float64(1))
+    >>> equal_elements(1, 1.0), equal_elements(np.float32(1), np.float64(1))
     (False, False)
     """
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return set(one) == set(other) and all(equal_elements(one[key], other[key]) for key in one)
-    if type(one) is not type(other):
+    if isinstance(left, Mapping) and isinstance(right, Mapping):
+        return set(left) == set(right) and all(
+            equal_elements(left[key], right[key]) for key in left
+        )
+    if type(left) is not type(right):
         return False
-    if isinstance(one, np.ndarray):
-        return _equal_arrays(one, other)
-    if is_sparse(one):
-        return _equal_sparse(one, other)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(equal_elements, one, other))
-    if one is None or isinstance(one, str | bytes | bool | int | float | complex | np.generic):
-        return bool(one == other or (one != one and other != other))  # noqa: PLR0124 - NaN
-    return _equal_pandas(one, other)
+    if isinstance(left, np.ndarray):
+        return _equal_arrays(left, right)
+    if is_sparse(left):
+        return _equal_sparse(left, right)
+    if isinstance(left, list | tuple):
+        return len(left) == len(right) and all(map(equal_elements, left, right))
+    if left is None or isinstance(left, str | bytes | bool | int | float | complex | np.generic):
+        return bool(left == right or (left != left and right != right))  # noqa: PLR0124 - NaN
+    return _equal_pandas(left, right)
 
 
 def is_sparse(element: Any) -> bool:
-    """Whether it is one of scipy's compressed matrices, in memory."""
+    """Whether an element is a CSR or CSC matrix or array of scipy."""
     return type(element).__name__ in {"csr_matrix", "csc_matrix", "csr_array", "csc_array"} and (
         type(element).__module__.startswith("scipy.")
     )
 
 
-def _equal_arrays(one: NDArray[Any], other: NDArray[Any]) -> bool:
-    if one.dtype != other.dtype or one.shape != other.shape:
+def _equal_arrays(left: NDArray[Any], right: NDArray[Any]) -> bool:
+    if left.dtype != right.dtype or left.shape != right.shape:
         return False
-    if one.dtype.names is not None:
-        return all(_equal_arrays(one[name], other[name]) for name in one.dtype.names)
-    if one.dtype.kind == "O":
-        return all(map(equal_elements, one.ravel().tolist(), other.ravel().tolist()))
-    if one.dtype.kind in "fc":
-        return bool(np.array_equal(one, other, equal_nan=True))
-    return bool(np.array_equal(one, other, equal_nan=one.dtype.kind in "mM"))
+    if left.dtype.names is not None:
+        return all(_equal_arrays(left[name], right[name]) for name in left.dtype.names)
+    if left.dtype.kind == "O":
+        return all(map(equal_elements, left.ravel().tolist(), right.ravel().tolist()))
+    return bool(np.array_equal(left, right, equal_nan=left.dtype.kind in "fcmM"))
 
 
-def _equal_sparse(one: Any, other: Any) -> bool:
-    if one.shape != other.shape or one.dtype != other.dtype:
+def _equal_sparse(left: Any, right: Any) -> bool:
+    if left.shape != right.shape or left.dtype != right.dtype:
         return False
-    one, other = (matrix.sorted_indices() for matrix in (one, other))
+    left, right = (matrix.sorted_indices() for matrix in (left, right))
     return (
-        np.array_equal(one.indptr, other.indptr)
-        and np.array_equal(one.indices, other.indices)
-        and _equal_arrays(one.data, other.data)
+        np.array_equal(left.indptr, right.indptr)
+        and np.array_equal(left.indices, right.indices)
+        and _equal_arrays(left.data, right.data)
     )
 
 
-def _equal_pandas(one: Any, other: Any) -> bool:
+def _equal_pandas(left: Any, right: Any) -> bool:
     import pandas as pd
 
-    if isinstance(one, pd.DataFrame):
+    if isinstance(left, pd.DataFrame):
         return (
-            one.shape == other.shape
-            and _equal_pandas(one.columns, other.columns)
-            and _equal_labels(one.index, other.index)
+            left.shape == right.shape
+            and _equal_pandas(left.columns, right.columns)
+            and _equal_labels(left.index, right.index)
             and all(
-                _equal_columns(one.iloc[:, at].array, other.iloc[:, at].array)
-                for at in range(one.shape[1])
+                _equal_columns(left.iloc[:, at].array, right.iloc[:, at].array)
+                for at in range(left.shape[1])
             )
         )
-    if isinstance(one, pd.Series):
+    if isinstance(left, pd.Series):
         return (
-            equal_elements(one.name, other.name)
-            and _equal_labels(one.index, other.index)
-            and _equal_columns(one.array, other.array)
+            equal_elements(left.name, right.name)
+            and _equal_labels(left.index, right.index)
+            and _equal_columns(left.array, right.array)
         )
-    if isinstance(one, pd.Index):
-        return _equal_labels(one, other)
-    if isinstance(one, pd.api.extensions.ExtensionArray):
-        return _equal_columns(one, other)
-    if isinstance(one, pd.Timestamp | pd.Timedelta | pd.Period | pd.Interval):
-        return bool(one == other)
+    if isinstance(left, pd.Index):
+        return _equal_labels(left, right)
+    if isinstance(left, pd.api.extensions.ExtensionArray):
+        return _equal_columns(left, right)
+    if isinstance(left, pd.Timestamp | pd.Timedelta | pd.Period | pd.Interval):
+        return bool(left == right)
     # The missing values of pandas are single objects.
-    return one is other and any(one is missing for missing in (pd.NA, pd.NaT))
+    return left is right and any(left is missing for missing in (pd.NA, pd.NaT))
 
 
-def _equal_labels(one: Any, other: Any) -> bool:
-    """Whether two indices are the same; numbers that are counted are as those that are listed."""
-    if not equal_elements(list(one.names), list(other.names)) or one.nlevels != other.nlevels:
+def _equal_labels(left: Any, right: Any) -> bool:
+    """Whether two indices are equal; a range equals the list of its numbers."""
+    if not equal_elements(list(left.names), list(right.names)) or left.nlevels != right.nlevels:
         return False
-    if one.nlevels > 1:
-        return _equal_arrays(np.asarray(one), np.asarray(other))
-    return _equal_columns(one.array, other.array)
+    if left.nlevels > 1:
+        return _equal_arrays(np.asarray(left), np.asarray(right))
+    return _equal_columns(left.array, right.array)
 
 
-def _equal_columns(one: Any, other: Any) -> bool:
-    """Whether two of pandas' arrays are of one type, and hold the same and miss the same."""
+def _equal_columns(left: Any, right: Any) -> bool:
+    """Whether two arrays of pandas have the same type, values and missing values."""
     import pandas as pd
 
-    if type(one) is not type(other) or len(one) != len(other):
+    if type(left) is not type(right) or len(left) != len(right):
         return False
-    if isinstance(one, pd.Categorical):
-        # Types of categories without an order are equal in any order.
+    if isinstance(left, pd.Categorical):
+        # For pandas, types of unordered categories are equal in any order.
         return (
-            one.ordered == other.ordered
-            and _equal_labels(one.categories, other.categories)
-            and np.array_equal(one.codes, other.codes)
+            left.ordered == right.ordered
+            and _equal_labels(left.categories, right.categories)
+            and np.array_equal(left.codes, right.codes)
         )
-    if one.dtype != other.dtype:
+    if left.dtype != right.dtype:
         return False
-    if isinstance(one, pd.arrays.NumpyExtensionArray) or one.dtype.kind in "mM":
-        return _equal_arrays(np.asarray(one), np.asarray(other))
-    # What is missing is told from NaN, which pandas' own comparison does not.
-    ours, theirs = (array.to_numpy(object, na_value=None) for array in (one, other))
-    return _equal_arrays(ours, theirs)
+    if isinstance(left, pd.arrays.NumpyExtensionArray) or left.dtype.kind in "mM":
+        return _equal_arrays(np.asarray(left), np.asarray(right))
+    # pandas' own comparison does not tell NaN from missing values.
+    objects = (array.to_numpy(object, na_value=None) for array in (left, right))
+    return _equal_arrays(*objects)

@@ -1,10 +1,9 @@
-"""Whatever uns may hold as JSON that people and other programs read; not the way back."""
+"""uns, and elements that no table holds, to HDF5 and back; uns to JSON for other programs."""
 
 from __future__ import annotations
 
 import io
 import json
-import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,56 +20,49 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["TypeHint", "as_json", "read_elements", "write_elements"]
+__all__ = ["TypeHint", "anndata_settings", "as_json", "read_elements", "write_elements"]
 
 
-# Of a larger array only the shape and the type are told.
-_MOST_ELEMENTS: Final = 100_000
+# The JSON of a larger array is its shape and type.
+_MAX_JSON_ELEMENTS: Final = 100_000
 
 
 def as_json(value: Any) -> bytes:
-    """The value as JSON: arrays as lists, tables as lists by column, NaN as null.
+    """The JSON of a value, for other programs: arrays as lists, frames by column, NaN as null.
+
+    It cannot be read back as AnnData.
 
     Examples
     --------
     >>> as_json({"pca": {"variance": np.array([0.5, np.nan])}}).decode().split()
     ['{', '"pca":', '{', '"variance":', '[', '0.5,', 'null', ']', '}', '}']
     """
-    return json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False).encode(
-        errors="surrogatepass"
-    )
+    text = json.dumps(value, default=_json_default)
+    value = json.loads(text, parse_constant=lambda _: None)
+    return json.dumps(value, indent=1, ensure_ascii=False).encode(errors="surrogatepass")
 
 
-def _plain(value: Any) -> Any:  # noqa: PLR0911 - one for each kind of element
+def _json_default(value: Any) -> Any:
+    """The JSON of a value that is of no type of JSON."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(held) for key, held in value.items()}
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, np.generic):
-        return _plain(value.item())
+        return dict(value)
     if isinstance(value, np.ndarray):
-        return _plain_array(value)
-    if isinstance(value, list | tuple):
-        return [_plain(held) for held in value]
+        return _array_as_json(value)
     if hasattr(value, "columns") and hasattr(value, "index"):
-        columns = {str(name): _plain(value[name].tolist()) for name in value.columns}
-        return {"index": _plain(value.index.tolist()), "columns": columns}
+        columns = {str(name): value[name].tolist() for name in value.columns}
+        return {"index": value.index.tolist(), "columns": columns}
     if is_sparse(value):
-        kind = type(value).__name__
-        return {"shape": list(value.shape), "dtype": str(value.dtype), "stored": value.nnz} | {
-            "kind": kind
-        }
-    return _plain(value.tolist()) if hasattr(value, "tolist") else str(value)
+        described = {"shape": list(value.shape), "dtype": str(value.dtype), "stored": value.nnz}
+        return described | {"kind": type(value).__name__}
+    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
-def _plain_array(array: NDArray[Any]) -> Any:
-    if array.size > _MOST_ELEMENTS:
+def _array_as_json(array: NDArray[Any]) -> Any:
+    if array.size > _MAX_JSON_ELEMENTS:
         return {"shape": list(array.shape), "dtype": str(array.dtype)}
     if array.dtype.names is not None:
-        return {name: _plain_array(array[name]) for name in array.dtype.names}
-    return _plain(array.tolist())
+        return {name: _array_as_json(array[name]) for name in array.dtype.names}
+    return array.tolist()
 
 
 _SCALARS = {kind.__name__: kind for kind in (bool, int, float, str)}
@@ -79,16 +71,16 @@ _SCALAR = "scalar"
 
 @dataclass(frozen=True, slots=True)
 class TypeHint:
-    """What an element was that anndata gives back as something else.
+    """The type of an element that anndata reads back as another type.
 
     Attributes
     ----------
     path
-        The keys that lead to it.
+        The keys of the element.
     kind
-        The Python type: "list", "int", "recarray", …; "scalar" of any of numpy's.
+        The Python type: "list", "int", "recarray", …; "scalar" for numpy's scalars.
     dtype
-        Of numpy's, the type of the elements, as numpy describes it.
+        The type of the elements of a numpy array, as numpy describes it.
     """
 
     path: tuple[str, ...]
@@ -106,17 +98,17 @@ class TypeHint:
 
 
 def write_elements(elements: Mapping[str, Any]) -> tuple[bytes, list[TypeHint]]:
-    """The content of a file that holds these elements, and what it does not say of them.
+    """The content of an HDF5 file with these elements, and the hints to read it back.
 
     Parameters
     ----------
     elements
-        By name; mappings of mappings become groups.
+        By name; mappings become groups.
 
     Raises
     ------
     InputError
-        If one cannot be written, or would come back changed; the error says which.
+        If an element cannot be written, or is not read back unchanged; the error names it.
     """
     import h5py
 
@@ -124,137 +116,144 @@ def write_elements(elements: Mapping[str, Any]) -> tuple[bytes, list[TypeHint]]:
     with h5py.File(buffer, "w") as file:
         for name, element in elements.items():
             _write(file, name, element, (name,))
-    found = read_elements(buffer, [])
-    notes = [note for name in elements for note in _hints(elements[name], found[name], (name,))]
-    return buffer.getvalue(), notes
+    read_back = read_elements(buffer, [])
+    hints = [h for name in elements for h in _hints(elements[name], read_back[name], (name,))]
+    return buffer.getvalue(), hints
 
 
-def read_elements(file: str | os.PathLike[str] | BinaryIO, notes: list[TypeHint]) -> dict[str, Any]:
-    """The elements that `pack` was given.
+def read_elements(file: str | os.PathLike[str] | BinaryIO, hints: list[TypeHint]) -> dict[str, Any]:
+    """The elements that `write_elements` wrote.
 
     Parameters
     ----------
     file
         The file, or its content.
-    notes
-        What came with it.
+    hints
+        As `write_elements` gave them.
     """
     import anndata
     import h5py
 
-    with _quietly(), h5py.File(file, "r") as opened:
-        found = {name: anndata.io.read_elem(opened[name]) for name in opened}
-    for note in notes:
-        *above, last = note.path
-        holder = found
-        for key in above:
-            holder = holder[key]
-        holder[last] = _restored(holder[last], note)
-    return found
+    with anndata_settings(), h5py.File(file, "r") as opened:
+        elements = {name: anndata.io.read_elem(opened[name]) for name in opened}
+    for hint in hints:
+        *groups, last = hint.path
+        group = elements
+        for key in groups:
+            group = group[key]
+        group[last] = _restored(group[last], hint)
+    return elements
+
+
+@contextmanager
+def anndata_settings(ignored_module: str = "") -> Iterator[None]:
+    """A context in which anndata writes nullable strings and some warnings are ignored.
+
+    Parameters
+    ----------
+    ignored_module
+        The module whose warnings are ignored; all warnings if empty.
+    """
+    import anndata
+
+    with (
+        warnings.catch_warnings(),
+        # Every supported release of anndata reads them.
+        anndata.settings.override(allow_write_nullable_strings=True),
+    ):
+        warnings.filterwarnings("ignore", module=ignored_module)
+        yield
 
 
 def _write(file: Any, name: str, element: Any, path: tuple[str, ...]) -> None:
-    """Write one element, key by key, so that an error can say which it is about."""
+    """Write an element, mappings key by key, so that an error names the key."""
     import anndata
     from anndata._io.specs.registry import IORegistryError
 
     if isinstance(element, Mapping):
-        with _quietly():
+        with anndata_settings():
             anndata.io.write_elem(file, name, {})
-        # A file gives them back in this order: so the same elements are the same bytes again.
+        # In the order in which HDF5 lists them: equal elements give equal bytes.
         for key, value in sorted(element.items(), key=lambda item: str(item[0])):
             if not isinstance(key, str) or "/" in key or not key:
-                msg = f"{_place(path)} has the key {key!r}, which no file holds; rename it"
+                msg = f"{_joined(path)} has the key {key!r}, which HDF5 cannot store; rename it"
                 raise InputError(msg)
             _write(file[name], key, value, (*path, key))
         return
     try:
-        with _quietly():
+        with anndata_settings():
             anndata.io.write_elem(file, name, element)
     except (IORegistryError, OSError, TypeError, ValueError, RuntimeError, LookupError) as error:
         reason = str(error).partition("\n")[0]
         msg = (
-            f"{_place(path)} holds a {type(element).__name__}, which anndata cannot write "
+            f"{_joined(path)} holds a {type(element).__name__}, which anndata cannot write "
             f"({reason}); remove or change it"
         )
         raise InputError(msg) from error
 
 
-def _hints(was: Any, found: Any, path: tuple[str, ...]) -> Iterator[TypeHint]:
-    if equal_elements(was, found):
+def _hints(element: Any, read_back: Any, path: tuple[str, ...]) -> Iterator[TypeHint]:
+    if equal_elements(element, read_back):
         return
-    if isinstance(was, Mapping) and isinstance(found, Mapping) and set(was) == set(found):
-        for key in was:
-            yield from _hints(was[key], found[key], (*path, key))
+    mappings = isinstance(element, Mapping) and isinstance(read_back, Mapping)
+    if mappings and set(element) == set(read_back):
+        for key in element:
+            yield from _hints(element[key], read_back[key], (*path, key))
         return
-    note = _hint(was, path)
-    if not _is_restored(was, found, note):
+    hint = _hint(element, path)
+    if not _is_restored(element, read_back, hint):
         msg = (
-            f"{_place(path)} holds a {type(was).__name__} that would come back as a "
-            f"{type(found).__name__} that is not the same; remove or change it"
+            f"{_joined(path)} holds a {type(element).__name__}, which anndata reads back as a "
+            f"{type(read_back).__name__} that is not equal; remove or change it"
         )
         raise InputError(msg)
-    yield note
+    yield hint
 
 
-def _hint(was: Any, path: tuple[str, ...]) -> TypeHint:
-    if isinstance(was, np.generic):
-        return TypeHint(path, _SCALAR, was.dtype.str)
-    if is_sparse(was):
-        return TypeHint(path, type(was).__name__)
-    dtype = _descr(was.dtype) if isinstance(was, np.ndarray) else None
-    return TypeHint(path, type(was).__name__, dtype)
+def _hint(element: Any, path: tuple[str, ...]) -> TypeHint:
+    if isinstance(element, np.generic):
+        return TypeHint(path, _SCALAR, element.dtype.str)
+    dtype = _descr(element.dtype) if isinstance(element, np.ndarray) else None
+    return TypeHint(path, type(element).__name__, dtype)
 
 
-def _is_restored(was: Any, found: Any, note: TypeHint) -> bool:
+def _is_restored(element: Any, read_back: Any, hint: TypeHint) -> bool:
     try:
-        return equal_elements(was, _restored(found, note))
+        return equal_elements(element, _restored(read_back, hint))
     except (TypeError, ValueError, AttributeError):
         return False
 
 
-def _restored(found: Any, note: TypeHint) -> Any:
-    if note.kind in _SCALARS:
-        return _SCALARS[note.kind](found)
-    if note.kind in {"list", "tuple"}:
-        values = found.tolist() if hasattr(found, "tolist") else list(found)
-        return values if note.kind == "list" else tuple(values)
-    if is_sparse(found):
+def _restored(read_back: Any, hint: TypeHint) -> Any:
+    if hint.kind in _SCALARS:
+        return _SCALARS[hint.kind](read_back)
+    if hint.kind in {"list", "tuple"}:
+        values = read_back.tolist() if hasattr(read_back, "tolist") else list(read_back)
+        return values if hint.kind == "list" else tuple(values)
+    if is_sparse(read_back):
         import scipy.sparse as sp
 
-        return getattr(sp, note.kind)(found)
-    if note.dtype is None:
-        return found
-    if note.kind == _SCALAR:
-        return _dtype(note.dtype).type(found)
-    array = np.asarray(found).astype(_dtype(note.dtype))
-    return array.view(np.recarray) if note.kind == "recarray" else array
+        return getattr(sp, hint.kind)(read_back)
+    if hint.dtype is None:
+        return read_back
+    if hint.kind == _SCALAR:
+        return _dtype(hint.dtype).type(read_back)
+    array = np.asarray(read_back).astype(_dtype(hint.dtype))
+    return array.view(np.recarray) if hint.kind == "recarray" else array
 
 
 def _descr(dtype: np.dtype[Any]) -> Any:
-    """A type as JSON can hold it."""
+    """The JSON of a numpy type."""
     if dtype.names is None:
         return dtype.str
     return [[name, _descr(dtype[name])] for name in dtype.names]
 
 
-def _dtype(described: Any) -> np.dtype[Any]:
-    if isinstance(described, str):
-        return np.dtype(described)
-    return np.dtype([(name, _dtype(kind)) for name, kind in described])
+def _dtype(descr: Any) -> np.dtype[Any]:
+    if isinstance(descr, str):
+        return np.dtype(descr)
+    return np.dtype([(name, _dtype(field)) for name, field in descr])
 
 
-def _place(path: tuple[str, ...]) -> str:
+def _joined(path: tuple[str, ...]) -> str:
     return path[0] + "".join(f"[{key!r}]" for key in path[1:])
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    import anndata
-
-    with (
-        warnings.catch_warnings(),
-        anndata.settings.override(allow_write_nullable_strings=True),
-    ):
-        warnings.simplefilter("ignore")
-        yield

@@ -15,33 +15,32 @@ from slaf.conversion.plan_append import stored_options
 from slaf.dataset.dataset import open_dataset
 from slaf.dataset.source import DatasetSource
 from slaf.errors import DamagedDataset
-from slaf.format.config import Manifest, load, load_published, save
+from slaf.format.config import load, load_published
+from slaf.format.epoch import locked
 from slaf.format.records import checksum_blocks
-from slaf.format.schema import BY_CELL, CELLS, EXPRESSION, GENES, indexed_columns
-from slaf.runs.checksums import add_checksums, files_without_checksum, valid_here
+from slaf.format.schema import BY_CELL, CELLS, EXPRESSION, GENES
+from slaf.options import StoreOptions
+from slaf.runs.checksums import with_checksums
+from slaf.runs.commit import TableFragments, TableGrowth, commit_tables
 from slaf.runs.encode import encode_part
 from slaf.runs.layers import recorded_layer_tables
 from slaf.runs.output_run import begin_or_resume
-from slaf.runs.plan import PART_NONZEROS, BaseDataset, Options, Plan
-from slaf.runs.publish import clean_up
+from slaf.runs.plan import PART_NONZEROS, BaseDataset, Plan
 from slaf.runs.value_types import AxisIds
 from slaf.runtime.executors import run_parts
 from slaf.runtime.progress import NullProgress
 from slaf.sparse.ranges import RowRange
 from slaf.storage.location import Location
-from slaf.tables.commit import commit, drop_newer_versions
-from slaf.tables.indices import index
 from slaf.tables.read import fragments_of, read_table
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from slaf.dataset.dataset import Dataset
-    from slaf.format.config import DatasetConfig
-    from slaf.runs.checkpoint import Checkpoint, PartResult
+    from slaf.runs.commit import TableChange
     from slaf.runs.output_run import OutputRun
     from slaf.runtime.progress import Progress
     from slaf.tables.fragments import Fragment
@@ -120,7 +119,7 @@ def compact(
     """
     location = Location.of(dataset, storage_options)
     load_published(location)
-    with location.lock():
+    with locked(location):
         there = open_dataset(location)
         before = _Layout.of(there)
         plan = _plan(there, before)
@@ -130,14 +129,12 @@ def compact(
             location, plan, overwrite=False, restart=restart, allow_duplicate=True
         )
         if run.checkpoint.published:
-            clean_up(location, there.published)
+            run.clean_up()
         else:
             _encode(run, there, workers, progress or NullProgress())
             _publish(run, there, before)
         after = _Layout.of(open_dataset(location))
-    return CompactReport(
-        str(location), before.sizes, after.sizes, run.checkpoint.plan.cells_to_write
-    )
+    return CompactReport(str(location), before.sizes, after.sizes, run.plan.cells_to_write)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +218,7 @@ def _plan(there: Dataset, layout: _Layout) -> Plan:
     published = there.published
     blocks = published.blocks
     bounds = np.array([0, *(block.stop for block in blocks)], np.int64)
-    options = stored_options(there, Options())
+    options = stored_options(there, StoreOptions())
     return Plan(
         operation="compact",
         sources=published.sources,
@@ -250,9 +247,8 @@ def _is_unfinished(location: Location) -> bool:
 
 
 def _encode(run: OutputRun, there: Dataset, workers: int, progress: Progress) -> None:
-    plan = run.checkpoint.plan
-    cells, nonzeros = run.checkpoint.covered()
-    progress.begin(cells, nonzeros, plan.cells_to_write)
+    plan = run.plan
+    progress.begin(*run.covered(), plan.cells_to_write)
     ids = (read_table(there.table(name), [column]) for name, column in _IDS.items())
     encode = partial(
         encode_part,
@@ -264,7 +260,7 @@ def _encode(run: OutputRun, there: Dataset, workers: int, progress: Progress) ->
         progress=progress,
     )
     try:
-        run_parts(run.checkpoint.remaining(), encode, run.record, workers)
+        run_parts(run.remaining(), encode, run.record, workers)
     except DamagedDataset:
         run.abandon()
         raise
@@ -274,56 +270,29 @@ _IDS = {CELLS: "cell_id", GENES: "gene_id"}
 
 
 def _publish(run: OutputRun, there: Dataset, layout: _Layout) -> None:
-    """Commit what was merged beside what stays, and make it what readers see."""
-    location, plan, before = run.location, run.checkpoint.plan, there.published
-    versions = dict(before.versions)
-    for table in layout.fragments:
-        fragments = list(_merged(layout, table, run.checkpoint))
-        name, schema = plan.folder(table), there.table(table).schema
-        versions[table] = commit(location, name, schema, fragments)
-    indices = indexed_columns(EXPRESSION, create_indices=plan.options.create_indices)
-    for column, kind in indices.items():
-        versions[EXPRESSION] = index(location, plan.folder(EXPRESSION), column, kind)
-    for table in before.tables.keys() - layout.fragments.keys():
-        # What a run left that was given up for this one.
-        drop_newer_versions(location, before.tables[table], before.versions[table])
-    published = _proven(location, before, versions, run.checkpoint)
-    done = replace(run.checkpoint, published=True)
-    save(location, Manifest(published, done.to_json()))
-    clean_up(location, published)
+    """Commit what was merged with what stays, and make it what readers see."""
+    location, plan, before = run.location, run.plan, there.published
+    changes: dict[str, TableChange] = {}
+    for table, directory in before.tables.items():
+        if table in layout.fragments:
+            fragments = list(_merged(layout, table, run))
+            changes[table] = TableFragments(directory, there.table(table).schema, fragments)
+        else:
+            changes[table] = TableGrowth(directory, before.versions[table])
+    versions = commit_tables(location, plan, changes)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    dataset = replace(before, versions=versions, last_updated=now)
+    if before.proof.files:
+        dataset = with_checksums(location, dataset, run.files(), before.proof, base=before)
+    run.publish(dataset)
 
 
-def _merged(layout: _Layout, table: str, checkpoint: Checkpoint) -> Iterator[Fragment]:
+def _merged(layout: _Layout, table: str, run: OutputRun) -> Iterator[Fragment]:
     """The fragments that a table will have."""
     kept, at = layout.fragments[table], 0
-    for result in checkpoint.results():
-        replaced = layout.within(table, checkpoint.plan.parts[result.index])
+    for result in run.results():
+        replaced = layout.within(table, run.plan.parts[result.index])
         yield from kept[at : replaced.start]
-        yield from _made(result, table)
+        yield from result.by_table()[table].fragments
         at = max(at, replaced.stop)
     yield from kept[at:]
-
-
-def _made(result: PartResult, table: str) -> Sequence[Fragment]:
-    return result.fragments if table == EXPRESSION else result.companions[table].fragments
-
-
-def _proven(
-    location: Location, before: DatasetConfig, versions: Mapping[str, int], checkpoint: Checkpoint
-) -> DatasetConfig:
-    """What is published: the same rows, in other files."""
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    published = replace(before, versions=versions, last_updated=now)
-    if not before.proof.files:
-        return published
-    fresh = [file for result in checkpoint.results() for file in result.files]
-    fresh += [
-        file
-        for result in checkpoint.results()
-        for companion in result.companions.values()
-        for file in companion.files
-    ]
-    known = [*valid_here(location, before.proof), *fresh]
-    return add_checksums(
-        location, published, known, files_without_checksum(location, before), before.proof
-    )

@@ -14,13 +14,12 @@ from slaf.format.schema import EXPRESSION
 from slaf.runs.annotations import encode_annotations
 from slaf.runs.encode import NeedsWiderType, encode_part
 from slaf.runs.gene_order import sort_by_gene
-from slaf.runs.plan import matrices_with_counts
-from slaf.runs.publish import clean_up, publish
+from slaf.runs.publish import publish
 from slaf.runtime.executors import run_parts
 
 if TYPE_CHECKING:
-    from slaf.conversion.prepare import Prepared
-    from slaf.runs.checkpoint import PartResult
+    from slaf.conversion.prepare import AxisTables, Prepared
+    from slaf.runs.journal import PartResult
     from slaf.runs.output_run import OutputRun
     from slaf.runs.plan import Plan
     from slaf.runs.publish import Axes
@@ -37,20 +36,25 @@ _WORTH_TELLING = 1 << 24
 
 
 def execute_run(
-    run: OutputRun, ready: Prepared, axes: Axes, workers: int, progress: Progress
+    run: OutputRun, ready: Prepared, tables: AxisTables, workers: int, progress: Progress
 ) -> None:
     """All that is left to do of a run: its parts, the rows in the order of genes, and the end."""
+    if run.checkpoint.published:
+        run.clean_up()
+        return
+    axes = tables.axes
     _encode(run, ready.inputs, axes, workers, progress)
     sort_by_gene(run, ready.reading, workers, progress)
-    _publish(run, ready.inputs, axes)
+    kept = tables.annotations or encode_annotations(ready.inputs, axes.cells, axes.genes)
+    publish(run, axes, f"slaf {version('slaf')}", kept=kept)
 
 
 def _encode(run: OutputRun, inputs: Concat, axes: Axes, workers: int, progress: Progress) -> None:
     """Write the parts that remain; begin again with a wider type where a value asks for it."""
     while True:
-        plan = run.checkpoint.plan
-        kept = checksum_blocks(run.published if plan.base else None)
-        cells, nonzeros = run.checkpoint.covered()
+        plan = run.plan
+        kept = checksum_blocks(run.base)
+        cells, nonzeros = run.covered()
         progress.begin(cells, nonzeros, plan.cells_to_write)
         damaged: set[int] = set()
         encode = partial(
@@ -64,18 +68,17 @@ def _encode(run: OutputRun, inputs: Concat, axes: Axes, workers: int, progress: 
             progress=progress,
         )
         try:
-            run_parts(run.checkpoint.remaining(), encode, run.record, workers)
+            run_parts(run.remaining(), encode, run.record, workers)
         except NeedsWiderType as misfit:
-            _, lost = run.checkpoint.covered()
+            _, lost = run.covered()
             run.begin(with_rewrite(misfit.wider, misfit.table, kept.get(EXPRESSION, ())))
-            _log_rewrite(plan, run.checkpoint.plan, lost)
+            _log_rewrite(plan, run.plan, lost)
         except InputError as error:
-            sound = run.checkpoint.without_sources_of(damaged)
-            if isinstance(error, DamagedInput) and len(plan.added) > 1 and sound.done:
-                # Of several inputs those that are done stay so, until the damaged one is mended.
-                run.keep(sound)
+            several = isinstance(error, DamagedInput) and len(plan.added) > 1
+            # Of several inputs those that are done stay so, until the damaged one is repaired.
+            if several and (n_kept := run.keep_without(damaged)):
                 error.add_note(
-                    f"{len(sound.done)} of {len(plan.parts)} parts are kept: mend it and run the "
+                    f"{n_kept} of {len(plan.parts)} parts are kept: mend it and run the "
                     "same again, or discard them with --restart"
                 )
             else:
@@ -110,26 +113,17 @@ def _log_rewrite(before: Plan, now: Plan, lost: int) -> None:
         )
 
 
-def _publish(run: OutputRun, inputs: Concat, axes: Axes) -> None:
-    if run.checkpoint.published and run.published is not None:
-        clean_up(run.location, run.published)
-        return
-    kept = encode_annotations(inputs, axes.cells, axes.genes)
-    writer = f"slaf {version('slaf')}"
-    publish(run.location, run.checkpoint, axes, run.published, writer, kept=kept)
-
-
 def log_warnings(inputs: Concat) -> None:
     """Say what a user would want to know before the work begins."""
-    elsewhere = matrices_with_counts(inputs)
+    elsewhere = inputs.matrices_with_counts()
     if elsewhere:
         logger.warning(
             "%s holds fractions, but %s whole numbers: if you want counts, use --matrix %s",
-            inputs.matrix,
+            inputs.info.matrix,
             " and ".join(elsewhere),
             elsewhere[0],
         )
-    left = inputs.left_behind()
+    left = inputs.info.not_converted
     if left:
         logger.warning("not converted: %s", "; ".join(left))
     for note in inputs.notes():

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
 from slaf.dataset.dataset import Dataset
 from slaf.errors import DamagedDataset
 from slaf.format.config import TABLES, table_paths
-from slaf.format.schema import BY_GENE, EXPRESSION, RAW, Compression, expression_schema
+from slaf.format.schema import BY_GENE, EXPRESSION, RAW, expression_schema
+from slaf.options import LAYER, Compression, SlotSelection, StoreOptions
 from slaf.runs.layers import layer_tables
-from slaf.runs.plan import PART_NONZEROS, BaseDataset, Options, Plan, plan_parts
-from slaf.sources.concat.genes import GeneSet
-from slaf.sources.slots import LAYER, SlotSelection
+from slaf.runs.plan import PART_NONZEROS, BaseDataset, Plan, plan_parts
 from slaf.sparse.ranges import RowRange
 from slaf.tables.read import index_names
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from slaf.sources.concat.source import Concat
 
 __all__ = [
-    "added_genes",
     "dataset_matrix",
     "dataset_slots",
     "has_gene_order",
@@ -36,7 +34,7 @@ __all__ = [
 ]
 
 
-def plan_to_add(there: Dataset, inputs: Concat, options: Options) -> Plan:
+def plan_to_add(there: Dataset, inputs: Concat, options: StoreOptions) -> Plan:
     """Plan to add inputs to a dataset; reads their offsets.
 
     Parameters
@@ -61,8 +59,8 @@ def plan_to_add(there: Dataset, inputs: Concat, options: Options) -> Plan:
     plan = Plan(
         operation="append",
         sources=inputs.records,
-        n_cells=inputs.n_cells,
-        n_genes=inputs.n_genes,
+        n_cells=inputs.info.n_cells,
+        n_genes=inputs.info.n_genes,
         options=options,
         value_type=there.published.value_type,
         block_cells=options.block_cells,
@@ -104,7 +102,7 @@ def with_rewrite(plan: Plan, table: str, blocks: Sequence[Block]) -> Plan:
     return replace(plan, rewrites=(*plan.rewrites, table), parts=parts)
 
 
-def stored_options(dataset: Dataset, asked: Options) -> Options:
+def stored_options(dataset: Dataset, asked: StoreOptions) -> StoreOptions:
     """The options that made the tables of a dataset as they are, for what is added to it.
 
     Parameters
@@ -124,7 +122,7 @@ def stored_options(dataset: Dataset, asked: Options) -> Options:
     plain = str(schema.field("cell_integer_id").type) == "int32"
     # Where there is nothing to look up there is no index: that of another table tells.
     indexed = {column for name in TABLES for column in index_names(dataset.table(name))}
-    for compression in Compression:
+    for compression in get_args(Compression):
         options = replace(
             asked,
             compression=compression,
@@ -135,9 +133,7 @@ def stored_options(dataset: Dataset, asked: Options) -> Options:
         expected = expression_schema(
             np.dtype(dataset.published.value_type),
             dataset.n_genes,
-            compression,
-            integer_ids=options.plain_types,
-            string_ids=options.string_ids,
+            options,
         )
         if schema.equals(expected, check_metadata=True):
             return options
@@ -176,24 +172,8 @@ def dataset_slots(there: Dataset | SlafdbDataset, without: Sequence[str]) -> Slo
     without
         What to leave out besides.
     """
-    # What slafdb wrote has nothing beside its matrix for want of this program.
-    known = (
-        there.annotations.beside.taken if isinstance(there, Dataset) else SlotSelection().to_json()
-    )
-    taking = SlotSelection.from_json(known)
-    return replace(taking, without=tuple(dict.fromkeys([*taking.without, *without])))
-
-
-def added_genes(genes: str) -> GeneSet:
-    """Which genes to take of what is added.
-
-    Raises
-    ------
-    ValueError
-        If genes of the dataset would have to be left out.
-    """
-    chosen = GeneSet(genes)
-    if chosen is GeneSet.INTERSECTION:
-        msg = "genes='intersection' would take genes from the dataset; convert all inputs anew"
-        raise ValueError(msg)
-    return chosen
+    # What slafdb wrote has nothing besides its matrix, for want of this program.
+    slots = SlotSelection()
+    if isinstance(there, Dataset):
+        slots = SlotSelection.from_json(there.annotations.beside.taken)
+    return replace(slots, without=tuple(dict.fromkeys([*slots.without, *without])))

@@ -1,13 +1,12 @@
-"""What a run needs to begin: its inputs, open as one, and the plan."""
+"""The preparation of a run: open the inputs as one, make the plan."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from slaf.conversion.plan_append import (
-    added_genes,
     dataset_matrix,
     dataset_slots,
     has_gene_order,
@@ -16,65 +15,68 @@ from slaf.conversion.plan_append import (
 )
 from slaf.conversion.slafdb import SlafdbDataset, plan_slafdb_append
 from slaf.dataset.source import dataset_as_input
-from slaf.format.schema import Compression
+from slaf.errors import Locked
+from slaf.options import ConvertOptions, ReadOptions, StoreOptions
 from slaf.runs.annotations import encode_annotations
 from slaf.runs.estimate import check_disk_space, estimate
 from slaf.runs.output_run import unfinished_run
-from slaf.runs.plan import Options, make_plan
+from slaf.runs.plan import make_plan
 from slaf.runs.publish import read_axes
 from slaf.sources import as_inputs
-from slaf.sources.base import ReadOptions
-from slaf.sources.concat.genes import GeneSet
 from slaf.sources.concat.source import Concat
-from slaf.sources.slots import UnsMerge
-from slaf.storage.location import Location
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterator, Sequence
-    from typing import Unpack
+    from collections.abc import Iterator
 
-    from slaf.conversion.asked import ToAppend, ToConvert, ToRead
     from slaf.dataset.dataset import Dataset
-    from slaf.runs.checkpoint import Checkpoint
+    from slaf.options import AppendOptions, RunOptions
+    from slaf.runs.annotations import EncodedAnnotations
     from slaf.runs.estimate import Estimate
+    from slaf.runs.output_run import OutputRun
     from slaf.runs.plan import Plan
     from slaf.runs.publish import Axes
     from slaf.sources.base import Inputs
+    from slaf.storage.location import Location
 
-__all__ = ["Prepared", "prepare_append", "prepare_convert"]
+__all__ = ["AxisTables", "Prepared", "prepare_append", "prepare_convert"]
+
+# Encoded annotations that stay in memory during a run; larger ones are read and encoded again.
+_KEPT_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class AxisTables:
-    """What is no matrix of a result.
+    """The tables of a result that are no matrix.
 
     Attributes
     ----------
     axes
         The cells and genes.
     nbytes
-        Of them, and of all that stands beside the matrices.
+        The bytes of these and of obsm, varm, obsp, varp and uns.
+    annotations
+        The annotations, encoded; None if they are too large to keep until the end.
     """
 
     axes: Axes
     nbytes: int
+    annotations: EncodedAnnotations | None
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A run that could begin.
+    """A run that is ready to begin.
 
     Attributes
     ----------
     location
-        The dataset, or where it would be.
+        The location of the dataset.
     plan
-        What the run does.
+        The plan of the run.
     inputs
-        All inputs as one, before them what is there already.
+        All inputs as one source, behind the cells of a dataset that is added to.
     reading
-        How they are read.
+        The options by which inputs are read.
     """
 
     location: Location
@@ -82,58 +84,60 @@ class Prepared:
     inputs: Concat
     reading: ReadOptions
 
-    def unfinished(
-        self, *, overwrite: bool = False, restart: bool, allow_duplicate: bool
-    ) -> Checkpoint | None:
+    def unfinished(self, options: RunOptions, *, overwrite: bool = False) -> OutputRun | None:
         """The unfinished run that this one continues; None if it begins anew.
 
         Raises
         ------
         ConflictError
-            If the location is not free for it, or an input is there already.
+            If the location is not free for it, or an input is in the dataset already; for a dry
+            run, if another process holds the lock.
         """
+        if options.dry_run and self.location.is_locked():
+            msg = f"{self.location}: another process is writing there"
+            raise Locked(msg)
         return unfinished_run(
             self.location,
             self.plan,
             overwrite=overwrite,
-            restart=restart,
-            allow_duplicate=allow_duplicate,
+            restart=options.restart,
+            allow_duplicate=options.allow_duplicate,
         )
 
     def tables(self) -> AxisTables:
-        """The cells and genes of the result.
+        """The cells, genes and annotations of the result.
 
-        What cannot be stored of them, or kept beside the matrix, is refused here; what can is
-        read again at the end.
+        A column or an element that cannot be stored is refused here; large annotations are read
+        again at the end.
         """
         axes = read_axes(self.inputs)
-        return AxisTables(
-            axes, axes.nbytes + encode_annotations(self.inputs, axes.cells, axes.genes).nbytes
-        )
+        annotations = encode_annotations(self.inputs, axes.cells, axes.genes)
+        nbytes = axes.nbytes + annotations.nbytes
+        kept = annotations if annotations.nbytes <= _KEPT_BYTES else None
+        return AxisTables(axes, nbytes, kept)
 
-    def expected(self, tables: AxisTables, workers: int) -> Estimate:
-        """What the run will take.
+    def estimate(self, tables: AxisTables) -> Estimate:
+        """The disk space, memory and time that the run will take.
 
         Parameters
         ----------
         tables
-            What is no matrix of it.
-        workers
-            Threads that encode parts.
+            Those of the result that are no matrix.
 
         Raises
         ------
         StorageError
             If the disk is too small for it.
         """
-        found = estimate(self.plan, self.inputs, tables.nbytes, workers, self.reading.memory)
-        check_disk_space(self.location, self.reading, found, adding=self.plan.base is not None)
-        return found
+        budget = self.reading.memory_budget
+        needed = estimate(self.plan, self.inputs, tables.nbytes, self.reading.workers, budget)
+        check_disk_space(self.location, self.reading, needed, adding=self.plan.base is not None)
+        return needed
 
 
 @contextmanager
 def prepare_convert(
-    inputs: Inputs, output: str | os.PathLike[str] | Location, **asked: Unpack[ToConvert]
+    inputs: Inputs, location: Location, options: ConvertOptions
 ) -> Iterator[Prepared]:
     """Prepare to make a dataset of inputs, which are open until this is left.
 
@@ -142,33 +146,16 @@ def prepare_convert(
     InputError
         If one cannot be converted, or they do not fit together.
     """
-    layers = asked["layers"]
-    options = Options(
-        matrix=asked["matrix"],
-        genes=GeneSet(asked["genes"]),
-        compression=Compression(asked["compression"]),
-        chunk_size=asked["chunk_size"],
-        compact=asked["compact"],
-        create_indices=asked["create_indices"],
-        string_ids=asked["string_ids"],
-        by_gene=asked["by_gene"],
-        plain_types=asked["plain_types"],
-        layers=layers if isinstance(layers, str) else tuple(layers),
-        raw=asked["raw"],
-        without=_names(asked["without"]),
-        uns_merge=UnsMerge(asked["uns_merge"]),
-    )
-    location = Location.of(output, asked["storage_options"])
-    reading = _read_options(location, options.matrix, asked)
-    found = as_inputs(inputs, asked["format"], reading, prefixed=asked["cell_id_prefix"])
-    with Concat(found, options.genes, taking=options.taking) as opened:
-        opened.check_known_slots(options.without)
-        yield Prepared(location, make_plan(opened, options), opened, reading)
+    stored, reading = StoreOptions.part_of(options), _read_options(location, options)
+    opens = as_inputs(inputs, options.format, reading, prefixed=options.cell_id_prefix)
+    with Concat(opens, stored.genes, selection=stored.slots) as opened:
+        opened.check_known_slots(stored.without)
+        yield Prepared(location, make_plan(opened, stored), opened, reading)
 
 
 @contextmanager
 def prepare_append(
-    inputs: Inputs, there: Dataset | SlafdbDataset, **asked: Unpack[ToAppend]
+    inputs: Inputs, dataset: Dataset | SlafdbDataset, options: AppendOptions
 ) -> Iterator[Prepared]:
     """Prepare to add inputs to a dataset; they are open until this is left.
 
@@ -179,50 +166,40 @@ def prepare_append(
     DamagedDataset
         If the tables of the dataset are not as this program writes them.
     """
-    by_gene = asked["by_gene"]
-    options = Options(
-        matrix=asked["matrix"] or dataset_matrix(there.sources),
-        genes=added_genes(asked["genes"]),
-        chunk_size=asked["chunk_size"],
-        compact=asked["compact"],
-        by_gene=has_gene_order(there) if by_gene is None else by_gene,
-    ).with_taking(dataset_slots(there, _names(asked["without"])))
-    reading = _read_options(there.location, options.matrix, asked)
-    found = as_inputs(
-        inputs,
-        asked["format"],
-        reading,
-        prefixed=asked["cell_id_prefix"],
-        before=[source.uri for source in there.sources],
+    matrix = options.matrix or dataset_matrix(dataset.sources)
+    by_gene = has_gene_order(dataset) if options.by_gene is None else options.by_gene
+    requested = StoreOptions(
+        genes=options.genes,
+        chunk_size=options.chunk_size,
+        compact=options.compact,
+        by_gene=by_gene,
+        **dataset_slots(dataset, options.without).to_json(),
     )
-    before = None if isinstance(there, SlafdbDataset) else dataset_as_input(there)
-    if isinstance(there, SlafdbDataset):
+    reading = _read_options(dataset.location, replace(options, matrix=matrix))
+    opens = as_inputs(
+        inputs,
+        options.format,
+        reading,
+        prefixed=options.cell_id_prefix,
+        before=[source.uri for source in dataset.sources],
+    )
+    existing = None if isinstance(dataset, SlafdbDataset) else dataset_as_input(dataset)
+    if isinstance(dataset, SlafdbDataset):
         # It is written anew: what it was made of comes before the others.
-        found = [*there.inputs(), *found]
-    with Concat(found, options.genes, before, options.taking) as opened:
+        opens = [*dataset.inputs(), *opens]
+    with Concat(opens, requested.genes, existing, requested.slots) as opened:
         # What the dataset was made without is known, whether these inputs have it or not.
-        own = dataset_slots(there, ()).without
-        opened.check_known_slots(name for name in _names(asked["without"]) if name not in own)
-        if isinstance(there, SlafdbDataset):
-            plan = plan_slafdb_append(there, opened, options)
+        own = dataset_slots(dataset, ()).without
+        opened.check_known_slots(name for name in options.without if name not in own)
+        if isinstance(dataset, SlafdbDataset):
+            plan = plan_slafdb_append(dataset, opened, requested)
         else:
-            plan = plan_to_add(there, opened, stored_options(there, options))
-        yield Prepared(there.location, plan, opened, reading)
+            plan = plan_to_add(dataset, opened, stored_options(dataset, requested))
+        yield Prepared(dataset.location, plan, opened, reading)
 
 
-def _names(given: str | Sequence[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
-
-
-def _read_options(location: Location, matrix: str, asked: ToRead) -> ReadOptions:
-    return ReadOptions.beside(
-        location,
-        matrix,
-        asked["memory"],
-        asked["scratch"],
-        genome=asked["genome"],
-        feature_type=asked["feature_type"],
-        measurement=asked["measurement"],
-        storage_options=asked["input_storage_options"] or asked["storage_options"],
-        stage=asked["stage"],
-    ).shared_by(asked["workers"])
+def _read_options(location: Location, options: ConvertOptions | AppendOptions) -> ReadOptions:
+    reading = ReadOptions.part_of(options).near(location)
+    return replace(
+        reading, storage_options=options.input_storage_options or options.storage_options
+    )

@@ -1,35 +1,40 @@
-"""What a conversion or an append would do, found out without beginning it."""
+"""The result of `dry_run=True`, and the signature of the verbs that take it."""
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from textwrap import fill, indent
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
-from slaf.conversion.prepare import prepare_append, prepare_convert
-from slaf.conversion.slafdb import open_append_target
-from slaf.errors import Locked
-from slaf.format.schema import EXPRESSION, Compression
-from slaf.runs.plan import likely_type, matrices_with_counts
-from slaf.sources.concat.genes import GeneSet
-from slaf.sources.slots import UnsMerge, describe_slots
-from slaf.storage.location import Location
+from slaf.format.schema import EXPRESSION
+from slaf.options import Options, docs_of, options_of
+from slaf.runs.plan import likely_type
+from slaf.sources.slots import describe_slots
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable
 
     from slaf.conversion.prepare import Prepared
+    from slaf.dataset.dataset import Dataset
     from slaf.format.config import SourceRecord
-    from slaf.runs.checkpoint import Checkpoint
     from slaf.runs.estimate import Estimate
+    from slaf.runs.output_run import OutputRun
     from slaf.sources.base import Inputs, MatrixSize
+    from slaf.storage.location import Location
 
-__all__ = ["Preview", "preview", "preview_append"]
+__all__ = ["Preview", "preview", "with_options"]
+
+Run = ParamSpec("Run")
+DryRun = ParamSpec("DryRun")
+Record = TypeVar("Record", bound=Options)
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a conversion or an append would do.
+    """The report of a dry run of `slaf.convert` or `slaf.append`.
 
     Attributes
     ----------
@@ -38,13 +43,13 @@ class Preview:
     sources
         The inputs.
     output
-        Where the dataset would be, or is.
+        The location of the dataset.
     n_cells, n_genes
-        Its shape then.
+        The shape that the dataset would have.
     shared_genes
-        Of the genes, how many all inputs have.
+        The number of genes that all inputs have.
     extent
-        How the matrices lie in the inputs, and how many entries they hold.
+        Layout and number of entries of the matrices in the inputs.
     value_type
         The type of values to begin with. A value that it does not hold makes the run begin
         again with a wider one.
@@ -53,17 +58,17 @@ class Preview:
     parts, parts_done
         The units of work, and those that an unfinished run has done already.
     expected
-        What it would take.
+        The disk space, memory and time that the run would take.
     free
         Bytes that are free on the disk of the output; None in a bucket.
     beside
-        What goes along with the matrix, in words: layers, raw, obsm and the other slots.
+        Layers, raw, obsm and the other slots that would be converted, as text.
     left_behind
-        What the inputs hold and the dataset will not, in words.
+        The content of the inputs that the dataset would not have, as text.
     counts_in
-        Where the chosen matrix holds fractions: the matrices that begin with whole numbers.
+        If the chosen matrix holds fractions, the matrices that begin with whole numbers.
     notes
-        What else is to be known of inputs that are brought together, in words.
+        Remarks on inputs that are brought together, as text.
     """
 
     operation: str
@@ -89,151 +94,78 @@ class Preview:
         return asdict(self)
 
 
-def preview(
-    inputs: Inputs,
-    output: str | os.PathLike[str] | Location,
-    *,
-    matrix: str = "X",
-    genome: str | None = None,
-    feature_type: str | None = None,
-    measurement: str | None = None,
-    format: str | None = None,
-    genes: str = GeneSet.STRICT,
-    cell_id_prefix: bool = False,
-    allow_duplicate: bool = False,
-    compression: str = Compression.BALANCED,
-    chunk_size: int | None = None,
-    compact: bool = False,
-    create_indices: bool = False,
-    string_ids: bool = False,
-    by_gene: bool = False,
-    plain_types: bool = False,
-    layers: str | Sequence[str] = "all",
-    raw: bool = True,
-    without: str | Sequence[str] = (),
-    uns_merge: str = UnsMerge.UNIQUE,
-    workers: int = 0,
-    memory: int | None = None,
-    scratch: str | os.PathLike[str] | None = None,
-    overwrite: bool = False,
-    restart: bool = False,
-    storage_options: Mapping[str, str] | None = None,
-    input_storage_options: Mapping[str, str] | None = None,
-    stage: str | os.PathLike[str] | None = None,
-) -> Preview:
-    """Say what `slaf.convert` would do with these arguments, and refuse what it would refuse.
+class Verb(Protocol[Run, DryRun]):
+    """A function of inputs, a location, and options as keywords; a dry run gives a `Preview`."""
 
-    Nothing is written. The matrix is not read, so values that no type holds are not found.
+    @overload
+    def __call__(
+        self,
+        inputs: Inputs,
+        output: str | os.PathLike[str] | Location,
+        /,
+        *args: Run.args,
+        **options: Run.kwargs,
+    ) -> Dataset: ...
 
-    Raises
-    ------
-    InputError
-        If an input cannot be converted.
-    ConflictError
-        If the output is not free for this conversion.
-    StorageError
-        If the disk is too small.
+    @overload
+    def __call__(
+        self,
+        inputs: Inputs,
+        output: str | os.PathLike[str] | Location,
+        /,
+        *args: DryRun.args,
+        **options: DryRun.kwargs,
+    ) -> Preview: ...
+
+
+def with_options(
+    record: type[Record], _run: Callable[Run, object], _dry_run: Callable[DryRun, object]
+) -> Callable[[Callable[[Inputs, Any, Record], Dataset | Preview]], Verb[Run, DryRun]]:
+    """Make a verb of a function of inputs, a location and a record: the options are its keywords.
+
+    Parameters
+    ----------
+    record
+        The options that the function takes.
+    _run, _dry_run
+        The same for type checkers, without and with `dry_run=True`.
     """
-    with prepare_convert(
-        inputs,
-        output,
-        matrix=matrix,
-        genome=genome,
-        feature_type=feature_type,
-        measurement=measurement,
-        format=format,
-        genes=genes,
-        cell_id_prefix=cell_id_prefix,
-        compression=compression,
-        chunk_size=chunk_size,
-        compact=compact,
-        create_indices=create_indices,
-        string_ids=string_ids,
-        by_gene=by_gene,
-        plain_types=plain_types,
-        layers=layers,
-        raw=raw,
-        without=without,
-        uns_merge=uns_merge,
-        workers=workers,
-        memory=memory,
-        scratch=scratch,
-        storage_options=storage_options,
-        input_storage_options=input_storage_options,
-        stage=stage,
-    ) as ready:
-        _check_not_locked(ready.location)
-        there = ready.unfinished(
-            overwrite=overwrite, restart=restart, allow_duplicate=allow_duplicate
+    options, docs = options_of(record), docs_of(record)
+
+    def decorate(function: Callable[[Inputs, Any, Record], Dataset | Preview]) -> Any:
+        @wraps(function)
+        def verb(inputs: Inputs, output: Any, /, **keywords: Any) -> Dataset | Preview:
+            return function(inputs, output, record.from_keywords(function.__name__, keywords))
+
+        declared = inspect.signature(function)
+        positional = [
+            each.replace(kind=inspect.Parameter.POSITIONAL_ONLY)
+            for each in list(declared.parameters.values())[:2]
+        ]
+        keywords = [
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=each.type
+            )
+            for name, each in options.items()
+        ]
+        documented = [f"{name}\n{indent(fill(docs.get(name, ''), 92), '    ')}" for name in options]
+        verb.__doc__ = "\n".join(
+            [inspect.getdoc(function) or "", "", "Other Parameters", "-" * 16, *documented]
         )
-        return _preview(ready, there, workers)
+        vars(verb)["__signature__"] = declared.replace(parameters=[*positional, *keywords])
+        return verb
+
+    return decorate
 
 
-def preview_append(
-    inputs: Inputs,
-    dataset: str | os.PathLike[str] | Location,
-    *,
-    matrix: str | None = None,
-    genome: str | None = None,
-    feature_type: str | None = None,
-    measurement: str | None = None,
-    format: str | None = None,
-    genes: str = GeneSet.STRICT,
-    cell_id_prefix: bool = False,
-    allow_duplicate: bool = False,
-    without: str | Sequence[str] = (),
-    by_gene: bool | None = None,
-    chunk_size: int | None = None,
-    compact: bool = False,
-    workers: int = 0,
-    memory: int | None = None,
-    scratch: str | os.PathLike[str] | None = None,
-    restart: bool = False,
-    storage_options: Mapping[str, str] | None = None,
-    input_storage_options: Mapping[str, str] | None = None,
-    stage: str | os.PathLike[str] | None = None,
-) -> Preview:
-    """Say what `slaf.append` would do with these arguments, and refuse what it would refuse.
+def preview(ready: Prepared, unfinished: OutputRun | None) -> Preview:
+    """What a prepared run would do, or what is left of it.
 
     Raises
     ------
-    DatasetError, InputError, ConflictError, StorageError
-        As `slaf.append` does; nothing is written.
+    StorageError
+        If the disk is too small for it.
     """
-    there = open_append_target(Location.of(dataset, storage_options))
-    with prepare_append(
-        inputs,
-        there,
-        matrix=matrix,
-        genome=genome,
-        feature_type=feature_type,
-        measurement=measurement,
-        format=format,
-        genes=genes,
-        cell_id_prefix=cell_id_prefix,
-        without=without,
-        by_gene=by_gene,
-        chunk_size=chunk_size,
-        compact=compact,
-        workers=workers,
-        memory=memory,
-        scratch=scratch,
-        storage_options=storage_options,
-        input_storage_options=input_storage_options,
-        stage=stage,
-    ) as ready:
-        _check_not_locked(ready.location)
-        unfinished = ready.unfinished(restart=restart, allow_duplicate=allow_duplicate)
-        return _preview(ready, unfinished, workers)
-
-
-def _check_not_locked(location: Location) -> None:
-    if location.is_locked():
-        msg = f"{location}: another process is writing there"
-        raise Locked(msg)
-
-
-def _preview(ready: Prepared, unfinished: Checkpoint | None, workers: int) -> Preview:
     plan, inputs = ready.plan, ready.inputs
     tables = ready.tables()
     return Preview(
@@ -243,15 +175,15 @@ def _preview(ready: Prepared, unfinished: Checkpoint | None, workers: int) -> Pr
         n_cells=plan.n_cells,
         n_genes=plan.n_genes,
         shared_genes=inputs.shared_genes(),
-        extent=inputs.extent(),
-        value_type=str(likely_type(inputs.sample_values(), plan.options)),
+        extent=inputs.info.size,
+        value_type=str(likely_type(inputs.matrix().sample_values(), plan.options)),
         rewrites=EXPRESSION in plan.rewrites,
         parts=len(plan.parts),
-        parts_done=len(unfinished.done) if unfinished else 0,
-        expected=ready.expected(tables, workers),
+        parts_done=len(unfinished.journal.parts) if unfinished else 0,
+        expected=ready.estimate(tables),
         free=ready.location.free(),
         beside=describe_slots(inputs),
-        left_behind=inputs.left_behind(),
-        counts_in=matrices_with_counts(inputs),
+        left_behind=inputs.info.not_converted,
+        counts_in=inputs.matrices_with_counts(),
         notes=inputs.notes(),
     )

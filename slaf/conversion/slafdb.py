@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from slaf.annotations.columns import arrow_table
 from slaf.dataset.dataset import Dataset, open_dataset
-from slaf.errors import DamagedDataset, MissingMatrix
+from slaf.errors import DamagedDataset
 from slaf.format.config import (
     LEGACY_TABLES,
     OPTIONAL_TABLES,
@@ -31,10 +31,12 @@ from slaf.format.schema import (
     LAYERS,
     RAW,
     VALUE_TYPES,
+    allowed_types,
 )
+from slaf.options import ReadOptions
 from slaf.runs.layers import layer_tables
 from slaf.runs.plan import BaseDataset, Plan, plan_parts
-from slaf.sources.base import MatrixSize, ReadOptions, Slots
+from slaf.sources.base import MatrixSize, Source, SourceInfo, check_only_x
 from slaf.sources.concat.members import Input
 from slaf.tables.read import index_names, newest_version, read_table
 from slaf.tables.rows import TableRows
@@ -44,8 +46,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slaf.runs.plan import Options
-    from slaf.sources.base import Matrix, Source
+    from slaf.options import StoreOptions
+    from slaf.sources.base import Matrix
     from slaf.sources.concat.source import Concat
     from slaf.sparse.batch import Batch
     from slaf.sparse.ranges import RowRange
@@ -127,7 +129,7 @@ class SlafdbDataset:
             for record in self.sources
         ]
 
-    def options(self, asked: Options) -> dict[str, Any]:
+    def options(self, asked: StoreOptions) -> dict[str, Any]:
         """How its tables are stored, as far as this program has an option for it."""
         schema = self._tables.dataset.expression.schema
         return {
@@ -138,7 +140,7 @@ class SlafdbDataset:
         }
 
 
-def plan_slafdb_append(there: SlafdbDataset, inputs: Concat, options: Options) -> Plan:
+def plan_slafdb_append(there: SlafdbDataset, inputs: Concat, options: StoreOptions) -> Plan:
     """Plan to write a dataset of an earlier format anew, with what is added to it.
 
     Parameters
@@ -154,10 +156,10 @@ def plan_slafdb_append(there: SlafdbDataset, inputs: Concat, options: Options) -
     return Plan(
         operation="append",
         sources=inputs.records,
-        n_cells=inputs.n_cells,
-        n_genes=inputs.n_genes,
+        n_cells=inputs.info.n_cells,
+        n_genes=inputs.info.n_genes,
         options=chosen,
-        value_type=str(chosen.value_types[0]),
+        value_type=str(allowed_types(chosen)[0]),
         block_cells=chosen.block_cells,
         parts=tuple(plan_parts(inputs, chosen)),
         companions=layer_tables(inputs, chosen),
@@ -352,45 +354,27 @@ class _Opening:
         return _Cells(self.tables, self.record, told=self.told)
 
 
-class _Cells:
+class _Cells(Source):
     """The cells of one input of an older dataset, as a source."""
 
-    format = _FORMAT
-    matrix = "X"
-
     def __init__(self, tables: _Tables, record: SourceRecord, *, told: bool) -> None:
+        super().__init__()
         self._tables = tables
         self._record = record
         self._hidden = CELL_COLUMNS if told else CELL_COLUMNS[:-1]
         self._all = tables.dataset.matrix()
-        self.uri = record.uri
         self.dtype: np.dtype[Any] = np.dtype(record.dtype)
-        self.n_cells, self.n_genes = record.n_cells, record.n_genes
+        self.shape = record.n_cells, record.n_genes
         stop = record.offset + record.n_cells
         self._offsets = tables.dataset.cell_offsets[record.offset : stop + 1]
+        self.size = MatrixSize("a dataset", int(self._offsets[-1] - self._offsets[0]))
+        self.info = SourceInfo.of(self, uri=record.uri, format=_FORMAT, identity=record.identity)
 
-    def __enter__(self) -> Self:
+    def open_matrix(self, name: str) -> Matrix:
+        check_only_x(name, f"{self.info.uri}: a dataset")
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        """Nothing is kept open."""
-
-    def identity(self) -> Mapping[str, Any]:
-        return self._record.identity
-
-    def matrices(self) -> tuple[str, ...]:
-        return ("X",)
-
-    def left_behind(self) -> tuple[str, ...]:
-        return ()
-
-    def extent(self) -> MatrixSize:
-        return MatrixSize("a dataset", int(self._offsets[-1] - self._offsets[0]))
-
-    def sample_values(self, matrix: str | None = None) -> NDArray[Any]:
-        if matrix not in {None, *self.matrices()}:
-            msg = f"{self.uri}: a dataset has no matrix {matrix!r}"
-            raise MissingMatrix(msg)
+    def sample_values(self) -> NDArray[Any]:
         start, stop = int(self._offsets[0]), int(self._offsets[-1])
         span = np.array([[start, min(start + _PEEK, stop)]])
         found = self._all.rows.reader.read(span, ["value"])
@@ -401,21 +385,12 @@ class _Cells:
         before = self._offsets - self._offsets[0]
         return np.append(before[:-1][::step], before[-1])
 
-    def cells(self) -> pa.Table:
-        rows = self._tables.cells.slice(self._record.offset, self.n_cells)
+    def read_cells(self) -> pa.Table:
+        rows = self._tables.cells.slice(self._record.offset, self._record.n_cells)
         return _described(CELLS, rows, self._hidden)
 
-    def genes(self) -> pa.Table:
+    def read_genes(self) -> pa.Table:
         return _described(GENES, self._tables.genes, GENE_COLUMNS)
-
-    def layers(self) -> Mapping[str, Matrix]:
-        return {}
-
-    def raw(self) -> None:
-        return None
-
-    def slots(self) -> Slots:
-        return Slots()
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         first = self._record.offset

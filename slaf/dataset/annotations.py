@@ -12,7 +12,7 @@ from slaf.annotations.arrays import PAIR_COLUMNS, column_to_array, table_to_matr
 from slaf.annotations.dataframes import to_frame
 from slaf.dataset.selection import resolve_indexer
 from slaf.errors import DamagedDataset, SelectionError
-from slaf.format.records import RAW_VARM, annotations_record, is_uns_file
+from slaf.format.records import annotations_record, is_uns_file
 from slaf.format.schema import (
     CELL_PAIRS,
     CELLS,
@@ -23,6 +23,7 @@ from slaf.format.schema import (
     RAW_GENES,
     START_INDEX,
 )
+from slaf.options import RAW_VARM
 from slaf.runtime.lazy import LazyMapping
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from slaf.annotations.columns import ColumnSet
     from slaf.dataset.dataset import Dataset
     from slaf.format.config import DatasetConfig, SourceRecord
-    from slaf.sources.base import MatrixSize, ReadOptions
+    from slaf.options import ReadOptions
+    from slaf.sources.base import MatrixSize
 
 __all__ = ["DatasetInfo", "InputInfo", "TableInfo", "dataset_info", "info", "input_info"]
 
@@ -170,10 +171,10 @@ def info(
         if load(location) is not None:
             return dataset_info(location)
         there, storage_options = str(location), location.storage_options
-    from slaf.sources.base import ReadOptions
+    from slaf.options import ReadOptions
 
     options = ReadOptions(
-        matrix,
+        matrix=matrix,
         genome=genome,
         feature_type=feature_type,
         measurement=measurement,
@@ -239,18 +240,18 @@ def input_info(
 
     with open_source(place, format, options) as source:
         return InputInfo(
-            place=source.uri,
-            format=source.format,
-            matrix=source.matrix,
-            n_cells=source.n_cells,
-            n_genes=source.n_genes,
-            dtype=str(source.dtype),
-            extent=source.extent(),
-            matrices=source.matrices(),
+            place=source.info.uri,
+            format=source.info.format,
+            matrix=source.info.matrix,
+            n_cells=source.info.n_cells,
+            n_genes=source.info.n_genes,
+            dtype=str(source.info.dtype),
+            extent=source.info.size,
+            matrices=source.info.matrices,
             obs=_types(to_lance(source.cells(), ())[1]),
             var=_types(to_lance(source.genes(), ())[1]),
             beside=describe_slots(source),
-            left_behind=source.left_behind(),
+            left_behind=source.info.not_converted,
         )
 
 

@@ -216,8 +216,9 @@ class StoredMatrix:
             return int(self.rows.offsets[cells.stop] - self.rows.offsets[cells.start])
         return int(self.rows.lengths(cells).sum())
 
-    def extent(self) -> MatrixSize:
-        """How much it holds."""
+    @property
+    def size(self) -> MatrixSize:
+        """Its values."""
         return MatrixSize("a dataset", self.nnz)
 
     def sample_values(self) -> NDArray[Any]:

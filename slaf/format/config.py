@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, fields
+import re
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
 from slaf.annotations.columns import ColumnSet
 from slaf.errors import ConversionInProgress, DamagedDataset, NotADataset, UnsupportedFormat
+from slaf.format.epoch import EPOCH, epoch_of
 from slaf.format.files import FileChecksums
 from slaf.format.schema import (
     BY_GENE,
@@ -19,6 +21,7 @@ from slaf.format.schema import (
     FORMAT_VERSION,
     GENE_PAIRS,
     GENES,
+    KNOWN_VERSIONS,
     LAYERS,
     RAW,
     RAW_GENES,
@@ -31,6 +34,7 @@ from slaf.format.validation import (
     validate,
     with_checksum,
 )
+from slaf.options import StoreOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,6 +87,11 @@ LEGACY_DIR: Final = "adopted"
 LEGACY_TABLES: Final = {
     name: f"{LEGACY_DIR}/{table}" for name, table in {**TABLES, **OPTIONAL_TABLES}.items()
 }
+
+# The directory of what a run writes outside its tables, and a receipt in it: one for each part.
+SCRATCH: Final = ".parts"
+RECEIPT: Final = re.compile(r"part-(\d{6,})\.json")
+_JOURNAL: Final = re.compile(r"[0-9a-f]{32}")
 
 # What holds the unfinished run in the config.json of another program.
 _LEGACY_RUN: Final = "adoption"
@@ -147,7 +156,7 @@ class SourceRecord:
         The names of what was taken of it beside its matrix: "layer:NAME", "raw", "obsm:KEY", …;
         None where that was not recorded, and it is all there is.
     taken
-        What was asked for of it, as :class:`slaf.sources.slots.SlotSelection` writes it.
+        What was asked for of it, as :class:`slaf.options.SlotSelection` writes it.
     """
 
     uri: str
@@ -237,6 +246,12 @@ class DatasetConfig:
     beside: Mapping[str, Any] = field(default_factory=dict)
     proof: FileChecksums = field(default_factory=FileChecksums)
 
+    @property
+    def store_options(self) -> StoreOptions:
+        """The options that its tables were written with, as far as they are recorded."""
+        stored = StoreOptions.from_json(self.proof.stored)
+        return replace(stored, string_ids=not self.optimizations.get("optimize_storage", True))
+
     def to_json(self) -> JSON:
         """As config.json has it: the keys that slafdb knows, and ours."""
         total = self.n_cells * self.n_genes
@@ -324,22 +339,44 @@ class Manifest:
     older
         What another program wrote, of an earlier format: it stays as it is until there is
         something published; None if there is no such thing.
+    epoch
+        How often the lock was taken over from a process that may still have been writing.
     """
 
     published: DatasetConfig | None = None
     checkpoint: Mapping[str, Any] | None = None
     older: Mapping[str, Any] | None = None
+    epoch: int = 0
 
     @property
     def status(self) -> str:
         """Either "published", or "converting" while there is no dataset yet."""
         return "converting" if self.published is None else "published"
 
-    def progress(self) -> tuple[int, int]:
-        """Parts finished and parts in all, of the unfinished run."""
+    def progress(self, location: Location) -> tuple[int, int]:
+        """Parts of the unfinished run that have a receipt, by its name, and parts in all."""
         if self.checkpoint is None:
             return (0, 0)
-        return len(self.checkpoint["done"]), len(self.checkpoint["plan"]["parts"])
+        total = len(self.checkpoint["plan"]["parts"])
+        if "journal" not in self.checkpoint:
+            # The last release had them here.
+            return len(self.checkpoint["done"]), total
+        names = location.list(journal_directory(self.checkpoint["journal"]))
+        return sum(RECEIPT.fullmatch(name.rpartition("/")[2]) is not None for name in names), total
+
+
+def journal_directory(plan_digest: Any) -> str:
+    """The directory of the receipts of a plan.
+
+    Raises
+    ------
+    ValueError
+        If this is no digest of a plan: a stranger's config.json leads nowhere else.
+    """
+    if not isinstance(plan_digest, str) or not _JOURNAL.fullmatch(plan_digest):
+        msg = f"checkpoint.journal is {plan_digest!r}, but must be the digest of a plan"
+        raise ValueError(msg)
+    return f"{SCRATCH}/{plan_digest[:16]}"
 
 
 def table_paths(tables: Mapping[str, str]) -> dict[str, str]:
@@ -350,7 +387,7 @@ def table_paths(tables: Mapping[str, str]) -> dict[str, str]:
     tables
         Of those that it has.
     """
-    adopted = tables[EXPRESSION] == LEGACY_TABLES[EXPRESSION]
+    adopted = tables[EXPRESSION].startswith(f"{LEGACY_DIR}/")
     return {**(LEGACY_TABLES if adopted else {**TABLES, **OPTIONAL_TABLES}), **tables}
 
 
@@ -382,12 +419,12 @@ def load(location: Location, *, older: bool = False) -> Manifest | None:
         msg = f"{where} has no format_version: this is not a SLAF dataset"
         raise DamagedDataset(msg)
     if older and _number(data["format_version"])[0] == 0:
-        return Manifest(checkpoint=data.pop(_LEGACY_RUN, None), older=data)
+        return Manifest(checkpoint=data.pop(_LEGACY_RUN, None), older=data, epoch=epoch_of(data))
     _check_version(where, data["format_version"])
     try:
         published = DatasetConfig.from_json(data) if _is_published(data["status"]) else None
-        manifest = Manifest(published, data.get("checkpoint"))
-        manifest.progress()
+        manifest = Manifest(published, data.get("checkpoint"), epoch=epoch_of(data))
+        _check_checkpoint(manifest.checkpoint)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         reason = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
         msg = f"{where} is damaged: {reason}; {_WAYS_OUT}"
@@ -415,7 +452,7 @@ def load_published(location: Location) -> DatasetConfig:
         msg = f"{location}: not a SLAF dataset (it {missing}); make one with `slaf convert`"
         raise NotADataset(msg)
     if manifest.published is None:
-        done, total = manifest.progress()
+        done, total = manifest.progress(location)
         msg = (
             f"{location}: conversion in progress, {done} of {total} parts; "
             "run the same `slaf convert` again to finish it if it was stopped"
@@ -436,6 +473,8 @@ def save(location: Location, manifest: Manifest) -> None:
         location.put(CONFIG, json.dumps(data, indent=indent, ensure_ascii=False).encode())
         return
     data = {"format_version": FORMAT_VERSION, "status": manifest.status}
+    if manifest.epoch:
+        data[EPOCH] = manifest.epoch
     if manifest.published is not None:
         data |= manifest.published.to_json()
     if checkpoint is not None:
@@ -463,6 +502,13 @@ def _check_kinds(data: JSON) -> None:
     np.dtype(data["dtype"])
 
 
+def _check_checkpoint(checkpoint: Mapping[str, Any] | None) -> None:
+    if checkpoint is not None:
+        len(checkpoint["plan"]["parts"])
+        if "done" not in checkpoint:
+            journal_directory(checkpoint["journal"])
+
+
 def _is_published(status: Any) -> bool:
     if status not in {"published", "converting"}:
         msg = f"its status is {status!r}, which is neither published nor converting"
@@ -471,7 +517,7 @@ def _is_published(status: Any) -> bool:
 
 
 def _check_version(where: str, version: Any) -> None:
-    if version == FORMAT_VERSION:
+    if version in KNOWN_VERSIONS:
         return
     if _number(version) > _number(FORMAT_VERSION):
         msg = (
@@ -481,8 +527,8 @@ def _check_version(where: str, version: Any) -> None:
     else:
         msg = (
             f"{where} is of format {version}, which another program wrote; "
-            f"this release reads {FORMAT_VERSION}: convert the original input again, or append to "
-            "it with `slaf append`, which writes it anew"
+            f"this release reads {' and '.join(KNOWN_VERSIONS)}: convert the original input again, "
+            "or append to it with `slaf append`, which writes it anew"
         )
     raise UnsupportedFormat(msg)
 

@@ -11,11 +11,12 @@ if TYPE_CHECKING:
 
     from slaf.storage.location import Location
 
-__all__ = ["FileChecksums", "StoredFile", "etag_scope"]
+__all__ = ["STORED", "FileChecksums", "StoredFile", "etag_scope"]
 
 JSON = dict[str, Any]
 _DIGEST = re.compile(r"[0-9a-f]{32}")
-_STORED = {"compression": str, "plain_types": bool, "create_indices": bool}
+# The options that decide how the tables are stored.
+STORED = {"compression": str, "plain_types": bool, "create_indices": bool}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ class FileChecksums:
         The digest of the content of each table that is written whole, as `slaf.format.digests`
         takes it.
     stored
-        How the tables are stored: "compression", "plain_types", "create_indices".
+        How the tables are stored: the options of `STORED`.
     """
 
     files: tuple[StoredFile, ...] = ()
@@ -142,7 +143,7 @@ class FileChecksums:
             ("files", found.files),
             ("place", isinstance(found.place, str)),
             ("tables", all(map(_DIGEST.fullmatch, found.tables.values()))),
-            ("stored", {key: type(value) for key, value in found.stored.items()} == _STORED),
+            ("stored", {key: type(value) for key, value in found.stored.items()} == STORED),
         ):
             if not kept:
                 msg = f"proof.{key} is {str(data.get(key))[:60]!r}, which is of another kind"

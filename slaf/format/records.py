@@ -11,6 +11,7 @@ from slaf.annotations.uns import TypeHint
 from slaf.errors import DamagedDataset
 from slaf.format.config import Block
 from slaf.format.schema import EXPRESSION, LAYERS, RAW
+from slaf.options import ALIGNED_SLOTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from slaf.format.config import DatasetConfig
 
 __all__ = [
-    "ALIGNED_SLOTS",
-    "RAW_VARM",
     "AnnotationsRecord",
     "FileRecord",
     "GeneBlock",
@@ -36,8 +35,6 @@ __all__ = [
 JSON = dict[str, Any]
 
 # The slots whose elements each have a form, and the group of raw's varm in the file of elements.
-ALIGNED_SLOTS: Final = ("obsm", "varm", "obsp", "varp")
-RAW_VARM: Final = "raw_varm"
 _NAME_LENGTH: Final = 32
 
 
@@ -215,7 +212,7 @@ class AnnotationsRecord:
         The files of uns, and of the elements that no table holds; None without.
     taken
         What was selected of the inputs that came last, as
-        :class:`slaf.sources.slots.SlotSelection`
+        :class:`slaf.options.SlotSelection`
         writes it; None of a dataset that was made when nothing was taken along.
     unses
         The file of the uns of each input, None of one without; empty where there is one input,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from slaf.options import Compression, StoreOptions
+
 __all__ = [
     "BY_CELL",
     "BY_GENE",
@@ -25,14 +26,15 @@ __all__ = [
     "FORMAT_VERSION",
     "GENES",
     "GENE_PAIRS",
+    "KNOWN_VERSIONS",
     "LAYERS",
     "PARTITIONED_TABLES",
     "RAW",
     "RAW_GENES",
     "START_INDEX",
     "VALUE_TYPES",
-    "Compression",
     "IndexKind",
+    "allowed_types",
     "by_gene_schema",
     "common_type",
     "expression_schema",
@@ -43,7 +45,8 @@ __all__ = [
     "value_type_for",
 ]
 
-FORMAT_VERSION: Final = "1.0"
+FORMAT_VERSION: Final = "1.1"
+KNOWN_VERSIONS: Final = ("1.0", FORMAT_VERSION)
 
 # The tables of a dataset, by the name that config.json gives them.
 EXPRESSION: Final = "expression"
@@ -102,17 +105,9 @@ _LARGEST_EXACT_FLOAT64 = 2.0**53
 _ZSTD = {b"lance-encoding:compression": b"zstd"}
 
 
-class Compression(StrEnum):
-    """How hard the expression table is packed: bytes against time."""
-
-    FAST = "fast"
-    """Lance's own bit packing only."""
-
-    BALANCED = "balanced"
-    """zstd on the values."""
-
-    SMALL = "small"
-    """Gene ids as uint32, which zstd packs far better than uint16; zstd on both."""
+def allowed_types(options: StoreOptions) -> tuple[np.dtype[Any], ...]:
+    """The types that values may be stored in, the preferred one first."""
+    return tuple(t for t in VALUE_TYPES if t.kind == "f") if options.plain_types else VALUE_TYPES
 
 
 def value_type_for(
@@ -177,19 +172,12 @@ def common_type(given: Sequence[str], value_type: str, greatest: float) -> str:
 
 def gene_id_type(n_genes: int, compression: Compression) -> pa.DataType:
     """uint16 while it holds every position, uint32 past that and where zstd packs the ids."""
-    if n_genes > _MOST_UINT16_GENES or compression is Compression.SMALL:
+    if n_genes > _MOST_UINT16_GENES or compression == "small":
         return pa.uint32()
     return pa.uint16()
 
 
-def expression_schema(
-    value_type: np.dtype[Any],
-    n_genes: int,
-    compression: Compression,
-    *,
-    integer_ids: bool = False,
-    string_ids: bool = False,
-) -> pa.Schema:
+def expression_schema(value_type: np.dtype[Any], n_genes: int, options: StoreOptions) -> pa.Schema:
     """The columns of `expression`: one row a nonzero, ordered by cell and then gene.
 
     Parameters
@@ -198,17 +186,14 @@ def expression_schema(
         One of `VALUE_TYPES`.
     n_genes
         The width of the matrix, which decides the type of the gene ids.
-    compression
-        Which columns zstd packs.
-    integer_ids
-        Store both ids as int32, the types of readers that know no unsigned ones.
-    string_ids
-        Put `cell_id` and `gene_id` before the integer ids.
+    options
+        Columns that zstd packs, types of the ids, and whether `cell_id` and `gene_id` come first.
     """
-    packed = compression is not Compression.FAST
-    gene_metadata = _ZSTD if compression is Compression.SMALL else None
-    cell_type = pa.int32() if integer_ids else pa.uint32()
-    gene_type = pa.int32() if integer_ids else gene_id_type(n_genes, compression)
+    packed = options.compression != "fast"
+    gene_metadata = _ZSTD if options.compression == "small" else None
+    cell_type, gene_type = pa.uint32(), gene_id_type(n_genes, options.compression)
+    if options.plain_types:
+        cell_type = gene_type = pa.int32()
     fields = [
         pa.field("cell_integer_id", cell_type, nullable=False),
         pa.field("gene_integer_id", gene_type, nullable=False, metadata=gene_metadata),
@@ -219,7 +204,7 @@ def expression_schema(
             metadata=_ZSTD if packed else None,
         ),
     ]
-    if string_ids:
+    if options.string_ids:
         fields[:0] = [
             pa.field("cell_id", pa.string(), nullable=False),
             pa.field("gene_id", pa.string(), nullable=False),
@@ -241,7 +226,7 @@ def by_gene_schema(expression: pa.Schema, compression: Compression) -> pa.Schema
     cells, genes, values = (
         expression.field(name) for name in ("cell_integer_id", "gene_integer_id", "value")
     )
-    packed = None if compression is Compression.FAST else _ZSTD
+    packed = None if compression == "fast" else _ZSTD
     return pa.schema([genes.with_metadata(None), cells.with_metadata(packed), values])
 
 
@@ -262,10 +247,9 @@ def indexed_columns(table: str, *, create_indices: bool) -> dict[str, IndexKind]
 def layers_schema(
     value_types: Mapping[str, np.dtype[Any]],
     n_genes: int,
-    compression: Compression,
+    options: StoreOptions,
     *,
     nullable: bool,
-    integer_ids: bool = False,
 ) -> pa.Schema:
     """The columns of `layers` and of `raw`: as `expression`, with any number of values.
 
@@ -273,13 +257,13 @@ def layers_schema(
     ----------
     value_types
         Of each column of values, by its name.
-    n_genes, compression, integer_ids
+    n_genes, options
         As for `expression_schema`.
     nullable
         Whether a row may be without one of the values.
     """
     first, *_ = value_types.values()
-    like = expression_schema(first, n_genes, compression, integer_ids=integer_ids)
+    like = expression_schema(first, n_genes, options)
     values = [
         pa.field(
             name,
@@ -289,4 +273,4 @@ def layers_schema(
         )
         for name, dtype in value_types.items()
     ]
-    return pa.schema([like.field(0), like.field(1), *values])
+    return pa.schema([like.field("cell_integer_id"), like.field("gene_integer_id"), *values])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
+from uuid import uuid4
 
 from slaf.errors import DamagedDataset, SourceChanged
 from slaf.format.records import annotations_record
-from slaf.format.schema import EXPRESSION, Compression
-from slaf.runs.checkpoint import PartResult
+from slaf.format.schema import BY_GENE, EXPRESSION
 from slaf.runs.checksums import file_checksums
-from slaf.runs.encode import SCRATCH, NeedsWiderType, PartWriter
+from slaf.runs.encode import NeedsWiderType, PartWriter
+from slaf.runs.journal import PartResult
 from slaf.runs.layers import (
     LayerPartWriter,
     LayerResult,
@@ -18,7 +20,7 @@ from slaf.runs.layers import (
     NeedsWiderLayerType,
     recorded_layer_tables,
 )
-from slaf.runs.plan import BaseDataset, Options, Plan
+from slaf.runs.plan import BaseDataset, Plan
 from slaf.sparse.ranges import RowRange
 from slaf.sparse.statistics import Statistics
 from slaf.tables.write import write_part
@@ -26,39 +28,31 @@ from slaf.tables.write import write_part
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import pyarrow as pa
-
     from slaf.format.config import Block, DatasetConfig
     from slaf.format.files import StoredFile
     from slaf.format.records import GeneOrderRecord, MatrixRecord
     from slaf.repairs.damage import Damage
-    from slaf.runs.checkpoint import GenePart
     from slaf.runs.gene_order import GeneOrder
+    from slaf.runs.journal import GenePart
     from slaf.runs.value_types import AxisIds
     from slaf.runtime.progress import Progress
     from slaf.sources.concat.source import Concat
     from slaf.storage.location import Location
     from slaf.tables.fragments import Fragment
 
-__all__ = ["plan_repair", "rewrite_genes", "rewrite_part", "scratch_of"]
+__all__ = ["plan_repair", "rewrite_genes", "rewrite_part"]
 
 SomeBlock = TypeVar("SomeBlock", bound="Block")
 
 
 def plan_repair(published: DatasetConfig, survey: Damage) -> Plan:
     """The plan of a run that writes the damaged parts of a dataset again."""
-    stored = published.proof.stored
     return Plan(
         operation="repair",
         sources=published.sources,
         n_cells=published.n_cells,
         n_genes=published.n_genes,
-        options=Options(
-            compression=Compression(stored["compression"]),
-            plain_types=stored["plain_types"],
-            create_indices=stored["create_indices"],
-            string_ids=not published.optimizations.get("optimize_storage", True),
-        ),
+        options=published.store_options,
         value_type=published.value_type,
         block_cells=max((block.stop - block.start for block in published.blocks), default=1),
         parts=tuple(survey.parts),
@@ -68,13 +62,16 @@ def plan_repair(published: DatasetConfig, survey: Damage) -> Plan:
             n_sources=len(published.sources),
             versions=published.versions,
         ),
-        tables=dict(published.tables),
+        tables={
+            table: _new_directory(table, directory) if table in survey.unopened else directory
+            for table, directory in published.tables.items()
+        },
     )
 
 
-def scratch_of(directory: str) -> str:
-    """Where the new files of a table are until all that is damaged is known to be mended."""
-    return f"{SCRATCH}/{directory}"
+def _new_directory(table: str, directory: str) -> str:
+    """A directory for a table that Lance cannot open any more, next to the one that it has."""
+    return str(PurePosixPath(directory).with_name(f"{table}-{uuid4().hex[:8]}.lance"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +88,7 @@ class _PartRepair:
     def expression(self, progress: Progress) -> tuple[list[Fragment], tuple[StoredFile, ...]]:
         part = PartWriter(self.source, self.plan, self.identifiers, progress)
         ranges = [RowRange(block.start, block.stop) for block in self.blocks]
-        directory = scratch_of(self.plan.tables[EXPRESSION])
+        directory = self.plan.folder(EXPRESSION)
         batches = part.record_batches(ranges)
         fragments = write_part(self.location, directory, self.plan.schema, batches)
         self._check("the matrix", part.blocks, self.blocks)
@@ -99,7 +96,7 @@ class _PartRepair:
 
     def companion(self, companion: LayerTable, recorded: Mapping[str, MatrixRecord]) -> LayerResult:
         part = LayerPartWriter(self.source, companion, self.plan, self.identifiers)
-        directory = scratch_of(self.plan.tables[companion.table])
+        directory = self.plan.folder(companion.table)
         batches = part.record_batches(RowRange(block.start, block.stop) for block in self.blocks)
         fragments = write_part(self.location, directory, part.schema, batches)
         found = part.result(
@@ -163,12 +160,7 @@ def rewrite_part(
 
 
 def rewrite_genes(
-    rows: GeneOrder,
-    genes: RowRange,
-    *,
-    recorded: GeneOrderRecord | None,
-    directory: str,
-    schema: pa.Schema,
+    rows: GeneOrder, genes: RowRange, *, recorded: GeneOrderRecord | None, plan: Plan
 ) -> GenePart:
     """Sort the rows of some genes again, into files that no table names yet.
 
@@ -180,10 +172,8 @@ def rewrite_genes(
         Those whose rows are damaged.
     recorded
         What the rows have to be.
-    directory
-        Where the files go.
-    schema
-        The columns of the table.
+    plan
+        The repair.
 
     Raises
     ------
@@ -191,10 +181,10 @@ def rewrite_genes(
         If the rows in the order of cells are not those that were sorted.
     """
     known = _within(() if recorded is None else recorded.blocks, genes)
-    part = rows.write(tuple(RowRange(one.start, one.stop) for one in known), directory, schema)
+    part = rows.write(tuple(RowRange(one.start, one.stop) for one in known), plan)
     for one, block in zip(part.blocks, known, strict=True):
         if one != block:
-            msg = f"{directory}: {block}, sorted again, are not what was sorted first"
+            msg = f"{plan.folder(BY_GENE)}: {block}, sorted again, are not what was sorted first"
             raise DamagedDataset(msg)
     return part
 
@@ -211,5 +201,5 @@ def _within(blocks: Sequence[SomeBlock], rows: RowRange) -> tuple[SomeBlock, ...
 
 def _changed(source: Concat, what: str) -> SourceChanged:
     return SourceChanged(
-        f"{source.uri}: {what}, so nothing is mended; give the inputs as they were"
+        f"{source.info.uri}: {what}, so nothing is mended; give the inputs as they were"
     )

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from slaf.dataset.dataset import Dataset
 from slaf.errors import DamagedDataset, InputError, NoSuchInput, SourceChanged
-from slaf.format.config import Manifest, load, load_published, save
+from slaf.format.config import load, load_published
+from slaf.format.epoch import locked
 from slaf.format.schema import EXPRESSION
+from slaf.options import ReadOptions
 from slaf.repairs.damage import Damage
 from slaf.repairs.parts import plan_repair
+from slaf.repairs.publish import discard
 from slaf.repairs.work import Repair, read_back, salvageable_rows
-from slaf.runs.encode import SCRATCH
-from slaf.runs.output_run import begin_or_resume, checkpoint_of
-from slaf.runs.publish import clean_up
+from slaf.runs.output_run import OutputRun, begin_or_resume, checkpoint_of
 from slaf.runtime.progress import NullProgress
-from slaf.sources.base import ReadOptions
 from slaf.storage.location import Location
 from slaf.tables.commit import drop_newer_versions
 from slaf.verification.files import describe_file
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from slaf.format.config import DatasetConfig
-    from slaf.runs.checkpoint import Checkpoint
-    from slaf.runs.output_run import OutputRun
     from slaf.runtime.progress import Progress
     from slaf.sources.base import Inputs
     from slaf.sources.concat.source import Concat
@@ -127,7 +125,7 @@ def repair(
     """
     location = Location.of(dataset, storage_options)
     load_published(location)
-    with location.lock():
+    with locked(location):
         published = load_published(location)
         if not published.proof.files:
             msg = (
@@ -137,19 +135,19 @@ def repair(
             raise DamagedDataset(msg)
         survey = Damage.of(location, published)
         if not survey.files:
-            _tidy(location, published)
+            _end_unfinished(location, published)
             logger.info("%s: nothing is damaged", location)
             return RepairReport(str(location), len(published.proof.files))
         with ExitStack() as opened:
             rows = salvageable_rows(location, published, survey)
-            reading = ReadOptions.beside(
-                location,
-                published.sources[0].matrix if published.sources else "X",
-                memory,
-                scratch,
+            reading = ReadOptions(
+                matrix=published.sources[0].matrix if published.sources else "X",
+                workers=workers,
+                memory=memory,
+                scratch=scratch,
                 storage_options=input_storage_options or storage_options,
                 stage=stage,
-            ).shared_by(workers)
+            ).near(location)
             source = None
             if survey.needs_inputs or None in rows.values():
                 there = Dataset(location, published)
@@ -161,11 +159,11 @@ def repair(
             try:
                 mended = work.done(source, reading, workers, progress or NullProgress())
             except (InputError, DamagedDataset):
-                _abandon(run, published)
+                discard(run, published, survey)
                 raise
             now = mended.commit()
             read_back(Dataset(location, now), survey)
-            mended.publish(now)
+            run.publish(now)
     return RepairReport(
         str(location),
         len(published.proof.files),
@@ -202,30 +200,31 @@ def _refuse_other_shape(dataset: Dataset, source: Concat) -> None:
 def _claimed(
     location: Location, published: DatasetConfig, survey: Damage, *, restart: bool
 ) -> OutputRun:
-    """The run that mends this damage, begun or taken up again."""
+    """The run that repairs this damage, begun or taken up again."""
     plan = plan_repair(published, survey)
-    there = _unfinished_repair(location, restart=restart)
-    if there is not None and there.published:
+    unfinished = _unfinished_repair(location, restart=restart)
+    if unfinished is not None and unfinished.checkpoint.published:
         # Its result is published, and damaged since.
-        save(location, Manifest(published))
-    elif there is not None:
-        restart |= there.plan.parts != plan.parts or not _is_enough(there, survey)
-    run = begin_or_resume(location, plan, overwrite=False, restart=restart, allow_duplicate=True)
-    if not run.checkpoint.done:
-        location.remove(SCRATCH)
-    return run
+        unfinished.forget()
+    elif unfinished is not None:
+        restart = not _is_enough(unfinished, published, survey)
+    return begin_or_resume(location, plan, overwrite=False, restart=restart, allow_duplicate=True)
 
 
-def _is_enough(there: Checkpoint, survey: Damage) -> bool:
-    """Whether the parts of an unfinished repair that are done are so in all damaged tables."""
+def _is_enough(run: OutputRun, published: DatasetConfig, survey: Damage) -> bool:
+    """Whether what an unfinished repair writes, and has written, is what is damaged now."""
+    tables = run.plan.tables
+    moved = {table for table in tables if tables[table] != published.tables[table]}
+    if run.plan.parts != tuple(survey.parts) or moved != survey.unopened:
+        return False
     return all(
-        survey.parts[there.plan.parts[at]]
+        survey.parts[run.plan.parts[result.index]]
         <= {*([EXPRESSION] if result.files else []), *result.companions}
-        for at, result in there.done.items()
+        for result in run.results()
     )
 
 
-def _unfinished_repair(location: Location, *, restart: bool = False) -> Checkpoint | None:
+def _unfinished_repair(location: Location, *, restart: bool = False) -> OutputRun | None:
     """The repair that is unfinished there, if there is one and it is not to be discarded."""
     manifest = load(location)
     if manifest is None or manifest.checkpoint is None:
@@ -234,18 +233,14 @@ def _unfinished_repair(location: Location, *, restart: bool = False) -> Checkpoi
         return None
     if restart and not manifest.checkpoint.get("published"):
         return None
-    return checkpoint_of(location, manifest)
+    checkpoint = checkpoint_of(location, manifest)
+    return OutputRun.unfinished(location, manifest, checkpoint) if checkpoint else None
 
 
-def _abandon(run: OutputRun, published: DatasetConfig) -> None:
-    """Leave the dataset as it was before the run."""
-    run.location.remove(SCRATCH)
-    save(run.location, Manifest(published))
-
-
-def _tidy(location: Location, published: DatasetConfig) -> None:
+def _end_unfinished(location: Location, published: DatasetConfig) -> None:
     """End a repair that is unfinished though nothing is damaged any more."""
-    if _unfinished_repair(location) is not None:
+    run = _unfinished_repair(location)
+    if run is not None:
         for name, directory in published.tables.items():
             drop_newer_versions(location, directory, published.versions[name])
-        clean_up(location, published)
+        run.clean_up()

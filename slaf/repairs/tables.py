@@ -98,7 +98,7 @@ class RebuiltTables:
 
     def _changed(self, what: str) -> SourceChanged:
         return SourceChanged(
-            f"{self._source.uri}: {what} made of it is not what was written, so nothing is "
+            f"{self._source.info.uri}: {what} made of it is not what was written, so nothing is "
             "mended; give the inputs as they were"
         )
 

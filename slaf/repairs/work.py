@@ -13,7 +13,7 @@ from slaf.errors import VerificationFailed
 from slaf.format.digests import table_digest
 from slaf.format.records import gene_order_record
 from slaf.format.schema import BY_GENE, CELLS, EXPRESSION, GENES, START_INDEX
-from slaf.repairs.parts import rewrite_genes, rewrite_part, scratch_of
+from slaf.repairs.parts import rewrite_genes, rewrite_part
 from slaf.repairs.publish import RepairedDataset, table_files
 from slaf.repairs.tables import RebuiltTables, row_starts, salvage_rows
 from slaf.runs.gene_order import CellOrder, GeneOrder
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.format.config import DatasetConfig
+    from slaf.options import ReadOptions
     from slaf.repairs.damage import Damage
     from slaf.repairs.publish import TableFiles
-    from slaf.runs.checkpoint import PartResult
+    from slaf.runs.journal import PartResult
     from slaf.runs.output_run import OutputRun
     from slaf.runs.publish import Axes
     from slaf.runtime.progress import Progress
-    from slaf.sources.base import ReadOptions
     from slaf.sources.concat.source import Concat
     from slaf.storage.location import Location
 
@@ -140,7 +140,6 @@ class Repair:
             self._encode(source, axes, workers, progress)
         if self.survey.genes:
             self._sort(reading, workers, progress)
-        run, location = self.run, self.run.location
         data = self._data()
         tables = {name: rows for name, rows in self.rows.items() if rows is not None}
         files: dict[str, bytes] = {}
@@ -150,18 +149,15 @@ class Repair:
             starts = self._starts(data, lost)
             tables |= {name: made.table(name, starts) for name in lost}
             files = {name: made.file(name) for name in self.survey.elements}
-        return RepairedDataset(
-            location, self.published, self.survey, run.checkpoint, data, tables, files
-        )
+        return RepairedDataset(self.run, self.published, self.survey, data, tables, files)
 
     def _encode(self, source: Concat, axes: Axes, workers: int, progress: Progress) -> None:
-        checkpoint = self.run.checkpoint
-        progress.begin(*checkpoint.covered(), checkpoint.plan.cells_to_write)
+        progress.begin(*self.run.covered(), self.run.plan.cells_to_write)
         encode = partial(self._part, source, axes, progress)
-        run_parts(checkpoint.remaining(), encode, self.run.record, workers)
+        run_parts(self.run.remaining(), encode, self.run.record, workers)
 
     def _part(self, source: Concat, axes: Axes, progress: Progress, index: int) -> PartResult:
-        plan = self.run.checkpoint.plan
+        plan = self.run.plan
         return rewrite_part(
             source,
             plan,
@@ -175,27 +171,24 @@ class Repair:
 
     def _data(self) -> dict[str, TableFiles]:
         """The files of the tables that are written in parts, as far as they are done."""
-        return table_files(self.run.location, self.published, self.survey, self.run.checkpoint)
+        return table_files(self.run, self.published, self.survey)
 
     def _sort(self, reading: ReadOptions, workers: int, progress: Progress) -> None:
         """Sort the damaged genes again, out of rows that are whole, or are again."""
-        run, directory = self.run, self.published.tables[BY_GENE]
+        run = self.run
         data = self._data()[EXPRESSION]
-        names = data.files(self.published.tables[EXPRESSION])
-        files = [DataFile(name, one.rows) for name, one in zip(names, data.after, strict=True)]
-        offsets, plan = self._cell_offsets(data), run.checkpoint.plan
-        rows = CellOrder.of_files(run.location, files, plan, offsets, self.published.blocks)
+        files = [
+            DataFile(path, fragment.rows)
+            for path, fragment in zip(data.paths, data.fragments, strict=True)
+        ]
+        offsets = self._cell_offsets(data)
+        rows = CellOrder.of_files(run.location, files, run.plan, offsets, self.published.blocks)
         progress.begin(0, 0, 2 * self.published.n_cells)
-        done = {part.genes for part in run.checkpoint.by_gene}
+        done = {part.genes for part in run.gene_parts()}
         with GeneOrder(rows, reading, progress) as by_gene:
-            mend = partial(
-                rewrite_genes,
-                by_gene,
-                recorded=gene_order_record(self.published),
-                directory=scratch_of(directory),
-                schema=run.checkpoint.plan.schema_by_gene,
-            )
-            run_parts(sorted(self.survey.genes - done), mend, run.record_genes, workers)
+            recorded = gene_order_record(self.published)
+            rewrite = partial(rewrite_genes, by_gene, recorded=recorded, plan=run.plan)
+            run_parts(sorted(self.survey.genes - done), rewrite, run.record, workers)
 
     def _cell_offsets(self, data: TableFiles) -> NDArray[np.int64]:
         if CELLS not in self.survey.tables:
@@ -212,6 +205,5 @@ class Repair:
         """Where rows begin, for the tables that are lost and say so."""
         wanted = {BY_GENE} if GENES in lost else set()
         wanted |= data.keys() - {BY_GENE} if CELLS in lost else set()
-        tables = self.published.tables
-        files = {name: data[name].files(tables[name]) for name in wanted & data.keys()}
+        files = {name: data[name].paths for name in wanted & data.keys()}
         return row_starts(self.run.location, self.published, files)

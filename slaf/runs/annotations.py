@@ -13,20 +13,17 @@ import xxhash
 
 from slaf.annotations.arrays import PAIR_COLUMNS, arrays_to_columns, pairs_to_table
 from slaf.annotations.columns import to_lance
-from slaf.annotations.uns import as_json, write_elements
-from slaf.dataset.annotations import Annotations
+from slaf.annotations.uns import write_elements
 from slaf.errors import InputError
-from slaf.format.config import Block, DatasetConfig, table_paths
+from slaf.format.config import Block
 from slaf.format.digests import BlockDigest
 from slaf.format.records import (
-    RAW_VARM,
     AnnotationsRecord,
     FileRecord,
     LayersRecord,
     MatrixRecord,
     RawRecord,
     annotations_record,
-    is_uns_file,
 )
 from slaf.format.schema import (
     CELL_COLUMNS,
@@ -37,9 +34,8 @@ from slaf.format.schema import (
     RAW_GENES,
     read_dtype,
 )
-from slaf.runs.row_offsets import layer_results
-from slaf.tables.commit import append, commit, keep_version
-from slaf.tables.write import write_table
+from slaf.options import RAW_VARM
+from slaf.runs.commit import TableFragments, TableGrowth
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -48,22 +44,13 @@ if TYPE_CHECKING:
 
     from slaf.annotations.arrays import ElementSpec
     from slaf.annotations.columns import ColumnSet
-    from slaf.runs.checkpoint import Checkpoint
+    from slaf.runs.commit import TableChange
     from slaf.runs.layers import LayerTable
+    from slaf.runs.output_run import OutputRun
     from slaf.sources.concat.genes import Ranges
     from slaf.sources.concat.source import Concat
-    from slaf.storage.location import Location
 
-__all__ = [
-    "UNS_JSON",
-    "EncodedAnnotations",
-    "commit_layers",
-    "encode_annotations",
-    "remove_leftovers",
-    "uns_files",
-    "write_annotations",
-    "write_uns_json",
-]
+__all__ = ["EncodedAnnotations", "encode_annotations", "layer_changes", "write_annotations"]
 
 
 # A file of elements, and its content.
@@ -160,8 +147,8 @@ def encode_annotations(source: Concat, cells: pa.Table, genes: pa.Table) -> Enco
     found = {
         "obsm": _read_arrays(source, "obsm", slots.obsm, cells, CELL_COLUMNS),
         "varm": _read_arrays(source, "varm", slots.varm, genes, GENE_COLUMNS),
-        "obsp": _read_pairs(source, "obsp", slots.obsp, CELL_PAIRS, source.n_cells),
-        "varp": _read_pairs(source, "varp", slots.varp, GENE_PAIRS, source.n_genes),
+        "obsp": _read_pairs(source, "obsp", slots.obsp, CELL_PAIRS, source.info.n_cells),
+        "varp": _read_pairs(source, "varp", slots.varp, GENE_PAIRS, source.info.n_genes),
     }
     tables = {CELL_PAIRS: found["obsp"].pairs, GENE_PAIRS: found["varp"].pairs}
     raw = _read_raw(source)
@@ -215,7 +202,7 @@ def _read_raw(source: Concat) -> _Raw | None:
     genes = genes.add_column(1, "gene_integer_id", ids)
     for name, values in varm.columns.items():
         genes = genes.append_column(name, values)
-    return _Raw(genes, columns, varm, raw.measured)
+    return _Raw(genes, columns, varm, raw.genes_present)
 
 
 def _pack(
@@ -225,8 +212,8 @@ def _pack(
     files: dict[str, File] = {}
     with _naming("what no table holds", source):
         # Read once, both for one of all and to be kept as they are.
-        unses = source.unses()
-        uns = dict(source.merged(unses))
+        unses = source.uns_per_source()
+        uns = dict(source.merge_uns(unses))
         if uns:
             files["uns"] = _file("uns", {"uns": uns})
         if left:
@@ -251,121 +238,74 @@ def _naming(slot: str, source: Concat) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        error.add_note(f"in {slot} of {source.uri}")
+        error.add_note(f"in {slot} of {source.info.uri}")
         raise
 
 
-UNS_JSON = "uns.json"
-
-
-def commit_layers(location: Location, checkpoint: Checkpoint) -> dict[str, int]:
-    """Commit the tables that were written part by part; their versions."""
-    plan = checkpoint.plan
-    versions = {}
+def layer_changes(run: OutputRun) -> dict[str, TableChange]:
+    """The layer tables, which were written part by part, by their names."""
+    plan = run.plan
+    changes: dict[str, TableChange] = {}
     for companion in plan.companions:
-        table, name = companion.table, plan.folder(companion.table)
+        table, directory = companion.table, plan.folder(companion.table)
         fragments = [
             fragment
-            for result in layer_results(checkpoint, table)
+            for result in run.results(table)
             for fragment in result.companions[table].fragments
         ]
-        if plan.base is None or not plan.adds_to(table):
-            versions[table] = commit(location, name, companion.schema(plan.options), fragments)
-        elif fragments:
-            before = plan.base.versions[table]
-            versions[table] = append(location, name, fragments, before, plan.run_id)
+        if plan.base is not None and plan.adds_to(table):
+            base = plan.base.versions[table]
+            changes[table] = TableGrowth(directory, base, fragments)
         else:
-            versions[table] = keep_version(location, name, plan.base.versions[table])
-    return versions
+            changes[table] = TableFragments(directory, companion.schema(plan.options), fragments)
+    return changes
 
 
 def write_annotations(
-    location: Location,
-    checkpoint: Checkpoint,
-    kept: EncodedAnnotations,
-    before: DatasetConfig | None,
-    starts: Mapping[str, NDArray[np.int64]],
-) -> tuple[dict[str, int], AnnotationsRecord]:
-    """Write the tables and files that are written whole; their versions, and the record of all.
+    run: OutputRun, kept: EncodedAnnotations, starts: Mapping[str, NDArray[np.int64]]
+) -> AnnotationsRecord:
+    """Write the files of elements; the record of all annotations and layer tables.
 
     Parameters
     ----------
-    location, checkpoint
-        The run.
     kept
-        What stands beside the matrix.
-    before
-        What readers see until now.
+        The annotations.
     starts
         As `slaf.runs.row_offsets.all_row_offsets` gives them.
     """
-    plan = checkpoint.plan
-    versions = {
-        name: write_table(location, plan.folder(name), table) for name, table in kept.tables.items()
-    }
     # What several inputs have alike is one file.
     files = {record.file: content for record, content in filter(None, kept.unses)}
     files |= {record.file: content for record, content in kept.files.values()}
     for file, content in files.items():
-        location.put(file, content)
+        run.location.put(file, content)
     forms = {slot: found for slot, found in kept.forms.items() if slot != RAW_VARM}
     layers, raw = None, None
-    for companion in plan.companions:
+    for companion in run.plan.companions:
         rows = int(starts[companion.table][-1])
-        matrices = _matrices(checkpoint, companion, before)
+        matrices = _matrices(run, companion)
         if companion.table == LAYERS:
             layers = LayersRecord(rows, matrices)
         elif kept.raw_columns is not None:
             varm, measured = kept.forms.get(RAW_VARM, ()), kept.measured
             raw = RawRecord(rows, companion.n_genes, matrices[0], kept.raw_columns, varm, measured)
     records = {key: record for key, (record, _) in kept.files.items()}
-    return versions, AnnotationsRecord(
+    return AnnotationsRecord(
         layers,
         raw,
         forms,
         records.get("uns"),
         records.get("elements"),
-        plan.options.taking.to_json(),
+        run.plan.options.slots.to_json(),
         tuple(one and one[0] for one in kept.unses),
     )
 
 
-def write_uns_json(location: Location, published: DatasetConfig) -> None:
-    """Put uns as JSON beside the file that a dataset has it in, or remove an older one."""
-    if "uns" not in published.beside:
-        location.remove(UNS_JSON)
-        return
-    content = as_json(Annotations(location, published).uns)
-    if location.read(UNS_JSON) != content:
-        location.put(UNS_JSON, content)
-
-
-def remove_leftovers(location: Location, published: DatasetConfig) -> None:
-    """Remove the tables and files that are of another dataset than this one."""
-    for name, directory in table_paths(published.tables).items():
-        if name not in published.tables:
-            location.remove(directory)
-    named = {record.file for record in annotations_record(published).files}
-    for file in uns_files(location):
-        if file not in named:
-            location.remove(file)
-
-
-def uns_files(location: Location) -> list[str]:
-    """The files of elements that are there."""
-    if not location.exists():
-        return []
-    return [name for name in location.list(".") if is_uns_file(name)]
-
-
-def _matrices(
-    checkpoint: Checkpoint, companion: LayerTable, before: DatasetConfig | None
-) -> tuple[MatrixRecord, ...]:
-    plan, table = checkpoint.plan, companion.table
-    results = [result.companions[table] for result in layer_results(checkpoint, table)]
+def _matrices(run: OutputRun, companion: LayerTable) -> tuple[MatrixRecord, ...]:
+    plan, table, base = run.plan, companion.table, run.base
+    results = [result.companions[table] for result in run.results(table)]
     there = {}
-    if before is not None and plan.base is not None:
-        there = {one.original: one for one in annotations_record(before).matrices().get(table, ())}
+    if base is not None:
+        there = {one.original: one for one in annotations_record(base).matrices().get(table, ())}
     made = []
     for values in companion.values:
         blocks = [block for result in results for block in result.blocks[values.name]]
@@ -373,8 +313,8 @@ def _matrices(
         dtype_overflowed = any(values.name in result.dtype_overflowed for result in results)
         if plan.adds_to(table) and known is not None:
             blocks = [*known.blocks, *blocks]
-        elif before is not None and plan.base is not None and table not in plan.rewrites:
-            blocks = [*map(_empty, before.blocks), *blocks]
+        elif base is not None and table not in plan.rewrites:
+            blocks = [*map(_empty, base.blocks), *blocks]
         if known is not None and plan.base is not None:
             several = plan.base.n_sources > 1
             own = _read_dtype(known.source_dtype, known.value_type, several=several)

@@ -1,199 +1,89 @@
-"""The unfinished run as config.json keeps it: the plan and the parts that are done."""
+"""The unfinished run as config.json keeps it: the plan, and which attempts at it count."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from slaf.format.config import Block
-from slaf.format.files import StoredFile
-from slaf.format.records import GeneBlock
-from slaf.runs.layers import LayerResult
 from slaf.runs.plan import Plan
-from slaf.sparse.ranges import RowRange
-from slaf.sparse.statistics import Statistics
-from slaf.tables.fragments import Fragment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["Checkpoint", "GenePart", "PartResult"]
-
-
-@dataclass(frozen=True, slots=True)
-class PartResult:
-    """A part whose rows are on disk, in fragments that no version of the table names yet.
-
-    Attributes
-    ----------
-    index
-        Its place in the plan.
-    fragments
-        Of the table, in order.
-    blocks
-        Its blocks and their digests, in order.
-    statistics
-        Of its values.
-    outgrown
-        Whether sums of repeated entries are beyond the type that the source has them in.
-    companions
-        What it has of the tables beside `expression`, by their names.
-    files
-        Those that the fragments are in.
-    """
-
-    index: int
-    fragments: list[Fragment]
-    blocks: tuple[Block, ...]
-    statistics: Statistics
-    dtype_overflowed: bool = False
-    companions: Mapping[str, LayerResult] = field(default_factory=dict)
-    files: tuple[StoredFile, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """As the checkpoint has it, under its index."""
-        return {
-            "fragments": [one.to_json() for one in self.fragments],
-            "blocks": [block.to_json() for block in self.blocks],
-            "statistics": asdict(self.statistics),
-            "outgrown": self.dtype_overflowed,
-            "companions": {name: found.to_json() for name, found in self.companions.items()},
-            "files": [one.to_json() for one in self.files],
-        }
-
-    @classmethod
-    def from_json(cls, index: int, data: dict[str, Any]) -> PartResult:
-        """As `to_json` wrote it."""
-        return cls(
-            index,
-            list(map(Fragment.from_json, data["fragments"])),
-            tuple(map(Block.from_json, data["blocks"])),
-            Statistics(**data["statistics"]),
-            data["outgrown"],
-            {k: LayerResult.from_json(v) for k, v in data.get("companions", {}).items()},
-            tuple(map(StoredFile.from_json, data.get("files", []))),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class GenePart:
-    """Genes whose rows are on disk in their own order, as `PartResult` is of cells.
-
-    Attributes
-    ----------
-    genes
-        Which.
-    fragments
-        Of the table, in order.
-    blocks
-        Their blocks and the digests of these, in order.
-    fingerprint
-        Of their rows.
-    files
-        Those that the fragments are in.
-    """
-
-    genes: RowRange
-    fragments: list[Fragment]
-    blocks: tuple[GeneBlock, ...]
-    fingerprint: str
-    files: tuple[StoredFile, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """As the checkpoint has it."""
-        return {
-            "genes": [self.genes.start, self.genes.stop],
-            "fragments": [one.to_json() for one in self.fragments],
-            "blocks": [block.to_json() for block in self.blocks],
-            "fingerprint": self.fingerprint,
-            "files": [one.to_json() for one in self.files],
-        }
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> GenePart:
-        """As `to_json` wrote it."""
-        return cls(
-            RowRange(*data["genes"]),
-            list(map(Fragment.from_json, data["fragments"])),
-            tuple(map(GeneBlock.from_json, data["blocks"])),
-            data["fingerprint"],
-            tuple(map(StoredFile.from_json, data["files"])),
-        )
+__all__ = ["Checkpoint"]
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """How far a run is. What remains is the plan's parts without those done: a set, no counter.
+    """An unfinished run. Which of its parts are done, its journal tells.
 
     Attributes
     ----------
     plan
         What the run does.
-    done
-        The parts that are on disk, by index.
     published
         Whether readers see the result already, and only cleaning is left.
     damaged
-        The places in the plan's `sources` of those that were found to be damaged, and may be
-        mended: no part of theirs is done.
-    by_gene
-        The genes that are on disk in their own order, where that was asked for.
+        The positions among the plan's sources of those that were found to be damaged, and may
+        be repaired: no part of theirs is done.
+    attempts
+        How often the parts of a source were given up, by its position; receipts of an earlier
+        attempt count for nothing.
     """
 
     plan: Plan
-    done: Mapping[int, PartResult] = field(default_factory=dict)
     published: bool = False
     damaged: tuple[int, ...] = ()
-    by_gene: tuple[GenePart, ...] = ()
+    attempts: Mapping[int, int] = field(default_factory=dict)
 
-    def remaining(self) -> list[int]:
-        """The indices of the parts that are not done, in order."""
-        return [index for index in range(len(self.plan.parts)) if index not in self.done]
-
-    def results(self) -> list[PartResult]:
-        """All parts that are done, in the order of the plan."""
-        return [self.done[index] for index in sorted(self.done)]
-
-    def covered(self) -> tuple[int, int]:
-        """Cells and nonzeros of the parts that are done."""
-        blocks = [block for result in self.done.values() for block in result.blocks]
-        cells = sum(len(self.plan.parts[index]) for index in self.done)
-        return cells, sum(block.rows for block in blocks)
-
-    def with_part(self, result: PartResult) -> Checkpoint:
-        """The checkpoint once this part is done too."""
-        return replace(self, done={**self.done, result.index: result})
-
-    def with_genes(self, part: GenePart) -> Checkpoint:
-        """The checkpoint once these genes are done too."""
-        parts = sorted([*self.by_gene, part], key=lambda one: one.genes)
-        return replace(self, by_gene=tuple(parts))
+    def attempt(self, part: int) -> int:
+        """The attempt whose receipt of a part counts."""
+        return self.attempts.get(self.plan.source_index(self.plan.parts[part].start), 0)
 
     def without_sources_of(self, parts: Iterable[int]) -> Checkpoint:
         """The checkpoint once it is known that the inputs of these parts are damaged."""
-        sources = [self.plan.source_of(self.plan.parts[index].start) for index in parts]
-        damaged = tuple(sorted({self.plan.sources.index(source) for source in sources}))
-        done = {
-            at: result
-            for at, result in self.done.items()
-            if self.plan.source_of(self.plan.parts[at].start) not in sources
-        }
-        return replace(self, done=done, damaged=damaged)
+        starts = (self.plan.parts[index].start for index in parts)
+        damaged = tuple(sorted(set(map(self.plan.source_index, starts))))
+        return replace(self._without(damaged), damaged=damaged)
+
+    def resumed(self, plan: Plan) -> Checkpoint:
+        """The checkpoint once the same call is made; the same, unless inputs were repaired."""
+        repaired = self.plan.with_replaced_inputs(plan, self.damaged)
+        if repaired is self.plan:
+            return self
+        return replace(self._without(self.damaged), plan=repaired, damaged=())
+
+    def _without(self, sources: Iterable[int]) -> Checkpoint:
+        """The checkpoint once the parts of these sources are given up."""
+        given_up = {source: self.attempts.get(source, 0) + 1 for source in sources}
+        return replace(self, attempts={**self.attempts, **given_up})
 
     def to_json(self) -> dict[str, Any]:
         """As config.json has it."""
         return {
             "plan": self.plan.to_json(),
-            "done": {str(result.index): result.to_json() for result in self.results()},
+            "journal": self.plan.digest,
             "published": self.published,
             "damaged": list(self.damaged),
-            "by_gene": [part.to_json() for part in self.by_gene],
+            "attempts": {str(source): number for source, number in self.attempts.items()},
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Checkpoint:
-        """As `to_json` wrote it."""
-        done = {int(i): PartResult.from_json(int(i), part) for i, part in data["done"].items()}
-        damaged = tuple(data.get("damaged", ()))
-        by_gene = tuple(map(GenePart.from_json, data.get("by_gene", ())))
-        return cls(Plan.from_json(data["plan"]), done, data["published"], damaged, by_gene)
+        """As `to_json` wrote it; of one that is published the plan is enough.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If another release wrote it, or it is damaged.
+        """
+        # The last release had no journal.
+        journal = None if data["published"] else data["journal"]
+        plan = Plan.from_json(data["plan"])
+        if journal is None:
+            return cls(plan, published=True)
+        if journal != plan.digest:
+            msg = "its journal is not that of its plan"
+            raise ValueError(msg)
+        attempts = {int(source): number for source, number in data["attempts"].items()}
+        return cls(plan, damaged=tuple(data["damaged"]), attempts=attempts)

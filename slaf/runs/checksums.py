@@ -7,29 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 from slaf.errors import DamagedDataset
 from slaf.format.digests import table_digest
-from slaf.format.files import FileChecksums, StoredFile, etag_scope
+from slaf.format.files import STORED, FileChecksums, StoredFile, etag_scope
 from slaf.format.records import annotations_record
 from slaf.tables.read import files_of
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 
     import pyarrow as pa
 
     from slaf.format.config import DatasetConfig
-    from slaf.runs.checkpoint import Checkpoint
-    from slaf.runs.plan import Options
+    from slaf.options import StoreOptions
     from slaf.sparse.ranges import RowRange
     from slaf.storage.location import Location
     from slaf.tables.fragments import Fragment
 
 __all__ = [
-    "add_checksums",
     "file_checksums",
-    "files_without_checksum",
     "storage_options_record",
     "table_digests",
-    "valid_here",
     "with_checksums",
     "with_uns_json_checksum",
 ]
@@ -71,47 +67,14 @@ def table_digests(tables: Mapping[str, pa.Table]) -> dict[str, str]:
 
 def with_checksums(
     location: Location,
-    checkpoint: Checkpoint,
     published: DatasetConfig,
-    before: DatasetConfig | None,
-    digests: Mapping[str, str],
+    written: Iterable[StoredFile],
+    checksums: FileChecksums,
+    *,
+    base: DatasetConfig | None = None,
+    damaged: Collection[str] = (),
 ) -> DatasetConfig:
-    """What a run publishes, with its proof.
-
-    Parameters
-    ----------
-    location, checkpoint
-        The run, whose tables are committed.
-    published
-        What it publishes.
-    before
-        What readers see until now.
-    digests
-        Of the tables that it wrote whole.
-    """
-    results = checkpoint.results()
-    files = [one for result in results for one in result.files]
-    files += [o for result in results for c in result.companions.values() for o in c.files]
-    files += [one for part in checkpoint.by_gene for one in part.files]
-    appends = before is not None and checkpoint.plan.base is not None
-    without: Container[str] = ()
-    if before is not None and appends:
-        files += valid_here(location, before.proof)
-        without = files_without_checksum(location, before)
-        digests = {**before.proof.tables, **digests}
-    digests = {name: digest for name, digest in digests.items() if name in published.tables}
-    said = FileChecksums(tables=digests, stored=storage_options_record(checkpoint.plan.options))
-    return add_checksums(location, published, files, without, said)
-
-
-def add_checksums(
-    location: Location,
-    published: DatasetConfig,
-    known: Iterable[StoredFile],
-    without: Container[str],
-    said: FileChecksums,
-) -> DatasetConfig:
-    """What is published, with a proof of the files that make it; reads those not known yet.
+    """A dataset with the checksums of the files that make it; reads those not known yet.
 
     Parameters
     ----------
@@ -119,30 +82,41 @@ def add_checksums(
         The dataset, whose tables are committed.
     published
         What is to be published.
-    known
-        Files that were looked at when they were written.
-    without
-        Those that were not: what has become of them since, nobody can tell.
-    said
-        What else the proof says: the digests of tables, and how they are stored.
+    written
+        Files whose checksums were taken when they were written.
+    checksums
+        The digests of tables, and how they are stored.
+    base
+        The dataset that was changed, whose files keep their checksums. A file of it that has none
+        gets none: nobody can tell what has become of it since it was written.
+    damaged
+        Files of the base that are not what was written.
     """
-    have = {one.file: one for one in known}
+    without: Container[str] = ()
+    files = list(written)
+    if base is not None:
+        recorded = _valid_here(location, base.proof)
+        files = [*(one for one in recorded if one.file not in damaged), *files]
+        without = _files_without_checksum(location, base, damaged)
+        checksums = replace(checksums, tables={**base.proof.tables, **checksums.tables})
+    have = {one.file: one for one in files}
     names = [
         f"{directory}/{file}"
         for table, directory in published.tables.items()
         for file in files_of(location, directory, published.versions[table])
     ]
     names += [record.file for record in annotations_record(published).files]
-    files = [
+    stored = [
         have.get(name) or _stored(location, name)
         for name in names
         if name in have or name not in without
     ]
-    proof = replace(said, files=tuple(files), place=etag_scope(location))
+    tables = {name: one for name, one in checksums.tables.items() if name in published.tables}
+    proof = replace(checksums, files=tuple(stored), place=etag_scope(location), tables=tables)
     return replace(published, proof=proof)
 
 
-def valid_here(location: Location, proof: FileChecksums) -> list[StoredFile]:
+def _valid_here(location: Location, proof: FileChecksums) -> list[StoredFile]:
     """The files of a proof that can be known again here.
 
     Those that have nothing but a tag cannot, once the dataset was copied from where they got it.
@@ -152,27 +126,23 @@ def valid_here(location: Location, proof: FileChecksums) -> list[StoredFile]:
     return [replace(one, etag="") for one in proof.files if one.digest]
 
 
-def files_without_checksum(
-    location: Location, published: DatasetConfig, unopened: Container[str] = ()
+def _files_without_checksum(
+    location: Location, published: DatasetConfig, damaged: Collection[str] = ()
 ) -> frozenset[str]:
-    """The files of a dataset that it has no proof of; of tables that do not open, none."""
-    known = {one.file for one in valid_here(location, published.proof)}
+    """The files of a dataset that have no checksum; of a table whose version is damaged, none."""
+    known = {one.file for one in _valid_here(location, published.proof)}
     return frozenset(
         name
         for table, directory in published.tables.items()
-        if table not in unopened
+        if not any(file.startswith(f"{directory}/_versions/") for file in damaged)
         for file in files_of(location, directory, published.versions[table])
         if (name := f"{directory}/{file}") not in known
     )
 
 
-def storage_options_record(options: Options) -> dict[str, Any]:
+def storage_options_record(options: StoreOptions) -> dict[str, Any]:
     """How tables are stored that were written with these options."""
-    return {
-        "compression": str(options.compression),
-        "plain_types": options.plain_types,
-        "create_indices": options.create_indices,
-    }
+    return {name: options.to_json()[name] for name in STORED}
 
 
 def with_uns_json_checksum(
@@ -196,7 +166,7 @@ def _stored(location: Location, name: str) -> StoredFile:
     DamagedDataset
         If it is gone.
     """
-    mark = location.mark(name)
+    mark = location.stat(name)
     if mark is None:
         msg = f"{location}: {name} is gone; run the same command again"
         raise DamagedDataset(msg)

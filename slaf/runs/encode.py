@@ -11,12 +11,12 @@ import pyarrow as pa
 from slaf.errors import DamagedDataset, InexactValue
 from slaf.format.config import Block
 from slaf.format.digests import BlockDigest
-from slaf.format.schema import EXPRESSION
-from slaf.runs.checkpoint import PartResult
+from slaf.format.schema import EXPRESSION, allowed_types
 from slaf.runs.checksums import file_checksums
+from slaf.runs.journal import PartResult, write_row_counts
 from slaf.runs.layers import LayerPartWriter, LayerResult, LayerTable, NeedsWiderLayerType
 from slaf.runs.value_types import overflows_source_dtype, unrepresentable_value_error
-from slaf.sparse.casting import CACHED, as_float64, exact_cast
+from slaf.sparse.casting import CACHE_ENTRIES, as_float64, exact_cast
 from slaf.sparse.ranges import RowRange
 from slaf.sparse.statistics import Statistics
 from slaf.tables.write import write_part
@@ -33,9 +33,8 @@ if TYPE_CHECKING:
     from slaf.sparse.batch import Batch
     from slaf.storage.location import Location
 
-__all__ = ["NeedsWiderType", "PartWriter", "encode_part", "part_counts"]
+__all__ = ["NeedsWiderType", "PartWriter", "encode_part"]
 
-SCRATCH = ".parts"
 _LENGTHS = np.dtype("<u4")
 
 
@@ -111,22 +110,12 @@ def encode_part(
         appending=plan.adds_to(EXPRESSION),
     )
     _check(location, part.blocks, kept.get(EXPRESSION, ()))
-    location.put(_counts_name(index), part.lengths().tobytes())
+    write_row_counts(location, plan, EXPRESSION, index, part.lengths())
     statistics = Statistics.total(part.statistics)
     files = file_checksums(location, plan.folder(EXPRESSION), fragments, plan.parts[index])
     return PartResult(
         index, fragments, tuple(part.blocks), statistics, part.dtype_overflowed, companions, files
     )
-
-
-def part_counts(location: Location, index: int, table: str = EXPRESSION) -> NDArray[np.int64]:
-    """Rows of each cell of a part that is done, in `expression` or a table beside it."""
-    name = _counts_name(index, table)
-    raw = location.read(name)
-    if raw is None:
-        msg = f"{location}: {name} is missing; begin again with --restart"
-        raise DamagedDataset(msg)
-    return np.frombuffer(raw, _LENGTHS).astype(np.int64)
 
 
 def _blocks(plan: Plan, rows: RowRange, kept: Sequence[Block]) -> Iterator[RowRange]:
@@ -148,10 +137,6 @@ def _check(location: Location, blocks: Sequence[Block], kept: Sequence[Block]) -
             raise DamagedDataset(msg)
 
 
-def _counts_name(index: int, table: str = EXPRESSION) -> str:
-    return f"{SCRATCH}/{index:06d}.{'' if table == EXPRESSION else f'{table}.'}counts"
-
-
 def _encode_layers(
     source: Source,
     plan: Plan,
@@ -169,7 +154,7 @@ def _encode_layers(
         fragments = write_part(location, name, part.schema, batches, appending=adds)
     except NeedsWiderLayerType as misfit:
         raise NeedsWiderType(plan.with_companion(misfit.wider), companion.table) from None
-    location.put(_counts_name(index, companion.table), part.lengths().tobytes())
+    write_row_counts(location, plan, companion.table, index, part.lengths())
     return part.result(fragments, file_checksums(location, name, fragments, plan.parts[index]))
 
 
@@ -200,7 +185,7 @@ class PartWriter:
         """The rows of these blocks, digested on the way."""
         for block in blocks:
             digest, n_rows = BlockDigest(), 0
-            for batch in self._source.batches(block):
+            for batch in self._source.matrix().batches(block):
                 values = self._cast(batch)
                 digest.add_lengths(batch.counts)
                 self._learn(digest, batch.genes, values)
@@ -214,7 +199,7 @@ class PartWriter:
             self.blocks.append(Block(block.start, block.stop, n_rows, digest.hexdigest()))
 
     def _learn(self, digest: BlockDigest, genes: NDArray[Any], values: NDArray[Any]) -> None:
-        for part in RowRange(0, len(values)).split(CACHED):
+        for part in RowRange(0, len(values)).split(CACHE_ENTRIES):
             # The same numbers as before they were cast.
             widened = as_float64(values[part.start : part.stop])
             digest.add_entries(genes[part.start : part.stop], widened)
@@ -232,7 +217,7 @@ class PartWriter:
             return self._plan.widened(batch.values)
         except InexactValue as error:
             source = self._plan.source_of(batch.rows.start)
-            allowed = self._plan.options.value_types
+            allowed = allowed_types(self._plan.options)
             raise unrepresentable_value_error(
                 batch,
                 source.matrix,

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from slaf.errors import StorageError
-from slaf.format.schema import Compression
 from slaf.runs.layers import layer_matrices
 from slaf.runs.plan import likely_type
 from slaf.sparse.casting import is_whole
@@ -18,16 +17,17 @@ from slaf.storage.location import Location
 if TYPE_CHECKING:
     import numpy as np
 
+    from slaf.options import ReadOptions
     from slaf.runs.plan import Plan
-    from slaf.sources.base import Matrix, ReadOptions, Source
+    from slaf.sources.base import Matrix, Source
 
 __all__ = ["Estimate", "check_disk_space", "estimate"]
 
 logger = logging.getLogger("slaf")
 
 # Measured on 7 million counts and their logarithms, 3,000 cells × 30,000 genes: bytes a value.
-_COUNTS = {Compression.FAST: 0.98, Compression.BALANCED: 0.50, Compression.SMALL: 0.50}
-_FRACTIONS = {Compression.FAST: 0.65, Compression.BALANCED: 0.40, Compression.SMALL: 0.40}
+_COUNTS = {"fast": 0.98, "balanced": 0.50, "small": 0.50}
+_FRACTIONS = {"fast": 0.65, "balanced": 0.40, "small": 0.40}
 
 # Ids of genes are packed into as many bits as their number asks for; zstd leaves so much.
 _GENES_IN_SMALL = 0.62
@@ -77,32 +77,33 @@ class Estimate:
     memory: int
     seconds: float
 
-    def with_matrix(self, plan: Plan, matrix: Source | Matrix) -> Estimate:
+    def with_matrix(self, plan: Plan, matrix: Matrix) -> Estimate:
         """The same and one matrix more."""
-        extent, first = matrix.extent(), matrix.sample_values()
+        size, first = matrix.size, matrix.sample_values()
         counts = is_whole(first)
         each = _bytes_a_nonzero(plan, likely_type(first, plan.options), counts=counts)
-        n_bytes = round(extent.entries * each)
-        seconds = extent.entries / (_COUNTS_A_SECOND if counts else _FRACTIONS_A_SECOND)
-        if extent.scratch:
-            seconds += extent.entries / _SORTED_A_SECOND
+        n_bytes = round(size.entries * each)
+        seconds = size.entries / (_COUNTS_A_SECOND if counts else _FRACTIONS_A_SECOND)
+        if size.scratch:
+            seconds += size.entries / _SORTED_A_SECOND
         return Estimate(
             bytes=self.bytes + n_bytes,
-            least_bytes=self.least_bytes + (int(n_bytes * _LEAST_SHARE) if extent.exact else 0),
-            scratch=self.scratch + extent.scratch,
-            least_scratch=self.least_scratch + (extent.least_scratch if extent.exact else 0),
-            memory=self.memory + extent.memory,
+            least_bytes=self.least_bytes + (int(n_bytes * _LEAST_SHARE) if size.exact else 0),
+            scratch=self.scratch + size.scratch,
+            least_scratch=self.least_scratch + (size.least_scratch if size.exact else 0),
+            memory=self.memory + size.memory,
             seconds=self.seconds + seconds,
         )
 
-    def by_gene(self, plan: Plan, source: Source, memory: int) -> Estimate:
+    def by_gene(self, plan: Plan, matrix: Matrix, memory: int) -> Estimate:
         """The same, and the rows in the order of genes: of those that are there already too."""
-        entries = int(source.indptr_estimate(max(plan.n_cells, 1))[-1])
-        dtype = likely_type(source.sample_values(), plan.options)
+        entries = int(matrix.indptr_estimate(max(plan.n_cells, 1))[-1])
+        first = matrix.sample_values()
+        dtype = likely_type(first, plan.options)
         cells = max(plan.n_cells - 1, 1).bit_length() / 8
-        if plan.options.compression is not Compression.FAST:
+        if plan.options.compression != "fast":
             cells *= _CELLS_PACKED
-        values = _bytes_of_values(plan, dtype, counts=is_whole(source.sample_values()))
+        values = _bytes_of_values(plan, dtype, counts=is_whole(first))
         sorting = entries * (_SORTED_IDS + dtype.itemsize)
         return replace(
             self,
@@ -125,11 +126,11 @@ def estimate(plan: Plan, source: Source, beside: int, workers: int, memory: int)
     """
     least = _PROGRAM_MEMORY + max(workers, 1) * _WORKER_MEMORY
     whole = Estimate(beside, 0, 0, 0, least, _START_SECONDS)
-    whole = whole.with_matrix(plan, source)
+    whole = whole.with_matrix(plan, source.matrix())
     for companion in plan.companions:
         for matrix in layer_matrices(source, companion):
             whole = whole.with_matrix(plan, matrix)
-    return whole.by_gene(plan, source, memory) if plan.options.by_gene else whole
+    return whole.by_gene(plan, source.matrix(), memory) if plan.options.by_gene else whole
 
 
 def check_disk_space(
@@ -181,7 +182,7 @@ def _refuse(location: Location, needed: int, use: str, remedy: str) -> None:
 def _bytes_a_nonzero(plan: Plan, dtype: np.dtype[Any], *, counts: bool) -> float:
     compression = plan.options.compression
     genes = max(plan.n_genes - 1, 1).bit_length() / 8
-    if compression is Compression.SMALL:
+    if compression == "small":
         genes *= _GENES_IN_SMALL
     values = _bytes_of_values(plan, dtype, counts=counts)
     return _CELLS + genes + values + (_INDEX if plan.options.create_indices else 0.0)

@@ -14,16 +14,15 @@ from slaf.errors import DamagedDataset
 from slaf.format.digests import BlockDigest, MultisetHash
 from slaf.format.records import GeneBlock, GeneOrderRecord
 from slaf.format.schema import BY_GENE, EXPRESSION
-from slaf.runs.checkpoint import GenePart
 from slaf.runs.checksums import file_checksums
-from slaf.runs.encode import SCRATCH
+from slaf.runs.commit import TableFragments
+from slaf.runs.journal import GenePart, read_row_counts, write_row_counts
 from slaf.runs.plan import PART_NONZEROS
 from slaf.runs.row_offsets import row_offsets
 from slaf.runtime.executors import run_parts
 from slaf.sparse.casting import as_float64
 from slaf.sparse.external_sort import Coo, ExternalSort
 from slaf.sparse.ranges import RowRange
-from slaf.tables.commit import commit
 from slaf.tables.read import fragments_of
 from slaf.tables.rows import DataFile, FileRows
 from slaf.tables.write import write_part
@@ -33,22 +32,20 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slaf.format.config import Block, DatasetConfig
-    from slaf.runs.checkpoint import Checkpoint
+    from slaf.format.config import Block
+    from slaf.options import ReadOptions
     from slaf.runs.output_run import OutputRun
     from slaf.runs.plan import Plan
     from slaf.runtime.progress import Progress
-    from slaf.sources.base import ReadOptions
     from slaf.storage.location import Location
 
 __all__ = [
     "CellOrder",
     "GeneOrder",
-    "commit_gene_order",
     "gene_offsets",
+    "gene_order_change",
     "gene_order_proof",
     "sort_by_gene",
-    "write_row_counts",
 ]
 
 
@@ -76,27 +73,19 @@ class CellOrder:
     blocks: tuple[Block, ...]
 
     @classmethod
-    def of_run(
-        cls, location: Location, checkpoint: Checkpoint, before: DatasetConfig | None
-    ) -> Self:
-        """The rows of a run, whose parts are all done.
-
-        Parameters
-        ----------
-        before
-            What readers see until now: the rows that stay as they are.
-        """
-        plan = checkpoint.plan
+    def of_run(cls, run: OutputRun) -> Self:
+        """The rows of a run whose parts are all done, behind those that stay as they are."""
+        plan, previous = run.plan, run.previous
         folder = plan.folder(EXPRESSION)
-        blocks = [block for result in checkpoint.results() for block in result.blocks]
-        fragments = [one for result in checkpoint.results() for one in result.fragments]
-        if before is not None and plan.adds_to(EXPRESSION):
-            blocks = [*before.blocks, *blocks]
-            there = fragments_of(location, folder, before.versions[EXPRESSION])
-            fragments = [*there, *fragments]
+        blocks = [block for result in run.results() for block in result.blocks]
+        fragments = [one for result in run.results() for one in result.fragments]
+        if previous is not None and plan.adds_to(EXPRESSION):
+            blocks = [*previous.blocks, *blocks]
+            kept = fragments_of(run.location, folder, previous.versions[EXPRESSION])
+            fragments = [*kept, *fragments]
         files = [DataFile(f"{folder}/{one.paths[0]}", one.rows) for one in fragments]
-        offsets = row_offsets(location, checkpoint, EXPRESSION, before)
-        return cls.of_files(location, files, plan, offsets, tuple(blocks))
+        offsets = row_offsets(run, EXPRESSION)
+        return cls.of_files(run.location, files, plan, offsets, tuple(blocks))
 
     @classmethod
     def of_files(
@@ -156,7 +145,7 @@ class GeneOrder:
             rows.matrix.value_type,
             rows.matrix.nnz,
             self._entries,
-            memory=reading.memory,
+            memory=reading.memory_budget,
             readers=reading.readers,
             scratch=reading.scratch,
         )
@@ -190,15 +179,17 @@ class GeneOrder:
                 begun = []
         return parts
 
-    def write(self, blocks: tuple[RowRange, ...], directory: str, schema: pa.Schema) -> GenePart:
+    def write(self, blocks: tuple[RowRange, ...], plan: Plan) -> GenePart:
         """Write the rows of these genes; when this returns, all of it is on disk."""
         location = self._rows.location
+        directory, schema = plan.folder(BY_GENE), plan.schema_by_gene
         genes = RowRange(blocks[0].start, blocks[-1].stop)
         made: list[GeneBlock] = []
         fingerprint = MultisetHash()
         batches = self._record_batches(blocks, schema, made, fingerprint)
         fragments = write_part(location, directory, schema, batches)
-        write_row_counts(location, genes, self._counts[genes.start : genes.stop])
+        counts = self._counts[genes.start : genes.stop]
+        write_row_counts(location, plan, BY_GENE, genes.start, counts)
         files = file_checksums(location, directory, fragments, genes=genes)
         return GenePart(genes, fragments, tuple(made), fingerprint.hexdigest(), files)
 
@@ -278,17 +269,16 @@ def sort_by_gene(run: OutputRun, reading: ReadOptions, workers: int, progress: P
     StorageError
         If the disk refuses; the run can be resumed.
     """
-    plan = run.checkpoint.plan
-    if not plan.options.by_gene or run.checkpoint.published or _is_whole(run.checkpoint):
+    plan = run.plan
+    if not plan.options.by_gene or _is_whole(run, run.gene_parts()):
         return
     progress.begin(0, 0, 2 * plan.n_cells)
     try:
-        rows = CellOrder.of_run(run.location, run.checkpoint, run.published)
-        done = {part.genes.start for part in run.checkpoint.by_gene}
-        with GeneOrder(rows, reading, progress) as genes:
+        done = {part.genes.start for part in run.gene_parts()}
+        with GeneOrder(CellOrder.of_run(run), reading, progress) as genes:
             run_parts(
                 (blocks for blocks in genes.cut() if blocks[0].start not in done),
-                lambda blocks: genes.write(blocks, plan.folder(BY_GENE), plan.schema_by_gene),
+                lambda blocks: genes.write(blocks, plan),
                 lambda part: _record(run, part, genes.fingerprint),
                 workers,
             )
@@ -297,62 +287,47 @@ def sort_by_gene(run: OutputRun, reading: ReadOptions, workers: int, progress: P
         raise
 
 
-def _is_whole(checkpoint: Checkpoint) -> bool:
-    return sum(len(part.genes) for part in checkpoint.by_gene) == checkpoint.plan.n_genes
+def _is_whole(run: OutputRun, parts: Iterable[GenePart]) -> bool:
+    return sum(len(part.genes) for part in parts) == run.plan.n_genes
 
 
 def _record(run: OutputRun, part: GenePart, fingerprint: str) -> None:
-    """Note a part; the last one only if all together have the rows that were sorted."""
-    then = run.checkpoint.with_genes(part)
-    found = MultisetHash.total(one.fingerprint for one in then.by_gene)
-    if _is_whole(then) and found != fingerprint:
+    """Record a part; the last one only if all together have the rows that were sorted."""
+    parts = [*run.gene_parts(), part]
+    found = MultisetHash.total(one.fingerprint for one in parts)
+    if _is_whole(run, parts) and found != fingerprint:
         msg = (
             f"{run.location}: sorting by gene has lost or changed a row, which a fault of "
             "memory or disk may do; run the same again"
         )
         raise DamagedDataset(msg)
-    run.record_genes(part)
+    run.record(part)
 
 
-_LENGTHS = np.dtype("<u4")
-
-
-def write_row_counts(location: Location, genes: RowRange, counts: NDArray[np.int64]) -> None:
-    """Note the numbers of rows of genes that are on disk, for `gene_offsets_of`."""
-    location.put(_counts_name(genes), counts.astype(_LENGTHS).tobytes())
-
-
-def commit_gene_order(location: Location, checkpoint: Checkpoint) -> dict[str, int]:
-    """Commit the table, if the run has made it; its version by its name."""
-    plan = checkpoint.plan
+def gene_order_change(run: OutputRun) -> dict[str, TableFragments]:
+    """The table by its name, if the run has made it."""
+    plan = run.plan
     if not plan.options.by_gene:
         return {}
-    fragments = [fragment for part in checkpoint.by_gene for fragment in part.fragments]
-    return {BY_GENE: commit(location, plan.folder(BY_GENE), plan.schema_by_gene, fragments)}
+    fragments = [fragment for part in run.gene_parts() for fragment in part.fragments]
+    return {BY_GENE: TableFragments(plan.folder(BY_GENE), plan.schema_by_gene, fragments)}
 
 
-def gene_offsets(location: Location, checkpoint: Checkpoint) -> NDArray[np.int64] | None:
+def gene_offsets(run: OutputRun) -> NDArray[np.int64] | None:
     """Where the rows of each gene begin, and after the last, where they end; None without any."""
-    if not checkpoint.plan.options.by_gene:
+    if not run.plan.options.by_gene:
         return None
-    counts = [np.zeros(1, np.int64)]
-    for part in checkpoint.by_gene:
-        raw = location.read(_counts_name(part.genes))
-        if raw is None:
-            msg = f"{location}: {_counts_name(part.genes)} is missing; begin again with --restart"
-            raise DamagedDataset(msg)
-        counts.append(np.frombuffer(raw, _LENGTHS).astype(np.int64))
-    return np.cumsum(np.concatenate(counts))
+    counts = [
+        read_row_counts(run.location, run.plan, BY_GENE, part.genes.start)
+        for part in run.gene_parts()
+    ]
+    return np.cumsum(np.concatenate([np.zeros(1, np.int64), *counts]))
 
 
-def gene_order_proof(checkpoint: Checkpoint) -> dict[str, Any]:
+def gene_order_proof(run: OutputRun) -> dict[str, Any]:
     """What config.json says of the table; nothing, if the run has not made it."""
-    if not checkpoint.plan.options.by_gene:
+    if not run.plan.options.by_gene:
         return {}
-    blocks = tuple(block for part in checkpoint.by_gene for block in part.blocks)
-    total = MultisetHash.total(part.fingerprint for part in checkpoint.by_gene)
+    blocks = tuple(block for part in run.gene_parts() for block in part.blocks)
+    total = MultisetHash.total(part.fingerprint for part in run.gene_parts())
     return GeneOrderRecord(blocks, total).to_json()
-
-
-def _counts_name(genes: RowRange) -> str:
-    return f"{SCRATCH}/genes-{genes.start:06d}.counts"

@@ -14,9 +14,9 @@ from slaf.format.config import Block
 from slaf.format.digests import BlockDigest
 from slaf.format.files import StoredFile
 from slaf.format.records import annotations_record
-from slaf.format.schema import LAYERS, RAW, layers_schema
+from slaf.format.schema import LAYERS, RAW, allowed_types, layers_schema
+from slaf.options import LAYER
 from slaf.runs.value_types import overflows_source_dtype, unrepresentable_value_error, wider_type
-from slaf.sources.slots import LAYER
 from slaf.sparse.casting import as_float64, exact_cast
 from slaf.tables.fragments import Fragment
 
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from slaf.format.config import DatasetConfig
     from slaf.format.records import MatrixRecord
-    from slaf.runs.plan import Options, Plan
+    from slaf.options import StoreOptions
+    from slaf.runs.plan import Plan
     from slaf.runs.value_types import AxisIds
     from slaf.sources.base import Matrix, Source
     from slaf.sparse.batch import Batch
@@ -97,17 +98,16 @@ class LayerTable:
     n_genes: int
     values: tuple[ValueColumn, ...]
 
-    def schema(self, options: Options) -> pa.Schema:
+    def schema(self, options: StoreOptions) -> pa.Schema:
         """The columns of the table."""
         return layers_schema(
             {values.name: np.dtype(values.value_type) for values in self.values},
             self.n_genes,
-            options.compression,
+            options,
             nullable=self.table == LAYERS,
-            integer_ids=options.plain_types,
         )
 
-    def widened(self, found: Mapping[str, NDArray[Any]], options: Options) -> LayerTable:
+    def widened(self, found: Mapping[str, NDArray[Any]], options: StoreOptions) -> LayerTable:
         """The same with types that hold these values too, by the name of their column.
 
         Raises
@@ -119,7 +119,7 @@ class LayerTable:
         for column in self.values:
             wide = column
             if column.name in found:
-                dtype = wider_type(found[column.name], column.value_type, options.value_types)
+                dtype = wider_type(found[column.name], column.value_type, allowed_types(options))
                 wide = replace(column, value_type=str(dtype))
             values.append(wide)
         return replace(self, values=tuple(values))
@@ -175,7 +175,7 @@ class LayerResult:
 
 
 def layer_tables(
-    source: Source, options: Options, there: Mapping[str, MatrixRecord] | None = None
+    source: Source, options: StoreOptions, there: Mapping[str, MatrixRecord] | None = None
 ) -> tuple[LayerTable, ...]:
     """The companions of a source.
 
@@ -194,7 +194,7 @@ def layer_tables(
     InputError
         If one cannot be read.
     """
-    first = str(options.value_types[0])
+    first = str(allowed_types(options)[0])
     known = there or {}
     found = []
     layers = source.layers()
@@ -202,26 +202,25 @@ def layer_tables(
         used = {name.casefold() for name in _IDS}
         columns = []
         for original, matrix in layers.items():
-            if matrix.shape != (source.n_cells, source.n_genes):
+            if matrix.shape != (source.info.n_cells, source.info.n_genes):
                 msg = (
-                    f"{source.uri}: layer {original!r} is of the shape {matrix.shape}, "
-                    f"not {(source.n_cells, source.n_genes)}; leave it out with --layers"
+                    f"{source.info.uri}: layer {original!r} is of the shape {matrix.shape}, not "
+                    f"{(source.info.n_cells, source.info.n_genes)}; leave it out with --layers"
                 )
                 raise DamagedInput(msg)
             # Those of a dataset come first, and are given the names that they have.
             name = safe_name(original, used)
-            used.add(name.casefold())
             key = f"{LAYER}:{original}"
             value_type = known[key].value_type if key in known else first
             columns.append(ValueColumn(name, original, str(matrix.dtype), value_type))
-        found.append(LayerTable(LAYERS, source.n_genes, tuple(columns)))
+        found.append(LayerTable(LAYERS, source.info.n_genes, tuple(columns)))
     raw = source.raw()
     if raw is not None:
         n_cells, n_genes = raw.matrix.shape
-        if n_cells != source.n_cells or n_genes != raw.genes.num_rows:
+        if n_cells != source.info.n_cells or n_genes != raw.genes.num_rows:
             msg = (
-                f"{source.uri}: raw is of the shape {raw.matrix.shape}, but there are "
-                f"{source.n_cells:,} cells and {raw.genes.num_rows:,} genes of raw; "
+                f"{source.info.uri}: raw is of the shape {raw.matrix.shape}, but there are "
+                f"{source.info.n_cells:,} cells and {raw.genes.num_rows:,} genes of raw; "
                 "leave it out with --no-raw"
             )
             raise DamagedInput(msg)
@@ -359,7 +358,7 @@ class LayerPartWriter:
                 what,
                 source,
                 identifiers=identifiers,
-                allowed=options.value_types,
+                allowed=allowed_types(options),
                 remedy=f"correct it, or leave {what} out with {left_out}",
             ) from error
 

@@ -1,32 +1,27 @@
-"""Whose output this is: a new run, the one to resume, or a refusal that says what differs."""
+"""A run at an output: begun, resumed, recorded and published, or refused with what differs."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from slaf.errors import DamagedDataset, DuplicateInput, OutputExists, UnfinishedRun
-from slaf.format.config import (
-    CONFIG,
-    LEGACY_DIR,
-    OPTIONAL_TABLES,
-    DatasetConfig,
-    Manifest,
-    load,
-    save,
-)
-from slaf.runs.annotations import uns_files
+from slaf.format.config import CONFIG, LEGACY_DIR, SCRATCH, Manifest, load, save
+from slaf.format.epoch import remove_stale_lock
 from slaf.runs.checkpoint import Checkpoint
-from slaf.runs.encode import SCRATCH
-from slaf.runs.publish import clean_up
+from slaf.runs.checksums import with_uns_json_checksum
+from slaf.runs.commit import UNS_JSON, clean_up, remove_other_files
+from slaf.runs.journal import Journal
 from slaf.sources.identity import content_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from slaf.format.config import SourceRecord
-    from slaf.runs.checkpoint import GenePart, PartResult
+    from slaf.format.config import DatasetConfig, SourceRecord
+    from slaf.format.files import StoredFile
+    from slaf.runs.journal import GenePart, PartResult
     from slaf.runs.plan import Plan
     from slaf.storage.location import Location
 
@@ -43,72 +38,150 @@ logger = logging.getLogger("slaf")
 
 
 class OutputRun:
-    """A run that owns its output: every change of its state is in config.json before it counts.
+    """A run that owns its output: config.json, the journal, and what is published meanwhile.
 
     Attributes
     ----------
     location
         The output.
-    published
-        What readers see meanwhile; None if there was nothing before.
+    previous
+        The dataset that readers see meanwhile; None if there was nothing before.
+    legacy
+        The config.json of a dataset that slafdb wrote; None if there is none of one.
     checkpoint
-        The plan, and the parts that are done.
-    older
-        What another program says of the dataset that is there; None if there is none of one.
+        The plan, and what else config.json keeps of the run.
+    journal
+        The parts that are done.
     """
 
-    def __init__(
-        self,
-        location: Location,
-        published: DatasetConfig | None,
-        checkpoint: Checkpoint,
-        older: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, location: Location, manifest: Manifest, checkpoint: Checkpoint) -> None:
         self.location = location
-        self.published = published
+        self.previous = manifest.published
+        self.legacy = manifest.older
         self.checkpoint = checkpoint
-        self.older = older
+        self.journal = Journal(location, checkpoint)
+        self._epoch = manifest.epoch
 
-    def record(self, result: PartResult) -> None:
-        """Note that a part is on disk."""
-        self._save(self.checkpoint.with_part(result))
+    @classmethod
+    def unfinished(
+        cls, location: Location, manifest: Manifest, checkpoint: Checkpoint
+    ) -> OutputRun:
+        """A run that was stopped, with the parts that are done."""
+        run = cls(location, manifest, checkpoint)
+        if not checkpoint.published:
+            run.journal = Journal.read(location, checkpoint)
+        return run
 
-    def record_genes(self, part: GenePart) -> None:
-        """Note that genes are on disk in their own order."""
-        self._save(self.checkpoint.with_genes(part))
+    @property
+    def plan(self) -> Plan:
+        """What the run does."""
+        return self.checkpoint.plan
 
-    def keep(self, checkpoint: Checkpoint) -> None:
-        """Leave only so much of the run to be resumed."""
-        self._save(checkpoint)
+    @property
+    def base(self) -> DatasetConfig | None:
+        """The dataset that the run adds to, or changes; None if it makes a new one."""
+        return self.previous if self.plan.base is not None else None
+
+    def remaining(self) -> list[int]:
+        """The indices of the parts that are not done, in order."""
+        return [index for index in range(len(self.plan.parts)) if index not in self.journal.parts]
+
+    def results(self, table: str | None = None) -> list[PartResult]:
+        """The parts that are done, or those of them that write rows of a table, in order."""
+        done = (self.journal.parts[index] for index in sorted(self.journal.parts))
+        return [one for one in done if table is None or self.plan.writes(one.index, table)]
+
+    def gene_parts(self) -> list[GenePart]:
+        """The parts of genes that are done, in order."""
+        return [self.journal.genes[first] for first in sorted(self.journal.genes)]
+
+    def files(self) -> list[StoredFile]:
+        """The files of all parts that are done."""
+        made = [one for result in self.results() for one in result.by_table().values()]
+        return [file for one in (*made, *self.gene_parts()) for file in one.files]
+
+    def covered(self) -> tuple[int, int]:
+        """Cells and nonzeros of the parts that are done."""
+        cells = sum(len(self.plan.parts[index]) for index in self.journal.parts)
+        return cells, sum(block.rows for result in self.results() for block in result.blocks)
+
+    def record(self, part: PartResult | GenePart) -> None:
+        """Write the receipt of a part that is on disk."""
+        self.journal.record(part)
 
     def begin(self, plan: Plan) -> None:
         """Begin, or begin again, with no part done.
 
-        What parts of an earlier attempt left is not named any more from here on: it is
-        removed at once where there is no dataset yet, and otherwise, or where that is stopped,
-        at the end.
+        What parts of an earlier attempt left is removed at once where there is no dataset yet,
+        and otherwise by whatever publishes or gives up.
         """
-        self._save(Checkpoint(plan))
-        if self.published is None:
+        self._save(self.previous, Checkpoint(plan))
+        if self.legacy is not None:
             # Of another program's dataset everything stays, but for what is in our own folder.
-            ours = self.older is None
-            beside = (*OPTIONAL_TABLES.values(), *uns_files(self.location)) if ours else ()
-            for name in (*plan.tables.values(), *beside, SCRATCH):
-                self.location.remove(name)
+            self.location.remove(LEGACY_DIR)
+            self.location.remove(SCRATCH)
+        elif self.previous is None:
+            remove_other_files(self.location)
+
+    def resume(self, plan: Plan) -> None:
+        """Go on with what is left; inputs that were damaged may be repaired by now."""
+        checkpoint = self.checkpoint.resumed(plan)
+        if checkpoint is not self.checkpoint:
+            self._save(self.previous, checkpoint)
+            self.journal = Journal.read(self.location, checkpoint)
+        for name, reason in self.journal.refused.items():
+            logger.warning("%s: %s is not used: %s", self.location, name, reason)
+        if not self.checkpoint.published:
+            done, total = len(self.journal.parts), len(self.plan.parts)
+            logger.info("resuming: %d of %d parts are done", done, total)
+
+    def keep_without(self, damaged: Iterable[int]) -> int:
+        """Leave only the parts of other inputs than those of these parts; how many are done."""
+        checkpoint = self.checkpoint.without_sources_of(damaged)
+        kept = [
+            index
+            for index in self.journal.parts
+            if checkpoint.attempt(index) == self.checkpoint.attempt(index)
+        ]
+        if kept:
+            self._save(self.previous, checkpoint)
+        return len(kept)
 
     def abandon(self) -> None:
-        """Leave the output as it was before the run: the older dataset, or nothing."""
-        self.begin(self.checkpoint.plan)
-        if self.older is not None:
-            self.location.remove(LEGACY_DIR)
-            save(self.location, Manifest(older=self.older))
-        elif self.published is None:
+        """Leave the output as it was before the run: the previous dataset, or nothing."""
+        self.begin(replace(self.plan, run_id=uuid4().hex))
+        if self.legacy is not None:
+            save(self.location, Manifest(older=self.legacy))
+        elif self.previous is None:
             self.location.remove(CONFIG)
         else:
-            clean_up(self.location, self.published)
+            self.clean_up()
 
-    def _save(self, checkpoint: Checkpoint) -> None:
-        save(self.location, Manifest(self.published, checkpoint.to_json(), self.older))
+    def forget(self) -> None:
+        """End the run where nothing of it is in a table: the dataset is what it was."""
+        self.location.remove(SCRATCH)
+        save(self.location, Manifest(self.previous, epoch=self._epoch))
+
+    def publish(self, dataset: DatasetConfig) -> None:
+        """Make a dataset what readers see, and remove what is no longer needed.
+
+        Its tables are committed. Replacing config.json is the moment in which it is published.
+        """
+        self._save(dataset, replace(self.checkpoint, published=True))
+        self.previous, self.legacy = dataset, None
+        self.clean_up()
+
+    def clean_up(self) -> None:
+        """Remove what a published dataset does not need, and then the checkpoint."""
+        if self.previous is not None:
+            clean_up(self.location, self.previous)
+            published = with_uns_json_checksum(self.location, self.previous, UNS_JSON)
+            save(self.location, Manifest(published, epoch=self._epoch))
+
+    def _save(self, dataset: DatasetConfig | None, checkpoint: Checkpoint) -> None:
+        save(self.location, Manifest(dataset, checkpoint.to_json(), self.legacy, self._epoch))
+        if checkpoint.plan.digest != self.plan.digest:
+            self.journal = Journal(self.location, checkpoint)
         self.checkpoint = checkpoint
 
 
@@ -124,13 +197,13 @@ def check_not_complete(location: Location, *, overwrite: bool) -> None:
     """
     manifest = load(location)
     if manifest is not None and manifest.checkpoint is None:
-        location.sweep()
+        remove_stale_lock(location)
     _check_not_complete(location, manifest, overwrite=overwrite)
 
 
 def unfinished_run(
     location: Location, plan: Plan, *, overwrite: bool, restart: bool, allow_duplicate: bool
-) -> Checkpoint | None:
+) -> OutputRun | None:
     """The unfinished run at a location that this plan continues; None if it begins anew.
 
     Changes nothing. A run that only adds to what is finished needs no leave to begin.
@@ -156,9 +229,10 @@ def unfinished_run(
     manifest = _load(location, plan)
     if plan.base is None:
         _check_not_complete(location, manifest, overwrite=overwrite)
-    there = None if manifest is None else _continued(location, manifest, plan, restart=restart)
-    if there is not None:
-        return there
+    if manifest is not None:
+        checkpoint = _continued(location, manifest, plan, restart=restart)
+        if checkpoint is not None:
+            return OutputRun.unfinished(location, manifest, checkpoint)
     replaces = manifest is not None and manifest.published is not None and plan.base is None
     if replaces and not overwrite:
         raise _finished(location)
@@ -175,35 +249,35 @@ def begin_or_resume(
 
     Parameters and errors are those of `unfinished_run`.
     """
-    there = unfinished_run(
+    run = unfinished_run(
         location, plan, overwrite=overwrite, restart=restart, allow_duplicate=allow_duplicate
     )
-    manifest = _load(location, plan) or Manifest()
-    run = OutputRun(location, manifest.published, there or Checkpoint(plan), manifest.older)
-    if there is None:
+    if run is None:
+        run = OutputRun(location, _load(location, plan) or Manifest(), Checkpoint(plan))
         run.begin(plan)
-    elif not there.published:
-        done, total = len(there.done), len(there.plan.parts)
-        logger.info("resuming: %d of %d parts are done", done, total)
+    else:
+        run.resume(plan)
     return run
 
 
 def checkpoint_of(location: Location, manifest: Manifest) -> Checkpoint | None:
-    """The unfinished run that a manifest tells of; None without one.
+    """The checkpoint of a manifest; None without one.
 
     Raises
     ------
     DamagedDataset
-        If this release cannot make sense of it.
+        If another release began the run, or it is damaged.
     """
     if manifest.checkpoint is None:
         return None
     try:
         return Checkpoint.from_json(manifest.checkpoint)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
+        another = isinstance(error, KeyError) and error.args == ("journal",)
+        what = "of another release" if another else f"of another release, or damaged ({error!r})"
         msg = (
-            f"{location}: the unfinished run in {CONFIG} is of another release, or damaged "
-            f"({error!r}); finish it with the release that began it, or discard it with --restart"
+            f"{location}: the unfinished run is {what}; finish it with the release that began it, "
+            "or discard it with --restart"
         )
         raise DamagedDataset(msg) from error
 
@@ -239,7 +313,7 @@ def _load(location: Location, plan: Plan) -> Manifest | None:
 
 def _check_not_complete(location: Location, manifest: Manifest | None, *, overwrite: bool) -> None:
     if manifest is None:
-        if not location.is_vacant():
+        if not location.is_empty():
             msg = f"{location}: something else is there; name an output that does not exist yet"
             raise OutputExists(msg)
     elif manifest.checkpoint is None and not overwrite:
@@ -256,14 +330,14 @@ def _continued(
     there = checkpoint_of(location, manifest)
     if there is None:
         return None
-    there = replace(there, plan=there.plan.mended(plan, there.damaged), damaged=())
-    differences = list(plan.differences(there.plan))
+    begun = there.resumed(plan).plan
+    differences = list(plan.differences(begun))
     if there.published:
         # Nothing but cleaning is left of it, so there is nothing to discard either.
         return None if differences else there
-    differences += there.plan.changed_base(plan)
+    differences += begun.changed_base(plan)
     if differences:
-        what = {"convert": "conversion"}.get(there.plan.operation, there.plan.operation)
+        what = {"convert": "conversion"}.get(begun.operation, begun.operation)
         msg = (
             f"{location}: an unfinished {what} is there that is not this one: "
             f"{', '.join(differences)}; finish it with the command that began it, or discard "

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_right
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
+import xxhash
 
 from slaf.errors import InexactValue
-from slaf.format.config import OPTIONAL_TABLES, TABLES, SourceRecord
+from slaf.format.config import OPTIONAL_TABLES, TABLES, SourceRecord, journal_directory
 from slaf.format.schema import (
     EXPRESSION,
-    VALUE_TYPES,
-    Compression,
+    allowed_types,
     by_gene_schema,
     expression_schema,
     value_type_for,
 )
+from slaf.options import StoreOptions
 from slaf.runs.layers import LayerTable, layer_tables
 from slaf.runs.value_types import wider_type
-from slaf.sources.concat.genes import GeneSet
-from slaf.sources.slots import SlotSelection, UnsMerge
-from slaf.sparse.casting import is_whole
 from slaf.sparse.ranges import RowRange
 
 if TYPE_CHECKING:
@@ -32,17 +31,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from slaf.sources.base import Source
     from slaf.sources.concat.source import Concat
 
 __all__ = [
     "PART_NONZEROS",
     "BaseDataset",
-    "Options",
     "Plan",
     "likely_type",
     "make_plan",
-    "matrices_with_counts",
     "plan_parts",
 ]
 
@@ -50,108 +46,8 @@ __all__ = [
 # A part is about this many nonzeros: about one second of work, and one fragment.
 PART_NONZEROS = 32 << 20
 
-# Cells that one digest covers, unless the caller says how many make a part.
-_BLOCK_CELLS = 4096
-
 # What does not tell one input from another: where it lies, and what the options say already.
 _PLACES = {"identity", "uri", "offset", "measured", "holds", "taken"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What a user may choose about the dataset; all of it changes bytes on disk.
-
-    Attributes
-    ----------
-    matrix
-        "X", "raw" or "layer:NAME".
-    compression
-        Bytes against time.
-    chunk_size
-        Cells in a part: how much is written, digested and checkpointed at a time. None cuts
-        parts of about 32 million nonzeros, digested in blocks of 4,096 cells.
-    compact
-        Gather chunks into parts of about 32 million nonzeros, however small `chunk_size` is.
-    create_indices
-        Also index ids by BTREE, for look-ups by a gene or an id.
-    string_ids
-        Also store `cell_id` and `gene_id` as strings in `expression`.
-    by_gene
-        Also write the rows of `expression` in the order of genes.
-    plain_types
-        Store int32 ids and float32 values (float64 where that alone is exact).
-    layers
-        Which further matrices of the same genes go along: "all", "strict", "none", or their
-        names.
-    raw
-        Whether raw goes along.
-    without
-        What else stays behind: "obsm", say, or "uns:log".
-    uns_merge
-        What becomes of uns where several inputs have one.
-    genes
-        Which genes to take of several inputs: "strict", "union" or "intersection".
-    """
-
-    matrix: str = "X"
-    genes: GeneSet = GeneSet.STRICT
-    compression: Compression = Compression.BALANCED
-    chunk_size: int | None = None
-    compact: bool = False
-    create_indices: bool = False
-    string_ids: bool = False
-    by_gene: bool = False
-    plain_types: bool = False
-    layers: str | tuple[str, ...] = "all"
-    raw: bool = True
-    without: tuple[str, ...] = ()
-    uns_merge: UnsMerge = UnsMerge.UNIQUE
-
-    def __post_init__(self) -> None:
-        if self.chunk_size is not None and self.chunk_size < 1:
-            msg = f"chunk_size is {self.chunk_size}, but a part needs at least one cell"
-            raise ValueError(msg)
-
-    @property
-    def block_cells(self) -> int:
-        """Cells that one digest covers."""
-        return self.chunk_size or _BLOCK_CELLS
-
-    @property
-    def taking(self) -> SlotSelection:
-        """What goes along with the matrix."""
-        return SlotSelection(self.layers, self.raw, self.without, self.uns_merge)
-
-    def with_taking(self, taking: SlotSelection) -> Options:
-        """The same, and what goes along with the matrix."""
-        return replace(
-            self,
-            layers=taking.layers,
-            raw=taking.raw,
-            without=taking.without,
-            uns_merge=taking.uns_merge,
-        )
-
-    @property
-    def value_types(self) -> tuple[np.dtype[Any], ...]:
-        """The types that the values may be stored in, the preferred one first."""
-        if self.plain_types:
-            return tuple(t for t in VALUE_TYPES if t.kind == "f")
-        return VALUE_TYPES
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Options:
-        """As `asdict` wrote it."""
-        layers = data.get("layers", "none")
-        known = {
-            "compression": Compression(data["compression"]),
-            "genes": GeneSet(data["genes"]),
-            "layers": layers if isinstance(layers, str) else tuple(layers),
-            "raw": data.get("raw", False),
-            "without": tuple(data.get("without", ())),
-            "uns_merge": UnsMerge(data.get("uns_merge", UnsMerge.UNIQUE)),
-        }
-        return cls(**data | known)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,7 +109,7 @@ class Plan:
     sources: tuple[SourceRecord, ...]
     n_cells: int
     n_genes: int
-    options: Options
+    options: StoreOptions
     value_type: str
     block_cells: int
     parts: tuple[RowRange, ...]
@@ -251,13 +147,7 @@ class Plan:
     @property
     def schema(self) -> pa.Schema:
         """The columns of `expression`."""
-        return expression_schema(
-            np.dtype(self.value_type),
-            self.n_genes,
-            self.options.compression,
-            integer_ids=self.options.plain_types,
-            string_ids=self.options.string_ids,
-        )
+        return expression_schema(np.dtype(self.value_type), self.n_genes, self.options)
 
     @property
     def schema_by_gene(self) -> pa.Schema:
@@ -272,7 +162,7 @@ class Plan:
         InexactValue
             If there is none.
         """
-        value_type = wider_type(values, self.value_type, self.options.value_types)
+        value_type = wider_type(values, self.value_type, allowed_types(self.options))
         return replace(self, value_type=str(value_type), run_id=uuid4().hex)
 
     def with_companion(self, wider: LayerTable) -> Plan:
@@ -283,7 +173,7 @@ class Plan:
     def differences(self, other: Plan) -> Iterator[str]:
         """In words, what makes this another run than `other`, the one that is unfinished."""
         yield from _differing("", {"operation": other.operation}, {"operation": self.operation})
-        theirs, ours = asdict(other.options), asdict(self.options)
+        theirs, ours = other.options.to_json(), self.options.to_json()
         yield from _differing("option ", theirs, ours)
         theirs, ours = {"inputs": len(other.added)}, {"inputs": len(self.added)}
         yield from _differing("number of ", theirs, ours)
@@ -291,7 +181,7 @@ class Plan:
             which = f"input {another.uri}: " if len(self.added) > 1 else "input "
             yield from _differing(which, _describe_value(one), _describe_value(another))
 
-    def mended(self, now: Plan, damaged: Sequence[int]) -> Plan:
+    def with_replaced_inputs(self, now: Plan, damaged: Sequence[int]) -> Plan:
         """The plan with inputs as they are now, if only such were changed that were damaged.
 
         Parameters
@@ -323,10 +213,24 @@ class Plan:
         if self.base is not None and other.base is not None:
             yield from _differing("version of ", dict(self.base.versions), other.base.versions)
 
+    def source_index(self, cell: int) -> int:
+        """The position in `sources` of the input that a cell comes from."""
+        return max(bisect_right(self.sources, cell, key=lambda source: source.offset) - 1, 0)
+
     def source_of(self, cell: int) -> SourceRecord:
         """The input that a cell comes from."""
-        at = bisect_right(self.sources, cell, key=lambda source: source.offset)
-        return self.sources[max(at - 1, 0)]
+        return self.sources[self.source_index(cell)]
+
+    @property
+    def digest(self) -> str:
+        """The digest of the plan but for its inputs, which may be repaired while it is done."""
+        data = self.to_json() | {"sources": len(self.sources)}
+        return str(xxhash.xxh3_128_hexdigest(json.dumps(data, sort_keys=True).encode()))
+
+    @property
+    def journal(self) -> str:
+        """The directory of its receipts."""
+        return journal_directory(self.digest)
 
     def to_json(self) -> dict[str, Any]:
         """As the checkpoint has it."""
@@ -335,7 +239,7 @@ class Plan:
             "sources": [source.to_json() for source in self.sources],
             "tables": dict(self.tables),
             "base": None if self.base is None else asdict(self.base),
-            "options": asdict(self.options),
+            "options": self.options.to_json(),
             "rewrites": list(self.rewrites),
             "parts": [[part.start, part.stop] for part in self.parts],
             "companions": [companion.to_json() for companion in self.companions],
@@ -349,7 +253,7 @@ class Plan:
             | {
                 "sources": tuple(map(SourceRecord.from_json, data["sources"])),
                 "base": None if data["base"] is None else BaseDataset(**data["base"]),
-                "options": Options.from_json(data["options"]),
+                "options": StoreOptions.from_json(data["options"]),
                 "parts": tuple(RowRange(start, stop) for start, stop in data["parts"]),
                 "rewrites": _tables(data["rewrites"]),
                 "companions": tuple(map(LayerTable.from_json, data.get("companions", []))),
@@ -357,7 +261,7 @@ class Plan:
         )
 
 
-def make_plan(inputs: Concat, options: Options) -> Plan:
+def make_plan(inputs: Concat, options: StoreOptions) -> Plan:
     """Plan the conversion of inputs into a dataset of their own; reads their offsets.
 
     Raises
@@ -367,11 +271,11 @@ def make_plan(inputs: Concat, options: Options) -> Plan:
     """
     return Plan(
         sources=inputs.records,
-        n_cells=inputs.n_cells,
-        n_genes=inputs.n_genes,
+        n_cells=inputs.info.n_cells,
+        n_genes=inputs.info.n_genes,
         options=options,
         # No sample decides: the first batch that this type does not hold asks for the next one.
-        value_type=str(options.value_types[0]),
+        value_type=str(allowed_types(options)[0]),
         block_cells=options.block_cells,
         parts=tuple(plan_parts(inputs, options)),
         companions=layer_tables(inputs, options),
@@ -379,7 +283,7 @@ def make_plan(inputs: Concat, options: Options) -> Plan:
     )
 
 
-def plan_parts(inputs: Concat, options: Options, first: int = 0) -> Iterator[RowRange]:
+def plan_parts(inputs: Concat, options: StoreOptions, first: int = 0) -> Iterator[RowRange]:
     """Parts of whole blocks, from the input `first` on: the fewest blocks that reach the target.
 
     Blocks begin anew with each input, so that its digests are those that it has by itself.
@@ -398,20 +302,12 @@ def plan_parts(inputs: Concat, options: Options, first: int = 0) -> Iterator[Row
                 begun = last
 
 
-def likely_type(first: NDArray[Any], options: Options) -> np.dtype[Any]:
+def likely_type(first: NDArray[Any], options: StoreOptions) -> np.dtype[Any]:
     """The type that the first stored values ask for: a guess, for estimates only."""
     try:
-        return value_type_for(first, options.value_types)
+        return value_type_for(first, allowed_types(options))
     except InexactValue:
-        return options.value_types[-1]
-
-
-def matrices_with_counts(source: Source) -> tuple[str, ...]:
-    """Matrices that begin with whole numbers, where the chosen one does not: probably counts."""
-    if is_whole(source.sample_values()):
-        return ()
-    others = [name for name in source.matrices() if name != source.matrix]
-    return tuple(name for name in others if is_whole(source.sample_values(name)))
+        return allowed_types(options)[-1]
 
 
 def _tables(rewrites: Any) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from slaf.annotations.columns import to_lance
-from slaf.format.config import LEGACY_DIR, LEGACY_TABLES, TABLES, DatasetConfig, Manifest, save
+from slaf.format.config import DatasetConfig
+from slaf.format.files import FileChecksums
 from slaf.format.schema import (
     BY_GENE,
     CELL_COLUMNS,
@@ -20,27 +21,16 @@ from slaf.format.schema import (
     GENES,
     START_INDEX,
     common_type,
-    indexed_columns,
     read_dtype,
 )
-from slaf.runs.annotations import (
-    UNS_JSON,
-    commit_layers,
-    remove_leftovers,
-    write_annotations,
-    write_uns_json,
-)
-from slaf.runs.checksums import table_digests, with_checksums, with_uns_json_checksum
-from slaf.runs.encode import SCRATCH
-from slaf.runs.gene_order import commit_gene_order, gene_offsets, gene_order_proof
+from slaf.runs.annotations import layer_changes, write_annotations
+from slaf.runs.checksums import storage_options_record, table_digests, with_checksums
+from slaf.runs.commit import TableFragments, TableGrowth, TableRows, commit_tables
+from slaf.runs.gene_order import gene_offsets, gene_order_change, gene_order_proof
 from slaf.runs.row_offsets import all_row_offsets
 from slaf.runs.value_types import AxisIds
 from slaf.sources.names import unique_names
 from slaf.sparse.statistics import Statistics
-from slaf.tables.commit import append, commit, keep_version
-from slaf.tables.indices import index, index_new_fragments
-from slaf.tables.vacuum import remove_unreferenced
-from slaf.tables.write import write_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,11 +41,11 @@ if TYPE_CHECKING:
     from slaf.format.config import SourceRecord
     from slaf.format.records import AnnotationsRecord
     from slaf.runs.annotations import EncodedAnnotations
-    from slaf.runs.checkpoint import Checkpoint
+    from slaf.runs.commit import TableChange
+    from slaf.runs.output_run import OutputRun
     from slaf.sources.base import Source
-    from slaf.storage.location import Location
 
-__all__ = ["Axes", "cells_table", "clean_up", "genes_table", "publish", "read_axes"]
+__all__ = ["Axes", "cells_table", "genes_table", "publish", "read_axes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,89 +74,49 @@ def read_axes(source: Source) -> Axes:
     return Axes(cells, genes, {CELLS: cell_columns, GENES: gene_columns})
 
 
-def publish(
-    location: Location,
-    checkpoint: Checkpoint,
-    axes: Axes,
-    before: DatasetConfig | None,
-    writer: str,
-    *,
-    kept: EncodedAnnotations,
-) -> None:
+def publish(run: OutputRun, axes: Axes, writer: str, *, kept: EncodedAnnotations) -> None:
     """Make a run whose parts are all done the dataset that readers see.
-
-    May be stopped anywhere and done again: each commit replaces the whole table, or is found to
-    be there already, and until config.json names the new versions readers keep the old ones.
 
     Parameters
     ----------
-    location
-        The dataset.
-    checkpoint
+    run
         The run.
     axes
         All cells and genes of the result.
-    before
-        What readers see until now.
     writer
         The program and its release.
     kept
-        What stands beside the matrix.
+        The annotations.
     """
-    plan, tables = checkpoint.plan, checkpoint.plan.tables
-    starts = all_row_offsets(location, checkpoint, before)
+    location, plan = run.location, run.plan
+    starts = all_row_offsets(run)
     whole_tables = {
         CELLS: cells_table(axes, starts, plan.sources, kept.cells),
-        GENES: genes_table(axes, kept.genes, gene_offsets(location, checkpoint)),
+        GENES: genes_table(axes, kept.genes, gene_offsets(run)),
+        **kept.tables,
     }
-    versions = {
-        EXPRESSION: _commit_expression(location, checkpoint),
-        **commit_gene_order(location, checkpoint),
-        **commit_layers(location, checkpoint),
-        CELLS: write_table(location, tables[CELLS], whole_tables[CELLS]),
-        GENES: write_table(location, tables[GENES], whole_tables[GENES]),
+    changes: dict[str, TableChange] = {
+        EXPRESSION: _expression_change(run),
+        **gene_order_change(run),
+        **layer_changes(run),
+        **{name: TableRows(plan.folder(name), rows) for name, rows in whole_tables.items()},
     }
-    whole, beside = write_annotations(location, checkpoint, kept, before, starts)
-    versions |= whole
-    for name in (CELLS, GENES):
-        for column, kind in indexed_columns(
-            name, create_indices=plan.options.create_indices
-        ).items():
-            versions[name] = index(location, tables[name], column, kind)
-    published = _describe(checkpoint, axes, versions, before, writer, beside=beside)
-    digests = table_digests(whole_tables | dict(kept.tables))
-    published = with_checksums(location, checkpoint, published, before, digests)
-    done = replace(checkpoint, published=True)
-    save(location, Manifest(published, done.to_json()))
-    clean_up(location, published)
+    beside = write_annotations(run, kept, starts)
+    versions = commit_tables(location, plan, changes)
+    dataset = _describe(run, axes, versions, writer, beside=beside)
+    checksums = FileChecksums(
+        tables=table_digests(whole_tables), stored=storage_options_record(plan.options)
+    )
+    run.publish(with_checksums(location, dataset, run.files(), checksums, base=run.base))
 
 
-def clean_up(location: Location, published: DatasetConfig) -> None:
-    """Remove what a published run no longer needs, and then its checkpoint."""
-    for table, name in published.tables.items():
-        remove_unreferenced(location, name, published.versions[table])
-    remove_leftovers(location, published)
-    write_uns_json(location, published)
-    adopted = published.tables[EXPRESSION] == LEGACY_TABLES[EXPRESSION]
-    for name in (*(TABLES.values() if adopted else (LEGACY_DIR,)), SCRATCH):
-        location.remove(name)
-    save(location, Manifest(with_uns_json_checksum(location, published, UNS_JSON)))
-
-
-def _commit_expression(location: Location, checkpoint: Checkpoint) -> int:
-    plan = checkpoint.plan
-    fragments = [fragment for result in checkpoint.results() for fragment in result.fragments]
-    name = plan.tables[EXPRESSION]
-    indices = indexed_columns(EXPRESSION, create_indices=plan.options.create_indices)
+def _expression_change(run: OutputRun) -> TableChange:
+    plan = run.plan
+    fragments = [fragment for result in run.results() for fragment in result.fragments]
+    directory = plan.folder(EXPRESSION)
     if plan.base is not None and plan.adds_to(EXPRESSION):
-        if not fragments:
-            return keep_version(location, name, plan.base.versions[EXPRESSION])
-        append(location, name, fragments, plan.base.versions[EXPRESSION], plan.run_id)
-        return index_new_fragments(location, name, indices)
-    version = commit(location, name, plan.schema, fragments)
-    for column, kind in indices.items():
-        version = index(location, name, column, kind)
-    return version
+        return TableGrowth(directory, plan.base.versions[EXPRESSION], fragments)
+    return TableFragments(directory, plan.schema, fragments)
 
 
 def cells_table(
@@ -243,16 +193,15 @@ def _with_columns(
 
 
 def _describe(
-    checkpoint: Checkpoint,
+    run: OutputRun,
     axes: Axes,
     versions: dict[str, int],
-    before: DatasetConfig | None,
     writer: str,
     *,
     beside: AnnotationsRecord,
 ) -> DatasetConfig:
-    plan, results = checkpoint.plan, checkpoint.results()
-    kept = before if plan.adds_to(EXPRESSION) else None
+    plan, results, previous = run.plan, run.results(), run.previous
+    kept = previous if plan.adds_to(EXPRESSION) else None
     known = [] if kept is None else [_statistics_of(kept)]
     statistics = Statistics.total([*known, *(result.statistics for result in results)])
     blocks = tuple(block for result in results for block in result.blocks)
@@ -262,7 +211,7 @@ def _describe(
         n_genes=plan.n_genes,
         versions=versions,
         value_type=plan.value_type,
-        dtype=_read_dtype(checkpoint, statistics, before if plan.base else None),
+        dtype=_read_dtype(run, statistics),
         expression_count=statistics.count,
         expression_stats=statistics.summary(),
         columns=axes.columns,
@@ -272,11 +221,11 @@ def _describe(
             "use_integer_keys": True,
             "optimize_storage": not plan.options.string_ids,
         },
-        created_at=before.created_at if before else now,
+        created_at=previous.created_at if previous else now,
         last_updated=now,
         writer=writer,
         tables={name: plan.folder(name) for name in versions},
-        beside=beside.to_json() | gene_order_proof(checkpoint),
+        beside=beside.to_json() | gene_order_proof(run),
     )
 
 
@@ -284,12 +233,12 @@ def _statistics_of(published: DatasetConfig) -> Statistics:
     return Statistics.from_summary(published.expression_count, published.expression_stats)
 
 
-def _read_dtype(checkpoint: Checkpoint, statistics: Statistics, base: DatasetConfig | None) -> str:
+def _read_dtype(run: OutputRun, statistics: Statistics) -> str:
     """The type that all values are read back in."""
-    plan = checkpoint.plan
+    plan, base = run.plan, run.base
     dtype_overflowed = {
         plan.source_of(plan.parts[result.index].start).offset
-        for result in checkpoint.results()
+        for result in run.results()
         if result.dtype_overflowed
     }
     given = [
@@ -300,5 +249,5 @@ def _read_dtype(checkpoint: Checkpoint, statistics: Statistics, base: DatasetCon
     ]
     if base is not None:
         given.insert(0, base.dtype)
-    extremes = (statistics.least or 0.0, statistics.greatest or 0.0)
+    extremes = (statistics.minimum or 0.0, statistics.maximum or 0.0)
     return common_type(given, plan.value_type, max(map(abs, extremes)))

@@ -1,4 +1,4 @@
-"""Where the rows of each cell begin, by what the parts of a run have written."""
+"""Row offsets of each cell, from what the parts of a run have written."""
 
 from __future__ import annotations
 
@@ -8,48 +8,30 @@ import numpy as np
 
 from slaf.dataset.dataset import Dataset
 from slaf.format.schema import EXPRESSION
-from slaf.runs.encode import part_counts
+from slaf.runs.journal import read_row_counts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from slaf.format.config import DatasetConfig
-    from slaf.runs.checkpoint import Checkpoint, PartResult
-    from slaf.storage.location import Location
+    from slaf.runs.output_run import OutputRun
 
-__all__ = ["all_row_offsets", "layer_results", "row_offsets"]
+__all__ = ["all_row_offsets", "row_offsets"]
 
 
-def all_row_offsets(
-    location: Location, checkpoint: Checkpoint, before: DatasetConfig | None
-) -> dict[str, NDArray[np.int64]]:
-    """Of each table that a run writes in the order of cells, what `offsets_of` gives."""
-    tables = (EXPRESSION, *(companion.table for companion in checkpoint.plan.companions))
-    return {table: row_offsets(location, checkpoint, table, before) for table in tables}
+def all_row_offsets(run: OutputRun) -> dict[str, NDArray[np.int64]]:
+    """The row offsets of each table that a run writes in the order of cells."""
+    tables = (EXPRESSION, *(companion.table for companion in run.plan.companions))
+    return {table: row_offsets(run, table) for table in tables}
 
 
-def row_offsets(
-    location: Location, checkpoint: Checkpoint, table: str, before: DatasetConfig | None
-) -> NDArray[np.int64]:
-    """Where the rows of each cell begin in a table, and after the last, where they end.
-
-    Parameters
-    ----------
-    before
-        What readers see until now: the rows that stay as they are.
-    """
-    plan = checkpoint.plan
+def row_offsets(run: OutputRun, table: str) -> NDArray[np.int64]:
+    """Where the rows of each cell begin in a table, and after the last, where they end."""
+    plan = run.plan
     known = np.zeros(1, np.int64)
     if plan.base is not None and table not in plan.rewrites:
         known = np.zeros(plan.base.n_cells + 1, np.int64)
-        if before is not None and plan.adds_to(table):
-            known = Dataset(location, before).offsets(table)
-    counts = [part_counts(location, r.index, table) for r in layer_results(checkpoint, table)]
+        if run.previous is not None and plan.adds_to(table):
+            known = Dataset(run.location, run.previous).offsets(table)
+    counts = [read_row_counts(run.location, plan, table, r.index) for r in run.results(table)]
     ends = known[-1] + np.cumsum(np.concatenate([np.zeros(1, np.int64), *counts]))
     return np.append(known[:-1], ends)
-
-
-def layer_results(checkpoint: Checkpoint, table: str) -> list[PartResult]:
-    """The parts that have rows of a table, in order."""
-    plan = checkpoint.plan
-    return [result for result in checkpoint.results() if plan.writes(result.index, table)]

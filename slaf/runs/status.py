@@ -6,16 +6,16 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from slaf.errors import DamagedDataset, NotADataset
-from slaf.format.config import CONFIG, Block, Manifest, SourceRecord, load
-from slaf.sparse.ranges import RowRange
+from slaf.errors import NotADataset
+from slaf.format.config import CONFIG, Manifest, load
+from slaf.runs.output_run import OutputRun, checkpoint_of
 from slaf.storage.location import Location
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
-    from slaf.format.config import DatasetConfig
+    from slaf.format.config import DatasetConfig, SourceRecord
 
 __all__ = ["ConversionStatus", "State", "status"]
 
@@ -89,22 +89,23 @@ def status(
     *,
     storage_options: Mapping[str, str] | None = None,
 ) -> ConversionStatus:
-    """How far the conversion to this output is; reads only config.json, and may be called often.
+    """How far the conversion to this output is; reads config.json and the receipts of the parts.
 
     Raises
     ------
     NotADataset
         If nothing was begun there.
     DamagedDataset
-        If its config.json is not what this program writes.
+        If its config.json is not what this program writes, or the run is of another release.
     """
     location = Location.of(output, storage_options)
     manifest, running = load(location) or Manifest(), location.is_locked()
-    published, checkpoint = manifest.published, manifest.checkpoint
-    if published is not None and (checkpoint is None or checkpoint.get("published")):
-        return _of_published(location, published, running=running)
+    checkpoint = checkpoint_of(location, manifest)
+    if manifest.published is not None and (checkpoint is None or checkpoint.published):
+        return _of_published(location, manifest.published, running=running)
     if checkpoint is not None:
-        return _of_checkpoint(location, manifest, checkpoint, running=running)
+        run = OutputRun.unfinished(location, manifest, checkpoint)
+        return _of_run(run, State.RUNNING if running else State.STOPPED)
     if running:
         return ConversionStatus(str(location), State.RUNNING, published=False)
     msg = f"{location}: there is neither a dataset nor an unfinished conversion (no {CONFIG})"
@@ -127,38 +128,23 @@ def _of_published(
     )
 
 
-def _of_checkpoint(
-    location: Location, manifest: Manifest, checkpoint: Mapping[str, Any], *, running: bool
-) -> ConversionStatus:
-    try:
-        plan = checkpoint["plan"]
-        sources = tuple(map(SourceRecord.from_json, plan["sources"]))
-        options, operation = plan["options"], plan["operation"]
-        # A repair and a compaction are of those of the dataset.
-        adds = plan["base"] and operation == "append"
-        before = plan["base"]["n_sources"] if adds else 0
-        n_cells = sum(stop - start for start, stop in plan["parts"])
-        n_genes = plan["n_genes"]
-        done = checkpoint["done"].values()
-        blocks = [Block.from_json(block) for part in done for block in part["blocks"]]
-        genes = [RowRange(*part["genes"]) for part in checkpoint.get("by_gene", ())]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        msg = f"{location}: the checkpoint in {CONFIG} is damaged ({error!r})"
-        raise DamagedDataset(msg) from error
-    parts_done, parts = manifest.progress()
+def _of_run(run: OutputRun, state: State) -> ConversionStatus:
+    plan, results = run.plan, run.results()
+    blocks = [block for result in results for block in result.blocks]
     return ConversionStatus(
-        str(location),
-        State.RUNNING if running else State.STOPPED,
-        published=manifest.published is not None,
-        parts_done=parts_done,
-        parts=parts,
+        str(run.location),
+        state,
+        published=run.previous is not None,
+        parts_done=len(results),
+        parts=len(plan.parts),
         cells_done=sum(block.stop - block.start for block in blocks),
-        n_cells=n_cells,
-        n_genes=n_genes,
+        n_cells=plan.cells_to_write,
+        n_genes=plan.n_genes,
         nonzeros_done=sum(block.rows for block in blocks),
-        sources=sources[before:],
-        operation=operation,
-        options=options,
-        genes_done=sum(map(len, genes)),
-        tables=() if manifest.published is None else tuple(manifest.published.tables),
+        # A repair and a compaction are of the inputs of the dataset.
+        sources=plan.added if plan.operation == "append" else plan.sources,
+        operation=plan.operation,
+        options=asdict(plan.options),
+        genes_done=sum(len(part.genes) for part in run.gene_parts()),
+        tables=() if run.previous is None else tuple(run.previous.tables),
     )

@@ -1,4 +1,4 @@
-"""Whether anybody still wants what a thread is at: what takes minutes asks now and then."""
+"""Cooperative cancellation of threads: long loops check events that another thread sets."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from concurrent.futures import CancelledError
 
 __all__ = ["check_cancelled", "inherit_cancel_events", "set_cancel_events"]
 
-_here = threading.local()
+_thread = threading.local()
 
 
-def set_cancel_events(*given_up: threading.Event) -> None:
-    """Let the work of this thread be wanted until one of these events is set."""
-    _here.given_up = given_up
+def set_cancel_events(*events: threading.Event) -> None:
+    """Cancel the work of this thread when one of these events is set."""
+    _thread.events = events
 
 
-def inherit_cancel_events(given_up: threading.Event) -> tuple[threading.Event, ...]:
-    """What gives up the work of this thread, and one more: for a thread that works for it."""
-    return (*getattr(_here, "given_up", ()), given_up)
+def inherit_cancel_events(event: threading.Event) -> tuple[threading.Event, ...]:
+    """The cancel events of this thread and one more, for a thread that it starts."""
+    return (*getattr(_thread, "events", ()), event)
 
 
 def check_cancelled() -> None:
-    """Nothing, if the work of this thread is wanted.
+    """Raise an error if the work of this thread was cancelled.
 
     Raises
     ------
     CancelledError
-        If nobody wants it any more.
+        If one of its cancel events is set.
     """
-    if any(event.is_set() for event in getattr(_here, "given_up", ())):
+    if any(event.is_set() for event in getattr(_thread, "events", ())):
         raise CancelledError

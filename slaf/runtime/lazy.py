@@ -1,4 +1,4 @@
-"""Mappings that are made, or whose values are, when they are first asked for."""
+"""Mappings that are made, or whose values are made, on first access."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ T = TypeVar("T")
 
 
 class LazyMapping(Mapping[str, T]):
-    """Values by name, each made once; several threads may ask at the same time.
+    """Values by name, made on access; several threads may read it.
 
     Parameters
     ----------
     names
         The keys, in order.
     make
-        Gives the value of one.
+        Makes the value of a key.
     keep
-        Whether a value is kept for the next who asks.
+        Whether to make each value only once.
 
     Examples
     --------
-    >>> squares = Lazily(["2", "3"], lambda name: int(name) ** 2)
+    >>> squares = LazyMapping(["2", "3"], lambda name: int(name) ** 2)
     >>> list(squares), squares["3"]
     (['2', '3'], 9)
     """
@@ -61,16 +61,16 @@ class LazyMapping(Mapping[str, T]):
 
 
 class DeferredMapping(Mapping[str, T]):
-    """A mapping that is made as a whole when it is first looked into.
+    """A mapping that is made as a whole on first access.
 
     Parameters
     ----------
     make
-        Gives it.
+        Makes the mapping.
 
     Examples
     --------
-    >>> WhenAsked(lambda: {"2": 4})["2"]
+    >>> DeferredMapping(lambda: {"2": 4})["2"]
     4
     """
 

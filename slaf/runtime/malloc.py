@@ -1,4 +1,4 @@
-"""What a part has freed goes back to the system, so that memory is the same for each of them."""
+"""Return of freed memory to the operating system, so that memory does not grow with the parts."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["trim_heap"]
 
 
 def trim_heap() -> None:
-    """Return the memory that was freed and that glibc keeps, in the heap of every thread.
+    """Return the freed memory that glibc keeps in the heaps of threads; elsewhere nothing.
 
-    Of large pieces freed in any order a heap keeps holes, which the next part does not quite
-    fill: the peak would grow with the number of parts. Elsewhere nothing happens.
+    Pieces freed in any order leave holes in a heap, which the next part does not quite fill: the
+    peak would grow with the number of parts.
     """
     if not sys.platform.startswith("linux"):
         return

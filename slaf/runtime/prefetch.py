@@ -1,9 +1,11 @@
-"""An iterator that runs in a thread of its own, a few items ahead of whoever takes them."""
+"""Prefetching of an iterator in a background thread, a few items ahead of the consumer."""
 
 from __future__ import annotations
 
 import threading
-from queue import Empty, Full, Queue
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from slaf.runtime.cancellation import inherit_cancel_events, set_cancel_events
@@ -14,76 +16,34 @@ if TYPE_CHECKING:
 __all__ = ["prefetch"]
 
 Item = TypeVar("Item")
-_PATIENCE = 0.1
 
 
 def prefetch(items: Iterable[Item], depth: int) -> Iterator[Item]:
-    """The same items, made by a thread while the ones before are in use.
+    """The same items, produced by a thread while earlier ones are in use.
 
     Parameters
     ----------
     items
-        Iterated in the thread from beginning to end, or until nobody takes them any more.
-        What it raises is raised here, in its turn.
+        Iterated in the thread until its end, or until the consumer stops. Its exception is raised
+        here, after the items before it.
     depth
-        How many may wait: with the one in use and the one being made, what memory must hold.
+        The most items that wait. Memory holds two more: the one in use and the next one.
     """
-    waiting: Queue[tuple[Item] | _End] = Queue(depth)
-    abandoned = threading.Event()
-    given_up = inherit_cancel_events(abandoned)
+    iterator = iter(items)
 
-    def make() -> None:
-        set_cancel_events(*given_up)
-        _make(items, waiting, abandoned)
+    def produce() -> list[Item]:
+        return list(islice(iterator, 1))
 
-    maker = threading.Thread(target=make, name="slaf-ahead", daemon=True)
-    maker.start()
+    stopped = threading.Event()
+    producer = ThreadPoolExecutor(
+        1, "slaf-prefetch", set_cancel_events, inherit_cancel_events(stopped)
+    )
     try:
-        while not isinstance(found := waiting.get(), _End):
-            yield found[0]
-        if found.error is not None:
-            raise found.error
+        produced: deque[Future[list[Item]]] = deque()
+        produced.extend(producer.submit(produce) for _ in range(depth + 1))
+        while item := produced.popleft().result():
+            produced.append(producer.submit(produce))
+            yield item.pop()
     finally:
-        abandoned.set()
-        _empty(waiting)
-        maker.join()
-
-
-class _End:
-    """Behind the last item: why there are no more."""
-
-    def __init__(self, error: BaseException | None) -> None:
-        self.error = error
-
-
-def _make(
-    items: Iterable[Item], waiting: Queue[tuple[Item] | _End], abandoned: threading.Event
-) -> None:
-    error: BaseException | None = None
-    try:
-        for item in items:
-            if not _put((item,), waiting, abandoned):
-                return
-    except BaseException as caught:  # noqa: BLE001 - raised again by whoever takes the items
-        error = caught
-    _put(_End(error), waiting, abandoned)
-
-
-def _put(
-    item: tuple[Item] | _End, waiting: Queue[tuple[Item] | _End], abandoned: threading.Event
-) -> bool:
-    while not abandoned.is_set():
-        try:
-            waiting.put(item, timeout=_PATIENCE)
-        except Full:
-            continue
-        return True
-    return False
-
-
-def _empty(waiting: Queue[tuple[Item] | _End]) -> None:
-    while True:
-        try:
-            waiting.get_nowait()
-        except Empty:
-            return
+        stopped.set()
+        producer.shutdown(cancel_futures=True)

@@ -1,4 +1,4 @@
-"""How a run tells whoever watches it how far it is."""
+"""The protocol by which a run reports its progress."""
 
 from __future__ import annotations
 
@@ -8,32 +8,31 @@ __all__ = ["NullProgress", "Progress"]
 
 
 class Progress(Protocol):
-    """Watches a conversion or a verification; its methods may be called from several threads."""
+    """Observer of a run; several threads may call its methods."""
 
     def begin(self, cells: int, nonzeros: int, total_cells: int) -> None:
-        """The work begins, or begins again, with so much of it done already.
+        """The run begins, or begins again, with some of the work done.
 
-        A conversion that is resumed begins where it was stopped; one that meets a value which
-        asks for a wider type begins again with nothing done.
+        A resumed conversion begins with the finished parts; one that restarts with a wider value
+        type begins with nothing done.
 
         Parameters
         ----------
         cells, nonzeros
-            What is done.
+            The work that is done.
         total_cells
-            All cells there are to be handled: known beforehand for every input, as the number
-            of nonzeros is not.
+            The whole work; the number of nonzeros is not known for every input.
         """
 
     def advance(self, cells: int, nonzeros: int) -> None:
-        """So many more are done."""
+        """More cells and nonzeros are done."""
 
 
 class NullProgress:
-    """For runs that nobody watches."""
+    """A progress without an observer."""
 
     def begin(self, cells: int, nonzeros: int, total_cells: int) -> None:
-        """Say nothing."""
+        """Nothing."""
 
     def advance(self, cells: int, nonzeros: int) -> None:
-        """Say nothing."""
+        """Nothing."""

@@ -1,4 +1,4 @@
-"""What this process may take of the machine where nobody says: memory and cores."""
+"""Memory and cores that this process may use."""
 
 from __future__ import annotations
 
@@ -13,52 +13,64 @@ __all__ = ["cpu_count", "default_memory_budget"]
 
 _PROC, _CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 _SHARE = 4
-_LEAST, _MOST = 16 << 20, 2 << 30
+_MIN_BUDGET, _MAX_BUDGET = 16 << 20, 2 << 30
 
-# Where the system does not tell what is free.
-_UNTOLD = 256 << 20
+# The budget where the system does not report its free memory.
+_UNKNOWN_BUDGET = 256 << 20
 
 
-class _Names(NamedTuple):
-    """What the files of a group are called."""
+class _CgroupFiles(NamedTuple):
+    """Names of the files of a cgroup.
+
+    Attributes
+    ----------
+    limits
+        Files with a limit of its memory.
+    used
+        The file with its memory in use.
+    idle
+        The key in memory.stat of cached files that were not read recently, which the system drops
+        when it needs their memory.
+    quota
+        Files with the CPU time that it may use in a period, and the period, in microseconds.
+    """
 
     limits: tuple[str, ...]
-    taken: str
-    # Of what is taken, the files that were read long ago, which the system drops when it must.
+    used: str
     idle: str
-    # What tells how many microseconds of all cores may be taken, and in how many.
-    cores: tuple[str, ...]
+    quota: tuple[str, ...]
 
 
 # https://docs.kernel.org/admin-guide/cgroup-v1/memory.html, …/scheduler/sched-bwc.html and
 # …/admin-guide/cgroup-v2.html
-_V1 = _Names(
+_V1 = _CgroupFiles(
     limits=("memory.limit_in_bytes",),
-    taken="memory.usage_in_bytes",
+    used="memory.usage_in_bytes",
     idle="total_inactive_file",
-    cores=("cpu.cfs_quota_us", "cpu.cfs_period_us"),
+    quota=("cpu.cfs_quota_us", "cpu.cfs_period_us"),
 )
-_V2 = _Names(
+_V2 = _CgroupFiles(
     limits=("memory.max", "memory.high"),
-    taken="memory.current",
+    used="memory.current",
     idle="inactive_file",
-    cores=("cpu.max",),
+    quota=("cpu.max",),
 )
 
 
 def default_memory_budget(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
-    """What sorting takes: a quarter of what the machine, or container, has free; 16 MiB to 2 GiB.
+    """The memory for sorting: a quarter of the free memory, from 16 MiB to 2 GiB.
 
-    What the system keeps of files counts as taken, so that there may be nothing free by its count.
+    The free memory is that of the machine or of the container, whichever has less. Files that were
+    read recently count as used memory.
 
     Parameters
     ----------
     proc, cgroups
-        Where Linux tells of the process and of its groups, which are what limits a container:
-        of version 1, of version 2, or of both at once.
+        The folders in which Linux describes processes and cgroups. A container is limited by
+        cgroups of version 1, of version 2, or of both.
     """
-    free = [*_of_machine(proc), *_of_groups(proc, cgroups)]
-    return min(max(min(free) // _SHARE, _LEAST), _MOST) if free else _UNTOLD
+    free = [*_free_of_machine(proc), *_free_of_cgroups(proc, cgroups)]
+    return min(max(min(free) // _SHARE, _MIN_BUDGET), _MAX_BUDGET) if free else _UNKNOWN_BUDGET
 
 
 def cpu_count(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
@@ -67,57 +79,56 @@ def cpu_count(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
     Parameters
     ----------
     proc, cgroups
-        As for `default_memory`.
+        As in `default_memory_budget`.
     """
     affinity = getattr(os, "sched_getaffinity", None)
     cores = [len(affinity(0)) if affinity else os.cpu_count() or 1]
-    for group, names in _groups(proc, cgroups, "cpu"):
-        words = " ".join(line for name in names.cores for line in _lines(group / name)).split()
-        # Not "max", nor -1, nor what is no quota at all.
+    for cgroup, files in _cgroups(proc, cgroups, "cpu"):
+        words = " ".join(line for name in files.quota for line in _lines(cgroup / name)).split()
+        # No quota is "max" or -1, or the files are missing.
         if len(words) == 2 and all(map(str.isdigit, words)) and int(words[1]):  # noqa: PLR2004
             cores.append(int(words[0]) // int(words[1]))
     return max(min(cores), 1)
 
 
-def _of_machine(proc: Path) -> Iterator[int]:
+def _free_of_machine(proc: Path) -> Iterator[int]:
     for line in _lines(proc / "meminfo"):
         name, _, size = line.partition(":")
         if name == "MemAvailable":
             yield int(size.split()[0]) << 10
 
 
-def _of_groups(proc: Path, cgroups: Path) -> Iterator[int]:
-    """What is free in each group."""
-    for group, names in _groups(proc, cgroups, "memory"):
-        stat = dict(line.split() for line in _lines(group / "memory.stat"))
-        taken = sum(map(int, _lines(group / names.taken))) - int(stat.get(names.idle, 0))
-        for limit in names.limits:
-            for size in _lines(group / limit):
+def _free_of_cgroups(proc: Path, cgroups: Path) -> Iterator[int]:
+    """The memory below each limit."""
+    for cgroup, files in _cgroups(proc, cgroups, "memory"):
+        stat = dict(line.split() for line in _lines(cgroup / "memory.stat"))
+        used = sum(map(int, _lines(cgroup / files.used))) - int(stat.get(files.idle, 0))
+        for limit in files.limits:
+            for size in _lines(cgroup / limit):
                 if size.isdigit():  # not "max"
-                    yield int(size) - taken
+                    yield int(size) - used
 
 
-def _groups(proc: Path, cgroups: Path, controller: str) -> Iterator[tuple[Path, _Names]]:
-    """Each group that holds this process, any of which may be the narrowest."""
+def _cgroups(proc: Path, cgroups: Path, controller: str) -> Iterator[tuple[Path, _CgroupFiles]]:
+    """Each cgroup of this process, and its parents: the smallest limit of all counts."""
     for line in _lines(proc / "self" / "cgroup"):
         number, controllers, path = (*line.split(":", 2), "", "")[:3]
         if number == "0":
-            root, names = cgroups, _V2
+            root, files = cgroups, _V2
         elif controller in controllers.split(","):
-            root, names = cgroups / controller, _V1
+            root, files = cgroups / controller, _V1
         else:
             continue
-        # A container may see its own group as the root, and yet be told the path that the host
-        # sees.
-        group = root / path.strip("/")
-        for place in (group, *group.parents):
-            yield place, names
-            if place == root:
+        # A container may see its own cgroup as the root, but the path is that of the host.
+        cgroup = root / path.strip("/")
+        for folder in (cgroup, *cgroup.parents):
+            yield folder, files
+            if folder == root:
                 break
 
 
 def _lines(path: Path) -> list[str]:
-    """The lines of a file, none if there is no such file."""
+    """The lines of a file; none if it cannot be read."""
     try:
         return path.read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Work in a thread of its own, amid which no signal is handled: HDF5 would not get over that."""
+"""Work in a thread in which no signal handler runs: HDF5 does not survive one in its calls."""
 
 from __future__ import annotations
 
@@ -13,50 +13,49 @@ if TYPE_CHECKING:
 
 __all__ = ["run_shielded"]
 
+# Seconds between checks for a signal.
+_POLL_SECONDS = 0.2
 
-# Seconds.
-_LOOKS = 0.2
 
+def run_shielded(work: Callable[[Progress], None], progress: Progress) -> None:
+    """Run work that reports its progress in a thread, and wait for it.
 
-def run_shielded(work: Callable[[Progress], None], seen: Progress) -> None:
-    """Do work that tells of its progress, and wait for it.
-
-    What it raises is raised here. When this thread is told to stop, by a Ctrl-C for one, the
-    work is stopped where it next tells of its progress, and waited for.
+    Its exception is raised here. When this thread is interrupted, by Ctrl-C for example, the work
+    stops at its next report of progress, and is waited for.
     """
     stop = threading.Event()
     with ThreadPoolExecutor(1, thread_name_prefix="slaf-export") as pool:
-        done = pool.submit(work, _Stoppable(seen, stop))
+        future = pool.submit(work, _StoppableProgress(progress, stop))
         try:
-            # A signal may be taken by another thread: this one sees it when it next looks.
-            while not done.done():
-                wait([done], _LOOKS)
-            done.result()
+            # A signal may arrive in another thread: this one handles it when it next runs.
+            while not future.done():
+                wait([future], _POLL_SECONDS)
+            future.result()
         finally:
             stop.set()
 
 
 class _Stopped(Exception):
-    """The work ends here, because nobody waits for what it makes."""
+    """Ends work whose result nobody waits for."""
 
 
-class _Stoppable:
-    """A `slaf.runtime.progress.Progress` that stops whoever tells of it."""
+class _StoppableProgress:
+    """A :class:`slaf.runtime.progress.Progress` that raises an error once it is stopped."""
 
-    def __init__(self, seen: Progress, stop: threading.Event) -> None:
-        self._seen = seen
+    def __init__(self, progress: Progress, stop: threading.Event) -> None:
+        self._progress = progress
         self._stop = stop
 
     def begin(self, cells: int, nonzeros: int, total_cells: int) -> None:
         """The work begins."""
-        self._go_on()
-        self._seen.begin(cells, nonzeros, total_cells)
+        self._check()
+        self._progress.begin(cells, nonzeros, total_cells)
 
     def advance(self, cells: int, nonzeros: int) -> None:
-        """Some of it is done."""
-        self._go_on()
-        self._seen.advance(cells, nonzeros)
+        """More cells and nonzeros are done."""
+        self._check()
+        self._progress.advance(cells, nonzeros)
 
-    def _go_on(self) -> None:
+    def _check(self) -> None:
         if self._stop.is_set():
             raise _Stopped

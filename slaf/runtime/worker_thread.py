@@ -1,4 +1,4 @@
-"""A thread to which all calls of a library go that is not to be called from several."""
+"""A thread for all calls of a library that must not be called from several threads."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ T = TypeVar("T")
 
 
 class WorkerThread:
-    """A thread that does what it is given, one thing after the other, until it is closed.
+    """A thread that runs one function after another until it is closed.
 
-    Whoever gives it something waits, and gets what comes of it: a value or an exception. What
-    the work left on its stack when it failed is let go of in the thread too.
+    The caller waits for the return value, or the exception. Objects on the stack of a function
+    that failed are freed in the thread too.
 
     Parameters
     ----------
     name
-        What the thread is called.
+        The name of the thread.
 
     Examples
     --------
-    >>> thread = OneThread("calls")
+    >>> thread = WorkerThread("calls")
     >>> thread.call(max, 1, 2)
     2
     >>> thread.close()
@@ -40,21 +40,21 @@ class WorkerThread:
         self._ident = self._pool.submit(threading.get_ident).result()
 
     def call(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """What `work` returns; from within the thread itself it is called at once."""
+        """The return value of `work`; a call from the thread itself runs at once."""
         if threading.get_ident() == self._ident:
             return work(*args, **kwargs)
-        return self._pool.submit(_done, work, *args, **kwargs).result()
+        return self._pool.submit(_run, work, *args, **kwargs).result()
 
     def close(self) -> None:
-        """Wait for what is under way, and end the thread."""
+        """Wait for the function that runs, and end the thread."""
         self._pool.shutdown()
 
 
-def _done(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+def _run(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     try:
         return work(*args, **kwargs)
     except BaseException as error:
-        # The frames hold what was open in them, and the exception the frames.
+        # An exception keeps the frames alive, and those their open objects.
         failed: BaseException | None = error
         while failed is not None:
             traceback.clear_frames(failed.__traceback__)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from slaf.errors import MissingMatrix, NoSuchInput
+from slaf.options import ReadOptions
 from slaf.sources.anndata import h5ad
-from slaf.sources.base import Inputs, ReadOptions, Source, SourceFormat
 from slaf.sources.concat.members import Input
-from slaf.sources.detect import detect, find_inputs
+from slaf.sources.detect import detect, expand_glob, find_inputs
 from slaf.sources.feature_types import of_feature_type
-from slaf.sources.glob import expand_glob
 from slaf.sources.names import cell_id_prefixes
 from slaf.sources.soma import experiment as soma
 from slaf.sources.tenx import h5 as tenx_h5
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    from slaf.sources.base import Inputs, Source, SourceFormat
 
 __all__ = ["FORMATS", "as_inputs", "choices_of", "open_source"]
 
@@ -45,16 +47,16 @@ def open_source(
     what
         A path or a URL, or an AnnData in memory.
     format
-        The name of a format; found by its content if None.
+        The name of a format; detected by content if None.
     options
-        Which matrix to read, and what sorting it may take.
+        The matrix to read, and the memory for sorting.
 
     Raises
     ------
     UnknownFormat
         If its format is not known.
     MissingMatrix
-        If it has not what the options choose.
+        If it lacks what the options choose.
     InputError
         If it cannot be converted.
     StorageError
@@ -62,12 +64,9 @@ def open_source(
     """
     options = options or ReadOptions()
     if is_anndata(what):
-        from slaf.sources.anndata.memory import AnnDataSource
-
-        _refuse_choices("the AnnData", frozenset(), options)
-        return AnnDataSource(what, options)
-    place = input_path(what, options.storage_options)
-    return _open(*detect(place, FORMATS, format), options)
+        return _open_anndata(what, options)
+    path = input_path(what, options.storage_options)
+    return _open(*detect(path, FORMATS, format), options)
 
 
 def as_inputs(
@@ -78,21 +77,21 @@ def as_inputs(
     prefixed: bool = False,
     before: Sequence[str] = (),
 ) -> list[Input]:
-    """All inputs that something stands for, each to be opened when it is read.
+    """Find all inputs, each to be opened when it is read.
 
     Parameters
     ----------
     what
-        A path, a URL, an AnnData in memory, or a list of these; a folder stands for all inputs
-        in it, and a pattern like ``samples/*.h5ad`` for all that match.
+        A path, a URL, an AnnData in memory, or a list of these; a folder means all inputs in it,
+        and a pattern like ``samples/*.h5ad`` all that match.
     format
-        The format of all; found by the content of each if None.
+        The format of all; detected by content if None.
     options
-        Which matrix of each to read, and what sorting may take.
+        The matrix to read, and the memory for sorting.
     prefixed
         Put the name of its input before each cell id.
     before
-        The addresses of inputs that come before these, from which they are told.
+        The URIs of earlier inputs, whose names and prefixes must differ.
 
     Raises
     ------
@@ -102,44 +101,43 @@ def as_inputs(
         If there is nothing at a path, or the list is empty.
     """
     opens: list[tuple[str, Callable[[ReadOptions], Source]]] = []
-    in_memory = sum(place.startswith("<AnnData") for place in before)
+    n_in_memory = sum(uri.startswith("<AnnData") for uri in before)
     several: Sequence[Any] = what if isinstance(what, list | tuple) else [what]
     for one in several:
         if is_anndata(one):
-            in_memory += 1
-            opens.append(("AnnData", partial(_of_anndata, one, in_memory)))
+            n_in_memory += 1
+            opens.append(("AnnData", partial(_open_anndata, one, number=n_in_memory)))
             continue
-        for place in expand_glob(input_path(one, options.storage_options)):
-            found, others = find_inputs(place, FORMATS, format)
+        for path in expand_glob(input_path(one, options.storage_options)):
+            files, others = find_inputs(path, FORMATS, format)
             if others:
-                names = ", ".join(path.name for path in others)
-                logger.info("%s: no inputs, and left out: %s", redacted(str(place)), names)
-            opens += [(str(path), partial(_open, reopened(path), known)) for path, known in found]
+                names = ", ".join(other.name for other in others)
+                logger.info("%s: no inputs, and left out: %s", redacted(str(path)), names)
+            opens += [(str(file), partial(_open, reopened(file), known)) for file, known in files]
     if not opens:
         msg = "there is no input; name at least one"
         raise NoSuchInput(msg)
-    places = [place for place, _ in opens]
-    prefixes = [""] * len(places)
+    uris = [uri for uri, _ in opens]
+    prefixes = [""] * len(uris)
     if prefixed:
-        prefixes = list(cell_id_prefixes([*before, *places])[len(before) :])
+        prefixes = list(cell_id_prefixes([*before, *uris])[len(before) :])
     return [
-        Input(place, opening, options, prefix)
-        for (place, opening), prefix in zip(opens, prefixes, strict=True)
+        Input(uri, opening, options, prefix)
+        for (uri, opening), prefix in zip(opens, prefixes, strict=True)
     ]
 
 
-def _of_anndata(adata: Any, number: int, options: ReadOptions) -> Source:
-    source = open_source(adata, None, options)
-    if number > 1:
-        # So that errors, and `source_file`, tell it from those before it.
-        source.uri = f"<AnnData {number}>"
-    return source
+def _open_anndata(adata: Any, options: ReadOptions, number: int = 1) -> Source:
+    from slaf.sources.anndata.memory import AnnDataSource
+
+    _check_choices("the AnnData", frozenset(), options)
+    return AnnDataSource(adata, options, number)
 
 
 def choices_of(
     what: Inputs, format: str | None, storage_options: Mapping[str, str] | None = None
 ) -> frozenset[str]:
-    """What all of these inputs leave to choose, beside the matrix.
+    """The further choices that all of these inputs have: genome, feature type, measurement.
 
     Raises
     ------
@@ -147,19 +145,24 @@ def choices_of(
         As `as_inputs` does.
     """
     several: Sequence[Any] = what if isinstance(what, list | tuple) else [what]
-    found = [
+    choices = [
         known.choices
         for one in several
         if not is_anndata(one)
-        for place in expand_glob(input_path(one, storage_options))
-        for _, known in find_inputs(place, FORMATS, format)[0]
+        for path in expand_glob(input_path(one, storage_options))
+        for _, known in find_inputs(path, FORMATS, format)[0]
     ]
-    return frozenset.intersection(*found) if found else frozenset()
+    return frozenset.intersection(*choices) if choices else frozenset()
 
 
-def _open(path: Path, found: SourceFormat, options: ReadOptions) -> Source:
-    _refuse_choices(f"{path} ({found.description})", found.choices, options)
-    source = _opened(path, found, options)
+def _open(path: Path, format: SourceFormat, options: ReadOptions) -> Source:
+    _check_choices(f"{path} ({format.description})", format.choices, options)
+    remote = as_remote(path)
+    if remote is None or options.stage is None:
+        source = format.open(reopened(path), options)
+    else:
+        source = format.open(download(remote, local_path(options.stage)), options)
+        source.info = replace(source.info, uri=str(remote))
     if options.feature_type is None:
         return source
     with ExitStack() as closing:
@@ -169,18 +172,9 @@ def _open(path: Path, found: SourceFormat, options: ReadOptions) -> Source:
     return subset
 
 
-def _opened(path: Path, found: SourceFormat, options: ReadOptions) -> Source:
-    elsewhere = as_remote(path)
-    if elsewhere is None or options.stage is None:
-        return found.open(reopened(path), options)
-    source = found.open(download(elsewhere, local_path(options.stage)), options)
-    source.uri = str(elsewhere)
-    return source
-
-
-def _refuse_choices(place: str, choices: frozenset[str], options: ReadOptions) -> None:
+def _check_choices(label: str, choices: frozenset[str], options: ReadOptions) -> None:
     for name in options.choice():
         if name not in choices:
             option = f"--{name.replace('_', '-')}"
-            msg = f"{place} has no {name.replace('_', ' ')} to choose; leave {option} out"
+            msg = f"{label} has no {name.replace('_', ' ')} to choose; leave {option} out"
             raise MissingMatrix(msg)

@@ -1,17 +1,21 @@
-"""What a format has to offer to be converted: the Source protocol and the SourceFormat record."""
+"""The interface of a format to read: Source, Matrix and SourceFormat."""
 
 from __future__ import annotations
 
-import operator
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
+import threading
+from abc import ABC, abstractmethod
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, TypeVar
 
-from slaf.runtime.resources import default_memory_budget
-from slaf.storage.urls import local_path
+from slaf.errors import InputError, MissingMatrix
+from slaf.runtime.lazy import LazyMapping
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import anndata
@@ -19,121 +23,51 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from slaf.options import ReadOptions
     from slaf.sparse.batch import Batch
     from slaf.sparse.ranges import RowRange
-    from slaf.storage.location import Location
 
 __all__ = [
     "Inputs",
+    "LabelledMatrix",
     "Matrix",
     "MatrixSize",
+    "MatrixView",
     "Raw",
-    "ReadOptions",
     "Slots",
     "Source",
     "SourceFormat",
+    "SourceInfo",
+    "add_note",
+    "check_only_x",
 ]
 
 
-# What a user may name as inputs: one, or several. (A string, for nothing of it is imported.)
+T = TypeVar("T")
+
+# One input or several. (A string: none of its types is imported.)
 Inputs: TypeAlias = (
     "str | os.PathLike[str] | anndata.AnnData | Sequence[str | os.PathLike[str] | anndata.AnnData]"
 )
 
-# What some formats leave to choose, beside the matrix.
-CHOICES = ("genome", "feature_type", "measurement")
-
-
-@dataclass(frozen=True, slots=True)
-class ReadOptions:
-    """How an input is to be read.
-
-    Attributes
-    ----------
-    matrix
-        "X", "raw" or "layer:NAME".
-    memory
-        Bytes that sorting may take, for what is not in the order of cells.
-    scratch
-        The directory for what does not fit in `memory`; None for the system's.
-    genome
-        Of a 10x H5 file of several genomes, the one to read.
-    feature_type
-        Of a 10x matrix, the features to keep: "Gene Expression", say. None for all.
-    measurement
-        Of a SOMA experiment, the measurement to read; None for RNA, or the only one.
-    readers
-        How many threads will read cells at once, and share `memory`.
-    storage_options
-        How to reach an input that is in a bucket.
-    stage
-        The directory into which such an input is downloaded first; None to read it where it is.
-    """
-
-    matrix: str = "X"
-    memory: int = field(default_factory=default_memory_budget)
-    scratch: Path | None = None
-    genome: str | None = None
-    feature_type: str | None = None
-    measurement: str | None = None
-    readers: int = 1
-    storage_options: Mapping[str, str] | None = field(default=None, repr=False)
-    stage: str | os.PathLike[str] | None = None
-
-    @classmethod
-    def beside(
-        cls,
-        location: Location,
-        matrix: str,
-        memory: int | None,
-        scratch: str | os.PathLike[str] | None,
-        **further: Any,
-    ) -> ReadOptions:
-        """How to read the input of a dataset: by default what spills lies beside the dataset.
-
-        There the disk is as large as the work asks for, which the system's own directory for
-        temporary files often is not.
-        """
-        if memory is not None:
-            # Text, which only the command takes, would fail much later, as if a file were damaged.
-            memory = operator.index(memory)
-            if memory < 0:
-                msg = f"memory is {memory}, but it is a number of bytes"
-                raise ValueError(msg)
-        found = None if scratch is None else local_path(scratch)
-        if found is None and not location.is_remote:
-            beside = location.path.absolute().parent
-            found = beside if beside.is_dir() else None
-        allowed = default_memory_budget() if memory is None else memory
-        return cls(matrix, allowed, found, **further)
-
-    def shared_by(self, workers: int) -> ReadOptions:
-        """The same for so many threads that encode parts; for 0, which is the caller's own."""
-        return replace(self, readers=max(workers, 1))
-
-    def choice(self) -> dict[str, str]:
-        """What was chosen of the input, beside its matrix."""
-        chosen = {name: getattr(self, name) for name in CHOICES}
-        return {name: value for name, value in chosen.items() if value is not None}
-
 
 @dataclass(frozen=True, slots=True)
 class MatrixSize:
-    """How much a matrix holds, as far as can be told without reading it.
+    """The size of a matrix, without reading its values.
 
     Attributes
     ----------
     layout
-        How it lies in the input, for people: "CSR", "CSC", "dense".
+        Its layout in the input, for messages: "CSR", "CSC", "dense".
     entries
-        The entries that are stored, zeros and repeated ones among them.
+        Stored entries, zeros and repeated ones included.
     exact
-        Whether `entries` was counted by whoever wrote the input; else it is an estimate.
+        Whether `entries` is exact; else it is an estimate.
     least_scratch, scratch
-        The bytes of scratch that bringing it into the order of cells takes, at the least if all
-        values are small, and at the most.
+        Bytes of scratch that sorting by cell takes: at least (if all values are small), and at
+        most.
     memory
-        The bytes of memory that this takes.
+        Bytes of memory that sorting takes.
     """
 
     layout: str
@@ -144,21 +78,21 @@ class MatrixSize:
     memory: int = 0
 
     @classmethod
-    def of_all(cls, extents: Iterable[MatrixSize]) -> Self:
-        """What several matrices hold together, of which one after the other takes its scratch."""
-        found = list(extents)
+    def of_all(cls, sizes: Iterable[MatrixSize]) -> Self:
+        """The size of several matrices together, sorted one at a time."""
+        sizes = list(sizes)
         return cls(
-            " and ".join(dict.fromkeys(extent.layout for extent in found)),
-            sum(extent.entries for extent in found),
-            exact=all(extent.exact for extent in found),
-            least_scratch=max((extent.least_scratch for extent in found), default=0),
-            scratch=max((extent.scratch for extent in found), default=0),
-            memory=max((extent.memory for extent in found), default=0),
+            " and ".join(dict.fromkeys(size.layout for size in sizes)),
+            sum(size.entries for size in sizes),
+            exact=all(size.exact for size in sizes),
+            least_scratch=max((size.least_scratch for size in sizes), default=0),
+            scratch=max((size.scratch for size in sizes), default=0),
+            memory=max((size.memory for size in sizes), default=0),
         )
 
 
 class Matrix(Protocol):
-    """One matrix of an input, readable by ranges of cells."""
+    """A matrix of cells × genes, read by ranges of cells."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -166,51 +100,146 @@ class Matrix(Protocol):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The numeric type of its values."""
+        """The numeric type of the values."""
 
-    def extent(self) -> MatrixSize:
-        """How much it holds."""
+    @property
+    def size(self) -> MatrixSize:
+        """The number of entries, and what sorting them takes."""
 
     def sample_values(self) -> NDArray[Any]:
-        """Some of the first stored values, in any order: cheap, and enough for a first guess."""
+        """Some of the first stored values, in any order: cheap, for a first guess."""
 
     def indptr_estimate(self, step: int) -> NDArray[np.int64]:
         """Entries before cells 0, step, 2 * step, …, and n_cells: exact, or an estimate."""
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
-        """These cells, in order; bounded in size."""
+        """These cells, in order: `batches([a, b))` and `batches([b, c))` make `batches([a, c))`."""
+
+
+class MatrixView:
+    """Another matrix, unchanged: the base class of matrices that change something of one.
+
+    Parameters
+    ----------
+    matrix
+        The other matrix.
+    """
+
+    def __init__(self, matrix: Matrix) -> None:
+        self._matrix = matrix
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells and genes."""
+        return self._matrix.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The numeric type of the values."""
+        return self._matrix.dtype
+
+    @property
+    def size(self) -> MatrixSize:
+        """The number of entries, and what sorting them takes."""
+        return self._matrix.size
+
+    def sample_values(self) -> NDArray[Any]:
+        """Some of the first stored values."""
+        return self._matrix.sample_values()
+
+    def indptr_estimate(self, step: int) -> NDArray[np.int64]:
+        """Entries before cells 0, step, 2 * step, …, and n_cells."""
+        return self._matrix.indptr_estimate(step)
+
+    def batches(self, rows: RowRange) -> Iterator[Batch]:
+        """These cells, in order."""
+        return self._matrix.batches(rows)
+
+
+class LabelledMatrix(MatrixView):
+    """A matrix whose errors name its location.
+
+    Parameters
+    ----------
+    matrix
+        The matrix.
+    errors
+        Makes the context in which values are read.
+    """
+
+    def __init__(self, matrix: Matrix, errors: Callable[[], AbstractContextManager[None]]) -> None:
+        super().__init__(matrix)
+        self._errors = errors
+
+    def sample_values(self) -> NDArray[Any]:
+        """Some of the first stored values."""
+        with self._errors():
+            return self._matrix.sample_values()
+
+    def indptr_estimate(self, step: int) -> NDArray[np.int64]:
+        """Entries before cells 0, step, 2 * step, …, and n_cells."""
+        with self._errors():
+            return self._matrix.indptr_estimate(step)
+
+    def batches(self, rows: RowRange) -> Iterator[Batch]:
+        """These cells, in order."""
+        with self._errors():
+            yield from self._matrix.batches(rows)
+
+
+def check_only_x(matrix: str, label: str) -> None:
+    """Refuse any matrix but X.
+
+    Raises
+    ------
+    MissingMatrix
+        If another one is named.
+    """
+    if matrix != "X":
+        msg = f"{label} has no matrix {matrix!r}, only X"
+        raise MissingMatrix(msg)
+
+
+@contextmanager
+def add_note(note: str, error_type: type[InputError] = InputError) -> Iterator[None]:
+    """Add a note to the errors of reading."""
+    try:
+        yield
+    except error_type as error:
+        error.add_note(note)
+        raise
 
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """The matrix that AnnData calls raw, with the genes that are its own.
+    """The matrix that AnnData calls raw, with its own genes.
 
     Attributes
     ----------
     matrix
-        Its values; the cells are those of the source.
+        Its values; its cells are those of the source.
     genes
-        Its genes, as `Source.genes` gives them.
+        Its genes, as from `Source.genes`.
     varm
-        What stands beside them, by name.
-    measured
-        Of several inputs, the genes that the raw of each has, as ranges ``[start, stop)``.
+        Its varm, by name.
+    genes_present
+        The genes in the raw of each of several inputs, as ranges ``[start, stop)``.
     """
 
     matrix: Matrix
     genes: pa.Table
     varm: Mapping[str, Any]
-    measured: tuple[tuple[tuple[int, int], ...], ...] = ()
+    genes_present: tuple[tuple[tuple[int, int], ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """What stands beside the matrix, each by its name and as anndata has it in memory.
+    """The elements of obsm, varm, obsp, varp and uns by name, as anndata has them in memory.
 
     Attributes
     ----------
     obsm, varm
-        Of as many rows as there are cells, or genes.
+        With a row for each cell, or gene.
     obsp, varp
         Cells × cells, genes × genes.
     uns
@@ -224,24 +253,33 @@ class Slots:
     uns: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Source(Protocol):
-    """A read-only matrix of n_cells × n_genes, sparse, in cell order, with its two tables.
-
-    Its methods may be called from several threads at once. It is a context manager that
-    closes what it opened.
+@dataclass(frozen=True, slots=True)
+class SourceInfo:
+    """A description of an input.
 
     Attributes
     ----------
     uri
-        Where it is, for people and for config.json.
+        Its path or URL, for messages and config.json.
     format
         The name of its format.
     matrix
-        The matrix that was chosen: "X", "raw" or "layer:NAME".
+        The chosen matrix: "X", "raw" or "layer:NAME".
     dtype
-        The numeric type of the values as the source holds them.
+        The numeric type of the chosen matrix in the input.
     n_cells, n_genes
-        The shape of the matrix.
+        The shape of the chosen matrix.
+    size
+        The size of the chosen matrix.
+    identity
+        A fingerprint, as JSON: sizes, times, a sampled digest.
+    matrices
+        The names of all matrices that could be chosen.
+    layers
+        The other matrices of the same cells and genes: the name of each as a layer, and as
+        `Source.matrix` takes it.
+    not_converted
+        The content that a conversion leaves out, in words.
     """
 
     uri: str
@@ -250,48 +288,116 @@ class Source(Protocol):
     dtype: np.dtype[Any]
     n_cells: int
     n_genes: int
+    size: MatrixSize
+    identity: Mapping[str, Any]
+    matrices: tuple[str, ...] = ("X",)
+    layers: Mapping[str, str] = field(default_factory=dict)
+    not_converted: tuple[str, ...] = ()
 
-    def identity(self) -> Mapping[str, Any]:
-        """What makes this input this input, as JSON: sizes, times, a sampled digest."""
+    @classmethod
+    def of(cls, matrix: Matrix, name: str = "X", **fields: Any) -> Self:
+        """A description with the type, shape and size of the chosen matrix."""
+        n_cells, n_genes = matrix.shape
+        return cls(
+            matrix=name,
+            dtype=matrix.dtype,
+            n_cells=n_cells,
+            n_genes=n_genes,
+            size=matrix.size,
+            **fields,
+        )
 
-    def matrices(self) -> tuple[str, ...]:
-        """The names of all matrices it holds, each of which could be chosen."""
 
-    def left_behind(self) -> tuple[str, ...]:
-        """What it holds and a conversion does not take, in words."""
+class Source(ABC):
+    """A read-only input: matrices of cells × genes in cell order, two tables, and annotations.
 
-    def extent(self) -> MatrixSize:
-        """How much the chosen matrix holds."""
+    A format sets `info` and implements `read_cells`, `read_genes` and `open_matrix`; and
+    `open_raw`, `slots` and `close` where it has these. Several threads may call the methods. A
+    source is a context manager that closes what it opened.
 
-    def sample_values(self, matrix: str | None = None) -> NDArray[Any]:
-        """Some of the first stored values of the chosen matrix, or of another."""
+    Attributes
+    ----------
+    info
+        The description of the input.
+    """
 
-    def indptr_estimate(self, step: int) -> NDArray[np.int64]:
-        """Entries before cells 0, step, 2 * step, …, and n_cells: exact, or an estimate."""
+    info: SourceInfo
+
+    def __init__(self) -> None:
+        self._opened: dict[str, Any] = {}
+        self._opening = threading.RLock()
+
+    @abstractmethod
+    def read_cells(self) -> pa.Table:
+        """Read the cells, for `cells`."""
+
+    @abstractmethod
+    def read_genes(self) -> pa.Table:
+        """Read the genes, for `genes`."""
+
+    @abstractmethod
+    def open_matrix(self, name: str) -> Matrix:
+        """Open the matrix of this name, for `matrix`.
+
+        Raises
+        ------
+        MissingMatrix
+            If there is none; the error lists the names.
+        """
+
+    def open_raw(self) -> Raw | None:
+        """Open raw, for `raw`."""
+        return None
+
+    def slots(self) -> Slots:
+        """obsm, varm, obsp, varp and uns; elements are read when they are used."""
+        return Slots()
+
+    def close(self) -> None:  # noqa: B027 - not every format keeps something open
+        """Close what was opened."""
 
     def cells(self) -> pa.Table:
         """Cells in order: `cell_id`, then obs as :mod:`slaf.annotations.dataframes` has it."""
+        return self._once("obs", self.read_cells)
 
     def genes(self) -> pa.Table:
         """Genes in order: `gene_id`, then var as :mod:`slaf.annotations.dataframes` has it."""
-
-    def layers(self) -> Mapping[str, Matrix]:
-        """Further matrices of the same cells and genes, by name; opened when asked for."""
+        return self._once("var", self.read_genes)
 
     def raw(self) -> Raw | None:
         """The matrix called raw, unless it is the chosen one, or there is none."""
+        return self._once("raw", self.open_raw)
 
-    def slots(self) -> Slots:
-        """What stands beside the matrix; read when asked for."""
+    def matrix(self, name: str | None = None) -> Matrix:
+        """The matrix of this name, or the chosen one.
 
-    def batches(self, rows: RowRange) -> Iterator[Batch]:
-        """These cells, in order: `batches([a, b))` and `batches([b, c))` make `batches([a, c))`."""
+        Raises
+        ------
+        MissingMatrix
+            If there is none; the error lists the names.
+        """
+        name = self.info.matrix if name is None else name
+        return self._once(f"matrix {name}", partial(self.open_matrix, name))
+
+    def layers(self) -> Mapping[str, Matrix]:
+        """The other matrices of the same cells and genes, by name; opened when they are used."""
+        return LazyMapping(self.info.layers, lambda layer: self.matrix(self.info.layers[layer]))
+
+    def _once(self, key: str, open: Callable[[], T]) -> T:
+        """Read or open something once, and keep it until the source is closed."""
+        with self._opening:
+            if key not in self._opened:
+                self._opened[key] = open()
+            opened: T = self._opened[key]
+            return opened
 
     def __enter__(self) -> Self:
-        """The source itself."""
+        return self
 
     def __exit__(self, *exception: object) -> None:
-        """Close what was opened."""
+        # The scratch of sorted matrices goes with them.
+        self._opened.clear()
+        self.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,22 +407,21 @@ class SourceFormat:
     Attributes
     ----------
     name
-        What `--format` takes.
+        Its name for `--format`.
     description
-        What people call it.
+        Its name for people.
     recognises
-        Whether the content at this place is of this format; never judged by its name.
+        Whether the content at a path is of this format; never judged by its name.
     open
         Open it for reading.
     looks_for
-        What `recognises` goes by, for errors.
+        What `recognises` looks for, for errors.
     choices
-        Which of `CHOICES` it leaves to whoever reads it.
+        The options of `slaf.options.INPUT_CHOICES` that it has.
     suffixes
-        What its files are called by those who name them well: in a folder, one of such a name
-        is meant to be an input, even if it is not recognised.
+        The usual suffixes of its files: in a folder, a file with one is an input, or an error.
     members
-        The inputs that lie in a folder which it recognises: often the folder itself.
+        The inputs in a folder that it recognises: usually the folder itself.
     """
 
     name: str
@@ -326,4 +431,4 @@ class SourceFormat:
     looks_for: str = field(default="")
     choices: frozenset[str] = frozenset()
     suffixes: tuple[str, ...] = ()
-    members: Callable[[Path], list[Path]] = lambda place: [place]
+    members: Callable[[Path], list[Path]] = lambda path: [path]

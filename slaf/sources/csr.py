@@ -1,4 +1,4 @@
-"""Compressed sparse rows and columns, in arrays or HDF5 datasets, by ranges of cells."""
+"""CSR and CSC matrices, in arrays or HDF5 datasets, as a Matrix."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slaf.sources.base import ReadOptions
+    from slaf.options import ReadOptions
 
 __all__ = ["ArrayLike", "CompressedRows", "compressed_columns"]
 
-_PEEK = 1 << 16
+_SAMPLED_VALUES = 1 << 16
 
 # Offsets read at a time: half a megabyte.
 _OFFSETS = 1 << 16
 
 
 class ArrayLike(Protocol):
-    """One dimension that can be sliced: a numpy array or an HDF5 dataset."""
+    """An array of one dimension that can be sliced: of numpy or HDF5."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -49,7 +49,7 @@ class CompressedRows:
     indptr
         Offsets of the cells, n_cells + 1 of them.
     indices, data
-        Gene positions and values; in any order within a cell, repeated ones allowed.
+        Gene positions and values; in any order within a cell, and repeated or not.
     shape
         Cells and genes.
 
@@ -68,14 +68,11 @@ class CompressedRows:
         self._data = data
         self.shape = shape
         self.dtype = data.dtype
-
-    def extent(self) -> MatrixSize:
-        """What is stored."""
-        return MatrixSize("CSR", len(self._data))
+        self.size = MatrixSize("CSR", len(data))
 
     def sample_values(self) -> NDArray[Any]:
         """The first stored values."""
-        return np.asarray(self._data[:_PEEK])
+        return np.asarray(self._data[:_SAMPLED_VALUES])
 
     def indptr_estimate(self, step: int) -> NDArray[np.int64]:
         """Entries before cells 0, step, 2 * step, …, and n_cells: exact."""
@@ -105,9 +102,9 @@ def compressed_columns(
     shape: tuple[int, int],
     options: ReadOptions,
 ) -> UnsortedMatrix:
-    """A matrix in compressed sparse columns (CSC), cells × genes, brought into cell order.
+    """A matrix in compressed sparse columns (CSC), cells × genes, sorted by cell.
 
-    `indptr` holds the offsets of the genes, `indices` cell positions.
+    `indptr` holds the offsets of the genes, `indices` the positions of cells.
     """
     n_genes = shape[1]
     _check(indptr, indices, data, n_genes, "genes")
@@ -124,8 +121,7 @@ def compressed_columns(
                 values=np.asarray(data[start:stop]),
             )
 
-    extent = MatrixSize("CSC", len(data))
-    return UnsortedMatrix(shape, data.dtype, extent, entries, options)
+    return UnsortedMatrix(shape, data.dtype, MatrixSize("CSC", len(data)), entries, options)
 
 
 def _check(

@@ -1,4 +1,4 @@
-"""Dense matrices, in arrays or HDF5 datasets, by ranges of cells."""
+"""Dense matrices, in arrays or HDF5 datasets, as a Matrix."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slaf.sources.base import Matrix, ReadOptions
+    from slaf.options import ReadOptions
+    from slaf.sources.base import Matrix
 
 __all__ = ["DenseRows", "dense_matrix"]
 
 
 # Elements decoded at a time.
 _BLOCK_ELEMENTS = 1 << 22
-_PEEK_ELEMENTS = 1 << 16
+_SAMPLED_ELEMENTS = 1 << 16
 
-# For cutting a matrix into parts only: one element in so many is taken to be nonzero.
+# For cutting a matrix into parts only: assume that one element in so many is nonzero.
 _SPARSITY = 4
 
 
 class DenseArray(Protocol):
-    """Two dimensions that can be sliced: a numpy array or an HDF5 dataset."""
+    """An array of two dimensions that can be sliced: of numpy or HDF5."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -45,23 +46,23 @@ class DenseArray(Protocol):
 
 
 def dense_matrix(array: DenseArray, chunks: tuple[int, int] | None, options: ReadOptions) -> Matrix:
-    """A dense matrix by ranges of cells, however its chunks lie.
+    """A dense matrix read by ranges of cells, whatever its chunks.
 
     Parameters
     ----------
     array
         Cells × genes.
     chunks
-        The shape of the pieces that can only be decoded whole; None if there are none.
+        The shape of its chunks, which are decoded whole; None without chunks.
     options
-        The budget: where one row of chunks does not fit, its columns are spilled.
+        The memory: if a row of chunks does not fit, entries are read by column and sorted.
     """
     n_cells, n_genes = int(array.shape[0]), int(array.shape[1])
     rows_at_once = _rows_at_once(n_genes)
     if chunks is None or chunks[0] <= rows_at_once:
         step = rows_at_once if chunks is None else rows_at_once // chunks[0] * chunks[0]
         return DenseRows(array, step)
-    if chunks[0] * n_genes * array.dtype.itemsize * options.readers <= options.memory:
+    if chunks[0] * n_genes * array.dtype.itemsize * options.readers <= options.memory_budget:
         return DenseRows(array, chunks[0])
 
     def entries(size: int) -> Iterator[Coo]:
@@ -73,12 +74,12 @@ def dense_matrix(array: DenseArray, chunks: tuple[int, int] | None, options: Rea
                 cells, genes = np.nonzero(block)
                 yield Coo(cells + span.start, genes + start, block[cells, genes])
 
-    most = MatrixSize("dense", n_cells * n_genes, exact=False)
-    return UnsortedMatrix((n_cells, n_genes), array.dtype, most, entries, options)
+    size = MatrixSize("dense", n_cells * n_genes, exact=False)
+    return UnsortedMatrix((n_cells, n_genes), array.dtype, size, entries, options)
 
 
 class DenseRows:
-    """A dense matrix, cells × genes, read `step` cells at a time and given in smaller batches."""
+    """A dense matrix, cells × genes, read `step` cells at a time, in batches of fewer cells."""
 
     def __init__(self, array: DenseArray, step: int) -> None:
         self._array = array
@@ -87,16 +88,17 @@ class DenseRows:
         self.shape = (int(array.shape[0]), int(array.shape[1]))
         self.dtype = array.dtype
 
-    def extent(self) -> MatrixSize:
-        """As many as if all cells were as full as the first."""
-        first, size = self.sample_values(), self.shape[0] * self.shape[1]
-        share = np.count_nonzero(first) / max(len(first), 1)
+    @property
+    def size(self) -> MatrixSize:
+        """As many entries as if all cells had as many as the first."""
+        first, n_elements = self.sample_values(), self.shape[0] * self.shape[1]
+        density = np.count_nonzero(first) / max(len(first), 1)
         block = min(self._step, self.shape[0]) * self.shape[1] * self.dtype.itemsize
-        return MatrixSize("dense", round(share * size), exact=False, memory=block)
+        return MatrixSize("dense", round(density * n_elements), exact=False, memory=block)
 
     def sample_values(self) -> NDArray[Any]:
         """The values of the first cells."""
-        rows = min(max(_PEEK_ELEMENTS // max(self.shape[1], 1), 1), self.shape[0])
+        rows = min(max(_SAMPLED_ELEMENTS // max(self.shape[1], 1), 1), self.shape[0])
         return np.asarray(self._array[0:rows, 0 : self.shape[1]]).ravel()
 
     def indptr_estimate(self, step: int) -> NDArray[np.int64]:
@@ -108,7 +110,7 @@ class DenseRows:
         """These cells, in order."""
         start = rows.start
         while start < rows.stop:
-            # To the next multiple of the step, so that no chunk is decoded twice in a run.
+            # To the next multiple of the step, so that no chunk is decoded twice.
             stop = min((start // self._step + 1) * self._step, rows.stop)
             block = np.asarray(self._array[start:stop, 0 : self.shape[1]])
             for part in RowRange(start, stop).split(self._batch):

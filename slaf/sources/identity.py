@@ -1,4 +1,4 @@
-"""What makes an input this input: enough to notice that it was changed or exchanged."""
+"""Fingerprints of inputs, to notice that one was changed or replaced."""
 
 from __future__ import annotations
 
@@ -24,16 +24,15 @@ _SAMPLE_BYTES = 64 << 10
 
 
 def file_identity(path: Path) -> Mapping[str, Any]:
-    """The size of a file, its time of change in nanoseconds, and a digest of samples of it.
+    """The size of a file, its modification time in nanoseconds, and a digest of samples of it.
 
-    The samples are spread evenly and take in the first and the last bytes, so that files of
-    one size that differ are told apart even where the time was set back; reading them costs
-    about a megabyte whatever the size. Of an object in a bucket or on the web, its tag is
+    The samples are spread evenly, with the first and the last bytes, so that a file of the same
+    size and time is noticed; they are a megabyte of any file. For a remote object its etag is
     enough.
     """
-    elsewhere = as_remote(path)
-    if elsewhere is not None:
-        return _remote_identity(elsewhere)
+    remote = as_remote(path)
+    if remote is not None:
+        return _remote_identity(remote)
     status = path.stat()
     digest = xxhash.xxh3_128()
     last = max(status.st_size - _SAMPLE_BYTES, 0)
@@ -47,12 +46,12 @@ def file_identity(path: Path) -> Mapping[str, Any]:
 def _remote_identity(path: RemotePath) -> Mapping[str, Any]:
     status = path.stat()
     if status.e_tag is None:
-        return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+        return {"size": status.st_size, _TIME: status.st_mtime_ns}
     return {"size": status.st_size, "etag": status.e_tag.strip('"')}
 
 
 def content_identity(pieces: Iterable[bytes]) -> Mapping[str, Any]:
-    """The size and digest of what has no file."""
+    """The size and digest of content that is not a file."""
     digest = xxhash.xxh3_128()
     size = 0
     for piece in pieces:
@@ -62,15 +61,15 @@ def content_identity(pieces: Iterable[bytes]) -> Mapping[str, Any]:
 
 
 def content_key(source: SourceRecord) -> str:
-    """What two inputs have alike if, and as far as samples tell only if, they hold the same.
+    """A key that is equal for inputs with the same content, such as a file and its copy.
 
-    A copy of a file, which lies elsewhere and was written later, has the same.
+    Inputs with different content have different keys, unless their samples are equal.
     """
-    chosen = [source.format, source.matrix, dict(source.choice), _untimed(source.identity)]
-    return json.dumps(chosen, sort_keys=True)
+    identity = _without_times(source.identity)
+    return json.dumps([source.format, source.matrix, dict(source.choice), identity], sort_keys=True)
 
 
-def _untimed(identity: Any) -> Any:
+def _without_times(identity: Any) -> Any:
     if not hasattr(identity, "items"):
         return identity
-    return {key: _untimed(value) for key, value in identity.items() if key != _TIME}
+    return {key: _without_times(value) for key, value in identity.items() if key != _TIME}

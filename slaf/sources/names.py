@@ -1,4 +1,4 @@
-"""What the inputs of a dataset are called, so that each can be told from the others."""
+"""Unique names of the inputs of a dataset, and prefixes of their cell ids."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ _SUFFIXES = (".h5ad", ".h5", ".gz", ".mtx")
 
 
 def unique_names(uris: Sequence[str]) -> tuple[str, ...]:
-    """The end of each address, with as many folders before it as tell it from the others.
+    """The last part of each URI, with as many folders before it as make it unique.
 
-    Inputs of one address have one name.
+    Inputs with the same URI have the same name.
     """
     parts = [[part for part in uri.split("/") if part] or [uri] for uri in uris]
     lengths = [1] * len(uris)
     while True:
-        names = ["/".join(found[-n:]) for found, n in zip(parts, lengths, strict=True)]
-        addresses: dict[str, set[str]] = {}
+        names = ["/".join(own[-n:]) for own, n in zip(parts, lengths, strict=True)]
+        uris_of: dict[str, set[str]] = {}
         for name, uri in zip(names, uris, strict=True):
-            addresses.setdefault(name, set()).add(uri)
-        growing = [
+            uris_of.setdefault(name, set()).add(uri)
+        ambiguous = [
             at
             for at, name in enumerate(names)
-            if len(addresses[name]) > 1 and lengths[at] < len(parts[at])
+            if len(uris_of[name]) > 1 and lengths[at] < len(parts[at])
         ]
-        if not growing:
+        if not ambiguous:
             return tuple(names)
-        for at in growing:
+        for at in ambiguous:
             lengths[at] += 1
 
 
 def cell_id_prefixes(uris: Sequence[str]) -> tuple[str, ...]:
-    """What to put before the cell ids of each input, which is another for each.
+    """A prefix for the cell ids of each input, each different.
 
-    Ids may still be alike, as "b_c" behind "a_" and "c" behind "a_b_" are.
+    Prefixed ids may still be equal: "a_" and "b_c", "a_b_" and "c".
     """
     names = unique_names(uris)
     stems = [_stem(name) for name in names]

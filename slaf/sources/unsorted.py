@@ -1,4 +1,4 @@
-"""The matrix of an input whose entries come in another order than the cells'."""
+"""Entries in any order as a Matrix, sorted by cell in scratch."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from slaf.sources.base import MatrixSize, ReadOptions
+    from slaf.options import ReadOptions
+    from slaf.sources.base import MatrixSize
 
 __all__ = ["UnsortedMatrix"]
 
 
 class UnsortedMatrix(ExternalSort):
-    """A matrix by ranges of cells, made of entries that an input has in any order.
+    """A matrix read by ranges of cells, of entries in any order.
 
     Parameters
     ----------
@@ -28,41 +29,37 @@ class UnsortedMatrix(ExternalSort):
         Cells and genes.
     dtype
         The type of the values.
-    extent
-        How many entries there are, or at most.
+    size
+        The number of entries, or its upper bound.
     entries
-        Gives all entries in pieces of at most the size it is called with.
+        Reads all entries, in pieces of at most its argument.
     options
-        The budget in bytes, and the scratch directory.
+        The memory for sorting, and the scratch directory.
     """
 
     def __init__(
         self,
         shape: tuple[int, int],
         dtype: np.dtype[Any],
-        extent: MatrixSize,
+        size: MatrixSize,
         entries: Callable[[int], Iterator[Coo]],
         options: ReadOptions,
     ) -> None:
         super().__init__(
             shape,
             dtype,
-            extent.entries,
+            size.entries,
             entries,
-            memory=options.memory,
+            memory=options.memory_budget,
             readers=options.readers,
             scratch=options.scratch,
         )
-        self._extent = extent
-
-    def extent(self) -> MatrixSize:
-        """What was declared, and the scratch and the memory that it takes."""
         least, most = self.scratch_bytes()
         memory = self.memory_bytes()
-        return replace(self._extent, least_scratch=least, scratch=most, memory=memory)
+        self.size = replace(size, least_scratch=least, scratch=most, memory=memory)
 
     def sample_values(self) -> NDArray[Any]:
-        """The first values as they come."""
+        """The first values in the order of the input."""
         return self.first_values()
 
     def indptr_estimate(self, step: int) -> NDArray[np.int64]:

@@ -1,13 +1,14 @@
-"""Formats that are recognised only to be refused by name, with what to do instead."""
+"""Formats that are refused by name, with a remedy."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from slaf.errors import StorageError
-from slaf.sources.hdf5.file import errors_as_damaged_input, is_hdf5, open_file
+from slaf.sources.hdf5.file import recognise
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,9 +25,9 @@ class UnsupportedInput:
     Attributes
     ----------
     name
-        What people call it.
+        Its name for people.
     recognises
-        Whether it is what lies at this place.
+        Whether a path is of this format.
     remedy
         What to do instead.
     """
@@ -36,29 +37,22 @@ class UnsupportedInput:
     remedy: str
 
 
-def _holding(*layouts: AbstractSet[str]) -> Callable[[Path], bool]:
-    """Recognises an HDF5 file by what lies at its top: all of one of the layouts."""
-
-    def recognises(path: Path) -> bool:
-        if not is_hdf5(path):
-            return False
-        with errors_as_damaged_input(str(path)), open_file(path) as file:
-            return any(layout <= set(file) for layout in layouts)
-
-    return recognises
+def _has_members(*layouts: AbstractSet[str]) -> Callable[[Path], bool]:
+    """Recognise an HDF5 file by its members: all of one of the layouts."""
+    return partial(recognise, matches=lambda file: any(layout <= set(file) for layout in layouts))
 
 
 def is_dataset(path: Path) -> bool:
-    """Whether a SLAF dataset lies there, be it unfinished."""
+    """Whether a path is a SLAF dataset, finished or not."""
     config = path / "config.json"
-    # Not a pipe, which would be waited for, nor one that nests without end.
+    # Opening a pipe would wait for ever.
     try:
-        found = json.loads(config.read_bytes()) if config.is_file() else None
+        content = json.loads(config.read_bytes()) if config.is_file() else None
     except StorageError:
         raise
     except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(found, dict) and "format_version" in found
+    return isinstance(content, dict) and "format_version" in content
 
 
 UNSUPPORTED = (
@@ -70,17 +64,17 @@ UNSUPPORTED = (
     ),
     UnsupportedInput(
         "a MuData file",
-        _holding({"mod"}),
+        _has_members({"mod"}),
         "write the modality that you want as an h5ad (mdata.mod[NAME].write), and convert that",
     ),
     UnsupportedInput(
         "a loom file",
-        _holding({"row_attrs", "col_attrs"}),
+        _has_members({"row_attrs", "col_attrs"}),
         "write it as an h5ad (anndata.io.read_loom, then write_h5ad), and convert that",
     ),
     UnsupportedInput(
         "a molecule_info file of Cell Ranger",
-        _holding({"barcode_idx", "umi"}, {"barcode", "gene", "umi"}),
-        "it holds molecules, not a matrix: convert the filtered_feature_bc_matrix.h5 beside it",
+        _has_members({"barcode_idx", "umi"}, {"barcode", "gene", "umi"}),
+        "it holds molecules, not a matrix: convert the filtered_feature_bc_matrix.h5 of that run",
     ),
 )

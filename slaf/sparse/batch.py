@@ -1,7 +1,4 @@
-"""The rules that a batch of cells obeys, and the only casts that data goes through.
-
-Everything here is a pure function or a frozen value: no files, no tables, no formats.
-"""
+"""Batches of cells as compressed sparse rows, and the rules that they obey."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from slaf.sparse.casting import (
     pooled_empty,
     to_int64,
 )
-from slaf.sparse.ranges import RowRange
+from slaf.sparse.ranges import RowRange, indptr_from_counts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,28 +23,28 @@ if TYPE_CHECKING:
 __all__ = ["BATCH_NONZEROS", "Batch", "GeneMap", "batch_from_compressed", "batch_from_dense"]
 
 
-# Entries handled at a time: large enough for numpy, small enough to forget. Four times as many are
-# 3 % faster, but how many batches happen to wait for each other then moves the peak by a tenth.
+# Nonzeros in a batch: enough for numpy, few enough for memory. Four times as many are 3 % faster,
+# but then the number of batches in queues changes the peak of memory by a tenth.
 BATCH_NONZEROS = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Whole cells, one after the other: compressed sparse rows with the cells' lengths.
+    """Whole cells as compressed sparse rows.
 
     Within a cell the genes ascend strictly, and no value is zero; NaN is a value.
 
     Attributes
     ----------
     rows
-        The cells held, in the order of the source.
+        The cells, in the order of the source.
     counts
-        Nonzeros in each cell, ``len(rows)`` of them.
+        The nonzeros in each cell, of length ``len(rows)``.
     genes
-        Gene positions, ``counts.sum()`` of them, uint32.
+        The gene positions, of length ``counts.sum()``.
     values
-        Their values, in the numeric type of the source, or a narrower one that holds all of them;
-        sums of repeated entries in a wider one.
+        The values, in the type of the source, or a narrower one that holds all of them; sums of
+        repeated entries in a wider one.
     """
 
     rows: RowRange
@@ -68,7 +65,7 @@ class Batch:
         return cells
 
     def gene_ids(self, dtype: np.dtype[Any]) -> NDArray[Any]:
-        """The genes in a narrower type, which the caller knows to hold the matrix's width."""
+        """The gene positions in a narrower type, which must hold the number of genes."""
         if dtype == self.genes.dtype:
             return self.genes
         narrow = pooled_empty(self.nnz, dtype)
@@ -76,30 +73,21 @@ class Batch:
         return narrow
 
     def shifted(self, by: int) -> Batch:
-        """The same entries, of cells that stand so much further on; before, if it is negative."""
+        """The same entries with their cells moved by a number of rows, which may be negative."""
         return Batch(self.rows.shifted(by), self.counts, self.genes, self.values)
 
     def split(self, cell: int) -> tuple[Batch, Batch]:
-        """The cells before this one, and those from it on."""
-        at = cell - self.rows.start
-        row = int(self.counts[:at].sum())
+        """The cells before `cell`, and the others."""
+        row = cell - self.rows.start
+        end = int(self.counts[:row].sum())
+        before, after = RowRange(self.rows.start, cell), RowRange(cell, self.rows.stop)
         return (
-            Batch(
-                RowRange(self.rows.start, cell),
-                self.counts[:at],
-                self.genes[:row],
-                self.values[:row],
-            ),
-            Batch(
-                RowRange(cell, self.rows.stop),
-                self.counts[at:],
-                self.genes[row:],
-                self.values[row:],
-            ),
+            Batch(before, self.counts[:row], self.genes[:end], self.values[:end]),
+            Batch(after, self.counts[row:], self.genes[end:], self.values[end:]),
         )
 
     def cell_of(self, nonzero: int) -> int:
-        """The cell that holds the nonzero at this position of the batch."""
+        """The cell of the nonzero at a position of the batch."""
         ends = np.cumsum(self.counts)
         return self.rows.start + int(np.searchsorted(ends, nonzero, side="right"))
 
@@ -111,76 +99,75 @@ def batch_from_compressed(
     values: NDArray[Any],
     n_genes: int,
 ) -> Batch:
-    """Make a batch of compressed sparse rows as a file holds them.
+    """A batch of compressed sparse rows as files store them.
 
-    Genes that are out of order are sorted, repeated ones are summed (as scipy does, but
-    exactly: whole numbers as 64-bit integers, fractions as float64), stored zeros are left out.
+    Genes are sorted, repeated ones are summed (as scipy does, but exactly: whole numbers as 64-bit
+    integers, fractions as float64), stored zeros are removed.
 
     Parameters
     ----------
     rows
-        The cells that the arrays hold.
+        The cells of the arrays.
     indptr
         ``len(rows) + 1`` offsets into the arrays; the first may be any number.
     genes, values
-        The entries of those cells.
+        The entries of the cells.
     n_genes
-        The width of the matrix.
+        The number of genes of the matrix.
 
     Raises
     ------
     DamagedInput
-        If a length, an offset or a gene position cannot be right.
+        If a length, an offset or a gene position is invalid.
     """
     counts = np.diff(to_int64(indptr))
     _check_lengths(rows, counts, genes, values)
     ids = checked_gene_ids(genes, n_genes, rows, counts)
     values = native_byte_order(values)
     if not _strictly_ascending(ids, counts):
-        ids, values, counts = _sorted_and_summed(rows, ids, values, counts)
-    present = values != 0
-    if not present.all():
-        owners = np.repeat(np.arange(len(rows)), counts)
-        counts = np.bincount(owners[present], minlength=len(rows))
-        ids, values = ids[present], values[present]
+        ids, values, counts = _sort_and_sum(rows, ids, values, counts)
+    nonzero = values != 0
+    if not nonzero.all():
+        cells = np.repeat(np.arange(len(rows)), counts)
+        counts = np.bincount(cells[nonzero], minlength=len(rows))
+        ids, values = ids[nonzero], values[nonzero]
     return Batch(rows, counts, ids, values)
 
 
 def batch_from_dense(rows: RowRange, block: NDArray[Any]) -> Batch:
-    """Make a batch of a dense block of shape ``(len(rows), n_genes)``."""
-    present = block != 0
-    counts = np.count_nonzero(present, axis=1)
-    genes = np.nonzero(present)[1].astype(np.uint32)
-    return Batch(rows, counts, genes, native_byte_order(block[present]))
+    """A batch of a dense block of shape ``(len(rows), n_genes)``."""
+    nonzero = block != 0
+    counts = np.count_nonzero(nonzero, axis=1)
+    genes = np.nonzero(nonzero)[1].astype(np.uint32)
+    return Batch(rows, counts, genes, native_byte_order(block[nonzero]))
 
 
 class GeneMap:
-    """Where the genes of a matrix stand in a wider one, or a narrower.
+    """The positions of the genes of a matrix in another one, which may have fewer genes.
 
     Parameters
     ----------
     positions
-        The place of each gene, no two the same; −1 for one that is left out.
+        The new position of each gene, no two equal; −1 for one that is dropped.
     n_genes
-        The width of the other matrix.
+        The number of genes of the other matrix.
     """
 
     def __init__(self, positions: NDArray[np.int64], n_genes: int) -> None:
         self._positions = positions
         self._n_genes = n_genes
-        self._stay = bool(np.array_equal(positions, np.arange(len(positions))))
+        self._is_identity = bool(np.array_equal(positions, np.arange(len(positions))))
 
-    def place(self, batch: Batch) -> Batch:
-        """The same cells with their genes at these places; the batch itself if all stay."""
-        if self._stay:
+    def apply(self, batch: Batch) -> Batch:
+        """The same cells with new gene positions; the batch itself if no position changes."""
+        if self._is_identity:
             return batch
         genes, values, counts = self._positions[batch.genes], batch.values, batch.counts
         kept = genes >= 0
         if not kept.all():
-            ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)])
-            counts = np.diff(ends[np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])])
+            counts = np.diff(indptr_from_counts(kept)[indptr_from_counts(counts)])
             genes, values = genes[kept], values[kept]
-        indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        indptr = indptr_from_counts(counts)
         return batch_from_compressed(batch.rows, indptr, genes, values, self._n_genes)
 
 
@@ -206,47 +193,47 @@ def _check_lengths(
 def _strictly_ascending(genes: NDArray[np.uint32], counts: NDArray[np.int64]) -> bool:
     if len(genes) < 2:  # noqa: PLR2004 - one entry is in order
         return True
-    ascends = genes[1:] > genes[:-1]
-    if ascends.all():
+    ascending = genes[1:] > genes[:-1]
+    if ascending.all():
         return True
     starts = np.cumsum(counts)[:-1]
     starts = starts[(starts > 0) & (starts < len(genes))]
-    ascends[starts - 1] = True
-    return bool(ascends.all())
+    ascending[starts - 1] = True
+    return bool(ascending.all())
 
 
-def _sorted_and_summed(
+def _sort_and_sum(
     rows: RowRange, genes: NDArray[np.uint32], values: NDArray[Any], counts: NDArray[np.int64]
 ) -> tuple[NDArray[np.uint32], NDArray[Any], NDArray[np.int64]]:
-    owners = np.repeat(np.arange(len(counts), dtype=np.uint64), counts)
-    keys = (owners << np.uint64(32)) | genes
+    cells = np.repeat(np.arange(len(counts), dtype=np.uint64), counts)
+    keys = (cells << np.uint64(32)) | genes
     order = np.argsort(keys)
     first = np.ones(len(keys), dtype=np.bool_)
     first[1:] = np.diff(keys[order]) != 0
     if first.all():
         return genes[order], values[order], counts
-    # Repeated entries are summed in the order of the file, wherever it is cut.
+    # Repeated entries are summed in the order of the file, however it is cut into batches.
     order = np.argsort(keys, kind="stable")
     starts = np.flatnonzero(first)
     kept = order[starts]
-    counts = np.bincount(owners[kept].astype(np.int64), minlength=len(counts))
-    sums, beyond = _sums(values[order], starts)
-    if beyond is not None:
+    counts = np.bincount(cells[kept].astype(np.int64), minlength=len(counts))
+    sums, overflow = _sums(values[order], starts)
+    if overflow is not None:
         msg = (
-            f"the entries of cell {rows.start + int(owners[kept[beyond]])} for gene "
-            f"{int(genes[kept[beyond]])} add up to more than 64 bits hold; correct them"
+            f"the entries of cell {rows.start + int(cells[kept[overflow]])} for gene "
+            f"{int(genes[kept[overflow]])} add up to more than 64 bits hold; correct them"
         )
         raise InexactValue(msg)
     return genes[kept], sums, counts
 
 
 def _sums(values: NDArray[Any], starts: NDArray[np.intp]) -> tuple[NDArray[Any], int | None]:
-    """The sums of runs of values, and the first that is beyond its type, if there is one."""
+    """The sums of runs of values, and the position of the first that overflows, if any."""
     if values.dtype.kind == "f":
         return _float_sums(values.astype(np.float64), starts)
     wide = values if values.dtype == np.uint64 else exact_cast(values, np.dtype(np.int64))
     sums = np.add.reduceat(wide, starts)
-    # A sum that has wrapped around is 2**64 away from what floats make of it, or a multiple.
+    # A sum that wrapped around differs from its float64 by a multiple of 2**64.
     rough = np.add.reduceat(wide.astype(np.float64), starts)
     wrapped = np.abs(rough - sums.astype(np.float64)) > 2.0**62
     return sums, int(np.argmax(wrapped)) if wrapped.any() else None

@@ -1,7 +1,4 @@
-"""The rules that a batch of cells obeys, and the only casts that data goes through.
-
-Everything here is a pure function or a frozen value: no files, no tables, no formats.
-"""
+"""Exact casts: the only conversions of numeric types that data goes through."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "CACHED",
+    "CACHE_ENTRIES",
     "Float64WithRemainder",
     "as_float64",
     "checked_gene_ids",
@@ -27,15 +24,17 @@ __all__ = [
     "first_inexact",
     "is_lossless",
     "is_whole",
+    "native_byte_order",
+    "pooled_empty",
     "to_int64",
 ]
 
 
-# Entries that several passes are made over before the next ones: they stay in the cache, and what
-# is made of them in between takes no memory to speak of.
-CACHED = 1 << 15
+# Entries for several passes in a row: they fit the cache of a processor, and intermediate arrays of
+# them take little memory.
+CACHE_ENTRIES = 1 << 15
 
-# Up to here a float type holds every whole number.
+# The limits up to which a float type holds every whole number.
 _LARGEST_EXACT = {
     np.dtype(np.float16): 2**11,
     np.dtype(np.float32): 2**24,
@@ -44,21 +43,21 @@ _LARGEST_EXACT = {
 
 
 def pooled_empty(length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """An array that is not filled yet, of one dimension, in memory of one of few sizes.
+    """An uninitialised array of one dimension, whose memory has one of few sizes.
 
-    Batches are of whole cells, and so hardly two are of the same size. Where all are given as
-    much memory, that of one serves for another; else holes would be left between them.
+    Batches consist of whole cells, so that hardly two have the same length. With few sizes the
+    memory of a freed batch fits the next one; else the heap would fill with holes.
     """
-    return np.empty(-(-length // CACHED) * CACHED, dtype)[:length]
+    return np.empty(-(-length // CACHE_ENTRIES) * CACHE_ENTRIES, dtype)[:length]
 
 
 def exact_cast(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Cast to `dtype`, or raise if one value would change.
+    """The values as `dtype`, if it holds every one of them.
 
     Raises
     ------
     InexactValue
-        Naming the first value that `dtype` cannot hold.
+        With the first value that `dtype` cannot hold.
     """
     if values.dtype == dtype:
         return values
@@ -66,12 +65,12 @@ def exact_cast(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     if is_lossless(values.dtype, dtype):
         np.copyto(cast, values)
         return cast
-    for part in RowRange(0, len(values)).split(CACHED):
-        piece, made = values[part.start : part.stop], cast[part.start : part.stop]
-        _cast(piece, made)
-        wrong = _first_changed(piece, made)
-        if wrong is not None:
-            msg = f"{piece[wrong]!s} cannot be held exactly as {dtype}"
+    for part in RowRange(0, len(values)).split(CACHE_ENTRIES):
+        original, result = values[part.start : part.stop], cast[part.start : part.stop]
+        _cast(original, result)
+        changed = _first_changed(original, result)
+        if changed is not None:
+            msg = f"{original[changed]!s} cannot be held exactly as {dtype}"
             raise InexactValue(msg)
     return cast
 
@@ -84,7 +83,7 @@ def is_lossless(source: np.dtype[Any], target: np.dtype[Any]) -> bool:
 
 
 def first_inexact(values: NDArray[Any], dtype: np.dtype[Any]) -> int | None:
-    """The position of the first value that `dtype` cannot hold exactly, if there is one."""
+    """The position of the first value that `dtype` cannot hold exactly; None if it holds all."""
     if values.dtype == dtype:
         return None
     values = native_byte_order(values)
@@ -101,9 +100,9 @@ def is_whole(values: NDArray[Any]) -> bool:
 
 
 class Float64WithRemainder(NamedTuple):
-    """Values as float64, and what float64 leaves of integers beyond 2**53, if it leaves any.
+    """Values as float64, and the remainders of integers beyond 2**53; None if all are zero.
 
-    The pair says the same of the same numbers, whatever type held them.
+    Equal numbers have an equal pair, whatever their type.
     """
 
     values: NDArray[np.float64]
@@ -111,7 +110,7 @@ class Float64WithRemainder(NamedTuple):
 
 
 def as_float64(values: NDArray[Any]) -> Float64WithRemainder:
-    """The values as float64 and the rest; every NaN becomes the same NaN."""
+    """The values as float64 with the remainder; every NaN becomes the same NaN."""
     wide = values.astype(np.float64)
     if values.dtype.kind == "f":
         missing = np.isnan(wide)
@@ -120,8 +119,8 @@ def as_float64(values: NDArray[Any]) -> Float64WithRemainder:
         return Float64WithRemainder(wide, None)
     if values.dtype.itemsize < np.dtype(np.int64).itemsize:
         return Float64WithRemainder(wide, None)
-    # The last integers round up to a float that is no such integer, and what a processor makes
-    # of that one differs: they are counted from it by hand.
+    # The largest integers round up to a float beyond their type, whose cast back depends on the
+    # processor: their remainder is counted from the limit of the type.
     beyond = wide >= float(np.iinfo(values.dtype).max)
     rest = (values - np.where(beyond, 0.0, wide).astype(values.dtype)).astype(np.int64)
     if values.dtype.kind == "i":
@@ -154,55 +153,55 @@ def checked_gene_ids(
     Raises
     ------
     DamagedInput
-        Naming the cell and the position, if one is out of range.
+        With the cell and the position, if one is out of range.
     """
 
-    def owner(wrong: int) -> str:
-        cell = rows.start + int(np.searchsorted(np.cumsum(counts), wrong, side="right"))
+    def owner(entry: int) -> str:
+        cell = rows.start + int(np.searchsorted(np.cumsum(counts), entry, side="right"))
         return f"cell {cell}"
 
     return checked_indices(genes, n_genes, "gene", owner).astype(np.uint32, copy=False)
 
 
 def checked_indices(
-    found: NDArray[Any], size: int, what: str, owner: Callable[[int], str]
+    positions: NDArray[Any], size: int, axis: str, owner: Callable[[int], str]
 ) -> NDArray[Any]:
-    """Positions as unsigned integers of their width, each checked to be below `size`.
+    """The positions as unsigned integers of the same width, each checked to be below `size`.
 
     Parameters
     ----------
-    found
-        The positions.
+    positions
+        Positions of cells or genes.
     size
-        How many cells, or genes, there are.
-    what
+        The number of all cells or genes.
+    axis
         "cell" or "gene".
     owner
-        Says of an entry whose it is, if its position is out of range.
+        Describes the entry at an index, for the message.
 
     Raises
     ------
     DamagedInput
-        Naming the owner and the position, if one is.
+        With the owner and the position, if one is out of range.
     """
-    if found.dtype.kind not in "iu":
-        msg = f"{what} positions are of type {found.dtype}, not integers"
+    if positions.dtype.kind not in "iu":
+        msg = f"{axis} positions are of type {positions.dtype}, not integers"
         raise DamagedInput(msg)
-    found = native_byte_order(found)
-    # Seen as unsigned a negative position is a huge one: one pass finds both mistakes.
-    unsigned = found.view(f"u{found.dtype.itemsize}")
+    positions = native_byte_order(positions)
+    # As unsigned numbers negative positions are huge: one pass finds both errors.
+    unsigned = positions.view(f"u{positions.dtype.itemsize}")
     if len(unsigned) and int(unsigned.max()) >= size:
         wrong = int(np.argmax(unsigned >= size))
         msg = (
-            f"{owner(wrong)} has an entry for {what} {int(found[wrong])}, "
-            f"but the matrix has {size:,} {what}s (0 to {size - 1:,})"
+            f"{owner(wrong)} has an entry for {axis} {int(positions[wrong])}, "
+            f"but the matrix has {size:,} {axis}s (0 to {size - 1:,})"
         )
         raise DamagedInput(msg)
     return unsigned
 
 
 def _cast(values: NDArray[Any], out: NDArray[Any]) -> None:
-    # What does not fit is found by casting back, not by numpy's warning.
+    # Casting back finds the values that do not fit; numpy need not warn.
     with np.errstate(invalid="ignore", over="ignore"):
         np.copyto(out, values, casting="unsafe")
 
@@ -220,13 +219,13 @@ def _first_changed(values: NDArray[Any], cast: NDArray[Any]) -> int | None:
     elif target == "f":
         same &= _within(cast, np.iinfo(values.dtype))
     elif source != target:
-        # A signed number and an unsigned one may share their bits.
+        # A signed number and an unsigned one may have the same bits.
         same &= (values >= 0) & (cast >= 0)
     return None if same.all() else int(np.argmin(same))
 
 
 def _within(floats: NDArray[Any], limits: np.iinfo[Any]) -> NDArray[np.bool_]:
-    """Which floats an integer type holds: for the others a cast back proves nothing.
+    """Which floats are within the limits of an integer type: beyond, a cast back proves nothing.
 
     2**32 as float32 may be cast to the uint32 2**32 - 1, which as float32 is 2**32 again.
     """
@@ -236,6 +235,7 @@ def _within(floats: NDArray[Any], limits: np.iinfo[Any]) -> NDArray[np.bool_]:
 
 
 def native_byte_order(values: NDArray[Any]) -> NDArray[Any]:
+    """Values in the byte order of this machine; booleans as uint8."""
     if values.dtype.kind == "b":
         return values.view(np.uint8)
     return values.astype(values.dtype.newbyteorder("="), copy=False)

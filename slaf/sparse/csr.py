@@ -1,4 +1,4 @@
-"""Batches of cells put together as a scipy matrix, and some of their genes."""
+"""A scipy CSR matrix of batches of entries."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def csr_from_batches(
     n_columns
         The width.
     dtype
-        The type to give the values in, which must hold them exactly.
+        The type of the values, which must hold them exactly.
     most
         No more entries are in the batches, and not many fewer: none but the one in use has to be
         in memory then. None if that is not known.
@@ -40,7 +40,7 @@ def csr_from_batches(
     Raises
     ------
     InexactValue
-        If the type does not hold a value.
+        If it does not hold one of them.
     """
     import scipy.sparse as sp
 

@@ -1,12 +1,9 @@
-"""The rules that a batch of cells obeys, and the only casts that data goes through.
-
-Everything here is a pure function or a frozen value: no files, no tables, no formats.
-"""
+"""Row ranges, and offsets of the rows of sparse matrices."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +11,14 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["RowRange", "Rows", "as_positions", "estimate_indptr", "split_by_nnz"]
+__all__ = [
+    "RowRange",
+    "Rows",
+    "as_positions",
+    "estimate_indptr",
+    "indptr_from_counts",
+    "split_by_nnz",
+]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -33,16 +37,16 @@ class RowRange:
         return self.stop - self.start
 
     def split(self, size: int) -> Iterator[RowRange]:
-        """Cut into ranges of `size` rows, the last one of what is left."""
+        """Ranges of `size` rows, the last one of the remainder."""
         for start in range(self.start, self.stop, size):
             yield RowRange(start, min(start + size, self.stop))
 
     def shifted(self, by: int) -> RowRange:
-        """As many rows, so much further on; before, if it is negative."""
+        """The range moved by a number of rows, which may be negative."""
         return RowRange(self.start + by, self.stop + by)
 
     def overlap(self, other: RowRange) -> RowRange:
-        """The rows that are in both; an empty range if there are none."""
+        """The rows in both ranges; an empty range if there are none."""
         start = max(self.start, other.start)
         return RowRange(start, max(start, min(self.stop, other.stop)))
 
@@ -56,22 +60,24 @@ def as_positions(rows: Rows) -> NDArray[np.int64]:
     return np.arange(rows.start, rows.stop) if isinstance(rows, RowRange) else rows
 
 
-def split_by_nnz(offsets: NDArray[np.int64], target: int) -> Iterator[tuple[int, int]]:
-    """Cut rows, of which these are the offsets, into runs of about `target` entries.
+def indptr_from_counts(counts: NDArray[Any]) -> NDArray[np.int64]:
+    """The offset of each row and the end of the last, from the entries in each row."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
 
-    A run is of one row at the least, and the rows of each are half-open.
-    """
-    first, end = 0, len(offsets) - 1
+
+def split_by_nnz(indptr: NDArray[np.int64], target: int) -> Iterator[tuple[int, int]]:
+    """Half-open runs of rows with about `target` entries, and at least one row."""
+    first, end = 0, len(indptr) - 1
     while first < end:
-        within = int(np.searchsorted(offsets, offsets[first] + target, side="right")) - 1
+        within = int(np.searchsorted(indptr, indptr[first] + target, side="right")) - 1
         last = min(max(within, first + 1), end)
         yield first, last
         first = last
 
 
 def estimate_indptr(n_cells: int, step: int, entries: int) -> NDArray[np.int64]:
-    """Entries before cells 0, step, 2 * step, …, and n_cells: as if each cell had as many."""
-    before = np.append(np.arange(0, n_cells, step), n_cells)
-    found = (before * (entries / max(n_cells, 1))).astype(np.int64)
-    found[-1] = entries
-    return found
+    """Offsets of cells 0, step, 2 * step, … and n_cells, if all cells had equally many entries."""
+    cells = np.append(np.arange(0, n_cells, step), n_cells)
+    indptr = (cells * (entries / max(n_cells, 1))).astype(np.int64)
+    indptr[-1] = entries
+    return indptr

@@ -1,9 +1,9 @@
-"""Count, range, mean and deviation of values, gathered piece by piece."""
+"""Count, range, mean and deviation of values, which can be merged."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,34 +18,34 @@ __all__ = ["Statistics"]
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Of some finite values; the others are only counted.
+    """Statistics of the finite values; the others are only counted.
 
     Attributes
     ----------
     count
-        All values.
+        The number of all values.
     finite
-        Those that are neither NaN nor infinite, which the rest is about.
-    least, greatest
+        The number of values that are neither NaN nor infinite.
+    minimum, maximum
         Their range; None if there are none.
     mean
         Their mean.
     squares
-        The sum of their squared distances from the mean.
+        The sum of their squared deviations from the mean.
     """
 
     count: int = 0
     finite: int = 0
-    least: float | None = None
-    greatest: float | None = None
+    minimum: float | None = None
+    maximum: float | None = None
     mean: float = 0.0
     squares: float = 0.0
 
     @classmethod
-    # Sums that are infinite, or where infinities of both signs meet, are not worth a warning.
+    # Infinite sums, and sums of infinities of both signs, need no warning.
     @np.errstate(over="ignore", invalid="ignore")
     def of(cls, values: NDArray[np.float64]) -> Statistics:
-        """Of these values, which are not kept."""
+        """The statistics of some values."""
         count = len(values)
         if not count:
             return cls()
@@ -54,68 +54,57 @@ class Statistics:
             values = values[np.isfinite(values)]
             if not len(values):
                 return cls(count)
-            # Finite values may still have an infinite sum: then it says so.
+            # The sum of finite values may be infinite too.
             total = float(values.sum())
         mean = total / len(values)
-        distances = values - mean
-        least, greatest = float(values.min()), float(values.max())
-        # Not `dot`, which would keep all cores busy waiting for each other.
-        squares = float(np.einsum("i,i->", distances, distances))
-        return cls(count, len(values), least, greatest, mean, squares)
+        deviations = values - mean
+        # Not `dot`, whose threads would compete with those of other parts.
+        squares = float(np.einsum("i,i->", deviations, deviations))
+        return cls(count, len(values), float(values.min()), float(values.max()), mean, squares)
 
     def __add__(self, other: Statistics) -> Statistics:
-        """Of the values of both (Chan, Golub and LeVeque 1979)."""
+        """The statistics of the values of both (Chan, Golub and LeVeque 1979)."""
+        count = self.count + other.count
         if not self.finite or not other.finite:
-            some = self if self.finite else other
-            return Statistics(
-                self.count + other.count,
-                some.finite,
-                some.least,
-                some.greatest,
-                some.mean,
-                some.squares,
-            )
+            return replace(self if self.finite else other, count=count)
         finite = self.finite + other.finite
-        apart = other.mean - self.mean
+        shift = other.mean - self.mean
         return Statistics(
-            self.count + other.count,
+            count,
             finite,
-            min(_known(self.least), _known(other.least)),
-            max(_known(self.greatest), _known(other.greatest)),
-            self.mean + apart * other.finite / finite,
-            self.squares + other.squares + apart * apart * self.finite * other.finite / finite,
+            min(_number(self.minimum), _number(other.minimum)),
+            max(_number(self.maximum), _number(other.maximum)),
+            self.mean + shift * other.finite / finite,
+            self.squares + other.squares + shift * shift * self.finite * other.finite / finite,
         )
 
     @classmethod
     def total(cls, parts: Iterable[Statistics]) -> Statistics:
-        """Of the values of all, in this order."""
-        whole = cls()
-        for part in parts:
-            whole = whole + part
-        return whole
+        """The statistics of the values of all parts, added in their order."""
+        return sum(parts, cls())
 
     @classmethod
     def from_summary(cls, count: int, summary: Mapping[str, float | None]) -> Statistics:
-        """Of `count` values, as `summary` wrote it."""
-        # What the first datasets do not say can be told where every value is finite.
+        """The statistics of `count` values from their `summary`."""
+        # The first datasets lack two entries, which follow from the others if all are finite.
         finite = int(summary.get("finite_count", count) or 0)
         if not finite:
             return cls(count)
         squares = summary.get("squares")
         if squares is None:
-            squares = _known(summary["std_value"]) ** 2 * finite
-        least, greatest = summary["min_value"], summary["max_value"]
-        return cls(count, finite, least, greatest, _known(summary["mean_value"]), squares)
+            squares = _number(summary["std_value"]) ** 2 * finite
+        minimum, maximum = summary["min_value"], summary["max_value"]
+        return cls(count, finite, minimum, maximum, _number(summary["mean_value"]), squares)
 
     def summary(self) -> dict[str, float | None]:
-        """As config.json has them, under slafdb's names; None for what is not a number.
+        """The entries of config.json, by slafdb's names; None for a value that is not finite.
 
-        The last two, which slafdb does not know, let others be added to them.
+        The last two, which slafdb does not have, are needed to merge statistics.
         """
         deviation = math.sqrt(self.squares / self.finite) if self.finite else None
-        found = {
-            "min_value": self.least,
-            "max_value": self.greatest,
+        values = {
+            "min_value": self.minimum,
+            "max_value": self.maximum,
             "mean_value": self.mean if self.finite else None,
             "std_value": deviation,
             "finite_count": self.finite,
@@ -123,9 +112,9 @@ class Statistics:
         }
         return {
             name: value if value is not None and math.isfinite(value) else None
-            for name, value in found.items()
+            for name, value in values.items()
         }
 
 
-def _known(value: float | None) -> float:
+def _number(value: float | None) -> float:
     return math.nan if value is None else value

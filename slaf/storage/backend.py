@@ -1,27 +1,32 @@
-"""What config.json says of the files of a dataset, and of the content of its whole tables."""
+"""Protocols of storage (`Backend`) and its lock (`Lock`), and the record of a file (`FileStat`)."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-__all__ = ["LOCK_NAME", "NEW_SUFFIX", "Backend", "FileStat", "Lock"]
+__all__ = ["LOCK_NAME", "NEW_SUFFIX", "Backend", "FileStat", "Lock", "is_transient"]
+
+LOCK_NAME = ".lock"
+NEW_SUFFIX = ".new"
+_TRANSIENT = re.compile(rf"{re.escape(LOCK_NAME)}|\..+{re.escape(NEW_SUFFIX)}")
 
 
 class FileStat(NamedTuple):
-    """What tells the content of a file from others: its bytes, and one of its marks.
+    """Size of a file, with a digest or an etag of its content.
 
     Attributes
     ----------
     bytes
-        Its size.
+        The size.
     digest
-        The xxh3-128 of its content; "" where it was not read.
+        The xxh3-128 of the content; "" if the content was not read.
     etag
-        The tag that a bucket gave it; "" on a disk.
+        The etag that a bucket gave it; "" on a disk.
     """
 
     bytes: int
@@ -29,25 +34,38 @@ class FileStat(NamedTuple):
     etag: str = ""
 
 
-LOCK_NAME = ".lock"
-NEW_SUFFIX = ".new"
+def is_transient(name: str) -> bool:
+    """Whether a file belongs to a lock, or to a write that has not finished."""
+    return _TRANSIENT.fullmatch(name) is not None
 
 
 class Lock(Protocol):
-    """A lock that is held."""
+    """A lock that this process holds."""
+
+    @property
+    def taken_over(self) -> bool:
+        """Whether it was taken from a holder that may still be sending something."""
 
     def check(self) -> None:
-        """Raise `Locked` if it is not held any more."""
+        """Raise `Locked` if the lock was lost."""
 
-    def tidy(self) -> None:
-        """Remove what the lock left, as the last thing that is done under it."""
+    def clean_up(self) -> None:
+        """Remove the file of the lock: the last change made under it."""
 
     def release(self) -> None:
-        """Let the next one in; after `tidy`, or where that failed."""
+        """Free the lock for other processes, whether or not `clean_up` succeeded."""
 
 
 class Backend(Protocol):
-    """Files by name, behind :class:`slaf.storage.location.Location`, which announces changes."""
+    """Files by name. :class:`slaf.storage.location.Location` announces the changes to them.
+
+    Attributes
+    ----------
+    needs_sync
+        Whether a file that another library wrote has to be forced to the disk.
+    """
+
+    needs_sync: bool
 
     @property
     def path(self) -> Path:
@@ -55,75 +73,72 @@ class Backend(Protocol):
 
     @property
     def options(self) -> Mapping[str, str]:
-        """What Lance needs to reach it."""
+        """Storage options for Lance."""
 
     def __str__(self) -> str: ...
 
     def uri(self, name: str) -> str:
-        """The address of a file or table, as Lance takes it."""
+        """The address of a file or table for Lance."""
 
     def exists(self) -> bool:
-        """Whether there is anything here."""
+        """Whether the directory, or any file, exists."""
 
-    def is_vacant(self) -> bool:
-        """Whether there is nothing but what was never whole."""
+    def is_empty(self) -> bool:
+        """Whether it holds only transient files, or nothing."""
 
     def has(self, name: str) -> bool:
-        """Whether there is a file, or a directory, of this name."""
+        """Whether a file or directory of this name exists."""
 
     def read(self, name: str) -> bytes | None:
-        """The content of a file, or None if there is none."""
+        """The content of a file; None if it does not exist."""
 
     def sizes(self, directory: str) -> dict[str, int]:
-        """The files below a directory, relative to the place, and their bytes."""
+        """The bytes of each file below a directory, by its name relative to the backend."""
 
     def size_of(self, name: str) -> int | None:
-        """The bytes of a file, or None if there is none."""
+        """The bytes of a file; None if it does not exist."""
 
-    def mark(self, name: str) -> FileStat | None:
-        """What tells the content of a file from others, as far as it is cheap to know."""
+    def stat(self, name: str) -> FileStat | None:
+        """The size of a file, with the digest or etag that costs little; None if it is missing."""
 
     def digest(self, name: str) -> str | None:
-        """The xxh3-128 of the content of a file, which is read; None if there is no such file."""
+        """The xxh3-128 of the content of a file, which is read; None if it does not exist."""
 
-    def tags(self) -> Mapping[str, str]:
-        """The tag of every file, where the place gives files such."""
+    def etags(self) -> Mapping[str, str]:
+        """The etag of every file; empty on a disk."""
 
-    def move(self, name: str, to: str) -> None:
-        """Give a file another name, in place of whatever has that."""
+    def copy(self, name: str, to: str) -> None:
+        """Give a file a second name, or a durable copy, replacing a file of that name."""
 
     def free(self) -> int | None:
-        """The bytes that are free; None where there is no limit."""
+        """The free bytes; None where there is no limit."""
 
     def disk(self) -> object:
-        """What tells its free space from that of others."""
+        """A value that is equal for all directories of one disk."""
 
-    def is_made(self) -> bool:
-        """Whether files can be put here at once."""
+    def directory_exists(self) -> bool:
+        """Whether files can be written without `mkdir`."""
 
-    def make(self) -> None:
+    def mkdir(self) -> None:
         """Make the directory."""
 
     def put(self, name: str, data: bytes) -> None:
-        """Write a file whole and durably."""
+        """Write a file atomically and durably."""
 
-    def unsynced(self, names: Iterable[str]) -> list[str]:
-        """Of these files, those that something still has to force to the disk."""
+    def put_new(self, name: str, data: bytes) -> bool:
+        """Do the same unless a file of this name exists; whether it was written."""
 
     def sync(self, names: Iterable[str]) -> None:
         """Force files to the disk."""
 
     def remove(self, name: str) -> None:
-        """Remove a file, or all below a name."""
+        """Remove a file, or a directory and its content."""
 
-    def found_empty(self) -> bool:
-        """Whether it is there and holds nothing, to be left so by a lock."""
+    def is_empty_directory(self) -> bool:
+        """Whether it is a directory without any file, which a lock has to keep."""
 
     def acquire(self, *, keep: bool) -> Lock:
-        """Take the lock; `keep` an empty directory at its end."""
+        """Take the lock; `keep` the directory at its end even if it is empty."""
 
     def is_locked(self) -> bool:
         """Whether a process holds the lock."""
-
-    def has_lock(self) -> bool:
-        """Whether there is a lock, be its holder dead."""

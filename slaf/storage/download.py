@@ -1,4 +1,4 @@
-"""Inputs of buckets and the web, downloaded to a directory that keeps them."""
+"""Download of inputs in buckets and on the web to a directory that keeps them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import xxhash
 
 from slaf.errors import StorageError
+from slaf.storage.local import storage_errors, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slaf.storage.remote_path import RemotePath, Status
+    from slaf.storage.remote_path import ObjectStat, RemotePath
 
 __all__ = ["download"]
 
@@ -22,81 +23,71 @@ logger = logging.getLogger("slaf")
 
 
 def download(source: RemotePath, directory: Path) -> Path:
-    """An input in a directory, where it is put unless it is there already.
+    """The local copy of an input in a directory, downloaded unless it is up to date.
 
-    It lies in as many folders as its address has, so that no input is in the way of another.
-    A file of the same size and time as that of the bucket is taken for the same. Of a matrix
-    in Matrix Market form the files beside it come along.
+    Each component of the address becomes a folder, so that no input replaces another. A file with
+    the size and the time of change of the object is up to date. A Matrix Market file is downloaded
+    with the other files of its folder.
 
     Raises
     ------
     StorageError
-        If it cannot be read, or the directory cannot hold it.
+        If the input cannot be read, or the copy cannot be written.
     """
-    target = _place(source, directory)
+    target = _local_copy(source, directory)
     if source.is_dir():
-        _stage_all(source, target)
-        return target
-    if ".mtx" in source.name and not source.is_web:
-        for beside in source.parent.iterdir():
-            if beside.is_file():
-                _stage(beside, target.with_name(beside.name))
-        return target
-    _stage(source, target)
+        _download_folder(source, target)
+    elif ".mtx" in source.name and not source.is_web:
+        for sibling in source.parent.iterdir():
+            if sibling.is_file():
+                _download_file(sibling, target.with_name(sibling.name))
+    else:
+        _download_file(source, target)
     return target
 
 
-def _place(source: RemotePath, directory: Path) -> Path:
+def _local_copy(source: RemotePath, directory: Path) -> Path:
     host, *parts = PurePosixPath(str(source).partition("://")[2]).parts
     _check_within(source, parts)
-    # What tells two addresses of the web apart may be the query alone, which is not to be seen.
+    # Two addresses of the web may differ in their query alone, which may be secret.
     query = [xxhash.xxh3_64_hexdigest(source.query.encode())] if source.query else []
     return directory.joinpath(host, *query, *parts)
 
 
 def _check_within(source: RemotePath, parts: Sequence[str]) -> None:
     if ".." in parts:
-        msg = f"{source}: it holds {'/'.join(parts)!r}, which is no name of a file within it"
+        msg = (
+            f"{source}: it holds {'/'.join(parts)!r}, a name that leads out of the folder of the "
+            "download; rename the object"
+        )
         raise StorageError(msg)
 
 
-def _stage_all(source: RemotePath, target: Path) -> None:
-    for name, status in source.walk_files():
+def _download_folder(source: RemotePath, target: Path) -> None:
+    for name, stat in source.walk_files():
         parts = PurePosixPath(name.lstrip("/")).parts
         _check_within(source, parts)
-        below = source
+        file = source
         for part in parts:
-            below = below / part
-        _stage(below.known(status), target.joinpath(*parts))
+            file = file / part
+        _download_file(file.with_stat(stat), target.joinpath(*parts))
 
 
-def _stage(source: RemotePath, target: Path) -> None:
-    status = source.stat()
-    if _is_there(target, status):
+def _download_file(source: RemotePath, target: Path) -> None:
+    stat = source.stat()
+    if _is_up_to_date(target, stat):
         return
-    new = target.with_name(f".{target.name}.new")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        logger.info("downloading %s (%d bytes) to %s", source, status.st_size, target)
-        with new.open("wb") as file:
-            spans = source.content.spans()
-            for number in range(len(spans)):
-                file.write(spans[number])
-            file.flush()
-            os.fsync(file.fileno())
-        os.utime(new, ns=(status.st_mtime_ns, status.st_mtime_ns))
-        new.replace(target)
-    except StorageError:
-        raise
-    except OSError as error:
-        msg = f"{target}: cannot write it: {error.strerror}"
-        raise StorageError(error.errno, msg) from error
-    finally:
-        new.unlink(missing_ok=True)
+    logger.info("downloading %s (%d bytes) to %s", source, stat.st_size, target)
+    with storage_errors("write", target), write_atomically(target) as file:
+        ranges = source.content.ranges()
+        for number in range(len(ranges)):
+            file.write(ranges[number])
+        file.flush()
+        os.utime(file.fileno(), ns=(stat.st_mtime_ns, stat.st_mtime_ns))
 
 
-def _is_there(target: Path, status: Status) -> bool:
+def _is_up_to_date(target: Path, stat: ObjectStat) -> bool:
     if not target.is_file():
         return False
-    found = target.stat()
-    return (found.st_size, found.st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+    local = target.stat()
+    return (local.st_size, local.st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)

@@ -1,7 +1,7 @@
-"""What a bucket's refusal means, told from the text of those who talk to it.
+"""Translation of the error texts of Lance and obstore into errors of SLAF.
 
-Lance and obstore give the answer of the server as text, in which there may be names of keys;
-nothing of it is shown but its status and its code.
+Both report the answer of a server as text, which may name access keys: messages repeat only its
+status and error code.
 """
 
 from __future__ import annotations
@@ -37,65 +37,74 @@ _NETWORK = re.compile(
 )
 _STATUS = re.compile(r"(?:status code:|with status|status:?) (\d{3}(?: [A-Z][A-Za-z ]+)?)")
 _CODE = re.compile(r"<Code>([A-Za-z]+)</Code>")
-_URL: Final = re.compile(r"(https?://[^\s?)]*)\?[^\s)]*")
-_LONGEST = 300
+_SIGNED_URL: Final = re.compile(r"(https?://[^\s?)]*)\?[^\s)]*")
+_MAX_LENGTH = 300
 
-# Where in its own source Lance found it, on the machine that compiled it.
-_IN_LANCE = re.compile(r",? ?/[^\s,()]+\.rs:\d+(?::\d+)?")
+# The line of its own source that Lance appends, a path of the machine that compiled it.
+_LANCE_SOURCE_LINE = re.compile(r",? ?/[^\s,()]+\.rs:\d+(?::\d+)?")
 
 
-def storage_error(place: str, verb: str, error: BaseException) -> StorageError:
-    """The error to raise for one of a library, which said it of a place in a bucket."""
+def storage_error(label: str, verb: str, error: BaseException) -> StorageError:
+    """The error to raise for a failure of a library to `verb` an object of a bucket.
+
+    Parameters
+    ----------
+    label
+        The object, for the message.
+    verb
+        The operation that failed: read, write, list, remove.
+    error
+        The exception of the library.
+    """
     text = str(error)
     if _NO_BUCKET.search(text):
-        msg = f"{place}: cannot {verb} it, for there is no such bucket; check its name"
+        msg = f"{label}: cannot {verb} it: there is no such bucket; check its name"
         return NoSuchBucket(msg)
     if isinstance(error, PermissionError) or _DENIED.search(text):
         msg = (
-            f"{place}: cannot {verb} it, for access is denied ({short_reason(text)}); check the "
-            "credentials, and what they allow"
+            f"{label}: cannot {verb} it: access is denied ({short_reason(text)}); check the "
+            "credentials and their permissions"
         )
         return AccessDenied(msg)
     if _NETWORK.search(text):
         msg = (
-            f"{place}: cannot {verb} it, for the storage cannot be reached, or does not answer "
-            f"as it should ({short_reason(text)}); check the network, and run the same command "
-            "again"
+            f"{label}: cannot {verb} it: the storage cannot be reached, or its answer is invalid "
+            f"({short_reason(text)}); check the network and run the same command again"
         )
         return StorageUnavailable(msg)
-    return StorageError(f"{place}: cannot {verb} it: {short_reason(text)}")
+    return StorageError(f"{label}: cannot {verb} it: {short_reason(text)}")
 
 
 def translate_lance_error(
-    place: str, error: Exception, otherwise: Callable[[str], SlafError]
+    uri: str, error: Exception, otherwise: Callable[[str], SlafError]
 ) -> SlafError:
-    """What an error of Lance means.
+    """The error to raise for an error of Lance.
 
     Parameters
     ----------
-    place
-        The table, by its address.
+    uri
+        The address of the table.
     error
-        What was raised.
+        The exception of Lance.
     otherwise
-        Makes the error to raise, of its text, where no bucket is to blame.
+        Makes the error from its text if no bucket caused it.
     """
-    if not is_url(place):
-        return otherwise(_IN_LANCE.sub("", str(error)))
-    found = storage_error(redacted(place), "read or write", error)
-    return otherwise(short_reason(str(error))) if type(found) is StorageError else found
+    if not is_url(uri):
+        return otherwise(_LANCE_SOURCE_LINE.sub("", str(error)))
+    failure = storage_error(redacted(uri), "read or write", error)
+    return otherwise(short_reason(str(error))) if type(failure) is StorageError else failure
 
 
-def safe_cause(place: str, error: Exception) -> Exception | None:
-    """What may be shown as the cause of an error: nothing that a bucket answered."""
-    return None if is_url(place) else error
+def safe_cause(uri: str, error: Exception) -> Exception | None:
+    """The error, to chain as a cause; None for a URL, whose errors may hold secrets."""
+    return None if is_url(uri) else error
 
 
 def short_reason(text: str) -> str:
-    """The status and the code of an answer, or else the first lines of a text."""
+    """The status and error code of a server's answer, or else the start of the text."""
     status, code = _STATUS.search(text), _CODE.search(text)
     if status:
         return f"{status[1].strip()}, {code[1]}" if code else status[1].strip()
     first = text.partition("\n\nDebug source")[0]
-    first = re.sub(r"<[^>]*>", " ", _URL.sub(r"\1", first))
-    return " ".join(first.split())[:_LONGEST]
+    first = re.sub(r"<[^>]*>", " ", _SIGNED_URL.sub(r"\1", first))
+    return " ".join(first.split())[:_MAX_LENGTH]

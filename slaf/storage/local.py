@@ -1,28 +1,33 @@
-"""A directory of this machine: atomic and durable files, under a lock of the system."""
+"""Directories of this machine: atomic, durable writes under a lock of the operating system."""
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
+from uuid import uuid4
 
-from slaf.errors import Locked, StorageError
-from slaf.storage.backend import LOCK_NAME, NEW_SUFFIX, FileStat
+from slaf.errors import Locked, SlafError, StorageError
+from slaf.storage.backend import LOCK_NAME, NEW_SUFFIX, FileStat, is_transient
 from slaf.storage.urls import local_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from filelock import BaseFileLock
 
-__all__ = ["Directory"]
+__all__ = ["Directory", "storage_errors", "write_atomically"]
 
 
-# Seconds: `is_locked` holds the lock for an instant, which is not to be taken for a writer.
-_LOCK_PATIENCE = 0.2
-_READ_BYTES = 1 << 20
+# Seconds. `is_locked` holds the lock for an instant, which must not look like a writer.
+_LOCK_TIMEOUT = 0.2
+_MISSING = (FileNotFoundError, NotADirectoryError)
+
+# What a file system says that has no hard links, or no more of one file.
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
 
 class Directory:
@@ -35,46 +40,45 @@ class Directory:
     """
 
     options: Mapping[str, str] = {}
+    needs_sync = True
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._named = Path(path)
-        # What is open stays where it was, wherever the process goes; and Lance, which takes "~"
-        # for a home and "a:" for a kind of storage, is asked for nothing but what is said here.
+        self._label = str(Path(path))
+        # Absolute: a change of the working directory moves nothing, and Lance, which reads "~" as
+        # a home and "a:" as a scheme, gets a plain path.
         self.path = local_path(path).absolute()
 
     def __str__(self) -> str:
-        return str(self._named)
+        return self._label
 
     def uri(self, name: str) -> str:
         """The path of a file or table."""
         return str(self.path / name)
 
     def exists(self) -> bool:
-        """Whether there is anything here."""
+        """Whether the directory, or a file in its place, exists."""
         return os.path.lexists(self.path)
 
-    def is_vacant(self) -> bool:
-        """Whether there is nothing here but an empty directory, or what was never whole."""
+    def is_empty(self) -> bool:
+        """Whether it does not exist, or holds only transient files, or nothing."""
         if not self.exists():
             return True
-        return self.path.is_dir() and all(map(_is_transient, self.path.iterdir()))
+        return self.path.is_dir() and all(is_transient(path.name) for path in self.path.iterdir())
 
     def has(self, name: str) -> bool:
-        """Whether there is a file or a directory of this name."""
+        """Whether a file or directory of this name exists."""
         return os.path.lexists(self.path / name)
 
     def read(self, name: str) -> bytes | None:
-        """The content of a file, or None if there is no such file."""
-        try:
-            # A pipe would be waited for, and a device has no end.
-            return (self.path / name).read_bytes() if (self.path / name).is_file() else None
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise _storage_error("read", self.path / name, error) from error
+        """The content of a file; None if it is missing or no regular file."""
+        path = self.path / name
+        with storage_errors("read", path), suppress(*_MISSING):
+            # Reading a pipe would wait for a writer, and a device has no end.
+            return path.read_bytes() if path.is_file() else None
+        return None
 
     def sizes(self, directory: str) -> dict[str, int]:
-        """All files below a directory, and their bytes."""
+        """The bytes of each file below a directory, by its relative path."""
         sizes: dict[str, int] = {}
         for root, _, names in os.walk(self.path / directory):
             for name in names:
@@ -85,110 +89,108 @@ class Directory:
         return sizes
 
     def size_of(self, name: str) -> int | None:
-        """The bytes of one file, or None if there is no such file."""
-        try:
-            return (self.path / name).stat().st_size
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise _storage_error("read", self.path / name, error) from error
+        """The bytes of a file; None if it does not exist."""
+        path = self.path / name
+        with storage_errors("read", path), suppress(*_MISSING):
+            return path.stat().st_size
+        return None
 
-    def mark(self, name: str) -> FileStat | None:
-        """Its bytes and their digest: right after it was written they are still in memory."""
+    def stat(self, name: str) -> FileStat | None:
+        """The size and digest of a file: its content is in memory right after it was written."""
         size = self.size_of(name)
         return None if size is None else FileStat(size, self.digest(name) or "")
 
     def digest(self, name: str) -> str | None:
-        """The xxh3-128 of the content of a file, or None if there is no such file."""
+        """The xxh3-128 of the content of a file; None if it does not exist."""
+        import hashlib
+
         import xxhash
 
-        path, found = self.path / name, xxhash.xxh3_128()
+        path = self.path / name
         if not path.is_file():
             return None
-        buffer = memoryview(bytearray(_READ_BYTES))
-        try:
-            with path.open("rb", buffering=0) as file:
-                while read := file.readinto(buffer):
-                    found.update(buffer[:read])
-        except OSError as error:
-            raise _storage_error("read", path, error) from error
-        return found.hexdigest()
+        with storage_errors("read", path), path.open("rb", buffering=0) as file:
+            return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
 
-    def tags(self) -> Mapping[str, str]:
-        """None: a disk has no such thing."""
+    def etags(self) -> Mapping[str, str]:
+        """Empty: a disk has no etags."""
         return {}
 
-    def move(self, name: str, to: str) -> None:
-        """Rename a file, and make both directories durable."""
-        source, target = self.path / name, self.path / to
-        with _reported("write", target):
+    def copy(self, name: str, to: str) -> None:
+        """Link a file, or copy it where the file system has no links."""
+        target = self.path / to
+        with storage_errors("write", target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            source.replace(target)
-            for directory in self._directories_of([target, source]):
-                _sync(directory)
+            target.unlink(missing_ok=True)
+            if not _linked(self.path / name, target):
+                shutil.copyfile(self.path / name, target)
+                _sync(target)
+            self._sync_directories([target])
 
     def free(self) -> int:
-        """The bytes that are free on the disk of this directory, which need not exist."""
-        return shutil.disk_usage(self._nearest()).free
+        """The free bytes on the disk of this directory, which need not exist."""
+        return shutil.disk_usage(self._existing_parent()).free
 
     def disk(self) -> object:
-        """The number of the disk."""
-        return self._nearest().stat().st_dev
+        """The device number of the disk."""
+        return self._existing_parent().stat().st_dev
 
-    def is_made(self) -> bool:
-        """Whether the directory is there."""
+    def directory_exists(self) -> bool:
+        """Whether the directory exists."""
         return self.path.is_dir()
 
-    def make(self) -> None:
-        """Make the directory, and those above it."""
+    def mkdir(self) -> None:
+        """Make the directory and its parents."""
         missing = [path for path in (self.path, *self.path.parents) if not path.is_dir()]
-        with _reported("make", self.path):
+        with storage_errors("make", self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             for path in missing:
                 _sync(path.parent)
 
     def put(self, name: str, data: bytes) -> None:
-        """Write a file whole and durably, by renaming one that is on disk already."""
+        """Write a file atomically and durably."""
         target = self.path / name
-        # One writer holds the lock, so one fixed name is enough: a crash leaves at most one
-        # such file, which the next put of that name replaces.
-        temporary = target.with_name(f".{target.name}{NEW_SUFFIX}")
-        with _reported("write", target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
+        with storage_errors("write", target):
+            with write_atomically(target) as file:
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-            for directory in self._directories_of([target]):
-                _sync(directory)
+            self._sync_directories([target])
 
-    def unsynced(self, names: Iterable[str]) -> list[str]:
-        """All of them: Lance syncs nothing."""
-        return list(names)
+    def put_new(self, name: str, data: bytes) -> bool:
+        """Do the same unless a file of this name exists; whether it was written."""
+        target = self.path / name
+        with storage_errors("write", target):
+            try:
+                # Several processes may write at once, each to a file of its own.
+                with write_atomically(target, f".{uuid4().hex}", _link_new) as file:
+                    file.write(data)
+            except FileExistsError:
+                return False
+            self._sync_directories([target])
+        return True
 
     def sync(self, names: Iterable[str]) -> None:
         """Force files and their directories to the disk."""
         paths = [self.path / name for name in names]
-        for path in (*paths, *self._directories_of(paths)):
-            with _reported("sync", path):
+        for path in paths:
+            with storage_errors("sync", path):
                 _sync(path)
+        self._sync_directories(paths)
 
     def remove(self, name: str) -> None:
-        """Remove a file, or a directory with all that is in it."""
+        """Remove a file, or a directory and its content."""
         path = self.path / name
-        with _reported("remove", path):
+        with storage_errors("remove", path):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink()
 
-    def found_empty(self) -> bool:
-        """Whether the directory is there and empty."""
+    def is_empty_directory(self) -> bool:
+        """Whether the directory exists without any file."""
         return self.path.is_dir() and not any(self.path.iterdir())
 
     def acquire(self, *, keep: bool) -> _DirectoryLock:
-        """Take the lock; `keep` the directory at its end, though it be empty.
+        """Take the lock; `keep` the directory at its end even if it is empty.
 
         Raises
         ------
@@ -198,13 +200,12 @@ class Directory:
         from filelock import FileLock, Timeout
 
         lock = FileLock(self.path / LOCK_NAME)
-        try:
-            lock.acquire(timeout=_LOCK_PATIENCE)
-        except Timeout:  # an OSError itself
-            msg = f"{self}: another process is writing here; wait until it ends, then try again"
-            raise Locked(msg) from None
-        except OSError as error:
-            raise _storage_error("lock", self.path, error) from error
+        with storage_errors("lock", self.path):
+            try:
+                lock.acquire(timeout=_LOCK_TIMEOUT)
+            except Timeout:  # an OSError itself
+                msg = f"{self}: another process is writing here; wait until it ends, then try again"
+                raise Locked(msg) from None
         return _DirectoryLock(self, lock, keep=keep)
 
     def is_locked(self) -> bool:
@@ -212,35 +213,33 @@ class Directory:
         import fcntl
 
         try:
-            with (self.path / LOCK_NAME).open("rb") as file:
+            with suppress(*_MISSING), (self.path / LOCK_NAME).open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
-        except (FileNotFoundError, NotADirectoryError):
-            return False
         return False
 
-    def has_lock(self) -> bool:
-        """Whether there is a lock, held or not."""
-        return os.path.lexists(self.path / LOCK_NAME)
+    def _existing_parent(self) -> Path:
+        """The directory, or the nearest parent that exists."""
+        return next(path for path in (self.path, *self.path.parents) if path.is_dir())
 
-    def _nearest(self) -> Path:
-        """The directory itself, or the one in which it would be made."""
-        return next(path for path in (self.path, *self.path.absolute().parents) if path.is_dir())
-
-    def _directories_of(self, files: Iterable[Path]) -> tuple[Path, ...]:
-        """The directories that these files are in, up to the location, the innermost first."""
-        found: set[Path] = set()
-        for file in files:
-            for above in file.parents:
-                found.add(above)
-                if above == self.path:
-                    break
-        return tuple(sorted(found, reverse=True))
+    def _sync_directories(self, files: Iterable[Path]) -> None:
+        """Make the directories of files durable, up to this one, the innermost first."""
+        directories = {
+            directory
+            for parent in {file.parent for file in files}
+            for directory in (parent, *parent.parents)
+            if directory.is_relative_to(self.path)
+        }
+        for directory in sorted(directories, reverse=True):
+            with storage_errors("sync", directory):
+                _sync(directory)
 
 
 class _DirectoryLock:
-    """The lock of a directory, which the system takes back when the process ends."""
+    """The lock of a directory, which the operating system frees when the process ends."""
+
+    taken_over = False
 
     def __init__(self, directory: Directory, lock: BaseFileLock, *, keep: bool) -> None:
         self._directory = directory
@@ -248,43 +247,88 @@ class _DirectoryLock:
         self._keep = keep
 
     def check(self) -> None:
-        """Nothing takes it from a process that lives."""
+        """Nothing: a living process cannot lose it."""
 
-    def tidy(self) -> None:
-        """Remove the lock's file while the lock is held, and a directory that holds nothing."""
+    def clean_up(self) -> None:
+        """Remove the file of the lock, and the directory if it holds nothing else."""
         path = self._directory.path
-        with _reported("unlock", path):
-            vacant = self._directory.is_vacant()
-            if vacant:
-                for left in path.glob(f".*{NEW_SUFFIX}"):
-                    left.unlink()
-            # Whoever opened the file before this sees that it lost its name, and tries again.
+        with storage_errors("unlock", path):
+            is_empty = self._directory.is_empty()
+            if is_empty:
+                for unfinished in path.glob(f".*{NEW_SUFFIX}"):
+                    unfinished.unlink()
+            # A process that has opened the file sees that it has no name any more, and retries.
             (path / LOCK_NAME).unlink(missing_ok=True)
-            if vacant and not self._keep:
-                # Another process may have come in since: then it is not empty, and stays.
+            if is_empty and not self._keep:
+                # A directory to which another process has written by now is not empty, and stays.
                 with suppress(OSError):
                     path.rmdir()
 
     def release(self) -> None:
-        """Let the system have it back."""
+        """Free the lock."""
         self._lock.release()
 
 
 @contextmanager
-def _reported(verb: str, path: Path) -> Iterator[None]:
+def write_atomically(
+    target: Path, mark: str = "", rename: Callable[[Path, Path], object] = Path.replace
+) -> Iterator[IO[bytes]]:
+    """A file that becomes `target` when the block ends, and is on the disk before.
+
+    Without a mark its name is fixed, for only the holder of a lock writes: a crash leaves at most
+    one such file, which the next write of the same target replaces. An error leaves none.
+    """
+    new = target.with_name(f".{target.name}{mark}{NEW_SUFFIX}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with new.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        rename(new, target)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def storage_errors(verb: str, path: Path) -> Iterator[None]:
+    """Raise a `StorageError` that names the path for each error of the operating system."""
     try:
         yield
+    except SlafError:
+        raise
     except OSError as error:
-        raise _storage_error(verb, path, error) from error
+        reason = error.strerror or str(error)
+        raise StorageError(error.errno, f"{path}: cannot {verb} it: {reason}") from error
 
 
-def _storage_error(verb: str, path: Path, error: OSError) -> StorageError:
-    reason = error.strerror or str(error)
-    return StorageError(error.errno, f"{path}: cannot {verb} it: {reason}")
+def _linked(source: Path, target: Path) -> bool:
+    """Give a file a second name; whether the file system has hard links."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return False
+    return True
 
 
-def _is_transient(path: Path) -> bool:
-    return path.name == LOCK_NAME or (path.name[0] == "." and path.suffix == NEW_SUFFIX)
+def _link_new(new: Path, target: Path) -> None:
+    """Rename a file, unless a file of the new name exists.
+
+    Raises
+    ------
+    FileExistsError
+        If it exists.
+    """
+    if _linked(new, target):
+        new.unlink()
+    elif target.exists():
+        raise FileExistsError
+    else:
+        # Without hard links two writers of one moment may both believe to be the first.
+        new.replace(target)
 
 
 def _sync(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A prefix of a bucket: objects that are put whole, under a lease."""
+"""Prefixes of a bucket: objects that are put whole, under a lease."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 from uuid import uuid4
 
 from slaf.errors import Locked, StorageError
-from slaf.storage.backend import LOCK_NAME, NEW_SUFFIX
+from slaf.storage.backend import LOCK_NAME, NEW_SUFFIX, FileStat, is_transient
 from slaf.storage.lease import LEASE_SECONDS, Lease, LeaseRecord, is_expired
-from slaf.storage.object_options import lance_options
 from slaf.storage.object_store import ObjectStore
 from slaf.storage.urls import BUCKETS, redacted, scheme_of
 
@@ -18,55 +17,49 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from slaf.storage.backend import FileStat
-
 __all__ = ["ObjectPrefix"]
 
 
-# A renewal that is not through by then is tried anew.
-_HASTE = {"timeout": "10s", "client_max_retries": "3", "client_retry_timeout": "10"}
-
-# The object that says what is published: whoever takes over a lease rewrites it, so that nothing
-# the former holder may still send replaces it.
-_FENCED = "config.json"
-_BLANKS = bytes.maketrans(b"01", b" \t")
+# Timeouts of a renewal, which is tried again when they have passed.
+_LEASE_TIMEOUTS = {"timeout": "10s", "client_max_retries": "3", "client_retry_timeout": "10"}
 logger = logging.getLogger(__name__)
 
 
 class ObjectPrefix:
     """A prefix of a bucket; a :class:`slaf.storage.backend.Backend`.
 
-    A file that is read under the lock is put only over what was read: whoever lost the lock
-    without knowing it replaces nothing.
+    A file that was read under the lock is put only in place of the version that was read: a
+    process that has lost the lock without noticing replaces nothing.
 
     Parameters
     ----------
     url
-        Of the prefix, in a bucket.
+        The prefix.
     options
-        How to reach it.
+        Credentials and settings.
     """
 
     lease_seconds: ClassVar[float] = LEASE_SECONDS
+    needs_sync = False
 
     def __init__(self, url: str, options: Mapping[str, str]) -> None:
         if scheme_of(url) not in BUCKETS:
             msg = (
-                f"{redacted(url)}: an input may be there, but a dataset is on a disk or in a bucket"
+                f"{redacted(url)}: this scheme is for inputs only; name a dataset on a disk or in "
+                "a bucket"
             )
             raise StorageError(msg)
-        self._url = url.rstrip("/")
-        self._given = dict(options)
         self._objects = ObjectStore(url, options)
-        self._seen: dict[str, dict[str, str] | None] | None = None
-        self.options = lance_options(url, options)
+        # Versions of the objects that were read under the lock; None while it is not held.
+        self._versions: dict[str, dict[str, str] | None] | None = None
+        self.options = self._objects.lance_options
 
     def __str__(self) -> str:
         return str(self._objects)
 
     @property
     def path(self) -> Path:
-        """None of this machine.
+        """Not available: the prefix is no path of this machine.
 
         Raises
         ------
@@ -78,96 +71,99 @@ class ObjectPrefix:
 
     def uri(self, name: str) -> str:
         """The URL of a file or table."""
-        return f"{self._url}/{name}"
+        return f"{self._objects.url}/{name}"
 
     def exists(self) -> bool:
-        """Whether there is any object below the prefix."""
+        """Whether the prefix has any object."""
         return bool(self._objects.sizes(""))
 
-    def is_vacant(self) -> bool:
-        """Whether there is nothing but what a lock leaves."""
-        return all(map(_is_transient, self._objects.sizes("")))
+    def is_empty(self) -> bool:
+        """Whether the prefix has only transient objects, or none."""
+        return all(map(is_transient, self._objects.sizes("")))
 
     def has(self, name: str) -> bool:
-        """Whether there is an object of this name, or are some below it."""
-        return bool(self._named(name))
+        """Whether an object of this name, or below it, exists."""
+        return bool(self._names(name))
 
     def read(self, name: str) -> bytes | None:
-        """The content of an object, or None if there is none."""
-        found = self._objects.get(name)
-        if self._seen is not None:
-            self._seen[name] = found[1] if found else None
-        return found[0] if found else None
+        """The content of an object; None if it does not exist."""
+        data, version = self._objects.get(name) or (None, None)
+        if self._versions is not None:
+            self._versions[name] = version
+        return data
 
     def sizes(self, directory: str) -> dict[str, int]:
-        """All objects below a directory, and their bytes."""
+        """The bytes of each object below a directory, by its name."""
         return self._objects.sizes("" if directory == "." else directory)
 
     def size_of(self, name: str) -> int | None:
-        """The bytes of an object, or None if there is none."""
+        """The bytes of an object; None if it does not exist."""
         return self._objects.size_of(name)
 
-    def mark(self, name: str) -> FileStat | None:
-        """Its bytes and its tag: what Lance has sent did not pass through here."""
-        return self._objects.mark(name)
+    def stat(self, name: str) -> FileStat | None:
+        """The size and etag of an object, whose content is not read."""
+        meta = self._objects.head(name)
+        return None if meta is None else FileStat(meta["size"], etag=_bare_etag(meta["e_tag"]))
 
     def digest(self, name: str) -> str | None:
-        """The xxh3-128 of the content of an object, or None if there is none."""
+        """The xxh3-128 of the content of an object; None if it does not exist."""
         import xxhash
 
-        found = self._objects.get(name)
-        return None if found is None else str(xxhash.xxh3_128(found[0]).hexdigest())
+        stored = self._objects.get(name)
+        return None if stored is None else str(xxhash.xxh3_128(stored[0]).hexdigest())
 
-    def tags(self) -> Mapping[str, str]:
-        """The tag of every object."""
-        return self._objects.tags()
+    def etags(self) -> Mapping[str, str]:
+        """The etag of every object."""
+        return {meta["path"]: _bare_etag(meta["e_tag"]) for meta in self._objects.list("")}
 
-    def move(self, name: str, to: str) -> None:
-        """Copy an object within the bucket, and delete the first."""
+    def copy(self, name: str, to: str) -> None:
+        """Copy an object within the bucket."""
         self._objects.copy(name, to)
-        self._objects.delete([name])
 
     def free(self) -> None:
-        """There is no limit that could be asked for."""
+        """None: a bucket has no limit."""
 
     def disk(self) -> object:
-        """Nobody else's."""
+        """A value that equals no other: prefixes share no disk."""
         return object()
 
-    def is_made(self) -> bool:
-        """There are no directories to make."""
+    def directory_exists(self) -> bool:
+        """True: a bucket has no directories."""
         return True
 
-    def make(self) -> None:
-        """Nothing."""
+    def mkdir(self) -> None:
+        """Nothing: a bucket has no directories."""
 
     def put(self, name: str, data: bytes) -> None:
-        """Put an object whole; over what was read of it, if it was read under the lock."""
-        if self._seen is None or name not in self._seen:
+        """Put an object; in place of the version that was read, if it was read under the lock."""
+        if self._versions is None or name not in self._versions:
             self._objects.put(name, data)
         else:
-            self._seen[name] = self._objects.swap(name, data, self._seen[name])
+            self._versions[name] = self._objects.swap(name, data, self._versions[name])
 
-    def unsynced(self, names: Iterable[str]) -> list[str]:
-        """None of them: what a bucket has taken, it has."""
-        del names
-        return []
+    def put_new(self, name: str, data: bytes) -> bool:
+        """Put an object unless one of this name exists; whether it was put."""
+        try:
+            self._objects.swap(name, data, None)
+        except Locked:
+            return False
+        return True
 
     def sync(self, names: Iterable[str]) -> None:
-        """Nothing."""
+        """Nothing: an object is durable once it is put."""
 
     def remove(self, name: str) -> None:
-        """Delete an object, and all that are below its name."""
-        self._objects.delete(self._named(name))
-        if self._seen is not None and name in self._seen:
-            self._seen[name] = None
+        """Delete an object, and all objects below its name."""
+        self._objects.delete(self._names(name))
+        if self._versions is not None and name in self._versions:
+            self._versions[name] = None
 
-    def found_empty(self) -> bool:
-        """There are no directories to be left as they were found."""
+    def is_empty_directory(self) -> bool:
+        """False: a bucket has no directories."""
         return False
 
-    def acquire(self, *, keep: bool) -> _PrefixLock:
-        """Take the lock: as nobody has it, or as its lease has run out, or its holder is dead.
+    def acquire(self, *, keep: bool) -> Lease:
+        """Take the lock if it is free, its lease has expired, or its holder is dead.
 
         Raises
         ------
@@ -175,119 +171,95 @@ class ObjectPrefix:
             If another process holds it.
         """
         del keep
-        objects = ObjectStore(self._url, self._given | _HASTE)
-        ticket, begun = LeaseRecord.mine(self.lease_seconds), Lease.now()
+        objects = ObjectStore(self._objects.url, self._objects.options | _LEASE_TIMEOUTS)
+        record, requested = LeaseRecord.of_this_process(self.lease_seconds), Lease.now()
+        taken_over = False
         try:
-            version = objects.swap(LOCK_NAME, ticket.to_bytes(), None)
+            version = objects.swap(LOCK_NAME, record.to_bytes(), None)
         except Locked:
-            version = self._take_over(objects, ticket)
+            version, taken_over = self._take_over(objects, record)
         except StorageError:
-            # It may be there although the answer was lost, and this process does not hold it.
-            ticket.let_go()
+            # The object may have been put although its answer was lost.
+            record.abandon()
             raise
-        self._seen = {}
-        return _PrefixLock(self, Lease(objects, LOCK_NAME, ticket, version, begun))
-
-    def forget(self) -> None:
-        """Put again without a look at what is there: the lock is given back."""
-        self._seen = None
-
-    def is_locked(self) -> bool:
-        """Whether there is a lock that holds off others, as far as this machine's clock goes.
-
-        Unlike `acquire`, it writes nothing: whoever asks may only be allowed to read.
-        """
-        found = self._objects.get(LOCK_NAME)
-        changed = self._objects.changed(LOCK_NAME)
-        if found is None or changed is None:
-            return False
-        return not is_expired(
-            LeaseRecord.of(found[0]), (datetime.now(UTC) - changed).total_seconds()
+        self._versions = {}
+        return Lease(
+            objects,
+            LOCK_NAME,
+            record,
+            version,
+            requested=requested,
+            ended=self._end_lock,
+            taken_over=taken_over,
         )
 
-    def has_lock(self) -> bool:
-        """Whether there is a lock, held or not."""
-        return self._objects.size_of(LOCK_NAME) is not None
+    def is_locked(self) -> bool:
+        """Whether a lock is held, by the clock of this machine.
 
-    def _take_over(self, objects: ObjectStore, ticket: LeaseRecord) -> dict[str, str]:
-        found = objects.get(LOCK_NAME)
-        if found is None:
-            # It was given back this moment.
-            return objects.swap(LOCK_NAME, ticket.to_bytes(), None)
-        data, version = found
-        if not self._is_over(data):
-            raise self._locked(data)
-        taken = objects.swap(LOCK_NAME, ticket.to_bytes(), version)
-        logger.debug("took over the lock of %s from a process that is no more", self)
-        self._fence(objects)
-        return taken
+        Unlike `acquire` it writes nothing: reading may be all that the credentials allow.
+        """
+        stored = self._objects.get(LOCK_NAME)
+        modified = self._modified(LOCK_NAME)
+        if stored is None or modified is None:
+            return False
+        age = (datetime.now(UTC) - modified).total_seconds()
+        return not is_expired(LeaseRecord.from_bytes(stored[0]), age)
 
-    def _is_over(self, data: bytes) -> bool:
-        """Whether a lock holds no one off any more, by the clock of the server."""
-        ticket = LeaseRecord.of(data)
-        if ticket is not None and ticket.is_dead():
+    def _end_lock(self) -> None:
+        """Put objects in place of any version again."""
+        self._versions = None
+
+    def _take_over(self, objects: ObjectStore, record: LeaseRecord) -> tuple[dict[str, str], bool]:
+        """The version of the lock, and whether another process held it before."""
+        stored = objects.get(LOCK_NAME)
+        if stored is None:
+            # Its holder has released it since.
+            return objects.swap(LOCK_NAME, record.to_bytes(), None), False
+        data, version = stored
+        holder = LeaseRecord.from_bytes(data)
+        if not self._is_over(holder):
+            raise self._locked(holder)
+        new_version = objects.swap(LOCK_NAME, record.to_bytes(), version)
+        logger.debug("took over the lock of %s from a process that has ended", self)
+        return new_version, True
+
+    def _is_over(self, holder: LeaseRecord | None) -> bool:
+        """Whether the holder of the lock is dead or its lease expired, by the server's clock."""
+        if holder is not None and holder.is_abandoned():
             return True
-        changed = self._objects.changed(LOCK_NAME)
-        return changed is None or is_expired(ticket, self._seconds(changed))
+        modified = self._modified(LOCK_NAME)
+        return modified is None or is_expired(holder, self._seconds_since(modified))
 
-    def _seconds(self, since: datetime) -> float:
-        """The seconds since then, by the clock that said then."""
+    def _modified(self, name: str) -> datetime | None:
+        """The time at which an object was put, by the clock of the server."""
+        meta = self._objects.head(name)
+        return None if meta is None else meta["last_modified"]
+
+    def _seconds_since(self, modified: datetime) -> float:
+        """The seconds since a time of the server, by the server's clock."""
         probe = f"{LOCK_NAME}-{uuid4().hex}{NEW_SUFFIX}"
         self._objects.put(probe, b"")
         try:
-            now = self._objects.changed(probe)
+            now = self._modified(probe)
         finally:
             self._objects.delete([probe])
-        return (now - since).total_seconds() if now else 0.0
+        return (now - modified).total_seconds() if now else 0.0
 
-    def _locked(self, data: bytes) -> Locked:
-        ticket = LeaseRecord.of(data)
-        who = f" (process {ticket.pid} on {ticket.host})" if ticket else ""
-        seconds = ticket.seconds if ticket else LEASE_SECONDS
+    def _locked(self, holder: LeaseRecord | None) -> Locked:
+        process = f" (process {holder.pid} on {holder.host})" if holder else ""
+        seconds = holder.seconds if holder else LEASE_SECONDS
         msg = (
-            f"{self}: another process is writing here{who}; wait until it ends, then try again "
-            f"(if it is dead already, its lock runs out within {seconds:.0f} seconds)"
+            f"{self}: another process is writing here{process}; wait until it ends, then try again "
+            f"(if it is dead already, its lock expires within {seconds:.0f} seconds)"
         )
         return Locked(msg)
 
-    def _fence(self, objects: ObjectStore) -> None:
-        """Give config.json another version, of the same content, which nobody has read before.
-
-        Blanks behind JSON say nothing; what they are makes the version another on servers that
-        count versions by the content.
-        """
-        found = objects.get(_FENCED)
-        if found is not None:
-            data, version = found
-            mark = f"{uuid4().int >> 64:064b}".encode().translate(_BLANKS)
-            objects.swap(_FENCED, data.rstrip() + b"\n" + mark, version)
-
-    def _named(self, name: str) -> list[str]:
+    def _names(self, name: str) -> list[str]:
+        """The object of this name, and all objects below it."""
         exact = [] if self._objects.size_of(name) is None else [name]
-        return exact + [found for found in self._objects.sizes(name) if found != name]
+        return exact + [below for below in self._objects.sizes(name) if below != name]
 
 
-class _PrefixLock:
-    """The lease of a prefix; a :class:`slaf.storage.backend.Lock`."""
-
-    def __init__(self, prefix: ObjectPrefix, lease: Lease) -> None:
-        self._prefix = prefix
-        self._lease = lease
-
-    def check(self) -> None:
-        """Raise `Locked` if the lease is lost."""
-        self._lease.check()
-
-    def tidy(self) -> None:
-        """Remove the lock."""
-        self._prefix.forget()
-        self._lease.tidy()
-
-    def release(self) -> None:
-        """Let the lease run out, if it was not removed."""
-        self._prefix.forget()
-        self._lease.release()
-
-
-def _is_transient(name: str) -> bool:
-    return name == LOCK_NAME or (name.startswith(".") and name.endswith(NEW_SUFFIX))
+def _bare_etag(etag: str | None) -> str:
+    """An etag without its quotes, which Azure leaves out in lists."""
+    return (etag or "").strip('"')

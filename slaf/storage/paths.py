@@ -1,4 +1,4 @@
-"""Where an input lies: a path of this machine, or what behaves as one."""
+"""Input paths: of this machine, in a bucket or on the web."""
 
 from __future__ import annotations
 
@@ -19,44 +19,41 @@ if TYPE_CHECKING:
 __all__ = ["as_remote", "input_path", "is_anndata", "remote_bytes", "reopened"]
 
 
-def input_path(what: str | os.PathLike[str], options: Mapping[str, str] | None) -> Path:
-    """The place of an input.
+def input_path(name: str | os.PathLike[str], options: Mapping[str, str] | None) -> Path:
+    """The path of an input.
 
-    A URL becomes a :class:`slaf.storage.remote_path.RemotePath`, which has of a path all that the
-    formats use of one.
+    A URL becomes a :class:`slaf.storage.remote_path.RemotePath`, which has all members of `Path`
+    that sources use.
 
     Raises
     ------
     StorageError
-        If it is a URL of a kind that is not known.
+        If the scheme of a URL is not supported.
     """
-    if not is_url(what):
-        return local_path(what)
+    if not is_url(name):
+        return local_path(name)
     from slaf.storage.remote_path import RemotePath
 
-    return cast("Path", RemotePath.of(what, options or {}))
+    return cast("Path", RemotePath.of(name, options or {}))
 
 
-def is_anndata(what: object) -> TypeGuard[anndata.AnnData]:
-    """Whether an input is an AnnData, which is not imported to tell; a dataset has no X."""
-    return all(hasattr(what, name) for name in ("obs", "var", "X"))
+def is_anndata(value: object) -> TypeGuard[anndata.AnnData]:
+    """Whether an input is an AnnData, without importing anndata; a dataset has no X."""
+    return all(hasattr(value, name) for name in ("obs", "var", "X"))
 
 
 def as_remote(path: object) -> RemotePath | None:
-    """The path as one of a bucket or the web; None if it is of this machine."""
+    """The path as a remote one; None for a path of this machine."""
     return None if isinstance(path, os.PathLike) else cast("RemotePath", path)
 
 
 def remote_bytes(path: object) -> RemoteBytes | None:
-    """What fetches the bytes of a file that lies elsewhere; None if it is on this machine."""
-    found = as_remote(path)
-    return None if found is None else found.content
+    """The bytes of a remote file; None for a path of this machine."""
+    remote = as_remote(path)
+    return None if remote is None else remote.content
 
 
 def reopened(path: Path) -> Path:
-    """The same input, without the bytes that were read of it and are kept where it lies elsewhere.
-
-    What is opened again and again would else hold some megabytes for each of very many inputs.
-    """
-    found = as_remote(path)
-    return path if found is None else cast("Path", found.afresh())
+    """The same input without its open file: many inputs would keep megabytes each."""
+    remote = as_remote(path)
+    return path if remote is None else cast("Path", remote.reopened())

@@ -1,4 +1,4 @@
-"""Runs of bytes of a remote file, fetched ahead of who reads them, several at a time."""
+"""Parallel reads of the ranges of a remote file, a few of them ahead of the reader."""
 
 from __future__ import annotations
 
@@ -11,73 +11,76 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["SPAN_BYTES", "RangePrefetcher"]
+__all__ = ["RANGE_BYTES", "RangePrefetcher"]
 
 
-# Large enough that the way there and back is little of the time, small enough to hold several.
-SPAN_BYTES = 1 << 20
+# Large enough to make the latency of a request a small part of its time, small enough to keep
+# several in memory.
+RANGE_BYTES = 1 << 20
 
-# Requests under way beyond the one that is waited for.
+# Requests under way beyond the one that the reader waits for; ranges kept; connections.
 _AHEAD = 8
 _KEPT = 24
 _CONNECTIONS = 16
 
 
 class RangePrefetcher:
-    """Spans of a file by their number; once two follow each other, the next ones are under way.
+    """Ranges of a file, by their number; a sequential reader finds the next ones under way.
 
-    May be used by several threads, each at its own place.
+    Several threads may read, each at its own position.
 
     Parameters
     ----------
     fetch
-        Gives the bytes from one offset to another.
-    spans
-        Where each span begins and ends.
+        Reads the bytes from one offset to another.
+    ranges
+        The start and stop of each range.
     """
 
     def __init__(
-        self, fetch: Callable[[int, int], bytes], spans: Sequence[tuple[int, int]]
+        self, fetch: Callable[[int, int], bytes], ranges: Sequence[tuple[int, int]]
     ) -> None:
         self._fetch = fetch
-        self._spans = spans
+        self._ranges = ranges
         self._futures: OrderedDict[int, Future[bytes]] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._spans)
+        return len(self._ranges)
 
     def __getitem__(self, number: int) -> bytes:
         with self._lock:
-            in_order = number - 1 in self._futures
-            wanted = self._begun(number)
-            if in_order:
-                for ahead in range(number + 1, min(number + 1 + _AHEAD, len(self._spans))):
-                    self._begun(ahead)
+            is_sequential = number - 1 in self._futures
+            future = self._request(number)
+            if is_sequential:
+                self._request_ahead(number + 1, len(self._ranges))
             while len(self._futures) > _KEPT:
                 self._futures.popitem(last=False)
         try:
-            return wanted.result()
+            return future.result()
         except BaseException:
-            # Whoever asks again is to have another try.
+            # The next reader of this range makes another attempt.
             with self._lock:
-                if self._futures.get(number) is wanted:
+                if self._futures.get(number) is future:
                     del self._futures[number]
             raise
 
-    def run(self, first: int, stop: int) -> list[bytes]:
-        """Spans that follow each other, all under way at once."""
+    def read(self, first: int, stop: int) -> list[bytes]:
+        """Consecutive ranges, fetched in parallel."""
         with self._lock:
-            for number in range(first, min(stop, first + _AHEAD)):
-                self._begun(number)
+            self._request_ahead(first, stop)
         return [self[number] for number in range(first, stop)]
 
-    def _begun(self, number: int) -> Future[bytes]:
-        found = self._futures.pop(number, None)
-        if found is None:
-            found = _pool().submit(self._fetch, *self._spans[number])
-        self._futures[number] = found
-        return found
+    def _request_ahead(self, first: int, stop: int) -> None:
+        for number in range(first, min(stop, first + _AHEAD)):
+            self._request(number)
+
+    def _request(self, number: int) -> Future[bytes]:
+        future = self._futures.pop(number, None)
+        if future is None:
+            future = _pool().submit(self._fetch, *self._ranges[number])
+        self._futures[number] = future
+        return future
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The bytes of a remote file, here and there by blocks that are kept, or from start to end."""
+"""Reads of a remote file: at random through a cache of blocks, or in sequence with prefetching."""
 
 from __future__ import annotations
 
@@ -7,60 +7,57 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from slaf.storage.range_prefetch import SPAN_BYTES, RangePrefetcher
+from slaf.storage.range_prefetch import RANGE_BYTES, RangePrefetcher
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
-    from slaf.storage.remote_path import RemotePath, Status
+    from slaf.storage.remote_path import ObjectStat, RemotePath
 
-__all__ = ["Random", "RemoteBytes", "Stream"]
+__all__ = ["RemoteBytes"]
 
 
-# What HDF5 looks up here and there is two kilobytes or four each time.
+# HDF5 reads its metadata two or four kilobytes at a time.
 _BLOCK = 4 << 10
 
-# Blocks beyond those that are asked for, where one read follows another: twice as many each time.
-_MOST_AHEAD = 256
+# The most blocks that are read ahead; sequential reads double the number each time.
+_MAX_AHEAD = 256
 
-# Of all files together: what is opened again, as inputs are, is not fetched again.
-_BYTES_KEPT = 16 << 20
+# Size of the cache, which all files share: an input that is opened again is not fetched again.
+_CACHE_BYTES = 16 << 20
 
-# As much as is fetched in one request of its own, and kept by nobody.
-_LARGE = 1 << 20
-
-# Of the beginning, which many only look at, less than a span is fetched.
+# At the beginning of a file, often the only part that is read, less than a range is fetched.
 _HEAD = 32 << 10
 
 
-class _Blocks:
-    """Blocks of files, of which those that were not asked for the longest time are dropped."""
+class _BlockCache:
+    """Blocks of files, without those that were used least recently."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[Hashable, int], bytes] = OrderedDict()
+        self._blocks: OrderedDict[tuple[Hashable, int], bytes] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, file: Hashable, number: int) -> bytes | None:
-        """A block of a file; None if it is not here."""
+        """A block of a file; None if it is not in the cache."""
         with self._lock:
-            found = self._kept.get((file, number))
-            if found is not None:
-                self._kept.move_to_end((file, number))
-            return found
+            block = self._blocks.get((file, number))
+            if block is not None:
+                self._blocks.move_to_end((file, number))
+            return block
 
-    def keep(self, file: Hashable, number: int, data: bytes) -> None:
-        """Keep a block for a while."""
+    def add(self, file: Hashable, number: int, block: bytes) -> None:
+        """Add a block, and drop old ones."""
         with self._lock:
-            self._kept[file, number] = data
-            while len(self._kept) * _BLOCK > _BYTES_KEPT:
-                self._kept.popitem(last=False)
+            self._blocks[file, number] = block
+            while len(self._blocks) * _BLOCK > _CACHE_BYTES:
+                self._blocks.popitem(last=False)
 
 
-_BLOCKS = _Blocks()
+_CACHE = _BlockCache()
 
 
 class RemoteBytes:
-    """The bytes of an object: small reads by blocks that are kept, large ones as they are.
+    """The bytes of an object: small reads go through the cache, large ones are requests.
 
     Attributes
     ----------
@@ -68,67 +65,84 @@ class RemoteBytes:
         The object.
     size
         Its bytes.
+    fetch
+        Reads the bytes from one offset to another in one request.
     """
 
-    def __init__(self, path: RemotePath, status: Status) -> None:
+    def __init__(self, path: RemotePath, stat: ObjectStat) -> None:
         self.path = path
-        self.size = status.st_size
+        self.size = stat.st_size
         self.fetch = path.fetch
-        # Without a tag nothing tells whether it is still the object that was read before.
-        self._file: Hashable = (path.reach, status) if status.e_tag else object()
+        # Without an etag the cache cannot tell two versions of an object apart.
+        self._file: Hashable = (path.cache_key, stat) if stat.e_tag else object()
         self._lock = threading.Lock()
         self._next = -1
         self._ahead = 0
 
     def read(self, start: int, stop: int) -> bytes:
-        """The bytes from one offset to another, as far as there are any."""
+        """The bytes from one offset to another, or to the end of the object."""
         stop = min(stop, self.size)
         if stop <= start:
             return b""
-        if stop - start >= _LARGE:
+        if stop - start >= RANGE_BYTES:
             return self.fetch(start, stop)
         first, end = start // _BLOCK, -(-stop // _BLOCK)
         with self._lock:
-            data = b"".join(self._found(first, end))
+            data = b"".join(self._blocks(first, end))
         return data[start - first * _BLOCK : stop - first * _BLOCK]
 
-    def spans(self) -> RangePrefetcher:
-        """All of it, in spans."""
-        starts = range(0, self.size, SPAN_BYTES)
-        return RangePrefetcher(self.fetch, [(s, min(s + SPAN_BYTES, self.size)) for s in starts])
+    def ranges(self) -> RangePrefetcher:
+        """The whole object, in ranges of `RANGE_BYTES`."""
+        starts = range(0, self.size, RANGE_BYTES)
+        return RangePrefetcher(self.fetch, [(s, min(s + RANGE_BYTES, self.size)) for s in starts])
 
-    def _found(self, first: int, end: int) -> list[bytes]:
-        """These blocks, of which those that are missing are fetched in one request."""
-        found = [_BLOCKS.get(self._file, number) for number in range(first, end)]
-        missing = [first + at for at, block in enumerate(found) if block is None]
-        if missing:
-            fetched = self._fetched(missing[0], missing[-1] + 1, end)
-            found = [fetched.get(first + at, block) for at, block in enumerate(found)]
-        return [block for block in found if block is not None]
+    def open_random(self) -> io.RawIOBase:
+        """The object as a file for reads at random offsets."""
+        return _RemoteFile(self.size, self.read)
 
-    def _fetched(self, first: int, stop: int, end: int) -> dict[int, bytes]:
-        """Blocks that are missing, and if all before them was read, more of what follows."""
+    def open_sequential(self) -> io.RawIOBase:
+        """The object as a file for reads from start to end."""
+        ranges = self.ranges()
+
+        def read(start: int, stop: int) -> bytes:
+            if start < _HEAD or start >= self.size:
+                return self.read(start, min(stop, _HEAD))
+            number, offset = divmod(start, RANGE_BYTES)
+            return ranges[number][offset : offset + stop - start]
+
+        return _RemoteFile(self.size, read)
+
+    def _blocks(self, first: int, end: int) -> list[bytes]:
+        """Blocks of the cache; the missing ones are fetched in one request."""
+        cached = {number: _CACHE.get(self._file, number) for number in range(first, end)}
+        missing = [number for number, block in cached.items() if block is None]
+        fetched = self._fetch(missing[0], missing[-1] + 1, end) if missing else {}
+        blocks = [fetched.get(number, block) for number, block in cached.items()]
+        return [block for block in blocks if block is not None]
+
+    def _fetch(self, first: int, stop: int, end: int) -> dict[int, bytes]:
+        """Missing blocks, and if reads are sequential, blocks ahead."""
         if stop == end:
-            in_order = first == self._next
-            self._ahead = min(2 * (self._ahead + stop - first), _MOST_AHEAD) if in_order else 0
-            while stop < end + self._ahead and _BLOCKS.get(self._file, stop) is None:
+            is_sequential = first == self._next
+            self._ahead = min(2 * (self._ahead + stop - first), _MAX_AHEAD) if is_sequential else 0
+            while stop < end + self._ahead and _CACHE.get(self._file, stop) is None:
                 stop += 1
             self._next = stop
-        start = first * _BLOCK
-        data = self.fetch(start, min(stop * _BLOCK, self.size))
+        data = self.fetch(first * _BLOCK, min(stop * _BLOCK, self.size))
         pieces = (data[at : at + _BLOCK] for at in range(0, len(data), _BLOCK))
         blocks = dict(enumerate(pieces, first))
         for number, block in blocks.items():
-            _BLOCKS.keep(self._file, number, block)
+            _CACHE.add(self._file, number, block)
         return blocks
 
 
-class _File(io.RawIOBase):
-    """A position in the bytes of an object."""
+class _RemoteFile(io.RawIOBase):
+    """A file of a known size over a function that reads from one offset to another."""
 
-    def __init__(self, data: RemoteBytes) -> None:
-        self._data = data
-        self._at = 0
+    def __init__(self, size: int, read: Callable[[int, int], bytes]) -> None:
+        self._size = size
+        self._read = read
+        self._position = 0
 
     def readable(self) -> bool:
         return True
@@ -137,42 +151,16 @@ class _File(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        return self._at
+        return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._data.size}[whence]
-        self._at = base + offset
-        return self._at
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = base + offset
+        return self._position
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
-        found = self._read(self._at, self._at + len(view))
-        view[: len(found)] = found
-        self._at += len(found)
-        return len(found)
-
-    def _read(self, start: int, stop: int) -> bytes:
-        raise NotImplementedError
-
-
-class Random(_File):
-    """The bytes as a file that is read here and there."""
-
-    def _read(self, start: int, stop: int) -> bytes:
-        return self._data.read(start, stop)
-
-
-class Stream(_File):
-    """The bytes as a file that is read from its start to its end, with some under way ahead."""
-
-    def __init__(self, data: RemoteBytes) -> None:
-        super().__init__(data)
-        self._spans = data.spans()
-
-    def _read(self, start: int, stop: int) -> bytes:
-        if start >= self._data.size:
-            return b""
-        if start < _HEAD:
-            return self._data.read(start, min(stop, _HEAD))
-        number, skipped = divmod(start, SPAN_BYTES)
-        return self._spans[number][skipped : skipped + stop - start]
+        data = self._read(self._position, self._position + len(view))
+        view[: len(data)] = data
+        self._position += len(data)
+        return len(data)

@@ -1,4 +1,4 @@
-"""Inputs in buckets and on the web, as paths are: looked into, listed, and read by ranges."""
+"""Paths of inputs in buckets and on the web, with the interface of `pathlib.Path` for reading."""
 
 from __future__ import annotations
 
@@ -8,74 +8,57 @@ from functools import cached_property, total_ordering
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-import obstore
-
-from slaf.errors import NoSuchBucket, NoSuchInput, StorageError
-from slaf.storage.errors import storage_error
-from slaf.storage.object_options import lance_options, open_store
-from slaf.storage.remote_bytes import Random, RemoteBytes, Stream
-from slaf.storage.urls import WEB, redacted, scheme_of
+from slaf.errors import NoSuchInput, StorageError
+from slaf.storage.object_store import ObjectStore
+from slaf.storage.remote_bytes import RemoteBytes
+from slaf.storage.urls import is_web, scheme_of
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Hashable, Iterator, Mapping
 
-    from obstore import GetOptions
-    from obstore.store import ObjectStore
+__all__ = ["ObjectStat", "RemotePath"]
 
-__all__ = ["RemotePath"]
-
-_TEXT_BUFFER = 1 << 20
+_BUFFER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Status:
-    """What is known of a file without reading it."""
+class ObjectStat:
+    """Size, time of change and etag of an object, by the names of `os.stat_result`."""
 
     st_size: int
     st_mtime_ns: int
     e_tag: str | None
 
 
-class _Root:
-    """A bucket, or one address of the web."""
-
-    def __init__(self, url: str, options: Mapping[str, str]) -> None:
-        self.url = redacted(url).rstrip("/")
-        self.given = url
-        self.options = dict(options)
-        self.is_web = scheme_of(url) in WEB
-        self.store: ObjectStore = open_store(url, options)
-
-
 @total_ordering
 class RemotePath:
-    """An object, or the prefix of several: what :class:`pathlib.Path` is to files, for reading.
+    """An object, or the common prefix of several objects.
 
     Parameters
     ----------
     root
-        The bucket.
+        The bucket, or an address of the web.
     key
-        The name of the object in it.
+        The name of the object in it; "" on the web.
     """
 
-    def __init__(self, root: _Root, key: str) -> None:
+    def __init__(self, root: ObjectStore, key: str) -> None:
         self._root = root
         self._key = key.strip("/")
 
     @classmethod
-    def of(cls, what: str | os.PathLike[str], options: Mapping[str, str]) -> RemotePath:
+    def of(cls, url: str | os.PathLike[str], options: Mapping[str, str]) -> RemotePath:
         """The path of a URL."""
-        url = str(what)
-        if scheme_of(url) in WEB:
-            return cls(_Root(url, options), "")
+        url = str(url)
+        if is_web(url):
+            return cls(ObjectStore(url, options), "")
         parts = urlsplit(url)
-        root = _Root(f"{parts.scheme}://{parts.netloc}", options)
+        root = ObjectStore(f"{parts.scheme}://{parts.netloc}", options)
         return cls(root, unquote(parts.path))
 
     def __str__(self) -> str:
-        return f"{self._root.url}/{self._key}" if self._key else self._root.url
+        return f"{self._root}/{self._key}" if self._key else str(self._root)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
@@ -94,175 +77,157 @@ class RemotePath:
 
     @property
     def name(self) -> str:
-        """The last part of it."""
+        """The last component."""
         return str(self).rpartition("/")[2]
 
     @property
     def parent(self) -> RemotePath:
-        """What it lies in."""
+        """The path without its last component."""
         return RemotePath(self._root, self._key.rpartition("/")[0])
 
     @property
     def is_web(self) -> bool:
-        """Whether it is an address of the web, where nothing lies beside it."""
+        """Whether it is an address of the web, which has no siblings and no children."""
         return self._root.is_web
 
     @property
     def query(self) -> str:
-        """Of an address of the web, what stands behind its path. It may be secret."""
-        return urlsplit(self._root.given).query if self.is_web else ""
+        """The query of an address of the web, which may be secret."""
+        return urlsplit(self._root.url).query if self.is_web else ""
 
     @property
     def scheme(self) -> str:
         """The scheme of its URL."""
-        return scheme_of(self._root.given)
+        return scheme_of(self._root.url)
 
     @property
     def storage_options(self) -> dict[str, str]:
-        """How it is reached, with retries and timeouts. They may be secret."""
-        return lance_options(self._root.given, self._root.options)
+        """Storage options, with retries and timeouts, which may be secret."""
+        return self._root.lance_options
 
     @property
-    def reach(self) -> Hashable:
-        """What tells it, and the way to it, from all others. It may be secret."""
-        return (self._root.given, self._key, frozenset(self._root.options.items()))
+    def cache_key(self) -> Hashable:
+        """An identity of the object and the credentials used, which may be secret."""
+        return (self._root.url, self._key, frozenset(self._root.options.items()))
 
-    def known(self, status: Status) -> RemotePath:
-        """The path of an object that was listed, so that nobody has to ask for it again."""
-        self.__dict__["_status"] = status
+    def with_stat(self, stat: ObjectStat) -> RemotePath:
+        """The path itself, with metadata from a list, which saves a request."""
+        self.__dict__["_stat"] = stat
         return self
 
-    def afresh(self) -> RemotePath:
-        """The same object as it was when it was looked at, but nothing that was read of it."""
-        found = RemotePath(self._root, self._key)
-        return found.known(self._status) if self._status is not None else found
+    def reopened(self) -> RemotePath:
+        """The same path with the metadata of this one, but without its open file."""
+        path = RemotePath(self._root, self._key)
+        return path.with_stat(self._stat) if self._stat is not None else path
 
     def absolute(self) -> RemotePath:
-        """It is that already."""
+        """The path itself."""
         return self
 
     def resolve(self) -> RemotePath:
-        """There are no links."""
+        """The path itself: there are no links."""
         return self
 
     def exists(self) -> bool:
-        """Whether there is an object of this name, or some below it."""
+        """Whether an object of this name, or below it, exists."""
         return self.is_file() or self.is_dir()
 
     def is_file(self) -> bool:
-        """Whether there is an object of this name."""
-        return self._status is not None
+        """Whether an object of this name exists."""
+        return self._stat is not None
 
     def is_dir(self) -> bool:
-        """Whether there are objects below this name."""
+        """Whether objects below this name exist."""
         return not self.is_web and bool(self._children)
 
     def iterdir(self) -> Iterator[RemotePath]:
-        """What is in it, in order."""
-        for name, status in sorted(self._children.items()):
-            child = RemotePath(self._root, name)
-            yield child if status is None else child.known(status)
+        """The paths directly below it, in order."""
+        for key, stat in sorted(self._children.items()):
+            child = RemotePath(self._root, key)
+            yield child if stat is None else child.with_stat(stat)
 
-    def walk_files(self) -> list[tuple[str, Status]]:
-        """All objects below it, by their names from here, in order."""
-        try:
-            chunks = obstore.list(self._root.store, self._key or None)
-            found = [(str(meta["path"]), _status(meta)) for chunk in chunks for meta in chunk]
-        except (obstore.exceptions.BaseError, OSError) as error:
-            raise storage_error(str(self), "list", error) from None
+    def walk_files(self) -> list[tuple[str, ObjectStat]]:
+        """All objects below it, by their relative names, in order."""
         start = len(self._key) + 1 if self._key else 0
-        return sorted((path[start:], status) for path, status in found)
+        return sorted(
+            (meta["path"][start:], _object_stat(meta)) for meta in self._root.list(self._key)
+        )
 
-    def stat(self) -> Status:
-        """Size, time of change and tag of an object.
+    def stat(self) -> ObjectStat:
+        """Size, time of change and etag of the object.
 
         Raises
         ------
         NoSuchInput
-            If there is none.
+            If it does not exist.
         """
-        if self._status is None:
+        if self._stat is None:
             msg = f"{self}: there is no such object"
             raise NoSuchInput(msg)
-        return self._status
+        return self._stat
 
     def open(self, mode: str = "rb") -> io.BufferedReader:
-        """The object as a file, to be read from its start to its end."""
+        """The object as a file, for reads from start to end."""
         del mode
-        return io.BufferedReader(Stream(self.content), _TEXT_BUFFER)
+        return io.BufferedReader(self.content.open_sequential(), _BUFFER_BYTES)
 
     def read_bytes(self) -> bytes:
-        """All of the object.
+        """The whole object.
 
         Raises
         ------
         NoSuchInput
-            If there is none.
+            If it does not exist.
         """
         return self.content.read(0, self.stat().st_size)
 
     def open_random(self) -> io.RawIOBase:
-        """The object as a file, to be read here and there."""
-        return Random(self.content)
+        """The object as a file, for reads at random offsets."""
+        return self.content.open_random()
 
     @cached_property
     def content(self) -> RemoteBytes:
-        """The object's bytes, and those of them that were read already."""
+        """The bytes of the object, which are read on demand."""
         return RemoteBytes(self, self.stat())
 
     def fetch(self, start: int, stop: int) -> bytes:
-        """These bytes of the object, if it is still the one that was looked at.
+        """The bytes from one offset to another, if the object has not changed since `stat`.
 
         Raises
         ------
         StorageError
-            If it cannot be read, or is another by now.
+            If it cannot be read, or has changed.
         """
-        status = self.stat()
-        wanted: GetOptions = {"range": (start, stop)}
-        if status.e_tag is not None and not status.e_tag.startswith("W/"):
-            wanted["if_match"] = status.e_tag
-        try:
-            data = bytes(obstore.get(self._root.store, self._key, options=wanted).bytes())
-        except obstore.exceptions.PreconditionError:
+        etag = self.stat().e_tag
+        strong = None if etag is None or etag.startswith("W/") else etag
+        data = self._root.get_range(self._key, start, stop, strong)
+        if data is None:
             msg = f"{self}: it was changed while it was read; begin again"
-            raise StorageError(msg) from None
-        except (obstore.exceptions.BaseError, OSError) as error:
-            raise storage_error(str(self), "read", error) from None
+            raise StorageError(msg)
         if len(data) != stop - start:
-            msg = f"{self}: {len(data):,} bytes came where {stop - start:,} were asked for"
+            msg = (
+                f"{self}: the server sent {len(data):,} bytes where {stop - start:,} were "
+                "requested; run the same command again"
+            )
             raise StorageError(msg)
         return data
 
     @cached_property
-    def _status(self) -> Status | None:
-        if bool(self._key) is self._root.is_web:
+    def _stat(self) -> ObjectStat | None:
+        # The object of a web address has no key, and an object of a bucket has one.
+        if bool(self._key) is self.is_web:
             return None
-        try:
-            if self._root.is_web:
-                # An address that is signed is signed for GET alone.
-                found = obstore.get(self._root.store, "", options={"range": (0, 1)})
-                return _status(found.meta)
-            return _status(obstore.head(self._root.store, self._key))
-        except FileNotFoundError as error:
-            failure = storage_error(str(self), "read", error)
-            if isinstance(failure, NoSuchBucket):
-                raise failure from None
-            return None
-        except (obstore.exceptions.BaseError, OSError) as error:
-            raise storage_error(str(self), "read", error) from None
+        meta = self._root.head(self._key)
+        return None if meta is None else _object_stat(meta)
 
     @cached_property
-    def _children(self) -> dict[str, Status | None]:
-        """What is in it: objects with what is known of them, and prefixes of others."""
-        try:
-            found = obstore.list_with_delimiter(self._root.store, self._key or None)
-        except (obstore.exceptions.BaseError, OSError) as error:
-            raise storage_error(str(self), "list", error) from None
-        prefixes: dict[str, Status | None] = dict.fromkeys(found["common_prefixes"])
-        return prefixes | {str(meta["path"]): _status(meta) for meta in found["objects"]}
+    def _children(self) -> dict[str, ObjectStat | None]:
+        """The objects directly below it with their metadata, and the prefixes of others."""
+        listed = self._root.children(self._key)
+        prefixes: dict[str, ObjectStat | None] = dict.fromkeys(listed["common_prefixes"])
+        return prefixes | {meta["path"]: _object_stat(meta) for meta in listed["objects"]}
 
 
-def _status(meta: Mapping[str, Any]) -> Status:
-    changed = meta["last_modified"].timestamp()
-    return Status(int(meta["size"]), round(changed * 1e9), meta["e_tag"])
+def _object_stat(meta: Mapping[str, Any]) -> ObjectStat:
+    modified = meta["last_modified"].timestamp()
+    return ObjectStat(int(meta["size"]), round(modified * 1e9), meta["e_tag"])

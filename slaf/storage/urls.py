@@ -1,4 +1,4 @@
-"""Paths of this machine, and URLs, told apart and shown without what is secret in them."""
+"""URLs and local paths: their kind, their scheme, and their text without secrets."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ WEB = frozenset({"http", "https"})
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 
 
-def is_url(place: object) -> bool:
-    """Whether this is the text of a URL, of whatever scheme."""
-    return isinstance(place, str) and _URL.match(place) is not None
+def is_url(value: object) -> bool:
+    """Whether a value is the text of a URL, of any scheme."""
+    return isinstance(value, str) and _URL.match(value) is not None
 
 
-def is_web(place: object) -> bool:
-    """Whether this is an address of the web."""
-    return is_url(place) and scheme_of(str(place)) in WEB
+def is_web(value: object) -> bool:
+    """Whether a value is an address of the web."""
+    return is_url(value) and scheme_of(str(value)) in WEB
 
 
 def scheme_of(url: str) -> str:
@@ -32,24 +32,24 @@ def scheme_of(url: str) -> str:
     Raises
     ------
     StorageError
-        If it is none that is read or written here.
+        If the scheme is not supported.
     """
     matched = _URL.match(url)
     scheme = matched[1].lower() if matched else ""
     if scheme not in BUCKETS | WEB:
-        known = ", ".join(f"{name}://" for name in sorted(BUCKETS | WEB))
-        msg = f"{redacted(url)}: {scheme}:// is not known here; known are paths, and {known}"
+        supported = ", ".join(f"{name}://" for name in sorted(BUCKETS | WEB))
+        msg = f"{redacted(url)}: {scheme}:// is not known here; name a path, or one of {supported}"
         raise StorageError(msg)
     return scheme
 
 
 def local_path(path: str | os.PathLike[str]) -> Path:
-    """The path as one of this machine, where `~` is the home of its user.
+    """A path of this machine, with `~` expanded to the home of the user.
 
     Raises
     ------
     StorageError
-        If it is a URL, or no text at all, as an unset variable of a shell leaves it.
+        If it is a URL, or empty, as an unset variable of a shell is.
     """
     text = os.fspath(path)
     if not text:
@@ -58,17 +58,14 @@ def local_path(path: str | os.PathLike[str]) -> Path:
     if is_url(text):
         msg = f"{redacted(text)}: this has to be a path of this machine"
         raise StorageError(msg)
-    return Path(os.path.expanduser(text))  # noqa: PTH111 - that of Path refuses unknown users
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - Path.expanduser fails for unknown users
 
 
 def redacted(url: str) -> str:
-    """A URL without the name and password, and without the query that may be a signature.
-
-    A path is shown as it is.
-    """
+    """A URL without user name, password and query, which may be a signature; a path as it is."""
     if not is_url(url):
         return url
     parts = urlsplit(url)
-    # Azure has the container there: abfss://container@account.dfs.core.windows.net
-    place = parts.netloc.rpartition("@")[2] if parts.scheme.lower() in WEB else parts.netloc
-    return urlunsplit((parts.scheme, place, parts.path, "", ""))
+    # In Azure's URLs the container comes first: abfss://container@account.dfs.core.windows.net
+    host = parts.netloc.rpartition("@")[2] if parts.scheme.lower() in WEB else parts.netloc
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))

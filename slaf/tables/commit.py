@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final, Literal
 
 import lance
 from lance.fragment import FragmentMetadata
 
-from slaf.errors import DamagedDataset, StorageError
-from slaf.storage.location import Location
+from slaf.errors import StorageError
 from slaf.tables.errors import newest, reported
 from slaf.tables.fragments import STORAGE_VERSION
 from slaf.tables.read import manifest_name
@@ -21,21 +18,16 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from slaf.storage.location import Location
     from slaf.tables.fragments import Fragment
 
 __all__ = [
     "append",
     "commit",
     "drop_newer_versions",
-    "keep_version",
     "mode_of",
-    "rebuild_version",
     "sync_version",
 ]
-
-
-# Versions are counted up to one that is made again; a stranger's file may claim any number.
-_MOST_VERSIONS: Final = 100_000
 
 # The property of a commit that says which run it belongs to.
 _RUN: Final = "slaf.run"
@@ -46,7 +38,7 @@ def commit(location: Location, name: str, schema: pa.Schema, fragments: Sequence
 
     Done twice it makes two versions that are equal.
     """
-    with location.effect("commit", name), reported(location, name):
+    with location.mutation("commit", name), reported(location, name):
         version = _overwrite(location, name, schema, fragments)
     sync_version(location, name)
     return version
@@ -84,7 +76,7 @@ def append(
             properties = (done.transaction_properties or {}) if done is not None else {}
             if properties.get(_RUN) == run_id:
                 return int(dataset.version)
-    with location.effect("restore", name), reported(location, name):
+    with location.mutation("restore", name), reported(location, name):
         restored = lance.LanceDataset.commit(
             uri,
             lance.LanceOperation.Restore(base),
@@ -98,7 +90,7 @@ def append(
     transaction = lance.Transaction(
         read_version=restored.version, operation=operation, transaction_properties={_RUN: run_id}
     )
-    with location.effect("commit", name), reported(location, name):
+    with location.mutation("commit", name), reported(location, name):
         appended = lance.LanceDataset.commit(
             uri, transaction, storage_options=location.storage_options
         )
@@ -112,51 +104,11 @@ def append(
     return int(appended.version)
 
 
-def rebuild_version(
-    location: Location,
-    name: str,
-    version: int,
-    schema: pa.Schema,
-    fragments: Sequence[Fragment],
-) -> None:
-    """Put a file in place of that of a version which is damaged or gone, so that it opens again.
-
-    It names the same rows; what indices there were it does not know.
-
-    Raises
-    ------
-    DamagedDataset
-        If there are more versions than any run has made.
-
-    Parameters
-    ----------
-    location, name, version
-        The table.
-    schema, fragments
-        What the version was, which others may still read.
-    """
-    if version > _MOST_VERSIONS:
-        msg = f"{location}: version {version:,} of {name} is damaged; convert the inputs again"
-        raise DamagedDataset(msg)
-    with TemporaryDirectory() as scratch:
-        # Lance counts versions, and the number is in the file as well as in its name.
-        for _ in range(version):
-            _overwrite(Location(scratch), "table", schema, fragments)
-        content = (Path(scratch) / "table" / manifest_name(version)).read_bytes()
-    location.put(f"{name}/{manifest_name(version)}", content)
-
-
 def drop_newer_versions(location: Location, name: str, version: int) -> None:
     """Remove the versions of a table that a run made which was stopped and given up."""
     for file in location.list(f"{name}/_versions"):
         if file.endswith(".manifest") and file < f"{name}/{manifest_name(version)}":
             location.remove(file)
-
-
-def keep_version(location: Location, name: str, version: int) -> int:
-    """Leave a table at the version that it has; a run that was given up may have made others."""
-    drop_newer_versions(location, name, version)
-    return version
 
 
 def mode_of(location: Location, name: str) -> Literal["create", "overwrite"]:

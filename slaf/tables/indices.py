@@ -30,7 +30,7 @@ def index(location: Location, name: str, column: str, kind: IndexKind) -> int:
     if not dataset.count_rows():
         # Lance refuses to index nothing, in which there is nothing to look up either.
         return int(dataset.version)
-    with location.effect("index", f"{name} {column}"), reported(location, name):
+    with location.mutation("index", f"{name} {column}"), reported(location, name):
         segments: list[Index | IndexSegment] = [
             dataset.create_index_uncommitted(
                 column, kind, f"{column}_idx", replace=True, fragment_ids=fragment_ids
@@ -63,7 +63,7 @@ def index_new_fragments(location: Location, name: str, wanted: Mapping[str, Inde
         rest = [group for group in groups if group]
         if not rest:
             continue
-        with location.effect("index", f"{name} {column}"), reported(location, name):
+        with location.mutation("index", f"{name} {column}"), reported(location, name):
             segments: list[Index | IndexSegment] = [
                 dataset.create_index_uncommitted(
                     column, found.index_type.upper(), found.name, replace=True, fragment_ids=group

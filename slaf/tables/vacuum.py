@@ -19,7 +19,7 @@ def remove_unreferenced(location: Location, name: str, version: int) -> None:
     dataset = newest(location, name)
     if dataset.version != version:
         return
-    with location.effect("clean", name), reported(location, name):
+    with location.mutation("clean", name), reported(location, name):
         dataset.cleanup_old_versions(
             older_than=timedelta(0), delete_unverified=True, error_if_tagged_old_versions=False
         )

@@ -73,7 +73,7 @@ def write_part(
     reader = pa.RecordBatchReader.from_batches(
         schema, _remembering(prefetch(batches, _BATCHES_AHEAD), caught.append)
     )
-    with location.effect("write", name):
+    with location.mutation("write", name):
         try:
             fragments = write_fragments(
                 reader,

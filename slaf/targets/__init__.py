@@ -1,4 +1,4 @@
-"""Formats out: each a file of this folder, and a line in `FORMATS`."""
+"""Formats to export to: each a module of this folder and a line in `FORMATS`."""
 
 from __future__ import annotations
 

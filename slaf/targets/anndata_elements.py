@@ -1,141 +1,152 @@
-"""The tables and small slots as anndata writes them, and what of them it cannot."""
+"""obs, var, obsm, varm, obsp, varp and uns in the types that anndata writes."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slaf.annotations.uns import anndata_settings
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     import pandas as pd
 
-__all__ = ["Fitted", "drop_unwritable", "write_elements"]
+__all__ = ["drop_unwritable", "write_elements"]
 
 
-# What HDF5 and zarr take for a place, or anndata for the index.
-_NO_NAMES = frozenset({"", ".", "..", "_index"})
-Fitted = tuple[dict[str, Any], tuple[str, ...]]
+# Path names in HDF5 and zarr, and anndata's name for the index.
+_RESERVED = frozenset({"", ".", "..", "_index"})
 
 
-def drop_unwritable(elements: Mapping[str, Any], scratch: Callable[[], Any]) -> Fitted:
-    """The elements as they can be written, and in words what is left out or held otherwise.
+def drop_unwritable(
+    elements: Mapping[str, Any], new_group: Callable[[], Any]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The elements that anndata can write, and messages about the others.
 
     Parameters
     ----------
     elements
         By slot: frames, and dictionaries of any depth.
-    scratch
-        Gives an empty group in memory, of the kind that is to be written to. Whatever anndata
-        refuses to write there is left out.
+    new_group
+        Makes an empty group in memory, of the kind to write to. What anndata refuses to write
+        there is left out.
     """
-    held: dict[str, Any] = {}
-    notes: list[str] = []
-    with _writing():
-        for slot, element in elements.items():
-            held[slot] = _fit(slot, element, scratch, notes)
-    return held, tuple(notes)
+    messages: list[str] = []
+    with _warnings_ignored():
+        writable = {
+            slot: _fit(slot, element, new_group, messages) for slot, element in elements.items()
+        }
+    return writable, tuple(messages)
 
 
 def write_elements(
-    group: Any, elements: Mapping[str, Any], options: Mapping[str, Any] | None = None
+    group: Any, elements: Mapping[str, Any], array_options: Mapping[str, Any] | None = None
 ) -> None:
-    """Write elements that are `fitted` under the names of their slots.
+    """Write elements under the names of their slots.
 
     Parameters
     ----------
     group
-        Of h5py or zarr.
+        A group of h5py or zarr.
     elements
-        By slot.
-    options
-        What `create_dataset` takes.
+        By slot, as `drop_unwritable` gives them.
+    array_options
+        Keywords of h5py or zarr for arrays.
     """
     from anndata.io import write_elem
 
-    with _writing():
+    with _warnings_ignored():
         for slot, element in elements.items():
-            write_elem(group, slot, element, dataset_kwargs=dict(options or {}))
+            write_elem(group, slot, element, dataset_kwargs=dict(array_options or {}))
 
 
-def _fit(place: str, element: Any, scratch: Callable[[], Any], notes: list[str]) -> Any:
+def _warnings_ignored() -> AbstractContextManager[None]:
+    # zarr-python 3 warns that strings are not in the specification of zarr 3 yet.
+    return anndata_settings("zarr")
+
+
+def _fit(label: str, element: Any, new_group: Callable[[], Any], messages: list[str]) -> Any:
     import pandas as pd
 
     if isinstance(element, pd.DataFrame):
-        return _fit_frame(place, element, scratch, notes)
+        return _fit_frame(label, element, new_group, messages)
     if not isinstance(element, dict):
         return element
-    held = {}
+    writable = {}
     for name, value in element.items():
-        where = f"{place}[{name!r}]"
-        fit = _fit(where, value, scratch, notes)
-        if _refused(scratch, name, fit):
-            notes.append(f"{where} ({type(value).__name__}) is left out")
+        label_of_value = f"{label}[{name!r}]"
+        fitted = _fit(label_of_value, value, new_group, messages)
+        if _is_writable(new_group, name, fitted):
+            writable[name] = fitted
         else:
-            held[name] = fit
-    return held
+            messages.append(f"{label_of_value} ({type(value).__name__}) is left out")
+    return writable
 
 
 def _fit_frame(
-    place: str, frame: pd.DataFrame, scratch: Callable[[], Any], notes: list[str]
+    label: str, frame: pd.DataFrame, new_group: Callable[[], Any], messages: list[str]
 ) -> pd.DataFrame:
-    found = frame.copy(deep=False)
+    fitted = frame.copy(deep=False)
     for name in frame.columns:
-        column, otherwise = _plainer(frame[name])
-        where = f"{place}[{name!r}]"
-        # Of text any row may be refused, of the rest only the type.
-        probe = column if column.dtype.kind == "O" else column.iloc[:1]
-        if _refused(scratch, name, probe.to_frame().reset_index(drop=True).rename_axis(None)):
-            notes.append(f"{where} ({frame[name].dtype}) is left out")
-            del found[name]
-        elif otherwise:
-            notes.append(f"{where} ({frame[name].dtype}) becomes {otherwise}")
-            found[name] = column
-    title = frame.index.name
-    # A column of the same name takes the place of the index: it has to hold the same.
-    taken = title in found.columns and not found.index.to_series().equals(found[title])
-    if title is not None and (taken or not _is_name(title)):
-        notes.append(f"the name of the index of {place}, {title!r}, is left out")
-        found.index.name = None
-    return found
+        column, new_type = _fit_column(frame[name])
+        column_label = f"{label}[{name!r}] ({frame[name].dtype})"
+        # Strings are refused by value, other columns by type.
+        sample = column if column.dtype.kind == "O" else column.iloc[:1]
+        sample_frame = sample.to_frame().reset_index(drop=True).rename_axis(None)
+        if not _is_writable(new_group, name, sample_frame):
+            messages.append(f"{column_label} is left out")
+            del fitted[name]
+        elif new_type:
+            messages.append(f"{column_label} becomes {new_type}")
+            fitted[name] = column
+    index_name = fitted.index.name
+    # anndata stores a column with the name of the index in place of the index.
+    differs = index_name in fitted.columns and not fitted.index.to_series().equals(
+        fitted[index_name]
+    )
+    if index_name is not None and (differs or not _is_name(index_name)):
+        messages.append(f"the name of the index of {label}, {index_name!r}, is left out")
+        fitted.index.name = None
+    return fitted
 
 
-def _plainer(column: pd.Series[Any]) -> tuple[pd.Series[Any], str]:
-    """A column of Python objects as what anndata has a word for, and that in words."""
+def _fit_column(column: pd.Series[Any]) -> tuple[pd.Series[Any], str]:
+    """A column of Python objects in a type of anndata, and the name of the type."""
     import pandas as pd
 
     dtype: Any = column.dtype
-    strings = isinstance(dtype, pd.ArrowDtype) and dtype.kind == "O"
-    if dtype != np.dtype(object) and not strings:
+    arrow_strings = isinstance(dtype, pd.ArrowDtype) and dtype.kind == "O"
+    if dtype != np.dtype(object) and not arrow_strings:
         return column, ""
     kinds = {type(value) for value in column.dropna()}
     if kinds == {bool} and not column.hasnans:
         return column.astype(bool), "booleans"
-    if kinds <= {str} and (column.hasnans or strings):
+    if kinds <= {str} and (column.hasnans or arrow_strings):
         return column.astype("string"), "nullable strings"
     return column, ""
 
 
-def _refused(scratch: Callable[[], Any], name: Any, element: Any) -> bool:
+def _is_writable(new_group: Callable[[], Any], name: Any, element: Any) -> bool:
     from anndata.io import write_elem
 
     if not _is_name(name):
-        return True
-    if _is_numeric(element):
         return False
+    if _is_numeric(element):
+        return True
     try:
-        write_elem(scratch(), "element", element)
+        write_elem(new_group(), "element", element)
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - the error of anndata's registry has no public name
-        return True
-    return False
+        return False
+    return True
 
 
 def _is_numeric(element: Any) -> bool:
-    """Whether it is of those that are large, and that anndata always writes."""
+    """Whether an element is numeric: anndata writes all of these, and they may be large."""
     import scipy.sparse as sp
 
     return sp.issparse(element) or (
@@ -144,20 +155,4 @@ def _is_numeric(element: Any) -> bool:
 
 
 def _is_name(name: Any) -> bool:
-    return isinstance(name, str) and name not in _NO_NAMES and not set("/\0") & set(name)
-
-
-@contextmanager
-def _writing() -> Iterator[None]:
-    """Let anndata write strings of which some are missing: no release that is still read cannot."""
-    import warnings
-
-    import anndata
-
-    with (
-        warnings.catch_warnings(),
-        anndata.settings.override(allow_write_nullable_strings=True),
-    ):
-        # zarr-python 3 says of strings in zarr 3 that they are not specified yet.
-        warnings.filterwarnings("ignore", module="zarr")
-        yield
+    return isinstance(name, str) and name not in _RESERVED and not set("/\0") & set(name)

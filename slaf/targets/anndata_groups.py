@@ -1,11 +1,10 @@
-"""What AnnData on HDF5 and AnnData on zarr have in common: groups, their names and encodings."""
+"""AnnData's groups, arrays and encodings, on HDF5 and on zarr."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
 from slaf.targets.anndata_elements import drop_unwritable, write_elements
-from slaf.targets.base import Layout
 from slaf.targets.contents import LAYERS, RAW
 from slaf.targets.csr import index_type, progress_total, write_compressed
 
@@ -26,36 +25,36 @@ __all__ = ["AnnDataTarget", "Groups"]
 
 
 class Groups(Protocol):
-    """A file, or folder, of groups and arrays with attributes, as h5py and zarr have them."""
+    """A file or folder of groups and arrays with attributes, as in h5py and zarr."""
 
     @property
     def root(self) -> Any:
-        """The outermost group."""
+        """The root group."""
 
     @property
-    def packing(self) -> Mapping[str, Any]:
-        """How whole arrays are packed: what making an array takes."""
+    def array_options(self) -> Mapping[str, Any]:
+        """Keywords of h5py or zarr for the compression of an array."""
 
-    def growing(self, group: Any, name: str, dtype: np.dtype[Any], size: int) -> AppendableArray:
-        """An array in a group that is written from its start to its end."""
+    def appendable(self, group: Any, name: str, dtype: np.dtype[Any], size: int) -> AppendableArray:
+        """A new array of at most `size` values."""
 
-    def whole(self, group: Any, name: str, values: NDArray[Any]) -> None:
-        """Write an array."""
+    def write_array(self, group: Any, name: str, values: NDArray[Any]) -> None:
+        """Write a whole array."""
 
 
 class AnnDataTarget:
-    """An AnnData; matrices are sparse, the rest is as anndata writes it.
+    """AnnData with sparse matrices; all else as anndata writes it.
 
     Parameters
     ----------
     contents
-        What it will hold.
+        The contents of the export.
     options
-        Layout and compression are chosen freely.
+        Layout and compression.
     probe
-        Gives an empty group in memory, by which it is found what anndata cannot write.
+        Makes an empty group in memory, to try if anndata can write an element.
     create
-        Makes the file, or folder.
+        Creates the file or folder.
     """
 
     def __init__(
@@ -69,38 +68,33 @@ class AnnDataTarget:
         self._contents = contents
         self._options = options
         self._create = create
-        self._elements, self._left_out = drop_unwritable(contents.elements, probe)
+        self._elements, self.left_out = drop_unwritable(contents.elements, probe)
 
-    def left_out(self) -> tuple[str, ...]:
-        """Columns and values that anndata has no word for."""
-        return self._left_out
-
-    def write(self, path: Path, seen: Progress) -> None:
-        """Write the file, or folder."""
-        seen.begin(0, 0, progress_total(self._contents, self._options.layout))
+    def write(self, path: Path, progress: Progress) -> None:
+        """Write the file or folder."""
+        progress.begin(0, 0, progress_total(self._contents, self._options.layout))
         with self._create(path, self._options) as groups:
             root = groups.root
-            _mark(root, "anndata", "0.1.0")
+            _set_encoding(root, "anndata", "0.1.0")
             write_elements(root, {LAYERS.rstrip("/"): {}})
             if RAW in self._contents.matrices:
-                _mark(root.create_group("raw"), "raw", "0.1.0")
-            write_elements(root, self._elements, groups.packing)
+                _set_encoding(root.create_group("raw"), "raw", "0.1.0")
+            write_elements(root, self._elements, groups.array_options)
             for slot, matrix in self._contents.matrices.items():
-                self._write_matrix(groups, slot, matrix, seen)
+                self._write_matrix(groups, slot, matrix, progress)
 
-    def _write_matrix(self, groups: Groups, slot: str, matrix: Matrix, seen: Progress) -> None:
+    def _write_matrix(self, groups: Groups, slot: str, matrix: Matrix, progress: Progress) -> None:
         group = groups.root.create_group(slot)
-        _mark(group, f"{self._options.layout}_matrix", "0.1.0")
+        _set_encoding(group, f"{self._options.layout}_matrix", "0.1.0")
         group.attrs["shape"] = list(matrix.shape)
-        by_cell = self._options.layout is Layout.CSR
+        by_cell = self._options.layout == "csr"
         positions = index_type(matrix.shape[1 if by_cell else 0])
-        indices = groups.growing(group, "indices", positions, matrix.n_entries)
-        data = groups.growing(group, "data", matrix.dtype, matrix.n_entries)
-        indptr = write_compressed(matrix, indices, data, self._options, seen)
-        groups.whole(group, "indptr", indptr.astype(index_type(int(indptr[-1]))))
+        indices = groups.appendable(group, "indices", positions, matrix.n_entries)
+        data = groups.appendable(group, "data", matrix.dtype, matrix.n_entries)
+        indptr = write_compressed(matrix, indices, data, self._options, progress)
+        groups.write_array(group, "indptr", indptr.astype(index_type(int(indptr[-1]))))
 
 
-def _mark(group: Any, encoding: str, version: str) -> None:
-    """Say what a group is, as anndata does."""
+def _set_encoding(group: Any, encoding: str, version: str) -> None:
     group.attrs["encoding-type"] = encoding
     group.attrs["encoding-version"] = version

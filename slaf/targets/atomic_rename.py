@@ -1,4 +1,4 @@
-"""An output is written under another name, made durable, and then renamed."""
+"""Output files and folders, written under a temporary name and then renamed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from slaf.errors import OutputExists, StorageError
 from slaf.storage.location import Location
+from slaf.storage.paths import as_remote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -16,128 +17,145 @@ if TYPE_CHECKING:
 
 __all__ = [
     "atomic_output",
-    "refuse_if_there",
-    "remove_empty",
+    "check_replaceable",
+    "locked_staging",
     "remove_with_retries",
     "size_of",
     "staging_dir",
 ]
 
 
-# Beside what is written: a folder that was in its place, until the new one is.
+# The name in the staging directory of the folder that the output replaces.
 _REPLACED = "replaced"
 
-# Seconds, for threads that are about to end.
+# Seconds between attempts, for threads of a library that are about to end.
 _PAUSES = (0.1, 0.4)
 
 
 def staging_dir(output: Path) -> Location:
-    """Where an output is written: a hidden folder beside it, on the same disk."""
+    """The directory to write an output in: hidden, in the same folder, on the same disk."""
     return Location(output.parent / f".{output.name}.new")
 
 
-def refuse_if_there(output: Path, is_one: Callable[[Path], bool], *, overwrite: bool) -> None:
-    """Check that the output may be written.
+def check_replaceable(output: Path, matches: Callable[[Path], bool], *, overwrite: bool) -> None:
+    """Check that an output does not exist, or may be replaced; symbolic links never are.
+
+    Parameters
+    ----------
+    output
+        A path, local or remote.
+    matches
+        Whether a file or folder has the format of the output.
+    overwrite
+        Whether an output of the same format may be replaced.
 
     Raises
     ------
     OutputExists
-        If something is there that was not asked to be replaced, or is of another kind.
+        If the output must not be written.
     """
-    if not os.path.lexists(output):
+    is_remote = as_remote(output) is not None
+    if not (output.exists() if is_remote else os.path.lexists(output)):
         return
     if not overwrite:
         msg = f"{output}: it exists already; --overwrite replaces it"
         raise OutputExists(msg)
-    if output.is_symlink() or not is_one(output):
-        msg = f"{output}: what is there is no output of this format, and is not replaced; remove it"
+    if not matches(output) or (not is_remote and output.is_symlink()):
+        msg = f"{output}: it exists and has another format, so it is not replaced; remove it"
         raise OutputExists(msg)
 
 
 @contextmanager
 def atomic_output(
-    output: Path, is_one: Callable[[Path], bool], *, overwrite: bool, workshop: Location
+    output: Path, matches: Callable[[Path], bool], *, overwrite: bool, staging: Location
 ) -> Iterator[Path]:
-    """Surround the writing of an output: what is written to the path given becomes it at the end.
+    """A temporary path to write an output to, which is renamed to the output at the end.
 
-    A process that is killed leaves nothing at the output; what it leaves in the workshop, the
-    next one for the same output removes.
+    If the process is killed, no output exists; the next process with the same output removes
+    what is left in the staging directory.
 
     Parameters
     ----------
     output
-        Where it is to be.
-    is_one
-        Whether what is there may be replaced.
+        The final path.
+    matches
+        Whether a file or folder at the final path may be replaced.
     overwrite
-        Replace it.
-    workshop
-        Where it is written: `workshop_of` the output.
+        Whether to replace it.
+    staging
+        The directory to write in: `staging_dir` of the output.
 
     Raises
     ------
     ConflictError
-        If the output is there already, or another process writes it.
+        If the output exists, or another process writes it.
     StorageError
-        If the disk refuses.
+        If the disk fails.
     """
-    refuse_if_there(output, is_one, overwrite=overwrite)
-    remove_empty(workshop)
-    with workshop.lock():
-        _sweep(workshop, output)
+    check_replaceable(output, matches, overwrite=overwrite)
+    with locked_staging(staging, lambda: _clean_up(staging, output)):
+        yield staging.path / output.name
+        staging.sync(_files_and_folders(staging, output.name))
+        check_replaceable(output, matches, overwrite=overwrite)
+        _publish(staging, output)
+        _clean_up(staging, output)
+
+
+@contextmanager
+def locked_staging(staging: Location, clean_up: Callable[[], None]) -> Iterator[None]:
+    """The lock of a staging directory, which is cleaned up before the block and after an error."""
+    _remove_empty(staging)
+    with staging.lock():
+        clean_up()
         try:
-            yield workshop.path / output.name
-            workshop.sync(_everything(workshop, output.name))
-            refuse_if_there(output, is_one, overwrite=overwrite)
-            _put_in_place(workshop, output)
+            yield
         except BaseException:
-            remove_with_retries(lambda: _sweep(workshop, output))
+            remove_with_retries(clean_up)
             raise
-        _sweep(workshop, output)
 
 
-def remove_with_retries(sweep: Callable[[], None]) -> None:
-    """Remove what was written by an export that was ended.
+def remove_with_retries(remove: Callable[[], None]) -> None:
+    """Remove the files of a failed export, as far as the disk allows.
 
-    That is to be told, and not that a thread of the format's library still writes there: what
-    stays after all, the next one removes.
+    Threads of the format's library may still write, and the first error counts more. The next
+    export removes what remains.
     """
     for pause in _PAUSES:
         with suppress(StorageError):
-            sweep()
+            remove()
             return
         time.sleep(pause)
 
 
-def remove_empty(workshop: Location) -> None:
-    """Remove the folder of a process that was stopped as soon as it had made it.
+def _remove_empty(staging: Location) -> None:
+    """Remove the empty staging directory of a process that was stopped right after creating it.
 
-    The lock would take it for somebody's own, and leave it.
+    The lock would take it for a folder of the user, and keep it.
     """
-    if workshop.exists():
-        # It is not empty if a process is at work there, or was.
-        with workshop.effect("remove", "."), suppress(OSError):
-            workshop.path.rmdir()
+    if staging.exists():
+        # `rmdir` fails if another process has written to it.
+        with staging.mutation("remove", "."), suppress(OSError):
+            staging.path.rmdir()
 
 
-def _put_in_place(workshop: Location, output: Path) -> None:
-    # Over a folder that is not empty nothing can be renamed.
+def _publish(staging: Location, output: Path) -> None:
+    # No rename replaces a folder that has files.
     if output.is_dir():
-        _rename(workshop, output, workshop.path / _REPLACED, "set aside")
-    _rename(workshop, workshop.path / output.name, output, "publish")
+        _rename(staging, output, staging.path / _REPLACED, "set aside")
+    _rename(staging, staging.path / output.name, output, "publish")
 
 
-def _sweep(workshop: Location, output: Path) -> None:
-    """Remove what was not published, and bring back what was about to be replaced."""
-    if (workshop.path / _REPLACED).exists() and not os.path.lexists(output):
-        _rename(workshop, workshop.path / _REPLACED, output, "bring back")
+def _clean_up(staging: Location, output: Path) -> None:
+    """Remove what was not published, and restore a folder that was not replaced."""
+    if (staging.path / _REPLACED).exists() and not os.path.lexists(output):
+        _rename(staging, staging.path / _REPLACED, output, "bring back")
     for name in (output.name, _REPLACED):
-        workshop.remove(name)
+        staging.remove(name)
 
 
-def _rename(workshop: Location, old: Path, new: Path, action: str) -> None:
+def _rename(staging: Location, old: Path, new: Path, action: str) -> None:
     try:
-        with workshop.effect(action, old.name):
+        with staging.mutation(action, old.name):
             old.replace(new)
             for folder in (new.parent, old.parent):
                 Location(folder).sync(["."])
@@ -147,15 +165,15 @@ def _rename(workshop: Location, old: Path, new: Path, action: str) -> None:
         raise StorageError(error.errno, f"{new}: cannot write it: {error.strerror}") from error
 
 
-def _everything(workshop: Location, name: str) -> list[str]:
-    """The files and folders of the output, relative to the workshop."""
-    top = workshop.path / name
+def _files_and_folders(staging: Location, name: str) -> list[str]:
+    """The files and folders of the output, relative to the staging directory."""
+    top = staging.path / name
     if not top.is_dir():
         return [name]
-    folders = (os.path.relpath(root, workshop.path) for root, _, _ in os.walk(top))
-    return [*workshop.list(name), *folders]
+    folders = (os.path.relpath(root, staging.path) for root, _, _ in os.walk(top))
+    return [*staging.list(name), *folders]
 
 
 def size_of(path: Path) -> int:
-    """The bytes of a file, or of all files of a folder."""
+    """Bytes of a file, or of all files of a folder."""
     return Location(path).size() if path.is_dir() else path.stat().st_size

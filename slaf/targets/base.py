@@ -1,106 +1,92 @@
-"""What a format has to offer to be exported to: the Target protocol and the TargetFormat record."""
+"""Target and TargetFormat, which a format to export to implements."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from slaf.options import ArrayCompression, Layout
     from slaf.runtime.progress import Progress
     from slaf.targets.contents import Contents
 
-__all__ = ["Compression", "Layout", "Target", "TargetFormat", "WriteOptions"]
-
-
-class Layout(StrEnum):
-    """How a target that leaves the choice stores its matrices."""
-
-    CSR = "csr"
-    """Cell after cell."""
-
-    CSC = "csc"
-    """Gene after gene, which is sorted for first."""
-
-
-class Compression(StrEnum):
-    """How a target that leaves the choice packs its arrays."""
-
-    GZIP = "gzip"
-    LZF = "lzf"
-    ZSTD = "zstd"
-    NONE = "none"
+__all__ = ["Target", "TargetFormat", "WriteOptions"]
 
 
 @dataclass(frozen=True, slots=True)
 class WriteOptions:
-    """How an output is to be written.
+    """Layout, compression and resources of an export.
 
     Attributes
     ----------
     layout
-        Cell after cell, or gene after gene.
+        The order of entries.
     compression
-        How arrays are packed.
+        The compression of arrays.
     memory
-        Bytes that sorting may take, where genes are to come first.
+        The bytes that sorting by gene may take.
     scratch
         The directory for what does not fit in `memory`.
     """
 
     layout: Layout
-    compression: Compression
+    compression: ArrayCompression
     memory: int
     scratch: Path
 
 
 class Target(Protocol):
-    """What a dataset becomes in one format."""
+    """The contents of an export in one format.
 
-    def left_out(self) -> tuple[str, ...]:
-        """What the format cannot hold of it, or holds otherwise, in words."""
+    Attributes
+    ----------
+    left_out
+        Messages about contents that the format cannot hold, or holds in another form.
+    """
 
-    def write(self, path: Path, seen: Progress) -> None:
-        """Write all of it, in bounded memory, to a place where nothing is yet.
+    left_out: tuple[str, ...]
+
+    def write(self, path: Path, progress: Progress) -> None:
+        """Write a new file or folder, in bounded memory.
 
         Raises
         ------
         TargetError
-            If a value turns up that the format cannot hold.
+            If the format cannot hold a value.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class TargetFormat:
-    """A format of outputs: one line in `FORMATS`.
+    """A format to export to: one line in `FORMATS`.
 
     Attributes
     ----------
     name
-        What `--format` takes.
+        The value of `--format`.
     description
-        What people call it.
+        The common name.
     suffixes
-        The ends of names that stand for it.
-    is_one
-        Whether what is at this place is of this format, and may be replaced by another.
+        The suffixes of its files.
+    matches
+        Whether a file or folder has this format, so that an export may replace it.
     open
-        What the contents become in it.
+        Makes the target of some contents.
     layouts, compressions
-        What it leaves to choose, the default first; empty if nothing.
-    marks
-        Of a folder, the files or folders at its top by which readers know it, the one without
-        which it is nothing last; empty for a file.
+        The choices, the default first; empty if there is no choice.
+    marker_files
+        The files or folders at the top of an output folder by which readers recognise the format,
+        the indispensable one last; empty if the output is a file.
     """
 
     name: str
     description: str
     suffixes: tuple[str, ...]
-    is_one: Callable[[Path], bool]
+    matches: Callable[[Path], bool]
     open: Callable[[Contents, WriteOptions], Target]
     layouts: tuple[Layout, ...] = ()
-    compressions: tuple[Compression, ...] = ()
-    marks: tuple[str, ...] = ()
+    compressions: tuple[ArrayCompression, ...] = ()
+    marker_files: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""What an export holds: the matrices, which are streamed, and the elements, which fit in memory."""
+"""Contents of an export: matrices, read as streams, and elements, read into memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["LAYERS", "RAW", "Contents", "Matrix", "SelectedMatrix", "X", "contents_of"]
 
 
-# The slots of matrices: AnnData's names for where they are.
+# AnnData's names of the matrices.
 X: Final = "X"
 LAYERS: Final = "layers/"
 RAW: Final = "raw/X"
@@ -62,7 +62,7 @@ class Matrix(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """All that is exported, by the names that AnnData has for it.
+    """The contents of an export, by AnnData's names.
 
     Attributes
     ----------
@@ -83,19 +83,19 @@ class Contents:
 
     @property
     def obs(self) -> pd.DataFrame:
-        """The table of the cells."""
+        """The table of cells."""
         frame: pd.DataFrame = self.elements["obs"]
         return frame
 
     @property
     def var(self) -> pd.DataFrame:
-        """The table of the genes."""
+        """The table of genes."""
         frame: pd.DataFrame = self.elements["var"]
         return frame
 
 
 def contents_of(dataset: Dataset, cells: Indexer = None, genes: Indexer = None) -> Contents:
-    """All of a dataset, or of some of its cells and genes. What a dataset holds enters here.
+    """The contents of a dataset, or of some of its cells and genes.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def contents_of(dataset: Dataset, cells: Indexer = None, genes: Indexer = None) 
     Raises
     ------
     SelectionError
-        If something asked for is not there.
+        If a selected cell or gene does not exist.
     """
     chosen = dataset.selected(CELLS, cells)
     columns = None if genes is None else dataset.positions(GENES, genes)

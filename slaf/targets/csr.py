@@ -1,8 +1,9 @@
-"""A matrix as compressed sparse rows or columns: three arrays, written as they grow."""
+"""Matrices as CSR or CSC arrays, written as a stream."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,13 +11,13 @@ from slaf.runtime.prefetch import prefetch
 from slaf.sparse.casting import exact_cast
 from slaf.sparse.external_sort import Coo, ExternalSort
 from slaf.sparse.ranges import RowRange
-from slaf.targets.base import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
+    from slaf.options import Layout
     from slaf.runtime.progress import Progress
     from slaf.sparse.batch import Batch
     from slaf.targets.base import WriteOptions
@@ -25,23 +26,49 @@ if TYPE_CHECKING:
 __all__ = ["AppendableArray", "index_type", "progress_total", "with_progress", "write_compressed"]
 
 
-# Batches that wait while the one before them is packed.
+# Batches that are read ahead of the one that is written.
 _AHEAD = 2
 _LARGEST_INT32 = np.iinfo(np.int32).max
 
 
-class AppendableArray(Protocol):
-    """An array of one dimension in a file, written from its start to its end."""
+class AppendableArray(ABC):
+    """A one-dimensional array in a file, written from start to end in whole blocks.
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The type of its values."""
+    Parameters
+    ----------
+    dtype
+        The type of the values.
+    block_size
+        The number of values in a block.
+    """
+
+    def __init__(self, dtype: np.dtype[Any], block_size: int) -> None:
+        self.dtype = dtype
+        self._block_size = block_size
+        self._pending: list[NDArray[Any]] = []
+        self._n_pending = 0
 
     def append(self, values: NDArray[Any]) -> None:
-        """Write the next values."""
+        """Add values."""
+        self._pending.append(values)
+        self._n_pending += len(values)
+        if self._n_pending >= self._block_size:
+            self._flush(self._n_pending - self._n_pending % self._block_size)
 
     def finish(self) -> None:
-        """Write what is left: there are no more values."""
+        """Write the values that remain."""
+        if self._n_pending:
+            self._flush(self._n_pending)
+
+    def _flush(self, n: int) -> None:
+        values = np.concatenate(self._pending)
+        self._write(values[:n])
+        # A copy: the remainder would keep all values in memory.
+        self._pending, self._n_pending = [values[n:].copy()], len(values) - n
+
+    @abstractmethod
+    def _write(self, values: NDArray[Any]) -> None:
+        """Write whole blocks; only the last call may have an incomplete one."""
 
 
 def write_compressed(
@@ -49,28 +76,28 @@ def write_compressed(
     indices: AppendableArray,
     data: AppendableArray,
     options: WriteOptions,
-    seen: Progress,
+    progress: Progress,
 ) -> NDArray[np.int64]:
-    """Write a matrix in the layout that was chosen.
+    """Write indices and data of a matrix, and return its indptr.
 
     Parameters
     ----------
     matrix
-        Read once, ahead of what is written.
+        Read once, ahead of the writing.
     indices, data
-        Take its minor positions and its values.
+        The arrays of minor positions and of values.
     options
-        The layout, and what sorting may take.
-    seen
-        Told of each batch.
+        The layout, and the resources for sorting.
+    progress
+        Advanced with each batch.
 
     Returns
     -------
     numpy.ndarray
-        The offsets of its cells, or of its genes, and after the last the number of nonzeros.
+        The offset of each cell, or gene, and at the end the number of nonzeros.
     """
     counts = [np.zeros(1, np.int64)]
-    for batch in prefetch(_in_layout(matrix, options, seen), _AHEAD):
+    for batch in prefetch(_in_layout(matrix, options, progress), _AHEAD):
         counts.append(batch.counts)
         indices.append(batch.genes.astype(indices.dtype))
         data.append(exact_cast(batch.values, data.dtype))
@@ -80,39 +107,39 @@ def write_compressed(
 
 
 def index_type(largest: int) -> np.dtype[Any]:
-    """The type of positions or offsets up to this one: scipy's choice."""
+    """The type of positions or offsets, as scipy chooses it by the largest."""
     return np.dtype(np.int32 if largest <= _LARGEST_INT32 else np.int64)
 
 
 def progress_total(contents: Contents, layout: Layout) -> int:
-    """How many cells, and genes that are written after them, `watched` and others tell of."""
-    sorted_genes = layout is Layout.CSC
+    """The number of cells, and for CSC of genes, of all matrices."""
+    sorted_genes = layout == "csc"
     shapes = [matrix.shape for matrix in contents.matrices.values()]
     return sum(n_cells + n_genes * sorted_genes for n_cells, n_genes in shapes)
 
 
-def with_progress(matrix: Matrix, seen: Progress) -> Iterator[Batch]:
-    """The batches of a matrix, of each of which whoever watches is told."""
+def with_progress(matrix: Matrix, progress: Progress) -> Iterator[Batch]:
+    """Batches of a matrix; progress advances after each."""
     for batch in matrix.batches():
         yield batch
-        seen.advance(len(batch.rows), batch.nnz)
+        progress.advance(len(batch.rows), batch.nnz)
 
 
-def _in_layout(matrix: Matrix, options: WriteOptions, seen: Progress) -> Iterator[Batch]:
-    if options.layout is Layout.CSR:
-        yield from with_progress(matrix, seen)
+def _in_layout(matrix: Matrix, options: WriteOptions, progress: Progress) -> Iterator[Batch]:
+    if options.layout == "csr":
+        yield from with_progress(matrix, progress)
         return
-    by_gene = _transposed(matrix, options, seen)
+    by_gene = _transposed(matrix, options, progress)
     for batch in by_gene.batches(RowRange(0, matrix.shape[1])):
         yield batch
-        seen.advance(len(batch.rows), 0)
+        progress.advance(len(batch.rows), 0)
 
 
-def _transposed(matrix: Matrix, options: WriteOptions, seen: Progress) -> ExternalSort:
-    """The matrix by ranges of genes: cells and genes change places."""
+def _transposed(matrix: Matrix, options: WriteOptions, progress: Progress) -> ExternalSort:
+    """The transposed matrix, sorted by gene."""
 
     def entries(size: int) -> Iterator[Coo]:
-        for batch in prefetch(with_progress(matrix, seen), 1):
+        for batch in prefetch(with_progress(matrix, progress), 1):
             cells = batch.cells()
             for part in RowRange(0, batch.nnz).split(size):
                 span = slice(part.start, part.stop)

@@ -1,14 +1,13 @@
-"""Where an export is put: a path of this machine, or a URL of a bucket."""
+"""The path or URL of an output."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from slaf.errors import TargetError
 from slaf.runtime.shielded import run_shielded
 from slaf.storage.urls import is_url, local_path
-from slaf.targets.atomic_rename import atomic_output, refuse_if_there, size_of, staging_dir
+from slaf.targets.atomic_rename import atomic_output, check_replaceable, size_of, staging_dir
 
 if TYPE_CHECKING:
     import os
@@ -18,71 +17,43 @@ if TYPE_CHECKING:
     from slaf.runtime.progress import Progress
     from slaf.storage.location import Location
     from slaf.targets.base import TargetFormat
+    from slaf.targets.upload import BucketDestination
 
-__all__ = ["Destination", "destination_at"]
-
-
-class Destination(Protocol):
-    """A place for a file or a folder, which appears there when it is whole."""
-
-    name: str
-    """The last part of its address."""
-    scratch: Path
-    """Where what it takes to write it is put, unless another directory is chosen."""
-
-    def __str__(self) -> str: ...
-
-    def refuse_within(self, dataset: Location) -> None:
-        """Check that it would not lie among the files of a dataset."""
-
-    def refuse_if_there(self, format: TargetFormat, *, overwrite: bool) -> None:
-        """Check that it may be written.
-
-        Raises
-        ------
-        OutputExists
-            If something is there that was not asked to be replaced, or is of another kind.
-        """
-
-    def publish(
-        self,
-        write: Callable[[Path, Progress], None],
-        format: TargetFormat,
-        *,
-        overwrite: bool,
-        scratch: Path,
-        seen: Progress,
-    ) -> int:
-        """Have it written to a path where nothing is, and put it in place; its bytes.
-
-        Raises
-        ------
-        ConflictError
-            If it is there already, or another process writes it.
-        StorageError
-            If the disk or the bucket refuses.
-        """
+__all__ = ["LocalDestination", "destination_at"]
 
 
 def destination_at(
-    place: str | os.PathLike[str], storage_options: Mapping[str, str] | None
-) -> Destination:
-    """The output at a path or a URL.
+    output: str | os.PathLike[str], storage_options: Mapping[str, str] | None
+) -> LocalDestination | BucketDestination:
+    """The destination at a path or URL.
 
     Raises
     ------
     StorageError
-        If it is a URL at which nothing can be written.
+        If nothing can be written at the URL.
     """
-    if not is_url(place):
-        return _LocalDestination(local_path(place))
+    if not is_url(output):
+        return LocalDestination(local_path(output))
     from slaf.targets.upload import bucket_destination
 
-    return bucket_destination(str(place), storage_options or {})
+    return bucket_destination(str(output), storage_options or {})
 
 
-class _LocalDestination:
-    """A path; an `Output`."""
+class LocalDestination:
+    """A path to which a file or folder is published whole.
+
+    Parameters
+    ----------
+    path
+        The path.
+
+    Attributes
+    ----------
+    name
+        The last part of the path.
+    scratch
+        The default scratch directory.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -92,15 +63,19 @@ class _LocalDestination:
     def __str__(self) -> str:
         return str(self._path)
 
-    def refuse_within(self, dataset: Location) -> None:
-        if dataset.is_remote:
-            return
-        if dataset.path.resolve() in self._path.resolve().parents:
-            msg = f"{self}: it would lie in the dataset; name an output outside of it"
-            raise TargetError(msg)
+    def is_within(self, dataset: Location) -> bool:
+        """Whether the output would be among the files of a dataset."""
+        return not dataset.is_remote and dataset.path.resolve() in self._path.resolve().parents
 
-    def refuse_if_there(self, format: TargetFormat, *, overwrite: bool) -> None:
-        refuse_if_there(self._path, format.is_one, overwrite=overwrite)
+    def check(self, format: TargetFormat, *, overwrite: bool) -> None:
+        """Check that the output may be written.
+
+        Raises
+        ------
+        OutputExists
+            If something exists there that was not to be replaced, or has another format.
+        """
+        check_replaceable(self._path, format.matches, overwrite=overwrite)
 
     def publish(
         self,
@@ -108,11 +83,34 @@ class _LocalDestination:
         format: TargetFormat,
         *,
         overwrite: bool,
-        scratch: Path,  # noqa: ARG002 - it is written beside where it will be
-        seen: Progress,
+        scratch: Path,  # noqa: ARG002 - it is written on the disk of the output
+        progress: Progress,
     ) -> int:
+        """Write the output and publish it; the number of its bytes.
+
+        Parameters
+        ----------
+        write
+            Writes the output to a path that does not exist.
+        format
+            The format.
+        overwrite
+            Whether to replace an output of the same format.
+        scratch
+            The directory in which an output for a bucket is written.
+        progress
+            Passed to `write`.
+
+        Raises
+        ------
+        ConflictError
+            If the output exists, or another process writes it.
+        StorageError
+            If the disk fails.
+        """
+        staging = staging_dir(self._path)
         with atomic_output(
-            self._path, format.is_one, overwrite=overwrite, workshop=staging_dir(self._path)
-        ) as workplace:
-            run_shielded(partial(write, workplace), seen)
+            self._path, format.matches, overwrite=overwrite, staging=staging
+        ) as path:
+            run_shielded(partial(write, path), progress)
         return size_of(self._path)

@@ -1,17 +1,17 @@
-"""Formats out: each a file of this folder, and a line in `FORMATS`."""
+"""slaf.export: a dataset, or a part of it, as a file or folder of another format."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from slaf.dataset.dataset import Dataset, open_dataset
 from slaf.errors import TargetError
 from slaf.runtime.progress import NullProgress
 from slaf.storage.urls import local_path
 from slaf.targets import FORMATS
-from slaf.targets.base import Compression, Layout, TargetFormat, WriteOptions
+from slaf.targets.base import TargetFormat, WriteOptions
 from slaf.targets.contents import contents_of
 from slaf.targets.destination import destination_at
 
@@ -20,32 +20,34 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from slaf.dataset.selection import Indexer
+    from slaf.options import ArrayCompression, Layout
     from slaf.runtime.progress import Progress
     from slaf.storage.location import Location
-    from slaf.targets.destination import Destination
 
 __all__ = ["ExportReport", "export"]
 
 _DEFAULT_MEMORY = 128 << 20
+Choice = TypeVar("Choice", bound=str)
+
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ExportReport:
-    """What an export wrote.
+    """Format, shape and size of an output.
 
     Attributes
     ----------
     output
-        Where it is.
+        The path or URL.
     format
-        The name of its format.
+        The name of the format.
     n_cells, n_genes
         The shape.
     bytes
-        Its size on disk.
+        The size on disk.
     left_out
-        What the format cannot hold of the dataset, or holds otherwise, in words.
+        Messages about contents that the format cannot hold, or holds in another form.
     """
 
     output: str
@@ -67,8 +69,8 @@ def export(
     format: str | None = None,
     cells: Indexer = None,
     genes: Indexer = None,
-    layout: str | None = None,
-    compression: str | None = None,
+    layout: Layout | None = None,
+    compression: ArrayCompression | None = None,
     memory: int | None = None,
     scratch: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
@@ -79,124 +81,125 @@ def export(
 ) -> ExportReport:
     """Write a dataset, or a part of it, as a file or folder of another format.
 
-    Values get the type back that the source had them in. Until the output is whole, and on disk
-    or in its bucket, nothing is at its place, whatever becomes of this process.
+    Values have the type of the source. The output appears at once when all of it is on disk or in
+    its bucket; if the process is killed before, no output exists.
 
     Parameters
     ----------
     dataset
-        A published dataset, or the URL of one in a bucket.
+        A published dataset, or its path or URL.
     output
-        What does not exist yet: a path, above which folders are made, or a URL in a bucket.
+        A path, whose parent folders are created, or a URL in a bucket.
     format
         "h5ad", "zarr", "10x_h5", "10x_mtx" or "tiledb"; by the suffix of the output if None.
     cells, genes
-        What to take, as for `Dataset.read`.
+        The selection, as for `Dataset.read`.
     layout
-        "csr" or "csc", of h5ad and zarr; "csr" if None.
+        "csr" or "csc", for h5ad and zarr; "csr" if None.
     compression
-        Of h5ad "gzip" (if None), "zstd", "lzf" or "none"; of zarr "zstd" (if None), "gzip" or
+        For h5ad "gzip" (if None), "zstd", "lzf" or "none"; for zarr "zstd" (if None), "gzip" or
         "none".
     memory
         Bytes that sorting for "csc" may take; 128 MiB if None.
     scratch
-        The directory for what does not fit in `memory`, the output's parent if None; and for an
-        output in a bucket, which is written there first, the system's for temporary files.
+        The directory for what does not fit in `memory`, and for an output in a bucket, which is
+        written there first. If None, the output's parent, or the system's temporary directory.
     overwrite
-        Replace an output of the same format.
+        Whether to replace an output of the same format.
     strict
-        Refuse to write what the format cannot hold whole.
+        Whether to raise an error if the format cannot hold all of the dataset.
     storage_options
-        How to reach a bucket, by the names that Lance and obstore have for it; what is not said
-        is taken from the environment.
+        Storage options of the bucket, by the names of Lance and obstore; other options are taken
+        from the environment.
     input_storage_options
-        The same for the bucket of the dataset; `storage_options` if None.
+        Storage options of the dataset's bucket; `storage_options` if None.
     progress
-        Told how far it is: an object with the two methods of `slaf.runtime.progress.Progress`.
+        An object with the two methods of `slaf.runtime.progress.Progress`.
 
     Returns
     -------
-    Exported
-        What was written, and what was left out.
+    ExportReport
+        Format, shape and size of the output, and what was left out.
 
     Raises
     ------
     TargetError
-        If the format is not known or cannot hold a value; with `strict`, anything.
+        If the format is unknown or cannot hold a value; with `strict`, any of the contents.
     SelectionError
-        If cells or genes asked for are not there.
+        If selected cells or genes do not exist.
     ConflictError
-        If the output is there already, or another process writes it.
+        If the output exists, or another process writes it.
     StorageError
-        If the disk or a bucket refuses.
+        If a disk or bucket fails.
     """
     opened = (
         dataset
         if isinstance(dataset, Dataset)
         else open_dataset(dataset, storage_options=input_storage_options or storage_options)
     )
-    place = destination_at(output, storage_options)
-    chosen = _format_of(place, format)
-    place.refuse_if_there(chosen, overwrite=overwrite)
-    place.refuse_within(opened.location)
-    directory = place.scratch if scratch is None else local_path(scratch)
+    destination = destination_at(output, storage_options)
+    target_format = _format_of(destination.name, format)
+    destination.check(target_format, overwrite=overwrite)
+    if destination.is_within(opened.location):
+        msg = f"{destination}: it would be in the dataset; name an output outside of it"
+        raise TargetError(msg)
+    directory = destination.scratch if scratch is None else local_path(scratch)
     options = WriteOptions(
-        Layout(_choice(chosen, "layout", layout, chosen.layouts) or Layout.CSR),
-        Compression(
-            _choice(chosen, "compression", compression, chosen.compressions) or Compression.GZIP
-        ),
+        _choice(target_format, "layout", layout, target_format.layouts) or "csr",
+        _choice(target_format, "compression", compression, target_format.compressions) or "gzip",
         _DEFAULT_MEMORY if memory is None else memory,
         directory,
     )
     contents = contents_of(opened, cells, genes)
-    target = chosen.open(contents, options)
-    left_out = target.left_out()
-    _announce(chosen, left_out, strict=strict)
-    size = place.publish(
+    target = target_format.open(contents, options)
+    _report_left_out(target_format, target.left_out, strict=strict)
+    size = destination.publish(
         target.write,
-        chosen,
+        target_format,
         overwrite=overwrite,
         scratch=directory,
-        seen=progress or NullProgress(),
+        progress=progress or NullProgress(),
     )
-    return ExportReport(str(place), chosen.name, *contents.x.shape, size, left_out)
+    shape = contents.x.shape
+    return ExportReport(str(destination), target_format.name, *shape, size, target.left_out)
 
 
-def _format_of(place: Destination, name: str | None) -> TargetFormat:
-    """The format that is named, or that the suffix of the output stands for."""
-    for found in FORMATS:
-        if found.name == name or (name is None and place.name.endswith(found.suffixes)):
-            return found
+def _format_of(output: str, name: str | None) -> TargetFormat:
+    """The format of a name, or of the suffix of the output."""
+    for each in FORMATS:
+        if each.name == name or (name is None and output.endswith(each.suffixes)):
+            return each
+    names = ", ".join(
+        f"{each.name} ({' '.join(each.suffixes)})" if each.suffixes else each.name
+        for each in FORMATS
+    )
     if name is not None:
-        msg = f"there is no format {name!r} to export to; choose one of {_names()}"
+        msg = f"there is no format {name!r} to export to; choose one of {names}"
     else:
-        msg = f"{place}: its suffix stands for no format; name one with --format: {_names()}"
+        msg = f"{output}: no format has this suffix; name one with --format: {names}"
     raise TargetError(msg)
 
 
-def _names() -> str:
-    return ", ".join(
-        f"{found.name} ({' '.join(found.suffixes)})" if found.suffixes else found.name
-        for found in FORMATS
-    )
-
-
-def _choice(chosen: TargetFormat, what: str, value: str | None, choices: tuple[str, ...]) -> str:
-    """What was chosen where the format leaves a choice, or its default."""
+def _choice(
+    target_format: TargetFormat, option: str, value: Choice | None, choices: tuple[Choice, ...]
+) -> Choice | None:
+    """The value of an option, or its default; None if the format has no choices."""
     if value is None:
-        return choices[0] if choices else ""
+        return choices[0] if choices else None
     if value not in choices:
-        have = f"choose one of {', '.join(choices)}" if choices else "it leaves none to choose"
-        msg = f"{chosen.description} has no {what} {value!r}; {have}"
+        remedy = f"choose one of {', '.join(choices)}" if choices else "leave the option out"
+        msg = f"{target_format.description} has no {option} {value!r}; {remedy}"
         raise TargetError(msg)
     return value
 
 
-def _announce(chosen: TargetFormat, left_out: tuple[str, ...], *, strict: bool) -> None:
-    """Say what does not fit before anything is written, or end there."""
+def _report_left_out(
+    target_format: TargetFormat, left_out: tuple[str, ...], *, strict: bool
+) -> None:
+    """Log what the format cannot hold, or raise it."""
     if not left_out:
         return
-    listed = f"{chosen.description} does not hold all of the dataset: {'; '.join(left_out)}"
+    msg = f"{target_format.description} does not hold all of the dataset: {'; '.join(left_out)}"
     if strict:
-        raise TargetError(listed)
-    logger.warning("%s", listed)
+        raise TargetError(msg)
+    logger.warning("%s", msg)

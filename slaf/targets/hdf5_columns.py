@@ -1,4 +1,4 @@
-"""HDF5 columns that grow by whole chunks, packed by threads outside of HDF5's lock."""
+"""HDF5 files whose arrays are compressed by threads, outside the lock of HDF5."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slaf.runtime.resources import cpu_count
-from slaf.targets.base import Compression
+from slaf.targets.csr import AppendableArray
 from slaf.targets.hdf5_file import SafeFile
 
 if TYPE_CHECKING:
@@ -21,156 +21,175 @@ if TYPE_CHECKING:
     import h5py
     from numpy.typing import NDArray
 
-__all__ = ["Column", "created", "is_file", "packers", "packing"]
+    from slaf.options import ArrayCompression
+    from slaf.targets.base import WriteOptions
+
+__all__ = ["Hdf5Groups", "is_file", "new_hdf5_file"]
 
 
-# Of 4 bytes a value a quarter of a megabyte, as much as a reader of a few cells has to unpack.
+# Values in a chunk: a quarter of a megabyte of float32, which a reader of few cells decompresses.
 _CHUNK = 1 << 16
-_MOST_THREADS = 4
+_MAX_THREADS = 4
 
-# Chunks that are being packed, or wait to be written, for each thread and column.
-_WAITING = 3
+# Chunks in work, or waiting to be written, for each thread and array.
+_CHUNKS_PER_THREAD = 3
 
-# With shuffle before it, ISA-L's level 2 takes a tenth of the time of zlib's 4, and packs counts
-# tighter than zlib does without.
+# After shuffle, ISA-L's level 2 takes a tenth of the time of zlib's level 4 without it, and makes
+# smaller files of counts.
 _ISAL_LEVEL = 2
 _ZSTD_LEVEL = 3
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file, which another may replace."""
+    """Whether a path is a file."""
     return path.is_file()
 
 
 @contextmanager
-def created(path: Path) -> Iterator[tuple[h5py.File, SafeFile]]:
-    """A new file, and what it is written to."""
+def new_hdf5_file(path: Path, options: WriteOptions) -> Iterator[Hdf5Groups]:
+    """A new HDF5 file; if the block fails, chunks that wait for compression are dropped."""
     import h5py
 
     with SafeFile(path) as disk, h5py.File(disk, "w", driver="fileobj") as file:
-        yield file, disk
+        pool = ThreadPoolExecutor(_n_threads(), thread_name_prefix="slaf-compress")
+        try:
+            yield Hdf5Groups(file, disk, options.compression, pool)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-@contextmanager
-def packers() -> Iterator[ThreadPoolExecutor]:
-    """The threads that pack chunks, of which those that wait are dropped when it fails."""
-    pool = ThreadPoolExecutor(_n_threads(), thread_name_prefix="slaf-pack")
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _n_threads() -> int:
-    return min(cpu_count(), _MOST_THREADS)
-
-
-def packing(compression: Compression, *, shuffle: bool = True) -> dict[str, Any]:
-    """What `create_dataset` of h5py takes for it."""
-    if compression is Compression.NONE:
-        return {}
-    if compression is Compression.ZSTD:
-        import hdf5plugin
-
-        found = dict(hdf5plugin.Zstd(clevel=_ZSTD_LEVEL))
-    else:
-        found = {"compression": compression.value}
-    return found | {"shuffle": True} if shuffle else found
-
-
-class Column:
-    """A dataset of one dimension that grows; a `slaf.targets.csr.AppendableArray`.
+class Hdf5Groups:
+    """An HDF5 file; a `slaf.targets.anndata_groups.Groups`.
 
     Parameters
     ----------
-    group, name
-        Where in the file it is.
-    dtype
-        The type of its values.
-    size
-        How many values there will be, or at most.
-    compression
-        How its chunks are packed.
-    pool
-        The threads that do.
+    root
+        The file.
     disk
-        What the file is written to.
+        The file below HDF5.
+    compression
+        The compression of arrays.
+    pool
+        The threads that compress chunks.
     """
 
     def __init__(
         self,
-        group: h5py.Group,
-        name: str,
-        dtype: np.dtype[Any],
-        *,
-        size: int,
-        compression: Compression,
+        root: h5py.File,
+        disk: SafeFile,
+        compression: ArrayCompression,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self.root = root
+        self._disk = disk
+        self._compression = compression
+        self._pool = pool
+        # Without shuffle, which anndata would set for scalars too.
+        self.array_options = _dataset_options(compression)
+
+    def appendable(
+        self, group: h5py.Group, name: str, dtype: np.dtype[Any], size: int
+    ) -> AppendableArray:
+        """A new array of at most `size` values."""
+        chunk = min(max(size, 1), _CHUNK)
+        dataset = group.create_dataset(
+            name, (0,), dtype, maxshape=(None,), chunks=(chunk,), **self._shuffled()
+        )
+        return _Hdf5Array(dataset, _compressor(self._compression, dtype), self._pool, self._disk)
+
+    def write_array(self, group: h5py.Group, name: str, values: NDArray[Any]) -> None:
+        """Write a whole array."""
+        group.create_dataset(name, data=values, **self._shuffled())
+
+    def _shuffled(self) -> dict[str, Any]:
+        return self.array_options and self.array_options | {"shuffle": True}
+
+
+class _Hdf5Array(AppendableArray):
+    """A one-dimensional HDF5 dataset.
+
+    Parameters
+    ----------
+    dataset
+        The dataset, empty and chunked.
+    compress
+        Gives the bytes of a chunk, or an array that HDF5 compresses.
+    pool
+        The threads that compress chunks.
+    disk
+        The file below HDF5.
+    """
+
+    def __init__(
+        self,
+        dataset: h5py.Dataset,
+        compress: Callable[[NDArray[Any]], Any],
         pool: ThreadPoolExecutor,
         disk: SafeFile,
     ) -> None:
-        self.dtype = dtype
-        self._disk = disk
-        self._rows = min(max(size, 1), _CHUNK)
-        self._dataset = group.create_dataset(
-            name, (0,), dtype, maxshape=(None,), chunks=(self._rows,), **packing(compression)
-        )
-        self._pack = _packer(compression, dtype)
+        super().__init__(dataset.dtype, dataset.chunks[0])
+        self._dataset = dataset
+        self._compress = compress
         self._pool = pool
+        self._disk = disk
         self._waiting: deque[Future[Any]] = deque()
-        self._most = _n_threads() * _WAITING
-        self._rest: list[NDArray[Any]] = []
-        self._n_rest = 0
-        self._appended = 0
+        self._max_waiting = _n_threads() * _CHUNKS_PER_THREAD
+        self._size = 0
         self._written = 0
 
-    def append(self, values: NDArray[Any]) -> None:
-        """Take the next values, of which whole chunks are packed and written."""
-        self._rest.append(values)
-        self._n_rest += len(values)
-        self._appended += len(values)
-        if self._n_rest < self._rows:
-            return
-        whole = np.concatenate(self._rest)
-        stop = len(whole) - len(whole) % self._rows
-        for start in range(0, stop, self._rows):
-            self._submit(whole[start : start + self._rows])
-        # A copy: what is left must not keep all of it in memory.
-        self._rest, self._n_rest = [whole[stop:].copy()], len(whole) - stop
-
     def finish(self) -> None:
-        """Write what is left; the last chunk is filled up with zeros behind the end."""
-        if self._n_rest:
-            last = np.zeros(self._rows, self.dtype)
-            last[: self._n_rest] = np.concatenate(self._rest)
-            self._submit(last)
+        """Write the values that remain."""
+        super().finish()
         while self._waiting:
-            self._write_one()
-        self._dataset.resize((self._appended,))
+            self._write_chunk()
+        self._dataset.resize((self._size,))
 
-    def _submit(self, chunk: NDArray[Any]) -> None:
-        self._waiting.append(self._pool.submit(self._pack, chunk))
-        while len(self._waiting) > self._most:
-            self._write_one()
+    def _write(self, values: NDArray[Any]) -> None:
+        self._size += len(values)
+        for start in range(0, len(values), self._block_size):
+            chunk = values[start : start + self._block_size]
+            if len(chunk) < self._block_size:
+                # HDF5 stores whole chunks.
+                chunk = np.pad(chunk, (0, self._block_size - len(chunk)))
+            self._waiting.append(self._pool.submit(self._compress, chunk))
+            while len(self._waiting) > self._max_waiting:
+                self._write_chunk()
 
-    def _write_one(self) -> None:
+    def _write_chunk(self) -> None:
         self._disk.check()
-        packed = self._waiting.popleft().result()
-        start = self._written
-        self._written += self._rows
+        chunk = self._waiting.popleft().result()
+        start, self._written = self._written, self._written + self._block_size
         self._dataset.resize((self._written,))
-        if isinstance(packed, np.ndarray):
-            self._dataset[start : self._written] = packed
+        if isinstance(chunk, np.ndarray):
+            self._dataset[start : self._written] = chunk
         else:
-            self._dataset.id.write_direct_chunk((start,), packed)
+            self._dataset.id.write_direct_chunk((start,), chunk)
 
 
-def _packer(compression: Compression, dtype: np.dtype[Any]) -> Callable[[NDArray[Any]], Any]:
-    """What makes the bytes of a chunk; or leaves it as it is, for HDF5 to pack."""
-    if compression is Compression.GZIP:
+def _n_threads() -> int:
+    return min(cpu_count(), _MAX_THREADS)
+
+
+def _dataset_options(compression: ArrayCompression) -> dict[str, Any]:
+    """Keywords of `create_dataset` for a compression."""
+    if compression == "none":
+        return {}
+    if compression == "zstd":
+        import hdf5plugin
+
+        return dict(hdf5plugin.Zstd(clevel=_ZSTD_LEVEL))
+    return {"compression": compression}
+
+
+def _compressor(
+    compression: ArrayCompression, dtype: np.dtype[Any]
+) -> Callable[[NDArray[Any]], Any]:
+    """The function that gives the bytes of a chunk, or the chunk for HDF5 to compress."""
+    if compression == "gzip":
         from isal import isal_zlib
 
         return lambda chunk: isal_zlib.compress(_shuffled(chunk, dtype), _ISAL_LEVEL)
-    if compression is Compression.ZSTD:
+    if compression == "zstd":
         import pyarrow as pa
 
         return lambda chunk: pa.Codec("zstd", _ZSTD_LEVEL).compress(
@@ -180,6 +199,6 @@ def _packer(compression: Compression, dtype: np.dtype[Any]) -> Callable[[NDArray
 
 
 def _shuffled(chunk: NDArray[Any], dtype: np.dtype[Any]) -> bytes:
-    """The first bytes of all values, then the second ones, and so on."""
+    """The first bytes of all values, then all second bytes, and so on: the filter of HDF5."""
     # https://github.com/HDFGroup/hdf5/blob/develop/src/H5Zshuffle.c
     return chunk.view(np.uint8).reshape(-1, dtype.itemsize).T.tobytes()

@@ -1,94 +1,75 @@
-"""The file under HDF5, which never tells it that the disk refused: it would not get over that."""
+"""A file for HDF5 that hides write errors from it, because HDF5 cannot recover from them."""
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
 from slaf.errors import StorageError
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
-    from typing import Self
 
 __all__ = ["SafeFile"]
 
 
-class SafeFile:
-    """A new file that HDF5 writes through; what h5py calls a file-like object.
+class SafeFile(io.FileIO):
+    """A new file that HDF5 writes to; a file-like object for h5py.
 
-    HDF5 cannot close a file that it cannot write, and ends the process by a fault of its own.
-    So when the disk refuses the rest is dropped unseen, and whoever writes is told by
-    :meth:`check`, at the latest at the end.
+    HDF5 cannot close a file that it cannot write: the process crashes. So after a write error the
+    remaining data is dropped, and :meth:`check` raises the error, at the latest on exit.
 
     Parameters
     ----------
     path
-        The file, which does not exist yet.
+        The file, which must not exist.
     """
 
     def __init__(self, path: Path) -> None:
+        super().__init__(path, "x+")
         self._path = path
-        self._file = path.open("x+b", buffering=0)
-        self._refused: OSError | None = None
+        self._error: OSError | None = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._file.close()
+    def __exit__(self, *error: object) -> None:
+        self.close()
         self.check()
 
     def check(self) -> None:
-        """Raise what was not told to HDF5.
+        """Raise the write error.
 
         Raises
         ------
         StorageError
-            If the disk refused.
+            If a write failed.
         """
-        if self._refused is not None:
-            reason = self._refused.strerror or str(self._refused)
+        if self._error is not None:
+            reason = self._error.strerror or str(self._error)
             msg = f"{self._path}: cannot write it: {reason}"
-            raise StorageError(self._refused.errno, msg) from self._refused
+            raise StorageError(self._error.errno, msg) from self._error
 
-    def seek(self, position: int, whence: int = 0) -> int:
-        """As a file does."""
-        return self._file.seek(position, whence)
-
-    def tell(self) -> int:
-        """As a file does."""
-        return self._file.tell()
-
-    def read(self, size: int) -> bytes:
-        """As a file does; zeros for what was dropped."""
-        return self._file.read(size).ljust(size, b"\0")
-
-    def write(self, data: memoryview) -> int:
-        """As a file does."""
-        rest = memoryview(data).cast("B")
-        size = len(rest)
-        try:
-            # A disk that is about to be full takes some of it.
-            while self._refused is None and len(rest):
-                rest = rest[self._file.write(rest) :]
-        except OSError as error:  # `check` raises it
-            self._refused = error
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # h5py has no others
+        """Fill a buffer from the file; zeros in place of dropped data."""
+        n_read, size = super().readinto(buffer), len(buffer)
+        memoryview(buffer)[n_read:] = bytes(size - n_read)
         return size
 
-    def truncate(self, size: int) -> int:
-        """As a file does."""
+    def write(self, data: memoryview) -> int:  # type: ignore[override]
+        """Write data, or drop it after an error."""
+        remaining = memoryview(data).cast("B")
+        size = len(remaining)
         try:
-            if self._refused is None:
-                self._file.truncate(size)
+            # A disk that is nearly full takes a part.
+            while self._error is None and len(remaining):
+                remaining = remaining[super().write(remaining) :]
         except OSError as error:  # `check` raises it
-            self._refused = error
+            self._error = error
         return size
 
-    def flush(self) -> None:
-        """Nothing: nothing is held back."""
+    def truncate(self, size: int) -> int:  # type: ignore[override]
+        """Change the size, unless there was an error."""
+        try:
+            if self._error is None:
+                super().truncate(size)
+        except OSError as error:  # `check` raises it
+            self._error = error
+        return size

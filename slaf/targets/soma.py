@@ -1,4 +1,4 @@
-"""TileDB-SOMA: an experiment of one measurement, and of raw's own if there is a raw."""
+"""TileDB-SOMA: an experiment with a measurement of X, and one of raw."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 from slaf.errors import StorageError, TargetError
 from slaf.runtime.prefetch import prefetch
 from slaf.sparse.casting import exact_cast
-from slaf.targets.base import Layout, TargetFormat
+from slaf.targets.base import TargetFormat
 from slaf.targets.contents import LAYERS, RAW, X
 from slaf.targets.csr import progress_total, with_progress
 from slaf.targets.soma_elements import fit_element
@@ -38,129 +38,130 @@ _MEASUREMENT: Final = "RNA"
 _RAW_MEASUREMENT: Final = "raw"
 _LAYER: Final = "data"
 
-# tiledbsoma writes of raw only X and var.
+# tiledbsoma writes only X and var of raw.
 _RAW_VARM: Final = "raw/varm"
+
+# Batches that are read ahead of the one that is written.
 _AHEAD = 2
 
-# The last is what it says of an array that it has just written, when the clock was set back.
-_OF_THE_DISK = re.compile(r"IO Error|TileDB::IO|is not a SOMA")
+# Disk errors. The last is the message for a new array if the clock was set back.
+_DISK_ERROR = re.compile(r"IO Error|TileDB::IO|is not a SOMA")
 
 
 class SomaTarget:
-    """An experiment: its tables as tiledbsoma writes them, its X layers streamed.
+    """An experiment: tables as tiledbsoma writes them, X layers as a stream.
 
     Parameters
     ----------
     contents
-        What it will hold.
+        The contents of the export.
     options
-        Nothing is left to choose.
+        Not used: the format has no choices.
 
     Raises
     ------
     TargetError
-        If there are no cells or no genes, or an id stands for several.
+        If there are no cells or no genes, or an id is repeated.
     """
 
     def __init__(self, contents: Contents, options: WriteOptions) -> None:  # noqa: ARG002
-        for slot, what in (("obs", "cell"), ("var", "gene"), ("raw/var", "gene of raw")):
+        for slot, label in (("obs", "cell"), ("var", "gene"), ("raw/var", "gene of raw")):
             if slot in contents.elements:
-                _check_ids(contents.elements[slot], what)
-        notes: list[str] = []
+                _check_ids(contents.elements[slot], label)
+        messages: list[str] = []
         self._contents = contents
         self._elements = {
-            slot: fit_element(slot, element, notes) for slot, element in contents.elements.items()
+            slot: fit_element(slot, element, messages)
+            for slot, element in contents.elements.items()
         }
-        for slot, matrix in contents.matrices.items():
-            if matrix.dtype == np.bool_:
-                notes.append(f"{slot} (bool) becomes uint8")
-        self._left_out = tuple(notes)
+        messages += [
+            f"{slot} (bool) becomes uint8"
+            for slot, matrix in contents.matrices.items()
+            if matrix.dtype == np.bool_
+        ]
+        self.left_out = tuple(messages)
 
-    def left_out(self) -> tuple[str, ...]:
-        """What TileDB has no type for, and tiledbsoma no place."""
-        return self._left_out
-
-    def write(self, path: Path, seen: Progress) -> None:
+    def write(self, path: Path, progress: Progress) -> None:
         """Write the experiment."""
-        seen.begin(0, 0, progress_total(self._contents, Layout.CSR))
-        with _telling_of_the_disk(path):
-            self._write(path, seen)
+        progress.begin(0, 0, progress_total(self._contents, "csr"))
+        with _disk_errors(path):
+            self._write(path, progress)
 
-    def _write(self, path: Path, seen: Progress) -> None:
+    def _write(self, path: Path, progress: Progress) -> None:
         import tiledbsoma
         import tiledbsoma.io
 
-        # Absolute: TileDB takes a relative path from where the process once began.
+        # Absolute: TileDB resolves a relative path against the first directory of the process.
         uri = str(path.absolute())
-        # A Ctrl-C is for Python to tell; TileDB would cancel what it does, and report that.
+        # Python handles Ctrl-C; TileDB would raise an error of its own.
         context = tiledbsoma.SOMATileDBContext(tiledb_config={"sm.enable_signal_handlers": "false"})
-        with _quietly():
+        with _warnings_ignored():
             tiledbsoma.io.from_anndata(
-                uri, self._without_values(), _MEASUREMENT, X_layer_name=_LAYER, context=context
+                uri, self._empty_anndata(), _MEASUREMENT, X_layer_name=_LAYER, context=context
             )
         with tiledbsoma.Experiment.open(uri, "w", context=context) as experiment:
             for slot, matrix in self._contents.matrices.items():
                 measurement = _RAW_MEASUREMENT if slot == RAW else _MEASUREMENT
                 name = slot.removeprefix(LAYERS) if slot.startswith(LAYERS) else _LAYER
-                _write_layer(experiment.ms[measurement].X[name], matrix, seen)
+                _write_layer(experiment.ms[measurement].X[name], matrix, progress)
 
-    def _without_values(self) -> anndata.AnnData:
-        """All but the values of the matrices, for which tiledbsoma makes the arrays."""
+    def _empty_anndata(self) -> anndata.AnnData:
+        """An AnnData without matrix values, from which tiledbsoma creates the arrays."""
         import anndata
         import scipy.sparse as sp
 
-        empty = {
+        matrices = {
             slot: sp.csr_matrix(matrix.shape, dtype=_dtype(matrix))
             for slot, matrix in self._contents.matrices.items()
         }
         tables = dict(self._elements)
-        obs, raw_var = tables["obs"], tables.pop("raw/var", None)
+        raw_var = tables.pop("raw/var", None)
         tables.pop(_RAW_VARM, None)
         layers = {
             slot.removeprefix(LAYERS): matrix
-            for slot, matrix in empty.items()
+            for slot, matrix in matrices.items()
             if slot.startswith(LAYERS)
         }
-        found = anndata.AnnData(empty[X], layers=layers, **tables)
-        if RAW in empty:
-            found.raw = anndata.AnnData(empty[RAW], obs=obs, var=raw_var)
-        return found
+        adata = anndata.AnnData(matrices[X], layers=layers, **tables)
+        if RAW in matrices:
+            adata.raw = anndata.AnnData(matrices[RAW], obs=tables["obs"], var=raw_var)
+        return adata
 
 
 @contextmanager
-def _telling_of_the_disk(path: Path) -> Iterator[None]:
-    """Raise what TileDB says of the disk, in one of several ways, as what it is."""
+def _disk_errors(path: Path) -> Iterator[None]:
+    """A context that raises TileDB's disk errors as StorageError."""
     from tiledbsoma import SOMAError
 
     try:
         yield
     except (RuntimeError, SOMAError) as error:
-        if not _OF_THE_DISK.search(str(error)):
+        if not _DISK_ERROR.search(str(error)):
             raise
-        _let_go(error)
+        _release_arrays(error)
         msg = f"{path}: cannot write it: {' '.join(str(error).split())}"
         raise StorageError(msg) from None
 
 
-def _let_go(error: BaseException) -> None:
-    """Let go of what TileDB has open, which cannot be closed either, and would say so."""
-    before = sys.unraisablehook
+def _release_arrays(error: BaseException) -> None:
+    """Free the open arrays of an error's frames; TileDB prints an error when it closes them."""
+    hook = sys.unraisablehook
     sys.unraisablehook = lambda _: None
     try:
-        found: BaseException | None = error
-        while found is not None:
-            traceback.clear_frames(found.__traceback__)
-            found = found.__context__
+        context: BaseException | None = error
+        while context is not None:
+            traceback.clear_frames(context.__traceback__)
+            context = context.__context__
         gc.collect()
     finally:
-        sys.unraisablehook = before
+        sys.unraisablehook = hook
 
 
-def _write_layer(layer: Any, matrix: Matrix, seen: Progress) -> None:
+def _write_layer(layer: Any, matrix: Matrix, progress: Progress) -> None:
     import pyarrow as pa
 
     dtype = _dtype(matrix)
-    for batch in prefetch(with_progress(matrix, seen), _AHEAD):
+    for batch in prefetch(with_progress(matrix, progress), _AHEAD):
         if batch.nnz:
             layer.write(
                 pa.table(
@@ -174,35 +175,35 @@ def _write_layer(layer: Any, matrix: Matrix, seen: Progress) -> None:
 
 
 def _dtype(matrix: Matrix) -> np.dtype[Any]:
-    # tiledbsoma writes matrices of booleans, and cannot read them.
+    # tiledbsoma writes matrices of booleans, but cannot read them.
     return np.dtype(np.uint8) if matrix.dtype == np.bool_ else matrix.dtype
 
 
-def _check_ids(frame: pd.DataFrame, what: str) -> None:
+def _check_ids(frame: pd.DataFrame, label: str) -> None:
     if not len(frame):
-        msg = f"there is no {what}, and tiledbsoma writes no experiment without one"
+        msg = f"there is no {label}, and tiledbsoma writes no experiment without one"
         raise TargetError(msg)
-    if not frame.index.is_unique:
-        twice = frame.index[frame.index.duplicated()][0]
-        msg = f"the {what} id {twice!r} occurs more than once, which an experiment does not allow"
+    repeated = frame.index[frame.index.duplicated()]
+    if len(repeated):
+        msg = f"the {label} id {repeated[0]!r} occurs more than once, which SOMA does not allow"
         raise TargetError(msg)
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Without what anndata and tiledbsoma say of an AnnData that holds no values."""
-    log = logging.getLogger("tiledbsoma")
-    before = log.level
-    log.setLevel(logging.ERROR)
+def _warnings_ignored() -> Iterator[None]:
+    """A context without the warnings of anndata and tiledbsoma about an AnnData without values."""
+    tiledbsoma_logger = logging.getLogger("tiledbsoma")
+    level = tiledbsoma_logger.level
+    tiledbsoma_logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.setLevel(before)
+        tiledbsoma_logger.setLevel(level)
 
 
-def _is_one(path: Path) -> bool:
+def _matches(path: Path) -> bool:
     return (path / "__group").is_dir() and (path / "__meta").is_dir()
 
 
@@ -210,8 +211,8 @@ FORMAT = TargetFormat(
     name="tiledb",
     description="TileDB-SOMA experiment",
     suffixes=(".soma", ".tiledb"),
-    is_one=_is_one,
+    matches=_matches,
     open=SomaTarget,
-    # What it is stands in the last.
-    marks=("__tiledb_group.tdb", "__group", "__meta"),
+    # The last has the type of the object.
+    marker_files=("__tiledb_group.tdb", "__group", "__meta"),
 )

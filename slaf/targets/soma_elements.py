@@ -1,4 +1,4 @@
-"""The tables and small slots as tiledbsoma writes them, and what of them it cannot."""
+"""obs, var, obsm, varm, obsp, varp and uns in the types that tiledbsoma writes."""
 
 from __future__ import annotations
 
@@ -15,58 +15,58 @@ if TYPE_CHECKING:
 __all__ = ["fit_element"]
 
 
-# What tiledbsoma keeps for itself: of all names, and among the columns of each table.
+# Names that tiledbsoma reserves: everywhere, and among the columns of each table.
 _RESERVED_START: Final = "soma_"
 _RESERVED: Final = {"obs": "obs_id", "var": "var_id", "raw/var": "var_id"}
 
-# A column of this name it reads as the index.
+# tiledbsoma reads a column of this name as the index.
 _INDEX: Final = "index"
 
-# It makes strings of categories beyond so many.
-_MOST_CATEGORIES: Final = 4096
+# With more categories tiledbsoma writes strings.
+_MAX_CATEGORIES: Final = 4096
 
-# Of raw it writes only X and var.
+# tiledbsoma writes only X and var of raw.
 _RAW_VARM: Final = "raw/varm"
 _MATRIX: Final = 2
-_LARGEST_INT: Final = 2**63
+_INT64_LIMIT: Final = 2**63
 
-# Stands for what has no place.
-_NO_PLACE: Final = object()
+# In place of a value that cannot be stored.
+_UNSUPPORTED: Final = object()
 
 
-def fit_element(slot: str, element: Any, notes: list[str]) -> Any:
-    """A slot without what has no place in an experiment, and with the rest as it can be there.
+def fit_element(slot: str, element: Any, messages: list[str]) -> Any:
+    """The contents of a slot without those that cannot be stored, the others in TileDB's types.
 
-    tiledbsoma writes some things of uns as nothing, and others it does not survive.
+    For some values of uns tiledbsoma stores nothing, or crashes.
 
     Parameters
     ----------
     slot
-        "obs", "var" or "raw/var", which are frames, or another, which is a dictionary.
+        "obs", "var" or "raw/var", which are frames; the others are dictionaries.
     element
-        What it holds.
-    notes
-        Takes, in words, what is left out or held otherwise.
+        The contents of the slot.
+    messages
+        A list, to which messages about contents that are left out or changed are added.
     """
     if slot in _RESERVED:
-        return _fit_frame(slot, _RESERVED[slot], element, notes)
+        return _fit_frame(slot, _RESERVED[slot], element, messages)
     if slot == "uns":
-        return _fit_mapping(slot, element, notes)
-    held = {}
+        return _fit_mapping(slot, element, messages)
+    fitted = {}
     for name, value in element.items():
-        where = f"{slot}[{name!r}] ({type(value).__name__})"
+        label = f"{slot}[{name!r}] ({type(value).__name__})"
         if slot == _RAW_VARM or not _is_matrix(value) or name.startswith(_RESERVED_START):
-            notes.append(f"{where} is left out")
+            messages.append(f"{label} is left out")
         else:
-            held[name] = _fit_numbers(where, value, notes)
-    return held
+            fitted[name] = _fit_numbers(label, value, messages)
+    return fitted
 
 
 def _is_matrix(value: Any) -> bool:
-    """Whether it is numbers in rows and columns, each place stored once."""
+    """Whether a value is a numeric matrix without repeated entries."""
     if is_sparse(value):
-        entries = value.tocsr().sorted_indices()
-        return value.dtype.kind in "biuf" and bool(entries.has_canonical_format)
+        csr = value.tocsr().sorted_indices()
+        return value.dtype.kind in "biuf" and bool(csr.has_canonical_format)
     return (
         isinstance(value, np.ndarray)
         and value.dtype.kind in "biuf"
@@ -75,90 +75,85 @@ def _is_matrix(value: Any) -> bool:
     )
 
 
-def _fit_numbers(where: str, value: Any, notes: list[str]) -> Any:
-    """An array of numbers in a type that TileDB has, which holds each of them."""
-    for had, becomes in ((np.bool_, np.uint8), (np.float16, np.float32)):
-        if value.dtype == had:
-            notes.append(f"{where} becomes {np.dtype(becomes)}")
-            return value.astype(becomes)
+def _fit_numbers(label: str, value: Any, messages: list[str]) -> Any:
+    """Numbers in a type that TileDB has and that holds all of them."""
+    for dtype, supported in ((np.bool_, np.uint8), (np.float16, np.float32)):
+        if value.dtype == dtype:
+            messages.append(f"{label} becomes {np.dtype(supported)}")
+            return value.astype(supported)
     return value
 
 
-def _fit_mapping(place: str, element: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
-    held = {}
+def _fit_mapping(label: str, element: Mapping[str, Any], messages: list[str]) -> dict[str, Any]:
+    fitted = {}
     for name, value in element.items():
-        where = f"{place}[{name!r}]"
-        fit = _NO_PLACE if name.startswith(_RESERVED_START) else _fit_value(where, value, notes)
-        if fit is _NO_PLACE:
-            notes.append(f"{where} ({type(value).__name__}) is left out")
+        value_label = f"{label}[{name!r}]"
+        stored = _UNSUPPORTED
+        if not name.startswith(_RESERVED_START):
+            stored = _fit_value(value_label, value, messages)
+        if stored is _UNSUPPORTED:
+            messages.append(f"{value_label} ({type(value).__name__}) is left out")
         else:
-            held[name] = fit
-    return held
+            fitted[name] = stored
+    return fitted
 
 
-def _fit_value(where: str, value: Any, notes: list[str]) -> Any:
-    """Something in uns, or `_NO_PLACE`."""
+def _fit_value(label: str, value: Any, messages: list[str]) -> Any:
+    """A value of uns in TileDB's types, or `_UNSUPPORTED`."""
     import pandas as pd
 
     if isinstance(value, Mapping):
-        return _fit_mapping(where, value, notes)
+        return _fit_mapping(label, value, messages)
     if isinstance(value, pd.DataFrame):
-        return _fit_frame(where, _INDEX, value, notes) if len(value) else _NO_PLACE
+        return _fit_frame(label, _INDEX, value, messages) if len(value) else _UNSUPPORTED
     if isinstance(value, list):
-        return _fit_list(where, value, notes)
+        kinds = {type(item) for item in value}
+        one_type = len(kinds) == 1 and kinds <= {str, bool, int, float}
+        return _fit_array(label, np.array(value), messages) if one_type else _UNSUPPORTED
     if isinstance(value, np.ndarray) and value.ndim:
-        return _fit_array(where, value, notes)
-    plain = value.item() if isinstance(value, np.ndarray | np.generic) else value
-    if isinstance(plain, str):
-        known = "\0" not in plain
-    elif isinstance(plain, int):
-        known = -_LARGEST_INT <= plain < _LARGEST_INT
+        return _fit_array(label, value, messages)
+    scalar = value.item() if isinstance(value, np.ndarray | np.generic) else value
+    if isinstance(scalar, str):
+        supported = "\0" not in scalar
+    elif isinstance(scalar, int):
+        supported = -_INT64_LIMIT <= scalar < _INT64_LIMIT
     else:
-        known = isinstance(plain, float)
-    return plain if known else _NO_PLACE
+        supported = isinstance(scalar, float)
+    return scalar if supported else _UNSUPPORTED
 
 
-def _fit_list(where: str, value: list[Any], notes: list[str]) -> Any:
-    """A list of values of one type is an array."""
-    kinds = {type(one) for one in value}
-    if len(kinds) != 1 or not kinds <= {str, bool, int, float}:
-        return _NO_PLACE
-    array = np.array(value)
-    return _fit_array(where, array, notes)
-
-
-def _fit_array(where: str, value: Any, notes: list[str]) -> Any:
+def _fit_array(label: str, value: Any, messages: list[str]) -> Any:
     if value.ndim > _MATRIX or not value.size or type(value) is not np.ndarray:
-        return _NO_PLACE
+        return _UNSUPPORTED
     if value.dtype.kind in "UO":
         texts = value.ravel().tolist()
-        known = all(isinstance(text, str) and "\0" not in text for text in texts)
-        return value if known else _NO_PLACE
+        supported = all(isinstance(text, str) and "\0" not in text for text in texts)
+        return value if supported else _UNSUPPORTED
     if value.dtype.kind not in "biuf":
-        return _NO_PLACE
-    return _fit_numbers(f"{where} ({value.dtype})", value, notes)
+        return _UNSUPPORTED
+    return _fit_numbers(f"{label} ({value.dtype})", value, messages)
 
 
-def _fit_frame(place: str, reserved: str, frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+def _fit_frame(label: str, reserved: str, frame: pd.DataFrame, messages: list[str]) -> pd.DataFrame:
     import pandas as pd
 
-    found = frame.copy(deep=False)
+    fitted = frame.copy(deep=False)
     for name in frame.columns:
         dtype: Any = frame[name].dtype
-        where = f"{place}[{name!r}] ({dtype})"
-        taken = name.startswith(_RESERVED_START) or name in {reserved, _INDEX} or "\0" in name
-        if taken or dtype.kind == "m" or isinstance(dtype, pd.DatetimeTZDtype):
-            notes.append(f"{where} is left out")
-            del found[name]
+        column = f"{label}[{name!r}] ({dtype})"
+        unsafe = name.startswith(_RESERVED_START) or name in {reserved, _INDEX} or "\0" in name
+        if unsafe or dtype.kind == "m" or isinstance(dtype, pd.DatetimeTZDtype):
+            messages.append(f"{column} is left out")
+            del fitted[name]
         elif dtype == np.float16:
-            notes.append(f"{where} becomes float32")
-            found[name] = found[name].astype(np.float32)
-        elif isinstance(dtype, pd.CategoricalDtype) and len(dtype.categories) > _MOST_CATEGORIES:
-            notes.append(f"{where} has more than {_MOST_CATEGORIES:,} categories, and becomes text")
-    title: Any = found.index.name
-    if title is not None and (
-        title in {reserved, _INDEX, *found} or title.startswith(_RESERVED_START)
+            messages.append(f"{column} becomes float32")
+            fitted[name] = fitted[name].astype(np.float32)
+        elif isinstance(dtype, pd.CategoricalDtype) and len(dtype.categories) > _MAX_CATEGORIES:
+            messages.append(f"{column} has more than {_MAX_CATEGORIES:,} categories, becomes text")
+    index_name: Any = fitted.index.name
+    if index_name is not None and (
+        index_name in {reserved, _INDEX, *fitted} or index_name.startswith(_RESERVED_START)
     ):
-        notes.append(f"the name of the index of {place}, {title!r}, is left out")
-        found.index = found.index.rename(None)
-    return found
+        messages.append(f"the name of the index of {label}, {index_name!r}, is left out")
+        fitted.index = fitted.index.rename(None)
+    return fitted

@@ -1,4 +1,4 @@
-"""The columns that 10x has for cells and genes, taken from obs and var."""
+"""Features of 10x files, from the columns of var."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     import pandas as pd
 
@@ -18,7 +18,7 @@ __all__ = ["Features", "dropped_by_10x", "features_of"]
 
 _GENE_EXPRESSION = "Gene Expression"
 
-# scanpy's names, and ours of what 10x inputs hold.
+# Column names of scanpy, and of datasets made of 10x files.
 _IDS = ("gene_ids",)
 _NAMES = ("gene_name", "gene_symbols", "gene_symbol")
 _TYPES = ("feature_type", "feature_types")
@@ -27,14 +27,14 @@ Strings = list[str]
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What 10x says of each gene.
+    """The features of a 10x file.
 
     Attributes
     ----------
     ids, names, types
-        Identifier, symbol and what was measured.
+        Identifier, symbol and feature type.
     rest
-        Further columns of text, by name.
+        Further text columns by name.
     left_out
         The names of the columns that are not text.
     """
@@ -47,48 +47,48 @@ class Features:
 
 
 def features_of(var: pd.DataFrame) -> Features:
-    """The features of a var as 10x inputs give it, as scanpy writes it, or any other.
+    """Features of a var, as read from 10x files, as scanpy writes it, or any other.
 
-    The identifier is `gene_ids`, where scanpy has put it, and the index is then the symbol; else
-    it is the index, and the symbol `gene_name`, `gene_symbols` or `gene_symbol`.
+    If there is a column `gene_ids`, as in scanpy, the identifiers are there and the index has the
+    symbols. Else the index has the identifiers, and the symbols are `gene_name`, `gene_symbols` or
+    `gene_symbol`.
     """
     index = [str(value) for value in var.index]
-    texts = dict(_texts(var))
-    ids = _taken(texts, _IDS)
-    names = index if ids is not None else _taken(texts, _NAMES)
-    types = _taken(texts, _TYPES)
+    values = {name: _text(var[name]) for name in var.columns}
+    texts = {name: text for name, text in values.items() if text is not None}
+    ids = _pop_first(texts, _IDS)
+    names = index if ids is not None else _pop_first(texts, _NAMES)
+    types = _pop_first(texts, _TYPES)
     return Features(
         ids or index,
         index if names is None else names,
         [_GENE_EXPRESSION] * len(var) if types is None else types,
         texts,
-        tuple(str(name) for name in var.columns if _text(var[name]) is None),
+        tuple(str(name) for name, text in values.items() if text is None),
     )
 
 
-def dropped_by_10x(contents: Contents, left_of_var: tuple[str, ...]) -> tuple[str, ...]:
-    """In words, what a 10x matrix has no place for: all but X, the ids and some of var."""
-    found = [slot for slot in contents.matrices if slot != "X"]
+def dropped_by_10x(contents: Contents, columns_of_var: tuple[str, ...]) -> tuple[str, ...]:
+    """Messages about contents without a place in 10x files: all but X, ids and some of var.
+
+    Parameters
+    ----------
+    contents
+        The contents of the export.
+    columns_of_var
+        The columns of var that are left out.
+    """
+    labels = [slot for slot in contents.matrices if slot != "X"]
     for slot, element in contents.elements.items():
-        names = left_of_var if slot == "var" else tuple(map(str, element))
+        names = columns_of_var if slot == "var" else tuple(map(str, element))
         if names:
-            found.append(f"{slot} ({', '.join(names)})")
-    return tuple(f"{place} is left out" for place in found)
+            labels.append(f"{slot} ({', '.join(names)})")
+    return tuple(f"{label} is left out" for label in labels)
 
 
-def _taken(texts: dict[str, Strings], names: tuple[str, ...]) -> Strings | None:
-    """The first of these columns that is there, which is then no further column."""
-    for name in names:
-        if name in texts:
-            return texts.pop(name)
-    return None
-
-
-def _texts(var: pd.DataFrame) -> Iterator[tuple[str, Strings]]:
-    for name in var.columns:
-        text = _text(var[name])
-        if text is not None:
-            yield name, text
+def _pop_first(texts: dict[str, Strings], names: tuple[str, ...]) -> Strings | None:
+    """The first of some columns that exists, which is removed from the further columns."""
+    return next((texts.pop(name) for name in names if name in texts), None)
 
 
 def _text(column: pd.Series[Any]) -> Strings | None:

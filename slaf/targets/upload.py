@@ -1,4 +1,4 @@
-"""An output in a bucket: written to a folder of this machine, and uploaded when it is whole."""
+"""Output in a bucket: written to a local scratch directory, then uploaded."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ from urllib.parse import unquote, urlsplit
 
 import xxhash
 
-from slaf.errors import ConflictError, OutputExists, StorageError, TargetError
+from slaf.errors import ConflictError, StorageError
 from slaf.runtime.shielded import run_shielded
 from slaf.storage.location import Location
 from slaf.storage.object_store import ObjectStore
 from slaf.storage.paths import input_path
 from slaf.storage.urls import BUCKETS, redacted, scheme_of
-from slaf.targets.atomic_rename import remove_empty, remove_with_retries, size_of
+from slaf.targets.atomic_rename import (
+    check_replaceable,
+    locked_staging,
+    remove_with_retries,
+    size_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,21 +36,21 @@ if TYPE_CHECKING:
 __all__ = ["BucketDestination", "bucket_destination", "staging_url"]
 
 
-# What is not larger is sent at once. Of a larger object so much, or more, is a piece: S3 takes
-# 10,000 of them.
-_PIECE = 8 << 20
-_MOST_PIECES = 9000
+# Smaller files are uploaded in one request. The parts of a multipart upload have this size or
+# more: S3 allows 10,000 of them.
+_PART_SIZE = 8 << 20
+_MAX_PARTS = 9000
 
-# Objects that are sent, or removed, at a time.
-_AT_ONCE = 4
+# Objects that are uploaded, or removed, at a time.
+_N_THREADS = 4
 
-# In the workshop: which objects of a folder are about to be removed and put.
-_NOTE = "uploading.json"
+# The file in the staging prefix that lists the objects of a folder to remove and to put.
+_JOURNAL = "uploading.json"
 logger = logging.getLogger(__name__)
 
 
 def bucket_destination(url: str, options: Mapping[str, str]) -> BucketDestination:
-    """The output at a URL.
+    """The destination at a URL.
 
     Raises
     ------
@@ -53,7 +58,7 @@ def bucket_destination(url: str, options: Mapping[str, str]) -> BucketDestinatio
         If nothing can be written there.
     """
     if scheme_of(url) not in BUCKETS:
-        msg = f"{redacted(url)}: an input may be there, but an output is on a disk or in a bucket"
+        msg = f"{redacted(url)}: only inputs can be there; an output is on a disk or in a bucket"
         raise StorageError(msg)
     if not urlsplit(url).path.strip("/"):
         msg = f"{redacted(url)}: this is a bucket; name an output in it"
@@ -62,46 +67,44 @@ def bucket_destination(url: str, options: Mapping[str, str]) -> BucketDestinatio
 
 
 class BucketDestination:
-    """A URL; an :class:`slaf.targets.destination.Destination`.
+    """A URL in a bucket; it is used like a `slaf.targets.destination.LocalDestination`.
 
-    An object appears whole. Of a folder the objects by which readers know it come last; and those
-    of an older one that it replaces go first, when the new one is whole on this machine. What was
-    uploaded by a process that was stopped is known by a note in the workshop, which is a prefix
-    beside the output, and also holds the lock.
+    A single object is published whole. The objects of a folder are uploaded when all of it is in
+    scratch: those of an older output are removed first, the marker files of the format are put
+    last. A journal in the staging prefix, which also has the lock, lists the objects of an upload
+    that was stopped.
 
     Parameters
     ----------
     url
-        Of the object, or of what is to be the prefix of several.
+        The URL of the object, or the prefix of the folder.
     options
-        How to reach it.
-    workshop
-        The prefix beside it: at `workshop_url` of its URL.
+        Storage options.
+    staging
+        The staging prefix, at `staging_url` of the URL.
     """
 
-    def __init__(self, url: str, options: Mapping[str, str], workshop: Location) -> None:
+    def __init__(self, url: str, options: Mapping[str, str], staging: Location) -> None:
         url = url.rstrip("/")
-        above, _, name = url.rpartition("/")
+        parent, _, name = url.rpartition("/")
         self.name = unquote(name)
         self.scratch = Path(tempfile.gettempdir())
         self._url = url
         self._options = options
-        self._above = ObjectStore(above, options)
-        self._workshop = workshop
+        self._objects = ObjectStore(parent, options)
+        self._staging = staging
 
     def __str__(self) -> str:
         return redacted(self._url)
 
-    def refuse_within(self, dataset: Location) -> None:
-        """Check that it would not lie among the objects of a dataset."""
-        if f"{self}/".startswith(f"{dataset}/"):
-            msg = f"{self}: it would lie in the dataset; name an output outside of it"
-            raise TargetError(msg)
+    def is_within(self, dataset: Location) -> bool:
+        """Whether the output would be among the objects of a dataset."""
+        return f"{self}/".startswith(f"{dataset}/")
 
-    def refuse_if_there(self, format: TargetFormat, *, overwrite: bool) -> None:
-        """Check that it may be written; what an export left that was stopped may be removed."""
-        if self._workshop.read(_NOTE) is None:
-            self._refuse_if_there(format, overwrite=overwrite)
+    def check(self, format: TargetFormat, *, overwrite: bool) -> None:
+        """Check that the output may be written; the rest of a stopped export may be removed."""
+        if self._staging.read(_JOURNAL) is None:
+            self._check(format, overwrite=overwrite)
 
     def publish(
         self,
@@ -110,174 +113,159 @@ class BucketDestination:
         *,
         overwrite: bool,
         scratch: Path,
-        seen: Progress,
+        progress: Progress,
     ) -> int:
-        """Have it written to a scratch folder, and upload it; its bytes."""
-        with self._workshop.lock():
-            self._sweep()
-            self._refuse_if_there(format, overwrite=overwrite)
-            with self._written(
-                scratch, lambda path: run_shielded(partial(write, path), seen)
-            ) as path:
+        """Write the output to scratch and upload it; the number of its bytes."""
+        with self._staging.lock():
+            self._clean_up()
+            self._check(format, overwrite=overwrite)
+            with self._written(scratch, write, progress) as path:
                 size = size_of(path)
                 logger.info("uploading %s (%s bytes)", self, f"{size:,}")
-                self._refuse_if_there(format, overwrite=overwrite)
-                if format.marks:
-                    run_shielded(partial(self._put_folder, path, format), seen)
+                self._check(format, overwrite=overwrite)
+                if format.marker_files:
+                    upload = partial(self._upload_folder, path, format)
                 else:
-                    run_shielded(partial(self._put_file, path, format, overwrite=overwrite), seen)
+                    upload = partial(self._upload_file, path, format, overwrite=overwrite)
+                run_shielded(upload, progress)
         return size
 
     @contextmanager
-    def _written(self, scratch: Path, write: Callable[[Path], None]) -> Iterator[Path]:
-        """The path in a scratch folder to which it was written, until the block ends."""
-        # As many as there are outputs of this name in buckets.
-        told = xxhash.xxh3_64_hexdigest(str(self).encode())
-        place = Location(scratch / f".{self.name}-{told}.new")
-        remove_empty(place)
-        with place.lock():
-            place.remove(self.name)
+    def _written(
+        self, scratch: Path, write: Callable[[Path, Progress], None], progress: Progress
+    ) -> Iterator[Path]:
+        """The output in the scratch directory, until the block ends."""
+        # Outputs of other buckets may have the same name.
+        url_hash = xxhash.xxh3_64_hexdigest(str(self).encode())
+        folder = Location(scratch / f".{self.name}-{url_hash}.new")
+
+        def clean_up() -> None:
+            folder.remove(self.name)
+
+        with locked_staging(folder, clean_up):
+            path = folder.path / self.name
             try:
-                path = place.path / self.name
-                try:
-                    write(path)
-                except StorageError as error:
-                    # An error of this machine, and not of a bucket.
-                    if error.errno is not None:
-                        error.add_note(
-                            f"{self} is written there first; --scratch chooses the folder"
-                        )
-                    raise
-                yield path
-            finally:
-                remove_with_retries(lambda: place.remove(self.name))
+                run_shielded(partial(write, path), progress)
+            except StorageError as error:
+                # Errors of the local disk have a number, those of a bucket have none.
+                if error.errno is not None:
+                    error.add_note(f"{self} is written there first; --scratch chooses the folder")
+                raise
+            yield path
+            remove_with_retries(clean_up)
 
-    def _refuse_if_there(self, format: TargetFormat, *, overwrite: bool) -> None:
-        there = input_path(self._url, self._options)
-        if not there.exists():
-            return
-        if not overwrite:
-            msg = f"{self}: it exists already; --overwrite replaces it"
-            raise OutputExists(msg)
-        if not format.is_one(there):
-            msg = (
-                f"{self}: what is there is no output of this format, and is not replaced; remove it"
-            )
-            raise OutputExists(msg)
+    def _check(self, format: TargetFormat, *, overwrite: bool) -> None:
+        output = input_path(self._url, self._options)
+        check_replaceable(output, format.matches, overwrite=overwrite)
 
-    def _put_file(
-        self,
-        path: Path,
-        format: TargetFormat,
-        seen: Progress,
-        *,
-        overwrite: bool,
+    def _upload_file(
+        self, path: Path, format: TargetFormat, progress: Progress, *, overwrite: bool
     ) -> None:
-        def look() -> None:
-            with self._workshop.effect("publish", self.name):
-                self._refuse_if_there(format, overwrite=overwrite)
+        def check() -> None:
+            with self._staging.mutation("publish", self.name):
+                self._check(format, overwrite=overwrite)
 
-        self._put(self.name, path, seen, look, new=not overwrite)
+        self._put(self.name, path, progress, check, new=not overwrite)
 
-    def _put_folder(self, path: Path, format: TargetFormat, seen: Progress) -> None:
-        """Put the objects of a folder in the place of those that are there."""
+    def _upload_folder(self, path: Path, format: TargetFormat, progress: Progress) -> None:
+        """Replace the objects of the output by those of a folder."""
         files = {f"{self.name}/{name}": path / name for name in Location(path).list(".")}
-        old = self._above.sizes(self.name)
-        plain, marks = self._by_mark(files, format)
-        old_plain, old_marks = self._by_mark(old, format)
-        note = {"remove": [*old_plain, *old_marks], "put": [*plain, *marks]}
-        self._workshop.put(_NOTE, json.dumps(note).encode())
+        others, markers = self._by_marker(files, format)
+        old_others, old_markers = self._by_marker(self._objects.sizes(self.name), format)
+        journal = {"remove": [*old_others, *old_markers], "put": [*others, *markers]}
+        self._staging.put(_JOURNAL, json.dumps(journal).encode())
 
         def put(name: str) -> None:
-            self._put(name, files[name], seen, _not_at_all, new=name in marks)
+            self._put(name, files[name], progress, lambda: None, new=name in markers)
 
         try:
-            for name in reversed(old_marks):
+            for name in reversed(old_markers):
                 self._remove(name)
-            _at_once(self._remove, old_plain)
-            _at_once(put, plain)
-            for name in marks:
+            _in_threads(self._remove, old_others)
+            _in_threads(put, others)
+            for name in markers:
                 put(name)
         except BaseException as error:
-            self._give_up(error)
+            self._clean_up_after(error)
             raise
-        self._workshop.remove(_NOTE)
+        self._staging.remove(_JOURNAL)
 
-    def _by_mark(self, names: Iterable[str], format: TargetFormat) -> tuple[list[str], list[str]]:
-        """Those that mark nothing, and those that do, in the order of the marks."""
+    def _by_marker(self, names: Iterable[str], format: TargetFormat) -> tuple[list[str], list[str]]:
+        """Objects that are no marker files or below, and those that are, in the format's order."""
         tops = {name: name.removeprefix(f"{self.name}/").partition("/")[0] for name in names}
-        marks = [name for mark in format.marks for name in sorted(tops) if tops[name] == mark]
-        return sorted(tops.keys() - marks), marks
+        markers = [
+            name for marker in format.marker_files for name in sorted(tops) if tops[name] == marker
+        ]
+        return sorted(tops.keys() - markers), markers
 
     def _put(
-        self, name: str, file: Path, seen: Progress, look: Callable[[], None], *, new: bool
+        self, name: str, file: Path, progress: Progress, check: Callable[[], None], *, new: bool
     ) -> None:
-        """Put an object, after a look; where it is `new`, and one request, over none."""
+        """Put an object, which appears after the check; if `new` and small, only if none exists."""
         size = file.stat().st_size
-        with self._workshop.effect("upload", name):
-            seen.advance(0, 0)
-            if size > _PIECE:
-                piece = max(_PIECE, -(-size // _MOST_PIECES))
-                self._above.upload(name, _pieces(file, piece, seen, look), piece)
+        with self._staging.mutation("upload", name):
+            progress.advance(0, 0)
+            if size > _PART_SIZE:
+                part_size = max(_PART_SIZE, -(-size // _MAX_PARTS))
+                self._objects.upload(name, _parts(file, part_size, progress, check), part_size)
                 return
-            look()
+            check()
             if new:
-                self._above.swap(name, file.read_bytes(), None)
+                self._objects.swap(name, file.read_bytes(), None)
             else:
-                self._above.put(name, file.read_bytes())
+                self._objects.put(name, file.read_bytes())
 
     def _remove(self, name: str) -> None:
-        with self._workshop.effect("remove", name):
-            self._above.delete([name])
+        with self._staging.mutation("remove", name):
+            self._objects.delete([name])
 
-    def _sweep(self) -> None:
-        """Remove what was uploaded of a folder that did not become whole."""
-        raw = self._workshop.read(_NOTE)
+    def _clean_up(self) -> None:
+        """Remove the objects of a folder that was uploaded in part."""
+        raw = self._staging.read(_JOURNAL)
         if raw is None:
             return
-        note: dict[str, list[str]] = json.loads(raw)
-        there = set(self._above.sizes(self.name))
-        # Nothing was removed yet, or all was put.
-        if not any(names and there.issuperset(names) for names in note.values()):
-            _at_once(self._remove, sorted(there & {*note["remove"], *note["put"]}))
-        self._workshop.remove(_NOTE)
+        journal: dict[str, list[str]] = json.loads(raw)
+        existing = set(self._objects.sizes(self.name))
+        # Else no object was removed yet, or all were put.
+        if not any(names and existing.issuperset(names) for names in journal.values()):
+            listed = {*journal["remove"], *journal["put"]}
+            _in_threads(self._remove, sorted(existing & listed))
+        self._staging.remove(_JOURNAL)
 
-    def _give_up(self, error: BaseException) -> None:
-        """Remove what was uploaded, or say that it stays."""
+    def _clean_up_after(self, error: BaseException) -> None:
+        """Remove what was uploaded, or add a note that it remains."""
         try:
-            self._sweep()
+            self._clean_up()
         except (StorageError, ConflictError):
             error.add_note(
-                f"objects of it stay below {self}/, and nothing can be read of them: the next "
-                "export to there removes them"
+                f"some of its objects remain below {self}/, where no reader finds an output: the "
+                "next export to there removes them"
             )
 
 
 def staging_url(url: str) -> str:
-    """The prefix beside an output where its lock is, and the note of what is being uploaded."""
-    above, _, name = url.rstrip("/").rpartition("/")
-    return f"{above}/.{name}.new"
+    """The prefix next to an output for its lock and journal."""
+    parent, _, name = url.rstrip("/").rpartition("/")
+    return f"{parent}/.{name}.new"
 
 
-def _pieces(file: Path, size: int, seen: Progress, look: Callable[[], None]) -> Iterator[bytes]:
+def _parts(
+    file: Path, part_size: int, progress: Progress, check: Callable[[], None]
+) -> Iterator[bytes]:
     with file.open("rb") as data:
-        while piece := data.read(size):
-            seen.advance(0, 0)
-            yield piece
-    # In a thread of its own: this one is amid a call of obstore, which allows of no second.
+        while part := data.read(part_size):
+            progress.advance(0, 0)
+            yield part
+    # In a thread: this one is in a call of obstore, which is not reentrant.
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(look).result()
+        pool.submit(check).result()
 
 
-def _at_once(work: Callable[[str], None], names: Sequence[str]) -> None:
-    """Do it for several at a time; none is under way any more when one fails."""
-    pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="slaf-upload")
+def _in_threads(work: Callable[[str], None], names: Sequence[str]) -> None:
+    """Work on several names at a time; after an error, wait for those that have begun."""
+    pool = ThreadPoolExecutor(_N_THREADS, thread_name_prefix="slaf-upload")
     try:
         for _ in pool.map(work, names):
             pass
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _not_at_all() -> None:
-    """Nothing is looked for."""

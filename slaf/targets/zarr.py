@@ -1,4 +1,4 @@
-"""zarr: AnnData in a folder of chunks."""
+"""zarr: AnnData as a folder of chunks."""
 
 from __future__ import annotations
 
@@ -6,105 +6,92 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from slaf.targets.anndata_groups import AnnDataTarget
-from slaf.targets.base import Compression, Layout, TargetFormat
+from slaf.targets.base import TargetFormat
+from slaf.targets.csr import AppendableArray
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    import numpy as np
     import zarr
     from numpy.typing import NDArray
 
+    from slaf.options import ArrayCompression
     from slaf.targets.base import WriteOptions
 
 __all__ = ["FORMAT"]
 
 
-# A file each: of 4 bytes a value, a megabyte before it is packed.
+# Values in a chunk, which is a file: a megabyte of float32 before compression.
 _CHUNK = 1 << 18
 
-# Chunks written at a time, which zarr packs in threads of its own.
-_CHUNKS_WRITTEN = 8
-_LEVELS = {Compression.GZIP: 4, Compression.ZSTD: 3}
+# Chunks in a block, which zarr compresses in threads.
+_CHUNKS_IN_BLOCK = 8
+_LEVELS = {"gzip": 4, "zstd": 3}
 
 
-class _Column:
-    """An array of one dimension that grows; a `slaf.targets.csr.AppendableArray`."""
+class _ZarrArray(AppendableArray):
+    """A one-dimensional zarr array."""
 
     def __init__(
-        self, group: zarr.Group, name: str, dtype: np.dtype[Any], *, size: int, compressor: Any
+        self, group: zarr.Group, name: str, dtype: np.dtype[Any], size: int, compressor: Any
     ) -> None:
-        self.dtype = dtype
-        rows = min(max(size, 1), _CHUNK)
-        # As large as it may become: each change of its size would rewrite its description.
+        chunk = min(max(size, 1), _CHUNK)
+        super().__init__(dtype, chunk * _CHUNKS_IN_BLOCK)
+        # Of the largest size: each resize would write the metadata again.
         self._array = group.create_array(
-            name, shape=(size,), dtype=dtype, chunks=(rows,), compressors=compressor
+            name, shape=(size,), dtype=dtype, chunks=(chunk,), compressors=compressor
         )
-        self._whole = rows * _CHUNKS_WRITTEN
-        self._rest: list[NDArray[Any]] = []
-        self._n_rest = 0
-        self._written = 0
-
-    def append(self, values: NDArray[Any]) -> None:
-        """Take the next values, of which whole chunks are written."""
-        self._rest.append(values)
-        self._n_rest += len(values)
-        if self._n_rest >= self._whole:
-            self._write(self._n_rest - self._n_rest % self._whole)
+        self._size = 0
 
     def finish(self) -> None:
-        """Write what is left."""
-        self._write(self._n_rest)
-        if self._array.shape != (self._written,):
-            self._array.resize((self._written,))
+        """Write the values that remain, and drop the unused size."""
+        super().finish()
+        if self._array.shape != (self._size,):
+            self._array.resize((self._size,))
 
-    def _write(self, n: int) -> None:
-        if not n:
-            return
-        values = np.concatenate(self._rest)
-        self._array[self._written : self._written + n] = values[:n]
-        self._written += n
-        # A copy: what is left must not keep all of it in memory.
-        self._rest, self._n_rest = [values[n:].copy()], len(values) - n
+    def _write(self, values: NDArray[Any]) -> None:
+        start, self._size = self._size, self._size + len(values)
+        self._array[start : self._size] = values
 
 
-class _Folder:
+class _ZarrFolder:
     """A zarr folder; a `slaf.targets.anndata_groups.Groups`."""
 
-    def __init__(self, root: zarr.Group, compression: Compression) -> None:
+    def __init__(self, root: zarr.Group, compression: ArrayCompression) -> None:
         self.root = root
-        self._compressor = _compressor(root, compression)
-        self.packing = {"compressors": self._compressor}
+        self.array_options: dict[str, Any] = {"compressors": _compressor(root, compression)}
 
-    def growing(self, group: zarr.Group, name: str, dtype: np.dtype[Any], size: int) -> _Column:
-        """A column of chunks."""
-        return _Column(group, name, dtype, size=size, compressor=self._compressor)
+    def appendable(
+        self, group: zarr.Group, name: str, dtype: np.dtype[Any], size: int
+    ) -> _ZarrArray:
+        """A new array of at most `size` values."""
+        return _ZarrArray(group, name, dtype, size, self.array_options["compressors"])
 
-    def whole(self, group: zarr.Group, name: str, values: NDArray[Any]) -> None:
-        """Write an array."""
-        group.create_array(name, data=values, compressors=self._compressor)
+    def write_array(self, group: zarr.Group, name: str, values: NDArray[Any]) -> None:
+        """Write a whole array."""
+        group.create_array(name, data=values, **self.array_options)
 
 
-def _compressor(root: zarr.Group, compression: Compression) -> dict[str, Any] | None:
-    """What packs chunks, as the version of zarr describes it that the folder is of."""
-    if compression is Compression.NONE:
+def _compressor(root: zarr.Group, compression: ArrayCompression) -> dict[str, Any] | None:
+    """The compressor of chunks, described as in the folder's version of zarr."""
+    if compression == "none":
         return None
     level = _LEVELS[compression]
-    if root.metadata.zarr_format == 2:  # noqa: PLR2004 - of the format
-        return {"id": compression.value, "level": level}
-    return {"name": compression.value, "configuration": {"level": level}}
+    if root.metadata.zarr_format == 2:  # noqa: PLR2004 - version of the format
+        return {"id": compression, "level": level}
+    return {"name": compression, "configuration": {"level": level}}
 
 
 @contextmanager
-def _created(path: Path, options: WriteOptions) -> Iterator[_Folder]:
+def _create(path: Path, options: WriteOptions) -> Iterator[_ZarrFolder]:
     import zarr
     from anndata import settings
 
     root = zarr.open_group(path, mode="w-", zarr_format=settings.zarr_write_format)
-    yield _Folder(root, options.compression)
+    yield _ZarrFolder(root, options.compression)
     zarr.consolidate_metadata(root.store)
 
 
@@ -117,7 +104,7 @@ def _in_memory() -> zarr.Group:
     )
 
 
-def _is_one(path: Path) -> bool:
+def _matches(path: Path) -> bool:
     return (path / ".zgroup").is_file() or (path / "zarr.json").is_file()
 
 
@@ -125,9 +112,9 @@ FORMAT = TargetFormat(
     name="zarr",
     description="AnnData on zarr",
     suffixes=(".zarr",),
-    is_one=_is_one,
-    open=partial(AnnDataTarget, probe=_in_memory, create=_created),
-    layouts=(Layout.CSR, Layout.CSC),
-    compressions=(Compression.ZSTD, Compression.GZIP, Compression.NONE),
-    marks=(".zattrs", ".zmetadata", ".zgroup", "zarr.json"),
+    matches=_matches,
+    open=partial(AnnDataTarget, probe=_in_memory, create=_create),
+    layouts=("csr", "csc"),
+    compressions=("zstd", "gzip", "none"),
+    marker_files=(".zattrs", ".zmetadata", ".zgroup", "zarr.json"),
 )

@@ -54,7 +54,7 @@ class Moment(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """One change to stored files, as :meth:`slaf.storage.location.Location.effect` announces it."""
+    """One change to stored files; :meth:`slaf.storage.location.Location.mutation` announces it."""
 
     action: str
     name: str
@@ -117,7 +117,7 @@ class CrashingStorage(Location):
         self._lock = threading.Lock()
 
     @contextmanager
-    def effect(self, action: str, name: str) -> Iterator[None]:
+    def mutation(self, action: str, name: str) -> Iterator[None]:
         """Record one change to what is stored, and fail if it is the one.
 
         Raises
@@ -131,7 +131,7 @@ class CrashingStorage(Location):
             self.effects.append(effect)
             self._fail_if(self._is(number, Moment.BEFORE), effect)
         try:
-            with super().effect(action, name):
+            with super().mutation(action, name):
                 yield
         finally:
             with self._lock:

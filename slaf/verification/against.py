@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,19 +17,19 @@ from slaf.tables.read import read_table, take_rows
 from slaf.verification.rows import RowTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
     from slaf.annotations.columns import Column, ColumnSet
     from slaf.dataset.dataset import Dataset
     from slaf.runtime.progress import Progress
+    from slaf.sources.base import Source
     from slaf.sparse.batch import Batch
     from slaf.verification.report import DifferenceLog
 
 __all__ = [
     "Entries",
-    "Reference",
     "cell_gene_label",
     "check_against",
     "compare_axis",
@@ -37,30 +37,8 @@ __all__ = [
 ]
 
 
-class Reference(Protocol):
-    """What a dataset is compared with: a source, or another dataset.
-
-    Attributes
-    ----------
-    n_cells, n_genes
-        The shape.
-    """
-
-    n_cells: int
-    n_genes: int
-
-    def cells(self) -> pa.Table:
-        """As a source gives them."""
-
-    def genes(self) -> pa.Table:
-        """As a source gives them."""
-
-    def batches(self, rows: RowRange) -> Iterator[Batch]:
-        """As a source gives them."""
-
-
 def check_against(
-    dataset: Dataset, source: Reference, findings: DifferenceLog, seen: Progress
+    dataset: Dataset, source: Source, findings: DifferenceLog, seen: Progress
 ) -> None:
     """Compare every value, id and column; what differs is noted with its cell and gene.
 
@@ -75,7 +53,7 @@ def check_against(
     seen
         Told of each batch compared.
     """
-    shape = (source.n_cells, source.n_genes)
+    shape = (source.info.n_cells, source.info.n_genes)
     findings.compare("shape", "cells × genes", shape, dataset.shape)
     if shape != dataset.shape:
         return
@@ -84,7 +62,7 @@ def check_against(
     with findings.reading(GENES):
         compare_axis(dataset, GENES, source.genes(), GENE_COLUMNS, findings)
     for block in dataset.published.blocks:
-        for batch in source.batches(RowRange(block.start, block.stop)):
+        for batch in source.matrix().batches(RowRange(block.start, block.stop)):
             with findings.reading(str(block)):
                 _compare_batch(dataset, batch, findings)
             seen.advance(len(batch.rows), batch.nnz)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import xxhash
 
 from slaf.format.config import OPTIONAL_TABLES
-from slaf.format.records import ALIGNED_SLOTS
 from slaf.format.schema import LAYERS, RAW, RAW_GENES
+from slaf.options import ALIGNED_SLOTS
 from slaf.sparse.ranges import RowRange
 from slaf.verification.rows import RowTable
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from slaf.format.records import ALIGNED_SLOTS
 from slaf.format.schema import GENE_COLUMNS, GENES, LAYERS, RAW, RAW_GENES
+from slaf.options import ALIGNED_SLOTS
 from slaf.sparse.ranges import RowRange
 from slaf.verification.against import cell_gene_label, compare_axis, compare_entries
 from slaf.verification.annotations import layer_row_tables
@@ -52,7 +52,7 @@ def check_annotations_against(
     types
         Of a matrix, the type that is expected and that which is there.
     """
-    if (source.n_cells, source.n_genes) != dataset.shape:
+    if (source.info.n_cells, source.info.n_genes) != dataset.shape:
         return
     raw: Raw | None = None
     with findings.reading("what is beside the matrix"):

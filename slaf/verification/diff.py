@@ -12,9 +12,9 @@ from slaf.dataset.source import DatasetSource
 from slaf.errors import NotADataset
 from slaf.format.config import load
 from slaf.format.schema import read_dtype
+from slaf.options import ReadOptions
 from slaf.runtime.progress import NullProgress
 from slaf.sources import open_source
-from slaf.sources.base import ReadOptions
 from slaf.storage.location import Location
 from slaf.storage.paths import is_anndata
 from slaf.storage.urls import is_web, redacted
@@ -112,24 +112,25 @@ def diff(
     if not findings.of(*_FATAL):
         seen = progress or NullProgress()
         seen.begin(0, 0, (1 + n_layer_tables(dataset)) * dataset.n_cells)
-        options = ReadOptions.beside(
-            dataset.location,
-            matrix,
-            memory,
-            scratch,
+        options = ReadOptions(
+            matrix=matrix,
+            memory=memory,
+            scratch=scratch,
             genome=genome,
             feature_type=feature_type,
             measurement=measurement,
             storage_options=storage_options,
             stage=stage,
-        )
+        ).near(dataset.location)
         if one is not None and other is not None:
             source = DatasetSource(one)
-            findings.compare("type", "of the values", *_types(source, other.published))
+            findings.compare("type", "of the values", *_types(source.matrix(), other.published))
             _compare(other, source, _types, findings, seen)
         else:
             with open_source(second if other is None else first, format, options) as file:
-                findings.compare("type", "of the values", *_types_of_file(file, dataset.published))
+                findings.compare(
+                    "type", "of the values", *_types_of_file(file.matrix(), dataset.published)
+                )
                 _compare(dataset, file, _types_of_file, findings, seen)
     differences, counts = tuple(findings.shown), tuple(findings.counts.items())
     return Comparison(*names, ("ids, values, columns, types and slots",), differences, counts)

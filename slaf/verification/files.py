@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
@@ -16,10 +16,10 @@ from slaf.format.schema import (
     EXPRESSION,
     GENES,
     PARTITIONED_TABLES,
-    Compression,
     by_gene_schema,
     expression_schema,
 )
+from slaf.options import Compression
 from slaf.tables.read import data_files, index_names, manifest_name
 from slaf.verification.rows import RowTable
 
@@ -112,7 +112,7 @@ def _check_stored(dataset: Dataset, findings: DifferenceLog) -> None:
     for name in (CELLS, GENES):
         if name not in proof.tables:
             findings.note("config", "proof.tables", f"a digest of {name}", "none")
-    compressions = list(map(str, Compression))
+    compressions = get_args(Compression)
     if proof.stored["compression"] not in compressions:
         found = proof.stored["compression"]
         findings.note("config", "proof.stored.compression", " or ".join(compressions), found)
@@ -122,18 +122,12 @@ def _check_stored(dataset: Dataset, findings: DifferenceLog) -> None:
     if f"{published.tables[EXPRESSION]}/{version}" not in {one.file for one in proof.files}:
         # Another program's version: what is wrong with it, the digests say.
         return
-    compression = Compression(proof.stored["compression"])
-    expected = expression_schema(
-        np.dtype(dataset.published.value_type),
-        dataset.n_genes,
-        compression,
-        integer_ids=proof.stored["plain_types"],
-        string_ids=not dataset.published.optimizations.get("optimize_storage", True),
-    )
+    options = published.store_options
+    expected = expression_schema(np.dtype(published.value_type), dataset.n_genes, options)
     if not dataset.expression.schema.equals(expected, check_metadata=True):
         findings.note("config", "proof.stored", expected, dataset.expression.schema)
     elif BY_GENE in published.tables:
-        wanted, found = by_gene_schema(expected, compression), dataset.table(BY_GENE).schema
+        wanted, found = by_gene_schema(expected, options.compression), dataset.table(BY_GENE).schema
         if not found.equals(wanted, check_metadata=True):
             findings.note("config", "proof.stored", wanted, found)
     if dataset.n_genes:
@@ -162,7 +156,7 @@ def damaged_files(
         return
     sizes = location.sizes()
     here = proof.place and proof.place == etag_scope(location)
-    tags = location.tags() if here else {}
+    tags = location.etags() if here else {}
     for file in proof.files:
         size = sizes.get(file.file)
         if size is None:

@@ -8,18 +8,18 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from slaf.errors import NoSuchInput
+from slaf.options import GeneSet, SlotSelection, one_of
 from slaf.sources import as_inputs
-from slaf.sources.concat.genes import GeneSet
 from slaf.sources.concat.members import ExistingDataset
 from slaf.sources.concat.source import Concat
-from slaf.sources.slots import SlotSelection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from slaf.dataset.dataset import Dataset
     from slaf.format.config import SourceRecord
-    from slaf.sources.base import Inputs, ReadOptions
+    from slaf.options import ReadOptions
+    from slaf.sources.base import Inputs
     from slaf.verification.report import DifferenceLog
 
 __all__ = ["check_records", "reopen_inputs"]
@@ -75,8 +75,15 @@ def reopen_inputs(
     # Each group came in with one choice of genes and slots, behind what was there before.
     for (genes, taken), group in groupby(records, key=lambda one: (one.genes, one.taken or usual)):
         stop = start + len(list(group))
-        before = None if whole is None else ExistingDataset(whole, whole.records, whole.unses)
-        whole = Concat(opens[start:stop], GeneSet(genes), before, SlotSelection.from_json(taken))
+        previous = (
+            None if whole is None else ExistingDataset(whole, whole.records, whole.uns_per_source)
+        )
+        whole = Concat(
+            opens[start:stop],
+            one_of(GeneSet, "genes", genes),
+            previous,
+            SlotSelection.from_json(taken),
+        )
         start = stop
     if whole is None:
         msg = f"{dataset.location} was made of no input"

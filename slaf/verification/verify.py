@@ -8,8 +8,8 @@ from slaf.dataset.dataset import Dataset, open_dataset
 from slaf.errors import Locked, VerificationFailed
 from slaf.format.config import load_published
 from slaf.format.schema import BY_GENE
+from slaf.options import ReadOptions
 from slaf.runtime.progress import NullProgress
-from slaf.sources.base import ReadOptions
 from slaf.verification.against import check_against
 from slaf.verification.annotations import (
     check_annotation_digests,
@@ -133,16 +133,15 @@ def verify(
     if not findings and not quick:
         checks += _check_content(opened, findings, seen, drawn)
     if against is not None and not findings.of("file", "offsets", "config", "unreadable"):
-        reading = ReadOptions.beside(
-            opened.location,
-            opened.sources[0].matrix,
-            memory,
-            scratch,
+        reading = ReadOptions(
+            matrix=opened.sources[0].matrix,
+            memory=memory,
+            scratch=scratch,
             storage_options=input_storage_options or storage_options,
             stage=stage,
-        )
+        ).near(opened.location)
         with reopen_inputs(opened, against, format, reading) as source:
-            checks.append(f"every value, id and column of {source.uri}")
+            checks.append(f"every value, id and column of {source.info.uri}")
             _compare(opened, source, findings, seen)
     report = Report(
         str(opened.location), tuple(checks), tuple(findings.shown), tuple(findings.counts.items())

@@ -89,7 +89,7 @@ def at_terminal(*words: str | Path) -> tuple[int, str]:
     return process.wait(), shown.decode()
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 240) -> None:
     """Return when it holds."""
     end = time.monotonic() + seconds
     while not condition():

@@ -27,7 +27,7 @@ from slaf.errors import (
 )
 from slaf.verification.report import Report
 from slaf_cli.app import app
-from slaf_cli.options import Compression, parse_bytes
+from slaf_cli.options import parse_bytes
 from slaf_cli.report import ExitCode, edge, in_bytes, lines
 from tests.cli.terminal import SLAF, run, start
 
@@ -248,23 +248,13 @@ def test_the_console_script_is_installed() -> None:
     assert ended.stdout == f"slaf {version('slaf')}\n"
 
 
-# What the commands call otherwise: "--no-raw" says more than "--raw", and options that may be
-# repeated are in the singular.
-OTHERWISE = {
-    "create_indices": "indices",
-    "raw": "no_raw",
-    "storage_options": "storage_option",
-    "input_storage_options": "input_storage_option",
-}
-
-
 @pytest.mark.parametrize("verb", ["convert", "append", "compact", "repair"])
 def test_what_the_library_can_do_the_command_can_reach(verb: str) -> None:
     """Every argument of the function, but for the progress it tells, is one of the command."""
     command = get_command(app).commands[verb]  # type: ignore[attr-defined]
     taken = {parameter.name for parameter in command.params}
     asked = inspect.signature(getattr(slaf, verb)).parameters.keys() - {"progress"}
-    assert {OTHERWISE.get(name, name) for name in asked} <= taken
+    assert asked <= taken
 
 
 def test_what_commands_do_is_said_whole() -> None:
@@ -281,13 +271,6 @@ def test_an_option_that_is_no_pair_is_named(option: str) -> None:
     assert ended.code == ExitCode.USAGE
     assert f"for {option}: " in ended.err
     assert "secret" not in ended.err
-
-
-def test_compressions_are_those_of_the_library() -> None:
-    """The names that --compression takes are those that `slaf.convert` takes."""
-    from slaf.format.schema import Compression as OfTheLibrary
-
-    assert [each.value for each in Compression] == [each.value for each in OfTheLibrary]
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_a_signal_leaves_what_the_same_command_finishes(
         wait_until(lambda: parts_done(output) >= 3 or process.poll() is not None)
         assert slaf.status(output).state is State.RUNNING
         process.send_signal(sent)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=240)
     assert process.returncode == code
     assert out == ""
     stopped = slaf.status(output)

@@ -12,6 +12,7 @@ from slaf.errors import ConversionInProgress, NotADataset
 from slaf.format.validation import CHECKSUM_KEY
 from slaf.storage.location import Location
 from slaf.storage.object_options import open_store
+from tests.conversion.outputs import receipts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["contents", "files_of", "finished_parts", "output_of", "published", "unaccounted"]
 
 # What depends on the run and not on what was converted.
-_OF_THE_RUN = ("created_at", "last_updated", "versions", "proof", "checkpoint", CHECKSUM_KEY)
+_OF_THE_RUN = {"created_at", "last_updated", "versions", "proof", "checkpoint"}
+_OF_THE_RUN |= {"epoch", CHECKSUM_KEY}
 _LAST_VERSION = 2**64 - 1
 
 
@@ -54,13 +56,11 @@ def published(cloud: Cloud, name: str) -> dict[str, Any] | None:
 
 
 def finished_parts(location: Location) -> set[str]:
-    """The data files of the parts that the checkpoint of an unfinished run says are done."""
+    """The data files of the parts of an unfinished run that have a receipt."""
     checkpoint = json.loads(location.read("config.json") or b"{}").get("checkpoint")
-    if checkpoint is None:
-        return set()
     return {
         file["path"]
-        for part in checkpoint["done"].values()
+        for part in receipts(location, checkpoint)
         for fragment in part["fragments"]
         for file in fragment["files"]
     }

@@ -76,9 +76,7 @@ class Proxy:
         self._in_flight = 0
         self._seen = 0
         handler = type("Handler", (_Handler,), {"proxy": self})
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.server.daemon_threads = True
-        self.server.block_on_close = False
+        self.server = _Server(("127.0.0.1", 0), handler)
         host, port = self.server.server_address[:2]
         self.endpoint = f"http://{host!s}:{port}"
 
@@ -117,6 +115,13 @@ def proxied(upstream: str) -> Iterator[Proxy]:
     finally:
         proxy.server.shutdown()
         proxy.server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    # Five by default: a client with more connections at once waits for a second, or for minutes.
+    request_queue_size = 128
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from slaf.errors import DuplicateInput, Locked, UnknownFormat
 from slaf.storage.location import Location
 from slaf.testing.crashing import Crash, CrashingStorage, Moment
 from tests.builders import counts, write_h5ad
-from tests.cloud.outputs import output_of, published, unaccounted
+from tests.cloud.outputs import finished_parts, output_of, published, unaccounted
 from tests.cloud.proxy import proxied
 from tests.cloud.servers import SECRETS, upload
 from tests.conversion.process import KILLED, ConvertingProcess
@@ -90,7 +89,7 @@ def test_it_is_added_to(inputs: list[Path], expected: dict[str, Any], cloud: Clo
     """An append to a bucket leaves what one to a disk does, and no key anywhere."""
     place, reach = cloud.at("out.slaf"), cloud.options
     slaf.convert(inputs[0], place, **OPTIONS, storage_options=reach)
-    found = slaf.preview_append(inputs[1:], place, storage_options=reach)
+    found = slaf.append(inputs[1:], place, storage_options=reach, dry_run=True)
     assert (found.operation, found.n_cells, found.free) == ("append", 24, None)
     dataset = slaf.append(inputs[1:], place, **OPTIONS, storage_options=reach)
     assert output_of(dataset.location) == expected
@@ -137,9 +136,7 @@ def test_an_append_is_killed(inputs: list[Path], one_cloud: Cloud, tmp_path: Pat
     found = slaf.status(place, storage_options=one_cloud.options)
     assert (found.state, found.operation, found.published) == ("stopped", "append", True)
     assert found.parts_done > 0
-    config = Location(place, one_cloud.options).read("config.json") or b""
-    done = json.loads(config)["checkpoint"]["done"]
-    files = {f["path"] for part in done.values() for g in part["fragments"] for f in g["files"]}
+    files = finished_parts(Location(place, one_cloud.options))
     dataset = slaf.append(inputs[1], place, **options)
     assert output_of(dataset.location) == output_of(Location(whole))
     assert files <= {

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.cloud.servers import Cloud
 
 OPTIONS: dict[str, Any] = {"chunk_size": 4}
-HASTY = {"timeout": "2s", "client_max_retries": "2", "client_retry_timeout": "4"}
+HASTY = {"timeout": "30s", "client_max_retries": "1", "client_retry_timeout": "2"}
 
 
 @pytest.fixture

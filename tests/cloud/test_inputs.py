@@ -13,8 +13,9 @@ import scipy.sparse as sp
 import slaf
 from benchmarks.inputs import Counts, Input, kept
 from slaf.errors import NoSuchBucket, NoSuchInput, StorageError, StorageUnavailable
+from slaf.options import ReadOptions
 from slaf.sources import open_source
-from slaf.sources.base import ReadOptions
+from slaf.sparse.ranges import RowRange
 from slaf.storage.location import Location
 from slaf.testing.laws import SourceLaws
 from tests.builders import counts, write_h5ad
@@ -312,10 +313,10 @@ def test_it_is_changed_meanwhile(s3: Cloud, tmp_path: Path) -> None:
     """An object that becomes another while it is read ends the run; so does one on resuming."""
     upload(s3, large(tmp_path / "in.h5ad"))
     with open_source(s3.at("in.h5ad"), options=ReadOptions(storage_options=s3.options)) as source:
-        before = source.identity()
+        before = source.info.identity
         upload(s3, write_h5ad(tmp_path / "in.h5ad", counts(20, 9, seed=1)))
         with pytest.raises(StorageError, match="it was changed while it was read"):
-            list(source.batches(slaf.arrays.RowRange(0, 20)))
+            list(source.matrix().batches(RowRange(0, 20)))
     with open_source(s3.at("in.h5ad"), options=ReadOptions(storage_options=s3.options)) as source:
-        assert source.identity() != before
+        assert source.info.identity != before
     assert json.dumps(dict(before))

@@ -1,4 +1,4 @@
-"""A location in a bucket does what one on a disk does, and tells failures from absence."""
+"""A location in a bucket behaves as one on a disk, and reports failures as errors."""
 
 from __future__ import annotations
 
@@ -26,100 +26,105 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def place(cloud: Cloud) -> Location:
-    """A location where there is nothing."""
+def location(cloud: Cloud) -> Location:
+    """An empty location."""
     return Location(cloud.at("out.slaf"), cloud.options)
 
 
-def test_files(place: Location) -> None:
+def test_files(location: Location) -> None:
     """Files are put whole, read, listed, measured and removed."""
-    assert not place.exists()
-    assert place.is_vacant()
-    assert place.read("a.txt") is None
-    assert place.size_of("a.txt") is None
-    place.put("a.txt", b"first")
-    place.put("a.txt", b"written")
-    place.put("d/b.txt", b"b")
-    place.put("d.txt", b"")
-    assert place.read("a.txt") == b"written"
-    assert place.list(".") == ["a.txt", "d.txt", "d/b.txt"]
-    assert place.list("d") == ["d/b.txt"]
-    assert (place.size(), place.size("d"), place.size_of("a.txt")) == (8, 1, 7)
-    assert place.exists()
-    assert not place.is_vacant()
-    place.remove("d")
-    place.remove("not there")
-    assert place.list(".") == ["a.txt", "d.txt"]
+    assert not location.exists()
+    assert location.is_empty()
+    assert location.read("a.txt") is None
+    assert location.size_of("a.txt") is None
+    location.put("a.txt", b"first")
+    location.put("a.txt", b"written")
+    location.put("d/b.txt", b"b")
+    location.put("d.txt", b"")
+    assert location.read("a.txt") == b"written"
+    assert location.list(".") == ["a.txt", "d.txt", "d/b.txt"]
+    assert location.list("d") == ["d/b.txt"]
+    assert (location.size(), location.size("d"), location.size_of("a.txt")) == (8, 1, 7)
+    assert location.exists()
+    assert not location.is_empty()
+    location.remove("d")
+    location.remove("missing")
+    assert location.list(".") == ["a.txt", "d.txt"]
 
 
-def test_lock(place: Location, cloud: Cloud) -> None:
-    """One process holds the lock at a time, and it leaves nothing behind."""
+def test_lock(location: Location, cloud: Cloud) -> None:
+    """One process holds the lock at a time, and it leaves no object."""
     other = Location(cloud.at("out.slaf"), cloud.options)
-    with place.lock():
+    with location.lock():
         assert other.is_locked()
         with pytest.raises(Locked, match="another process is writing here"), other.lock():
             pass
-        assert place.list(".") == [".lock"]
+        assert location.list(".") == [".lock"]
     assert not other.is_locked()
-    assert not place.exists()
+    assert not location.exists()
     with other.lock():
-        assert place.is_locked()
+        assert location.is_locked()
 
 
-def test_a_lock_that_nobody_got(cloud: Cloud) -> None:
-    """A process that is stopped as soon as it has the lock holds nobody off, itself neither."""
+def test_a_crash_while_locking(cloud: Cloud) -> None:
+    """A process that fails right after it took the lock does not hold it."""
     stopped = CrashingStorage(cloud.at("x"), 0, Moment.AFTER, storage_options=cloud.options)
     with pytest.raises(Crash), stopped.lock():
         pass
-    place = Location(cloud.at("x"), cloud.options)
-    with place.lock():
-        assert place.is_locked()
+    location = Location(cloud.at("x"), cloud.options)
+    with location.lock():
+        assert location.is_locked()
 
 
-def test_a_file_is_put_over_what_was_read(place: Location, cloud: Cloud) -> None:
+def test_a_put_replaces_the_version_that_was_read(location: Location, cloud: Cloud) -> None:
     """Under the lock, a file that was read is replaced only if it is still the same."""
     other = Location(cloud.at("out.slaf"), cloud.options)
-    with place.lock():
-        assert place.read("config.json") is None
-        place.put("config.json", b"1")
-        place.put("config.json", b"2")
+    with location.lock():
+        assert location.read("config.json") is None
+        location.put("config.json", b"1")
+        location.put("config.json", b"2")
         other.put("config.json", b"other")
         with pytest.raises(Locked, match="another process has written it meanwhile"):
-            place.put("config.json", b"3")
-    assert place.read("config.json") == b"other"
+            location.put("config.json", b"3")
+    assert location.read("config.json") == b"other"
 
 
 def test_no_such_bucket(cloud: Cloud, tmp_path: Path) -> None:
-    """A bucket that is not there is an error of its own, and never an empty place."""
-    place = Location(cloud.at("x").replace("slaf-test", "no-such-bucket"), cloud.options)
-    for look in (place.exists, place.is_vacant, place.is_locked, lambda: place.read("config.json")):
+    """A missing bucket is an error of its own, never an empty location."""
+    location = Location(cloud.at("x").replace("slaf-test", "no-such-bucket"), cloud.options)
+    for read in (
+        location.exists,
+        location.is_empty,
+        location.is_locked,
+        lambda: location.read("config.json"),
+    ):
         with pytest.raises(NoSuchBucket, match="there is no such bucket"):
-            look()
-    with pytest.raises(NoSuchBucket), place.lock():
+            read()
+    with pytest.raises(NoSuchBucket), location.lock():
         pass
     for command in (slaf.open, slaf.status, slaf.info):
         with pytest.raises(NoSuchBucket):
-            command(str(place), storage_options=cloud.options)
+            command(str(location), storage_options=cloud.options)
     with pytest.raises(NoSuchBucket):
-        slaf.convert(tmp_path / "in.h5ad", place)
+        slaf.convert(tmp_path / "in.h5ad", location)
 
 
 def test_access_denied(cloud: Cloud, proxy: Proxy, tmp_path: Path) -> None:
-    """A key that is refused is another, and nothing is written."""
+    """A refused key is an error of its own, and nothing is written."""
     proxy.rule = lambda *_: Fault.FORBIDDEN
-    there = cloud.via(proxy.endpoint)
-    place = Location(there.at("x"), there.options)
-    for look in (place.exists, place.is_locked, lambda: place.read("config.json")):
+    proxied = cloud.via(proxy.endpoint)
+    location = Location(proxied.at("x"), proxied.options)
+    for read in (location.exists, location.is_locked, lambda: location.read("config.json")):
         with pytest.raises(AccessDenied, match="access is denied"):
-            look()
+            read()
     with pytest.raises(AccessDenied):
-        slaf.convert(tmp_path / "in.h5ad", place)
+        slaf.convert(tmp_path / "in.h5ad", location)
     with pytest.raises(AccessDenied):
-        slaf.open(place)
+        slaf.open(location)
 
 
 def test_a_wrong_key(az_server: Cloud) -> None:
-    """So it is when the server itself refuses the key."""
+    """A wrong key, which the server itself refuses, is the same error."""
     cloud = az_server.fresh()
     options = cloud.options | {"azure_storage_account_key": "d3Jvbmc="}
     with pytest.raises(AccessDenied, match="403 Forbidden"):
@@ -130,24 +135,24 @@ QUICK = {"client_max_retries": "1", "client_retry_timeout": "2"}
 
 
 def test_unreachable(cloud: Cloud) -> None:
-    """A server that is not there is a third one, told after the retries that were asked for."""
-    there = cloud.via("http://127.0.0.1:9")
-    place = Location(there.at("x"), there.options | QUICK)
-    for look in (place.exists, place.is_locked, lambda: place.read("config.json")):
+    """A server that does not answer is an error of its own, after the chosen retries."""
+    proxied = cloud.via("http://127.0.0.1:9")
+    location = Location(proxied.at("x"), proxied.options | QUICK)
+    for read in (location.exists, location.is_locked, lambda: location.read("config.json")):
         with pytest.raises(StorageUnavailable, match="cannot be reached"):
-            look()
+            read()
     with pytest.raises(StorageUnavailable):
-        slaf.open(place)
+        slaf.open(location)
 
 
-def test_nothing_there(cloud: Cloud) -> None:
-    """An empty prefix of a bucket that is there is no dataset, and that is said."""
+def test_an_empty_prefix(cloud: Cloud) -> None:
+    """An empty prefix of an existing bucket is reported as no dataset."""
     with pytest.raises(NotADataset, match="does not exist"):
         slaf.open(cloud.at("x"), storage_options=cloud.options)
 
 
 def test_options(s3: Cloud) -> None:
-    """An option that is not known, or not of this cloud, is refused by its name alone."""
+    """An unknown option, or one of another cloud, is refused by its name, without its value."""
     for key in ("nonsense", "azure_storage_account_key"):
         with pytest.raises(StorageError, match=key) as caught:
             Location(s3.at("x"), s3.options | {key: "the-secret"})
@@ -155,22 +160,22 @@ def test_options(s3: Cloud) -> None:
     with pytest.raises(StorageError, match="client_max_retries is 'many'"):
         Location(s3.at("x"), s3.options | {"client_max_retries": "many"})
     upper = {key.upper(): value for key, value in s3.options.items()}
-    assert Location(s3.at("x"), upper).is_vacant()
+    assert Location(s3.at("x"), upper).is_empty()
 
 
 def test_other_urls() -> None:
-    """A URL that no dataset can be at is refused at once."""
+    """A URL of an unsupported scheme is refused at once."""
     with pytest.raises(StorageError, match="ftp:// is not known here"):
         Location("ftp://host/x")
-    with pytest.raises(StorageError, match="a dataset is on a disk or in a bucket") as caught:
+    with pytest.raises(StorageError, match="this scheme is for inputs only") as caught:
         Location("https://user:pass@host/x?sig=secret")
     assert "https://host/x:" in str(caught.value)
 
 
 def test_a_bucket_is_no_path(s3: Cloud) -> None:
-    """What has to be a directory of this machine may not be a URL."""
-    place = Location(s3.at("x"), s3.options)
+    """A location in a bucket has no path, no limit and no shared disk."""
+    location = Location(s3.at("x"), s3.options)
     with pytest.raises(StorageError, match="a path of this machine"):
-        place.path  # noqa: B018
-    assert place.free() is None
-    assert not place.shares_disk(place)
+        location.path  # noqa: B018
+    assert location.free() is None
+    assert not location.shares_disk(location)

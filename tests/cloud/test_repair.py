@@ -32,48 +32,53 @@ def change(location: Location, name: str) -> None:
     location.put(name, bytes(content))
 
 
-def test_every_object(source: Path, cloud: Cloud) -> None:
+def test_every_object(source: Path, one_cloud: Cloud) -> None:
     """An object that is another, or gone, is found by its tag, and mended."""
-    place = cloud.at("out.slaf")
-    dataset = slaf.convert(source, place, chunk_size=4, storage_options=cloud.options)
+    place = one_cloud.at("out.slaf")
+    dataset = slaf.convert(source, place, chunk_size=4, storage_options=one_cloud.options)
     location, expected = dataset.location, output_of(dataset.location)
     proof = dataset.published.proof
     assert proof.place == place
     assert all(one.etag for one in proof.files)
-    slaf.verify(place, storage_options=cloud.options)
+    slaf.verify(place, storage_options=one_cloud.options)
     kinds = {"data": "expression.lance/data", "version": "cells.lance/_versions"}
     kinds |= {"pairs": "cellsxcells.lance/data", "uns": "uns-", "index": "expression.lance/_ind"}
     for kind, start in kinds.items():
-        published = slaf.open(place, storage_options=cloud.options).published
+        published = slaf.open(place, storage_options=one_cloud.options).published
         name = next(one.file for one in published.proof.files if one.file.startswith(start))
         if kind in {"pairs", "index"}:
             location.remove(name)
         else:
             change(location, name)
         with pytest.raises(slaf.VerificationFailed) as caught:
-            slaf.verify(place, quick=True, storage_options=cloud.options)
-        (found,) = caught.value.report.differences
-        assert found.where.startswith(name)
-        repaired = slaf.repair(place, source, storage_options=cloud.options)
+            slaf.verify(place, quick=True, storage_options=one_cloud.options)
+        (difference,) = caught.value.report.differences
+        assert difference.where.startswith(name)
+        repaired = slaf.repair(place, source, storage_options=one_cloud.options)
         assert [damaged.split(" ")[0] for damaged in repaired.damaged] == [name]
-        assert output_of(location) == expected
+        found = output_of(location)
+        if kind == "version":
+            # A table that Lance cannot open is written into a new directory.
+            assert found["config"]["tables"].keys() == expected["config"]["tables"].keys()
+            expected["config"]["tables"] = found["config"]["tables"]
+        assert found == expected
         assert not {file for file in unaccounted(location) if not file.startswith("uns")}
-        slaf.verify(place, against=source, storage_options=cloud.options)
+        slaf.verify(place, against=source, storage_options=one_cloud.options)
 
 
-def test_stopped(source: Path, cloud: Cloud) -> None:
+def test_stopped(source: Path, one_cloud: Cloud) -> None:
     """A repair in a bucket that is stopped is finished by the same call."""
-    place = cloud.at("out.slaf")
-    dataset = slaf.convert(source, place, chunk_size=4, storage_options=cloud.options)
+    place = one_cloud.at("out.slaf")
+    dataset = slaf.convert(source, place, chunk_size=4, storage_options=one_cloud.options)
     expected = output_of(dataset.location)
     for at in (6, 9, 12, 15):
-        published = slaf.open(place, storage_options=cloud.options).published
+        published = slaf.open(place, storage_options=one_cloud.options).published
         for one in published.proof.files:
             if "/data/" in one.file:
                 change(dataset.location, one.file)
         with pytest.raises(Crash):
-            slaf.repair(CrashingStorage(place, at, storage_options=cloud.options), source)
-        slaf.repair(place, source, storage_options=cloud.options)
+            slaf.repair(CrashingStorage(place, at, storage_options=one_cloud.options), source)
+        slaf.repair(place, source, storage_options=one_cloud.options)
         assert output_of(dataset.location) == expected
 
 
@@ -82,7 +87,7 @@ def test_a_copy_on_a_disk(source: Path, cloud: Cloud, tmp_path: Path) -> None:
     place = cloud.at("out.slaf")
     dataset = slaf.convert(source, place, chunk_size=4, storage_options=cloud.options)
     copy = Location(tmp_path / "copy.slaf")
-    copy.make()
+    copy.mkdir()
     for name in dataset.location.list("."):
         copy.put(name, dataset.location.read(name) or b"")
     assert slaf.verify(copy).ok

@@ -13,7 +13,7 @@ import slaf
 from slaf.runtime.progress import NullProgress
 from slaf.storage.location import Location
 from slaf.targets import FORMATS
-from slaf.targets.base import Compression, Layout, WriteOptions
+from slaf.targets.base import WriteOptions
 from slaf.targets.contents import contents_of
 from slaf.targets.upload import BucketDestination, staging_url
 from slaf.testing.crashing import Crash, CrashingStorage
@@ -41,16 +41,16 @@ def as_input(words: list[str]) -> list[str]:
 def _stopped_export(place: str, cloud: Cloud) -> None:
     """Stop an export amid its upload, and look into what it leaves."""
     output = cloud.at("stopped.zarr")
-    workshop = CrashingStorage(staging_url(output), 9, storage_options=cloud.options)
+    staging = CrashingStorage(staging_url(output), 9, storage_options=cloud.options)
     dataset = slaf.open(place, storage_options=cloud.options)
     (format,) = (found for found in FORMATS if found.name == "zarr")
     target = format.open(
         contents_of(dataset, None, None),
-        WriteOptions(Layout.CSR, Compression.ZSTD, 1 << 20, Path(tempfile.gettempdir())),
+        WriteOptions("csr", "zstd", 1 << 20, Path(tempfile.gettempdir())),
     )
     with tempfile.TemporaryDirectory() as scratch, pytest.raises(Crash):
-        BucketDestination(output, cloud.options, workshop).publish(
-            target.write, format, overwrite=False, scratch=Path(scratch), seen=NullProgress()
+        BucketDestination(output, cloud.options, staging).publish(
+            target.write, format, overwrite=False, scratch=Path(scratch), progress=NullProgress()
         )
     left = Location(staging_url(output), cloud.options)
     assert left.list(".") == [".lock", "uploading.json"]

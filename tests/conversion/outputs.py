@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import slaf
 from slaf.errors import ConversionInProgress, DatasetError, NotADataset
-from slaf.format.validation import CHECKSUM_KEY
+from slaf.format.validation import CHECKSUM_KEY, checksum_error
+from slaf.storage.location import Location
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +23,7 @@ __all__ = [
     "output_of",
     "published",
     "published_parts",
+    "receipts",
     "tree",
     "unaccounted",
 ]
@@ -96,18 +98,16 @@ def published(path: Path) -> Output | None:
 
 
 def finished_parts(path: Path) -> dict[int, list[PartFile]]:
-    """The data files of each part that the checkpoint of an unfinished run says is done.
+    """The data files of each part of an unfinished run that has a receipt.
 
     By its place in the plan; parts in the order of genes by their first one, counted down from −1.
     """
     config = path / "config.json"
-    if not config.exists():
-        return {}
-    checkpoint = json.loads(config.read_bytes()).get("checkpoint")
-    if checkpoint is None:
-        return {}
-    found = {int(index): done for index, done in checkpoint["done"].items()}
-    found |= {-1 - done["genes"][0]: done for done in checkpoint["by_gene"]}
+    checkpoint = json.loads(config.read_bytes()).get("checkpoint") if config.exists() else None
+    found = {
+        done["part"] if "part" in done else -1 - done["genes"][0]: done
+        for done in receipts(Location(path), checkpoint)
+    }
     return {
         at: _part_files(
             path,
@@ -116,6 +116,35 @@ def finished_parts(path: Path) -> dict[int, list[PartFile]]:
         )
         for at, done in found.items()
     }
+
+
+def receipts(location: Location, checkpoint: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The receipts of an unfinished run, but for those that are torn or were given up."""
+    if checkpoint is None or "journal" not in checkpoint:
+        return []
+    names = location.list(f".parts/{checkpoint['journal'][:16]}")
+    raws = [location.read(name) or b"" for name in names if name.endswith(".json")]
+    return [
+        done
+        for done in (json.loads(raw) for raw in raws if _is_whole(raw))
+        if _counts(done, checkpoint)
+    ]
+
+
+def _counts(done: dict[str, Any], checkpoint: dict[str, Any]) -> bool:
+    if "part" not in done:
+        return True
+    start = checkpoint["plan"]["parts"][done["part"]][0]
+    offsets = [source["offset"] for source in checkpoint["plan"]["sources"]]
+    source = max(at for at, offset in enumerate(offsets) if offset <= start)
+    return bool(done["attempt"] == checkpoint["attempts"].get(str(source), 0))
+
+
+def _is_whole(raw: bytes) -> bool:
+    try:
+        return checksum_error(raw, json.loads(raw)) is None
+    except ValueError:
+        return False
 
 
 def published_parts(path: Path) -> list[PartFile]:

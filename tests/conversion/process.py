@@ -26,7 +26,8 @@ KILLED = -9
 # everything but Lance.
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["anndata", "h5py", "hdf5plugin", "pyarrow", "scipy.sparse"])
-_PATIENCE = 60
+# So long a machine that is busy otherwise may keep it waiting.
+_PATIENCE = 240
 
 
 class ConvertingProcess:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import slaf
@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from slaf.options import UnsMerge
+
 N_GENES = 5
+# A few, each of many conversions; `HYPOTHESIS_PROFILE=search` looks further.
+_EXAMPLES = settings.get_profile(settings.get_current_profile_name()).max_examples // 5
 GENES_OF_ALL = [f"gene-{gene}" for gene in range(N_GENES)]
 
 
@@ -153,7 +157,7 @@ def check_obsm(ds: slaf.Dataset, cells: slice, adata: anndata.AnnData) -> None:
         assert frame.isna().all(axis=None)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=_EXAMPLES)
 @given(samples())
 def test_what_each_input_held_comes_back(
     tmp_path_factory: pytest.TempPathFactory, chosen: list[Sample]
@@ -166,7 +170,7 @@ def test_what_each_input_held_comes_back(
     slaf.verify(ds, against=adatas)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=_EXAMPLES)
 @given(samples())
 def test_appends_are_one_conversion(
     tmp_path_factory: pytest.TempPathFactory, chosen: list[Sample]
@@ -265,7 +269,7 @@ def test_strict_refuses_what_one_lacks(tmp_path: Path) -> None:
         ("only", {"one": 3}),
     ],
 )
-def test_uns_is_merged_as_anndata_does(how: str, kept: dict[str, int], tmp_path: Path) -> None:
+def test_uns_is_merged_as_anndata_does(how: UnsMerge, kept: dict[str, int], tmp_path: Path) -> None:
     """By each rule; that of each input is kept beside it."""
     unses: list[dict[str, int]] = [
         {"all": 1, "two": 2, "unlike": 4},
@@ -302,7 +306,7 @@ def test_what_is_left_out(tmp_path: Path) -> None:
     [
         (np.full((4, 2), "text", object), "obsm:X_pca is a ndarray of float32"),
         (pd.DataFrame({"a": range(4)}, [f"3-{cell}" for cell in range(4)]), "a DataFrame of"),
-        (np.full((4, 2), 2**62 + 1), "cannot stand in float64 beside those of other inputs"),
+        (np.full((4, 2), 2**62 + 1), "does not fit float64, the type for the values of all"),
     ],
 )
 def test_what_nothing_holds_together_is_refused(element: Any, message: str, tmp_path: Path) -> None:
@@ -415,7 +419,7 @@ def test_more_columns_are_filled_up(tmp_path: Path) -> None:
 
 def test_the_first_of_those_that_differ_is_kept(tmp_path: Path) -> None:
     """Of varm and varp, which genes have once, the first is kept; others are named."""
-    found = slaf.preview([full(1), full(3)], tmp_path / "out.slaf")
+    found = slaf.convert([full(1), full(3)], tmp_path / "out.slaf", dry_run=True)
     assert any(
         "that of the first is kept: varm (PCs), varp (links)" in note for note in found.notes
     )
@@ -441,8 +445,8 @@ def test_what_stays_takes_no_room(tmp_path: Path) -> None:
     plain = Sample(2, tuple(range(N_GENES)), frozenset(), 3).adata()
     ds = slaf.convert(full(1), tmp_path / "full.slaf")
     bare = slaf.convert(full(1)[:, :].copy(), tmp_path / "bare.slaf", layers="none", raw=False)
-    with_all = slaf.preview_append(plain, ds.location).expected
-    without = slaf.preview_append(plain, bare.location).expected
+    with_all = slaf.append(plain, ds.location, dry_run=True).expected
+    without = slaf.append(plain, bare.location, dry_run=True).expected
     # The genes of raw are written anew.
     genes = ds.table(RAW_GENES).to_table().nbytes
     assert with_all.bytes == without.bytes + genes
@@ -506,6 +510,8 @@ def test_prefixes_that_do_not_make_ids_unique(tmp_path: Path) -> None:
         adata = anndata.AnnData(counts(1, 3), pd.DataFrame(index=[cell]))
         adata.write_h5ad(tmp_path / f"{name}.h5ad")
     inputs = [tmp_path / "pbmc.h5ad", tmp_path / "pbmc_1.h5ad"]
-    found = slaf.preview(inputs, tmp_path / "out.slaf", cell_id_prefix=True, allow_duplicate=True)
+    found = slaf.convert(
+        inputs, tmp_path / "out.slaf", cell_id_prefix=True, allow_duplicate=True, dry_run=True
+    )
     (note,) = found.notes
     assert note == "1 cell ids occur more than once: `source_file` tells them apart"

@@ -66,14 +66,14 @@ def check_same(path: Path, before: Any) -> None:
 @pytest.mark.parametrize("beside", [False, True])
 def test_neighbours_are_merged(beside: bool, tmp_path: Path) -> None:  # noqa: FBT001
     """Of many fragments few become, with the same rows; the proof is of the new files."""
-    output, inputs = appended(tmp_path, cells=[5] * 10, beside=beside)
+    output, inputs = appended(tmp_path, cells=[5] * 6, beside=beside)
     before, rows = output_of(output), rows_of(output)
     compacted = slaf.compact(output)
     after = rows_of(output)
-    assert len(after["expression"]) < len(rows["expression"]) == 10
+    assert len(after["expression"]) < len(rows["expression"]) == 6
     assert sum(after["expression"]) == sum(rows["expression"])
     assert all(n >= 60 for n in after["expression"][:-1])
-    assert compacted.before["expression"] == 10
+    assert compacted.before["expression"] == 6
     assert compacted.after == {name: len(after[name]) for name in compacted.after}
     check_same(output, before)
     slaf.verify(output, against=inputs)
@@ -128,15 +128,18 @@ def test_blank_cells(tmp_path: Path) -> None:
     slaf.verify(output, against=inputs)
 
 
-@pytest.mark.parametrize("moment", Moment)
-def test_stopped_at_every_effect(moment: Moment, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("moment", "step"),
+    [(Moment.BEFORE, 4), *(pytest.param(m, 1, marks=pytest.mark.slow) for m in Moment)],
+)
+def test_stopped_at_every_effect(moment: Moment, step: int, tmp_path: Path) -> None:
     """Stopped anywhere, the dataset is what it was, and the same call finishes the work."""
     output, _ = appended(tmp_path, cells=[5] * 5)
     before = output_of(output)
     whole = tmp_path / "whole.slaf"
     shutil.copytree(output, whole)
     slaf.compact(whole)
-    for at in count(0, 3):
+    for at in count(0, step):
         stopped = tmp_path / f"{at}.slaf"
         shutil.copytree(output, stopped)
         try:

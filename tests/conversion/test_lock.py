@@ -1,4 +1,4 @@
-"""One process at a time writes to an output, and a dead one is not waited for."""
+"""One process at a time writes to an output, and the lock of a dead one does not count."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_two_processes(source: Path, tmp_path: Path) -> None:
-    """While a process writes, another is refused, changes nothing, and the first one finishes."""
+    """A second process that writes is refused and changes nothing; the first one finishes."""
     output = tmp_path / "out.slaf"
     first = ConvertingProcess(source, output, OPTIONS, hold_after=3)
     first.go()
@@ -58,7 +58,7 @@ def test_two_processes(source: Path, tmp_path: Path) -> None:
 
 
 def test_two_processes_replace(source: Path, tmp_path: Path) -> None:
-    """While a dataset is replaced it can be read, and not be replaced by another process too."""
+    """A dataset that is being replaced can be read, but no other process can replace it."""
     output = tmp_path / "out.slaf"
     slaf.convert(source, output)
     old = output_of(output)
@@ -89,7 +89,7 @@ def test_killed_process(source: Path, tmp_path: Path) -> None:
 
 
 def test_two_threads(source: Path, tmp_path: Path) -> None:
-    """Threads of one process are as separate as processes."""
+    """The lock of a thread excludes the other threads of its process."""
     with Location(tmp_path / "out.slaf").lock():
         with pytest.raises(Locked):
             slaf.convert(source, tmp_path / "out.slaf")
@@ -109,11 +109,11 @@ def _refused(source: Path, folder: Path) -> bool:
 
 
 def test_nothing_is_left(tmp_path: Path) -> None:
-    """A lock leaves nothing at a place where nothing was."""
-    place = Location(tmp_path / "out.slaf")
-    with place.lock():
-        assert (place.path / ".lock").exists()
-    assert not place.exists()
+    """A lock leaves no directory where none was before."""
+    location = Location(tmp_path / "out.slaf")
+    with location.lock():
+        assert (location.path / ".lock").exists()
+    assert not location.exists()
 
 
 def test_an_empty_directory_stays(tmp_path: Path) -> None:
@@ -123,26 +123,26 @@ def test_an_empty_directory_stays(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_was_written_stays(tmp_path: Path) -> None:
-    """What was written under the lock is there after it, without the lock."""
-    place = Location(tmp_path / "out.slaf")
-    with place.lock():
-        place.put("a", b"1")
-    assert place.list(".") == ["a"]
+def test_written_files_stay(tmp_path: Path) -> None:
+    """Files that were written under the lock stay after it, without the lock."""
+    location = Location(tmp_path / "out.slaf")
+    with location.lock():
+        location.put("a", b"1")
+    assert location.list(".") == ["a"]
 
 
-def test_a_put_that_was_stopped_is_nothing(tmp_path: Path) -> None:
-    """Half a file that a killed process left under another name goes with the lock."""
-    place = Location(tmp_path / "out.slaf")
-    place.make()
-    (place.path / ".config.json.new").write_bytes(b"{")
-    assert place.is_vacant()
-    with place.lock():
+def test_an_unfinished_put_does_not_count(tmp_path: Path) -> None:
+    """A temporary file of a killed process is removed with the lock."""
+    location = Location(tmp_path / "out.slaf")
+    location.mkdir()
+    (location.path / ".config.json.new").write_bytes(b"{")
+    assert location.is_empty()
+    with location.lock():
         pass
-    assert not place.exists()
+    assert not location.exists()
 
 
-def test_a_lock_that_is_not_ours(source: Path, tmp_path: Path) -> None:
+def test_a_lock_file_of_another_program(source: Path, tmp_path: Path) -> None:
     """A file called .lock in a directory of something else is not touched."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / ".lock").touch()
@@ -153,19 +153,19 @@ def test_a_lock_that_is_not_ours(source: Path, tmp_path: Path) -> None:
 
 
 def test_the_lock_is_released_when_the_run_fails(tmp_path: Path) -> None:
-    """Whatever ends a run, even a failure to remove the lock's file, the lock is free."""
+    """The lock is free after any end of a run, even a failure to remove its file."""
     for at in range(3):
         for failure in (Failure.CRASH, Failure.FULL):
-            place = CrashingStorage(tmp_path / f"{at}-{failure}", at, failure=failure)
-            with pytest.raises((Crash, OSError)), place.lock():
+            location = CrashingStorage(tmp_path / f"{at}-{failure}", at, failure=failure)
+            with pytest.raises((Crash, OSError)), location.lock():
                 pass
-            with Location(place.path).lock():
+            with Location(location.path).lock():
                 pass
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
 def test_a_directory_that_cannot_be_written(source: Path, tmp_path: Path) -> None:
-    """A directory without the right to write is reported as such, not as locked."""
+    """A directory without write permission is reported as such, not as locked."""
     tmp_path.chmod(0o500)
     with pytest.raises(slaf.StorageError, match="cannot"):
         slaf.convert(source, tmp_path / "out.slaf")
@@ -173,22 +173,22 @@ def test_a_directory_that_cannot_be_written(source: Path, tmp_path: Path) -> Non
 
 
 class Removed(Location):
-    """A directory that another process removes just before its lock is taken, once."""
+    """A directory that another process removes once, just before it is locked."""
 
     removed = False
 
     @contextmanager
-    def effect(self, action: str, name: str) -> Iterator[None]:
-        """Remove it, as whoever made it and found it empty does."""
+    def mutation(self, action: str, name: str) -> Iterator[None]:
+        """Remove the directory, as the process that made it does if it is empty."""
         if action == "lock" and not self.removed:
             self.removed = True
             self.path.rmdir()
-        with super().effect(action, name):
+        with super().mutation(action, name):
             yield
 
 
-def test_a_directory_that_goes_meanwhile(tmp_path: Path) -> None:
-    """Of two processes one may remove the directory that the other is about to lock."""
+def test_a_directory_that_is_removed_meanwhile(tmp_path: Path) -> None:
+    """A directory that another process removes before it is locked is made again."""
     location = Removed(tmp_path / "out.slaf")
     with location.lock():
         assert location.is_locked()

@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import slaf
+from slaf.options import ReadOptions, StoreOptions
 from slaf.runs.annotations import encode_annotations
 from slaf.runs.encode import encode_part
 from slaf.runs.output_run import begin_or_resume
-from slaf.runs.plan import Options, make_plan
+from slaf.runs.plan import make_plan
 from slaf.runs.publish import publish, read_axes
 from slaf.runtime.executors import run_parts
 from slaf.runtime.progress import NullProgress
 from slaf.sources import as_inputs
-from slaf.sources.base import ReadOptions
 from slaf.sources.concat.source import Concat
 from slaf.storage.location import Location
 from tests.builders import counts, write_h5ad
@@ -54,7 +54,7 @@ def convert_in_order(source: Path, output: Path, order: Sequence[int], workers: 
     """What `slaf.convert` does, but that the parts are asked for in this order."""
     location = Location(output)
     with Concat(as_inputs(source, None, ReadOptions())) as opened:
-        plan = make_plan(opened, Options(chunk_size=CELLS_A_PART))
+        plan = make_plan(opened, StoreOptions(chunk_size=CELLS_A_PART))
         axes = read_axes(opened)
         with location.lock():
             run = begin_or_resume(
@@ -70,8 +70,7 @@ def convert_in_order(source: Path, output: Path, order: Sequence[int], workers: 
             )
             run_parts(order, encode, run.record, workers)
             kept = encode_annotations(opened, axes.cells, axes.genes)
-            writer = f"slaf {version('slaf')}"
-            publish(location, run.checkpoint, axes, None, writer, kept=kept)
+            publish(run, axes, f"slaf {version('slaf')}", kept=kept)
 
 
 @settings(max_examples=12, deadline=None)

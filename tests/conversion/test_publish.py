@@ -34,10 +34,10 @@ class WatchedStorage(Location):
         self._look = look
 
     @contextmanager
-    def effect(self, action: str, name: str) -> Iterator[None]:
+    def mutation(self, action: str, name: str) -> Iterator[None]:
         """Look, change, look."""
         self._look()
-        with super().effect(action, name):
+        with super().mutation(action, name):
             yield
         self._look()
 
@@ -137,12 +137,12 @@ class DurableStorage(CrashingStorage):
         self.checked = 0
 
     @contextmanager
-    def effect(self, action: str, name: str) -> Iterator[None]:
+    def mutation(self, action: str, name: str) -> Iterator[None]:
         """Check all files and directories before config.json is put."""
         if (action, name) == ("put", "config.json"):
             for place in [self.path, *self.path.rglob("*")]:
                 self._check(place)
-        with super().effect(action, name):
+        with super().mutation(action, name):
             yield
 
     def _check(self, place: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 import slaf
 from slaf.errors import (
     ConflictError,
+    ConversionInProgress,
     DamagedDataset,
     NotADataset,
     OutputExists,
@@ -23,7 +24,7 @@ from slaf.errors import (
     UnsupportedFormat,
 )
 from slaf.format.validation import with_checksum
-from slaf.runs.plan import Options
+from slaf.options import StoreOptions
 from slaf.testing.crashing import Crash, CrashingStorage
 from tests.builders import counts, write_h5ad
 from tests.conversion.outputs import finished_parts, output_of, tree, unaccounted
@@ -50,7 +51,7 @@ OTHERWISE = {
     "plain_types": True,
     "layers": "none",
     "raw": False,
-    "without": ("obsm",),
+    "without": ["obsm"],
     "uns_merge": "same",
 }
 
@@ -78,7 +79,7 @@ def stopped(conversion: Conversion, output: Path, at: int = IN_THE_MIDDLE) -> Pa
 
 def test_every_option_has_another_value() -> None:
     """The options that make another run are all those that a plan has."""
-    assert set(OTHERWISE) == {field.name for field in fields(Options)}
+    assert set(OTHERWISE) == {"matrix", *(field.name for field in fields(StoreOptions))}
 
 
 @pytest.mark.parametrize("option", OTHERWISE)
@@ -89,7 +90,7 @@ def test_another_option(option: str, conversion: Conversion, tmp_path: Path) -> 
     before = tree(output)
     other = conversion.options | {option: OTHERWISE[option]}
     now = re.escape(str(OTHERWISE[option]))
-    with pytest.raises(UnfinishedRun, match=rf"option {option} was .* and is {now}"):
+    with pytest.raises(UnfinishedRun, match=rf"(option|input) {option} was .* and is {now}"):
         slaf.convert(conversion.source, output, **other)
     assert tree(output) == before
     assert finished_parts(output)
@@ -222,6 +223,65 @@ def test_the_checkpoint_of_another_release(conversion: Conversion, tmp_path: Pat
     assert tree(output) == before
     again = Conversion(conversion.source, {**conversion.options, "restart": True})
     again.finish(output, conversion.uninterrupted(tmp_path / "whole.slaf"))
+
+
+def as_the_last_release(output: Path) -> None:
+    """Put the unfinished run into config.json as the last release had it there."""
+    config = json.loads((output / "config.json").read_bytes())
+    checkpoint = config["checkpoint"]
+    del checkpoint["journal"], checkpoint["attempts"], config["digest"]
+    done = [json.loads(receipt.read_bytes()) for receipt in output.glob(".parts/*/part-*.json")]
+    checkpoint |= {"done": {str(part["part"]): part for part in done}, "by_gene": []}
+    config["format_version"] = "1.0"
+    (output / "config.json").write_bytes(with_checksum(config))
+    shutil.rmtree(output / ".parts", ignore_errors=True)
+
+
+LAST_RELEASE = r"the unfinished run is of another release; finish it.*discard it with --restart"
+
+
+def test_an_unfinished_run_of_the_last_release(conversion: Conversion, tmp_path: Path) -> None:
+    """One that has its parts in config.json is refused by name, and can be discarded."""
+    output = stopped(conversion, tmp_path / "out.slaf")
+    as_the_last_release(output)
+    before = tree(output)
+    with pytest.raises(DamagedDataset, match=LAST_RELEASE):
+        conversion.run(output)
+    with pytest.raises(DamagedDataset, match=LAST_RELEASE):
+        slaf.status(output)
+    with pytest.raises(ConversionInProgress, match="1 of 4 parts"):
+        slaf.open(output)
+    assert tree(output) == before
+    again = Conversion(conversion.source, {**conversion.options, "restart": True})
+    again.run(output)
+    assert output_of(output) == conversion.uninterrupted(tmp_path / "whole.slaf")
+    assert unaccounted(output) == set()
+
+
+def test_a_dataset_of_the_last_release_that_is_being_added_to(
+    conversion: Conversion, tmp_path: Path
+) -> None:
+    """It is open for reading while the run is not for finishing, and can be added to anew."""
+    conversion.run(tmp_path / "old.slaf")
+    more = write_h5ad(tmp_path / "more.h5ad", counts(N_CELLS, N_GENES, seed=1))
+    appending = Conversion(more, {"chunk_size": 3}, tmp_path / "old.slaf", [conversion.source])
+    output = stopped(appending, tmp_path / "out.slaf")
+    as_the_last_release(output)
+    assert slaf.verify(output, against=conversion.source).ok
+    with pytest.raises(DamagedDataset, match=LAST_RELEASE):
+        appending.run(output)
+    slaf.append(more, output, chunk_size=3, restart=True)
+    assert output_of(output) == appending.uninterrupted(tmp_path / "whole.slaf")
+    assert unaccounted(output) == set()
+
+
+def test_a_run_of_the_last_release_that_only_has_to_clean(
+    conversion: Conversion, tmp_path: Path
+) -> None:
+    """What it has published is published, and the same call cleans."""
+    output = stopped(conversion, tmp_path / "out.slaf", AT_THE_END)
+    as_the_last_release(output)
+    conversion.finish(output, conversion.uninterrupted(tmp_path / "whole.slaf"))
 
 
 def test_finished(conversion: Conversion, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ __all__ = ["converted", "refused"]
 
 def converted(path: Path, stored: Stored, **options: Any) -> Dataset:
     """The dataset of an input, which is proven against it and holds these entries."""
-    dataset = slaf.convert(path, _free(path), **options)
+    dataset: Dataset = slaf.convert(path, _free(path), **options)
     assert slaf.verify(dataset, path, format=options.get("format")).ok
     assert dataset.shape == stored.shape
     table = dataset.expression.to_table().to_pydict()

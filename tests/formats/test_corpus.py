@@ -261,7 +261,7 @@ def outcome(
         assert (place or path).name in str(refusal.value) or str(path.parent) in str(refusal.value)
         assert not output.exists()
         return None
-    dataset = slaf.convert(path, output, **options)
+    dataset: Dataset = slaf.convert(path, output, **options)
     assert slaf.verify(dataset, path).ok
     assert (dataset.shape, dataset.nnz) == (expected.shape, expected.nnz)
     assert dataset.published.value_type == expected.value_type

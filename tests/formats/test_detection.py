@@ -29,7 +29,7 @@ OTHER = replace(STORED, values=STORED.values + np.int32(1))
 def format_of(path: Path) -> str:
     """The format that an input is found to be of."""
     with open_source(path) as source:
-        return source.format
+        return source.info.format
 
 
 def test_content_decides_not_the_name(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_molecule_info(names: tuple[str, ...], tmp_path: Path) -> None:
             file[name] = np.arange(4)
     said = refused(path)
     assert f"{path}: this is a molecule_info file of Cell Ranger: it holds molecules" in said
-    assert "filtered_feature_bc_matrix.h5 beside it" in said
+    assert "filtered_feature_bc_matrix.h5 of that run" in said
 
 
 def test_a_dataset(tmp_path: Path) -> None:
@@ -162,10 +162,10 @@ def test_the_results_of_cell_ranger(prefix: str, tmp_path: Path) -> None:
     write_v3(outs / "raw_feature_bc_matrix.h5", OTHER)
     (outs / "web_summary.html").write_text("<html>")
     with open_source(outs) as source:
-        assert source.uri == str(outs / f"{prefix}filtered_feature_bc_matrix")
+        assert source.info.uri == str(outs / f"{prefix}filtered_feature_bc_matrix")
     file = write_v3(outs / f"{prefix}filtered_feature_bc_matrix.h5", STORED)
     with open_source(outs) as source:
-        assert source.uri == str(file)
+        assert source.info.uri == str(file)
     converted(outs, STORED)
     assert converted(outs, STORED, format="10x_mtx").sources[0].format == "10x_mtx"
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slaf.options import ReadOptions
 from slaf.sources import open_source
-from slaf.sources.base import ReadOptions
 from slaf.testing.laws import SourceLaws
 from slaf.testing.strategies import Stored
 from tests.formats.builders import Mtx, write_genomes, write_soma, write_v2, write_v3

@@ -31,12 +31,12 @@ _PEAK = """
 import sys
 from pathlib import Path
 
-from slaf.sparse.batch import RowRange
+from slaf.sparse.ranges import RowRange
 from slaf.sources import ReadOptions, open_source
 
 with open_source(sys.argv[1], options=ReadOptions(memory=int(sys.argv[2]))) as source:
-    source.peek()
-    held = sum(batch.nnz for batch in source.batches(RowRange(0, source.n_cells)))
+    source.matrix().sample_values()
+    held = sum(batch.nnz for batch in source.matrix().batches(RowRange(0, source.info.n_cells)))
 status = Path("/proc/self/status").read_text().split()
 print(held, status[status.index("VmHWM:") + 1])
 """

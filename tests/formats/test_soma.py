@@ -269,7 +269,7 @@ def test_counts_in_another_layer(tmp_path: Path) -> None:
     """Where data holds fractions and another layer whole numbers, that is said."""
     halves = replace(STORED, values=STORED.values / 2 + np.float32(0.25))
     path = write_soma(tmp_path / "in", STORED, layers={"data": halves, "counts": STORED})
-    assert slaf.preview(path, tmp_path / "out.slaf").counts_in == ("layer:counts",)
+    assert slaf.convert(path, tmp_path / "out.slaf", dry_run=True).counts_in == ("layer:counts",)
 
 
 def test_measurements(tmp_path: Path) -> None:

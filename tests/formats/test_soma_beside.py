@@ -29,6 +29,7 @@ from slaf.annotations.equality import equal_elements
 from slaf.errors import DamagedInput
 from slaf.runtime.worker_thread import WorkerThread
 from slaf.sources import open_source
+from slaf.sparse.ranges import RowRange
 from slaf.testing.strategies import Stored
 from tests.formats.builders import ids, write_soma, write_to
 from tests.formats.checks import converted, refused
@@ -254,7 +255,7 @@ def test_a_slot_too_wide_to_be_dense(tmp_path: Path) -> None:
     """A sparse array of obsm that would not fit in memory dense is refused."""
     path = write_soma(tmp_path / "in", STORED)
     add(path, "obsm", "wide", entries([1], [2], [1]), (N_CELLS, 2**40))
-    assert "obsm wide is of 6 × 1,099,511,627,776 elements, of which it has 1" in refused(path)
+    assert "obsm wide has 1 of 6 × 1,099,511,627,776 elements: too few" in refused(path)
 
 
 def test_what_is_left(tmp_path: Path) -> None:
@@ -317,7 +318,7 @@ def test_all_is_done_in_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         with open_source(path) as source:
             held = source.slots()
             kept = [source.cells(), source.genes(), source.raw(), dict(held.obsm), dict(held.obsp)]
-            kept += [batch.values for batch in source.batches(slaf.arrays.RowRange(0, N_CELLS))]
+            kept += [batch.values for batch in source.matrix().batches(RowRange(0, N_CELLS))]
             assert open_arrays() > before
         assert open_arrays() == before
         assert len(kept) > len(threads) == 1

@@ -151,11 +151,11 @@ def test_the_only_genome(tmp_path: Path) -> None:
 
 
 def test_genomes_of_features(tmp_path: Path) -> None:
-    """Where features have their genomes beside them, all are taken and none can be chosen."""
+    """Where features name their genomes, all are converted and none can be chosen."""
     genomes = [b"hg19", b"hg19", b"mm10", b"mm10", b""]
     path = write_v3(tmp_path / "in.h5", STORED, features={"genome": genomes})
     assert converted(path, STORED).var["genome"].to_list() == ["hg19", "hg19", "mm10", "mm10", ""]
-    assert "have their genomes beside them" in refused(path, "--genome", "hg19")
+    assert "it has one matrix of all genomes" in refused(path, "--genome", "hg19")
 
 
 def test_types_of_features(tmp_path: Path) -> None:

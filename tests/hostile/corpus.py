@@ -9,9 +9,13 @@ from tests.hostile.case import either
 from tests.hostile.edits import cut, flipped
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tests.hostile.case import Case
 
-__all__ = ["CAMPAIGN", "CORPUS"]
+__all__ = ["CAMPAIGN", "CORPUS", "REPRESENTATIVE", "groups"]
+
+_OF_EACH_KIND = 12
 
 _KINDS = {
     "h5ad": h5ad.CASES,
@@ -24,6 +28,20 @@ _KINDS = {
 CORPUS: dict[str, Case] = {
     f"{kind}: {name}": case for kind, cases in _KINDS.items() for name, case in cases.items()
 }
+
+# Cases that are much the same follow each other: one of each few stands for them.
+REPRESENTATIVE: tuple[str, ...] = tuple(
+    f"{kind}: {name}"
+    for kind, cases in _KINDS.items()
+    for name in list(cases)[:: len(cases) // _OF_EACH_KIND]
+)
+
+
+def groups(names: Iterable[str], size: int = 8) -> dict[str, tuple[str, ...]]:
+    """So many names at a time, called by the first of them."""
+    chosen = tuple(names)
+    return {chosen[at]: chosen[at : at + size] for at in range(0, len(chosen), size)}
+
 
 _FILES = {
     "h5ad rows": h5ad.CSR,

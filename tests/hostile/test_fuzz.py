@@ -103,7 +103,7 @@ def test_any_table(text: bytes) -> None:
 def test_any_chunk(packed: bytes, filters: tuple[int, ...], skipped: int, count: int) -> None:
     """A chunk gives just the bytes that it must have, or is refused."""
     try:
-        found = decode_chunk(packed, filters, skipped, size=4 * count, itemsize=4, place="here")
+        found = decode_chunk(packed, filters, skipped, size=4 * count, itemsize=4, label="here")
     except InputError as error:
         assert "here" in str(error)  # noqa: PT017 - it may be unpacked as well
     else:

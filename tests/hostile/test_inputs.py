@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from typing import TYPE_CHECKING
@@ -10,11 +11,13 @@ import pytest
 
 from slaf_cli.report import ExitCode
 from tests.hostile.case import Fate
-from tests.hostile.corpus import CORPUS
+from tests.hostile.corpus import CORPUS, REPRESENTATIVE, groups
 from tests.hostile.pool import Attempt, Pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+
+    from tests.hostile.case import Case
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only /proc tells what is used")
 
@@ -23,7 +26,9 @@ MOST_MEMORY = 500 << 20
 # What a conversion of next to nothing takes; a worker holds more than that, and is charged for
 # what a case adds.
 PROGRAM_MEMORY = 270 << 20
-WORKERS = 2
+# Each process of the tests has its own.
+WORKERS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
+OTHERS = [name for name in CORPUS if name not in REPRESENTATIVE]
 # What a refusal may advise; the page of errors has them by class.
 REMEDY = re.compile(
     r"copy|copied|choose|name |write |unpack|convert|check|rename|make |give |call |leave |"
@@ -32,25 +37,35 @@ REMEDY = re.compile(
 
 
 @pytest.fixture(scope="session")
-def attempt(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[str], Attempt]]:
-    """What came of a case: all that were chosen are tried as soon as one is asked for."""
-    chosen = [
-        str(item.callspec.params["name"])
-        for item in request.session.items
-        if isinstance(item, pytest.Function) and item.originalname == "test_hostile_input"
-    ]
-    pool = Pool(WORKERS, tmp_path_factory.mktemp("hostile"))
-    futures = pool.submit(chosen)
-    yield lambda name: futures[name].result()
-    pool.close()
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
+    """Processes that try cases."""
+    found = Pool(WORKERS, tmp_path_factory.mktemp("hostile"))
+    yield found
+    found.close()
 
 
-@pytest.mark.parametrize("name", CORPUS)
-def test_hostile_input(name: str, attempt: Callable[[str], Attempt]) -> None:
-    """It is converted and proven, or refused by one paragraph that names it; nothing is left."""
-    case, found = CORPUS[name], attempt(name)
+@pytest.mark.parametrize("names", groups(REPRESENTATIVE).values(), ids=groups(REPRESENTATIVE))
+def test_hostile_inputs(names: tuple[str, ...], pool: Pool, subtests: pytest.Subtests) -> None:
+    """An input is converted and proven, or refused by one paragraph that names it."""
+    check_all(names, pool, subtests)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("names", groups(OTHERS).values(), ids=groups(OTHERS))
+def test_all_others(names: tuple[str, ...], pool: Pool, subtests: pytest.Subtests) -> None:
+    """So is every other input of the corpus."""
+    check_all(names, pool, subtests)
+
+
+def check_all(names: tuple[str, ...], pool: Pool, subtests: pytest.Subtests) -> None:
+    """Try cases, and check what came of each."""
+    for name, future in pool.submit(names).items():
+        with subtests.test(name):
+            check(CORPUS[name], future.result())
+
+
+def check(case: Case, found: Attempt) -> None:
+    """Check that it came as the case says, in seconds and little memory, and nothing is left."""
     assert found.ended is None
     assert "failed" not in found.found, found.found
     converting, described, *proof = found.found["commands"]
@@ -97,5 +112,7 @@ def shown(path: str) -> str:
 def test_the_corpus_is_large() -> None:
     """There are two hundred inputs and more, of every format."""
     assert len(CORPUS) >= 200
+    assert len(REPRESENTATIVE) >= 60
+    assert {CORPUS[name].fate for name in REPRESENTATIVE} == set(Fate)
     for kind in ("h5ad", "10x_h5", "mtx", "soma", "place"):
         assert sum(name.startswith(f"{kind}: ") for name in CORPUS) >= 20, kind

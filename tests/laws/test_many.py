@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn, SearchStrategy
 
     from slaf.dataset.dataset import Dataset
+    from slaf.options import GeneSet
 
 POOL = [f"gene-{number}" for number in range(6)]
 
@@ -125,7 +126,7 @@ def true_values(files: Sequence[Sample], kept: set[str]) -> Counter[tuple[int, i
 
 @settings(max_examples=60)
 @given(files=several(ANY), genes=st.sampled_from(["strict", "union", "intersection"]))
-def test_values_are_at_their_ids(files: list[Sample], genes: str) -> None:
+def test_values_are_at_their_ids(files: list[Sample], genes: GeneSet) -> None:
     """Every value is at its input's cell and its gene's id, or the genes are refused."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import slaf
@@ -36,7 +37,7 @@ class Original:
     inputs: list[Path]
     path: Path
 
-    @property
+    @cached_property
     def output(self) -> Output:
         """All that must be the same after it was mended."""
         return output_of(self.path)
@@ -48,9 +49,14 @@ class Original:
 
     def check(self, mended: Path) -> None:
         """Check that a dataset is equal to this one in every byte of meaning."""
-        assert output_of(mended) == self.output
+        assert _wherever(output_of(mended)) == _wherever(self.output)
         assert not unaccounted(mended)
         assert slaf.verify(mended, against=self.inputs).ok
+
+
+def _wherever(output: Output) -> Output:
+    """The same without the directories of the tables: those of a damaged version are new."""
+    return replace(output, config=output.config | {"tables": sorted(output.config["tables"])})
 
 
 def make_original(folder: Path, chunk_size: int = 4) -> Original:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import random
 from itertools import count
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 import slaf
+from slaf.storage.location import Location
 from slaf.testing.crashing import Crash, CrashingStorage, Moment
+from tests.conversion.outputs import receipts
+from tests.conversion.stopped import points
 from tests.mending.damaged import Original, flip, make_original, proven_files
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # Which files are damaged: in each case those whose names hold one of these.
 CASES = {
@@ -40,23 +41,30 @@ def damaged(original: Original, path: Path, case: str) -> Path:
     return dataset
 
 
-# What one effect leaves is what the next one finds: in the normal run it is stopped before each.
-POINTS = [("two parts", Moment.BEFORE)]
-MORE_POINTS = [(case, m) for case in CASES for m in Moment if (case, m) not in POINTS]
+# What one effect leaves is what the next one finds: in the normal run it is stopped before some.
+POINTS = [("two parts", Moment.BEFORE, 12), ("by gene", Moment.BEFORE, 4)]
+MORE_POINTS = [(case, moment, None) for case in CASES for moment in Moment]
+# Those that are stopped again and again in the normal run.
+AGAIN = ["two parts", "versions", "whole tables"]
 
 
 @pytest.mark.parametrize(
-    ("case", "moment"),
+    ("case", "moment", "most"),
     POINTS + [pytest.param(*point, marks=pytest.mark.slow) for point in MORE_POINTS],
 )
-def test_stopped_at_every_effect(
-    case: str, moment: Moment, original: Original, tmp_path: Path, subtests: pytest.Subtests
+def test_stopped_at_every_effect(  # noqa: PLR0917 - pytest fills them by name
+    case: str,
+    moment: Moment,
+    most: int | None,
+    original: Original,
+    tmp_path: Path,
+    subtests: pytest.Subtests,
 ) -> None:
     """Stopped before or after any effect on the disk, the same call mends the dataset."""
     recorder = CrashingStorage(damaged(original, tmp_path / "recorded.slaf", case))
     slaf.repair(recorder, original.inputs)
     assert len(recorder.effects) > 10
-    for at in range(len(recorder.effects)):
+    for at in points(len(recorder.effects), most, case):
         with subtests.test(at=at, effect=str(recorder.effects[at])):
             dataset = damaged(original, tmp_path / "out.slaf", case)
             with pytest.raises(Crash):
@@ -65,13 +73,18 @@ def test_stopped_at_every_effect(
             original.check(dataset)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [case if case in AGAIN else pytest.param(case, marks=pytest.mark.slow) for case in CASES],
+)
 def test_stopped_again_and_again(case: str, original: Original, tmp_path: Path) -> None:
     """Each further attempt may be stopped as well, at any effect of its own."""
     rng = random.Random(0)
     dataset = damaged(original, tmp_path / "out.slaf", case)
     for attempt in count():
-        storage = CrashingStorage(dataset, rng.randrange(2, 12 + attempt), rng.choice(list(Moment)))
+        storage = CrashingStorage(
+            dataset, rng.randrange(2, 12 + 3 * attempt), rng.choice(list(Moment))
+        )
         try:
             slaf.repair(storage, original.inputs)
         except Crash:
@@ -90,7 +103,13 @@ def test_no_part_is_written_twice(original: Original, tmp_path: Path) -> None:
             slaf.repair(storage, original.inputs)
         if slaf.status(dataset).parts_done:
             break
-    finished = {file.name for file in (dataset / ".parts").rglob("*.lance") if file.is_file()}
+    checkpoint = json.loads((dataset / "config.json").read_bytes())["checkpoint"]
+    finished = {
+        Path(file["file"]).name
+        for part in receipts(Location(dataset), checkpoint)
+        for made in (part, *part["companions"].values())
+        for file in made["files"]
+    }
     assert finished
     slaf.repair(dataset, original.inputs)
     fragments = [

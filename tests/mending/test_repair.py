@@ -260,7 +260,7 @@ def test_an_append_keeps_what_was_noted(tmp_path: Path) -> None:
 
 
 def test_a_version_that_nobody_has_made(tmp_path: Path) -> None:
-    """A config.json that claims a version beyond all is refused at once."""
+    """A config.json that claims a version beyond all is repaired as any other, and at once."""
     source = write_h5ad(tmp_path / "in.h5ad", counts(12, 6))
     path = tmp_path / "out.slaf"
     slaf.convert(source, path)
@@ -270,8 +270,9 @@ def test_a_version_that_nobody_has_made(tmp_path: Path) -> None:
         if "expression.lance/_versions" in one["file"]:
             one["bytes"] += 1
     (path / "config.json").write_bytes(with_checksum(config))
-    with pytest.raises(DamagedDataset, match="is damaged; convert the inputs again"):
-        slaf.repair(path, source)
+    slaf.repair(path, source)
+    assert slaf.verify(path, against=source).ok
+    assert not unaccounted(path)
 
 
 def test_plain_types_and_string_ids(tmp_path: Path) -> None:

@@ -14,9 +14,8 @@ import scipy.sparse as sp
 import slaf
 from slaf.dataset.source import DatasetSource, dataset_as_input
 from slaf.errors import DamagedDataset, DamagedInput, GeneMismatch
+from slaf.options import ReadOptions
 from slaf.sources import open_source
-from slaf.sources.base import ReadOptions
-from slaf.sources.concat.genes import GeneSet
 from slaf.sources.concat.members import Input
 from slaf.sources.concat.source import Concat
 from slaf.sparse.ranges import RowRange
@@ -104,21 +103,21 @@ class TestUnion(SourceLaws):
     def opener(self, folder: Path) -> Callable[[], Source]:
         """All genes of inputs that have other ones each."""
         inputs = inputs_of(other_genes(folder))
-        return lambda: Concat(inputs, GeneSet.UNION)
+        return lambda: Concat(inputs, "union")
 
 
 class TestIntersection(SourceLaws):
     def opener(self, folder: Path) -> Callable[[], Source]:
         """The genes that three inputs share."""
         inputs = inputs_of(other_genes(folder)[:3])
-        return lambda: Concat(inputs, GeneSet.INTERSECTION)
+        return lambda: Concat(inputs, "intersection")
 
 
 class TestNoGeneInCommon(SourceLaws):
     def opener(self, folder: Path) -> Callable[[], Source]:
         """Inputs that share no gene, so that nothing is left."""
         inputs = inputs_of(other_genes(folder))
-        return lambda: Concat(inputs, GeneSet.INTERSECTION)
+        return lambda: Concat(inputs, "intersection")
 
 
 class TestPrefixed(SourceLaws):
@@ -159,21 +158,21 @@ class TestBehindADataset(SourceLaws):
         first, *more = other_genes(folder)
         made = slaf.convert(first, folder / "made.slaf", chunk_size=2)
         inputs = inputs_of(more, ["", "b_", ""])
-        return lambda: Concat(inputs, GeneSet.UNION, dataset_as_input(made))
+        return lambda: Concat(inputs, "union", dataset_as_input(made))
 
     def entries(self, source: Source) -> None:
-        """Its extent is that of what is added."""
+        """Its size is that of the added inputs."""
 
 
 def test_each_input_keeps_its_cells(tmp_path: Path) -> None:
     """The cells of an input are those that it has by itself, behind those of the ones before."""
     inputs = inputs_of(every_format(tmp_path))
     with Concat(inputs) as whole:
-        assert whole.n_cells == 8 * 6
+        assert whole.info.n_cells == 8 * 6
         for number, one in enumerate(inputs):
             with one.opened() as alone:
-                expected = contents(alone, RowRange(0, 6))
-            found = contents(whole, RowRange(6 * number, 6 * number + 6))
+                expected = contents(alone.matrix(), RowRange(0, 6))
+            found = contents(whole.matrix(), RowRange(6 * number, 6 * number + 6))
             for ours, theirs in zip(found, expected, strict=True):
                 np.testing.assert_array_equal(ours, theirs)
 
@@ -213,7 +212,7 @@ def test_no_more_files_are_open_than_read(tmp_path: Path) -> None:
     many = [Input(str(path), counting, LITTLE) for _ in range(20)]
     with Concat(many) as whole:
         assert len(opened) - len(closed) <= 3
-        for _ in whole.batches(RowRange(0, whole.n_cells)):
+        for _ in whole.matrix().batches(RowRange(0, whole.info.n_cells)):
             assert len(opened) - len(closed) <= 3
     assert len(opened) == len(closed)
 
@@ -265,7 +264,7 @@ def test_an_input_that_changes_meanwhile(tmp_path: Path) -> None:
     with Concat(inputs_of(paths)) as whole:
         write_h5ad(paths[0], counts(6, 5))
         with pytest.raises(DamagedInput, match=r"0\.h5ad: it was changed while it was read"):
-            list(whole.batches(RowRange(0, 6)))
+            list(whole.matrix().batches(RowRange(0, 6)))
 
 
 def test_nothing_stays_open_if_one_does_not_fit(tmp_path: Path) -> None:
@@ -279,13 +278,13 @@ def test_nothing_stays_open_if_one_does_not_fit(tmp_path: Path) -> None:
 def test_shared_genes(tmp_path: Path) -> None:
     """How many genes all inputs have, and how many an intersection leaves out, is counted."""
     what = other_genes(tmp_path)[:3]
-    with Concat(inputs_of(what), GeneSet.UNION) as union:
-        assert (union.n_genes, union.shared_genes()) == (6, 4)
+    with Concat(inputs_of(what), "union") as union:
+        assert (union.info.n_genes, union.shared_genes()) == (6, 4)
         assert union.genes().column(0).to_pylist() == [
             *ids("gene", 5),
             "gene-7",
         ]
-    with Concat(inputs_of(what), GeneSet.INTERSECTION) as shared:
-        assert (shared.n_genes, shared.shared_genes()) == (4, 4)
-        said = " ".join(shared.left_behind())
+    with Concat(inputs_of(what), "intersection") as shared:
+        assert (shared.info.n_genes, shared.shared_genes()) == (4, 4)
+        said = " ".join(shared.info.not_converted)
         assert "genes that not all inputs have: up to 1 of 3 inputs" in said

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from slaf.sources.base import ReadOptions
+from slaf.options import ReadOptions
 from slaf.sources.dense import DenseRows, dense_matrix
 from slaf.sources.unsorted import UnsortedMatrix
 from slaf.sparse.ranges import RowRange
@@ -28,7 +28,7 @@ def test_batches_do_not_grow_with_the_chunks(chunk: int) -> None:
 def test_who_reads_shares_the_budget(readers: int, expected: type) -> None:
     """Chunks that fit into the budget once, and not once for each who reads, are spilled."""
     array = np.ones((N_CELLS, N_GENES), np.float32)
-    options = ReadOptions(memory=array.nbytes, readers=readers)
+    options = ReadOptions(memory=array.nbytes, workers=readers)
     matrix = dense_matrix(array, (N_CELLS, 10), options)
     assert type(matrix) is expected
-    assert matrix.extent().memory <= options.memory
+    assert matrix.size.memory <= options.memory_budget

@@ -105,7 +105,7 @@ def test_every_type_of_values(layout: str, dtype: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "values", "given_back"),
+    ("dtype", "values", "read_dtype"),
     [
         ("?", [True, True], "uint16"),
         ("i1", [100, 100], "uint16"),

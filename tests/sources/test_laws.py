@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from slaf.options import ReadOptions
 from slaf.sources import open_source
-from slaf.sources.base import ReadOptions
 from slaf.sources.feature_types import GeneSubset
 from slaf.sparse.ranges import RowRange
 from slaf.testing.laws import SourceLaws

@@ -1,4 +1,4 @@
-"""What may be chosen of an export, what each format leaves out, and how it says so."""
+"""Options of an export, and reports about what each format leaves out."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from slaf.dataset.dataset import Dataset
 
 
-def made(folder: Path, obs: pd.DataFrame | None = None, var: pd.DataFrame | None = None) -> Dataset:
+def dataset_of(
+    folder: Path, obs: pd.DataFrame | None = None, var: pd.DataFrame | None = None
+) -> Dataset:
     """A dataset of three cells and two genes."""
     adata = anndata.AnnData(
         np.array([[1, 0], [0, 2], [3, 4]], np.float32),
@@ -36,7 +38,7 @@ def made(folder: Path, obs: pd.DataFrame | None = None, var: pd.DataFrame | None
 
 
 def features() -> pd.DataFrame:
-    """A var as scanpy reads it of Cell Ranger's files."""
+    """A var as scanpy reads it from files of Cell Ranger."""
     return pd.DataFrame(
         {
             "gene_ids": ["ENSG1", "ENSG2"],
@@ -50,66 +52,66 @@ def features() -> pd.DataFrame:
 
 @pytest.mark.parametrize("format", FORMATS, ids=lambda format: format.name)
 def test_formats_are_chosen_by_name_or_suffix(format: Any, tmp_path: Path) -> None:
-    """Each format is found by its suffixes, and by its name whatever the output is called."""
-    dataset = made(tmp_path)
+    """Each format is chosen by its suffixes, or by its name with any suffix."""
+    dataset = dataset_of(tmp_path)
     for number, suffix in enumerate((*format.suffixes, "")):
         name = None if suffix else format.name
-        found = slaf.export(dataset, tmp_path / f"out-{number}{suffix}", format=name)
-        assert found.format == format.name
-        assert found.bytes > 0
-        assert format.is_one(tmp_path / f"out-{number}{suffix}")
+        report = slaf.export(dataset, tmp_path / f"out-{number}{suffix}", format=name)
+        assert report.format == format.name
+        assert report.bytes > 0
+        assert format.matches(tmp_path / f"out-{number}{suffix}")
 
 
 @pytest.mark.parametrize(
     ("name", "options", "cause"),
     [
-        ("out.loom", {}, "its suffix stands for no format; name one with --format: h5ad"),
-        ("out", {}, "its suffix stands for no format"),
+        ("out.loom", {}, "no format has this suffix; name one with --format: h5ad"),
+        ("out", {}, "no format has this suffix"),
         ("out", {"format": "loom"}, "no format 'loom' to export to; choose one of h5ad"),
-        ("out.h5", {"layout": "csc"}, "no layout 'csc'; it leaves none to choose"),
+        ("out.h5", {"layout": "csc"}, "no layout 'csc'; leave the option out"),
         ("out.h5ad", {"layout": "coo"}, "no layout 'coo'; choose one of csr, csc"),
         ("out.zarr", {"compression": "lzf"}, "no compression 'lzf'; choose one of zstd, gzip"),
-        ("out.soma", {"compression": "gzip"}, "no compression 'gzip'; it leaves none to choose"),
+        ("out.soma", {"compression": "gzip"}, "no compression 'gzip'; leave the option out"),
     ],
 )
-def test_what_a_format_does_not_offer(
+def test_choices_that_a_format_has_not(
     name: str, options: dict[str, str], cause: str, tmp_path: Path
 ) -> None:
-    """A choice that there is not is refused, with those that there are, and writes nothing."""
-    dataset = made(tmp_path)
+    """An unknown choice is refused with a list of the known ones, and nothing is written."""
+    dataset = dataset_of(tmp_path)
     with pytest.raises(TargetError, match=cause):
         slaf.export(dataset, tmp_path / name, **options)  # type: ignore[arg-type]  # strings all
     assert [path.name for path in tmp_path.iterdir()] == ["in.slaf"]
 
 
-def test_cells_that_are_not_there(tmp_path: Path) -> None:
-    """A selection that cannot be is refused before anything is written."""
+def test_unknown_cells(tmp_path: Path) -> None:
+    """A selection of unknown cells is refused before anything is written."""
     with pytest.raises(SelectionError):
-        slaf.export(made(tmp_path), tmp_path / "out.h5ad", cells=["nobody"])
+        slaf.export(dataset_of(tmp_path), tmp_path / "out.h5ad", cells=["nobody"])
     assert [path.name for path in tmp_path.iterdir()] == ["in.slaf"]
 
 
-def test_the_web(tmp_path: Path) -> None:
-    """An address of the web is refused, and anywhere but on this machine to put what is sorted."""
+def test_web_addresses(tmp_path: Path) -> None:
+    """A web address is refused as output, and a URL as scratch directory."""
     with pytest.raises(StorageError, match="an output is on a disk or in a bucket"):
-        slaf.export(made(tmp_path), "https://host/out.h5ad")
+        slaf.export(dataset_of(tmp_path), "https://host/out.h5ad")
     with pytest.raises(StorageError, match="has to be a path of this machine"):
         slaf.export(tmp_path / "in.slaf", tmp_path / "out.h5ad", scratch="s3://bucket/scratch")
 
 
-def test_what_is_left_out_is_said_before_and_refused_by_strict(
+def test_left_out_columns_are_reported_and_refused_by_strict(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each column that a format has no word for is named; `strict` writes nothing instead."""
+    """Each column that a format cannot hold is reported; with `strict` nothing is written."""
     obs = names("cell", 3).assign(
         when=pd.to_datetime(["2020-01-01"] * 3),
         some=np.array(["a", None, "b"], object),
         kind=["a", "b", "c"],
     )
-    dataset = made(tmp_path, obs)
+    dataset = dataset_of(tmp_path, obs)
     caplog.set_level(logging.WARNING, "slaf")
-    found = slaf.export(dataset, tmp_path / "out.h5ad")
-    assert found.left_out == (
+    report = slaf.export(dataset, tmp_path / "out.h5ad")
+    assert report.left_out == (
         "obs['when'] (datetime64[ns]) is left out",
         "obs['some'] (object) becomes nullable strings",
     )
@@ -123,29 +125,29 @@ def test_what_is_left_out_is_said_before_and_refused_by_strict(
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_a_column_called_as_the_index(same: bool, tmp_path: Path) -> None:  # noqa: FBT001 - pytest names it
-    """Where AnnData has one place for both, the name of the index stays if both are the same."""
+def test_a_column_with_the_name_of_the_index(same: bool, tmp_path: Path) -> None:  # noqa: FBT001 - pytest names it
+    """AnnData stores both as one: the name of the index stays only if both are equal."""
     obs = names("cell", 3).rename_axis("barcode")
     obs["barcode"] = obs.index if same else ["a", "b", "c"]
-    dataset = made(tmp_path, obs)
-    found = slaf.export(dataset, tmp_path / "out.h5ad")
+    dataset = dataset_of(tmp_path, obs)
+    report = slaf.export(dataset, tmp_path / "out.h5ad")
     read = anndata.read_h5ad(tmp_path / "out.h5ad").obs
     assert read.index.name == ("barcode" if same else None)
     assert list(read.index) == list(obs.index)
     assert list(read["barcode"]) == list(obs["barcode"])
-    assert found.left_out == (
+    assert report.left_out == (
         () if same else ("the name of the index of obs, 'barcode', is left out",)
     )
 
 
 @pytest.mark.parametrize("name", ["out.h5", "out.mtx"])
-def test_features_of_scanpy_go_back_where_they_came_from(name: str, tmp_path: Path) -> None:
-    """`gene_ids` is the identifier again, and the index the symbol."""
-    dataset = made(tmp_path, names("cell", 3).assign(n=1), features())
+def test_features_of_scanpy(name: str, tmp_path: Path) -> None:
+    """`gene_ids` has the identifiers and the index the symbols, as scanpy reads them."""
+    dataset = dataset_of(tmp_path, names("cell", 3).assign(n=1), features())
     is_file = name.endswith(".h5")
-    found = slaf.export(dataset, tmp_path / name, format="10x_h5" if is_file else "10x_mtx")
-    lost = "length" if is_file else "length, genome"
-    assert found.left_out == ("obs (n) is left out", f"var ({lost}) is left out")
+    report = slaf.export(dataset, tmp_path / name, format="10x_h5" if is_file else "10x_mtx")
+    left_out = "length" if is_file else "length, genome"
+    assert report.left_out == ("obs (n) is left out", f"var ({left_out}) is left out")
     read: Any = scanpy.read_10x_h5 if is_file else scanpy.read_10x_mtx
     read = read(tmp_path / name, gex_only=False)
     assert list(read.var_names) == ["CD3D", "CD4"]
@@ -154,9 +156,9 @@ def test_features_of_scanpy_go_back_where_they_came_from(name: str, tmp_path: Pa
     assert read.X.toarray().tolist() == [[1, 0], [0, 2], [3, 4]]
 
 
-def test_10x_h5_is_as_cell_ranger_writes_it(tmp_path: Path) -> None:
-    """Types, shape and names are those of Cell Ranger; further text of var are features."""
-    slaf.export(made(tmp_path, var=features()), tmp_path / "out.h5")
+def test_10x_h5_equals_cell_ranger(tmp_path: Path) -> None:
+    """Types, shape and names are those of Cell Ranger; text columns of var are features."""
+    slaf.export(dataset_of(tmp_path, var=features()), tmp_path / "out.h5")
     with h5py.File(tmp_path / "out.h5") as file:
         matrix = file["matrix"]
         assert {name: str(matrix[name].dtype) for name in ("data", "indices", "indptr")} == {
@@ -170,11 +172,11 @@ def test_10x_h5_is_as_cell_ranger_writes_it(tmp_path: Path) -> None:
         assert matrix["features/_all_tag_keys"][:].tolist() == [b"genome"]
 
 
-def test_multiome_keeps_its_places(tmp_path: Path) -> None:
-    """Chromosome, start and end, as Cell Ranger writes them for multiome kits, stay in MTX."""
+def test_multiome_keeps_regions(tmp_path: Path) -> None:
+    """MTX keeps chromosome, start and end, which Cell Ranger writes for multiome kits."""
     var = names("gene", 2).assign(chromosome="chr1", start=["1", "5"], end=["4", "9"])
-    found = slaf.export(made(tmp_path, var=var), tmp_path / "out", format="10x_mtx")
-    assert found.left_out == ()
+    report = slaf.export(dataset_of(tmp_path, var=var), tmp_path / "out", format="10x_mtx")
+    assert report.left_out == ()
     with gzip.open(tmp_path / "out" / "features.tsv.gz", "rt") as file:
         assert file.readlines()[1].rstrip().split("\t") == [
             *("gene-1", "gene-1", "Gene Expression"),
@@ -183,26 +185,26 @@ def test_multiome_keeps_its_places(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cell", ["", "a\tb", "a\nb"])
-def test_mtx_refuses_ids_that_are_no_line(cell: str, tmp_path: Path) -> None:
-    """An id that would be another line or field is refused by name."""
+def test_mtx_refuses_ids_with_separators(cell: str, tmp_path: Path) -> None:
+    """An id that is empty or has a tab or line break is refused by name."""
     obs = names("cell", 3).set_axis(["a", cell, "c"], axis=0)
     with pytest.raises(TargetError, match=r"the cell_id .* of row 1"):
-        slaf.export(made(tmp_path, obs), tmp_path / "out", format="10x_mtx")
+        slaf.export(dataset_of(tmp_path, obs), tmp_path / "out", format="10x_mtx")
 
 
 @pytest.mark.filterwarnings("ignore:.* names are not unique")
-def test_soma_refuses_what_it_would_change(tmp_path: Path) -> None:
-    """Tiledbsoma makes ids unique, and writes nothing of no cells: both are refused."""
+def test_soma_refuses_repeated_ids_and_empty_axes(tmp_path: Path) -> None:
+    """Tiledbsoma would change repeated ids, and cannot write empty axes: both are refused."""
     obs = names("cell", 3).set_axis(["a", "b", "a"], axis=0)
-    dataset = made(tmp_path, obs)
+    dataset = dataset_of(tmp_path, obs)
     with pytest.raises(TargetError, match="the cell id 'a' occurs more than once"):
         slaf.export(dataset, tmp_path / "out.soma")
     with pytest.raises(TargetError, match="there is no gene"):
         slaf.export(dataset, tmp_path / "out.soma", cells=[0, 1], genes=[])
 
 
-def test_soma_names_what_tiledb_has_no_type_for(tmp_path: Path) -> None:
-    """Durations, zones and names that tiledbsoma keeps for itself are left out, and named."""
+def test_soma_reports_unsupported_columns(tmp_path: Path) -> None:
+    """Durations, time zones and reserved names are left out and reported."""
     obs = names("cell", 3).assign(
         took=pd.to_timedelta([1, 2, 3]),
         when=pd.to_datetime(["2020-01-01"] * 3, utc=True),
@@ -211,25 +213,25 @@ def test_soma_names_what_tiledb_has_no_type_for(tmp_path: Path) -> None:
         half=np.zeros(3, np.float16),
         kept=[1, 2, 3],
     )
-    found = slaf.export(made(tmp_path, obs), tmp_path / "out.soma")
-    told = [note.split("'")[1] for note in found.left_out]
-    assert told == ["took", "when", "soma_x", "obs_id", "half"]
-    assert found.left_out[-1].endswith("becomes float32")
+    report = slaf.export(dataset_of(tmp_path, obs), tmp_path / "out.soma")
+    columns = [message.split("'")[1] for message in report.left_out]
+    assert columns == ["took", "when", "soma_x", "obs_id", "half"]
+    assert report.left_out[-1].endswith("becomes float32")
 
 
 def test_a_dataset_is_never_replaced(tmp_path: Path) -> None:
-    """An output at the place of the dataset itself is refused, with --overwrite too."""
-    dataset = made(tmp_path)
+    """An output with the path of the dataset is refused, with --overwrite too."""
+    dataset = dataset_of(tmp_path)
     for overwrite in (False, True):
         with pytest.raises(slaf.ConflictError):
             slaf.export(dataset, tmp_path / "in.slaf", format="zarr", overwrite=overwrite)
-    with pytest.raises(TargetError, match="it would lie in the dataset"):
+    with pytest.raises(TargetError, match="it would be in the dataset"):
         slaf.export(dataset, tmp_path / "in.slaf" / "out.h5ad")
     assert slaf.verify(tmp_path / "in.slaf").ok
 
 
-def test_nothing_in_it(tmp_path: Path) -> None:
-    """A dataset without cells, genes or nonzeros is an output without them."""
+def test_empty_datasets(tmp_path: Path) -> None:
+    """A dataset without cells, genes or nonzeros gives an output without them."""
     empty = np.empty(0, np.int64)
     for number, shape in enumerate([(0, 0), (0, 3), (3, 0), (2, 2)]):
         stored = Stored(shape, empty, empty, np.empty(0, np.float32))

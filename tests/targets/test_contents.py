@@ -1,10 +1,10 @@
-"""Every slot of an AnnData goes to its place in every target, or is named as left out."""
+"""Every slot of an AnnData in every target."""
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import anndata
 import numpy as np
@@ -14,11 +14,12 @@ import scipy.sparse as sp
 import tiledbsoma
 import tiledbsoma.io
 
+from slaf.options import ArrayCompression, Layout
 from slaf.runtime.progress import NullProgress
 from slaf.sparse.batch import Batch
 from slaf.sparse.ranges import RowRange
 from slaf.targets import FORMATS
-from slaf.targets.base import Compression, Layout, WriteOptions
+from slaf.targets.base import WriteOptions
 from slaf.targets.contents import Contents
 from tests.builders import counts
 
@@ -33,7 +34,7 @@ BY_NAME = {format.name: format for format in FORMATS}
 
 
 def whole() -> anndata.AnnData:
-    """An AnnData with something in every slot."""
+    """An AnnData with every slot filled."""
     raw = counts(N_CELLS, N_RAW, seed=1)
     adata = anndata.AnnData(counts(N_CELLS, N_GENES), layers={"half": counts(N_CELLS, N_GENES) / 2})
     adata.obs_names = [f"cell-{number}" for number in range(N_CELLS)]
@@ -99,36 +100,36 @@ def target(
     name: str,
     adata: anndata.AnnData,
     folder: Path,
-    layout: Layout = Layout.CSR,
-    compression: Compression = Compression.GZIP,
+    layout: Layout = "csr",
+    compression: ArrayCompression = "gzip",
 ) -> Target:
-    """What the AnnData becomes in a format."""
+    """The target of an AnnData in a format."""
     options = WriteOptions(layout, compression, 1 << 12, folder)
     return BY_NAME[name].open(contents_of(adata), options)
 
 
-def assert_equal(found: Any, expected: Any) -> None:
+def assert_equal(result: Any, expected: Any) -> None:
     """Compare two elements: frames, sparse and dense matrices, and dictionaries of them."""
     if isinstance(expected, pd.DataFrame):
-        pd.testing.assert_frame_equal(found, expected)
+        pd.testing.assert_frame_equal(result, expected)
     elif isinstance(expected, dict):
-        assert found.keys() == expected.keys()
+        assert result.keys() == expected.keys()
         for name, value in expected.items():
-            assert_equal(found[name], value)
+            assert_equal(result[name], value)
     elif hasattr(expected, "toarray"):
-        assert found.dtype == expected.dtype
-        np.testing.assert_array_equal(found.toarray(), expected.toarray())
+        assert result.dtype == expected.dtype
+        np.testing.assert_array_equal(result.toarray(), expected.toarray())
     else:
-        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(result, expected)
 
 
-@pytest.mark.parametrize("compression", Compression)
-@pytest.mark.parametrize("layout", Layout)
+@pytest.mark.parametrize("compression", get_args(ArrayCompression))
+@pytest.mark.parametrize("layout", get_args(Layout))
 @pytest.mark.parametrize("name", ["h5ad", "zarr"])
 def test_anndata_holds_every_slot(
-    name: str, layout: Layout, compression: Compression, tmp_path: Path
+    name: str, layout: Layout, compression: ArrayCompression, tmp_path: Path
 ) -> None:
-    """Layers, raw, obsm, varm, obsp, varp and uns are read back as they were given."""
+    """Layers, raw, obsm, varm, obsp, varp and uns are read back unchanged."""
     if compression not in BY_NAME[name].compressions:
         return
     adata = whole()
@@ -137,76 +138,76 @@ def test_anndata_holds_every_slot(
     adata.uns["deep"] = {"er": {"frame": pd.DataFrame({"x": ["a", "b"]}, index=["0", "1"])}}
     adata.uns["texts"] = np.array(["a", "b"], object)
     adata.uns |= {"text": "a", "number": 0.5, "flag": True, "none": None, "empty": np.empty(0)}
-    made = target(name, adata, tmp_path, layout, compression)
-    assert made.left_out() == ()
+    written = target(name, adata, tmp_path, layout, compression)
+    assert written.left_out == ()
     output = tmp_path / f"out.{name}"
-    made.write(output, NullProgress())
-    found = (anndata.read_h5ad if name == "h5ad" else anndata.read_zarr)(output)
-    assert_equal(found.X, adata.X)
-    assert_equal(found.raw.X, adata.raw.X)
-    assert_equal(found.raw.var, adata.raw.var)
-    assert_equal(dict(found.raw.varm), dict(adata.raw.varm))
-    assert found.layers["half"].format == layout
+    written.write(output, NullProgress())
+    result = (anndata.read_h5ad if name == "h5ad" else anndata.read_zarr)(output)
+    assert_equal(result.X, adata.X)
+    assert_equal(result.raw.X, adata.raw.X)
+    assert_equal(result.raw.var, adata.raw.var)
+    assert_equal(dict(result.raw.varm), dict(adata.raw.varm))
+    assert result.layers["half"].format == layout
     for slot in ("layers", "obsm", "varm", "obsp", "varp", "uns"):
-        assert_equal(dict(getattr(found, slot)), dict(getattr(adata, slot)))
+        assert_equal(dict(getattr(result, slot)), dict(getattr(adata, slot)))
 
 
 @pytest.mark.parametrize("name", ["h5ad", "zarr"])
-def test_what_anndata_cannot_write_is_named(name: str, tmp_path: Path) -> None:
-    """A value of uns that anndata has no word for is left out by its place, and no more."""
+def test_values_that_anndata_cannot_write(name: str, tmp_path: Path) -> None:
+    """A value that anndata cannot write is left out and reported, and no other."""
     adata = whole()
     adata.uns["deep"] = {"set": {1, 2}, "kept": 1, "a/b": 2}
     adata.obsm["frame"] = pd.DataFrame(
         {"when": pd.to_datetime(["2020-01-01"] * N_CELLS), "n": 1}, index=adata.obs_names
     )
-    made = target(name, adata, tmp_path)
-    assert made.left_out() == (
+    written = target(name, adata, tmp_path)
+    assert written.left_out == (
         "obsm['frame']['when'] (datetime64[ns]) is left out",
         "uns['deep']['set'] (set) is left out",
         "uns['deep']['a/b'] (int) is left out",
     )
     output = tmp_path / f"out.{name}"
-    made.write(output, NullProgress())
-    found = (anndata.read_h5ad if name == "h5ad" else anndata.read_zarr)(output)
-    assert found.uns["deep"] == {"kept": 1}
-    assert list(found.obsm["frame"].columns) == ["n"]
+    written.write(output, NullProgress())
+    result = (anndata.read_h5ad if name == "h5ad" else anndata.read_zarr)(output)
+    assert result.uns["deep"] == {"kept": 1}
+    assert list(result.obsm["frame"].columns) == ["n"]
     assert adata.uns["deep"].keys() == {"set", "kept", "a/b"}
 
 
 def test_soma_holds_matrices_of_every_slot(tmp_path: Path) -> None:
     """X, layers, obsm, varm, obsp, varp, uns, and raw as a measurement of its own."""
     adata = whole()
-    made = target("tiledb", adata, tmp_path)
-    assert made.left_out() == ("raw/varm['loadings'] (ndarray) is left out",)
-    made.write(tmp_path / "out.soma", NullProgress())
+    written = target("tiledb", adata, tmp_path)
+    assert written.left_out == ("raw/varm['loadings'] (ndarray) is left out",)
+    written.write(tmp_path / "out.soma", NullProgress())
     with (
         warnings.catch_warnings(),
         tiledbsoma.Experiment.open(str(tmp_path / "out.soma")) as experiment,
     ):
         warnings.simplefilter("ignore")
-        found = tiledbsoma.io.to_anndata(
+        result = tiledbsoma.io.to_anndata(
             experiment, measurement_name="RNA", extra_X_layer_names=["half", "whole"]
         )
         raw = tiledbsoma.io.to_anndata(experiment, measurement_name="raw")
-    assert_equal(found.X, adata.X)
+    assert_equal(result.X, adata.X)
     assert_equal(raw.X, adata.raw.X)
     for slot in ("layers", "varm", "obsp", "varp", "uns"):
-        assert_equal(dict(getattr(found, slot)), dict(getattr(adata, slot)))
-    assert_equal(found.obsm["X_pca"], adata.obsm["X_pca"])
+        assert_equal(dict(getattr(result, slot)), dict(getattr(adata, slot)))
+    assert_equal(result.obsm["X_pca"], adata.obsm["X_pca"])
 
 
 @pytest.mark.parametrize("name", ["10x_h5", "10x_mtx"])
-def test_10x_names_what_it_has_no_place_for(name: str, tmp_path: Path) -> None:
-    """Every slot but X is named, with what is in it."""
-    made = target(name, whole(), tmp_path)
-    assert {note.removesuffix(" is left out") for note in made.left_out()} == {
+def test_10x_reports_every_other_slot(name: str, tmp_path: Path) -> None:
+    """Every slot but X is reported, with its contents."""
+    written = target(name, whole(), tmp_path)
+    assert {message.removesuffix(" is left out") for message in written.left_out} == {
         *("raw/X", "layers/half", "layers/whole", "obsm (X_pca)", "varm (PCs)"),
         *("obsp (near)", "varp (near)", "uns (n)", "raw/varm (loadings)"),
     }
 
 
-def test_soma_leaves_out_what_tiledbsoma_would_spoil(tmp_path: Path) -> None:
-    """What it drops, changes or fails on is named and left out; the rest is as it was."""
+def test_values_that_tiledbsoma_cannot_write(tmp_path: Path) -> None:
+    """Values that it drops, changes or fails on are left out and reported, and no others."""
     adata = whole()
     adata.obs["index"] = 1
     adata.var.index.name = "index"
@@ -228,8 +229,8 @@ def test_soma_leaves_out_what_tiledbsoma_would_spoil(tmp_path: Path) -> None:
         "soma_y": 1,
         "rows": pd.DataFrame({"a": []}),
     }
-    made = target("tiledb", adata, tmp_path)
-    assert [note.removesuffix(" is left out") for note in made.left_out()] == [
+    written = target("tiledb", adata, tmp_path)
+    assert [message.removesuffix(" is left out") for message in written.left_out] == [
         "obs['index'] (int64)",
         "the name of the index of var, 'index',",
         "obsm['none'] (ndarray)",
@@ -245,19 +246,19 @@ def test_soma_leaves_out_what_tiledbsoma_would_spoil(tmp_path: Path) -> None:
         "uns['rows'] (DataFrame)",
         "raw/varm['loadings'] (ndarray)",
     ]
-    made.write(tmp_path / "out.soma", NullProgress())
+    written.write(tmp_path / "out.soma", NullProgress())
     with (
         warnings.catch_warnings(),
         tiledbsoma.Experiment.open(str(tmp_path / "out.soma")) as experiment,
     ):
         warnings.simplefilter("ignore")
-        found = tiledbsoma.io.to_anndata(experiment, measurement_name="RNA")
-    assert list(found.obs_names) == list(adata.obs_names)
-    assert list(found.var_names) == list(adata.var_names)
-    assert found.uns.keys() == {"kept", "frame", "lists"}
-    assert found.uns["kept"] == {"text": "", "number": 2.0, "flag": True, "nought": 3}
-    assert found.uns["frame"].to_dict() == {"a": {"x": 1, "y": 2}}
-    assert {name: list(value) for name, value in found.uns["lists"].items()} == {
+        result = tiledbsoma.io.to_anndata(experiment, measurement_name="RNA")
+    assert list(result.obs_names) == list(adata.obs_names)
+    assert list(result.var_names) == list(adata.var_names)
+    assert result.uns.keys() == {"kept", "frame", "lists"}
+    assert result.uns["kept"] == {"text": "", "number": 2.0, "flag": True, "nought": 3}
+    assert result.uns["frame"].to_dict() == {"a": {"x": 1, "y": 2}}
+    assert {name: list(value) for name, value in result.uns["lists"].items()} == {
         "texts": ["a", ""],
         "numbers": [1.5, 2.0],
     }

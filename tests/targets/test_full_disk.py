@@ -1,4 +1,4 @@
-"""An export that the disk refuses ends by saying so, and leaves nothing."""
+"""An export that meets a disk error reports it, and leaves nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.builders import counts, write_h5ad
 if TYPE_CHECKING:
     from pathlib import Path
 
-# `slaf` where no file may grow beyond so many bytes.
+# `slaf` with a limit for the size of files.
 LIMITED = """
 import resource, sys
 from slaf_cli.app import main
@@ -38,8 +38,8 @@ main()
         ("out.soma", 50),
     ],
 )
-def test_a_file_that_cannot_grow(name: str, most: int, tmp_path: Path) -> None:
-    """Whichever write it is that the system refuses, the command says so and exits with 6."""
+def test_a_file_at_the_size_limit(name: str, most: int, tmp_path: Path) -> None:
+    """Whichever write fails, the command reports it and exits with 6."""
     source = write_h5ad(tmp_path / "in.h5ad", counts(800, 500))
     slaf.convert(source, tmp_path / "in.slaf")
     (tmp_path / "to").mkdir()
@@ -52,28 +52,30 @@ def test_a_file_that_cannot_grow(name: str, most: int, tmp_path: Path) -> None:
     )
     assert ended.returncode == ExitCode.STORAGE, ended.stderr
     assert ended.stderr.splitlines()[-1].startswith("slaf: ")
-    # TileDB does not always say why.
+    # TileDB does not always give the reason.
     assert "File too large" in ended.stderr or "IO Error" in ended.stderr
     assert "Traceback" not in ended.stderr
     # Threads of zarr may write for a moment longer: that is in a hidden folder.
     assert [path.name for path in (tmp_path / "to").iterdir() if path.name[0] != "."] == []
 
 
-def test_the_rest_is_dropped(tmp_path: Path) -> None:
-    """After a refusal HDF5 is told that all is well, and whoever writes what was refused."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+def test_data_after_an_error_is_dropped(tmp_path: Path) -> None:
+    """After a write error HDF5 sees no further error, and `check` raises the first one."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     disk = SafeFile(tmp_path / "a")
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
     try:
         assert disk.write(memoryview(bytes(8))) == 8
         disk.check()
         assert disk.write(memoryview(bytes(8))) == 8
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert disk.write(memoryview(b"later")) == 5
     disk.seek(0)
-    assert disk.read(12) == bytes(12)
-    for told in (disk.check, lambda: disk.__exit__(None, None, None)):
+    content = bytearray(b"x" * 12)
+    assert disk.readinto(memoryview(content)) == 12
+    assert content == bytes(12)
+    for check in (disk.check, lambda: disk.__exit__(None, None, None)):
         with pytest.raises(StorageError, match="File too large"):
-            told()
+            check()
     assert (tmp_path / "a").stat().st_size == 10

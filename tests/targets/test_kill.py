@@ -1,4 +1,4 @@
-"""The real process is killed by SIGKILL at many moments of an export."""
+"""Exports in a process that SIGKILL ends at many moments."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 N_CELLS = 1500
-# Forked from one that has imported what is slow to import and safe to fork: all but Lance.
+# Forked from a process that has imported all slow modules that are safe to fork: not Lance.
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["anndata", "h5py", "pyarrow", "scipy.sparse", "scanpy", "zarr"])
 OUTPUTS: dict[str, dict[str, Any]] = {
@@ -35,7 +35,7 @@ OUTPUTS: dict[str, dict[str, Any]] = {
 
 
 class _Dies(NullProgress):
-    """Kills the process when so many batches are done."""
+    """Kills the process after a number of batches."""
 
     def __init__(self, batches: int) -> None:
         self._left = batches
@@ -57,7 +57,7 @@ class _Dies(NullProgress):
 def _export(
     connection: Connection[Any, Any], dataset: Path, output: Path, batches: int | None
 ) -> None:
-    """What the process does."""
+    """Export a dataset when the other process says so."""
     export = slaf.export
     opened = slaf.open(dataset)
     connection.send("ready")
@@ -67,7 +67,7 @@ def _export(
 
 
 def killed(dataset: Path, output: Path, *, batches: int | None = None, after: float = 0) -> bool:
-    """Export in another process, which is killed, unless it is done before."""
+    """Whether an export in another process was killed before its end."""
     connection, theirs = _CONTEXT.Pipe()
     process = _CONTEXT.Process(target=_export, args=(theirs, dataset, output, batches), daemon=True)
     process.start()
@@ -93,7 +93,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_killed_while_it_writes(name: str, dataset: Path, tmp_path: Path) -> None:
-    """Whenever it is killed, nothing is at the output; the next export is whole and tidies up."""
+    """A killed export leaves no output; the next export is whole and removes the rest."""
     output = tmp_path / name
     n_killed = 0
     for batches in (0, 2):
@@ -108,7 +108,7 @@ def test_killed_while_it_writes(name: str, dataset: Path, tmp_path: Path) -> Non
 
 
 def campaign(dataset: Path, folder: Path, kills: int, seed: int) -> int:
-    """Kill so many exports at any time at all; how many were not done before."""
+    """Kill exports at random times; the number that had not ended before."""
     rng = random.Random(seed)
     output = folder / "out.h5ad"
     expected = slaf.open(dataset).to_anndata()
@@ -118,7 +118,7 @@ def campaign(dataset: Path, folder: Path, kills: int, seed: int) -> int:
     n_killed = 0
     for _ in range(kills):
         n_killed += killed(dataset, output, after=rng.uniform(0, 0.9) * whole)
-        # The older one, or the newer: both are the same, and whole.
+        # The old or the new output: both are equal, and whole.
         assert_same(anndata.read_h5ad(output), expected)
     slaf.export(dataset, output, overwrite=True, **OUTPUTS[output.name])
     assert [path.name for path in folder.iterdir()] == [output.name]
@@ -126,7 +126,7 @@ def campaign(dataset: Path, folder: Path, kills: int, seed: int) -> int:
 
 
 def test_killed_at_any_time(dataset: Path, tmp_path: Path) -> None:
-    """An output that is to be replaced stays whole whenever the process is killed."""
+    """An output that is replaced stays whole whenever the process is killed."""
     assert campaign(dataset, tmp_path, kills=4, seed=0) > 0
 
 
@@ -134,5 +134,5 @@ def test_killed_at_any_time(dataset: Path, tmp_path: Path) -> None:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(1, 4))
 def test_killed_at_many_times(seed: int, dataset: Path, tmp_path: Path) -> None:
-    """So it does at a hundred times."""
+    """An output that is replaced stays whole at a hundred random times."""
     assert campaign(dataset, tmp_path, kills=100, seed=seed) > 30

@@ -1,4 +1,4 @@
-"""An export takes the memory that was allowed, however large the matrix is."""
+"""Peak memory of exports."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ N_GENES = 2000
 FEW, MANY = 500, 8_000
 A_CELL = 400
 ALLOWED = 8 << 20
-# All entries of the larger one would take 56 bytes each to sort: 180 MB. What surrounds the
-# sorting are batches of a million entries, of which the smaller one has not even one.
-MOST_MORE = 96 << 20
+# Sorting all entries of the larger dataset would take 56 bytes each: 180 MB. The rest are batches
+# of a million entries; the smaller dataset has fewer entries.
+MAX_DIFFERENCE = 96 << 20
 
-# In a process of its own, so that the peak is that of this alone.
+# In a process of its own, to measure its peak.
 _PEAK = """
 import sys
 from pathlib import Path
@@ -55,19 +55,19 @@ def make(folder: Path, n_cells: int) -> Path:
 
 
 def peak(dataset: Path, layout: str) -> int:
-    """The most memory that a process ever had that exports it, in bytes."""
+    """The peak memory of a process that exports a dataset, in bytes."""
     output = dataset.with_name(f"{layout}.h5ad")
     words = [sys.executable, "-c", _PEAK, str(dataset), str(output), layout, str(ALLOWED)]
-    found = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    return int(found) * 1024
+    output_text = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    return int(output_text) * 1024
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only /proc tells the peak of a process")
+@pytest.mark.skipif(sys.platform != "linux", reason="only /proc has the peak of a process")
 def test_memory_does_not_grow_with_the_matrix(tmp_path: Path) -> None:
-    """Sixteen times the cells take no more memory than the allowance and what surrounds it."""
+    """Sixteen times the cells take no more memory than the option allows, and some batches."""
     few, many = (make(tmp_path / str(n), n) for n in (FEW, MANY))
     for layout in ("csr", "csc"):
-        assert peak(many, layout) - peak(few, layout) < MOST_MORE
+        assert peak(many, layout) - peak(few, layout) < MAX_DIFFERENCE
     with h5py.File(many.with_name("csc.h5ad")) as file:
         assert file["X"].attrs["encoding-type"] == "csc_matrix"
         assert len(file["X/data"]) == MANY * A_CELL

@@ -1,4 +1,4 @@
-"""The page of the round trip says what each format that is exported to makes of everything."""
+"""The page of the round trip, for each format to export to."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ MATRICES: dict[str, Any] = {
     "booleans": FULL > 4,
     "NaN": np.where(FULL > 4, np.nan, FULL),
 }
-# What scanpy reads of 10x beside var, and names for it.
-OF_10X = {"gene_ids", "feature_types", "genome"}
+# Columns of var that scanpy adds when it reads 10x files.
+TENX_COLUMNS = {"gene_ids", "feature_types", "genome"}
 
 pytestmark = [
     # tiledbsoma's own.
@@ -69,27 +69,27 @@ pytestmark = [
 
 
 def rows_of_page() -> dict[str, list[str]]:
-    """What a dataset makes of each kind of element: the first table, which has its own test."""
+    """The rows of the first table, which is about datasets and has its own test."""
     first = PAGE.read_text().partition("\n## ")[0]
     lines = [line.strip("| ").split(" | ") for line in first.splitlines()]
     return {line[0]: line[1:] for line in lines if len(line) == len(PLACES) + 1}
 
 
 def everything() -> anndata.AnnData:
-    """An AnnData with every kind of element and of column that a dataset takes."""
+    """An AnnData with every kind of element and column that a dataset holds."""
     parts: dict[str, dict[str, Any]] = {slot: {} for slots in SLOTS.values() for slot in slots}
-    said = rows_of_page()
+    page_rows = rows_of_page()
     for kind, element in KINDS.items():
-        for place, cell in zip(PLACES, said[kind], strict=True):
+        for label, cell in zip(PLACES, page_rows[kind], strict=True):
             if cell not in {"–", "refused"}:
-                for slot in SLOTS[place]:
+                for slot in SLOTS[label]:
                     parts[slot][kind] = element
     frame = pd.DataFrame(COLUMNS, index=NAMES)
     return anndata.AnnData(np.eye(N, dtype="f4"), obs=frame, var=frame.copy(), **parts)
 
 
 def read(path: Path, format: str, matrix: str = "X") -> anndata.AnnData:
-    """An output as the reader of its format reads it."""
+    """The AnnData that the reader of a format reads from an output."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if format == "tiledb":
@@ -105,8 +105,8 @@ def read(path: Path, format: str, matrix: str = "X") -> anndata.AnnData:
             "10x_h5": scanpy.read_10x_h5,
             "10x_mtx": scanpy.read_10x_mtx,
         }[format]
-        found: anndata.AnnData = reader(path)
-        return found
+        result: anndata.AnnData = reader(path)
+        return result
 
 
 Made = tuple[anndata.AnnData, tuple[str, ...]]
@@ -120,79 +120,84 @@ def source() -> anndata.AnnData:
 
 @pytest.fixture(scope="module")
 def outputs(source: anndata.AnnData, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Made]:
-    """What each reader finds, and what was said to be left out."""
+    """The AnnData that each reader reads, and the messages of the export."""
     folder = tmp_path_factory.mktemp("outputs")
     dataset = slaf.convert(source, folder / "in.slaf")
-    found = {}
+    outputs = {}
     for format in FORMATS:
         with warnings.catch_warnings():
-            # anndata's own, of text in zarr.
+            # anndata warns of strings in zarr.
             warnings.simplefilter("ignore")
-            made = slaf.export(dataset, folder / format, format=format)
-        found[format] = read(folder / format, format), made.left_out
+            report = slaf.export(dataset, folder / format, format=format)
+        outputs[format] = read(folder / format, format), report.left_out
         with pytest.raises(TargetError, match="does not hold all"):
             slaf.export(dataset, folder / f"strict-{format}", format=format, strict=True)
-    return found
+    return outputs
 
 
-def told(place: str, notes: tuple[str, ...]) -> str:
-    """What was said of an element before it was written."""
-    return next((note for note in notes if note.startswith((f"{place} ", f"{place}["))), "")
+def message_about(label: str, messages: tuple[str, ...]) -> str:
+    """The message about an element; empty if there is none."""
+    return next(
+        (message for message in messages if message.startswith((f"{label} ", f"{label}["))), ""
+    )
 
 
-def outcome(found: Any, expected: Any, note: str) -> str:
-    """What became of an element: its values are the same, whatever it is stored as.
+def outcome(result: Any, expected: Any, message: str) -> str:
+    """The page's word for an element that was read back; its values are equal.
 
-    Where it was said to become something else, the outcome is in italics.
+    It is in italics if there was a message.
     """
-    if equal_elements(found, expected):
-        assert not note
+    if equal_elements(result, expected):
+        assert not message
         return "exact"
-    form = form_of(found, expected)
-    return f"*{form}*" if note else form
+    form = form_of(result, expected)
+    return f"*{form}*" if message else form
 
 
-def form_of(found: Any, expected: Any) -> str:
-    """As what an element came back that is not of the same type; its values are compared."""
+def form_of(result: Any, expected: Any) -> str:
+    """The type of an element that was read back with another type; its values are compared."""
     if isinstance(expected, dict):
-        assert [key for key in expected if key not in found] == ["d"]
-        assert all(equal_elements(found[key], expected[key]) for key in found)
+        assert [key for key in expected if key not in result] == ["d"]
+        assert all(equal_elements(result[key], expected[key]) for key in result)
         return "but None"
     if isinstance(expected, list):
-        assert found.tolist() == expected
+        assert result.tolist() == expected
         return "as array"
-    if found.dtype.kind in "UOT":
-        assert found.tolist() == expected.tolist()
-        return f"as {type(found.dtype).__name__}" if found.dtype.kind == "T" else "as text"
-    np.testing.assert_array_equal(as_matrix(found), as_matrix(expected))
+    if result.dtype.kind in "UOT":
+        assert result.tolist() == expected.tolist()
+        return f"as {type(result.dtype).__name__}" if result.dtype.kind == "T" else "as text"
+    np.testing.assert_array_equal(as_matrix(result), as_matrix(expected))
     words = []
-    if found.dtype != np.asarray(as_matrix(expected)).dtype.newbyteorder("="):
-        words.append(str(found.dtype))
-    if type(found) is not type(expected):
-        words.append("CSR" if is_sparse(found) else "array")
-        if is_sparse(found) and is_sparse(expected):
-            words[-1] = found.format.upper() + " matrix"
+    if result.dtype != np.asarray(as_matrix(expected)).dtype.newbyteorder("="):
+        words.append(str(result.dtype))
+    if type(result) is not type(expected):
+        words.append("CSR" if is_sparse(result) else "array")
+        if is_sparse(result) and is_sparse(expected):
+            words[-1] = result.format.upper() + " matrix"
     if words:
         return f"as {', '.join(words)}"
-    return "without zeros" if is_sparse(found) else f"as {found.dtype}"
+    return "without zeros" if is_sparse(result) else f"as {result.dtype}"
 
 
-def columns_outcome(found: pd.DataFrame, expected: pd.DataFrame, name: str, note: str) -> str:
-    """What became of a column."""
-    if name not in found:
-        assert note.endswith("is left out"), (name, note)
+def columns_outcome(result: pd.DataFrame, expected: pd.DataFrame, name: str, message: str) -> str:
+    """The page's word for a column that was read back, or left out."""
+    if name not in result:
+        assert message.endswith("is left out"), (name, message)
         return "*left out*"
-    ours, theirs = found[name], expected[name]
-    if equal_elements(ours, theirs):
-        assert not note
+    column, expected_column = result[name], expected[name]
+    if equal_elements(column, expected_column):
+        assert not message
         return "exact"
-    assert [None if pd.isna(v) else v for v in ours] == [None if pd.isna(v) else v for v in theirs]
-    if isinstance(ours.dtype, pd.CategoricalDtype):
-        assert set(ours.cat.categories) == set(theirs.dropna())
+    assert [None if pd.isna(v) else v for v in column] == [
+        None if pd.isna(v) else v for v in expected_column
+    ]
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        assert set(column.cat.categories) == set(expected_column.dropna())
         form = "its categories in use"
     else:
-        form = f"as {'text' if isinstance(theirs.dtype, pd.CategoricalDtype) else ours.dtype}"
-    return f"*{form}*" if note else form
+        was_categories = isinstance(expected_column.dtype, pd.CategoricalDtype)
+        form = f"as {'text' if was_categories else column.dtype}"
+    return f"*{form}*" if message else form
 
 
 def table(title: str, columns: tuple[str, ...], rows: Mapping[str, list[str]]) -> Iterator[str]:
@@ -205,50 +210,50 @@ def table(title: str, columns: tuple[str, ...], rows: Mapping[str, list[str]]) -
 
 @pytest.mark.parametrize("format", WHOLE)
 def test_elements(format: str, source: anndata.AnnData, outputs: dict[str, Made]) -> None:
-    """What the page says of each kind of element in each slot of a format is so."""
-    found, notes = outputs[format]
+    """The page is right about each kind of element in each slot of a format."""
+    result, messages = outputs[format]
     rows = {}
     for kind in KINDS:
         cells = []
         for slots in SLOTS.values():
-            seen = set()
+            outcomes = set()
             for slot in slots:
-                held = dict(getattr(source, slot))
-                if kind not in held:
-                    seen.add("–")
+                elements = dict(getattr(source, slot))
+                if kind not in elements:
+                    outcomes.add("–")
                     continue
-                place = f"layers/{kind}" if slot == "layers" else f"{slot}[{kind!r}]"
-                note = told(place, notes)
-                there = dict(getattr(found, slot))
-                if kind in there:
-                    seen.add(outcome(there[kind], held[kind], note))
+                label = f"layers/{kind}" if slot == "layers" else f"{slot}[{kind!r}]"
+                message = message_about(label, messages)
+                read_elements = dict(getattr(result, slot))
+                if kind in read_elements:
+                    outcomes.add(outcome(read_elements[kind], elements[kind], message))
                 else:
-                    assert note.endswith("is left out"), (slot, kind)
-                    seen.add("*left out*")
-            assert len(seen) == 1, (kind, slots, seen)
-            cells.append(seen.pop())
+                    assert message.endswith("is left out"), (slot, kind)
+                    outcomes.add("*left out*")
+            assert len(outcomes) == 1, (kind, slots, outcomes)
+            cells.append(outcomes.pop())
         rows[kind] = cells
     lines = list(table(f"`{format}`", ("layers", *PLACES[1:]), rows))
     assert "\n".join(lines) in PAGE.read_text(), "\n".join(lines)
 
 
 def test_columns(source: anndata.AnnData, outputs: dict[str, Made]) -> None:
-    """What the page says of each kind of column in each format is so."""
+    """The page is right about each kind of column in each format."""
     rows = {}
     for kind in COLUMNS:
         cells = []
         for format in FORMATS:
-            found, notes = outputs[format]
-            of_10x = format.startswith("10x")
-            seen = set()
-            for slot in ("var",) if of_10x else ("obs", "var"):
-                note = told(f"{slot}[{kind!r}]", notes)
-                if of_10x and kind in listed(told("var", notes)):
-                    note = "is left out"
-                held, there = (getattr(adata, slot) for adata in (source, found))
-                seen.add(columns_outcome(there, held, kind, note))
-            assert len(seen) == 1, (format, kind, seen)
-            cells.append(seen.pop())
+            result, messages = outputs[format]
+            is_10x = format.startswith("10x")
+            outcomes = set()
+            for slot in ("var",) if is_10x else ("obs", "var"):
+                message = message_about(f"{slot}[{kind!r}]", messages)
+                if is_10x and kind in listed_columns(message_about("var", messages)):
+                    message = "is left out"
+                elements, read_elements = (getattr(adata, slot) for adata in (source, result))
+                outcomes.add(columns_outcome(read_elements, elements, kind, message))
+            assert len(outcomes) == 1, (format, kind, outcomes)
+            cells.append(outcomes.pop())
         name = "any, called `index`" if kind == "index" else kind
         rows[name] = cells
     columns = tuple(f"`{format}`" for format in FORMATS)
@@ -256,53 +261,53 @@ def test_columns(source: anndata.AnnData, outputs: dict[str, Made]) -> None:
     assert "\n".join(lines) in PAGE.read_text(), "\n".join(lines)
 
 
-def listed(note: str) -> list[str]:
-    """The columns that a note of a 10x format names."""
-    return note.partition("(")[2].rpartition(")")[0].split(", ")
+def listed_columns(message: str) -> list[str]:
+    """The columns in a message of a 10x format."""
+    return message.partition("(")[2].rpartition(")")[0].split(", ")
 
 
 def test_10x_names_every_slot(source: anndata.AnnData, outputs: dict[str, Made]) -> None:
-    """Of everything but X and var, 10x formats say that it is left out."""
+    """10x formats report everything but X and var as left out."""
     for format in ("10x_h5", "10x_mtx"):
-        found, notes = outputs[format]
+        result, messages = outputs[format]
         for slot in ("obs", "obsm", "varm", "obsp", "varp", "uns"):
-            assert told(slot, notes).endswith("is left out")
-            assert not len(getattr(found, slot).keys())
+            assert message_about(slot, messages).endswith("is left out")
+            assert not len(getattr(result, slot).keys())
         for name in source.layers:
-            assert name is None or told(f"layers/{name}", notes).endswith("is left out")
-        assert not found.layers
+            assert name is None or message_about(f"layers/{name}", messages).endswith("is left out")
+        assert not result.layers
 
 
 def test_matrices(tmp_path: Path) -> None:
-    """What the page says of X and raw in each format is so."""
+    """The page is right about X and raw in each format."""
     rows: dict[str, list[str]] = {}
-    for at, (kind, matrix) in enumerate(MATRICES.items()):
+    for number, (kind, matrix) in enumerate(MATRICES.items()):
         tables = {"obs": pd.DataFrame(index=NAMES), "var": pd.DataFrame(index=[*"abc"])}
         raw = anndata.AnnData(matrix, varm={"loadings": np.ones((N, 2))}, **tables)
         adata = anndata.AnnData(matrix, **tables)
         adata.raw = raw
-        dataset = slaf.convert(adata, tmp_path / f"{at}.slaf")
+        dataset = slaf.convert(adata, tmp_path / f"{number}.slaf")
         rows[f"X of {kind}"] = []
         for format in FORMATS:
-            output, cause = tmp_path / f"{at}-{format}", ""
+            output, cause = tmp_path / f"{number}-{format}", ""
             try:
-                notes = slaf.export(dataset, output, format=format).left_out
+                messages = slaf.export(dataset, output, format=format).left_out
             except TargetError as error:
                 cause = str(error)
             if cause:
-                assert "Matrix Market has no word" in cause
+                assert "which Matrix Market cannot hold" in cause
                 assert not output.exists()
                 rows[f"X of {kind}"].append("refused")
                 continue
-            found = read(output, format)
-            cell = matrix_outcome(found.X, adata.X, told("X", notes))
+            result = read(output, format)
+            cell = matrix_outcome(result.X, adata.X, message_about("X", messages))
             rows[f"X of {kind}"].append(cell)
-            for place, outcome in raw_outcomes(found, adata, output, format, notes):
-                # The same whatever X is, but for its type.
-                row = rows.setdefault(place, [])
-                if at == 0:
+            for label, outcome in raw_outcomes(result, adata, output, format, messages):
+                # X changes only the type of X of raw.
+                row = rows.setdefault(label, [])
+                if number == 0:
                     row.append(outcome)
-                elif "X of raw" not in place:
+                elif "X of raw" not in label:
                     assert row[FORMATS.index(format)] == outcome
     columns = tuple(f"`{format}`" for format in FORMATS)
     ordered = {kind: rows[kind] for kind in sorted(rows, key=lambda kind: "raw" in kind)}
@@ -310,36 +315,36 @@ def test_matrices(tmp_path: Path) -> None:
     assert "\n".join(lines) in PAGE.read_text(), "\n".join(lines)
 
 
-def matrix_outcome(found: Any, expected: Any, note: str) -> str:
-    """What became of a matrix: its values are the same."""
-    np.testing.assert_array_equal(as_matrix(found), as_matrix(expected))
-    form = "exact, as CSR" if found.dtype == expected.dtype else f"as {found.dtype}"
-    return f"*{form}*" if note else form
+def matrix_outcome(result: Any, expected: Any, message: str) -> str:
+    """The page's word for a matrix that was read back; its values are equal."""
+    np.testing.assert_array_equal(as_matrix(result), as_matrix(expected))
+    form = "exact, as CSR" if result.dtype == expected.dtype else f"as {result.dtype}"
+    return f"*{form}*" if message else form
 
 
 def raw_outcomes(
-    found: anndata.AnnData,
+    result: anndata.AnnData,
     adata: anndata.AnnData,
     output: Path,
     format: str,
-    notes: tuple[str, ...],
+    messages: tuple[str, ...],
 ) -> Iterator[tuple[str, str]]:
-    """What became of raw, its genes and what stands beside them."""
-    raw: Any = found.raw
+    """The page's words for X, var and varm of raw."""
+    raw: Any = result.raw
     if format == "tiledb":
         raw = read(output, format, "raw")
     if raw is None:
-        for place in ("raw/X", "raw/varm"):
-            assert told(place, notes).endswith("is left out")
-        for place in ("X of raw", "var of raw", "varm of raw"):
-            yield place, "*left out*"
+        for label in ("raw/X", "raw/varm"):
+            assert message_about(label, messages).endswith("is left out")
+        for label in ("X of raw", "var of raw", "varm of raw"):
+            yield label, "*left out*"
         return
-    yield "X of raw", matrix_outcome(raw.X, adata.raw.X, told("raw/X", notes))
+    yield "X of raw", matrix_outcome(raw.X, adata.raw.X, message_about("raw/X", messages))
     assert equal_elements(raw.var, adata.raw.var)
     yield "var of raw", "exact"
     if "loadings" in raw.varm:
         assert equal_elements(raw.varm["loadings"], adata.raw.varm["loadings"])
         yield "varm of raw", "exact"
     else:
-        assert told("raw/varm", notes).endswith("is left out")
+        assert message_about("raw/varm", messages).endswith("is left out")
         yield "varm of raw", "*left out*"

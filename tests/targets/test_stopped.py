@@ -1,4 +1,4 @@
-"""An export that is told to stop ends in good order, whatever library is writing."""
+"""Exports that Ctrl-C stops, for each library that writes."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ OUTPUTS: dict[str, dict[str, Any]] = {
 
 
 class _Interrupts(NullProgress):
-    """Sends Ctrl-C to this process, when it is first told of anything."""
+    """Sends Ctrl-C to this process at the first progress."""
 
     def __init__(self) -> None:
-        self.told_by: list[threading.Thread] = []
+        self.threads: list[threading.Thread] = []
 
     def advance(self, cells: int, nonzeros: int) -> None:
         super().advance(cells, nonzeros)
-        self.told_by.append(threading.current_thread())
-        if len(self.told_by) == 1:
+        self.threads.append(threading.current_thread())
+        if len(self.threads) == 1:
             os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_a_ctrl_c(name: str, tmp_path: Path) -> None:
-    """A Ctrl-C is raised by whoever asked for the export, not amid the writing of a library, and
-    nothing is left.
+    """Ctrl-C raises KeyboardInterrupt in the caller, not in the thread of a library, and leaves
+    nothing.
     """
     slaf.convert(write_h5ad(tmp_path / "in.h5ad", counts(1500, 4000)), tmp_path / "in.slaf")
     output = tmp_path / "to" / name
     interrupts = _Interrupts()
     with pytest.raises(KeyboardInterrupt):
         slaf.export(tmp_path / "in.slaf", output, progress=interrupts, **OUTPUTS[name])
-    assert threading.main_thread() not in interrupts.told_by
+    assert threading.main_thread() not in interrupts.threads
     assert not output.exists()
     slaf.export(tmp_path / "in.slaf", output, **OUTPUTS[name])
     assert [path.name for path in output.parent.iterdir()] == [name]

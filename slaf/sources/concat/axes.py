@@ -1,4 +1,4 @@
-"""The cells and genes of several inputs, as those of one."""
+"""Concatenate obs, merge var."""
 
 from __future__ import annotations
 
@@ -23,61 +23,61 @@ __all__ = ["concat_cells", "merge_genes", "repeated_ids", "rows_without_values",
 
 
 def concat_cells(members: Sequence[Member]) -> pa.Table:
-    """The cells of all, with the columns that any has; missing where one lacks them.
+    """The cells of all, with the columns of any; missing values where one lacks a column.
 
     Raises
     ------
     InputError
-        If a column is of types that have no common one.
+        If the types of a column have no common one.
     """
     if len(members) == 1:
         return members[0].cells
-    return concat_rows([member.cells for member in members], [member.place for member in members])
+    return concat_rows([member.cells for member in members], [member.label for member in members])
 
 
 def merge_genes(
     tables: Iterable[tuple[pa.Table, NDArray[np.int64], str]],
 ) -> tuple[pa.Table, tuple[str, ...]]:
-    """All genes, with the columns that any input has: of each the first value there is.
+    """All genes, with the columns of any input: the first value of each.
 
     Parameters
     ----------
     tables
-        Of each input its genes, their places among all (−1 for those left out), and what to
-        call it in an error.
+        For each input its genes, their positions among all (−1 for those left out), and its name
+        for errors.
 
     Returns
     -------
     table
         The genes.
-    disagreeing
-        The columns of which inputs hold different values.
+    differing
+        The columns with different values in several inputs.
 
     Raises
     ------
     InputError
-        If a column is of types that have no common one.
+        If the types of a column have no common one.
     """
-    left = iter(tables)
-    whole, positions, first = next(left)
+    remaining = iter(tables)
+    merged, positions, first = next(remaining)
     if (positions < 0).any():
-        whole = whole.take(pa.array(np.flatnonzero(positions >= 0)))
-    disagreeing: dict[str, None] = {}
-    for table, at, place in left:
-        n_genes = max(whole.num_rows, int(at.max(initial=-1)) + 1)
-        whole, differing = outer_join_genes(whole, table, at, n_genes, (first, place))
-        disagreeing |= dict.fromkeys(differing)
-    return whole, tuple(disagreeing)
+        merged = merged.take(pa.array(np.flatnonzero(positions >= 0)))
+    differing: dict[str, None] = {}
+    for table, positions, label in remaining:
+        n_genes = max(merged.num_rows, int(positions.max(initial=-1)) + 1)
+        merged, columns = outer_join_genes(merged, table, positions, n_genes, (first, label))
+        differing |= dict.fromkeys(columns)
+    return merged, tuple(differing)
 
 
 def repeated_ids(cells: pa.Table) -> int:
-    """How many cells have the id of one before them."""
+    """The number of cells with the id of an earlier one."""
     ids = cells.column(0)
     return len(ids) - int(pc.count_distinct(ids).as_py())
 
 
 def shared_genes(members: Sequence[Member], n_genes: int) -> int:
-    """How many genes all inputs have."""
+    """The number of genes that all inputs have."""
     counts = np.zeros(n_genes, np.int64)
     for member in members:
         counts[member.positions[member.positions >= 0]] += 1
@@ -87,31 +87,31 @@ def shared_genes(members: Sequence[Member], n_genes: int) -> int:
 def rows_without_values(
     slot: str, key: str, records: Sequence[SourceRecord], n_genes: int, raw: Raw | None = None
 ) -> NDArray[np.bool_]:
-    """The rows of an element that no input gave anything to.
+    """The rows of an element without a value from any input.
 
     Parameters
     ----------
     slot
-        "obsm", of which each input gives its cells; or "varm" or "raw_varm", of which the first
-        that has it gives its genes.
+        "obsm", with cells of each input; or "varm" or "raw_varm", with genes of the first input
+        that has it.
     key
         The name of the element.
     records
         The inputs.
     n_genes
-        All genes.
+        The number of all genes.
     raw
-        Whose genes these are, of an element of its varm.
+        Raw, for an element of its varm.
     """
     name = f"{slot}:{key}"
-    having = [record.holds is None or name in record.holds for record in records]
+    has_element = [record.holds is None or name in record.holds for record in records]
     if slot == "obsm":
-        return np.repeat(~np.array(having), [record.n_cells for record in records])
-    measured = [record.measured for record in records]
+        return np.repeat(~np.array(has_element), [record.n_cells for record in records])
+    genes_present = [record.measured for record in records]
     if raw is not None:
         n_genes = raw.genes.num_rows
-        measured = list(raw.measured) or [((0, n_genes),)]
-    lacks = np.ones(n_genes, np.bool_)
-    for start, stop in measured[having.index(True)]:
-        lacks[start:stop] = False
-    return lacks
+        genes_present = list(raw.genes_present) or [((0, n_genes),)]
+    missing = np.ones(n_genes, np.bool_)
+    for start, stop in genes_present[has_element.index(True)]:
+        missing[start:stop] = False
+    return missing

@@ -1,4 +1,4 @@
-"""One matrix of several inputs, cells below each other."""
+"""One matrix of several inputs, end to end."""
 
 from __future__ import annotations
 
@@ -8,42 +8,40 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 
 from slaf.sources.base import MatrixSize
-from slaf.sparse.batch import Batch
+from slaf.sparse.batch import Batch, GeneMap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from slaf.sources.base import Matrix, Source
+    from slaf.sources.base import Matrix, Source, SourceInfo
     from slaf.sources.concat.members import Member
-    from slaf.sparse.batch import GeneMap
     from slaf.sparse.ranges import RowRange
 
-__all__ = ["ConcatMatrix", "ConcatPart", "Find"]
+__all__ = ["ChosenMatrix", "ConcatMatrix", "ConcatPart", "FindMatrix"]
 
 T = TypeVar("T")
 
-# Finds the matrix that is meant in a source; the chosen one is the source itself.
-Find: TypeAlias = "Callable[[Source], Matrix | Source]"
+FindMatrix: TypeAlias = "Callable[[Source], Matrix]"
 
 
 class ConcatPart(NamedTuple):
-    """A member, and where the genes of its matrix stand; None where it has no such matrix."""
+    """A member and the positions of its genes; None if it lacks the matrix."""
 
     member: Member
-    places: GeneMap | None
+    gene_map: GeneMap | None
 
 
 class ConcatMatrix:
-    """One matrix of several inputs, some of which may lack it.
+    """One matrix of several inputs; some of them may lack it.
 
     Parameters
     ----------
     parts
         In the order of their cells.
     find
-        Finds it in an input that has it.
+        Finds the matrix in an input.
     shape
         Cells and genes of all.
     dtype
@@ -51,64 +49,97 @@ class ConcatMatrix:
     """
 
     def __init__(
-        self, parts: Sequence[ConcatPart], find: Find, shape: tuple[int, int], dtype: np.dtype[Any]
+        self,
+        parts: Sequence[ConcatPart],
+        find: FindMatrix,
+        shape: tuple[int, int],
+        dtype: np.dtype[Any],
     ) -> None:
         self._parts = parts
         self._find = find
         self.shape = shape
         self.dtype = dtype
 
-    def extent(self) -> MatrixSize:
-        """How much they hold together, without what stays where it is."""
-        added = [part for part in self._having() if not part.member.stays]
-        return MatrixSize.of_all(self._ask(part, lambda matrix: matrix.extent()) for part in added)
+    @property
+    def size(self) -> MatrixSize:
+        """The size in all inputs, without that in an existing dataset."""
+        sizes = self._of_each(lambda matrix: matrix.size, existing=False)
+        return MatrixSize.of_all(sizes)
 
     def sample_values(self) -> NDArray[Any]:
-        """Some of the first values of each."""
-        found = [self._ask(part, lambda matrix: matrix.sample_values()) for part in self._having()]
-        return np.concatenate(found)
+        """Some of the first values of each input."""
+        samples = self._of_each(lambda matrix: matrix.sample_values())
+        return np.concatenate([np.empty(0, self.dtype), *samples])
 
     def indptr_estimate(self, step: int) -> NDArray[np.int64]:
         """Entries before cells 0, step, 2 * step, …, and n_cells: exact, or an estimate."""
-        marks, before, total = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)], 0
+        cells, offsets, total = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)], 0
         for part in self._parts:
             rows = part.member.rows
-            cells = np.append(np.arange(rows.start, rows.stop, step), rows.stop)
-            entries = np.zeros(len(cells), np.int64)
-            if part.places is not None:
-                entries = self._ask(part, lambda matrix: matrix.indptr_estimate(step))
-            marks.append(cells[1:])
-            before.append(total + entries[1:])
+            steps = np.append(np.arange(rows.start, rows.stop, step), rows.stop)
+            entries = np.zeros(len(steps), np.int64)
+            if part.gene_map is not None:
+                entries = self._call(part, lambda matrix: matrix.indptr_estimate(step))
+            cells.append(steps[1:])
+            offsets.append(total + entries[1:])
             total += int(entries[-1])
-        wanted = np.append(np.arange(0, self.shape[0], step), self.shape[0])
-        known = np.interp(wanted, np.concatenate(marks), np.concatenate(before))
-        found: NDArray[np.int64] = known.astype(np.int64)
-        return found
+        steps = np.append(np.arange(0, self.shape[0], step), self.shape[0])
+        estimate = np.interp(steps, np.concatenate(cells), np.concatenate(offsets))
+        return np.asarray(estimate, np.int64)
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         """These cells, in order; without entries where an input lacks the matrix."""
         first = bisect_right(self._parts, rows.start, key=lambda part: part.member.rows.stop)
-        for part in self._parts[first:]:
-            held = part.member.rows
-            if held.start >= rows.stop:
+        for member, gene_map in self._parts[first:]:
+            start = member.rows.start
+            if start >= rows.stop:
                 return
-            here = rows.overlap(held)
-            if not here:
+            wanted = rows.overlap(member.rows)
+            if not wanted:
                 continue
-            if part.places is None:
-                yield _nothing(here, self.dtype)
+            if gene_map is None:
+                yield _empty_batch(wanted, self.dtype)
                 continue
-            with part.member.lease() as source:
-                for batch in self._find(source).batches(here.shifted(-held.start)):
-                    yield part.places.place(batch.shifted(held.start))
+            with member.lease() as source:
+                for batch in self._find(source).batches(wanted.shifted(-start)):
+                    yield gene_map.apply(batch.shifted(start))
 
-    def _having(self) -> list[ConcatPart]:
-        return [part for part in self._parts if part.places is not None]
+    def _of_each(self, read: Callable[[Matrix], T], *, existing: bool = True) -> Iterator[T]:
+        for part in self._parts:
+            if part.gene_map is not None and (existing or not part.member.is_existing):
+                yield self._call(part, read)
 
-    def _ask(self, part: ConcatPart, question: Callable[[Matrix | Source], T]) -> T:
-        return part.member.ask(lambda source: question(self._find(source)))
+    def _call(self, part: ConcatPart, read: Callable[[Matrix], T]) -> T:
+        return part.member.with_open(lambda source: read(self._find(source)))
 
 
-def _nothing(rows: RowRange, dtype: np.dtype[Any]) -> Batch:
+class ChosenMatrix(ConcatMatrix):
+    """The chosen matrices of all inputs, with the sizes and samples of their first opening.
+
+    Parameters
+    ----------
+    members
+        The inputs.
+    info
+        The description of all.
+    """
+
+    def __init__(self, members: Sequence[Member], info: SourceInfo) -> None:
+        parts = [ConcatPart(m, GeneMap(m.positions, info.n_genes)) for m in members]
+        shape = info.n_cells, info.n_genes
+        super().__init__(parts, lambda source: source.matrix(), shape, info.dtype)
+        self._size = info.size
+
+    @property
+    def size(self) -> MatrixSize:
+        """The size in all inputs, without that in an existing dataset."""
+        return self._size
+
+    def sample_values(self) -> NDArray[Any]:
+        """Some of the first values of each input."""
+        return np.concatenate([part.member.sample_values for part in self._parts])
+
+
+def _empty_batch(rows: RowRange, dtype: np.dtype[Any]) -> Batch:
     counts = np.zeros(len(rows), np.int64)
     return Batch(rows, counts, np.empty(0, np.uint32), np.empty(0, dtype))

@@ -1,10 +1,10 @@
-"""What several inputs are brought together from, before any of it is opened."""
+"""The inputs of one source, and what is known of each after it was opened first."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -23,12 +23,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slaf.sources.base import MatrixSize, Raw, ReadOptions, Source
-    from slaf.sources.concat.genes import Alignment, GeneSet
+    from slaf.options import GeneSet, ReadOptions, SlotSelection
+    from slaf.sources.base import Raw, Source, SourceInfo
+    from slaf.sources.concat.genes import Alignment
     from slaf.sources.concat.pool import SourcePool
-    from slaf.sources.slots import SlotSelection
 
-__all__ = ["PEEK", "ExistingDataset", "Input", "Member", "open_members", "raw_of"]
+__all__ = ["SAMPLE_SIZE", "ExistingDataset", "Input", "Member", "check_raw", "open_members"]
+
+T = TypeVar("T")
+
+# Sampled values of each input.
+SAMPLE_SIZE = 1 << 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +42,17 @@ class Input:
 
     Attributes
     ----------
-    place
-        Where it is.
+    uri
+        Its path or URL.
     open
-        Opens it, again and again.
+        Opens it, as often as needed.
     options
         How it is read.
     prefix
-        What to put before each of its cell ids.
+        The prefix of its cell ids.
     """
 
-    place: str
+    uri: str
     open: Callable[[ReadOptions], Source]
     options: ReadOptions
     prefix: str = ""
@@ -59,77 +64,69 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class ExistingDataset:
-    """What comes before the inputs and is made of several itself: a dataset, say.
+    """A dataset to which inputs are added, as the first of several sources.
 
     Attributes
     ----------
     source
-        Its cells, with all that stands beside its matrix.
+        The dataset.
     records
         The inputs that it was made of.
-    unses
-        Gives the uns of each of these.
+    uns_per_source
+        Reads the uns of each of these.
     """
 
     source: Source
     records: tuple[SourceRecord, ...]
-    unses: Callable[[], Sequence[Mapping[str, Any]]]
-
-
-T = TypeVar("T")
-
-# Values of each input that are looked at beforehand.
-PEEK = 1 << 12
+    uns_per_source: Callable[[], Sequence[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Member:
-    """One input of several, with what it said of itself: so that it need not be asked again.
+    """One input of several, with all that needs no second opening.
 
     Attributes
     ----------
     lease
         Keeps it open while it is read.
+    info
+        Its description.
     record
-        What is noted of it.
+        Its record in config.json.
     rows
         Its cells among all.
     cells
-        These, with their prefix.
+        The table of its cells, with their prefix.
     positions
-        Of each of its genes the place among all; −1 for those left out.
+        The position of each of its genes among all; −1 for those left out.
     genes_repeated
-        Whether its genes are those of the input before it, with all their columns.
-    matrices, left_behind, extent
-        As it gives them.
-    peek
+        Whether its genes, with all columns, are those of the input before it.
+    sample_values
         Some of its first values.
-    offers, holds
-        The names of what it has beside its matrix, and of what is taken of that.
-    inputs
-        Of how many inputs it is made itself.
-    stays
-        Whether its rows are where they belong already: those of a dataset that is added to.
+    available, selected
+        The names of its layers, raw and slots, and of those that are converted.
+    n_inputs
+        The number of inputs that it was made of.
+    is_existing
+        Whether it is the dataset to which the others are added.
     """
 
     lease: Callable[[], AbstractContextManager[Source]]
+    info: SourceInfo
     record: SourceRecord
     rows: RowRange
     cells: pa.Table
     positions: NDArray[np.int64]
     genes_repeated: bool
-    matrices: tuple[str, ...]
-    left_behind: tuple[str, ...]
-    extent: MatrixSize
     sample_values: NDArray[Any]
-    offers: tuple[str, ...]
-    holds: tuple[str, ...]
-    inputs: int = 1
-    stays: bool = False
+    available: tuple[str, ...]
+    selected: tuple[str, ...]
+    n_inputs: int = 1
+    is_existing: bool = False
 
     @property
-    def place(self) -> str:
-        """What to call it in an error."""
+    def label(self) -> str:
+        """Its name in errors."""
         return self.record.uri
 
     @property
@@ -137,57 +134,59 @@ class Member:
         """The ids of its cells."""
         return self.cells.column(0)
 
-    def ask(self, question: Callable[[Source], T]) -> T:
-        """What it answers; it is open only meanwhile."""
+    def with_open(self, read: Callable[[Source], T]) -> T:
+        """Read something of it; it is open meanwhile."""
         with self.lease() as source:
-            return question(source)
+            return read(source)
 
 
 def open_members(
-    shelf: SourcePool,
+    pool: SourcePool,
     inputs: Sequence[Input],
     existing: ExistingDataset | None,
     genes: GeneSet,
-    taking: SlotSelection,
+    selection: SlotSelection,
 ) -> tuple[tuple[Member, ...], pa.Array]:
     """The members of a source, and the ids of all genes.
 
-    Each is opened once, so that none is found to be unfit later.
+    Each is opened once, so that an unfit one is found before the work begins.
 
     Parameters
     ----------
-    shelf
-        Which opens them: what exists first.
+    pool
+        Opens them: an existing dataset first.
     inputs
         In the order of their cells.
     existing
-        What comes before them; its genes are the first, in their order.
+        A dataset before them; its genes come first, in their order.
     genes
-        Which genes to take.
-    taking
-        What to take of the inputs beside their matrices.
+        The genes to take.
+    selection
+        The layers, raw and slots to take of the inputs.
 
     Raises
     ------
     GeneMismatch
-        If the genes cannot be brought together as wanted.
+        If the genes cannot be aligned as chosen.
     InputError
         If one cannot be read.
     """
-    asked = [] if existing is None else [_Request({}, "")]
-    asked += [_Request(one.options.choice(), one.prefix) for one in inputs]
-    found = list(_scan(shelf, asked, genes))
-    told, ids = [member for member, _ in found], [ids for _, ids in found]
-    measured = []
+    choices = [(one.options.choice(), one.prefix) for one in inputs]
     if existing is not None:
-        told[0] = replace(told[0], inputs=len(existing.records), stays=True)
-        measured = [record.measured for record in existing.records]
-    alignment = align(ids, [member.place for member in told], genes, measured)
-    recorded = (_finalise(member, alignment, at, taking) for at, member in enumerate(told))
-    return tuple(recorded), alignment.ids
+        choices.insert(0, ({}, ""))
+    scanned = list(_scan(pool, choices, genes))
+    members, ids = [member for member, _ in scanned], [ids for _, ids in scanned]
+    genes_present = []
+    if existing is not None:
+        n_inputs = len(existing.records)
+        members[0] = replace(members[0], n_inputs=n_inputs, is_existing=True)
+        genes_present = [record.measured for record in existing.records]
+    alignment = align(ids, [member.label for member in members], genes, genes_present)
+    finished = (_finalise(member, alignment, at, selection) for at, member in enumerate(members))
+    return tuple(finished), alignment.ids
 
 
-def raw_of(source: Source) -> Raw:
+def check_raw(source: Source) -> Raw:
     """The raw of an input that had one when it was opened first.
 
     Raises
@@ -197,88 +196,76 @@ def raw_of(source: Source) -> Raw:
     """
     raw = source.raw()
     if raw is None:
-        msg = f"{source.uri}: raw has gone; leave the input as it is while it is read"
+        msg = f"{source.info.uri}: raw has gone; leave the input as it is while it is read"
         raise InputError(msg)
     return raw
 
 
-class _Request(NamedTuple):
-    """What was asked for of an input: its choice and its prefix."""
-
-    choice: Mapping[str, str]
-    prefix: str
-
-
 def _scan(
-    shelf: SourcePool, asked: Sequence[_Request], genes: GeneSet
+    pool: SourcePool, choices: Sequence[tuple[Mapping[str, str], str]], genes: GeneSet
 ) -> Iterator[tuple[Member, pa.Array]]:
-    """Each member as it is by itself, all of it taken, and the ids of its genes."""
-    before: pa.Table | None = None
+    """Each member by itself, with all its slots, and the ids of its genes."""
+    last_var: pa.Table | None = None
     ids = pa.array([], pa.string())
-    # One for all of as many genes: there may be thousands of inputs.
+    # One array for all inputs with as many genes: there may be thousands.
     positions = np.arange(0)
     start = 0
-    for at, (choice, prefix) in enumerate(asked):
-        with shelf.lease(at) as source:
-            record = SourceRecord(
-                uri=source.uri,
-                format=source.format,
-                matrix=source.matrix,
-                dtype=str(source.dtype),
-                n_cells=source.n_cells,
-                n_genes=source.n_genes,
-                offset=start,
-                identity=shelf.identities[at],
-                choice=choice,
-                genes=str(genes),
-                prefix=prefix,
-            )
-            var = source.genes()
-            repeated = before is not None and var.equals(before, check_metadata=True)
+    for at, (choice, prefix) in enumerate(choices):
+        with pool.lease(at) as source:
+            # Tables first: damage in them is named better than by the slots.
+            cells, var, info = source.cells(), source.genes(), source.info
+            repeated = last_var is not None and var.equals(last_var, check_metadata=True)
             if not repeated:
                 ids = var.column(0).combine_chunks()
-            before = var
-            if len(positions) != source.n_genes:
-                positions = np.arange(source.n_genes)
-            lease = partial(shelf.lease, at)
-            member = _member(source, lease, record, positions, repeated=repeated)
+            last_var = var
+            if len(positions) != info.n_genes:
+                positions = np.arange(info.n_genes)
+            available = tuple(slot_names(source))
+            member = Member(
+                lease=partial(pool.lease, at),
+                info=info,
+                record=_record(info, start, choice, prefix, genes),
+                rows=RowRange(start, start + info.n_cells),
+                cells=_prefixed(cells, prefix),
+                positions=positions,
+                genes_repeated=repeated,
+                sample_values=source.matrix().sample_values()[:SAMPLE_SIZE].copy(),
+                available=available,
+                selected=available,
+            )
         yield member, ids
         start = member.rows.stop
 
 
-def _member(
-    source: Source,
-    lease: Callable[[], AbstractContextManager[Source]],
-    record: SourceRecord,
-    positions: NDArray[np.int64],
-    *,
-    repeated: bool,
-) -> Member:
-    cells = _prefixed(source.cells(), record.prefix)
-    offers = tuple(slot_names(source))
-    return Member(
-        lease=lease,
-        record=record,
-        rows=RowRange(0, source.n_cells).shifted(record.offset),
-        cells=cells,
-        positions=positions,
-        genes_repeated=repeated,
-        matrices=source.matrices(),
-        left_behind=source.left_behind(),
-        extent=source.extent(),
-        sample_values=source.sample_values()[:PEEK].copy(),
-        offers=offers,
-        holds=offers,
+def _record(
+    info: SourceInfo, offset: int, choice: Mapping[str, str], prefix: str, genes: GeneSet
+) -> SourceRecord:
+    return SourceRecord(
+        uri=info.uri,
+        format=info.format,
+        matrix=info.matrix,
+        dtype=str(info.dtype),
+        n_cells=info.n_cells,
+        n_genes=info.n_genes,
+        offset=offset,
+        identity=info.identity,
+        choice=choice,
+        genes=str(genes),
+        prefix=prefix,
     )
 
 
-def _finalise(member: Member, alignment: Alignment, at: int, taking: SlotSelection) -> Member:
-    """The member with its genes among all, and only what is taken of it."""
-    holds = member.holds if member.stays else tuple(taking.of(member.offers))
+def _finalise(member: Member, alignment: Alignment, at: int, selection: SlotSelection) -> Member:
+    """The member with the positions of its genes, and its selected slots."""
+    available = member.available
+    selected = available if member.is_existing else tuple(selection.of(available))
     record = replace(
-        member.record, measured=alignment.measured(at), holds=holds, taken=taking.to_json()
+        member.record,
+        measured=alignment.genes_present(at),
+        holds=selected,
+        taken=selection.to_json(),
     )
-    return replace(member, record=record, positions=alignment.positions[at], holds=holds)
+    return replace(member, record=record, positions=alignment.positions[at], selected=selected)
 
 
 def _prefixed(table: pa.Table, prefix: str) -> pa.Table:

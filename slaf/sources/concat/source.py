@@ -1,66 +1,65 @@
-"""Several inputs, end to end, as one source: cells below each other, genes aligned by id."""
+"""Several inputs, end to end, as one Source: cells below each other, genes aligned by id."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slaf.format.records import RAW_VARM
-from slaf.sources.base import MatrixSize
-from slaf.sources.concat import axes
-from slaf.sources.concat import messages as said
+from slaf.errors import MissingMatrix
+from slaf.format.schema import RAW
+from slaf.options import LAYER, RAW_VARM, GeneSet, SlotSelection
+from slaf.sources.base import MatrixSize, Source, SourceInfo
+from slaf.sources.concat import axes, messages
 from slaf.sources.concat.annotations import (
     MergedAnnotations,
-    SingleInputAnnotations,
     merge_uns,
-    uns_per_source,
+    read_uns,
+    single_raw,
+    single_slots,
 )
-from slaf.sources.concat.genes import GeneSet
-from slaf.sources.concat.matrix import ConcatMatrix, ConcatPart
-from slaf.sources.concat.members import PEEK, open_members
+from slaf.sources.concat.matrix import ChosenMatrix
+from slaf.sources.concat.members import SAMPLE_SIZE, open_members
 from slaf.sources.concat.pool import SourcePool
 from slaf.sources.identity import content_identity
-from slaf.sources.slots import SlotSelection
-from slaf.sparse.batch import GeneMap
+from slaf.sparse.casting import is_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
 
     from slaf.sources.base import Matrix, Raw, Slots
-    from slaf.sources.concat.members import ExistingDataset, Input
-    from slaf.sparse.batch import Batch
+    from slaf.sources.concat.members import ExistingDataset, Input, Member
     from slaf.sparse.ranges import RowRange
 
 __all__ = ["Concat"]
 
 
-class Concat:
-    """Several inputs as one; each is open only while it is read.
+class Concat(Source):
+    """Several inputs as one source; each is open only while it is read.
 
-    Every input is opened once when this is made, so that none is found to be unfit later.
+    Every input is opened once at first, so that an unfit one is found before the work begins.
 
     Parameters
     ----------
     inputs
-        In the order of their cells; at least one, unless something exists before them.
+        In the order of their cells; at least one, unless there is an existing dataset.
     genes
-        Which genes to take.
+        The genes to take.
     existing
-        What comes before the inputs; its genes are the first, in their order.
-    taking
-        What to take of the inputs beside their matrices.
+        A dataset before the inputs; its genes come first, in their order.
+    selection
+        The layers, raw and slots to take of the inputs.
 
     Raises
     ------
     GeneMismatch
-        If the genes cannot be brought together as wanted.
+        If the genes cannot be aligned as chosen.
     InputError
         If one cannot be read.
     """
@@ -68,193 +67,176 @@ class Concat:
     def __init__(
         self,
         inputs: Sequence[Input],
-        genes: GeneSet = GeneSet.STRICT,
+        genes: GeneSet = "strict",
         existing: ExistingDataset | None = None,
-        taking: SlotSelection | None = None,
+        selection: SlotSelection | None = None,
     ) -> None:
+        super().__init__()
         self._existing = existing
-        self._genes = genes
-        self.taking = taking or SlotSelection()
+        self.selection = selection or SlotSelection()
         opens = [one.opened for one in inputs]
         if existing is not None:
             opens.insert(0, lambda: existing.source)
-        self._shelf = SourcePool(opens)
+        self._pool = SourcePool(opens)
         with ExitStack() as failing:
-            failing.callback(self._shelf.close)
-            found = open_members(self._shelf, inputs, existing, genes, self.taking)
-            self._members, self._gene_ids = found
-            self._describe()
-            said.check_same_slots(self._members, self.taking)
+            failing.callback(self._pool.close)
+            self._members, self._gene_ids = open_members(
+                self._pool, inputs, existing, genes, self.selection
+            )
+            records = () if existing is None else existing.records
+            added = (member.record for member in self._members if not member.is_existing)
+            self.records = (*records, *added)
+            self._annotations = MergedAnnotations(
+                self._members, self._gene_ids, genes, lambda: self.merge_uns(self.uns_per_source())
+            )
+            self.info = self._describe()
+            messages.check_same_slots(self._members, self.selection)
             failing.pop_all()
 
-    def _describe(self) -> None:
-        first, *more = (member.place for member in self._members)
-        self.uri = f"{first} and {len(more):,} more" if more else first
-        existing = () if self._existing is None else self._existing.records
-        added = (member.record for member in self._members if not member.stays)
-        self.records = (*existing, *added)
-        self.format = " and ".join(dict.fromkeys(record.format for record in self.records))
-        self.matrix = " and ".join(dict.fromkeys(record.matrix for record in self.records))
-        dtypes = [np.dtype(member.record.dtype) for member in self._members]
-        self.dtype = np.result_type(*dtypes)
-        self.n_cells, self.n_genes = self._members[-1].rows.stop, len(self._gene_ids)
+    def _describe(self) -> SourceInfo:
+        first, *more = (member.label for member in self._members)
+        added = [member for member in self._members if not member.is_existing]
+        size = MatrixSize.of_all(member.info.size for member in added)
+        dropped = any((member.positions < 0).any() for member in self._members)
+        matrix = " and ".join(dict.fromkeys(record.matrix for record in self.records))
+        return SourceInfo(
+            uri=f"{first} and {len(more):,} more" if more else first,
+            format=" and ".join(dict.fromkeys(record.format for record in self.records)),
+            matrix=matrix,
+            dtype=np.result_type(*(member.info.dtype for member in self._members)),
+            n_cells=self._members[-1].rows.stop,
+            n_genes=len(self._gene_ids),
+            size=replace(size, exact=size.exact and not dropped),
+            identity={"inputs": [dict(record.identity) for record in self.records]},
+            matrices=(matrix,),
+            layers={key: f"{LAYER}:{key}" for key in self._annotations.layers},
+            not_converted=messages.not_converted(self._members),
+        )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._shelf.close()
+    def close(self) -> None:
+        """Close the open inputs."""
+        self._pool.close()
 
     @property
     def inputs(self) -> tuple[RowRange, ...]:
-        """The cells of each input, and before them of what exists."""
+        """The cells of each input, and before them of an existing dataset."""
         return tuple(member.rows for member in self._members)
 
-    def identity(self) -> Mapping[str, Any]:
-        """Those of all inputs."""
-        return {"inputs": [dict(record.identity) for record in self.records]}
-
-    def matrices(self) -> tuple[str, ...]:
-        """The matrices that all inputs have."""
-        first, *others = (member.matrices for member in self._members)
-        return tuple(name for name in first if all(name in other for other in others))
-
-    def left_behind(self) -> tuple[str, ...]:
-        """What inputs hold and a conversion does not take, and the genes that are left out."""
-        return said.not_converted(self._members)
+    @property
+    def _only(self) -> Member | None:
+        """The member, if it is a single input."""
+        return self._members[0] if len(self._members) == 1 and self._existing is None else None
 
     def notes(self) -> tuple[str, ...]:
-        """What a user should know of inputs that were brought together, in words."""
-        return said.notes(
+        """What a user should know of several inputs, in words."""
+        return messages.notes(
             self._members,
             repeated=axes.repeated_ids(self.cells()) if len(self._members) > 1 else 0,
-            differing=self._beside.differing,
-            disagreeing=self._joined[1],
+            differing=self._annotations.differing,
+            differing_columns=self._merged_genes[1],
         )
 
+    def matrices_with_counts(self) -> tuple[str, ...]:
+        """Matrices of all inputs with whole numbers, if the chosen one has fractions."""
+        if all(is_whole(member.sample_values) for member in self._members):
+            return ()
+        first, *others = (member.info for member in self._members)
+        names = [name for name in first.matrices if all(name in info.matrices for info in others)]
+        return tuple(name for name in names if name != self.info.matrix and self._is_whole(name))
+
+    def _is_whole(self, matrix: str) -> bool:
+        def read(source: Source) -> bool:
+            return is_whole(source.matrix(matrix).sample_values()[:SAMPLE_SIZE])
+
+        return all(member.with_open(read) for member in self._members)
+
     def shared_genes(self) -> int:
-        """How many genes all inputs have."""
-        return axes.shared_genes(self._members, self.n_genes)
+        """The number of genes that all inputs have."""
+        return axes.shared_genes(self._members, self.info.n_genes)
 
     def gene_digest(self) -> str:
         """A digest of the ids of all genes, in their order."""
         identity = content_identity(gene.encode() + b"\0" for gene in self._gene_ids.to_pylist())
         return str(identity["sample"])
 
-    def extent(self) -> MatrixSize:
-        """What the inputs hold together, without what exists before them.
-
-        One that is not in the order of its cells takes its scratch only while it is read.
-        """
-        found = MatrixSize.of_all(member.extent for member in self._members if not member.stays)
-        dropped = any((member.positions < 0).any() for member in self._members)
-        return replace(found, exact=found.exact and not dropped)
-
-    def sample_values(self, matrix: str | None = None) -> NDArray[Any]:
-        """Some of the first values of each input."""
-        found = [
-            member.sample_values
-            if matrix is None
-            else member.ask(lambda source: source.sample_values(matrix)[:PEEK])
-            for member in self._members
-        ]
-        return np.concatenate(found)
-
-    def indptr_estimate(self, step: int) -> NDArray[np.int64]:
-        """Entries before cells 0, step, 2 * step, …, and n_cells: exact, or an estimate."""
-        return self._chosen.indptr_estimate(step)
-
     def offsets(self, index: int, step: int) -> NDArray[np.int64]:
         """Entries before cells 0, step, 2 * step, … of one input, and in all of it."""
-        return self._members[index].ask(lambda source: source.indptr_estimate(step))
+        member = self._members[index]
+        return member.with_open(lambda source: source.matrix().indptr_estimate(step))
 
-    def cells(self) -> pa.Table:
-        """The cells of all, with the columns that any has; missing where one lacks them."""
-        return self._cells
+    def read_cells(self) -> pa.Table:
+        """The cells of all, with the columns of any; missing values where one lacks a column."""
+        return axes.concat_cells(self._members)
 
-    def genes(self) -> pa.Table:
-        """All genes, with the columns that any input has: of each the first value there is."""
-        return self._joined[0]
+    def read_genes(self) -> pa.Table:
+        """All genes, with the columns of any input: the first value of each."""
+        return self._merged_genes[0]
 
-    def layers(self) -> Mapping[str, Matrix]:
-        """Those that are taken; of several inputs all that any has."""
-        return self._beside.layers
+    @cached_property
+    def _merged_genes(self) -> tuple[pa.Table, tuple[str, ...]]:
+        return axes.merge_genes(
+            (member.with_open(lambda source: source.genes()), member.positions, member.label)
+            for member in self._members
+            if not member.genes_repeated
+        )
 
-    def raw(self) -> Raw | None:
-        """Raw, if it is taken; of several inputs those of all that have one."""
-        return self._beside.raw
+    def open_matrix(self, name: str) -> Matrix:
+        """The chosen matrices of all inputs, the raws, or the layers of a name."""
+        if name == self.info.matrix:
+            return ChosenMatrix(self._members, self.info)
+        if name in self.info.layers.values():
+            return self._annotations.layer(name.removeprefix(f"{LAYER}:"))
+        raw = self.raw() if name == RAW else None
+        if raw is None:
+            names = ", ".join((self.info.matrix, *self.info.layers.values()))
+            msg = f"{self.info.uri}: there is no matrix {name!r}; there is {names}"
+            raise MissingMatrix(msg)
+        return raw.matrix
+
+    def open_raw(self) -> Raw | None:
+        """Raw, if it is selected; of several inputs the raws of all that have one."""
+        return self._annotations.raw() if self._only is None else single_raw(self._only)
 
     def slots(self) -> Slots:
-        """Those that are taken; of several inputs brought together."""
-        return self._beside.slots()
+        """The selected slots; of several inputs merged."""
+        only = self._only
+        return self._annotations.slots() if only is None else single_slots(only, self.selection)
 
-    def unses(self) -> list[Mapping[str, Any]]:
-        """The uns of each input, as far as it is taken."""
-        found = [] if self._existing is None else list(self._existing.unses())
-        return found + [
-            uns_per_source(member, self.taking) for member in self._members if not member.stays
-        ]
+    def uns_per_source(self) -> list[Mapping[str, Any]]:
+        """The selected elements of the uns of each input."""
+        existing = [] if self._existing is None else list(self._existing.uns_per_source())
+        added = (member for member in self._members if not member.is_existing)
+        return [*existing, *(read_uns(member, self.selection) for member in added)]
 
-    def merged(self, unses: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-        """One uns of those of all inputs; that of the only one as it is."""
-        return merge_uns(unses, self.taking.uns_merge)
+    def merge_uns(self, uns_per_source: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """One uns of those of all inputs; the uns of a single input as it is."""
+        return merge_uns(uns_per_source, self.selection.uns_merge)
 
     def check_known_slots(self, without: Iterable[str]) -> None:
-        """Refuse a choice of layers, or of what to leave out, that none of the inputs has.
+        """Refuse a choice of layers, or of slots to leave out, that no input has.
 
         Parameters
         ----------
         without
-            What is left out by a name that was given now.
+            The names to leave out.
 
         Raises
         ------
         MissingMatrix
             Naming it, and what there is.
         """
-        said.check_known_slots(self._members, self.taking.wanted, without)
+        messages.check_known_slots(self._members, self.selection.wanted, without)
 
     def missing(self, slot: str, key: str) -> NDArray[np.bool_]:
-        """The rows of an element that no input gave anything to.
+        """The rows of an element without a value from any input.
 
         Parameters
         ----------
         slot
-            "obsm", of which each input gives its cells; or "varm" or "raw_varm", of which the
-            first that has it gives its genes.
+            "obsm", with cells of each input; or "varm" or "raw_varm", with genes of the first
+            input that has it.
         key
             The name of the element.
         """
         raw = self.raw() if slot == RAW_VARM else None
-        return axes.rows_without_values(slot, key, self.records, self.n_genes, raw)
-
-    def batches(self, rows: RowRange) -> Iterator[Batch]:
-        """These cells, in order."""
-        return self._chosen.batches(rows)
-
-    @cached_property
-    def _chosen(self) -> ConcatMatrix:
-        """The matrix that was chosen of each input, which is what it is as a source."""
-        parts = [ConcatPart(one, GeneMap(one.positions, self.n_genes)) for one in self._members]
-        return ConcatMatrix(parts, lambda source: source, (self.n_cells, self.n_genes), self.dtype)
-
-    @cached_property
-    def _cells(self) -> pa.Table:
-        return axes.concat_cells(self._members)
-
-    @cached_property
-    def _joined(self) -> tuple[pa.Table, tuple[str, ...]]:
-        return axes.merge_genes(
-            (member.ask(lambda source: source.genes()), member.positions, member.place)
-            for member in self._members
-            if not member.genes_repeated
-        )
-
-    @cached_property
-    def _beside(self) -> SingleInputAnnotations | MergedAnnotations:
-        if len(self._members) == 1 and self._existing is None:
-            return SingleInputAnnotations(self._members[0], self.taking)
-        return MergedAnnotations(self._members, self._gene_ids, self._genes, self._uns)
-
-    def _uns(self) -> Mapping[str, Any]:
-        return self.merged(self.unses())
+        return axes.rows_without_values(slot, key, self.records, self.info.n_genes, raw)

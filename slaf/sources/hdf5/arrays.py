@@ -1,4 +1,4 @@
-"""HDF5 arrays packed by gzip, inflated outside of HDF5's lock and several times faster."""
+"""Read chunked HDF5 arrays fast, outside the lock of HDF5."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from slaf.sources.hdf5.chunks import (
     DEFLATE,
     SHUFFLE,
     check_chunks,
+    chunk_label,
     decode_chunk,
     filters_of,
     is_plain,
 )
+from slaf.sources.hdf5.file import get_checked, numeric
+from slaf.sources.hdf5.limits import check_arrays
 from slaf.sources.hdf5.remote_chunks import ContiguousArray, RemoteChunks
 from slaf.sparse.casting import pooled_empty
 
@@ -27,20 +30,20 @@ if TYPE_CHECKING:
 
     from slaf.storage.remote_bytes import RemoteBytes
 
-__all__ = ["ChunkedArray", "open_1d", "open_nd"]
+__all__ = ["ChunkedArray", "open_1d", "open_compressed", "open_nd"]
 
 
 def open_1d(
     dataset: h5py.Dataset, data: RemoteBytes | None = None
 ) -> h5py.Dataset | ChunkedArray | ContiguousArray:
-    """The column in the fastest way there is.
+    """An array of one dimension, opened for the fastest way of reading.
 
     Parameters
     ----------
     dataset
-        The column.
+        The array.
     data
-        What fetches the bytes of its file, if that lies elsewhere.
+        The bytes of a remote file.
 
     Raises
     ------
@@ -50,45 +53,58 @@ def open_1d(
     if dataset.shape is None or dataset.ndim != 1:
         msg = f"{dataset.name} has the shape {dataset.shape}, not one of a list"
         raise DamagedInput(msg)
-    if data is not None and _in_one_piece(dataset) and is_plain(dataset):
+    is_contiguous = dataset.chunks is None and dataset.id.get_offset() is not None
+    if data is not None and is_contiguous and not _is_shifted(dataset) and is_plain(dataset):
         return ContiguousArray(dataset, data)
     return open_nd(dataset, data)
 
 
 def open_nd(dataset: h5py.Dataset, data: RemoteBytes | None = None) -> h5py.Dataset | ChunkedArray:
-    """The array in the fastest way there is: by its raw chunks if they are only deflated.
+    """An array, opened for the fastest way of reading: by raw chunks, if they are only deflated.
 
-    Of a file that lies elsewhere, chunks are fetched as they are, deflated or not.
+    Chunks of a remote file are fetched raw, deflated or not.
 
     Raises
     ------
     DamagedInput
-        If it is to be read by HDF5, and has chunks that do not fill their place.
+        If HDF5 has to read it, and it has chunks of a wrong size.
     """
-    if data is not None and _is_shifted(dataset):
+    if _is_shifted(dataset):
         data = None
     filters = filters_of(dataset)
-    as_stored = data is not None and dataset.chunks is not None and not filters
-    if is_plain(dataset) and (as_stored or filters in {(DEFLATE,), (SHUFFLE, DEFLATE)}):
+    is_raw = data is not None and dataset.chunks is not None and not filters
+    if is_plain(dataset) and (is_raw or filters in {(DEFLATE,), (SHUFFLE, DEFLATE)}):
         return ChunkedArray(dataset, data)
     check_chunks(dataset)
     return dataset
 
 
+def open_compressed(
+    group: h5py.Group, label: str, data: RemoteBytes | None
+) -> tuple[Any, Any, Any]:
+    """The arrays indptr, indices and data of a sparse matrix.
+
+    Raises
+    ------
+    InputError
+        If one is missing, damaged, or does not hold numbers.
+    """
+    names = ("indptr", "indices", "data")
+    parts = [numeric(get_checked(group, name), f"{label}/{name}") for name in names]
+    check_arrays(label, *parts)
+    indptr, indices, values = (open_1d(part, data) for part in parts)
+    return indptr, indices, values
+
+
 def _is_shifted(dataset: h5py.Dataset) -> bool:
-    """Whether HDF5 counts bytes not from the beginning of the file, but from behind a block."""
+    """Whether the offsets of HDF5 count from behind a user block."""
     return bool(dataset.file.userblock_size)
 
 
-def _in_one_piece(dataset: h5py.Dataset) -> bool:
-    there = dataset.chunks is None and dataset.id.get_offset() is not None
-    return there and not _is_shifted(dataset)
+class _LastChunk(threading.local):
+    """The chunk of an array that a thread read last.
 
-
-class _Last(threading.local):
-    """The last chunk that a thread has read of an array.
-
-    The last one of a slice is mostly the first of the next one, which the same thread asks for.
+    It is usually the last of a slice and the first of the next one, read by the same thread.
     """
 
     origin: tuple[int, ...] = ()
@@ -96,32 +112,31 @@ class _Last(threading.local):
 
 
 class ChunkedArray:
-    """A dataset that is read chunk by chunk and inflated by ISA-L.
+    """A dataset read chunk by chunk and inflated by ISA-L, outside the lock of HDF5.
 
-    What a chunk inflates to is held against the size it must have: a file is not trusted.
+    Files are not trusted: the size of each chunk is checked.
 
     Parameters
     ----------
     dataset
         Chunked, with no filter but deflate, or shuffle and deflate.
     data
-        What fetches the bytes of its file, if that lies elsewhere: then its chunks may also have
-        no filter at all.
+        The bytes of a remote file; then chunks may have no filter at all.
     """
 
     def __init__(self, dataset: h5py.Dataset, data: RemoteBytes | None = None) -> None:
         self._dataset = dataset
         self._filters = filters_of(dataset)
-        self._fetched = None if data is None else RemoteChunks(dataset, data)
+        self._remote = None if data is None else RemoteChunks(dataset, data)
         self._chunks: tuple[int, ...] = dataset.chunks
         self.shape: tuple[int, ...] = dataset.shape
         self.dtype: np.dtype[Any] = dataset.dtype
-        # Asking of each chunk whether it was written costs as much as reading it.
-        pieces = zip(self.shape, self._chunks, strict=True)
-        n_chunks = math.prod(-(-size // chunk) for size, chunk in pieces)
-        self._gaps = dataset.id.get_num_chunks() < n_chunks
-        self._name = dataset.name
-        self._last = _Last()
+        # Asking whether a chunk was written costs as much as reading it.
+        pairs = zip(self.shape, self._chunks, strict=True)
+        n_chunks = math.prod(-(-size // chunk) for size, chunk in pairs)
+        self._has_gaps = dataset.id.get_num_chunks() < n_chunks
+        self._name = str(dataset.name)
+        self._last = _LastChunk()
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -131,30 +146,30 @@ class ChunkedArray:
         wanted = [range(size)[part] for part, size in zip(keys, self.shape, strict=True)]
         if any(part.step != 1 for part in wanted):
             return np.asarray(self._dataset[key])
-        return self._line(*wanted) if len(wanted) == 1 else self._block(wanted)
+        return self._read_1d(*wanted) if len(wanted) == 1 else self._read_nd(wanted)
 
-    def _line(self, wanted: range) -> NDArray[Any]:
+    def _read_1d(self, wanted: range) -> NDArray[Any]:
         out = pooled_empty(len(wanted), self.dtype)
         (size,) = self._chunks
         for origin in range(wanted.start - wanted.start % size, wanted.stop, size):
             low, high = max(wanted.start, origin), min(wanted.stop, origin + size)
-            found = self._chunk((origin,))[low - origin : high - origin]
-            out[low - wanted.start : high - wanted.start] = found
+            values = self._chunk((origin,))[low - origin : high - origin]
+            out[low - wanted.start : high - wanted.start] = values
         return out
 
-    def _block(self, wanted: list[range]) -> NDArray[Any]:
+    def _read_nd(self, wanted: list[range]) -> NDArray[Any]:
         out = np.empty([len(part) for part in wanted], self.dtype)
-        spans = zip(wanted, self._chunks, strict=True)
-        touched = [range(w.start // c, -(-w.stop // c) if len(w) else 0) for w, c in spans]
-        for index in itertools.product(*touched):
-            origin = tuple(i * c for i, c in zip(index, self._chunks, strict=True))
-            places = list(zip(wanted, origin, self._chunks, strict=True))
-            common = [(max(w.start, o), min(w.stop, o + c)) for w, o, c in places]
-            here = zip(common, wanted, strict=True)
-            there = zip(common, origin, strict=True)
-            out[tuple(slice(low - w.start, high - w.start) for (low, high), w in here)] = (
-                self._chunk(origin)[tuple(slice(low - o, high - o) for (low, high), o in there)]
-            )
+        axes = [
+            range(part.start - part.start % size, part.stop if len(part) else 0, size)
+            for part, size in zip(wanted, self._chunks, strict=True)
+        ]
+        for origin in itertools.product(*axes):
+            to, source = [], []
+            for part, start, size in zip(wanted, origin, self._chunks, strict=True):
+                low, high = max(part.start, start), min(part.stop, start + size)
+                to.append(slice(low - part.start, high - part.start))
+                source.append(slice(low - start, high - start))
+            out[tuple(to)] = self._chunk(origin)[tuple(source)]
         return out
 
     def _chunk(self, origin: tuple[int, ...]) -> NDArray[Any]:
@@ -164,24 +179,27 @@ class ChunkedArray:
         return self._last.values
 
     def _read(self, origin: tuple[int, ...]) -> NDArray[Any]:
-        found = self._stored(origin)
-        if found is None:
-            # A chunk that was never written has no bytes, but values: those that fill it.
+        chunk = self._read_raw(origin)
+        if chunk is None:
+            # A chunk that was never written has the fill value.
             return np.full(self._chunks, self._dataset.fillvalue, self.dtype)
-        skipped, packed = found
+        skipped, packed = chunk
         itemsize = self.dtype.itemsize
-        size = math.prod(self._chunks) * itemsize
-        place = f"{self._name}: the chunk at {', '.join(f'{o:,}' for o in origin)}"
         raw = decode_chunk(
-            packed, self._filters, skipped, size=size, itemsize=itemsize, place=place
+            packed,
+            self._filters,
+            skipped,
+            size=math.prod(self._chunks) * itemsize,
+            itemsize=itemsize,
+            label=chunk_label(self._name, origin),
         )
         return np.frombuffer(raw, self.dtype).reshape(self._chunks)
 
-    def _stored(self, origin: tuple[int, ...]) -> tuple[int, bytes] | None:
-        """The filters that a chunk has skipped, and its bytes; None if it was never written."""
-        if self._fetched is not None:
-            return self._fetched.packed(origin)
-        if self._gaps and self._dataset.id.get_chunk_info_by_coord(origin).byte_offset is None:
+    def _read_raw(self, origin: tuple[int, ...]) -> tuple[int, bytes] | None:
+        """The skipped filters and the bytes of a chunk; None if it was never written."""
+        if self._remote is not None:
+            return self._remote.read_raw(origin)
+        if self._has_gaps and self._dataset.id.get_chunk_info_by_coord(origin).byte_offset is None:
             return None
         skipped, packed = self._dataset.id.read_direct_chunk(origin)
         return skipped, packed

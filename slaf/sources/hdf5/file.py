@@ -1,4 +1,4 @@
-"""HDF5 files from strangers: opened read-only, with nothing that points outside of them."""
+"""Open untrusted HDF5 files: read-only, and without links to other files."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from slaf.errors import DamagedInput, InputError, SlafError, StorageError
+from slaf.sources.hdf5.chunks import filters_of
 from slaf.sources.hdf5.links import check_subtree, resolve_link, try_resolve
 from slaf.storage.paths import as_remote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import h5py
@@ -26,36 +27,37 @@ __all__ = [
     "numeric",
     "open_file",
     "parse_shape",
+    "recognise",
     "safe_keys",
 ]
 
 
-# The signature stands at the start, or after a user block of 512 bytes or a doubling of it:
+# The signature is at the start, or after a user block of 512 bytes, 1024, 2048, …:
 # https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html#Superblock
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _USER_BLOCKS = (0, 512, 1024, 2048, 4096)
 
-# Enough to keep the last chunks of a run of slices decoded for the next one.
+# Enough for the last chunks of a slice, which the next one begins with.
 _CHUNK_CACHE = 8 << 20
 
-# deflate, shuffle, fletcher32, szip, nbit, scaleoffset; and lzf, which h5py brings.
+# deflate, shuffle, fletcher32, szip, nbit, scaleoffset; and lzf of h5py.
 _BUILTIN_FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})
 
 
 def is_hdf5(path: Path) -> bool:
-    """Whether a file starts as HDF5 does."""
+    """Whether a file has the signature of HDF5."""
     if not path.is_file():
         return False
     try:
         with path.open("rb") as file:
-            return any(_signature_at(file, start) for start in _USER_BLOCKS)
+            return any(_has_signature(file, start) for start in _USER_BLOCKS)
     except SlafError:
         raise
     except OSError as error:
         raise _unreadable(path, error) from error
 
 
-def _signature_at(file: IO[bytes], start: int) -> bool:
+def _has_signature(file: IO[bytes], start: int) -> bool:
     file.seek(start)
     return file.read(len(_SIGNATURE)) == _SIGNATURE
 
@@ -73,14 +75,14 @@ def open_file(path: Path) -> h5py.File:
     DamagedInput
         If it is cut short, or not HDF5.
     StorageError
-        If the system does not let us read it.
+        If the system refuses to read it.
     """
     import h5py
 
-    elsewhere = as_remote(path)
+    remote = as_remote(path)
     try:
-        place = path if elsewhere is None else elsewhere.open_random()
-        return h5py.File(place, "r", rdcc_nbytes=_CHUNK_CACHE)
+        file = path if remote is None else remote.open_random()
+        return h5py.File(file, "r", rdcc_nbytes=_CHUNK_CACHE)
     except SlafError:
         raise
     except (FileNotFoundError, PermissionError) as error:
@@ -90,21 +92,29 @@ def open_file(path: Path) -> h5py.File:
         raise DamagedInput(msg, remedy="was it copied to its end?") from error
 
 
+def recognise(path: Path, matches: Callable[[h5py.File], bool]) -> bool:
+    """Whether a path is an HDF5 file with this content."""
+    if not is_hdf5(path):
+        return False
+    with errors_as_damaged_input(str(path)), open_file(path) as file:
+        return matches(file)
+
+
 def get_checked(group: h5py.Group, name: str) -> Any:
-    """The group or dataset of this name, which must lie in the file itself, with all below it.
+    """The group or dataset of this name, which must be in the file itself with all its members.
 
     Raises
     ------
     DamagedInput
-        If it is not there, or points to another file.
+        If there is none, or it points to another file.
     """
-    found = resolve_link(group, name)
-    check_subtree(found)
-    return found
+    element = resolve_link(group, name)
+    check_subtree(element)
+    return element
 
 
 def safe_keys(file: h5py.File, name: str) -> list[str]:
-    """The names in a group; none if there is no such group in this file."""
+    """The names in a group; none if the file has no such group."""
     import h5py
 
     group = try_resolve(file, name)
@@ -117,29 +127,29 @@ def safe_keys(file: h5py.File, name: str) -> list[str]:
 
 
 @contextmanager
-def errors_as_damaged_input(place: str) -> Iterator[None]:
-    """Surround reading of `place`, which errors then name.
+def errors_as_damaged_input(label: str) -> Iterator[None]:
+    """Turn the errors of h5py into DamagedInput, and name the location.
 
     Raises
     ------
     DamagedInput
-        For whatever HDF5 cannot read to its end.
+        If HDF5 cannot read it to its end.
     """
     try:
         yield
     except InputError as error:
-        error.add_note(f"in {place}")
+        error.add_note(f"in {label}")
         raise
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        # All of these are what h5py makes of HDF5's errors, and of types that it does not know.
+        # h5py raises these for errors of HDF5 and for unknown types.
         if isinstance(error, SlafError):
             raise
-        msg = f"{place} cannot be read to its end ({error})"
+        msg = f"{label} cannot be read to its end ({error})"
         raise DamagedInput(msg) from error
 
 
-def numeric(dataset: h5py.Dataset, place: str) -> h5py.Dataset:
-    """The dataset, if it is one of numbers of at most 64 bits, with the filters that it needs.
+def numeric(dataset: h5py.Dataset, label: str) -> h5py.Dataset:
+    """The dataset, if it holds numbers of at most 64 bits; loads the filters that it needs.
 
     Raises
     ------
@@ -153,7 +163,7 @@ def numeric(dataset: h5py.Dataset, place: str) -> h5py.Dataset:
         raise DamagedInput(msg)
     if dataset.dtype.kind not in "biuf" or dataset.dtype.itemsize > 8:  # noqa: PLR2004
         msg = (
-            f"{place} holds values of type {dataset.dtype}, which no table holds exactly; write "
+            f"{label} holds values of type {dataset.dtype}, which no table holds exactly; write "
             "them as integers or floats of at most 64 bits"
         )
         raise InputError(msg)
@@ -161,33 +171,31 @@ def numeric(dataset: h5py.Dataset, place: str) -> h5py.Dataset:
     return dataset
 
 
-def parse_shape(shape: Any, place: str) -> tuple[int, int]:
-    """Two sizes as a file has them.
+def parse_shape(shape: Any, label: str) -> tuple[int, int]:
+    """The two sizes of a matrix.
 
     Raises
     ------
     DamagedInput
         If they are anything but two whole numbers from 0.
     """
-    found = np.asarray(shape)
-    if found.shape != (2,) or found.dtype.kind not in "iu" or (found < 0).any():
-        msg = f"{place} has the shape {str(shape)[:60]}, not a number of cells and one of genes"
+    sizes = np.asarray(shape)
+    if sizes.shape != (2,) or sizes.dtype.kind not in "iu" or (sizes < 0).any():
+        msg = f"{label} has the shape {str(shape)[:60]}, not a number of cells and one of genes"
         raise DamagedInput(msg)
-    return int(found[0]), int(found[1])
+    return int(sizes[0]), int(sizes[1])
 
 
 def load_filters(dataset: h5py.Dataset) -> None:
-    """Make the filters of a dataset known that HDF5 does not bring: Blosc, zstd, bitshuffle."""
-    properties = dataset.id.get_create_plist()
-    used = {properties.get_filter(i)[0] for i in range(properties.get_nfilters())}
-    if used - _BUILTIN_FILTERS:
-        pass
+    """Register the filters of a dataset that HDF5 lacks: Blosc, zstd, bitshuffle."""
+    if not _BUILTIN_FILTERS.issuperset(filters_of(dataset)):
+        import hdf5plugin  # noqa: F401 - importing it registers the filters
 
 
 def decode_text(value: Any) -> str | None:
-    """An attribute as a string; Julia writes bytes, R writes arrays of one."""
+    """An attribute as a string; Julia writes bytes, R an array of one."""
     if isinstance(value, bytes):
-        # What is no UTF-8 is no name that is known either.
+        # Escaped where it is not UTF-8: no known name has escapes.
         return value.decode(errors="backslashreplace")
     if hasattr(value, "item") and getattr(value, "size", 1) == 1:
         return decode_text(value.item())

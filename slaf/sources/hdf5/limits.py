@@ -1,4 +1,4 @@
-"""What an input claims to hold, against the bytes that it has: a bomb is refused unexploded."""
+"""Refuse decompression bombs: compare the declared size of an input with its stored bytes."""
 
 from __future__ import annotations
 
@@ -21,76 +21,73 @@ __all__ = [
 ]
 
 
-# What packs real matrices and tables best makes them 50 times smaller, and gzip nothing more than
-# 1,032 times. Whatever comes of a file that is packed so far is bounded by the file's own size.
-_MOST = 200
-_MOST_OF_ZEROS = 1_100
+# The best compression makes real matrices and tables 50 times smaller, gzip at most 1,032 times.
+_MAX_RATIO = 200
+_MAX_RATIO_OF_ZEROS = 1_100
 
-# Below this nothing is a bomb, however empty it is.
+# A smaller size is never a bomb.
 ALWAYS_ALLOWED_BYTES = 64 << 20
 
-# In a table whose rows are known to be there, a column of numbers may be one number.
+# A column of elements of at most so many bytes may repeat one number in all rows of a table.
 _NARROW = 16
 
 
-def check_expansion_ratio(place: str, stored: int, claimed: int, most: int = _MOST) -> None:
-    """Refuse what claims far more bytes than it has.
+def check_expansion_ratio(label: str, stored: int, declared: int, ratio: int = _MAX_RATIO) -> None:
+    """Refuse a declared size far above the stored bytes.
 
     Raises
     ------
     DamagedInput
-        If they are more than 64 MiB, and more than `most` times those that are stored.
+        If it is more than 64 MiB, and more than `ratio` times the stored bytes.
     """
-    if claimed > max(ALWAYS_ALLOWED_BYTES, most * stored):
+    if declared > max(ALWAYS_ALLOWED_BYTES, ratio * stored):
         msg = (
-            f"{place} claims {claimed:,} bytes or more, but stores {stored:,}: no matrix or table "
-            f"can be packed {most} times smaller"
+            f"{label} claims {declared:,} bytes or more, but stores {stored:,}: no matrix or table "
+            f"can be packed {ratio} times smaller"
         )
         raise DamagedInput(msg, remedy="if it is right, write it anew without packing it")
 
 
 def check_dense(array: h5py.Dataset) -> None:
-    """Hold what a matrix with all its zeros claims against the bytes that its chunks have.
-
-    It is read piece by piece, and gzip packs zeros as far as it can.
+    """Check the size of a dense matrix, which may be mostly zeros, and of its chunks.
 
     Raises
     ------
     DamagedInput
-        If it is mostly not there, or packed as nothing can be.
+        If it is mostly missing, or packed more than gzip can.
     """
-    place, stored, claimed = str(array.name), _stored(array), _claimed(array)
-    check_expansion_ratio(place, stored, claimed, _MOST_OF_ZEROS)
+    name, stored, declared = str(array.name), _stored_bytes(array), _declared_bytes(array)
+    check_expansion_ratio(name, stored, declared, _MAX_RATIO_OF_ZEROS)
     if array.chunks:
-        # They are unpacked whole.
-        each = math.prod(array.chunks) * size_in_file(array)
-        check_expansion_ratio(f"each chunk of {place}", stored * each // max(claimed, 1), each)
+        # A chunk is decoded whole.
+        chunk = math.prod(array.chunks) * size_in_file(array)
+        check_expansion_ratio(f"each chunk of {name}", stored * chunk // max(declared, 1), chunk)
 
 
-def check_arrays(place: str, *arrays: h5py.Dataset) -> None:
-    """Hold what some arrays of HDF5 claim together against the bytes that their chunks have.
+def check_arrays(label: str, *arrays: h5py.Dataset) -> None:
+    """Check the size of some arrays together.
 
     Raises
     ------
     DamagedInput
-        If they are mostly not there, or packed as nothing real is.
+        If they are mostly missing, or packed more than real data.
     """
-    check_expansion_ratio(place, sum(map(_stored, arrays)), sum(map(_claimed, arrays)))
+    stored, declared = sum(map(_stored_bytes, arrays)), sum(map(_declared_bytes, arrays))
+    check_expansion_ratio(label, stored, declared)
 
 
 def check_table(table: Any, n_rows: int) -> None:
-    """The same of all that lies in a table of so many rows, which have ids that are there.
+    """Check the size of all arrays in a table with so many checked ids.
 
     Raises
     ------
     DamagedInput
-        If a part of it is mostly not there, packed as nothing real is, or has chunks that do
-        not fill their place.
+        If an array is mostly missing, packed more than real data, or has chunks of a wrong size.
     """
-    _check_below(table, n_rows, set())
+    _check_members(table, n_rows, set())
 
 
-def _check_below(element: Any, n_rows: int, seen: set[int]) -> None:
+def _check_members(element: Any, n_rows: int, seen: set[int]) -> None:
     import h5py
 
     if isinstance(element, h5py.Dataset):
@@ -102,21 +99,21 @@ def _check_below(element: Any, n_rows: int, seen: set[int]) -> None:
     if isinstance(element, h5py.Group) and address not in seen:
         seen.add(address)
         for name in element:
-            _check_below(resolve_link(element, name), n_rows, seen)
+            _check_members(resolve_link(element, name), n_rows, seen)
 
 
-def _claimed(array: h5py.Dataset) -> int:
-    """The bytes of all its chunks, or of the whole where there are none."""
+def _declared_bytes(array: h5py.Dataset) -> int:
+    """The bytes of all chunks, or of the array without chunks."""
     if array.shape is None:
         return 0
-    count = size_in_file(array)
-    for size, piece in zip(array.shape, array.chunks or (1,) * array.ndim, strict=True):
-        count *= -(-int(size) // piece) * piece
-    return count
+    chunks = array.chunks or (1,) * array.ndim
+    pairs = zip(array.shape, chunks, strict=True)
+    elements: int = math.prod(-(-int(size) // chunk) * chunk for size, chunk in pairs)
+    return elements * size_in_file(array)
 
 
-def _stored(array: h5py.Dataset) -> int:
+def _stored_bytes(array: h5py.Dataset) -> int:
     if array.dtype.kind == "O":
-        # Strings lie elsewhere in the file, each at its length.
+        # Strings are stored elsewhere in the file, with their own lengths.
         return int(array.file.id.get_filesize())
     return int(array.id.get_storage_size())

@@ -1,4 +1,4 @@
-"""Attributes in HDF5 files from strangers: numbers, text and references."""
+"""Links and attributes of untrusted HDF5 files, which must stay inside the file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def attribute(element: Any, name: str, default: Any = None) -> Any:
     Raises
     ------
     DamagedInput
-        If it is a list of lists, which nobody writes, and which crashes those that read it.
+        If it is a list of lists, which no program writes, and which crashes h5py.
     """
     if name not in element.attrs:
         return default
@@ -36,12 +36,12 @@ def attribute(element: Any, name: str, default: Any = None) -> Any:
 
 
 def check_attributes(element: Any) -> None:
-    """Check that other programs may read the attributes of an element.
+    """Check that the attributes of an element can be read.
 
     Raises
     ------
     DamagedInput
-        If one of them is a list of lists.
+        If one is a list of lists.
     """
     for name in element.attrs:
         _check_attribute(element, name)
@@ -62,77 +62,74 @@ def _holds_lists(dtype: np.dtype[Any]) -> bool:
     return lists and h5py.check_string_dtype(dtype.base) is None
 
 
-# As many as HDF5 itself follows, and deeper than any table goes.
-_MOST_LINKS = 16
-_DEEPEST = 32
+# HDF5 follows as many links; no table is so deep.
+_MAX_LINKS = 16
+_MAX_DEPTH = 32
 _ONE_FILE = "copy the data into one file first"
 
 
 def resolve_link(group: h5py.Group, path: str | bytes) -> Any:
-    """What a path leads to, which must lie in the file itself.
+    """The element at a path, which must be in the file itself.
 
-    HDF5 would open whatever file a link names, be it through a soft link that leads to it.
+    HDF5 would open any file that a link names, also behind a soft link.
 
     Raises
     ------
     DamagedInput
-        If it is not there, lies in another file, or its links go in a circle.
+        If it is missing, in another file, or its links form a circle.
     """
     import h5py
 
     if isinstance(path, bytes):
-        # What h5py gives for a name that is not UTF-8.
+        # h5py returns bytes for a name that is not UTF-8.
         msg = f"{group.name} has a member whose name is no text: {path!r}"
         raise DamagedInput(msg)
-    at, ahead, links = group, _names(path), 0
-    while ahead:
-        name = ahead.pop()
+    element, remaining, n_links = group, _reversed_names(path), 0
+    start = posixpath.join(group.name, path)
+    while remaining:
+        name = remaining.pop()
         if name == "/":
-            at = group.file
+            element = group.file
             continue
-        link = _link(at, name)
-        place = f"{at.name.rstrip('/')}/{name}"
+        link = _link(element, name)
+        label = f"{element.name.rstrip('/')}/{name}"
         if link is None:
-            whole = posixpath.join(group.name, path)
-            leads = f" leads to {place}, which" if links else ""
-            msg = f"{whole}{leads} is missing"
+            target = f" leads to {label}, which" if n_links else ""
+            msg = f"{start}{target} is missing"
             raise DamagedInput(msg)
         if isinstance(link, h5py.SoftLink):
-            links += 1
-            ahead += _names(link.path)
+            n_links += 1
+            remaining += _reversed_names(link.path)
         elif isinstance(link, h5py.HardLink):
-            at = at[name]
+            element = element[name]
         else:
-            where = f" ({link.filename})" if isinstance(link, h5py.ExternalLink) else ""
-            msg = f"{place} is a link to another file{where}"
+            file = f" ({link.filename})" if isinstance(link, h5py.ExternalLink) else ""
+            msg = f"{label} is a link to another file{file}"
             raise DamagedInput(msg, remedy=_ONE_FILE)
-        if links > _MOST_LINKS:
-            msg = f"the links from {posixpath.join(group.name, path)} lead in a circle"
+        if n_links > _MAX_LINKS:
+            msg = f"the links from {start} lead in a circle"
             raise DamagedInput(msg)
-    return at
+    return element
 
 
 def has_member(group: h5py.Group, path: str) -> bool:
-    """Whether a group has a member of this name, wherever that leads.
+    """Whether a group has a member of this name, wherever it leads.
 
     Raises
     ------
     DamagedInput
-        If the way to its last part leaves the file.
+        If a group of its path is in another file.
     """
-    import h5py
-
-    *above, name = path.split("/")
-    at = group
-    for part in above:
-        if _link(at, part) is None:
+    *groups, name = path.split("/")
+    for part in groups:
+        if _link(group, part) is None:
             return False
-        at = resolve_link(at, part)
-    return isinstance(at, h5py.Group) and _link(at, name) is not None
+        group = resolve_link(group, part)
+    return _link(group, name) is not None
 
 
 def try_resolve(group: h5py.Group, path: str | bytes) -> Any:
-    """What a path leads to; None where that is nothing in this file."""
+    """The element at a path; None if there is none in this file."""
     try:
         return resolve_link(group, path)
     except DamagedInput:
@@ -140,57 +137,59 @@ def try_resolve(group: h5py.Group, path: str | bytes) -> Any:
 
 
 def check_subtree(element: Any) -> None:
-    """Check that an element, and everything below it, lies in the file itself.
+    """Check that an element and all its members are in the file itself.
 
     Raises
     ------
     DamagedInput
-        If something is a link to another file or to nothing, keeps its data in other files, or
-        leads back to where it lies.
+        If a link leads to another file, to nothing or to a group above it, or an array stores its
+        data in other files.
     """
-    _check_link(element, (), set())
+    _check_element(element, (), set())
 
 
-def _check_link(element: Any, above: tuple[int, ...], seen: set[int]) -> None:
+def _check_element(element: Any, parents: tuple[int, ...], seen: set[int]) -> None:
     import h5py
 
     check_attributes(element)
     if isinstance(element, h5py.Dataset):
-        if element.is_virtual or element.external:
-            msg = f"{element.name} keeps its data in other files"
-            raise DamagedInput(msg, remedy=_ONE_FILE)
+        _check_data(element)
         _check_categories(element)
     if not isinstance(element, h5py.Group):
         return
     address = h5py.h5o.get_info(element.id).addr
-    if address in above or len(above) == _DEEPEST:
+    if address in parents or len(parents) == _MAX_DEPTH:
         msg = f"{element.name} leads back to where it lies, or lies too deep"
         raise DamagedInput(msg)
     if address in seen:
         return
     seen.add(address)
     for name in element:
-        _check_link(resolve_link(element, name), (*above, address), seen)
+        _check_element(resolve_link(element, name), (*parents, address), seen)
 
 
-def _check_categories(column: h5py.Dataset) -> None:
-    """Of a column of before 0.8, whose categories lie where an attribute says."""
-    import h5py
-
-    where = attribute(column, "categories")
-    if isinstance(where, h5py.Reference) and where:
-        found = column.file[where]
-    elif isinstance(where, str):
-        found = resolve_link(column.parent, where)
-    else:
-        return
-    if isinstance(found, h5py.Dataset) and (found.is_virtual or found.external):
-        msg = f"{found.name} keeps its data in other files"
+def _check_data(dataset: h5py.Dataset) -> None:
+    if dataset.is_virtual or dataset.external:
+        msg = f"{dataset.name} keeps its data in other files"
         raise DamagedInput(msg, remedy=_ONE_FILE)
 
 
-def _names(path: str) -> list[str]:
-    """The parts of a path, the last one first; "/" where it begins at the top."""
+def _check_categories(column: h5py.Dataset) -> None:
+    """Check the categories of a column of anndata before 0.8, which an attribute points to."""
+    import h5py
+
+    target = attribute(column, "categories")
+    categories = None
+    if isinstance(target, h5py.Reference) and target:
+        categories = column.file[target]
+    elif isinstance(target, str):
+        categories = resolve_link(column.parent, target)
+    if isinstance(categories, h5py.Dataset):
+        _check_data(categories)
+
+
+def _reversed_names(path: str) -> list[str]:
+    """The parts of a path, the last one first; "/" for an absolute path."""
     parts = [part for part in path.split("/") if part not in {"", "."}]
     if path.startswith("/"):
         parts.insert(0, "/")
@@ -198,7 +197,7 @@ def _names(path: str) -> list[str]:
 
 
 def _link(group: Any, name: str) -> Any:
-    """The link of this name; None if there is none, an empty string if HDF5 does not know it."""
+    """The link of this name; None if there is none, an empty string if HDF5 cannot read it."""
     import h5py
 
     if not isinstance(group, h5py.Group):

@@ -1,4 +1,4 @@
-"""HDF5 arrays of files that lie elsewhere: only their chunks are fetched, several at a time."""
+"""Fetch the chunks of HDF5 arrays in remote files, several at a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slaf.errors import DamagedInput
-from slaf.storage.range_prefetch import SPAN_BYTES, RangePrefetcher
+from slaf.sources.hdf5.chunks import chunk_label, stored_chunks
+from slaf.storage.range_prefetch import RANGE_BYTES, RangePrefetcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,63 +22,54 @@ if TYPE_CHECKING:
 __all__ = ["ContiguousArray", "RemoteChunks"]
 
 
-# Between chunks so many bytes are fetched along with them, rather than asking once more.
-_GAP = 8 << 10
+# A gap of so many bytes between chunks is fetched too, to save a request.
+_MAX_GAP = 8 << 10
 
-# The first of a dataset, of which many look only at the beginning; each further one is twice as
-# large, until it is a span.
-_FIRST = 128 << 10
+# The first request of a dataset: often only its beginning is read. Each further request is twice as
+# large, up to a span.
+_FIRST_BYTES = 128 << 10
 
-# Packing makes what cannot be packed larger by less than this.
-_SLACK = 64 << 10
+# Encoding makes incompressible data larger by less than this.
+_SLACK_BYTES = 64 << 10
 
 
 class RemoteChunks:
-    """The chunks of a dataset, as they are stored, by where they begin in it.
+    """The raw chunks of a dataset, by their origin.
 
     Parameters
     ----------
     dataset
         A chunked dataset.
     data
-        The file that it is in.
+        The bytes of its file.
 
     Raises
     ------
     DamagedInput
-        If a chunk lies beyond the end of the file, or is larger than it can be.
+        If a chunk is beyond the end of the file, or larger than possible.
     """
 
     def __init__(self, dataset: h5py.Dataset, data: RemoteBytes) -> None:
-        found: list[Any] = []
-        # One pass over HDF5's own index of the chunks.
-        dataset.id.chunk_iter(found.append)
-        self._at = {chunk.chunk_offset: chunk for chunk in found}
-        most = 2 * math.prod(dataset.chunks) * dataset.dtype.itemsize + _SLACK
-        for chunk in found:
-            if chunk.size > most or chunk.byte_offset + chunk.size > data.size:
-                at = ", ".join(f"{start:,}" for start in chunk.chunk_offset)
-                msg = f"{dataset.name}: the chunk at {at} lies beyond its file"
+        self._chunks = {chunk.chunk_offset: chunk for chunk in stored_chunks(dataset)}
+        largest = 2 * math.prod(dataset.chunks) * dataset.dtype.itemsize + _SLACK_BYTES
+        for origin, chunk in self._chunks.items():
+            if chunk.size > largest or chunk.byte_offset + chunk.size > data.size:
+                msg = f"{chunk_label(str(dataset.name), origin)} lies beyond its file"
                 raise DamagedInput(msg)
-        runs = list(_runs(self._at))
-        self._span_of = {origin: number for number, run in enumerate(runs) for origin in run}
-        self._spans = [
-            (
-                min(self._at[origin].byte_offset for origin in run),
-                max(self._at[origin].byte_offset + self._at[origin].size for origin in run),
-            )
-            for run in runs
-        ]
-        self._fetched = RangePrefetcher(data.fetch, self._spans)
+        spans = [[self._chunks[origin] for origin in run] for run in _runs(self._chunks)]
+        self._span_of = {chunk.chunk_offset: at for at, span in enumerate(spans) for chunk in span}
+        self._starts = [min(chunk.byte_offset for chunk in span) for span in spans]
+        stops = [max(chunk.byte_offset + chunk.size for chunk in span) for span in spans]
+        self._fetched = RangePrefetcher(data.fetch, list(zip(self._starts, stops, strict=True)))
 
-    def packed(self, origin: tuple[int, ...]) -> tuple[int, bytes] | None:
-        """The filters that a chunk has skipped, and its bytes; None if it was never written."""
-        chunk = self._at.get(origin)
+    def read_raw(self, origin: tuple[int, ...]) -> tuple[int, bytes] | None:
+        """The skipped filters and the bytes of a chunk; None if it was never written."""
+        chunk = self._chunks.get(origin)
         if chunk is None:
             return None
-        number = self._span_of[origin]
-        start = chunk.byte_offset - self._spans[number][0]
-        return chunk.filter_mask, self._fetched[number][start : start + chunk.size]
+        span = self._span_of[origin]
+        start = chunk.byte_offset - self._starts[span]
+        return chunk.filter_mask, self._fetched[span][start : start + chunk.size]
 
 
 class ContiguousArray:
@@ -88,13 +80,13 @@ class ContiguousArray:
     dataset
         The dataset.
     data
-        The file that it is in.
+        The bytes of its file.
     """
 
     def __init__(self, dataset: h5py.Dataset, data: RemoteBytes) -> None:
         self.dtype: np.dtype[Any] = dataset.dtype
         self._length = len(dataset)
-        self._rows = max(SPAN_BYTES // self.dtype.itemsize, 1)
+        self._rows = max(RANGE_BYTES // self.dtype.itemsize, 1)
         first, size = dataset.id.get_offset(), self.dtype.itemsize
         if first + self._length * size > data.size:
             msg = f"{dataset.name}: it lies beyond the end of its file"
@@ -115,21 +107,21 @@ class ContiguousArray:
         if stop <= start:
             return np.empty(0, self.dtype)
         first, last = start // self._rows, (stop - 1) // self._rows
-        values = np.frombuffer(b"".join(self._spans.run(first, last + 1)), self.dtype)
+        values = np.frombuffer(b"".join(self._spans.read(first, last + 1)), self.dtype)
         return values[start - first * self._rows : stop - first * self._rows : step]
 
 
 def _runs(chunks: dict[tuple[int, ...], Any]) -> Iterator[list[tuple[int, ...]]]:
-    """Chunks that follow each other in the file as well, as many as a span holds."""
+    """Runs of chunks that follow each other in the file too, as many as fit in a span."""
     run: list[tuple[int, ...]] = []
     start = stop = 0
-    most = _FIRST
+    limit = _FIRST_BYTES
     for origin in sorted(chunks):
         chunk = chunks[origin]
-        near = 0 <= chunk.byte_offset - stop <= _GAP
-        if run and not (near and chunk.byte_offset + chunk.size - start <= most):
+        near = 0 <= chunk.byte_offset - stop <= _MAX_GAP
+        if run and not (near and chunk.byte_offset + chunk.size - start <= limit):
             yield run
-            most = min(2 * most, SPAN_BYTES)
+            limit = min(2 * limit, RANGE_BYTES)
             run = []
         if not run:
             start = chunk.byte_offset

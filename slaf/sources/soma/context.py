@@ -1,4 +1,4 @@
-"""The context in which an experiment is read: how much TileDB takes, and what it must not do."""
+"""Settings of TileDB: memory, threads and credentials."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
     from slaf.storage.remote_path import RemotePath
 
-__all__ = ["context", "context_of", "tiledb_uri"]
+__all__ = ["context_of", "tiledb_uri"]
 
 
-# Of each column read at a time; TileDB makes it so large, however few rows there are.
+# The buffer of each column; TileDB allocates it for any number of rows.
 _BUFFER_BYTES: Final = 8 << 20
-_MOST_THREADS: Final = 8
+_MAX_THREADS: Final = 8
 
-# For tiles that are decoded; what is read together is a fraction of it.
+# The memory for decoded tiles; a read takes a fraction of it.
 _TILE_BYTES: Final = 1 << 30
 
 
@@ -29,25 +29,25 @@ def context_of(path: RemotePath | None) -> tiledbsoma.SOMATileDBContext:
     Parameters
     ----------
     path
-        Where it is, if not on this machine.
+        Its path, if it is remote.
     """
     import tiledbsoma
 
-    threads = str(min(cpu_count(), _MOST_THREADS))
+    threads = str(min(cpu_count(), _MAX_THREADS))
     config: dict[str, str | float] = {
-        # The order of tiles is worked out by tasks which may outlive the query whose memory
-        # they use: then TileDB crashes, or aborts over memory that was not freed.
+        # TileDB sorts tiles in tasks that may outlive the query whose memory they use: then it
+        # crashes, or aborts over memory that was not freed.
         # https://github.com/TileDB-Inc/TileDB/pull/5723
         "sm.query.sparse_global_order.preprocess_tile_merge": "0",
         "soma.init_buffer_bytes": str(_BUFFER_BYTES),
         "sm.mem.total_budget": str(_TILE_BYTES),
         "sm.compute_concurrency_level": threads,
         "sm.io_concurrency_level": threads,
-        # A Ctrl-C is for Python to tell; TileDB would cancel what it does, and report that.
+        # Python handles Ctrl-C; TileDB would cancel its query and report an error.
         "sm.enable_signal_handlers": "false",
     }
     if path is not None:
-        config.update(context(path))
+        config.update(_remote_config(path))
     return tiledbsoma.SOMATileDBContext(tiledb_config=config)
 
 
@@ -71,15 +71,15 @@ _SCHEMES = {"az": "azure", "abfs": "azure", "abfss": "azure", "gs": "gcs"}
 
 
 def tiledb_uri(path: RemotePath) -> str:
-    """The address of an experiment as TileDB has it."""
+    """The URI of an experiment for TileDB."""
     parts = urlsplit(str(path))
     # abfss://container@account.dfs.core.windows.net
     container = parts.netloc.partition("@")[0]
     return f"{_SCHEMES.get(parts.scheme, parts.scheme)}://{container}{parts.path}"
 
 
-def context(path: RemotePath) -> dict[str, str]:
-    """What TileDB is to be told; what is not among it, it takes from the environment."""
+def _remote_config(path: RemotePath) -> dict[str, str]:
+    """The credentials of a path; TileDB takes missing ones from the environment."""
     options = {
         key.removeprefix("aws_").removeprefix("azure_").removeprefix("google_"): value
         for key, value in path.storage_options.items()

@@ -5,26 +5,24 @@ from __future__ import annotations
 import os
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from slaf.errors import DamagedInput, MissingMatrix
 from slaf.runtime.lazy import DeferredMapping, LazyMapping
 from slaf.runtime.worker_thread import WorkerThread
-from slaf.sources.base import Raw, Slots, SourceFormat
+from slaf.sources.base import Raw, Slots, Source, SourceFormat, SourceInfo
 from slaf.sources.identity import content_identity
 from slaf.sources.soma.context import context_of, tiledb_uri
 from slaf.sources.soma.elements import (
-    ALIGNED,
-    PAIRED,
-    element_of,
-    left_beside_raw,
-    left_of,
-    names_of,
-    uns_of,
+    SLOTS,
+    not_converted,
+    raw_not_converted,
+    read_element,
+    read_uns,
+    slot_names,
 )
 from slaf.sources.soma.layer import SomaLayer, soma_errors
 from slaf.sources.soma.tables import JOIN_ID, read_sorted, with_id_column
-from slaf.storage.errors import safe_cause, translate_lance_error
 from slaf.storage.paths import as_remote
 
 if TYPE_CHECKING:
@@ -35,50 +33,47 @@ if TYPE_CHECKING:
     import tiledbsoma
     from numpy.typing import NDArray
 
-    from slaf.sources.base import Matrix, MatrixSize, ReadOptions
-    from slaf.sparse.batch import Batch
-    from slaf.sparse.ranges import RowRange
+    from slaf.options import ReadOptions
+    from slaf.sources.base import Matrix
 
 __all__ = ["FORMAT", "SomaSource"]
 
 _LAYER = "layer:"
 _DEFAULT_LAYER = "data"
 _DEFAULT_MEASUREMENT = "RNA"
-_OF_EXPERIMENT = frozenset({"obs", "ms"})
+_EXPERIMENT_MEMBERS = frozenset({"obs", "ms"})
 
-# Where tiledbsoma.io puts the raw of an AnnData.
+# The measurement in which tiledbsoma.io writes the raw of an AnnData.
 _RAW = "raw"
 
 
-class SomaSource:
+class SomaSource(Source):
     """One X layer of one measurement; cells and genes in the order of their join ids.
 
-    Whatever TileDB does is done in one thread: that in which the experiment was opened reads it
-    and closes it, one thing after the other, and what comes out of it is a copy. So nothing of
-    TileDB's is ever open, read or let go of in another thread, whoever asks and whenever.
+    All calls of TileDB run in one thread, one after the other: the experiment is opened, read and
+    closed there, and what leaves it is a copy. No other thread ever opens, reads or frees an object
+    of TileDB.
 
     Parameters
     ----------
     path
         The experiment.
     options
-        `measurement` names one (RNA, or the only one); the matrix "layer:NAME" is an X layer,
-        and "X" the one called data, or the only one.
+        `measurement` names one (RNA by default, or the only one); the matrix "layer:NAME" is an X
+        layer, and "X" the one called data, or the only one.
 
     Raises
     ------
     MissingMatrix
-        If there is no such measurement or layer; the error lists those there are.
+        If there is no such measurement or layer; the error lists the names.
     DamagedInput
         If it cannot be opened, or its arrays contradict each other.
     """
 
-    format = "tiledb"
-
     def __init__(self, path: Path, options: ReadOptions) -> None:
+        super().__init__()
         self._path = path
-        self.uri = str(path)
-        self.matrix = options.matrix
+        self._uri = str(path)
         _check_files(path)
         self._thread = WorkerThread("slaf-soma")
         try:
@@ -87,154 +82,116 @@ class SomaSource:
             self._thread.close()
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
+    def close(self) -> None:
+        """Close the experiment, and end the thread."""
         self._thread.call(self._close)
         self._thread.close()
 
-    def identity(self) -> Mapping[str, Any]:
-        """A digest of the names, sizes and times of all files of the experiment."""
-        return content_identity(
-            f"{where}\0{status.st_size}\0{status.st_mtime_ns}\n".encode()
-            for where, status in _files(self._path)
-        )
-
-    def matrices(self) -> tuple[str, ...]:
-        """The X layers."""
-        return tuple(_LAYER + name for name in self._layer_names)
-
-    def left_behind(self) -> tuple[str, ...]:
-        """The other measurements, and what no AnnData has a place for."""
-        return self._thread.call(self._left_behind)
-
-    def extent(self) -> MatrixSize:
-        """How much the layer holds."""
-        return self._layer.extent()
-
-    def sample_values(self, matrix: str | None = None) -> NDArray[Any]:
-        """The values of the first cells."""
-        if matrix is None or matrix == self.matrix:
-            return self._layer.sample_values()
-        return self._open_layer(self._find(matrix)).sample_values()
-
-    def indptr_estimate(self, step: int) -> NDArray[np.int64]:
-        """Entries before cells 0, step, 2 * step, …, and n_cells: as if spread evenly."""
-        return self._layer.indptr_estimate(step)
-
-    def cells(self) -> pa.Table:
+    def read_cells(self) -> pa.Table:
         """The cells: `cell_id`, then obs."""
         return self._cells
 
-    def genes(self) -> pa.Table:
+    def read_genes(self) -> pa.Table:
         """The genes: `gene_id`, then var."""
         return self._genes
 
-    def layers(self) -> Mapping[str, Matrix]:
-        """The other X layers of the measurement."""
-        others = [name for name in self._layer_names if name != self._layer_name]
-        return LazyMapping(others, self._open_layer, keep=True)
+    def open_matrix(self, name: str) -> Matrix:
+        """An X layer."""
+        if name == _RAW and self._raw_layer is not None:
+            return self._thread.call(self._open_raw).matrix
+        layer = self._find(name)
+        label = f"{self._uri}, X layer {layer} of {self._measurement_name}"
+        return SomaLayer(lambda: self._measurement.X[layer], label, *self._ids, self._thread)
 
-    def raw(self) -> Raw | None:
-        """The measurement called raw, of one X layer, if another one was chosen."""
+    def open_raw(self) -> Raw | None:
+        """The measurement called raw, with one X layer, if another measurement was chosen."""
         return None if self._raw_layer is None else self._thread.call(self._open_raw)
 
     def slots(self) -> Slots:
-        """Those of the measurement."""
-        names = self._slot_names
+        """The slots of the measurement."""
+        return self._once("slots", self._slots)
+
+    def _slots(self) -> Slots:
         aligned = {
             slot: LazyMapping(
-                names[slot], partial(self._element, self._measurement_name, slot, self._ids[at])
+                names, partial(self._element, self._measurement_name, slot, self._ids[axis])
             )
-            for slot, at in (("obsm", 0), ("varm", 1), ("obsp", 0), ("varp", 1))
+            for (slot, names), axis in zip(self._slot_names.items(), (0, 1, 0, 1), strict=True)
         }
         return Slots(**aligned, uns=DeferredMapping(lambda: self._thread.call(self._uns)))
 
-    def batches(self, rows: RowRange) -> Iterator[Batch]:
-        """These cells, in order."""
-        yield from self._layer.batches(rows)
-
     def _open(self, options: ReadOptions) -> None:
-        import tiledbsoma
-
-        try:
+        with soma_errors(self._uri, ": not an experiment that can be opened"):
             self._experiment = _experiment(self._path)
-        except (tiledbsoma.SOMAError, ValueError, TypeError) as error:
-            raise translate_lance_error(
-                self.uri,
-                error,
-                lambda text: DamagedInput(
-                    f"{self._path}: not an experiment that can be opened ({text})"
-                ),
-            ) from safe_cause(self.uri, error)
         try:
-            with soma_errors(self.uri):
+            with soma_errors(self._uri):
                 self._open_measurement(options)
         except BaseException:
             self._close()
             raise
 
     def _close(self) -> None:
-        """Close all that was opened by way of the experiment, and let go of it."""
+        """Close all that was opened by way of the experiment, and drop it."""
         self._experiment.close()
         del self._experiment
 
     def _open_measurement(self, options: ReadOptions) -> None:
         self._measurement_name = self._choose(options.measurement)
-        here = self._measurement
-        obs = read_sorted(self._experiment, "obs", self.uri)
-        place = f"{self.uri}, measurement {self._measurement_name}"
-        var = read_sorted(here, "var", place)
+        measurement = self._measurement
+        obs = read_sorted(self._experiment, "obs", self._uri)
+        label = f"{self._uri}, measurement {self._measurement_name}"
+        var = read_sorted(measurement, "var", label)
         self._ids = (obs.column(JOIN_ID).to_numpy(), var.column(JOIN_ID).to_numpy())
-        self.n_cells, self.n_genes = obs.num_rows, var.num_rows
-        self._cells = with_id_column(self._experiment.obs, obs, "cell_id", self.uri)
-        self._genes = with_id_column(here.var, var, "gene_id", self.uri)
-        self._layer_names = list(here.X) if "X" in here else []
-        self._layer_name = self._find(options.matrix)
-        self._layer = self._open_layer(self._layer_name)
-        self.dtype = self._layer.dtype
-        self._slot_names = {slot: names_of(here, slot) for slot in (*ALIGNED, *PAIRED)}
+        self._cells = with_id_column(self._experiment.obs, obs, "cell_id", self._uri)
+        self._genes = with_id_column(measurement.var, var, "gene_id", self._uri)
+        self._layer_names = list(measurement.X) if "X" in measurement else []
+        chosen = self._find(options.matrix)
         self._raw_layer = self._find_raw()
+        self._slot_names = {slot: slot_names(measurement, slot) for slot in SLOTS}
+        self.info = SourceInfo.of(
+            self.matrix(options.matrix),
+            options.matrix,
+            uri=self._uri,
+            format="tiledb",
+            identity=_identity(self._path),
+            matrices=tuple(_LAYER + name for name in self._layer_names),
+            layers={name: _LAYER + name for name in self._layer_names if name != chosen},
+            not_converted=self._not_converted(),
+        )
 
     @property
     def _measurement(self) -> tiledbsoma.Measurement:
         return self._experiment.ms[self._measurement_name]
 
     def _choose(self, name: str | None) -> str:
-        have = list(self._experiment.ms) if "ms" in self._experiment else []
+        names = list(self._experiment.ms) if "ms" in self._experiment else []
         if name is None:
-            name = have[0] if len(have) == 1 else _DEFAULT_MEASUREMENT
-        if name not in have:
+            name = names[0] if len(names) == 1 else _DEFAULT_MEASUREMENT
+        if name not in names:
             msg = (
-                f"{self.uri}: there is no measurement {name!r}; choose one with --measurement: "
-                f"{', '.join(have) or 'none at all'}"
+                f"{self._uri}: there is no measurement {name!r}; choose one with --measurement: "
+                f"{', '.join(names) or 'none at all'}"
             )
             raise MissingMatrix(msg)
         return name
 
     def _find(self, matrix: str) -> str:
-        """The name of the X layer that is meant."""
-        have = self._layer_names
+        """The X layer of a matrix: "X" or "layer:NAME"."""
+        names = self._layer_names
         name = matrix.removeprefix(_LAYER)
         if matrix == "X":
-            name = have[0] if len(have) == 1 else _DEFAULT_LAYER
-        if name not in have or matrix == "raw":
-            layers = ", ".join(_LAYER + layer for layer in have) or "none at all"
+            name = names[0] if len(names) == 1 else _DEFAULT_LAYER
+        if name not in names or matrix == _RAW:
+            layers = ", ".join(_LAYER + layer for layer in names) or "none at all"
             msg = (
-                f"{self.uri}: measurement {self._measurement_name} has no matrix {matrix!r}; "
+                f"{self._uri}: measurement {self._measurement_name} has no matrix {matrix!r}; "
                 f"choose one with --matrix: {layers}"
             )
             raise MissingMatrix(msg)
         return name
 
-    def _open_layer(self, name: str) -> SomaLayer:
-        place = f"{self.uri}, X layer {name} of {self._measurement_name}"
-        cells, genes = self._ids
-        return SomaLayer(lambda: self._measurement.X[name], place, cells, genes, self._thread)
-
     def _find_raw(self) -> str | None:
-        """The X layer of the measurement that is the raw of the chosen one, if there is one."""
+        """The only X layer of the measurement called raw, if it is not the chosen measurement."""
         if self._measurement_name == _RAW or _RAW not in self._experiment.ms:
             return None
         raw = self._experiment.ms[_RAW]
@@ -243,15 +200,15 @@ class SomaSource:
 
     def _open_raw(self) -> Raw:
         measurement, name = self._experiment.ms[_RAW], str(self._raw_layer)
-        place = f"{self.uri}, measurement {_RAW}"
-        with soma_errors(place):
-            var = read_sorted(measurement, "var", place)
+        label = f"{self._uri}, measurement {_RAW}"
+        with soma_errors(label):
+            var = read_sorted(measurement, "var", label)
             ids = var.column(JOIN_ID).to_numpy()
-            genes = with_id_column(measurement.var, var, "gene_id", place)
-            names = names_of(measurement, "varm")
+            genes = with_id_column(measurement.var, var, "gene_id", label)
+            names = slot_names(measurement, "varm")
         matrix = SomaLayer(
             lambda: self._experiment.ms[_RAW].X[name],
-            f"{self.uri}, X layer {name} of {_RAW}",
+            f"{self._uri}, X layer {name} of {_RAW}",
             self._ids[0],
             ids,
             self._thread,
@@ -259,33 +216,33 @@ class SomaSource:
         return Raw(matrix, genes, LazyMapping(names, partial(self._element, _RAW, "varm", ids)))
 
     def _element(self, measurement: str, slot: str, ids: NDArray[np.int64], name: str) -> Any:
-        place = f"{self.uri}, measurement {measurement}"
+        label = f"{self._uri}, measurement {measurement}"
         return self._thread.call(
-            lambda: element_of(self._experiment.ms[measurement], slot, name, ids, place)
+            lambda: read_element(self._experiment.ms[measurement], slot, name, ids, label)
         )
 
     def _uns(self) -> dict[str, Any]:
-        here = self._measurement
-        place = f"{self.uri}, measurement {self._measurement_name}, uns"
-        return uns_of(here["uns"], place) if "uns" in here else {}
+        measurement = self._measurement
+        label = f"{self._uri}, measurement {self._measurement_name}, uns"
+        return read_uns(measurement["uns"], label) if "uns" in measurement else {}
 
-    def _left_behind(self) -> tuple[str, ...]:
-        with soma_errors(self.uri):
-            above = [name for name in self._experiment if name not in _OF_EXPERIMENT]
-            here = left_of(self._measurement)
-            others = [
-                f"measurement {name}"
-                for name in self._experiment.ms
-                if name != self._measurement_name and not (name == _RAW and self._raw_layer)
-            ]
-            beside = []
-            if self._raw_layer is not None:
-                beside = [f"{what} of raw" for what in left_beside_raw(self._experiment.ms[_RAW])]
-        return (*here, *(f"{name} of the experiment" for name in above), *others, *beside)
+    def _not_converted(self) -> tuple[str, ...]:
+        """The other measurements, and elements that an AnnData cannot hold."""
+        of_experiment = [
+            f"{name} of the experiment"
+            for name in self._experiment
+            if name not in _EXPERIMENT_MEMBERS
+        ]
+        used = {self._measurement_name, *([] if self._raw_layer is None else [_RAW])}
+        others = [f"measurement {name}" for name in self._experiment.ms if name not in used]
+        of_raw = []
+        if self._raw_layer is not None:
+            of_raw = [f"{what} of raw" for what in raw_not_converted(self._experiment.ms[_RAW])]
+        return (*not_converted(self._measurement), *of_experiment, *others, *of_raw)
 
 
 def _check_files(path: Path) -> None:
-    """Check that all that lies in a folder are files: TileDB would wait for a pipe."""
+    """Check that a folder holds only files: TileDB would wait for a pipe."""
     if as_remote(path) is not None:
         return
     for folder, _, names in os.walk(path):
@@ -299,17 +256,25 @@ def _check_files(path: Path) -> None:
 def _experiment(path: Path) -> tiledbsoma.Experiment:
     import tiledbsoma
 
-    elsewhere = as_remote(path)
-    # Absolute: TileDB takes a relative path from where the process once began.
-    uri = str(path.absolute()) if elsewhere is None else tiledb_uri(elsewhere)
-    return tiledbsoma.Experiment.open(uri, context=context_of(elsewhere))
+    remote = as_remote(path)
+    # Absolute: TileDB resolves a relative path in the first working directory of the process.
+    uri = str(path.absolute()) if remote is None else tiledb_uri(remote)
+    return tiledbsoma.Experiment.open(uri, context=context_of(remote))
+
+
+def _identity(path: Path) -> Mapping[str, Any]:
+    """A digest of the names, sizes and times of all files."""
+    return content_identity(
+        f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode()
+        for name, status in _files(path)
+    )
 
 
 def _files(path: Path) -> Iterator[tuple[str, Any]]:
-    """The files of an experiment, and what is known of them, in order."""
-    elsewhere = as_remote(path)
-    if elsewhere is not None:
-        yield from elsewhere.walk_files()
+    """The files of an experiment with their status, in order."""
+    remote = as_remote(path)
+    if remote is not None:
+        yield from remote.walk_files()
         return
     for file in sorted(path.rglob("*")):
         if file.is_file():

@@ -1,4 +1,4 @@
-"""Matrix Market coordinate files: entries in any order, parsed in pieces of bounded size."""
+"""Parse Matrix Market coordinate files, with entries in any order, in pieces of bounded size."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Lines", "MtxHeader", "entries", "read_header", "shown"]
+__all__ = ["MtxHeader", "entries", "read_header"]
 
 
 # https://math.nist.gov/MatrixMarket/formats.html#MMformat; SciPy writes "unsigned-integer" too.
@@ -35,30 +35,30 @@ _TYPES: dict[str, np.dtype[Any]] = {
     "real": np.dtype(np.float64),
     "pattern": np.dtype(np.uint8),
 }
-_LONGEST_LINE = 1 << 16
-_BYTES_AN_ENTRY = 8
+_MAX_LINE_BYTES = 1 << 16
+_BYTES_PER_ENTRY = 8
 _NEWLINE = ord("\n")
-_SHORTEST_ENTRY = 4
-_MOST_PACKED = 1032
-_MOST_DIGITS = 18
+_MIN_ENTRY_BYTES = 4
+_MAX_GZIP_RATIO = 1032
+_MAX_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
 class MtxHeader:
-    """What a file declares.
+    """The header of a file.
 
     Attributes
     ----------
     n_rows, n_columns
         The shape: in 10x files genes and cells.
     nnz
-        How many entries follow.
+        The number of entries.
     field
         "integer", "unsigned-integer", "real" or "pattern" (without values: they are ones).
     offset
-        The first entry's place in the text, in bytes.
+        The offset of the first entry in the text, in bytes.
     line
-        The first entry's line, counted from 1.
+        The line of the first entry, counted from 1.
     """
 
     n_rows: int
@@ -75,54 +75,50 @@ class MtxHeader:
 
     @property
     def columns(self) -> dict[str, pa.DataType]:
-        """What a line holds."""
-        places = {"row": pa.int64(), "column": pa.int64()}
-        return places if self.field == "pattern" else places | {"value": self._value_type}
-
-    @property
-    def _value_type(self) -> pa.DataType:
-        return pa.from_numpy_dtype(self.dtype)
+        """The columns of a line."""
+        indices = {"row": pa.int64(), "column": pa.int64()}
+        value = {} if self.field == "pattern" else {"value": pa.from_numpy_dtype(self.dtype)}
+        return indices | value
 
 
 def read_header(path: Path) -> MtxHeader:
-    """The banner, the comments and the sizes of a file.
+    """Read the banner, the comments and the sizes of a file.
 
     Raises
     ------
     DamagedInput
-        If it is not a coordinate matrix of integers, reals or a pattern, or declares more than
-        it can hold.
+        If it is not a coordinate matrix of integers, reals or a pattern, or declares more entries
+        than it can hold.
     """
     with open_text(path) as text:
-        banner = text.readline(_LONGEST_LINE)
+        banner = text.readline(_MAX_LINE_BYTES)
         matched = _BANNER.fullmatch(banner.rstrip(b"\r\n"))
         if matched is None:
             msg = (
-                f"{path}: its first line is {shown(banner)}, not '%%MatrixMarket matrix "
+                f"{path}: its first line is {_excerpt(banner)}, not '%%MatrixMarket matrix "
                 "coordinate integer|real|pattern general'"
             )
             raise DamagedInput(msg)
         offset, line, number = len(banner), b"%", 1
         while line.startswith(b"%") or not line.strip():
-            line = text.readline(_LONGEST_LINE)
+            line = text.readline(_MAX_LINE_BYTES)
             number += 1
             if not line:
                 msg = f"{path}: it ends before its sizes"
                 raise DamagedInput(msg)
             offset += len(line)
             if line.startswith(b"%"):
-                offset += _skipped(text, line)
+                offset += _skip_comment(text, line)
     sizes = line.split()
     if len(sizes) != 3 or not all(size.isdigit() for size in sizes):  # noqa: PLR2004
-        msg = f"{path}, line {number}: {shown(line)} is not three sizes: rows, columns, entries"
+        msg = f"{path}, line {number}: {_excerpt(line)} is not three sizes: rows, columns, entries"
         raise DamagedInput(msg)
-    if max(map(len, sizes)) > _MOST_DIGITS:
-        msg = f"{path}, line {number}: {shown(line)} has a size of more than 64 bits"
+    if max(map(len, sizes)) > _MAX_DIGITS:
+        msg = f"{path}, line {number}: {_excerpt(line)} has a size of more than 64 bits"
         raise DamagedInput(msg)
     n_rows, n_columns, nnz = map(int, sizes)
-    # Gzip makes nothing more than 1,032 times smaller, and an entry has two numbers and an end.
-    most = path.stat().st_size * _MOST_PACKED // _SHORTEST_ENTRY
-    if nnz > most:
+    # Gzip packs at most 1,032 times smaller; an entry has two numbers, a space and a newline.
+    if nnz > path.stat().st_size * _MAX_GZIP_RATIO // _MIN_ENTRY_BYTES:
         msg = (
             f"{path}, line {number}: it declares {nnz:,} entries, which a file of "
             f"{path.stat().st_size:,} bytes cannot hold"
@@ -135,24 +131,24 @@ def read_header(path: Path) -> MtxHeader:
     return MtxHeader(n_rows, n_columns, nnz, field, offset, number + 1)
 
 
-def _skipped(text: Text, line: bytes) -> int:
-    """How many bytes of a comment lay behind its beginning, which are read."""
-    skipped = 0
+def _skip_comment(text: Text, line: bytes) -> int:
+    """Read a comment to its end; returns the number of further bytes."""
+    n_bytes = 0
     while line and not line.endswith(b"\n"):
-        line = text.readline(_LONGEST_LINE)
-        skipped += len(line)
-    return skipped
+        line = text.readline(_MAX_LINE_BYTES)
+        n_bytes += len(line)
+    return n_bytes
 
 
 def entries(path: Path, header: MtxHeader, size: int) -> Iterator[Coo]:
-    """All entries with columns as cells and rows as genes, counted from 0.
+    """All entries, with columns as cells and rows as genes, counted from 0.
 
     Parameters
     ----------
     path, header
-        The file and what it declares.
+        The file and its header.
     size
-        How many entries a piece may have.
+        The number of entries that a piece may have.
 
     Raises
     ------
@@ -162,53 +158,53 @@ def entries(path: Path, header: MtxHeader, size: int) -> Iterator[Coo]:
     InexactValue
         If a number in the text is not one of the declared kind.
     """
-    found, line = 0, header.line
+    n_entries, line = 0, header.line
     with open_text(path) as text:
         text.seek(header.offset)
-        for data in _whole_lines(text, size * _BYTES_AN_ENTRY, path):
-            lines = Lines(data, header, f"{path}, line ", line)
+        for data in _whole_lines(text, size * _BYTES_PER_ENTRY, path):
+            lines = _Lines(data, header, f"{path}, line ", line)
             genes, cells, values = lines.entries()
             for start in range(0, len(genes), size):
                 part = slice(start, start + size)
                 yield Coo(cells[part], genes[part], values[part])
-            found += len(genes)
+            n_entries += len(genes)
             line += int(np.count_nonzero(np.frombuffer(data, np.uint8) == _NEWLINE))
-            if found > header.nnz:
-                msg = f"{path}: it declares {header.nnz:,} entries, but has {found:,} or more"
+            if n_entries > header.nnz:
+                msg = f"{path}: it declares {header.nnz:,} entries, but has {n_entries:,} or more"
                 raise DamagedInput(msg)
-    if found != header.nnz:
-        msg = f"{path}: it declares {header.nnz:,} entries, but has {found:,}"
+    if n_entries != header.nnz:
+        msg = f"{path}: it declares {header.nnz:,} entries, but has {n_entries:,}"
         raise DamagedInput(msg)
 
 
 def _whole_lines(text: Text, size: int, path: Path) -> Iterator[bytes]:
-    """The rest of the text, cut after lines."""
+    """The rest of the text, in pieces of whole lines."""
     rest = b""
-    while read := text.read(max(size, _LONGEST_LINE)):
+    while read := text.read(max(size, _MAX_LINE_BYTES)):
         end = read.rfind(b"\n") + 1
         if end:
             yield rest + read[:end]
             rest = b""
         rest += read[end:]
-        if len(rest) > size + _LONGEST_LINE:
-            msg = f"{path}: a line is longer than {_LONGEST_LINE:,} bytes"
+        if len(rest) > size + _MAX_LINE_BYTES:
+            msg = f"{path}: a line is longer than {_MAX_LINE_BYTES:,} bytes"
             raise DamagedInput(msg)
     if rest:
         yield rest + b"\n"
 
 
-# From here on float64 does not hold every whole number.
-_LARGEST_WHOLE = 2.0**53
+# Above this float64 does not hold every whole number.
+_MAX_EXACT_WHOLE = 2.0**53
 
-# A number other than zero: neither is what says NaN, or that it is infinite.
+# A number other than zero; not NaN or infinity.
 _NOT_ZERO = r"^[+-]?[0.]*[1-9]"
 
-# A fifth faster to read than 64 bits, which hardly any matrix needs.
+# Parsed a fifth faster than 64 bits, which few matrices need.
 _NARROW = {"row": pa.int32(), "column": pa.int32()}
 
 
 @dataclass(frozen=True, slots=True)
-class Lines:
+class _Lines:
     """Whole lines of a file.
 
     Attributes
@@ -216,14 +212,14 @@ class Lines:
     data
         The lines.
     header
-        What the file declares.
-    place, line
+        The header of the file.
+    label, line
         The file and the number of the first line, for errors.
     """
 
     data: bytes
     header: MtxHeader
-    place: str
+    label: str
     line: int
 
     def entries(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -235,9 +231,9 @@ class Lines:
             return rows, columns, np.ones(len(rows), self.header.dtype)
         values = table.column("value").to_numpy()
         if self.header.field == "real":
-            doubtful = (np.abs(values) >= _LARGEST_WHOLE) | (values == 0)
-            if doubtful.any():
-                self._refuse_rounded(values, np.flatnonzero(doubtful))
+            may_be_rounded = (np.abs(values) >= _MAX_EXACT_WHOLE) | (values == 0)
+            if may_be_rounded.any():
+                self._check_exact(values, np.flatnonzero(may_be_rounded))
         return rows, columns, values
 
     def _parse(self, columns: dict[str, pa.DataType]) -> pa.Table:
@@ -245,23 +241,23 @@ class Lines:
         if table is None:
             table = _read(self.data, columns)
         if table is None:
-            # As it should be, but for tabs, padding or comments? It is slow to ask.
-            table = _read(b"\n".join(self._tidied()), columns)
+            # Slow, for tabs, padding and comments.
+            table = _read(b"\n".join(self._normalised()), columns)
         if table is None:
-            at, wrong = self._first_wrong(columns)
+            at, line = self._first_wrong(columns)
             kind = " ".join(columns)
-            msg = f"{self.place}{at:,}: {shown(wrong)} is not an entry ({kind}) of the matrix"
+            msg = f"{self.label}{at:,}: {_excerpt(line)} is not an entry ({kind}) of the matrix"
             raise DamagedInput(msg)
         return table
 
-    def _tidied(self) -> list[bytes]:
-        """The lines with one space between numbers; a comment is an empty line."""
+    def _normalised(self) -> list[bytes]:
+        """The lines with one space between numbers; comments as empty lines."""
         lines = (b" ".join(line.split()) for line in self.data.splitlines())
         return [b"" if line.startswith(b"%") else line for line in lines]
 
     def _first_wrong(self, columns: dict[str, pa.DataType]) -> tuple[int, bytes]:
-        """The number and the text of the first line that is no entry."""
-        lines = self._tidied()
+        """The number and the text of the first line that is not an entry."""
+        lines = self._normalised()
         low, high = 0, len(lines)
         while high - low > 1:
             middle = (low + high) // 2
@@ -272,37 +268,38 @@ class Lines:
         return self.line + low, lines[low]
 
     def _line_of(self, entry: int) -> int:
-        """The number of the line that holds the entry at this position."""
-        held = [number for number, line in enumerate(self._tidied()) if line]
-        return self.line + held[entry]
+        """The number of the line of an entry."""
+        numbers = [number for number, line in enumerate(self._normalised()) if line]
+        return self.line + numbers[entry]
 
-    def _zero_based(self, column: pa.ChunkedArray, size: int, what: str) -> NDArray[Any]:
+    def _zero_based(self, column: pa.ChunkedArray, size: int, axis: str) -> NDArray[Any]:
         numbers: NDArray[Any] = column.to_numpy()
         if len(numbers) and not 1 <= int(numbers.min()) <= int(numbers.max()) <= size:
             at = int(np.argmax((numbers < 1) | (numbers > size)))
             msg = (
-                f"{self.place}{self._line_of(at):,}: an entry is in {what} {numbers[at]}, "
+                f"{self.label}{self._line_of(at):,}: an entry is in {axis} {numbers[at]}, "
                 f"but they go from 1 to {size:,}"
             )
             raise DamagedInput(msg)
         return numbers - 1
 
-    def _refuse_rounded(self, values: NDArray[np.float64], doubtful: NDArray[Any]) -> None:
-        columns = self._parse(self.header.columns | {"value": pa.string()})
-        texts = columns.column("value").take(pa.array(doubtful))
-        numbers = pc.match_substring_regex(texts, _NOT_ZERO).to_numpy()
-        for at, text in zip(doubtful[numbers].tolist(), texts.filter(numbers), strict=True):
-            if _is_another(text.as_py(), float(values[at])):
-                place = f"{self.place}{self._line_of(at):,}"
-                msg = f"{place}: no float64 holds {text.as_py()[:60]} exactly; correct it"
+    def _check_exact(self, values: NDArray[np.float64], at: NDArray[Any]) -> None:
+        """Refuse values at these positions that are not the numbers in the text."""
+        texts = self._parse(self.header.columns | {"value": pa.string()}).column("value")
+        texts = texts.take(pa.array(at))
+        not_zero = pc.match_substring_regex(texts, _NOT_ZERO).to_numpy()
+        for entry, text in zip(at[not_zero].tolist(), texts.filter(not_zero), strict=True):
+            if _is_rounded(text.as_py(), float(values[entry])):
+                line = f"{self.label}{self._line_of(entry):,}"
+                msg = f"{line}: no float64 holds {text.as_py()[:60]} exactly; correct it"
                 raise InexactValue(msg)
 
 
-def _is_another(text: str, value: float) -> bool:
-    """Whether a number that is not zero is another than the float64 that it was read as.
+def _is_rounded(text: str, value: float) -> bool:
+    """Whether a number other than zero differs from the float64 that was read.
 
-    A fraction, and what has an exponent, stands for the float64 next to it, if there is one that
-    is neither infinite nor zero. A whole number is what it says.
+    A fraction, or a number with an exponent, means the nearest float64, if that is neither infinite
+    nor zero. A whole number must be exact.
     """
     if value == 0 or np.isinf(value):
         return True
@@ -311,11 +308,11 @@ def _is_another(text: str, value: float) -> bool:
 
 
 def _read(data: bytes, columns: dict[str, pa.DataType]) -> pa.Table | None:
-    """The entries of some lines, or None if one is no entry."""
+    """The entries of some lines; None if a line is not an entry."""
     if not data or data.isspace():
         return pa.table({name: pa.array([], dtype) for name, dtype in columns.items()})
     if b"x" in data or b"X" in data:
-        return None  # it would take 0x1F for a number
+        return None  # it would read 0x1F as a number
     try:
         return csv.read_csv(
             pa.BufferReader(data),
@@ -327,6 +324,6 @@ def _read(data: bytes, columns: dict[str, pa.DataType]) -> pa.Table | None:
         return None
 
 
-def shown(line: bytes) -> str:
-    """A line, or its beginning, for errors."""
+def _excerpt(line: bytes) -> str:
+    """The first characters of a line, for errors."""
     return repr(line[:60].decode(errors="replace").rstrip())

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from functools import partial
+from typing import TYPE_CHECKING
 
 from slaf.annotations.columns import arrow_table
-from slaf.errors import DamagedInput, InexactValue, MissingMatrix, UnknownFormat
-from slaf.sources.base import MatrixSize, Slots, SourceFormat
+from slaf.errors import DamagedInput, InexactValue, UnknownFormat
+from slaf.sources.base import (
+    LabelledMatrix,
+    MatrixSize,
+    Source,
+    SourceFormat,
+    SourceInfo,
+    add_note,
+    check_only_x,
+)
 from slaf.sources.identity import file_identity
 from slaf.sources.tenx.matrix_market import entries, read_header
 from slaf.sources.tenx.spatial import spatial_folder
@@ -16,21 +25,18 @@ from slaf.sources.tenx.text import open_text, read_text, read_tsv
 from slaf.sources.unsorted import UnsortedMatrix
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-    import numpy as np
     import pyarrow as pa
-    from numpy.typing import NDArray
 
-    from slaf.sources.base import Matrix, ReadOptions
-    from slaf.sparse.batch import Batch
-    from slaf.sparse.ranges import RowRange
+    from slaf.options import ReadOptions
+    from slaf.sources.base import Matrix
 
 __all__ = ["FORMAT", "TenxMtxSource"]
 
 
-# What Cell Ranger calls them, with whatever a repository put before: GSM123_sample_matrix.mtx.gz
+# The names of Cell Ranger, behind any prefix: GSM123_sample_matrix.mtx.gz
 _MATRIX = re.compile(r"(?P<prefix>.*)matrix\.mtx(\.gz)?")
 _BANNER = b"%%matrixmarket"
 _GENES = ("features.tsv.gz", "features.tsv", "genes.tsv.gz", "genes.tsv")
@@ -39,12 +45,12 @@ _BARCODES = ("barcodes.tsv.gz", "barcodes.tsv")
 # v2 has two columns, v3 a third.
 _FEATURE_COLUMNS = ("gene_id", "gene_name", "feature_type")
 
-# Multiome adds the place on the genome.
+# Multiome adds the position on the genome.
 _MULTIOME_COLUMNS = (*_FEATURE_COLUMNS, "chromosome", "start", "end")
 
 
 @dataclass(frozen=True, slots=True)
-class _Folder:
+class _Files:
     """The three files of a matrix."""
 
     matrix: Path
@@ -52,110 +58,71 @@ class _Folder:
     barcodes: Path
 
 
-class TenxMtxSource:
-    """A feature-barcode matrix in Matrix Market form; the order of its entries is not relied on.
+class TenxMtxSource(Source):
+    """A feature-barcode matrix in Matrix Market form, with entries in any order.
 
     Parameters
     ----------
     path
         The folder; where it holds several matrices, one of these.
     options
-        The budget for putting the entries in cell order.
+        The memory for sorting the entries by cell.
 
     Raises
     ------
     DamagedInput
         If a file is missing or cut short, or the three contradict each other.
     MissingMatrix
-        If another matrix than X is asked for.
+        If another matrix than X is chosen.
     """
 
-    format = "10x_mtx"
-    matrix = "X"
-
     def __init__(self, path: Path, options: ReadOptions) -> None:
-        self.uri = str(path)
-        self._files = _files(path)
-        if options.matrix != self.matrix:
-            msg = f"{path}: a 10x folder has no matrix {options.matrix!r}, only X"
-            raise MissingMatrix(msg)
-        header = read_header(self._files.matrix)
-        self.n_genes, self.n_cells = header.n_rows, header.n_columns
-        self._cells = _table(self._files.barcodes, ("cell_id",), self.n_cells)
-        self._genes = _table(self._files.genes, _FEATURE_COLUMNS, self.n_genes)
-        self.dtype = header.dtype
-        self._matrix = UnsortedMatrix(
-            (self.n_cells, self.n_genes),
-            self.dtype,
+        super().__init__()
+        files = _files(path)
+        check_only_x(options.matrix, f"{path}: a 10x folder")
+        header = read_header(files.matrix)
+        n_genes, n_cells = header.n_rows, header.n_columns
+        self._cells = _table(files.barcodes, ("cell_id",), n_cells)
+        self._genes = _table(files.genes, _FEATURE_COLUMNS, n_genes)
+        self._unsorted = UnsortedMatrix(
+            (n_cells, n_genes),
+            header.dtype,
             MatrixSize("MTX", header.nnz),
-            lambda size: entries(self._files.matrix, header, size),
+            partial(entries, files.matrix, header),
             options,
         )
+        self.info = SourceInfo.of(
+            self._unsorted,
+            uri=str(path),
+            format="10x_mtx",
+            identity={
+                "matrix": file_identity(files.matrix),
+                "genes": file_identity(files.genes),
+                "barcodes": file_identity(files.barcodes),
+            },
+            not_converted=spatial_folder(files.matrix.parent),
+        )
 
-    def __enter__(self) -> Self:
-        return self
+    def close(self) -> None:
+        """Free the scratch; no file is open."""
+        self._unsorted.close()
 
-    def __exit__(self, *exception: object) -> None:
-        """Free the scratch; no file is kept open."""
-        self._matrix.close()
-
-    def identity(self) -> Mapping[str, Any]:
-        """Size, time of change and a sampled digest of each of the three files."""
-        return {
-            "matrix": file_identity(self._files.matrix),
-            "genes": file_identity(self._files.genes),
-            "barcodes": file_identity(self._files.barcodes),
-        }
-
-    def matrices(self) -> tuple[str, ...]:
-        """X only."""
-        return (self.matrix,)
-
-    def left_behind(self) -> tuple[str, ...]:
-        """What Space Ranger puts beside the folder."""
-        return spatial_folder(self._files.matrix.parent)
-
-    def extent(self) -> MatrixSize:
-        """What the file declares, and the scratch that sorting it takes."""
-        return self._matrix.extent()
-
-    def sample_values(self, matrix: str | None = None) -> NDArray[Any]:  # noqa: ARG002 - there is one
-        """The first values of the file."""
-        return self._matrix.sample_values()
-
-    def indptr_estimate(self, step: int) -> NDArray[np.int64]:
-        """Entries before cells 0, step, 2 * step, …, and n_cells: as if spread evenly."""
-        return self._matrix.indptr_estimate(step)
-
-    def cells(self) -> pa.Table:
+    def read_cells(self) -> pa.Table:
         """The barcodes."""
         return self._cells
 
-    def genes(self) -> pa.Table:
-        """The features: id, name, type, and whatever else the file has."""
+    def read_genes(self) -> pa.Table:
+        """The features: id, name, type, and the other columns of the file."""
         return self._genes
 
-    def layers(self) -> Mapping[str, Matrix]:
-        """None."""
-        return {}
-
-    def raw(self) -> None:
-        """None: what Cell Ranger calls raw is a matrix of more cells."""
-
-    def slots(self) -> Slots:
-        """None."""
-        return Slots()
-
-    def batches(self, rows: RowRange) -> Iterator[Batch]:
-        """These cells, in order."""
-        try:
-            yield from self._matrix.batches(rows)
-        except InexactValue as error:
-            error.add_note(f"in {self.uri}")
-            raise
+    def open_matrix(self, name: str) -> Matrix:
+        """X, the only matrix."""
+        check_only_x(name, f"{self.info.uri}: a 10x folder")
+        errors = partial(add_note, f"in {self.info.uri}", InexactValue)
+        return LabelledMatrix(self._unsorted, errors)
 
 
-def _files(path: Path) -> _Folder:
+def _files(path: Path) -> _Files:
     if path.is_file():
         matched = _MATRIX.fullmatch(path.name)
         if matched is None:
@@ -168,44 +135,44 @@ def _files(path: Path) -> _Folder:
     else:
         matrix, prefix = _only_matrix(path)
         folder = path
-    return _Folder(
+    return _Files(
         matrix,
-        _beside(folder, prefix, _GENES, "genes or features"),
-        _beside(folder, prefix, _BARCODES, "barcodes"),
+        _table_file(folder, prefix, _GENES, "genes or features"),
+        _table_file(folder, prefix, _BARCODES, "barcodes"),
     )
 
 
 def _only_matrix(folder: Path) -> tuple[Path, str]:
-    found = _matrices(folder)
-    if len(found) > 1:
-        names = ", ".join(path.name for path, _ in found)
+    matrices = _matrices(folder)
+    if len(matrices) > 1:
+        names = ", ".join(path.name for path, _ in matrices)
         msg = f"{folder}: it holds several matrices; name one of them as the input: {names}"
         raise UnknownFormat(msg)
-    if not found:
+    if not matrices:
         msg = f"{folder}: it holds no matrix.mtx or matrix.mtx.gz"
         raise DamagedInput(msg)
-    return found[0]
+    return matrices[0]
 
 
 def _matrices(folder: Path) -> list[tuple[Path, str]]:
-    # Not the "._matrix.mtx.gz" that macOS leaves beside a file.
-    shown = (path for path in sorted(folder.iterdir()) if not path.name.startswith("."))
-    matches = ((path, _MATRIX.fullmatch(path.name)) for path in shown)
+    # Without the "._matrix.mtx.gz" of macOS.
+    visible = (path for path in sorted(folder.iterdir()) if not path.name.startswith("."))
+    matches = ((path, _MATRIX.fullmatch(path.name)) for path in visible)
     return [(path, matched["prefix"]) for path, matched in matches if matched]
 
 
-def _beside(folder: Path, prefix: str, names: tuple[str, ...], what: str) -> Path:
-    found = [path for path in (folder / f"{prefix}{name}" for name in names) if path.is_file()]
-    if not found:
-        wanted = " or ".join(f"{prefix}{name}" for name in names)
-        msg = f"{folder}: the {what} of the matrix are missing: {wanted}"
+def _table_file(folder: Path, prefix: str, names: tuple[str, ...], what: str) -> Path:
+    files = [path for path in (folder / f"{prefix}{name}" for name in names) if path.is_file()]
+    if not files:
+        expected = " or ".join(f"{prefix}{name}" for name in names)
+        msg = f"{folder}: the {what} of the matrix are missing: {expected}"
         raise DamagedInput(msg)
-    # A file is often left beside its packed copy; one that says something else is a riddle.
-    if len({read_text(path) for path in found}) > 1:
-        several = ", ".join(path.name for path in found)
+    # A folder may hold a file and its packed copy; they must not differ.
+    if len({read_text(path) for path in files}) > 1:
+        several = ", ".join(path.name for path in files)
         msg = f"{folder}: the {what} of the matrix may be any of {several}, which differ"
         raise DamagedInput(msg)
-    return found[0]
+    return files[0]
 
 
 def _table(path: Path, names: Sequence[str], n_rows: int) -> pa.Table:
@@ -231,15 +198,15 @@ def _recognises(path: Path) -> bool:
 
 
 def _members(path: Path) -> list[Path]:
-    """The matrices of a folder of several samples, of which each has its own tables."""
-    found = _matrices(path) if path.is_dir() else []
+    """The matrices of a folder of several samples, each with its own tables."""
+    matrices = _matrices(path) if path.is_dir() else []
     names = set() if path.is_file() else {child.name for child in path.iterdir()}
-    several = len(found) > 1 and all(
+    several = len(matrices) > 1 and all(
         any(f"{prefix}{name}" in names for name in tables)
-        for _, prefix in found
+        for _, prefix in matrices
         for tables in (_GENES, _BARCODES)
     )
-    return [matrix for matrix, _ in found] if several else [path]
+    return [matrix for matrix, _ in matrices] if several else [path]
 
 
 FORMAT = SourceFormat(

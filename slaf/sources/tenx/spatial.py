@@ -1,4 +1,4 @@
-"""What Space Ranger puts beside the matrix of a slide."""
+"""The folder of images and positions of Space Ranger, which is only reported."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ _FOLDER: Final = "spatial"
 
 
 def spatial_folder(matrix: Path) -> tuple[str, ...]:
-    """In words, the folder of images and positions beside a matrix, if there is one."""
-    found = (matrix.absolute().parent / _FOLDER).is_dir()
-    return (f"{_FOLDER} (images, positions)",) if found else ()
+    """The folder of images and positions next to a matrix, in words."""
+    exists = (matrix.absolute().parent / _FOLDER).is_dir()
+    return (f"{_FOLDER} (images, positions)",) if exists else ()

@@ -1,4 +1,4 @@
-"""Text files from strangers, packed by gzip or not, whatever they are called."""
+"""Untrusted text files and TSV tables, gzipped or not, whatever their names."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ __all__ = ["Text", "open_text", "read_text", "read_tsv"]
 _GZIP = b"\x1f\x8b"
 _PIECE = 1 << 20
 
-# Names that tell cells apart are packed ten times smaller at the best.
-_MOST_TEXT = 50
-_AGAIN = "copy it once more"
+# Unique names of cells are packed at most ten times smaller.
+_MAX_RATIO = 50
+_REMEDY = "copy it once more"
 
 
 class Text(Protocol):
-    """A text that is read from its beginning to its end."""
+    """A text that is read from start to end."""
 
     def read(self, size: int, /) -> bytes:
-        """So many bytes, or those that are left."""
+        """At most so many bytes."""
 
     def readline(self, size: int, /) -> bytes:
         """A line, or its first bytes."""
 
     def seek(self, offset: int, /) -> int:
-        """Go to a place."""
+        """Go to an offset."""
 
 
 class _Unpacked:
-    """What a packed file holds, as far as it may come of a file of that size."""
+    """The unpacked text of a gzip file, refused if it is too large for the size of the file."""
 
     def __init__(self, text: IO[bytes], path: Path) -> None:
         self._text = text
@@ -57,9 +57,9 @@ class _Unpacked:
     def seek(self, offset: int, /) -> int:
         return self._text.seek(offset)
 
-    def _checked(self, found: bytes) -> bytes:
+    def _checked(self, text: bytes) -> bytes:
         check_expansion_ratio(str(self._path), self._size, self._text.tell())
-        return found
+        return text
 
 
 @contextmanager
@@ -71,19 +71,19 @@ def open_text(path: Path) -> Iterator[Text]:
     DamagedInput
         If it cannot be unpacked to its end.
     StorageError
-        If the system does not let us read it.
+        If the system refuses to read it.
     """
     from isal import igzip, igzip_lib
 
-    # Before it is opened: who opens a pipe waits for ever.
+    # Opening a pipe would wait for ever.
     if not path.is_file():
         msg = f"{path}: it is not a file, or a link to none"
         raise DamagedInput(msg)
     try:
         with path.open("rb") as file:
-            packed = file.read(len(_GZIP)) == _GZIP
-        if packed:
-            # What is elsewhere has no name that could be opened.
+            is_packed = file.read(len(_GZIP)) == _GZIP
+        if is_packed:
+            # By its file: a remote path cannot be opened by name.
             with path.open("rb") as file, igzip.open(file, "rb") as text:  # type: ignore[no-untyped-call]
                 yield _Unpacked(text, path)
         else:
@@ -91,10 +91,10 @@ def open_text(path: Path) -> Iterator[Text]:
                 yield text
     except EOFError as error:
         msg = f"{path}: it is cut short, its gzip stream has no end"
-        raise DamagedInput(msg, remedy=_AGAIN) from error
+        raise DamagedInput(msg, remedy=_REMEDY) from error
     except (gzip.BadGzipFile, igzip_lib.error) as error:  # type: ignore[misc]  # its stub says it is an object
         msg = f"{path}: its gzip stream is damaged ({error})"
-        raise DamagedInput(msg, remedy=_AGAIN) from error
+        raise DamagedInput(msg, remedy=_REMEDY) from error
     except OSError as error:
         if isinstance(error, SlafError):
             raise
@@ -103,7 +103,7 @@ def open_text(path: Path) -> Iterator[Text]:
 
 
 def read_text(path: Path) -> bytes:
-    """All of a text, which is known to be UTF-8.
+    """A whole text, checked to be UTF-8.
 
     Raises
     ------
@@ -116,24 +116,24 @@ def read_text(path: Path) -> bytes:
         while piece := text.read(_PIECE):
             _check_utf8(checker, piece, path, content)
             content += piece
-            check_expansion_ratio(str(path), size, len(content), _MOST_TEXT)
+            check_expansion_ratio(str(path), size, len(content), _MAX_RATIO)
     _check_utf8(checker, b"", path, content)
     return bytes(content)
 
 
 def _check_utf8(
-    checker: codecs.IncrementalDecoder, piece: bytes, path: Path, before: bytearray
+    checker: codecs.IncrementalDecoder, piece: bytes, path: Path, text: bytearray
 ) -> None:
     try:
         checker.decode(piece, final=not piece)
     except UnicodeDecodeError as error:
-        line = before.count(b"\n") + piece.count(b"\n", 0, error.start) + 1
+        line = text.count(b"\n") + piece.count(b"\n", 0, error.start) + 1
         msg = f"{path}, line {line:,}: it is not text in UTF-8 ({error.reason})"
         raise DamagedInput(msg) from error
 
 
 def read_tsv(path: Path) -> pa.Table:
-    """A table without a header, separated by tabs: columns of strings, called "0", "1", ….
+    """A table without a header, separated by tabs: columns of strings with the names "0", "1", ….
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Exact casts and the rules of a batch, against Python's own arithmetic."""
+"""Exact casts, batches and ranges, compared with Python's arithmetic."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _NUMBERS = tuple(dtype for dtype in NUMERIC_TYPES if dtype.kind != "b")
 
 
 def _holds(dtype: np.dtype[Any], value: float) -> bool:
-    """Whether a type holds a number, by Python's arithmetic, which knows no limits."""
+    """Whether a type holds a number, by Python's unlimited integers and fractions."""
     if dtype.kind == "f":
         if not math.isfinite(value):
             return True
         try:
             with np.errstate(over="ignore"):
-                held = float(dtype.type(value))
+                rounded = float(dtype.type(value))
         except OverflowError:
             return False
-        return math.isfinite(held) and Fraction(held) == Fraction(value)
+        return math.isfinite(rounded) and Fraction(rounded) == Fraction(value)
     limits = np.iinfo(dtype)
     return (
         math.isfinite(value)
@@ -44,9 +44,9 @@ def _python(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _same(one: Any, other: Any) -> bool:
-    one, other = _python(one), _python(other)
-    return bool(one == other or (one != one and other != other))  # noqa: PLR0124
+def _equal(a: Any, b: Any) -> bool:
+    a, b = _python(a), _python(b)
+    return bool(a == b or (a != a and b != b))  # noqa: PLR0124
 
 
 @pytest.mark.parametrize("source", _NUMBERS, ids=str)
@@ -54,7 +54,7 @@ def _same(one: Any, other: Any) -> bool:
 def test_a_cast_keeps_every_value_or_names_the_first_that_it_cannot(
     source: np.dtype[Any], data: st.DataObject
 ) -> None:
-    """For every pair of types, what is cast equals what was given, and what cannot be is found."""
+    """For every pair of types, a cast equals its input, or names the first value that changes."""
     values = np.array(data.draw(st.lists(numbers(source), max_size=12)), source)
     for target in _NUMBERS:
         wrong = [at for at, value in enumerate(values) if not _holds(target, _python(value))]
@@ -65,36 +65,36 @@ def test_a_cast_keeps_every_value_or_names_the_first_that_it_cannot(
             continue
         cast = exact_cast(values, target)
         assert cast.dtype == target
-        assert all(_same(one, other) for one, other in zip(cast, values, strict=True))
+        assert all(_equal(*pair) for pair in zip(cast, values, strict=True))
 
 
 @pytest.mark.parametrize("source", _NUMBERS, ids=str)
-def test_a_cast_is_judged_rightly_at_every_edge_of_every_type(source: np.dtype[Any]) -> None:
-    """Powers of two and their neighbours, one by one, into every type."""
+def test_casts_at_the_limits_of_every_type(source: np.dtype[Any]) -> None:
+    """Powers of two and their neighbours are cast to every type, or refused, one by one."""
     powers = [sign * 2**bits + by for bits in range(65) for by in (-1, 0, 1) for sign in (1, -1)]
-    held = [value for value in powers if _holds(source, value)]
+    values = [value for value in powers if _holds(source, value)]
     extra: list[Any] = [math.inf, -math.inf, math.nan, -0.0, 0.5] if source.kind == "f" else []
     for target in _NUMBERS:
-        for value in [*held, *extra]:
-            found = first_inexact(np.array([value], source), target)
-            assert (found is None) == _holds(target, value), (value, target)
+        for value in [*values, *extra]:
+            changed = first_inexact(np.array([value], source), target)
+            assert (changed is None) == _holds(target, value), (value, target)
 
 
 @given(matrices())
-def test_a_batch_holds_the_sums_of_what_is_stored(stored: Stored) -> None:
+def test_a_batch_holds_the_sums_of_its_entries(stored: Stored) -> None:
     """Unsorted, repeated and zero entries become ascending genes with exact sums and no zeros."""
     expected = totals(stored)
     assume(not any(_overflows(total) for total in expected.values()))
     batch = _batch(stored)
     _check_rules(batch, stored.shape[1])
-    found = dict(zip(_places(batch), batch.values.tolist(), strict=True))
+    sums = dict(zip(_positions(batch), batch.values.tolist(), strict=True))
     # Sums of fractions depend on the order of adding, in their last digits.
     finite = [abs(float(value)) for value in stored.values if math.isfinite(value)]
     magnitude = max(finite, default=0.0)
     slack = magnitude * 1e-14 if stored.values.dtype.kind == "f" else 0.0
-    for place in found.keys() | expected.keys():
-        one, other = found.get(place, 0), expected.get(place, 0)
-        assert _same(one, other) or abs(one - other) <= slack
+    for position in sums.keys() | expected.keys():
+        pair = sums.get(position, 0), expected.get(position, 0)
+        assert _equal(*pair) or abs(pair[0] - pair[1]) <= slack
 
 
 @given(matrices(repeated=False))
@@ -103,14 +103,14 @@ def test_a_dense_block_makes_the_batch_of_its_nonzeros(stored: Stored) -> None:
     dense = batch_from_dense(RowRange(0, stored.shape[0]), stored.dense())
     sparse = _batch(stored)
     _check_rules(dense, stored.shape[1])
-    assert _places(dense) == _places(sparse)
+    assert _positions(dense) == _positions(sparse)
     assert np.array_equal(dense.values, sparse.values, equal_nan=True)
     assert dense.values.dtype == sparse.values.dtype
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int32", "int64", "uint16", "uint64", "float32"])
 def test_big_endian_numbers_are_read_as_numbers(dtype: str) -> None:
-    """Bytes in the order of other machines make the same batch."""
+    """Big-endian arrays make the same batch as native ones."""
     values = np.array([1, 2, 100], np.dtype(dtype).newbyteorder(">"))
     genes = np.array([4, 0, 2], ">i4")
     batch = batch_from_compressed(RowRange(0, 2), np.array([0, 1, 3], ">i8"), genes, values, 5)
@@ -120,18 +120,18 @@ def test_big_endian_numbers_are_read_as_numbers(dtype: str) -> None:
 
 
 def test_repeats_that_cancel_leave_nothing() -> None:
-    """Entries of one cell and gene that sum to zero are no nonzero."""
+    """Entries of one cell and gene that sum to zero are removed."""
     stored = Stored((1, 3), np.zeros(3, int), np.array([1, 2, 1]), np.array([5, 7, -5], np.int8))
-    assert _places(_batch(stored)) == [(0, 2)]
+    assert _positions(_batch(stored)) == [(0, 2)]
 
 
-def test_sums_may_outgrow_the_type_of_the_entries() -> None:
-    """A sum beyond int8 is the sum, not what is left of it in eight bits."""
+def test_sums_may_exceed_the_type_of_the_entries() -> None:
+    """A sum beyond int8 is exact, not truncated to eight bits."""
     stored = Stored((1, 1), np.zeros(3, int), np.zeros(3, int), np.full(3, 100, np.int8))
     assert _batch(stored).values.tolist() == [300]
 
 
-def test_sums_beyond_64_bits_are_refused_with_their_place() -> None:
+def test_sums_beyond_64_bits_are_refused() -> None:
     """A sum that no type of 64 bits can hold names the cell and the gene."""
     for number in (np.int64(2**62), np.int64(-(2**62) - 1), np.uint64(2**63), np.float64(1.7e308)):
         stored = Stored((3, 5), np.full(2, 2), np.full(2, 4), np.full(2, number))
@@ -146,8 +146,8 @@ def test_opposite_infinities_add_up_to_no_number() -> None:
     assert np.array_equal(_batch(stored).values, [np.nan, np.inf], equal_nan=True)
 
 
-def test_numbers_beyond_int64_may_stand_beside_repeats() -> None:
-    """A repeat elsewhere does not make the largest number a problem that it was not."""
+def test_large_numbers_with_repeats_elsewhere() -> None:
+    """The largest numbers of 64 bits stay exact if other entries are repeated."""
     for large in (np.uint64(2**64 - 2**40), np.int64(-(2**63)), np.int64(2**63 - 1)):
         values = np.array([large, 1, 2], large.dtype)
         stored = Stored((2, 2), np.array([0, 1, 1]), np.array([0, 1, 1]), values)
@@ -167,10 +167,10 @@ def test_numbers_beyond_int64_may_stand_beside_repeats() -> None:
         ([0, 1, 2], [0.0, 1.0], "gene positions are of type float64"),
     ],
 )
-def test_rows_that_contradict_themselves_are_refused(
+def test_inconsistent_rows_are_refused(
     indptr: list[float], genes: list[float], message: str
 ) -> None:
-    """Lengths, offsets and positions that cannot be right are errors that say where."""
+    """Invalid lengths, offsets and positions are errors that name the cell."""
     with pytest.raises(DamagedInput, match=message):
         batch_from_compressed(
             RowRange(10, 12), np.array(indptr), np.array(genes), np.ones(len(genes)), 5
@@ -178,32 +178,34 @@ def test_rows_that_contradict_themselves_are_refused(
 
 
 @given(st.sampled_from([d for d in _NUMBERS if d.itemsize == 8]), st.data())
-def test_float64_and_the_rest_are_the_number(dtype: np.dtype[Any], data: st.DataObject) -> None:
-    """What `as_float64` leaves out of large integers it gives as the rest."""
+def test_float64_and_the_remainder_are_the_number(
+    dtype: np.dtype[Any], data: st.DataObject
+) -> None:
+    """`as_float64` gives a float64 and the remainder of large integers."""
     values = np.array(data.draw(st.lists(numbers(dtype), max_size=9)), dtype)
     wide, rest = as_float64(values)
     for at, value in enumerate(values.tolist()):
         if dtype.kind == "f":
-            assert _same(wide[at], value)
+            assert _equal(wide[at], value)
         else:
             assert int(wide[at]) + (0 if rest is None else int(rest[at])) == value
 
 
 def test_offsets_may_be_of_any_integer_or_whole_float_type() -> None:
-    """Offsets as R writes them, floats, are whole numbers all the same."""
+    """Offsets may be floats, as R writes them, if they are whole numbers."""
     for dtype in ("int32", "int64", "uint64", "float64", ">i8"):
         assert to_int64(np.array([0, 3, 2**31 - 1], dtype)).tolist() == [0, 3, 2**31 - 1]
 
 
 @given(st.lists(numbers(np.dtype(np.float64)), max_size=9))
 def test_whole_numbers_are_recognised(values: list[float]) -> None:
-    """Whole means finite and without a fraction."""
+    """A whole number is finite and has no fraction."""
     whole = all(math.isfinite(value) and value == math.trunc(value) for value in values)
     assert is_whole(np.array(values)) == whole
 
 
 def test_ranges_of_rows_are_half_open() -> None:
-    """A range splits into pieces that follow on each other; a backward one does not exist."""
+    """A range is split into consecutive pieces; a negative one is refused."""
     assert list(RowRange(3, 10).split(3)) == [RowRange(3, 6), RowRange(6, 9), RowRange(9, 10)]
     assert list(RowRange(3, 3).split(5)) == []
     for start, stop in ((5, 4), (-1, 3)):
@@ -213,47 +215,45 @@ def test_ranges_of_rows_are_half_open() -> None:
 
 @st.composite
 def row_ranges(draw: st.DrawFn) -> RowRange:
-    """A range of few rows, or of none."""
+    """A range of a few rows, or of none."""
     start = draw(st.integers(0, 9))
     return RowRange(start, start + draw(st.integers(0, 9)))
 
 
 @given(row_ranges(), row_ranges(), st.integers(0, 9))
-def test_what_ranges_share_and_where_they_are_moved(
-    one: RowRange, other: RowRange, by: int
-) -> None:
-    """The overlap is the rows of both; a range that is moved on has as many rows, further on."""
+def test_overlap_and_shift_of_ranges(first: RowRange, second: RowRange, by: int) -> None:
+    """The overlap holds the rows of both; a shifted range has as many rows as before."""
 
-    def rows(of: RowRange) -> list[int]:
-        return list(range(of.start, of.stop))
+    def rows(range_: RowRange) -> list[int]:
+        return list(range(range_.start, range_.stop))
 
-    assert rows(one.overlap(other)) == [row for row in rows(one) if row in rows(other)]
-    assert rows(one.shifted(by)) == [row + by for row in rows(one)]
-    assert one.shifted(by).shifted(-by) == one
+    assert rows(first.overlap(second)) == [row for row in rows(first) if row in rows(second)]
+    assert rows(first.shifted(by)) == [row + by for row in rows(first)]
+    assert first.shifted(by).shifted(-by) == first
 
 
 @given(matrices(), st.data())
 def test_genes_are_moved_with_their_values(stored: Stored, data: st.DataObject) -> None:
-    """At other places the values are those of the same genes; where all stay nothing is made."""
+    """Values move with their genes; a map that moves no gene returns the batch itself."""
     assume(not any(map(_overflows, totals(stored).values())))
     batch, n_genes = _batch(stored).shifted(3), stored.shape[1]
     assert batch.rows == RowRange(3, 3 + stored.shape[0])
     wider = n_genes + 2
-    places = data.draw(st.permutations(range(wider)))[:n_genes]
-    left_out = data.draw(st.lists(st.booleans(), min_size=n_genes, max_size=n_genes))
-    positions = np.where(left_out, -1, np.array(places, np.int64))
-    moved = GeneMap(positions, wider).place(batch)
+    permuted = data.draw(st.permutations(range(wider)))[:n_genes]
+    dropped = data.draw(st.lists(st.booleans(), min_size=n_genes, max_size=n_genes))
+    positions = np.where(dropped, -1, np.array(permuted, np.int64))
+    moved = GeneMap(positions, wider).apply(batch)
     _check_rules(moved, wider)
     assert moved.rows == batch.rows
-    held = zip(_places(batch), batch.values.tolist(), strict=True)
+    entries = zip(_positions(batch), batch.values.tolist(), strict=True)
     expected = [
         ((cell, int(positions[gene])), repr(value))
-        for (cell, gene), value in held
+        for (cell, gene), value in entries
         if positions[gene] >= 0
     ]
-    found = zip(_places(moved), map(repr, moved.values.tolist()), strict=True)
-    assert list(found) == sorted(expected)
-    assert GeneMap(np.arange(n_genes), wider).place(batch) is batch
+    result = zip(_positions(moved), map(repr, moved.values.tolist()), strict=True)
+    assert list(result) == sorted(expected)
+    assert GeneMap(np.arange(n_genes), wider).apply(batch) is batch
 
 
 def _overflows(total: float) -> bool:
@@ -267,25 +267,25 @@ def _batch(stored: Stored) -> Batch:
     )
 
 
-def _places(batch: Batch) -> list[tuple[int, int]]:
+def _positions(batch: Batch) -> list[tuple[int, int]]:
     return list(zip(batch.cells().tolist(), batch.genes.tolist(), strict=True))
 
 
 def _check_rules(batch: Batch, n_genes: int) -> None:
     assert len(batch.counts) == len(batch.rows)
     assert batch.nnz == batch.counts.sum() == len(batch.values)
-    places = _places(batch)
-    assert places == sorted(set(places))
-    assert all(gene < n_genes for _, gene in places)
+    positions = _positions(batch)
+    assert positions == sorted(set(positions))
+    assert all(gene < n_genes for _, gene in positions)
     assert (batch.values != 0).all()
 
 
 @given(st.integers(1, 300), st.integers(1, 50), st.integers(0, 10**6))
-def test_spread_evenly(n_cells: int, step: int, entries: int) -> None:
-    """From none to all, ever more, and as many in each step but for one."""
-    before = estimate_indptr(n_cells, step, entries)
-    assert (before[0], before[-1]) == (0, entries)
-    assert len(before) == -(-n_cells // step) + 1
-    lengths = np.diff(before)
+def test_estimated_offsets(n_cells: int, step: int, entries: int) -> None:
+    """Estimated offsets ascend from 0 to all entries in steps that differ by one at most."""
+    indptr = estimate_indptr(n_cells, step, entries)
+    assert (indptr[0], indptr[-1]) == (0, entries)
+    assert len(indptr) == -(-n_cells // step) + 1
+    lengths = np.diff(indptr)
     assert lengths.min() >= 0
     assert lengths[:-1].max(initial=0) - lengths[:-1].min(initial=10**6) <= 1

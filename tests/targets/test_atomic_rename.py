@@ -1,4 +1,4 @@
-"""An output is there whole or not at all, wherever its export is stopped."""
+"""Atomic output: whole or absent, wherever the export is stopped."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def write(path: Path, kind: str, text: str) -> None:
     (path / "below" / "b").write_text(text)
 
 
-def seen(path: Path, kind: str) -> str | None:
-    """What a reader sees: one of the texts, the same everywhere; or nothing."""
+def content(path: Path, kind: str) -> str | None:
+    """The text of all files of an output; None if there is no output."""
     if not path.exists():
         return None
     if kind == "file":
@@ -42,81 +42,81 @@ def seen(path: Path, kind: str) -> str | None:
     return text
 
 
-def is_one(path: Path) -> bool:
-    """Whether what is there may be replaced: any file, and a folder with the mark."""
+def matches(path: Path) -> bool:
+    """Whether an output may be replaced: any file, and a folder with the marker file."""
     return path.is_file() or (path / "mark").is_file()
 
 
-def publish(output: Path, kind: str, workshop: Location, text: str = NEW) -> None:
-    """Publish an output, in the place of what is there."""
-    with atomic_output(output, is_one, overwrite=True, workshop=workshop) as path:
+def publish(output: Path, kind: str, staging: Location, text: str = NEW) -> None:
+    """Publish an output, and replace an older one."""
+    with atomic_output(output, matches, overwrite=True, staging=staging) as path:
         write(path, kind, text)
 
 
-def effects(folder: Path, kind: str, before: str | None) -> list[str]:
-    """What a publication changes on the disk."""
+def recorded_actions(folder: Path, kind: str, old: str | None) -> list[str]:
+    """The actions of a publication on the disk."""
     output = folder / "out"
-    if before is not None:
-        write(output, kind, before)
+    if old is not None:
+        write(output, kind, old)
     storage = CrashingStorage(staging_dir(output).path)
     publish(output, kind, storage)
-    assert seen(output, kind) == NEW
+    assert content(output, kind) == NEW
     return [effect.action for effect in storage.effects]
 
 
 @pytest.mark.parametrize("failure", [Failure.CRASH, Failure.FULL])
-@pytest.mark.parametrize("before", [None, OLD])
+@pytest.mark.parametrize("old", [None, OLD])
 @pytest.mark.parametrize("kind", KINDS)
 def test_stopped_at_any_effect(
-    kind: str, before: str | None, failure: Failure, tmp_path: Path
+    kind: str, old: str | None, failure: Failure, tmp_path: Path
 ) -> None:
-    """There is the old output, the new one or none, never a part; and the next export is whole."""
+    """The output is old, new or absent, never a part; and the next export is whole."""
     (tmp_path / "whole").mkdir()
-    actions = effects(tmp_path / "whole", kind, before)
+    actions = recorded_actions(tmp_path / "whole", kind, old)
     assert "sync" in actions[: actions.index("publish")]
-    assert ("set aside" in actions) == (kind == "folder" and before is not None)
+    assert ("set aside" in actions) == (kind == "folder" and old is not None)
     for at in range(len(actions)):
         for moment in Moment:
             folder = tmp_path / f"{at}-{moment}"
             folder.mkdir()
             output = folder / "out"
-            if before is not None:
-                write(output, kind, before)
-            workshop = CrashingStorage(staging_dir(output).path, at, moment, failure)
+            if old is not None:
+                write(output, kind, old)
+            staging = CrashingStorage(staging_dir(output).path, at, moment, failure)
             with pytest.raises((Crash, StorageError)):
-                publish(output, kind, workshop)
-            found = seen(output, kind)
-            assert found in {before, NEW, None}
-            if found is None and before is not None:
-                # Between two renames: whoever comes next brings it back.
+                publish(output, kind, staging)
+            result = content(output, kind)
+            assert result in {old, NEW, None}
+            if result is None and old is not None:
+                # Between two renames: the next export restores it.
                 assert "set aside" in actions
             if actions.index("publish") > at:
-                assert found != NEW
-            after = found_after_refusal(output, kind)
-            assert after == (NEW if found == NEW else before)
+                assert result != NEW
+            after = after_failed_export(output, kind)
+            assert after == (NEW if result == NEW else old)
             publish(output, kind, staging_dir(output))
-            assert seen(output, kind) == NEW
+            assert content(output, kind) == NEW
             assert [path.name for path in folder.iterdir()] == ["out"]
 
 
-def found_after_refusal(output: Path, kind: str) -> str | None:
-    """What is there once another export has come, and failed."""
+def after_failed_export(output: Path, kind: str) -> str | None:
+    """The output after another export that failed."""
 
     class Failed(Exception):
         pass
 
     with (
         pytest.raises(Failed),
-        atomic_output(output, is_one, overwrite=True, workshop=staging_dir(output)),
+        atomic_output(output, matches, overwrite=True, staging=staging_dir(output)),
     ):
         raise Failed
     assert [path.name for path in output.parent.iterdir() if path != output] == []
-    return seen(output, kind)
+    return content(output, kind)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_failure_leaves_nothing(kind: str, tmp_path: Path) -> None:
-    """What raises while it writes leaves neither an output nor what it has written."""
+    """An error while writing leaves no output and no temporary files."""
     output = tmp_path / "above" / "out"
 
     def fail(path: Path) -> None:
@@ -126,19 +126,19 @@ def test_a_failure_leaves_nothing(kind: str, tmp_path: Path) -> None:
 
     with (
         pytest.raises(ValueError, match="no"),
-        atomic_output(output, is_one, overwrite=False, workshop=staging_dir(output)) as path,
+        atomic_output(output, matches, overwrite=False, staging=staging_dir(output)) as path,
     ):
         fail(path)
     assert list((tmp_path / "above").iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_ended_it_is_told(kind: str, tmp_path: Path) -> None:
-    """An export that is told to stop says so, even where what it wrote cannot be removed."""
+def test_an_interrupt_is_raised(kind: str, tmp_path: Path) -> None:
+    """KeyboardInterrupt is raised even if the temporary files cannot be removed."""
     output = tmp_path / "out"
 
-    def stop(workshop: CrashingStorage) -> None:
-        with atomic_output(output, is_one, overwrite=False, workshop=workshop) as path:
+    def stop(staging: CrashingStorage) -> None:
+        with atomic_output(output, matches, overwrite=False, staging=staging) as path:
             write(path, kind, NEW)
             raise KeyboardInterrupt
 
@@ -154,24 +154,24 @@ def test_what_ended_it_is_told(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "occupy",
+    "create",
     [Path.mkdir, Path.touch, lambda path: path.symlink_to("nowhere")],
     ids=["folder", "file", "link"],
 )
-def test_what_is_there_is_refused(occupy: Callable[[Path], None], tmp_path: Path) -> None:
-    """Without --overwrite whatever is at the output stays, and nothing is written beside it."""
+def test_an_existing_output_is_refused(create: Callable[[Path], None], tmp_path: Path) -> None:
+    """Without --overwrite whatever exists at the output stays, and nothing is written."""
     output = tmp_path / "out"
-    occupy(output)
+    create(output)
     with (
         pytest.raises(OutputExists, match="--overwrite replaces it"),
-        atomic_output(output, is_one, overwrite=False, workshop=staging_dir(output)),
+        atomic_output(output, matches, overwrite=False, staging=staging_dir(output)),
     ):
         pytest.fail("it began")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_another_thing_is_never_replaced(tmp_path: Path) -> None:
-    """A folder that is no such output is refused with --overwrite too."""
+def test_another_format_is_never_replaced(tmp_path: Path) -> None:
+    """A folder of another format is refused with --overwrite too."""
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter").touch()
     with pytest.raises(OutputExists, match="is not replaced; remove it"):
@@ -179,12 +179,12 @@ def test_another_thing_is_never_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "thesis" / "chapter").exists()
 
 
-def test_what_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
-    """An output that another program has put there since the export began stays."""
+def test_an_output_of_another_program_is_not_replaced(tmp_path: Path) -> None:
+    """An output that another program creates during the export stays."""
     output = tmp_path / "out"
 
     def publish_both() -> None:
-        with atomic_output(output, is_one, overwrite=False, workshop=staging_dir(output)) as path:
+        with atomic_output(output, matches, overwrite=False, staging=staging_dir(output)) as path:
             write(path, "file", NEW)
             write(output, "file", "theirs")
 
@@ -195,9 +195,9 @@ def test_what_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
 
 
 def test_one_export_at_a_time(tmp_path: Path) -> None:
-    """A second export to the same place is refused while the first one runs, and harms it not."""
+    """A second export to the same output is refused while the first runs, which continues."""
     output = tmp_path / "out"
-    with atomic_output(output, is_one, overwrite=False, workshop=staging_dir(output)) as path:
+    with atomic_output(output, matches, overwrite=False, staging=staging_dir(output)) as path:
         write(path, "file", NEW)
         with pytest.raises(Locked):
             publish(output, "file", staging_dir(output), "theirs")

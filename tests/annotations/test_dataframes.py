@@ -1,4 +1,4 @@
-"""Tables of obs and var become Arrow tables and come back as they were, or are refused."""
+"""obs and var to Arrow tables and back."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
 }
 
 
-def there_and_back(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame as it comes out of tables and a config.json."""
+def round_trip(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame that is read back from a table and a config.json."""
     table, described = to_lance(from_frame(frame, "cell_id"), CELL_COLUMNS)
     assert len({name.casefold() for name in table.column_names}) == table.num_columns
     return to_frame(table, ColumnSet.from_json(json.loads(json.dumps(described.to_json()))))
@@ -92,32 +92,32 @@ def native(series: pd.Series[Any]) -> pd.Series[Any]:
 
 @given(st.integers(0, 5).flatmap(frames))
 def test_a_frame_comes_back(frame: pd.DataFrame) -> None:
-    """Any frame is equal, in types, names, order, categories and missing values."""
-    found = there_and_back(frame)
-    pd.testing.assert_frame_equal(found, frame)
-    assert found.index.name == frame.index.name
+    """Any frame is read back with equal types, names, order, categories and missing values."""
+    result = round_trip(frame)
+    pd.testing.assert_frame_equal(result, frame)
+    assert result.index.name == frame.index.name
 
 
 @pytest.mark.parametrize("name", KEPT)
 def test_a_column_comes_back(name: str) -> None:
-    """Every kind of column is what it was, in the machine's order of bytes."""
+    """Every kind of column is read back unchanged, in the machine's order of bytes."""
     frame = pd.DataFrame({"x": KEPT[name]}, index=list("abc"))
-    found = there_and_back(frame)["x"]
+    result = round_trip(frame)["x"]
     expected = native(frame["x"])
-    pd.testing.assert_series_equal(found, expected)
-    assert [type(value) for value in found] == [type(value) for value in expected]
+    pd.testing.assert_series_equal(result, expected)
+    assert [type(value) for value in result] == [type(value) for value in expected]
 
 
 @pytest.mark.parametrize("name", KEPT)
 def test_a_column_of_no_rows_comes_back(name: str) -> None:
-    """Of no rows too a column keeps its type, and its categories."""
+    """A column without rows keeps its type and its categories."""
     frame = pd.DataFrame({"x": KEPT[name]}, index=list("abc")).iloc[:0]
-    pd.testing.assert_series_equal(there_and_back(frame)["x"], native(frame["x"]))
+    pd.testing.assert_series_equal(round_trip(frame)["x"], native(frame["x"]))
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_column_that_no_table_gives_back_is_refused(name: str) -> None:
-    """What would come back as something else is an error that names the column and the cause."""
+def test_an_unsupported_column_is_refused(name: str) -> None:
+    """The error for an unsupported column names the column and the cause."""
     values, message = REFUSED[name]
     with pytest.raises(InputError, match=message) as caught:
         from_frame(pd.DataFrame({"odd": values}, index=list("abc")), "cell_id")
@@ -138,43 +138,43 @@ def test_a_column_that_no_table_gives_back_is_refused(name: str) -> None:
 def test_an_index_comes_back(index: pd.Index[str]) -> None:
     """Ids may repeat, be empty or of any script; their type and name are kept."""
     frame = pd.DataFrame({"x": [1, 2, 3], "cell_id": ["p", "q", "r"]}, index=index)
-    pd.testing.assert_frame_equal(there_and_back(frame), frame)
+    pd.testing.assert_frame_equal(round_trip(frame), frame)
 
 
 @pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
-def test_an_id_that_is_missing_is_refused(missing: Any) -> None:
-    """A row without an id is an error that says which; it is not called "nan"."""
+def test_a_missing_id_is_refused(missing: Any) -> None:
+    """A row without an id is an error that names the row; the id is not "nan"."""
     frame = pd.DataFrame(index=pd.Index(["a", missing, "c"], dtype=object))
     with pytest.raises(InputError, match="row 1 has no cell_id"):
         from_frame(frame, "cell_id")
 
 
-def test_an_id_that_is_no_text_is_refused() -> None:
+def test_an_id_that_is_not_unicode_is_refused() -> None:
     """Half a surrogate pair cannot be an id."""
-    with pytest.raises(InputError, match="a gene_id is not text that can be stored"):
+    with pytest.raises(InputError, match="a gene_id cannot be stored as text"):
         from_frame(pd.DataFrame(index=["\ud800"]), "gene_id")
 
 
-def test_a_name_that_is_no_string_is_refused() -> None:
-    """A column called 0 would come back as "0"."""
-    with pytest.raises(InputError, match="the column 0 is called by a int"):
+def test_a_name_that_is_not_a_string_is_refused() -> None:
+    """A column named 0 would be read back as "0"."""
+    with pytest.raises(InputError, match="the name of column 0 is of type int"):
         from_frame(pd.DataFrame({0: [1]}, index=["a"]), "cell_id")
 
 
-def test_two_columns_of_one_name_are_refused() -> None:
-    """Which of them a name means nobody could say."""
+def test_repeated_names_are_refused() -> None:
+    """Two columns with the same name are an error that gives the name."""
     frame = pd.DataFrame([[1, 2, 3]], index=["a"], columns=["x", "y", "x"])
-    with pytest.raises(InputError, match="two columns are called 'x'; rename one"):
+    with pytest.raises(InputError, match="several columns have the name 'x'; rename one"):
         from_frame(frame, "cell_id")
 
 
 @given(st.lists(names(), unique=True, max_size=9))
-def test_stored_names_are_safe_and_distinct(found: list[str]) -> None:
-    """No stored name is one of the format's, one that Lance refuses, or another's in capitals."""
-    frame = pd.DataFrame({name: [1] for name in found}, index=["a"])
+def test_stored_names_are_safe_and_distinct(result: list[str]) -> None:
+    """Stored names are not reserved, not refused by Lance, and differ in more than case."""
+    frame = pd.DataFrame({name: [1] for name in result}, index=["a"])
     table, described = to_lance(from_frame(frame, "cell_id"), CELL_COLUMNS)
     safe = table.column_names[1:]
-    assert [column.original for column in described.columns[1:]] == found
+    assert [column.original for column in described.columns[1:]] == result
     assert not set(safe) & {*CELL_COLUMNS, "", "_rowid", "_rowaddr", "_rowoffset"}
     assert not any(character in name for name in safe for character in ".`\0")
 
@@ -190,7 +190,7 @@ def test_stored_names_are_safe_and_distinct(found: list[str]) -> None:
     ],
 )
 def test_safe_names_are_readable(original: list[str], expected: list[str]) -> None:
-    """A name changes only where it must, and then as little as is safe."""
+    """A name changes only if it must, and remains readable."""
     frame = pd.DataFrame({name: [1] for name in original}, index=["a"])
     table, _ = to_lance(from_frame(frame, "cell_id"), CELL_COLUMNS)
     assert table.column_names[1:] == expected

@@ -1,4 +1,4 @@
-"""Elements of obsm, varm, obsp and varp become Arrow columns, and come back as they were."""
+"""Arrays and matrices of obsm, varm, obsp and varp to Arrow columns and back."""
 
 from __future__ import annotations
 
@@ -38,26 +38,26 @@ def arrays(draw: st.DrawFn, shape: tuple[int, ...]) -> Any:
 
 @given(data=st.data())
 def test_arrays_come_back(data: st.DataObject) -> None:
-    """Every number of an array is in its column, bit for bit, with its type and its shape."""
+    """Every array is read back from its column bit for bit, with type and shape."""
     n_rows = data.draw(st.integers(0, 4))
     shapes = st.sampled_from([(n_rows,), (n_rows, 1), (n_rows, 3)])
     elements = {key: data.draw(arrays(data.draw(shapes))) for key in data.draw(KEYS)}
-    columns, forms = arrays_to_columns(elements, n_rows, ["cell_id", "X_PCA"])
-    assert [form.key for form in forms] == list(elements)
-    names = [str(form.name).casefold() for form in forms]
+    columns, specs = arrays_to_columns(elements, n_rows, ["cell_id", "X_PCA"])
+    assert [spec.key for spec in specs] == list(elements)
+    names = [str(spec.name).casefold() for spec in specs]
     assert len({"cell_id", "x_pca", *names}) == 2 + len(elements)
-    for form in forms:
-        found = column_to_array(pa.chunked_array([columns[str(form.name)]]), form)
-        expected = elements[form.key]
-        assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
-        np.testing.assert_array_equal(found, expected)
-        if found.dtype.kind == "f":
-            np.testing.assert_array_equal(np.signbit(found), np.signbit(expected))
+    for spec in specs:
+        result = column_to_array(pa.chunked_array([columns[str(spec.name)]]), spec)
+        expected = elements[spec.key]
+        assert (result.dtype, result.shape) == (expected.dtype, expected.shape)
+        np.testing.assert_array_equal(result, expected)
+        if result.dtype.kind == "f":
+            np.testing.assert_array_equal(np.signbit(result), np.signbit(expected))
 
 
 @given(data=st.data())
 def test_pairs_come_back(data: st.DataObject) -> None:
-    """Matrices of any kind and type share a table, stored zeros among their entries."""
+    """Matrices of any kind and type are read back from one table, stored zeros included."""
     n = data.draw(st.integers(0, 4))
     elements: dict[str, Any] = {}
     for key in data.draw(KEYS):
@@ -68,11 +68,11 @@ def test_pairs_come_back(data: st.DataObject) -> None:
             array = kind(array.astype(array.dtype.newbyteorder("=")))
             array.data[: data.draw(st.integers(0, array.nnz))] = 0
         elements[key] = array
-    table, forms = pairs_to_table(elements, n, IDS)
-    assert [form.key for form in forms] == list(elements)
+    table, specs = pairs_to_table(elements, n, IDS)
+    assert [spec.key for spec in specs] == list(elements)
     assert (table is None) == (not elements)
-    for form in forms:
-        assert equal_elements(table_to_matrix(table, IDS, form), elements[form.key])
+    for spec in specs:
+        assert equal_elements(table_to_matrix(table, IDS, spec), elements[spec.key])
     if table is not None:
         pairs = list(zip(*(table.column(name).to_pylist() for name in IDS), strict=True))
         assert pairs == sorted(set(pairs))
@@ -82,26 +82,26 @@ def test_pairs_come_back(data: st.DataObject) -> None:
         )
 
 
-def test_what_no_column_holds_is_left() -> None:
-    """Other things have no column: text, three dimensions, no columns, pairs stored twice."""
-    twice = sp.csr_matrix((np.ones(2), np.zeros(2, int), [0, 2, 2]), shape=(2, 2))
-    for element in (np.array([["a"], ["b"]]), np.zeros((2, 0)), np.zeros((2, 2, 2)), twice):
-        columns, forms = arrays_to_columns({"it": element}, 2, [])
+def test_elements_without_a_column() -> None:
+    """Text, three dimensions, no columns and repeated entries have no Arrow column."""
+    repeated = sp.csr_matrix((np.ones(2), np.zeros(2, int), [0, 2, 2]), shape=(2, 2))
+    for element in (np.array([["a"], ["b"]]), np.zeros((2, 0)), np.zeros((2, 2, 2)), repeated):
+        columns, specs = arrays_to_columns({"it": element}, 2, [])
         assert columns == {}
-        assert forms[0].name is None
-    table, forms = pairs_to_table({"it": twice}, 2, IDS)
+        assert specs[0].name is None
+    table, specs = pairs_to_table({"it": repeated}, 2, IDS)
     assert table is None
-    assert forms[0].name is None
+    assert specs[0].name is None
 
 
 @pytest.mark.parametrize("element", [np.zeros(3), np.zeros((3, 2))])
 def test_wrong_rows_are_refused(element: Any) -> None:
-    """An element that does not have a row for each cell is refused by name."""
+    """An element with another number of rows is refused by name."""
     with pytest.raises(InputError, match="'it' has 3 rows where 2 are needed"):
         arrays_to_columns({"it": element}, 2, [])
 
 
 def test_wrong_pairs_are_refused() -> None:
-    """A matrix that is not of cells × cells is refused by name."""
+    """A matrix that is not cells × cells is refused by name."""
     with pytest.raises(InputError, match=r"'it' has the shape \(3, 2\), not 2 × 2"):
         pairs_to_table({"it": np.zeros((3, 2))}, 2, IDS)

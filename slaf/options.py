@@ -1,0 +1,616 @@
+"""The options of the verbs, each declared once: name, type, default, and documentation below it.
+
+The records are what functions pass on, what `slaf.convert` and `slaf.append` take as keywords, and
+what the command line makes its own options from. So the module imports no library of arrays.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import inspect
+import operator
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from itertools import pairwise
+from types import NoneType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Literal,
+    Self,
+    TypeAlias,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from slaf.runtime.progress import Progress
+from slaf.runtime.resources import default_memory_budget
+
+if TYPE_CHECKING:
+    from slaf.storage.location import Location
+
+__all__ = [
+    "ALIGNED_SLOTS",
+    "INPUT_CHOICES",
+    "LAYER",
+    "RAW_VARM",
+    "SLOTS",
+    "AppendDryRun",
+    "AppendOptions",
+    "AppendRun",
+    "ArrayCompression",
+    "Compression",
+    "ConvertDryRun",
+    "ConvertOptions",
+    "ConvertRun",
+    "GeneSet",
+    "Layout",
+    "Option",
+    "Options",
+    "PartOptions",
+    "ReadOptions",
+    "RunOptions",
+    "SlotSelection",
+    "StoreOptions",
+    "UnsMerge",
+    "docs_of",
+    "one_of",
+    "option",
+    "options_of",
+]
+
+Compression: TypeAlias = Literal["fast", "balanced", "small"]
+GeneSet: TypeAlias = Literal["strict", "union", "intersection"]
+UnsMerge: TypeAlias = Literal["same", "unique", "first", "only"]
+Layout: TypeAlias = Literal["csr", "csc"]
+ArrayCompression: TypeAlias = Literal["gzip", "zstd", "lzf", "none"]
+
+LAYER: Final = "layer"
+RAW_VARM: Final = "raw_varm"
+ALIGNED_SLOTS: Final = ("obsm", "varm", "obsp", "varp")
+SLOTS: Final = (*ALIGNED_SLOTS, "uns")
+_KINDS: Final = (LAYER, "raw", RAW_VARM, *SLOTS)
+
+# The options that only some formats know.
+INPUT_CHOICES: Final = ("genome", "feature_type", "measurement")
+
+# Cells that one digest covers, unless the caller says how many make a part.
+_BLOCK_CELLS = 4096
+
+_T = TypeVar("_T")
+
+
+# ------------------------------------------------------------------------------ one option, checked
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """What an option takes.
+
+    Attributes
+    ----------
+    name, type, default
+        As the record declares them.
+    flag
+        The name on the command line, where it is not the same with hyphens.
+    metavar
+        What stands for its value there, where that is special.
+    minimum
+        The least number that it takes.
+    parse
+        What makes of a value the one that a record has, or raises `ValueError`.
+    """
+
+    name: str = ""
+    type: Any = None
+    default: Any = None
+    flag: str = ""
+    metavar: str | None = None
+    minimum: int | None = None
+    parse: Callable[[Any], Any] | None = None
+
+    @property
+    def kinds(self) -> frozenset[Any]:
+        """The types, one of which its value has."""
+        return frozenset(get_args(self.type) or {self.type})
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The values that it takes, where they are listed."""
+        return get_args(self.type) if get_origin(self.type) is Literal else ()
+
+    def checked(self, value: Any) -> Any:
+        """The value, if it is one that the option takes.
+
+        Raises
+        ------
+        ValueError
+            If it is not.
+        """
+        if value is None and NoneType in self.kinds:
+            return None
+        if self.parse is not None:
+            return self.parse(value)
+        if self.choices:
+            return one_of(self.type, self.name, value)
+        if bool in self.kinds:
+            if value not in (True, False):
+                msg = f"{self.name} is {value!r}, but it is True or False"
+                raise ValueError(msg)
+            return bool(value)
+        return self._number(value) if int in self.kinds else value
+
+    def _number(self, value: Any) -> int:
+        try:
+            number = operator.index(value)
+        except TypeError:
+            msg = f"{self.name} is {value!r}, but it is a whole number"
+            raise ValueError(msg) from None
+        if self.minimum is not None and number < self.minimum:
+            msg = f"{self.name} is {number}, but it is at least {self.minimum}"
+            raise ValueError(msg)
+        return number
+
+
+_PLAIN = Option()
+
+
+def option(default: _T, *, shown: bool = True, **declared: Any) -> _T:
+    """Declare a field of a record with more than its default.
+
+    Parameters
+    ----------
+    default
+        Its value where none is given.
+    shown
+        Whether its value, which may be secret, stands in the text of the record.
+    declared
+        As `Option` has it.
+    """
+    return field(default=default, repr=shown, metadata={"option": Option(**declared)})
+
+
+def one_of(choices: Any, name: str, value: object) -> Any:
+    """The value of an option, if it is one of its choices.
+
+    Raises
+    ------
+    ValueError
+        If it is none of them.
+    """
+    allowed = get_args(choices)
+    if value not in allowed:
+        msg = f"{name} is {value!r}, but it is one of {', '.join(allowed)}"
+        raise ValueError(msg)
+    return value
+
+
+def options_of(record: type[Options]) -> Mapping[str, Option]:
+    """The options of a record, by name."""
+    untyped: Any = record  # mypy takes no frozen dataclass for hashable
+    return _options_of(untyped)
+
+
+@cache
+def _options_of(record: Any) -> Mapping[str, Option]:
+    hints = get_type_hints(record)
+    return {
+        each.name: replace(
+            each.metadata.get("option", _PLAIN),
+            name=each.name,
+            type=hints[each.name],
+            default=each.default,
+        )
+        for each in fields(record)
+    }
+
+
+def docs_of(record: type[Options]) -> Mapping[str, str]:
+    """What the options of a record do: the docstrings below its fields, each as one line."""
+    docs: dict[str, str] = {}
+    for base in reversed(record.__mro__[:-1]):
+        docs |= _docstrings(base.__module__).get(base.__name__, {})
+    return docs
+
+
+@cache
+def _docstrings(module: str) -> Mapping[str, Mapping[str, str]]:
+    """The docstrings below the fields of each class of a module; none where its source is not."""
+    try:
+        tree = ast.parse(inspect.getsource(sys.modules[module]))
+    except OSError:
+        return {}
+    return {
+        each.name: {
+            target.id: " ".join(str(text.value).split())
+            for one, other in pairwise(each.body)
+            if isinstance(one, ast.AnnAssign)
+            and isinstance(target := one.target, ast.Name)
+            and isinstance(other, ast.Expr)
+            and isinstance(text := other.value, ast.Constant)
+        }
+        for each in tree.body
+        if isinstance(each, ast.ClassDef)
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """A record of options, immutable and checked.
+
+    Raises
+    ------
+    ValueError
+        If an option has a value that it does not take.
+    """
+
+    def __post_init__(self) -> None:
+        for each in options_of(type(self)).values():
+            object.__setattr__(self, each.name, each.checked(getattr(self, each.name)))
+
+    @classmethod
+    def from_keywords(cls, verb: str, keywords: Mapping[str, Any]) -> Self:
+        """The record that a caller of a verb describes by keywords.
+
+        Raises
+        ------
+        TypeError
+            If the verb has no such option.
+        """
+        names = options_of(cls)
+        for name in keywords:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, n=1, cutoff=0)
+                msg = f"{verb}() has no option {name!r}; the nearest is {near[0]!r}"
+                raise TypeError(msg)
+        return cls(**keywords)
+
+    @classmethod
+    def part_of(cls, options: Options) -> Self:
+        """Those of a larger record that this record has too."""
+        return cls(**{name: getattr(options, name) for name in options_of(cls)})
+
+    def to_json(self) -> dict[str, Any]:
+        """As config.json has it."""
+        values = {name: getattr(self, name) for name in options_of(type(self))}
+        return {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """As `to_json` wrote it; what is absent has its default.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it has an option, or a value of one, of another release.
+        """
+        return cls(**data)
+
+
+# ------------------------------------------------------------------------------------------ records
+
+
+def _slot_names(names: str | Sequence[str]) -> tuple[str, ...]:
+    """What `without` names: slots and elements of slots.
+
+    Raises
+    ------
+    ValueError
+        If one of them is something that no input can have.
+    """
+    listed = (names,) if isinstance(names, str) else tuple(names)
+    for name in listed:
+        if name.partition(":")[0] not in _KINDS:
+            msg = (
+                f"{name!r} is nothing that could be left out; name one of {', '.join(_KINDS)}, or "
+                "an element of one, like obsm:X_pca"
+            )
+            raise ValueError(msg)
+    return listed
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions(Options):
+    """How an input is read: the record that formats get."""
+
+    matrix: str = option("X", metavar="X|raw|layer:NAME")
+    """Matrix of the input: X, raw or layer:NAME. Its nonzeros decide time and bytes."""
+
+    genome: str | None = None
+    """Genome of a 10x H5 file of several. Its nonzeros decide time and bytes."""
+
+    feature_type: str | None = None
+    """Features of a 10x matrix, like 'Gene Expression'; all by default. Fewer take fewer bytes."""
+
+    measurement: str | None = None
+    """Measurement of a TileDB-SOMA experiment; RNA, or the only one, by default. Its nonzeros
+    decide time and bytes.
+    """
+
+    workers: int = option(0, minimum=0)
+    """Parts that are encoded at once, each by a thread of its own; with 0 the calling thread
+    encodes one after the other. More take more memory and less time.
+    """
+
+    memory: int | None = option(None, minimum=0)
+    """Bytes of memory that sorting may take where the input is not in the order of cells; by
+    default a quarter of what the machine or the container has free, at most 2 GiB. It takes no
+    more than it needs; with much less it takes more time.
+    """
+
+    scratch: str | os.PathLike[str] | None = None
+    """Directory for what sorting cannot keep in `memory`; next to the dataset by default. A fast
+    disk takes less time.
+    """
+
+    storage_options: Mapping[str, str] | None = option(None, flag="--storage-option", shown=False)
+    """How to reach buckets, by the names that Lance and obstore have for it. What is not given is
+    taken from the environment, where secrets are better left. Time-outs and retries change the
+    time.
+    """
+
+    stage: str | os.PathLike[str] | None = None
+    """Directory into which an input from a bucket or the web is downloaded first, and where it is
+    kept: takes its bytes on disk. By default only what is needed is fetched.
+    """
+
+    def near(self, location: Location) -> Self:
+        """The options for a dataset at this location: what spills lies next to it by default.
+
+        There the disk is as large as the work asks for, which the system's own directory for
+        temporary files often is not.
+        """
+        from slaf.storage.urls import local_path
+
+        scratch = None if self.scratch is None else local_path(self.scratch)
+        if scratch is None and not location.is_remote:
+            parent = location.path.absolute().parent
+            scratch = parent if parent.is_dir() else None
+        return replace(self, memory=self.memory_budget, scratch=scratch)
+
+    @property
+    def memory_budget(self) -> int:
+        """Bytes that sorting may take."""
+        return default_memory_budget() if self.memory is None else self.memory
+
+    @property
+    def readers(self) -> int:
+        """Threads that read cells at once, and share the memory."""
+        return max(self.workers, 1)
+
+    def choice(self) -> dict[str, str]:
+        """What was chosen of the input, besides its matrix."""
+        chosen = {name: getattr(self, name) for name in INPUT_CHOICES}
+        return {name: value for name, value in chosen.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartOptions(Options):
+    """How a run is divided."""
+
+    chunk_size: int | None = option(None, metavar="CELLS", minimum=1)
+    """Cells written, digested and checkpointed at a time; by default about 32 million nonzeros.
+    Fewer lose less to an interruption, and take more time and bytes.
+    """
+
+    compact: bool = False
+    """Gather chunks, however small, into parts of about 32 million nonzeros: less time and bytes
+    than `chunk_size` alone, and more lost to an interruption.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlotSelection(Options):
+    """What of an input is converted besides its matrix."""
+
+    layers: str | Sequence[str] = option(
+        "all",
+        metavar="all|none|strict|A,B",
+        parse=lambda layers: layers if isinstance(layers, str) else tuple(layers),
+    )
+    """Further matrices of the same genes: all, none, or some by name. Their nonzeros add time and
+    bytes. Where an input lacks what another has, values are missing; strict converts all, and
+    refuses inputs of which one lacks a layer, raw or an element of obsm or obsp that another
+    has.
+    """
+
+    raw: bool = True
+    """Convert what AnnData calls raw, where it is not the matrix itself; without it a conversion
+    takes less time and bytes.
+    """
+
+    without: str | Sequence[str] = option((), parse=_slot_names)
+    """Leave out a slot, like uns, or one element, like obsm:X_pca: less time and bytes."""
+
+    uns_merge: UnsMerge = "unique"
+    """The uns of several inputs, by the rules of `anndata.concat`: what is the same in all, what
+    has one value only, the first value, or what one input alone has. The uns of each is stored
+    too. Changes no time, few bytes.
+    """
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether all inputs must have the same."""
+        return self.layers == "strict"
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The layers that are chosen by name."""
+        if not isinstance(self.layers, str):
+            return tuple(self.layers)
+        return () if self.layers in {"all", "none", "strict"} else (self.layers,)
+
+    def includes(self, name: str) -> bool:
+        """Whether something of this name is converted: "layer:NAME", "raw", "obsm:KEY", …."""
+        kind, _, key = name.partition(":")
+        if name in self.without or kind in self.without:
+            return False
+        if kind == LAYER:
+            return self.layers in {"all", "strict"} or key in self.wanted
+        return self.raw if kind in {"raw", RAW_VARM} else True
+
+    def of(self, names: Iterable[str]) -> Iterator[str]:
+        """Those of the names that are converted."""
+        return filter(self.includes, names)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any] | None) -> Self:
+        """As `to_json` wrote it; None stands for nothing at all."""
+        if data is None:
+            return cls(layers="none", raw=False, without=SLOTS)
+        return super().from_json(data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreOptions(SlotSelection, PartOptions):
+    """What decides the bytes of a dataset: the record that a plan has, and its checkpoint."""
+
+    genes: GeneSet = "strict"
+    """Genes of several inputs, which are aligned by their ids: strict refuses inputs that have not
+    the same, union takes all, intersection those that all have. Fewer take fewer bytes.
+    """
+
+    compression: Compression = "balanced"
+    """Bytes against time: about 2.9, 2.4 or 1.7 bytes a nonzero for counts."""
+
+    create_indices: bool = option(default=False, flag="--indices")
+    """Also index the ids of cells and genes: time and bytes for quicker look-ups."""
+
+    string_ids: bool = False
+    """Also store the ids of cell and gene as text with each nonzero, for readers that look nothing
+    up: more time and bytes.
+    """
+
+    by_gene: bool = False
+    """Also write the nonzeros in the order of genes, for genes to be read as fast as cells are: two
+    and a half times the time, and half as many bytes again.
+    """
+
+    plain_types: bool = False
+    """Store int32 ids and float32 values (float64 where that alone is exact), for readers that know
+    no unsigned integers: more bytes.
+    """
+
+    @property
+    def block_cells(self) -> int:
+        """Cells that one digest covers."""
+        return self.chunk_size or _BLOCK_CELLS
+
+    @property
+    def slots(self) -> SlotSelection:
+        """What is converted besides the matrix."""
+        return SlotSelection.part_of(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(Options):
+    """How `slaf.convert` and `slaf.append` run."""
+
+    format: str | None = None
+    """Format of the inputs (h5ad, 10x_h5, 10x_mtx or tiledb) where their content leaves a doubt.
+    Changes no time, memory or bytes.
+    """
+
+    cell_id_prefix: bool = False
+    """Put the name of its input before each cell id, which makes ids that occur in several unique.
+    A few bytes a cell.
+    """
+
+    allow_duplicate: bool = False
+    """Take an input once more that was given, or is in the dataset, already: time and bytes for
+    both.
+    """
+
+    input_storage_options: Mapping[str, str] | None = option(
+        None, flag="--input-storage-option", shown=False
+    )
+    """How to reach the buckets of the inputs, where those are reached in another way; then none of
+    `storage_options` holds for the inputs.
+    """
+
+    restart: bool = False
+    """Discard an unfinished run at the output, be it another: its time is lost."""
+
+    dry_run: bool = False
+    """Report what would be done, refuse what cannot work, and write nothing. The matrix is not
+    read, so values that no type holds are not found.
+    """
+
+    progress: Progress | None = option(None, shown=False)
+    """Object that is told how far the run is, by the two methods of
+    `slaf.runtime.progress.Progress`.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertOptions(RunOptions, StoreOptions, ReadOptions):
+    """The keywords of `slaf.convert`."""
+
+    overwrite: bool = False
+    """Replace the dataset at the output, which stays readable until the new one is whole: until
+    then bytes for both.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppendOptions(RunOptions, PartOptions, ReadOptions):
+    """The keywords of `slaf.append`. How the dataset is stored was chosen when it was made."""
+
+    matrix: str = option("", metavar="X|raw|layer:NAME")
+    """Matrix of the inputs: X, raw or layer:NAME; the one that the dataset was made of, by default.
+    Its nonzeros decide time and bytes.
+    """
+
+    genes: Literal["strict", "union"] = "strict"
+    """strict refuses inputs whose genes are not those of the dataset, in whatever order; union puts
+    genes that it has not behind those that it has, which takes more bytes. To leave out genes of
+    the dataset, convert all inputs anew.
+    """
+
+    without: str | Sequence[str] = option((), parse=_slot_names)
+    """Leave out a slot, like uns, or one element, like obsm:X_pca, besides what was left out when
+    the dataset was made: less time and bytes.
+    """
+
+    by_gene: bool | None = None
+    """Write all nonzeros in the order of genes too, anew with each append: time and bytes; or leave
+    that out from now on. By default the dataset stays with them or without.
+    """
+
+
+# What a verb returns depends on `dry_run`: the records below tell it to type checkers and editors.
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertRun(ConvertOptions):
+    """The keywords of a conversion."""
+
+    dry_run: Literal[False] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertDryRun(ConvertOptions):
+    """The keywords of a conversion that is not done."""
+
+    dry_run: Literal[True]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppendRun(AppendOptions):
+    """The keywords of an append."""
+
+    dry_run: Literal[False] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppendDryRun(AppendOptions):
+    """The keywords of an append that is not done."""
+
+    dry_run: Literal[True]

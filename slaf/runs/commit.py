@@ -1,0 +1,139 @@
+"""Commit a changed set of tables, and remove the files that config.json does not name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from slaf.annotations.uns import as_json
+from slaf.dataset.annotations import Annotations
+from slaf.format.config import LEGACY_DIR, OPTIONAL_TABLES, SCRATCH, TABLES
+from slaf.format.records import annotations_record, is_uns_file
+from slaf.format.schema import indexed_columns
+from slaf.tables.commit import append, commit, drop_newer_versions
+from slaf.tables.indices import index, index_new_fragments
+from slaf.tables.vacuum import remove_unreferenced
+from slaf.tables.write import write_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+
+    import pyarrow as pa
+
+    from slaf.format.config import DatasetConfig
+    from slaf.runs.plan import Plan
+    from slaf.storage.location import Location
+    from slaf.tables.fragments import Fragment
+
+__all__ = [
+    "UNS_JSON",
+    "TableChange",
+    "TableFragments",
+    "TableGrowth",
+    "TableRows",
+    "clean_up",
+    "commit_tables",
+    "remove_other_files",
+]
+
+UNS_JSON: Final = "uns.json"
+
+# The directory of a table: the usual one, or one that a repair has made for it.
+_DIRECTORY: Final = re.compile(
+    rf"(?:{LEGACY_DIR}/)?(?:{'|'.join([*TABLES, *OPTIONAL_TABLES])})(?:-[0-9a-f]{{8}})?\.lance(?=/)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TableRows:
+    """A table whose rows are in memory, all of them."""
+
+    directory: str
+    rows: pa.Table
+
+
+@dataclass(frozen=True, slots=True)
+class TableFragments:
+    """A table whose rows are all in fragments that are on disk, in order."""
+
+    directory: str
+    schema: pa.Schema
+    fragments: Sequence[Fragment]
+
+
+@dataclass(frozen=True, slots=True)
+class TableGrowth:
+    """A table that gets fragments behind the rows of a version, or stays at it without any."""
+
+    directory: str
+    base: int
+    fragments: Sequence[Fragment] = ()
+
+
+# What becomes of a table, in the directory that it has or in a new one.
+TableChange: TypeAlias = TableRows | TableFragments | TableGrowth
+
+
+def commit_tables(
+    location: Location, plan: Plan, changes: Mapping[str, TableChange]
+) -> dict[str, int]:
+    """Commit a changed set of tables, each with its indices; their versions.
+
+    May be stopped anywhere and done again: each commit replaces a whole table, or is found to be
+    there already, and until config.json names the new versions readers keep the previous ones.
+    """
+    return {table: _commit(location, plan, table, change) for table, change in changes.items()}
+
+
+def _commit(location: Location, plan: Plan, table: str, change: TableChange) -> int:
+    name = change.directory
+    indices = indexed_columns(table, create_indices=plan.options.create_indices)
+    if isinstance(change, TableGrowth):
+        if change.fragments:
+            append(location, name, change.fragments, change.base, plan.run_id)
+            return index_new_fragments(location, name, indices)
+        # A run that was given up may have made others.
+        drop_newer_versions(location, name, change.base)
+        return change.base
+    if isinstance(change, TableRows):
+        version = write_table(location, name, change.rows)
+    else:
+        version = commit(location, name, change.schema, change.fragments)
+    for column, kind in indices.items():
+        version = index(location, name, column, kind)
+    return version
+
+
+def clean_up(location: Location, published: DatasetConfig) -> None:
+    """Remove every file that a published dataset does not need, and write uns.json."""
+    for table, directory in published.tables.items():
+        remove_unreferenced(location, directory, published.versions[table])
+    records = annotations_record(published).files
+    remove_other_files(location, {*published.tables.values(), *(one.file for one in records)})
+    _write_uns_json(location, published)
+
+
+def remove_other_files(location: Location, kept: AbstractSet[str] = frozenset()) -> None:
+    """Remove the directories of tables and the files of elements but these, and the receipts."""
+    names = location.list(".")
+    found = {directory[0] for directory in map(_DIRECTORY.match, names) if directory}
+    found |= {name for name in names if is_uns_file(name)}
+    # Whatever is left of one that was being removed.
+    found |= {*TABLES.values(), *OPTIONAL_TABLES.values()}
+    if not any(directory.startswith(f"{LEGACY_DIR}/") for directory in kept):
+        found.add(LEGACY_DIR)
+    for name in sorted(found - kept):
+        location.remove(name)
+    location.remove(SCRATCH)
+
+
+def _write_uns_json(location: Location, published: DatasetConfig) -> None:
+    """Write uns as JSON next to the file that a dataset has it in, or remove a former copy."""
+    if "uns" not in published.beside:
+        location.remove(UNS_JSON)
+        return
+    content = as_json(Annotations(location, published).uns)
+    if location.read(UNS_JSON) != content:
+        location.put(UNS_JSON, content)

@@ -1,0 +1,46 @@
+"""One conversion reads nothing of its input twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import anndata
+import numpy as np
+import scipy.sparse as sp
+
+import slaf
+from tests.builders import counts, names, write_h5ad
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+def test_each_element_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A conversion reads obs, var, raw's var, and each element of every slot once."""
+    path = write_h5ad(tmp_path / "in.h5ad", counts(20, 9))
+    adata = anndata.read_h5ad(path)
+    adata.obsm["X_pca"] = np.ones((20, 3))
+    adata.varm["loadings"] = np.ones((9, 3))
+    adata.obsp["distances"] = sp.csr_matrix(np.eye(20, k=1))
+    adata.varp["links"] = sp.csr_matrix(np.eye(9))
+    adata.uns = {"neighbors": {"params": {"n": 15}}, "colours": np.array(["red", "blue"])}
+    raw = anndata.AnnData(counts(20, 11), obs=adata.obs, var=names("raw", 11))
+    raw.varm["x"] = np.ones((11, 1))
+    adata.raw = raw
+    adata.write_h5ad(path)
+    reads: Counter[str] = Counter()
+    read_elem = anndata.io.read_elem
+
+    def counting(element: Any) -> Any:
+        if element.file.filename == str(path):
+            reads[element.name] += 1
+        return read_elem(element)
+
+    monkeypatch.setattr(anndata.io, "read_elem", counting)
+    slaf.convert(path, tmp_path / "out.slaf")
+    elements = ["obsm/X_pca", "varm/loadings", "obsp/distances", "varp/links", "raw/varm/x"]
+    elements += ["uns/neighbors", "uns/colours"]
+    assert reads == dict.fromkeys([f"/{name}" for name in ("obs", "var", "raw/var", *elements)], 1)

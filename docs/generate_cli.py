@@ -1,6 +1,6 @@
 """Generate docs/reference/cli.md, the command-line reference, from the app.
 
-Run ``python docs/generate_cli.py`` after changing a command; a test fails while the page is outdated.
+Run ``python docs/generate_cli.py`` after changing a command; a test fails while it is outdated.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ _READERS = (
     "bionemo-scdl",
     "crispyx",
 )
-# Peers that take less than minutes for the larger inputs.
+# Peers that do not take minutes for the larger inputs.
 _QUICK_PEERS = ("slafdb", "anndata to zarr", "bionemo-scdl")
 
 

@@ -25,13 +25,13 @@ _TEMPLATE = Path(__file__).with_name("page.md")
 _MB = 1e6
 _FLOOR = "floor"
 _NOTHING = "Not measured yet."
-# Smaller ratios count as better: two runs of a program differ by up to 3 %.
+# Smaller ratios count as better: two conversions of a program differ by up to 3 %.
 _BETTER = 0.97
 _COLUMNS: dict[str, Callable[[Conversions], float]] = {
-    "wall": lambda runs: runs.median("seconds"),
-    "CPU": lambda runs: runs.median("cpu_seconds"),
-    "peak memory": lambda runs: runs.median("peak_bytes"),
-    "bytes": lambda runs: runs.median("stored_bytes"),
+    "wall": lambda conversions: conversions.median("seconds"),
+    "CPU": lambda conversions: conversions.median("cpu_seconds"),
+    "peak memory": lambda conversions: conversions.median("peak_bytes"),
+    "bytes": lambda conversions: conversions.median("stored_bytes"),
 }
 
 
@@ -59,14 +59,16 @@ def conversion_rows(results: Results, sizes: Sizes) -> list[Row]:
         {
             "input": case.name,
             "program": name,
-            "seconds": round(runs.median("seconds"), 2),
-            "cpu_seconds": round(runs.median("cpu_seconds"), 2),
-            "peak_MB": round(runs.median("peak_bytes") / _MB),
-            "bytes_per_nonzero": round(runs.median("stored_bytes") / runs.nonzeros, 2),
+            "seconds": round(conversions.median("seconds"), 2),
+            "cpu_seconds": round(conversions.median("cpu_seconds"), 2),
+            "peak_MB": round(conversions.median("peak_bytes") / _MB),
+            "bytes_per_nonzero": round(
+                conversions.median("stored_bytes") / conversions.nonzeros, 2
+            ),
         }
         for case, programs in _measured(results, sizes)
-        for name, runs in programs.items()
-        if runs.runs
+        for name, conversions in programs.items()
+        if conversions.runs
     ]
 
 
@@ -123,10 +125,10 @@ def _modes() -> str:
 
 def _conversions(results: Results, sizes: Sizes) -> Iterable[str]:
     for case, programs in _measured(results, sizes):
-        nonzeros = max(runs.nonzeros for runs in programs.values())
+        nonzeros = max(conversions.nonzeros for conversions in programs.values())
         head = ["program", "wall, s", "× ours", "CPU, s", "peak, MB", "bytes per nonzero", "runs"]
         ours = programs.get(OURS)
-        rows = [_row(name, runs, ours) for name, runs in programs.items()]
+        rows = [_row(name, conversions, ours) for name, conversions in programs.items()]
         yield "\n\n".join(
             [
                 f"### {case.name}",
@@ -137,34 +139,34 @@ def _conversions(results: Results, sizes: Sizes) -> Iterable[str]:
         )
 
 
-def _row(name: str, runs: Conversions, ours: Conversions | None) -> list[str]:
-    if not runs.runs:
+def _row(name: str, conversions: Conversions, ours: Conversions | None) -> list[str]:
+    if not conversions.runs:
         return [name, "fails", *[""] * 5]
-    wall = runs.median("seconds")
+    wall = conversions.median("seconds")
     times = f"{wall / ours.median('seconds'):.2f}" if ours and ours.runs else "–"
     return [
         name,
         f"{wall:.2f}",
         times,
-        f"{runs.median('cpu_seconds'):.2f}",
-        f"{runs.median('peak_bytes') / _MB:,.0f}",
-        f"{runs.median('stored_bytes') / runs.nonzeros:.2f}",
-        str(len(runs.runs)),
+        f"{conversions.median('cpu_seconds'):.2f}",
+        f"{conversions.median('peak_bytes') / _MB:,.0f}",
+        f"{conversions.median('stored_bytes') / conversions.nonzeros:.2f}",
+        str(len(conversions.runs)),
     ]
 
 
 def _remarks(case: Case, programs: Mapping[str, Conversions]) -> Iterable[str]:
     lines = []
     ours = programs.get(OURS)
-    for name, runs in programs.items():
-        if runs.failure:
-            lines.append(f"- {name} fails: {_code(runs.failure)}")
-        better = _better_figures(name, runs, ours)
+    for name, conversions in programs.items():
+        if conversions.failure:
+            lines.append(f"- {name} fails: {_code(conversions.failure)}")
+        better = _better_figures(name, conversions, ours)
         if better:
             lines.append(f"- **{name} is better than slaf** in {better}.")
-        if runs.losses:
-            lines.append(f"- {name}: {_escaped('; '.join(runs.losses))}.")
-    lossless = [name for name, runs in programs.items() if runs.losses == []]
+        if conversions.losses:
+            lines.append(f"- {name}: {_escaped('; '.join(conversions.losses))}.")
+    lossless = [name for name, conversions in programs.items() if conversions.losses == []]
     if lossless:
         lines.append(f"- Output equal to the input: {', '.join(lossless)}.")
     if case.checked and not lossless:

@@ -77,7 +77,7 @@ LEGACY_TABLES: Final = {
     name: f"{LEGACY_DIR}/{table}" for name, table in {**TABLES, **OPTIONAL_TABLES}.items()
 }
 
-# The directory of a run's own files, and in it the receipts of a plan: one for each part.
+# The directory of what a run writes outside its tables, and a receipt in it: one for each part.
 SCRATCH: Final = ".parts"
 RECEIPT: Final = re.compile(r"part-(\d{6,})\.json")
 _JOURNAL: Final = re.compile(r"[0-9a-f]{32}")

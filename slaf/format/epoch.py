@@ -22,7 +22,7 @@ _CONFIG: Final = "config.json"
 
 @contextmanager
 def locked(location: Location) -> Iterator[None]:
-    """Be the only writer at a location; whoever takes the lock over begins an epoch.
+    """Be the only writer at a location; taking the lock over from another begins an epoch.
 
     In a bucket a writer that lost its lock may still be sending config.json, on the condition that
     it replaces the one that it has read. Another epoch makes that another content.

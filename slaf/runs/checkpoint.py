@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from slaf.errors import DamagedDataset
 from slaf.runs.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["Checkpoint"]
+    from slaf.format.config import Manifest
+    from slaf.storage.location import Location
+
+__all__ = ["Checkpoint", "checkpoint_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +48,19 @@ class Checkpoint:
         """The checkpoint once it is known that the inputs of these parts are damaged."""
         starts = (self.plan.parts[index].start for index in parts)
         damaged = tuple(sorted(set(map(self.plan.source_index, starts))))
-        given_up = {source: self.attempts.get(source, 0) + 1 for source in damaged}
-        return replace(self, damaged=damaged, attempts={**self.attempts, **given_up})
+        return replace(self._without(damaged), damaged=damaged)
 
     def resumed(self, plan: Plan) -> Checkpoint:
-        """The checkpoint once the same call is made, with its inputs as they are now."""
-        return replace(self, plan=self.plan.mended(plan, self.damaged), damaged=())
+        """The checkpoint once the same call is made; the same, unless inputs were repaired."""
+        repaired = self.plan.with_replaced_inputs(plan, self.damaged)
+        if repaired is self.plan:
+            return self
+        return replace(self._without(self.damaged), plan=repaired, damaged=())
+
+    def _without(self, sources: Iterable[int]) -> Checkpoint:
+        """The checkpoint once the parts of these sources are given up."""
+        given_up = {source: self.attempts.get(source, 0) + 1 for source in sources}
+        return replace(self, attempts={**self.attempts, **given_up})
 
     def to_json(self) -> dict[str, Any]:
         """As config.json has it."""
@@ -80,3 +91,25 @@ class Checkpoint:
             raise ValueError(msg)
         attempts = {int(source): number for source, number in data["attempts"].items()}
         return cls(plan, damaged=tuple(data["damaged"]), attempts=attempts)
+
+
+def checkpoint_of(location: Location, manifest: Manifest) -> Checkpoint | None:
+    """The checkpoint of a manifest; None without one.
+
+    Raises
+    ------
+    DamagedDataset
+        If another release began the run, or it is damaged.
+    """
+    if manifest.checkpoint is None:
+        return None
+    try:
+        return Checkpoint.from_json(manifest.checkpoint)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        another = isinstance(error, KeyError) and error.args == ("journal",)
+        what = "of another release" if another else f"of another release, or damaged ({error!r})"
+        msg = (
+            f"{location}: the unfinished run is {what}; finish it with the release that began it, "
+            "or discard it with --restart"
+        )
+        raise DamagedDataset(msg) from error

@@ -130,7 +130,7 @@ def remove_other_files(location: Location, kept: AbstractSet[str] = frozenset())
 
 
 def _write_uns_json(location: Location, published: DatasetConfig) -> None:
-    """Write uns as JSON beside the file that a dataset has it in, or remove an older one."""
+    """Write uns as JSON next to the file that a dataset has it in, or remove a former copy."""
     if published.annotations.uns is None:
         location.remove(UNS_JSON)
         return

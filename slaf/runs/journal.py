@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from slaf.sparse.statistics import Statistics
 from slaf.tables.fragments import Fragment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -285,22 +284,15 @@ def _check_part(plan: Plan, result: PartResult, attempt: Any, expected: int) -> 
 
 def _check_table(folder: str, result: PartResult | LayerResult | GenePart) -> None:
     """Check that the files of a result are those of its fragments."""
-    paths = [f"{folder}/{path}" for one in result.fragments for path in one.paths]
-    rows = sum(one.rows for one in result.fragments)
-    if paths != [file.file for file in result.files] or rows < 0:
+    made = [(f"{folder}/{path}", one.rows) for one in result.fragments for path in one.paths]
+    if made != [(file.file, file.rows) for file in result.files]:
         msg = f"its files are not those of its fragments of {folder}"
         raise ValueError(msg)
 
 
 def _check_cover(rows: RowRange, blocks: Sequence[Block]) -> None:
     """Check that blocks follow each other from the first of the rows to the last."""
-    bounds = [rows.start, *_inner(blocks), rows.stop]
-    ends = [bound for block in blocks for bound in (block.start, block.stop)]
-    if not blocks or bounds != ends:
+    starts, stops = [block.start for block in blocks], [block.stop for block in blocks]
+    if not blocks or [*starts, rows.stop] != [rows.start, *stops]:
         msg = f"its blocks are not those of {rows.start} to {rows.stop}"
         raise ValueError(msg)
-
-
-def _inner(blocks: Sequence[Block]) -> Iterator[int]:
-    for before, after in pairwise(blocks):
-        yield from (before.stop, before.stop if after.start == before.stop else -1)

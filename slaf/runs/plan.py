@@ -181,7 +181,7 @@ class Plan:
             which = f"input {another.uri}: " if len(self.added) > 1 else "input "
             yield from _differing(which, _describe_value(one), _describe_value(another))
 
-    def mended(self, now: Plan, damaged: Sequence[int]) -> Plan:
+    def with_replaced_inputs(self, now: Plan, damaged: Sequence[int]) -> Plan:
         """The plan with inputs as they are now, if only such were changed that were damaged.
 
         Parameters

@@ -119,12 +119,25 @@ def finished_parts(path: Path) -> dict[int, list[PartFile]]:
 
 
 def receipts(location: Location, checkpoint: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """The receipts of an unfinished run, but for those that are torn."""
+    """The receipts of an unfinished run, but for those that are torn or were given up."""
     if checkpoint is None or "journal" not in checkpoint:
         return []
     names = location.list(f".parts/{checkpoint['journal'][:16]}")
     raws = [location.read(name) or b"" for name in names if name.endswith(".json")]
-    return [json.loads(raw) for raw in raws if _is_whole(raw)]
+    return [
+        done
+        for done in (json.loads(raw) for raw in raws if _is_whole(raw))
+        if _counts(done, checkpoint)
+    ]
+
+
+def _counts(done: dict[str, Any], checkpoint: dict[str, Any]) -> bool:
+    if "part" not in done:
+        return True
+    start = checkpoint["plan"]["parts"][done["part"]][0]
+    offsets = [source["offset"] for source in checkpoint["plan"]["sources"]]
+    source = max(at for at, offset in enumerate(offsets) if offset <= start)
+    return bool(done["attempt"] == checkpoint["attempts"].get(str(source), 0))
 
 
 def _is_whole(raw: bytes) -> bool:

@@ -368,6 +368,11 @@ def test_a_damaged_file_that_is_mended(appends: Any, workers: int, tmp_path: Pat
     with pytest.raises(DamagedInput, match=r"2\.h5ad.* parts are kept: mend it"):
         conversion.run(output)
     conversion.check_stopped(output, expected)
+    # Neither another attempt nor one that is stopped changes what may be repaired.
+    with pytest.raises((Crash, DamagedInput)):
+        conversion.run(CrashingStorage(output, 3))
+    with pytest.raises(DamagedInput, match=r"2\.h5ad.* parts are kept: mend it"):
+        conversion.run(output)
     kept = finished_parts(output)
     assert len(kept) >= (4 if appends else 7)
     inputs[2].write_bytes(good)

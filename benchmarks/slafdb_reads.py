@@ -116,7 +116,7 @@ def slots_of(dataset: slaf.Dataset) -> dict[str, Any]:
         }
     }
     for slot in ("obsm", "varm", "obsp", "varp"):
-        forms = [form for form in annotations.beside.forms.get(slot, ()) if form.name is not None]
+        forms = [form for form in annotations.record.specs.get(slot, ()) if form.name is not None]
         elements = annotations.slot(slot)
         content[slot] = {form.name: matrix_of(elements[form.key]) for form in forms}
     content["uns"] = json.loads(as_json(dataset.uns)) if dataset.uns else {}

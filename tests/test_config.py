@@ -332,7 +332,7 @@ def test_layers_raw_and_annotations(location: Location) -> None:
     }
     write(location, valid() | keys | {"another": 1, "annotations": 3})
     published = load_published(location)
-    assert published.annotations.taken == SlotSelection()
+    assert published.annotations.selection == SlotSelection()
     del keys["by_gene"]["blocks"][0]["cells"]
     keys["taken"] |= {"without": [], "uns_merge": "unique"}
     save(location, Manifest(published))
@@ -387,7 +387,7 @@ def test_a_source_without_the_newer_keys(location: Location) -> None:
         del data["sources"][0][key]
     write(location, data)
     assert load_published(location).sources == (SOURCE,)
-    assert SOURCE.measured == ((0, 3),)
+    assert SOURCE.genes_present == ((0, 3),)
 
 
 def test_a_table_that_is_not_ours_has_a_version_too(location: Location) -> None:

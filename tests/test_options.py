@@ -176,7 +176,7 @@ def outcome(
         seen.append(type(error))
     else:
         dataset = slaf.open(output)
-        seen += [dataset.published.proof.stored, dataset.expression.schema.to_string()]
+        seen += [dataset.published.checksums.storage, dataset.expression.schema.to_string()]
     progress = options.get("progress")
     staged = Path(options.get("stage") or "nowhere").exists()
     return [*seen, staged, progress.calls if progress else 0]

@@ -59,7 +59,7 @@ def info(
 def _dataset_rows(found: DatasetInfo) -> list[tuple[str, object]]:
     a_nonzero = f", {found.bytes / found.nonzeros:.2f} a nonzero" if found.nonzeros else ""
     return [
-        ("dataset", found.place),
+        ("dataset", found.location),
         ("shape", f"{found.n_cells:,} cells × {found.n_genes:,} genes"),
         ("nonzeros", f"{found.nonzeros:,} ({found.density:.2%} of all)"),
         ("values", f"{found.value_type}{_statistics(found.statistics)}"),
@@ -74,27 +74,27 @@ def _dataset_rows(found: DatasetInfo) -> list[tuple[str, object]]:
         ),
         ("obs", _columns(found.obs)),
         ("var", _columns(found.var)),
-        *([("beside", "\n".join(found.beside))] if found.beside else []),
+        *([("annotations", "\n".join(found.annotations))] if found.annotations else []),
         ("written", f"{found.last_updated} by {found.writer}"),
     ]
 
 
 def _input_rows(found: InputInfo) -> list[tuple[str, object]]:
     return [
-        ("input", found.place),
+        ("input", found.location),
         ("format", found.format),
         ("matrix", f"{found.matrix} (of {', '.join(found.matrices)})"),
         ("shape", f"{found.n_cells:,} cells × {found.n_genes:,} genes"),
-        ("values", f"{_entries(found)} of {found.dtype}, {found.extent.layout}"),
+        ("values", f"{_entries(found)} of {found.dtype}, {found.size.layout}"),
         ("obs", _columns(found.obs)),
         ("var", _columns(found.var)),
-        *([("beside", "\n".join(found.beside))] if found.beside else []),
-        ("not converted", "\n".join(found.left_behind) or "nothing"),
+        *([("annotations", "\n".join(found.annotations))] if found.annotations else []),
+        ("not converted", "\n".join(found.not_converted) or "nothing"),
     ]
 
 
 def _entries(found: InputInfo) -> str:
-    return f"{'' if found.extent.exact else 'about '}{found.extent.entries:,}"
+    return f"{'' if found.size.exact else 'about '}{found.size.entries:,}"
 
 
 def _statistics(statistics: Mapping[str, float | None]) -> str:

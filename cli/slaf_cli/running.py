@@ -72,7 +72,7 @@ def _print_summary(made: DatasetInfo, seconds: float, *, json: bool) -> None:
         print_json(made.to_json() | {"seconds": round(seconds, 3), "peak_memory": peak_memory()})
         return
     typer.echo(
-        f"{made.place}: {made.n_cells:,} cells × {made.n_genes:,} genes, "
+        f"{made.location}: {made.n_cells:,} cells × {made.n_genes:,} genes, "
         f"{made.nonzeros:,} nonzeros ({made.value_type}), {in_bytes(made.bytes)}; "
         f"{seconds:.1f} s, {in_bytes(peak_memory())} of memory at most"
     )
@@ -83,9 +83,9 @@ def print_preview(found: Preview, *, json: bool) -> None:
     if json:
         print_json(found.to_json())
         return
-    extent, expected = found.extent, found.expected
-    about = "" if extent.exact else "about "
-    scratch = f", and {in_bytes(expected.scratch)} of scratch" if expected.scratch else ""
+    size, estimate = found.size, found.estimate
+    about = "" if size.exact else "about "
+    scratch = f", and {in_bytes(estimate.scratch)} of scratch" if estimate.scratch else ""
     free = "" if found.free is None else f" of {in_bytes(found.free)}"
     resumed = f", of which {found.parts_done:,} are done" if found.parts_done else ""
     counts = f"; whole numbers are in {', '.join(found.counts_in)}" if found.counts_in else ""
@@ -97,18 +97,18 @@ def print_preview(found: Preview, *, json: bool) -> None:
         lines(
             [
                 ("inputs" if len(found.sources) > 1 else "input", _listed(found.sources)),
-                ("matrix", f"{matrices} ({extent.layout}, {dtypes}){counts}"),
+                ("matrix", f"{matrices} ({size.layout}, {dtypes}){counts}"),
                 ("shape", f"{found.n_cells:,} cells × {found.n_genes:,} genes"),
                 *([("genes in all", f"{found.shared_genes:,}")] if several else []),
-                ("nonzeros", f"{about}{extent.entries:,}"),
+                ("nonzeros", f"{about}{size.entries:,}"),
                 ("output", found.output),
                 ("values", f"{found.value_type}, or wider if a value asks for it"),
                 ("parts", f"{found.parts:,}{resumed}{again}"),
-                ("disk", f"about {in_bytes(expected.bytes)}{free}{scratch}"),
-                ("memory", f"about {in_bytes(expected.memory)}"),
-                ("time", f"about {expected.seconds:,.0f} s"),
-                *([("beside", "\n".join(found.beside))] if found.beside else []),
-                ("not converted", "\n".join(found.left_behind) or "nothing"),
+                ("disk", f"about {in_bytes(estimate.bytes)}{free}{scratch}"),
+                ("memory", f"about {in_bytes(estimate.memory)}"),
+                ("time", f"about {estimate.seconds:,.0f} s"),
+                *([("annotations", "\n".join(found.annotations))] if found.annotations else []),
+                ("not converted", "\n".join(found.not_converted) or "nothing"),
                 *([("note", "\n".join(found.notes))] if found.notes else []),
             ]
         )

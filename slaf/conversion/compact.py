@@ -282,8 +282,8 @@ def _publish(run: OutputRun, there: Dataset, layout: _Layout) -> None:
     versions = commit_tables(location, plan, changes)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     dataset = structs.replace(before, versions=versions, last_updated=now)
-    if before.proof.files:
-        dataset = with_checksums(location, dataset, run.files(), before.proof, base=before)
+    if before.checksums.files:
+        dataset = with_checksums(location, dataset, run.files(), before.checksums, base=before)
     run.publish(dataset)
 
 

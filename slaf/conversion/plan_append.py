@@ -29,13 +29,13 @@ __all__ = [
     "dataset_matrix",
     "dataset_slots",
     "has_gene_order",
-    "plan_to_add",
+    "plan_append",
     "stored_options",
     "with_rewrite",
 ]
 
 
-def plan_to_add(there: Dataset, inputs: Concat, options: StoreOptions) -> Plan:
+def plan_append(there: Dataset, inputs: Concat, options: StoreOptions) -> Plan:
     """Plan to add inputs to a dataset; reads their offsets.
 
     Parameters
@@ -54,7 +54,7 @@ def plan_to_add(there: Dataset, inputs: Concat, options: StoreOptions) -> Plan:
     """
     known = {
         RAW if table == RAW else f"{LAYER}:{matrix.original}": matrix
-        for table, matrices in there.annotations.beside.matrices().items()
+        for table, matrices in there.annotations.record.matrices().items()
         for matrix in matrices
     }
     plan = Plan(
@@ -176,5 +176,5 @@ def dataset_slots(there: Dataset | SlafdbDataset, without: Sequence[str]) -> Slo
     # What slafdb wrote has nothing besides its matrix, for want of this program.
     slots = SlotSelection()
     if isinstance(there, Dataset):
-        slots = there.annotations.beside.taken or SlotSelection.nothing()
+        slots = there.annotations.record.selection or SlotSelection.nothing()
     return replace(slots, without=tuple(dict.fromkeys([*slots.without, *without])))

@@ -10,7 +10,7 @@ from slaf.conversion.plan_append import (
     dataset_matrix,
     dataset_slots,
     has_gene_order,
-    plan_to_add,
+    plan_append,
     stored_options,
 )
 from slaf.conversion.slafdb import SlafdbDataset, plan_slafdb_append
@@ -194,7 +194,7 @@ def prepare_append(
         if isinstance(dataset, SlafdbDataset):
             plan = plan_slafdb_append(dataset, opened, requested)
         else:
-            plan = plan_to_add(dataset, opened, stored_options(dataset, requested))
+            plan = plan_append(dataset, opened, stored_options(dataset, requested))
         yield Prepared(dataset.location, plan, opened, reading)
 
 

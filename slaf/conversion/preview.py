@@ -50,7 +50,7 @@ class Preview:
         The shape that the dataset would have.
     shared_genes
         The number of genes that all inputs have.
-    extent
+    size
         Layout and number of entries of the matrices in the inputs.
     value_type
         The type of values to begin with. A value that it does not hold makes the run begin
@@ -59,13 +59,13 @@ class Preview:
         Whether the rows of a dataset that is added to would be written again.
     parts, parts_done
         The units of work, and those that an unfinished run has done already.
-    expected
+    estimate
         The disk space, memory and time that the run would take.
     free
         Bytes that are free on the disk of the output; None in a bucket.
-    beside
+    annotations
         Layers, raw, obsm and the other slots that would be converted, as text.
-    left_behind
+    not_converted
         The content of the inputs that the dataset would not have, as text.
     counts_in
         If the chosen matrix holds fractions, the matrices that begin with whole numbers.
@@ -79,15 +79,15 @@ class Preview:
     n_cells: int
     n_genes: int
     shared_genes: int
-    extent: MatrixSize
+    size: MatrixSize
     value_type: str
     rewrites: bool
     parts: int
     parts_done: int
-    expected: Estimate
+    estimate: Estimate
     free: int | None
-    beside: tuple[str, ...]
-    left_behind: tuple[str, ...]
+    annotations: tuple[str, ...]
+    not_converted: tuple[str, ...]
     counts_in: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -178,15 +178,15 @@ def preview(ready: Prepared, unfinished: OutputRun | None) -> Preview:
         n_cells=plan.n_cells,
         n_genes=plan.n_genes,
         shared_genes=inputs.shared_genes(),
-        extent=inputs.info.size,
+        size=inputs.info.size,
         value_type=str(likely_type(inputs.matrix().sample_values(), plan.options)),
         rewrites=EXPRESSION in plan.rewrites,
         parts=len(plan.parts),
         parts_done=len(unfinished.journal.parts) if unfinished else 0,
-        expected=ready.estimate(tables),
+        estimate=ready.estimate(tables),
         free=ready.location.free(),
-        beside=describe_slots(inputs),
-        left_behind=inputs.info.not_converted,
+        annotations=describe_slots(inputs),
+        not_converted=inputs.info.not_converted,
         counts_in=inputs.matrices_with_counts(),
         notes=inputs.notes(),
     )

@@ -79,10 +79,10 @@ def open_append_target(location: Location) -> Dataset | SlafdbDataset:
     DatasetError
         If there is none, or it violates a rule of the format.
     """
-    manifest = load(location, older=True)
-    if manifest is None or manifest.older is None:
+    manifest = load(location, legacy=True)
+    if manifest is None or manifest.legacy is None:
         return open_dataset(location)
-    return SlafdbDataset(location, manifest.older)
+    return SlafdbDataset(location, manifest.legacy)
 
 
 def check_dataset_exists(location: Location) -> None:
@@ -93,8 +93,8 @@ def check_dataset_exists(location: Location) -> None:
     DatasetError
         If there is no dataset.
     """
-    manifest = load(location, older=True)
-    if manifest is None or manifest.older is None:
+    manifest = load(location, legacy=True)
+    if manifest is None or manifest.legacy is None:
         load_published(location)
 
 
@@ -245,7 +245,7 @@ class _Checked(Dataset):
     ) -> None:
         super().__init__(location, published)
         if offsets is not None:
-            self.cell_offsets = offsets
+            self._offsets[EXPRESSION] = offsets
 
 
 def _as_config(

@@ -1,4 +1,4 @@
-"""What a dataset holds beside its matrix, read when it is asked for."""
+"""Layers, raw and annotations of a dataset, read lazily."""
 
 from __future__ import annotations
 
@@ -6,29 +6,20 @@ from functools import cached_property
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from slaf.annotations.arrays import PAIR_COLUMNS, column_to_array, table_to_matrix
 from slaf.annotations.dataframes import to_frame
 from slaf.dataset.selection import resolve_indexer
 from slaf.errors import DamagedDataset, SelectionError
-from slaf.format.schema import (
-    CELL_PAIRS,
-    CELLS,
-    GENE_PAIRS,
-    GENES,
-    LAYERS,
-    RAW,
-    RAW_GENES,
-    START_INDEX,
-)
+from slaf.format.schema import CELL_PAIRS, CELLS, GENE_PAIRS, GENES, LAYERS, RAW_GENES
 from slaf.options import RAW_VARM
 from slaf.runtime.lazy import LazyMapping
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
+    import numpy as np
     import pandas as pd
+    import pyarrow as pa
     import scipy.sparse as sp
     from numpy.typing import NDArray
 
@@ -48,33 +39,39 @@ _PAIRS = {"obsp": CELL_PAIRS, "varp": GENE_PAIRS}
 
 
 class Annotations:
-    """The layers, raw and slots of a published dataset.
+    """The layers, raw and slots of a published dataset, and its tables.
 
     Parameters
     ----------
     location
-        Where it is.
+        The location of the dataset.
     published
-        What config.json says of it.
+        The record of the dataset in config.json.
     """
 
     def __init__(self, location: Location, published: DatasetConfig) -> None:
         self._location = location
         self._published = published
-        self._offsets: dict[str, NDArray[np.int64]] = {}
 
-    @cached_property
-    def beside(self) -> AnnotationsRecord:
-        """The records of config.json."""
+    @property
+    def record(self) -> AnnotationsRecord:
+        """The record of layers, raw and slots in config.json."""
         return self._published.annotations
 
     @property
     def layers(self) -> Mapping[str, MatrixRecord]:
-        """The layers by the names that they had."""
-        return {one.original: one for one in self.beside.matrices().get(LAYERS, ())}
+        """The records of the layers, by the names that the user gave them."""
+        return {layer.original: layer for layer in self.record.matrices().get(LAYERS, ())}
 
-    def offsets(self, table: str) -> NDArray[np.int64]:
-        """Where each cell's rows begin in `layers` or `raw`, and after the last, where they end.
+    def table(self, name: str) -> LanceTable:
+        """A table of the dataset, as a Lance dataset."""
+        from slaf.tables.read import open_table
+
+        published = self._published
+        return open_table(self._location, published.tables[name], published.versions[name])
+
+    def read_columns(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows of a table: all columns, or these.
 
         Raises
         ------
@@ -83,103 +80,100 @@ class Annotations:
         """
         from slaf.tables.read import read_table
 
-        if table not in self._offsets:
-            record = {LAYERS: self.beside.layers, RAW: self.beside.raw}[table]
-            starts = read_table(self.table(CELLS), [START_INDEX[table]]).column(0).to_numpy()
-            self._offsets[table] = np.append(starts, 0 if record is None else record.rows)
-        return self._offsets[table]
+        return read_table(self.table(name), columns)
 
     def slot(self, name: str) -> Mapping[str, Any]:
         """The elements of obsm, varm, obsp or varp."""
-        forms = {form.key: form for form in self.beside.forms.get(name, ())}
-        read = self._pairs if name in _PAIRS else self._aligned
-        return LazyMapping(forms, lambda key: read(name, forms[key]))
+        specs = {spec.key: spec for spec in self.record.specs.get(name, ())}
+        return LazyMapping(specs, lambda key: self._element(name, specs[key]))
 
     @property
     def uns(self) -> dict[str, Any]:
-        """All of uns."""
-        record = self.beside.uns
-        found: dict[str, Any] = {} if record is None else self.unpacked(record)["uns"]
-        return found
+        """The uns of the dataset."""
+        return self._read_uns(self.record.uns)
 
     def uns_of(self, source: int) -> dict[str, Any]:
-        """The uns of one of the inputs, by its place among them."""
-        if not self.beside.unses:
-            return self.uns if len(self._published.sources) == 1 else {}
-        record = self.beside.unses[source]
-        found: dict[str, Any] = {} if record is None else self.unpacked(record)["uns"]
-        return found
+        """The uns of one input, by its index in the sources."""
+        records = self.record.uns_per_source
+        if records:
+            return self._read_uns(records[source])
+        return self.uns if len(self._published.sources) == 1 else {}
 
     @cached_property
     def elements(self) -> Mapping[str, Any]:
-        """The elements that no table holds, by slot."""
-        record = self.beside.elements
-        return {} if record is None else self.unpacked(record)
+        """The elements that are in no table, by slot."""
+        record = self.record.elements
+        return {} if record is None else self.read_file(record)
 
-    def unpacked(self, record: FileRecord) -> dict[str, Any]:
-        """What a file of elements holds.
+    def read_file(self, record: FileRecord) -> dict[str, Any]:
+        """The elements in a file.
 
         Raises
         ------
         DamagedDataset
-            If it is not there, or cannot be read.
+            If the file does not exist, or cannot be read.
         """
         from slaf.annotations.uns import read_elements
 
-        place = self._location.uri(record.file)
+        label = self._location.uri(record.file)
         content = self._location.read(record.file)
         if content is None:
-            msg = f"{place}: there is no such file; restore it from a copy, or convert again"
+            msg = f"{label}: there is no such file; restore it from a copy, or convert again"
             raise DamagedDataset(msg)
         try:
             return read_elements(BytesIO(content), list(record.notes))
         except (OSError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            msg = f"{place}: cannot be read ({error})"
+            msg = f"{label}: cannot be read ({error})"
             raise DamagedDataset(msg) from error
 
-    def table(self, name: str) -> LanceTable:
-        """One of the tables that config.json lists."""
-        from slaf.tables.read import open_table
+    def element(self, slot: str, table: str, spec: ElementSpec) -> Any:
+        """An element of obsm or varm: a column of a table, or in the file of elements."""
+        if spec.name is None:
+            return self.elements[slot][spec.key]
+        return column_to_array(self.read_columns(table, [spec.name]).column(0), spec)
 
-        published = self._published
-        return open_table(self._location, published.tables[name], published.versions[name])
+    def _element(self, slot: str, spec: ElementSpec) -> Any:
+        if slot in _AXES or spec.name is None:
+            return self.element(slot, _AXES.get(slot, ""), spec)
+        ids = PAIR_COLUMNS[_PAIRS[slot]]
+        return table_to_matrix(self.read_columns(_PAIRS[slot], [*ids, spec.name]), ids, spec)
 
-    def column(self, table: str, form: ElementSpec) -> NDArray[Any]:
-        """An array that is a column of a table."""
-        from slaf.tables.read import read_table
-
-        return column_to_array(read_table(self.table(table), [str(form.name)]).column(0), form)
-
-    def _aligned(self, slot: str, form: ElementSpec) -> Any:
-        if form.name is None:
-            return self.elements[slot][form.key]
-        return self.column(_AXES[slot], form)
-
-    def _pairs(self, slot: str, form: ElementSpec) -> Any:
-        from slaf.tables.read import read_table
-
-        if form.name is None:
-            return self.elements[slot][form.key]
-        table = _PAIRS[slot]
-        ids = PAIR_COLUMNS[table]
-        return table_to_matrix(read_table(self.table(table), [*ids, form.name]), ids, form)
+    def _read_uns(self, record: FileRecord | None) -> dict[str, Any]:
+        uns: dict[str, Any] = {} if record is None else self.read_file(record)["uns"]
+        return uns
 
 
 class StoredRaw:
-    """The matrix that AnnData calls raw, with the genes that are its own."""
+    """The matrix that AnnData calls raw, with its own genes.
+
+    Parameters
+    ----------
+    annotations
+        The annotations of the dataset.
+    record
+        The record of raw in config.json.
+    n_cells
+        The number of cells.
+    open_matrix
+        Opens the matrix.
+    """
 
     def __init__(
-        self, held: Annotations, record: RawRecord, stored: Callable[[], StoredMatrix]
+        self,
+        annotations: Annotations,
+        record: RawRecord,
+        n_cells: int,
+        open_matrix: Callable[[], StoredMatrix],
     ) -> None:
-        self._held = held
+        self._annotations = annotations
         self._record = record
-        self._stored = stored
-        self.n_genes = record.n_genes
+        self._open_matrix = open_matrix
+        self.shape = (n_cells, record.n_genes)
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Cells and genes."""
-        return (len(self._held.offsets(RAW)) - 1, self.n_genes)
+    def n_genes(self) -> int:
+        """Number of genes."""
+        return self._record.n_genes
 
     @property
     def nnz(self) -> int:
@@ -189,26 +183,26 @@ class StoredRaw:
     @property
     def matrix(self) -> StoredMatrix:
         """The matrix as it is stored."""
-        return self._stored()
+        return self._open_matrix()
 
     @property
-    def measured(self) -> tuple[tuple[tuple[int, int], ...], ...]:
-        """Of each of several inputs the genes that its raw has; empty where there is one input."""
-        return self._record.measured
+    def genes_present(self) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """The genes in the raw of each of several inputs, as ranges; empty for one input."""
+        return self._record.genes_present
 
     @property
     def var(self) -> pd.DataFrame:
         """The table of its genes."""
-        from slaf.tables.read import read_table
-
-        names = [column.name for column in self._record.columns.columns]
-        return to_frame(read_table(self._held.table(RAW_GENES), names), self._record.columns)
+        columns = self._record.columns
+        names = [column.name for column in columns.columns]
+        return to_frame(self._annotations.read_columns(RAW_GENES, names), columns)
 
     @property
     def varm(self) -> Mapping[str, Any]:
-        """What stands beside its genes."""
-        forms = {form.key: form for form in self._record.varm}
-        return LazyMapping(forms, lambda key: self._element(forms[key]))
+        """Arrays and tables with a row for each of its genes, by name."""
+        specs = {spec.key: spec for spec in self._record.varm}
+        element = self._annotations.element
+        return LazyMapping(specs, lambda key: element(RAW_VARM, RAW_GENES, specs[key]))
 
     def read(self, cells: Indexer = None, genes: Indexer = None) -> sp.csr_matrix:
         """The matrix, or a part of it.
@@ -221,32 +215,26 @@ class StoredRaw:
         Raises
         ------
         SelectionError
-            If something asked for is not there.
+            If a requested cell or gene does not exist.
         """
-        rows = self._selected(CELLS, cells)
-        return self.matrix.read(rows, None if genes is None else self._selected(GENES, genes))
+        rows = self._resolve(CELLS, cells)
+        return self.matrix.read(rows, None if genes is None else self._resolve(GENES, genes))
 
-    def _element(self, form: ElementSpec) -> Any:
-        if form.name is None:
-            return self._held.elements[RAW_VARM][form.key]
-        return self._held.column(RAW_GENES, form)
-
-    def _selected(self, what: str, selector: Indexer) -> Rows:
-        from slaf.tables.read import read_table
-
-        table = RAW_GENES if what == GENES else CELLS
-        column = f"{what.removesuffix('s')}_id"
+    def _resolve(self, axis: str, indexer: Indexer) -> Rows:
+        table, size = (RAW_GENES, self.shape[1]) if axis == GENES else (CELLS, self.shape[0])
+        column = f"{axis.removesuffix('s')}_id"
 
         def ids() -> list[str]:
-            found: list[str] = read_table(self._held.table(table), [column]).column(0).to_pylist()
-            return found
+            values: list[str] = (
+                self._annotations.read_columns(table, [column]).column(0).to_pylist()
+            )
+            return values
 
         def where(condition: str) -> NDArray[np.int64]:
             msg = f"raw is not selected by filters: {condition!r}; ask the dataset for positions"
             raise SelectionError(msg)
 
-        size = self.n_genes if what == GENES else self.shape[0]
-        return resolve_indexer(selector, size, ids, where, what)
+        return resolve_indexer(indexer, size, ids, where, axis)
 
 
 def element_rows(element: Any, rows: NDArray[np.int64]) -> Any:

@@ -1,4 +1,4 @@
-"""A published dataset, open for reading."""
+"""Dataset: a published dataset, open for reading."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 __all__ = ["Dataset", "open_dataset"]
 
 
-# What Polars would do to tables that nobody sees again.
-_CHANGES = re.compile(
+# The statements of SQL that change tables, which Polars runs on tables that exist for one query.
+_WRITE_STATEMENT = re.compile(
     r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
     r"(ALTER|CREATE|DELETE|DROP|INSERT|MERGE|REPLACE|TRUNCATE|UPDATE)\b",
     re.IGNORECASE | re.DOTALL,
@@ -57,23 +57,24 @@ _CHANGES = re.compile(
 
 
 class Dataset:
-    """A dataset as it was published: cells × genes, and their two tables.
+    """A published dataset: a matrix of cells × genes, two tables, layers, raw and annotations.
 
-    It reads the version of each table that config.json named when it was opened, and never
-    another. What an append, say, replaces is removed: open it anew for what was not read before.
-    Use `slaf.open` to make one.
+    It reads the table versions that config.json named when it was opened. Other processes may
+    replace and remove these: open the dataset again for what was not read before. Use `slaf.open`
+    to open one.
 
     Parameters
     ----------
     location
-        Where it is.
+        Its location.
     published
-        What config.json says of it.
+        Its record in config.json.
     """
 
     def __init__(self, location: Location, published: DatasetConfig) -> None:
         self.location = location
         self.published = published
+        self._offsets: dict[str, NDArray[np.int64]] = {}
         self._rows: dict[str, StoredRows] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -102,7 +103,7 @@ class Dataset:
 
     @property
     def nnz(self) -> int:
-        """Number of nonzeros, NaN among them."""
+        """Number of nonzeros, NaN included."""
         return self.published.expression_count
 
     @property
@@ -110,47 +111,47 @@ class Dataset:
         """The inputs, in the order of their cells."""
         return self.published.sources
 
-    def measured(self, source: int | str) -> NDArray[np.bool_]:
-        """Which genes of the dataset an input has: where it has not, a zero is no measurement.
+    def genes_present(self, source: int | str) -> NDArray[np.bool_]:
+        """The genes of the dataset that an input has; a zero of another gene is no measurement.
 
         Parameters
         ----------
         source
-            Its position in `sources`, or its name: as in the column `source_file`, or its `uri`.
+            Its index in `sources`, or its name in the column `source_file`, or its `uri`.
 
         Returns
         -------
         numpy.ndarray
-            For each gene, in order, whether it is one of the input's.
+            For each gene, in order, whether the input has it.
 
         Raises
         ------
         SelectionError
-            If there is no such input, or several are called so that have different genes.
+            If there is no such input, or several inputs of this name have different genes.
         """
         from slaf.sources.names import unique_names
 
         names = unique_names([record.uri for record in self.sources])
-        found = {
-            record.measured
+        ranges = {
+            record.genes_present
             for at, record in enumerate(self.sources)
             if source in (names[at], record.uri) or (source == at and isinstance(source, int))
         }
-        if len(found) != 1:
-            what = "several inputs of different genes are" if found else "no input is"
+        if len(ranges) != 1:
+            what = "several inputs of different genes are" if ranges else "no input is"
             msg = (
                 f"{self.location}: {what} called {source!r}; there are, from 0 on: "
                 f"{', '.join(names)}"
             )
             raise SelectionError(msg)
         mask = np.zeros(self.n_genes, np.bool_)
-        for start, stop in found.pop():
+        for start, stop in ranges.pop():
             mask[start:stop] = True
         return mask
 
     @cached_property
     def expression(self) -> LanceTable:
-        """The nonzeros as a Lance dataset: cell and gene ids and the value, in order."""
+        """The nonzeros as a Lance dataset: cell and gene ids and the value, in cell order."""
         return self.table(EXPRESSION)
 
     @cached_property
@@ -165,72 +166,73 @@ class Dataset:
 
     @property
     def obs(self) -> pd.DataFrame:
-        """The user's table of the cells, with the types and names that it had."""
+        """The table of cells, with the column names and types of the input."""
         return self._frame(CELLS)
 
     @property
     def var(self) -> pd.DataFrame:
-        """The user's table of the genes, with the types and names that it had."""
+        """The table of genes, with the column names and types of the input."""
         return self._frame(GENES)
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The names of the further matrices, which `read` takes as `layer`."""
+        """The names of the layers, for the parameter `layer` of `read`."""
         return tuple(self.annotations.layers)
 
     @property
     def raw(self) -> StoredRaw | None:
-        """What AnnData calls raw, if the input had one that was not the matrix itself."""
-        record = self.annotations.beside.raw
+        """The matrix that AnnData calls raw; None without one, or if it was converted as X."""
+        record = self.annotations.record.raw
         if record is None:
             return None
         return StoredRaw(
-            self.annotations, record, lambda: self._stored(RAW, record.matrix, record.n_genes)
+            self.annotations,
+            record,
+            self.n_cells,
+            lambda: self._stored(RAW, record.matrix, record.n_genes),
         )
 
     @property
     def obsm(self) -> Mapping[str, Any]:
-        """Arrays and tables of a row for each cell, by name; each is read when asked for."""
+        """Arrays and tables with a row for each cell, by name; each is read on access."""
         return self.annotations.slot("obsm")
 
     @property
     def varm(self) -> Mapping[str, Any]:
-        """Arrays and tables of a row for each gene, by name; each is read when asked for."""
+        """Arrays and tables with a row for each gene, by name; each is read on access."""
         return self.annotations.slot("varm")
 
     @property
     def obsp(self) -> Mapping[str, Any]:
-        """Matrices of cells × cells, by name; each is read when asked for."""
+        """Matrices of cells × cells, by name; each is read on access."""
         return self.annotations.slot("obsp")
 
     @property
     def varp(self) -> Mapping[str, Any]:
-        """Matrices of genes × genes, by name; each is read when asked for."""
+        """Matrices of genes × genes, by name; each is read on access."""
         return self.annotations.slot("varp")
 
     @property
     def uns(self) -> dict[str, Any]:
-        """Whatever else the input held, as it was; of several inputs brought together."""
+        """The unstructured annotation of the input; of several inputs, merged."""
         return self.annotations.uns
 
     def uns_of(self, source: int) -> dict[str, Any]:
-        """The uns of one input, as it was.
+        """The uns of one input.
 
         Parameters
         ----------
         source
-            Its place in `sources`.
+            Its index in `sources`.
         """
         return self.annotations.uns_of(source)
 
     def table(self, name: str) -> LanceTable:
-        """One of the tables that config.json lists, as a Lance dataset."""
-        from slaf.tables.read import open_table
-
-        return open_table(self.location, self.published.tables[name], self.published.versions[name])
+        """A table of the dataset, as a Lance dataset."""
+        return self.annotations.table(name)
 
     def lazy(self, name: str = EXPRESSION) -> pl.LazyFrame:
-        """A table as a Polars LazyFrame: `expression`, unless another is named."""
+        """A table as a Polars LazyFrame."""
         from slaf.tables.polars import lazy_frame
 
         return lazy_frame(self.table(name))
@@ -238,23 +240,23 @@ class Dataset:
     def sql(self, query: str) -> pl.DataFrame:
         """The result of a query over the tables `expression`, `cells` and `genes`.
 
-        Numbers are taken as 64-bit integers and floats, whatever the tables store, so that
-        sums do not overflow.
+        Numbers are 64-bit integers and floats, whatever type the tables store, so that sums do
+        not overflow.
 
         Parameters
         ----------
         query
-            SQL as Polars understands it.
+            SQL in the dialect of Polars.
 
         Raises
         ------
         QueryError
-            If it is not SQL, names what is not there, or would change something.
+            If it is not SQL, names an unknown table or column, or would change a table.
         """
         import polars as pl
 
-        if changes := _CHANGES.match(query):
-            msg = f"{changes[1].upper()} is no query: nothing is changed by SQL; SELECT something"
+        if statement := _WRITE_STATEMENT.match(query):
+            msg = f"{statement[1].upper()} is no query: nothing is changed by SQL; SELECT something"
             raise QueryError(msg)
 
         from slaf.tables.polars import as_64bit
@@ -272,7 +274,7 @@ class Dataset:
     def read(
         self, cells: Indexer = None, genes: Indexer = None, layer: str | None = None
     ) -> sp.csr_matrix:
-        """The matrix, or a part of it.
+        """The matrix or a layer, or a part of it.
 
         Parameters
         ----------
@@ -285,18 +287,18 @@ class Dataset:
         Returns
         -------
         scipy.sparse.csr_matrix
-            Cells × genes in the order asked for, in the type that the source had.
+            Cells × genes in the requested order, in the type of the source.
 
         Raises
         ------
         SelectionError
-            If something asked for is not there.
+            If a requested cell, gene or layer does not exist.
         """
-        rows = self.selected(CELLS, cells)
-        columns = None if genes is None else self.selected(GENES, genes)
-        return (
-            self._read(rows, columns) if layer is None else self.matrix(layer).read(rows, columns)
-        )
+        rows = self.resolve(CELLS, cells)
+        columns = None if genes is None else self.resolve(GENES, genes)
+        if layer is None:
+            return self._read(rows, columns)
+        return self.matrix(layer).read(rows, columns)
 
     def to_anndata(
         self,
@@ -304,9 +306,9 @@ class Dataset:
         genes: Indexer = None,
         layers: Sequence[str] | None = None,
     ) -> anndata.AnnData:
-        """The dataset, or a part of it, as the AnnData that it was made of.
+        """The dataset, or a part of it, as an AnnData.
 
-        X, the layers and raw are CSR; all else is as it was. Raw keeps all of its genes.
+        X, the layers and raw are CSR; all else is as in the input. Raw keeps all of its genes.
 
         Parameters
         ----------
@@ -318,25 +320,25 @@ class Dataset:
         Raises
         ------
         SelectionError
-            If something asked for is not there.
+            If a requested cell, gene or layer does not exist.
         """
         import anndata
 
-        rows = self.selected(CELLS, cells)
+        rows = self.resolve(CELLS, cells)
         columns = None if genes is None else self.positions(GENES, genes)
-        chosen = None if cells is None else as_positions(rows)
+        positions = None if cells is None else as_positions(rows)
         raw = self.raw
         return anndata.AnnData(
             self._read(rows, columns),
-            obs=self._frame(CELLS, chosen),
+            obs=self._frame(CELLS, positions),
             var=self._frame(GENES, columns),
             layers={
                 name: self.matrix(name).read(rows, columns)
                 for name in (self.layers if layers is None else layers)
             },
-            obsm=_aligned(self.obsm, chosen),
+            obsm=_aligned(self.obsm, positions),
             varm=_aligned(self.varm, columns),
-            obsp=_paired(self.obsp, chosen),
+            obsp=_paired(self.obsp, positions),
             varp=_paired(self.varp, columns),
             uns=self.uns,
             raw=None
@@ -345,7 +347,7 @@ class Dataset:
         )
 
     def matrix(self, layer: str | None = None) -> StoredMatrix:
-        """The matrix as it is stored, or a layer.
+        """The matrix or a layer, as it is stored.
 
         Raises
         ------
@@ -356,64 +358,60 @@ class Dataset:
             return self._values(EXPRESSION, self.n_genes)
         records = self.annotations.layers
         if layer not in records:
-            have = ", ".join(records) or "none at all"
-            msg = f"there is no layer {layer!r}; there are {have}"
+            names = ", ".join(records) or "none at all"
+            msg = f"there is no layer {layer!r}; there are {names}"
             raise SelectionError(msg)
         return self._stored(LAYERS, records[layer], self.n_genes)
 
     @cached_property
     def annotations(self) -> Annotations:
-        """The layers, raw and slots, with what config.json says of them."""
+        """The layers, raw and slots, and their records in config.json."""
         return Annotations(self.location, self.published)
 
-    def positions(self, name: str, selector: Indexer) -> NDArray[np.int64]:
-        """Where in their table the cells or genes asked for are, in the order asked for.
+    def positions(self, name: str, indexer: Indexer) -> NDArray[np.int64]:
+        """The positions of the requested cells or genes in their table, in the requested order.
 
         Parameters
         ----------
         name
             "cells" or "genes".
-        selector
+        indexer
             As for `read`.
 
         Raises
         ------
         SelectionError
-            If something asked for is not there.
+            If a requested cell, gene or layer does not exist.
         """
-        return as_positions(self.selected(name, selector))
+        return as_positions(self.resolve(name, indexer))
 
-    def selected(self, name: str, selector: Indexer) -> Rows:
-        """As `positions`; neighbours as a range."""
+    def resolve(self, name: str, indexer: Indexer) -> Rows:
+        """As `positions`; consecutive ones as a range."""
         size = self.n_cells if name == CELLS else self.n_genes
         return resolve_indexer(
-            selector, size, lambda: self._ids(name), lambda where: self._where(name, where), name
+            indexer, size, lambda: self._ids(name), lambda where: self._where(name, where), name
         )
 
-    @cached_property
+    @property
     def cell_offsets(self) -> NDArray[np.int64]:
-        """Where each cell's rows begin in `expression`, and after the last, where they end."""
-        starts = self._columns(CELLS, [START_INDEX[EXPRESSION]]).column(0).to_numpy()
-        return np.append(starts, self.nnz)
+        """The first row of each cell in `expression`, and the number of rows."""
+        return self.offsets(EXPRESSION)
 
-    @cached_property
+    @property
     def gene_offsets(self) -> NDArray[np.int64] | None:
-        """Where each gene's rows begin in `expression_by_gene`, and after the last, where they end.
+        """The first row of each gene in `expression_by_gene`, and the number of rows.
 
         None without that table.
         """
-        if BY_GENE not in self.published.tables:
-            return None
-        starts = self._columns(GENES, [START_INDEX[BY_GENE]]).column(0).to_numpy()
-        return np.append(starts, self.nnz)
+        return self.offsets(BY_GENE) if BY_GENE in self.published.tables else None
 
     def offsets(self, table: str) -> NDArray[np.int64]:
-        """Where the rows of each cell begin in a table, and after the last, where they end.
+        """The first row of each cell in a table, and the number of rows.
 
         Parameters
         ----------
         table
-            `expression`, `layers` or `raw`; or `expression_by_gene`, for those of each gene.
+            `expression`, `layers` or `raw`; or `expression_by_gene`, for the rows of each gene.
 
         Raises
         ------
@@ -424,14 +422,14 @@ class Dataset:
         """
         if table not in self.published.tables or table not in PARTITIONED_TABLES:
             raise KeyError(table)
-        if table == EXPRESSION:
-            return self.cell_offsets
-        if table == BY_GENE and self.gene_offsets is not None:
-            return self.gene_offsets
-        return self.annotations.offsets(table)
+        if table not in self._offsets:
+            axis = GENES if table == BY_GENE else CELLS
+            starts = self._columns(axis, [START_INDEX[table]]).column(0).to_numpy()
+            self._offsets[table] = np.append(starts, self.published.row_counts[table])
+        return self._offsets[table]
 
     def rows(self, table: str) -> StoredRows:
-        """The rows of a table in the order of cells, or of genes.
+        """The rows of a table in cell order, or in gene order.
 
         Parameters
         ----------
@@ -452,19 +450,19 @@ class Dataset:
             opened = self.expression if table == EXPRESSION else self.table(table)
             reader = TableRows(self.location, self.published.tables[table], opened)
             axis = BY_GENE_ORDER if table == BY_GENE else BY_CELL_ORDER
-            place = f"{self.location}: {table}"
-            self._rows[table] = StoredRows(place, reader, axis, self.offsets(table))
+            label = f"{self.location}: {table}"
+            self._rows[table] = StoredRows(label, reader, axis, self.offsets(table))
         return self._rows[table]
 
     def _values(self, table: str, width: int) -> StoredMatrix:
-        """The matrix in one of its orders."""
+        """The matrix in cell order or gene order, by its table."""
         from slaf.dataset.matrix import StoredMatrix
 
         dtype, value_type = np.dtype(self.published.dtype), np.dtype(self.published.value_type)
         return StoredMatrix(self.rows(table), "value", width, dtype, dtype, value_type, self.nnz)
 
     def _stored(self, table: str, record: MatrixRecord, width: int) -> StoredMatrix:
-        """A matrix of `layers` or `raw`."""
+        """A layer, or raw."""
         from slaf.dataset.matrix import StoredMatrix
 
         return StoredMatrix(
@@ -478,9 +476,7 @@ class Dataset:
         )
 
     def _columns(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-        from slaf.tables.read import read_table
-
-        return read_table(self.table(name), columns)
+        return self.annotations.read_columns(name, columns)
 
     def _ids(self, name: str) -> list[str]:
         column = self.published.columns[name].columns[0].name
@@ -491,7 +487,7 @@ class Dataset:
         table = self.table(name)
         column = f"{name.removesuffix('s')}_integer_id"
         try:
-            found = table.to_table([column], filter=as_filter(condition)).column(0).to_numpy()
+            rows = table.to_table([column], filter=as_filter(condition))
         except (ValueError, OSError) as error:
             names = ", ".join(table.schema.names)
             raise translate_lance_error(
@@ -501,18 +497,18 @@ class Dataset:
                     f"{condition!r} is not a filter on {name}: {text}; the columns are {names}"
                 ),
             ) from safe_cause(table.uri, error)
-        return np.asarray(found, dtype=np.int64)
+        return np.asarray(rows.column(0).to_numpy(), dtype=np.int64)
 
-    def _frame(self, name: str, chosen: NDArray[np.int64] | None = None) -> pd.DataFrame:
+    def _frame(self, name: str, positions: NDArray[np.int64] | None = None) -> pd.DataFrame:
         from slaf.tables.read import take_rows
 
-        described = self.published.columns[name]
-        names = [column.name for column in described.columns]
-        if chosen is None or not len(chosen):
-            # Of no rows Lance would take no categories either.
+        columns = self.published.columns[name]
+        names = [column.name for column in columns.columns]
+        if positions is None or not len(positions):
+            # Lance would return no categories with no rows.
             rows = self._columns(name, names)
-            return to_frame(rows if chosen is None else rows.slice(0, 0), described)
-        return to_frame(take_rows(self.table(name), chosen, names), described)
+            return to_frame(rows if positions is None else rows.slice(0, 0), columns)
+        return to_frame(take_rows(self.table(name), positions, names), columns)
 
     def _read(self, cells: Rows, genes: Rows | None) -> sp.csr_matrix:
         by_cell = self.matrix()
@@ -521,12 +517,12 @@ class Dataset:
         by_gene = self._values(BY_GENE, self.n_cells)
         if by_gene.n_rows(genes) >= by_cell.n_rows(cells):
             return by_cell.read(cells, genes)
-        # In the order of genes it is a matrix of genes × cells.
+        # In gene order it is a matrix of genes × cells.
         return by_gene.read(genes, cells).T.tocsr()
 
 
 def open_dataset(
-    place: str | os.PathLike[str] | Location,
+    dataset: str | os.PathLike[str] | Location,
     *,
     storage_options: Mapping[str, str] | None = None,
 ) -> Dataset:
@@ -534,26 +530,26 @@ def open_dataset(
 
     Parameters
     ----------
-    place
+    dataset
         The directory of the dataset, or its URL in a bucket.
     storage_options
-        For a URL, how to reach it, by the names that Lance and obstore have for it; what is
-        not said is taken from the environment.
+        For a URL, credentials and settings of the bucket, by the names of Lance and obstore; the
+        environment has the others.
 
     Raises
     ------
     NotADataset
         If there is none.
     ConversionInProgress
-        If its conversion has not been finished: nothing of it is shown.
+        If its conversion is unfinished.
     UnsupportedFormat
-        If another program wrote it, or a newer release.
+        If another program or a newer release wrote it.
     DamagedDataset
         If its config.json contradicts itself.
     StorageError
-        If it cannot be reached.
+        If the bucket cannot be reached.
     """
-    location = Location.of(place, storage_options)
+    location = Location.of(dataset, storage_options)
     return Dataset(location, load_published(location))
 
 

@@ -1,4 +1,4 @@
-"""What a dataset or an input holds, without reading its matrix."""
+"""Summary of a dataset or an input, without reading its matrix."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from slaf.storage.urls import is_web
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import anndata
 
     from slaf.annotations.columns import ColumnSet
     from slaf.dataset.dataset import Dataset
-    from slaf.format.config import DatasetConfig, SourceRecord
+    from slaf.format.config import SourceRecord
+    from slaf.format.records import AnnotationsRecord
     from slaf.options import ReadOptions
     from slaf.sources.base import MatrixSize
 
@@ -38,35 +39,35 @@ class TableInfo:
 
 @dataclass(frozen=True, slots=True)
 class DatasetInfo:
-    """What config.json says of a published dataset, and the bytes that it takes.
+    """Description of a published dataset by its config.json, and its size in bytes.
 
     Attributes
     ----------
-    place
-        Where it is.
+    location
+        Its directory or URL.
     n_cells, n_genes, nonzeros, density
-        The shape of the matrix, and how full it is.
+        The shape of the matrix, its nonzeros and their share of all entries.
     value_type
         The type of the `value` column.
     dtype
-        The type that values are given back in.
+        The type in which values are read.
     bytes
-        Of all files.
+        The size of all files.
     tables
-        By name.
+        The tables by name.
     obs, var
         The type of each of the user's columns, by name.
     statistics
-        Of the nonzeros: least, greatest and mean value, standard deviation.
-    beside
-        What stands beside the matrix, in words.
+        Minimum, maximum, mean and standard deviation of the nonzeros.
+    annotations
+        Layers, raw, obsm and the other slots, as text.
     sources
         The inputs, in the order of their cells.
     created_at, last_updated, writer
-        When it was written (ISO 8601, UTC), and by which program.
+        The times of writing (ISO 8601, UTC), and the program.
     """
 
-    place: str
+    location: str
     n_cells: int
     n_genes: int
     nonzeros: int
@@ -78,7 +79,7 @@ class DatasetInfo:
     obs: Mapping[str, str]
     var: Mapping[str, str]
     statistics: Mapping[str, float | None]
-    beside: tuple[str, ...]
+    annotations: tuple[str, ...]
     sources: tuple[SourceRecord, ...]
     created_at: str
     last_updated: str
@@ -91,12 +92,12 @@ class DatasetInfo:
 
 @dataclass(frozen=True, slots=True)
 class InputInfo:
-    """What a conversion of an input would find, without reading its matrix.
+    """Description of an input, without reading its matrix.
 
     Attributes
     ----------
-    place
-        Where it is.
+    location
+        Its path or URL.
     format
         The name of its format.
     matrix
@@ -105,30 +106,30 @@ class InputInfo:
         Its shape.
     dtype
         The numeric type of its values.
-    extent
-        How it lies in the input, and how many entries it holds.
+    size
+        The layout and the number of entries of the matrix.
     matrices
         All matrices of the input.
     obs, var
         The type of each column, by name.
-    beside
-        What goes along with the matrix, in words: layers, raw, obsm and the other slots.
-    left_behind
-        What a conversion does not take, in words.
+    annotations
+        Layers, raw, obsm and the other slots that would be converted, as text.
+    not_converted
+        The content that a conversion leaves out, as text.
     """
 
-    place: str
+    location: str
     format: str
     matrix: str
     n_cells: int
     n_genes: int
     dtype: str
-    extent: MatrixSize
+    size: MatrixSize
     matrices: tuple[str, ...]
     obs: Mapping[str, str]
     var: Mapping[str, str]
-    beside: tuple[str, ...]
-    left_behind: tuple[str, ...]
+    annotations: tuple[str, ...]
+    not_converted: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """As `slaf info --json` prints it."""
@@ -136,7 +137,7 @@ class InputInfo:
 
 
 def info(
-    place: str | os.PathLike[str] | Location | Dataset | anndata.AnnData,
+    dataset_or_input: str | os.PathLike[str] | Location | Dataset | anndata.AnnData,
     *,
     matrix: str = "X",
     genome: str | None = None,
@@ -149,29 +150,28 @@ def info(
 
     Parameters
     ----------
-    place
+    dataset_or_input
         A dataset, a file that could be converted, or an AnnData.
     matrix, genome, feature_type, measurement
-        Of an input, what to describe, as `slaf.convert` takes them.
+        The part of an input to describe, as for `slaf.convert`.
     format
-        The format of an input; found by its content if None.
+        The format of an input; None to recognise it by its content.
     storage_options
-        For a URL, how to reach it.
+        For a URL, credentials and settings of the bucket.
 
     Raises
     ------
     DatasetError
-        If there is a dataset that cannot be opened, or that is not finished.
+        If there is a dataset that cannot be opened, or whose conversion is unfinished.
     InputError
         If it is an input that cannot be converted, or neither.
     """
-    # A dataset that is open says where it is.
-    there: Any = getattr(place, "location", place)
-    if not (is_anndata(there) or is_web(there)):
-        location = Location.of(there, storage_options)
+    path: Any = getattr(dataset_or_input, "location", dataset_or_input)
+    if not (is_anndata(path) or is_web(path)):
+        location = Location.of(path, storage_options)
         if load(location) is not None:
             return dataset_info(location)
-        there, storage_options = str(location), location.storage_options
+        path, storage_options = str(location), location.storage_options
     from slaf.options import ReadOptions
 
     options = ReadOptions(
@@ -181,26 +181,26 @@ def info(
         measurement=measurement,
         storage_options=storage_options,
     )
-    return input_info(there, options, format)
+    return input_info(path, options, format)
 
 
 def dataset_info(
-    place: str | os.PathLike[str] | Location,
+    dataset: str | os.PathLike[str] | Location,
     *,
     storage_options: Mapping[str, str] | None = None,
 ) -> DatasetInfo:
-    """Describe a published dataset; reads config.json only, and imports no more than that takes.
+    """Describe a published dataset; reads config.json only, and imports no more than that needs.
 
     Raises
     ------
     DatasetError
         If there is none that can be opened.
     """
-    location = Location.of(place, storage_options)
+    location = Location.of(dataset, storage_options)
     published = load_published(location)
     total = published.n_cells * published.n_genes
     return DatasetInfo(
-        place=str(location),
+        location=str(location),
         n_cells=published.n_cells,
         n_genes=published.n_genes,
         nonzeros=published.expression_count,
@@ -215,7 +215,7 @@ def dataset_info(
         obs=_types(published.columns[CELLS]),
         var=_types(published.columns[GENES]),
         statistics=published.expression_stats,
-        beside=_annotations(published),
+        annotations=tuple(_describe_slots(published.annotations)),
         sources=published.sources,
         created_at=published.created_at,
         last_updated=published.last_updated,
@@ -224,11 +224,11 @@ def dataset_info(
 
 
 def input_info(
-    place: str | os.PathLike[str] | anndata.AnnData,
+    path: str | os.PathLike[str] | anndata.AnnData,
     options: ReadOptions,
     format: str | None = None,
 ) -> InputInfo:
-    """Describe what a conversion with these options would find; the values are not read.
+    """Describe an input as a conversion with these options would find it; reads no values.
 
     Raises
     ------
@@ -239,34 +239,34 @@ def input_info(
     from slaf.sources import open_source
     from slaf.sources.slots import describe_slots
 
-    with open_source(place, format, options) as source:
+    with open_source(path, format, options) as source:
+        description = source.info
         return InputInfo(
-            place=source.info.uri,
-            format=source.info.format,
-            matrix=source.info.matrix,
-            n_cells=source.info.n_cells,
-            n_genes=source.info.n_genes,
-            dtype=str(source.info.dtype),
-            extent=source.info.size,
-            matrices=source.info.matrices,
+            location=description.uri,
+            format=description.format,
+            matrix=description.matrix,
+            n_cells=description.n_cells,
+            n_genes=description.n_genes,
+            dtype=str(description.dtype),
+            size=description.size,
+            matrices=description.matrices,
             obs=_types(to_lance(source.cells(), ())[1]),
             var=_types(to_lance(source.genes(), ())[1]),
-            beside=describe_slots(source),
-            left_behind=source.info.not_converted,
+            annotations=describe_slots(source),
+            not_converted=description.not_converted,
         )
 
 
-def _annotations(published: DatasetConfig) -> tuple[str, ...]:
-    found = published.annotations
-    said = []
-    if found.layers is not None:
-        layers = ", ".join(f"{one.original} ({one.value_type})" for one in found.layers.matrices)
-        said.append(f"layers {layers}")
-    if found.raw is not None:
-        said.append(f"raw {found.raw.n_genes:,} genes, {found.raw.rows:,} nonzeros")
-    for slot, forms in found.forms.items():
-        said.append(f"{slot} {', '.join(form.key for form in forms)}")
-    return tuple(said) if found.uns is None else (*said, "uns")
+def _describe_slots(record: AnnotationsRecord) -> Iterator[str]:
+    if record.layers is not None:
+        layers = (f"{layer.original} ({layer.value_type})" for layer in record.layers.matrices)
+        yield f"layers {', '.join(layers)}"
+    if record.raw is not None:
+        yield f"raw {record.raw.n_genes:,} genes, {record.raw.rows:,} nonzeros"
+    for slot, specs in record.specs.items():
+        yield f"{slot} {', '.join(spec.key for spec in specs)}"
+    if record.uns is not None:
+        yield "uns"
 
 
 def _types(columns: ColumnSet) -> dict[str, str]:

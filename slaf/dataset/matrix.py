@@ -1,4 +1,4 @@
-"""The matrices of a dataset as they are stored: rows in the order of cells, or of genes."""
+"""StoredMatrix: X, a layer or raw as they are stored, read by cell or by gene."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
 
 __all__ = ["BY_CELL_ORDER", "BY_GENE_ORDER", "Axis", "Chunk", "StoredMatrix", "StoredRows"]
 
-# Rows that are read to see what values there are.
+# The rows that `sample_values` reads.
 _SAMPLE_ROWS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """What rows are ordered by.
+    """The order of rows.
 
     Attributes
     ----------
     name
         "cells" or "genes".
-    one
-        One of them: "cell" or "gene".
+    singular
+        "cell" or "gene".
     ids
-        The columns of the positions: of what the rows are ordered by, and of the others.
+        The columns of positions: of the axis that orders the rows, and of the other axis.
     """
 
     name: str
-    one: str
+    singular: str
     ids: tuple[str, str]
 
 
@@ -55,16 +55,16 @@ BY_GENE_ORDER = Axis("genes", "gene", ("gene_integer_id", "cell_integer_id"))
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The rows of whole cells, one cell after the other.
+    """The rows of consecutive whole cells.
 
     Attributes
     ----------
     cells
-        The cells; of cells that were chosen one by one, which of these.
+        The cells; for positions, their range in the array of positions.
     counts
-        The rows of each.
+        The number of rows of each cell.
     columns
-        The columns that were asked for.
+        The requested columns.
     """
 
     cells: RowRange
@@ -72,38 +72,38 @@ class Chunk:
     columns: Sequence[pa.Array]
 
     def present(self, *columns: int) -> tuple[NDArray[Any], ...]:
-        """Drop the rows without a value in the last of some columns; NaN is a value.
+        """The rows with a value in the last of some columns; NaN is a value.
 
         Returns
         -------
         tuple
-            The rows of each cell that are left, and each of these columns.
+            The number of these rows of each cell, and each of the columns.
         """
-        found = [self.columns[at] for at in columns]
-        if not found[-1].null_count:
-            return self.counts, *(column.to_numpy() for column in found)
-        kept = found[-1].is_valid().to_numpy(zero_copy_only=False)
-        found[-1] = found[-1].fill_null(0)
-        return drop_entries(kept, self.counts, *(column.to_numpy() for column in found))
+        selected = [self.columns[at] for at in columns]
+        if not selected[-1].null_count:
+            return self.counts, *(column.to_numpy() for column in selected)
+        present = selected[-1].is_valid().to_numpy(zero_copy_only=False)
+        selected[-1] = selected[-1].fill_null(0)
+        return drop_entries(present, self.counts, *(column.to_numpy() for column in selected))
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRows:
-    """The rows of a table in cell order, or in gene order: a "cell" is then a gene.
+    """The rows of a table in cell order, or in gene order, where a "cell" is a gene.
 
     Attributes
     ----------
-    place
-        The table, for errors.
+    label
+        The name of the table, for errors.
     reader
         Reads rows of the table by their positions.
     axis
-        What the rows are ordered by.
+        The order of the rows.
     offsets
-        Where the rows of each cell begin, and after the last, where they end.
+        The first row of each cell, and the number of rows.
     """
 
-    place: str
+    label: str
     reader: FileRows
     axis: Axis
     offsets: NDArray[np.int64]
@@ -113,17 +113,17 @@ class StoredRows:
         return len(self.offsets) - 1
 
     def lengths(self, cells: Rows) -> NDArray[np.int64]:
-        """How many rows each of some cells has."""
+        """The number of rows of each of some cells."""
         starts, stops = self._bounds(cells)
         return stops - starts
 
     def chunks(self, cells: Rows, columns: Sequence[str]) -> Iterator[Chunk]:
-        """The rows of some cells in order, whole cells at a time: the one loop over stored rows.
+        """The rows of some cells in order, in chunks of whole cells.
 
         Parameters
         ----------
         cells
-            Cells; their positions ascend, each once.
+            Cells; positions are ascending and unique.
         columns
             The columns to read.
 
@@ -135,29 +135,29 @@ class StoredRows:
         starts, stops = self._bounds(cells)
         counts = stops - starts
         if (counts < 0).any():
-            msg = f"{self.place}: the offsets of its {self.axis.name} descend; `slaf verify` it"
+            msg = f"{self.label}: the offsets of its {self.axis.name} descend; `slaf verify` it"
             raise DamagedDataset(msg)
         ends = np.cumsum(counts)
         first = cells.start if isinstance(cells, RowRange) else 0
         at, before, n_rows = 0, 0, 0
-        waiting: list[pa.RecordBatch] = []
-        for batch in self.reader.read(_joined(starts, stops), columns):
-            waiting.append(batch)
+        pending: list[pa.RecordBatch] = []
+        for batch in self.reader.read(_merge_ranges(starts, stops), columns):
+            pending.append(batch)
             n_rows += batch.num_rows
             stop = int(np.searchsorted(ends, n_rows, side="right"))
             if stop > at:
-                ready = pa.concat_batches(waiting) if len(waiting) > 1 else batch
+                ready = pa.concat_batches(pending) if len(pending) > 1 else batch
                 here = int(ends[stop - 1]) - before
-                chosen = RowRange(first + at, first + stop)
-                yield Chunk(chosen, counts[at:stop], ready.slice(0, here).columns)
+                rows = RowRange(first + at, first + stop)
+                yield Chunk(rows, counts[at:stop], ready.slice(0, here).columns)
                 at, before = stop, before + here
-                waiting = [ready.slice(here)] if before < n_rows else []
+                pending = [ready.slice(here)] if before < n_rows else []
         if at == len(counts):
             return
         if before < ends[-1]:
             cell = cells.start + at if isinstance(cells, RowRange) else cells[at]
             msg = (
-                f"{self.place}: it has fewer rows of {self.axis.name} from {cell} on than "
+                f"{self.label}: it has fewer rows of {self.axis.name} from {cell} on than "
                 f"{self.axis.name} say; `slaf verify` it"
             )
             raise DamagedDataset(msg)
@@ -168,7 +168,7 @@ class StoredRows:
         )
 
     def _bounds(self, cells: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where the rows of each cell begin, and where they end."""
+        """The first row of each cell, and the row after its last."""
         if isinstance(cells, RowRange):
             bounds = self.offsets[cells.start : cells.stop + 1]
             return bounds[:-1], bounds[1:]
@@ -177,24 +177,24 @@ class StoredRows:
 
 @dataclass(frozen=True, slots=True)
 class StoredMatrix:
-    """X, a layer, or raw: cells × genes, or genes × cells where the rows are in gene order.
+    """X, a layer or raw: cells × genes, or genes × cells if the rows are in gene order.
 
     Attributes
     ----------
     rows
-        The table that holds it.
+        The rows of its table.
     column
-        The column of its values; a row without a value is no entry of it.
+        The column of its values; a row without a value is no entry.
     n_columns
-        Its width.
+        The number of its columns.
     dtype
         The type of its values in the source.
     read_dtype
-        The type that they are given back in.
+        The type in which its values are read.
     value_type
         The type of the column.
     nnz
-        How many there are.
+        The number of its values.
     """
 
     rows: StoredRows
@@ -211,14 +211,14 @@ class StoredMatrix:
         return (len(self.rows), self.n_columns)
 
     def n_rows(self, cells: Rows) -> int:
-        """How many rows some cells have: entries, or at most, where other layers have rows too."""
+        """The number of rows of some cells, those of other layers included."""
         if isinstance(cells, RowRange):
             return int(self.rows.offsets[cells.stop] - self.rows.offsets[cells.start])
         return int(self.rows.lengths(cells).sum())
 
     @property
     def size(self) -> MatrixSize:
-        """Its values."""
+        """The number of its values."""
         return MatrixSize("a dataset", self.nnz)
 
     def sample_values(self) -> NDArray[Any]:
@@ -231,35 +231,35 @@ class StoredMatrix:
         return np.concatenate([np.empty(0, self.value_type), *values])
 
     def indptr_estimate(self, step: int) -> NDArray[np.int64]:
-        """Rows before cells 0, step, 2 * step, …, and n_cells: those of all layers of the table."""
+        """Rows before cells 0, step, 2 * step, …, and n_cells, of all layers of the table."""
         offsets = self.rows.offsets
         return np.append(offsets[:-1][::step], offsets[-1])
 
     def batches(self, rows: Rows, genes: Rows | None = None) -> Iterator[Batch]:
-        """Some cells in their order, in batches of bounded size; values as they are stored.
+        """Some cells in their order, in batches of bounded size; values in the stored type.
 
         Parameters
         ----------
         rows
-            Cells; if they are positions, the cells of a batch are places among these.
+            Cells; for positions, the cells of a batch are a range in their array.
         genes
-            The genes to keep, in their order; None for all.
+            The genes to read, in their order; None for all.
 
         Raises
         ------
         DamagedDataset
             If they cannot be read.
         """
-        chosen = self._columns(genes)
-        if isinstance(rows, RowRange) or _ascends(rows):
-            entries = self._entries(rows, chosen)
+        selection = self._columns(genes)
+        if isinstance(rows, RowRange) or _is_ascending(rows):
+            entries = self._entries(rows, selection)
         else:
-            entries = self._unordered_entries(rows, chosen)
+            entries = self._unordered_entries(rows, selection)
         for cells, (counts, columns, values) in entries:
             yield Batch(cells, counts, columns.astype(np.uint32, copy=False), values)
 
     def read(self, rows: Rows, genes: Rows | None = None) -> sp.csr_matrix:
-        """Some cells and genes, in their order, in the type that they are given back in.
+        """Some cells and genes, in their order, in `read_dtype`.
 
         Raises
         ------
@@ -269,34 +269,34 @@ class StoredMatrix:
         return self._csr(rows, self._columns(genes), self.read_dtype)
 
     def _csr(
-        self, rows: Rows, chosen: ColumnSelection | None, dtype: np.dtype[Any]
+        self, rows: Rows, selection: ColumnSelection | None, dtype: np.dtype[Any]
     ) -> sp.csr_matrix:
-        if isinstance(rows, RowRange) or _ascends(rows):
-            entries = (found for _, found in self._entries(rows, chosen))
-            if chosen is not None:
-                return csr_from_batches(entries, len(chosen), dtype)
-            # Where offsets are damaged, which is found when rows are read, no more than all.
-            most = min(max(self.n_rows(rows), 0), int(self.rows.offsets[-1]))
-            return csr_from_batches(entries, self.n_columns, dtype, most)
-        # Rows are found several times faster if they ascend.
+        if isinstance(rows, RowRange) or _is_ascending(rows):
+            entries = (entries for _, entries in self._entries(rows, selection))
+            if selection is not None:
+                return csr_from_batches(entries, len(selection), dtype)
+            # Damaged offsets are detected when rows are read: until then no more than all rows.
+            max_entries = min(max(self.n_rows(rows), 0), int(self.rows.offsets[-1]))
+            return csr_from_batches(entries, self.n_columns, dtype, max_entries)
+        # Ascending rows are read several times faster.
         unique, inverse = np.unique(rows, return_inverse=True)
-        return self._csr(unique, chosen, dtype)[inverse]
+        return self._csr(unique, selection, dtype)[inverse]
 
     def _entries(
-        self, rows: Rows, chosen: ColumnSelection | None
+        self, rows: Rows, selection: ColumnSelection | None
     ) -> Iterator[tuple[RowRange, Entries]]:
         for chunk in self.rows.chunks(rows, [self.rows.axis.ids[1], self.column]):
             entries = chunk.present(0, 1)
-            yield chunk.cells, entries if chosen is None else chosen.apply(entries)
+            yield chunk.cells, entries if selection is None else selection.apply(entries)
 
     def _unordered_entries(
-        self, rows: NDArray[np.int64], chosen: ColumnSelection | None
+        self, rows: NDArray[np.int64], selection: ColumnSelection | None
     ) -> Iterator[tuple[RowRange, Entries]]:
         ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(self.rows.lengths(rows))])
         for first, last in split_by_nnz(ends, BATCH_NONZEROS):
-            found = self._csr(rows[first:last], chosen, self.value_type)
-            counts = np.diff(found.indptr).astype(np.int64)
-            yield RowRange(first, last), (counts, found.indices, found.data)
+            matrix = self._csr(rows[first:last], selection, self.value_type)
+            counts = np.diff(matrix.indptr).astype(np.int64)
+            yield RowRange(first, last), (counts, matrix.indices, matrix.data)
 
     def _columns(self, genes: Rows | None) -> ColumnSelection | None:
         if genes is None or (isinstance(genes, RowRange) and len(genes) == self.n_columns):
@@ -304,14 +304,14 @@ class StoredMatrix:
         return ColumnSelection(as_positions(genes), self.n_columns)
 
 
-def _ascends(rows: NDArray[np.int64]) -> bool:
+def _is_ascending(rows: NDArray[np.int64]) -> bool:
     return bool((np.diff(rows) > 0).all())
 
 
-def _joined(starts: NDArray[np.int64], stops: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Ranges that follow each other as one."""
+def _merge_ranges(starts: NDArray[np.int64], stops: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Ranges, adjacent ones merged."""
     if not len(starts):
         return np.empty((0, 2), np.int64)
-    apart = np.flatnonzero(starts[1:] != stops[:-1]) + 1
-    first, last = np.append(0, apart), np.append(apart, len(starts)) - 1
+    gaps = np.flatnonzero(starts[1:] != stops[:-1]) + 1
+    first, last = np.append(0, gaps), np.append(gaps, len(starts)) - 1
     return np.stack([starts[first], stops[last]], axis=1)

@@ -1,4 +1,4 @@
-"""Cells or genes asked for by position, slice, mask, id or filter, as positions."""
+"""Resolve positions, slices, masks, ids and filters to positions of cells or genes."""
 
 from __future__ import annotations
 
@@ -15,76 +15,75 @@ from slaf.sparse.ranges import RowRange, Rows
 __all__ = ["Indexer", "as_filter", "resolve_indexer"]
 
 
-# Texts, and names in the quotes of Lance and of SQL; a quote is in its like if it is there twice.
+# Texts, and names in the quotes of Lance and of SQL; a doubled quote stands for itself.
 _QUOTED = re.compile(r"""'(?:[^']|'')*'|`[^`]*`|"(?P<name>(?:[^"]|"")*)\"""")
 Indexer = int | slice | str | Sequence[int] | Sequence[str] | NDArray[Any] | None
 
 
 def resolve_indexer(
-    selector: Indexer,
+    indexer: Indexer,
     n: int,
     ids: Callable[[], Sequence[str]],
     where: Callable[[str], NDArray[np.int64]],
     what: str,
 ) -> Rows:
-    """The cells or genes asked for, in the order asked for; neighbours as a range.
+    """The positions of the requested cells or genes, in their order; a slice as a range.
 
     Parameters
     ----------
-    selector
+    indexer
         None for all; a position (negative ones count from the end) or several; a slice; a
         mask of n booleans; a list of ids; or a string, which is a filter on the table.
     n
-        How many there are.
+        The number of all cells or genes.
     ids
-        Gives all ids in order.
+        Returns all ids in order.
     where
-        Gives the positions that a filter leaves.
+        Returns the positions of the rows that satisfy a filter.
     what
         "cells" or "genes", for errors.
 
     Raises
     ------
     SelectionError
-        If one of them does not exist, or an id stands for several.
+        If one of them does not exist, or several have the same id.
     """
-    if selector is None:
+    if indexer is None:
         return RowRange(0, n)
-    if isinstance(selector, slice):
-        return _sliced(range(n)[selector])
-    if isinstance(selector, str):
-        return where(selector)
-    wanted = np.atleast_1d(np.asarray(selector))
-    if wanted.ndim > 1:
-        msg = f"{what} are selected by one dimension, not by an array of {wanted.ndim}"
+    if isinstance(indexer, slice):
+        return _sliced(range(n)[indexer])
+    if isinstance(indexer, str):
+        return where(indexer)
+    requested = np.atleast_1d(np.asarray(indexer))
+    if requested.ndim > 1:
+        msg = f"{what} are selected by one dimension, not by an array of {requested.ndim}"
         raise SelectionError(msg)
-    if wanted.dtype.kind == "b":
-        return _masked(wanted, n, what)
-    if wanted.dtype.kind in "UO":
-        return _named(wanted.tolist(), ids(), what)
-    return _numbered(wanted, n, what)
+    if requested.dtype.kind == "b":
+        return _masked(requested, n, what)
+    if requested.dtype.kind in "UO":
+        return _named(requested.tolist(), ids(), what)
+    return _numbered(requested, n, what)
 
 
 def as_filter(condition: str) -> str:
-    """A condition as Lance takes it: there a name in double quotes is no name, but a text.
+    """A condition in the syntax of Lance, which has names in backticks, not in double quotes.
 
     Examples
     --------
     >>> print(as_filter('"cell type" <> gene'))
     `cell type` <> gene
     """
-    return _QUOTED.sub(_as_name, condition)
+    return _QUOTED.sub(_in_backticks, condition)
 
 
-def _as_name(quoted: re.Match[str]) -> str:
+def _in_backticks(quoted: re.Match[str]) -> str:
     name = quoted["name"]
     return quoted[0] if name is None else "`" + name.replace('""', '"') + "`"
 
 
-def _sliced(found: range) -> Rows:
-    if found.step == 1:
-        return RowRange(found.start, max(found.start, found.stop))
-    return np.arange(found.start, found.stop, found.step)
+def _sliced(positions: range) -> Rows:
+    start, stop, step = positions.start, positions.stop, positions.step
+    return RowRange(start, max(start, stop)) if step == 1 else np.arange(start, stop, step)
 
 
 def _masked(mask: NDArray[Any], n: int, what: str) -> NDArray[np.int64]:
@@ -94,35 +93,35 @@ def _masked(mask: NDArray[Any], n: int, what: str) -> NDArray[np.int64]:
     return np.flatnonzero(mask)
 
 
-def _numbered(wanted: NDArray[Any], n: int, what: str) -> NDArray[np.int64]:
-    if not len(wanted):
+def _numbered(requested: NDArray[Any], n: int, what: str) -> NDArray[np.int64]:
+    if not len(requested):
         return np.empty(0, np.int64)
-    if wanted.dtype.kind not in "iu":
-        msg = f"{what} are selected by whole numbers, not by values of type {wanted.dtype}"
+    if requested.dtype.kind not in "iu":
+        msg = f"{what} are selected by whole numbers, not by values of type {requested.dtype}"
         raise SelectionError(msg)
-    found = wanted
-    if wanted.dtype.kind == "i":
-        found = wanted.astype(np.int64)
-        found = np.where(found < 0, found + n, found)
-    outside = (found < 0) | (found >= n)
+    positions = requested
+    if requested.dtype.kind == "i":
+        positions = requested.astype(np.int64)
+        positions = np.where(positions < 0, positions + n, positions)
+    outside = (positions < 0) | (positions >= n)
     if outside.any():
-        msg = f"there is no position {wanted[outside][0]} among {n:,} {what}"
+        msg = f"there is no position {requested[outside][0]} among {n:,} {what}"
         raise SelectionError(msg)
-    return np.asarray(found, dtype=np.int64)
+    return np.asarray(positions, dtype=np.int64)
 
 
-def _named(wanted: list[str], ids: Sequence[str], what: str) -> NDArray[np.int64]:
-    sought = set(wanted)
-    found: dict[str, int] = {}
+def _named(requested: list[str], ids: Sequence[str], what: str) -> NDArray[np.int64]:
+    names = set(requested)
+    positions: dict[str, int] = {}
     for position, name in enumerate(ids):
-        if name in sought:
-            if name in found:
+        if name in names:
+            if name in positions:
                 msg = f"{name!r} is the id of several {what}; select them by position"
                 raise SelectionError(msg)
-            found[name] = position
-    missing = [name for name in wanted if name not in found]
+            positions[name] = position
+    missing = [name for name in requested if name not in positions]
     if missing:
         more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
         msg = f"there are no {what} with the id {missing[0]!r}{more}"
         raise SelectionError(msg)
-    return np.array([found[name] for name in wanted], dtype=np.int64)
+    return np.array([positions[name] for name in requested], dtype=np.int64)

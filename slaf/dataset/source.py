@@ -1,4 +1,4 @@
-"""A published dataset as a source: the first of several inputs, or what another is held against."""
+"""A published dataset as a Source: the first input of an append, or one side of a comparison."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from msgspec.structs import replace
 from slaf.annotations.columns import from_lance
 from slaf.errors import MissingMatrix
 from slaf.format.schema import CELLS, GENES, RAW, RAW_GENES
+from slaf.options import ALIGNED_SLOTS
 from slaf.runtime.lazy import DeferredMapping
 from slaf.sources.base import Raw, Slots, Source, SourceInfo
 from slaf.sources.concat.members import ExistingDataset
-from slaf.tables.read import read_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,11 +25,11 @@ __all__ = ["DatasetSource", "dataset_as_input"]
 
 
 def dataset_as_input(dataset: Dataset) -> ExistingDataset:
-    """A dataset and the inputs that it was made of."""
+    """A dataset and its inputs, for an append."""
     records = dataset.sources
-    if dataset.annotations.beside.taken is None:
-        # Then nothing was taken of them, which an older release did not record.
-        records = tuple(replace(record, holds=()) for record in records)
+    if dataset.annotations.record.selection is None:
+        # The release without a selection of slots converted none, and recorded no slots.
+        records = tuple(replace(record, slots=()) for record in records)
     return ExistingDataset(
         DatasetSource(dataset),
         records,
@@ -38,12 +38,12 @@ def dataset_as_input(dataset: Dataset) -> ExistingDataset:
 
 
 class DatasetSource(Source):
-    """The cells that a dataset holds, as a source.
+    """A published dataset as a source.
 
     Parameters
     ----------
     dataset
-        Its version is pinned, whatever is written meanwhile.
+        The dataset, at the versions at which it was opened.
     """
 
     def __init__(self, dataset: Dataset) -> None:
@@ -62,8 +62,7 @@ class DatasetSource(Source):
         """X, raw or a layer."""
         if name in {"X", self.info.matrix}:
             return self._dataset.matrix()
-        raw = self.raw() if name == RAW else None
-        if raw is not None:
+        if name == RAW and (raw := self.raw()) is not None:
             return raw.matrix
         if name not in self.info.layers.values():
             msg = f"{self.info.uri}: a dataset has no matrix {name!r}"
@@ -71,27 +70,29 @@ class DatasetSource(Source):
         return self._dataset.matrix(name.removeprefix("layer:"))
 
     def read_cells(self) -> pa.Table:
-        """Its cells with the columns that their inputs had."""
+        """The cells, with the columns of the inputs."""
         return self._table(CELLS)
 
     def read_genes(self) -> pa.Table:
-        """Its genes with the columns that their inputs had."""
+        """The genes, with the columns of the inputs."""
         return self._table(GENES)
 
     def open_raw(self) -> Raw | None:
-        """Its raw, if it has one."""
-        raw, record = self._dataset.raw, self._dataset.annotations.beside.raw
+        """The raw of the dataset; None without one."""
+        raw, record = self._dataset.raw, self._dataset.annotations.record.raw
         if raw is None or record is None:
             return None
-        return Raw(raw.matrix, self._table(RAW_GENES, record.columns), raw.varm, record.measured)
+        return Raw(
+            raw.matrix, self._table(RAW_GENES, record.columns), raw.varm, record.genes_present
+        )
 
     def slots(self) -> Slots:
-        """Its obsm, varm, obsp, varp and uns."""
-        held = self._dataset.annotations
-        aligned = {slot: held.slot(slot) for slot in ("obsm", "varm", "obsp", "varp")}
-        return Slots(**aligned, uns=DeferredMapping(lambda: held.uns))
+        """obsm, varm, obsp, varp and uns of the dataset."""
+        annotations = self._dataset.annotations
+        aligned = {slot: annotations.slot(slot) for slot in ALIGNED_SLOTS}
+        return Slots(**aligned, uns=DeferredMapping(lambda: annotations.uns))
 
-    def _table(self, name: str, described: ColumnSet | None = None) -> pa.Table:
-        described = described or self._dataset.published.columns[name]
-        names = [column.name for column in described.columns]
-        return from_lance(read_table(self._dataset.table(name), names), described)
+    def _table(self, name: str, columns: ColumnSet | None = None) -> pa.Table:
+        columns = columns or self._dataset.published.columns[name]
+        names = [column.name for column in columns.columns]
+        return from_lance(self._dataset.annotations.read_columns(name, names), columns)

@@ -1,4 +1,4 @@
-"""config.json: the published dataset, and the checkpoint of an unfinished run."""
+"""config.json: load and save the published dataset and the checkpoint of an unfinished run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
-from msgspec import structs
+from msgspec import field, structs
 
 from slaf.annotations.columns import ColumnSet
 from slaf.errors import ConversionInProgress, DamagedDataset, NotADataset, UnsupportedFormat
@@ -70,14 +70,14 @@ OPTIONAL_TABLES: Final = {
     name: f"{name}.lance" for name in (BY_GENE, LAYERS, RAW, RAW_GENES, CELL_PAIRS, GENE_PAIRS)
 }
 
-# The directory of the new tables of a slafdb dataset: those of slafdb stay as they are until
+# The directory of the new tables of a slafdb dataset. The tables of slafdb are not changed before
 # config.json names these.
 LEGACY_DIR: Final = "adopted"
 LEGACY_TABLES: Final = {
     name: f"{LEGACY_DIR}/{table}" for name, table in {**TABLES, **OPTIONAL_TABLES}.items()
 }
 
-# The directory of a run's own files, and in it the receipts of a plan: one for each part.
+# The directory of the files of a run, and the receipt of a part in it.
 SCRATCH: Final = ".parts"
 RECEIPT: Final = re.compile(r"part-(\d{6,})\.json")
 _JOURNAL: Final = re.compile(r"[0-9a-f]{32}")
@@ -87,7 +87,7 @@ _LEGACY_RUN: Final = "adoption"
 _WAYS_OUT: Final = "restore it from a copy, or remove the dataset and convert again"
 JSON = dict[str, Any]
 
-# A table lies next to config.json, or in LEGACY_DIR: no config.json leads to another directory.
+# A table is next to config.json or in LEGACY_DIR: no config.json leads to another directory.
 _FOLDER: Final = r"(adopted/)?[^/\\\0]*[^/\\\0.][^/\\\0]*"
 _Folder = Annotated[str, matching(_FOLDER, "the name of a folder")]
 _ALL_GENES: Final = ((0, 2**63 - 1),)
@@ -99,11 +99,11 @@ class SourceRecord(Record, frozen=True):
     Attributes
     ----------
     uri
-        The path or URL from which it was read.
+        Its path or URL.
     format
         The name of its format.
     matrix
-        The matrix that was converted: "X", "raw" or "layer:NAME".
+        The converted matrix: "X", "raw" or "layer:NAME".
     dtype
         The numeric type of its values in the input.
     n_cells, n_genes
@@ -111,19 +111,20 @@ class SourceRecord(Record, frozen=True):
     offset
         The position of its first cell in the dataset.
     identity
-        Sizes, times and samples that tell it from another input.
+        A fingerprint, as JSON: sizes, times, a sampled digest.
     choice
         Further choices: "genome", "feature_type", "measurement".
     genes
-        How its genes were merged with those before: "strict", "union" or "intersection".
-    measured
-        The genes of the dataset that it has, as ranges ``[start, stop)`` of positions.
+        How its genes were merged with those of the inputs before: "strict", "union" or
+        "intersection".
+    genes_present
+        The genes of the dataset that the input has, as ranges ``[start, stop)`` of positions.
     prefix
-        The text before each of its cell ids.
-    holds
+        The prefix of its cell ids.
+    slots
         The names of its converted layers, raw and annotations: "layer:NAME", "raw", "obsm:KEY", …;
-        None where that was not recorded, and it is all that the dataset has.
-    taken
+        None if they were not recorded, and are all slots of the dataset.
+    selection
         The selection of slots that was requested.
     """
 
@@ -139,23 +140,23 @@ class SourceRecord(Record, frozen=True):
     genes: Annotated[
         str, matching("strict|union|intersection", "one of strict, union, intersection")
     ] = "strict"
-    measured: tuple[Range, ...] = _ALL_GENES
+    genes_present: tuple[Range, ...] = field(name="measured", default=_ALL_GENES)
     prefix: str = ""
-    holds: tuple[str, ...] | None = None
-    taken: SlotSelection | None = None
+    slots: tuple[str, ...] | None = field(name="holds", default=None)
+    selection: SlotSelection | None = field(name="taken", default=None)
 
     def __post_init__(self) -> None:
-        if self.measured is _ALL_GENES:
-            # The first datasets do not say it: their one input has all genes.
-            structs.force_setattr(self, "measured", ((0, self.n_genes),))
-        elif any(start >= stop for start, stop in self.measured):
-            ranges = str(self.measured)[:60]
+        if self.genes_present is _ALL_GENES:
+            # The first datasets lack the key: their one input has all genes.
+            structs.force_setattr(self, "genes_present", ((0, self.n_genes),))
+        elif any(start >= stop for start, stop in self.genes_present):
+            ranges = str(self.genes_present)[:60]
             msg = f"measured is {ranges!r}, but must be ranges [start, stop] of genes"
             raise ValueError(msg)
 
 
 class Metadata(Record, frozen=True):
-    """Statistics of the values: nonzeros, and their extremes, mean and standard deviation."""
+    """The number of nonzeros, and their minimum, maximum, mean and standard deviation."""
 
     expression_count: Count
     expression_stats: Mapping[str, int | float | None]
@@ -175,7 +176,7 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
     value_type
         The type of the `value` column.
     dtype
-        The type in which values are read: that of the source.
+        The type in which values are read: the type in the source.
     optimizations
         Flags of slafdb: whether ids are integers, and whether only integers are stored.
     metadata
@@ -189,13 +190,13 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
     sources
         The inputs, in the order of their cells.
     blocks
-        All cells in ranges, in order, each with its digest.
+        The checksum blocks: ranges of all cells, in order, each with its digest.
     by_gene
-        The copy of `expression` in the order of genes; None without.
-    proof
-        The checksums of its files; empty in datasets written before there were checksums.
+        The table `expression_by_gene`; None without it.
+    checksums
+        The checksums of its files; empty in datasets of releases that recorded none.
     annotations
-        Layers, raw and annotations, whose keys stand at the top level of config.json.
+        Layers, raw and annotations, whose keys are at the top level of config.json.
     """
 
     n_cells: Count
@@ -213,13 +214,20 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
     sources: tuple[SourceRecord, ...]
     blocks: tuple[Block, ...]
     by_gene: GeneOrderRecord | None = None
-    proof: FileChecksums = NO_CHECKSUMS
+    checksums: FileChecksums = field(name="proof", default=NO_CHECKSUMS)
     annotations: AnnotationsRecord = AnnotationsRecord()
 
     @property
     def expression_count(self) -> int:
-        """Nonzeros."""
+        """The number of nonzeros."""
         return self.metadata.expression_count
+
+    @property
+    def row_counts(self) -> dict[str, int]:
+        """The rows of each table that is written in parts."""
+        records = {LAYERS: self.annotations.layers, RAW: self.annotations.raw}
+        counts = {table: record.rows for table, record in records.items() if record is not None}
+        return {EXPRESSION: self.expression_count, BY_GENE: self.expression_count} | counts
 
     @property
     def expression_stats(self) -> Mapping[str, float | None]:
@@ -228,9 +236,9 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def store_options(self) -> StoreOptions:
-        """The options that its tables were written with, as far as they are recorded."""
+        """The recorded options of its tables."""
         string_ids = not self.optimizations.get("optimize_storage", True)
-        return StoreOptions.from_json({**self.proof.stored, "string_ids": string_ids})
+        return StoreOptions.from_json({**self.checksums.storage, "string_ids": string_ids})
 
     def to_json(self) -> JSON:
         """The keys of config.json, with those that slafdb reads."""
@@ -258,7 +266,7 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
             "total_cells_from_files": self.n_cells,
         }
         data.pop("annotations", None)
-        if not self.proof.files:
+        if not self.checksums.files:
             data.pop("proof", None)
         return data | self.annotations.to_json()
 
@@ -280,7 +288,7 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
         _require("versions", config.versions, config.tables)
         _require("columns", config.columns, (CELLS, GENES))
         _check_offsets(config)
-        n_uns, n_sources = len(annotations.unses), len(config.sources)
+        n_uns, n_sources = len(annotations.uns_per_source), len(config.sources)
         if n_uns not in {0, n_sources}:
             msg = f"unses is a list of {n_uns}, but must be of {n_sources}, one for each source"
             raise ValueError(msg)
@@ -288,7 +296,7 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def _check_offsets(config: DatasetConfig) -> None:
-    """Check that the cells of the sources follow each other, and are all cells."""
+    """Check that the cells of the sources are contiguous, and are all cells."""
     cells = 0
     for at, source in enumerate(config.sources):
         if source.offset != cells:
@@ -308,7 +316,7 @@ def _require(key: str, record: Mapping[str, Any], names: Iterable[str]) -> None:
 
 
 def checksum_blocks(published: DatasetConfig | None) -> dict[str, tuple[Block, ...]]:
-    """The blocks of a dataset by table, and by column of values as in "layers.spliced"."""
+    """The checksum blocks by table, and for layers and raw by column, as in "layers.spliced"."""
     if published is None:
         return {}
     blocks = {EXPRESSION: published.blocks}
@@ -326,18 +334,16 @@ class Manifest:
     published
         The published dataset; None until a first conversion is complete.
     checkpoint
-        The unfinished run, as :mod:`slaf.runs.checkpoint` writes it; None without one.
-    older
-        The config.json of slafdb, which stays as it is until a dataset is published; None if
-        there is none.
+        The unfinished run, as written by :mod:`slaf.runs.checkpoint`; None without one.
+    legacy
+        The config.json of slafdb, unchanged until a dataset is published; None without one.
     epoch
-        The number of times that the lock was taken over from a process that may still have been
-        writing.
+        How often the lock was taken over from a process that may still have been writing.
     """
 
     published: DatasetConfig | None = None
     checkpoint: Mapping[str, Any] | None = None
-    older: Mapping[str, Any] | None = None
+    legacy: Mapping[str, Any] | None = None
     epoch: int = 0
 
     @property
@@ -346,12 +352,12 @@ class Manifest:
         return "converting" if self.published is None else "published"
 
     def progress(self, location: Location) -> tuple[int, int]:
-        """Parts of the unfinished run that have a receipt, by its name, and parts in all."""
+        """The parts of the unfinished run that have a receipt, and all parts; reads no receipt."""
         if self.checkpoint is None:
             return (0, 0)
         total = len(self.checkpoint["plan"]["parts"])
         if "journal" not in self.checkpoint:
-            # The last release had them here.
+            # The last release recorded the finished parts here.
             return len(self.checkpoint["done"]), total
         names = location.list(journal_directory(self.checkpoint["journal"]))
         return sum(RECEIPT.fullmatch(name.rpartition("/")[2]) is not None for name in names), total
@@ -363,7 +369,7 @@ def journal_directory(plan_digest: Any) -> str:
     Raises
     ------
     ValueError
-        If this is no digest of a plan: a stranger's config.json leads nowhere else.
+        If it is no digest of a plan: no config.json leads to another directory.
     """
     if not isinstance(plan_digest, str) or not _JOURNAL.fullmatch(plan_digest):
         msg = f"checkpoint.journal is {plan_digest!r}, but must be the digest of a plan"
@@ -372,31 +378,31 @@ def journal_directory(plan_digest: Any) -> str:
 
 
 def table_paths(tables: Mapping[str, str]) -> dict[str, str]:
-    """The directory of every table that a dataset has or may get.
+    """The directory of every table that a dataset has or can have.
 
     Parameters
     ----------
     tables
-        The directories of the tables that it has.
+        The directories of its tables.
     """
     legacy = tables[EXPRESSION].startswith(f"{LEGACY_DIR}/")
     return {**(LEGACY_TABLES if legacy else {**TABLES, **OPTIONAL_TABLES}), **tables}
 
 
-def load(location: Location, *, older: bool = False) -> Manifest | None:
+def load(location: Location, *, legacy: bool = False) -> Manifest | None:
     """Read config.json; None if there is none.
 
     Parameters
     ----------
-    older
-        Accept the config.json of slafdb too, unchecked.
+    legacy
+        Accept the config.json of slafdb too, without a check.
 
     Raises
     ------
     UnsupportedFormat
         If another program or a newer release wrote it.
     DamagedDataset
-        If it is not one that this program writes.
+        If it violates the format or its checksum.
     """
     raw = location.read(CONFIG)
     if raw is None:
@@ -410,8 +416,8 @@ def load(location: Location, *, older: bool = False) -> Manifest | None:
     if not isinstance(data, dict) or "format_version" not in data:
         msg = f"{where} has no format_version: this is not a SLAF dataset"
         raise DamagedDataset(msg)
-    if older and _number(data["format_version"])[0] == 0:
-        return Manifest(checkpoint=data.pop(_LEGACY_RUN, None), older=data, epoch=epoch_of(data))
+    if legacy and _number(data["format_version"])[0] == 0:
+        return Manifest(checkpoint=data.pop(_LEGACY_RUN, None), legacy=data, epoch=epoch_of(data))
     _check_version(where, data["format_version"])
     try:
         published = DatasetConfig.from_json(data) if _is_published(data["status"]) else None
@@ -456,11 +462,11 @@ def load_published(location: Location) -> DatasetConfig:
 def save(location: Location, manifest: Manifest) -> None:
     """Replace config.json by an atomic, durable write."""
     checkpoint = manifest.checkpoint
-    # Indented for people once it is finished; until then it is written often, ten times faster.
+    # Indented for people once no run is unfinished; without indentation json is ten times faster.
     indent = 1 if checkpoint is None else None
-    if manifest.published is None and manifest.older is not None:
+    if manifest.published is None and manifest.legacy is not None:
         # slafdb has no checksum.
-        data = dict(manifest.older) | ({} if checkpoint is None else {_LEGACY_RUN: checkpoint})
+        data = dict(manifest.legacy) | ({} if checkpoint is None else {_LEGACY_RUN: checkpoint})
         location.put(CONFIG, json.dumps(data, indent=indent, ensure_ascii=False).encode())
         return
     data = {"format_version": FORMAT_VERSION, "status": manifest.status}

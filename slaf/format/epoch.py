@@ -1,4 +1,4 @@
-"""The epoch of config.json: a stale writer's conditional put fails once it has grown."""
+"""The epoch of config.json, which makes the conditional put of a stale writer fail."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _CONFIG: Final = "config.json"
 
 @contextmanager
 def locked(location: Location) -> Iterator[None]:
-    """Be the only writer at a location; taking the lock over from another begins an epoch.
+    """Hold the lock of a location; taking it over from another process begins an epoch.
 
-    In a bucket a writer that lost its lock may still be sending config.json, on the condition that
-    it replaces the one that it has read. Another epoch makes that another content.
+    In a bucket, a writer that lost its lock may still send config.json, on the condition that it
+    replaces the content that it has read. A new epoch changes that content.
 
     Raises
     ------
@@ -37,18 +37,18 @@ def locked(location: Location) -> Iterator[None]:
 
 
 def remove_stale_lock(location: Location) -> None:
-    """Remove the lock that a killed process left; its epoch ends as well.
+    """Remove the lock of a killed process, and begin an epoch.
 
     Raises
     ------
     Locked
-        If the process lives.
+        If the process is alive.
     """
     location.break_stale_lock(partial(_begin_epoch, location))
 
 
 def epoch_of(data: Mapping[str, Any]) -> int:
-    """The epoch that a config.json states; 0 where none was begun.
+    """The epoch in the data of a config.json; 0 without one.
 
     Raises
     ------
@@ -63,16 +63,16 @@ def epoch_of(data: Mapping[str, Any]) -> int:
 
 
 def _begin_epoch(location: Location) -> None:
-    """Write config.json again with the next epoch; one that is damaged stays as it is."""
+    """Write config.json with the next epoch, unless it is damaged."""
     raw = location.read(_CONFIG) or b""
     try:
         data = json.loads(raw)
-        sealed, epoch = data.pop(CHECKSUM_KEY, None), epoch_of(data) + 1
+        checksum, epoch = data.pop(CHECKSUM_KEY, None), epoch_of(data) + 1
     except (AttributeError, RecursionError, TypeError, ValueError):
         return
-    if sealed is not None and checksum_error(raw, {CHECKSUM_KEY: sealed}):
+    if checksum is not None and checksum_error(raw, {CHECKSUM_KEY: checksum}):
         return
     indent = 1 if b"\n" in raw.rstrip() else None
     data |= {EPOCH: epoch}
     text = json.dumps(data, indent=indent, ensure_ascii=False).encode()
-    location.put(_CONFIG, text if sealed is None else with_checksum(data, indent=indent))
+    location.put(_CONFIG, text if checksum is None else with_checksum(data, indent=indent))

@@ -1,11 +1,11 @@
-"""Checksums of the files of a dataset, and of the content of its whole tables."""
+"""Checksums of the files of a dataset, and digests of the tables that are written whole."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Final, TypedDict
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from slaf.format.validation import Count, Digest, Range, Record
 
@@ -16,18 +16,18 @@ __all__ = ["NO_CHECKSUMS", "FileChecksums", "StorageOptions", "StoredFile", "eta
 
 
 class StoredFile(Record, frozen=True, omit_defaults=True):
-    """A file of a dataset as it was when it was written.
+    """The checksums of a file of a dataset.
 
     Attributes
     ----------
     file
-        Its name, relative to the dataset.
+        Its path, relative to the dataset.
     bytes, digest, etag
-        As in `FileStat`: of digest and etag, one or both.
+        As in `FileStat`; digest, etag or both.
     cells, genes
-        The range of cells, or of genes, whose rows it holds, in a table that is written in parts.
+        The range of the cells, or genes, of its rows, in a table that is written in parts.
     rows
-        The number of those rows.
+        The number of its rows, in such a table.
     """
 
     file: str
@@ -55,30 +55,29 @@ class StorageOptions(TypedDict):
 
 
 class FileChecksums(Record, frozen=True, omit_defaults=True):
-    """Checksums of files and tables, by which damage is recognised.
+    """Checksums of files and digests of tables, to detect damage.
 
     Attributes
     ----------
     files
-        The files of every table, and the files of elements; without those that were written before
-        there were checksums.
+        The files of all tables, and the files of elements; without the files of releases that
+        recorded no checksums.
     tables
-        The digest of the content of each table that is written whole, as `slaf.format.digests`
-        takes it.
-    stored
+        The digest of each table that is written whole, by `slaf.format.digests`.
+    storage
         How the tables are stored.
-    place
-        The URL below which the etags of the files are valid; "" on a disk.
+    etag_scope
+        The URL below which the etags are valid; "" on a disk.
     """
 
     files: Annotated[tuple[StoredFile, ...], Meta(min_length=1)]
     tables: Mapping[str, Digest]
-    stored: StorageOptions
-    place: str = ""
+    storage: StorageOptions = field(name="stored")
+    etag_scope: str = field(name="place", default="")
 
     def of(self, directory: str) -> tuple[StoredFile, ...]:
         """The files below a directory."""
-        return tuple(one for one in self.files if one.file.startswith(f"{directory}/"))
+        return tuple(stored for stored in self.files if stored.file.startswith(f"{directory}/"))
 
 
 NO_CHECKSUMS: Final = FileChecksums(
@@ -87,5 +86,5 @@ NO_CHECKSUMS: Final = FileChecksums(
 
 
 def etag_scope(location: Location) -> str:
-    """The URL below which the etags that a location gives now are valid; "" if it gives none."""
+    """The URL below which the etags of a location are valid; "" if it has no etags."""
     return location.uri("").rstrip("/") if location.is_remote else ""

@@ -40,7 +40,7 @@ _FileName = Annotated[str, matching(_FILE, "uns-DIGEST.h5 or elements-DIGEST.h5"
 
 
 class Block(Record, frozen=True):
-    """A range of cells, and the digest of their rows."""
+    """A checksum block: a range of cells, and the digest of their rows."""
 
     span: Range = field(name="cells")
     rows: Count
@@ -62,7 +62,7 @@ class Block(Record, frozen=True):
 
     @property
     def stop(self) -> int:
-        """The cell behind the last."""
+        """The cell after the last."""
         return self.span[1]
 
 
@@ -81,8 +81,8 @@ class GeneOrderRecord(Record, frozen=True):
     Attributes
     ----------
     fingerprint
-        The hash of all rows of `expression`, taken while they were compared with their own
-        digests: the rows of this table have the same.
+        The `MultisetHash` of the rows of `expression`, computed while they were compared with
+        their digests; the rows of this table have the same.
     blocks
         All genes, in order.
     """
@@ -101,13 +101,13 @@ class MatrixRecord(Record, frozen=True, forbid_unknown_fields=True):
     original
         The user's name for it.
     dtype
-        The numeric type in which its values are read.
+        The type in which its values are read.
     source_dtype
         The numeric type of its values in the source.
     value_type
         The type of the column.
     blocks
-        The digests of its values, in the same ranges of cells as those of `expression`.
+        The checksum blocks of its values, the same ranges of cells as in `expression`.
     """
 
     name: str
@@ -119,7 +119,7 @@ class MatrixRecord(Record, frozen=True, forbid_unknown_fields=True):
 
     @property
     def nnz(self) -> int:
-        """Values that are not zero."""
+        """The number of values."""
         return sum(block.rows for block in self.blocks)
 
 
@@ -145,9 +145,9 @@ class RawRecord(Record, frozen=True):
         The user's columns of `raw_genes`.
     varm
         The elements of raw's varm.
-    measured
-        Of several inputs, the genes that the raw of each has, as ranges ``[start, stop)``; no
-        ranges for an input without raw.
+    genes_present
+        The genes in the raw of each of several inputs, as ranges ``[start, stop)``; no ranges for
+        an input without raw.
     """
 
     rows: Count
@@ -155,7 +155,7 @@ class RawRecord(Record, frozen=True):
     matrix: MatrixRecord
     columns: ColumnSet
     varm: tuple[ElementSpec, ...]
-    measured: tuple[tuple[Range, ...], ...] = ()
+    genes_present: tuple[tuple[Range, ...], ...] = field(name="measured", default=())
 
 
 class FileRecord(Record, frozen=True, forbid_unknown_fields=True):
@@ -164,7 +164,7 @@ class FileRecord(Record, frozen=True, forbid_unknown_fields=True):
     Attributes
     ----------
     file
-        Its name, which contains the digest, so that another content has another name.
+        Its name, which contains the digest.
     bytes, digest
         Its size, and the xxh3-128 of its content.
     notes
@@ -180,29 +180,29 @@ class FileRecord(Record, frozen=True, forbid_unknown_fields=True):
 class SlotRecord(Record, frozen=True):
     """The elements of obsm, varm, obsp or varp, in their order."""
 
-    forms: tuple[ElementSpec, ...]
+    specs: tuple[ElementSpec, ...] = field(name="forms")
 
 
 class AnnotationsRecord(Record, frozen=True, omit_defaults=True):
-    """The layers, raw and annotations of a dataset; absent keys stand for what it does not have.
+    """The layers, raw and annotations of a dataset; a slot without elements has no key.
 
     Attributes
     ----------
-    taken
-        The selection of slots of the inputs that came last; None of a dataset that was made by a
-        release which converted the matrix only.
+    selection
+        The selection of slots of the last inputs; None in datasets of the release that converted
+        the matrix only.
     obsm, varm, obsp, varp
         The elements of each slot.
     layers, raw
-        Further matrices.
+        The layers and raw.
     uns, elements
-        The files of uns, and of the elements that no table can hold.
-    unses
-        The file of the uns of each input, None of one without; empty if there is one input, whose
-        uns is that of the dataset.
+        The files of uns, and of the elements that do not fit into a table.
+    uns_per_source
+        The file of the uns of each input, None for an input without uns; empty for one input, whose
+        uns is the uns of the dataset.
     """
 
-    taken: SlotSelection | None = None
+    selection: SlotSelection | None = field(name="taken", default=None)
     obsm: SlotRecord | None = None
     varm: SlotRecord | None = None
     obsp: SlotRecord | None = None
@@ -211,18 +211,18 @@ class AnnotationsRecord(Record, frozen=True, omit_defaults=True):
     raw: RawRecord | None = None
     uns: FileRecord | None = None
     elements: FileRecord | None = None
-    unses: tuple[FileRecord | None, ...] = ()
+    uns_per_source: tuple[FileRecord | None, ...] = field(name="unses", default=())
 
     @property
-    def forms(self) -> dict[str, tuple[ElementSpec, ...]]:
-        """The elements of each slot that is there, in their order."""
+    def specs(self) -> dict[str, tuple[ElementSpec, ...]]:
+        """The elements of each slot, in their order."""
         records = {"obsm": self.obsm, "varm": self.varm, "obsp": self.obsp, "varp": self.varp}
-        return {slot: record.forms for slot, record in records.items() if record is not None}
+        return {slot: record.specs for slot, record in records.items() if record is not None}
 
     @property
     def files(self) -> tuple[FileRecord, ...]:
-        """All files, each once."""
-        records = (self.uns, self.elements, *self.unses)
+        """All files, without repetition."""
+        records = (self.uns, self.elements, *self.uns_per_source)
         return tuple({record.file: record for record in records if record}.values())
 
     def matrices(self) -> dict[str, tuple[MatrixRecord, ...]]:
@@ -233,19 +233,19 @@ class AnnotationsRecord(Record, frozen=True, omit_defaults=True):
     def to_json(self) -> JSON:
         """The keys of config.json, with those that slafdb reads."""
         data = super().to_json()
-        for slot, forms in self.forms.items():
-            widths = {form.name: form.width or 1 for form in forms if form.name is not None}
-            data[slot] |= {"dimensions": widths, **_listed(widths)}
+        for slot, specs in self.specs.items():
+            widths = {spec.name: spec.width or 1 for spec in specs if spec.name is not None}
+            data[slot] |= {"dimensions": widths, **_slafdb_columns(widths)}
         if self.layers is not None:
-            data["layers"] |= _listed(matrix.name for matrix in self.layers.matrices)
+            data["layers"] |= _slafdb_columns(matrix.name for matrix in self.layers.matrices)
         return data
 
 
-def _listed(columns: Iterable[str]) -> JSON:
+def _slafdb_columns(columns: Iterable[str]) -> JSON:
     names = list(columns)
     return {"available": names, "immutable": names, "mutable": []}
 
 
 def is_uns_file(name: str) -> bool:
-    """Whether a file at the top of a dataset is one that a `FileRecord` may name."""
+    """Whether a file name is that of a `FileRecord`."""
     return re.fullmatch(_FILE, name) is not None

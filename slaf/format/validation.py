@@ -1,4 +1,4 @@
-"""Kinds of values in config.json, errors that name the key, and the checksum of the file."""
+"""Validation of config.json: types of values, errors that name the key, and its checksum."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ _KINDS: Final = {
 _PATTERNS: Final[dict[str, str]] = {}
 
 
-def matching(pattern: str, words: str) -> Meta:
-    """The constraint that a whole text matches a pattern, and its words for errors."""
+def matching(pattern: str, description: str) -> Meta:
+    """The constraint that a text matches a pattern as a whole, with its description for errors."""
     whole = rf"\A(?:{pattern})\Z"
-    _PATTERNS[f"text matching regex {whole!r}"] = words
+    _PATTERNS[f"text matching regex {whole!r}"] = description
     return Meta(pattern=whole)
 
 
-_MOST: Final = 2**63 - 1
-Count = Annotated[int, Meta(ge=0, le=_MOST)]
-Version = Annotated[int, Meta(ge=1, le=_MOST)]
+_MAX_COUNT: Final = 2**63 - 1
+Count = Annotated[int, Meta(ge=0, le=_MAX_COUNT)]
+Version = Annotated[int, Meta(ge=1, le=_MAX_COUNT)]
 Range = tuple[Count, Count]
 Digest = Annotated[str, matching("[0-9a-f]{32}", "32 hexadecimal digits")]
 _NUMBERS: Final = r"[<>=|]?(bool|u?int(8|16|32|64)|float(16|32|64|128)|b1|[iu][1248]|f([248]|16))"
@@ -56,10 +56,10 @@ NumericType = Annotated[str, matching(_NUMBERS, "a type of numbers")]
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """An immutable value that is an object of JSON on disk; keys that it lacks are ignored."""
+    """An immutable value, stored as a JSON object; unknown keys are ignored."""
 
     def to_json(self) -> JSON:
-        """The object of JSON."""
+        """The JSON object."""
         data: JSON = msgspec.to_builtins(self)
         return data
 
@@ -70,18 +70,18 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         Raises
         ------
         ValueError
-            Naming the key that is missing or has a value of another kind.
+            Naming the key that is missing or has a value of another type.
         """
         return validate(data, cls)
 
 
 def validate(value: Any, kind: type[T]) -> T:
-    """A value of JSON as a record of this type.
+    """A JSON value as a value of this type.
 
     Raises
     ------
     ValueError
-        Naming the key, its value and the kind that it must be of.
+        Naming the key, its value and the type that it must have.
     """
     try:
         return msgspec.convert(value, kind)
@@ -91,7 +91,7 @@ def validate(value: Any, kind: type[T]) -> T:
 
 
 def _explain(error: str, root: Any, kind: type[Any]) -> str:
-    """The error of msgspec in plain words, with the place and the value there."""
+    """An error of msgspec in plain words, with the path of the key and its value."""
     reason, _, path = error.partition(" - at `$")
     place, value = _locate(error, path.rstrip("`"), root, kind)
     if missing := re.fullmatch("Object missing required field `(.*)`", reason):
@@ -110,24 +110,27 @@ def _explain(error: str, root: Any, kind: type[Any]) -> str:
 
 
 def _locate(error: str, path: str, root: Any, kind: type[Any]) -> tuple[str, Any]:
-    """The place that a path of msgspec leads to, and the value there; changes the root."""
+    """The path of a key as in a path of msgspec, and its value; changes the root."""
     place, value = "", root
     for name, index, entry in re.findall(r"\.(\w+)|\[(\d+)\]|\[(\.\.\.)\]", path):
-        key = int(index) if index else _faulty(error, value, root, kind) if entry else name
+        key = int(index) if index else _invalid_entry(error, value, root, kind) if entry else name
         place += f"[{key}]" if index else f".{key}"
         value = value[key]
     return place.removeprefix("."), value
 
 
-def _faulty(error: str, entries: JSON, root: Any, kind: type[Any]) -> str:
-    """The key of a mapping, which msgspec does not name, with which alone the error is the same."""
+def _invalid_entry(error: str, entries: JSON, root: Any, kind: type[Any]) -> str:
+    """The key of the invalid entry of a mapping, which msgspec does not name.
+
+    It is the entry that alone causes the same error.
+    """
     for key, value in list(entries.items()):
         entries.clear()
         entries[key] = value
         try:
             msgspec.convert(root, kind)
-        except msgspec.ValidationError as other:
-            if str(other) == error:
+        except msgspec.ValidationError as entry_error:
+            if str(entry_error) == error:
                 return key
     return "…"
 
@@ -137,7 +140,7 @@ _BLANK: Final = b'"%s"' % (b"0" * 32)
 
 
 def with_checksum(data: JSON, *, indent: int | None = None) -> bytes:
-    """An object in JSON whose last key is the digest of it all, taken with zeros in its place."""
+    """An object as JSON whose last key is the digest of all, computed with zeros in its place."""
     blank = data | {CHECKSUM_KEY: json.loads(_BLANK)}
     raw = json.dumps(blank, indent=indent, ensure_ascii=False).encode()
     head, _, tail = raw.rpartition(_BLANK)
@@ -145,19 +148,19 @@ def with_checksum(data: JSON, *, indent: int | None = None) -> bytes:
 
 
 def checksum_error(raw: bytes, data: JSON) -> str | None:
-    """How a file differs from what was written, in words; None if it does not, or has no digest.
+    """How a file differs from its digest, as text; None if it does not, or has no digest.
 
     Parameters
     ----------
     raw
         The bytes of the file.
     data
-        The object they hold.
+        The object in them.
     """
     if CHECKSUM_KEY not in data:
         return None
     recorded = data[CHECKSUM_KEY]
-    # Blanks behind the object mean nothing: the lock of a bucket leaves some there.
+    # Trailing blanks are insignificant: the lock of a bucket appends some.
     head, _, tail = raw.rstrip().rpartition(json.dumps(recorded).encode())
     digest = _digest(head + _BLANK + tail)
     if digest == recorded:

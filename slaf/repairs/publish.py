@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from slaf.errors import DamagedDataset
-from slaf.format.schema import BY_GENE, EXPRESSION, LAYERS, PARTITIONED_TABLES, RAW
+from slaf.format.schema import BY_GENE, EXPRESSION, PARTITIONED_TABLES
 from slaf.runs.checksums import with_checksums
 from slaf.runs.commit import TableFragments, TableGrowth, TableRows, commit_tables
 from slaf.tables.commit import drop_newer_versions
@@ -124,7 +124,7 @@ class RepairedDataset:
         damaged = {one.file.file for one in self.survey.files}
         written = [*run.files(), *copied]
         return with_checksums(
-            run.location, dataset, written, published.proof, base=published, damaged=damaged
+            run.location, dataset, written, published.checksums, base=published, damaged=damaged
         )
 
     def _change(self, name: str) -> TableChange:
@@ -156,7 +156,7 @@ def _table_files(
     run: OutputRun, published: DatasetConfig, survey: Damage, table: str
 ) -> TableFiles:
     directory, target = published.tables[table], run.plan.tables[table]
-    recorded = {one.file: one for one in published.proof.of(directory)}
+    recorded = {one.file: one for one in published.checksums.of(directory)}
     if table in survey.unopened:
         before = _recorded(run, published, table)
     else:
@@ -199,13 +199,10 @@ def _made(
 
 def _recorded(run: OutputRun, published: DatasetConfig, table: str) -> list[Fragment]:
     """The fragments of a table whose version is damaged, by what config.json says of its files."""
-    files = [one for one in published.proof.of(published.tables[table]) if "/data/" in one.file]
+    files = [one for one in published.checksums.of(published.tables[table]) if "/data/" in one.file]
     files = [one for one in files if one.cells or one.genes]
     files.sort(key=lambda one: one.cells or one.genes or (0, 0))
-    records = {LAYERS: published.annotations.layers, RAW: published.annotations.raw}
-    rows = {name: record.rows for name, record in records.items() if record is not None}
-    rows |= dict.fromkeys((EXPRESSION, BY_GENE), published.expression_count)
-    if sum(one.rows or 0 for one in files) != rows[table]:
+    if sum(one.rows or 0 for one in files) != published.row_counts[table]:
         msg = (
             f"{run.location}: the version of {table} is damaged, and of some of its files nothing "
             "was noted when they were written; restore it from a copy, or convert again"

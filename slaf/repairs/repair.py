@@ -128,7 +128,7 @@ def repair(
     load_published(location)
     with locked(location):
         published = load_published(location)
-        if not published.proof.files:
+        if not published.checksums.files:
             msg = (
                 f"{location}: it was made before checksums of files were noted, so that nothing "
                 "says what is damaged; `slaf verify --against` compares it with its inputs"
@@ -138,7 +138,7 @@ def repair(
         if not survey.files:
             _end_unfinished(location, published)
             logger.info("%s: nothing is damaged", location)
-            return RepairReport(str(location), len(published.proof.files))
+            return RepairReport(str(location), len(published.checksums.files))
         with ExitStack() as opened:
             rows = salvageable_rows(location, published, survey)
             reading = ReadOptions(
@@ -167,7 +167,7 @@ def repair(
             run.publish(now)
     return RepairReport(
         str(location),
-        len(published.proof.files),
+        len(published.checksums.files),
         tuple(f"{one.file.file} ({describe_file(published, one.file)})" for one in survey.files),
         tuple((cells.start, cells.stop) for cells in survey.parts),
         tuple(sorted(survey.tables)),
@@ -187,8 +187,8 @@ def _named(dataset: Dataset, inputs: Inputs | None) -> Inputs:
 
 def _refuse_other_shape(dataset: Dataset, source: Concat) -> None:
     """Refuse inputs whose cells or genes are not as many as they were."""
-    found = [(one.uri, one.n_cells, one.measured) for one in source.records]
-    wanted = [(one.n_cells, one.measured) for one in dataset.sources]
+    found = [(one.uri, one.n_cells, one.genes_present) for one in source.records]
+    wanted = [(one.n_cells, one.genes_present) for one in dataset.sources]
     for (uri, n_cells, measured), (cells, genes) in zip(found, wanted, strict=True):
         if (n_cells, measured) != (cells, genes):
             msg = (

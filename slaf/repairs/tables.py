@@ -33,11 +33,11 @@ def salvage_rows(location: Location, published: DatasetConfig, name: str) -> pa.
 
     Its version is not asked, for that may be what is damaged.
     """
-    files = [one for one in published.proof.of(published.tables[name]) if "/data/" in one.file]
+    files = [one for one in published.checksums.of(published.tables[name]) if "/data/" in one.file]
     if len(files) != 1:
         return None
     table = read_file(location, files[0].file)
-    return table if table_digest(table) == published.proof.tables[name] else None
+    return table if table_digest(table) == published.checksums.tables[name] else None
 
 
 class RebuiltTables:
@@ -68,7 +68,7 @@ class RebuiltTables:
             If it is not what was written.
         """
         table = self._table(name, starts)
-        if table is None or table_digest(table) != self._published.proof.tables[name]:
+        if table is None or table_digest(table) != self._published.checksums.tables[name]:
             raise self._changed(name)
         return table
 

@@ -62,10 +62,10 @@ def read_back(dataset: Dataset, survey: Damage) -> None:
     """
     findings = DifferenceLog()
     published = dataset.published
-    for name in sorted(survey.tables & published.proof.tables.keys()):
+    for name in sorted(survey.tables & published.checksums.tables.keys()):
         with findings.reading(name):
             found = table_digest(read_table(dataset.table(name)))
-            findings.compare("digest", name, published.proof.tables[name], found)
+            findings.compare("digest", name, published.checksums.tables[name], found)
     inside = [
         at
         for at, block in enumerate(published.blocks)
@@ -90,7 +90,7 @@ def salvageable_rows(
     """The rows of each damaged table that is written whole; None where only an input has them."""
     return {
         name: None if name in survey.lost else salvage_rows(location, published, name)
-        for name in sorted(survey.tables & published.proof.tables.keys())
+        for name in sorted(survey.tables & published.checksums.tables.keys())
     }
 
 

@@ -290,10 +290,10 @@ def write_annotations(
     records = {key: record for key, (record, _) in kept.files.items()}
     unses = tuple(one and one[0] for one in kept.unses)
     return AnnotationsRecord(
-        taken=run.plan.options.slots,
+        selection=run.plan.options.slots,
         layers=layers,
         raw=raw,
-        unses=unses if any(unses) else (),
+        uns_per_source=unses if any(unses) else (),
         uns=records.get("uns"),
         elements=records.get("elements"),
         **{slot: SlotRecord(forms) for slot, forms in kept.forms.items() if slot != RAW_VARM},

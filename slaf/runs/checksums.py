@@ -96,10 +96,10 @@ def with_checksums(
     without: Container[str] = ()
     files = list(written)
     if base is not None:
-        recorded = _valid_here(location, base.proof)
+        recorded = _valid_here(location, base.checksums)
         files = [*(one for one in recorded if one.file not in damaged), *files]
         without = _files_without_checksum(location, base, damaged)
-        checksums = replace(checksums, tables={**base.proof.tables, **checksums.tables})
+        checksums = replace(checksums, tables={**base.checksums.tables, **checksums.tables})
     have = {one.file: one for one in files}
     names = [
         f"{directory}/{file}"
@@ -113,8 +113,8 @@ def with_checksums(
         if name in have or name not in without
     ]
     tables = {name: one for name, one in checksums.tables.items() if name in published.tables}
-    proof = replace(checksums, files=tuple(stored), place=etag_scope(location), tables=tables)
-    return replace(published, proof=proof)
+    proof = replace(checksums, files=tuple(stored), etag_scope=etag_scope(location), tables=tables)
+    return replace(published, checksums=proof)
 
 
 def _valid_here(location: Location, proof: FileChecksums) -> list[StoredFile]:
@@ -122,7 +122,7 @@ def _valid_here(location: Location, proof: FileChecksums) -> list[StoredFile]:
 
     Those that have nothing but a tag cannot, once the dataset was copied from where they got it.
     """
-    if proof.place == etag_scope(location):
+    if proof.etag_scope == etag_scope(location):
         return list(proof.files)
     return [replace(one, etag="") for one in proof.files if one.digest]
 
@@ -131,7 +131,7 @@ def _files_without_checksum(
     location: Location, published: DatasetConfig, damaged: Collection[str] = ()
 ) -> frozenset[str]:
     """The files of a dataset that have no checksum; of a table whose version is damaged, none."""
-    known = {one.file for one in _valid_here(location, published.proof)}
+    known = {one.file for one in _valid_here(location, published.checksums)}
     return frozenset(
         name
         for table, directory in published.tables.items()
@@ -154,13 +154,13 @@ def with_uns_json_checksum(
     location: Location, published: DatasetConfig, name: str
 ) -> DatasetConfig:
     """What is published, once the file that people read is there too, or is not any more."""
-    proof = published.proof
+    proof = published.checksums
     if not proof.files:
         return published
     files = [one for one in proof.files if one.file != name]
     if location.size_of(name) is not None:
         files.append(_stored(location, name))
-    return replace(published, proof=replace(proof, files=tuple(files)))
+    return replace(published, checksums=replace(proof, files=tuple(files)))
 
 
 def _stored(location: Location, name: str) -> StoredFile:

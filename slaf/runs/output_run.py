@@ -56,7 +56,7 @@ class OutputRun:
     def __init__(self, location: Location, manifest: Manifest, checkpoint: Checkpoint) -> None:
         self.location = location
         self.previous = manifest.published
-        self.legacy = manifest.older
+        self.legacy = manifest.legacy
         self.checkpoint = checkpoint
         self.journal = Journal(location, checkpoint)
         self._epoch = manifest.epoch
@@ -150,7 +150,7 @@ class OutputRun:
         """Leave the output as it was before the run: the previous dataset, or nothing."""
         self.begin(replace(self.plan, run_id=uuid4().hex))
         if self.legacy is not None:
-            save(self.location, Manifest(older=self.legacy))
+            save(self.location, Manifest(legacy=self.legacy))
         elif self.previous is None:
             self.location.remove(CONFIG)
         else:
@@ -285,7 +285,7 @@ def check_not_repeated(there: Sequence[SourceRecord], added: Sequence[SourceReco
 
 
 def _load(location: Location, plan: Plan) -> Manifest | None:
-    return load(location, older=plan.base is not None)
+    return load(location, legacy=plan.base is not None)
 
 
 def _check_not_complete(location: Location, manifest: Manifest | None, *, overwrite: bool) -> None:

@@ -202,7 +202,7 @@ class Plan:
             len(self.added) == len(now.added)
             and (self.n_cells, self.gene_ids) == (now.n_cells, now.gene_ids)
             and self.parts[len(self.parts) - len(now.parts) :] == now.parts
-            and all(one.measured == other.measured for one, other in pairs)
+            and all(one.genes_present == other.genes_present for one, other in pairs)
         )
         if not alike or not changed or not changed.issubset(damaged):
             return self

@@ -272,7 +272,8 @@ class SourceInfo:
     size
         The size of the chosen matrix.
     identity
-        A fingerprint, as JSON: sizes, times, a sampled digest.
+        A fingerprint, as JSON: sizes, times, a sampled digest. Of content in memory it is computed
+        on first access.
     matrices
         The names of all matrices that could be chosen.
     layers

@@ -109,7 +109,7 @@ def contents_of(dataset: Dataset, cells: Indexer = None, genes: Indexer = None) 
     SelectionError
         If a selected cell or gene does not exist.
     """
-    chosen = dataset.selected(CELLS, cells)
+    chosen = dataset.resolve(CELLS, cells)
     columns = None if genes is None else dataset.positions(GENES, genes)
     rows = None if cells is None else as_positions(chosen)
     elements = {

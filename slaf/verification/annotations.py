@@ -40,7 +40,7 @@ def check_annotations(dataset: Dataset, findings: DifferenceLog) -> None:
         Takes what contradicts.
     """
     with findings.reading("what is beside the matrix"):
-        beside = dataset.annotations.beside
+        beside = dataset.annotations.record
         expected = {LAYERS: beside.layers is not None, RAW: beside.raw is not None}
         expected[RAW_GENES] = expected[RAW]
         for name, wanted in expected.items():
@@ -91,7 +91,7 @@ def check_annotation_digests(
 
 def check_annotations_readable(dataset: Dataset, findings: DifferenceLog) -> None:
     """Read every element of the slots, and hold the files against their digests."""
-    for record in dataset.annotations.beside.files:
+    for record in dataset.annotations.record.files:
         content = dataset.location.read(record.file)
         if content is None:
             findings.note("unreadable", record.file, "a file", "nothing")
@@ -119,7 +119,7 @@ def n_layer_tables(dataset: Dataset) -> int:
 
 def layer_row_tables(dataset: Dataset) -> Iterator[tuple[RowTable, tuple[MatrixRecord, ...]]]:
     """The tables of further matrices that a dataset has, and the records of their columns."""
-    for name, matrices in dataset.annotations.beside.matrices().items():
+    for name, matrices in dataset.annotations.record.matrices().items():
         yield RowTable.of(dataset, name), matrices
 
 

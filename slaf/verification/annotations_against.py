@@ -81,7 +81,7 @@ def _check_layers(dataset: Dataset, wanted: Mapping[str, Matrix], findings: Diff
 
 def _check_raw(dataset: Dataset, wanted: Raw | None, findings: DifferenceLog) -> bool:
     """Compare whether there is a raw, and its genes; True if its values are not comparable."""
-    there, record = dataset.raw, dataset.annotations.beside.raw
+    there, record = dataset.raw, dataset.annotations.record.raw
     if wanted is None or there is None or record is None:
         expected = None if wanted is None else wanted.matrix
         findings.compare(RAW, "raw", _told(expected), _told(there))

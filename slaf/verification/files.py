@@ -88,7 +88,7 @@ def check_file_ranges(dataset: Dataset, findings: DifferenceLog) -> None:
         Takes what contradicts.
     """
     published = dataset.published
-    known = {one.file: one for one in published.proof.files}
+    known = {one.file: one for one in published.checksums.files}
     for name in (name for name in PARTITIONED_TABLES if name in published.tables):
         ordered, first = RowTable.of(dataset, name), 0
         axis = ordered.axis
@@ -107,13 +107,13 @@ def check_file_ranges(dataset: Dataset, findings: DifferenceLog) -> None:
 
 
 def _check_stored(dataset: Dataset, findings: DifferenceLog) -> None:
-    proof = dataset.published.proof
+    proof = dataset.published.checksums
     for name in (CELLS, GENES):
         if name not in proof.tables:
             findings.note("config", "proof.tables", f"a digest of {name}", "none")
     compressions = get_args(Compression)
-    if proof.stored["compression"] not in compressions:
-        found = proof.stored["compression"]
+    if proof.storage["compression"] not in compressions:
+        found = proof.storage["compression"]
         findings.note("config", "proof.stored.compression", " or ".join(compressions), found)
         return
     published = dataset.published
@@ -131,7 +131,7 @@ def _check_stored(dataset: Dataset, findings: DifferenceLog) -> None:
             findings.note("config", "proof.stored", wanted, found)
     if dataset.n_genes:
         indexed = "gene_id" in index_names(dataset.table(GENES))
-        wanted = proof.stored["create_indices"]
+        wanted = proof.storage["create_indices"]
         findings.compare("config", "proof.stored.create_indices", indexed, wanted)
 
 
@@ -150,11 +150,11 @@ def damaged_files(
         Whether to read the files; those that say what a version is are read in any case, for
         Lance may break down over what is damaged in them.
     """
-    proof = published.proof
+    proof = published.checksums
     if not proof.files:
         return
     sizes = location.sizes()
-    here = proof.place and proof.place == etag_scope(location)
+    here = proof.etag_scope and proof.etag_scope == etag_scope(location)
     tags = location.etags() if here else {}
     for file in proof.files:
         size = sizes.get(file.file)
@@ -173,7 +173,7 @@ def damaged_files(
 
 def unknown_files(dataset: Dataset) -> int:
     """How many files with rows there are of which nothing was noted when they were written."""
-    known = {file.file for file in dataset.published.proof.files}
+    known = {file.file for file in dataset.published.checksums.files}
     return sum(
         f"{directory}/{file}" not in known
         for name, directory in dataset.published.tables.items()
@@ -190,7 +190,7 @@ def describe_file(published: DatasetConfig, file: StoredFile) -> str:
     beside = published.annotations
     names = {
         record.file: f"uns of {source.uri}"
-        for record, source in zip(beside.unses, published.sources, strict=False)
+        for record, source in zip(beside.uns_per_source, published.sources, strict=False)
         if record is not None
     }
     if beside.uns is not None:

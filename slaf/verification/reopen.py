@@ -71,9 +71,11 @@ def reopen_inputs(
     ]
     whole: Concat | None = None
     start = 0
-    usual = dataset.annotations.beside.taken
+    usual = dataset.annotations.record.selection
     # Each group came in with one choice of genes and slots, behind what was there before.
-    for (genes, taken), group in groupby(records, key=lambda one: (one.genes, one.taken or usual)):
+    for (genes, taken), group in groupby(
+        records, key=lambda one: (one.genes, one.selection or usual)
+    ):
         stop = start + len(list(group))
         previous = (
             None if whole is None else ExistingDataset(whole, whole.records, whole.uns_per_source)
@@ -98,7 +100,9 @@ def check_records(dataset: Dataset, inputs: Concat, findings: DifferenceLog) -> 
         findings.compare("type", f"of {found.uri}", found.dtype, recorded.dtype)
         if len(inputs.records) > 1:
             findings.compare("shape", f"cells of {found.uri}", found.n_cells, recorded.n_cells)
-        findings.compare("genes", f"measured by {found.uri}", found.measured, recorded.measured)
+        findings.compare(
+            "genes", f"measured by {found.uri}", found.genes_present, recorded.genes_present
+        )
 
 
 def _as_read(options: ReadOptions, record: SourceRecord) -> ReadOptions:

@@ -78,7 +78,7 @@ class RowTable:
         by_gene = dataset.published.by_gene if name == BY_GENE else None
         if by_gene is not None:
             return cls(dataset, name, rows, ("value",), by_gene.blocks)
-        matrices = dataset.annotations.beside.matrices().get(name, ())
+        matrices = dataset.annotations.record.matrices().get(name, ())
         columns = tuple(matrix.name for matrix in matrices) or ("value",)
         return cls(dataset, name, rows, columns, dataset.published.blocks)
 
@@ -105,9 +105,11 @@ class RowTable:
     def check_offsets(self, findings: DifferenceLog) -> None:
         """Note what of the offsets does not begin with 0, or descends."""
         offsets, column = self.offsets, START_INDEX[self.name]
-        findings.compare("offsets", f"{column} of the first {self.axis.one}", 0, int(offsets[0]))
+        findings.compare(
+            "offsets", f"{column} of the first {self.axis.singular}", 0, int(offsets[0])
+        )
         for at in np.flatnonzero(np.diff(offsets) < 0)[:SHOWN_OF_A_KIND]:
-            where = f"{column} after {self.axis.one} {at}"
+            where = f"{column} after {self.axis.singular} {at}"
             findings.note("offsets", where, f"≥ {offsets[at]}", offsets[at + 1])
 
     def check_blocks(self, findings: DifferenceLog) -> None:
@@ -116,7 +118,7 @@ class RowTable:
         # Where a block is told without its table, its rows are told as rows.
         unit = " rows" if self.name == EXPRESSION else ""
         for block in self.blocks:
-            where = f"first {self.axis.one} of the block at {block.start}{self._of_table}"
+            where = f"first {self.axis.singular} of the block at {block.start}{self._of_table}"
             findings.compare("config", where, stop, block.start)
             stop = block.stop
             if stop <= n:

@@ -98,7 +98,7 @@ def check_readable(dataset: Dataset, findings: DifferenceLog) -> None:
 
     In datasets of before there were such digests only a source knows the values.
     """
-    digests = dataset.published.proof.tables
+    digests = dataset.published.checksums.tables
     for name in dict.fromkeys((CELLS, GENES, *digests)):
         with findings.reading(name):
             rows = read_table(dataset.table(name))

@@ -127,7 +127,7 @@ def verify(
         check_tables(opened, findings)
         check_annotations(opened, findings)
         check_gene_order(opened, findings)
-    if not findings and opened.published.proof.files:
+    if not findings and opened.published.checksums.files:
         check_file_ranges(opened, findings)
     # Offsets that contradict each other cannot be read by.
     if not findings and not quick:
@@ -195,7 +195,7 @@ def _compare(dataset: Dataset, source: Concat, findings: DifferenceLog, seen: Pr
 
 def _check_files(dataset: Dataset, findings: DifferenceLog, *, read: bool) -> list[str]:
     """Check the files; in words, what was checked."""
-    files = len(dataset.published.proof.files)
+    files = len(dataset.published.checksums.files)
     if not files:
         # Made before anything was noted of files.
         return []

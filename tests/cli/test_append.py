@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 N_GENES = 20
 PREVIEW_KEYS = {
-    *("operation", "sources", "output", "n_cells", "n_genes", "shared_genes", "extent"),
-    *("value_type", "rewrites", "parts", "parts_done", "expected", "free", "left_behind"),
-    *("beside", "counts_in", "notes"),
+    *("operation", "sources", "output", "n_cells", "n_genes", "shared_genes", "size"),
+    *("value_type", "rewrites", "parts", "parts_done", "estimate", "free", "not_converted"),
+    *("annotations", "counts_in", "notes"),
 }
 
 
@@ -77,7 +77,7 @@ def test_union_of_genes(made: Path, tmp_path: Path) -> None:
     assert "--genes" in paragraph
     assert tree(made) == before
     run("append", path, made, "--genes", "union").succeeded()
-    assert slaf.open(made).measured("in.h5ad").tolist() == [True] * 20 + [False] * 3
+    assert slaf.open(made).genes_present("in.h5ad").tolist() == [True] * 20 + [False] * 3
 
 
 def test_genes_are_not_taken_away(made: Path, more: list[Path]) -> None:

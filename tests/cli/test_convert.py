@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from tests.cli.terminal import Ended
 
 DATASET_KEYS = {
-    *("kind", "place", "n_cells", "n_genes", "nonzeros", "density", "value_type", "dtype"),
-    *("bytes", "tables", "obs", "var", "statistics", "beside", "sources"),
+    *("kind", "location", "n_cells", "n_genes", "nonzeros", "density", "value_type", "dtype"),
+    *("bytes", "tables", "obs", "var", "statistics", "annotations", "sources"),
     *("created_at", "last_updated", "writer"),
 }
 PREVIEW_KEYS = {
-    *("operation", "sources", "output", "n_cells", "n_genes", "shared_genes", "extent"),
-    *("value_type", "rewrites", "parts", "parts_done", "expected", "free", "beside"),
-    *("left_behind", "counts_in", "notes"),
+    *("operation", "sources", "output", "n_cells", "n_genes", "shared_genes", "size"),
+    *("value_type", "rewrites", "parts", "parts_done", "estimate", "free", "annotations"),
+    *("not_converted", "counts_in", "notes"),
 }
 FRACTIONS = (
     "layer:halves holds fractions, but X whole numbers: if you want counts, use --matrix X\n"
@@ -281,7 +281,7 @@ class TestDryRun:
             f"nonzeros       {nonzeros:,}",
             "values         uint16, or wider if a value asks for it",
             "parts          1",
-            "beside         layers (halves)",
+            "annotations    layers (halves)",
             "not converted  nothing",
         ):
             assert line in shown.splitlines()
@@ -293,9 +293,9 @@ class TestDryRun:
         assert found.keys() == PREVIEW_KEYS
         assert found["parts"] == 6
         assert found["counts_in"] == ["X"]
-        assert found["beside"] == ["layers (X)"]
-        assert found["left_behind"] == []
-        assert found["expected"]["bytes"] > 0
+        assert found["annotations"] == ["layers (X)"]
+        assert found["not_converted"] == []
+        assert found["estimate"]["bytes"] > 0
 
     def test_an_unfinished_run_is_found(self, source: Path, tmp_path: Path) -> None:
         """Where the same conversion was stopped, the plan says how many parts are done."""

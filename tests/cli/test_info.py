@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 INPUT_KEYS = {
-    *("kind", "place", "format", "matrix", "n_cells", "n_genes", "dtype", "extent", "matrices"),
-    *("obs", "var", "beside", "left_behind"),
+    *("kind", "location", "format", "matrix", "n_cells", "n_genes", "dtype", "size", "matrices"),
+    *("obs", "var", "annotations", "not_converted"),
 }
 
 
@@ -27,7 +27,7 @@ def test_a_dataset_is_described_on_one_screen(dataset: Path, source: Path) -> No
     """Shape, values, bytes, sources, tables and columns stand on a line each."""
     shown = run("info", dataset).succeeded().out
     assert len(shown.splitlines()) <= 24
-    assert "beside    layers halves (float32)" in shown.splitlines()
+    assert "annotations  layers halves (float32)" in shown.splitlines()
     for line in (
         f"dataset   {dataset}",
         "shape     60 cells × 20 genes",
@@ -65,7 +65,7 @@ def test_an_input_is_described(source: Path) -> None:
         "matrix         layer:halves (of X, layer:halves)",
         "shape          60 cells × 20 genes",
         "obs            batch (category), depth (float64)",
-        "beside         layers (X)",
+        "annotations    layers (X)",
         "not converted  nothing",
     ):
         assert line in shown
@@ -76,10 +76,10 @@ def test_json_of_an_input(source: Path) -> None:
     found = run("info", source, "--json").succeeded().json
     assert found.keys() == INPUT_KEYS
     assert found["kind"] == "input"
-    assert found["extent"]["layout"] == "CSR"
-    assert found["extent"]["exact"] is True
-    assert found["beside"] == ["layers (halves)"]
-    assert found["left_behind"] == []
+    assert found["size"]["layout"] == "CSR"
+    assert found["size"]["exact"] is True
+    assert found["annotations"] == ["layers (halves)"]
+    assert found["not_converted"] == []
 
 
 @pytest.mark.parametrize(
@@ -90,11 +90,11 @@ def test_layouts_are_told_apart(layout: str, exact: bool, tmp_path: Path) -> Non
     matrix = counts(30, 10)
     made = {"CSR": matrix, "CSC": sp.csc_matrix(matrix), "dense": matrix.toarray()}[layout]
     found = run("info", write_h5ad(tmp_path / "in.h5ad", made), "--json").succeeded().json
-    assert found["extent"]["layout"] == layout
-    assert found["extent"]["exact"] is exact
+    assert found["size"]["layout"] == layout
+    assert found["size"]["exact"] is exact
     # The first cells, which the estimate goes by, are all there are.
-    assert found["extent"]["entries"] == matrix.nnz
-    assert found["extent"]["scratch"] == (8 * matrix.nnz if layout == "CSC" else 0)
+    assert found["size"]["entries"] == matrix.nnz
+    assert found["size"]["scratch"] == (8 * matrix.nnz if layout == "CSC" else 0)
 
 
 def test_many_columns_are_cut_short(tmp_path: Path) -> None:

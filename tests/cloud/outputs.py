@@ -62,7 +62,7 @@ def finished_parts(location: Location) -> set[str]:
         file["path"]
         for part in receipts(location, checkpoint)
         for fragment in part["fragments"]
-        for file in fragment["files"]
+        for file in fragment["metadata"]["files"]
     }
 
 

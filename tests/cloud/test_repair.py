@@ -37,15 +37,15 @@ def test_every_object(source: Path, one_cloud: Cloud) -> None:
     place = one_cloud.at("out.slaf")
     dataset = slaf.convert(source, place, chunk_size=4, storage_options=one_cloud.options)
     location, expected = dataset.location, output_of(dataset.location)
-    proof = dataset.published.proof
-    assert proof.place == place
+    proof = dataset.published.checksums
+    assert proof.etag_scope == place
     assert all(one.etag for one in proof.files)
     slaf.verify(place, storage_options=one_cloud.options)
     kinds = {"data": "expression.lance/data", "version": "cells.lance/_versions"}
     kinds |= {"pairs": "cellsxcells.lance/data", "uns": "uns-", "index": "expression.lance/_ind"}
     for kind, start in kinds.items():
         published = slaf.open(place, storage_options=one_cloud.options).published
-        name = next(one.file for one in published.proof.files if one.file.startswith(start))
+        name = next(one.file for one in published.checksums.files if one.file.startswith(start))
         if kind in {"pairs", "index"}:
             location.remove(name)
         else:
@@ -73,7 +73,7 @@ def test_stopped(source: Path, one_cloud: Cloud) -> None:
     expected = output_of(dataset.location)
     for at in (6, 9, 12, 15):
         published = slaf.open(place, storage_options=one_cloud.options).published
-        for one in published.proof.files:
+        for one in published.checksums.files:
             if "/data/" in one.file:
                 change(dataset.location, one.file)
         with pytest.raises(Crash):
@@ -105,4 +105,4 @@ def test_a_copy_on_a_disk(source: Path, cloud: Cloud, tmp_path: Path) -> None:
     slaf.repair(there, source)
     more = write_h5ad(tmp_path / "more.h5ad", counts(5, 6, seed=3))
     plain = slaf.convert(more, there.uri("plain.slaf"), storage_options=cloud.options)
-    assert plain.published.proof.place == there.uri("plain.slaf")
+    assert plain.published.checksums.etag_scope == there.uri("plain.slaf")

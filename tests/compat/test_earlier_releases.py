@@ -86,8 +86,8 @@ def test_nothing_is_written(dataset: Path) -> None:
 
 
 def test_config_is_written_as_it_was_read(dataset: Path, tmp_path: Path) -> None:
-    """Its config.json is written with the same keys and values, with the defaults of those that it
-    lacked, and is valid.
+    """Its config.json is written in the newest format, with the same keys and values and the
+    defaults of those that it lacked, and is valid.
     """
     manifest = load(Location(dataset))
     assert manifest is not None

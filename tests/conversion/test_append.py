@@ -78,7 +78,7 @@ def assert_alike(grown: Dataset, whole: Dataset) -> None:
             metadata=structs.replace(found.published.metadata, expression_stats={}),
             created_at="",
             last_updated="",
-            proof=structs.replace(found.published.proof, files=()),
+            checksums=structs.replace(found.published.checksums, files=()),
         )
         for found in (grown, whole)
     )
@@ -592,7 +592,7 @@ def test_a_preview_writes_nothing(tmp_path: Path) -> None:
     assert tree(output) == before
     assert (found.operation, found.n_cells, found.n_genes) == ("append", 37, N_GENES)
     assert found.parts == 4 + 3
-    assert found.extent.entries == sum(anndata.read_h5ad(path).X.nnz for path in inputs[1:])
+    assert found.size.entries == sum(anndata.read_h5ad(path).X.nnz for path in inputs[1:])
     assert [source.uri for source in found.sources] == list(map(str, inputs[1:]))
     assert "12 cell ids" not in found.notes
     with pytest.raises(DuplicateInput):

@@ -129,7 +129,7 @@ def check_matrices(ds: slaf.Dataset, at: int, cells: slice, adata: anndata.AnnDa
         assert np.array_equal(ds.read(cells, layer=name).toarray(), expected)
     if ds.raw is None:
         return
-    measured = [name for run in ds.raw.measured[at] for name in ds.raw.var.index[slice(*run)]]
+    measured = [name for run in ds.raw.genes_present[at] for name in ds.raw.var.index[slice(*run)]]
     expected = np.zeros((adata.n_obs, ds.raw.n_genes))
     if adata.raw is not None:
         expected = by_gene(adata.raw.X, adata.raw.var_names, ds.raw.var.index)
@@ -213,7 +213,7 @@ def test_what_is_lacking_is_null(tmp_path: Path) -> None:
     assert np.isnan(column[0].as_py()).all()
     held = ds.table("layers").to_table()
     assert not {4, 5, 6} & set(held["cell_integer_id"].to_pylist())
-    held_by = [source.holds or () for source in ds.sources]
+    held_by = [source.slots or () for source in ds.sources]
     assert ["layer:whole" in names for names in held_by] == [True, False, True]
 
 
@@ -445,8 +445,8 @@ def test_what_stays_takes_no_room(tmp_path: Path) -> None:
     plain = Sample(2, tuple(range(N_GENES)), frozenset(), 3).adata()
     ds = slaf.convert(full(1), tmp_path / "full.slaf")
     bare = slaf.convert(full(1)[:, :].copy(), tmp_path / "bare.slaf", layers="none", raw=False)
-    with_all = slaf.append(plain, ds.location, dry_run=True).expected
-    without = slaf.append(plain, bare.location, dry_run=True).expected
+    with_all = slaf.append(plain, ds.location, dry_run=True).estimate
+    without = slaf.append(plain, bare.location, dry_run=True).estimate
     # The genes of raw are written anew.
     genes = ds.table(RAW_GENES).to_table().nbytes
     assert with_all.bytes == without.bytes + genes

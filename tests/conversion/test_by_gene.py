@@ -457,7 +457,7 @@ def test_proof_names_genes(tmp_path: Path) -> None:
     """The files are noted with the genes that they hold."""
     output = tmp_path / "out.slaf"
     slaf.convert(write_h5ad(tmp_path / "in.h5ad", counts(N_CELLS, N_GENES)), output, by_gene=True)
-    proof = slaf.open(output).published.proof
+    proof = slaf.open(output).published.checksums
     files = [one for one in proof.of(f"{TABLE}.lance") if "/data/" in one.file]
     held = [one.genes for one in files if one.genes is not None]
     assert len(files) == len(held) > 2

@@ -36,8 +36,8 @@ def test_it_says_what_is_done(matrix: Any, options: dict[str, Any], tmp_path: Pa
     preview = slaf.convert(source, tmp_path / "out.slaf", **options, dry_run=True)
     ds = slaf.convert(source, tmp_path / "out.slaf", **options)
     assert preview.value_type == ds.published.value_type
-    about = 0 if preview.extent.exact else 0.1
-    assert preview.extent.entries == pytest.approx(ds.nnz, rel=about)
+    about = 0 if preview.size.exact else 0.1
+    assert preview.size.entries == pytest.approx(ds.nnz, rel=about)
     assert preview.parts == len(ds.expression.get_fragments())
     assert preview.sources == ds.sources
 
@@ -54,7 +54,7 @@ def test_the_size_is_about_right(kind: str, compression: Compression, tmp_path: 
     adata = anndata.AnnData(matrix)
     expected = slaf.convert(
         adata, tmp_path / "out.slaf", compression=compression, dry_run=True
-    ).expected
+    ).estimate
     slaf.convert(adata, tmp_path / "out.slaf", compression=compression)
     files = (tmp_path / "out.slaf" / "expression.lance").rglob("*")
     size = sum(file.stat().st_size for file in files if file.is_file())
@@ -67,7 +67,7 @@ def test_what_packs_far_better_is_not_refused(tmp_path: Path) -> None:
     adata = anndata.AnnData(sp.csr_matrix(np.ones((2000, 500), np.float32)))
     for compression in get_args(Compression):
         path = tmp_path / f"{compression}.slaf"
-        expected = slaf.convert(adata, path, compression=compression, dry_run=True).expected
+        expected = slaf.convert(adata, path, compression=compression, dry_run=True).estimate
         slaf.convert(adata, path, compression=compression)
         size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
         assert expected.least_bytes < size
@@ -77,5 +77,5 @@ def test_nothing_is_written(tmp_path: Path) -> None:
     """A preview leaves the disk as it was, the scratch directory too."""
     source = write_h5ad(tmp_path / "in.h5ad", sp.csc_matrix(counts(30, 10)))
     preview = slaf.convert(source, tmp_path / "made" / "out.slaf", dry_run=True)
-    assert preview.expected.scratch == 8 * preview.extent.entries
+    assert preview.estimate.scratch == 8 * preview.size.entries
     assert [path.name for path in tmp_path.iterdir()] == ["in.h5ad"]

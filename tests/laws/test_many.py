@@ -150,11 +150,11 @@ def test_values_are_at_their_ids(files: list[Sample], genes: GeneSet) -> None:
             for _ in range(one.stored.shape[0])
         ]
         for at, one in enumerate(files):
-            mask = dataset.measured(at)
+            mask = dataset.genes_present(at)
             found = [gene for gene, there in zip(expected, mask, strict=True) if there]
             assert Counter(found) == Counter(gene for gene in one.genes if gene in expected)
-            np.testing.assert_array_equal(dataset.measured(paths[at].name), mask)
-            np.testing.assert_array_equal(dataset.measured(str(paths[at])), mask)
+            np.testing.assert_array_equal(dataset.genes_present(paths[at].name), mask)
+            np.testing.assert_array_equal(dataset.genes_present(str(paths[at])), mask)
         assert slaf.verify(dataset, paths).ok
 
 
@@ -199,13 +199,13 @@ def test_what_was_not_measured_is_told(tmp_path: Path) -> None:
     ]
     dataset = slaf.convert(paths, tmp_path / "out.slaf", genes="union")
     assert dataset.genes.column("gene_id").to_pylist() == list("abcd")
-    assert dataset.measured(0).tolist() == [True, True, True, False]
-    assert dataset.measured(1).tolist() == [True, False, True, True]
+    assert dataset.genes_present(0).tolist() == [True, True, True, False]
+    assert dataset.genes_present(1).tolist() == [True, False, True, True]
     second = dataset.cells.column("source_file").to_pylist()[-1]
     assert second == "b/in.h5ad"
     for name in (second, str(paths[1])):
-        assert dataset.measured(name).tolist() == [True, False, True, True]
-    assert dataset.measured(0).dtype == np.bool_
+        assert dataset.genes_present(name).tolist() == [True, False, True, True]
+    assert dataset.genes_present(0).dtype == np.bool_
 
 
 @pytest.mark.parametrize("source", [2, -1, "c.h5ad", ""])
@@ -214,7 +214,7 @@ def test_an_input_that_is_not_there(source: Any, tmp_path: Path) -> None:
     paths = [sample("abc").write(tmp_path / f"{name}.h5ad") for name in "ab"]
     dataset = slaf.convert(paths, tmp_path / "out.slaf", allow_duplicate=True)
     with pytest.raises(SelectionError, match=r"no input is called .*a\.h5ad, b\.h5ad"):
-        dataset.measured(source)
+        dataset.genes_present(source)
 
 
 def test_a_name_of_several_inputs(tmp_path: Path) -> None:
@@ -223,9 +223,9 @@ def test_a_name_of_several_inputs(tmp_path: Path) -> None:
     dataset = slaf.convert(sample("abc").write(path), tmp_path / "out.slaf")
     dataset = slaf.append(sample("abd").write(path), tmp_path / "out.slaf", genes="union")
     with pytest.raises(SelectionError, match="several inputs of different genes"):
-        dataset.measured("in.h5ad")
-    assert dataset.measured(0).tolist() == [True, True, True, False]
-    assert dataset.measured(1).tolist() == [True, True, False, True]
+        dataset.genes_present("in.h5ad")
+    assert dataset.genes_present(0).tolist() == [True, True, True, False]
+    assert dataset.genes_present(1).tolist() == [True, True, False, True]
 
 
 def test_all_genes_of_one_input(tmp_path: Path) -> None:
@@ -235,9 +235,9 @@ def test_all_genes_of_one_input(tmp_path: Path) -> None:
         Stored((2, 0), np.zeros(0, int), np.zeros(0, int), np.zeros(0, np.float32)),
         obs=names("cell", 2),
     )
-    assert slaf.convert(path, tmp_path / "none.slaf").measured(0).shape == (0,)
+    assert slaf.convert(path, tmp_path / "none.slaf").genes_present(0).shape == (0,)
     path = sample("abc").write(tmp_path / "some.h5ad")
-    assert slaf.convert(path, tmp_path / "some.slaf").measured("some.h5ad").all()
+    assert slaf.convert(path, tmp_path / "some.slaf").genes_present("some.h5ad").all()
 
 
 def test_repeated_ids_of_one_list(tmp_path: Path) -> None:

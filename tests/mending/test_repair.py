@@ -244,11 +244,11 @@ def test_an_append_keeps_what_was_noted(tmp_path: Path) -> None:
     """An append notes its own files, and does not take damage of before for what was written."""
     first, second = (write_h5ad(tmp_path / f"{at}.h5ad", counts(12, 6, seed=at)) for at in (0, 1))
     path = tmp_path / "out.slaf"
-    before = slaf.convert(first, path, chunk_size=6).published.proof
+    before = slaf.convert(first, path, chunk_size=6).published.checksums
     file = data_files(path)[1]
     change_what_nobody_reads(path, file)
     assert slaf.open(path).read().nnz
-    after = slaf.append(second, path, chunk_size=6).published.proof
+    after = slaf.append(second, path, chunk_size=6).published.checksums
     kept = [one for one in before.files if "expression.lance/data" in one.file]
     fresh = [one for one in after.files if "expression.lance/data" in one.file]
     assert fresh[: len(kept)] == kept

@@ -27,7 +27,7 @@ def test_of_a_file(tmp_path: Path) -> None:
     )
     ds = slaf.convert(source, tmp_path / "out.slaf", chunk_size=5, by_gene=True)
     published = ds.published
-    noted = {one.file: one for one in published.proof.files}
+    noted = {one.file: one for one in published.checksums.files}
     seen = 0
     for name in published.tables.keys() & set(PARTITIONED_TABLES):
         directory, width = published.tables[name], len(ds.table(name).schema)

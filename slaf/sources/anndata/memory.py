@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from slaf.annotations.dataframes import from_frame
 from slaf.errors import InputError, MissingMatrix
 from slaf.options import ReadOptions
+from slaf.runtime.lazy import DeferredMapping
 from slaf.sources.base import LabelledMatrix, Raw, Slots, Source, SourceInfo, add_note
 from slaf.sources.csr import CompressedRows, compressed_columns
 from slaf.sources.dense import dense_matrix
@@ -68,7 +69,7 @@ class AnnDataSource(Source):
             chosen,
             uri="<AnnData>" if number == 1 else f"<AnnData {number}>",
             format="anndata",
-            identity=content_identity(self._content(matrix)),
+            identity=DeferredMapping(lambda: content_identity(self._content(matrix))),
             matrices=names,
             layers=other_layers(chosen, names),
             not_converted=dropped_with_raw(chosen, names, of_genes),

@@ -104,10 +104,10 @@ def rows_without_values(
         Raw, for an element of its varm.
     """
     name = f"{slot}:{key}"
-    has_element = [record.holds is None or name in record.holds for record in records]
+    has_element = [record.slots is None or name in record.slots for record in records]
     if slot == "obsm":
         return np.repeat(~np.array(has_element), [record.n_cells for record in records])
-    genes_present = [record.measured for record in records]
+    genes_present = [record.genes_present for record in records]
     if raw is not None:
         n_genes = raw.genes.num_rows
         genes_present = list(raw.genes_present) or [((0, n_genes),)]

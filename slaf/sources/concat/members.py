@@ -181,7 +181,7 @@ def open_members(
     if existing is not None:
         n_inputs = len(existing.records)
         members[0] = replace(members[0], n_inputs=n_inputs, is_existing=True)
-        genes_present = [record.measured for record in existing.records]
+        genes_present = [record.genes_present for record in existing.records]
     alignment = align(ids, [member.label for member in members], genes, genes_present)
     finished = (_finalise(member, alignment, at, selection) for at, member in enumerate(members))
     return tuple(finished), alignment.ids
@@ -249,7 +249,7 @@ def _record(
         n_cells=info.n_cells,
         n_genes=info.n_genes,
         offset=offset,
-        identity=info.identity,
+        identity=dict(info.identity),
         choice=choice,
         genes=str(genes),
         prefix=prefix,
@@ -262,9 +262,9 @@ def _finalise(member: Member, alignment: Alignment, at: int, selection: SlotSele
     selected = available if member.is_existing else tuple(selection.of(available))
     record = structs.replace(
         member.record,
-        measured=alignment.genes_present(at),
-        holds=selected,
-        taken=selection,
+        genes_present=alignment.genes_present(at),
+        slots=selected,
+        selection=selection,
     )
     return replace(member, record=record, positions=alignment.positions[at], selected=selected)
 

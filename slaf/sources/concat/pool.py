@@ -70,7 +70,7 @@ class SourcePool:
             self._open.move_to_end(index)
             return self._open[index]
         source = self._opens[index]()
-        identity = source.info.identity
+        identity = dict(source.info.identity)
         if self._identities.setdefault(index, identity) != identity:
             uri = source.info.uri
             source.__exit__()

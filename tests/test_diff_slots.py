@@ -1,4 +1,4 @@
-"""What stands beside the matrix is compared too: which there is, its types and every value."""
+"""Layers, raw, obsm, varm, obsp, varp and uns are compared: presence, types and every value."""
 
 from __future__ import annotations
 

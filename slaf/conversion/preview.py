@@ -61,9 +61,9 @@ class Preview:
         The disk space, memory and time that the run would take.
     free
         Bytes that are free on the disk of the output; None in a bucket.
-    beside
+    annotations
         Layers, raw, obsm and the other slots that would be converted, as text.
-    left_behind
+    not_converted
         The content of the inputs that the dataset would not have, as text.
     counts_in
         If the chosen matrix holds fractions, the matrices that begin with whole numbers.
@@ -84,8 +84,8 @@ class Preview:
     parts_done: int
     expected: Estimate
     free: int | None
-    beside: tuple[str, ...]
-    left_behind: tuple[str, ...]
+    annotations: tuple[str, ...]
+    not_converted: tuple[str, ...]
     counts_in: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -182,8 +182,8 @@ def preview(ready: Prepared, unfinished: OutputRun | None) -> Preview:
         parts_done=len(unfinished.journal.parts) if unfinished else 0,
         expected=ready.estimate(tables),
         free=ready.location.free(),
-        beside=describe_slots(inputs),
-        left_behind=inputs.info.not_converted,
+        annotations=describe_slots(inputs),
+        not_converted=inputs.info.not_converted,
         counts_in=inputs.matrices_with_counts(),
         notes=inputs.notes(),
     )

@@ -57,8 +57,8 @@ class DatasetInfo:
         The type of each of the user's columns, by name.
     statistics
         Of the nonzeros: least, greatest and mean value, standard deviation.
-    beside
-        What stands beside the matrix, in words.
+    annotations
+        Layers, raw, obsm, varm, obsp, varp and uns of the dataset, as text.
     sources
         The inputs, in the order of their cells.
     created_at, last_updated, writer
@@ -77,7 +77,7 @@ class DatasetInfo:
     obs: Mapping[str, str]
     var: Mapping[str, str]
     statistics: Mapping[str, float | None]
-    beside: tuple[str, ...]
+    annotations: tuple[str, ...]
     sources: tuple[SourceRecord, ...]
     created_at: str
     last_updated: str
@@ -110,10 +110,10 @@ class InputInfo:
         All matrices of the input.
     obs, var
         The type of each column, by name.
-    beside
-        What goes along with the matrix, in words: layers, raw, obsm and the other slots.
-    left_behind
-        What a conversion does not take, in words.
+    annotations
+        Layers, raw, obsm and the other slots that a conversion would take, as text.
+    not_converted
+        Content of the input that a conversion would not take, as text.
     """
 
     place: str
@@ -126,8 +126,8 @@ class InputInfo:
     matrices: tuple[str, ...]
     obs: Mapping[str, str]
     var: Mapping[str, str]
-    beside: tuple[str, ...]
-    left_behind: tuple[str, ...]
+    annotations: tuple[str, ...]
+    not_converted: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """As `slaf info --json` prints it."""
@@ -214,7 +214,7 @@ def dataset_info(
         obs=_types(published.columns[CELLS]),
         var=_types(published.columns[GENES]),
         statistics=published.expression_stats,
-        beside=_annotations(published),
+        annotations=_annotations(published),
         sources=published.sources,
         created_at=published.created_at,
         last_updated=published.last_updated,
@@ -250,8 +250,8 @@ def input_info(
             matrices=source.info.matrices,
             obs=_types(to_lance(source.cells(), ())[1]),
             var=_types(to_lance(source.genes(), ())[1]),
-            beside=describe_slots(source),
-            left_behind=source.info.not_converted,
+            annotations=describe_slots(source),
+            not_converted=source.info.not_converted,
         )
 
 

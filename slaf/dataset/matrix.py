@@ -32,20 +32,20 @@ _SAMPLE_ROWS = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """What rows are ordered by.
+    """The order of rows: by cell or by gene.
 
     Attributes
     ----------
     name
         "cells" or "genes".
-    one
-        One of them: "cell" or "gene".
+    singular
+        "cell" or "gene".
     ids
-        The columns of the positions: of what the rows are ordered by, and of the others.
+        Columns of the positions: of this axis first, then of the other.
     """
 
     name: str
-    one: str
+    singular: str
     ids: tuple[str, str]
 
 

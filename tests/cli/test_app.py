@@ -243,7 +243,7 @@ def test_a_reader_that_goes_away_is_no_error(dataset: Path) -> None:
 
 
 def test_the_console_script_is_installed() -> None:
-    """`slaf` stands beside the interpreter and runs."""
+    """`slaf` is installed next to the interpreter and runs."""
     ended = subprocess.run([SLAF, "--version"], capture_output=True, text=True, check=True)
     assert ended.stdout == f"slaf {version('slaf')}\n"
 

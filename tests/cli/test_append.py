@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 N_GENES = 20
 PREVIEW_KEYS = {
     *("operation", "sources", "output", "n_cells", "n_genes", "shared_genes", "extent"),
-    *("value_type", "rewrites", "parts", "parts_done", "expected", "free", "left_behind"),
-    *("beside", "counts_in", "notes"),
+    *("value_type", "rewrites", "parts", "parts_done", "expected", "free", "not_converted"),
+    *("annotations", "counts_in", "notes"),
 }
 
 
@@ -171,7 +171,7 @@ def test_status_says_what_finishes_it(
     stop_after(40, added, output, appends=True, chunk_size=10, **options)
     assert output_of(output) == before
     shown = run("status", output).succeeded().out
-    assert "the dataset that it adds to is there to read meanwhile" in shown
+    assert "the dataset that it adds to can be read meanwhile" in shown
     stopped = slaf.status(output)
     assert 0 < stopped.parts_done < stopped.parts
     assert f"parts     {stopped.parts_done} of {stopped.parts}" in shown

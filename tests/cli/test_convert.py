@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 DATASET_KEYS = {
     *("kind", "place", "n_cells", "n_genes", "nonzeros", "density", "value_type", "dtype"),
-    *("bytes", "tables", "obs", "var", "statistics", "beside", "sources"),
+    *("bytes", "tables", "obs", "var", "statistics", "annotations", "sources"),
     *("created_at", "last_updated", "writer"),
 }
 PREVIEW_KEYS = {
     *("operation", "sources", "output", "n_cells", "n_genes", "shared_genes", "extent"),
-    *("value_type", "rewrites", "parts", "parts_done", "expected", "free", "beside"),
-    *("left_behind", "counts_in", "notes"),
+    *("value_type", "rewrites", "parts", "parts_done", "expected", "free", "annotations"),
+    *("not_converted", "counts_in", "notes"),
 }
 FRACTIONS = (
     "layer:halves holds fractions, but X whole numbers: if you want counts, use --matrix X\n"
@@ -263,9 +263,7 @@ def test_layers_and_raw_are_chosen(tmp_path: Path) -> None:
         assert (made.raw is not None) == with_raw
     asked = ("convert", path, tmp_path / "out.slaf", "--layers", "one,three")
     paragraph = run(*asked).failed(ExitCode.BAD_INPUT)
-    assert (
-        "there is no layer 'three' beside the matrix; choose with --layers: one, two" in paragraph
-    )
+    assert "there is no layer 'three'; choose with --layers: one, two" in paragraph
 
 
 class TestDryRun:
@@ -283,7 +281,7 @@ class TestDryRun:
             f"nonzeros       {nonzeros:,}",
             "values         uint16, or wider if a value asks for it",
             "parts          1",
-            "beside         layers (halves)",
+            "annotations    layers (halves)",
             "not converted  nothing",
         ):
             assert line in shown.splitlines()
@@ -295,8 +293,8 @@ class TestDryRun:
         assert found.keys() == PREVIEW_KEYS
         assert found["parts"] == 6
         assert found["counts_in"] == ["X"]
-        assert found["beside"] == ["layers (X)"]
-        assert found["left_behind"] == []
+        assert found["annotations"] == ["layers (X)"]
+        assert found["not_converted"] == []
         assert found["expected"]["bytes"] > 0
 
     def test_an_unfinished_run_is_found(self, source: Path, tmp_path: Path) -> None:

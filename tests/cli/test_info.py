@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 INPUT_KEYS = {
     *("kind", "place", "format", "matrix", "n_cells", "n_genes", "dtype", "extent", "matrices"),
-    *("obs", "var", "beside", "left_behind"),
+    *("obs", "var", "annotations", "not_converted"),
 }
 
 
@@ -27,17 +27,17 @@ def test_a_dataset_is_described_on_one_screen(dataset: Path, source: Path) -> No
     """Shape, values, bytes, sources, tables and columns stand on a line each."""
     shown = run("info", dataset).succeeded().out
     assert len(shown.splitlines()) <= 24
-    assert "beside    layers halves (float32)" in shown.splitlines()
+    assert "annotations  layers halves (float32)" in shown.splitlines()
     for line in (
-        f"dataset   {dataset}",
-        "shape     60 cells × 20 genes",
-        f"sources   {source} (h5ad, X, float32, 60 cells)",
-        "obs       batch (category), depth (float64)",
-        "var       length (int64)",
+        f"dataset      {dataset}",
+        "shape        60 cells × 20 genes",
+        f"sources      {source} (h5ad, X, float32, 60 cells)",
+        "obs          batch (category), depth (float64)",
+        "var          length (int64)",
     ):
         assert line in shown.splitlines()
-    assert f"nonzeros  {slaf.open(dataset).nnz:,} (" in shown
-    assert "values    uint16, least 1, greatest 9, mean " in shown
+    assert f"nonzeros     {slaf.open(dataset).nnz:,} (" in shown
+    assert "values       uint16, least 1, greatest 9, mean " in shown
 
 
 def test_json_is_what_the_library_gives(dataset: Path) -> None:
@@ -65,7 +65,7 @@ def test_an_input_is_described(source: Path) -> None:
         "matrix         layer:halves (of X, layer:halves)",
         "shape          60 cells × 20 genes",
         "obs            batch (category), depth (float64)",
-        "beside         layers (X)",
+        "annotations    layers (X)",
         "not converted  nothing",
     ):
         assert line in shown
@@ -78,8 +78,8 @@ def test_json_of_an_input(source: Path) -> None:
     assert found["kind"] == "input"
     assert found["extent"]["layout"] == "CSR"
     assert found["extent"]["exact"] is True
-    assert found["beside"] == ["layers (halves)"]
-    assert found["left_behind"] == []
+    assert found["annotations"] == ["layers (halves)"]
+    assert found["not_converted"] == []
 
 
 @pytest.mark.parametrize(

@@ -26,11 +26,11 @@ def damaged(dataset: Path, tmp_path: Path) -> Path:
     return path
 
 
-def test_what_was_mended_is_listed(damaged: Path, source: Path) -> None:
+def test_repaired_files_are_listed(damaged: Path, source: Path) -> None:
     """Each damaged file is a line, and the last one says how many there were."""
     lines = run("repair", damaged, "--from", source).succeeded().out.splitlines()
     assert len(lines) == 2
-    assert lines[0].startswith("mended cells.lance/data/")
+    assert lines[0].startswith("repaired cells.lance/data/")
     assert lines[0].endswith(" (cells)")
     assert lines[1].startswith(f"{damaged}: 1 of ")
     assert slaf.verify(damaged, against=source).ok
@@ -43,14 +43,14 @@ def test_nothing_is_damaged(dataset: Path) -> None:
 
 
 def test_json(damaged: Path, source: Path) -> None:
-    """--json prints what was mended, with the documented keys."""
+    """--json prints repaired files, with the documented keys."""
     found = run("repair", damaged, "--from", source, "--json").succeeded().json
     assert found.keys() == {"dataset", "files", "damaged", "parts", "tables"}
     assert found["tables"] == ["cells"]
 
 
 def test_refusals_end_with_3(damaged: Path, source: Path, tmp_path: Path) -> None:
-    """Without the input, with another, and without a dataset, nothing is mended."""
+    """Without the input, with another, and without a dataset, nothing is repaired."""
     assert "--from" in run("repair", damaged).failed(ExitCode.BAD_INPUT)
     other = write_h5ad(tmp_path / "other.h5ad", counts(3, 4))
     ended = run("repair", damaged, "--from", other)
@@ -83,7 +83,7 @@ def test_status_of_a_repair(dataset: Path, source: Path, tmp_path: Path) -> None
     with pytest.raises(Crash):
         slaf.repair(CrashingStorage(path, 5), source)
     shown = run("status", path).succeeded().out
-    assert "stopped; the dataset that it mends is there to read meanwhile" in shown
+    assert "stopped; the dataset that it repairs can be read meanwhile" in shown
     assert f"slaf repair {path} --from {source}" in shown
     run("repair", path, "--from", source).succeeded()
     assert slaf.verify(path, against=source).ok

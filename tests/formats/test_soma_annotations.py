@@ -137,7 +137,7 @@ def test_all_that_tiledbsoma_gives(tmp_path: Path) -> None:
     path = written(tmp_path / "in", adata)
     described = slaf.info(path)
     assert isinstance(described, slaf.InputInfo)
-    assert described.left_behind == ()
+    assert described.not_converted == ()
     dataset = slaf.convert(path, tmp_path / "out.slaf", chunk_size=2, workers=2)
     assert_as_theirs(dataset, theirs(path))
     assert dataset.raw is not None
@@ -162,7 +162,7 @@ def test_another_layer_and_without_raw(tmp_path: Path) -> None:
     assert dataset.shape == (N_CELLS, N_GENES + 2)
     found = slaf.info(path, measurement="raw")
     assert isinstance(found, slaf.InputInfo)
-    assert found.left_behind == ("measurement RNA",)
+    assert found.not_converted == ("measurement RNA",)
 
 
 @settings(max_examples=3, deadline=None)
@@ -279,7 +279,7 @@ def test_what_is_left(tmp_path: Path) -> None:
         layers.add_new_sparse_ndarray("second", type=pa.float32(), shape=(N_CELLS, 3)).close()
     found = slaf.info(path)
     assert isinstance(found, slaf.InputInfo)
-    assert set(found.left_behind) == {
+    assert set(found.not_converted) == {
         *("obsm (cube)", "uns (times)", "spatial of the experiment"),
         *("measurement protein", "measurement raw"),
     }

@@ -111,7 +111,7 @@ def test_probes(tmp_path: Path) -> None:
     assert dataset.obs["filtered_barcodes"].to_list() == kept.tolist()
     found = slaf.info(path)
     assert isinstance(found, slaf.InputInfo)
-    assert found.left_behind == ("target_sets (Probe Set)",)
+    assert found.not_converted == ("target_sets (Probe Set)",)
 
 
 def test_what_is_not_taken_is_named(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_what_is_not_taken_is_named(tmp_path: Path) -> None:
         file["background/ambient"] = [0.5]
     found = slaf.info(path)
     assert isinstance(found, slaf.InputInfo)
-    assert found.left_behind == ("background (ambient)", "latents", "scalar", "odd")
+    assert found.not_converted == ("background (ambient)", "latents", "scalar", "odd")
 
 
 def test_several_genomes(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_several_genomes(tmp_path: Path) -> None:
         assert dataset.sources[0].choice == {"genome": genome}
     found = slaf.info(path, genome="hg19")
     assert isinstance(found, slaf.InputInfo)
-    assert found.left_behind == ("genome mm10",)
+    assert found.not_converted == ("genome mm10",)
 
 
 def test_the_only_genome(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_types_of_features(tmp_path: Path) -> None:
     assert dataset.sources[0].choice == {"feature_type": "Gene Expression"}
     found = slaf.info(path, feature_type="Peaks")
     assert isinstance(found, slaf.InputInfo)
-    assert found.left_behind == ("4 other features",)
+    assert found.not_converted == ("4 other features",)
     said = refused(path, "--feature-type", "gene expression")
     assert f"{path}: there are no features of type 'gene expression'" in said
     assert "it has 'Antibody Capture', 'Gene Expression', 'Peaks'" in said

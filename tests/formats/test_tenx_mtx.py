@@ -457,4 +457,4 @@ def test_images_of_a_slide_are_named(tmp_path: Path) -> None:
         (outs / "spatial").rmdir()
         assert isinstance(without, slaf.InputInfo)
         assert isinstance(found, slaf.InputInfo)
-        assert found.left_behind == (*without.left_behind, "spatial (images, positions)")
+        assert found.not_converted == (*without.not_converted, "spatial (images, positions)")

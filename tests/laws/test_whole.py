@@ -159,7 +159,7 @@ def test_another_matrix(tmp_path: Path) -> None:
     assert not dataset.varm
     found = slaf.info(adata, matrix="raw")
     assert isinstance(found, slaf.InputInfo)
-    assert found.left_behind == (
+    assert found.not_converted == (
         *("X", "layer:whole", "layer:late", "varm (loadings)", "varp (dense)"),
     )
     assert slaf.verify(dataset, adata).ok

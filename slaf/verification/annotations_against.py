@@ -10,7 +10,7 @@ from slaf.options import ALIGNED_SLOTS
 from slaf.sparse.ranges import RowRange
 from slaf.verification.against import cell_gene_label, compare_axis, compare_entries
 from slaf.verification.annotations import layer_row_tables
-from slaf.verification.elements import compare_elements, compare_keys
+from slaf.verification.elements import ElementComparison
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -147,10 +147,11 @@ def _check_slots(
         if raw is not None and dataset.raw and raw.genes.num_rows == dataset.raw.n_genes:
             pairs["raw varm"] = raw.varm, dataset.raw.varm
         for slot, (expected, stored) in pairs.items():
-            for key in compare_keys(slot, slot, expected, stored, differences):
+            comparison = ElementComparison(slot, differences)
+            for key in comparison.compare_keys(slot, expected, stored):
                 where = f"{slot}[{key!r}]"
                 with differences.catching(where):
-                    compare_elements(slot, where, expected[key], stored[key], differences)
+                    comparison.compare(where, expected[key], stored[key])
 
 
 def _shape_text(raw: Matrix | StoredRaw | None) -> str:

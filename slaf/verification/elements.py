@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,128 +11,166 @@ import numpy as np
 from slaf.annotations.equality import equal_elements, is_sparse
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
     from numpy.typing import NDArray
 
     from slaf.verification.report import DifferenceLog
 
-__all__ = ["compare_elements", "compare_keys"]
+__all__ = ["ElementComparison"]
 
 _NOTHING = "nothing"
 _MAX_LENGTH = 80
 
 
-def compare_elements(
-    kind: str, where: str, expected: Any, stored: Any, differences: DifferenceLog
-) -> None:
-    """Note every value in which two elements differ, or a difference of type, shape or keys.
+@dataclass(frozen=True, slots=True)
+class ElementComparison:
+    """Compare elements of a slot, and note their differences.
 
-    Parameters
+    Attributes
     ----------
     kind
         The kind of the differences: the slot.
-    where
-        The path of the elements, as ``uns['colours']``.
-    expected, stored
-        The elements, as anndata has them in memory.
     differences
         Collects differences.
     """
-    if equal_elements(expected, stored):
-        return
-    n_before = differences.counts[kind]
-    both_mappings = isinstance(expected, Mapping) and isinstance(stored, Mapping)
-    if type(expected) is not type(stored) and not both_mappings:
-        types = _describe_with_type(expected), _describe_with_type(stored)
-        differences.note(kind, f"type of {where}", *types)
-    else:
-        _compare(kind, where, expected, stored, differences)
-    if differences.counts[kind] == n_before:
-        differences.note(kind, where, _describe(expected), _describe(stored))
 
+    kind: str
+    differences: DifferenceLog
 
-def compare_keys(
-    kind: str,
-    where: str,
-    expected: Mapping[str, Any],
-    stored: Mapping[str, Any],
-    differences: DifferenceLog,
-) -> list[str]:
-    """Note keys that only one of two mappings has; returns the keys of both."""
-    for key in expected:
-        if key not in stored:
-            differences.note(kind, f"{where}[{key!r}]", _describe(expected[key]), _NOTHING)
-    for key in stored:
-        if key not in expected:
-            differences.note(kind, f"{where}[{key!r}]", _NOTHING, _describe(stored[key]))
-    return [key for key in expected if key in stored]
+    def compare(self, where: str, expected: Any, stored: Any) -> None:
+        """Note every value in which two elements differ, or a difference of type, shape or keys.
 
-
-def _compare(kind: str, where: str, expected: Any, stored: Any, differences: DifferenceLog) -> None:
-    """Compare elements of one type that are not equal."""
-    import pandas as pd
-
-    if isinstance(expected, Mapping):
-        for key in compare_keys(kind, where, expected, stored, differences):
-            compare_elements(kind, f"{where}[{key!r}]", expected[key], stored[key], differences)
-    elif isinstance(expected, np.ndarray) or is_sparse(expected):
-        _compare_arrays(kind, where, expected, stored, differences)
-    elif isinstance(expected, pd.DataFrame):
-        _compare_dataframes(kind, where, expected, stored, differences)
-    elif isinstance(expected, list | tuple) and len(expected) == len(stored):
-        for index, pair in enumerate(zip(expected, stored, strict=True)):
-            compare_elements(kind, f"{where}[{index}]", *pair, differences)
-
-
-def _compare_arrays(
-    kind: str, where: str, expected: Any, stored: Any, differences: DifferenceLog
-) -> None:
-    for attribute in ("dtype", "shape"):
-        pair = getattr(expected, attribute), getattr(stored, attribute)
-        if pair[0] != pair[1]:
-            differences.note(kind, f"{attribute} of {where}", *pair)
+        Parameters
+        ----------
+        where
+            The path of the elements, as ``uns['colours']``.
+        expected, stored
+            The elements, as anndata has them in memory.
+        """
+        if equal_elements(expected, stored):
             return
-    if is_sparse(expected):
-        _compare_sparse(kind, where, expected, stored, differences)
-    elif expected.dtype.names is not None:
-        for name in expected.dtype.names:
-            compare_elements(kind, f"{where}[{name!r}]", expected[name], stored[name], differences)
-    else:
+        n_before = self.differences.counts[self.kind]
+        both_mappings = isinstance(expected, Mapping) and isinstance(stored, Mapping)
+        if type(expected) is not type(stored) and not both_mappings:
+            types = _describe_with_type(expected), _describe_with_type(stored)
+            self._note(f"type of {where}", *types)
+        else:
+            self._compare_content(where, expected, stored)
+        if self.differences.counts[self.kind] == n_before:
+            self._note(where, _describe(expected), _describe(stored))
+
+    def compare_keys(
+        self, where: str, expected: Mapping[str, Any], stored: Mapping[str, Any]
+    ) -> list[str]:
+        """Note keys that only one of two mappings has; returns the keys of both."""
+        for key in expected:
+            if key not in stored:
+                self._note(f"{where}[{key!r}]", _describe(expected[key]), _NOTHING)
+        for key in stored:
+            if key not in expected:
+                self._note(f"{where}[{key!r}]", _NOTHING, _describe(stored[key]))
+        return [key for key in expected if key in stored]
+
+    def _note(self, where: str, expected: object, stored: object) -> None:
+        self.differences.note(self.kind, where, expected, stored)
+
+    def _compare_content(self, where: str, expected: Any, stored: Any) -> None:
+        """Compare elements of one type that are not equal."""
+        import pandas as pd
+
+        if isinstance(expected, Mapping):
+            for key in self.compare_keys(where, expected, stored):
+                self.compare(f"{where}[{key!r}]", expected[key], stored[key])
+        elif isinstance(expected, np.ndarray) or is_sparse(expected):
+            self._compare_arrays(where, expected, stored)
+        elif isinstance(expected, pd.DataFrame):
+            self._compare_dataframes(where, expected, stored)
+        elif isinstance(expected, list | tuple) and len(expected) == len(stored):
+            for index, pair in enumerate(zip(expected, stored, strict=True)):
+                self.compare(f"{where}[{index}]", *pair)
+
+    def _compare_arrays(self, where: str, expected: Any, stored: Any) -> None:
+        for attribute in ("dtype", "shape"):
+            pair = getattr(expected, attribute), getattr(stored, attribute)
+            if pair[0] != pair[1]:
+                self._note(f"{attribute} of {where}", *pair)
+                return
+        if is_sparse(expected):
+            self._compare_sparse(where, expected, stored)
+        elif expected.dtype.names is not None:
+            for name in expected.dtype.names:
+                self.compare(f"{where}[{name!r}]", expected[name], stored[name])
+        else:
+            self._compare_values(
+                lambda index: f"{where}[{', '.join(map(str, index))}]", expected, stored
+            )
+
+    def _compare_values(
+        self,
+        label: Callable[[tuple[int, ...]], str],
+        expected: NDArray[Any],
+        stored: NDArray[Any],
+    ) -> None:
+        """Compare arrays of one type and shape; `label` gives the path of an index."""
         indices = np.argwhere(_unequal(expected, stored))
 
         def describe(n: int) -> tuple[str, object, object]:
             index = tuple(indices[n])
-            label = f"{where}[{', '.join(map(str, index))}]"
-            return label, _short_repr(expected[index]), _short_repr(stored[index])
+            return label(index), _short_repr(expected[index]), _short_repr(stored[index])
 
-        differences.note_all(kind, len(indices), describe)
+        self.differences.note_all(self.kind, len(indices), describe)
 
+    def _compare_sparse(self, where: str, expected: Any, stored: Any) -> None:
+        """Compare entries of sparse matrices of one shape and type, explicit zeros included."""
+        first, second = _entries(expected), _entries(stored)
+        if first is None or second is None:
+            # Of repeated entries it is not defined which is compared with which.
+            return
+        keys = np.union1d(first[0], second[0])
+        is_expected, expected_values = _spread(first, keys)
+        is_stored, stored_values = _spread(second, keys)
+        unequal = (is_expected != is_stored) | _unequal(expected_values, stored_values)
+        positions = np.flatnonzero(unequal)
 
-def _compare_sparse(
-    kind: str, where: str, expected: Any, stored: Any, differences: DifferenceLog
-) -> None:
-    """Compare entries of sparse matrices of one shape and type, explicit zeros included."""
-    pair = _entries(expected), _entries(stored)
-    if pair[0] is None or pair[1] is None:
-        # Of repeated entries it is not defined which is compared with which.
-        return
-    keys = np.union1d(pair[0][0], pair[1][0])
-    (is_expected, expected_values), (is_stored, stored_values) = (
-        _spread(entries, keys) for entries in (pair[0], pair[1])
-    )
-    unequal = (is_expected != is_stored) | _unequal(expected_values, stored_values)
-    positions = np.flatnonzero(unequal)
+        def describe(n: int) -> tuple[str, object, object]:
+            at = positions[n]
+            row, column = divmod(int(keys[at]), expected.shape[1])
+            return (
+                f"{where}[{row}, {column}]",
+                _short_repr(expected_values[at]) if is_expected[at] else _NOTHING,
+                _short_repr(stored_values[at]) if is_stored[at] else _NOTHING,
+            )
 
-    def describe(n: int) -> tuple[str, object, object]:
-        at = positions[n]
-        row, column = divmod(int(keys[at]), expected.shape[1])
-        return (
-            f"{where}[{row}, {column}]",
-            _short_repr(expected_values[at]) if is_expected[at] else _NOTHING,
-            _short_repr(stored_values[at]) if is_stored[at] else _NOTHING,
-        )
+        self.differences.note_all(self.kind, len(positions), describe)
 
-    differences.note_all(kind, len(positions), describe)
+    def _compare_dataframes(self, where: str, expected: pd.DataFrame, stored: pd.DataFrame) -> None:
+        names = list(expected.columns), list(stored.columns)
+        for title, *pair in (
+            ("columns", *names),
+            ("rows", len(expected), len(stored)),
+            ("name of the index", expected.index.name, stored.index.name),
+        ):
+            self.differences.compare(self.kind, f"{title} of {where}", *pair)
+        if len(expected) != len(stored):
+            return
+        self._compare_columns(f"index of {where}", expected.index, stored.index)
+        for name in dict.fromkeys(names[0]):
+            if names[0].count(name) == names[1].count(name) == 1:
+                title = f"column {name!r} of {where}"
+                self._compare_columns(title, expected[name], stored[name])
+
+    def _compare_columns(self, where: str, expected: Any, stored: Any) -> None:
+        if equal_elements(expected.array, stored.array):
+            return
+        if not _same_type(expected.dtype, stored.dtype):
+            types = _describe_type(expected.dtype), _describe_type(stored.dtype)
+            self._note(f"type of {where}", *types)
+            return
+        # Arrays of objects distinguish missing values from NaN.
+        columns = _objects(expected.array), _objects(stored.array)
+        self._compare_values(lambda index: f"{where}, row {index[0]}", *columns)
 
 
 def _entries(matrix: Any) -> tuple[NDArray[np.int64], NDArray[Any]] | None:
@@ -151,45 +190,6 @@ def _spread(
     indices = np.searchsorted(keys, entries[0])
     is_entry[indices], values[indices] = True, entries[1]
     return is_entry, values
-
-
-def _compare_dataframes(
-    kind: str, where: str, expected: pd.DataFrame, stored: pd.DataFrame, differences: DifferenceLog
-) -> None:
-    names = list(expected.columns), list(stored.columns)
-    differences.compare(kind, f"columns of {where}", *names)
-    differences.compare(kind, f"rows of {where}", len(expected), len(stored))
-    index_names = expected.index.name, stored.index.name
-    differences.compare(kind, f"name of the index of {where}", *index_names)
-    if len(expected) != len(stored):
-        return
-    columns: list[tuple[str, Any, Any]] = [("index", expected.index, stored.index)]
-    columns += [
-        (f"column {name!r}", expected[name], stored[name])
-        for name in dict.fromkeys(names[0])
-        if names[0].count(name) == names[1].count(name) == 1
-    ]
-    for title, column, other in columns:
-        if not equal_elements(column.array, other.array):
-            _compare_columns(kind, f"{title} of {where}", column, other, differences)
-
-
-def _compare_columns(
-    kind: str, where: str, expected: Any, stored: Any, differences: DifferenceLog
-) -> None:
-    if not _same_type(expected.dtype, stored.dtype):
-        types = _describe_type(expected.dtype), _describe_type(stored.dtype)
-        differences.note(kind, f"type of {where}", *types)
-        return
-    # Arrays of objects distinguish missing values from NaN.
-    values, others = (_objects(column.array) for column in (expected, stored))
-    rows = np.flatnonzero(_unequal(values, others))
-
-    def describe(n: int) -> tuple[str, object, object]:
-        row = rows[n]
-        return f"{where}, row {row}", _short_repr(values[row]), _short_repr(others[row])
-
-    differences.note_all(kind, len(rows), describe)
 
 
 def _same_type(first: Any, second: Any) -> bool:

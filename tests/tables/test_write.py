@@ -46,9 +46,9 @@ def test_what_the_system_refuses(tmp_path: Path) -> None:
             write_table(Location(tmp_path), "a.lance", pa.table({"a": [1]}))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    told = str(refused.value)
-    assert told.startswith(f"{tmp_path}: a.lance cannot be written: ")
-    assert told.endswith("File too large (os error 27)")
+    message = str(refused.value)
+    assert message.startswith(f"{tmp_path}: a.lance cannot be written: ")
+    assert message.endswith("File too large (os error 27)")
 
 
 class Losing(Location):

@@ -645,11 +645,11 @@ def test_samples_differ(dataset: Path) -> None:
     assert "the digest of 4 of 4 blocks" in slaf.verify(dataset, sample=99).checks[-1]
 
 
-@pytest.mark.parametrize("asked", [{"quick": True}, {"against": "in.h5ad"}])
-def test_a_sample_of_what_is_not_drawn(asked: dict[str, Any], dataset: Path) -> None:
+@pytest.mark.parametrize("options", [{"quick": True}, {"against": "in.h5ad"}])
+def test_a_sample_with_other_options(options: dict[str, Any], dataset: Path) -> None:
     """A sample goes with nothing that reads all, or none, and is not empty."""
     with pytest.raises(ValueError, match="leave out quick"):
-        slaf.verify(dataset, sample=2, **asked)
+        slaf.verify(dataset, sample=2, **options)
     with pytest.raises(ValueError, match="a sample of 0 blocks"):
         slaf.verify(dataset, sample=0)
 

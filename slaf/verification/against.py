@@ -168,11 +168,8 @@ def _categories(values: pa.ChunkedArray) -> list[Any]:
 def _compare_batch(dataset: Dataset, batch: Batch, differences: DifferenceLog) -> None:
     expression = RowTable.of(dataset, EXPRESSION)
     stored, label = expression.entries(batch.rows), partial(cell_gene_label, dataset)
-    if compare_entries("value", batch, stored, label, differences):
-        _compare_offsets(expression, batch, differences)
-
-
-def _compare_offsets(expression: RowTable, batch: Batch, differences: DifferenceLog) -> None:
+    if not compare_entries("value", batch, stored, label, differences):
+        return
     counts = np.diff(expression.offsets[batch.rows.start : batch.rows.stop + 1])
     for index in np.flatnonzero(counts != batch.counts):
         where = f"rows of cell {batch.rows.start + int(index)}"

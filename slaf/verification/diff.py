@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,18 +33,11 @@ if TYPE_CHECKING:
     from slaf.format.config import DatasetConfig
     from slaf.format.records import MatrixRecord
     from slaf.runtime.progress import Progress
-    from slaf.sources.base import Source
+    from slaf.sources.base import Matrix, Source
 
-    Types = Callable[["_Typed", DatasetConfig | MatrixRecord], tuple[str, str]]
+    Types = Callable[[Matrix, DatasetConfig | MatrixRecord], tuple[str, str]]
 
 __all__ = ["diff"]
-
-
-class _Typed(Protocol):
-    """A matrix of a source."""
-
-    @property
-    def dtype(self) -> np.dtype[Any]: ...
 
 
 # Kinds of differences after which values cannot be read.
@@ -140,13 +133,13 @@ def _compare(
     check_annotations_against(dataset, source, differences, progress, types=types)
 
 
-def _types(matrix: _Typed, record: DatasetConfig | MatrixRecord) -> tuple[str, str]:
+def _types(matrix: Matrix, record: DatasetConfig | MatrixRecord) -> tuple[str, str]:
     """Types in which values of two datasets are read."""
     dtype = matrix.read_dtype if isinstance(matrix, StoredMatrix) else matrix.dtype
     return str(dtype), record.dtype
 
 
-def _types_of_file(matrix: _Typed, record: DatasetConfig | MatrixRecord) -> tuple[str, str]:
+def _types_of_file(matrix: Matrix, record: DatasetConfig | MatrixRecord) -> tuple[str, str]:
     """Types in which values of a file would be read, and those of a dataset are."""
     declared = read_dtype(str(matrix.dtype), record.value_type, dtype_overflowed=False)
     # Sums of repeated entries may exceed that type; only reading all entries shows it.

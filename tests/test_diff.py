@@ -49,9 +49,9 @@ def edited(source: Path, **elements: Any) -> Path:
     return path
 
 
-def exchanged(found: Comparison) -> set[Difference]:
+def exchanged(comparison: Comparison) -> set[Difference]:
     """What the comparison finds the other way round."""
-    return {Difference(d.kind, d.where, d.found, d.expected) for d in found.differences}
+    return {Difference(d.kind, d.where, d.found, d.expected) for d in comparison.differences}
 
 
 @settings(max_examples=10)
@@ -126,16 +126,16 @@ def test_a_table_is_told_by_column(
     changed = edited(source, **elements)
     slaf.convert(changed, tmp_path / "changed.slaf")
     for other in (changed, tmp_path / "changed.slaf"):
-        found = slaf.diff(dataset, other)
-        assert ("cells", where) in {(d.kind, d.where) for d in found.differences}
-        assert set(slaf.diff(other, dataset).differences) == exchanged(found)
+        comparison = slaf.diff(dataset, other)
+        assert ("cells", where) in {(d.kind, d.where) for d in comparison.differences}
+        assert set(slaf.diff(other, dataset).differences) == exchanged(comparison)
 
 
 def test_shape_and_type(dataset: Path, tmp_path: Path) -> None:
     """Another shape, and another type of the values, are differences of their own."""
     less = write_h5ad(tmp_path / "less.h5ad", counts(29, 12).astype(np.int32))
-    found = slaf.diff(dataset, less)
-    assert {(d.kind, d.expected, d.found) for d in found.differences} == {
+    comparison = slaf.diff(dataset, less)
+    assert {(d.kind, d.expected, d.found) for d in comparison.differences} == {
         ("type", "float32", "int32"),
         ("shape", "(30, 12)", "(29, 12)"),
     }

@@ -1,4 +1,4 @@
-"""What stands beside the matrix is compared too: which there is, its types and every value."""
+"""Layers, raw, obsm, varm, obsp, varp and uns are compared: presence, types and every value."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def whole() -> anndata.AnnData:
     return adata
 
 
-def put(holder: Callable[[anndata.AnnData], Any], place: Any, value: object) -> Change:
+def put(holder: Callable[[anndata.AnnData], Any], key: Any, value: object) -> Change:
     """Set an item of something that an AnnData holds."""
-    return lambda adata: holder(adata).__setitem__(place, value)
+    return lambda adata: holder(adata).__setitem__(key, value)
 
 
 def raw_of(adata: anndata.AnnData, **parts: Any) -> None:

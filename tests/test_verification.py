@@ -1,4 +1,4 @@
-"""Whatever is changed in a dataset behind its back, a verification finds it and names it."""
+"""Verification finds and names every change of a dataset."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ N_CELLS, N_GENES, CHUNK = 24, 10, 6
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A source, and beside it the dataset that was made of it, in four blocks."""
+    """A source, and the dataset that was made of it, in four blocks."""
     top = tmp_path_factory.mktemp("original")
     matrix = counts(N_CELLS, N_GENES)
     write_h5ad(top / "in.h5ad", matrix)
@@ -56,7 +56,7 @@ def dataset(original: Path, tmp_path: Path) -> Path:
 
 
 class Appending:
-    """Appends to a dataset when it is first told how far its verification is."""
+    """Appends to a dataset at the first progress of its verification."""
 
     def __init__(self, dataset: Path, more: Path) -> None:
         self._rest: list[Callable[[], Any]] = [lambda: slaf.append(more, dataset)]
@@ -79,8 +79,8 @@ def test_written_to_meanwhile(dataset: Path, source: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("other", [np.int16, np.float32, np.uint8])
-def test_sums_that_outgrow_their_type_beside_another(other: Any, tmp_path: Path) -> None:
-    """Whatever the type is that values are given back in, it is a sound one."""
+def test_sums_that_overflow_their_type_with_another_input(other: Any, tmp_path: Path) -> None:
+    """Values that are read in a wider type than that of their source verify."""
     repeated = sp.csr_matrix(
         (np.array([100, 100, 3], np.int8), np.array([1, 1, 2]), np.array([0, 2, 3])), (2, 5)
     )
@@ -627,11 +627,11 @@ def test_files_without_a_checksum_are_counted(dataset: Path) -> None:
 def test_a_sample(seed: int, dataset: Path) -> None:
     """Only the blocks of the sample are read; the same seed draws the same, and says which."""
     report = slaf.verify(dataset, sample=2, seed=seed)
-    told = report.checks[-1]
-    assert f"the digest of 2 of 4 blocks, drawn with seed {seed} (cells " in told
+    check = report.checks[-1]
+    assert f"the digest of 2 of 4 blocks, drawn with seed {seed} (cells " in check
     assert slaf.verify(dataset, sample=2, seed=seed) == report
     edit(dataset, first_digest)
-    if "cells 0 to 6" in told:
+    if "cells 0 to 6" in check:
         assert only(failed(dataset, sample=2, seed=seed), "digest").where == "cells 0 to 6"
     else:
         assert slaf.verify(dataset, sample=2, seed=seed).ok
@@ -640,16 +640,16 @@ def test_a_sample(seed: int, dataset: Path) -> None:
 def test_samples_differ(dataset: Path) -> None:
     """Other seeds draw other blocks, and a large sample draws all."""
     checks = [slaf.verify(dataset, sample=1, seed=seed).checks[-1] for seed in range(12)]
-    told = {check.partition("(")[2] for check in checks}
-    assert len(told) == 4
+    samples = {check.partition("(")[2] for check in checks}
+    assert len(samples) == 4
     assert "the digest of 4 of 4 blocks" in slaf.verify(dataset, sample=99).checks[-1]
 
 
-@pytest.mark.parametrize("asked", [{"quick": True}, {"against": "in.h5ad"}])
-def test_a_sample_of_what_is_not_drawn(asked: dict[str, Any], dataset: Path) -> None:
+@pytest.mark.parametrize("options", [{"quick": True}, {"against": "in.h5ad"}])
+def test_a_sample_with_other_options(options: dict[str, Any], dataset: Path) -> None:
     """A sample goes with nothing that reads all, or none, and is not empty."""
     with pytest.raises(ValueError, match="leave out quick"):
-        slaf.verify(dataset, sample=2, **asked)
+        slaf.verify(dataset, sample=2, **options)
     with pytest.raises(ValueError, match="a sample of 0 blocks"):
         slaf.verify(dataset, sample=0)
 
@@ -814,12 +814,12 @@ def test_another_order_of_cells(dataset: Path, tmp_path: Path, source: Path) -> 
     assert (found.expected, found.found) == (f"'cell-{N_CELLS - 1}'", "'cell-0'")
 
 
-# ----------------------------------------------------------------------------- beside the matrix
+# ------------------------------------------------------------------------ layers and annotations
 
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A source with something in every slot, and beside it the dataset that was made of it."""
+    """A source with something in every slot, and the dataset that was made of it."""
     top = tmp_path_factory.mktemp("everything")
     n_cells, n_genes = 12, 6
     write_h5ad(top / "in.h5ad", counts(n_cells, n_genes), **slots(counts(n_cells, n_genes, seed=7)))
@@ -827,7 +827,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return top
 
 
-BESIDE: list[tuple[str, str, Change, str]] = [
+LAYER_TABLES: list[tuple[str, str, Change, str]] = [
     ("a value of a layer", "layers", put("late", 0, 99), "digest"),
     ("a value of a layer is gone", "layers", put("late", 0, None), "digest"),
     ("a cell of a layer", "layers", put("cell_integer_id", 0, 3), "order"),
@@ -849,11 +849,11 @@ ELEMENTS: list[tuple[str, str, Change, str]] = [
 ]
 
 
-@pytest.mark.parametrize("case", BESIDE, ids=lambda case: case[0])
-def test_damage_beside_the_matrix_is_found(
+@pytest.mark.parametrize("case", LAYER_TABLES, ids=lambda case: case[0])
+def test_damage_to_layers_and_raw_is_found(
     case: tuple[str, str, Change, str], everything: Path, tmp_path: Path
 ) -> None:
-    """What is changed in layers, raw or their offsets shows by itself."""
+    """Changes in layers, raw or their offsets are found without a source."""
     dataset = shutil.copytree(everything / "out.slaf", tmp_path / "out.slaf")
     _, table, change, kind = case
     sabotage(dataset, table, change)
@@ -882,7 +882,7 @@ def test_changed_elements_are_found_against_the_source(
     assert [difference.where for difference in report.differences] == [where]
 
 
-def test_changed_values_beside_the_matrix_are_named(everything: Path, tmp_path: Path) -> None:
+def test_changed_values_of_layers_are_named(everything: Path, tmp_path: Path) -> None:
     """Against the source the layer, the cell and the gene are named."""
     dataset = shutil.copytree(everything / "out.slaf", tmp_path / "out.slaf")
     row = slaf.open(dataset).table("layers").to_table().to_pylist()[0]
@@ -897,7 +897,7 @@ def test_changed_values_beside_the_matrix_are_named(everything: Path, tmp_path: 
 
 @pytest.mark.parametrize("key", ["uns", "elements"])
 def test_damaged_files_are_found(key: str, everything: Path, tmp_path: Path) -> None:
-    """A file of elements that was changed, or is gone, shows by itself, in older datasets too."""
+    """A changed or missing file of elements is found, also without checksums of files."""
     dataset = shutil.copytree(everything / "out.slaf", tmp_path / "out.slaf")
     unproven(dataset)
     file = dataset / json.loads((dataset / "config.json").read_bytes())[key]["file"]
@@ -911,8 +911,8 @@ def test_damaged_files_are_found(key: str, everything: Path, tmp_path: Path) -> 
         slaf.verify(dataset)
 
 
-def test_a_table_beside_the_matrix_that_is_gone(everything: Path, tmp_path: Path) -> None:
-    """A table that config.json no longer lists, though it speaks of it, is missed."""
+def test_a_table_of_raw_that_is_gone(everything: Path, tmp_path: Path) -> None:
+    """A table that config.json records but no longer lists is reported."""
     dataset = shutil.copytree(everything / "out.slaf", tmp_path / "out.slaf")
     edit(dataset, lambda config: (config["tables"].pop("raw"), config["versions"].pop("raw")))
     with pytest.raises(slaf.VerificationFailed, match="table raw: expected True, found False"):

@@ -60,26 +60,26 @@ def read_back(dataset: Dataset, survey: Damage) -> None:
     VerificationFailed
         If anything differs: the disk gives back other bytes than it was given.
     """
-    findings = DifferenceLog()
+    differences = DifferenceLog()
     published = dataset.published
     for name in sorted(survey.tables & published.checksums.tables.keys()):
-        with findings.reading(name):
+        with differences.catching(name):
             found = table_digest(read_table(dataset.table(name)))
-            findings.compare("digest", name, published.checksums.tables[name], found)
+            differences.compare("digest", name, published.checksums.tables[name], found)
     inside = [
         at
         for at, block in enumerate(published.blocks)
         if any(rows.start <= block.start and block.stop <= rows.stop for rows in survey.parts)
     ]
     # By offsets that are wrong nothing could be read.
-    if not findings and inside:
+    if not differences and inside:
         if any(EXPRESSION in tables for tables in survey.parts.values()):
-            check_digests(dataset, findings, NullProgress(), inside)
-        check_annotation_digests(dataset, findings, NullProgress(), inside)
-    if findings:
+            check_digests(dataset, differences, NullProgress(), inside)
+        check_annotation_digests(dataset, differences, NullProgress(), inside)
+    if differences:
         where = str(dataset.location)
         checks = ("what was mended",)
-        report = Report(where, checks, tuple(findings.shown), tuple(findings.counts.items()))
+        report = Report(where, checks, *differences.results())
         msg = f"{where}: what was mended does not come back: {report.differences[0]}"
         raise VerificationFailed(msg, report)
 

@@ -1,4 +1,4 @@
-"""What a table says of the files that its rows are in, as Lance writes it in JSON."""
+"""Fragments of a table, as Lance describes them in JSON."""
 
 from __future__ import annotations
 

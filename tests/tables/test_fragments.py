@@ -28,15 +28,15 @@ def test_of_a_file(tmp_path: Path) -> None:
     ds = slaf.convert(source, tmp_path / "out.slaf", chunk_size=5, by_gene=True)
     published = ds.published
     noted = {one.file: one for one in published.checksums.files}
-    seen = 0
+    n_rows = 0
     for name in published.tables.keys() & set(PARTITIONED_TABLES):
         directory, width = published.tables[name], len(ds.table(name).schema)
-        found = fragments_of(ds.location, directory, published.versions[name])
-        for at, fragment in enumerate(found):
+        fragments = fragments_of(ds.location, directory, published.versions[name])
+        for number, fragment in enumerate(fragments):
             (path,) = fragment.paths
             made = Fragment.of_file(noted[f"{directory}/{path}"], width)
-            assert said(made) | {"id": at} == said(fragment)
+            assert said(made) | {"id": number} == said(fragment)
             assert Fragment(json.loads(json.dumps(made.metadata))) == made
             assert made.rows == fragment.rows
-            seen += fragment.rows
-    assert seen == sum(ds.table(name).count_rows() for name in set(PARTITIONED_TABLES) - {"raw"})
+            n_rows += fragment.rows
+    assert n_rows == sum(ds.table(name).count_rows() for name in set(PARTITIONED_TABLES) - {"raw"})

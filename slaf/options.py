@@ -461,11 +461,9 @@ class SlotSelection(Options):
         return filter(self.includes, names)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any] | None) -> Self:
-        """As `to_json` wrote it; None stands for nothing at all."""
-        if data is None:
-            return cls(layers="none", raw=False, without=SLOTS)
-        return super().from_json(data)
+    def nothing(cls) -> Self:
+        """The selection of nothing besides the matrix."""
+        return cls(layers="none", raw=False, without=SLOTS)
 
 
 @dataclass(frozen=True, kw_only=True)

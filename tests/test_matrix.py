@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import anndata
@@ -195,6 +195,9 @@ def test_rows_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     less = StoredRows("a.lance", stored.rows.reader, BY_CELL_ORDER, offsets[::-1].copy())
     with pytest.raises(DamagedDataset, match="offsets of its cells descend"):
         list(less.chunks(RowRange(0, 9), ["value"]))
+    for damaged in (more, less):
+        with pytest.raises(DamagedDataset):
+            replace(stored, rows=damaged).read(RowRange(0, len(damaged)))
 
 
 # ------------------------------------------------------------------------------------- of a dataset

@@ -20,7 +20,6 @@ from slaf.options import (
     ConvertOptions,
     Options,
     ReadOptions,
-    SlotSelection,
     StoreOptions,
     docs_of,
     options_of,
@@ -324,7 +323,6 @@ def test_a_record_is_json() -> None:
     for other in ({"newer": True}, {"compression": "newer"}):
         with pytest.raises((TypeError, ValueError), match="newer"):
             StoreOptions.from_json(other)
-    assert SlotSelection.from_json(None).includes("uns") is False
 
 
 def test_a_part_of_a_record() -> None:

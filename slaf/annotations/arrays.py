@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -38,8 +38,7 @@ _ARRAY: Final = "array"
 _SHIFT: Final = np.uint64(32)
 
 
-@dataclass(frozen=True, slots=True)
-class ElementSpec:
+class ElementSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Name, class and type of an element, to restore it from its Arrow column.
 
     Attributes
@@ -61,15 +60,6 @@ class ElementSpec:
     kind: str = ""
     dtype: str = ""
     width: int | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """As config.json has it."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> ElementSpec:
-        """As `to_json` wrote it."""
-        return cls(**data)
 
 
 def arrays_to_columns(

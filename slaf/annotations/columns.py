@@ -7,11 +7,12 @@ Between a source and a dataset, the metadata of an Arrow field holds a `Column` 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
+import msgspec
 import numpy as np
 import pyarrow as pa
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -32,8 +33,6 @@ __all__ = [
     "to_lance",
 ]
 
-JSON = dict[str, Any]
-
 # The start of pandas' string types in `Column.dtype`; the storage follows.
 STRING: Final = "string["
 _KEY = b"slaf"
@@ -53,8 +52,7 @@ _FORBIDDEN_NAMES = frozenset(
 _FORBIDDEN_CHARACTERS = str.maketrans(dict.fromkeys(".`\0", "_"))
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """Name and pandas type of a column of the user's frame.
 
     Attributes
@@ -83,36 +81,12 @@ class Column:
     missing: str | None = None
     values: list[Any] | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """As a JSON object, without what is at its default."""
-        record = {"name": self.name, "original": self.original, "dtype": self.dtype}
-        optional = {
-            "ordered": self.ordered,
-            "categories": self.categories,
-            "missing": self.missing,
-            "values": self.values,
-        }
-        return record | {key: value for key, value in optional.items() if value}
 
-
-@dataclass(frozen=True, slots=True)
-class ColumnSet:
+class ColumnSet(msgspec.Struct, frozen=True):
     """Columns of the user's obs or var, the index first."""
 
-    columns: tuple[Column, ...]
+    columns: Annotated[tuple[Column, ...], msgspec.Meta(min_length=1)]
     index_name: str | None = None
-
-    def to_json(self) -> JSON:
-        """As config.json has it."""
-        return {
-            "index_name": self.index_name,
-            "columns": [column.to_json() for column in self.columns],
-        }
-
-    @classmethod
-    def from_json(cls, data: JSON) -> ColumnSet:
-        """As `to_json` wrote it."""
-        return cls(tuple(Column(**column) for column in data["columns"]), data["index_name"])
 
 
 def table_with_metadata(
@@ -128,7 +102,7 @@ def table_with_metadata(
         The name of the index.
     """
     fields = [
-        pa.field(column.name, array.type, metadata={_KEY: json.dumps(column.to_json())})
+        pa.field(column.name, array.type, metadata={_KEY: json.dumps(msgspec.to_builtins(column))})
         for column, array in zip(columns, arrays, strict=True)
     ]
     metadata = {_INDEX_KEY: json.dumps(index_name).encode()}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import structs
 
 from slaf.annotations.columns import (
     Column,
@@ -217,7 +218,7 @@ def _combine(
 
 def _columns(table: pa.Table, label: str = "") -> dict[str | None, _InputColumn]:
     """The columns of a table by the user's names; None is the index."""
-    columns = [replace(column_of(field), name=field.name) for field in table.schema]
+    columns = [structs.replace(column_of(field), name=field.name) for field in table.schema]
     return {
         column.original: _InputColumn(label, column, array)
         for column, array in zip(columns, table.columns, strict=True)
@@ -248,7 +249,7 @@ def _common_type(left: _ColumnType, right: _ColumnType) -> _ColumnType | None:
         if left.column.dtype == right.column.dtype or pa.types.is_string(left.type):
             return left
         dtype = pandas_type(left.type, nullable=_is_nullable(left) or _is_nullable(right))
-        return replace(left, column=replace(left.column, dtype=dtype))
+        return replace(left, column=structs.replace(left.column, dtype=dtype))
     return _common_time(left, right)
 
 
@@ -267,7 +268,7 @@ def _common_categories(left: _ColumnType, right: _ColumnType) -> _ColumnType | N
         union = max(lists, key=len)
         if any([c for c in union if c in set(categories)] != categories for categories in lists):
             return None
-    column = replace(left.column, categories=values.column.dtype, values=None)
+    column = structs.replace(left.column, categories=values.column.dtype, values=None)
     return replace(left, column=column, type=values.type, categories=pa.array(union, values.type))
 
 
@@ -292,7 +293,7 @@ def _common_number(left: _ColumnType, right: _ColumnType) -> _ColumnType:
         common = np.dtype(np.int64)
     dtype = pa.from_numpy_dtype(common)
     name = pandas_type(dtype, nullable=_is_nullable(left) or _is_nullable(right))
-    return replace(left, column=replace(left.column, dtype=name), type=dtype)
+    return replace(left, column=structs.replace(left.column, dtype=name), type=dtype)
 
 
 def _common_time(left: _ColumnType, right: _ColumnType) -> _ColumnType | None:
@@ -368,7 +369,7 @@ def _with_missing_values(
         array = pa.DictionaryArray.from_arrays(values.combine_chunks(), common.categories)
         all_missing = array.null_count == len(array)
         categories = common.categories.to_pylist() if all_missing else None
-        return array, replace(column, dtype="category", values=categories)
+        return array, structs.replace(column, dtype="category", values=categories)
     if not values.null_count:
         return values, column
     if pa.types.is_float16(dtype):
@@ -376,5 +377,5 @@ def _with_missing_values(
         values, dtype = values.cast(pa.float32()), pa.float32()
     plain = column.dtype.islower() and column.dtype not in {"object", "boolean"}
     if plain and (_is_number(dtype) or pa.types.is_boolean(dtype)):
-        column = replace(column, dtype=pandas_type(dtype, nullable=True))
+        column = structs.replace(column, dtype=pandas_type(dtype, nullable=True))
     return values, column

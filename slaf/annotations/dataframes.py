@@ -6,11 +6,11 @@ strings as objects, and nullable integers without a missing value.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from msgspec.structs import replace
 
 from slaf.annotations.columns import STRING, Column, categories_of, table_with_metadata
 from slaf.errors import DamagedDataset, InputError

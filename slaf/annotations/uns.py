@@ -7,9 +7,9 @@ import json
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
+import msgspec
 import numpy as np
 
 from slaf.annotations.equality import equal_elements, is_sparse
@@ -69,8 +69,7 @@ _SCALARS = {kind.__name__: kind for kind in (bool, int, float, str)}
 _SCALAR = "scalar"
 
 
-@dataclass(frozen=True, slots=True)
-class TypeHint:
+class TypeHint(msgspec.Struct, frozen=True, omit_defaults=True):
     """The type of an element that anndata reads back as another type.
 
     Attributes
@@ -86,15 +85,6 @@ class TypeHint:
     path: tuple[str, ...]
     kind: str
     dtype: Any = None
-
-    def to_json(self) -> dict[str, Any]:
-        """As config.json has it."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> TypeHint:
-        """As `to_json` wrote it."""
-        return cls(tuple(data["path"]), data["kind"], data.get("dtype"))
 
 
 def write_elements(elements: Mapping[str, Any]) -> tuple[bytes, list[TypeHint]]:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import structs
 
 from slaf.conversion.plan_append import stored_options
 from slaf.dataset.dataset import open_dataset
 from slaf.dataset.source import DatasetSource
 from slaf.errors import DamagedDataset
-from slaf.format.config import load, load_published
+from slaf.format.config import checksum_blocks, load, load_published
 from slaf.format.epoch import locked
-from slaf.format.records import checksum_blocks
 from slaf.format.schema import BY_CELL, CELLS, EXPRESSION, GENES
 from slaf.options import StoreOptions
 from slaf.runs.checksums import with_checksums
@@ -281,7 +281,7 @@ def _publish(run: OutputRun, there: Dataset, layout: _Layout) -> None:
             changes[table] = TableGrowth(directory, before.versions[table])
     versions = commit_tables(location, plan, changes)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    dataset = replace(before, versions=versions, last_updated=now)
+    dataset = structs.replace(before, versions=versions, last_updated=now)
     if before.proof.files:
         dataset = with_checksums(location, dataset, run.files(), before.proof, base=before)
     run.publish(dataset)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from slaf.conversion.plan_append import with_rewrite
 from slaf.errors import DamagedInput, InputError
-from slaf.format.records import checksum_blocks
+from slaf.format.config import checksum_blocks
 from slaf.format.schema import EXPRESSION
 from slaf.runs.annotations import encode_annotations
 from slaf.runs.encode import NeedsWiderType, encode_part

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from slaf.conversion.slafdb import SlafdbDataset
-    from slaf.format.config import Block, SourceRecord
+    from slaf.format.config import SourceRecord
+    from slaf.format.records import Block
     from slaf.sources.concat.source import Concat
 
 __all__ = [
@@ -175,5 +176,5 @@ def dataset_slots(there: Dataset | SlafdbDataset, without: Sequence[str]) -> Slo
     # What slafdb wrote has nothing besides its matrix, for want of this program.
     slots = SlotSelection()
     if isinstance(there, Dataset):
-        slots = SlotSelection.from_json(there.annotations.beside.taken)
+        slots = there.annotations.beside.taken or SlotSelection.nothing()
     return replace(slots, without=tuple(dict.fromkeys([*slots.without, *without])))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import wraps
 from textwrap import fill, indent
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
+
+from msgspec import to_builtins
 
 from slaf.format.schema import EXPRESSION
 from slaf.options import Options, docs_of, options_of
@@ -91,7 +93,8 @@ class Preview:
 
     def to_json(self) -> dict[str, Any]:
         """As `--dry-run --json` prints it."""
-        return asdict(self)
+        data: dict[str, Any] = to_builtins(self)
+        return data
 
 
 class Verb(Protocol[Run, DryRun]):

@@ -12,7 +12,6 @@ from slaf.annotations.arrays import PAIR_COLUMNS, column_to_array, table_to_matr
 from slaf.annotations.dataframes import to_frame
 from slaf.dataset.selection import resolve_indexer
 from slaf.errors import DamagedDataset, SelectionError
-from slaf.format.records import annotations_record, is_uns_file
 from slaf.format.schema import (
     CELL_PAIRS,
     CELLS,
@@ -66,8 +65,8 @@ class Annotations:
 
     @cached_property
     def beside(self) -> AnnotationsRecord:
-        """What config.json says."""
-        return annotations_record(self._published)
+        """The records of config.json."""
+        return self._published.annotations
 
     @property
     def layers(self) -> Mapping[str, MatrixRecord]:
@@ -128,8 +127,7 @@ class Annotations:
         from slaf.annotations.uns import read_elements
 
         place = self._location.uri(record.file)
-        # Whoever wrote config.json names no other file than one of these.
-        content = self._location.read(record.file) if is_uns_file(record.file) else None
+        content = self._location.read(record.file)
         if content is None:
             msg = f"{place}: there is no such file; restore it from a copy, or convert again"
             raise DamagedDataset(msg)

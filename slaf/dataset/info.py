@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from msgspec import to_builtins
+
 from slaf.format.config import load, load_published
-from slaf.format.records import annotations_record
 from slaf.format.schema import CELLS, GENES
 from slaf.storage.location import Location
 from slaf.storage.paths import is_anndata
@@ -85,7 +86,7 @@ class DatasetInfo:
 
     def to_json(self) -> dict[str, Any]:
         """As `slaf info --json` prints it."""
-        return {"kind": "dataset", **asdict(self)}
+        return {"kind": "dataset", **to_builtins(self)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ class InputInfo:
 
     def to_json(self) -> dict[str, Any]:
         """As `slaf info --json` prints it."""
-        return {"kind": "input", **asdict(self)}
+        return {"kind": "input", **to_builtins(self)}
 
 
 def info(
@@ -256,7 +257,7 @@ def input_info(
 
 
 def _annotations(published: DatasetConfig) -> tuple[str, ...]:
-    found = annotations_record(published)
+    found = published.annotations
     said = []
     if found.layers is not None:
         layers = ", ".join(f"{one.original} ({one.value_type})" for one in found.layers.matrices)

@@ -273,8 +273,11 @@ class StoredMatrix:
     ) -> sp.csr_matrix:
         if isinstance(rows, RowRange) or _ascends(rows):
             entries = (found for _, found in self._entries(rows, chosen))
-            width = self.n_columns if chosen is None else len(chosen)
-            return csr_from_batches(entries, width, dtype)
+            if chosen is not None:
+                return csr_from_batches(entries, len(chosen), dtype)
+            # Where offsets are damaged, which is found when rows are read, no more than all.
+            most = min(max(self.n_rows(rows), 0), int(self.rows.offsets[-1]))
+            return csr_from_batches(entries, self.n_columns, dtype, most)
         # Rows are found several times faster if they ascend.
         unique, inverse = np.unique(rows, return_inverse=True)
         return self._csr(unique, chosen, dtype)[inverse]

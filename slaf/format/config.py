@@ -1,18 +1,20 @@
-"""config.json: what is published, and the checkpoint while a run is unfinished."""
+"""config.json: the published dataset, and the checkpoint of an unfinished run."""
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Final, Self
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
-import numpy as np
+from msgspec import structs
 
 from slaf.annotations.columns import ColumnSet
 from slaf.errors import ConversionInProgress, DamagedDataset, NotADataset, UnsupportedFormat
 from slaf.format.epoch import EPOCH, epoch_of
-from slaf.format.files import FileChecksums
+from slaf.format.files import NO_CHECKSUMS, FileChecksums
+from slaf.format.records import AnnotationsRecord, Block, GeneOrderRecord, ValueType
 from slaf.format.schema import (
     BY_GENE,
     CELL_PAIRS,
@@ -25,33 +27,35 @@ from slaf.format.schema import (
     LAYERS,
     RAW,
     RAW_GENES,
-    VALUE_TYPES,
 )
 from slaf.format.validation import (
     CHECKSUM_KEY,
-    check_offsets,
+    Count,
+    NumericType,
+    Range,
+    Record,
+    Version,
     checksum_error,
+    matching,
     validate,
     with_checksum,
 )
-from slaf.options import StoreOptions
+from slaf.options import SlotSelection, StoreOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from slaf.storage.location import Location
 
 __all__ = [
-    "ANNOTATION_KEYS",
     "CONFIG",
     "LEGACY_DIR",
     "LEGACY_TABLES",
     "OPTIONAL_TABLES",
     "TABLES",
-    "Block",
     "DatasetConfig",
     "Manifest",
+    "Metadata",
     "SourceRecord",
+    "checksum_blocks",
     "load",
     "load_published",
     "save",
@@ -61,201 +65,184 @@ __all__ = [
 CONFIG: Final = "config.json"
 TABLES: Final = {name: f"{name}.lance" for name in (EXPRESSION, CELLS, GENES)}
 
-# What a dataset has only if its input has it, or if it was asked for.
+# The tables that a dataset has only if its input has such data, or if they were requested.
 OPTIONAL_TABLES: Final = {
     name: f"{name}.lance" for name in (BY_GENE, LAYERS, RAW, RAW_GENES, CELL_PAIRS, GENE_PAIRS)
 }
 
-# What config.json says of all that stands beside the matrix; `slaf.format.records` reads it.
-ANNOTATION_KEYS: Final = (
-    "taken",
-    "layers",
-    "raw",
-    "obsm",
-    "varm",
-    "obsp",
-    "varp",
-    "uns",
-    "unses",
-    "elements",
-    "by_gene",
-)
-
-# Where the tables of a dataset go that another program wrote under the names above: those stay
-# what they are until config.json names these.
+# The directory of the new tables of a slafdb dataset: those of slafdb stay as they are until
+# config.json names these.
 LEGACY_DIR: Final = "adopted"
 LEGACY_TABLES: Final = {
     name: f"{LEGACY_DIR}/{table}" for name, table in {**TABLES, **OPTIONAL_TABLES}.items()
 }
 
-# The directory of what a run writes outside its tables, and a receipt in it: one for each part.
+# The directory of a run's own files, and in it the receipts of a plan: one for each part.
 SCRATCH: Final = ".parts"
 RECEIPT: Final = re.compile(r"part-(\d{6,})\.json")
 _JOURNAL: Final = re.compile(r"[0-9a-f]{32}")
 
-# What holds the unfinished run in the config.json of another program.
+# The key of the unfinished run in the config.json of slafdb.
 _LEGACY_RUN: Final = "adoption"
-_TEXTS: Final = ("value_type", "dtype", "created_at", "last_updated", "writer")
 _WAYS_OUT: Final = "restore it from a copy, or remove the dataset and convert again"
 JSON = dict[str, Any]
 
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A run of whole cells, and the digest of what they hold."""
-
-    start: int
-    stop: int
-    rows: int
-    digest: str
-
-    def __str__(self) -> str:
-        return f"cells {self.start} to {self.stop}"
-
-    def to_json(self) -> JSON:
-        """As config.json has it."""
-        return {"cells": [self.start, self.stop], "rows": self.rows, "digest": self.digest}
-
-    @classmethod
-    def from_json(cls, data: JSON) -> Self:
-        """As `to_json` wrote it."""
-        start, stop = data["cells"]
-        return cls(start, stop, data["rows"], data["digest"])
+# A table lies next to config.json, or in LEGACY_DIR: no config.json leads to another directory.
+_FOLDER: Final = r"(adopted/)?[^/\\\0]*[^/\\\0.][^/\\\0]*"
+_Folder = Annotated[str, matching(_FOLDER, "the name of a folder")]
+_ALL_GENES: Final = ((0, 2**63 - 1),)
 
 
-@dataclass(frozen=True, slots=True)
-class SourceRecord:
+class SourceRecord(Record, frozen=True):
     """One input of a dataset.
 
     Attributes
     ----------
     uri
-        Where it was read.
+        The path or URL from which it was read.
     format
         The name of its format.
     matrix
-        Which of its matrices was taken: "X", "raw" or "layer:NAME".
+        The matrix that was converted: "X", "raw" or "layer:NAME".
     dtype
-        The numeric type that its values had there.
+        The numeric type of its values in the input.
     n_cells, n_genes
         Its shape.
     offset
-        Its first cell's position in the dataset.
+        The position of its first cell in the dataset.
     identity
-        What makes this input this input.
+        Sizes, times and samples that tell it from another input.
     choice
-        What else was chosen of it: "genome", "feature_type", "measurement".
+        Further choices: "genome", "feature_type", "measurement".
     genes
-        How its genes were brought together with those before: "strict", "union" or
-        "intersection".
+        How its genes were merged with those before: "strict", "union" or "intersection".
     measured
         The genes of the dataset that it has, as ranges ``[start, stop)`` of positions.
     prefix
-        What was put before each of its cell ids.
+        The text before each of its cell ids.
     holds
-        The names of what was taken of it beside its matrix: "layer:NAME", "raw", "obsm:KEY", …;
-        None where that was not recorded, and it is all there is.
+        The names of its converted layers, raw and annotations: "layer:NAME", "raw", "obsm:KEY", …;
+        None where that was not recorded, and it is all that the dataset has.
     taken
-        What was asked for of it, as :class:`slaf.options.SlotSelection` writes it.
+        The selection of slots that was requested.
     """
 
     uri: str
     format: str
     matrix: str
-    dtype: str
-    n_cells: int
-    n_genes: int
-    offset: int
+    dtype: NumericType
+    n_cells: Count
+    n_genes: Count
+    offset: Count
     identity: Mapping[str, Any]
-    choice: Mapping[str, str] = field(default_factory=dict)
-    genes: str = "strict"
-    measured: tuple[tuple[int, int], ...] = ()
+    choice: Mapping[str, str] = {}
+    genes: Annotated[
+        str, matching("strict|union|intersection", "one of strict, union, intersection")
+    ] = "strict"
+    measured: tuple[Range, ...] = _ALL_GENES
     prefix: str = ""
     holds: tuple[str, ...] | None = None
-    taken: Mapping[str, Any] | None = None
+    taken: SlotSelection | None = None
 
-    def to_json(self) -> JSON:
-        """As config.json has it."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
-
-    @classmethod
-    def from_json(cls, data: JSON) -> SourceRecord:
-        """As `to_json` wrote it."""
-        # What the first datasets do not say: of one input they have all genes.
-        first: JSON = {"genes": "strict", "prefix": "", "measured": [[0, data.get("n_genes", 0)]]}
-        known = first | {"holds": None, "taken": None} | data
-        measured = tuple((int(start), int(stop)) for start, stop in known["measured"])
-        holds = None if known["holds"] is None else tuple(known["holds"])
-        made = {"measured": measured, "holds": holds}
-        return cls(**{f.name: known[f.name] for f in fields(cls)} | made)
+    def __post_init__(self) -> None:
+        if self.measured is _ALL_GENES:
+            # The first datasets do not say it: their one input has all genes.
+            structs.force_setattr(self, "measured", ((0, self.n_genes),))
+        elif any(start >= stop for start, stop in self.measured):
+            ranges = str(self.measured)[:60]
+            msg = f"measured is {ranges!r}, but must be ranges [start, stop] of genes"
+            raise ValueError(msg)
 
 
-@dataclass(frozen=True, slots=True)
-class DatasetConfig:
-    """What readers see of a dataset.
+class Metadata(Record, frozen=True):
+    """Statistics of the values: nonzeros, and their extremes, mean and standard deviation."""
+
+    expression_count: Count
+    expression_stats: Mapping[str, int | float | None]
+
+
+class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """The part of config.json that describes the published dataset.
 
     Attributes
     ----------
     n_cells, n_genes
         The shape of the matrix.
+    tables
+        The directory of each table.
     versions
-        The Lance version of each table that makes this dataset: readers open those.
+        The Lance version of each table that readers open.
     value_type
         The type of the `value` column.
     dtype
-        The type that values are given back in: the source's.
-    expression_count
-        Nonzeros.
-    expression_stats
-        Their least, greatest and mean value, and standard deviation; None where undefined.
-    columns
-        For `cells` and `genes`, the user's own columns.
-    sources
-        The inputs, in the order of their cells.
-    blocks
-        The cells in runs, in order, each with its digest.
+        The type in which values are read: that of the source.
     optimizations
-        What slafdb calls so: whether ids are integers, and whether only integers are stored.
+        Flags of slafdb: whether ids are integers, and whether only integers are stored.
+    metadata
+        Statistics of the values.
     created_at, last_updated
         ISO 8601, UTC.
     writer
         The program and release that wrote it.
-    tables
-        The directory of each table.
-    beside
-        What stands beside the matrix, by slot, as :mod:`slaf.format.records` writes it.
+    columns
+        The user's columns of `cells` and `genes`.
+    sources
+        The inputs, in the order of their cells.
+    blocks
+        All cells in ranges, in order, each with its digest.
+    by_gene
+        The copy of `expression` in the order of genes; None without.
     proof
-        By what its files are known again; empty in datasets of before there was one.
+        The checksums of its files; empty in datasets written before there were checksums.
+    annotations
+        Layers, raw and annotations, whose keys stand at the top level of config.json.
     """
 
-    n_cells: int
-    n_genes: int
-    versions: Mapping[str, int]
-    value_type: str
-    dtype: str
-    expression_count: int
-    expression_stats: Mapping[str, float | None]
-    columns: Mapping[str, ColumnSet]
-    sources: tuple[SourceRecord, ...]
-    blocks: tuple[Block, ...]
+    n_cells: Count
+    n_genes: Count
+    tables: Mapping[str, _Folder]
+    versions: Mapping[str, Version]
+    value_type: ValueType
+    dtype: NumericType
     optimizations: Mapping[str, bool]
+    metadata: Metadata
     created_at: str
     last_updated: str
     writer: str
-    tables: Mapping[str, str] = field(default_factory=lambda: dict(TABLES))
-    beside: Mapping[str, Any] = field(default_factory=dict)
-    proof: FileChecksums = field(default_factory=FileChecksums)
+    columns: Mapping[str, ColumnSet]
+    sources: tuple[SourceRecord, ...]
+    blocks: tuple[Block, ...]
+    by_gene: GeneOrderRecord | None = None
+    proof: FileChecksums = NO_CHECKSUMS
+    annotations: AnnotationsRecord = AnnotationsRecord()
+
+    @property
+    def expression_count(self) -> int:
+        """Nonzeros."""
+        return self.metadata.expression_count
+
+    @property
+    def expression_stats(self) -> Mapping[str, float | None]:
+        """Statistics of the finite values by name; None where undefined."""
+        return self.metadata.expression_stats
 
     @property
     def store_options(self) -> StoreOptions:
         """The options that its tables were written with, as far as they are recorded."""
-        stored = StoreOptions.from_json(self.proof.stored)
-        return replace(stored, string_ids=not self.optimizations.get("optimize_storage", True))
+        string_ids = not self.optimizations.get("optimize_storage", True)
+        return StoreOptions.from_json({**self.proof.stored, "string_ids": string_ids})
 
     def to_json(self) -> JSON:
-        """As config.json has it: the keys that slafdb knows, and ours."""
+        """The keys of config.json, with those that slafdb reads."""
+        data = super().to_json()
         total = self.n_cells * self.n_genes
         density = self.expression_count / total if total else 0.0
+        data["array_shape"] = [self.n_cells, self.n_genes]
+        data["metadata"] |= {
+            "sparsity": 1.0 - density,
+            "density": density,
+            "total_possible_elements": total,
+        }
         files = [
             {
                 "file_path": source.uri,
@@ -265,65 +252,69 @@ class DatasetConfig:
             }
             for source in self.sources
         ]
-        data: JSON = {
-            "array_shape": [self.n_cells, self.n_genes],
-            "n_cells": self.n_cells,
-            "n_genes": self.n_genes,
-            "tables": dict(self.tables),
-            "versions": dict(self.versions),
-            "value_type": self.value_type,
-            "dtype": self.dtype,
-            "optimizations": dict(self.optimizations),
-            "metadata": {
-                "expression_count": self.expression_count,
-                "sparsity": 1.0 - density,
-                "density": density,
-                "total_possible_elements": total,
-                "expression_stats": dict(self.expression_stats),
-            },
-            "created_at": self.created_at,
-            "last_updated": self.last_updated,
-            "writer": self.writer,
-            "multi_file": {
-                "source_files": files,
-                "total_files": len(files),
-                "total_cells_from_files": self.n_cells,
-            },
-            "columns": {name: columns.to_json() for name, columns in self.columns.items()},
-            "sources": [source.to_json() for source in self.sources],
-            "blocks": [block.to_json() for block in self.blocks],
+        data["multi_file"] = {
+            "source_files": files,
+            "total_files": len(files),
+            "total_cells_from_files": self.n_cells,
         }
-        proof = {"proof": self.proof.to_json()} if self.proof.files else {}
-        return data | dict(self.beside) | proof
+        data.pop("annotations", None)
+        if not self.proof.files:
+            data.pop("proof", None)
+        return data | self.annotations.to_json()
 
     @classmethod
-    def from_json(cls, data: JSON) -> DatasetConfig:
-        """As `to_json` wrote it."""
-        _check_kinds(data)
-        n_cells, n_genes = data["array_shape"]
-        if min(n_cells, n_genes) < 0 or (n_cells, n_genes) != (data["n_cells"], data["n_genes"]):
+    def from_json(cls, data: JSON) -> Self:
+        """The record that `to_json` wrote.
+
+        Raises
+        ------
+        ValueError
+            Naming the key that is missing, has a value of another kind, or contradicts others.
+        """
+        annotations = validate(data, AnnotationsRecord)
+        config = validate({**data, "annotations": annotations}, cls)
+        if data["array_shape"] != [config.n_cells, config.n_genes]:
             msg = "array_shape and n_cells, n_genes do not agree"
             raise ValueError(msg)
-        check_offsets(data)
-        return cls(
-            n_cells=n_cells,
-            n_genes=n_genes,
-            tables=data["tables"],
-            versions=data["versions"],
-            value_type=data["value_type"],
-            dtype=data["dtype"],
-            expression_count=data["metadata"]["expression_count"],
-            expression_stats=data["metadata"]["expression_stats"],
-            columns={k: ColumnSet.from_json(v) for k, v in data["columns"].items()},
-            sources=tuple(map(SourceRecord.from_json, data["sources"])),
-            blocks=tuple(map(Block.from_json, data["blocks"])),
-            optimizations=dict(data["optimizations"]),
-            created_at=data["created_at"],
-            last_updated=data["last_updated"],
-            writer=data["writer"],
-            beside={key: data[key] for key in ANNOTATION_KEYS if key in data},
-            proof=FileChecksums.from_json(data["proof"]) if "proof" in data else FileChecksums(),
-        )
+        _require("tables", config.tables, TABLES)
+        _require("versions", config.versions, config.tables)
+        _require("columns", config.columns, (CELLS, GENES))
+        _check_offsets(config)
+        n_uns, n_sources = len(annotations.unses), len(config.sources)
+        if n_uns not in {0, n_sources}:
+            msg = f"unses is a list of {n_uns}, but must be of {n_sources}, one for each source"
+            raise ValueError(msg)
+        return config
+
+
+def _check_offsets(config: DatasetConfig) -> None:
+    """Check that the cells of the sources follow each other, and are all cells."""
+    cells = 0
+    for at, source in enumerate(config.sources):
+        if source.offset != cells:
+            msg = f"sources[{at}].offset is {source.offset}, but {cells} cells come before it"
+            raise ValueError(msg)
+        cells += source.n_cells
+    if cells != config.n_cells:
+        msg = f"n_cells is {config.n_cells}, but the sources have {cells} cells"
+        raise ValueError(msg)
+
+
+def _require(key: str, record: Mapping[str, Any], names: Iterable[str]) -> None:
+    for name in names:
+        if name not in record:
+            msg = f"key {name!r} is missing in {key}"
+            raise ValueError(msg)
+
+
+def checksum_blocks(published: DatasetConfig | None) -> dict[str, tuple[Block, ...]]:
+    """The blocks of a dataset by table, and by column of values as in "layers.spliced"."""
+    if published is None:
+        return {}
+    blocks = {EXPRESSION: published.blocks}
+    for table, matrices in published.annotations.matrices().items():
+        blocks |= {f"{table}.{matrix.name}": matrix.blocks for matrix in matrices}
+    return blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,14 +324,15 @@ class Manifest:
     Attributes
     ----------
     published
-        What readers see; None until a first conversion is whole.
+        The published dataset; None until a first conversion is complete.
     checkpoint
         The unfinished run, as :mod:`slaf.runs.checkpoint` writes it; None without one.
     older
-        What another program wrote, of an earlier format: it stays as it is until there is
-        something published; None if there is no such thing.
+        The config.json of slafdb, which stays as it is until a dataset is published; None if
+        there is none.
     epoch
-        How often the lock was taken over from a process that may still have been writing.
+        The number of times that the lock was taken over from a process that may still have been
+        writing.
     """
 
     published: DatasetConfig | None = None
@@ -380,31 +372,31 @@ def journal_directory(plan_digest: Any) -> str:
 
 
 def table_paths(tables: Mapping[str, str]) -> dict[str, str]:
-    """The directory of each table of a dataset, and of those that it could get yet.
+    """The directory of every table that a dataset has or may get.
 
     Parameters
     ----------
     tables
-        Of those that it has.
+        The directories of the tables that it has.
     """
-    adopted = tables[EXPRESSION].startswith(f"{LEGACY_DIR}/")
-    return {**(LEGACY_TABLES if adopted else {**TABLES, **OPTIONAL_TABLES}), **tables}
+    legacy = tables[EXPRESSION].startswith(f"{LEGACY_DIR}/")
+    return {**(LEGACY_TABLES if legacy else {**TABLES, **OPTIONAL_TABLES}), **tables}
 
 
 def load(location: Location, *, older: bool = False) -> Manifest | None:
-    """What config.json says, or None if there is none.
+    """Read config.json; None if there is none.
 
     Parameters
     ----------
     older
-        Take one of an earlier format too, as it is.
+        Accept the config.json of slafdb too, unchecked.
 
     Raises
     ------
     UnsupportedFormat
-        If another program wrote it, or a newer release.
+        If another program or a newer release wrote it.
     DamagedDataset
-        If it is not what this program writes.
+        If it is not one that this program writes.
     """
     raw = location.read(CONFIG)
     if raw is None:
@@ -425,7 +417,7 @@ def load(location: Location, *, older: bool = False) -> Manifest | None:
         published = DatasetConfig.from_json(data) if _is_published(data["status"]) else None
         manifest = Manifest(published, data.get("checkpoint"), epoch=epoch_of(data))
         _check_checkpoint(manifest.checkpoint)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         reason = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
         msg = f"{where} is damaged: {reason}; {_WAYS_OUT}"
         raise DamagedDataset(msg) from error
@@ -439,12 +431,12 @@ def load(location: Location, *, older: bool = False) -> Manifest | None:
 
 
 def load_published(location: Location) -> DatasetConfig:
-    """What is published here.
+    """Read the published dataset from config.json.
 
     Raises
     ------
     NotADataset, ConversionInProgress
-        If nothing is.
+        If there is none.
     """
     manifest = load(location)
     if manifest is None:
@@ -463,12 +455,11 @@ def load_published(location: Location) -> DatasetConfig:
 
 def save(location: Location, manifest: Manifest) -> None:
     """Replace config.json by an atomic, durable write."""
-    data: JSON
     checkpoint = manifest.checkpoint
-    # For people when it is finished; until then it is written often, and ten times faster so.
+    # Indented for people once it is finished; until then it is written often, ten times faster.
     indent = 1 if checkpoint is None else None
     if manifest.published is None and manifest.older is not None:
-        # Its own program knows nothing of seals.
+        # slafdb has no checksum.
         data = dict(manifest.older) | ({} if checkpoint is None else {_LEGACY_RUN: checkpoint})
         location.put(CONFIG, json.dumps(data, indent=indent, ensure_ascii=False).encode())
         return
@@ -480,26 +471,6 @@ def save(location: Location, manifest: Manifest) -> None:
     if checkpoint is not None:
         data["checkpoint"] = checkpoint
     location.put(CONFIG, with_checksum(data, indent=indent))
-
-
-def _check_kinds(data: JSON) -> None:
-    """Raise an error for what would only be missed where it is used."""
-    for key in _TEXTS:
-        if not isinstance(data[key], str):
-            msg = f"{key} is {data[key]!r}, which is not text"
-            raise TypeError(msg)
-    for table in dict.fromkeys((*TABLES, *data["tables"])):
-        name, version = data["tables"][table], data["versions"][table]
-        if not isinstance(name, str) or not isinstance(version, int):
-            msg = f"version {version!r} of table {name!r} is not a number of a name"
-            raise TypeError(msg)
-    for table in (CELLS, GENES):
-        data["columns"][table]["columns"][0]
-    validate(data)
-    if data["value_type"] not in map(str, VALUE_TYPES):
-        msg = f"value_type is {data['value_type']!r}, not one of {', '.join(map(str, VALUE_TYPES))}"
-        raise ValueError(msg)
-    np.dtype(data["dtype"])
 
 
 def _check_checkpoint(checkpoint: Mapping[str, Any] | None) -> None:

@@ -1,45 +1,97 @@
-"""What config.json says of all that stands beside the matrix."""
+"""Records of blocks, layers, raw, annotations and the gene order in config.json."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Self
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from msgspec import field
 
 from slaf.annotations.arrays import ElementSpec
 from slaf.annotations.columns import ColumnSet
 from slaf.annotations.uns import TypeHint
-from slaf.errors import DamagedDataset
-from slaf.format.config import Block
-from slaf.format.schema import EXPRESSION, LAYERS, RAW
-from slaf.options import ALIGNED_SLOTS
+from slaf.format.schema import LAYERS, RAW, VALUE_TYPES
+from slaf.format.validation import Count, Digest, NumericType, Range, Record, matching
+from slaf.options import SlotSelection
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from slaf.format.config import DatasetConfig
+    from collections.abc import Iterable
 
 __all__ = [
     "AnnotationsRecord",
+    "Block",
     "FileRecord",
     "GeneBlock",
     "GeneOrderRecord",
     "LayersRecord",
     "MatrixRecord",
     "RawRecord",
-    "annotations_record",
-    "checksum_blocks",
-    "gene_order_record",
+    "SlotRecord",
+    "ValueType",
     "is_uns_file",
 ]
 
 JSON = dict[str, Any]
 
-# The slots whose elements each have a form, and the group of raw's varm in the file of elements.
-_NAME_LENGTH: Final = 32
+_TYPES: Final = [str(dtype) for dtype in VALUE_TYPES]
+ValueType = Annotated[str, matching("|".join(_TYPES), f"one of {', '.join(_TYPES)}")]
+_FILE: Final = r"(uns|elements)-[0-9a-f]{32}\.h5"
+_FileName = Annotated[str, matching(_FILE, "uns-DIGEST.h5 or elements-DIGEST.h5")]
 
 
-@dataclass(frozen=True, slots=True)
-class MatrixRecord:
+class Block(Record, frozen=True):
+    """A range of cells, and the digest of their rows."""
+
+    span: Range = field(name="cells")
+    rows: Count
+    digest: Digest
+
+    def __post_init__(self) -> None:
+        start, stop = self.span
+        if start > stop:
+            msg = f"{self} is no range"
+            raise ValueError(msg)
+
+    def __str__(self) -> str:
+        return f"cells {self.start} to {self.stop}"
+
+    @property
+    def start(self) -> int:
+        """The first cell."""
+        return self.span[0]
+
+    @property
+    def stop(self) -> int:
+        """The cell behind the last."""
+        return self.span[1]
+
+
+class GeneBlock(Block, frozen=True):
+    """A range of genes, and the digest of their rows: cells and values in the order of genes."""
+
+    span: Range = field(name="genes")
+
+    def __str__(self) -> str:
+        return f"genes {self.start} to {self.stop}"
+
+
+class GeneOrderRecord(Record, frozen=True):
+    """The table `expression_by_gene`.
+
+    Attributes
+    ----------
+    fingerprint
+        The hash of all rows of `expression`, taken while they were compared with their own
+        digests: the rows of this table have the same.
+    blocks
+        All genes, in order.
+    """
+
+    fingerprint: Annotated[str, matching("[0-9a-f]{16}", "16 hexadecimal digits")]
+    blocks: tuple[GeneBlock, ...]
+
+
+class MatrixRecord(Record, frozen=True, forbid_unknown_fields=True):
     """A column of values of `layers` or `raw`.
 
     Attributes
@@ -49,20 +101,20 @@ class MatrixRecord:
     original
         The user's name for it.
     dtype
-        The numeric type that its values are given back in.
+        The numeric type in which its values are read.
     source_dtype
-        That which they have in the source.
+        The numeric type of its values in the source.
     value_type
         The type of the column.
     blocks
-        The digests of its values, as `blocks` of the dataset has those of `expression`.
+        The digests of its values, in the same ranges of cells as those of `expression`.
     """
 
     name: str
     original: str
-    dtype: str
-    source_dtype: str
-    value_type: str
+    dtype: NumericType
+    source_dtype: NumericType
+    value_type: ValueType
     blocks: tuple[Block, ...]
 
     @property
@@ -70,162 +122,102 @@ class MatrixRecord:
         """Values that are not zero."""
         return sum(block.rows for block in self.blocks)
 
-    def to_json(self) -> JSON:
-        """As config.json has it."""
-        return {
-            "name": self.name,
-            "original": self.original,
-            "dtype": self.dtype,
-            "source_dtype": self.source_dtype,
-            "value_type": self.value_type,
-            "blocks": [block.to_json() for block in self.blocks],
-        }
 
-    @classmethod
-    def from_json(cls, data: JSON) -> MatrixRecord:
-        """As `to_json` wrote it."""
-        return cls(**data | {"blocks": tuple(map(Block.from_json, data["blocks"]))})
-
-
-@dataclass(frozen=True, slots=True)
-class LayersRecord:
+class LayersRecord(Record, frozen=True):
     """The table `layers`: its rows, and its columns of values."""
 
-    rows: int
-    matrices: tuple[MatrixRecord, ...]
-
-    def to_json(self) -> JSON:
-        """As config.json has it: the keys that slafdb knows, and ours."""
-        names = [matrix.name for matrix in self.matrices]
-        return {
-            **_listed(names),
-            "rows": self.rows,
-            "columns": [matrix.to_json() for matrix in self.matrices],
-        }
-
-    @classmethod
-    def from_json(cls, data: JSON) -> LayersRecord:
-        """As `to_json` wrote it."""
-        return cls(data["rows"], tuple(map(MatrixRecord.from_json, data["columns"])))
+    rows: Count
+    matrices: tuple[MatrixRecord, ...] = field(name="columns")
 
 
-@dataclass(frozen=True, slots=True)
-class RawRecord:
+class RawRecord(Record, frozen=True):
     """The tables `raw` and `raw_genes`.
 
     Attributes
     ----------
     rows
-        Of `raw`.
+        Rows of `raw`.
     n_genes
         Rows of `raw_genes`.
     matrix
         The values.
     columns
-        What the columns of `raw_genes` were.
+        The user's columns of `raw_genes`.
     varm
-        The elements beside its genes.
+        The elements of raw's varm.
     measured
-        Of several inputs, the genes that the raw of each has, as ranges ``[start, stop)``: none
-        of one that has no raw.
+        Of several inputs, the genes that the raw of each has, as ranges ``[start, stop)``; no
+        ranges for an input without raw.
     """
 
-    rows: int
-    n_genes: int
+    rows: Count
+    n_genes: Count
     matrix: MatrixRecord
     columns: ColumnSet
     varm: tuple[ElementSpec, ...]
-    measured: tuple[tuple[tuple[int, int], ...], ...] = ()
-
-    def to_json(self) -> JSON:
-        """As config.json has it."""
-        return {
-            "rows": self.rows,
-            "n_genes": self.n_genes,
-            "matrix": self.matrix.to_json(),
-            "columns": self.columns.to_json(),
-            "varm": [form.to_json() for form in self.varm],
-            "measured": self.measured,
-        }
-
-    @classmethod
-    def from_json(cls, data: JSON) -> RawRecord:
-        """As `to_json` wrote it."""
-        return cls(
-            data["rows"],
-            data["n_genes"],
-            MatrixRecord.from_json(data["matrix"]),
-            ColumnSet.from_json(data["columns"]),
-            tuple(map(ElementSpec.from_json, data["varm"])),
-            tuple(
-                tuple((start, stop) for start, stop in ranges)
-                for ranges in data.get("measured", ())
-            ),
-        )
+    measured: tuple[tuple[Range, ...], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class FileRecord:
-    """A file of elements, by anndata's own writer.
+class FileRecord(Record, frozen=True, forbid_unknown_fields=True):
+    """A file of elements in anndata's encoding.
 
     Attributes
     ----------
     file
-        Its name, which has the digest in it, so that another content has another name.
+        Its name, which contains the digest, so that another content has another name.
     bytes, digest
         Its size, and the xxh3-128 of its content.
     notes
-        What anndata does not say of the elements.
+        The types of elements that anndata reads as another type.
     """
 
-    file: str
-    bytes: int
-    digest: str
+    file: _FileName
+    bytes: Count
+    digest: Digest
     notes: tuple[TypeHint, ...]
 
-    def to_json(self) -> JSON:
-        """As config.json has it."""
-        return {
-            "file": self.file,
-            "bytes": self.bytes,
-            "digest": self.digest,
-            "notes": [note.to_json() for note in self.notes],
-        }
 
-    @classmethod
-    def from_json(cls, data: JSON) -> FileRecord:
-        """As `to_json` wrote it."""
-        return cls(**data | {"notes": tuple(map(TypeHint.from_json, data["notes"]))})
+class SlotRecord(Record, frozen=True):
+    """The elements of obsm, varm, obsp or varp, in their order."""
+
+    forms: tuple[ElementSpec, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class AnnotationsRecord:
-    """All that stands beside the matrix.
+class AnnotationsRecord(Record, frozen=True, omit_defaults=True):
+    """The layers, raw and annotations of a dataset; absent keys stand for what it does not have.
 
     Attributes
     ----------
-    layers, raw
-        Further matrices; None without.
-    forms
-        Of each slot, what its elements were, in their order.
-    uns, elements
-        The files of uns, and of the elements that no table holds; None without.
     taken
-        What was selected of the inputs that came last, as
-        :class:`slaf.options.SlotSelection`
-        writes it; None of a dataset that was made when nothing was taken along.
+        The selection of slots of the inputs that came last; None of a dataset that was made by a
+        release which converted the matrix only.
+    obsm, varm, obsp, varp
+        The elements of each slot.
+    layers, raw
+        Further matrices.
+    uns, elements
+        The files of uns, and of the elements that no table can hold.
     unses
-        The file of the uns of each input, None of one without; empty where there is one input,
-        whose uns is that of the dataset.
+        The file of the uns of each input, None of one without; empty if there is one input, whose
+        uns is that of the dataset.
     """
 
+    taken: SlotSelection | None = None
+    obsm: SlotRecord | None = None
+    varm: SlotRecord | None = None
+    obsp: SlotRecord | None = None
+    varp: SlotRecord | None = None
     layers: LayersRecord | None = None
     raw: RawRecord | None = None
-    forms: Mapping[str, tuple[ElementSpec, ...]] = field(default_factory=dict)
     uns: FileRecord | None = None
     elements: FileRecord | None = None
-    taken: Mapping[str, Any] | None = None
     unses: tuple[FileRecord | None, ...] = ()
+
+    @property
+    def forms(self) -> dict[str, tuple[ElementSpec, ...]]:
+        """The elements of each slot that is there, in their order."""
+        records = {"obsm": self.obsm, "varm": self.varm, "obsp": self.obsp, "varp": self.varp}
+        return {slot: record.forms for slot, record in records.items() if record is not None}
 
     @property
     def files(self) -> tuple[FileRecord, ...]:
@@ -234,137 +226,26 @@ class AnnotationsRecord:
         return tuple({record.file: record for record in records if record}.values())
 
     def matrices(self) -> dict[str, tuple[MatrixRecord, ...]]:
-        """The columns of values of each table of further matrices that there is."""
-        found = {} if self.layers is None else {LAYERS: self.layers.matrices}
-        return found if self.raw is None else found | {RAW: (self.raw.matrix,)}
+        """The columns of values of `layers` and `raw`, by table."""
+        matrices = {} if self.layers is None else {LAYERS: self.layers.matrices}
+        return matrices if self.raw is None else matrices | {RAW: (self.raw.matrix,)}
 
     def to_json(self) -> JSON:
-        """As config.json has it, each under its own key; nothing of what is not there."""
-        data: JSON = {} if self.taken is None else {"taken": dict(self.taken)}
+        """The keys of config.json, with those that slafdb reads."""
+        data = super().to_json()
         for slot, forms in self.forms.items():
-            data[slot] = {
-                **_listed([form.name for form in forms if form.name is not None]),
-                "dimensions": {form.name: form.width or 1 for form in forms if form.name},
-                "forms": [form.to_json() for form in forms],
-            }
-        for key in ("layers", "raw", "uns", "elements"):
-            record = getattr(self, key)
-            if record is not None:
-                data[key] = record.to_json()
-        if any(self.unses):
-            data["unses"] = [record and record.to_json() for record in self.unses]
+            widths = {form.name: form.width or 1 for form in forms if form.name is not None}
+            data[slot] |= {"dimensions": widths, **_listed(widths)}
+        if self.layers is not None:
+            data["layers"] |= _listed(matrix.name for matrix in self.layers.matrices)
         return data
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> AnnotationsRecord:
-        """As `to_json` wrote it."""
-        read: JSON = {"layers": LayersRecord.from_json, "raw": RawRecord.from_json}
-        read |= {"uns": FileRecord.from_json, "elements": FileRecord.from_json}
-        found: JSON = {key: make(data[key]) for key, make in read.items() if key in data}
-        forms = {
-            slot: tuple(map(ElementSpec.from_json, data[slot]["forms"]))
-            for slot in ALIGNED_SLOTS
-            if slot in data
-        }
-        unses = tuple(
-            None if record is None else FileRecord.from_json(record)
-            for record in data.get("unses", ())
-        )
-        return cls(forms=forms, taken=data.get("taken"), unses=unses, **found)
 
-
-def annotations_record(published: DatasetConfig) -> AnnotationsRecord:
-    """What a dataset has beside its matrix.
-
-    Raises
-    ------
-    DamagedDataset
-        If config.json does not say it.
-    """
-    try:
-        return AnnotationsRecord.from_json(published.beside)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        msg = (
-            f"what config.json says of what stands beside the matrix is damaged ({error!r}); "
-            "restore it from a copy, or convert again"
-        )
-        raise DamagedDataset(msg) from error
-
-
-def checksum_blocks(published: DatasetConfig | None) -> dict[str, tuple[Block, ...]]:
-    """The blocks of a dataset by table, and column of values as in "layers.spliced"."""
-    if published is None:
-        return {}
-    found = {EXPRESSION: published.blocks}
-    for table, matrices in annotations_record(published).matrices().items():
-        found |= {f"{table}.{matrix.name}": matrix.blocks for matrix in matrices}
-    return found
+def _listed(columns: Iterable[str]) -> JSON:
+    names = list(columns)
+    return {"available": names, "immutable": names, "mutable": []}
 
 
 def is_uns_file(name: str) -> bool:
     """Whether a file at the top of a dataset is one that a `FileRecord` may name."""
-    stem, dot, suffix = name.partition(".")
-    what, dash, digest = stem.partition("-")
-    return (
-        (what, dash, dot, suffix) in {("uns", "-", ".", "h5"), ("elements", "-", ".", "h5")}
-        and len(digest) == _NAME_LENGTH
-        and set(digest) <= set("0123456789abcdef")
-    )
-
-
-def _listed(names: list[str]) -> JSON:
-    return {"available": names, "immutable": names, "mutable": []}
-
-
-_KEY = "by_gene"
-
-
-@dataclass(frozen=True, slots=True)
-class GeneBlock(Block):
-    """A run of whole genes, and the digest of what they hold.
-
-    It is taken as that of cells is: over the rows of each gene, the cells and the values.
-    """
-
-    def __str__(self) -> str:
-        return f"genes {self.start} to {self.stop}"
-
-    def to_json(self) -> JSON:
-        """As config.json has it."""
-        return {"genes": [self.start, self.stop], "rows": self.rows, "digest": self.digest}
-
-    @classmethod
-    def from_json(cls, data: JSON) -> Self:
-        """As `to_json` wrote it."""
-        start, stop = data["genes"]
-        return cls(start, stop, data["rows"], data["digest"])
-
-
-@dataclass(frozen=True, slots=True)
-class GeneOrderRecord:
-    """The proof of the table.
-
-    Attributes
-    ----------
-    blocks
-        The genes in runs, in order, each with its digest.
-    fingerprint
-        That of all rows of `expression`, taken while they were held against their own digests:
-        the rows of this table have the same.
-    """
-
-    blocks: tuple[GeneBlock, ...]
-    fingerprint: str
-
-    def to_json(self) -> JSON:
-        """The key of config.json, and what is there."""
-        blocks = [block.to_json() for block in self.blocks]
-        return {_KEY: {"fingerprint": self.fingerprint, "blocks": blocks}}
-
-
-def gene_order_record(published: DatasetConfig) -> GeneOrderRecord | None:
-    """What a dataset says of the table; None if it has none."""
-    data = published.beside.get(_KEY)
-    if data is None:
-        return None
-    return GeneOrderRecord(tuple(map(GeneBlock.from_json, data["blocks"])), data["fingerprint"])
+    return re.fullmatch(_FILE, name) is not None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from slaf.format.records import annotations_record
 from slaf.sparse.ranges import RowRange
 from slaf.verification.files import damaged_files
 
@@ -67,7 +66,7 @@ class Damage:
         genes = set()
         tables, unopened, lost = set(), set(), set()
         names = {one.file.file for one in files}
-        elements = names.intersection(record.file for record in annotations_record(published).files)
+        elements = names.intersection(record.file for record in published.annotations.files)
         for one in files:
             table, kind = _place(published, one.file.file)
             if not table:

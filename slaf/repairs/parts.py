@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 from slaf.errors import DamagedDataset, SourceChanged
-from slaf.format.records import annotations_record
 from slaf.format.schema import BY_GENE, EXPRESSION
 from slaf.runs.checksums import file_checksums
 from slaf.runs.encode import NeedsWiderType, PartWriter
@@ -28,9 +27,9 @@ from slaf.tables.write import write_part
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from slaf.format.config import Block, DatasetConfig
+    from slaf.format.config import DatasetConfig
     from slaf.format.files import StoredFile
-    from slaf.format.records import GeneOrderRecord, MatrixRecord
+    from slaf.format.records import Block, GeneOrderRecord, MatrixRecord
     from slaf.repairs.damage import Damage
     from slaf.runs.gene_order import GeneOrder
     from slaf.runs.journal import GenePart
@@ -191,7 +190,7 @@ def rewrite_genes(
 
 def _matrices(published: DatasetConfig) -> dict[str, dict[str, MatrixRecord]]:
     """What was recorded of each column of values, by the table and the column."""
-    found = annotations_record(published).matrices()
+    found = published.annotations.matrices()
     return {table: {one.name: one for one in matrices} for table, matrices in found.items()}
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from slaf.errors import DamagedDataset
-from slaf.format.schema import BY_GENE, EXPRESSION, PARTITIONED_TABLES
+from slaf.format.schema import BY_GENE, EXPRESSION, LAYERS, PARTITIONED_TABLES, RAW
 from slaf.runs.checksums import with_checksums
 from slaf.runs.commit import TableFragments, TableGrowth, TableRows, commit_tables
 from slaf.tables.commit import drop_newer_versions
@@ -113,7 +115,7 @@ class RepairedDataset:
             run.location.put(name, content)
         copied = [file for name in self.survey.unopened for file in self._copied(name)]
         changes = {name: self._change(name) for name in published.tables}
-        dataset = replace(
+        dataset = structs.replace(
             published,
             tables={name: change.directory for name, change in changes.items()},
             versions=commit_tables(run.location, run.plan, changes),
@@ -139,8 +141,8 @@ class RepairedDataset:
         for path, file in copies.items():
             self.run.location.copy(path, file.file)
             # A bucket may give what is copied another tag.
-            mark = self.run.location.stat(file.file) if self.run.location.is_remote else None
-            yield file if mark is None else replace(file, etag=mark.etag)
+            stat = self.run.location.stat(file.file) if self.run.location.is_remote else None
+            yield file if stat is None else structs.replace(file, etag=stat.etag)
 
 
 def _schema(run: OutputRun, table: str) -> pa.Schema:
@@ -176,7 +178,7 @@ def _table_files(
         fragments.append(fragment)
         paths.append(path)
         if file is not None and target != directory:
-            copies[path] = replace(file, file=f"{target}/{fragment.paths[0]}")
+            copies[path] = structs.replace(file, file=f"{target}/{fragment.paths[0]}")
     return TableFiles(fragments, paths, copies)
 
 
@@ -200,7 +202,8 @@ def _recorded(run: OutputRun, published: DatasetConfig, table: str) -> list[Frag
     files = [one for one in published.proof.of(published.tables[table]) if "/data/" in one.file]
     files = [one for one in files if one.cells or one.genes]
     files.sort(key=lambda one: one.cells or one.genes or (0, 0))
-    rows = {one.table: published.beside[one.table]["rows"] for one in run.plan.companions}
+    records = {LAYERS: published.annotations.layers, RAW: published.annotations.raw}
+    rows = {name: record.rows for name, record in records.items() if record is not None}
     rows |= dict.fromkeys((EXPRESSION, BY_GENE), published.expression_count)
     if sum(one.rows or 0 for one in files) != rows[table]:
         msg = (

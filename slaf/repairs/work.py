@@ -11,7 +11,6 @@ import numpy as np
 from slaf.dataset.dataset import Dataset
 from slaf.errors import VerificationFailed
 from slaf.format.digests import table_digest
-from slaf.format.records import gene_order_record
 from slaf.format.schema import BY_GENE, CELLS, EXPRESSION, GENES, START_INDEX
 from slaf.repairs.parts import rewrite_genes, rewrite_part
 from slaf.repairs.publish import RepairedDataset, table_files
@@ -186,7 +185,7 @@ class Repair:
         progress.begin(0, 0, 2 * self.published.n_cells)
         done = {part.genes for part in run.gene_parts()}
         with GeneOrder(rows, reading, progress) as by_gene:
-            recorded = gene_order_record(self.published)
+            recorded = self.published.by_gene
             rewrite = partial(rewrite_genes, by_gene, recorded=recorded, plan=run.plan)
             run_parts(sorted(self.survey.genes - done), rewrite, run.record, workers)
 

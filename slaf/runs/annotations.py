@@ -15,15 +15,15 @@ from slaf.annotations.arrays import PAIR_COLUMNS, arrays_to_columns, pairs_to_ta
 from slaf.annotations.columns import to_lance
 from slaf.annotations.uns import write_elements
 from slaf.errors import InputError
-from slaf.format.config import Block
 from slaf.format.digests import BlockDigest
 from slaf.format.records import (
     AnnotationsRecord,
+    Block,
     FileRecord,
     LayersRecord,
     MatrixRecord,
     RawRecord,
-    annotations_record,
+    SlotRecord,
 )
 from slaf.format.schema import (
     CELL_COLUMNS,
@@ -278,7 +278,6 @@ def write_annotations(
     files |= {record.file: content for record, content in kept.files.values()}
     for file, content in files.items():
         run.location.put(file, content)
-    forms = {slot: found for slot, found in kept.forms.items() if slot != RAW_VARM}
     layers, raw = None, None
     for companion in run.plan.companions:
         rows = int(starts[companion.table][-1])
@@ -289,14 +288,15 @@ def write_annotations(
             varm, measured = kept.forms.get(RAW_VARM, ()), kept.measured
             raw = RawRecord(rows, companion.n_genes, matrices[0], kept.raw_columns, varm, measured)
     records = {key: record for key, (record, _) in kept.files.items()}
+    unses = tuple(one and one[0] for one in kept.unses)
     return AnnotationsRecord(
-        layers,
-        raw,
-        forms,
-        records.get("uns"),
-        records.get("elements"),
-        run.plan.options.slots.to_json(),
-        tuple(one and one[0] for one in kept.unses),
+        taken=run.plan.options.slots,
+        layers=layers,
+        raw=raw,
+        unses=unses if any(unses) else (),
+        uns=records.get("uns"),
+        elements=records.get("elements"),
+        **{slot: SlotRecord(forms) for slot, forms in kept.forms.items() if slot != RAW_VARM},
     )
 
 
@@ -305,7 +305,7 @@ def _matrices(run: OutputRun, companion: LayerTable) -> tuple[MatrixRecord, ...]
     results = [result.companions[table] for result in run.results(table)]
     there = {}
     if base is not None:
-        there = {one.original: one for one in annotations_record(base).matrices().get(table, ())}
+        there = {one.original: one for one in base.annotations.matrices().get(table, ())}
     made = []
     for values in companion.values:
         blocks = [block for result in results for block in result.blocks[values.name]]
@@ -343,4 +343,4 @@ def _empty(block: Block) -> Block:
     """What a block of cells is that have no values."""
     digest = BlockDigest()
     digest.add_lengths(np.zeros(block.stop - block.start, np.int64))
-    return Block(block.start, block.stop, 0, digest.hexdigest())
+    return Block(block.span, 0, digest.hexdigest())

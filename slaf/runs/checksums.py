@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from slaf.errors import DamagedDataset
 from slaf.format.digests import table_digest
-from slaf.format.files import STORED, FileChecksums, StoredFile, etag_scope
-from slaf.format.records import annotations_record
+from slaf.format.files import FileChecksums, StoredFile, etag_scope
 from slaf.tables.read import files_of
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from slaf.format.config import DatasetConfig
+    from slaf.format.files import StorageOptions
     from slaf.options import StoreOptions
     from slaf.sparse.ranges import RowRange
     from slaf.storage.location import Location
@@ -105,7 +106,7 @@ def with_checksums(
         for table, directory in published.tables.items()
         for file in files_of(location, directory, published.versions[table])
     ]
-    names += [record.file for record in annotations_record(published).files]
+    names += [record.file for record in published.annotations.files]
     stored = [
         have.get(name) or _stored(location, name)
         for name in names
@@ -140,9 +141,13 @@ def _files_without_checksum(
     )
 
 
-def storage_options_record(options: StoreOptions) -> dict[str, Any]:
+def storage_options_record(options: StoreOptions) -> StorageOptions:
     """How tables are stored that were written with these options."""
-    return {name: options.to_json()[name] for name in STORED}
+    return {
+        "compression": options.compression,
+        "plain_types": options.plain_types,
+        "create_indices": options.create_indices,
+    }
 
 
 def with_uns_json_checksum(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from slaf.annotations.uns import as_json
 from slaf.dataset.annotations import Annotations
 from slaf.format.config import LEGACY_DIR, OPTIONAL_TABLES, SCRATCH, TABLES
-from slaf.format.records import annotations_record, is_uns_file
+from slaf.format.records import is_uns_file
 from slaf.format.schema import indexed_columns
 from slaf.tables.commit import append, commit, drop_newer_versions, remove_unreferenced
 from slaf.tables.indices import index, index_new_fragments
@@ -109,7 +109,7 @@ def clean_up(location: Location, published: DatasetConfig) -> None:
     """Remove every file that a published dataset does not need, and write uns.json."""
     for table, directory in published.tables.items():
         remove_unreferenced(location, directory, published.versions[table])
-    records = annotations_record(published).files
+    records = published.annotations.files
     remove_other_files(location, {*published.tables.values(), *(one.file for one in records)})
     _write_uns_json(location, published)
 
@@ -130,7 +130,7 @@ def remove_other_files(location: Location, kept: AbstractSet[str] = frozenset())
 
 def _write_uns_json(location: Location, published: DatasetConfig) -> None:
     """Write uns as JSON next to the file that a dataset has it in, or remove a former copy."""
-    if "uns" not in published.beside:
+    if published.annotations.uns is None:
         location.remove(UNS_JSON)
         return
     content = as_json(Annotations(location, published).uns)

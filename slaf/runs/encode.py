@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from slaf.errors import DamagedDataset, InexactValue
-from slaf.format.config import Block
 from slaf.format.digests import BlockDigest
+from slaf.format.records import Block
 from slaf.format.schema import EXPRESSION, allowed_types
 from slaf.runs.checksums import file_checksums
 from slaf.runs.journal import PartResult, write_row_counts
@@ -196,7 +196,7 @@ class PartWriter:
                 n_rows += batch.nnz
                 yield self._record_batch(batch, values)
                 self._progress.advance(len(batch.rows), batch.nnz)
-            self.blocks.append(Block(block.start, block.stop, n_rows, digest.hexdigest()))
+            self.blocks.append(Block((block.start, block.stop), n_rows, digest.hexdigest()))
 
     def _learn(self, digest: BlockDigest, genes: NDArray[Any], values: NDArray[Any]) -> None:
         for part in RowRange(0, len(values)).split(CACHE_ENTRIES):

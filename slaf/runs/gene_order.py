@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import pyarrow as pa
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slaf.format.config import Block
+    from slaf.format.records import Block
     from slaf.options import ReadOptions
     from slaf.runs.output_run import OutputRun
     from slaf.runs.plan import Plan
@@ -44,7 +44,7 @@ __all__ = [
     "GeneOrder",
     "gene_offsets",
     "gene_order_change",
-    "gene_order_proof",
+    "gene_order_record",
     "sort_by_gene",
 ]
 
@@ -250,7 +250,7 @@ class GeneOrder:
                 yield pa.record_batch(columns, schema=schema)
                 self._progress.advance(self._share(batch.rows), batch.nnz)
             rows = self._n_rows(block)
-            made.append(GeneBlock(block.start, block.stop, rows, digest.hexdigest()))
+            made.append(GeneBlock((block.start, block.stop), rows, digest.hexdigest()))
 
     def _share(self, genes: RowRange) -> int:
         """Of all cells as many as these genes have of all rows."""
@@ -324,10 +324,10 @@ def gene_offsets(run: OutputRun) -> NDArray[np.int64] | None:
     return np.cumsum(np.concatenate([np.zeros(1, np.int64), *counts]))
 
 
-def gene_order_proof(run: OutputRun) -> dict[str, Any]:
-    """What config.json says of the table; nothing, if the run has not made it."""
+def gene_order_record(run: OutputRun) -> GeneOrderRecord | None:
+    """The record of the table, if the run has made it."""
     if not run.plan.options.by_gene:
-        return {}
+        return None
     blocks = tuple(block for part in run.gene_parts() for block in part.blocks)
     total = MultisetHash.total(part.fingerprint for part in run.gene_parts())
-    return GeneOrderRecord(blocks, total).to_json()
+    return GeneOrderRecord(total, blocks)

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import field
 
 from slaf.errors import DamagedDataset, StorageError
-from slaf.format.config import RECEIPT, Block
+from slaf.format.config import RECEIPT
 from slaf.format.files import StoredFile
-from slaf.format.records import GeneBlock
+from slaf.format.records import Block, GeneBlock
 from slaf.format.schema import BY_GENE, EXPRESSION
-from slaf.format.validation import checksum_error, with_checksum
+from slaf.format.validation import Count, Record, checksum_error, with_checksum
 from slaf.runs.layers import LayerResult
 from slaf.sparse.ranges import RowRange
 from slaf.sparse.statistics import Statistics
 from slaf.tables.fragments import Fragment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -38,8 +39,7 @@ _READERS = 16
 _INVALID = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
-@dataclass(frozen=True, slots=True)
-class PartResult:
+class PartResult(Record, frozen=True):
     """A part whose rows are on disk, in fragments that no version of the table names yet.
 
     Attributes
@@ -60,46 +60,20 @@ class PartResult:
         The files of the fragments.
     """
 
-    index: int
+    index: Count = field(name="part")
     fragments: list[Fragment]
     blocks: tuple[Block, ...]
     statistics: Statistics
     dtype_overflowed: bool = False
-    companions: Mapping[str, LayerResult] = field(default_factory=dict)
+    companions: Mapping[str, LayerResult] = {}
     files: tuple[StoredFile, ...] = ()
 
     def by_table(self) -> dict[str, PartResult | LayerResult]:
         """What it has of each table."""
         return {EXPRESSION: self, **self.companions}
 
-    def to_json(self) -> dict[str, Any]:
-        """As its receipt has it."""
-        return {
-            "part": self.index,
-            "fragments": [one.to_json() for one in self.fragments],
-            "blocks": [block.to_json() for block in self.blocks],
-            "statistics": asdict(self.statistics),
-            "outgrown": self.dtype_overflowed,
-            "companions": {name: found.to_json() for name, found in self.companions.items()},
-            "files": [one.to_json() for one in self.files],
-        }
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> PartResult:
-        """As `to_json` wrote it."""
-        return cls(
-            data["part"],
-            list(map(Fragment.from_json, data["fragments"])),
-            tuple(map(Block.from_json, data["blocks"])),
-            Statistics(**data["statistics"]),
-            data["outgrown"],
-            {k: LayerResult.from_json(v) for k, v in data["companions"].items()},
-            tuple(map(StoredFile.from_json, data["files"])),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class GenePart:
+class GenePart(Record, frozen=True):
     """Genes whose rows are on disk in the order of genes, as `PartResult` is of cells.
 
     Attributes
@@ -121,27 +95,6 @@ class GenePart:
     blocks: tuple[GeneBlock, ...]
     fingerprint: str
     files: tuple[StoredFile, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """As its receipt has it."""
-        return {
-            "genes": [self.genes.start, self.genes.stop],
-            "fragments": [one.to_json() for one in self.fragments],
-            "blocks": [block.to_json() for block in self.blocks],
-            "fingerprint": self.fingerprint,
-            "files": [one.to_json() for one in self.files],
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> GenePart:
-        """As `to_json` wrote it."""
-        return cls(
-            RowRange(*data["genes"]),
-            list(map(Fragment.from_json, data["fragments"])),
-            tuple(map(GeneBlock.from_json, data["blocks"])),
-            data["fingerprint"],
-            tuple(map(StoredFile.from_json, data["files"])),
-        )
 
 
 class Journal:

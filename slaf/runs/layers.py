@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from msgspec import structs
 
 from slaf.annotations.columns import safe_name
 from slaf.errors import DamagedInput, InexactValue
-from slaf.format.config import Block
 from slaf.format.digests import BlockDigest
 from slaf.format.files import StoredFile
-from slaf.format.records import annotations_record
+from slaf.format.records import Block
 from slaf.format.schema import LAYERS, RAW, allowed_types, layers_schema
+from slaf.format.validation import Record
 from slaf.options import LAYER
 from slaf.runs.value_types import overflows_source_dtype, unrepresentable_value_error, wider_type
 from slaf.sparse.casting import as_float64, exact_cast
 from slaf.tables.fragments import Fragment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -58,8 +60,7 @@ class NeedsWiderLayerType(Exception):
         self.wider = wider
 
 
-@dataclass(frozen=True, slots=True)
-class ValueColumn:
+class ValueColumn(Record, frozen=True):
     """A column of values.
 
     Attributes
@@ -80,8 +81,7 @@ class ValueColumn:
     value_type: str
 
 
-@dataclass(frozen=True, slots=True)
-class LayerTable:
+class LayerTable(Record, frozen=True):
     """A table beside `expression`, of the same cells, with one column of values or several.
 
     Attributes
@@ -120,23 +120,12 @@ class LayerTable:
             wide = column
             if column.name in found:
                 dtype = wider_type(found[column.name], column.value_type, allowed_types(options))
-                wide = replace(column, value_type=str(dtype))
+                wide = structs.replace(column, value_type=str(dtype))
             values.append(wide)
-        return replace(self, values=tuple(values))
-
-    def to_json(self) -> dict[str, Any]:
-        """As the plan has it."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> LayerTable:
-        """As `to_json` wrote it."""
-        values = tuple(ValueColumn(**column) for column in data["values"])
-        return cls(data["table"], data["n_genes"], values)
+        return structs.replace(self, values=tuple(values))
 
 
-@dataclass(frozen=True, slots=True)
-class LayerResult:
+class LayerResult(Record, frozen=True):
     """What one part has of a companion, on disk.
 
     Attributes
@@ -145,7 +134,7 @@ class LayerResult:
         Of the table, in order.
     blocks
         Of each column, its blocks and their digests, in order.
-    outgrown
+    dtype_overflowed
         The columns in which sums are beyond the type that the source has them in.
     files
         Those that the fragments are in.
@@ -155,23 +144,6 @@ class LayerResult:
     blocks: Mapping[str, tuple[Block, ...]]
     dtype_overflowed: tuple[str, ...]
     files: tuple[StoredFile, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """As the checkpoint has it."""
-        return {
-            "fragments": [one.to_json() for one in self.fragments],
-            "blocks": {name: [b.to_json() for b in blocks] for name, blocks in self.blocks.items()},
-            "outgrown": list(self.dtype_overflowed),
-            "files": [one.to_json() for one in self.files],
-        }
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> LayerResult:
-        """As `to_json` wrote it."""
-        blocks = {name: tuple(map(Block.from_json, b)) for name, b in data["blocks"].items()}
-        files = tuple(map(StoredFile.from_json, data.get("files", [])))
-        fragments = list(map(Fragment.from_json, data["fragments"]))
-        return cls(fragments, blocks, tuple(data["outgrown"]), files)
 
 
 def layer_tables(
@@ -232,7 +204,7 @@ def layer_tables(
 
 def recorded_layer_tables(published: DatasetConfig) -> tuple[LayerTable, ...]:
     """The companions that a dataset has, as they are stored."""
-    beside = annotations_record(published)
+    beside = published.annotations
     genes_of_raw = 0 if beside.raw is None else beside.raw.n_genes
     return tuple(
         LayerTable(table, genes_of_raw if table == RAW else published.n_genes, _values(matrices))
@@ -306,7 +278,7 @@ class LayerPartWriter:
                     n_rows[at] += batch.nnz
                 yield self._record_batch(batches)
             for values, digest, n in zip(self._companion.values, digests, n_rows, strict=True):
-                made = Block(block.start, block.stop, n, digest.hexdigest())
+                made = Block((block.start, block.stop), n, digest.hexdigest())
                 self._blocks[values.name].append(made)
 
     def _record_batch(self, batches: Sequence[Batch]) -> pa.RecordBatch:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from slaf.annotations.columns import to_lance
-from slaf.format.config import DatasetConfig
+from slaf.format.config import DatasetConfig, Metadata
 from slaf.format.files import FileChecksums
 from slaf.format.schema import (
     BY_GENE,
@@ -26,7 +26,7 @@ from slaf.format.schema import (
 from slaf.runs.annotations import layer_changes, write_annotations
 from slaf.runs.checksums import storage_options_record, table_digests, with_checksums
 from slaf.runs.commit import TableFragments, TableGrowth, TableRows, commit_tables
-from slaf.runs.gene_order import gene_offsets, gene_order_change, gene_order_proof
+from slaf.runs.gene_order import gene_offsets, gene_order_change, gene_order_record
 from slaf.runs.row_offsets import all_row_offsets
 from slaf.runs.value_types import AxisIds
 from slaf.sources.names import unique_names
@@ -104,9 +104,8 @@ def publish(run: OutputRun, axes: Axes, writer: str, *, kept: EncodedAnnotations
     beside = write_annotations(run, kept, starts)
     versions = commit_tables(location, plan, changes)
     dataset = _describe(run, axes, versions, writer, beside=beside)
-    checksums = FileChecksums(
-        tables=table_digests(whole_tables), stored=storage_options_record(plan.options)
-    )
+    stored = storage_options_record(plan.options)
+    checksums = FileChecksums((), table_digests(whole_tables), stored)
     run.publish(with_checksums(location, dataset, run.files(), checksums, base=run.base))
 
 
@@ -212,8 +211,7 @@ def _describe(
         versions=versions,
         value_type=plan.value_type,
         dtype=_read_dtype(run, statistics),
-        expression_count=statistics.count,
-        expression_stats=statistics.summary(),
+        metadata=Metadata(statistics.count, statistics.summary()),
         columns=axes.columns,
         sources=plan.sources,
         blocks=blocks if kept is None else (*kept.blocks, *blocks),
@@ -225,7 +223,8 @@ def _describe(
         last_updated=now,
         writer=writer,
         tables={name: plan.folder(name) for name in versions},
-        beside=beside.to_json() | gene_order_proof(run),
+        by_gene=gene_order_record(run),
+        annotations=beside,
     )
 
 

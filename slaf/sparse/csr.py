@@ -21,7 +21,7 @@ Entries: TypeAlias = "tuple[NDArray[Any], ...]"
 
 
 def csr_from_batches(
-    batches: Iterable[Entries], n_columns: int, dtype: np.dtype[Any]
+    batches: Iterable[Entries], n_columns: int, dtype: np.dtype[Any], most: int | None = None
 ) -> sp.csr_matrix:
     """A matrix of all rows of some batches.
 
@@ -33,23 +33,32 @@ def csr_from_batches(
         The width.
     dtype
         The type of the values, which must hold them exactly.
+    most
+        No more entries are in the batches, and not many fewer: only the batch in use is in memory
+        then. None if that is not known.
 
     Raises
     ------
     InexactValue
-        If it does not hold one of them.
+        If the type does not hold a value.
     """
     import scipy.sparse as sp
 
-    lengths, columns, data = [np.zeros(1, np.int64)], [], [np.empty(0, dtype)]
-    for counts, indices, values in batches:
+    if most is None:
+        batches = list(batches)
+        most = sum(len(columns) for _, columns, _ in batches)
+    lengths, stop = [np.zeros(1, np.int64)], 0
+    indices, data = np.empty(most, np.int32), np.empty(most, dtype)
+    for counts, columns, values in batches:
+        start, stop = stop, stop + len(columns)
         lengths.append(counts)
-        columns.append(indices)
-        data.append(values if is_lossless(values.dtype, dtype) else exact_cast(values, dtype))
+        indices[start:stop] = columns
+        lossless = is_lossless(values.dtype, dtype)
+        data[start:stop] = values if lossless else exact_cast(values, dtype)
+    if stop < most:
+        indices, data = indices[:stop].copy(), data[:stop].copy()
     indptr = np.cumsum(np.concatenate(lengths))
-    indices = np.concatenate([np.empty(0, np.int32), *columns], dtype=np.int32, casting="unsafe")
-    shape = (len(indptr) - 1, n_columns)
-    return sp.csr_matrix((np.concatenate(data, dtype=dtype), indices, indptr), shape=shape)
+    return sp.csr_matrix((data, indices, indptr), shape=(len(indptr) - 1, n_columns))
 
 
 def drop_entries(

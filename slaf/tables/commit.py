@@ -189,4 +189,4 @@ def _overwrite(
 
 
 def _metadata(fragment: Fragment, number: int) -> FragmentMetadata:
-    return FragmentMetadata.from_json(json.dumps(fragment.to_json() | {"id": number}))
+    return FragmentMetadata.from_json(json.dumps({**fragment.metadata, "id": number}))

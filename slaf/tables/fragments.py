@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from slaf.format.files import StoredFile
 
 __all__ = ["STORAGE_VERSION", "Fragment"]
@@ -24,43 +22,35 @@ class Fragment:
 
     Attributes
     ----------
-    said
-        All that Lance says of them, which a commit hands back to it as it is.
+    metadata
+        The JSON of Lance, which a commit gives back to it unchanged.
     """
 
-    said: Mapping[str, Any]
+    metadata: JSON
 
     @property
     def paths(self) -> tuple[str, ...]:
         """The files, below the directory of the table."""
-        return tuple(f"data/{file['path']}" for file in self.said["files"])
+        return tuple(f"data/{file['path']}" for file in self.metadata["files"])
 
     @property
     def sizes(self) -> dict[str, int]:
         """The bytes of its files, of those of which Lance says it."""
-        sizes = {f"data/{file['path']}": file.get("file_size_bytes") for file in self.said["files"]}
+        files = self.metadata["files"]
+        sizes = {f"data/{file['path']}": file.get("file_size_bytes") for file in files}
         return {path: int(size) for path, size in sizes.items() if size}
 
     @property
     def rows(self) -> int:
         """How many rows they hold."""
-        return int(self.said["physical_rows"])
+        return int(self.metadata["physical_rows"])
 
     @property
     def is_one_file(self) -> bool:
         """Whether its rows are all rows of one file, in a version that is read by its rows."""
-        (file, *more), said = self.said["files"], self.said
-        moved = more or said.get("deletion_file") or said.get("overlays") or file.get("base_id")
+        (file, *more), known = self.metadata["files"], self.metadata
+        moved = more or known.get("deletion_file") or known.get("overlays") or file.get("base_id")
         return not moved and file["file_major_version"] >= 2  # noqa: PLR2004 - as Lance counts
-
-    def to_json(self) -> JSON:
-        """As Lance writes it."""
-        return dict(self.said)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """As Lance, or `to_json`, wrote it."""
-        return cls(data)
 
     @classmethod
     def of_file(cls, file: StoredFile, n_columns: int, rows: int | None = None) -> Self:

@@ -123,7 +123,7 @@ def fragments_of(location: Location, name: str, version: int) -> list[Fragment]:
         If the version cannot be opened.
     """
     table = open_table(location, name, version)
-    return [Fragment.from_json(part.metadata.to_json()) for part in table.get_fragments()]
+    return [Fragment(part.metadata.to_json()) for part in table.get_fragments()]
 
 
 def read_file(location: Location, name: str, columns: Sequence[str] | None = None) -> pa.Table:

@@ -188,7 +188,7 @@ class TableRows(FileRows):
     """
 
     def __init__(self, location: Location, folder: str, table: LanceTable) -> None:
-        fragments = [Fragment.from_json(one.metadata.to_json()) for one in table.get_fragments()]
+        fragments = [Fragment(one.metadata.to_json()) for one in table.get_fragments()]
         # Rows that others deleted, or columns that they added, can be read by Lance only.
         self._is_plain = all(fragment.is_one_file for fragment in fragments)
         files = [

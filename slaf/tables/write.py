@@ -80,7 +80,7 @@ def write_part(
             data_storage_version=STORAGE_VERSION,
             storage_options=location.storage_options,
         )
-    fragments = [Fragment.from_json(fragment.to_json()) for fragment in written]
+    fragments = [Fragment(fragment.to_json()) for fragment in written]
     location.sync(f"{name}/{path}" for fragment in fragments for path in fragment.paths)
     _check_sizes(location, name, fragments)
     return fragments

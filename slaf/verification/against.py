@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from msgspec.structs import replace
 
 from slaf.annotations.columns import STRING, to_lance
 from slaf.format.schema import CELL_COLUMNS, CELLS, EXPRESSION, GENE_COLUMNS, GENES

@@ -9,7 +9,6 @@ import numpy as np
 
 from slaf.errors import StorageError
 from slaf.format.files import etag_scope
-from slaf.format.records import annotations_record
 from slaf.format.schema import (
     BY_GENE,
     CELLS,
@@ -197,7 +196,7 @@ def describe_file(published: DatasetConfig, file: StoredFile) -> str:
         if file.file.startswith(f"{directory}/"):
             folder = file.file.removeprefix(f"{directory}/").split("/", 1)[0]
             return f"{_FOLDERS.get(folder, '')}{name}{_describe_rows(published, file)}"
-    record = annotations_record(published)
+    record = published.annotations
     descriptions = {
         uns.file: f"uns of {source.uri}"
         for uns, source in zip(record.unses, published.sources, strict=False)

@@ -80,7 +80,7 @@ def reopen_inputs(
             openers[start:stop],
             one_of(GeneSet, "genes", genes),
             previous,
-            SlotSelection.from_json(taken),
+            taken or SlotSelection.nothing(),
         )
         start = stop
     if whole is None:

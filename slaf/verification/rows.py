@@ -11,7 +11,6 @@ import numpy as np
 
 from slaf.dataset.matrix import BY_GENE_ORDER
 from slaf.format.digests import BlockDigest, MultisetHash
-from slaf.format.records import gene_order_record
 from slaf.format.schema import BY_GENE, EXPRESSION, GENES, START_INDEX
 from slaf.sparse.casting import as_float64
 from slaf.sparse.ranges import RowRange
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from slaf.dataset.dataset import Dataset
     from slaf.dataset.matrix import Axis, Chunk, StoredRows
-    from slaf.format.config import Block
+    from slaf.format.records import Block
     from slaf.runtime.progress import Progress
     from slaf.sparse.casting import Float64WithRemainder
     from slaf.tables.read import LanceTable
@@ -74,7 +73,7 @@ class RowTable:
             If they cannot be read.
         """
         rows = dataset.rows(name)
-        by_gene = gene_order_record(dataset.published) if name == BY_GENE else None
+        by_gene = dataset.published.by_gene if name == BY_GENE else None
         if by_gene is not None:
             return cls(dataset, name, rows, ("value",), by_gene.blocks)
         matrices = dataset.annotations.beside.matrices().get(name, ())
@@ -280,7 +279,7 @@ def check_gene_order(dataset: Dataset, differences: DifferenceLog) -> None:
     differences
         Collects contradictions.
     """
-    proof = gene_order_record(dataset.published)
+    proof = dataset.published.by_gene
     with differences.catching(BY_GENE):
         exists = BY_GENE in dataset.published.tables
         has_offsets = "gene_start_index" in dataset.table(GENES).schema.names
@@ -312,7 +311,7 @@ def check_gene_order_digests(
     progress
         Advances by the rows read, and at the end by all cells.
     """
-    proof = gene_order_record(dataset.published)
+    proof = dataset.published.by_gene
     if proof is None or BY_GENE not in dataset.published.tables:
         return
     multiset_hash = MultisetHash()

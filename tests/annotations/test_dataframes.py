@@ -6,6 +6,7 @@ import json
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -80,7 +81,8 @@ def round_trip(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame that is read back from a table and a config.json."""
     table, described = to_lance(from_frame(frame, "cell_id"), CELL_COLUMNS)
     assert len({name.casefold() for name in table.column_names}) == table.num_columns
-    return to_frame(table, ColumnSet.from_json(json.loads(json.dumps(described.to_json()))))
+    written = json.dumps(msgspec.to_builtins(described))
+    return to_frame(table, msgspec.convert(json.loads(written), ColumnSet))
 
 
 def native(series: pd.Series[Any]) -> pd.Series[Any]:

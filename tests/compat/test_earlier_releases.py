@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,10 @@ import pytest
 
 import slaf
 from slaf.annotations.equality import equal_elements
+from slaf.format.config import load, save
+from slaf.format.schema import FORMAT_VERSION
+from slaf.format.validation import CHECKSUM_KEY
+from slaf.storage.location import Location
 from tests.compat.contents import CONTENTS
 
 DATASETS = sorted(Path(__file__).parent.glob("datasets/*/*"))
@@ -78,3 +83,21 @@ def test_nothing_is_written(dataset: Path) -> None:
     slaf.open(dataset).read()
     slaf.verify(dataset)
     assert {path: path.stat().st_mtime_ns for path in dataset.rglob("*")} == before
+
+
+def test_config_is_written_as_it_was_read(dataset: Path, tmp_path: Path) -> None:
+    """Its config.json is written with the same keys and values, with the defaults of those that it
+    lacked, and is valid.
+    """
+    manifest = load(Location(dataset))
+    assert manifest is not None
+    save(Location(tmp_path), manifest)
+    before, after = (
+        json.loads((path / "config.json").read_bytes()) for path in (dataset, tmp_path)
+    )
+    for source in before["sources"]:
+        absent = {"genes": "strict", "measured": [[0, source["n_genes"]]], "prefix": ""}
+        source.update(absent | {"holds": None, "taken": None} | source)
+    assert after.pop(CHECKSUM_KEY)
+    assert after == before | {"format_version": FORMAT_VERSION}
+    assert load(Location(tmp_path)) == manifest

@@ -105,13 +105,13 @@ def finished_parts(path: Path) -> dict[int, list[PartFile]]:
     config = path / "config.json"
     checkpoint = json.loads(config.read_bytes()).get("checkpoint") if config.exists() else None
     found = {
-        done["part"] if "part" in done else -1 - done["genes"][0]: done
+        done["part"] if "part" in done else -1 - done["genes"]["start"]: done
         for done in receipts(Location(path), checkpoint)
     }
     return {
         at: _part_files(
             path,
-            [file["path"] for part in done["fragments"] for file in part["files"]],
+            [file["path"] for one in done["fragments"] for file in one["metadata"]["files"]],
             "expression_by_gene" if at < 0 else "expression",
         )
         for at, done in found.items()

@@ -381,7 +381,7 @@ def test_another_dataset_s_rows(tmp_path: Path) -> None:
             lambda c: c["by_gene"]["blocks"][0].update(rows=-1),
             r"by_gene\.blocks\[0\]\.rows",
         ),
-        (lambda c: c["by_gene"]["blocks"][0].update(genes=[0]), r"not enough values"),
+        (lambda c: c["by_gene"]["blocks"][0].update(genes=[0]), "must be a list of length 2"),
         (lambda c: c.update(by_gene=3), "by_gene is '3', but must be an object"),
     ],
 )

@@ -319,7 +319,7 @@ def done_parts(path: Path) -> dict[str, int]:
     done = receipts(Location(path), config.get("adoption"))
     fragments = [fragment for part in done for fragment in part["fragments"]]
     data = path / "adopted/expression.lance/data"
-    names = [file["path"] for fragment in fragments for file in fragment["files"]]
+    names = [file["path"] for one in fragments for file in one["metadata"]["files"]]
     return {name: (data / name).stat().st_ino for name in names}
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def said(fragment: Fragment) -> dict[str, Any]:
     """What it says, but for what there is nothing of."""
-    return {key: value for key, value in fragment.to_json().items() if value not in (None, [])}
+    return {key: value for key, value in fragment.metadata.items() if value not in (None, [])}
 
 
 def test_of_a_file(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_of_a_file(tmp_path: Path) -> None:
             (path,) = fragment.paths
             made = Fragment.of_file(noted[f"{directory}/{path}"], width)
             assert said(made) | {"id": number} == said(fragment)
-            assert Fragment.from_json(json.loads(json.dumps(made.to_json()))) == made
+            assert Fragment(json.loads(json.dumps(made.metadata))) == made
             assert made.rows == fragment.rows
             n_rows += fragment.rows
     assert n_rows == sum(ds.table(name).count_rows() for name in set(PARTITIONED_TABLES) - {"raw"})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import structs
 
 from slaf.annotations.columns import replace_ids
 from slaf.errors import InputError
@@ -259,11 +260,11 @@ def _finalise(member: Member, alignment: Alignment, at: int, selection: SlotSele
     """The member with the positions of its genes, and its selected slots."""
     available = member.available
     selected = available if member.is_existing else tuple(selection.of(available))
-    record = replace(
+    record = structs.replace(
         member.record,
         measured=alignment.genes_present(at),
         holds=selected,
-        taken=selection.to_json(),
+        taken=selection,
     )
     return replace(member, record=record, positions=alignment.positions[at], selected=selected)
 

@@ -59,6 +59,18 @@ def test_as_anybody_takes_it() -> None:
     assert told == xxhash.xxh3_128_hexdigest(raw.replace(told.encode(), b"0" * 32))
 
 
+def test_of_an_earlier_release() -> None:
+    """The bytes that an earlier release wrote, indented or not, have the digest that it gave."""
+    for raw in (
+        b'{"a": "\xc3\xbc", "b": [1.0, NaN], "digest": "a42d02037fd6e743052c7a14f9924664"}',
+        b'{\n "a": "\xc3\xbc",\n "digest": "4a4790302a70619e6928cc1ecd8faf6f"\n}',
+    ):
+        data = json.loads(raw)
+        assert checksum_error(raw, data) is None
+        del data[CHECKSUM_KEY]
+        assert with_checksum(data, indent=1 if b"\n" in raw else None) == raw
+
+
 @pytest.mark.parametrize("told", [None, "", "x", 1, [], "0" * 32])
 def test_no_digest(told: Any) -> None:
     """What is in its place and is none is found."""

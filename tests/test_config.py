@@ -6,21 +6,24 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 import slaf
 from slaf.annotations.columns import Column, ColumnSet
 from slaf.errors import ConversionInProgress, DamagedDataset, NotADataset, UnsupportedFormat
 from slaf.format.config import (
     TABLES,
-    Block,
     DatasetConfig,
     Manifest,
+    Metadata,
     SourceRecord,
     load,
     load_published,
     save,
 )
+from slaf.format.records import AnnotationsRecord, Block
 from slaf.format.schema import FORMAT_VERSION
+from slaf.options import SlotSelection
 from slaf.storage.location import Location
 
 if TYPE_CHECKING:
@@ -48,19 +51,16 @@ CELLS = ColumnSet(
 PUBLISHED = DatasetConfig(
     n_cells=5,
     n_genes=3,
+    tables=TABLES,
     versions={"expression": 2, "cells": 1, "genes": 4},
     value_type="uint16",
     dtype="float32",
-    expression_count=6,
-    expression_stats={
-        "min_value": 1.0,
-        "max_value": 3.0,
-        "mean_value": 1.5,
-        "std_value": None,
-    },
+    metadata=Metadata(
+        6, {"min_value": 1.0, "max_value": 3.0, "mean_value": 1.5, "std_value": None}
+    ),
     columns={"cells": CELLS, "genes": ColumnSet((Column("gene_id", None, "object"),))},
     sources=(SOURCE,),
-    blocks=(Block(0, 3, 4, "0" * 32), Block(3, 5, 2, "1" * 32)),
+    blocks=(Block((0, 3), 4, "0" * 32), Block((3, 5), 2, "1" * 32)),
     optimizations={"use_integer_keys": True, "optimize_storage": True},
     created_at="2024-02-29T23:59:59+00:00",
     last_updated="2025-01-01T00:00:00+00:00",
@@ -156,12 +156,8 @@ def test_what_other_programs_know(location: Location) -> None:
 
 def test_without_cells_or_genes(location: Location) -> None:
     """A matrix without a place for a nonzero has the density 0."""
-    import dataclasses
-
-    source = dataclasses.replace(SOURCE, n_cells=0)
-    empty = dataclasses.replace(
-        PUBLISHED, n_cells=0, expression_count=0, blocks=(), sources=(source,)
-    )
+    source = replace(SOURCE, n_cells=0)
+    empty = replace(PUBLISHED, n_cells=0, metadata=Metadata(0, {}), blocks=(), sources=(source,))
     save(location, Manifest(empty))
     assert read(location)["metadata"]["density"] == 0
     assert load_published(location) == empty
@@ -261,7 +257,8 @@ def test_a_value_of_another_kind(key: str, value: Any, location: Location) -> No
     except DamagedDataset:
         return
     # What got past is of a kind that it may have.
-    assert type(published.to_json()[key]) is type(valid()[key])
+    save(location, Manifest(published))
+    assert type(read(location)[key]) is type(valid()[key])
 
 
 @pytest.mark.parametrize(
@@ -277,9 +274,12 @@ def test_a_value_of_another_kind(key: str, value: Any, location: Location) -> No
         ({"dtype": "int7"}, "int7"),
         ({"versions": {"expression": 1, "cells": 1}}, "key 'genes' is missing"),
         ({"tables": {"cells": "cells.lance"}}, "key 'expression' is missing"),
-        ({"columns": {"cells": CELLS.to_json()}}, "key 'genes' is missing"),
-        ({"columns": {"cells": {"index_name": None, "columns": []}}}, "is damaged"),
-        ({"versions": valid()["versions"] | {"genes": "4"}}, "version '4' of table 'genes.lance'"),
+        ({"columns": {"cells": valid()["columns"]["cells"]}}, "key 'genes' is missing"),
+        ({"columns": {"cells": {"index_name": None, "columns": []}}}, "columns.cells.columns is"),
+        (
+            {"versions": valid()["versions"] | {"genes": "4"}},
+            "versions.genes is '4', but must be a whole number",
+        ),
         ({"blocks": [{"cells": [0], "rows": 1, "digest": ""}]}, "is damaged"),
         ({"sources": [{"uri": "x"}]}, "key 'format' is missing"),
         ({"checkpoint": {}}, "key 'plan' is missing"),
@@ -298,11 +298,96 @@ def test_damage(data: dict[str, Any], message: str, location: Location) -> None:
     assert "restore it from a copy, or remove the dataset and convert again" in str(caught.value)
 
 
-def test_what_is_beside_the_matrix(location: Location) -> None:
-    """What config.json says of the slots is kept as it is, and other keys are ignored."""
-    beside = {"taken": {"layers": "all", "raw": True}, "uns": {"file": "uns-0.h5"}}
-    write(location, valid() | beside | {"another": 1})
-    assert load_published(location).beside == beside
+def test_layers_raw_and_annotations(location: Location) -> None:
+    """The records of layers, raw and annotations are written as the keys that were read, with the
+    defaults of a selection, and other keys are ignored.
+    """
+    name = f"uns-{'0' * 32}.h5"
+    file: dict[str, Any] = {
+        "file": name,
+        "bytes": 1,
+        "digest": "0" * 32,
+        "notes": [{"path": ["a"], "kind": "int"}],
+    }
+    blocks: list[dict[str, Any]] = [{"cells": [0, 5], "rows": 2, "digest": "0" * 32}]
+    matrix: dict[str, Any] = {
+        "name": "a_b",
+        "original": "a.b",
+        "dtype": "int8",
+        "source_dtype": ">i8",
+    }
+    matrix |= {"value_type": "uint16", "blocks": blocks}
+    listed = {"available": ["a_b"], "immutable": ["a_b"], "mutable": []}
+    spec = {"key": "a.b", "name": "a_b", "kind": "array", "dtype": "float32", "width": None}
+    left = {"key": "c", "name": None, "kind": "", "dtype": "", "width": None}
+    keys: dict[str, Any] = {
+        "taken": {"layers": "all", "raw": True},
+        "layers": {"rows": 2, "columns": [matrix], **listed},
+        "raw": {"rows": 2, "n_genes": 3, "matrix": matrix, "varm": [spec, left]}
+        | {"columns": valid()["columns"]["genes"], "measured": [[[0, 2]]]},
+        "obsm": {"forms": [spec, left], "dimensions": {"a_b": 1}, **listed},
+        "uns": file,
+        "unses": [file],
+        "by_gene": {"fingerprint": "0" * 16, "blocks": [{**blocks[0], "genes": [0, 3]}]},
+    }
+    write(location, valid() | keys | {"another": 1, "annotations": 3})
+    published = load_published(location)
+    assert published.annotations.taken == SlotSelection()
+    del keys["by_gene"]["blocks"][0]["cells"]
+    keys["taken"] |= {"without": [], "uns_merge": "unique"}
+    save(location, Manifest(published))
+    assert {key: read(location).get(key) for key in keys} == keys
+    assert published.annotations.files[0].file == name
+    assert load_published(location) == published != PUBLISHED
+    assert replace(published, annotations=AnnotationsRecord(), by_gene=None) == PUBLISHED
+
+
+@pytest.mark.parametrize(
+    "number", ["1", "-0.5", "NaN", "-Infinity", "1e400", "9" * 400, str(2**63)], ids=len
+)
+def test_any_number_among_the_statistics(number: str, location: Location) -> None:
+    """Whatever number of JSON stands among the statistics, it is read and written as it is."""
+    text = json.dumps(valid()).replace('"min_value": 1.0', f'"min_value": {number}')
+    (location.path / "config.json").write_text(text)
+    published = load_published(location)
+    expected = json.loads(number)
+    assert repr(published.expression_stats["min_value"]) == repr(expected)
+    save(location, Manifest(published))
+    assert repr(read(location)["metadata"]["expression_stats"]["min_value"]) == repr(expected)
+
+
+@pytest.mark.parametrize("depth", [100, 900, 100_000])
+def test_nested_values(depth: int, location: Location) -> None:
+    """A value that is nested deeply is kept, or refused as damage, at any place."""
+    nested = "[" * depth + "]" * depth
+    for key in ('"another": 0', '"size": 17', '"n_cells": 5', '"prefix": ""'):
+        text = json.dumps(valid() | {"another": 0})
+        assert key in text
+        name = key.partition(":")[0]
+        (location.path / "config.json").write_text(text.replace(key, f"{name}: {nested}"))
+        try:
+            published = load_published(location)
+        except DamagedDataset:
+            continue
+        assert name in {'"another"', '"size"'}
+        assert DatasetConfig.from_json(json.loads(json.dumps(published.to_json()))) == published
+
+
+def test_the_last_of_equal_keys(location: Location) -> None:
+    """Of a key that stands twice the last counts, as everywhere in JSON for Python."""
+    text = json.dumps(valid()).replace('"n_genes": 3', '"n_genes": 4, "n_genes": 3')
+    (location.path / "config.json").write_text(text)
+    assert load_published(location) == PUBLISHED
+
+
+def test_a_source_without_the_newer_keys(location: Location) -> None:
+    """A source that lacks the keys of later releases has all genes and no prefix."""
+    data = valid()
+    for key in ("genes", "measured", "prefix", "holds", "taken"):
+        del data["sources"][0][key]
+    write(location, data)
+    assert load_published(location).sources == (SOURCE,)
+    assert SOURCE.measured == ((0, 3),)
 
 
 def test_a_table_that_is_not_ours_has_a_version_too(location: Location) -> None:

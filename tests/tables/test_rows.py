@@ -126,7 +126,7 @@ def test_files_without_a_version(folder: Path) -> None:
 
 
 def test_a_file_that_is_not_what_the_table_says(folder: Path) -> None:
-    """A file that is missing, truncated, or has fewer rows or other columns is named, with the rows."""
+    """A missing or truncated file, or one with other rows or columns, is named, with the rows."""
     table = lance.dataset(folder / "a.lance")
     name = f"a.lance/data/{table.get_fragments()[0].data_files()[0].path}"
     location = Location.of(folder)

@@ -86,7 +86,7 @@ class DamagedInput(InputError):
         What to do, if not to copy or write the input again.
     """
 
-    remedy = "copy it again from its origin, or write it anew"
+    remedy = "copy it again from its origin, or write it again"
 
     def __init__(self, message: str, *, remedy: str | None = None) -> None:
         super().__init__(message)

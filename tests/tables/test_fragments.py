@@ -1,4 +1,4 @@
-"""Fragments: what is said of a file is what Lance says of it."""
+"""Fragments made of records of files equal those of Lance."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def said(fragment: Fragment) -> dict[str, Any]:
-    """What it says, but for what there is nothing of."""
+def described(fragment: Fragment) -> dict[str, Any]:
+    """Metadata of a fragment without empty entries."""
     return {key: value for key, value in fragment.metadata.items() if value not in (None, [])}
 
 
 def test_of_a_file(tmp_path: Path) -> None:
-    """What a repair says of a file, whose table no longer does, is what Lance wrote of it."""
+    """A fragment made of the record of a file equals the one that Lance wrote."""
     source = write_h5ad(
         tmp_path / "in.h5ad", counts(12, 6), layers={"other": counts(12, 6, seed=1)}
     )
@@ -35,7 +35,7 @@ def test_of_a_file(tmp_path: Path) -> None:
         for number, fragment in enumerate(fragments):
             (path,) = fragment.paths
             made = Fragment.of_file(noted[f"{directory}/{path}"], width)
-            assert said(made) | {"id": number} == said(fragment)
+            assert described(made) | {"id": number} == described(fragment)
             assert Fragment(json.loads(json.dumps(made.metadata))) == made
             assert made.rows == fragment.rows
             n_rows += fragment.rows

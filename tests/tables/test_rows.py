@@ -63,7 +63,7 @@ def numbers(batches: list[pa.RecordBatch], column: str) -> list[int]:
 
 @pytest.mark.parametrize(("long", "gap"), [(1, 0), (50, 10), (300, 200), (1 << 14, 100), (20, 900)])
 def test_ranges(long: int, gap: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rows of any ranges come in their order, be they read as ranges, or taken one by one."""
+    """Rows of any ranges are read in order, as ranges or one by one."""
     monkeypatch.setattr(module, "_MANY_ROWS", long)
     monkeypatch.setattr(module, "_SMALL_GAP", gap)
     monkeypatch.setattr(module, "_WINDOW", 1_000)
@@ -79,7 +79,7 @@ def test_ranges(long: int, gap: int, folder: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_rows_that_are_not_those_of_files(folder: Path, tmp_path: Path) -> None:
-    """Of a table with deleted rows, the rows that are left are numbered without a gap."""
+    """The remaining rows of a table with deleted rows are numbered without gaps."""
     table = lance.write_dataset(
         lance.dataset(folder / "a.lance").to_table(), tmp_path / "a.lance", max_rows_per_file=1_700
     )
@@ -113,7 +113,7 @@ def test_several_threads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_files_without_a_version(folder: Path) -> None:
-    """Data files are read in the order in which they are given, whatever table has them."""
+    """Data files are read in the given order, whatever table they belong to."""
     table = lance.dataset(folder / "a.lance")
     files = [
         DataFile(f"a.lance/data/{one.data_files()[0].path}", one.count_rows())
@@ -126,7 +126,7 @@ def test_files_without_a_version(folder: Path) -> None:
 
 
 def test_a_file_that_is_not_what_the_table_says(folder: Path) -> None:
-    """A file that is gone, cut, of fewer rows or of other columns is named, with the rows."""
+    """A missing or truncated file, or one with other rows or columns, is named, with the rows."""
     table = lance.dataset(folder / "a.lance")
     name = f"a.lance/data/{table.get_fragments()[0].data_files()[0].path}"
     location = Location.of(folder)

@@ -1,4 +1,4 @@
-"""Append: more cells for a dataset."""
+"""slaf.append: add cells to a dataset."""
 
 from __future__ import annotations
 
@@ -31,39 +31,38 @@ def append(
 ) -> Dataset | Preview:
     """Add the cells of inputs to a dataset, or finish an append that was stopped.
 
-    Readers see the dataset as it was until all of it is on disk. Its rows stay as they are, unless
-    a value or the number of genes asks for a wider type: then all are written again. How it is
-    stored, and which layers, raw and slots of the inputs are converted, was chosen when it was
-    made.
+    Readers see the previous dataset until all cells are on disk. Its rows are kept, unless a value
+    or the number of genes needs a wider type: then all rows are written again. The storage options
+    and the selection of layers, raw and slots are those of the conversion.
 
     Parameters
     ----------
     inputs
         As for `slaf.convert`.
     dataset
-        A published dataset, or the URL of one in a bucket. One that slafdb wrote is written anew,
-        if its tables satisfy the format, and stays what it is until that is done.
+        A published dataset, or the URL of one in a bucket. A dataset of slafdb whose tables satisfy
+        the format is written again in this format, and is unchanged until that is complete.
     options
         By keyword, each field of `slaf.options.AppendOptions`.
 
     Returns
     -------
     Dataset | Preview
-        The dataset as it is published now, open; with `dry_run=True` what the append would do.
+        The published dataset, open; with `dry_run=True`, a preview of the append.
 
     Raises
     ------
     DatasetError
         If there is no dataset.
     InputError
-        If an input cannot be added exactly. The dataset stays as it was.
+        If an input cannot be added exactly. The dataset is unchanged.
     ConflictError
-        If another run is at work at the dataset, or unfinished, or an input is in the dataset
-        already.
+        If another process writes to the dataset, another run is unfinished, or the dataset has an
+        input already.
     StorageError
-        If the disk refuses; the append can be resumed.
+        If writing fails; the append can be resumed.
     TypeError, ValueError
-        If there is no such option, or it does not take the value.
+        If an option is unknown, or its value is invalid.
     """
     location = Location.of(dataset, options.storage_options)
     check_dataset_exists(location)
@@ -71,20 +70,20 @@ def append(
         if not options.dry_run:
             opened.enter_context(locked(location))
         target = open_append_target(location)
-        ready = opened.enter_context(prepare_append(inputs, target, options))
-        # Before any table is read: a conflict is known at once.
-        unfinished = ready.unfinished(options)
+        prepared = opened.enter_context(prepare_append(inputs, target, options))
+        # A conflict is reported before any table is read.
+        unfinished = prepared.unfinished(options)
         if options.dry_run:
-            return preview(ready, unfinished)
-        tables = ready.tables()
-        log_warnings(ready.inputs)
-        ready.estimate(tables)
+            return preview(prepared, unfinished)
+        tables = prepared.tables()
+        log_warnings(prepared.inputs)
+        prepared.estimate(tables)
         run = begin_or_resume(
             location,
-            ready.plan,
+            prepared.plan,
             overwrite=False,
             restart=options.restart,
             allow_duplicate=options.allow_duplicate,
         )
-        execute_run(run, ready, tables, options.workers, options.progress or NullProgress())
+        execute_run(run, prepared, tables, options.workers, options.progress or NullProgress())
     return open_dataset(location)

@@ -1,4 +1,4 @@
-"""Merge the small fragments that many appends leave, in the order of their rows."""
+"""slaf.compact: merge the small fragments that many appends leave."""
 
 from __future__ import annotations
 
@@ -23,15 +23,14 @@ from slaf.options import StoreOptions
 from slaf.runs.checksums import with_checksums
 from slaf.runs.commit import TableFragments, TableGrowth, commit_tables
 from slaf.runs.encode import encode_part
-from slaf.runs.layers import recorded_layer_tables
 from slaf.runs.output_run import begin_or_resume
-from slaf.runs.plan import PART_NONZEROS, BaseDataset, Plan
+from slaf.runs.plan import PART_NONZEROS, Plan
 from slaf.runs.value_types import AxisIds
 from slaf.runtime.executors import run_parts
 from slaf.runtime.progress import NullProgress
 from slaf.sparse.ranges import RowRange
 from slaf.storage.location import Location
-from slaf.tables.read import fragments_of, read_table
+from slaf.tables.read import fragments_of
 
 if TYPE_CHECKING:
     import os
@@ -53,16 +52,16 @@ logger = logging.getLogger("slaf")
 
 @dataclass(frozen=True, slots=True)
 class CompactReport:
-    """What was merged.
+    """The result of compacting a dataset.
 
     Attributes
     ----------
     dataset
-        Its location.
+        The location of the dataset.
     before, after
-        The fragments of each table that is written part by part, by its name.
+        The number of fragments of each table in cell order.
     cells
-        The cells whose rows were written again.
+        The number of cells whose rows were written again.
     """
 
     dataset: str
@@ -83,70 +82,72 @@ def compact(
     storage_options: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> CompactReport:
-    """Merge the small fragments of a dataset, or finish doing so where it was stopped.
+    """Merge the small fragments of a dataset, or finish a run that was stopped.
 
-    Each append leaves fragments of its own, and of thousands of small ones a dataset is slow to
-    open and to read. Neighbours are written again as one, in the same order, and each block is
-    held against its digest; fragments that are large enough stay as they are. Readers see the
-    older dataset until the new one is whole, and then the same rows.
+    Each append adds fragments, and a dataset of thousands of small fragments is slow to open and
+    to read. Adjacent small fragments are written again as one, in the same order, and each block
+    is compared with its digest; large fragments are kept. Readers see the previous versions until
+    all is committed, and then the same rows.
 
     Parameters
     ----------
     dataset
         A published dataset, or the URL of one in a bucket.
     workers
-        Threads that encode parts beside this one: memory for time.
+        Further threads that encode parts, at the cost of memory.
     restart
-        Discard an unfinished run that is at the dataset, be it an append.
+        Discard an unfinished run of the dataset, also an append.
     storage_options
-        How to reach the bucket.
+        Credentials and settings of the bucket.
     progress
-        Told how far it is: an object with the two methods of `slaf.runtime.progress.Progress`.
+        Receives the progress: an object with the methods of `slaf.runtime.progress.Progress`.
 
     Returns
     -------
-    Compacted
-        The fragments before and after; the same, if there was nothing to merge.
+    CompactReport
+        The fragments before and after; the same if there was nothing to merge.
 
     Raises
     ------
     DatasetError
-        If there is no dataset, or what is to be merged is not what was written.
+        If there is no dataset, or the rows differ from their digests.
     ConflictError
-        If another run is at work there, or unfinished.
+        If another process writes to the dataset, or another run is unfinished.
     StorageError
-        If the disk refuses; the run can be finished.
+        If writing fails; the run can be resumed.
     """
     location = Location.of(dataset, storage_options)
     load_published(location)
     with locked(location):
-        there = open_dataset(location)
-        before = _Layout.of(there)
-        plan = _plan(there, before)
+        opened = open_dataset(location)
+        before = _Layout.of(opened)
+        plan = _plan(opened, before)
         if not plan.parts and not _is_unfinished(location):
-            return CompactReport(str(location), before.sizes, before.sizes)
+            return CompactReport(str(location), before.n_fragments, before.n_fragments)
         run = begin_or_resume(
             location, plan, overwrite=False, restart=restart, allow_duplicate=True
         )
         if run.checkpoint.published:
             run.clean_up()
         else:
-            _encode(run, there, workers, progress or NullProgress())
-            _publish(run, there, before)
+            _encode(run, opened, workers, progress or NullProgress())
+            _publish(run, opened, before)
         after = _Layout.of(open_dataset(location))
-    return CompactReport(str(location), before.sizes, after.sizes, run.plan.cells_to_write)
+    return CompactReport(
+        str(location), before.n_fragments, after.n_fragments, run.plan.cells_to_write
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """How the rows of a dataset lie in fragments.
+    """The fragments of a dataset and the row offsets of its cells.
 
     Attributes
     ----------
     fragments
-        Of each table that is written part by part.
+        The fragments of each table in cell order.
     offsets
-        Of each, where the rows of each cell begin, and after the last, where they end.
+        The row offsets of each cell in each of these tables.
     """
 
     fragments: Mapping[str, list[Fragment]]
@@ -154,109 +155,89 @@ class _Layout:
 
     @classmethod
     def of(cls, dataset: Dataset) -> _Layout:
-        """The layout of what is published."""
+        """The layout of a published dataset."""
         published = dataset.published
-        tables = [name for name in BY_CELL if name in published.tables]
-        found = {
+        fragments = {
             name: fragments_of(dataset.location, published.tables[name], published.versions[name])
-            for name in tables
+            for name in BY_CELL
+            if name in published.tables
         }
-        return cls(found, {name: dataset.offsets(name) for name in tables})
+        return cls(fragments, {name: dataset.offsets(name) for name in fragments})
 
     @property
-    def sizes(self) -> dict[str, int]:
+    def n_fragments(self) -> dict[str, int]:
         """The number of fragments of each table."""
-        return {name: len(found) for name, found in self.fragments.items()}
+        return {table: len(fragments) for table, fragments in self.fragments.items()}
 
     def ends(self, table: str) -> NDArray[np.int64]:
-        """The rows at which the fragments of a table end."""
-        rows = [fragment.rows for fragment in self.fragments[table]]
-        return np.cumsum(np.array(rows, np.int64))
+        """The last row of each fragment of a table, plus one."""
+        return np.cumsum([0, *(fragment.rows for fragment in self.fragments[table])])[1:]
 
-    def within(self, table: str, cells: RowRange) -> slice:
-        """The fragments of a table that hold the rows of these cells, and of no others."""
-        first, last = self.offsets[table][[cells.start, cells.stop]]
-        ends = self.ends(table)
-        return slice(
-            int(np.searchsorted(ends, first, side="right")),
-            int(np.searchsorted(ends, last, side="right")),
-        )
+    def fragments_within(self, table: str, cells: RowRange) -> slice:
+        """The fragments of a table whose rows are all of these cells."""
+        bounds = self.offsets[table][[cells.start, cells.stop]]
+        return slice(*np.searchsorted(self.ends(table), bounds, side="right").tolist())
 
     def to_merge(self, bounds: NDArray[np.int64]) -> Iterator[RowRange]:
-        """Runs of cells whose rows lie in several small fragments of one of the tables.
+        """Ranges of cells whose rows are in several small fragments of one of the tables.
 
         Parameters
         ----------
         bounds
-            The cells at which blocks begin, and after the last, where they end.
+            The first cell of each block, and the number of cells.
         """
+        # The blocks between two of these cells have fragments of their own in every table.
         cuts = bounds
         for table, offsets in self.offsets.items():
             cuts = cuts[np.isin(offsets[cuts], np.append(self.ends(table), 0))]
         rows = self.offsets[EXPRESSION]
-        begun, units = int(cuts[0]), 0
+        first, n_units = int(cuts[0]), 0
         for start, stop in pairwise(cuts.tolist()):
-            held = rows[stop] - rows[start]
-            if held >= PART_NONZEROS:
-                # Large enough as it is: so is what was merged, the next time.
-                yield from self._worthwhile(RowRange(begun, start), units)
-                begun, units = stop, 0
-                continue
-            units += 1
-            if rows[stop] - rows[begun] >= PART_NONZEROS:
-                yield from self._worthwhile(RowRange(begun, stop), units)
-                begun, units = stop, 0
-        yield from self._worthwhile(RowRange(begun, int(cuts[-1])), units)
+            is_large = rows[stop] - rows[start] >= PART_NONZEROS
+            n_units += not is_large
+            if is_large or rows[stop] - rows[first] >= PART_NONZEROS:
+                # What is large enough is not written again, nor what was merged, the next time.
+                yield from self._if_several(RowRange(first, start if is_large else stop), n_units)
+                first, n_units = stop, 0
+        yield from self._if_several(RowRange(first, int(cuts[-1])), n_units)
 
-    def _worthwhile(self, cells: RowRange, units: int) -> Iterator[RowRange]:
-        found = (self.within(table, cells) for table in self.fragments)
-        if units > 1 and any(one.stop - one.start > 1 for one in found):
+    def _if_several(self, cells: RowRange, n_units: int) -> Iterator[RowRange]:
+        slices = (self.fragments_within(table, cells) for table in self.fragments)
+        if n_units > 1 and any(each.stop - each.start > 1 for each in slices):
             yield cells
 
 
-def _plan(there: Dataset, layout: _Layout) -> Plan:
-    published = there.published
-    blocks = published.blocks
-    bounds = np.array([0, *(block.stop for block in blocks)], np.int64)
-    options = stored_options(there, StoreOptions())
-    return Plan(
+def _plan(dataset: Dataset, layout: _Layout) -> Plan:
+    published = dataset.published
+    bounds = np.array([0, *(block.stop for block in published.blocks)], np.int64)
+    return Plan.of_dataset(
+        published,
         operation="compact",
-        sources=published.sources,
-        n_cells=published.n_cells,
-        n_genes=published.n_genes,
-        options=options,
-        value_type=published.value_type,
-        block_cells=max((block.stop - block.start for block in blocks), default=1),
+        options=stored_options(dataset, StoreOptions()),
         parts=tuple(layout.to_merge(bounds)),
-        companions=recorded_layer_tables(published),
-        base=BaseDataset(
-            n_cells=published.n_cells,
-            n_sources=len(published.sources),
-            versions=published.versions,
-        ),
         rewrites=tuple(layout.fragments),
         tables=published.tables,
     )
 
 
 def _is_unfinished(location: Location) -> bool:
-    """Whether a run like this was stopped, and may only have to clean."""
+    """Whether a run of compact was stopped; it may only have to clean up."""
     manifest = load(location)
-    found = None if manifest is None else manifest.checkpoint
-    return found is not None and bool(found["plan"].get("operation") == "compact")
+    checkpoint = None if manifest is None else manifest.checkpoint
+    return checkpoint is not None and bool(checkpoint["plan"].get("operation") == "compact")
 
 
-def _encode(run: OutputRun, there: Dataset, workers: int, progress: Progress) -> None:
+def _encode(run: OutputRun, dataset: Dataset, workers: int, progress: Progress) -> None:
     plan = run.plan
     progress.begin(*run.covered(), plan.cells_to_write)
-    ids = (read_table(there.table(name), [column]) for name, column in _IDS.items())
+    ids = (dataset.annotations.read_columns(*columns).column(0) for columns in _IDS)
     encode = partial(
         encode_part,
-        DatasetSource(there),
+        DatasetSource(dataset),
         plan,
         location=run.location,
-        identifiers=AxisIds(*(table.column(0) for table in ids)),
-        kept=checksum_blocks(there.published),
+        identifiers=AxisIds(*ids),
+        kept=checksum_blocks(dataset.published),
         progress=progress,
     )
     try:
@@ -266,33 +247,35 @@ def _encode(run: OutputRun, there: Dataset, workers: int, progress: Progress) ->
         raise
 
 
-_IDS = {CELLS: "cell_id", GENES: "gene_id"}
+_IDS = ((CELLS, ["cell_id"]), (GENES, ["gene_id"]))
 
 
-def _publish(run: OutputRun, there: Dataset, layout: _Layout) -> None:
-    """Commit what was merged with what stays, and make it what readers see."""
-    location, plan, before = run.location, run.plan, there.published
+def _publish(run: OutputRun, dataset: Dataset, layout: _Layout) -> None:
+    """Commit the merged fragments with the others, and publish the dataset."""
+    location, published = run.location, dataset.published
     changes: dict[str, TableChange] = {}
-    for table, directory in before.tables.items():
+    for table, directory in published.tables.items():
         if table in layout.fragments:
-            fragments = list(_merged(layout, table, run))
-            changes[table] = TableFragments(directory, there.table(table).schema, fragments)
+            fragments = list(_merged_fragments(layout, table, run))
+            changes[table] = TableFragments(directory, dataset.table(table).schema, fragments)
         else:
-            changes[table] = TableGrowth(directory, before.versions[table])
-    versions = commit_tables(location, plan, changes)
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    dataset = structs.replace(before, versions=versions, last_updated=now)
-    if before.checksums.files:
-        dataset = with_checksums(location, dataset, run.files(), before.checksums, base=before)
-    run.publish(dataset)
+            changes[table] = TableGrowth(directory, published.versions[table])
+    compacted = structs.replace(
+        published,
+        versions=commit_tables(location, run.plan, changes),
+        last_updated=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    if (checksums := published.checksums).files:
+        compacted = with_checksums(location, compacted, run.files(), checksums, base=published)
+    run.publish(compacted)
 
 
-def _merged(layout: _Layout, table: str, run: OutputRun) -> Iterator[Fragment]:
-    """The fragments that a table will have."""
-    kept, at = layout.fragments[table], 0
+def _merged_fragments(layout: _Layout, table: str, run: OutputRun) -> Iterator[Fragment]:
+    """The fragments of the compacted table, in order."""
+    fragments, at = layout.fragments[table], 0
     for result in run.results():
-        replaced = layout.within(table, run.plan.parts[result.index])
-        yield from kept[at : replaced.start]
+        replaced = layout.fragments_within(table, run.plan.parts[result.index])
+        yield from fragments[at : replaced.start]
         yield from result.by_table()[table].fragments
         at = max(at, replaced.stop)
-    yield from kept[at:]
+    yield from fragments[at:]

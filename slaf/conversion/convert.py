@@ -1,4 +1,4 @@
-"""Conversion: plan, parts, publish."""
+"""slaf.convert: convert inputs into a dataset."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def convert(
 ) -> Dataset | Preview:
     """Convert inputs into a dataset, or finish a conversion that was stopped.
 
-    The same call resumes: the parts that are on disk already are in the output's config.json, and
-    until all of them are on disk, and proven to be the input's, there is no dataset to open.
+    The same call resumes: the receipts of the finished parts are in the output. The dataset can be
+    opened once all parts are on disk and have the digests of the input.
 
     Parameters
     ----------
     inputs
         An h5ad, a 10x H5 file or MTX folder, a SOMA experiment, or an AnnData in memory, which is
-        not changed; a folder of inputs; or a list of these, whose cells follow each other.
+        not changed; a folder of inputs; or a list of these, whose cells are concatenated.
     output
         A directory that does not exist yet, or the URL of one in a bucket.
     options
@@ -45,36 +45,36 @@ def convert(
     Returns
     -------
     Dataset | Preview
-        The published dataset, open; with `dry_run=True` what the conversion would do.
+        The published dataset, open; with `dry_run=True`, a preview of the conversion.
 
     Raises
     ------
     InputError
         If an input cannot be converted exactly. Nothing is left at the output.
     ConflictError
-        If the output is not free for this conversion, or an input is given twice.
+        If the output has other content, or an input is given twice.
     StorageError
-        If the disk refuses; the conversion can be resumed.
+        If writing fails; the conversion can be resumed.
     TypeError, ValueError
-        If there is no such option, or it does not take the value.
+        If an option is unknown, or its value is invalid.
     """
     location = Location.of(output, options.storage_options)
     if not options.dry_run:
         check_not_complete(location, overwrite=options.overwrite)
-    with prepare_convert(inputs, location, options) as ready:
+    with prepare_convert(inputs, location, options) as prepared:
         if options.dry_run:
-            return preview(ready, ready.unfinished(options, overwrite=options.overwrite))
-        tables = ready.tables()
-        log_warnings(ready.inputs)
-        ready.estimate(tables)
+            return preview(prepared, prepared.unfinished(options, overwrite=options.overwrite))
+        tables = prepared.tables()
+        log_warnings(prepared.inputs)
+        prepared.estimate(tables)
         with locked(location):
             run = begin_or_resume(
                 location,
-                ready.plan,
+                prepared.plan,
                 overwrite=options.overwrite,
                 restart=options.restart,
                 allow_duplicate=options.allow_duplicate,
             )
             progress = options.progress or NullProgress()
-            execute_run(run, ready, tables, options.workers, progress)
+            execute_run(run, prepared, tables, options.workers, progress)
     return open_dataset(location)

@@ -1,4 +1,4 @@
-"""Conversion: plan, parts, publish."""
+"""Execute a run: encode the remaining parts, restart with a wider type, publish."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ __all__ = ["execute_run", "log_warnings"]
 logger = logging.getLogger("slaf")
 
 
-# Nonzeros that are written in a second or two: how many of them were, depends on the cores.
-_WORTH_TELLING = 1 << 24
+# Nonzeros that are written in a second or two; a restart that repeats fewer is not reported.
+_REPORTED_NONZEROS = 1 << 24
 
 
 def execute_run(
-    run: OutputRun, ready: Prepared, tables: AxisTables, workers: int, progress: Progress
+    run: OutputRun, prepared: Prepared, tables: AxisTables, workers: int, progress: Progress
 ) -> None:
-    """All that is left to do of a run: its parts, the rows in the order of genes, and the end."""
+    """Finish a run: encode its parts, sort rows by gene, publish."""
     if run.checkpoint.published:
         run.clean_up()
         return
     axes = tables.axes
-    _encode(run, ready.inputs, axes, workers, progress)
-    sort_by_gene(run, ready.reading, workers, progress)
-    kept = tables.annotations or encode_annotations(ready.inputs, axes.cells, axes.genes)
-    publish(run, axes, f"slaf {version('slaf')}", kept=kept)
+    _encode(run, prepared.inputs, axes, workers, progress)
+    sort_by_gene(run, prepared.reading, workers, progress)
+    annotations = tables.annotations or encode_annotations(prepared.inputs, axes.cells, axes.genes)
+    publish(run, axes, f"slaf {version('slaf')}", kept=annotations)
 
 
 def _encode(run: OutputRun, inputs: Concat, axes: Axes, workers: int, progress: Progress) -> None:
-    """Write the parts that remain; begin again with a wider type where a value asks for it."""
+    """Encode the remaining parts; restart with a wider type if a value needs it."""
     while True:
         plan = run.plan
-        kept = checksum_blocks(run.base)
+        recorded = checksum_blocks(run.base)
         cells, nonzeros = run.covered()
         progress.begin(cells, nonzeros, plan.cells_to_write)
         damaged: set[int] = set()
@@ -64,21 +64,21 @@ def _encode(run: OutputRun, inputs: Concat, axes: Axes, workers: int, progress: 
             plan,
             location=run.location,
             identifiers=axes.identifiers,
-            kept=kept,
+            kept=recorded,
             progress=progress,
         )
         try:
             run_parts(run.remaining(), encode, run.record, workers)
         except NeedsWiderType as misfit:
-            _, lost = run.covered()
-            run.begin(with_rewrite(misfit.wider, misfit.table, kept.get(EXPRESSION, ())))
-            _log_rewrite(plan, run.plan, lost)
+            _, n_discarded = run.covered()
+            run.begin(with_rewrite(misfit.wider, misfit.table, recorded.get(EXPRESSION, ())))
+            _log_rewrite(plan, run.plan, n_discarded)
         except InputError as error:
             several = isinstance(error, DamagedInput) and len(plan.added) > 1
-            # Of several inputs those that are done stay so, until the damaged one is repaired.
+            # The finished parts of the other inputs are kept until the damaged one is replaced.
             if several and (n_kept := run.keep_without(damaged)):
                 error.add_note(
-                    f"{n_kept} of {len(plan.parts)} parts are kept: mend it and run the "
+                    f"{n_kept} of {len(plan.parts)} parts are kept: repair it and run the "
                     "same again, or discard them with --restart"
                 )
             else:
@@ -89,42 +89,41 @@ def _encode(run: OutputRun, inputs: Concat, axes: Axes, workers: int, progress: 
 
 
 def _encode_readable(
-    damaged: set[int], inputs: Concat, plan: Plan, index: int, **how: Any
+    damaged: set[int], inputs: Concat, plan: Plan, index: int, **arguments: Any
 ) -> PartResult:
-    """Encode a part; note those of which the input turns out to be damaged."""
+    """Encode a part; add it to `damaged` if its input is damaged."""
     try:
-        return encode_part(inputs, plan, index, **how)
+        return encode_part(inputs, plan, index, **arguments)
     except DamagedInput:
         damaged.add(index)
         raise
 
 
-def _log_rewrite(before: Plan, now: Plan, lost: int) -> None:
-    again = [table for table in now.rewrites if table not in before.rewrites]
-    if EXPRESSION in again:
-        logger.info("a value asks for %s: the dataset is written again with it", now.value_type)
-    elif again:
-        logger.info("a value asks for a wider type: %s is written again with it", again[0])
-    elif lost >= _WORTH_TELLING:
+def _log_rewrite(previous: Plan, plan: Plan, n_discarded: int) -> None:
+    rewritten = [table for table in plan.rewrites if table not in previous.rewrites]
+    if EXPRESSION in rewritten:
+        logger.info("a value asks for %s: the dataset is written again with it", plan.value_type)
+    elif rewritten:
+        logger.info("a value asks for a wider type: %s is written again with it", rewritten[0])
+    elif n_discarded >= _REPORTED_NONZEROS:
         logger.info(
             "a value asks for %s: beginning again (%s nonzeros are written a second time)",
-            now.value_type if now.value_type != before.value_type else "a wider type",
-            f"{lost:,}",
+            plan.value_type if plan.value_type != previous.value_type else "a wider type",
+            f"{n_discarded:,}",
         )
 
 
 def log_warnings(inputs: Concat) -> None:
-    """Say what a user would want to know before the work begins."""
-    elsewhere = inputs.matrices_with_counts()
-    if elsewhere:
+    """Log the remarks on the inputs, before any part is written."""
+    count_matrices = inputs.matrices_with_counts()
+    if count_matrices:
         logger.warning(
             "%s holds fractions, but %s whole numbers: if you want counts, use --matrix %s",
             inputs.info.matrix,
-            " and ".join(elsewhere),
-            elsewhere[0],
+            " and ".join(count_matrices),
+            count_matrices[0],
         )
-    left = inputs.info.not_converted
-    if left:
-        logger.warning("not converted: %s", "; ".join(left))
+    if inputs.info.not_converted:
+        logger.warning("not converted: %s", "; ".join(inputs.info.not_converted))
     for note in inputs.notes():
         logger.warning("%s", note)

@@ -1,4 +1,4 @@
-"""What an append will do: only the new rows are written, where the table can keep the others."""
+"""Plan an append: add rows to a table, or write it again with wider types."""
 
 from __future__ import annotations
 
@@ -35,26 +35,26 @@ __all__ = [
 ]
 
 
-def plan_append(there: Dataset, inputs: Concat, options: StoreOptions) -> Plan:
-    """Plan to add inputs to a dataset; reads their offsets.
+def plan_append(dataset: Dataset, inputs: Concat, options: StoreOptions) -> Plan:
+    """The plan of a run that adds inputs to a dataset; reads their row offsets.
 
     Parameters
     ----------
-    there
-        The dataset as it is published.
+    dataset
+        The published dataset.
     inputs
-        The dataset, and what is added.
+        The dataset and the added inputs.
     options
-        Those that its tables were made with.
+        The options of its tables.
 
     Raises
     ------
     InputError
         If one of the inputs cannot be added.
     """
-    known = {
+    recorded = {
         RAW if table == RAW else f"{LAYER}:{matrix.original}": matrix
-        for table, matrices in there.annotations.record.matrices().items()
+        for table, matrices in dataset.annotations.record.matrices().items()
         for matrix in matrices
     }
     plan = Plan(
@@ -63,39 +63,35 @@ def plan_append(there: Dataset, inputs: Concat, options: StoreOptions) -> Plan:
         n_cells=inputs.info.n_cells,
         n_genes=inputs.info.n_genes,
         options=options,
-        value_type=there.published.value_type,
+        value_type=dataset.published.value_type,
         block_cells=options.block_cells,
         parts=tuple(plan_parts(inputs, options, first=1)),
         gene_ids=inputs.gene_digest(),
-        base=BaseDataset(
-            n_cells=there.n_cells,
-            n_sources=len(there.sources),
-            versions=there.published.versions,
-        ),
-        companions=layer_tables(inputs, options, known),
-        tables=table_paths(there.published.tables),
+        base=BaseDataset.of(dataset.published),
+        companions=layer_tables(inputs, options, recorded),
+        tables=table_paths(dataset.published.tables),
     )
-    # More genes may ask for wider ids, and layers that are new for a column of their own.
+    # More genes may need wider ids, and new layers need new columns.
     schemas = {EXPRESSION: plan.schema} | {
         companion.table: companion.schema(options) for companion in plan.companions
     }
     for table, schema in schemas.items():
-        if plan.adds_to(table) and not schema.equals(there.table(table).schema):
-            plan = with_rewrite(plan, table, there.published.blocks)
+        if plan.adds_to(table) and not schema.equals(dataset.table(table).schema):
+            plan = with_rewrite(plan, table, dataset.published.blocks)
     return plan
 
 
 def with_rewrite(plan: Plan, table: str, blocks: Sequence[Block]) -> Plan:
-    """The plan of a run that also writes again what is there of a table: its types have changed.
+    """The plan of a run that also writes the existing rows of a table again, with new types.
 
     Parameters
     ----------
     plan
-        To add something.
+        The plan of an append.
     table
-        Which has other types now.
+        The table whose types have changed.
     blocks
-        Of what is there.
+        The checksum blocks of the existing rows.
     """
     if not plan.adds_to(table):
         return plan
@@ -103,39 +99,35 @@ def with_rewrite(plan: Plan, table: str, blocks: Sequence[Block]) -> Plan:
     return replace(plan, rewrites=(*plan.rewrites, table), parts=parts)
 
 
-def stored_options(dataset: Dataset, asked: StoreOptions) -> StoreOptions:
-    """The options that made the tables of a dataset as they are, for what is added to it.
+def stored_options(dataset: Dataset, requested: StoreOptions) -> StoreOptions:
+    """The options with which the tables of a dataset were written.
 
     Parameters
     ----------
     dataset
-        What is added to.
-    asked
-        What may differ from it: the matrix, the genes, the size of chunks, and whether rows are
-        written in the order of genes too.
+        The dataset.
+    requested
+        The options that may differ: genes, slots, the size of chunks, and the gene order.
 
     Raises
     ------
     DamagedDataset
-        If its tables are not as this program writes them.
+        If its tables do not have the schema of any options.
     """
     schema = dataset.expression.schema
     plain = str(schema.field("cell_integer_id").type) == "int32"
-    # Where there is nothing to look up there is no index: that of another table tells.
+    # An empty table has no index, therefore those of all tables are considered.
     indexed = {column for name in TABLES for column in index_names(dataset.table(name))}
     for compression in get_args(Compression):
         options = replace(
-            asked,
+            requested,
             compression=compression,
             plain_types=plain,
             string_ids="cell_id" in schema.names,
             create_indices=not indexed.isdisjoint({"gene_integer_id", "gene_id", "cell_id"}),
         )
-        expected = expression_schema(
-            np.dtype(dataset.published.value_type),
-            dataset.n_genes,
-            options,
-        )
+        value_type = np.dtype(dataset.published.value_type)
+        expected = expression_schema(value_type, dataset.n_genes, options)
         if schema.equals(expected, check_metadata=True):
             return options
     msg = f"{dataset.location}: the columns of expression are not those of this format: {schema}"
@@ -143,7 +135,7 @@ def stored_options(dataset: Dataset, asked: StoreOptions) -> StoreOptions:
 
 
 def _parts_of(blocks: Sequence[Block]) -> Iterator[RowRange]:
-    """The blocks of a dataset in runs that make parts: how it is written again."""
+    """Ranges of cells of whole blocks, as parts: how a dataset is written again."""
     first, rows = 0, 0
     for index, block in enumerate(blocks):
         rows += block.rows
@@ -153,28 +145,28 @@ def _parts_of(blocks: Sequence[Block]) -> Iterator[RowRange]:
 
 
 def dataset_matrix(sources: Sequence[SourceRecord]) -> str:
-    """The matrix that was taken of every input of a dataset; X, where they differ."""
+    """The converted matrix of the inputs of a dataset; X if they differ."""
     matrices = {source.matrix for source in sources}
     return matrices.pop() if len(matrices) == 1 else "X"
 
 
-def has_gene_order(there: Dataset | SlafdbDataset) -> bool:
-    """Whether a dataset has its rows in the order of genes too."""
-    return isinstance(there, Dataset) and BY_GENE in there.published.tables
+def has_gene_order(dataset: Dataset | SlafdbDataset) -> bool:
+    """Whether a dataset has the table `expression_by_gene`."""
+    return isinstance(dataset, Dataset) and BY_GENE in dataset.published.tables
 
 
-def dataset_slots(there: Dataset | SlafdbDataset, without: Sequence[str]) -> SlotSelection:
-    """What was taken of the inputs of a dataset beside their matrices: it is of others too.
+def dataset_slots(dataset: Dataset | SlafdbDataset, without: Sequence[str]) -> SlotSelection:
+    """The selection of slots of a dataset, for the inputs that are added.
 
     Parameters
     ----------
-    there
+    dataset
         The dataset.
     without
-        What to leave out besides.
+        Further slots to leave out.
     """
-    # What slafdb wrote has nothing besides its matrix, for want of this program.
+    # A dataset of slafdb has no slots: all of the added inputs are converted.
     slots = SlotSelection()
-    if isinstance(there, Dataset):
-        slots = there.annotations.record.selection or SlotSelection.nothing()
+    if isinstance(dataset, Dataset):
+        slots = dataset.annotations.record.selection or SlotSelection.nothing()
     return replace(slots, without=tuple(dict.fromkeys([*slots.without, *without])))

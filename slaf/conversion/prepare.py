@@ -1,4 +1,4 @@
-"""The preparation of a run: open the inputs as one, make the plan."""
+"""Prepare a run: open the inputs as one source, make the plan."""
 
 from __future__ import annotations
 
@@ -40,22 +40,22 @@ if TYPE_CHECKING:
 
 __all__ = ["AxisTables", "Prepared", "prepare_append", "prepare_convert"]
 
-# Encoded annotations that stay in memory during a run; larger ones are read and encoded again.
+# The bytes of encoded annotations that are kept during a run; larger ones are encoded again.
 _KEPT_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class AxisTables:
-    """The tables of a result that are no matrix.
+    """The tables and annotations of a result, without its matrices.
 
     Attributes
     ----------
     axes
         The cells and genes.
     nbytes
-        The bytes of these and of obsm, varm, obsp, varp and uns.
+        The bytes of cells, genes, obsm, varm, obsp, varp and uns.
     annotations
-        The annotations, encoded; None if they are too large to keep until the end.
+        The encoded annotations; None if they are too large to keep.
     """
 
     axes: Axes
@@ -74,9 +74,9 @@ class Prepared:
     plan
         The plan of the run.
     inputs
-        All inputs as one source, behind the cells of a dataset that is added to.
+        All inputs as one source; for an append, the dataset is the first.
     reading
-        The options by which inputs are read.
+        The options for reading the inputs.
     """
 
     location: Location
@@ -85,13 +85,13 @@ class Prepared:
     reading: ReadOptions
 
     def unfinished(self, options: RunOptions, *, overwrite: bool = False) -> OutputRun | None:
-        """The unfinished run that this one continues; None if it begins anew.
+        """The unfinished run that this one continues; None if it starts.
 
         Raises
         ------
         ConflictError
-            If the location is not free for it, or an input is in the dataset already; for a dry
-            run, if another process holds the lock.
+            If the location is not free for it, or the dataset has an input already; for a dry run,
+            if another process holds the lock.
         """
         if options.dry_run and self.location.is_locked():
             msg = f"{self.location}: another process is writing there"
@@ -107,8 +107,8 @@ class Prepared:
     def tables(self) -> AxisTables:
         """The cells, genes and annotations of the result.
 
-        A column or an element that cannot be stored is refused here; large annotations are read
-        again at the end.
+        A column or an element that cannot be stored is refused here. Large annotations are read
+        again when the run publishes.
         """
         axes = read_axes(self.inputs)
         annotations = encode_annotations(self.inputs, axes.cells, axes.genes)
@@ -122,12 +122,12 @@ class Prepared:
         Parameters
         ----------
         tables
-            Those of the result that are no matrix.
+            The tables and annotations of the result.
 
         Raises
         ------
         StorageError
-            If the disk is too small for it.
+            If the disk is too small.
         """
         budget = self.reading.memory_budget
         needed = estimate(self.plan, self.inputs, tables.nbytes, self.reading.workers, budget)
@@ -139,12 +139,12 @@ class Prepared:
 def prepare_convert(
     inputs: Inputs, location: Location, options: ConvertOptions
 ) -> Iterator[Prepared]:
-    """Prepare to make a dataset of inputs, which are open until this is left.
+    """Prepare a conversion; the inputs are open within the context.
 
     Raises
     ------
     InputError
-        If one cannot be converted, or they do not fit together.
+        If an input cannot be converted, or they cannot be concatenated.
     """
     stored, reading = StoreOptions.part_of(options), _read_options(location, options)
     opens = as_inputs(inputs, options.format, reading, prefixed=options.cell_id_prefix)
@@ -157,14 +157,14 @@ def prepare_convert(
 def prepare_append(
     inputs: Inputs, dataset: Dataset | SlafdbDataset, options: AppendOptions
 ) -> Iterator[Prepared]:
-    """Prepare to add inputs to a dataset; they are open until this is left.
+    """Prepare an append; the inputs are open within the context.
 
     Raises
     ------
     InputError
-        If one cannot be converted, or does not fit the dataset.
+        If an input cannot be converted, or added to the dataset.
     DamagedDataset
-        If the tables of the dataset are not as this program writes them.
+        If the tables of the dataset do not have the schema of any options.
     """
     matrix = options.matrix or dataset_matrix(dataset.sources)
     by_gene = has_gene_order(dataset) if options.by_gene is None else options.by_gene
@@ -185,12 +185,12 @@ def prepare_append(
     )
     existing = None if isinstance(dataset, SlafdbDataset) else dataset_as_input(dataset)
     if isinstance(dataset, SlafdbDataset):
-        # It is written anew: what it was made of comes before the others.
+        # It is written again: its own inputs come first.
         opens = [*dataset.inputs(), *opens]
     with Concat(opens, requested.genes, existing, requested.slots) as opened:
-        # What the dataset was made without is known, whether these inputs have it or not.
-        own = dataset_slots(dataset, ()).without
-        opened.check_known_slots(name for name in options.without if name not in own)
+        # Slots that the dataset leaves out need not exist in these inputs.
+        left_out = dataset_slots(dataset, ()).without
+        opened.check_known_slots(name for name in options.without if name not in left_out)
         if isinstance(dataset, SlafdbDataset):
             plan = plan_slafdb_append(dataset, opened, requested)
         else:

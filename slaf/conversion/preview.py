@@ -1,4 +1,4 @@
-"""The result of `dry_run=True`, and the signature of the verbs that take it."""
+"""Preview: the result of `dry_run=True`, and the signature of the verbs that have it."""
 
 from __future__ import annotations
 
@@ -53,12 +53,11 @@ class Preview:
     size
         Layout and number of entries of the matrices in the inputs.
     value_type
-        The type of values to begin with. A value that it does not hold makes the run begin
-        again with a wider one.
+        The first type of values. The run restarts with a wider type if it does not hold a value.
     rewrites
-        Whether the rows of a dataset that is added to would be written again.
+        Whether an append would write the rows of the dataset again.
     parts, parts_done
-        The units of work, and those that an unfinished run has done already.
+        The parts of the run, and the parts that an unfinished run has finished.
     estimate
         The disk space, memory and time that the run would take.
     free
@@ -66,11 +65,11 @@ class Preview:
     annotations
         Layers, raw, obsm and the other slots that would be converted, as text.
     not_converted
-        The content of the inputs that the dataset would not have, as text.
+        The content of the inputs that would not be converted, as text.
     counts_in
-        If the chosen matrix holds fractions, the matrices that begin with whole numbers.
+        If the chosen matrix has fractions, the matrices whose first values are whole numbers.
     notes
-        Remarks on inputs that are brought together, as text.
+        Remarks on inputs that are concatenated, as text.
     """
 
     operation: str
@@ -124,14 +123,14 @@ class Verb(Protocol[Run, DryRun]):
 def with_options(
     record: type[Record], _run: Callable[Run, object], _dry_run: Callable[DryRun, object]
 ) -> Callable[[Callable[[Inputs, Any, Record], Dataset | Preview]], Verb[Run, DryRun]]:
-    """Make a verb of a function of inputs, a location and a record: the options are its keywords.
+    """Decorate a function of inputs, a location and a record: options become its keywords.
 
     Parameters
     ----------
     record
-        The options that the function takes.
+        The record of the options.
     _run, _dry_run
-        The same for type checkers, without and with `dry_run=True`.
+        The same options for type checkers, without and with `dry_run=True`.
     """
     options, docs = options_of(record), docs_of(record)
 
@@ -161,20 +160,20 @@ def with_options(
     return decorate
 
 
-def preview(ready: Prepared, unfinished: OutputRun | None) -> Preview:
-    """What a prepared run would do, or what is left of it.
+def preview(prepared: Prepared, unfinished: OutputRun | None) -> Preview:
+    """The preview of a prepared run, or of the rest of an unfinished one.
 
     Raises
     ------
     StorageError
-        If the disk is too small for it.
+        If the disk is too small.
     """
-    plan, inputs = ready.plan, ready.inputs
-    tables = ready.tables()
+    plan, inputs = prepared.plan, prepared.inputs
+    tables = prepared.tables()
     return Preview(
         operation=plan.operation,
         sources=plan.added,
-        output=str(ready.location),
+        output=str(prepared.location),
         n_cells=plan.n_cells,
         n_genes=plan.n_genes,
         shared_genes=inputs.shared_genes(),
@@ -183,8 +182,8 @@ def preview(ready: Prepared, unfinished: OutputRun | None) -> Preview:
         rewrites=EXPRESSION in plan.rewrites,
         parts=len(plan.parts),
         parts_done=len(unfinished.journal.parts) if unfinished else 0,
-        estimate=ready.estimate(tables),
-        free=ready.location.free(),
+        estimate=prepared.estimate(tables),
+        free=prepared.location.free(),
         annotations=describe_slots(inputs),
         not_converted=inputs.info.not_converted,
         counts_in=inputs.matrices_with_counts(),

@@ -1,4 +1,4 @@
-"""A dataset that slafdb wrote, as inputs: an append writes it anew, with what it adds."""
+"""Append to datasets of slafdb: check their tables, and write them again in this format."""
 
 from __future__ import annotations
 
@@ -32,18 +32,16 @@ from slaf.format.schema import (
     LAYERS,
     RAW,
     VALUE_TYPES,
-    allowed_types,
 )
 from slaf.options import ReadOptions
-from slaf.runs.layers import layer_tables
-from slaf.runs.plan import BaseDataset, Plan, plan_parts
+from slaf.runs.plan import BaseDataset, Plan, make_plan
 from slaf.sources.base import MatrixSize, Source, SourceInfo, check_only_x
 from slaf.sources.concat.members import Input
 from slaf.tables.read import index_names, newest_version, read_table
 from slaf.tables.rows import TableRows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -55,7 +53,6 @@ if TYPE_CHECKING:
     from slaf.storage.location import Location
 
 __all__ = [
-    "Rules",
     "SlafdbDataset",
     "check_dataset_exists",
     "open_append_target",
@@ -63,21 +60,21 @@ __all__ = [
 ]
 
 _FORMAT = "slafdb"
-_PEEK = 1 << 16
+_SAMPLE_ROWS = 1 << 16
 _SOURCE_FILE = "source_file"
 _FILES = "multi_file"
 
-# What an append would lose.
-_MORE = ("layers", "obsm", "varm", "obsp", "varp")
+# The slots of slafdb datasets, which cannot be converted.
+_SLOTS = ("layers", "obsm", "varm", "obsp", "varp")
 
 
 def open_append_target(location: Location) -> Dataset | SlafdbDataset:
-    """The dataset that is there, or the one of an earlier format, checked to its last row.
+    """The dataset at a location; one of slafdb is checked to its last row.
 
     Raises
     ------
     DatasetError
-        If there is none, or it violates a rule of the format.
+        If there is none, or it violates the format.
     """
     manifest = load(location, legacy=True)
     if manifest is None or manifest.legacy is None:
@@ -86,7 +83,7 @@ def open_append_target(location: Location) -> Dataset | SlafdbDataset:
 
 
 def check_dataset_exists(location: Location) -> None:
-    """Refuse a place where nothing is that could be added to.
+    """Refuse a location without a dataset.
 
     Raises
     ------
@@ -99,113 +96,107 @@ def check_dataset_exists(location: Location) -> None:
 
 
 class SlafdbDataset:
-    """A dataset of an earlier format whose tables satisfy the rules of this one.
+    """A dataset of slafdb whose tables satisfy the rules of this format.
 
     Parameters
     ----------
     location
-        Where it is.
+        The location of the dataset.
     config
-        What its config.json says.
+        The content of its config.json.
 
     Raises
     ------
     DamagedDataset
-        If a rule is violated: the message names it, with the table and the row.
+        If a rule is violated; the message names it, the table and the row.
     """
 
     def __init__(self, location: Location, config: Mapping[str, Any]) -> None:
         self.location = location
-        rules = Rules(str(location))
+        rules = _Rules(str(location))
         _check_config(location, config, rules)
         self.versions = {name: newest_version(location, table) for name, table in TABLES.items()}
         self._tables = _Tables.checked(location, config, self.versions, rules)
         self.sources = tuple(_sources(location, config, self._tables, self.versions))
 
     def inputs(self) -> list[Input]:
-        """The inputs that it was made of, each to be read from its tables."""
-        told = len(self.sources) > 1
-        return [
-            Input(record.uri, _Opening(self._tables, record, told=told), ReadOptions())
-            for record in self.sources
-        ]
+        """The inputs of the dataset, each to be read from its tables."""
+        return [Input(record.uri, self._opener(record), ReadOptions()) for record in self.sources]
 
-    def options(self, asked: StoreOptions) -> dict[str, Any]:
-        """How its tables are stored, as far as this program has an option for it."""
+    def options(self, requested: StoreOptions) -> StoreOptions:
+        """The requested options, with those of its tables where slafdb has them."""
         schema = self._tables.dataset.expression.schema
-        return {
-            "compression": asked.compression,
-            "plain_types": str(schema.field("cell_integer_id").type) == "int32",
-            "string_ids": "cell_id" in schema.names,
-            "create_indices": "gene_integer_id" in index_names(self._tables.dataset.expression),
-        }
+        return replace(
+            requested,
+            plain_types=str(schema.field("cell_integer_id").type) == "int32",
+            string_ids="cell_id" in schema.names,
+            create_indices="gene_integer_id" in index_names(self._tables.dataset.expression),
+        )
+
+    def _opener(self, record: SourceRecord) -> Callable[[ReadOptions], Source]:
+        # The column of file names is the user's, unless it tells the inputs apart.
+        hidden = CELL_COLUMNS if len(self.sources) > 1 else CELL_COLUMNS[:-1]
+        return lambda _options: _SlafdbSource(self._tables, record, hidden)
 
 
-def plan_slafdb_append(there: SlafdbDataset, inputs: Concat, options: StoreOptions) -> Plan:
-    """Plan to write a dataset of an earlier format anew, with what is added to it.
+def plan_slafdb_append(dataset: SlafdbDataset, inputs: Concat, requested: StoreOptions) -> Plan:
+    """The plan of a run that writes a slafdb dataset again, with further inputs.
 
     Parameters
     ----------
-    there
+    dataset
         The dataset.
     inputs
-        What it was made of, and what is added.
-    options
-        What was asked for.
+        The inputs of the dataset, and the added inputs.
+    requested
+        The options of the append.
     """
-    chosen = replace(options, **there.options(options))
-    return Plan(
+    return replace(
+        make_plan(inputs, dataset.options(requested)),
         operation="append",
-        sources=inputs.records,
-        n_cells=inputs.info.n_cells,
-        n_genes=inputs.info.n_genes,
-        options=chosen,
-        value_type=str(allowed_types(chosen)[0]),
-        block_cells=chosen.block_cells,
-        parts=tuple(plan_parts(inputs, chosen)),
-        companions=layer_tables(inputs, chosen),
         rewrites=(EXPRESSION, LAYERS, RAW),
         base=BaseDataset(
-            n_cells=sum(source.n_cells for source in there.sources),
-            n_sources=len(there.sources),
-            versions=there.versions,
+            n_cells=sum(source.n_cells for source in dataset.sources),
+            n_sources=len(dataset.sources),
+            versions=dataset.versions,
         ),
         tables=LEGACY_TABLES,
     )
 
 
-def _check_config(location: Location, config: Mapping[str, Any], rules: Rules) -> None:
+def _check_config(location: Location, config: Mapping[str, Any], rules: _Rules) -> None:
     if "checkpoint" in config:
-        rules.broken("config.json", "a conversion of slafdb is unfinished; finish it with slafdb")
+        rules.fail("config.json", "a conversion of slafdb is unfinished; finish it with slafdb")
     tables = config.get("tables")
     if not isinstance(tables, dict) or any(tables.get(name) != TABLES[name] for name in TABLES):
-        rules.broken("config.json", f"tables is {json.dumps(tables)}, not {json.dumps(TABLES)}")
-    for name in (*_MORE, _FILES):
+        rules.fail("config.json", f"tables is {json.dumps(tables)}, not {json.dumps(TABLES)}")
+    for name in (*_SLOTS, _FILES):
         if not isinstance(config.get(name) or {}, dict):
-            rules.broken("config.json", f"{name} is {json.dumps(config[name])[:60]}, not an object")
-    kept = [name for name in _MORE if (config.get(name) or {}).get("available")]
-    more = dict.fromkeys([*(name for name in tables if name not in TABLES), *kept])
-    # Named or not: they would be taken for what an earlier attempt of ours has left.
-    more |= dict.fromkeys(name for name, folder in OPTIONAL_TABLES.items() if location.list(folder))
+            rules.fail("config.json", f"{name} is {json.dumps(config[name])[:60]}, not an object")
+    more = [name for name in tables if name not in TABLES]
+    more += [name for name in _SLOTS if (config.get(name) or {}).get("available")]
+    # Listed or not: a stopped append leaves directories of these names too, which are removed.
+    more += [name for name, folder in OPTIONAL_TABLES.items() if location.list(folder)]
     if location.read("uns.json") is not None:
-        more["uns"] = None
+        more.append("uns")
     if more:
-        rules.broken("config.json", f"it holds {', '.join(more)}, which this release would lose")
+        names = ", ".join(dict.fromkeys(more))
+        rules.fail("config.json", f"it holds {names}, which this release would lose")
 
 
 @dataclass(frozen=True, slots=True)
 class _Tables:
-    """The tables, known to satisfy the rules.
+    """The tables of a slafdb dataset, which satisfy the rules.
 
     Attributes
     ----------
     dataset
-        What reads `expression`.
+        The dataset, to read `expression`.
     cells, genes
-        All their columns.
+        All columns of the other tables.
     """
 
-    dataset: _Checked
+    dataset: _TablesAsDataset
     cells: pa.Table
     genes: pa.Table
 
@@ -215,14 +206,16 @@ class _Tables:
         location: Location,
         config: Mapping[str, Any],
         versions: Mapping[str, int],
-        rules: Rules,
+        rules: _Rules,
     ) -> _Tables:
-        pinned = _Checked(location, _as_config(config, versions))
+        pinned = _TablesAsDataset(location, _as_config(config, versions))
         cells, genes = (read_table(pinned.table(name)) for name in (CELLS, GENES))
         shape = [cells.num_rows, genes.num_rows]
         if config.get("array_shape") != shape:
-            found = config.get("array_shape")
-            rules.broken("config.json", f"array_shape is {found}, but the tables have {shape} rows")
+            recorded = config.get("array_shape")
+            rules.fail(
+                "config.json", f"array_shape is {recorded}, but the tables have {shape} rows"
+            )
         for name, table in ((CELLS, cells), (GENES, genes)):
             rules.check_axis(name, table)
             _check_columns(name, table, rules)
@@ -231,11 +224,11 @@ class _Tables:
         rules.check_starts(cells, offsets)
         value_type = np.dtype(pinned.expression.schema.field("value").type.to_pandas_dtype())
         published = _as_config(config, versions, shape, value_type, int(offsets[-1]))
-        return cls(_Checked(location, published, offsets), cells, genes)
+        return cls(_TablesAsDataset(location, published, offsets), cells, genes)
 
 
-class _Checked(Dataset):
-    """The tables as a dataset, whose offsets were counted and not read."""
+class _TablesAsDataset(Dataset):
+    """The tables as a dataset, whose row offsets were counted instead of read."""
 
     def __init__(
         self,
@@ -275,14 +268,14 @@ def _as_config(
     )
 
 
-def _check_columns(name: str, table: pa.Table, rules: Rules) -> None:
+def _check_columns(name: str, table: pa.Table, rules: _Rules) -> None:
     for field in table.schema:
         dtype = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
         text = pa.types.is_string(dtype) or pa.types.is_large_string(dtype)
         time = pa.types.is_timestamp(dtype) or pa.types.is_duration(dtype)
         number = pa.types.is_integer(dtype) or pa.types.is_floating(dtype)
         if not (text or time or number or pa.types.is_boolean(dtype)):
-            rules.broken(
+            rules.fail(
                 name,
                 f"column {field.name} is of type {field.type}, which this release would lose",
             )
@@ -291,11 +284,11 @@ def _check_columns(name: str, table: pa.Table, rules: Rules) -> None:
 def _sources(
     location: Location, config: Mapping[str, Any], tables: _Tables, versions: Mapping[str, int]
 ) -> Iterator[SourceRecord]:
-    """What the dataset was made of, as far as it says so of every cell; else the dataset itself."""
+    """The inputs of the dataset, if they are recorded for every cell; else the dataset itself."""
     shape = tables.dataset.shape
     whole: dict[str, Any] = {"file_path": str(location), "n_cells": shape[0], "cell_offset": 0}
-    listed = (config.get(_FILES) or {}).get("source_files") or []
-    files = listed if _cover(listed, tables.cells) else [whole]
+    recorded = (config.get(_FILES) or {}).get("source_files") or []
+    files = recorded if _are_files_of(recorded, tables.cells) else [whole]
     for file in files:
         start, n_cells = file["cell_offset"], file["n_cells"]
         yield SourceRecord(
@@ -310,8 +303,8 @@ def _sources(
         )
 
 
-def _cover(files: Any, cells: pa.Table) -> bool:
-    """Whether these files have all cells, in order, and the column of their names says the same."""
+def _are_files_of(files: Any, cells: pa.Table) -> bool:
+    """Whether these files have all cells, in order, and their names are those in `source_file`."""
     stop = 0
     if not isinstance(files, list):
         return False
@@ -319,7 +312,7 @@ def _cover(files: Any, cells: pa.Table) -> bool:
         if not _is_file(file) or file["cell_offset"] != stop:
             return False
         stop += file["n_cells"]
-    return stop == cells.num_rows and (len(files) == 1 or _names_are_right(files, cells))
+    return stop == cells.num_rows and (len(files) == 1 or _names_match(files, cells))
 
 
 def _is_file(file: Any) -> bool:
@@ -331,39 +324,27 @@ def _is_file(file: Any) -> bool:
     )
 
 
-def _names_are_right(files: Sequence[Mapping[str, Any]], cells: pa.Table) -> bool:
+def _names_match(files: Sequence[Mapping[str, Any]], cells: pa.Table) -> bool:
     if _SOURCE_FILE not in cells.column_names:
         return False
     names = cells.column(_SOURCE_FILE).cast(pa.large_string())
     for file in files:
-        here = names.slice(file["cell_offset"], file["n_cells"])
-        alike = pc.equal(here, pa.scalar(file["file_name"], here.type))
-        if not pc.all(alike, skip_nulls=False).as_py():
+        of_file = names.slice(file["cell_offset"], file["n_cells"])
+        equal = pc.equal(of_file, pa.scalar(file["file_name"], of_file.type))
+        if not pc.all(equal, skip_nulls=False).as_py():
             return False
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class _Opening:
-    """Opens what is of one input; `told` if the dataset tells several from each other."""
+class _SlafdbSource(Source):
+    """The cells of one input of a slafdb dataset, as a source."""
 
-    tables: _Tables
-    record: SourceRecord
-    told: bool
-
-    def __call__(self, _options: ReadOptions) -> Source:
-        return _Cells(self.tables, self.record, told=self.told)
-
-
-class _Cells(Source):
-    """The cells of one input of an older dataset, as a source."""
-
-    def __init__(self, tables: _Tables, record: SourceRecord, *, told: bool) -> None:
+    def __init__(self, tables: _Tables, record: SourceRecord, hidden: Sequence[str]) -> None:
         super().__init__()
         self._tables = tables
         self._record = record
-        self._hidden = CELL_COLUMNS if told else CELL_COLUMNS[:-1]
-        self._all = tables.dataset.matrix()
+        self._hidden = hidden
+        self._matrix = tables.dataset.matrix()
         self.dtype: np.dtype[Any] = np.dtype(record.dtype)
         self.shape = record.n_cells, record.n_genes
         stop = record.offset + record.n_cells
@@ -377,33 +358,33 @@ class _Cells(Source):
 
     def sample_values(self) -> NDArray[Any]:
         start, stop = int(self._offsets[0]), int(self._offsets[-1])
-        span = np.array([[start, min(start + _PEEK, stop)]])
-        found = self._all.rows.reader.read(span, ["value"])
-        values = [batch.column(0).to_numpy() for batch in found]
+        span = np.array([[start, min(start + _SAMPLE_ROWS, stop)]])
+        batches = self._matrix.rows.reader.read(span, ["value"])
+        values = [batch.column(0).to_numpy() for batch in batches]
         return np.concatenate([np.empty(0, self.dtype), *values])
 
     def indptr_estimate(self, step: int) -> NDArray[np.int64]:
-        before = self._offsets - self._offsets[0]
-        return np.append(before[:-1][::step], before[-1])
+        offsets = self._offsets - self._offsets[0]
+        return np.append(offsets[:-1][::step], offsets[-1])
 
     def read_cells(self) -> pa.Table:
         rows = self._tables.cells.slice(self._record.offset, self._record.n_cells)
-        return _described(CELLS, rows, self._hidden)
+        return _user_columns(CELLS, rows, self._hidden)
 
     def read_genes(self) -> pa.Table:
-        return _described(GENES, self._tables.genes, GENE_COLUMNS)
+        return _user_columns(GENES, self._tables.genes, GENE_COLUMNS)
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         first = self._record.offset
-        for batch in self._all.batches(rows.shifted(first)):
+        for batch in self._matrix.batches(rows.shifted(first)):
             yield batch.shifted(-first)
 
 
-def _described(name: str, table: pa.Table, hidden: Sequence[str]) -> pa.Table:
+def _user_columns(name: str, table: pa.Table, hidden: Sequence[str]) -> pa.Table:
     text = f"{name.removesuffix('s')}_id"
     columns = {field.name: table.column(field.name) for field in table.schema}
-    kept = {key: columns[key] for key in columns if key not in hidden}
-    return arrow_table(text, columns[text], kept)
+    visible = {key: columns[key] for key in columns if key not in hidden}
+    return arrow_table(text, columns[text], visible)
 
 
 _IDS = ("cell_integer_id", "gene_integer_id")
@@ -412,19 +393,19 @@ _STRINGS = ("cell_id", "gene_id")
 _ID_TYPES = ("int32", "uint16", "uint32")
 
 
-class Rules:
-    """What the tables of a dataset have to satisfy; what does not is named with its row.
+class _Rules:
+    """The rules of the format for tables; an error names the violated rule, the table and the row.
 
     Parameters
     ----------
-    place
-        What to call the dataset in an error.
+    label
+        The name of the dataset, for errors.
     """
 
-    def __init__(self, place: str) -> None:
-        self._place = place
+    def __init__(self, label: str) -> None:
+        self._label = label
 
-    def broken(self, where: str, what: str) -> NoReturn:
+    def fail(self, where: str, violation: str) -> NoReturn:
         """Refuse the dataset.
 
         Raises
@@ -433,86 +414,87 @@ class Rules:
             Always.
         """
         msg = (
-            f"{self._place}: {where}: {what}; nothing was changed: convert the original input "
+            f"{self._label}: {where}: {violation}; nothing was changed: convert the original input "
             "anew, and append to that"
         )
         raise DamagedDataset(msg)
 
     def check_axis(self, name: str, table: pa.Table) -> None:
-        """Check the ids of `cells` or `genes`: each row has one, and they are numbered in order."""
+        """Check the ids of `cells` or `genes`: none is null, and integer ids are positions."""
         kind = name.removesuffix("s")
         text, number = f"{kind}_id", f"{kind}_integer_id"
         for column in (text, number):
             if column not in table.column_names:
-                self.broken(name, f"there is no column {column}")
-            self._refuse_row(name, pc.is_null(table.column(column)), f"{column} is null")
-        found = table.column(text).type
-        if not (pa.types.is_string(found) or pa.types.is_large_string(found)):
-            self.broken(name, f"{text} is of type {found}, not string")
+                self.fail(name, f"there is no column {column}")
+            self._check_rows(name, pc.is_null(table.column(column)), f"{column} is null")
+        dtype = table.column(text).type
+        if not (pa.types.is_string(dtype) or pa.types.is_large_string(dtype)):
+            self.fail(name, f"{text} is of type {dtype}, not string")
         if not pa.types.is_integer(table.column(number).type):
-            self.broken(name, f"{number} is of type {table.column(number).type}, not an integer")
+            self.fail(name, f"{number} is of type {table.column(number).type}, not an integer")
         wrong = pc.not_equal(table.column(number), pa.array(np.arange(table.num_rows)))
-        self._refuse_row(name, wrong, f"{number} is not the position of the row")
+        self._check_rows(name, wrong, f"{number} is not the position of the row")
 
     def check_starts(self, table: pa.Table, offsets: NDArray[np.int64]) -> None:
-        """Check `cell_start_index`, where it is there, against the rows that each cell has."""
+        """Check the column `cell_start_index`, if `cells` has it, against the rows of each cell."""
         if "cell_start_index" not in table.column_names:
             return
         starts = table.column("cell_start_index")
         if starts.type != pa.int64():
-            self.broken("cells", f"cell_start_index is of type {starts.type}, not int64")
-        self._refuse_row("cells", pc.is_null(starts), "cell_start_index is null")
-        found = starts.to_numpy()
-        wrong = np.flatnonzero(found != offsets[:-1])
+            self.fail("cells", f"cell_start_index is of type {starts.type}, not int64")
+        self._check_rows("cells", pc.is_null(starts), "cell_start_index is null")
+        recorded = starts.to_numpy()
+        wrong = np.flatnonzero(recorded != offsets[:-1])
         if len(wrong):
             row = int(wrong[0])
-            self.broken(
+            self.fail(
                 f"cells, row {row:,}",
-                f"cell_start_index is {found[row]:,}, but the rows of the cell begin at "
+                f"cell_start_index is {recorded[row]:,}, but the rows of the cell begin at "
                 f"{offsets[row]:,}",
             )
 
     def check_expression(
         self, reader: TableRows, cells: pa.ChunkedArray, genes: pa.ChunkedArray
     ) -> NDArray[np.int64]:
-        """Check every row of `expression`, and count where those of each cell begin.
+        """Check every row of `expression`; the row offsets of its cells.
 
         Parameters
         ----------
         reader
-            Reads the table as it is pinned.
+            Reads rows of the table.
         cells, genes
             The ids of the axes.
         """
         names = self._check_types(reader.schema)
         counts = np.zeros(len(cells), np.int64)
-        before, seen = (-1, -1), 0
+        last, n_rows = (-1, -1), 0
         for batch in reader.read(np.array([[0, reader.n_rows]]), names):
-            self._refuse_nulls(batch, seen)
+            self._check_nulls(batch, n_rows)
             ids = [batch.column(name).to_numpy().astype(np.int64) for name in _IDS]
-            self._check_order(ids[0], ids[1], (len(cells), len(genes)), before, seen)
+            self._check_order(ids[0], ids[1], (len(cells), len(genes)), last, n_rows)
             zeros = batch.column("value").to_numpy() == 0
-            self._refuse_first("expression", zeros, seen, "value is zero")
+            self._check_mask("expression", zeros, n_rows, "value is zero")
             for name, axis, positions in zip(_STRINGS, (cells, genes), ids, strict=True):
                 if name in names:
                     differ = pc.not_equal(batch.column(name), axis.take(pa.array(positions)))
-                    self._refuse_row("expression", differ, f"{name} is not that of the id", seen)
+                    self._check_rows("expression", differ, f"{name} is not that of the id", n_rows)
             counts += np.bincount(ids[0], minlength=len(cells))
-            before, seen = (int(ids[0][-1]), int(ids[1][-1])), seen + batch.num_rows
+            last, n_rows = (int(ids[0][-1]), int(ids[1][-1])), n_rows + batch.num_rows
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
 
     def _check_types(self, schema: pa.Schema) -> list[str]:
         names = list(schema.names)
-        if [*names[-3:]] != [*_COLUMNS] or names[:-3] not in ([], [*_STRINGS]):
-            self.broken(
+        if names[-3:] != [*_COLUMNS] or names[:-3] not in ([], [*_STRINGS]):
+            self.fail(
                 "expression", f"its columns are {', '.join(names)}, not {', '.join(_COLUMNS)}"
             )
         types = {name: str(schema.field(name).type) for name in names}
         allowed = [str(pa.from_numpy_dtype(dtype)) for dtype in VALUE_TYPES]
-        for name, known in (*((name, _ID_TYPES) for name in _IDS), ("value", allowed)):
-            if types[name] not in known:
-                self.broken(
-                    "expression", f"{name} is of type {types[name]}, not one of {', '.join(known)}"
+        for name, known_types in (*((name, _ID_TYPES) for name in _IDS), ("value", allowed)):
+            if types[name] not in known_types:
+                self.fail(
+                    "expression",
+                    f"{name} is of type {types[name]}, not one of {', '.join(known_types)}",
                 )
         return names
 
@@ -521,29 +503,34 @@ class Rules:
         cells: NDArray[np.int64],
         genes: NDArray[np.int64],
         shape: tuple[int, int],
-        before: tuple[int, int],
-        seen: int,
+        last: tuple[int, int],
+        n_rows: int,
     ) -> None:
         for name, ids, count in zip(_IDS, (cells, genes), shape, strict=True):
             wrong = (ids < 0) | (ids >= count)
-            self._refuse_first("expression", wrong, seen, f"{name} is not below {count:,}")
-        steps = np.diff(cells, prepend=before[0])
-        self._refuse_first("expression", steps < 0, seen, "its cell is before that of the last row")
-        rises = np.diff(genes, prepend=before[1])
+            self._check_mask("expression", wrong, n_rows, f"{name} is not below {count:,}")
+        steps = np.diff(cells, prepend=last[0])
+        self._check_mask("expression", steps < 0, n_rows, "its cell is before that of the last row")
+        rises = np.diff(genes, prepend=last[1])
         wrong = (steps == 0) & (rises <= 0)
-        self._refuse_first(
-            "expression", wrong, seen, "its gene is not behind that of the row before, of one cell"
+        self._check_mask(
+            "expression",
+            wrong,
+            n_rows,
+            "its gene is not behind that of the row before, of one cell",
         )
 
-    def _refuse_nulls(self, batch: pa.RecordBatch, seen: int) -> None:
+    def _check_nulls(self, batch: pa.RecordBatch, n_rows: int) -> None:
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             if column.null_count:
-                self._refuse_row("expression", pc.is_null(column), f"{name} is null", seen)
+                self._check_rows("expression", pc.is_null(column), f"{name} is null", n_rows)
 
-    def _refuse_row(self, table: str, wrong: Any, what: str, seen: int = 0) -> None:
-        self._refuse_first(table, wrong.to_numpy(zero_copy_only=False), seen, what)
+    def _check_rows(self, table: str, wrong: Any, violation: str, n_rows: int = 0) -> None:
+        self._check_mask(table, wrong.to_numpy(zero_copy_only=False), n_rows, violation)
 
-    def _refuse_first(self, table: str, wrong: NDArray[np.bool_], seen: int, what: str) -> None:
+    def _check_mask(
+        self, table: str, wrong: NDArray[np.bool_], n_rows: int, violation: str
+    ) -> None:
         rows = np.flatnonzero(wrong)
         if len(rows):
-            self.broken(f"{table}, row {seen + int(rows[0]):,}", what)
+            self.fail(f"{table}, row {n_rows + int(rows[0]):,}", violation)

@@ -1,7 +1,8 @@
-"""What of a dataset is damaged, and what it takes to mend it."""
+"""Damage of a dataset: its damaged files, and the parts, tables and elements to write again."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -9,7 +10,7 @@ from slaf.sparse.ranges import RowRange
 from slaf.verification.files import damaged_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from slaf.format.config import DatasetConfig
     from slaf.storage.location import Location
@@ -25,17 +26,17 @@ class Damage:
     Attributes
     ----------
     files
-        The files that are not what was written.
+        The damaged files.
     parts
-        The cells whose rows are to be written again, and in which tables.
+        The ranges of cells whose rows are damaged, in order, and the tables of these rows.
     genes
-        The genes whose rows are to be sorted again.
+        The ranges of genes whose rows in `expression_by_gene` are damaged.
     tables
-        The tables of which anything is damaged, be it an index.
-    unopened
-        Those of them whose version is damaged, so that Lance is not to open them.
+        The tables with a damaged file, if only of an index.
+    unreadable
+        The tables whose version is damaged, which Lance must not open.
     lost
-        Those that are written whole and whose rows are damaged.
+        The tables that are written whole and whose rows are damaged.
     elements
         The damaged files of elements.
     """
@@ -44,56 +45,50 @@ class Damage:
     parts: Mapping[RowRange, frozenset[str]]
     genes: frozenset[RowRange]
     tables: frozenset[str]
-    unopened: frozenset[str]
+    unreadable: frozenset[str]
     lost: frozenset[str]
     elements: frozenset[str]
 
     @property
     def needs_inputs(self) -> bool:
-        """Whether something is gone that only the inputs hold."""
+        """Whether the inputs are needed to repair it."""
         return bool(self.parts or self.lost or self.elements)
 
     @classmethod
     def of(cls, location: Location, published: DatasetConfig) -> Self:
-        """The damage of what is published here; reads every file."""
-        return cls.found(published, damaged_files(location, published))
-
-    @classmethod
-    def found(cls, published: DatasetConfig, damaged: Iterable[DamagedFile]) -> Self:
-        """The damage that these files are."""
-        files = tuple(damaged)
-        parts: dict[RowRange, frozenset[str]] = {}
-        genes = set()
-        tables, unopened, lost = set(), set(), set()
-        names = {one.file.file for one in files}
-        elements = names.intersection(record.file for record in published.annotations.files)
-        for one in files:
-            table, kind = _place(published, one.file.file)
+        """The damage of a published dataset; reads every file."""
+        files = tuple(damaged_files(location, published))
+        parts: dict[RowRange, set[str]] = defaultdict(set)
+        genes, tables, unreadable, lost = set(), set(), set(), set()
+        for damaged in files:
+            table, folder = _table_and_folder(published, damaged.file.file)
             if not table:
                 continue
             tables.add(table)
-            if kind == "_versions":
-                unopened.add(table)
-            elif kind == "data" and one.file.cells is not None:
-                cells = RowRange(*one.file.cells)
-                parts[cells] = parts.get(cells, frozenset()) | {table}
-            elif kind == "data" and one.file.genes is not None:
-                genes.add(RowRange(*one.file.genes))
-            elif kind == "data":
+            if folder == "_versions":
+                unreadable.add(table)
+            elif folder != "data":
+                continue
+            elif damaged.file.cells is not None:
+                parts[RowRange(*damaged.file.cells)].add(table)
+            elif damaged.file.genes is not None:
+                genes.add(RowRange(*damaged.file.genes))
+            else:
                 lost.add(table)
         return cls(
-            files,
-            {cells: parts[cells] for cells in sorted(parts)},
-            frozenset(genes),
-            frozenset(tables),
-            frozenset(unopened),
-            frozenset(lost),
-            frozenset(elements),
+            files=files,
+            parts={cells: frozenset(parts[cells]) for cells in sorted(parts)},
+            genes=frozenset(genes),
+            tables=frozenset(tables),
+            unreadable=frozenset(unreadable),
+            lost=frozenset(lost),
+            elements=frozenset(damaged.file.file for damaged in files)
+            & {record.file for record in published.annotations.files},
         )
 
 
-def _place(published: DatasetConfig, file: str) -> tuple[str, str]:
-    """The table that a file is of, and which of its folders it is in; "" for neither."""
+def _table_and_folder(published: DatasetConfig, file: str) -> tuple[str, str]:
+    """The table of a file and its folder in the directory of the table; "" for other files."""
     for table, directory in published.tables.items():
         if file.startswith(f"{directory}/"):
             return table, file.removeprefix(f"{directory}/").split("/", 1)[0]

@@ -1,10 +1,10 @@
-"""The rows of some cells, written again from the inputs and held against their digests."""
+"""Rewrite damaged parts from the inputs, and compare them with their digests."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from uuid import uuid4
 
 from slaf.errors import DamagedDataset, SourceChanged
@@ -17,19 +17,20 @@ from slaf.runs.layers import (
     LayerResult,
     LayerTable,
     NeedsWiderLayerType,
-    recorded_layer_tables,
 )
-from slaf.runs.plan import BaseDataset, Plan
+from slaf.runs.plan import Plan
 from slaf.sparse.ranges import RowRange
 from slaf.sparse.statistics import Statistics
 from slaf.tables.write import write_part
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+
+    import pyarrow as pa
 
     from slaf.format.config import DatasetConfig
     from slaf.format.files import StoredFile
-    from slaf.format.records import Block, GeneOrderRecord, MatrixRecord
+    from slaf.format.records import Block, GeneOrderRecord
     from slaf.repairs.damage import Damage
     from slaf.runs.gene_order import GeneOrder
     from slaf.runs.journal import GenePart
@@ -41,75 +42,27 @@ if TYPE_CHECKING:
 
 __all__ = ["plan_repair", "rewrite_genes", "rewrite_part"]
 
+Files: TypeAlias = "tuple[StoredFile, ...]"
 SomeBlock = TypeVar("SomeBlock", bound="Block")
 
 
-def plan_repair(published: DatasetConfig, survey: Damage) -> Plan:
-    """The plan of a run that writes the damaged parts of a dataset again."""
-    return Plan(
+def plan_repair(published: DatasetConfig, damage: Damage) -> Plan:
+    """The plan of a run that rewrites the damaged parts of a dataset."""
+    return Plan.of_dataset(
+        published,
         operation="repair",
-        sources=published.sources,
-        n_cells=published.n_cells,
-        n_genes=published.n_genes,
         options=published.store_options,
-        value_type=published.value_type,
-        block_cells=max((block.stop - block.start for block in published.blocks), default=1),
-        parts=tuple(survey.parts),
-        companions=recorded_layer_tables(published),
-        base=BaseDataset(
-            n_cells=published.n_cells,
-            n_sources=len(published.sources),
-            versions=published.versions,
-        ),
+        parts=tuple(damage.parts),
         tables={
-            table: _new_directory(table, directory) if table in survey.unopened else directory
+            table: _new_directory(table, directory) if table in damage.unreadable else directory
             for table, directory in published.tables.items()
         },
     )
 
 
 def _new_directory(table: str, directory: str) -> str:
-    """A directory for a table that Lance cannot open any more, next to the one that it has."""
+    """A new directory for a table that Lance cannot open."""
     return str(PurePosixPath(directory).with_name(f"{table}-{uuid4().hex[:8]}.lance"))
-
-
-@dataclass(frozen=True, slots=True)
-class _PartRepair:
-    """One part that is written again."""
-
-    source: Concat
-    plan: Plan
-    location: Location
-    identifiers: AxisIds
-    rows: RowRange
-    blocks: tuple[Block, ...]
-
-    def expression(self, progress: Progress) -> tuple[list[Fragment], tuple[StoredFile, ...]]:
-        part = PartWriter(self.source, self.plan, self.identifiers, progress)
-        ranges = [RowRange(block.start, block.stop) for block in self.blocks]
-        directory = self.plan.folder(EXPRESSION)
-        batches = part.record_batches(ranges)
-        fragments = write_part(self.location, directory, self.plan.schema, batches)
-        self._check("the matrix", part.blocks, self.blocks)
-        return fragments, file_checksums(self.location, directory, fragments, self.rows)
-
-    def companion(self, companion: LayerTable, recorded: Mapping[str, MatrixRecord]) -> LayerResult:
-        part = LayerPartWriter(self.source, companion, self.plan, self.identifiers)
-        directory = self.plan.folder(companion.table)
-        batches = part.record_batches(RowRange(block.start, block.stop) for block in self.blocks)
-        fragments = write_part(self.location, directory, part.schema, batches)
-        found = part.result(
-            fragments, file_checksums(self.location, directory, fragments, self.rows)
-        )
-        for name, blocks in found.blocks.items():
-            what = f"{companion.table}, {recorded[name].original}"
-            self._check(what, blocks, _within(recorded[name].blocks, self.rows))
-        return found
-
-    def _check(self, what: str, found: Sequence[Block], recorded: Sequence[Block]) -> None:
-        for one, known in zip(found, recorded, strict=True):
-            if one != known:
-                raise _changed(self.source, f"in {what}, {known} are not what was converted")
 
 
 def rewrite_part(
@@ -123,82 +76,119 @@ def rewrite_part(
     identifiers: AxisIds,
     progress: Progress,
 ) -> PartResult:
-    """Write one damaged part again, into files that no table names yet.
+    """Write a damaged part again, into files that no table version names yet.
 
     Parameters
     ----------
     tables
-        Those of which its rows are damaged.
+        The tables in which its rows are damaged.
     published
-        What the rows have to be.
+        The damaged dataset, with the digests of its rows.
     progress
-        Told of what was written of `expression`.
+        Advanced by the rows of `expression`.
 
     Raises
     ------
     SourceChanged
-        If the inputs do not give what was converted.
+        If the inputs differ from what was converted.
     """
     rows = plan.parts[index]
-    blocks = _within(published.blocks, rows)
-    part = _PartRepair(source, plan, location, identifiers, rows, blocks)
-    recorded = _matrices(published)
+    part = _PartRepair(source, plan, location, identifiers, published, rows)
     try:
-        companions = {
-            one.table: part.companion(one, recorded[one.table])
-            for one in plan.companions
-            if one.table in tables
+        layers = {
+            layer_table.table: part.write_layers(layer_table)
+            for layer_table in plan.companions
+            if layer_table.table in tables
         }
-        fragments, files = part.expression(progress) if EXPRESSION in tables else ([], ())
+        fragments, files = part.write_expression(progress) if EXPRESSION in tables else ([], ())
     except (NeedsWiderLayerType, NeedsWiderType) as error:
-        # What was converted fits the types that it is stored in.
+        # The converted values fit into the stored types.
         msg = f"cells {rows.start} to {rows.stop} hold values that were not converted"
-        raise _changed(source, msg) from error
-    nothing = Statistics()
-    return PartResult(index, fragments, blocks, nothing, companions=companions, files=files)
+        raise _source_changed(source, msg) from error
+    return PartResult(index, fragments, part.blocks, Statistics(), companions=layers, files=files)
+
+
+@dataclass(frozen=True, slots=True)
+class _PartRepair:
+    """The rows of some cells, which are written again and compared with their digests."""
+
+    source: Concat
+    plan: Plan
+    location: Location
+    identifiers: AxisIds
+    published: DatasetConfig
+    rows: RowRange
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The recorded checksum blocks of the rows."""
+        return _blocks_within(self.published.blocks, self.rows)
+
+    def write_expression(self, progress: Progress) -> tuple[list[Fragment], Files]:
+        writer = PartWriter(self.source, self.plan, self.identifiers, progress)
+        written = self._write(EXPRESSION, self.plan.schema, writer)
+        self._check("the matrix", writer.blocks, self.blocks)
+        return written
+
+    def write_layers(self, layer_table: LayerTable) -> LayerResult:
+        writer = LayerPartWriter(self.source, layer_table, self.plan, self.identifiers)
+        result = writer.result(*self._write(layer_table.table, writer.schema, writer))
+        for matrix in self.published.annotations.matrices()[layer_table.table]:
+            what = f"{layer_table.table}, {matrix.original}"
+            recorded = _blocks_within(matrix.blocks, self.rows)
+            self._check(what, result.blocks[matrix.name], recorded)
+        return result
+
+    def _write(
+        self, table: str, schema: pa.Schema, writer: PartWriter | LayerPartWriter
+    ) -> tuple[list[Fragment], Files]:
+        directory = self.plan.folder(table)
+        ranges = [RowRange(block.start, block.stop) for block in self.blocks]
+        fragments = write_part(self.location, directory, schema, writer.record_batches(ranges))
+        return fragments, file_checksums(self.location, directory, fragments, self.rows)
+
+    def _check(self, what: str, blocks: Sequence[Block], recorded: Sequence[Block]) -> None:
+        for block, expected in zip(blocks, recorded, strict=True):
+            if block != expected:
+                msg = f"in {what}, {expected} are not what was converted"
+                raise _source_changed(self.source, msg)
 
 
 def rewrite_genes(
     rows: GeneOrder, genes: RowRange, *, recorded: GeneOrderRecord | None, plan: Plan
 ) -> GenePart:
-    """Sort the rows of some genes again, into files that no table names yet.
+    """Sort the rows of some genes again, into files that no table version names yet.
 
     Parameters
     ----------
     rows
-        All rows in the order of genes.
+        All rows in gene order.
     genes
-        Those whose rows are damaged.
+        The genes whose rows are damaged.
     recorded
-        What the rows have to be.
+        The record of the table, with the digests of its rows.
     plan
-        The repair.
+        The plan of the repair.
 
     Raises
     ------
     DamagedDataset
-        If the rows in the order of cells are not those that were sorted.
+        If the rows in cell order are not the rows that were sorted first.
     """
-    known = _within(() if recorded is None else recorded.blocks, genes)
-    part = rows.write(tuple(RowRange(one.start, one.stop) for one in known), plan)
-    for one, block in zip(part.blocks, known, strict=True):
-        if one != block:
+    blocks = _blocks_within(() if recorded is None else recorded.blocks, genes)
+    part = rows.write(tuple(RowRange(block.start, block.stop) for block in blocks), plan)
+    for sorted_block, block in zip(part.blocks, blocks, strict=True):
+        if sorted_block != block:
             msg = f"{plan.folder(BY_GENE)}: {block}, sorted again, are not what was sorted first"
             raise DamagedDataset(msg)
     return part
 
 
-def _matrices(published: DatasetConfig) -> dict[str, dict[str, MatrixRecord]]:
-    """What was recorded of each column of values, by the table and the column."""
-    found = published.annotations.matrices()
-    return {table: {one.name: one for one in matrices} for table, matrices in found.items()}
-
-
-def _within(blocks: Sequence[SomeBlock], rows: RowRange) -> tuple[SomeBlock, ...]:
+def _blocks_within(blocks: Sequence[SomeBlock], rows: RowRange) -> tuple[SomeBlock, ...]:
     return tuple(b for b in blocks if rows.start <= b.start and b.stop <= rows.stop)
 
 
-def _changed(source: Concat, what: str) -> SourceChanged:
+def _source_changed(source: Concat, what: str) -> SourceChanged:
     return SourceChanged(
-        f"{source.info.uri}: {what}, so nothing is mended; give the inputs as they were"
+        f"{source.info.uri}: {what}, so nothing is repaired; give the inputs as they were"
     )

@@ -1,4 +1,4 @@
-"""From parts that are proven to a repaired dataset: tables first, config.json last."""
+"""Commit repaired parts, tables and files: the tables first, config.json last."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ __all__ = ["RepairedDataset", "TableFiles", "discard", "table_files"]
 
 @dataclass(frozen=True, slots=True)
 class TableFiles:
-    """The fragments that a table which is written in parts will have.
+    """The fragments of a repaired table that is written in parts.
 
     Attributes
     ----------
     fragments
         In order.
     paths
-        Where their files are before the commit.
+        The current paths of their files.
     copies
-        The files that are whole but not in the directory that the table will have: the file
-        as it is there, by where it is.
+        The intact files to copy into the new directory of the table: the record of each copy, by
+        the current path.
     """
 
     fragments: Sequence[Fragment]
@@ -50,70 +50,70 @@ class TableFiles:
     copies: Mapping[str, StoredFile] = field(default_factory=dict)
 
 
-def table_files(run: OutputRun, published: DatasetConfig, survey: Damage) -> dict[str, TableFiles]:
-    """The files of every table that is written in parts, once all parts are done.
+def table_files(run: OutputRun, published: DatasetConfig, damage: Damage) -> dict[str, TableFiles]:
+    """The files of each table that is written in parts, as far as the parts are done.
 
     Raises
     ------
     DamagedDataset
-        If it cannot be told any more which they were.
+        If config.json does not list all of them, and the version of a table is damaged.
     """
     return {
-        table: _table_files(run, published, survey, table)
+        table: _table_files(run, published, damage, table)
         for table in PARTITIONED_TABLES
         if table in published.tables
     }
 
 
-def discard(run: OutputRun, published: DatasetConfig, survey: Damage) -> None:
-    """Give a repair up: remove what it has written, and leave the dataset as it was."""
+def discard(run: OutputRun, published: DatasetConfig, damage: Damage) -> None:
+    """Discard a repair: remove the files that it has written."""
     location = run.location
     for table, directory in run.plan.tables.items():
         if directory != published.tables[table]:
             location.remove(directory)
-        elif table in survey.tables:
+        elif table in damage.tables:
             drop_newer_versions(location, directory, published.versions[table])
             fragments = fragments_of(location, directory, published.versions[table])
-            named = {f"{directory}/{path}" for one in fragments for path in one.paths}
+            published_files = {f"{directory}/{path}" for part in fragments for path in part.paths}
             for file in location.list(f"{directory}/data"):
-                if file not in named:
+                if file not in published_files:
                     location.remove(file)
     run.forget()
 
 
 @dataclass(frozen=True, slots=True)
 class RepairedDataset:
-    """What a damaged dataset will be, all of it proven.
+    """A repaired dataset that is not published yet; all of it has its recorded digests.
 
     Attributes
     ----------
     run
-        The repair, whose parts are all done.
+        The run of the repair, all parts done.
     published
-        The dataset as it is.
-    survey
-        The damage of it.
+        The damaged dataset.
+    damage
+        Its damage.
     data
         The files of the tables that are written in parts.
     tables
-        The damaged ones of those that are written whole.
+        The rows of the damaged tables that are written whole.
     files
-        The damaged files of elements, with their content.
+        The content of the damaged files of elements.
     """
 
     run: OutputRun
     published: DatasetConfig
-    survey: Damage
+    damage: Damage
     data: Mapping[str, TableFiles]
     tables: Mapping[str, pa.Table]
     files: Mapping[str, bytes]
 
     def commit(self) -> DatasetConfig:
-        """Write the tables and files; what is to be published. May be stopped and done again."""
+        """Write the tables and files; the record to publish. May be stopped and done again."""
         run, published = self.run, self.published
         for name, content in self.files.items():
             run.location.put(name, content)
-        copied = [file for name in self.survey.unopened for file in self._copied(name)]
+        copied = [file for name in self.damage.unreadable for file in self._copied(name)]
         changes = {name: self._change(name) for name in published.tables}
         dataset = structs.replace(
             published,
@@ -121,7 +121,7 @@ class RepairedDataset:
             versions=commit_tables(run.location, run.plan, changes),
             last_updated=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        damaged = {one.file.file for one in self.survey.files}
+        damaged = {file.file.file for file in self.damage.files}
         written = [*run.files(), *copied]
         return with_checksums(
             run.location, dataset, written, published.checksums, base=published, damaged=damaged
@@ -129,51 +129,51 @@ class RepairedDataset:
 
     def _change(self, name: str) -> TableChange:
         directory = self.run.plan.tables[name]
-        if name not in self.survey.tables:
+        if name not in self.damage.tables:
             return TableGrowth(directory, self.published.versions[name])
         if name not in self.data:
             return TableRows(directory, self.tables[name])
         return TableFragments(directory, _schema(self.run, name), self.data[name].fragments)
 
     def _copied(self, name: str) -> Iterator[StoredFile]:
-        """Bring the files of a table that are whole into its new directory."""
+        """Copy the intact files of a table into its new directory."""
         copies = self.data[name].copies if name in self.data else {}
         for path, file in copies.items():
             self.run.location.copy(path, file.file)
-            # A bucket may give what is copied another tag.
+            # The etag of a copy may be another.
             stat = self.run.location.stat(file.file) if self.run.location.is_remote else None
             yield file if stat is None else structs.replace(file, etag=stat.etag)
 
 
 def _schema(run: OutputRun, table: str) -> pa.Schema:
-    """The columns of a table that is written in parts."""
+    """The schema of a table that is written in parts."""
     plan = run.plan
-    schemas = {one.table: one.schema(plan.options) for one in plan.companions}
+    schemas = {layers.table: layers.schema(plan.options) for layers in plan.companions}
     return ({EXPRESSION: plan.schema, BY_GENE: plan.schema_by_gene} | schemas)[table]
 
 
 def _table_files(
-    run: OutputRun, published: DatasetConfig, survey: Damage, table: str
+    run: OutputRun, published: DatasetConfig, damage: Damage, table: str
 ) -> TableFiles:
     directory, target = published.tables[table], run.plan.tables[table]
-    recorded = {one.file: one for one in published.checksums.of(directory)}
-    if table in survey.unopened:
-        before = _recorded(run, published, table)
+    recorded = {stored.file: stored for stored in published.checksums.of(directory)}
+    if table in damage.unreadable:
+        previous = _recorded_fragments(run, published, table)
     else:
-        before = fragments_of(run.location, directory, published.versions[table])
-    made = _made(run, survey, table)
+        previous = fragments_of(run.location, directory, published.versions[table])
+    rewritten = _rewritten_fragments(run, damage, table)
     fragments: list[Fragment] = []
     paths: list[str] = []
     copies = {}
-    for fragment in before:
+    for fragment in previous:
         path = f"{directory}/{fragment.paths[0]}"
         file = recorded.get(path)
         rows = None if file is None else file.cells or file.genes
-        if rows in made:
-            # Of several files with these rows the first one's place is taken.
-            fragments += made[rows]
-            paths += [f"{target}/{one}" for part in made[rows] for one in part.paths]
-            made[rows] = []
+        if rows in rewritten:
+            # The new fragments replace the first of several files with these rows.
+            fragments += rewritten[rows]
+            paths += [f"{target}/{name}" for part in rewritten[rows] for name in part.paths]
+            rewritten[rows] = []
             continue
         fragments.append(fragment)
         paths.append(path)
@@ -182,30 +182,31 @@ def _table_files(
     return TableFiles(fragments, paths, copies)
 
 
-def _made(
-    run: OutputRun, survey: Damage, table: str
+def _rewritten_fragments(
+    run: OutputRun, damage: Damage, table: str
 ) -> dict[tuple[int, int] | None, list[Fragment]]:
-    """The fragments of a table that were written again, by the cells or genes of their rows."""
+    """The rewritten fragments of a table, by the cells or genes of their rows."""
     if table == BY_GENE:
-        genes = (part for part in run.gene_parts() if part.genes in survey.genes)
+        genes = (part for part in run.gene_parts() if part.genes in damage.genes)
         return {(part.genes.start, part.genes.stop): part.fragments for part in genes}
-    parts = {result.index: run.plan.parts[result.index] for result in run.results()}
+    parts = [(run.plan.parts[result.index], result) for result in run.results()]
     return {
-        (parts[result.index].start, parts[result.index].stop): result.by_table()[table].fragments
-        for result in run.results()
-        if table in survey.parts[parts[result.index]]
+        (cells.start, cells.stop): result.by_table()[table].fragments
+        for cells, result in parts
+        if table in damage.parts[cells]
     }
 
 
-def _recorded(run: OutputRun, published: DatasetConfig, table: str) -> list[Fragment]:
-    """The fragments of a table whose version is damaged, by what config.json says of its files."""
-    files = [one for one in published.checksums.of(published.tables[table]) if "/data/" in one.file]
-    files = [one for one in files if one.cells or one.genes]
-    files.sort(key=lambda one: one.cells or one.genes or (0, 0))
-    if sum(one.rows or 0 for one in files) != published.row_counts[table]:
+def _recorded_fragments(run: OutputRun, published: DatasetConfig, table: str) -> list[Fragment]:
+    """The fragments of a table whose version is damaged, from the files in config.json."""
+    files = sorted(
+        (file for file in published.checksums.of(published.tables[table]) if file.rows is not None),
+        key=lambda file: file.cells or file.genes or (0, 0),
+    )
+    if sum(file.rows or 0 for file in files) != published.row_counts[table]:
         msg = (
-            f"{run.location}: the version of {table} is damaged, and of some of its files nothing "
-            "was noted when they were written; restore it from a copy, or convert again"
+            f"{run.location}: the version of {table} is damaged, and some of its files have no "
+            "checksum; restore it from a copy, or convert again"
         )
         raise DamagedDataset(msg)
-    return [Fragment.of_file(one, len(_schema(run, table))) for one in files]
+    return [Fragment.of_file(file, len(_schema(run, table))) for file in files]

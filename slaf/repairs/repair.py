@@ -1,4 +1,4 @@
-"""Mend a dataset: what is damaged of it is written again from its inputs, and proven."""
+"""slaf.repair: rewrite damaged parts of a dataset from its inputs, and verify them."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ logger = logging.getLogger("slaf")
 
 @dataclass(frozen=True, slots=True)
 class RepairReport:
-    """What was damaged of a dataset, and is mended.
+    """The result of a repair.
 
     Attributes
     ----------
     dataset
-        Its location.
+        The location of the dataset.
     files
-        The files that were checked.
+        The number of checked files.
     damaged
-        Those that were damaged, each with what was in it, in words.
+        The damaged files, each with its content, as text.
     parts
-        The runs of cells whose rows were written again, ``(start, stop)`` of each.
+        The ranges ``(start, stop)`` of cells whose rows were written again.
     tables
-        The tables that have a new version.
+        The tables with a damaged file.
     """
 
     dataset: str
@@ -82,47 +82,46 @@ def repair(
     stage: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> RepairReport:
-    """Write again what is damaged or missing of a dataset, or finish a repair that was stopped.
+    """Rewrite the damaged and missing files of a dataset, or finish a repair that was stopped.
 
-    Every file is held against what was noted of it when it was written. The rows in those that
-    are damaged, and no others, are read from the inputs once more; until all of them have the
-    digests that were taken when the dataset was made, nothing of it is changed.
+    Every file is compared with its checksum. Only the rows of damaged files are read from the
+    inputs again. The dataset is changed once all of these have the digests in config.json.
 
     Parameters
     ----------
     dataset
         A published dataset.
     inputs
-        Those that it was made of, all in their order. Damage to an index, or to what Lance notes
-        of a commit, needs none.
+        All inputs of the dataset, in their order. Damage to an index, or to the record of a commit
+        in Lance, needs none.
     format
-        The format of the inputs; found by the content of each if None.
+        The format of the inputs; None to recognise each by its content.
     workers, memory, scratch
         As for `slaf.convert`.
     restart
-        Discard an unfinished run that is at the dataset, be it an append.
+        Discard an unfinished run of the dataset, also an append.
     storage_options, input_storage_options, stage
         As for `slaf.convert`.
     progress
-        Told how far it is: an object with the two methods of `slaf.runtime.progress.Progress`.
+        Receives the progress: an object with the methods of `slaf.runtime.progress.Progress`.
 
     Returns
     -------
-    Repaired
-        What was damaged; nothing, if nothing was.
+    RepairReport
+        The damage that was repaired; empty if there was none.
 
     Raises
     ------
     DatasetError
-        If there is no dataset, or nothing was noted of its files when it was made.
+        If there is no dataset, or it has no checksums of files.
     SourceChanged
-        If the inputs do not give what was converted. The dataset stays as it was.
+        If the inputs differ from what was converted. The dataset is unchanged.
     InputError
-        If one is not named, or cannot be read.
+        If an input is missing, or cannot be read.
     ConflictError
-        If another run is at work there, or unfinished.
+        If another process writes to the dataset, or another run is unfinished.
     StorageError
-        If the disk refuses; the repair can be resumed.
+        If writing fails; the repair can be resumed.
     """
     location = Location.of(dataset, storage_options)
     load_published(location)
@@ -134,13 +133,13 @@ def repair(
                 "says what is damaged; `slaf verify --against` compares it with its inputs"
             )
             raise DamagedDataset(msg)
-        survey = Damage.of(location, published)
-        if not survey.files:
+        damage = Damage.of(location, published)
+        if not damage.files:
             _end_unfinished(location, published)
             logger.info("%s: nothing is damaged", location)
             return RepairReport(str(location), len(published.checksums.files))
         with ExitStack() as opened:
-            rows = salvageable_rows(location, published, survey)
+            rows = salvageable_rows(location, published, damage)
             reading = ReadOptions(
                 matrix=published.sources[0].matrix if published.sources else "X",
                 workers=workers,
@@ -150,96 +149,95 @@ def repair(
                 stage=stage,
             ).near(location)
             source = None
-            if survey.needs_inputs or None in rows.values():
-                there = Dataset(location, published)
-                given = _named(there, inputs)
-                source = opened.enter_context(reopen_inputs(there, given, format, reading))
-                _refuse_other_shape(there, source)
-            run = _claimed(location, published, survey, restart=restart)
-            work = Repair(run, published, survey, rows)
+            if damage.needs_inputs or None in rows.values():
+                damaged = Dataset(location, published)
+                if inputs is None:
+                    raise _inputs_needed(damaged)
+                source = opened.enter_context(reopen_inputs(damaged, inputs, format, reading))
+                _check_same_shape(damaged, source)
+            run = _begin_or_resume(location, published, damage, restart=restart)
+            in_progress = Repair(run, published, damage, rows)
             try:
-                mended = work.done(source, reading, workers, progress or NullProgress())
+                repaired = in_progress.rewrite(source, reading, workers, progress or NullProgress())
             except (InputError, DamagedDataset):
-                discard(run, published, survey)
+                discard(run, published, damage)
                 raise
-            now = mended.commit()
-            read_back(Dataset(location, now), survey)
-            run.publish(now)
+            dataset_config = repaired.commit()
+            read_back(Dataset(location, dataset_config), damage)
+            run.publish(dataset_config)
     return RepairReport(
         str(location),
         len(published.checksums.files),
-        tuple(f"{one.file.file} ({describe_file(published, one.file)})" for one in survey.files),
-        tuple((cells.start, cells.stop) for cells in survey.parts),
-        tuple(sorted(survey.tables)),
+        tuple(
+            f"{entry.file.file} ({describe_file(published, entry.file)})" for entry in damage.files
+        ),
+        tuple((cells.start, cells.stop) for cells in damage.parts),
+        tuple(sorted(damage.tables)),
     )
 
 
-def _named(dataset: Dataset, inputs: Inputs | None) -> Inputs:
-    if inputs is None:
-        made = ", ".join(source.uri for source in dataset.sources)
-        msg = (
-            f"{dataset.location}: what is damaged is only in the inputs it was made of; name all "
-            f"in their order with --from: {made}"
-        )
-        raise NoSuchInput(msg)
-    return inputs
+def _inputs_needed(dataset: Dataset) -> NoSuchInput:
+    uris = ", ".join(source.uri for source in dataset.sources)
+    return NoSuchInput(
+        f"{dataset.location}: what is damaged is only in the inputs it was made of; name all "
+        f"in their order with --from: {uris}"
+    )
 
 
-def _refuse_other_shape(dataset: Dataset, source: Concat) -> None:
-    """Refuse inputs whose cells or genes are not as many as they were."""
-    found = [(one.uri, one.n_cells, one.genes_present) for one in source.records]
-    wanted = [(one.n_cells, one.genes_present) for one in dataset.sources]
-    for (uri, n_cells, measured), (cells, genes) in zip(found, wanted, strict=True):
-        if (n_cells, measured) != (cells, genes):
+def _check_same_shape(dataset: Dataset, source: Concat) -> None:
+    """Refuse inputs with another number of cells or other genes than recorded."""
+    for record, recorded in zip(source.records, dataset.sources, strict=True):
+        same_genes = record.genes_present == recorded.genes_present
+        if record.n_cells != recorded.n_cells or not same_genes:
             msg = (
-                f"{uri}: it has {n_cells:,} cells and had {cells:,}, or other genes than it had, "
-                "so nothing is mended; give the inputs as they were, in their order"
+                f"{record.uri}: it has {record.n_cells:,} cells and had {recorded.n_cells:,}, or "
+                "other genes than it had, so nothing is repaired; give the inputs as they were, in "
+                "their order"
             )
             raise SourceChanged(msg)
 
 
-def _claimed(
-    location: Location, published: DatasetConfig, survey: Damage, *, restart: bool
+def _begin_or_resume(
+    location: Location, published: DatasetConfig, damage: Damage, *, restart: bool
 ) -> OutputRun:
-    """The run that repairs this damage, begun or taken up again."""
-    plan = plan_repair(published, survey)
+    """The run that repairs this damage, new or resumed."""
+    plan = plan_repair(published, damage)
     unfinished = _unfinished_repair(location, restart=restart)
     if unfinished is not None and unfinished.checkpoint.published:
-        # Its result is published, and damaged since.
+        # Its result is published, and was damaged afterwards.
         unfinished.forget()
     elif unfinished is not None:
-        restart = not _is_enough(unfinished, published, survey)
+        restart = not _covers(unfinished, published, damage)
     return begin_or_resume(location, plan, overwrite=False, restart=restart, allow_duplicate=True)
 
 
-def _is_enough(run: OutputRun, published: DatasetConfig, survey: Damage) -> bool:
-    """Whether what an unfinished repair writes, and has written, is what is damaged now."""
+def _covers(run: OutputRun, published: DatasetConfig, damage: Damage) -> bool:
+    """Whether an unfinished repair writes, and has written, what is damaged now."""
     tables = run.plan.tables
     moved = {table for table in tables if tables[table] != published.tables[table]}
-    if run.plan.parts != tuple(survey.parts) or moved != survey.unopened:
+    if run.plan.parts != tuple(damage.parts) or moved != damage.unreadable:
         return False
     return all(
-        survey.parts[run.plan.parts[result.index]]
+        damage.parts[run.plan.parts[result.index]]
         <= {*([EXPRESSION] if result.files else []), *result.companions}
         for result in run.results()
     )
 
 
 def _unfinished_repair(location: Location, *, restart: bool = False) -> OutputRun | None:
-    """The repair that is unfinished there, if there is one and it is not to be discarded."""
+    """The unfinished repair of a dataset; None without one, or if it is to be discarded."""
     manifest = load(location)
     if manifest is None or manifest.checkpoint is None:
         return None
-    if manifest.checkpoint["plan"].get("operation") != "repair":
-        return None
-    if restart and not manifest.checkpoint.get("published"):
+    is_repair = manifest.checkpoint["plan"].get("operation") == "repair"
+    if not is_repair or (restart and not manifest.checkpoint.get("published")):
         return None
     checkpoint = checkpoint_of(location, manifest)
     return OutputRun.unfinished(location, manifest, checkpoint) if checkpoint else None
 
 
 def _end_unfinished(location: Location, published: DatasetConfig) -> None:
-    """End a repair that is unfinished though nothing is damaged any more."""
+    """End an unfinished repair of a dataset that is no longer damaged."""
     run = _unfinished_repair(location)
     if run is not None:
         for name, directory in published.tables.items():

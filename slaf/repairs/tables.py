@@ -1,4 +1,4 @@
-"""The tables and files that are written whole, made again and held against their digests."""
+"""Rebuild the tables and files that are written whole, and compare them with their digests."""
 
 from __future__ import annotations
 
@@ -29,11 +29,12 @@ __all__ = ["RebuiltTables", "row_starts", "salvage_rows"]
 
 
 def salvage_rows(location: Location, published: DatasetConfig, name: str) -> pa.Table | None:
-    """The rows of a table that is written whole, out of its own files; None if they are lost.
+    """The rows of a table that is written whole, from its data file; None if they are damaged.
 
-    Its version is not asked, for that may be what is damaged.
+    The version of the table is not read: it may be damaged.
     """
-    files = [one for one in published.checksums.of(published.tables[name]) if "/data/" in one.file]
+    directory = f"{published.tables[name]}/data"
+    files = published.checksums.of(directory)
     if len(files) != 1:
         return None
     table = read_file(location, files[0].file)
@@ -41,14 +42,14 @@ def salvage_rows(location: Location, published: DatasetConfig, name: str) -> pa.
 
 
 class RebuiltTables:
-    """The tables and files of a dataset, made of its inputs once more.
+    """The tables and files of a dataset, rebuilt from its inputs.
 
     Parameters
     ----------
     source
         The inputs.
     published
-        What they were made into.
+        The damaged dataset.
     axes
         The cells and genes of the inputs.
     """
@@ -57,63 +58,62 @@ class RebuiltTables:
         self._source = source
         self._published = published
         self._axes = axes
-        self._kept: EncodedAnnotations = encode_annotations(source, axes.cells, axes.genes)
+        self._annotations: EncodedAnnotations = encode_annotations(source, axes.cells, axes.genes)
 
     def table(self, name: str, starts: Mapping[str, NDArray[np.int64]]) -> pa.Table:
-        """A whole table; `starts` are as `starts_of` gives them.
+        """A table, given the row offsets of `row_starts`.
 
         Raises
         ------
         SourceChanged
-            If it is not what was written.
+            If the inputs give another.
         """
         table = self._table(name, starts)
         if table is None or table_digest(table) != self._published.checksums.tables[name]:
-            raise self._changed(name)
+            raise self._source_changed(name)
         return table
 
     def file(self, name: str) -> bytes:
-        """The content of a file of elements, by its name.
+        """The content of a file of elements, by its name, which contains its digest.
 
         Raises
         ------
         SourceChanged
-            If it is not what was written.
+            If the inputs give another.
         """
-        made = [*self._kept.files.values(), *filter(None, self._kept.unses)]
-        for record, content in made:
-            # Its digest is in its name.
+        files = (*self._annotations.files.values(), *self._annotations.unses)
+        for record, content in filter(None, files):
             if record.file == name:
                 return content
-        raise self._changed(name.partition("-")[0])
+        raise self._source_changed(name.partition("-")[0])
 
     def _table(self, name: str, starts: Mapping[str, NDArray[np.int64]]) -> pa.Table | None:
         if name == CELLS:
             sources = self._published.sources
             of_cells = {table: ends for table, ends in starts.items() if table != BY_GENE}
-            return cells_table(self._axes, of_cells, sources, self._kept.cells)
+            return cells_table(self._axes, of_cells, sources, self._annotations.cells)
         if name == GENES:
-            return genes_table(self._axes, self._kept.genes, starts.get(BY_GENE))
-        return self._kept.tables.get(name)
+            return genes_table(self._axes, self._annotations.genes, starts.get(BY_GENE))
+        return self._annotations.tables.get(name)
 
-    def _changed(self, what: str) -> SourceChanged:
+    def _source_changed(self, what: str) -> SourceChanged:
         return SourceChanged(
             f"{self._source.info.uri}: {what} made of it is not what was written, so nothing is "
-            "mended; give the inputs as they were"
+            "repaired; give the inputs as they were"
         )
 
 
 def row_starts(
     location: Location, published: DatasetConfig, files: Mapping[str, Sequence[str]]
 ) -> dict[str, NDArray[np.int64]]:
-    """Where the rows of each cell begin in each of these tables; or of each gene, in their order.
+    """The row offsets of each cell in each of these tables; in `expression_by_gene`, of each gene.
 
     Parameters
     ----------
     location, published
         The dataset.
     files
-        Of each table that is written in parts the files that will hold its rows.
+        The files with the rows of each table that is written in parts.
     """
     return {
         table: _starts(location, published, files[table], "gene" if table == BY_GENE else "cell")
@@ -128,9 +128,9 @@ def _starts(
     n = {"cell": published.n_cells, "gene": published.n_genes}[axis]
     counts = np.zeros(n, np.int64)
     for file in files:
-        owners = read_file(location, file, [f"{axis}_integer_id"]).column(0).to_numpy()
-        if owners.max(initial=0) >= n:
-            msg = f"{location}: {file} has rows of {axis}s that there are none of"
+        positions = read_file(location, file, [f"{axis}_integer_id"]).column(0).to_numpy()
+        if positions.max(initial=0) >= n:
+            msg = f"{location}: {file} has rows of {axis}s that do not exist"
             raise DamagedDataset(msg)
-        counts += np.bincount(owners, minlength=n)
+        counts += np.bincount(positions, minlength=n)
     return np.cumsum(np.concatenate([np.zeros(1, np.int64), counts]))

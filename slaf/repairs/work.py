@@ -1,4 +1,4 @@
-"""Read what was mended back from the tables, before readers see it."""
+"""Rewrite what is damaged, and read it back before it is published."""
 
 from __future__ import annotations
 
@@ -45,135 +45,135 @@ if TYPE_CHECKING:
 __all__ = ["Repair", "read_back", "salvageable_rows"]
 
 
-def read_back(dataset: Dataset, survey: Damage) -> None:
-    """Hold the tables of a dataset that was mended against the digests of what was converted.
+def read_back(dataset: Dataset, damage: Damage) -> None:
+    """Compare the tables of a repaired dataset with the digests of what was converted.
 
     Parameters
     ----------
     dataset
-        As it will be published.
-    survey
-        What of it was damaged.
+        The repaired dataset, not published yet.
+    damage
+        The damage that was repaired.
 
     Raises
     ------
     VerificationFailed
-        If anything differs: the disk gives back other bytes than it was given.
+        If anything differs: the disk returned other bytes than were written.
     """
     differences = DifferenceLog()
     published = dataset.published
-    for name in sorted(survey.tables & published.checksums.tables.keys()):
+    for name in sorted(damage.tables & published.checksums.tables.keys()):
         with differences.catching(name):
-            found = table_digest(read_table(dataset.table(name)))
-            differences.compare("digest", name, published.checksums.tables[name], found)
-    inside = [
-        at
-        for at, block in enumerate(published.blocks)
-        if any(rows.start <= block.start and block.stop <= rows.stop for rows in survey.parts)
+            digest = table_digest(read_table(dataset.table(name)))
+            differences.compare("digest", name, published.checksums.tables[name], digest)
+    indices = [
+        index
+        for index, block in enumerate(published.blocks)
+        if any(rows.start <= block.start and block.stop <= rows.stop for rows in damage.parts)
     ]
-    # By offsets that are wrong nothing could be read.
-    if not differences and inside:
-        if any(EXPRESSION in tables for tables in survey.parts.values()):
-            check_digests(dataset, differences, NullProgress(), inside)
-        check_annotation_digests(dataset, differences, NullProgress(), inside)
+    # With wrong offsets no rows can be read.
+    if not differences and indices:
+        if any(EXPRESSION in tables for tables in damage.parts.values()):
+            check_digests(dataset, differences, NullProgress(), indices)
+        check_annotation_digests(dataset, differences, NullProgress(), indices)
     if differences:
-        where = str(dataset.location)
-        checks = ("what was mended",)
-        report = Report(where, checks, *differences.results())
-        msg = f"{where}: what was mended does not come back: {report.differences[0]}"
+        label = str(dataset.location)
+        checks = ("the repaired files",)
+        report = Report(label, checks, *differences.results())
+        msg = f"{label}: the repaired files are not read back as written: {report.differences[0]}"
         raise VerificationFailed(msg, report)
 
 
 def salvageable_rows(
-    location: Location, published: DatasetConfig, survey: Damage
+    location: Location, published: DatasetConfig, damage: Damage
 ) -> dict[str, pa.Table | None]:
-    """The rows of each damaged table that is written whole; None where only an input has them."""
+    """The rows of each damaged table that is written whole; None if only the inputs have them."""
     return {
-        name: None if name in survey.lost else salvage_rows(location, published, name)
-        for name in sorted(survey.tables & published.checksums.tables.keys())
+        name: None if name in damage.lost else salvage_rows(location, published, name)
+        for name in sorted(damage.tables & published.checksums.tables.keys())
     }
 
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """A repair that is under way; nothing of it has its place in the dataset yet.
+    """A repair in progress; none of its files is in the dataset yet.
 
     Attributes
     ----------
     run
-        Which owns the dataset.
+        The run of the repair.
     published
-        The dataset as it is.
-    survey
-        What of it is damaged.
+        The damaged dataset.
+    damage
+        Its damage.
     rows
-        As `rows_left` gives them.
+        As returned by `salvageable_rows`.
     """
 
     run: OutputRun
     published: DatasetConfig
-    survey: Damage
+    damage: Damage
     rows: Mapping[str, pa.Table | None]
 
-    def done(
+    def rewrite(
         self, source: Concat | None, reading: ReadOptions, workers: int, progress: Progress
     ) -> RepairedDataset:
-        """All that is damaged, written again and proven.
+        """Write all that is damaged again, and compare it with its digests.
 
         Parameters
         ----------
         source
-            The inputs; None if none are needed.
+            The inputs; None if they are not needed.
         reading
-            How much memory sorting may take.
+            The memory for sorting.
         workers, progress
             As for `slaf.repair`.
 
         Raises
         ------
         SourceChanged
-            If the inputs do not give what was converted.
+            If the inputs differ from what was converted.
         """
         axes = None if source is None else read_axes(source)
         if source is not None and axes is not None:
-            self._encode(source, axes, workers, progress)
-        if self.survey.genes:
+            self._rewrite_parts(source, axes, workers, progress)
+        if self.damage.genes:
             self._sort(reading, workers, progress)
         data = self._data()
         tables = {name: rows for name, rows in self.rows.items() if rows is not None}
         files: dict[str, bytes] = {}
         lost = [name for name, rows in self.rows.items() if rows is None]
-        if source is not None and axes is not None and (lost or self.survey.elements):
-            made = RebuiltTables(source, self.published, axes)
+        if source is not None and axes is not None and (lost or self.damage.elements):
+            rebuilt = RebuiltTables(source, self.published, axes)
             starts = self._starts(data, lost)
-            tables |= {name: made.table(name, starts) for name in lost}
-            files = {name: made.file(name) for name in self.survey.elements}
-        return RepairedDataset(self.run, self.published, self.survey, data, tables, files)
+            tables |= {name: rebuilt.table(name, starts) for name in lost}
+            files = {name: rebuilt.file(name) for name in self.damage.elements}
+        return RepairedDataset(self.run, self.published, self.damage, data, tables, files)
 
-    def _encode(self, source: Concat, axes: Axes, workers: int, progress: Progress) -> None:
-        progress.begin(*self.run.covered(), self.run.plan.cells_to_write)
-        encode = partial(self._part, source, axes, progress)
-        run_parts(self.run.remaining(), encode, self.run.record, workers)
+    def _rewrite_parts(self, source: Concat, axes: Axes, workers: int, progress: Progress) -> None:
+        run = self.run
+        progress.begin(*run.covered(), run.plan.cells_to_write)
 
-    def _part(self, source: Concat, axes: Axes, progress: Progress, index: int) -> PartResult:
-        plan = self.run.plan
-        return rewrite_part(
-            source,
-            plan,
-            index,
-            self.run.location,
-            tables=self.survey.parts[plan.parts[index]],
-            published=self.published,
-            identifiers=axes.identifiers,
-            progress=progress,
-        )
+        def rewrite(index: int) -> PartResult:
+            return rewrite_part(
+                source,
+                run.plan,
+                index,
+                run.location,
+                tables=self.damage.parts[run.plan.parts[index]],
+                published=self.published,
+                identifiers=axes.identifiers,
+                progress=progress,
+            )
+
+        run_parts(run.remaining(), rewrite, run.record, workers)
 
     def _data(self) -> dict[str, TableFiles]:
         """The files of the tables that are written in parts, as far as they are done."""
-        return table_files(self.run, self.published, self.survey)
+        return table_files(self.run, self.published, self.damage)
 
     def _sort(self, reading: ReadOptions, workers: int, progress: Progress) -> None:
-        """Sort the damaged genes again, out of rows that are whole, or are again."""
+        """Sort the rows of the damaged genes again, from rows in cell order that are intact."""
         run = self.run
         data = self._data()[EXPRESSION]
         files = [
@@ -187,10 +187,10 @@ class Repair:
         with GeneOrder(rows, reading, progress) as by_gene:
             recorded = self.published.by_gene
             rewrite = partial(rewrite_genes, by_gene, recorded=recorded, plan=run.plan)
-            run_parts(sorted(self.survey.genes - done), rewrite, run.record, workers)
+            run_parts(sorted(self.damage.genes - done), rewrite, run.record, workers)
 
     def _cell_offsets(self, data: TableFiles) -> NDArray[np.int64]:
-        if CELLS not in self.survey.tables:
+        if CELLS not in self.damage.tables:
             return Dataset(self.run.location, self.published).cell_offsets
         cells = self.rows[CELLS]
         if cells is None:
@@ -201,8 +201,8 @@ class Repair:
     def _starts(
         self, data: Mapping[str, TableFiles], lost: Collection[str]
     ) -> Mapping[str, NDArray[np.int64]]:
-        """Where rows begin, for the tables that are lost and say so."""
-        wanted = {BY_GENE} if GENES in lost else set()
-        wanted |= data.keys() - {BY_GENE} if CELLS in lost else set()
-        files = {name: data[name].paths for name in wanted & data.keys()}
+        """The row offsets that the lost tables have as columns."""
+        tables = {BY_GENE} if GENES in lost else set()
+        tables |= data.keys() - {BY_GENE} if CELLS in lost else set()
+        files = {name: data[name].paths for name in tables & data.keys()}
         return row_starts(self.run.location, self.published, files)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 import numpy as np
@@ -21,7 +21,7 @@ from slaf.format.schema import (
     value_type_for,
 )
 from slaf.options import StoreOptions
-from slaf.runs.layers import LayerTable, layer_tables
+from slaf.runs.layers import LayerTable, layer_tables, recorded_layer_tables
 from slaf.runs.value_types import wider_type
 from slaf.sparse.ranges import RowRange
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from slaf.format.config import DatasetConfig
     from slaf.sources.concat.source import Concat
 
 __all__ = [
@@ -67,6 +68,15 @@ class BaseDataset:
     n_cells: int
     n_sources: int
     versions: Mapping[str, int]
+
+    @classmethod
+    def of(cls, published: DatasetConfig) -> Self:
+        """The base of a run that changes a published dataset."""
+        return cls(
+            n_cells=published.n_cells,
+            n_sources=len(published.sources),
+            versions=published.versions,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +130,20 @@ class Plan:
     operation: str = "convert"
     run_id: str = field(default_factory=lambda: uuid4().hex)
     tables: Mapping[str, str] = field(default_factory=lambda: dict(TABLES))
+
+    @classmethod
+    def of_dataset(cls, published: DatasetConfig, **fields: Any) -> Self:
+        """The plan of a run that writes rows of a published dataset again."""
+        return cls(
+            sources=published.sources,
+            n_cells=published.n_cells,
+            n_genes=published.n_genes,
+            value_type=published.value_type,
+            block_cells=max((block.stop - block.start for block in published.blocks), default=1),
+            companions=recorded_layer_tables(published),
+            base=BaseDataset.of(published),
+            **fields,
+        )
 
     def folder(self, table: str) -> str:
         """The directory of a table."""

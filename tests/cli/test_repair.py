@@ -54,7 +54,7 @@ def test_refusals_end_with_3(damaged: Path, source: Path, tmp_path: Path) -> Non
     assert "--from" in run("repair", damaged).failed(ExitCode.BAD_INPUT)
     other = write_h5ad(tmp_path / "other.h5ad", counts(3, 4))
     ended = run("repair", damaged, "--from", other)
-    assert "so nothing is mended" in ended.failed(ExitCode.BAD_INPUT)
+    assert "so nothing is repaired" in ended.failed(ExitCode.BAD_INPUT)
     run("repair", source).failed(ExitCode.BAD_INPUT)
     run("repair", tmp_path / "none").failed(ExitCode.BAD_INPUT)
     assert not (tmp_path / "none").exists()

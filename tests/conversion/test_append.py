@@ -365,13 +365,13 @@ def test_a_damaged_file_that_is_mended(appends: Any, workers: int, tmp_path: Pat
     expected = conversion.uninterrupted(tmp_path / "whole.slaf")
     damage(inputs[2])
     output = conversion.prepare(tmp_path / "out.slaf")
-    with pytest.raises(DamagedInput, match=r"2\.h5ad.* parts are kept: mend it"):
+    with pytest.raises(DamagedInput, match=r"2\.h5ad.* parts are kept: repair it"):
         conversion.run(output)
     conversion.check_stopped(output, expected)
     # Neither another attempt nor one that is stopped changes what may be repaired.
     with pytest.raises((Crash, DamagedInput)):
         conversion.run(CrashingStorage(output, 3))
-    with pytest.raises(DamagedInput, match=r"2\.h5ad.* parts are kept: mend it"):
+    with pytest.raises(DamagedInput, match=r"2\.h5ad.* parts are kept: repair it"):
         conversion.run(output)
     kept = finished_parts(output)
     assert len(kept) >= (4 if appends else 7)

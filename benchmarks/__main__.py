@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: time, memory and bytes of whole commands, on inputs that it makes."""
+"""`python -m benchmarks`: time, memory and output size of whole commands on generated inputs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from benchmarks import budget, memory, ours, peers, targets
 
 
 class Benchmark(Protocol):
-    """What a module of this folder has if it can be run by name."""
+    """A module of this folder that can be run by name."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare its options."""
+        """Declare the options."""
 
     def run(self, arguments: argparse.Namespace) -> int:
-        """Measure, print, and give the exit code."""
+        """Measure, print, and return the exit code."""
 
 
 _BENCHMARKS: dict[str, Benchmark] = {
@@ -29,15 +29,15 @@ _BENCHMARKS: dict[str, Benchmark] = {
 
 
 def main() -> int:
-    """Run the benchmark that is named."""
+    """Run the benchmark of the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print figures as JSON")
     commands = parser.add_subparsers(dest="benchmark", title="benchmarks", required=True)
     for name, module in _BENCHMARKS.items():
-        about = module.__doc__
-        module.add_arguments(commands.add_parser(name, help=about, description=about))
-    given = parser.parse_args()
-    return _BENCHMARKS[given.benchmark].run(given)
+        description = module.__doc__
+        module.add_arguments(commands.add_parser(name, help=description, description=description))
+    arguments = parser.parse_args()
+    return _BENCHMARKS[arguments.benchmark].run(arguments)
 
 
 if __name__ == "__main__":

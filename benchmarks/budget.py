@@ -1,4 +1,4 @@
-"""Whether `--memory` bounds what a conversion takes more than one that has nothing to sort."""
+"""Test that `--memory` bounds the additional memory of a conversion that sorts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmarks.conversion import convert
-from benchmarks.inputs import Counts, Input, Kept, kept
+from benchmarks.inputs import CachedInput, Counts, Input, cached_input
 from benchmarks.table import report, seconds, size
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TOLERANCE", "add_arguments", "run"]
 
-# By so much the peak may be higher than the bound.
+# Tolerated excess of the peak over the bound.
 TOLERANCE = 0.10
 # About 10 and 40 million nonzeros.
 _CELLS = (4_000, 16_000)
@@ -25,19 +25,19 @@ _LAYOUTS = ("csc", "mtx")
 
 
 @dataclass(frozen=True, slots=True)
-class Sorted:
-    """What converting an input took that is not in the order of cells.
+class SortingRun:
+    """Usage of a conversion of an input that is not in cell order.
 
     Attributes
     ----------
     layout, nonzeros
-        Of the input.
+        Layout and nonzeros of the input.
     memory
-        What `--memory` allowed, in bytes.
+        Value of `--memory`, in bytes.
     usage
-        Of the process.
+        Usage of the process.
     base
-        The peak of converting the same counts in the order of cells.
+        Peak memory of a conversion of the same counts in cell order.
     """
 
     layout: str
@@ -48,11 +48,11 @@ class Sorted:
 
     @property
     def exceeds(self) -> bool:
-        """Whether it took more than it was allowed."""
+        """Whether the peak exceeds the bound."""
         return self.usage.peak_bytes > (self.base + self.memory) * (1 + TOLERANCE)
 
     def row(self) -> dict[str, str | int | float]:
-        """The figures, by name."""
+        """Figures by name."""
         return {
             "layout": self.layout,
             "nonzeros": self.nonzeros,
@@ -68,26 +68,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this benchmark."""
     parser.add_argument("--cells", type=int, nargs="+", default=_CELLS, help="cells of the inputs")
     parser.add_argument(
-        "--allow", type=int, nargs="+", default=_MEMORY, metavar="MiB", help="what --memory says"
+        "--allow", type=int, nargs="+", default=_MEMORY, metavar="MiB", help="values of --memory"
     )
-    parser.add_argument("--layout", choices=_LAYOUTS, action="append", help="only this one")
+    parser.add_argument("--layout", choices=_LAYOUTS, action="append", help="only this layout")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure each layout with each budget; 1 if one takes more than it may."""
-    found = []
+    """Measure each layout with each budget; 1 if one exceeds its budget."""
+    runs = []
     for n_cells in arguments.cells:
-        base = convert(kept(Input(Counts(n_cells))).path).peak_bytes
+        base = convert(cached_input(Input(Counts(n_cells))).path).peak_bytes
         for layout in arguments.layout or _LAYOUTS:
             source = _input(n_cells, layout)
             for allowed in arguments.allow:
                 usage = convert(source.path, "--memory", f"{allowed}M")
-                found.append(Sorted(layout, source.nonzeros, allowed << 20, usage, base))
-    report([one.row() for one in found], as_json=arguments.json)
-    return int(any(one.exceeds for one in found))
+                runs.append(SortingRun(layout, source.nonzeros, allowed << 20, usage, base))
+    report([run.row() for run in runs], as_json=arguments.json)
+    return int(any(run.exceeds for run in runs))
 
 
-def _input(n_cells: int, layout: str) -> Kept:
+def _input(n_cells: int, layout: str) -> CachedInput:
     if layout == "mtx":
-        return kept(Input(Counts(n_cells), "shuffled MTX"))
-    return kept(Input(Counts(n_cells, layout="csc")))
+        return cached_input(Input(Counts(n_cells), "shuffled MTX"))
+    return cached_input(Input(Counts(n_cells, layout="csc")))

@@ -1,4 +1,4 @@
-"""What is measured: which programs on which inputs."""
+"""Measured cases: inputs, and the programs that convert them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DENSE_GENES", "Case", "Reading", "Sizes", "cases", "reading"]
 
-# A dense matrix of all genes would be a benchmark of gzip.
+# A dense matrix of all genes would measure gzip only.
 DENSE_GENES = 2_000
 _COMPRESSIONS = (OURS, "slaf, fast", "slaf, small")
 _PEERS = ("slafdb", "TileDB-SOMA", "anndata to zarr", "bionemo-scdl")
@@ -28,13 +28,13 @@ _READERS = (
     "bionemo-scdl",
     "crispyx",
 )
-# Those that do not take minutes for the larger inputs.
+# Peers that do not take minutes for the larger inputs.
 _QUICK_PEERS = ("slafdb", "anndata to zarr", "bionemo-scdl")
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Cells of the inputs."""
+    """Numbers of cells of the inputs."""
 
     small: int = 10_000
     medium: int = 50_000
@@ -48,19 +48,19 @@ class Case:
     Attributes
     ----------
     name
-        By which `--only` chooses it, and the page calls it.
+        Heading on the page; `--only` selects by it.
     input
-        What is converted.
+        The input.
     programs
-        By name.
+        Names of the programs.
     every
-        Those that are run as often as was asked for, however long they take.
+        Programs that run the requested number of times, regardless of their time.
     checked
         Whether the outputs are read back and compared with the input.
     digested
-        Whether our digests and exact checks are also measured by themselves.
+        Whether our digests and exact checks are also measured separately.
     read
-        Those whose output is kept, to be read later.
+        Programs whose output is stored for the reads.
     """
 
     name: str
@@ -74,16 +74,16 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Reads of what programs have made of an input.
+    """Reads of the outputs of programs.
 
     Attributes
     ----------
     name
-        As that of a case.
+        Heading, as that of a case.
     input
-        What was converted.
+        The converted input.
     programs
-        By name.
+        Names of the programs.
     """
 
     name: str
@@ -92,10 +92,10 @@ class Reading:
 
 
 def cases(sizes: Sizes) -> tuple[Case, ...]:
-    """All conversions, in the order of the page."""
+    """All conversions in the order of the page."""
     small, medium, large = sizes.small, sizes.medium, sizes.large
     h5ad = (OURS, *_PEERS, *_LAYOUTS)
-    found = (
+    all_cases = (
         Case(
             f"h5ad, gzip, {medium:,} cells",
             Input(Counts(medium)),
@@ -118,12 +118,12 @@ def cases(sizes: Sizes) -> tuple[Case, ...]:
             frozenset({OURS}),
         ),
         Case(
-            f"h5ad, not packed, {medium:,} cells",
-            Input(Counts(medium, packed=False)),
+            f"h5ad, uncompressed, {medium:,} cells",
+            Input(Counts(medium, compressed=False)),
             (OURS, *_QUICK_PEERS),
         ),
         Case(
-            f"h5ad, by genes (CSC), {small:,} cells",
+            f"h5ad, CSC, {small:,} cells",
             Input(Counts(small, layout="csc")),
             h5ad,
             checked=True,
@@ -141,7 +141,7 @@ def cases(sizes: Sizes) -> tuple[Case, ...]:
             checked=True,
         ),
         Case(
-            f"10 h5ad files, {small:,} cells together",
+            f"10 h5ad files, {small:,} cells in all",
             Input(Counts(small), "files"),
             (OURS, *_PEERS, "crispyx"),
             checked=True,
@@ -156,17 +156,17 @@ def cases(sizes: Sizes) -> tuple[Case, ...]:
         _in_format("10x MTX", small, "slafdb", "anndata to zarr"),
         _in_format("SOMA", small, "slafdb"),
     )
-    for case in found:
+    for case in all_cases:
         assert all(case.input.kind in PROGRAMS[name].kinds for name in case.programs)
-    return found
+    return all_cases
 
 
 def _in_format(kind: Kind, n_cells: int, *peers: str) -> Case:
-    wanted = Input(Counts(n_cells), kind)
     name = f"{kind}, {n_cells:,} cells"
-    return Case(name, wanted, (OURS, *peers), frozenset({OURS}), checked=True)
+    source = Input(Counts(n_cells), kind)
+    return Case(name, source, (OURS, *peers), frozenset({OURS}), checked=True)
 
 
 def reading(sizes: Sizes) -> Reading:
-    """The reads of what was made of the medium input."""
+    """The reads of the converted medium input."""
     return Reading(f"reads, {sizes.medium:,} cells", Input(Counts(sizes.medium)), _READERS)

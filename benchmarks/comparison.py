@@ -1,4 +1,4 @@
-"""All that is measured of conversions and reads, as much of it as is not measured yet."""
+"""Measure the conversions and reads that have no figures yet."""
 
 from __future__ import annotations
 
@@ -18,24 +18,26 @@ if TYPE_CHECKING:
 
     from benchmarks.cases import Sizes
 
-__all__ = ["add_arguments", "compared"]
+__all__ = ["add_arguments", "compare"]
 
 
 def add_arguments(parser: argparse.ArgumentParser, sizes: Sizes, runs: int) -> None:
-    """Declare the options that both benchmarks of conversions have."""
+    """Declare the options of both benchmarks of conversions."""
     parser.add_argument(
         "--cells",
         type=int,
         nargs=3,
         default=(sizes.small, sizes.medium, sizes.large),
         metavar=("SMALL", "MEDIUM", "LARGE"),
-        help="cells of the inputs",
+        help="numbers of cells of the inputs",
     )
-    parser.add_argument("--runs", type=int, default=runs, help="runs of each program, in turn")
-    parser.add_argument("--only", default="", metavar="PART", help="cases with this in their names")
+    parser.add_argument("--runs", type=int, default=runs, help="runs of each program, taking turns")
+    parser.add_argument(
+        "--only", default="", metavar="PART", help="only cases whose names contain this"
+    )
 
 
-def compared(
+def compare(
     sizes: Sizes,
     runs: int,
     *,
@@ -44,41 +46,41 @@ def compared(
     only: str = "",
     folder: Path = FOLDER,
 ) -> Results:
-    """Measure what is still to be measured; all figures.
+    """Measure the missing figures; all figures.
 
     Parameters
     ----------
     sizes
-        Of the inputs.
+        Numbers of cells of the inputs.
     runs
-        Of each program on each input.
+        Runs of each program on each input.
     name
-        Of the file of figures.
+        Name of the file of figures.
     programs
-        Which ones.
+        Names of the programs.
     only
-        Part of the names of the cases that are wanted.
+        Part of the names of the cases to measure.
     folder
-        Where inputs, environments, outputs and figures are.
+        Folder of inputs, environments, outputs and figures.
     """
     folder.mkdir(parents=True, exist_ok=True)
     results = Results.begin(folder / f"{name}.json", {**machine(), "revision": revision()})
     for case in cases(sizes):
         if only in case.name:
-            chosen = tuple(one for one in case.programs if one in programs)
-            _tell_versions(chosen, results)
+            chosen = tuple(program for program in case.programs if program in programs)
+            _record_versions(chosen, results)
             convert_in_turn(replace(case, programs=chosen), runs, results, folder)
             if case.digested:
                 check_cost(case, runs, results, folder)
     reads = reading(sizes)
     if only in reads.name:
-        chosen = tuple(one for one in reads.programs if one in programs)
-        _tell_versions(chosen, results)
+        chosen = tuple(program for program in reads.programs if program in programs)
+        _record_versions(chosen, results)
         read_in_turn(replace(reads, programs=chosen), runs, results, folder)
     return results
 
 
-def _tell_versions(programs: tuple[str, ...], results: Results) -> None:
+def _record_versions(programs: tuple[str, ...], results: Results) -> None:
     for name in programs:
         if name not in results.versions and PROGRAMS[name].packages:
             results.versions[name] = PROGRAMS[name].versions()

@@ -1,4 +1,4 @@
-"""A conversion by this program, as a whole process, whose output nobody needs."""
+"""A conversion by this program as a whole process, whose output is removed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["convert"]
 
 
 def convert(path: Path, *options: str) -> Usage:
-    """Convert a file, by the command line, into a dataset that is removed again."""
+    """Convert a file by the command line, and remove the dataset."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         program = Path(sys.executable).with_name("slaf")

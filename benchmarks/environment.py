@@ -1,4 +1,4 @@
-"""Environments of their own for programs to compare with."""
+"""Separate environments for the other programs."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ print(json.dumps({name: version(name) for name in sys.argv[1:]}))
 
 @cache
 def python_of(name: str, *requirements: str) -> Path:
-    """The interpreter of an environment that has what is required; ours if nothing is.
+    """The interpreter of an environment with these requirements; ours without requirements.
 
-    It is made if it is not there, and anew if it was made for something else.
+    The environment is made on first use, and again if its requirements have changed.
     """
     if not requirements:
         return Path(sys.executable)
@@ -39,7 +39,7 @@ def python_of(name: str, *requirements: str) -> Path:
     python = environment / "bin" / "python"
     if note.exists() and json.loads(note.read_text()) == list(requirements):
         return python
-    sys.stderr.write(f"making an environment with {', '.join(requirements)}\n")
+    sys.stderr.write(f"creating an environment with {', '.join(requirements)}\n")
     shutil.rmtree(environment, ignore_errors=True)
     venv.create(environment, with_pip=True)
     options = ["-qq", "--disable-pip-version-check"]
@@ -49,8 +49,8 @@ def python_of(name: str, *requirements: str) -> Path:
 
 
 def versions(python: Path, packages: Sequence[str]) -> Mapping[str, str]:
-    """The installed releases."""
+    """Installed releases by package."""
     command: list[str | Path] = [python, "-c", _VERSIONS, *packages]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found: Mapping[str, str] = json.loads(done.stdout)
-    return found
+    releases: Mapping[str, str] = json.loads(done.stdout)
+    return releases

@@ -1,4 +1,4 @@
-"""What the figures are measured on, in words that name no machine."""
+"""Hardware and revision of the measurement, without names of machines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _GIB = 1 << 30
 
 
 def machine() -> dict[str, str | int]:
-    """Its processor, cores, memory and system."""
+    """Processor, cores, memory, system and Python."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "processor": _processor(),
@@ -27,12 +27,12 @@ def machine() -> dict[str, str | int]:
 
 
 def revision() -> str:
-    """The commit that is measured, with a plus if files differ from it."""
+    """The measured commit, with a plus if files differ from it."""
     folder = Path(__file__).parent
 
-    def git(*words: str) -> str:
+    def git(*arguments: str) -> str:
         done = subprocess.run(
-            ["git", "-C", folder, *words], capture_output=True, text=True, check=False
+            ["git", "-C", folder, *arguments], capture_output=True, text=True, check=False
         )
         return done.stdout.strip()
 

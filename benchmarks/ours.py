@@ -1,4 +1,4 @@
-"""Conversions and reads by this program alone: time beside peak memory and bytes."""
+"""Conversions and reads by this program alone: time, peak memory and bytes."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure all cases, and print what was measured."""
+    """Measure all cases, and print the figures."""
     ours = frozenset(name for name, program in PROGRAMS.items() if not program.requirements)
     sizes = Sizes(*arguments.cells)
-    results = comparison.compared(
+    results = comparison.compare(
         sizes, arguments.runs, name="ours", programs=ours, only=arguments.only
     )
     tables = {

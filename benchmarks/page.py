@@ -1,4 +1,4 @@
-"""The page of figures, docs/benchmarks.md, from the figures and `page.md`."""
+"""Write docs/benchmarks.md from the figures and the template `page.md`."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _TEMPLATE = Path(__file__).with_name("page.md")
 _MB = 1e6
 _FLOOR = "floor"
 _NOTHING = "Not measured yet."
-# A figure is ahead of ours if it is smaller by more than what two runs differ in.
-_AHEAD = 0.97
+# Smaller ratios count as better: two conversions of a program differ by up to 3 %.
+_BETTER = 0.97
 _COLUMNS: dict[str, Callable[[Conversions], float]] = {
-    "wall": lambda one: one.median("seconds"),
-    "CPU": lambda one: one.median("cpu_seconds"),
-    "peak memory": lambda one: one.median("peak_bytes"),
-    "bytes": lambda one: one.median("stored_bytes"),
+    "wall": lambda conversions: conversions.median("seconds"),
+    "CPU": lambda conversions: conversions.median("cpu_seconds"),
+    "peak memory": lambda conversions: conversions.median("peak_bytes"),
+    "bytes": lambda conversions: conversions.median("stored_bytes"),
 }
 
 
 def page(results: Results, sizes: Sizes) -> str:
-    """The whole page."""
+    """The page as Markdown."""
     parts = {
         "machine": _machine(results),
         "versions": _versions(results),
@@ -54,29 +54,31 @@ def page(results: Results, sizes: Sizes) -> str:
 
 
 def conversion_rows(results: Results, sizes: Sizes) -> list[Row]:
-    """Each program with each input, for a terminal."""
+    """A row for each program and input, for the terminal."""
     return [
         {
             "input": case.name,
             "program": name,
-            "seconds": round(found.median("seconds"), 2),
-            "cpu_seconds": round(found.median("cpu_seconds"), 2),
-            "peak_MB": round(found.median("peak_bytes") / _MB),
-            "bytes_per_nonzero": round(found.median("stored_bytes") / found.nonzeros, 2),
+            "seconds": round(conversions.median("seconds"), 2),
+            "cpu_seconds": round(conversions.median("cpu_seconds"), 2),
+            "peak_MB": round(conversions.median("peak_bytes") / _MB),
+            "bytes_per_nonzero": round(
+                conversions.median("stored_bytes") / conversions.nonzeros, 2
+            ),
         }
         for case, programs in _measured(results, sizes)
-        for name, found in programs.items()
-        if found.runs
+        for name, conversions in programs.items()
+        if conversions.runs
     ]
 
 
 def reading_rows(results: Results, sizes: Sizes) -> list[Row]:
-    """Each read by each program, for a terminal."""
+    """A row for each read and program, for the terminal."""
     return [
         {
             "read": read,
             "program": name,
-            "first_ms": round(median(one[read]["ms"][0] for one in processes), 1),
+            "first_ms": round(median(each[read]["ms"][0] for each in processes), 1),
             "then_ms": round(warm(processes, read) or 0.0, 1),
         }
         for name, processes in results.reads.get(reading(sizes).name, {}).items()
@@ -87,14 +89,14 @@ def reading_rows(results: Results, sizes: Sizes) -> list[Row]:
 
 def _measured(results: Results, sizes: Sizes) -> Iterable[tuple[Case, Mapping[str, Conversions]]]:
     for case in cases(sizes):
-        found = results.conversions.get(case.name, {})
-        programs = {name: found[name] for name in case.programs if name in found}
+        by_program = results.conversions.get(case.name, {})
+        programs = {name: by_program[name] for name in case.programs if name in by_program}
         if programs:
             yield case, programs
 
 
 def _missing(results: Results, sizes: Sizes) -> str:
-    """What of the inputs above was not measured, in words."""
+    """A sentence about the cases that were not measured."""
     measured = {case.name for case, _ in _measured(results, sizes)}
     names = [case.name for case in cases(sizes) if case.name not in measured]
     return f"Not measured in this run: {'; '.join(names)}." if measured and names else ""
@@ -110,8 +112,8 @@ def _machine(results: Results) -> str:
 
 def _versions(results: Results) -> str:
     rows = [
-        [name, ", ".join(f"{package} {release}" for package, release in found.items())]
-        for name, found in results.versions.items()
+        [name, ", ".join(f"{package} {release}" for package, release in packages.items())]
+        for name, packages in results.versions.items()
         if not name.startswith((f"{OURS},", "slafdb,"))
     ]
     return _table(["program", "releases"], rows) if rows else _NOTHING
@@ -123,10 +125,10 @@ def _modes() -> str:
 
 def _conversions(results: Results, sizes: Sizes) -> Iterable[str]:
     for case, programs in _measured(results, sizes):
-        nonzeros = max(one.nonzeros for one in programs.values())
-        head = ["program", "wall, s", "× ours", "CPU, s", "peak, MB", "bytes a nonzero", "runs"]
+        nonzeros = max(conversions.nonzeros for conversions in programs.values())
+        head = ["program", "wall, s", "× ours", "CPU, s", "peak, MB", "bytes per nonzero", "runs"]
         ours = programs.get(OURS)
-        rows = [_row(name, found, ours) for name, found in programs.items()]
+        rows = [_row(name, conversions, ours) for name, conversions in programs.items()]
         yield "\n\n".join(
             [
                 f"### {case.name}",
@@ -137,52 +139,52 @@ def _conversions(results: Results, sizes: Sizes) -> Iterable[str]:
         )
 
 
-def _row(name: str, found: Conversions, ours: Conversions | None) -> list[str]:
-    if not found.runs:
+def _row(name: str, conversions: Conversions, ours: Conversions | None) -> list[str]:
+    if not conversions.runs:
         return [name, "fails", *[""] * 5]
-    wall = found.median("seconds")
+    wall = conversions.median("seconds")
     times = f"{wall / ours.median('seconds'):.2f}" if ours and ours.runs else "–"
     return [
         name,
         f"{wall:.2f}",
         times,
-        f"{found.median('cpu_seconds'):.2f}",
-        f"{found.median('peak_bytes') / _MB:,.0f}",
-        f"{found.median('stored_bytes') / found.nonzeros:.2f}",
-        str(len(found.runs)),
+        f"{conversions.median('cpu_seconds'):.2f}",
+        f"{conversions.median('peak_bytes') / _MB:,.0f}",
+        f"{conversions.median('stored_bytes') / conversions.nonzeros:.2f}",
+        str(len(conversions.runs)),
     ]
 
 
 def _remarks(case: Case, programs: Mapping[str, Conversions]) -> Iterable[str]:
     lines = []
     ours = programs.get(OURS)
-    for name, found in programs.items():
-        if found.failure:
-            lines.append(f"- {name} fails: {_code(found.failure)}")
-        ahead = _ahead(name, found, ours)
-        if ahead:
-            lines.append(f"- **{name} is ahead of ours** in {ahead}.")
-        if found.losses:
-            lines.append(f"- {name}: {_code_free('; '.join(found.losses))}.")
-    kept = [name for name, found in programs.items() if found.losses == []]
-    if kept:
-        lines.append(f"- Read back and found the same as the input: {', '.join(kept)}.")
-    if case.checked and not kept:
-        lines.append("- Nothing was found the same as the input when it was read back.")
+    for name, conversions in programs.items():
+        if conversions.failure:
+            lines.append(f"- {name} fails: {_code(conversions.failure)}")
+        better = _better_figures(name, conversions, ours)
+        if better:
+            lines.append(f"- **{name} is better than slaf** in {better}.")
+        if conversions.losses:
+            lines.append(f"- {name}: {_escaped('; '.join(conversions.losses))}.")
+    lossless = [name for name, conversions in programs.items() if conversions.losses == []]
+    if lossless:
+        lines.append(f"- Output equal to the input: {', '.join(lossless)}.")
+    if case.checked and not lossless:
+        lines.append("- No output equals the input.")
     if lines:
         yield "\n".join(lines)
 
 
-def _ahead(name: str, found: Conversions, ours: Conversions | None) -> str:
-    """In what a peer took less than we did."""
+def _better_figures(name: str, peer: Conversions, ours: Conversions | None) -> str:
+    """The figures in which a peer is better than this program."""
     if name.startswith((OURS, _FLOOR)) and not name.startswith("slafdb"):
         return ""
-    if not (ours and ours.runs and found.runs):
+    if not (ours and ours.runs and peer.runs):
         return ""
     smaller = [
-        f"{words} ({of(found) / of(ours):.2f} ×)"
-        for words, of in _COLUMNS.items()
-        if of(found) < _AHEAD * of(ours)
+        f"{label} ({figure(peer) / figure(ours):.2f} ×)"
+        for label, figure in _COLUMNS.items()
+        if figure(peer) < _BETTER * figure(ours)
     ]
     return ", ".join(smaller)
 
@@ -198,14 +200,14 @@ def _reads(results: Results, sizes: Sizes) -> str:
         for name, processes in programs.items()
     ]
     remarks = [
-        f"- {name}, {read}: {_code(one[read]['failed'])}"
+        f"- {name}, {read}: {_code(first[read]['failed'])}"
         for name, processes in programs.items()
-        for one in processes[:1]
-        for read in one
-        if "failed" in one[read]
+        for first in processes[:1]
+        for read in first
+        if "failed" in first[read]
     ]
     winners = [
-        f"- **{name} is ahead of ours** in {read}."
+        f"- **{name} is better than slaf** in {read}."
         for read in names
         for name, processes in programs.items()
         if name != OURS and _is_faster(processes, expected, read)
@@ -221,29 +223,29 @@ def _reads(results: Results, sizes: Sizes) -> str:
 
 
 def _names_of_reads(programs: Iterable[Sequence[Mapping[str, Any]]]) -> list[str]:
-    names = (read for processes in programs for one in processes for read in one if read)
+    names = (read for processes in programs for each in processes for read in each if read)
     return list(dict.fromkeys(names))
 
 
 def _cell(processes: list[dict[str, Any]], read: str, expected: list[dict[str, Any]]) -> str:
-    if all(read not in one for one in processes):
-        return "fails" if any("" in one for one in processes) else "–"
-    then = warm(processes, read)
-    if then is None:
+    if all(read not in each for each in processes):
+        return "fails" if any("" in each for each in processes) else "–"
+    later = warm(processes, read)
+    if later is None:
         return "fails"
-    first = median(one[read]["ms"][0] for one in processes if "ms" in one.get(read, {}))
-    wrong = "" if _is_same(processes, expected, read) else " **(other values)**"
-    return f"{then:,.1f} ({first:,.1f}){wrong}"
+    first = median(each[read]["ms"][0] for each in processes if "ms" in each.get(read, {}))
+    wrong = "" if _is_same(processes, expected, read) else " **(different values)**"
+    return f"{later:,.1f} ({first:,.1f}){wrong}"
 
 
 def _is_same(processes: list[dict[str, Any]], expected: list[dict[str, Any]], read: str) -> bool:
-    found = [(one[read]["nonzeros"], one[read]["totals"]) for one in (*processes, *expected)]
-    return all(one == found[-1] for one in found)
+    values = [(each[read]["nonzeros"], each[read]["totals"]) for each in (*processes, *expected)]
+    return all(value == values[-1] for value in values)
 
 
 def _is_faster(processes: list[dict[str, Any]], expected: list[dict[str, Any]], read: str) -> bool:
-    theirs, ours = warm(processes, read), warm(expected, read)
-    return theirs is not None and ours is not None and theirs < _AHEAD * ours
+    peer, ours = warm(processes, read), warm(expected, read)
+    return peer is not None and ours is not None and peer < _BETTER * ours
 
 
 def _targets(results: Results, sizes: Sizes) -> str:
@@ -261,5 +263,5 @@ def _code(text: str) -> str:
     return f"`{text.replace('`', chr(39))}`"
 
 
-def _code_free(text: str) -> str:
+def _escaped(text: str) -> str:
     return text.replace("`", "'").replace("_", r"\_")

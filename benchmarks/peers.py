@@ -1,4 +1,4 @@
-"""Conversions and reads beside those of other programs: writes docs/benchmarks.md."""
+"""Conversions and reads by this and other programs; writes docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--page",
         type=Path,
-        help="where the page goes; docs/benchmarks.md, if all is measured, else build/bench",
+        help="path of the page; docs/benchmarks.md if all is measured, else under build/bench",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure all cases, write the page, and print what became of the targets."""
+    """Measure all cases, write the page, and print the targets."""
     sizes = Sizes(*arguments.cells)
-    results = comparison.compared(
+    results = comparison.compare(
         sizes, arguments.runs, name="peers", programs=frozenset(PROGRAMS), only=arguments.only
     )
     whole = sizes == Sizes() and not arguments.only

@@ -1,4 +1,4 @@
-"""One command as a child process: how long it took, and the most memory it held."""
+"""Time and peak memory of one command, run as a child process."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
 
 __all__ = ["CommandFailed", "Usage", "measure"]
 
-# Of what a command that failed has printed, so much is worth reading.
+# Characters of a failed command's output to report.
 _TAIL = 4000
 _UNCOMPILED = "PYTHONDONTWRITEBYTECODE"
 
 
 class CommandFailed(RuntimeError):
-    """A command that was measured did not end well."""
+    """A measured command failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a finished process took, by the system's own account.
+    """Usage of a finished process, as the system reports it.
 
     Attributes
     ----------
     seconds
-        From its start to its end.
+        Time from start to end.
     cpu_seconds
-        Of all its threads, and of the system for it.
+        CPU time of all its threads, and of the system for it.
     peak_bytes
-        The most memory that it held at once.
+        Peak memory.
     """
 
     seconds: float
@@ -47,16 +47,16 @@ class Usage:
 def measure(command: Sequence[str | Path]) -> Usage:
     """Run a command to its end.
 
-    Linux counts to a process what its parent held when it was started, so the command is not
-    started by this process but by one that holds next to nothing: this file, as a script.
+    On Linux the peak of a child includes the memory of its parent at the fork, so a small process
+    starts the command: this file as a script.
 
     Raises
     ------
     CommandFailed
-        If its exit code is not 0; the message ends with what it printed.
+        If its exit code is not 0; the message ends with its output.
     """
     launcher = [sys.executable, "-I", "-S", __file__, *map(str, command)]
-    # Whoever has it set compiles every module anew with every command, which is not measured.
+    # With this variable every command would compile every module again.
     env = {name: value for name, value in os.environ.items() if name != _UNCOMPILED}
     done = subprocess.run(launcher, capture_output=True, text=True, check=False, env=env)
     if done.returncode != 0:
@@ -67,7 +67,7 @@ def measure(command: Sequence[str | Path]) -> Usage:
 
 def _launch(command: Sequence[str]) -> int:
     began = time.monotonic()
-    # What it prints goes to our stderr: our stdout is for the figures.
+    # Its output goes to our stderr; our stdout has the figures.
     child = subprocess.Popen(command, stdout=sys.stderr)
     _, status, used = os.wait4(child.pid, 0)
     seconds = time.monotonic() - began

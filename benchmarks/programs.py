@@ -1,6 +1,6 @@
-"""The programs that are compared: how each is installed, and what command makes its output.
+"""The compared programs: their installation, and the commands that make their outputs.
 
-Each is run in the best way its documentation has; `mode` says which that is, for the page.
+Each runs in the best mode of its documentation; `mode` describes it on the page.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BY_GENE", "OURS", "PROGRAMS", "Program", "script"]
 
-Words = list[str | Path]
+Command = list[str | Path]
 
 OURS = "slaf"
 BY_GENE = "slaf, by gene"
@@ -26,39 +26,40 @@ BY_GENE = "slaf, by gene"
 _SCRIPTS = Path(__file__).parent / "scripts"
 
 
-def script(python: Path, name: str, *arguments: str | Path) -> Words:
+def script(python: Path, name: str, *arguments: str | Path) -> Command:
     """The command that runs one of our scripts in the environment of an interpreter."""
-    # Our own `slaf` must not be found by slafdb, nor what the user has set.
+    # Isolated from our `slaf`, which slafdb would import, and from the user's environment.
     return [python, "-E", "-s", "-W", "ignore", _SCRIPTS / f"{name}.py", *arguments]
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A way to turn an input into an output.
+    """A program that converts an input into an output.
 
     Attributes
     ----------
     name
-        What it is called on the page.
+        Name on the page.
     script
-        Which of our scripts reads its output, and perhaps writes it.
+        Script of this project that reads its output, and writes it if the program has no command.
     convert
-        From its interpreter, the input, its path and that of the output, to the command.
+        Function of its interpreter, the input, and the paths of input and output; returns the
+        command.
     requirements
-        What pip installs for it; nothing for our own environment.
+        Requirements that pip installs; empty for our own environment.
     packages
-        Those whose releases the page tells.
+        Packages whose releases the page lists.
     kinds
-        The formats that it says it reads.
+        Formats that it claims to read.
     suffix
-        What its outputs' names end with.
+        Suffix of its outputs.
     mode
-        How it is run, and why so.
+        Its mode and the reason for it.
     """
 
     name: str
     script: str
-    convert: Callable[[Path, Input, Path, Path], Words]
+    convert: Callable[[Path, Input, Path, Path], Command]
     kinds: frozenset[Kind]
     requirements: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
@@ -67,58 +68,58 @@ class Program:
 
     @property
     def python(self) -> Path:
-        """The interpreter of its environment, which is made if it is not there."""
+        """The interpreter of its environment, which is made on first use."""
         name = self.requirements[0].partition("==")[0] if self.requirements else OURS
         return python_of(name, *self.requirements)
 
     def versions(self) -> Mapping[str, str]:
-        """The releases that are measured."""
+        """The measured releases."""
         return versions(self.python, self.packages)
 
 
-def _slaf(*options: str) -> Callable[[Path, Input, Path, Path], Words]:
-    def command(python: Path, _: Input, path: Path, output: Path) -> Words:
+def _slaf(*options: str) -> Callable[[Path, Input, Path, Path], Command]:
+    def command(python: Path, _: Input, path: Path, output: Path) -> Command:
         return [python.with_name("slaf"), "convert", "--quiet", *options, path, output]
 
     return command
 
 
-def _slaf_layout(python: Path, wanted: Input, path: Path, output: Path) -> Words:
-    other = "csc" if wanted.counts.layout == "csr" else "csr"
+def _slaf_layout(python: Path, source: Input, path: Path, output: Path) -> Command:
+    other = "csc" if source.counts.layout == "csr" else "csr"
     return script(python, "with_slaf", "convert", other, path, output)
 
 
-def _slafdb(*options: str) -> Callable[[Path, Input, Path, Path], Words]:
-    def command(python: Path, wanted: Input, path: Path, output: Path) -> Words:
-        return [python.with_name("slaf"), "convert", *options, *soma(wanted), path, output]
+def _slafdb(*options: str) -> Callable[[Path, Input, Path, Path], Command]:
+    def command(python: Path, source: Input, path: Path, output: Path) -> Command:
+        return [python.with_name("slaf"), "convert", *options, *soma(source), path, output]
 
-    def soma(wanted: Input) -> tuple[str, ...]:
-        if wanted.kind != "SOMA":
+    def soma(source: Input) -> tuple[str, ...]:
+        if source.kind != "SOMA":
             return ()
         return ("--format", "tiledb", "--tiledb-layer", "data", "--no-optimized-dtypes")
 
     return command
 
 
-def _scripted(name: str) -> Callable[[Path, Input, Path, Path], Words]:
-    def command(python: Path, wanted: Input, path: Path, output: Path) -> Words:
-        return script(python, name, "convert", wanted.kind, path, output)
+def _scripted(name: str) -> Callable[[Path, Input, Path, Path], Command]:
+    def command(python: Path, source: Input, path: Path, output: Path) -> Command:
+        return script(python, name, "convert", source.kind, path, output)
 
     return command
 
 
-def _scdl(python: Path, wanted: Input, path: Path, output: Path) -> Words:
-    dtype = "float32" if wanted.counts.normalised else "uint16"
-    return [*_scripted("with_scdl")(python, wanted, path, output), dtype]
+def _scdl(python: Path, source: Input, path: Path, output: Path) -> Command:
+    dtype = "float32" if source.counts.normalised else "uint16"
+    return [*_scripted("with_scdl")(python, source, path, output), dtype]
 
 
-def _crispyx(python: Path, wanted: Input, path: Path, output: Path) -> Words:
-    kind = wanted.kind if wanted.kind == "files" else wanted.counts.layout
+def _crispyx(python: Path, source: Input, path: Path, output: Path) -> Command:
+    kind = source.kind if source.kind == "files" else source.counts.layout
     return script(python, "with_crispyx", "convert", kind, path, output)
 
 
-def _floor(compression: str) -> Callable[[Path, Input, Path, Path], Words]:
-    def command(python: Path, _: Input, path: Path, output: Path) -> Words:
+def _floor(compression: str) -> Callable[[Path, Input, Path, Path], Command]:
+    def command(python: Path, _: Input, path: Path, output: Path) -> Command:
         return script(python, "floor", path, output, compression)
 
     return command
@@ -133,15 +134,15 @@ _BALANCED = Program(
     _slaf(),
     _FILES | _DROPLETS | {"SOMA"},
     packages=("slaf", "pylance", "h5py", "anndata", "tiledbsoma"),
-    mode="`slaf convert`, with its defaults.",
+    mode="`slaf convert` with its defaults.",
 )
 _SLAFDB = Program(
     "slafdb",
     "with_slafdb",
     _slafdb(),
     _FILES | _DROPLETS | {"SOMA"},
-    # It reads experiments only where TileDB-SOMA is installed too. Those of S3 fit each other,
-    # which pip would take minutes to find out.
+    # It reads experiments only if TileDB-SOMA is installed too. The pinned packages of S3 are
+    # compatible; without pins pip takes minutes to resolve them.
     requirements=(
         "slafdb==0.5.2",
         "pylance==14.0.2",
@@ -152,13 +153,13 @@ _SLAFDB = Program(
         "boto3==1.43.117",
     ),
     packages=("slafdb", "pylance", "anndata", "tiledbsoma"),
-    mode="`slaf convert`, with its defaults, which its documentation recommends; of experiments "
-    "with `--no-optimized-dtypes`, because the conversion fails by default.",
+    mode="`slaf convert` with its defaults, which its documentation recommends; for experiments "
+    "with `--no-optimized-dtypes`, because the conversion fails with the defaults.",
 )
 
 PROGRAMS: dict[str, Program] = {
-    one.name: one
-    for one in (
+    program.name: program
+    for program in (
         _BALANCED,
         replace(
             _BALANCED,
@@ -176,7 +177,7 @@ PROGRAMS: dict[str, Program] = {
             _BALANCED,
             name=BY_GENE,
             convert=_slaf("--by-gene"),
-            mode="`slaf convert --by-gene`: in the order of cells, and in that of genes too.",
+            mode="`slaf convert --by-gene`: in cell order and in gene order.",
         ),
         replace(
             _BALANCED,
@@ -184,16 +185,16 @@ PROGRAMS: dict[str, Program] = {
             convert=_slaf_layout,
             kinds=frozenset({"h5ad"}),
             suffix=".h5ad",
-            mode="`slaf convert` and then `slaf export --layout`, to what crispyx makes: an h5ad "
-            "file of the other layout, not packed.",
+            mode="`slaf convert` and then `slaf export --layout`: the output of crispyx, an "
+            "uncompressed h5ad file of the other layout.",
         ),
         _SLAFDB,
         replace(
             _SLAFDB,
             name="slafdb, plain types",
             convert=_slafdb("--no-optimized-dtypes"),
-            mode="`slaf convert --no-optimized-dtypes`, for reads: of its default types its reader "
-            "raises `ArrowInvalid` wherever it filters.",
+            mode="`slaf convert --no-optimized-dtypes`, for reads: with its default types every "
+            "filter of its reader raises `ArrowInvalid`.",
         ),
         Program(
             "TileDB-SOMA",
@@ -203,8 +204,8 @@ PROGRAMS: dict[str, Program] = {
             requirements=("tiledbsoma==2.3.0", "anndata==0.12.19"),
             packages=("tiledbsoma", "anndata"),
             suffix=".soma",
-            mode="`tiledbsoma.io.from_h5ad`, with its defaults; many files are registered first, "
-            "and then ingested one by one.",
+            mode="`tiledbsoma.io.from_h5ad` with its defaults; many files are first registered, "
+            "then ingested one by one.",
         ),
         Program(
             "anndata to zarr",
@@ -214,9 +215,9 @@ PROGRAMS: dict[str, Program] = {
             requirements=("anndata==0.12.19", "zarr==3.1.6", "zarrs==0.2.3", "scanpy==1.11.5"),
             packages=("anndata", "zarr", "zarrs", "scanpy"),
             suffix=".zarr",
-            mode="`read_h5ad` and `write_zarr`, as its guide to zarr 3 has it for local data: "
-            "the format 3, shards, and the codecs of `zarrs`. scanpy reads the 10x formats; many "
-            "files are joined by `concat_on_disk`, without `zarrs`, which fails there.",
+            mode="`read_h5ad` and `write_zarr`, as its guide to zarr 3 recommends for local data: "
+            "format 3, shards, and the codecs of `zarrs`. scanpy reads the 10x formats; "
+            "`concat_on_disk` joins many files, without `zarrs`, which fails there.",
         ),
         Program(
             "bionemo-scdl",
@@ -227,8 +228,8 @@ PROGRAMS: dict[str, Program] = {
             packages=("bionemo-scdl", "anndata", "torch"),
             suffix=".scdl",
             mode="`SingleCellMemMapDataset` with `data_dtype` `uint16` for counts (`float32` for "
-            "logarithms), the narrowest that holds them, and `use_X_not_raw`; a "
-            "`SingleCellCollection` of many files, flattened.",
+            "logarithms), the narrowest exact type, and `use_X_not_raw`; for many files a "
+            "`SingleCellCollection`, flattened.",
         ),
         Program(
             "crispyx",
@@ -238,9 +239,8 @@ PROGRAMS: dict[str, Program] = {
             requirements=("crispyx==0.2.2", "anndata==0.12.19", "psutil==7.2.2"),
             packages=("crispyx", "anndata"),
             suffix=".h5ad",
-            mode="`pp.convert_to_csc` of a file stored by cells, and `pp.convert_to_csr` of any "
-            "other; `pp.concat_h5ad` of many. It writes h5ad, so compare it with "
-            "*slaf, to h5ad*.",
+            mode="`pp.convert_to_csc` for a CSR file, and `pp.convert_to_csr` for any other; "
+            "`pp.concat_h5ad` for many. It writes h5ad, so compare it with *slaf, to h5ad*.",
         ),
         *(
             Program(
@@ -249,9 +249,8 @@ PROGRAMS: dict[str, Program] = {
                 _floor(compression),
                 frozenset({"h5ad"}),
                 suffix=".lance",
-                mode="Not a program: X is inflated by ISA-L, and the arrays are handed to "
-                f"`lance.write_dataset`, as `{compression}` has them. Nothing is checked, digested "
-                "or kept beside.",
+                mode="Not a program: ISA-L decompresses X, and `lance.write_dataset` writes its "
+                f"arrays as `{compression}` does. No checks, no digests, no obs and var.",
             )
             for compression in ("balanced", "fast")
         ),

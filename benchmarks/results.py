@@ -1,4 +1,4 @@
-"""What was measured so far, kept in a JSON file so that a run that is stopped goes on."""
+"""The figures so far, in a JSON file, so that a stopped run can be resumed."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["Conversions", "Results", "Run"]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A whole process that was measured.
+    """Figures of one process.
 
     Attributes
     ----------
     seconds, cpu_seconds, peak_bytes
-        As the system counts them.
+        Usage, as the system reports it.
     stored_bytes
-        Of all files that it made.
+        Size of all files of its output.
     """
 
     seconds: float
@@ -35,18 +35,18 @@ class Run:
 
 @dataclass(slots=True)
 class Conversions:
-    """What a program did with an input.
+    """All runs of a program on an input.
 
     Attributes
     ----------
     nonzeros
-        Of the input.
+        Nonzeros of the input.
     runs
-        Those that ended well.
+        Successful runs.
     failure
-        The end of what it printed when it did not.
+        The last line of its output, if it failed.
     losses
-        In what its output differs from the input; None if that was not looked at.
+        Differences of its output from the input; None if not compared.
     """
 
     nonzeros: int
@@ -55,7 +55,7 @@ class Conversions:
     losses: list[str] | None = None
 
     def median(self, figure: str | Callable[[Run], float]) -> float:
-        """Of all runs."""
+        """Median of a figure over all runs."""
         read = (lambda run: getattr(run, figure)) if isinstance(figure, str) else figure
         return median(read(run) for run in self.runs)
 
@@ -67,17 +67,17 @@ class Results:
     Attributes
     ----------
     path
-        Of the file.
+        Path of the file.
     about
-        The machine and the revision: of others, figures are not mixed with these.
+        Machine and revision; figures of others are not mixed with these.
     versions
-        By program and package.
+        Releases by program and package.
     conversions
-        By case and program.
+        Conversions by case and program.
     reads
-        By case and program: of each process, what each read took.
+        Reads by case and program: for each process its figures by read.
     checks
-        By case, CPU seconds of digests and exact checks, of each process.
+        CPU seconds of digests and exact checks, by case, for each process.
     """
 
     path: Path
@@ -89,28 +89,28 @@ class Results:
 
     @classmethod
     def begin(cls, path: Path, about: dict[str, Any]) -> Self:
-        """Those of the file, if they are of the same machine and revision; else none."""
+        """The figures of the file if machine and revision are the same, else none."""
         fresh = cls(path, about)
         if not path.exists():
             return fresh
-        kept = cls.load(path)
-        if kept.about != about:
-            sys.stderr.write(f"{path.name} is of {kept.about}: begun again\n")
+        previous = cls.load(path)
+        if previous.about != about:
+            sys.stderr.write(f"{path.name} is of {previous.about}: starting again\n")
             return fresh
-        return kept
+        return previous
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Those of the file."""
-        kept = json.loads(path.read_text())
+        """The figures of the file."""
+        data = json.loads(path.read_text())
         conversions = {
             case: {
-                program: Conversions(**{**one, "runs": [Run(**run) for run in one["runs"]]})
-                for program, one in programs.items()
+                program: Conversions(**{**record, "runs": [Run(**run) for run in record["runs"]]})
+                for program, record in programs.items()
             }
-            for case, programs in kept.pop("conversions").items()
+            for case, programs in data.pop("conversions").items()
         }
-        return cls(path=path, conversions=conversions, **kept)
+        return cls(path=path, conversions=conversions, **data)
 
     def save(self) -> None:
         """Write the file."""

@@ -1,4 +1,4 @@
-"""Programs in turn on the same input, so that a slow minute is slow for all of them."""
+"""Run programs in turn on the same input, so that a slow minute affects all of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.inputs import FOLDER, kept
+from benchmarks.inputs import FOLDER, cached_input
 from benchmarks.inputs.h5ad import tables
 from benchmarks.process import CommandFailed, measure
 from benchmarks.programs import OURS, PROGRAMS, script
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
 
 __all__ = ["BUDGET_SECONDS", "check_cost", "convert_in_turn", "read_in_turn"]
 
-# A program that takes longer for all its runs of a case has fewer of them.
+# A program whose runs of a case would take longer has fewer runs.
 BUDGET_SECONDS = 20.0
-# The last line of what our scripts print.
+# Prefix of the last line that our scripts print.
 _RESULT = "RESULT"
-# Of what a program that failed has printed, so much is told.
+# Characters of a failed program's error to report.
 _TAIL = 300
-# What a read is repeated for, the first time included.
+# Repetitions of a read, including the first.
 _TIMES = 6
 _TOP = Path(__file__).parents[1]
 _RANDOM_CELLS, _SPAN = 64, 10_000
 
 
 class _Failed(Exception):
-    """One of our scripts did not end well."""
+    """One of our scripts failed."""
 
 
 def convert_in_turn(
@@ -52,20 +52,20 @@ def convert_in_turn(
     folder: Path = FOLDER,
     programs: Mapping[str, Program] = PROGRAMS,
 ) -> None:
-    """Run all programs of a case, as often as is still to be done."""
-    source = kept(case.input, folder)
+    """Run all programs of a case for its missing runs."""
+    source = cached_input(case.input, folder)
     done = results.conversions.setdefault(case.name, {})
     for number in range(runs):
         for name in _rotated(case.programs, number):
-            found = done.setdefault(name, Conversions(source.nonzeros))
-            if _is_done(found, case, name, number):
+            conversions = done.setdefault(name, Conversions(source.nonzeros))
+            if _is_done(conversions, case, name, number):
                 continue
-            _say(f"{case.name}: {name}, run {number + 1}")
+            _log(f"{case.name}: {name}, run {number + 1}")
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
                 output = Path(scratch) / f"output{programs[name].suffix}"
-                _convert_once(programs[name], case, source.path, output, found)
+                _convert_once(programs[name], case, source.path, output, conversions)
                 store = _store_of(programs[name], case.input, results, folder)
-                if name in case.read and not found.failure and not store.exists():
+                if name in case.read and not conversions.failure and not store.exists():
                     _keep(output, store)
             results.save()
 
@@ -76,56 +76,56 @@ def _rotated(programs: tuple[str, ...], number: int) -> Iterator[str]:
     yield from programs[:first]
 
 
-def _is_done(found: Conversions, case: Case, name: str, number: int) -> bool:
-    if found.failure or len(found.runs) > number:
+def _is_done(conversions: Conversions, case: Case, name: str, number: int) -> bool:
+    if conversions.failure or len(conversions.runs) > number:
         return True
-    if not found.runs or name in case.every:
+    if not conversions.runs or name in case.every:
         return False
-    return found.median("seconds") * (len(found.runs) + 1) > BUDGET_SECONDS
+    return conversions.median("seconds") * (len(conversions.runs) + 1) > BUDGET_SECONDS
 
 
 def _convert_once(
-    program: Program, case: Case, source: Path, output: Path, found: Conversions
+    program: Program, case: Case, source: Path, output: Path, conversions: Conversions
 ) -> None:
     command = program.convert(program.python, case.input, source, output)
     try:
         usage = measure(command)
     except CommandFailed as error:
-        found.failure = _told(str(error))
+        conversions.failure = _last_line(str(error))
         return
     stored = _size(output)
-    found.runs.append(Run(usage.seconds, usage.cpu_seconds, usage.peak_bytes, stored))
-    if case.checked and found.losses is None and not program.name.startswith("floor"):
+    conversions.runs.append(Run(usage.seconds, usage.cpu_seconds, usage.peak_bytes, stored))
+    if case.checked and conversions.losses is None and not program.name.startswith("floor"):
         try:
-            there = _result(script(program.python, program.script, "content", output))
+            content = _result(script(program.python, program.script, "content", output))
         except _Failed as error:
-            found.losses = [f"what it wrote it does not read: {error}"]
+            conversions.losses = [f"its reader fails on its own output: {error}"]
         else:
-            found.losses = _losses(_expected(case.input, source), there)
+            conversions.losses = _losses(_expected(case.input, source), content)
 
 
-def _expected(wanted: Input, source: Path) -> dict[str, Any]:
-    note = source.with_name(f"{source.name}.content.json")
-    if not note.exists():
+def _expected(source: Input, path: Path) -> dict[str, Any]:
+    cache = path.with_name(f"{path.name}.content.json")
+    if not cache.exists():
         python = Path(sys.executable)
-        note.write_text(json.dumps(_result(script(python, "expected", wanted.kind, source))))
-    expected: dict[str, Any] = json.loads(note.read_text())
+        cache.write_text(json.dumps(_result(script(python, "expected", source.kind, path))))
+    expected: dict[str, Any] = json.loads(cache.read_text())
     return expected
 
 
-def _losses(expected: dict[str, Any], there: dict[str, Any]) -> list[str]:
-    """In what an output differs from its input, in words."""
-    found = [] if there["matrix"] == expected["matrix"] else ["X is another matrix"]
-    # Of sums of fractions the last digits depend on the order.
-    if not found and not math.isclose(there["first"], expected["first"], rel_tol=1e-5):
-        found.append("X is the same read as a whole, but not read cell by cell")
+def _losses(expected: dict[str, Any], content: dict[str, Any]) -> list[str]:
+    """Differences of an output from its input, in words."""
+    losses = [] if content["matrix"] == expected["matrix"] else ["X differs"]
+    # The last digits of a sum of fractions depend on the order.
+    if not losses and not math.isclose(content["first"], expected["first"], rel_tol=1e-5):
+        losses.append("X is correct read whole, but wrong read cell by cell")
     for table, ids in (("cells", "obs"), ("genes", "var")):
-        if there[table] is None:
-            found.append(f"{table} have no ids, unless they are a column of {ids}")
-        elif there[table] != expected[table]:
-            found.append(f"{table} have other ids")
+        if content[table] is None:
+            losses.append(f"{table} have no ids, except as a column of {ids}")
+        elif content[table] != expected[table]:
+            losses.append(f"ids of {table} differ")
     for table in ("obs", "var"):
-        columns, others = expected[table], there[table]
+        columns, others = expected[table], content[table]
         lost = [name for name in columns if name not in others]
         changed = [
             name for name in columns if name in others and others[name][1] != columns[name][1]
@@ -135,10 +135,10 @@ def _losses(expected: dict[str, Any], there: dict[str, Any]) -> list[str]:
             for name in columns
             if name in others and others[name][0] != columns[name][0]
         }
-        found += [f"{table} lost {', '.join(lost)}"] if lost else []
-        found += [f"values of {table} differ: {', '.join(changed)}"] if changed else []
-        found += sorted(kinds)
-    return found
+        losses += [f"{table} lost {', '.join(lost)}"] if lost else []
+        losses += [f"values of {table} differ: {', '.join(changed)}"] if changed else []
+        losses += sorted(kinds)
+    return losses
 
 
 def read_in_turn(
@@ -148,65 +148,66 @@ def read_in_turn(
     folder: Path = FOLDER,
     programs: Mapping[str, Program] = PROGRAMS,
 ) -> None:
-    """Read what each program makes of an input, each time in a process of its own."""
-    source = kept(case.input, folder)
+    """Read each program's output of an input, each time in a process of its own."""
+    source = cached_input(case.input, folder)
     chosen = folder / "reads.json"
     chosen.write_text(json.dumps(_choices(case.input)))
     done = results.reads.setdefault(case.name, {})
     for number in range(runs):
         for name in _rotated(case.programs, number):
-            program, there = programs[name], done.setdefault(name, [])
-            if len(there) > number or (there and _spent(there) > BUDGET_SECONDS and name != OURS):
+            program, processes = programs[name], done.setdefault(name, [])
+            too_slow = processes and name != OURS and _spent(processes) > BUDGET_SECONDS
+            if len(processes) > number or too_slow:
                 continue
             output = _stored(program, case.input, source.path, results, folder)
-            _say(f"{case.name}: {name}, run {number + 1}")
+            _log(f"{case.name}: {name}, run {number + 1}")
             try:
-                there.append(
+                processes.append(
                     _result(script(program.python, program.script, "reads", output, chosen))
                 )
             except _Failed as error:
-                there.append({"": {"failed": str(error)}})
+                processes.append({"": {"failed": str(error)}})
             results.save()
 
 
 def _spent(processes: list[dict[str, dict[str, Any]]]) -> float:
-    """Seconds that all processes, and one more, take to read."""
-    times = (found.get("ms", []) for one in processes for found in one.values())
+    """Seconds that the reads of all processes and of one more take."""
+    times = (read.get("ms", []) for process in processes for read in process.values())
     return sum(map(sum, times)) / 1e3 * (1 + 1 / len(processes))
 
 
-def _stored(program: Program, wanted: Input, source: Path, results: Results, folder: Path) -> Path:
-    """What a program makes of an input, made unless it is there."""
-    store = _store_of(program, wanted, results, folder)
+def _stored(program: Program, source: Input, path: Path, results: Results, folder: Path) -> Path:
+    """A program's output of an input, made on first use."""
+    store = _store_of(program, source, results, folder)
     if not store.exists():
-        _say(f"storing {wanted.name} by {program.name}")
+        _log(f"storing {source.name} by {program.name}")
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             output = Path(scratch) / f"output{program.suffix}"
-            measure(program.convert(program.python, wanted, source, output))
+            measure(program.convert(program.python, source, path, output))
             _keep(output, store)
     return store
 
 
-def _store_of(program: Program, wanted: Input, results: Results, folder: Path) -> Path:
+def _store_of(program: Program, source: Input, results: Results, folder: Path) -> Path:
     release = program.requirements[0] if program.requirements else results.about["revision"]
-    name = f"{release}-{wanted.name}{program.suffix}"
+    name = f"{release}-{source.name}{program.suffix}"
     return folder / "stores" / program.name.replace(", ", "-").replace(" ", "-") / name
 
 
 def _keep(output: Path, store: Path) -> None:
-    """Put an output where it is read, in the place of those of other releases and inputs."""
+    """Move an output to the store, replacing those of other releases and inputs."""
     shutil.rmtree(store.parent, ignore_errors=True)
     store.parent.mkdir(parents=True)
     output.rename(store)
 
 
-def _choices(wanted: Input) -> dict[str, list[Any]]:
-    """What is read, the same for all: each read several times, never the same twice."""
+def _choices(source: Input) -> dict[str, list[Any]]:
+    """Arguments of the reads, the same for all programs; no read has the same one twice."""
     rng = np.random.default_rng(0)
-    n_cells, n_genes = wanted.counts.n_cells, wanted.counts.n_genes
+    n_cells, n_genes = source.counts.n_cells, source.counts.n_genes
     span = min(_SPAN, n_cells // 2)
     starts = rng.integers(n_cells - span, size=_TIMES)
-    labels = list(tables(wanted.counts)[0]["cell_type"].cat.categories[:_TIMES])
+    labels = list(tables(source.counts)[0]["cell_type"].cat.categories[:_TIMES])
     few = min(_RANDOM_CELLS, n_cells)
     return {
         "64 random cells": [
@@ -219,11 +220,11 @@ def _choices(wanted: Input) -> dict[str, list[Any]]:
 
 
 def check_cost(case: Case, runs: int, results: Results, folder: Path = FOLDER) -> None:
-    """The CPU seconds of our digests and exact checks of an input, by themselves."""
-    source, python = kept(case.input, folder).path, Path(sys.executable)
+    """Measure the CPU seconds of our digests and exact checks of an input alone."""
+    source, python = cached_input(case.input, folder).path, Path(sys.executable)
     done = results.checks.setdefault(case.name, [])
     while len(done) < runs:
-        _say(f"{case.name}: checks, run {len(done) + 1}")
+        _log(f"{case.name}: checks, run {len(done) + 1}")
         done.append(_result(script(python, "checks", source)))
         results.save()
 
@@ -232,15 +233,15 @@ def _result(command: list[str | Path]) -> Any:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = [line for line in done.stdout.splitlines() if line.startswith(_RESULT)]
     if done.returncode or not lines:
-        raise _Failed(_told(done.stderr))
+        raise _Failed(_last_line(done.stderr))
     return json.loads(lines[-1].removeprefix(_RESULT))
 
 
-def _told(text: str) -> str:
-    """The last line of what a program printed: its error."""
+def _last_line(text: str) -> str:
+    """The last line of a program's output: its error."""
     lines = [line for line in text.strip().splitlines() if line.strip()]
-    # The page says nothing of where things are on the machine.
-    return (lines[-1] if lines else "it printed nothing").replace(f"{_TOP}/", "")[:_TAIL]
+    # The page contains no paths of the machine.
+    return (lines[-1] if lines else "no output").replace(f"{_TOP}/", "")[:_TAIL]
 
 
 def _size(output: Path) -> int:
@@ -248,6 +249,6 @@ def _size(output: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def _say(what: str) -> None:
-    sys.stderr.write(f"{what}\n")
+def _log(message: str) -> None:
+    sys.stderr.write(f"{message}\n")
     sys.stderr.flush()

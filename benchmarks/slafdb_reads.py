@@ -1,4 +1,4 @@
-"""Open with slafdb 0.5.2 what we write, and compare what it finds with the source.
+"""Read our datasets with slafdb 0.5.2, and compare the result with the source.
 
 Run by hand: ``python -m benchmarks.slafdb_reads FILE.h5ad``. It makes an environment of its own.
 """
@@ -52,7 +52,7 @@ genes = array.query(
     "GROUP BY gene_integer_id ORDER BY g"
 )
 part = array.get_submatrix(cell_selector=slice(first, last), gene_selector=slice(low, high))
-found = {
+content = {
     "shape": list(array.shape),
     "sum": total["s"][0],
     "count": total["n"][0],
@@ -61,30 +61,30 @@ found = {
     "obs": array.obs.columns,
 }
 lazy = LazyAnnData(array)
-found["layers"] = {
+content["layers"] = {
     name: matrix_of(lazy.layers[name].compute()) for name in lazy.layers.keys()
 }
 for slot in ("obsm", "varm", "obsp", "varp"):
-    held = getattr(lazy, slot)
-    found[slot] = {name: matrix_of(held[name]) for name in held.keys()}
-found["uns"] = dict(lazy.uns)
-print("RESULT" + json.dumps(found))
+    elements = getattr(lazy, slot)
+    content[slot] = {name: matrix_of(elements[name]) for name in elements.keys()}
+content["uns"] = dict(lazy.uns)
+print("RESULT" + json.dumps(content))
 """
 
 
 def read_by_slafdb(python: Path, dataset: Path) -> dict[str, Any]:
-    """What slafdb finds in a dataset."""
+    """The content of a dataset as slafdb reads it."""
     bounds = [str(edge) for part in (CELLS, GENES) for edge in (part.start, part.stop)]
-    # Isolated, or it would import the `slaf` of this folder.
+    # Isolated from the `slaf` of this folder.
     command = [str(python), "-I", "-c", READER, str(dataset), *bounds]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     line = next(line for line in done.stdout.splitlines() if line.startswith("RESULT"))
-    found: dict[str, Any] = json.loads(line.removeprefix("RESULT"))
-    return found
+    content: dict[str, Any] = json.loads(line.removeprefix("RESULT"))
+    return content
 
 
 def expected_of(dataset: slaf.Dataset) -> dict[str, Any]:
-    """The same from the source, which the dataset is verified against first."""
+    """The same content of a dataset that was verified against its source."""
     matrix = dataset.read().astype(np.float64)
     sums = np.asarray(matrix.sum(axis=0)).ravel()
     stored = np.bincount(matrix.indices, minlength=matrix.shape[1])
@@ -104,26 +104,27 @@ def expected_of(dataset: slaf.Dataset) -> dict[str, Any]:
 
 
 def slots_of(dataset: slaf.Dataset) -> dict[str, Any]:
-    """Layers, obsm, varm, obsp, varp and uns, as the reader in the other environment tells them.
+    """Layers, obsm, varm, obsp, varp and uns, in the form of the reader in the other environment.
 
-    slafdb knows what the tables hold: numeric arrays and matrices, under the names of columns.
+    slafdb reads the content of tables: numeric arrays and matrices, by the names of columns.
     """
-    held = dataset.annotations
-    found: dict[str, Any] = {
+    annotations = dataset.annotations
+    content: dict[str, Any] = {
         "layers": {
-            record.name: matrix_of(dataset.read(layer=name)) for name, record in held.layers.items()
+            record.name: matrix_of(dataset.read(layer=name))
+            for name, record in annotations.layers.items()
         }
     }
     for slot in ("obsm", "varm", "obsp", "varp"):
-        forms = [form for form in held.record.specs.get(slot, ()) if form.name is not None]
-        elements = held.slot(slot)
-        found[slot] = {form.name: matrix_of(elements[form.key]) for form in forms}
-    found["uns"] = json.loads(as_json(dataset.uns)) if dataset.uns else {}
-    return found
+        forms = [form for form in annotations.record.specs.get(slot, ()) if form.name is not None]
+        elements = annotations.slot(slot)
+        content[slot] = {form.name: matrix_of(elements[form.key]) for form in forms}
+    content["uns"] = json.loads(as_json(dataset.uns)) if dataset.uns else {}
+    return content
 
 
 def matrix_of(matrix: Any) -> list[Any]:
-    """Shape, nonzeros, and a digest of their places and values."""
+    """Shape, number of nonzeros, and a digest of their positions and values."""
     dense = matrix if hasattr(matrix, "toarray") else np.asarray(matrix).reshape(len(matrix), -1)
     entries = sp.csr_matrix(dense).astype(np.float64)
     entries.eliminate_zeros()
@@ -133,8 +134,8 @@ def matrix_of(matrix: Any) -> list[Any]:
     return [list(entries.shape), entries.nnz, digest]
 
 
-def same(name: str, found: Any, expected: Any) -> bool:
-    """Whether slafdb found the same; sums of fractions may differ in their last digits."""
+def is_equal(name: str, found: Any, expected: Any) -> bool:
+    """Whether slafdb reads the expected; sums of fractions may differ in their last digits."""
     if name in SLOTS:
         return bool(found == expected)
     if name == "genes":
@@ -151,11 +152,11 @@ def same(name: str, found: Any, expected: Any) -> bool:
 
 
 def main() -> int:
-    """Convert, read by both, compare, and print a line for each comparison."""
+    """Convert, read with both, compare, and print a line for each comparison."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("--matrix", default="X")
-    parser.add_argument("--python", type=Path, help="of an environment that has slafdb already")
+    parser.add_argument("--python", type=Path, help="interpreter of an environment with slafdb")
     arguments = parser.parse_args()
     python = arguments.python or PROGRAMS["slafdb"].python
     differs = 0
@@ -168,10 +169,10 @@ def main() -> int:
             slaf.verify(dataset, arguments.file)
             found, expected = read_by_slafdb(python, output), expected_of(dataset)
             for name, value in expected.items():
-                equal = same(name, found[name], value)
+                equal = is_equal(name, found[name], value)
                 differs += not equal
                 shown = f"{len(value):,} entries" if isinstance(value, list | dict) else value
-                print(f"{layout}: {name} ({shown}): {'the same' if equal else 'DIFFERS'}")
+                print(f"{layout}: {name} ({shown}): {'equal' if equal else 'DIFFERS'}")
     return 1 if differs else 0
 
 

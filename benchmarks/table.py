@@ -1,4 +1,4 @@
-"""Figures of a benchmark, for people as a table and for programs as JSON."""
+"""Figures of a benchmark, as a table for people and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _MEGABYTE = 1 << 20
 
 
 def report(rows: Sequence[Row], *, as_json: bool) -> None:
-    """Print rows that have the same names."""
+    """Print rows with the same columns."""
     print(json.dumps(rows, indent=1) if as_json else _table(rows))
 
 
 def seconds(value: float) -> float:
-    """Seconds, as exactly as they can be repeated."""
+    """Seconds, rounded to milliseconds."""
     return round(value, 3)
 
 
 def size(n_bytes: float) -> float:
-    """Bytes as MiB."""
+    """MiB, from bytes."""
     return round(n_bytes / _MEGABYTE, 1)
 
 

@@ -1,4 +1,4 @@
-"""What this program is meant to reach, held against the figures of the last `peers`."""
+"""Compare the figures of the last `peers` with the targets of this program."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class Target:
     Attributes
     ----------
     name
-        What of.
+        Description of the figure.
     bound
-        At the most, or at the least.
+        Upper or lower bound.
     measured
-        The figure; None if it was not measured.
+        The figure; None if not measured.
     at_least
-        Which of both the bound is.
+        Whether the bound is a lower bound.
     unit
-        Of the bound and the figure.
+        Unit of bound and figure.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Target:
 
     @property
     def met(self) -> bool | None:
-        """Whether the figure is within its bound; None if there is none."""
+        """Whether the figure is within its bound; None if not measured."""
         if self.measured is None:
             return None
         if self.at_least:
@@ -59,11 +59,11 @@ class Target:
         return self.measured <= self.bound
 
     def row(self) -> dict[str, str]:
-        """In words."""
+        """The target as a row of text."""
         sign = "≥" if self.at_least else "≤"
-        measured = _NOT_MEASURED if self.measured is None else _shown(self.measured, self.unit)
+        measured = _NOT_MEASURED if self.measured is None else _format(self.measured, self.unit)
         met = {True: "met", False: "NOT met", None: "–"}[self.met]
-        bound = f"{sign} {_shown(self.bound, self.unit)}"
+        bound = f"{sign} {_format(self.bound, self.unit)}"
         return {"what": self.name, "target": bound, "measured": measured, "": met}
 
 
@@ -73,20 +73,20 @@ def add_arguments(_: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print every target; 1 if one is missed or not measured."""
-    found = targets(Results.load(FOLDER / "peers.json"), Sizes())
-    report([target.row() for target in found], as_json=arguments.json)
-    return int(not all(target.met for target in found))
+    all_targets = targets(Results.load(FOLDER / "peers.json"), Sizes())
+    report([target.row() for target in all_targets], as_json=arguments.json)
+    return int(not all(target.met for target in all_targets))
 
 
 def targets(results: Results, sizes: Sizes) -> list[Target]:
-    """All of them."""
+    """All targets with their figures."""
     return list(_targets(_Figures(results, sizes), sizes))
 
 
 def warm(processes: list[dict[str, dict[str, list[float]]]], read: str) -> float | None:
-    """Milliseconds of a read, but for the first of each process; None if it was not done."""
-    found = [one[read]["ms"][1:] for one in processes if "ms" in one.get(read, {})]
-    return median(median(times) for times in found) if found else None
+    """Milliseconds of a read without the first of each process; None if not measured."""
+    warm_times = [each[read]["ms"][1:] for each in processes if "ms" in each.get(read, {})]
+    return median(median(times) for times in warm_times) if warm_times else None
 
 
 class _Figures:
@@ -97,11 +97,11 @@ class _Figures:
         self._reads = results.reads.get(reading(sizes).name, {})
 
     def gzip(self, n_cells: int, program: str = OURS) -> Conversions | None:
-        """Of an h5ad file by cells, packed by gzip."""
+        """Conversions of a CSR h5ad file compressed by gzip."""
         return self._of(f"h5ad, gzip, {n_cells:,} cells", program)
 
     def format(self, kind: str, n_cells: int) -> Conversions | None:
-        """Of another format."""
+        """Conversions of another format."""
         return self._of(f"{kind}, {n_cells:,} cells", OURS)
 
     def read(self, name: str, program: str = OURS) -> float | None:
@@ -110,69 +110,69 @@ class _Figures:
 
     def checks(self, n_cells: int) -> float | None:
         """CPU seconds of digests and exact checks."""
-        found = self._results.checks.get(f"h5ad, gzip, {n_cells:,} cells")
-        return median(found) if found else None
+        seconds = self._results.checks.get(f"h5ad, gzip, {n_cells:,} cells")
+        return median(seconds) if seconds else None
 
     def _of(self, case: str, program: str) -> Conversions | None:
-        found = self._results.conversions.get(case, {}).get(program)
-        return found if found and found.runs else None
+        conversions = self._results.conversions.get(case, {}).get(program)
+        return conversions if conversions and conversions.runs else None
 
 
-def _targets(of: _Figures, sizes: Sizes) -> Iterator[Target]:
+def _targets(figures: _Figures, sizes: Sizes) -> Iterator[Target]:
     medium = sizes.medium
     title = f"h5ad gzip, {medium:,} cells"
-    theirs = of.gzip(medium, "slafdb")
-    for figure, words, bounds in (
+    slafdb = figures.gzip(medium, "slafdb")
+    for figure, label, bounds in (
         ("seconds", "wall", (1 / 5, 1 / 6)),
         ("cpu_seconds", "CPU", (1 / 3, 2 / 7)),
     ):
         for program, bound in zip((OURS, "slaf, fast"), bounds, strict=True):
-            measured = _ratio(of.gzip(medium, program), theirs, figure)
-            yield Target(f"{title}: {words} of {program} / slafdb's", bound, measured)
+            measured = _ratio(figures.gzip(medium, program), slafdb, figure)
+            yield Target(f"{title}: {label} of {program} / slafdb", bound, measured)
     for floor, program in (("floor, balanced", OURS), ("floor, fast", "slaf, fast")):
-        measured = _ratio(of.gzip(medium, program), of.gzip(medium, floor), "cpu_seconds")
+        measured = _ratio(figures.gzip(medium, program), figures.gzip(medium, floor), "cpu_seconds")
         yield Target(f"{title}: CPU of {program} / {floor}", 1.4, measured)
-    soma = of.gzip(sizes.small, "TileDB-SOMA")
-    measured = _ratio(of.gzip(sizes.small), soma, "seconds")
-    yield Target(f"h5ad gzip, {sizes.small:,} cells: wall / TileDB-SOMA's", 1 / 15, measured)
+    soma = figures.gzip(sizes.small, "TileDB-SOMA")
+    measured = _ratio(figures.gzip(sizes.small), soma, "seconds")
+    yield Target(f"h5ad gzip, {sizes.small:,} cells: wall / TileDB-SOMA", 1 / 15, measured)
     for kind, cells, bound in (
         ("10x H5", medium, 15.0),
         ("10x MTX", sizes.small, 6.0),
         ("SOMA", sizes.small, 5.0),
     ):
-        speed = _speed(of.format(kind, cells), "cpu_seconds")
-        name = f"{kind}, {cells:,} cells: nonzeros a CPU second"
+        speed = _speed(figures.format(kind, cells), "cpu_seconds")
+        name = f"{kind}, {cells:,} cells: nonzeros per CPU second"
         yield Target(name, bound, speed, at_least=True, unit=" M")
-    peak, more = of.gzip(medium), of.gzip(sizes.large)
-    most = peak.median("peak_bytes") / _MB if peak else None
-    yield Target(f"{title}: peak memory", 600, most, unit=" MB")
-    growth = _ratio(more, peak, "peak_bytes")
+    usual, large = figures.gzip(medium), figures.gzip(sizes.large)
+    peak = usual.median("peak_bytes") / _MB if usual else None
+    yield Target(f"{title}: peak memory", 600, peak, unit=" MB")
+    growth = _ratio(large, usual, "peak_bytes")
     yield Target(f"peak memory, {sizes.large:,} / {medium:,} cells", 1.10, growth)
     for program, bound in ((OURS, 2.45), ("slaf, small", 1.70)):
-        stored = of.gzip(medium, program)
-        a_nonzero = stored.median("stored_bytes") / stored.nonzeros if stored else None
-        yield Target(f"{title}: bytes a nonzero, {program}", bound, a_nonzero)
-    yield Target("64 random cells, warm", 15, of.read("64 random cells"), unit=" ms")
-    scan, copy = of.read("one gene"), of.read("one gene", BY_GENE)
-    yield Target("one gene, by the gene-major copy", 5, copy, unit=" ms")
+        stored = figures.gzip(medium, program)
+        size = stored.median("stored_bytes") / stored.nonzeros if stored else None
+        yield Target(f"{title}: bytes per nonzero, {program}", bound, size)
+    yield Target("64 random cells, warm", 15, figures.read("64 random cells"), unit=" ms")
+    scan, copy = figures.read("one gene"), figures.read("one gene", BY_GENE)
+    yield Target("one gene, from expression_by_gene", 5, copy, unit=" ms")
     slower = copy / scan if copy and scan else None
-    yield Target("one gene, by the gene-major copy / by a scan", 1, slower)
-    spent = of.checks(medium)
-    share = spent / peak.median("cpu_seconds") if spent and peak else None
+    yield Target("one gene, expression_by_gene / scan", 1, slower)
+    spent = figures.checks(medium)
+    share = spent / usual.median("cpu_seconds") if spent and usual else None
     yield Target(f"{title}: digests and exact checks / CPU", 0.10, share)
-    speeds = [_speed(one, "seconds") for one in (peak, more)]
+    speeds = [_speed(each, "seconds") for each in (usual, large)]
     linear = speeds[1] / speeds[0] if speeds[0] and speeds[1] else None
-    name = f"nonzeros a second, {sizes.large:,} / {medium:,} cells"
+    name = f"nonzeros per second, {sizes.large:,} / {medium:,} cells"
     yield Target(name, 0.90, linear, at_least=True)
 
 
-def _ratio(ours: Conversions | None, theirs: Conversions | None, figure: str) -> float | None:
-    return ours.median(figure) / theirs.median(figure) if ours and theirs else None
+def _ratio(ours: Conversions | None, peer: Conversions | None, figure: str) -> float | None:
+    return ours.median(figure) / peer.median(figure) if ours and peer else None
 
 
-def _speed(of: Conversions | None, figure: str) -> float | None:
-    return of.nonzeros / of.median(figure) / _MILLION if of else None
+def _speed(runs: Conversions | None, figure: str) -> float | None:
+    return runs.nonzeros / runs.median(figure) / _MILLION if runs else None
 
 
-def _shown(value: float, unit: str) -> str:
+def _format(value: float, unit: str) -> str:
     return f"{value:.3g}{unit}"

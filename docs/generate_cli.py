@@ -1,6 +1,6 @@
-"""Write docs/reference/cli.md, the page of the command line, from the app itself.
+"""Generate docs/reference/cli.md, the command-line reference, from the app.
 
-Run ``python docs/generate_cli.py`` after a change of a command; a test fails while the page is old.
+Run ``python docs/generate_cli.py`` after changing a command; a test fails while it is outdated.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ PAGE = Path(__file__).parent / "reference" / "cli.md"
 _INTRODUCTION = """\
 # Command line
 
-Results go to stdout, everything else to stderr. Every command takes `--help`. How commands end is
-in [Errors and exit codes](errors.md).
+Results go to stdout, everything else to stderr. Every command has `--help`. [Errors and exit
+codes](errors.md) lists the exit codes.
 """
 
 
 def page() -> str:
-    """The page, as Markdown."""
+    """The page as Markdown."""
     sections = [_INTRODUCTION]
     root = app.registered_callback
     if root is not None and root.callback is not None:
@@ -64,7 +64,7 @@ def _option(parameter: inspect.Parameter) -> tuple[str, str] | None:
     kind, info = _parts(parameter)
     if not isinstance(info, OptionInfo):
         return None
-    # Inside `Annotated` typer keeps the first name where a default would stand.
+    # In `Annotated`, typer stores the first name in the field `default`.
     declared = (info.default, *(info.param_decls or ()))
     names = ", ".join(name for name in declared if isinstance(name, str) and name[:1] == "-")
     names = names or f"--{parameter.name.replace('_', '-')}"

@@ -1,4 +1,4 @@
-"""SLAFConverter: conversion as an object that has the keywords of slafdb."""
+"""SLAFConverter: convert and append with the keywords of slafdb."""
 
 from __future__ import annotations
 
@@ -30,55 +30,51 @@ __all__ = ["SLAFConverter"]
 
 _ALL_CELLS = 2**31 - 1
 
-# Which the library takes too where nothing is chosen, and else the only one.
+# The default of slafdb; `slaf.convert` has the same one, or takes the only measurement.
 _DEFAULT_MEASUREMENT = "RNA"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SLAFConverter(StoreOptions, ReadOptions):
-    """Converts inputs with one set of options; underneath it is `slaf.convert`.
+    """Convert inputs with one set of options, by `slaf.convert` and `slaf.append`.
 
-    It has the fields of `slaf.options.StoreOptions` and `slaf.options.ReadOptions`, and those by
-    which slafdb calls what they do.
+    The options are those of `slaf.options.StoreOptions` and `slaf.options.ReadOptions`, and the
+    keywords of slafdb.
 
     Raises
     ------
     ValueError
-        If an option asks for what the format rules out.
+        If an option contradicts the format.
     """
 
     use_integer_keys: bool = True
-    """`expression` refers to cells and genes by integers, which the format demands. False adds the
-    string ids beside them.
-    """
+    """`expression` has integer ids, which the format requires; False adds string ids."""
 
     chunked: bool = True
-    """False writes the matrix as one part, which cannot be resumed in its middle; the memory that
-    it takes is bounded either way.
-    """
+    """False writes the matrix as one part, which cannot be resumed; memory is bounded anyway."""
 
     sort_metadata: bool = False
-    """True is refused: cells and genes keep the order of the input."""
+    """True is refused: cells and genes have the order of the input."""
 
     optimize_storage: bool = True
-    """False adds the string ids beside the integers in `expression`."""
+    """False adds string ids to `expression`."""
 
     use_optimized_dtypes: bool = True
-    """False stores int32 ids and float32 values (float64 where that alone is exact)."""
+    """False stores int32 ids and float32 values (float64 if only that is exact)."""
 
     enable_v2_manifest: bool = True
     """False is refused: tables always have Lance's v2 manifest paths."""
 
     compact_after_write: bool = False
-    """True leaves fragments of about 32 million rows however small `chunk_size` is, and checkpoints
-    after each fragment instead of each chunk.
+    """True writes fragments of about 32 million rows, whatever `chunk_size` is, and checkpoints
+    after each fragment in place of each chunk.
     """
 
     tiledb_collection_name: str = _DEFAULT_MEASUREMENT
     """Measurement of a TileDB-SOMA experiment; "RNA" means RNA, or the only one."""
 
     enable_checkpointing: bool = True
-    """False begins again where a conversion was interrupted, instead of resuming it."""
+    """False restarts an interrupted conversion instead of resuming it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -98,7 +94,7 @@ class SLAFConverter(StoreOptions, ReadOptions):
         output_path: str | os.PathLike[str] | Location,
         input_format: str = "auto",
     ) -> Dataset:
-        """Convert inputs into a dataset, or finish a conversion that was stopped.
+        """Convert inputs into a dataset, or finish a stopped conversion.
 
         Parameters
         ----------
@@ -107,7 +103,7 @@ class SLAFConverter(StoreOptions, ReadOptions):
         output_path
             A directory that does not exist yet, or the URL of one in a bucket.
         input_format
-            "h5ad", "10x_h5", "10x_mtx" or "tiledb"; "auto" finds it by the content.
+            "h5ad", "10x_h5", "10x_mtx" or "tiledb"; "auto" detects it by content.
 
         Raises
         ------
@@ -120,7 +116,7 @@ class SLAFConverter(StoreOptions, ReadOptions):
     def convert_anndata(
         self, adata: anndata.AnnData, output_path: str | os.PathLike[str] | Location
     ) -> Dataset:
-        """Convert an AnnData in memory, which is not changed.
+        """Convert an AnnData in memory, without changing it.
 
         Parameters
         ----------
@@ -142,10 +138,9 @@ class SLAFConverter(StoreOptions, ReadOptions):
         existing_slaf_path: str | os.PathLike[str] | Location,
         input_format: str = "auto",
     ) -> Dataset:
-        """Add the cells of inputs to a dataset, or finish an append that was stopped.
+        """Add the cells of inputs to a dataset, or finish a stopped append.
 
-        The dataset stays stored as it is: of this converter's options those have an effect that
-        `slaf.append` has too.
+        The storage options of the dataset are kept: only options of `slaf.append` have an effect.
 
         Parameters
         ----------
@@ -154,7 +149,7 @@ class SLAFConverter(StoreOptions, ReadOptions):
         existing_slaf_path
             A published dataset.
         input_format
-            "h5ad", "10x_h5", "10x_mtx" or "tiledb"; "auto" finds it by the content.
+            "h5ad", "10x_h5", "10x_mtx" or "tiledb"; "auto" detects it by content.
 
         Raises
         ------
@@ -162,12 +157,12 @@ class SLAFConverter(StoreOptions, ReadOptions):
             As `slaf.append` does.
         """
         options = self._keywords(AppendOptions, input_path, input_format)
-        # By default a dataset stays with its rows in the order of genes, or without.
+        # By default a dataset keeps or lacks `expression_by_gene` as before.
         options["by_gene"] = self.by_gene or None
         return append(input_path, existing_slaf_path, dry_run=False, **options)
 
     def _keywords(self, record: type[Options], inputs: Inputs, input_format: str) -> dict[str, Any]:
-        """The keywords of a verb: what the names of slafdb mean, and the other options."""
+        """Keywords of `slaf.convert` or `slaf.append` for the options."""
         format = None if input_format == "auto" else input_format
         chosen = {name: getattr(self, name) for name in options_of(type(self))} | {
             "format": format,
@@ -181,7 +176,7 @@ class SLAFConverter(StoreOptions, ReadOptions):
         return {name: chosen[name] for name in options_of(record) if name in chosen}
 
     def _measurement(self, inputs: Inputs, format: str | None) -> str | None:
-        """The measurement to take, if the inputs have measurements and the user chose one."""
+        """The chosen measurement, if the inputs have measurements."""
         if self.tiledb_collection_name == _DEFAULT_MEASUREMENT:
             return None
         choices = choices_of(inputs, format, self.storage_options)

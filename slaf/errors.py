@@ -1,36 +1,37 @@
-"""The errors that SLAF raises, each with what was found, where, and what to do.
+"""Errors of SLAF, as a tree.
 
 ::
 
     SlafError
     ├── InputError (ValueError)            the input cannot be converted exactly
     │   ├── NoSuchInput (FileNotFoundError)
-    │   ├── UnknownFormat                  no format, or more than one, recognises it
-    │   ├── MissingMatrix (LookupError)    it has no such matrix
-    │   ├── DamagedInput                   it contradicts itself, or cannot be read
-    │   ├── GeneMismatch                   inputs whose genes are not those of each other
+    │   ├── UnknownFormat                  no format, or more than one, recognises the input
+    │   ├── MissingMatrix (LookupError)    the input has no such matrix
+    │   ├── DamagedInput                   the input contradicts itself, or cannot be read
+    │   ├── GeneMismatch                   genes of inputs differ or are ambiguous
     │   ├── InexactValue                   a value fits no type that a table can hold
-    │   └── SourceChanged                  it no longer gives what a dataset was made of
+    │   └── SourceChanged                  an input differs from the one that was converted
     ├── ConflictError                      the output is not free for this command
-    │   ├── OutputExists (FileExistsError) a finished dataset, or something else, is there
-    │   ├── UnfinishedRun                  another conversion is unfinished there
-    │   ├── DuplicateInput                 the same input is in the dataset, or given twice
-    │   └── Locked (BlockingIOError)       another process is writing there
-    ├── DatasetError                       there is no dataset that can be opened
+    │   ├── OutputExists (FileExistsError) a dataset or something else exists at the output
+    │   ├── UnfinishedRun                  another conversion is unfinished at the output
+    │   ├── DuplicateInput                 an input is in the dataset already, or given twice
+    │   └── Locked (BlockingIOError)       another process writes to the output
+    ├── DatasetError                       no dataset can be opened
     │   ├── NotADataset (FileNotFoundError)
-    │   ├── ConversionInProgress           a conversion is unfinished; nothing is shown of it
-    │   ├── UnsupportedFormat              written by another program, or a newer SLAF
-    │   └── DamagedDataset (ValueError)    its files contradict each other
+    │   ├── ConversionInProgress           a conversion is unfinished
+    │   ├── UnsupportedFormat              the dataset is of another program or a newer SLAF
+    │   └── DamagedDataset (ValueError)    files of the dataset contradict each other
     ├── SelectionError (LookupError)       cells or genes that the dataset does not have
     ├── QueryError (ValueError)            SQL that cannot be run
-    ├── TargetError (ValueError)           an output cannot be written as it was asked for
-    ├── VerificationFailed                 a dataset is not what its proof says
+    ├── TargetError (ValueError)           an output cannot be written as requested
+    ├── VerificationFailed                 a dataset differs from its digests or its source
     └── StorageError (OSError)             the disk or bucket refused
         ├── NoSuchBucket (FileNotFoundError)
-        ├── AccessDenied (PermissionError)     the credentials are wrong, or do not allow it
+        ├── AccessDenied (PermissionError)     credentials are missing, wrong or insufficient
         └── StorageUnavailable (ConnectionError)   the network or the server fails
 
-Each derives from :class:`SlafError` and, where one fits, from a builtin.
+Each derives from :class:`SlafError` and, if one fits, from a builtin. Messages name the cause, the
+location and a remedy.
 """
 
 from __future__ import annotations
@@ -39,20 +40,20 @@ from typing import Any
 
 
 class SlafError(Exception):
-    """Any error that SLAF raises on purpose.
+    """Base class of all errors of SLAF.
 
     Attributes
     ----------
     remedy
-        What to do, where the message does not say it itself.
+        What to do, unless the message says it.
     """
 
     remedy = ""
 
     def __str__(self) -> str:
-        """One paragraph: the message, the places that were added on the way up, the remedy."""
+        """One paragraph: message, notes that callers added, remedy."""
         notes = getattr(self, "__notes__", ())
-        # Not what OSError makes of it, which begins with the number of the error.
+        # OSError itself would put the number of the error first.
         return "; ".join(filter(None, [*map(str, self.args[-1:]), *notes, self.remedy]))
 
 
@@ -61,7 +62,7 @@ class InputError(SlafError, ValueError):
 
 
 class NoSuchInput(InputError, FileNotFoundError):
-    """There is nothing at the place of the input."""
+    """The input does not exist."""
 
     remedy = "check the path"
 
@@ -71,21 +72,21 @@ class UnknownFormat(InputError):
 
 
 class MissingMatrix(InputError, LookupError):
-    """The input has no matrix of the name asked for."""
+    """The input has no matrix of the requested name."""
 
 
 class DamagedInput(InputError):
-    """The input contradicts itself, or cannot be read to its end.
+    """The input contradicts itself, or cannot be read to the end.
 
     Parameters
     ----------
     message
-        What was found, and where.
+        The damage and its location.
     remedy
-        What to do, if it is anything else than to get the input once more.
+        What to do, if not to copy or write the input again.
     """
 
-    remedy = "copy it again from where it came, or write it anew"
+    remedy = "copy it again from its origin, or write it again"
 
     def __init__(self, message: str, *, remedy: str | None = None) -> None:
         super().__init__(message)
@@ -94,7 +95,7 @@ class DamagedInput(InputError):
 
 
 class GeneMismatch(InputError):
-    """Inputs have other genes than each other, or ids that do not tell which gene is meant."""
+    """Genes of inputs differ, or their ids are ambiguous."""
 
 
 class InexactValue(InputError):
@@ -102,7 +103,7 @@ class InexactValue(InputError):
 
 
 class SourceChanged(InputError):
-    """An input no longer gives what a dataset was made of, so nothing can be mended from it."""
+    """An input differs from the one that was converted, so that nothing can be repaired from it."""
 
 
 class ConflictError(SlafError):
@@ -110,15 +111,15 @@ class ConflictError(SlafError):
 
 
 class OutputExists(ConflictError, FileExistsError):
-    """Something is at the output already, and it was not asked to be replaced."""
+    """Something exists at the output, and replacing it was not requested."""
 
 
 class UnfinishedRun(ConflictError):
-    """An unfinished conversion of another input, or with other options, is at the output."""
+    """A conversion of another input, or with other options, is unfinished at the output."""
 
 
 class DuplicateInput(ConflictError):
-    """The same input is in the dataset already, or was given twice."""
+    """An input is in the dataset already, or was given twice."""
 
 
 class Locked(ConflictError, BlockingIOError):
@@ -126,15 +127,15 @@ class Locked(ConflictError, BlockingIOError):
 
 
 class DatasetError(SlafError):
-    """There is no dataset that can be opened."""
+    """No dataset can be opened."""
 
 
 class NotADataset(DatasetError, FileNotFoundError):
-    """There is nothing here that is a SLAF dataset."""
+    """There is no SLAF dataset at this location."""
 
 
 class ConversionInProgress(DatasetError):
-    """A conversion has not been finished: there is no dataset yet."""
+    """A conversion is unfinished: there is no dataset yet."""
 
 
 class UnsupportedFormat(DatasetError):
@@ -146,15 +147,15 @@ class DamagedDataset(DatasetError, ValueError):
 
 
 class SelectionError(SlafError, LookupError):
-    """Cells or genes were asked for that the dataset does not have."""
+    """The dataset does not have the requested cells or genes."""
 
 
 class QueryError(SlafError, ValueError):
-    """A query cannot be run; the message is the engine's."""
+    """A query cannot be run; the message is that of the query engine."""
 
 
 class TargetError(SlafError, ValueError):
-    """An output cannot be written as it was asked for, or cannot hold what it should."""
+    """An output cannot be written as requested, or cannot hold the content."""
 
 
 class StorageError(SlafError, OSError):
@@ -162,24 +163,24 @@ class StorageError(SlafError, OSError):
 
 
 class NoSuchBucket(StorageError, FileNotFoundError):
-    """There is no bucket of this name, which is not to say that there is no dataset."""
+    """There is no bucket of this name."""
 
 
 class AccessDenied(StorageError, PermissionError):
-    """The bucket refuses these credentials, or there are none."""
+    """The bucket refuses the credentials, or there are none."""
 
 
 class StorageUnavailable(StorageError, ConnectionError):
-    """The bucket did not answer, or not as it should, however often it was asked."""
+    """The bucket did not answer correctly, in spite of retries."""
 
 
 class VerificationFailed(SlafError):
-    """A dataset is not what its own proof, or its source, says.
+    """A dataset differs from its digests or from its source.
 
     Attributes
     ----------
     report
-        A `slaf.Report`: what was checked, and each difference.
+        The `slaf.Report` with checks and differences.
     """
 
     def __init__(self, message: str, report: Any) -> None:

@@ -1,4 +1,4 @@
-"""What all tests share: reproducible generated data, and the corpus of real files."""
+"""Fixtures of all tests: reproducible generated data, and the corpus of real files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _CORPUS = Path(__file__).parents[2] / "shared" / "corpus"
 
 @pytest.fixture(scope="session")
 def corpus() -> Path:
-    """The folder of sample files beside the checkout; tests that ask for it skip without it."""
+    """The folder of sample files next to the checkout; tests that use it are skipped without it."""
     if not _CORPUS.is_dir():
         pytest.skip(f"the corpus of sample files is not at {_CORPUS}")
     return _CORPUS

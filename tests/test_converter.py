@@ -49,7 +49,7 @@ def indexed(dataset: Dataset) -> dict[str, set[str]]:
 
 
 def test_the_defaults(source: Path, tmp_path: Path) -> None:
-    """Without an option it is `slaf.convert`."""
+    """Without options, a converter does the same as `slaf.convert`."""
     ds = slaf.SLAFConverter().convert(source, tmp_path / "one.slaf")
     assert isinstance(ds, slaf.Dataset)
     slaf.convert(source, tmp_path / "other.slaf")
@@ -78,7 +78,7 @@ def test_it_is_a_value() -> None:
 
 @pytest.mark.parametrize("option", ["use_integer_keys", "optimize_storage"])
 def test_string_ids(option: str, source: Path, tmp_path: Path) -> None:
-    """Without integer keys alone, `expression` has the string ids beside the integers."""
+    """`use_integer_keys=False` adds string ids to `expression`."""
     choice: dict[str, Any] = {option: False}
     ds = slaf.SLAFConverter(**choice).convert(source, tmp_path / "out.slaf")
     table = ds.expression.to_table()
@@ -114,7 +114,7 @@ def test_plain_types_that_are_exact(tmp_path: Path) -> None:
 
 
 def test_chunk_size(source: Path, tmp_path: Path) -> None:
-    """Cells are written and digested so many at a time."""
+    """`chunk_size` is the number of cells of a block."""
     ds = slaf.SLAFConverter(chunk_size=6).convert(source, tmp_path / "out.slaf")
     assert [(b.start, b.stop) for b in ds.published.blocks] == [(0, 6), (6, 12), (12, 18), (18, 20)]
     assert fragments(ds) == [block.rows for block in ds.published.blocks]
@@ -148,7 +148,7 @@ def test_compact_after_write(source: Path, tmp_path: Path) -> None:
 
 
 def test_create_indices(source: Path, tmp_path: Path) -> None:
-    """Ids are indexed where it was asked for, and the cells of `expression` always."""
+    """Ids are indexed on request, and the cells of `expression` always."""
     without = slaf.SLAFConverter().convert(source, tmp_path / "without.slaf")
     assert indexed(without) == {
         "expression": {"cell_integer_id"},
@@ -167,7 +167,7 @@ def test_create_indices(source: Path, tmp_path: Path) -> None:
 
 
 def test_compression(source: Path, tmp_path: Path) -> None:
-    """Compression is what the table's columns are packed by; another word is refused."""
+    """`compression` sets the compression of columns; an unknown one is refused."""
     packed = {}
     for name in ("fast", "balanced", "small"):
         ds = slaf.SLAFConverter(compression=name).convert(source, tmp_path / f"{name}.slaf")
@@ -204,7 +204,7 @@ def stopped(source: Path, output: Path) -> dict[int, Any]:
 
 
 def test_with_checkpointing(source: Path, tmp_path: Path) -> None:
-    """An unfinished conversion is resumed: the parts that are there stay."""
+    """An unfinished conversion is resumed: finished parts are kept."""
     before = stopped(source, tmp_path / "out.slaf")
     slaf.SLAFConverter(chunk_size=4).convert(source, tmp_path / "out.slaf")
     after = published_parts(tmp_path / "out.slaf")
@@ -212,7 +212,7 @@ def test_with_checkpointing(source: Path, tmp_path: Path) -> None:
 
 
 def test_without_checkpointing(source: Path, tmp_path: Path) -> None:
-    """An unfinished conversion begins again: none of the parts that are there is used."""
+    """An unfinished conversion restarts: no finished part is used."""
     before = stopped(source, tmp_path / "out.slaf")
     converter = slaf.SLAFConverter(chunk_size=4, enable_checkpointing=False)
     ds = converter.convert(source, tmp_path / "out.slaf")
@@ -229,13 +229,13 @@ def test_without_checkpointing(source: Path, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_refused(options: dict[str, bool], message: str) -> None:
-    """What the format rules out is refused when it is asked for, with the reason."""
+    """Options that contradict the format are refused, with the reason."""
     with pytest.raises(ValueError, match=message):
         slaf.SLAFConverter(**options)  # type: ignore[arg-type]
 
 
 def test_tiledb_collection_name(source: Path, tmp_path: Path) -> None:
-    """The name of a collection is of no use for an input that has none, and no obstacle."""
+    """`tiledb_collection_name` is ignored for inputs without measurements."""
     ds = slaf.SLAFConverter(tiledb_collection_name="ATAC").convert(source, tmp_path / "out.slaf")
     assert ds.sources[0].choice == {}
     assert slaf.verify(ds, against=source).ok
@@ -263,7 +263,7 @@ def test_several_paths(source: Path, tmp_path: Path) -> None:
 
 
 def test_input_format(source: Path, tmp_path: Path) -> None:
-    """A format that is named is taken; one that does not exist is refused."""
+    """A named format is used; an unknown one is refused."""
     ds = slaf.SLAFConverter().convert(source, tmp_path / "out.slaf", input_format="h5ad")
     assert ds.sources[0].format == "h5ad"
     with pytest.raises(slaf.InputError, match="'loom'"):
@@ -336,7 +336,7 @@ def test_convert_anndata(matrix: str, tmp_path: Path) -> None:
 
 
 def test_append(source: Path, tmp_path: Path) -> None:
-    """Inputs are added as `slaf.append` does it, which stores them as the dataset is stored."""
+    """Inputs are appended as by `slaf.append`, with the storage options of the dataset."""
     other = write_h5ad(tmp_path / "other.h5ad", counts(7, slaf.info(source).n_genes, seed=5))
     converter = slaf.SLAFConverter(use_optimized_dtypes=False, layers="none")
     before = converter.convert(source, tmp_path / "out.slaf")

@@ -49,9 +49,9 @@ def edited(source: Path, **elements: Any) -> Path:
     return path
 
 
-def exchanged(found: Comparison) -> set[Difference]:
-    """What the comparison finds the other way round."""
-    return {Difference(d.kind, d.where, d.found, d.expected) for d in found.differences}
+def exchanged(comparison: Comparison) -> set[Difference]:
+    """The differences of a comparison, with expected and found swapped."""
+    return {Difference(d.kind, d.where, d.found, d.expected) for d in comparison.differences}
 
 
 @settings(max_examples=10)
@@ -59,7 +59,7 @@ def exchanged(found: Comparison) -> set[Difference]:
 def test_how_it_is_stored_does_not_count(
     stored: Stored, one: int, other: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Datasets of one input do not differ, nor from it, whatever options made them."""
+    """Datasets of one input equal each other and the input, whatever their options."""
     folder = tmp_path_factory.mktemp("same")
     path = write_stored(folder / "in.h5ad", stored)
     try:
@@ -88,7 +88,7 @@ def test_tables_are_equal_to_themselves(
 
 
 def test_a_value_is_told_with_its_place(dataset: Path, source: Path, tmp_path: Path) -> None:
-    """What is told is the same of two datasets and of a file, with the first one's value first."""
+    """Two datasets, or a dataset and a file, differ alike, with the first one's value first."""
     changed = shutil.copy(source, tmp_path / "changed.h5ad")
     with h5py.File(changed, "r+") as file:
         cell, gene, old = 0, int(file["X/indices"][0]), float(file["X/data"][0])
@@ -122,34 +122,34 @@ def test_a_value_is_told_with_its_place(dataset: Path, source: Path, tmp_path: P
 def test_a_table_is_told_by_column(
     elements: dict[str, Any], where: str, dataset: Path, source: Path, tmp_path: Path
 ) -> None:
-    """Values, types, names, categories and their order: of two datasets as of a file."""
+    """Values, types, names and ordered categories are compared, of datasets and of files."""
     changed = edited(source, **elements)
     slaf.convert(changed, tmp_path / "changed.slaf")
     for other in (changed, tmp_path / "changed.slaf"):
-        found = slaf.diff(dataset, other)
-        assert ("cells", where) in {(d.kind, d.where) for d in found.differences}
-        assert set(slaf.diff(other, dataset).differences) == exchanged(found)
+        comparison = slaf.diff(dataset, other)
+        assert ("cells", where) in {(d.kind, d.where) for d in comparison.differences}
+        assert set(slaf.diff(other, dataset).differences) == exchanged(comparison)
 
 
 def test_shape_and_type(dataset: Path, tmp_path: Path) -> None:
     """Another shape, and another type of the values, are differences of their own."""
     less = write_h5ad(tmp_path / "less.h5ad", counts(29, 12).astype(np.int32))
-    found = slaf.diff(dataset, less)
-    assert {(d.kind, d.expected, d.found) for d in found.differences} == {
+    comparison = slaf.diff(dataset, less)
+    assert {(d.kind, d.expected, d.found) for d in comparison.differences} == {
         ("type", "float32", "int32"),
         ("shape", "(30, 12)", "(29, 12)"),
     }
 
 
 def test_another_matrix_of_the_file(source: Path, tmp_path: Path) -> None:
-    """`matrix` says which of the file's is meant: X, unless another is named."""
+    """`matrix` chooses the matrix of the file, X by default."""
     doubled = tmp_path / "doubled.h5ad"
     adata = anndata.read_h5ad(source)
     adata.layers["twice"] = adata.X * 2
     adata.write_h5ad(doubled)
     dataset = slaf.convert(doubled, tmp_path / "twice.slaf", matrix="layer:twice")
     assert slaf.diff(dataset, doubled, matrix="layer:twice").ok
-    # Beside the one stands X, beside the other what was taken.
+    # X is a layer of the dataset, and the chosen layer one of the file.
     assert dict(slaf.diff(dataset, doubled).counts).keys() == {"value", "layers"}
 
 
@@ -162,7 +162,7 @@ def test_a_damaged_dataset_is_no_equal(dataset: Path, source: Path) -> None:
 
 
 def test_neither_is_a_dataset(source: Path, tmp_path: Path) -> None:
-    """One of both has to be a dataset, and what is not there is told as such."""
+    """A pair without a dataset, and a missing path, are refused."""
     with pytest.raises(NotADataset, match="one of them has to be"):
         slaf.diff(source, source)
     slaf.convert(source, tmp_path / "one.slaf")

@@ -1,4 +1,4 @@
-"""What stands beside the matrix is compared too: which there is, its types and every value."""
+"""Layers, raw, obsm, varm, obsp, varp and uns are compared: presence, types and every value."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CELLS = pd.Index([f"cell-{cell}" for cell in range(N_CELLS)], dtype=object)
 
 
 def whole() -> anndata.AnnData:
-    """An AnnData with something of every kind in every slot."""
+    """An AnnData with elements of every type in every slot."""
     held = slots(counts(N_CELLS, N_GENES, seed=5) * np.float32(0.5))
     for matrices, name in ((held["layers"], "whole"), (held["raw"], "X")):
         dense = matrices[name].toarray()
@@ -53,9 +53,9 @@ def whole() -> anndata.AnnData:
     return adata
 
 
-def put(holder: Callable[[anndata.AnnData], Any], place: Any, value: object) -> Change:
-    """Set an item of something that an AnnData holds."""
-    return lambda adata: holder(adata).__setitem__(place, value)
+def put(holder: Callable[[anndata.AnnData], Any], key: Any, value: object) -> Change:
+    """Change that sets an item of a mapping of an AnnData."""
+    return lambda adata: holder(adata).__setitem__(key, value)
 
 
 def raw_of(adata: anndata.AnnData, **parts: Any) -> None:
@@ -299,7 +299,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> slaf.Dataset:
 
 
 def test_what_is_the_same_does_not_differ(dataset: slaf.Dataset, tmp_path: Path) -> None:
-    """Neither from the AnnData, nor from its file, nor from a dataset that is cut otherwise."""
+    """A dataset equals its AnnData, its file, and a dataset with other blocks."""
     adata = whole()
     path = tmp_path / "in.h5ad"
     # anndata changes what it writes.
@@ -316,31 +316,31 @@ def test_what_is_the_same_does_not_differ(dataset: slaf.Dataset, tmp_path: Path)
 def test_one_change_is_one_difference(
     case: tuple[str, Change, tuple[str, str, str, str]], dataset: slaf.Dataset
 ) -> None:
-    """It is told with its slot, its place and both values."""
-    _, change, told = case
+    """One change is one difference, with slot, path and both values."""
+    _, change, expected = case
     adata = whole()
     change(adata)
-    assert told_of(slaf.diff(dataset, adata)) == [Difference(*told)]
+    assert differences_of(slaf.diff(dataset, adata)) == [Difference(*expected)]
 
 
 @pytest.mark.parametrize("half", [0, 1])
 def test_datasets_differ_as_their_inputs_do(
     half: int, dataset: slaf.Dataset, tmp_path: Path
 ) -> None:
-    """All changes that can be made at once are found between two datasets, either way round."""
+    """All changes at once are found between two datasets, in both directions."""
     adata = whole()
     chosen = [case for case in CASES if TOGETHER.get(case[0], half) == half]
     for _, change, _ in chosen:
         change(adata)
     other = slaf.convert(adata, tmp_path / "other.slaf")
-    expected = [Difference(*told) for _, _, told in chosen]
-    found = told_of(slaf.diff(dataset, other))
+    expected = [Difference(*fields) for _, _, fields in chosen]
+    found = differences_of(slaf.diff(dataset, other))
     assert sorted(found, key=str) == sorted(expected, key=str)
     exchanged = [Difference(d.kind, d.where, d.found, d.expected) for d in found]
-    assert sorted(told_of(slaf.diff(other, dataset)), key=str) == sorted(exchanged, key=str)
+    assert sorted(differences_of(slaf.diff(other, dataset)), key=str) == sorted(exchanged, key=str)
 
 
-def told_of(found: slaf.Comparison) -> list[Difference]:
+def differences_of(found: slaf.Comparison) -> list[Difference]:
     """The differences, without the type of numbers that are equal: 7 and 7.0."""
     numbers = {"layers", "raw"}
     return [
@@ -355,7 +355,7 @@ def plain(text: str) -> str:
 
 
 def test_many_differences_are_counted(dataset: slaf.Dataset) -> None:
-    """Of each slot the first ten are told, and all are counted."""
+    """The first ten differences of each slot are kept, and all are counted."""
     adata = whole()
     adata.obsm["X_pca"] += 1
     adata.varp["dense"] += 1
@@ -366,7 +366,7 @@ def test_many_differences_are_counted(dataset: slaf.Dataset) -> None:
 
 
 def test_a_pair_that_is_stored_twice(tmp_path: Path) -> None:
-    """Where entries cannot be told apart, the matrix as a whole differs."""
+    """Sparse matrices with repeated entries differ as a whole."""
     twice = sp.csr_matrix((np.array([1.0, 2.0]), np.array([1, 1]), [0, 2, 2]), (2, 2))
     adatas = [
         anndata.AnnData(np.ones((2, 2), np.float32), obsp={"graph": graph})
@@ -379,7 +379,7 @@ def test_a_pair_that_is_stored_twice(tmp_path: Path) -> None:
 
 
 def test_what_was_left_out_differs(tmp_path: Path) -> None:
-    """A dataset without layers and raw is what was converted, but not the same as its input."""
+    """A dataset without layers and raw verifies, but differs from its input."""
     adata = whole()
     dataset = slaf.convert(adata, tmp_path / "in.slaf", layers="none", raw=False)
     assert slaf.verify(dataset, adata).ok
@@ -387,7 +387,7 @@ def test_what_was_left_out_differs(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_is_a_difference(tmp_path: Path) -> None:
-    """A file of elements that is gone is told; the rest is compared."""
+    """A missing file of elements is a difference; other content is compared."""
     dataset = slaf.convert(whole(), tmp_path / "in.slaf")
     [file] = (tmp_path / "in.slaf").glob("uns-*.h5")
     file.unlink()

@@ -25,7 +25,7 @@ from slaf.testing.strategies import Stored
 from slaf_cli.app import app
 from slaf_cli.report import ExitCode, exit_code
 from tests.cloud.servers import azurite, fake_gcs, moto, upload
-from tests.conversion.older import older
+from tests.conversion.slafdb_datasets import slafdb_files
 from tests.formats.builders import Mtx, write_genomes, write_soma, write_v3
 from tests.pages import PAGES, ROOT, Reader, anchors, blocks, links, name_of
 
@@ -153,7 +153,7 @@ def _write_samples(adata: anndata.AnnData, directory: Path) -> None:
         counts = _stored(adata.X[start : start + 200])
         whole = replace(counts, values=counts.values.astype(np.int32))
         write_v3(outs / "filtered_feature_bc_matrix.h5", whole)
-    earlier = older(adata.X[:350], genes=adata.var_names)
+    earlier = slafdb_files(adata.X[:350], genes=adata.var_names)
     earlier.write(directory / "earlier.slaf")
     starts = earlier.tables["cells"].column("cell_start_index").to_numpy()
     anew = np.where(np.arange(len(starts)) < 200, starts, starts - starts[200])

@@ -1,4 +1,4 @@
-"""Whatever is changed in a dataset behind its back, a verification finds it and names it."""
+"""Verification finds and names every change of a dataset."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ N_CELLS, N_GENES, CHUNK = 24, 10, 6
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A source, and beside it the dataset that was made of it, in four blocks."""
+    """A source, and the dataset that was made of it, in four blocks."""
     top = tmp_path_factory.mktemp("original")
     matrix = counts(N_CELLS, N_GENES)
     write_h5ad(top / "in.h5ad", matrix)
@@ -56,7 +56,7 @@ def dataset(original: Path, tmp_path: Path) -> Path:
 
 
 class Appending:
-    """Appends to a dataset when it is first told how far its verification is."""
+    """Appends to a dataset at the first progress of its verification."""
 
     def __init__(self, dataset: Path, more: Path) -> None:
         self._rest: list[Callable[[], Any]] = [lambda: slaf.append(more, dataset)]
@@ -71,7 +71,7 @@ class Appending:
 
 
 def test_written_to_meanwhile(dataset: Path, source: Path, tmp_path: Path) -> None:
-    """What an append replaces while a dataset is verified is no damage, and nothing is proven."""
+    """A dataset that changes during verification is neither damaged nor verified."""
     more = write_h5ad(tmp_path / "more.h5ad", counts(4, slaf.open(dataset).n_genes, seed=7))
     with pytest.raises(Locked, match=r"written to since it was opened.*verify it again"):
         slaf.verify(dataset, against=source, progress=Appending(dataset, more))
@@ -79,8 +79,8 @@ def test_written_to_meanwhile(dataset: Path, source: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("other", [np.int16, np.float32, np.uint8])
-def test_sums_that_outgrow_their_type_beside_another(other: Any, tmp_path: Path) -> None:
-    """Whatever the type is that values are given back in, it is a sound one."""
+def test_sums_that_overflow_their_type_with_another_input(other: Any, tmp_path: Path) -> None:
+    """Values that are read in a wider type than that of their source verify."""
     repeated = sp.csr_matrix(
         (np.array([100, 100, 3], np.int8), np.array([1, 1, 2]), np.array([0, 2, 3])), (2, 5)
     )
@@ -113,7 +113,7 @@ def edit(dataset: Path, change: Edit) -> None:
 
 
 def unproven(dataset: Path) -> None:
-    """Make it one of those that were written before checksums of files were noted."""
+    """Remove the checksums of files, as in datasets of earlier releases."""
     edit(dataset, lambda config: config.pop("proof"))
 
 
@@ -186,7 +186,7 @@ def test_intact(quick: bool, compared: bool, dataset: Path, source: Path) -> Non
 
 
 def test_intact_open(dataset: Path) -> None:
-    """A dataset that is open already is verified as it was opened."""
+    """An open dataset is verified at the version at which it was opened."""
     assert slaf.verify(slaf.open(dataset)).ok
 
 
@@ -203,7 +203,7 @@ def test_intact_in_memory(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0), (3, 3)])
 def test_intact_without_entries(shape: tuple[int, int], tmp_path: Path) -> None:
-    """A dataset without a nonzero verifies, in itself and against its source."""
+    """A dataset without nonzeros verifies, by itself and against its source."""
     adata = anndata.AnnData(np.zeros(shape))
     slaf.convert(adata, tmp_path / "out.slaf")
     assert slaf.verify(tmp_path / "out.slaf", against=adata).ok
@@ -245,7 +245,7 @@ def test_a_gene_of_a_value(dataset: Path, source: Path) -> None:
 
 @pytest.mark.parametrize("owner", [1, N_CELLS])
 def test_a_cell_of_a_value(owner: int, dataset: Path, source: Path) -> None:
-    """A row that says it belongs to another cell, or to one that is not there, is named."""
+    """A row with the id of another cell, or of none, is named."""
     cell, _, value = row_of(dataset, 40)
     sabotage(dataset, "expression", put("cell_integer_id", 40, owner))
     found = only(failed(dataset), "order")
@@ -258,7 +258,7 @@ def test_a_cell_of_a_value(owner: int, dataset: Path, source: Path) -> None:
 
 
 def test_a_row_less(dataset: Path, source: Path) -> None:
-    """A dropped row is found without reading the values: there are too few."""
+    """A dropped row is found without reading values, by the number of rows."""
     n_rows = slaf.open(dataset).nnz
     sabotage(dataset, "expression", without(7))
     for options in ({}, {"quick": True}, {"against": source}):
@@ -268,7 +268,7 @@ def test_a_row_less(dataset: Path, source: Path) -> None:
 
 
 def test_a_deleted_row(dataset: Path) -> None:
-    """A row that Lance was asked to delete is missed."""
+    """A row that Lance deleted is reported."""
     table = slaf.open(dataset).expression
     table.delete("cell_integer_id = 2 AND value > 0")
     edit(dataset, lambda config: config["versions"].update(expression=table.version))
@@ -276,7 +276,7 @@ def test_a_deleted_row(dataset: Path) -> None:
 
 
 def test_a_row_more(dataset: Path) -> None:
-    """A row that is there twice is found without reading the values."""
+    """A repeated row is found without reading values."""
     sabotage(dataset, "expression", lambda table: pa.concat_tables([table, table.slice(3, 1)]))
     assert only(failed(dataset, quick=True), "config").where == "rows of expression"
 
@@ -301,7 +301,7 @@ def test_swapped_rows_of_two_cells(dataset: Path) -> None:
 
 
 def test_another_type(dataset: Path) -> None:
-    """Values in another type than config.json says are found without reading them."""
+    """Values of another type than config.json records are found without reading them."""
 
     def wider(table: pa.Table) -> pa.Table:
         return table.set_column(2, "value", table["value"].cast(pa.uint32()))
@@ -312,7 +312,7 @@ def test_another_type(dataset: Path) -> None:
 
 
 def test_all_are_counted(dataset: Path, source: Path) -> None:
-    """Of many differences the first are shown and all are counted."""
+    """The first of many differences are kept, and all are counted."""
 
     def more(table: pa.Table) -> pa.Table:
         return table.set_column(2, "value", pa.array(table["value"].to_numpy() + 1, pa.uint16()))
@@ -327,7 +327,7 @@ def test_all_are_counted(dataset: Path, source: Path) -> None:
 
 
 class Watched(slaf.Dataset):
-    """A dataset that counts how often a table of it is looked into."""
+    """A dataset that counts how often its tables are opened."""
 
     looks = 0
 
@@ -338,7 +338,7 @@ class Watched(slaf.Dataset):
 
 
 def test_only_what_is_shown_is_looked_up(tmp_path: Path) -> None:
-    """Many differences cost no more looks for the ids of cells and genes than a few do."""
+    """Many differences cost no more lookups of ids than a few."""
     looks = []
     for n_genes in (N_GENES, 5 * N_GENES):
         one, other = (anndata.AnnData(np.full((4, n_genes), value)) for value in (1, 2))
@@ -352,7 +352,7 @@ def test_only_what_is_shown_is_looked_up(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("column", "other"), [("cell_id", "cell-9"), ("gene_id", "gene-?")])
 def test_a_string_id_of_a_value(column: str, other: str, source: Path, tmp_path: Path) -> None:
-    """String ids in `expression` that are not those of its integer ids are named."""
+    """String ids in `expression` that contradict its integer ids are named."""
     slaf.convert(source, tmp_path / "out.slaf", string_ids=True)
     assert slaf.verify(tmp_path / "out.slaf").ok
     expected = slaf.open(tmp_path / "out.slaf").expression.take([30], [column])[column][0].as_py()
@@ -437,7 +437,7 @@ def test_a_field(name: str, column: str, title: str, dataset: Path, source: Path
 
 
 def test_a_missing_value(dataset: Path, source: Path) -> None:
-    """A value of obs that went missing is not taken for one that is there."""
+    """A missing value of obs differs from a value."""
     sabotage(dataset, "cells", put("batch", 5, None))
     found = only(failed(dataset, against=source), "cells")
     assert (found.expected, found.found) == ("'b2'", "None")
@@ -578,14 +578,14 @@ def test_an_unreadable_column(dataset: Path) -> None:
 
 @pytest.mark.parametrize("name", ["expression", "cells", "genes"])
 def test_a_version_less(name: str, dataset: Path) -> None:
-    """A version that config.json names and the table lacks is an error that says so."""
+    """A version that config.json names and the table lacks is an error with its number."""
     edit(dataset, lambda config: config["versions"].update({name: 99}))
     with pytest.raises(DamagedDataset, match=rf"version 99 of {name}\.lance cannot be opened"):
         slaf.verify(dataset)
 
 
 def test_what_was_in_a_damaged_file(dataset: Path, source: Path) -> None:
-    """Of a damaged file the table, the cells, the blocks and the input are named."""
+    """Table, cells, blocks and input of a damaged file are named."""
     file = data_file(dataset, "expression")
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
@@ -598,7 +598,7 @@ def test_what_was_in_a_damaged_file(dataset: Path, source: Path) -> None:
 
 
 def test_a_damaged_version(dataset: Path) -> None:
-    """The file of a version is read before Lance is asked to open it, by the quick check too."""
+    """Manifests are checked before Lance opens them, by the quick check too."""
     (file,) = (dataset / "cells.lance/_versions").glob("*.manifest")
     content = bytearray(file.read_bytes())
     for at in range(0, len(content), 40):
@@ -610,7 +610,7 @@ def test_a_damaged_version(dataset: Path) -> None:
 
 
 def test_files_without_a_checksum_are_counted(dataset: Path) -> None:
-    """A report says of how many files nothing is known."""
+    """A report gives the number of files without a checksum."""
 
     def forget(config: dict[str, Any]) -> None:
         kept = [one for one in config["proof"]["files"] if "/data/" not in one["file"]]
@@ -625,13 +625,13 @@ def test_files_without_a_checksum_are_counted(dataset: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_sample(seed: int, dataset: Path) -> None:
-    """Only the blocks of the sample are read; the same seed draws the same, and says which."""
+    """Only blocks of the sample are read and listed; the same seed draws the same blocks."""
     report = slaf.verify(dataset, sample=2, seed=seed)
-    told = report.checks[-1]
-    assert f"the digest of 2 of 4 blocks, drawn with seed {seed} (cells " in told
+    check = report.checks[-1]
+    assert f"the digest of 2 of 4 blocks, drawn with seed {seed} (cells " in check
     assert slaf.verify(dataset, sample=2, seed=seed) == report
     edit(dataset, first_digest)
-    if "cells 0 to 6" in told:
+    if "cells 0 to 6" in check:
         assert only(failed(dataset, sample=2, seed=seed), "digest").where == "cells 0 to 6"
     else:
         assert slaf.verify(dataset, sample=2, seed=seed).ok
@@ -640,16 +640,16 @@ def test_a_sample(seed: int, dataset: Path) -> None:
 def test_samples_differ(dataset: Path) -> None:
     """Other seeds draw other blocks, and a large sample draws all."""
     checks = [slaf.verify(dataset, sample=1, seed=seed).checks[-1] for seed in range(12)]
-    told = {check.partition("(")[2] for check in checks}
-    assert len(told) == 4
+    samples = {check.partition("(")[2] for check in checks}
+    assert len(samples) == 4
     assert "the digest of 4 of 4 blocks" in slaf.verify(dataset, sample=99).checks[-1]
 
 
-@pytest.mark.parametrize("asked", [{"quick": True}, {"against": "in.h5ad"}])
-def test_a_sample_of_what_is_not_drawn(asked: dict[str, Any], dataset: Path) -> None:
-    """A sample goes with nothing that reads all, or none, and is not empty."""
+@pytest.mark.parametrize("options", [{"quick": True}, {"against": "in.h5ad"}])
+def test_a_sample_with_other_options(options: dict[str, Any], dataset: Path) -> None:
+    """A sample is refused with `quick` or `against`, and if it is empty."""
     with pytest.raises(ValueError, match="leave out quick"):
-        slaf.verify(dataset, sample=2, **asked)
+        slaf.verify(dataset, sample=2, **options)
     with pytest.raises(ValueError, match="a sample of 0 blocks"):
         slaf.verify(dataset, sample=0)
 
@@ -663,7 +663,7 @@ def first_digest(config: dict[str, Any]) -> None:
 
 
 def test_a_digest(dataset: Path, source: Path) -> None:
-    """An edited digest is found by reading its block; the quick check has no use for it."""
+    """An edited digest is found by reading its block, and not by the quick check."""
     edit(dataset, first_digest)
     found = only(failed(dataset), "digest")
     assert (found.where, found.expected) == (f"cells 0 to {CHUNK}", "0" * 32)
@@ -714,7 +714,7 @@ def another_value_type(config: dict[str, Any]) -> None:
 
 
 def another_dtype(config: dict[str, Any]) -> None:
-    """Values given back in a type that neither the source nor the table has."""
+    """A read type that neither the source nor the table has."""
     config["dtype"] = "float16"
 
 
@@ -737,7 +737,7 @@ def a_column_of_no_table(config: dict[str, Any]) -> None:
     ],
 )
 def test_config(change: Edit, where: str, dataset: Path) -> None:
-    """What config.json says wrongly of the tables is found without reading the values."""
+    """Wrong statements of config.json about tables are found without reading values."""
     edit(dataset, change)
     report = failed(dataset, quick=True)
     assert kinds(report) <= {"config", "offsets"}
@@ -753,7 +753,7 @@ def test_cells_that_no_source_has(change: Edit, dataset: Path) -> None:
 
 
 def test_quick_reads_no_values(dataset: Path) -> None:
-    """The quick check does not look at the values, which is why it is quick."""
+    """The quick check does not read values."""
     sabotage(dataset, "expression", put("value", 3, 999))
     opened = slaf.open(dataset)
     assert slaf.verify(opened, quick=True).ok
@@ -814,12 +814,12 @@ def test_another_order_of_cells(dataset: Path, tmp_path: Path, source: Path) -> 
     assert (found.expected, found.found) == (f"'cell-{N_CELLS - 1}'", "'cell-0'")
 
 
-# ----------------------------------------------------------------------------- beside the matrix
+# ------------------------------------------------------------------------ layers and annotations
 
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A source with something in every slot, and beside it the dataset that was made of it."""
+    """A source with something in every slot, and the dataset that was made of it."""
     top = tmp_path_factory.mktemp("everything")
     n_cells, n_genes = 12, 6
     write_h5ad(top / "in.h5ad", counts(n_cells, n_genes), **slots(counts(n_cells, n_genes, seed=7)))
@@ -827,7 +827,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return top
 
 
-BESIDE: list[tuple[str, str, Change, str]] = [
+LAYER_TABLES: list[tuple[str, str, Change, str]] = [
     ("a value of a layer", "layers", put("late", 0, 99), "digest"),
     ("a value of a layer is gone", "layers", put("late", 0, None), "digest"),
     ("a cell of a layer", "layers", put("cell_integer_id", 0, 3), "order"),
@@ -849,11 +849,11 @@ ELEMENTS: list[tuple[str, str, Change, str]] = [
 ]
 
 
-@pytest.mark.parametrize("case", BESIDE, ids=lambda case: case[0])
-def test_damage_beside_the_matrix_is_found(
+@pytest.mark.parametrize("case", LAYER_TABLES, ids=lambda case: case[0])
+def test_damage_to_layers_and_raw_is_found(
     case: tuple[str, str, Change, str], everything: Path, tmp_path: Path
 ) -> None:
-    """What is changed in layers, raw or their offsets shows by itself."""
+    """Changes in layers, raw or their offsets are found without a source."""
     dataset = shutil.copytree(everything / "out.slaf", tmp_path / "out.slaf")
     _, table, change, kind = case
     sabotage(dataset, table, change)
@@ -882,7 +882,7 @@ def test_changed_elements_are_found_against_the_source(
     assert [difference.where for difference in report.differences] == [where]
 
 
-def test_changed_values_beside_the_matrix_are_named(everything: Path, tmp_path: Path) -> None:
+def test_changed_values_of_layers_are_named(everything: Path, tmp_path: Path) -> None:
     """Against the source the layer, the cell and the gene are named."""
     dataset = shutil.copytree(everything / "out.slaf", tmp_path / "out.slaf")
     row = slaf.open(dataset).table("layers").to_table().to_pylist()[0]
@@ -897,7 +897,7 @@ def test_changed_values_beside_the_matrix_are_named(everything: Path, tmp_path: 
 
 @pytest.mark.parametrize("key", ["uns", "elements"])
 def test_damaged_files_are_found(key: str, everything: Path, tmp_path: Path) -> None:
-    """A file of elements that was changed, or is gone, shows by itself, in older datasets too."""
+    """A changed or missing file of elements is found, also without checksums of files."""
     dataset = shutil.copytree(everything / "out.slaf", tmp_path / "out.slaf")
     unproven(dataset)
     file = dataset / json.loads((dataset / "config.json").read_bytes())[key]["file"]
@@ -911,15 +911,15 @@ def test_damaged_files_are_found(key: str, everything: Path, tmp_path: Path) -> 
         slaf.verify(dataset)
 
 
-def test_a_table_beside_the_matrix_that_is_gone(everything: Path, tmp_path: Path) -> None:
-    """A table that config.json no longer lists, though it speaks of it, is missed."""
+def test_a_table_of_raw_that_is_gone(everything: Path, tmp_path: Path) -> None:
+    """A table that config.json records but no longer lists is reported."""
     dataset = shutil.copytree(everything / "out.slaf", tmp_path / "out.slaf")
     edit(dataset, lambda config: (config["tables"].pop("raw"), config["versions"].pop("raw")))
     with pytest.raises(slaf.VerificationFailed, match="table raw: expected True, found False"):
         slaf.verify(dataset)
 
 
-def test_a_record_beside_the_matrix_that_is_damaged(everything: Path, tmp_path: Path) -> None:
+def test_a_record_of_layers_that_is_damaged(everything: Path, tmp_path: Path) -> None:
     """A record of layers without its columns is refused when the dataset is opened."""
     dataset = shutil.copytree(everything / "out.slaf", tmp_path / "out.slaf")
     edit(dataset, lambda config: config["layers"].pop("columns"))

@@ -1,8 +1,8 @@
-"""Files to measure with, made once and kept under `build/bench/inputs`."""
+"""Inputs of the measurements, made once and cached under `build/bench/inputs`."""
 
 from __future__ import annotations
 
 from benchmarks.inputs.counts import Counts, Layout, blocks
-from benchmarks.inputs.input import FOLDER, Input, Kept, Kind, kept
+from benchmarks.inputs.input import FOLDER, CachedInput, Input, Kind, cached_input
 
-__all__ = ["FOLDER", "Counts", "Input", "Kept", "Kind", "Layout", "blocks", "kept"]
+__all__ = ["FOLDER", "CachedInput", "Counts", "Input", "Kind", "Layout", "blocks", "cached_input"]

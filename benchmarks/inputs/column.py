@@ -1,4 +1,4 @@
-"""One column of an HDF5 file, written piece by piece, its chunks deflated on all cores."""
+"""A growing HDF5 dataset whose chunks are compressed on all cores."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ if TYPE_CHECKING:
 
 __all__ = ["Column"]
 
-# About what h5py chooses; the same for all sizes, so that they can be compared.
+# About the choice of h5py, but equal for all sizes, so that they are comparable.
 _CHUNK = 1 << 15
-# h5py's, and with it anndata's.
+# The default of h5py, and so of anndata.
 _LEVEL = 4
 
 
 class Column:
-    """A dataset of one dimension that grows.
+    """A growing HDF5 dataset of one dimension.
 
-    The bytes are those that HDF5's own filter makes, which deflates on one core only.
+    Its bytes equal those of HDF5's own filter, which compresses on one core only.
 
     Parameters
     ----------
     group, name, dtype
-        Where it is, and what of.
-    packed
-        Whether it is compressed by gzip.
+        Its group, name and type.
+    compressed
+        Whether gzip compresses it.
     """
 
-    def __init__(self, group: h5py.Group, name: str, dtype: DTypeLike, *, packed: bool) -> None:
-        compression = {"compression": "gzip", "compression_opts": _LEVEL} if packed else {}
+    def __init__(self, group: h5py.Group, name: str, dtype: DTypeLike, *, compressed: bool) -> None:
+        compression = {"compression": "gzip", "compression_opts": _LEVEL} if compressed else {}
         self._dataset = group.create_dataset(
             name, (0,), dtype, maxshape=(None,), chunks=(_CHUNK,), **compression
         )
-        self._packed = packed
+        self._compressed = compressed
         self._rest = np.empty(0, dtype)
         self._pool = ThreadPoolExecutor()
-        self._under_way = deque[Future[bytes]]()
+        self._pending = deque[Future[bytes]]()
         self._submitted = self._written = self._length = 0
 
     def __enter__(self) -> Self:
@@ -55,25 +55,27 @@ class Column:
                 self._close()
 
     def append(self, values: NDArray[np.generic]) -> None:
-        """Put values behind those that are there."""
+        """Append values."""
         self._length += len(values)
         self._rest = np.concatenate([self._rest, values.astype(self._rest.dtype)])
-        n_whole = len(self._rest) // _CHUNK
-        for chunk in self._rest[: n_whole * _CHUNK].reshape(n_whole, _CHUNK):
+        n_full = len(self._rest) // _CHUNK
+        for chunk in self._rest[: n_full * _CHUNK].reshape(n_full, _CHUNK):
             self._submit(chunk.tobytes())
-        self._rest = self._rest[n_whole * _CHUNK :].copy()
+        self._rest = self._rest[n_full * _CHUNK :].copy()
 
     def _submit(self, chunk: bytes) -> None:
-        made = self._pool.submit(zlib.compress, chunk, _LEVEL) if self._packed else _done(chunk)
-        self._under_way.append(made)
+        future = (
+            self._pool.submit(zlib.compress, chunk, _LEVEL) if self._compressed else _done(chunk)
+        )
+        self._pending.append(future)
         self._submitted += 1
         if self._submitted * _CHUNK > self._dataset.shape[0]:
             self._dataset.resize((self._submitted * _CHUNK,))
-        if len(self._under_way) > 4 * (os.cpu_count() or 1):
+        if len(self._pending) > 4 * (os.cpu_count() or 1):
             self._write()
 
     def _write(self) -> None:
-        self._dataset.id.write_direct_chunk((self._written,), self._under_way.popleft().result())
+        self._dataset.id.write_direct_chunk((self._written,), self._pending.popleft().result())
         self._written += _CHUNK
 
     def _close(self) -> None:
@@ -81,12 +83,12 @@ class Column:
             last = np.zeros(_CHUNK, self._rest.dtype)
             last[: len(self._rest)] = self._rest
             self._submit(last.tobytes())
-        while self._under_way:
+        while self._pending:
             self._write()
         self._dataset.resize((self._length,))
 
 
 def _done(chunk: bytes) -> Future[bytes]:
-    made = Future[bytes]()
-    made.set_result(chunk)
-    return made
+    future = Future[bytes]()
+    future.set_result(chunk)
+    return future

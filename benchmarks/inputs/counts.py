@@ -1,4 +1,4 @@
-"""Counts as a droplet experiment has them, of any size."""
+"""Simulated counts of a droplet experiment, of any size."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    Given = TypeVar("Given")
-    Made = TypeVar("Made")
+    Item = TypeVar("Item")
+    Result = TypeVar("Result")
 
 __all__ = ["Counts", "Layout", "blocks", "in_threads"]
 
@@ -29,33 +29,33 @@ Layout = Literal["csr", "csc", "dense"]
 _BLOCK = 500
 # Genes with fewer molecules in a median cell are drawn molecule by molecule.
 _RARE = 1.0
-# The lots of which each cell of a block has its share.
-_LOTS = 1 << 16
-# An entry is sorted as one number: its place above, its count in so many bits below.
+# The slots that are divided among the cells of a block in proportion to their depths.
+_SLOTS = 1 << 16
+# An entry is sorted as one number: its position in the high bits, its count in these low bits.
 _COUNT_BITS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Which counts; the same ones give the same file, whatever its layout.
+    """Parameters of simulated counts; equal parameters give equal counts in every layout.
 
-    The first cells of many are those of few.
+    A larger number of cells begins with the cells of a smaller one.
 
     Attributes
     ----------
     n_cells, n_genes
         The shape.
     layout
-        How the file holds X.
+        Layout of X in the file.
     depth
-        The median number of molecules of a cell.
+        Median number of molecules of a cell.
     seed
-        Of all that is random.
-    packed
-        Whether the file is compressed by gzip, as most are, or not at all.
+        Seed of the random numbers.
+    compressed
+        Whether gzip compresses the file, as in most files.
     normalised
-        Whether X holds, instead of counts, the float32 logarithms that scanpy's `normalize_total`
-        and `log1p` make of them.
+        Whether X contains, instead of counts, the float32 results of scanpy's `normalize_total`
+        and `log1p`.
     """
 
     n_cells: int
@@ -63,74 +63,78 @@ class Counts:
     layout: Layout = "csr"
     depth: float = 6_000.0
     seed: int = 3
-    packed: bool = True
+    compressed: bool = True
     normalised: bool = False
 
     @property
     def name(self) -> str:
-        """What a file of them is called, but for its suffix."""
+        """Name of a file of these counts, without suffix."""
         values = "logs" if self.normalised else "counts"
-        packing = "gzip" if self.packed else "plain"
-        of = f"{self.n_cells}x{self.n_genes}-{self.depth:g}-{self.seed}"
-        return f"{values}-{self.layout}-{packing}-{of}"
+        compression = "gzip" if self.compressed else "plain"
+        size = f"{self.n_cells}x{self.n_genes}-{self.depth:g}-{self.seed}"
+        return f"{values}-{self.layout}-{compression}-{size}"
 
 
 def blocks(counts: Counts) -> Iterator[sp.csr_matrix]:
-    """The matrix, some cells at a time: Poisson draws of depth × abundance.
+    """The matrix in blocks of cells: Poisson draws of depth × abundance.
 
     Depth and abundance are log-normal, and abundances vary by a gamma factor from block to
-    block: about 2,600 of 30,000 genes are found in a cell, mostly once, a few a thousand times.
+    block: a cell has about 2,600 of 30,000 genes, most with a count of 1, a few of a thousand.
     """
     abundance = np.random.default_rng(counts.seed).lognormal(0, 2.2, counts.n_genes)
     abundance /= abundance.sum()
     starts = range(0, counts.n_cells, _BLOCK)
 
-    def drawn(number: int) -> sp.csr_matrix:
-        # A whole block is drawn, so that the cells do not depend on how many there are.
+    def draw(number: int) -> sp.csr_matrix:
+        # Always a whole block, so that the cells do not depend on their number.
         rng = np.random.default_rng((counts.seed, number))
-        block = _drawn(counts.depth, abundance, rng)[: counts.n_cells - starts[number]]
-        return _normalised(block) if counts.normalised else block
+        block = _draw_block(counts.depth, abundance, rng)[: counts.n_cells - starts[number]]
+        return _normalise(block) if counts.normalised else block
 
-    return in_threads(drawn, range(len(starts)))
+    return in_threads(draw, range(len(starts)))
 
 
-def in_threads(make: Callable[[Given], Made], given: Iterable[Given]) -> Iterator[Made]:
-    """What is made of each, in order: several at once, and only a few ahead."""
+def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Map a function over items in threads, in order, a few items ahead."""
     n_threads = os.cpu_count() or 1
     with ThreadPoolExecutor(n_threads) as pool:
-        ahead = iter(given)
-        under_way = deque(pool.submit(make, one) for one in islice(ahead, 2 * n_threads))
-        while under_way:
-            made = under_way.popleft().result()
-            under_way.extend(pool.submit(make, one) for one in islice(ahead, 1))
-            yield made
+        remaining = iter(items)
+        pending = deque(pool.submit(function, item) for item in islice(remaining, 2 * n_threads))
+        while pending:
+            result = pending.popleft().result()
+            pending.extend(pool.submit(function, item) for item in islice(remaining, 1))
+            yield result
 
 
-def _drawn(
+def _draw_block(
     median_depth: float, abundance: NDArray[np.float64], rng: np.random.Generator
 ) -> sp.csr_matrix:
     """The cells of one block.
 
-    Of a rare gene the molecules of the block are counted, and each is given to a cell by lot:
-    the same distribution as a Poisson draw for each cell, at a fraction of the time.
+    For a rare gene, the number of molecules in the block is drawn, and then a cell for each:
+    the same distribution as a Poisson draw for each cell, in a fraction of the time.
     """
     n_genes = len(abundance)
     depth = rng.lognormal(np.log(median_depth), 0.4, _BLOCK)
     share = abundance * rng.gamma(2.0, 0.5, n_genes)
     common = np.flatnonzero(share * median_depth >= _RARE)
     rare = np.flatnonzero(share * median_depth < _RARE)
-    often = rng.poisson(np.outer(depth, share[common]))
+    common_counts = rng.poisson(np.outer(depth, share[common]))
     molecules = rng.poisson(share[rare] * depth.sum())
-    lots = np.round(np.concatenate([[0], np.cumsum(depth)]) * (_LOTS / depth.sum()))
-    owners = np.repeat(np.arange(_BLOCK, dtype=np.uint32), np.diff(lots).astype(np.int64))
-    places = owners[rng.integers(0, _LOTS, molecules.sum(), np.uint16)] * np.uint32(n_genes)
-    places += np.repeat(rare.astype(np.uint32), molecules)
-    places.sort()
-    firsts = np.flatnonzero(np.diff(places, prepend=places[:1] - 1))
-    cells, positions = np.nonzero(often)
-    entries = np.concatenate([places[firsts], cells * n_genes + common[positions]])
-    found = np.concatenate([np.diff(firsts, append=len(places)), often[cells, positions]])
-    keys = (entries.astype(np.uint64) << np.uint64(_COUNT_BITS)) | found.astype(np.uint64)
+    slots = np.round(np.concatenate([[0], np.cumsum(depth)]) * (_SLOTS / depth.sum()))
+    owners = np.repeat(np.arange(_BLOCK, dtype=np.uint32), np.diff(slots).astype(np.int64))
+    molecule_positions = owners[rng.integers(0, _SLOTS, molecules.sum(), np.uint16)] * np.uint32(
+        n_genes
+    )
+    molecule_positions += np.repeat(rare.astype(np.uint32), molecules)
+    molecule_positions.sort()
+    firsts = np.flatnonzero(np.diff(molecule_positions, prepend=molecule_positions[:1] - 1))
+    cells, positions = np.nonzero(common_counts)
+    entries = np.concatenate([molecule_positions[firsts], cells * n_genes + common[positions]])
+    entry_counts = np.concatenate(
+        [np.diff(firsts, append=len(molecule_positions)), common_counts[cells, positions]]
+    )
+    keys = (entries.astype(np.uint64) << np.uint64(_COUNT_BITS)) | entry_counts.astype(np.uint64)
     keys.sort()
     values = (keys & np.uint64((1 << _COUNT_BITS) - 1)).astype(np.float32)
     rows, genes = np.divmod((keys >> np.uint64(_COUNT_BITS)).astype(np.uint32), np.uint32(n_genes))
@@ -138,7 +142,7 @@ def _drawn(
     return sp.csr_matrix((values, genes.astype(np.int32), starts), shape=(_BLOCK, n_genes))
 
 
-def _normalised(block: sp.csr_matrix) -> sp.csr_matrix:
+def _normalise(block: sp.csr_matrix) -> sp.csr_matrix:
     totals = np.asarray(block.sum(axis=1)).ravel()
     factors = np.repeat(np.float32(1e4) / totals, np.diff(block.indptr))
     values = np.log1p(block.data * factors, dtype=np.float32)

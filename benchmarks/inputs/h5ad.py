@@ -1,4 +1,4 @@
-"""Counts as an h5ad file: by cells, by genes or dense, packed or not."""
+"""Counts as an h5ad file: CSR, CSC or dense, compressed or not."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
 
 __all__ = ["tables", "write_h5ad"]
 
-# Genes put into columns at a time.
+# Genes converted to columns at a time.
 _BAND = 500
 
 
 def write_h5ad(path: Path, counts: Counts) -> int:
-    """Write the file; how many nonzeros it has. At no time is all of it in memory."""
+    """Write the file in bounded memory; its number of nonzeros."""
     with h5py.File(path, "w") as file:
         file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
         nonzeros = _WRITERS[counts.layout](file, counts)
         for name, table in zip(("obs", "var"), tables(counts), strict=True):
-            write_elem(file, name, table, dataset_kwargs=_packing(counts))
-        # As anndata has it: readers of many files count on them.
+            write_elem(file, name, table, dataset_kwargs=_compression(counts))
+        # As anndata writes it; readers of many files need the empty groups.
         for slot in ("layers", "obsm", "obsp", "uns", "varm", "varp"):
             write_elem(file, slot, {})
     return nonzeros
 
 
 def tables(counts: Counts) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Obs and var."""
+    """The tables obs and var."""
     rng = np.random.default_rng((counts.seed, counts.n_cells))
     n_cells, n_genes = counts.n_cells, counts.n_genes
     letters = rng.choice(list("ACGT"), (n_cells, 12))
@@ -49,7 +49,7 @@ def tables(counts: Counts) -> tuple[pd.DataFrame, pd.DataFrame]:
             "batch": pd.Categorical(rng.choice(["b1", "b2", "b3"], n_cells)),
             "cell_type": pd.Categorical(rng.choice([f"type {i}" for i in range(40)], n_cells)),
             "pct_mt": rng.random(n_cells, np.float32),
-            "is_doublet": rng.random(n_cells) < 0.05,  # noqa: PLR2004 - as doublets go
+            "is_doublet": rng.random(n_cells) < 0.05,  # noqa: PLR2004 - a usual rate of doublets
         },
         index=pd.Index([f"{''.join(cell)}-{i}" for i, cell in enumerate(letters)]),
     )
@@ -63,8 +63,8 @@ def tables(counts: Counts) -> tuple[pd.DataFrame, pd.DataFrame]:
     return obs, var
 
 
-def _packing(counts: Counts) -> dict[str, str]:
-    return {"compression": "gzip"} if counts.packed else {}
+def _compression(counts: Counts) -> dict[str, str]:
+    return {"compression": "gzip"} if counts.compressed else {}
 
 
 def _write_rows(file: h5py.File, counts: Counts) -> int:
@@ -72,7 +72,7 @@ def _write_rows(file: h5py.File, counts: Counts) -> int:
 
 
 def _write_columns(file: h5py.File, counts: Counts) -> int:
-    """The blocks go to a file of their own first, from which each band of genes is collected."""
+    """Write the blocks to a temporary file, and collect each band of genes from it."""
     with (
         TemporaryDirectory(dir=Path(file.filename).parent) as folder,
         h5py.File(Path(folder) / "blocks.h5", "w") as scratch,
@@ -116,25 +116,25 @@ def _write_sparse(
     group.attrs.update({"encoding-type": encoding, "encoding-version": "0.1.0", "shape": shape})
     lengths = []
     with (
-        Column(group, "data", np.float32, packed=counts.packed) as data,
-        Column(group, "indices", np.int32, packed=counts.packed) as indices,
+        Column(group, "data", np.float32, compressed=counts.compressed) as data,
+        Column(group, "indices", np.int32, compressed=counts.compressed) as indices,
     ):
         for piece in pieces:
             lengths.append(np.diff(piece.indptr))
             data.append(piece.data)
             indices.append(piece.indices)
     indptr = np.concatenate([[0], np.cumsum(np.concatenate(lengths), dtype=np.int64)])
-    # As scipy has it: it mixes no widths, and takes 64 bits where 32 do not do.
+    # As scipy writes it: one width for all, 64 bits only if 32 do not suffice.
     narrow = indptr[-1] <= np.iinfo(np.int32).max
     group.create_dataset(
-        "indptr", data=indptr.astype(np.int32) if narrow else indptr, **_packing(counts)
+        "indptr", data=indptr.astype(np.int32) if narrow else indptr, **_compression(counts)
     )
     return int(indptr[-1])
 
 
 def _write_dense(file: h5py.File, counts: Counts) -> int:
     shape = (counts.n_cells, counts.n_genes)
-    x = file.create_dataset("X", shape, np.float32, chunks=True, **_packing(counts))
+    x = file.create_dataset("X", shape, np.float32, chunks=True, **_compression(counts))
     x.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
     start = nonzeros = 0
     for block in blocks(counts):

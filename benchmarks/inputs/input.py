@@ -1,4 +1,4 @@
-"""An input: counts in a format, made unless it is there."""
+"""An input: counts in a format, made on first use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from benchmarks.inputs.counts import Counts
 
-__all__ = ["FOLDER", "Input", "Kept", "Kind", "kept"]
+__all__ = ["FOLDER", "CachedInput", "Input", "Kind", "cached_input"]
 
 Kind = Literal["h5ad", "10x H5", "10x MTX", "shuffled MTX", "SOMA", "files"]
 
@@ -42,9 +42,9 @@ class Input:
     Attributes
     ----------
     counts
-        What is in it.
+        The counts.
     kind
-        Its format.
+        The format.
     """
 
     counts: Counts
@@ -52,40 +52,40 @@ class Input:
 
     @property
     def name(self) -> str:
-        """What the file or folder is called."""
+        """Name of the file or folder."""
         return self.counts.name + _WRITERS[self.kind][0]
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """An input that is there.
+class CachedInput:
+    """An input on disk.
 
     Attributes
     ----------
     path
-        Of the file or folder.
+        The file or folder.
     nonzeros
-        How many it has.
+        Its number of nonzeros.
     """
 
     path: Path
     nonzeros: int
 
 
-def kept(wanted: Input, folder: Path = FOLDER) -> Kept:
-    """The file or folder, made unless it is there already, and how many nonzeros it has."""
-    path = folder / "inputs" / wanted.name
-    note = path.with_name(f"{path.name}.json")
-    if not note.exists():
+def cached_input(source: Input, folder: Path = FOLDER) -> CachedInput:
+    """The file or folder of an input, made on first use, and its number of nonzeros."""
+    path = folder / "inputs" / source.name
+    record = path.with_name(f"{path.name}.json")
+    if not record.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove(path)
-        nonzeros = _WRITERS[wanted.kind][1](path, wanted.counts)
-        note.write_text(json.dumps({"nonzeros": nonzeros}))
-    return Kept(path, json.loads(note.read_text())["nonzeros"])
+        nonzeros = _WRITERS[source.kind][1](path, source.counts)
+        record.write_text(json.dumps({"nonzeros": nonzeros}))
+    return CachedInput(path, json.loads(record.read_text())["nonzeros"])
 
 
 def _remove(path: Path) -> None:
-    """Remove what a stopped run has left."""
+    """Remove the incomplete input of a stopped run."""
     if path.is_dir():
         shutil.rmtree(path)
     path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Counts as a folder of h5ad files, one a sample, of the same genes."""
+"""Counts as a folder of h5ad files, one for each sample, with the same genes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ N_SAMPLES = 10
 
 
 def write_samples(path: Path, counts: Counts) -> int:
-    """Write the files; how many nonzeros they have together."""
+    """Write the files; their total number of nonzeros."""
     path.mkdir()
     n_cells = counts.n_cells // N_SAMPLES
     return sum(

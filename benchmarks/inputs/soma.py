@@ -1,4 +1,4 @@
-"""Counts as a TileDB-SOMA experiment, ingested as TileDB-SOMA ingests an h5ad file."""
+"""Counts as a TileDB-SOMA experiment, ingested from an h5ad file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["write_soma"]
 
 
 def write_soma(path: Path, counts: Counts) -> int:
-    """Write an experiment; how many nonzeros it has."""
+    """Write an experiment; its number of nonzeros."""
     source = path.with_name(f"{path.name}.h5ad")
     nonzeros = write_h5ad(source, counts)
     try:

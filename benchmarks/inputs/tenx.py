@@ -1,4 +1,4 @@
-"""Counts as Cell Ranger writes them: an H5 file, or a folder of a packed matrix and its names."""
+"""Counts as Cell Ranger writes them: an H5 file, or a folder with a compressed matrix."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _LEVEL = 6
 
 
 def write_h5(path: Path, counts: Counts) -> int:
-    """Write a feature-barcode matrix of Cell Ranger 3 and later; how many nonzeros it has."""
+    """Write a feature-barcode matrix of Cell Ranger 3 and later; its number of nonzeros."""
     obs, var = tables(counts)
     with h5py.File(path, "w") as file:
         matrix = file.create_group("matrix")
         lengths = []
         with (
-            Column(matrix, "data", np.int32, packed=True) as data,
-            Column(matrix, "indices", np.int64, packed=True) as indices,
+            Column(matrix, "data", np.int32, compressed=True) as data,
+            Column(matrix, "indices", np.int64, compressed=True) as indices,
         ):
             for block in blocks(counts):
                 lengths.append(np.diff(block.indptr))
@@ -55,7 +55,7 @@ def write_h5(path: Path, counts: Counts) -> int:
 
 
 def write_mtx(path: Path, counts: Counts) -> int:
-    """Write a folder with `matrix.mtx.gz`, cell after cell; how many nonzeros it has."""
+    """Write a folder with `matrix.mtx.gz`, in cell order; its number of nonzeros."""
     obs, var = tables(counts)
     path.mkdir()
     symbols = zip(var.index, var["gene_symbol"], strict=True)
@@ -64,26 +64,26 @@ def write_mtx(path: Path, counts: Counts) -> int:
     for name, text in (("features", features), ("barcodes", barcodes)):
         with gzip.open(path / f"{name}.tsv.gz", "wb") as table:
             table.write(text.encode())
-    # The heading says how many entries there are, so they are drawn twice.
+    # The header has the number of entries, so they are drawn twice.
     nonzeros = sum(block.nnz for block in blocks(counts))
     sizes = f"{counts.n_genes} {counts.n_cells} {nonzeros}"
-    # One stream at one level, as it comes from Cell Ranger.
+    # One gzip stream, as from Cell Ranger.
     with gzip.open(path / "matrix.mtx.gz", "wb", _LEVEL) as matrix:
         matrix.write(f"%%MatrixMarket matrix coordinate integer general\n{sizes}\n".encode())
-        for text in in_threads(_as_text, _placed(counts)):
+        for text in in_threads(_as_text, _with_starts(counts)):
             matrix.write(text)
     return nonzeros
 
 
-def _placed(counts: Counts) -> Iterator[tuple[int, sp.csr_matrix]]:
+def _with_starts(counts: Counts) -> Iterator[tuple[int, sp.csr_matrix]]:
     start = 0
     for block in blocks(counts):
         yield start, block
         start += block.shape[0]
 
 
-def _as_text(placed: tuple[int, sp.csr_matrix]) -> pa.Buffer:
-    start, block = placed
+def _as_text(start_and_block: tuple[int, sp.csr_matrix]) -> pa.Buffer:
+    start, block = start_and_block
     cells = np.repeat(np.arange(start + 1, start + 1 + block.shape[0]), np.diff(block.indptr))
     columns = [block.indices + 1, cells, block.data.astype(np.int32)]
     lines = pa.BufferOutputStream()

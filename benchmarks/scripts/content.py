@@ -1,6 +1,6 @@
-"""What a program gives back of what it was given, as digests that can be compared.
+"""The content that a program reads back, as comparable digests.
 
-Like all of this folder it runs in the environments of the programs, with no package of ours.
+The scripts of this folder run in the environments of the programs, without our packages.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-__all__ = ["FIRST", "content", "tell"]
+__all__ = ["FIRST", "content", "print_result"]
 
-# Cells that are also read by themselves.
+# Cells that are also read separately.
 FIRST = 10
 
 
-def tell(result: Any) -> None:
+def print_result(result: Any) -> None:
     """Print a result as the last line."""
     sys.stdout.flush()
     sys.stdout.write(f"\nRESULT{json.dumps(result)}\n")
@@ -36,9 +36,9 @@ def content(
     matrix
         Cells × genes, sparse or dense.
     obs, var
-        With the ids as their index; without ids with none of their own.
+        Tables with the ids as index; without ids, with a default index.
     first
-        The sum of the first cells, if a program reads cells in another way than all of the matrix.
+        Sum of the first cells, if the program reads cells by another function than the matrix.
     """
     return {
         "shape": [int(size) for size in matrix.shape],
@@ -61,15 +61,15 @@ def _ids(table: pd.DataFrame) -> str | None:
 
 def _matrix(matrix: Any) -> str:
     rows = sp.csr_matrix(matrix)
-    # SciPy has no functions for two widths in one matrix, which a file may have.
+    # SciPy does not support two index widths in one matrix, which a file may have.
     positions = (rows.indices.astype(np.int64), rows.indptr.astype(np.int64))
     entries = sp.csr_matrix((rows.data, *positions), shape=rows.shape)
     entries.sum_duplicates()
     entries.eliminate_zeros()
-    found = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(digest_size=16)
     for piece, dtype in ((entries.indptr, "<i8"), (entries.indices, "<i8"), (entries.data, "<f8")):
-        found.update(np.ascontiguousarray(piece, dtype).data)
-    return found.hexdigest()
+        digest.update(np.ascontiguousarray(piece, dtype).data)
+    return digest.hexdigest()
 
 
 def _columns(table: pd.DataFrame) -> dict[str, list[str]]:

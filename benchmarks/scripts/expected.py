@@ -1,4 +1,4 @@
-"""What an input holds, as the library of its format reads it."""
+"""The content of an input, read by the library of its format."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import anndata
-from content import content, tell
+from content import content, print_result
 
 
 def main(kind: str, source: str) -> Any:
-    """Read an input, and tell its content."""
+    """Digests of the content of an input."""
     adata = _read(kind, source)
     return content(adata.X, adata.obs, adata.var)
 
@@ -37,9 +37,9 @@ def _read(kind: str, source: str) -> anndata.AnnData:
         adata.var_names = adata.var["gene_ids"].to_numpy()
     else:
         adata = scanpy.read_10x_mtx(source, var_names="gene_ids")
-    # Each reader has columns of its own.
+    # Without columns, which differ between readers.
     return anndata.AnnData(adata.X, obs=adata.obs[[]], var=adata.var[[]])
 
 
 if __name__ == "__main__":
-    tell(main(*sys.argv[1:]))
+    print_result(main(*sys.argv[1:]))

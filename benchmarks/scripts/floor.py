@@ -1,6 +1,6 @@
-"""The least that a conversion can do: inflate X, and write the arrays as they are.
+"""The lower bound of a conversion: decompress X, and write its arrays.
 
-Nothing is checked, digested or kept of obs and var, and there is no dataset when it ends.
+No checks, no digests, no obs and var, and no dataset.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BATCH = 64
 
 
 def main(source: str, output: str, compression: str) -> None:
-    """Write the nonzeros of an h5ad file, whose X is CSR and packed by gzip, as a Lance table."""
+    """Write the nonzeros of an h5ad file with a gzip-compressed CSR X as a Lance table."""
     with h5py.File(source) as file:
         x = file["X"]
         n_genes = int(x.attrs["shape"][1])
@@ -47,16 +47,16 @@ def _batches(x: h5py.Group, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         edges = np.clip(indptr[first : last + 2], start, stop)
         arrays = [
             np.repeat(np.arange(first, last + 1, dtype=np.uint32), np.diff(edges)),
-            _inflated(genes, start, stop).astype(gene_type),
-            _inflated(values, start, stop).astype(np.uint16),
+            _decompressed(genes, start, stop).astype(gene_type),
+            _decompressed(values, start, stop).astype(np.uint16),
         ]
         yield pa.record_batch([pa.array(array) for array in arrays], schema=schema)
 
 
-def _inflated(column: h5py.Dataset, start: int, stop: int) -> NDArray[Any]:
+def _decompressed(column: h5py.Dataset, start: int, stop: int) -> NDArray[Any]:
     chunks = range(start, stop, column.chunks[0])
-    packed = (column.id.read_direct_chunk((chunk,))[1] for chunk in chunks)
-    raw = b"".join(isal_zlib.decompress(chunk) for chunk in packed)
+    compressed = (column.id.read_direct_chunk((chunk,))[1] for chunk in chunks)
+    raw = b"".join(isal_zlib.decompress(chunk) for chunk in compressed)
     return np.frombuffer(raw, column.dtype)[: stop - start]
 
 

@@ -1,4 +1,4 @@
-"""Reads of what a program has stored, timed within one process."""
+"""Timed reads of a program's output in one process."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ if TYPE_CHECKING:
 __all__ = ["rows_of", "timed"]
 
 
-def timed(reads: dict[str, Callable[[Any], Any]], chosen: str) -> dict[str, Any]:
-    """Do each read once for each choice; milliseconds, nonzeros and sums of what was found.
+def timed(reads: dict[str, Callable[[Any], Any]], arguments_file: str) -> dict[str, Any]:
+    """Time each read with each argument; milliseconds, nonzeros and sums of the results.
 
     Parameters
     ----------
     reads
-        By name: from a choice to a SciPy matrix, an AnnData or a table of entries.
-    chosen
-        A JSON file of lists of choices by the names of reads.
+        Functions by name, from an argument to a SciPy matrix, an AnnData or a table of entries.
+    arguments_file
+        A JSON file with a list of arguments for each read.
     """
-    found: dict[str, Any] = {}
-    for name, choices in json.loads(Path(chosen).read_text()).items():
+    figures: dict[str, Any] = {}
+    for name, arguments in json.loads(Path(arguments_file).read_text()).items():
         if name in reads:
             try:
-                found[name] = _timed(reads[name], choices)
-            except Exception as error:  # noqa: BLE001 - a program may fail as it likes
-                found[name] = {"failed": f"{type(error).__name__}: {error}"[:200]}
+                figures[name] = _timed(reads[name], arguments)
+            except Exception as error:  # noqa: BLE001 - a program may raise anything
+                figures[name] = {"failed": f"{type(error).__name__}: {error}"[:200]}
                 sys.stderr.write(f"{name}: {error!r}\n")
-    return found
+    return figures
 
 
-def _timed(read: Callable[[Any], Any], choices: list[Any]) -> dict[str, Any]:
+def _timed(read: Callable[[Any], Any], arguments: list[Any]) -> dict[str, Any]:
     milliseconds, nonzeros, totals = [], [], []
-    for choice in choices:
-        began = time.perf_counter()
-        result = read(choice)
-        milliseconds.append(1e3 * (time.perf_counter() - began))
+    for argument in arguments:
+        start = time.perf_counter()
+        result = read(argument)
+        milliseconds.append(1e3 * (time.perf_counter() - start))
         values = _values(result)
         nonzeros.append(int(np.count_nonzero(values)))
         totals.append(float(values.sum(dtype=np.float64)))
@@ -53,7 +53,7 @@ def _timed(read: Callable[[Any], Any], choices: list[Any]) -> dict[str, Any]:
 
 
 def _values(result: Any) -> NDArray[Any]:
-    """All that was read, whether as a matrix, an AnnData or a table."""
+    """The values of a result: a matrix, an AnnData or a table."""
     if hasattr(result, "columns"):
         return np.asarray(result["value"].to_numpy())
     matrix = result.X if hasattr(result, "obs") else result

@@ -1,4 +1,4 @@
-"""anndata to zarr, packed by zarrs, the codecs in Rust that its guide recommends for writing."""
+"""anndata to zarr, with the Rust codecs of zarrs, which its guide recommends for writing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import anndata
 import zarr
 import zarrs  # noqa: F401 - registers its codecs
 from anndata.io import read_elem, sparse_dataset
-from content import content, tell
+from content import content, print_result
 from reads import timed
 
 _FAST = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
@@ -21,11 +21,11 @@ anndata.settings.auto_shard_zarr_v3 = True
 
 
 def convert(kind: str, source: str, output: str) -> None:
-    """Read an input whole, and write it; many files are concatenated on disk."""
+    """Read an input into memory, and write it; many files are concatenated on disk."""
     if kind == "files":
         from anndata.experimental import concat_on_disk
 
-        # Of h5ad files, zarrs does not take the arrays that are handed to it here.
+        # Without zarrs, which refuses the arrays of h5ad files here.
         concat_on_disk(sorted(Path(source).iterdir()), output, merge="same")
         return
     zarr.config.set(_FAST)
@@ -45,7 +45,7 @@ def _read(kind: str, source: str) -> anndata.AnnData:
 
 
 def main(verb: str, path: str, *rest: str) -> Any:
-    """Do what is asked for."""
+    """Run one verb: convert, content or reads."""
     if verb == "convert":
         return convert(path, *rest)
     zarr.config.set(_FAST)
@@ -73,4 +73,4 @@ def main(verb: str, path: str, *rest: str) -> Any:
 
 
 if __name__ == "__main__":
-    tell(main(*sys.argv[1:]))
+    print_result(main(*sys.argv[1:]))

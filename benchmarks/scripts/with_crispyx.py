@@ -1,4 +1,4 @@
-"""crispyx: an h5ad file into one of the other layout, or many into one."""
+"""crispyx: convert an h5ad file to the other layout, or concatenate many."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 import anndata
 import crispyx
-from content import content, tell
+from content import content, print_result
 from reads import timed
 
 
 def convert(kind: str, source: str, output: str) -> None:
-    """Write by genes what is stored by cells, and by cells what is not."""
+    """Convert CSR to CSC, and other layouts to CSR."""
     if kind == "files":
         crispyx.pp.concat_h5ad(sorted(Path(source).iterdir()), output_path=output, verbose=False)
     elif kind == "csr":
@@ -23,7 +23,7 @@ def convert(kind: str, source: str, output: str) -> None:
 
 
 def main(verb: str, path: str, *rest: str) -> Any:
-    """Do what is asked for."""
+    """Run one verb: convert, content or reads."""
     if verb == "convert":
         return convert(path, *rest)
     if verb == "content":
@@ -34,4 +34,4 @@ def main(verb: str, path: str, *rest: str) -> Any:
 
 
 if __name__ == "__main__":
-    tell(main(*sys.argv[1:]))
+    print_result(main(*sys.argv[1:]))

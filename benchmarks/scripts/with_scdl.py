@@ -1,4 +1,4 @@
-"""BioNeMo-SCDL: h5ad files into memory maps, in the narrowest type that is exact for the input."""
+"""BioNeMo-SCDL: convert h5ad files to memory maps, in the narrowest exact type."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pandas as pd
 import scipy.sparse as sp
 from bionemo.scdl.io.single_cell_collection import SingleCellCollection
 from bionemo.scdl.io.single_cell_memmap_dataset import SingleCellMemMapDataset
-from content import content, tell
+from content import content, print_result
 from reads import timed
 
 
 def convert(kind: str, source: str, output: str, dtype: str) -> None:
-    """Store a file; of many, a collection that is flattened, as its own command does."""
+    """Store a file; many files as a flattened collection, as its own command does."""
     if kind == "h5ad":
         SingleCellMemMapDataset(output, source, data_dtype=dtype, use_X_not_raw=True).save()
         return
@@ -27,7 +27,7 @@ def convert(kind: str, source: str, output: str, dtype: str) -> None:
 
 
 def main(verb: str, path: str, *rest: str) -> Any:
-    """Do what is asked for."""
+    """Run one verb: convert, content or reads."""
     if verb == "convert":
         return convert(path, *rest)
     dataset = SingleCellMemMapDataset(path)
@@ -44,7 +44,7 @@ def main(verb: str, path: str, *rest: str) -> Any:
         obs, _ = dataset.obs_features()[0:n_cells]
         names = dataset.var_features()
         first, _ = names.lookup(0)
-        labels = names._feature_arr[0]  # noqa: SLF001 - no other way to ask for their names
+        labels = names._feature_arr[0]  # noqa: SLF001 - the names have no public function
         var = dict(zip(labels, first, strict=True))
         return content(of_cells(range(n_cells)), _frame(obs, n_cells), _frame([var], n_genes))
     reads = {
@@ -55,10 +55,10 @@ def main(verb: str, path: str, *rest: str) -> Any:
 
 
 def _frame(blocks: list[dict[str, Any]], length: int) -> pd.DataFrame:
-    """The columns of features; the ids are among them only if they were a column before."""
+    """The columns of features, which include the ids only if these were a column."""
     columns = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     return pd.DataFrame(columns, index=pd.RangeIndex(length))
 
 
 if __name__ == "__main__":
-    tell(main(*sys.argv[1:]))
+    print_result(main(*sys.argv[1:]))

@@ -1,6 +1,6 @@
-"""slaf, this program: content and reads. It converts by its own command line.
+"""slaf, this program: content and reads. Its own command line converts.
 
-`convert` here is both of its commands one after the other: h5ad to a dataset, and that to h5ad.
+The verb `convert` runs two commands: h5ad to a dataset, and the dataset to h5ad.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from content import content, tell
+from content import content, print_result
 from reads import timed
 
 
 def convert(layout: str, source: str, output: str) -> None:
-    """Write an h5ad file of a layout, by way of a dataset."""
+    """Convert an h5ad file to another layout through a dataset."""
     program, dataset = Path(sys.executable).with_name("slaf"), f"{output}.slaf"
     subprocess.run([program, "convert", "--quiet", source, dataset], check=True)
     export: list[str | Path] = [program, "export", "--quiet", dataset, output, "--layout", layout]
@@ -25,7 +25,7 @@ def convert(layout: str, source: str, output: str) -> None:
 
 
 def main(verb: str, path: str, *rest: str) -> Any:
-    """Do what is asked for."""
+    """Run one verb: convert, content or reads."""
     if verb == "convert":
         return convert(path, *rest)
     if verb == "content" and path.endswith(".h5ad"):
@@ -48,4 +48,4 @@ def main(verb: str, path: str, *rest: str) -> Any:
 
 
 if __name__ == "__main__":
-    tell(main(*sys.argv[1:]))
+    print_result(main(*sys.argv[1:]))

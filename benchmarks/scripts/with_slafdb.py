@@ -1,4 +1,4 @@
-"""slafdb: content and reads. It converts by its own command line."""
+"""slafdb: content and reads. Its own command line converts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
-from content import FIRST, content, tell
+from content import FIRST, content, print_result
 from reads import timed
 
 if TYPE_CHECKING:
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def main(verb: str, path: str, *rest: str) -> Any:
-    """Do what is asked for."""
-    # Here `slaf` is the package of slafdb.
+    """Run one verb: content or reads."""
+    # In this environment `slaf` is the package of slafdb.
     array: Any = import_module("slaf").SLAFArray(path, load_metadata=True)
     if verb == "content":
-        found = array.query("SELECT cell_integer_id, gene_integer_id, value FROM expression")
-        cells, genes, values = (found[name].to_numpy() for name in found.columns)
+        entries = array.query("SELECT cell_integer_id, gene_integer_id, value FROM expression")
+        cells, genes, values = (entries[name].to_numpy() for name in entries.columns)
         matrix = sp.csr_matrix((values.astype(np.float64), (cells, genes)), shape=array.shape)
-        # By the offsets of cells, and so by the way that its other readers go.
+        # By the offsets of cells, as its other readers do.
         first = array.get_submatrix(slice(0, FIRST))["value"].to_numpy().sum(dtype=np.float64)
         return content(matrix, _frame(array.obs, "cell"), _frame(array.var, "gene"), first)
     cell_ids, gene_ids = (_frame(array.obs, "cell").index, _frame(array.var, "gene").index)
@@ -46,4 +46,4 @@ def _frame(table: Any, kind: str) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    tell(main(*sys.argv[1:]))
+    print_result(main(*sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""TileDB-SOMA: h5ad files into an experiment, with its own defaults."""
+"""TileDB-SOMA: convert h5ad files to an experiment with its defaults."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pyarrow as pa
 import scipy.sparse as sp
 import tiledbsoma
 import tiledbsoma.io
-from content import content, tell
+from content import content, print_result
 from reads import rows_of, timed
 
 _MEASUREMENT = "RNA"
 
 
 def convert(kind: str, source: str, output: str) -> None:
-    """Ingest a file; of many, all are registered first, as its guide to appending has it."""
+    """Ingest a file; many files are registered first, as its guide to appending recommends."""
     if kind == "h5ad":
         tiledbsoma.io.from_h5ad(output, source, measurement_name=_MEASUREMENT)
         return
@@ -39,7 +39,7 @@ def convert(kind: str, source: str, output: str) -> None:
 
 
 def main(verb: str, path: str, *rest: str) -> Any:
-    """Do what is asked for."""
+    """Run one verb: convert, content or reads."""
     if verb == "convert":
         return convert(path, *rest)
     with tiledbsoma.Experiment.open(path) as experiment:
@@ -61,8 +61,8 @@ def _reads(experiment: Any) -> dict[str, Any]:
     n_cells, n_genes = experiment.obs.count, measurement.var.count
 
     def entries(*coordinates: Any) -> Any:
-        found = layer.read(coordinates).tables().concat()
-        return (found[name].to_numpy() for name in ("soma_dim_0", "soma_dim_1", "soma_data"))
+        table = layer.read(coordinates).tables().concat()
+        return (table[name].to_numpy() for name in ("soma_dim_0", "soma_dim_1", "soma_data"))
 
     def random_cells(cells: list[int]) -> sp.csr_matrix:
         return rows_of(entries(pa.array(cells)), cells, n_genes)
@@ -77,8 +77,8 @@ def _reads(experiment: Any) -> dict[str, Any]:
 
     def filtered(label: str) -> Any:
         query = tiledbsoma.AxisQuery(value_filter=f"cell_type == '{label}'")
-        with experiment.axis_query(_MEASUREMENT, obs_query=query) as found:
-            return found.to_anndata(X_name="data")
+        with experiment.axis_query(_MEASUREMENT, obs_query=query) as result:
+            return result.to_anndata(X_name="data")
 
     return {
         "64 random cells": random_cells,
@@ -89,4 +89,4 @@ def _reads(experiment: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    tell(main(*sys.argv[1:]))
+    print_result(main(*sys.argv[1:]))

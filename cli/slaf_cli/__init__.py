@@ -1,1 +1,1 @@
-"""The command line: a few lines over one function of the library, a file each."""
+"""The command line: one module for each command, which calls one function of the library."""

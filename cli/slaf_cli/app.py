@@ -1,4 +1,4 @@
-"""The command `slaf`."""
+"""The command `slaf` and its subcommands."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ app = typer.Typer(
 )
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         from importlib.metadata import version
 
         typer.echo(f"slaf {version('slaf')}")
@@ -52,7 +52,7 @@ def _slaf(
 
     Exit codes: 0 done, 2 usage, 3 bad input, 4 conflict (the output exists, is locked, or holds
     another unfinished conversion), 5 verification failed, or a difference, 6 storage, 130 or 143
-    stopped by a signal, 141 nobody reads the output any more, 1 a bug.
+    stopped by a signal, 141 the reader of the output has gone, 1 a bug.
     """
 
 
@@ -61,13 +61,13 @@ for _command in (convert, append, compact, info, status, verify, repair, query, 
 
 
 def main() -> None:
-    """Run the command line; it raises `SystemExit` with the exit code."""
+    """Run the command line; raises `SystemExit` with the exit code."""
     set_up()
     app()
 
 
 def program() -> None:
-    """What is installed as `slaf`: the command line, and the end of the process."""
+    """Run the command line and end the process; the entry point that is installed as `slaf`."""
     try:
         main()
     except SystemExit as stop:

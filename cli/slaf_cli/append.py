@@ -1,4 +1,4 @@
-"""`slaf append`: more cells for a dataset."""
+"""`slaf append`: add cells to a dataset."""
 
 from __future__ import annotations
 

@@ -28,19 +28,16 @@ def compact(
 ) -> None:
     """Merge the small fragments of a dataset.
 
-    Many appends leave them. The rows stay what they are, in their order, each block held against
-    its digest; fragments that are large enough stay too. Until all is on disk, readers see DATASET
-    as it was, and it takes bytes for both. What was stopped is finished by the same command.
+    Many appends leave small fragments. Rows keep their values and order, and each block is checked
+    against its digest; fragments that are large enough are kept. Until all is on disk, readers see
+    DATASET as it was, and disk space is needed for both. A run that was stopped is finished by the
+    same command.
     """
     with edge(quiet=quiet, verbose=verbose):
         import slaf
 
         with Bar(shown=not quiet) as bar:
-            compacted = slaf.compact(
-                dataset,
-                **chosen,
-                progress=bar,
-            )
+            compacted = slaf.compact(dataset, **chosen, progress=bar)
         _print(compacted, json=json)
 
 

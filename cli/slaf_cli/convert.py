@@ -1,4 +1,4 @@
-"""`slaf convert`: inputs into a dataset."""
+"""`slaf convert`: convert inputs into a dataset."""
 
 from __future__ import annotations
 

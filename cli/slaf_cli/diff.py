@@ -1,4 +1,4 @@
-"""`slaf diff`: how two datasets differ, or a dataset and a file."""
+"""`slaf diff`: compare two datasets, or a dataset and an input."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def diff(
     ],
     second: Annotated[
         str,
-        typer.Argument(metavar="B", help="The same; one of both is a dataset.", show_default=False),
+        typer.Argument(
+            metavar="B", help="The same; one of the two must be a dataset.", show_default=False
+        ),
     ],
     chosen: options.Chosen,
     *,
@@ -50,34 +52,30 @@ def diff(
 ) -> None:
     """Compare two datasets, or inputs.
 
-    Every value, id, column and type of A and B is, of layers, raw and all other slots too. How a
-    dataset is stored does not count. The first differences of each kind are printed, and the exit
-    code is then 5.
+    Every value, id, column and type of A and B is compared, including layers, raw and all other
+    slots. How a dataset is stored does not count. The first differences of each kind are printed,
+    and the exit code is then 5.
     """
     with edge(quiet=quiet, verbose=verbose):
         import slaf
 
         with Bar(shown=not quiet) as bar:
-            found = slaf.diff(
-                first,
-                second,
-                **chosen,
-                progress=bar,
-            )
-        _print(found, json=json)
-        if not found.ok:
+            comparison = slaf.diff(first, second, **chosen, progress=bar)
+        _print(comparison, json=json)
+        if not comparison.ok:
             raise typer.Exit(ExitCode.VERIFICATION_FAILED)
 
 
-def _print(found: Comparison, *, json: bool) -> None:
+def _print(comparison: Comparison, *, json: bool) -> None:
     if json:
-        print_json(found.to_json())
+        print_json(comparison.to_json())
         return
-    for one in found.differences:
+    first, second = comparison.first, comparison.second
+    for difference in comparison.differences:
         typer.echo(
-            f"{one.kind}, {one.where}: {one.expected} in {found.first}, "
-            f"{one.found} in {found.second}"
+            f"{difference.kind}, {difference.where}: {difference.expected} in {first}, "
+            f"{difference.found} in {second}"
         )
-    print_counts(found)
-    if found.ok:
-        typer.echo(f"{found.first} and {found.second}: no difference in {'; '.join(found.checks)}")
+    print_counts(comparison)
+    if comparison.ok:
+        typer.echo(f"{first} and {second}: no difference in {'; '.join(comparison.checks)}")

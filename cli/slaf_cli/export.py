@@ -1,4 +1,4 @@
-"""`slaf export`: a dataset into a file or folder of another format."""
+"""`slaf export`: write a dataset as a file or folder of another format."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 
 from slaf.options import ArrayCompression, ConvertOptions, Layout
 from slaf_cli import options
-from slaf_cli.progress import Bar, peak_memory
+from slaf_cli.progress import Bar, cost, with_cost
 from slaf_cli.report import RESUMABLE, edge, exit_code, in_bytes, print_json
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ def export(
         str,
         typer.Argument(
             metavar="OUTPUT",
-            help="What does not exist yet, on a disk or in a bucket: a name that ends with .h5ad, "
-            ".zarr, .h5 (10x), .soma or .tiledb, or any with --format.",
+            help="A path or URL that does not exist yet: a name that ends with .h5ad, .zarr, "
+            ".h5 (10x), .soma or .tiledb, or any name with --format.",
             show_default=False,
         ),
     ],
@@ -91,9 +91,9 @@ def export(
         Path | None,
         typer.Option(
             metavar="DIRECTORY",
-            help="Where sorting puts what does not fit in --memory, beside OUTPUT by default; and "
-            "where an output for a bucket is written before it is uploaded, by default among the "
-            "system's temporary files. A fast disk takes less time.",
+            help="Directory for sorting what does not fit in --memory, by default next to OUTPUT, "
+            "and for an output that is then uploaded to a bucket, by default among the system's "
+            "temporary files. A fast disk takes less time.",
         ),
     ] = None,
     strict: Annotated[
@@ -118,15 +118,15 @@ def export(
 ) -> None:
     """Write a dataset in another format.
 
-    All of DATASET, or a part of it, becomes a file or a folder. What the format cannot hold is
-    listed first. Until all is on disk, or in the bucket, nothing is at OUTPUT.
+    All of DATASET, or a part of it, becomes a file or a folder. Content that the format cannot hold
+    is listed first. Until all is on disk, or in the bucket, OUTPUT does not exist.
     """
     with edge(quiet=quiet, verbose=verbose):
         import slaf
 
         began = time.monotonic()
-        with Bar(shown=not quiet) as bar, _saying_what_is_there(output):
-            made = slaf.export(
+        with Bar(shown=not quiet) as bar, _note_about_output(output):
+            exported = slaf.export(
                 dataset,
                 output,
                 format=format,
@@ -141,12 +141,12 @@ def export(
                 **chosen,
                 progress=bar,
             )
-        _print(made, time.monotonic() - began, json=json)
+        _print(exported, time.monotonic() - began, json=json)
 
 
 @contextmanager
-def _saying_what_is_there(output: str) -> Iterator[None]:
-    """Add to what stops an export that nothing half-written is to be looked for."""
+def _note_about_output(output: str) -> Iterator[None]:
+    """Add to the error of a stopped export that OUTPUT is never half written."""
     from slaf.storage.urls import redacted
 
     try:
@@ -157,11 +157,11 @@ def _saying_what_is_there(output: str) -> Iterator[None]:
         raise
 
 
-def _print(made: Exported, seconds: float, *, json: bool) -> None:
+def _print(exported: Exported, seconds: float, *, json: bool) -> None:
     if json:
-        print_json(made.to_json() | {"seconds": round(seconds, 3), "peak_memory": peak_memory()})
+        print_json(with_cost(exported.to_json(), seconds))
         return
     typer.echo(
-        f"{made.output}: {made.n_cells:,} cells × {made.n_genes:,} genes ({made.format}), "
-        f"{in_bytes(made.bytes)}; {seconds:.1f} s, {in_bytes(peak_memory())} of memory at most"
+        f"{exported.output}: {exported.n_cells:,} cells × {exported.n_genes:,} genes "
+        f"({exported.format}), {in_bytes(exported.bytes)}; {cost(seconds)}"
     )

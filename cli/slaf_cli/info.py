@@ -1,4 +1,4 @@
-"""`slaf info`: what a dataset or an input holds, on one screen."""
+"""`slaf info`: describe a dataset or an input on one screen."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from slaf.options import ConvertOptions
 from slaf_cli import options
-from slaf_cli.report import edge, in_bytes, lines, print_json
+from slaf_cli.report import annotation_rows, edge, in_bytes, lines, print_json
 
 if TYPE_CHECKING:
     from slaf import DatasetInfo, InputInfo
@@ -23,7 +23,7 @@ _MOST_COLUMNS = 12
     ConvertOptions, "matrix", "genome", "feature_type", "measurement", "format", "storage_options"
 )
 def info(
-    place: Annotated[
+    target: Annotated[
         str,
         typer.Argument(
             metavar="DATASET|INPUT",
@@ -38,63 +38,60 @@ def info(
 ) -> None:
     """Describe a dataset, or an input.
 
-    Of an input it is said what converting it would find. The values are not read.
+    An input is described as a conversion would take it. Values are not read.
     """
     with edge(quiet=False, verbose=verbose):
         from slaf.dataset.info import DatasetInfo
         from slaf.dataset.info import info as describe
 
-        found = describe(
-            place,
-            **chosen,
-        )
+        described = describe(target, **chosen)
         if json:
-            print_json(found.to_json())
-        elif isinstance(found, DatasetInfo):
-            typer.echo(lines(_dataset_rows(found)))
+            print_json(described.to_json())
+        elif isinstance(described, DatasetInfo):
+            typer.echo(lines(_dataset_rows(described)))
         else:
-            typer.echo(lines(_input_rows(found)))
+            typer.echo(lines(_input_rows(described)))
 
 
-def _dataset_rows(found: DatasetInfo) -> list[tuple[str, object]]:
-    a_nonzero = f", {found.bytes / found.nonzeros:.2f} a nonzero" if found.nonzeros else ""
+def _dataset_rows(dataset: DatasetInfo) -> list[tuple[str, object]]:
+    a_nonzero = f", {dataset.bytes / dataset.nonzeros:.2f} a nonzero" if dataset.nonzeros else ""
     return [
-        ("dataset", found.location),
-        ("shape", f"{found.n_cells:,} cells × {found.n_genes:,} genes"),
-        ("nonzeros", f"{found.nonzeros:,} ({found.density:.2%} of all)"),
-        ("values", f"{found.value_type}{_statistics(found.statistics)}"),
-        ("bytes", f"{found.bytes:,} on disk{a_nonzero}"),
-        ("sources", "\n".join(map(_source, found.sources))),
+        ("dataset", dataset.location),
+        ("shape", f"{dataset.n_cells:,} cells × {dataset.n_genes:,} genes"),
+        ("nonzeros", f"{dataset.nonzeros:,} ({dataset.density:.2%} of all)"),
+        ("values", f"{dataset.value_type}{_statistics(dataset.statistics)}"),
+        ("bytes", f"{dataset.bytes:,} on disk{a_nonzero}"),
+        ("sources", "\n".join(map(_source, dataset.sources))),
         (
             "tables",
             "\n".join(
                 f"{name} version {table.version}, {in_bytes(table.bytes)}"
-                for name, table in found.tables.items()
+                for name, table in dataset.tables.items()
             ),
         ),
-        ("obs", _columns(found.obs)),
-        ("var", _columns(found.var)),
-        *([("annotations", "\n".join(found.annotations))] if found.annotations else []),
-        ("written", f"{found.last_updated} by {found.writer}"),
+        ("obs", _columns(dataset.obs)),
+        ("var", _columns(dataset.var)),
+        *annotation_rows(dataset.annotations),
+        ("written", f"{dataset.last_updated} by {dataset.writer}"),
     ]
 
 
-def _input_rows(found: InputInfo) -> list[tuple[str, object]]:
+def _input_rows(described: InputInfo) -> list[tuple[str, object]]:
     return [
-        ("input", found.location),
-        ("format", found.format),
-        ("matrix", f"{found.matrix} (of {', '.join(found.matrices)})"),
-        ("shape", f"{found.n_cells:,} cells × {found.n_genes:,} genes"),
-        ("values", f"{_entries(found)} of {found.dtype}, {found.size.layout}"),
-        ("obs", _columns(found.obs)),
-        ("var", _columns(found.var)),
-        *([("annotations", "\n".join(found.annotations))] if found.annotations else []),
-        ("not converted", "\n".join(found.not_converted) or "nothing"),
+        ("input", described.location),
+        ("format", described.format),
+        ("matrix", f"{described.matrix} (of {', '.join(described.matrices)})"),
+        ("shape", f"{described.n_cells:,} cells × {described.n_genes:,} genes"),
+        ("values", f"{_entries(described)} of {described.dtype}, {described.size.layout}"),
+        ("obs", _columns(described.obs)),
+        ("var", _columns(described.var)),
+        *annotation_rows(described.annotations),
+        ("not converted", "\n".join(described.not_converted) or "nothing"),
     ]
 
 
-def _entries(found: InputInfo) -> str:
-    return f"{'' if found.size.exact else 'about '}{found.size.entries:,}"
+def _entries(described: InputInfo) -> str:
+    return f"{'' if described.size.exact else 'about '}{described.size.entries:,}"
 
 
 def _statistics(statistics: Mapping[str, float | None]) -> str:
@@ -104,9 +101,8 @@ def _statistics(statistics: Mapping[str, float | None]) -> str:
         "mean_value": "mean",
         "std_value": "deviation",
     }
-    found = {name: statistics.get(key) for key, name in names.items()}
-    known = {name: value for name, value in found.items() if value is not None}
-    return "".join(f", {name} {value:.6g}" for name, value in known.items())
+    values = ((name, statistics.get(key)) for key, name in names.items())
+    return "".join(f", {name} {value:.6g}" for name, value in values if value is not None)
 
 
 def _source(source: Any) -> str:

@@ -1,4 +1,4 @@
-"""The arguments and options that commands share; those of the library come from `slaf.options`."""
+"""Arguments and options that commands share, and those made from `slaf.options`."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ __all__ = [
 
 INPUT = "an .h5ad file, a 10x .h5 file or folder of matrix.mtx, or a TileDB-SOMA experiment"
 
-# HDF5 and TileDB are read by one thread at a time: more workers would wait for it.
+# HDF5 and TileDB read in one thread at a time: more workers would wait for it.
 _MOST_WORKERS = 8
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
-# The type of options that are given as KEY=VALUE.
+# Type of the options that are written as KEY=VALUE.
 _PAIRS = Mapping[str, str]
 
 # Additions of the command line to the documentation of an option.
@@ -69,58 +69,58 @@ Verbose = Annotated[
     ),
 ]
 
-# The options of the library that were given to a command, as keywords.
+# Values of the library's options, as keywords.
 Chosen: TypeAlias = dict[str, Any]
 
 
 def flag_of(option: Option) -> str:
-    """The name of an option on the command line."""
+    """Name of an option on the command line."""
     return option.flag or f"--{option.name.replace('_', '-')}"
 
 
-# As documentation names options.
+# The name that documentation of the library gives an option, and its flag.
 _FLAGS = {name: flag_of(option) for name, option in options_of(ConvertOptions).items()}
 
 
 def takes(
     record: type[Options], *names: str
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command options of the library, which it gets as its argument `chosen`.
+    """Decorate a command with options of the library, which it gets as its argument `chosen`.
 
     Parameters
     ----------
     record
-        The record that has the options.
+        Record with the options.
     names
-        Those to take; none for all.
+        Options to add; all if none is named.
     """
-    known, docs = options_of(record), docs_of(record)
-    taken = [known[name] for name in names or known if name != "progress"]
+    available, docs = options_of(record), docs_of(record)
+    added = [available[name] for name in names or available if name != "progress"]
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        def command(**given: Any) -> None:
-            values = {option.name: _value(option, given.pop(option.name)) for option in taken}
+        def command(**arguments: Any) -> None:
+            values = {option.name: _value(option, arguments.pop(option.name)) for option in added}
             chosen = {name: value for name, value in values.items() if value is not None}
-            function(**given, chosen=chosen)
+            function(**arguments, chosen=chosen)
 
-        own = [
+        parameters = [
             parameter
             for parameter in inspect.signature(function, eval_str=True).parameters.values()
             if parameter.name != "chosen"
         ]
-        own += [_parameter(option, docs.get(option.name, "")) for option in taken]
-        # Stable: arguments, then what the command alone has, then the library's, then the output.
-        own.sort(key=lambda each: (each.kind, each.name in {"json", "quiet", "verbose"}))
+        parameters += [_parameter(option, docs.get(option.name, "")) for option in added]
+        # A stable sort: arguments, options of the command, of the library, and of the output.
+        parameters.sort(key=lambda each: (each.kind, each.name in {"json", "quiet", "verbose"}))
         command.__name__, command.__doc__ = function.__name__, function.__doc__
-        command.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
-        command.__annotations__ = {each.name: each.annotation for each in own}
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {each.name: each.annotation for each in parameters}
         return command
 
     return decorate
 
 
 def _parameter(option: Option, doc: str) -> inspect.Parameter:
-    """An option of the library as typer takes it."""
+    """Make the parameter from which typer makes an option."""
     kind, default, sized = _kind(option), option.default, option.name == "memory"
     info = typer.Option(
         _declaration(option),
@@ -138,7 +138,7 @@ def _parameter(option: Option, doc: str) -> inspect.Parameter:
 
 
 def _kind(option: Option) -> Any:
-    """The type by which typer reads an option."""
+    """Type by which typer parses an option."""
     if _PAIRS in option.kinds or option.default == ():
         return list[str] | None
     if os.PathLike[str] in option.kinds:
@@ -149,7 +149,7 @@ def _kind(option: Option) -> Any:
 
 
 def _metavar(option: Option) -> str | None:
-    """The placeholder for a value; None for a flag, and where typer lists the choices."""
+    """Placeholder for the value; None for a flag, and where typer lists the choices."""
     if option.metavar or option.choices or bool in option.kinds:
         return option.metavar
     if option.name == "memory":
@@ -163,8 +163,8 @@ def _metavar(option: Option) -> str | None:
 
 def _declaration(option: Option) -> str:
     flag = flag_of(option)
-    two = bool in option.kinds and option.default is not False
-    return f"{flag}/--no-{flag.removeprefix('--')}" if two else flag
+    can_be_negated = bool in option.kinds and option.default is not False
+    return f"{flag}/--no-{flag.removeprefix('--')}" if can_be_negated else flag
 
 
 def _help(option: Option, doc: str) -> str:
@@ -172,24 +172,24 @@ def _help(option: Option, doc: str) -> str:
     return f"{text} {_MORE_HELP[option.name]}" if option.name in _MORE_HELP else text
 
 
-def _value(option: Option, given: Any) -> Any:
-    """The value on the command line as the library takes it; None if there is none."""
+def _value(option: Option, argument: Any) -> Any:
+    """Convert a value of the command line to the library's; None if there is none."""
     if _PAIRS in option.kinds:
-        return key_values(given, flag_of(option))
-    if option.name == "workers" and given is None:
+        return key_values(argument, flag_of(option))
+    if option.name == "workers" and argument is None:
         return _cores()
-    if option.name == "layers" and given not in {"all", "none", "strict"}:
-        return [name for name in given.split(",") if name]
-    if given is None:
+    if option.name == "layers" and argument not in {"all", "none", "strict"}:
+        return [name for name in argument.split(",") if name]
+    if argument is None:
         return None
     try:
-        return option.checked(given)
+        return option.checked(argument)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=flag_of(option)) from None
 
 
 def words_of(option: Option, value: Any) -> Iterator[str]:
-    """The words that give an option a value on the command line; none for its default."""
+    """Words that set an option on the command line; none for its default."""
     flag = flag_of(option)
     if value == option.default:
         return
@@ -207,7 +207,7 @@ def _text(value: Any) -> str:
 
 
 def parse_bytes(text: str) -> int:
-    """A number of bytes, as in 512M or 2G (powers of 1024).
+    """Parse a number of bytes, as in 512M or 2G (powers of 1024).
 
     Raises
     ------
@@ -223,12 +223,12 @@ def parse_bytes(text: str) -> int:
 
 
 def key_values(pairs: list[str] | None, flag: str) -> Mapping[str, str]:
-    """The values that an option has as KEY=VALUE, by key.
+    """Parse values of the form KEY=VALUE; values by key.
 
     Raises
     ------
     typer.BadParameter
-        If one is not of that form. Its text, which may be secret, is not shown.
+        If a value is not of that form. Its text, which may be secret, is not shown.
     """
     values: dict[str, str] = {}
     for pair in pairs or ():

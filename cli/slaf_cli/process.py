@@ -1,4 +1,4 @@
-"""What the program sets for its own process, which a library may not set for others."""
+"""Settings of the whole process, which only the program makes and not the library."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import NoReturn
 
 from slaf_cli.report import ExitCode
 
-__all__ = ["end", "keep_one_heap", "open_what_is_closed", "set_up"]
+__all__ = ["end", "keep_one_heap", "open_closed_streams", "set_up"]
 
 # https://man7.org/linux/man-pages/man3/mallopt.3.html
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
-# The most that glibc takes for it.
+# Largest threshold that glibc accepts.
 _LARGEST_IN_HEAP = 32 << 20
 _KEPT = 512 << 20
 
@@ -26,19 +26,19 @@ _OBJECTS = 100_000
 
 
 def set_up() -> None:
-    """Choose what libraries ask for once, when they are loaded; what is chosen already stays."""
+    """Set environment variables that libraries read when they are loaded, if they are not set."""
     from slaf.runtime.resources import cpu_count
 
-    open_what_is_closed()
+    open_closed_streams()
     for name, value in (
-        # Lance's own log is for those who ask for it.
+        # Lance logs warnings by default.
         ("LANCE_LOG", "error"),
-        # It would leave two cores to reading and writing, which hardly need one.
+        # By default Lance leaves two cores to I/O, which hardly needs one.
         ("LANCE_CPU_THREADS", str(cpu_count())),
-        # Rows that it reads together for an index: with 8,192, which it takes otherwise, it is
-        # busier handing them on than looking at them.
+        # Rows that Lance reads at once for an index: with 8,192, its default, passing batches on
+        # takes longer than indexing them.
         ("LANCE_DEFAULT_BATCH_SIZE", str(1 << 16)),
-        # Nothing is multiplied here, and its threads wait for work by running in circles.
+        # No matrix is multiplied here, and idle threads of OpenBLAS spin.
         ("OPENBLAS_NUM_THREADS", "1"),
     ):
         os.environ.setdefault(name, value)
@@ -46,31 +46,30 @@ def set_up() -> None:
     keep_one_heap()
 
 
-def open_what_is_closed() -> None:
-    """Let what is printed where a shell has closed the stream (`>&-`) go nowhere.
+def open_closed_streams() -> None:
+    """Open `/dev/null` for each standard stream that a shell has closed (`>&-`).
 
-    Otherwise Python has no stream there, and the next file that is opened gets its number: what
-    libraries print would be written into a table.
+    Otherwise the next file that is opened gets the stream's number, and text that libraries print
+    would be written into a table.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
             mode = os.O_RDONLY if name == "stdin" else os.O_WRONLY
-            opened = os.open(os.devnull, mode)  # it gets the least number that is free: this one
+            opened = os.open(os.devnull, mode)  # gets the lowest free number: this one
             setattr(sys, name, os.fdopen(opened, "r" if name == "stdin" else "w"))
 
 
 def keep_one_heap() -> None:
-    """Tell glibc to use one heap, before there are threads, and not to shrink it all the time.
+    """Make glibc use one heap and shrink it rarely; call it before threads are started.
 
-    A conversion makes a thread for each part, and glibc would give each a heap that keeps what
-    its thread has freed until the part is done. What threads ask for is large and seldom; waiting
-    for each other costs them nothing measurable.
+    A conversion starts a thread for each part, and glibc would give each a heap that keeps freed
+    memory until the part is done. Threads allocate large arrays and seldom, so that sharing a heap
+    costs no measurable time.
 
-    Its arrays are of a few sizes, over and over: returned to the system, their pages would be
-    mapped and cleared again for each batch. What is kept is what was in use at once, and after
-    each part it is given back.
+    Arrays have a few sizes that repeat: if their memory were returned to the system, its pages
+    would be mapped and cleared again for each batch. The heap is trimmed after each part.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -82,16 +81,12 @@ def keep_one_heap() -> None:
 
 
 def end(code: int) -> NoReturn:
-    """End the process as it is.
-
-    To take every library down first takes a fifth of a second, and frees what the system frees
-    anyway.
-    """
+    """End the process without unloading libraries, which takes a fifth of a second."""
     try:
-        with suppress(BrokenPipeError):  # nobody reads it any more
+        with suppress(BrokenPipeError):  # the reader has gone
             sys.stdout.flush()
     except OSError as error:
-        # What was to be printed is not all there, which must not pass for success.
+        # The output is incomplete, which must not pass for success.
         print(f"the output cannot be written: {error.strerror}", file=sys.stderr)  # noqa: T201
         code = code or ExitCode.STORAGE
     with suppress(OSError):

@@ -1,4 +1,4 @@
-"""A progress bar on stderr: how far, how fast, how long yet, how much memory."""
+"""A progress bar on stderr, and the time and memory that a command took."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from slaf_cli.report import in_bytes, logger
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-__all__ = ["Bar", "peak_memory"]
+__all__ = ["Bar", "cost", "peak_memory", "with_cost"]
 
 _STATUS = Path("/proc/self/status")
 _LAYOUT = "{percentage:3.0f}%|{bar:24}| {remaining} left{postfix}"
 
 
 class Bar:
-    """Shows the progress of a run, if stderr is a terminal; a `slaf.runtime.progress.Progress`."""
+    """A `slaf.runtime.progress.Progress` that is shown if stderr is a terminal."""
 
     def __init__(self, *, shown: bool) -> None:
         self._shown = shown and sys.stderr.isatty()
@@ -30,8 +30,8 @@ class Bar:
         self._lock = threading.Lock()
         self._cleanup = ExitStack()
         self._nonzeros = 0
-        self._fresh = 0
-        self._began = 0.0
+        self._new_nonzeros = 0
+        self._started = 0.0
 
     def __enter__(self) -> Self:
         if self._shown:
@@ -45,14 +45,14 @@ class Bar:
         self._cleanup.close()
 
     def begin(self, cells: int, nonzeros: int, total_cells: int) -> None:
-        """Show a bar that begins at these cells."""
+        """Show a bar that starts at `cells`."""
         if not self._shown:
             return
         from tqdm import tqdm
 
         with self._lock:
             self._close()
-            self._nonzeros, self._fresh, self._began = nonzeros, 0, time.monotonic()
+            self._nonzeros, self._new_nonzeros, self._started = nonzeros, 0, time.monotonic()
             self._bar = tqdm(
                 total=total_cells,
                 initial=cells,
@@ -63,13 +63,13 @@ class Bar:
             )
 
     def advance(self, cells: int, nonzeros: int) -> None:
-        """Move on."""
+        """Move the bar forward."""
         with self._lock:
             if self._bar is None:
                 return
             self._nonzeros += nonzeros
-            self._fresh += nonzeros
-            rate = self._fresh / max(time.monotonic() - self._began, 1e-3)
+            self._new_nonzeros += nonzeros
+            rate = self._new_nonzeros / max(time.monotonic() - self._started, 1e-3)
             self._bar.set_postfix_str(
                 f"{self._nonzeros:,} nonzeros, {rate / 1e6:.1f} M/s, {in_bytes(peak_memory())}",
                 refresh=False,
@@ -82,10 +82,20 @@ class Bar:
             self._bar = None
 
 
+def cost(seconds: float) -> str:
+    """Time and peak memory of a command, as text."""
+    return f"{seconds:.1f} s, {in_bytes(peak_memory())} of memory at most"
+
+
+def with_cost(result: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Add time and peak memory of a command to its result in JSON."""
+    return result | {"seconds": round(seconds, 3), "peak_memory": peak_memory()}
+
+
 def peak_memory() -> int:
-    """The most memory that this process has had, in bytes."""
-    # Linux keeps ru_maxrss across exec, so that a small program that a large one starts would
-    # count as large; the high-water mark of the address space begins with the program.
+    """Peak memory of this process, in bytes."""
+    # Linux keeps ru_maxrss across exec, so that a small program started by a large one counts as
+    # large; the high-water mark of the address space starts with the program.
     with suppress(FileNotFoundError):
         for line in _STATUS.read_text().splitlines():
             if line.startswith("VmHWM:"):

@@ -1,4 +1,4 @@
-"""`slaf query`: SQL over the tables of a dataset."""
+"""`slaf query`: run SQL over the tables of a dataset."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ROWS_AT_ONCE = 1 << 16
 
 
 class ResultFormat(StrEnum):
-    """How the rows of a result are written."""
+    """Formats for the rows of a result."""
 
     TABLE = "table"
     CSV = "csv"
@@ -49,8 +49,7 @@ def query(
         ResultFormat | None,
         typer.Option(
             metavar="table|csv|json|parquet",
-            help="How to write the rows of the result; by default as the suffix of --output says, "
-            "or as a table.",
+            help="Format of the rows; by default that of the suffix of --output, or a table.",
             show_default=False,
         ),
     ] = None,
@@ -65,9 +64,9 @@ def query(
 ) -> None:
     """Print the result of SQL over a dataset.
 
-    The result is held in memory.
+    The result has to fit in memory.
     """
-    format = format or _of_suffix(output)
+    format = format or _format_of(output)
     if format is ResultFormat.PARQUET and output is None and sys.stdout.isatty():
         msg = "parquet is not for a terminal; name a file with --output, or pipe it"
         raise typer.BadParameter(msg, param_hint="--format")
@@ -75,39 +74,39 @@ def query(
         import slaf
 
         opened = slaf.open(dataset, **chosen)
-        pieces = _written(opened.sql(sql), format)
+        chunks = _encoded(opened.sql(sql), format)
         if output is None:
-            _write(pieces, sys.stdout.buffer)
+            _write(chunks, sys.stdout.buffer)
             return
         part = output.with_name(f".{output.name}.new")
         try:
             with part.open("wb") as file:
-                _write(pieces, file)
+                _write(chunks, file)
             part.replace(output)
         finally:
             part.unlink(missing_ok=True)
 
 
-def _of_suffix(output: Path | None) -> ResultFormat:
+def _format_of(output: Path | None) -> ResultFormat:
     suffix = "" if output is None else output.suffix.lower().removeprefix(".")
     return ResultFormat(suffix) if suffix in list(ResultFormat) else ResultFormat.TABLE
 
 
-def _write(pieces: Iterable[bytes], file: BinaryIO) -> None:
-    file.writelines(pieces)
+def _write(chunks: Iterable[bytes], file: BinaryIO) -> None:
+    file.writelines(chunks)
     file.flush()
 
 
-def _written(result: pl.DataFrame, format: ResultFormat) -> Iterator[bytes]:
-    """The rows in a format; written from here, so that a closed pipe ends it as it should."""
+def _encoded(result: pl.DataFrame, format: ResultFormat) -> Iterator[bytes]:
+    """Encode rows; writing them is left to the caller, so that a closed pipe ends the command."""
     if format is ResultFormat.TABLE:
         yield f"{_table(result)}\n".encode()
     elif format is ResultFormat.JSON:
         yield f"{result.write_json()}\n".encode()
     elif format is ResultFormat.PARQUET:
-        whole = BytesIO()
-        result.write_parquet(whole)
-        yield whole.getvalue()
+        buffer = BytesIO()
+        result.write_parquet(buffer)
+        yield buffer.getvalue()
     else:
         yield from _csv(result)
 

@@ -1,4 +1,4 @@
-"""`slaf repair`: mend a dataset from its inputs."""
+"""`slaf repair`: repair a dataset from its inputs."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def repair(
         typer.Option(
             "--from",
             metavar="INPUT",
-            help="An input that DATASET was made of; of several name all in their order, each "
-            "with --from; a folder stands for all that is in it. Damage to an index, or to what "
-            "Lance notes of a commit, needs none. What is damaged decides time.",
+            help="An input that DATASET was made of; name all of several in their order, each with "
+            "--from; a folder stands for all inputs in it. Damage to an index, or to Lance's "
+            "record of a commit, needs no input. The damage decides time.",
             show_default=False,
         ),
     ] = None,
@@ -47,22 +47,17 @@ def repair(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Write again what is damaged of a dataset.
+    """Write the damaged files of a dataset again.
 
-    Every file is held against its checksum. Only what is in the damaged ones is read from the
-    inputs, and has to have the digests that were taken during the conversion: else nothing is
-    changed. A repair that was stopped is finished by the same command.
+    Every file is checked against its checksum. Only the content of damaged files is read from the
+    inputs, and has to match the digests of the conversion: otherwise nothing is changed. A repair
+    that was stopped is finished by the same command.
     """
     with edge(quiet=quiet, verbose=verbose):
         import slaf
 
         with Bar(shown=not quiet) as bar:
-            repaired = slaf.repair(
-                dataset,
-                inputs or None,
-                **chosen,
-                progress=bar,
-            )
+            repaired = slaf.repair(dataset, inputs or None, **chosen, progress=bar)
         _print(repaired, json=json)
 
 
@@ -74,8 +69,8 @@ def _print(repaired: Repaired, *, json: bool) -> None:
         typer.echo(f"{repaired.dataset}: nothing is damaged ({repaired.files:,} files)")
         return
     for damaged in repaired.damaged:
-        typer.echo(f"mended {damaged}")
+        typer.echo(f"repaired {damaged}")
     typer.echo(
-        f"{repaired.dataset}: {len(repaired.damaged):,} of {repaired.files:,} files mended, "
+        f"{repaired.dataset}: {len(repaired.damaged):,} of {repaired.files:,} files repaired, "
         "all as they were converted"
     )

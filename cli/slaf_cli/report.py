@@ -1,4 +1,4 @@
-"""What commands print: results to stdout, the rest to stderr, and the exit code."""
+"""Output of commands: results on stdout, errors on stderr, and the exit code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import typer
 from slaf.errors import ConflictError, SlafError, StorageError, VerificationFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from types import FrameType
 
     from slaf import Comparison, Report
@@ -26,6 +26,7 @@ __all__ = [
     "RESUMABLE",
     "ExitCode",
     "Terminated",
+    "annotation_rows",
     "edge",
     "exit_code",
     "in_bytes",
@@ -42,7 +43,7 @@ _NO_MEMORY = re.compile(r"can't start new thread|failed to map segment|annot all
 
 
 class ExitCode(IntEnum):
-    """How a command ended, for the shell."""
+    """Exit codes of commands."""
 
     DONE = 0
     BUG = 1
@@ -56,15 +57,15 @@ class ExitCode(IntEnum):
     TERMINATED = 128 + signal.SIGTERM
 
 
-# What ends a command that the same command then finishes.
+# Exit codes of commands that are finished by running them again.
 RESUMABLE = {ExitCode.STORAGE, ExitCode.INTERRUPTED, ExitCode.TERMINATED}
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was told to end (SIGTERM): it stops as cleanly as by Ctrl-C."""
+    """The process received SIGTERM; it stops as cleanly as by Ctrl-C."""
 
 
-# The first that fits. What is left of SlafError are inputs, places and queries that a user named.
+# The first match counts. Other errors of SlafError concern inputs, paths and queries of the user.
 _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (Terminated, ExitCode.TERMINATED),
     (KeyboardInterrupt, ExitCode.INTERRUPTED),
@@ -79,50 +80,50 @@ _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
 
 @contextmanager
 def edge(*, quiet: bool, verbose: bool) -> Iterator[None]:
-    """Surround a command: its log goes to stderr, its errors become a paragraph and an exit code.
+    """Run a command: log to stderr, turn errors into a paragraph and an exit code.
 
     Raises
     ------
     typer.Exit
-        With one of `ExitCode`, where the command raised.
+        With an `ExitCode`, if the command raised.
     """
     with _logging(quiet=quiet, verbose=verbose), _termination():
         try:
             yield
         except (typer.Exit, typer.BadParameter):
-            raise  # typer knows what to do
+            raise  # typer handles these
         except BrokenPipeError:
             raise typer.Exit(ExitCode.UNREAD) from None
-        except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - the edge: it is told here
+        except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - the edge reports it
             if verbose:
                 traceback.print_exception(error, file=sys.stderr)
-            with suppress(OSError):  # the exit code says it too
+            with suppress(OSError):  # the exit code remains
                 typer.echo(f"slaf: {_on_one_line(_explanation(error))}", err=True)
             raise typer.Exit(exit_code(error)) from None
 
 
 def exit_code(error: BaseException) -> ExitCode:
-    """The exit code that tells of an error."""
+    """Exit code of an error."""
     if _is_exhaustion(error):
         return ExitCode.STORAGE
     return next(code for kind, code in _CODES if isinstance(error, kind))
 
 
 def print_json(data: dict[str, Any]) -> None:
-    """Print a result as JSON."""
+    """Print a result in JSON."""
     typer.echo(json.dumps(data, indent=1, ensure_ascii=False, default=str))
 
 
-def print_counts(found: Report | Comparison) -> None:
-    """Say of which kinds of differences there are more than were printed."""
-    for kind, count in found.counts:
-        shown = sum(difference.kind == kind for difference in found.differences)
+def print_counts(report: Report | Comparison) -> None:
+    """Print the number of differences that were not printed, by kind."""
+    for kind, count in report.counts:
+        shown = sum(difference.kind == kind for difference in report.differences)
         if count > shown:
             typer.echo(f"{kind}: and {count - shown:,} more")
 
 
 def lines(rows: Iterable[tuple[str, object]]) -> str:
-    """Names and values below each other, the values aligned; a value may have several lines."""
+    """Format names and values in two aligned columns; a value may have several lines."""
     listed = [(name, str(value)) for name, value in rows]
     width = max((len(name) for name, _ in listed), default=0)
     indent = "\n" + " " * (width + 2)
@@ -131,8 +132,13 @@ def lines(rows: Iterable[tuple[str, object]]) -> str:
     )
 
 
+def annotation_rows(annotations: Sequence[str]) -> list[tuple[str, object]]:
+    """Row of the annotations for `lines`, if there are any."""
+    return [("annotations", "\n".join(annotations))] if annotations else []
+
+
 def in_bytes(number: float) -> str:
-    """A number of bytes in three digits, as in 1.31 GB."""
+    """Format a number of bytes with three digits, as in 1.31 GB."""
     if number < _STEP:
         return f"{number:.0f} bytes"
     units = ["kB", "MB", "GB", "TB"]
@@ -145,7 +151,7 @@ def in_bytes(number: float) -> str:
 
 
 def _on_one_line(text: str) -> str:
-    """The text with nothing in it that a terminal would obey: names come from strangers."""
+    """Text on one line without control characters, which names in files may contain."""
     spaced = " ".join(text.split())
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in spaced)
 
@@ -167,7 +173,7 @@ def _explanation(error: BaseException) -> str:
 
 
 def _is_exhaustion(error: BaseException) -> bool:
-    """Whether the system gave no memory, which Python and the linker tell in words only."""
+    """Whether the system refused memory, which Python and the linker say only in messages."""
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError | ImportError) and bool(_NO_MEMORY.search(str(error)))
     )
@@ -177,14 +183,14 @@ def _is_exhaustion(error: BaseException) -> bool:
 def _logging(*, quiet: bool, verbose: bool) -> Iterator[None]:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
-    before = logger.level
+    level = logger.level
     logger.addHandler(handler)
     normal = logging.WARNING if quiet else logging.INFO
     logger.setLevel(logging.DEBUG if verbose else normal)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        logger.setLevel(level)
         logger.removeHandler(handler)
 
 
@@ -193,8 +199,8 @@ def _termination() -> Iterator[None]:
     def stop(_signal: int, _frame: FrameType | None) -> NoReturn:
         raise Terminated
 
-    before = signal.signal(signal.SIGTERM, stop)
+    previous = signal.signal(signal.SIGTERM, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)

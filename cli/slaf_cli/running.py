@@ -1,4 +1,4 @@
-"""What `convert` and `append` share: the watched run, its summary, and what would be done."""
+"""Progress, summary and dry run of `convert` and `append`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from slaf_cli.progress import Bar, peak_memory
-from slaf_cli.report import RESUMABLE, exit_code, in_bytes, lines, print_json
+from slaf_cli.progress import Bar, cost, with_cost
+from slaf_cli.report import (
+    RESUMABLE,
+    annotation_rows,
+    exit_code,
+    in_bytes,
+    lines,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from slaf import DatasetInfo, Preview
@@ -18,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["print_preview", "watched"]
 
-# Of many inputs so many are listed.
+# Most inputs that a preview lists.
 _LISTED = 10
 
 
@@ -26,19 +33,19 @@ _LISTED = 10
 def watched(
     output: str, storage_options: Mapping[str, str], *, quiet: bool, json: bool
 ) -> Iterator[Bar]:
-    """Show how far a run is, and at its end the dataset that it made."""
+    """Show progress during a run, and at its end a summary of the dataset."""
     from slaf.dataset.info import dataset_info
 
     began = time.monotonic()
-    with Bar(shown=not quiet) as bar, _saying_how_to_resume(output, storage_options):
+    with Bar(shown=not quiet) as bar, _note_how_to_resume(output, storage_options):
         yield bar
-    made = dataset_info(output, storage_options=storage_options)
-    _print_summary(made, time.monotonic() - began, json=json)
+    dataset = dataset_info(output, storage_options=storage_options)
+    _print_summary(dataset, time.monotonic() - began, json=json)
 
 
 @contextmanager
-def _saying_how_to_resume(output: str, storage_options: Mapping[str, str]) -> Iterator[None]:
-    """Add to what stops a conversion, but leaves it to be finished, how that is done."""
+def _note_how_to_resume(output: str, storage_options: Mapping[str, str]) -> Iterator[None]:
+    """Add to the error of a run that can be resumed how to do so."""
     try:
         yield
     except BaseException as stop:
@@ -52,64 +59,64 @@ def _how_to_resume(output: str, storage_options: Mapping[str, str]) -> str:
     from slaf.errors import NotADataset, StorageError, UnsupportedFormat
 
     try:
-        found = status(output, storage_options=storage_options)
+        unfinished = status(output, storage_options=storage_options)
     except NotADataset:
         return f"nothing was written to {output}"
     except UnsupportedFormat:
         return f"{output} is what it was: run the same command again to finish"
     except StorageError:
         return "what was done so far is kept: run the same command again to finish"
-    if not found.parts:
+    if not unfinished.parts:
         return f"there is a finished dataset at {output}"
     return (
-        f"{found.parts_done} of {found.parts} parts are in {output}: run the same command again "
-        "to finish"
+        f"{unfinished.parts_done} of {unfinished.parts} parts are in {output}: "
+        "run the same command again to finish"
     )
 
 
-def _print_summary(made: DatasetInfo, seconds: float, *, json: bool) -> None:
+def _print_summary(dataset: DatasetInfo, seconds: float, *, json: bool) -> None:
     if json:
-        print_json(made.to_json() | {"seconds": round(seconds, 3), "peak_memory": peak_memory()})
+        print_json(with_cost(dataset.to_json(), seconds))
         return
     typer.echo(
-        f"{made.location}: {made.n_cells:,} cells × {made.n_genes:,} genes, "
-        f"{made.nonzeros:,} nonzeros ({made.value_type}), {in_bytes(made.bytes)}; "
-        f"{seconds:.1f} s, {in_bytes(peak_memory())} of memory at most"
+        f"{dataset.location}: {dataset.n_cells:,} cells × {dataset.n_genes:,} genes, "
+        f"{dataset.nonzeros:,} nonzeros ({dataset.value_type}), {in_bytes(dataset.bytes)}; "
+        f"{cost(seconds)}"
     )
 
 
-def print_preview(found: Preview, *, json: bool) -> None:
-    """Print what would be done."""
+def print_preview(preview: Preview, *, json: bool) -> None:
+    """Print the result of a dry run."""
     if json:
-        print_json(found.to_json())
+        print_json(preview.to_json())
         return
-    size, estimate = found.size, found.estimate
-    about = "" if size.exact else "about "
-    scratch = f", and {in_bytes(estimate.scratch)} of scratch" if estimate.scratch else ""
-    free = "" if found.free is None else f" of {in_bytes(found.free)}"
-    resumed = f", of which {found.parts_done:,} are done" if found.parts_done else ""
-    counts = f"; whole numbers are in {', '.join(found.counts_in)}" if found.counts_in else ""
-    matrices = ", ".join(dict.fromkeys(source.matrix for source in found.sources))
-    dtypes = ", ".join(dict.fromkeys(source.dtype for source in found.sources))
-    several = found.operation == "append" or len(found.sources) > 1
-    again = "; all rows are written again" if found.rewrites else ""
+    extent, expected = preview.size, preview.estimate
+    about = "" if extent.exact else "about "
+    scratch = f", and {in_bytes(expected.scratch)} of scratch" if expected.scratch else ""
+    free = "" if preview.free is None else f" of {in_bytes(preview.free)}"
+    resumed = f", of which {preview.parts_done:,} are done" if preview.parts_done else ""
+    counts = f"; whole numbers are in {', '.join(preview.counts_in)}" if preview.counts_in else ""
+    matrices = ", ".join(dict.fromkeys(source.matrix for source in preview.sources))
+    dtypes = ", ".join(dict.fromkeys(source.dtype for source in preview.sources))
+    several = preview.operation == "append" or len(preview.sources) > 1
+    again = "; all rows are written again" if preview.rewrites else ""
     typer.echo(
         lines(
             [
-                ("inputs" if len(found.sources) > 1 else "input", _listed(found.sources)),
-                ("matrix", f"{matrices} ({size.layout}, {dtypes}){counts}"),
-                ("shape", f"{found.n_cells:,} cells × {found.n_genes:,} genes"),
-                *([("genes in all", f"{found.shared_genes:,}")] if several else []),
-                ("nonzeros", f"{about}{size.entries:,}"),
-                ("output", found.output),
-                ("values", f"{found.value_type}, or wider if a value asks for it"),
-                ("parts", f"{found.parts:,}{resumed}{again}"),
-                ("disk", f"about {in_bytes(estimate.bytes)}{free}{scratch}"),
-                ("memory", f"about {in_bytes(estimate.memory)}"),
-                ("time", f"about {estimate.seconds:,.0f} s"),
-                *([("annotations", "\n".join(found.annotations))] if found.annotations else []),
-                ("not converted", "\n".join(found.not_converted) or "nothing"),
-                *([("note", "\n".join(found.notes))] if found.notes else []),
+                ("inputs" if len(preview.sources) > 1 else "input", _listed(preview.sources)),
+                ("matrix", f"{matrices} ({extent.layout}, {dtypes}){counts}"),
+                ("shape", f"{preview.n_cells:,} cells × {preview.n_genes:,} genes"),
+                *([("genes in all", f"{preview.shared_genes:,}")] if several else []),
+                ("nonzeros", f"{about}{extent.entries:,}"),
+                ("output", preview.output),
+                ("values", f"{preview.value_type}, or wider if a value asks for it"),
+                ("parts", f"{preview.parts:,}{resumed}{again}"),
+                ("disk", f"about {in_bytes(expected.bytes)}{free}{scratch}"),
+                ("memory", f"about {in_bytes(expected.memory)}"),
+                ("time", f"about {expected.seconds:,.0f} s"),
+                *annotation_rows(preview.annotations),
+                ("not converted", "\n".join(preview.not_converted) or "nothing"),
+                *([("note", "\n".join(preview.notes))] if preview.notes else []),
             ]
         )
     )

@@ -1,4 +1,4 @@
-"""`slaf status`: how far a conversion is."""
+"""`slaf status`: show the progress of a conversion."""
 
 from __future__ import annotations
 
@@ -28,70 +28,70 @@ def status(
     json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Say how far a conversion is.
+    """Show the progress of a conversion.
 
-    Of one that was stopped, the command that finishes it is said too.
+    For a conversion that was stopped, the command that finishes it is printed too.
     """
     with edge(quiet=False, verbose=verbose):
-        from slaf.runs.status import status as look
+        from slaf.runs.status import status as read_status
 
-        found = look(output, **chosen)
-        resume = _command(found)
+        run = read_status(output, **chosen)
+        resume = _command(run)
         if json:
-            print_json(found.to_json() | {"resume": resume})
+            print_json(run.to_json() | {"resume": resume})
         else:
-            typer.echo(lines(_rows(found, resume)))
+            typer.echo(lines(_rows(run, resume)))
 
 
-def _rows(found: ConversionStatus, resume: str | None) -> list[tuple[str, object]]:
-    rows: list[tuple[str, object]] = [("output", found.place), ("state", _state(found))]
-    if found.sources:
+def _rows(run: ConversionStatus, resume: str | None) -> list[tuple[str, object]]:
+    rows: list[tuple[str, object]] = [("output", run.place), ("state", _state(run))]
+    if run.sources:
         rows += [
-            ("input", "\n".join(f"{s.uri} ({s.format}, {s.matrix})" for s in found.sources)),
-            ("cells", f"{found.cells_done:,} of {found.n_cells:,}"),
-            ("nonzeros", f"{found.nonzeros_done:,}"),
+            ("input", "\n".join(f"{s.uri} ({s.format}, {s.matrix})" for s in run.sources)),
+            ("cells", f"{run.cells_done:,} of {run.n_cells:,}"),
+            ("nonzeros", f"{run.nonzeros_done:,}"),
         ]
-    if found.parts:
-        rows.insert(3, ("parts", f"{found.parts_done:,} of {found.parts:,}"))
-    if found.options is not None and found.options.get("by_gene"):
-        rows.append(("genes", f"{found.genes_done:,} of {found.n_genes:,} in their own order"))
-    if resume is not None and found.state == "stopped":
+    if run.parts:
+        rows.insert(3, ("parts", f"{run.parts_done:,} of {run.parts:,}"))
+    if run.options is not None and run.options.get("by_gene"):
+        rows.append(("genes", f"{run.genes_done:,} of {run.n_genes:,} in their own order"))
+    if resume is not None and run.state == "stopped":
         rows.append(("resume", resume))
     return rows
 
 
-def _state(found: ConversionStatus) -> str:
-    if not found.published:
-        return str(found.state)
-    if found.parts:
-        verb = {"convert": "replaces", "repair": "mends", "compact": "merges"}.get(
-            found.operation, "adds to"
+def _state(run: ConversionStatus) -> str:
+    if not run.published:
+        return str(run.state)
+    if run.parts:
+        verb = {"convert": "replaces", "repair": "repairs", "compact": "merges"}.get(
+            run.operation, "adds to"
         )
-        return f"{found.state}; the dataset that it {verb} is there to read meanwhile"
-    return f"{found.state}; `slaf info {shlex.quote(found.place)}` describes the dataset"
+        return f"{run.state}; the dataset that it {verb} can be read meanwhile"
+    return f"{run.state}; `slaf info {shlex.quote(run.place)}` describes the dataset"
 
 
-def _command(found: ConversionStatus) -> str | None:
-    """What to run to finish."""
-    if found.operation in {"repair", "compact"}:
-        inputs = [word for source in found.sources for word in ("--from", source.uri)]
-        words = inputs if found.operation == "repair" else []
-        return shlex.join(["slaf", found.operation, found.place, *words])
-    if not found.sources or found.options is None:
+def _command(run: ConversionStatus) -> str | None:
+    """Command that finishes the run."""
+    if run.operation in {"repair", "compact"}:
+        inputs = [word for source in run.sources for word in ("--from", source.uri)]
+        words = inputs if run.operation == "repair" else []
+        return shlex.join(["slaf", run.operation, run.place, *words])
+    if not run.sources or run.options is None:
         return None
-    if "anndata" in {source.format for source in found.sources}:
-        return f"call slaf.{found.operation} in Python again, with the same inputs and options"
-    record: type[Options] = ConvertOptions if found.operation == "convert" else AppendOptions
-    first = found.sources[0]
+    if "anndata" in {source.format for source in run.sources}:
+        return f"call slaf.{run.operation} in Python again, with the same inputs and options"
+    record: type[Options] = ConvertOptions if run.operation == "convert" else AppendOptions
+    first = run.sources[0]
     chosen = {
-        **found.options,
+        **run.options,
         **first.choice,
         "matrix": first.matrix,
-        "cell_id_prefix": any(source.prefix for source in found.sources),
+        "cell_id_prefix": any(source.prefix for source in run.sources),
     }
-    if found.operation == "append" and "expression_by_gene" not in found.tables:
+    if run.operation == "append" and "expression_by_gene" not in run.tables:
         chosen["by_gene"] = chosen["by_gene"] or None
-    words = ["slaf", found.operation, *(source.uri for source in found.sources), found.place]
+    words = ["slaf", run.operation, *(source.uri for source in run.sources), run.place]
     for name, option in options_of(record).items():
         words += options.words_of(option, chosen.get(name, option.default))
     return shlex.join(words)

@@ -1,4 +1,4 @@
-"""`slaf verify`: let a dataset prove itself."""
+"""`slaf verify`: check a dataset against its digests and its inputs."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def verify(
         typer.Option(
             metavar="INPUT",
             help="Also read the input again and compare every value, id and column: more time. "
-            "Of a dataset of several inputs name all in their order, each with --against; a "
-            "folder stands for all that is in it.",
+            "Name all of several inputs in their order, each with --against; a folder stands for "
+            "all inputs in it.",
         ),
     ] = None,
     quick: Annotated[
@@ -48,7 +48,7 @@ def verify(
         typer.Option(
             min=1,
             metavar="N",
-            help="Read only N blocks of cells, drawn at random, and say which: less time.",
+            help="Read only N blocks of cells, drawn at random and listed: less time.",
             show_default=False,
         ),
     ] = None,
@@ -64,9 +64,9 @@ def verify(
 ) -> None:
     """Check that a dataset is what was converted.
 
-    Its files and values are read and their digests compared with those taken during the
-    conversion. A damaged file is named with the cells in it and the input they came from; `slaf
-    repair` mends it. The first differences of each kind are printed, and the exit code is then 5.
+    Files and values are read, and their digests compared with those of the conversion. A damaged
+    file is named with its cells and the input that they came from; `slaf repair` writes it again.
+    The first differences of each kind are printed, and the exit code is then 5.
     """
     if sample is not None and (quick or against):
         msg = "it reads some blocks: leave out --quick and --against"

@@ -17,7 +17,8 @@ from slaf.repairs.damage import Damage
 from slaf.repairs.parts import plan_repair
 from slaf.repairs.publish import discard
 from slaf.repairs.work import Repair, read_back, salvageable_rows
-from slaf.runs.output_run import OutputRun, begin_or_resume, checkpoint_of
+from slaf.runs.checkpoint import checkpoint_of
+from slaf.runs.output_run import OutputRun, begin_or_resume
 from slaf.runtime.progress import NullProgress
 from slaf.storage.location import Location
 from slaf.tables.commit import drop_newer_versions

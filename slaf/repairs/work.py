@@ -63,7 +63,7 @@ def read_back(dataset: Dataset, damage: Damage) -> None:
     differences = DifferenceLog()
     published = dataset.published
     for name in sorted(damage.tables & published.checksums.tables.keys()):
-        with differences.reading(name):
+        with differences.catching(name):
             digest = table_digest(read_table(dataset.table(name)))
             differences.compare("digest", name, published.checksums.tables[name], digest)
     indices = [
@@ -79,7 +79,7 @@ def read_back(dataset: Dataset, damage: Damage) -> None:
     if differences:
         label = str(dataset.location)
         checks = ("the repaired files",)
-        report = Report(label, checks, tuple(differences.shown), tuple(differences.counts.items()))
+        report = Report(label, checks, *differences.results())
         msg = f"{label}: the repaired files are not read back as written: {report.differences[0]}"
         raise VerificationFailed(msg, report)
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from slaf.errors import DamagedDataset
 from slaf.runs.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["Checkpoint"]
+    from slaf.format.config import Manifest
+    from slaf.storage.location import Location
+
+__all__ = ["Checkpoint", "checkpoint_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +91,25 @@ class Checkpoint:
             raise ValueError(msg)
         attempts = {int(source): number for source, number in data["attempts"].items()}
         return cls(plan, damaged=tuple(data["damaged"]), attempts=attempts)
+
+
+def checkpoint_of(location: Location, manifest: Manifest) -> Checkpoint | None:
+    """The checkpoint of a manifest; None without one.
+
+    Raises
+    ------
+    DamagedDataset
+        If another release began the run, or it is damaged.
+    """
+    if manifest.checkpoint is None:
+        return None
+    try:
+        return Checkpoint.from_json(manifest.checkpoint)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        another = isinstance(error, KeyError) and error.args == ("journal",)
+        what = "of another release" if another else f"of another release, or damaged ({error!r})"
+        msg = (
+            f"{location}: the unfinished run is {what}; finish it with the release that began it, "
+            "or discard it with --restart"
+        )
+        raise DamagedDataset(msg) from error

@@ -11,9 +11,8 @@ from slaf.dataset.annotations import Annotations
 from slaf.format.config import LEGACY_DIR, OPTIONAL_TABLES, SCRATCH, TABLES
 from slaf.format.records import is_uns_file
 from slaf.format.schema import indexed_columns
-from slaf.tables.commit import append, commit, drop_newer_versions
+from slaf.tables.commit import append, commit, drop_newer_versions, remove_unreferenced
 from slaf.tables.indices import index, index_new_fragments
-from slaf.tables.vacuum import remove_unreferenced
 from slaf.tables.write import write_table
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from slaf.errors import DamagedDataset, DuplicateInput, OutputExists, UnfinishedRun
+from slaf.errors import DuplicateInput, OutputExists, UnfinishedRun
 from slaf.format.config import CONFIG, LEGACY_DIR, SCRATCH, Manifest, load, save
 from slaf.format.epoch import remove_stale_lock
-from slaf.runs.checkpoint import Checkpoint
+from slaf.runs.checkpoint import Checkpoint, checkpoint_of
 from slaf.runs.checksums import with_uns_json_checksum
 from slaf.runs.commit import UNS_JSON, clean_up, remove_other_files
 from slaf.runs.journal import Journal
@@ -30,7 +30,6 @@ __all__ = [
     "begin_or_resume",
     "check_not_complete",
     "check_not_repeated",
-    "checkpoint_of",
     "unfinished_run",
 ]
 
@@ -258,28 +257,6 @@ def begin_or_resume(
     else:
         run.resume(plan)
     return run
-
-
-def checkpoint_of(location: Location, manifest: Manifest) -> Checkpoint | None:
-    """The checkpoint of a manifest; None without one.
-
-    Raises
-    ------
-    DamagedDataset
-        If another release began the run, or it is damaged.
-    """
-    if manifest.checkpoint is None:
-        return None
-    try:
-        return Checkpoint.from_json(manifest.checkpoint)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        another = isinstance(error, KeyError) and error.args == ("journal",)
-        what = "of another release" if another else f"of another release, or damaged ({error!r})"
-        msg = (
-            f"{location}: the unfinished run is {what}; finish it with the release that began it, "
-            "or discard it with --restart"
-        )
-        raise DamagedDataset(msg) from error
 
 
 def check_not_repeated(there: Sequence[SourceRecord], added: Sequence[SourceRecord]) -> None:

@@ -10,7 +10,8 @@ from msgspec import to_builtins
 
 from slaf.errors import NotADataset
 from slaf.format.config import CONFIG, Manifest, load
-from slaf.runs.output_run import OutputRun, checkpoint_of
+from slaf.runs.checkpoint import checkpoint_of
+from slaf.runs.journal import Journal
 from slaf.storage.location import Location
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from slaf.format.config import DatasetConfig, SourceRecord
+    from slaf.runs.checkpoint import Checkpoint
 
 __all__ = ["ConversionStatus", "State", "status"]
 
@@ -107,8 +109,8 @@ def status(
     if manifest.published is not None and (checkpoint is None or checkpoint.published):
         return _of_published(location, manifest.published, running=running)
     if checkpoint is not None:
-        run = OutputRun.unfinished(location, manifest, checkpoint)
-        return _of_run(run, State.RUNNING if running else State.STOPPED)
+        state = State.RUNNING if running else State.STOPPED
+        return _of_run(location, manifest, checkpoint, state)
     if running:
         return ConversionStatus(str(location), State.RUNNING, published=False)
     msg = f"{location}: there is neither a dataset nor an unfinished conversion (no {CONFIG})"
@@ -131,14 +133,20 @@ def _of_published(
     )
 
 
-def _of_run(run: OutputRun, state: State) -> ConversionStatus:
-    plan, results = run.plan, run.results()
-    blocks = [block for result in results for block in result.blocks]
+def _of_run(
+    location: Location, manifest: Manifest, checkpoint: Checkpoint, state: State
+) -> ConversionStatus:
+    plan, journal, previous = (
+        checkpoint.plan,
+        Journal.read(location, checkpoint),
+        manifest.published,
+    )
+    blocks = [block for result in journal.parts.values() for block in result.blocks]
     return ConversionStatus(
-        str(run.location),
+        str(location),
         state,
-        published=run.previous is not None,
-        parts_done=len(results),
+        published=previous is not None,
+        parts_done=len(journal.parts),
         parts=len(plan.parts),
         cells_done=sum(block.stop - block.start for block in blocks),
         n_cells=plan.cells_to_write,
@@ -148,6 +156,6 @@ def _of_run(run: OutputRun, state: State) -> ConversionStatus:
         sources=plan.added if plan.operation == "append" else plan.sources,
         operation=plan.operation,
         options=plan.options.to_json(),
-        genes_done=sum(len(part.genes) for part in run.gene_parts()),
-        tables=() if run.previous is None else tuple(run.previous.tables),
+        genes_done=sum(len(part.genes) for part in journal.genes.values()),
+        tables=() if previous is None else tuple(previous.tables),
     )

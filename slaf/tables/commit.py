@@ -1,15 +1,16 @@
-"""Commits: which files, in which order, make a version of a Lance table."""
+"""Commit versions of Lance tables, and remove versions and files that are not used."""
 
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Literal
 
 import lance
 from lance.fragment import FragmentMetadata
 
 from slaf.errors import StorageError
-from slaf.tables.errors import newest, reported
+from slaf.tables.errors import write_errors
 from slaf.tables.fragments import STORAGE_VERSION
 from slaf.tables.read import manifest_name
 
@@ -26,19 +27,21 @@ __all__ = [
     "commit",
     "drop_newer_versions",
     "mode_of",
+    "open_newest",
+    "remove_unreferenced",
     "sync_version",
 ]
 
-# The property of a commit that says which run it belongs to.
+# Property of a commit with the id of its run.
 _RUN: Final = "slaf.run"
 
 
 def commit(location: Location, name: str, schema: pa.Schema, fragments: Sequence[Fragment]) -> int:
-    """Make fragments, in this order, the whole of a table; the version that does.
+    """Commit fragments, in this order, as all rows of a table; number of the new version.
 
-    Done twice it makes two versions that are equal.
+    A second call makes another version with the same rows.
     """
-    with location.mutation("commit", name), reported(location, name):
+    with location.mutation("commit", name), write_errors(location, name):
         version = _overwrite(location, name, schema, fragments)
     sync_version(location, name)
     return version
@@ -47,10 +50,10 @@ def commit(location: Location, name: str, schema: pa.Schema, fragments: Sequence
 def append(
     location: Location, name: str, fragments: Sequence[Fragment], base: int, run_id: str
 ) -> int:
-    """Put fragments, in this order, behind the rows of a version; the version that has both.
+    """Append fragments, in this order, to the rows of a version; number of the new version.
 
-    Done twice by one run it appends once: Lance itself would append the same again. A writer
-    that began before, and was thought dead, cannot commit what it holds any more.
+    A second call by the same run appends nothing, while Lance itself would append the rows again.
+    A writer that started earlier and was thought dead can no longer commit its rows.
 
     Parameters
     ----------
@@ -59,9 +62,9 @@ def append(
     fragments
         At least one.
     base
-        The version; what was committed after it, but by this run, is undone.
+        The version to append to; later commits of other runs are undone.
     run_id
-        Tells this run from others.
+        The id of this run.
 
     Raises
     ------
@@ -69,14 +72,14 @@ def append(
         If another writer commits at the same time.
     """
     uri = location.uri(name)
-    dataset = newest(location, name)
-    with reported(location, name):
+    dataset = open_newest(location, name)
+    with write_errors(location, name):
         for version in range(base + 1, dataset.version + 1):
-            done = dataset.read_transaction(version)
-            properties = (done.transaction_properties or {}) if done is not None else {}
-            if properties.get(_RUN) == run_id:
+            transaction = dataset.read_transaction(version)
+            properties = None if transaction is None else transaction.transaction_properties
+            if (properties or {}).get(_RUN) == run_id:
                 return int(dataset.version)
-    with location.mutation("restore", name), reported(location, name):
+    with location.mutation("restore", name), write_errors(location, name):
         restored = lance.LanceDataset.commit(
             uri,
             lance.LanceOperation.Restore(base),
@@ -84,18 +87,17 @@ def append(
             storage_options=location.storage_options,
         )
     sync_version(location, name)
-    # Numbered behind those that are there.
-    fresh = [_metadata(fragment, 0) for fragment in fragments]
-    operation = lance.LanceOperation.Append(fresh)
+    # Lance numbers appended fragments itself.
+    operation = lance.LanceOperation.Append([_metadata(fragment, 0) for fragment in fragments])
     transaction = lance.Transaction(
         read_version=restored.version, operation=operation, transaction_properties={_RUN: run_id}
     )
-    with location.mutation("commit", name), reported(location, name):
+    with location.mutation("commit", name), write_errors(location, name):
         appended = lance.LanceDataset.commit(
             uri, transaction, storage_options=location.storage_options
         )
     if appended.version != restored.version + 1:
-        # Lance lets appends pass each other, and so another's may stand before this one.
+        # Lance rebases concurrent appends, so that another's rows may precede these.
         msg = (
             f"{location}: another program writes to {name} at the same time; run the command again"
         )
@@ -105,21 +107,59 @@ def append(
 
 
 def drop_newer_versions(location: Location, name: str, version: int) -> None:
-    """Remove the versions of a table that a run made which was stopped and given up."""
+    """Remove the versions of a table after a version, made by a run that was discarded."""
     for file in location.list(f"{name}/_versions"):
         if file.endswith(".manifest") and file < f"{name}/{manifest_name(version)}":
             location.remove(file)
 
 
+def remove_unreferenced(location: Location, name: str, version: int) -> None:
+    """Remove every file of a table that its version does not name, if that is the newest."""
+    dataset = open_newest(location, name)
+    if dataset.version != version:
+        return
+    with location.mutation("clean", name), write_errors(location, name):
+        dataset.cleanup_old_versions(
+            older_than=timedelta(0), delete_unverified=True, error_if_tagged_old_versions=False
+        )
+    # Lance leaves some files of a commit that was killed, and files that it fails to remove.
+    transaction = dataset.read_transaction(version)
+    for file in location.list(name):
+        is_older = (file.endswith(".manifest") and not file.endswith(manifest_name(version))) or (
+            file.endswith(".txn") and transaction is not None and transaction.uuid not in file
+        )
+        if is_older or _is_staged(file):
+            location.remove(file)
+
+
+def open_newest(location: Location, name: str) -> lance.LanceDataset:
+    """Open the newest version of a table, to commit another.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be opened.
+    """
+    uri = location.uri(name)
+    with write_errors(location, name):
+        return lance.dataset(uri, storage_options=location.storage_options)
+
+
 def mode_of(location: Location, name: str) -> Literal["create", "overwrite"]:
-    """How Lance wants to be told that what the table holds now, if anything, does not matter."""
-    there = any(file.endswith(".manifest") for file in location.list(f"{name}/_versions"))
-    return "overwrite" if there else "create"
+    """Mode in which Lance writes a table anew, whether or not it exists."""
+    exists = any(file.endswith(".manifest") for file in location.list(f"{name}/_versions"))
+    return "overwrite" if exists else "create"
 
 
 def sync_version(location: Location, name: str) -> None:
-    """See to it that the versions of a table are on the disk."""
+    """Sync manifests and transactions of a table to the disk."""
     location.sync(location.list(f"{name}/_versions") + location.list(f"{name}/_transactions"))
+
+
+def _is_staged(file: str) -> bool:
+    """Whether a file has a temporary name, as Lance and SLAF give it while they write it."""
+    base = file.rsplit("/", 1)[-1]
+    return base.startswith(".tmp") or "#" in base or (base[0] == "." and base.endswith(".new"))
 
 
 def _overwrite(
@@ -130,13 +170,13 @@ def _overwrite(
         dataset = lance.LanceDataset.commit(
             uri,
             lance.LanceOperation.Overwrite(
-                schema, [_metadata(one, at) for at, one in enumerate(fragments)]
+                schema, [_metadata(fragment, number) for number, fragment in enumerate(fragments)]
             ),
             enable_v2_manifest_paths=True,
             storage_options=location.storage_options,
         )
     else:
-        # A commit of no fragments would choose a storage version of its own.
+        # A commit without fragments would not take our storage version.
         dataset = lance.write_dataset(
             schema.empty_table(),
             uri,

@@ -1,4 +1,4 @@
-"""What Lance refuses while a table is written, told as an error of ours."""
+"""Raise errors of Lance as errors of SLAF, with the table and the reason."""
 
 from __future__ import annotations
 
@@ -7,45 +7,69 @@ from typing import TYPE_CHECKING
 
 import lance
 
-from slaf.errors import SlafError, StorageError
+from slaf.errors import DamagedDataset, StorageError
 from slaf.storage.errors import safe_cause, translate_lance_error
-from slaf.tables.read import LANCE_ERRORS
+from slaf.storage.urls import redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
+    from slaf.errors import SlafError
     from slaf.storage.location import Location
 
-__all__ = ["newest", "refusal", "reported"]
+__all__ = ["LANCE_ERRORS", "changed_since", "read_errors", "translated_errors", "write_errors"]
 
-
-def newest(location: Location, name: str) -> lance.LanceDataset:
-    """The newest version of a table, to be followed by another.
-
-    Raises
-    ------
-    StorageError
-        If it cannot be opened.
-    """
-    try:
-        return lance.dataset(location.uri(name), storage_options=location.storage_options)
-    except LANCE_ERRORS as error:
-        raise refusal(location, name, error) from safe_cause(location.uri(name), error)
+# Lance raises any of these, for damage to one page the one, to another page the other.
+LANCE_ERRORS = (OSError, ValueError, RuntimeError)
 
 
 @contextmanager
-def reported(location: Location, name: str) -> Iterator[None]:
-    """Raise what Lance raises of a table as an error of ours."""
+def translated_errors(uri: str, make_error: Callable[[str], SlafError]) -> Iterator[None]:
+    """Raise an error of Lance as the one that `make_error` makes of its text.
+
+    An error that a bucket caused is raised as the error of storage that it is.
+    """
     try:
         yield
     except LANCE_ERRORS as error:
-        raise refusal(location, name, error) from safe_cause(location.uri(name), error)
+        raise translate_lance_error(uri, error, make_error) from safe_cause(uri, error)
 
 
-def refusal(location: Location, name: str, error: Exception) -> SlafError:
-    """An error of ours for one of Lance's, with the table and the reason."""
-    return translate_lance_error(
+def write_errors(location: Location, name: str) -> AbstractContextManager[None]:
+    """Raise errors of Lance in writing a table as `StorageError`."""
+    return translated_errors(
         location.uri(name),
-        error,
         lambda text: StorageError(f"{location}: {name} cannot be written: {text}"),
     )
+
+
+def read_errors(
+    uri: str, failure: str = "cannot be read", table: lance.LanceDataset | None = None
+) -> AbstractContextManager[None]:
+    """Raise errors of Lance in reading a table or a data file as `DamagedDataset`.
+
+    Parameters
+    ----------
+    uri
+        The table or the file.
+    failure
+        The operation that failed, as "cannot be read".
+    table
+        The table, opened at the version that is read.
+    """
+
+    def make_error(text: str) -> SlafError:
+        hint = "" if table is None else changed_since(table.uri, table.version)
+        return DamagedDataset(f"{redacted(uri)}: {failure} ({text}){hint}")
+
+    return translated_errors(uri, make_error)
+
+
+def changed_since(uri: str, version: int, options: dict[str, str] | None = None) -> str:
+    """Hint for an error in reading a version that is not the newest of its table, or nothing."""
+    try:
+        newest = lance.dataset(uri, storage_options=options).version
+    except LANCE_ERRORS:
+        return ""
+    return "" if newest <= version else "; if it was written to since it was opened, open it anew"

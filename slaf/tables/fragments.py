@@ -1,4 +1,4 @@
-"""What a table says of the files that its rows are in, as Lance writes it in JSON."""
+"""Fragments of a table, as Lance describes them in JSON."""
 
 from __future__ import annotations
 
@@ -12,58 +12,58 @@ __all__ = ["STORAGE_VERSION", "Fragment"]
 
 JSON = dict[str, Any]
 
-# Readable by every Lance since 0.38; 2.2 is not, and a mixture of both by hardly any.
+# Every Lance since 0.38 reads 2.1, but not 2.2, and hardly any a mixture of both.
 STORAGE_VERSION: Final = "2.1"
 
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """Rows of a table that follow each other, in files of their own.
+    """Contiguous rows of a table in files of their own.
 
     Attributes
     ----------
     metadata
-        The JSON of Lance, which a commit gives back to it unchanged.
+        The JSON of Lance, which a commit passes on unchanged.
     """
 
     metadata: JSON
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The files, below the directory of the table."""
+        """Data files, relative to the directory of the table."""
         return tuple(f"data/{file['path']}" for file in self.metadata["files"])
 
     @property
     def sizes(self) -> dict[str, int]:
-        """The bytes of its files, of those of which Lance says it."""
+        """Sizes of the files in bytes, where Lance records them."""
         files = self.metadata["files"]
         sizes = {f"data/{file['path']}": file.get("file_size_bytes") for file in files}
         return {path: int(size) for path, size in sizes.items() if size}
 
     @property
     def rows(self) -> int:
-        """How many rows they hold."""
+        """Number of rows."""
         return int(self.metadata["physical_rows"])
 
     @property
     def is_one_file(self) -> bool:
-        """Whether its rows are all rows of one file, in a version that is read by its rows."""
-        (file, *more), known = self.metadata["files"], self.metadata
-        moved = more or known.get("deletion_file") or known.get("overlays") or file.get("base_id")
-        return not moved and file["file_major_version"] >= 2  # noqa: PLR2004 - as Lance counts
+        """Whether its rows are all rows of one file, whose format can be read by row ranges."""
+        (file, *more), data = self.metadata["files"], self.metadata
+        changed = more or data.get("deletion_file") or data.get("overlays") or file.get("base_id")
+        return not changed and file["file_major_version"] >= 2  # noqa: PLR2004 - as Lance counts
 
     @classmethod
     def of_file(cls, file: StoredFile, n_columns: int, rows: int | None = None) -> Self:
-        """A file that is a fragment of its own, where no version of the table says so any more.
+        """Make the fragment of one file which no version of the table names any more.
 
         Parameters
         ----------
         file
-            What was noted of it.
+            The record of the file.
         n_columns
-            Of the table.
+            Number of columns of the table.
         rows
-            Those that it holds, if that was not noted.
+            Number of rows, if that is not recorded.
         """
         major, minor = map(int, STORAGE_VERSION.split("."))
         columns = list(range(n_columns))

@@ -1,4 +1,4 @@
-"""Lance tables as Polars LazyFrames."""
+"""Read Lance tables as Polars LazyFrames."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["as_64bit", "lazy_frame", "without_dictionaries"]
 
 _SCAN_ROWS = 1 << 20
 
-# Polars adds up 32 bits in 32 bits, and multiplies 16 in 16, without a word when they are full.
+# Polars adds 32 bits in 32 bits, multiplies 16 in 16, and reports no overflow.
 _NARROW = frozenset({pl.UInt8, pl.UInt16, pl.UInt32, pl.Int8, pl.Int16, pl.Int32})
 _IDS = frozenset({"cell_integer_id", "gene_integer_id"})
 
 
 def lazy_frame(table: lance.LanceDataset) -> pl.LazyFrame:
-    """A table that is read when it is collected, and only in the columns that are asked for.
+    """Make a LazyFrame that reads only the columns of a query, when it is collected.
 
-    Categorical columns come as what their categories are.
+    Categorical columns have the type of their categories.
     """
     fields = [pa.field(f.name, _plain_type(f.type)) for f in table.schema]
     schema = pl.DataFrame(pa.schema(fields).empty_table()).schema
@@ -33,7 +33,7 @@ def lazy_frame(table: lance.LanceDataset) -> pl.LazyFrame:
     def read(
         columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _size: int | None
     ) -> Iterator[pl.DataFrame]:
-        # Counting asks for no column at all, but rows need one to be counted by.
+        # A count needs no column, but Lance counts rows of one.
         names = table.schema.names if columns is None else columns or table.schema.names[:1]
         limit = n_rows if predicate is None else None
         for batch in table.scanner(columns=names, limit=limit, batch_size=_SCAN_ROWS).to_batches():
@@ -44,7 +44,7 @@ def lazy_frame(table: lance.LanceDataset) -> pl.LazyFrame:
 
 
 def as_64bit(frame: pl.LazyFrame) -> pl.LazyFrame:
-    """The same numbers in 64 bits, so that sums hold what they add up; ids stay as they are."""
+    """Cast numbers to 64 bits, so that sums do not overflow; ids keep their types."""
     wide: dict[str, pl.DataType] = {}
     for name, dtype in frame.collect_schema().items():
         if dtype == pl.Float32:
@@ -55,7 +55,7 @@ def as_64bit(frame: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def without_dictionaries(table: pa.Table) -> pa.Table:
-    """The table with every dictionary replaced by the values it stands for."""
+    """Replace every dictionary column by a column of its values."""
     fields = [pa.field(f.name, _plain_type(f.type)) for f in table.schema]
     columns = [column.cast(field.type) for column, field in zip(table.columns, fields, strict=True)]
     return pa.table(columns, schema=pa.schema(fields))

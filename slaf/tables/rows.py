@@ -1,4 +1,4 @@
-"""Rows of a table by their positions, read out of its data files."""
+"""Read rows of a table by their positions, from its data files."""
 
 from __future__ import annotations
 
@@ -11,29 +11,28 @@ import pyarrow as pa
 from lance.file import LanceFileReader
 
 from slaf.sparse.ranges import RowRange, split_by_nnz
-from slaf.storage.errors import safe_cause
+from slaf.tables.errors import read_errors
 from slaf.tables.fragments import Fragment
-from slaf.tables.read import LANCE_ERRORS, take_rows, unreadable_file
+from slaf.tables.read import take_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
-    from slaf.errors import SlafError
     from slaf.storage.location import Location
     from slaf.tables.read import LanceTable
 
 __all__ = ["DataFile", "FileRows", "TableRows"]
 
 
-# Rows of a batch, and batches that Lance decodes ahead of the one in use.
+# Rows in a batch, and batches that Lance decodes ahead of the one in use.
 _BATCH_ROWS = 1 << 18
 _READAHEAD = 4
 
-# Ranges with gaps of so many rows between them, that begin among so many, are looked at together:
-# if so many of their rows are wanted, and so large a share of those from the first to the last,
-# reading through all costs less than taking the rows.
+# Ranges with small gaps between them that start in one window are read as one range, gaps
+# included, if they have many rows and are dense: that costs less than taking the rows.
 _SMALL_GAP = 1 << 15
 _WINDOW = 1 << 22
 _MANY_ROWS = 1 << 13
@@ -69,7 +68,7 @@ class FileRows:
     schema
         The columns of the files.
     files
-        The files that hold the rows, in order.
+        The files with the rows, in order.
     """
 
     def __init__(self, location: Location, schema: pa.Schema, files: Sequence[DataFile]) -> None:
@@ -80,16 +79,16 @@ class FileRows:
         self._thread = threading.local()
 
     def empty(self, columns: Sequence[str]) -> pa.RecordBatch:
-        """Columns without rows."""
+        """Make a batch of columns without rows."""
         return pa.RecordBatch.from_pylist([], schema=self._fields(columns))
 
     def read(self, ranges: NDArray[np.int64], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Rows in order, in batches of bounded size.
+        """Read rows in order, in batches of bounded size.
 
         Parameters
         ----------
         ranges
-            Where each range of rows starts and stops, in two columns; ascending, and apart.
+            Start and stop of each range of rows, in two columns; ascending, without overlaps.
         columns
             The columns to read.
 
@@ -102,23 +101,23 @@ class FileRows:
         bounds = _group_bounds(ranges)
         spans = ranges[bounds[1:] - 1, 1] - ranges[bounds[:-1], 0]
         n_rows = np.diff(_offsets(ranges)[bounds])
-        taken = 0
+        n_read = 0
         for group in np.flatnonzero(n_rows >= np.maximum(_MANY_ROWS, _DENSE * spans)).tolist():
             first, last = bounds[group : group + 2].tolist()
-            yield from self._take(ranges[taken:first], columns)
-            yield from self._read_through(ranges[first:last], columns)
-            taken = last
-        yield from self._take(ranges[taken:], columns)
+            yield from self._take(ranges[n_read:first], columns)
+            yield from self._read_with_gaps(ranges[first:last], columns)
+            n_read = last
+        yield from self._take(ranges[n_read:], columns)
 
     def _take(self, ranges: NDArray[np.int64], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Read ranges of few rows."""
+        """Read ranges with few rows."""
         for at in range(len(ranges)):
-            yield from self._read_through(ranges[at : at + 1], columns)
+            yield from self._read_with_gaps(ranges[at : at + 1], columns)
 
-    def _read_through(
+    def _read_with_gaps(
         self, ranges: NDArray[np.int64], columns: Sequence[str]
     ) -> Iterator[pa.RecordBatch]:
-        """Read some ranges with what is between them; gives the rows of the ranges."""
+        """Read some ranges with the gaps between them, and yield the rows of the ranges."""
         begin, stop = int(ranges[0, 0]), int(ranges[-1, 1])
         batches = self._read_range(RowRange(begin, stop), columns)
         if len(ranges) == 1:
@@ -143,21 +142,17 @@ class FileRows:
         self, index: int, rows: RowRange, columns: Sequence[str]
     ) -> Iterator[pa.RecordBatch]:
         types = self._fields(columns).types
-        try:
-            found = self._file_reader(index, columns).read_range(
+        with self._read_errors(self._location.uri(self._files[index].name), rows):
+            batches = self._file_reader(index, columns).read_range(
                 rows.start, len(rows), batch_size=_BATCH_ROWS, batch_readahead=_READAHEAD
             )
-            for batch in found.to_batches():
+            for batch in batches.to_batches():
                 if batch.schema.types != types:
                     raise ValueError(f"its columns are {batch.schema.types}, not {types}")
                 yield batch
-        except LANCE_ERRORS as error:
-            uri = self._location.uri(self._files[index].name)
-            what = f"rows {rows.start:,} to {rows.stop:,} cannot be read"
-            raise self._unreadable(uri, what, error) from safe_cause(uri, error)
 
     def _file_reader(self, index: int, columns: Sequence[str]) -> LanceFileReader:
-        """The reader of a file; each thread has its own, for Lance refuses two calls at once."""
+        """Reader of a file for this thread; Lance refuses concurrent calls of one reader."""
         readers: dict[Any, LanceFileReader] = self._thread.__dict__.setdefault("readers", {})
         key = index, *columns
         if key not in readers:
@@ -173,12 +168,14 @@ class FileRows:
     def _fields(self, columns: Sequence[str]) -> pa.Schema:
         return pa.schema([self.schema.field(column) for column in columns])
 
-    def _unreadable(self, uri: str, what: str, error: Exception) -> SlafError:
-        return unreadable_file(uri, what, error)
+    def _read_errors(
+        self, uri: str, rows: RowRange, table: LanceTable | None = None
+    ) -> AbstractContextManager[None]:
+        return read_errors(uri, f"rows {rows.start:,} to {rows.stop:,} cannot be read", table)
 
 
 class TableRows(FileRows):
-    """Read rows of a table at its version: short ranges are taken by Lance.
+    """Read rows of a table at its version, short ranges by `take` of Lance.
 
     Parameters
     ----------
@@ -192,7 +189,7 @@ class TableRows(FileRows):
 
     def __init__(self, location: Location, folder: str, table: LanceTable) -> None:
         fragments = [Fragment(one.metadata.to_json()) for one in table.get_fragments()]
-        # Where rows were deleted, or columns added, by others, Lance has to find the rows.
+        # Rows that others deleted, or columns that they added, can be read by Lance only.
         self._is_plain = all(fragment.is_one_file for fragment in fragments)
         files = [
             DataFile(f"{folder}/{one.paths[0]}", one.rows) for one in fragments if self._is_plain
@@ -202,7 +199,7 @@ class TableRows(FileRows):
 
     @property
     def n_rows(self) -> int:
-        """All rows."""
+        """Number of rows in the table."""
         return self._table.count_rows()
 
     def _take(self, ranges: NDArray[np.int64], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -213,7 +210,7 @@ class TableRows(FileRows):
         if self._is_plain:
             yield from super()._read_range(rows, columns)
             return
-        try:
+        with self._read_errors(self._table.uri, rows):
             yield from self._table.scanner(
                 columns=list(columns),
                 offset=rows.start,
@@ -221,31 +218,29 @@ class TableRows(FileRows):
                 batch_size=_BATCH_ROWS,
                 scan_in_order=True,
             ).to_batches()
-        except LANCE_ERRORS as error:
-            what = f"rows {rows.start:,} to {rows.stop:,} cannot be read"
-            uri = self._table.uri
-            raise self._unreadable(uri, what, error) from safe_cause(uri, error)
 
-    def _unreadable(self, uri: str, what: str, error: Exception) -> SlafError:
-        return unreadable_file(uri, what, error, self._table)
+    def _read_errors(
+        self, uri: str, rows: RowRange, table: LanceTable | None = None
+    ) -> AbstractContextManager[None]:
+        return super()._read_errors(uri, rows, self._table if table is None else table)
 
 
 def _group_bounds(ranges: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where groups of ranges begin that are close to each other, and where the last one ends."""
+    """Group ranges that are close to each other: start of each group, and end of the last."""
     if not len(ranges):
         return np.zeros(1, np.int64)
     starts, stops = ranges.T
-    apart = (starts[1:] - stops[:-1] > _SMALL_GAP) | (np.diff(starts // _WINDOW) > 0)
-    return np.concatenate([[0], np.flatnonzero(apart) + 1, [len(ranges)]])
+    is_apart = (starts[1:] - stops[:-1] > _SMALL_GAP) | (np.diff(starts // _WINDOW) > 0)
+    return np.concatenate([[0], np.flatnonzero(is_apart) + 1, [len(ranges)]])
 
 
 def _offsets(ranges: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many rows are in the ranges before each, and in all."""
+    """Number of rows in the ranges before each range, and in all."""
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(ranges[:, 1] - ranges[:, 0])])
 
 
 def _positions(ranges: NDArray[np.int64]) -> NDArray[np.int64]:
-    """All positions in some ranges, each given by where it starts and stops."""
+    """All positions in some ranges."""
     offsets = _offsets(ranges)
     positions = np.repeat(ranges[:, 0] - offsets[:-1], np.diff(offsets))
     positions += np.arange(len(positions))

@@ -1,4 +1,4 @@
-"""What those need who add a format or a place to store: laws, and storage that breaks."""
+"""Tests for new formats, and a storage that fails on purpose."""
 
 from __future__ import annotations
 

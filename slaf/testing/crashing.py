@@ -1,4 +1,4 @@
-"""A location that breaks on purpose, to see what is left of a conversion that is stopped."""
+"""A location that fails on purpose, to test runs that are stopped."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _FREEING = frozenset({"clean", "remove", "unlock"})
 
 
 class Crash(BaseException):
-    """The process ended here, as far as the disk can tell."""
+    """Stands for the end of the process: no later effect reaches the disk."""
 
 
 class Failure(StrEnum):
-    """What happens at the effect that was chosen.
+    """The failure at the chosen effect.
 
     Attributes
     ----------
     CRASH
-        :class:`Crash` is raised, there and at every later effect: the dead change nothing.
+        :class:`Crash` is raised at this and every later effect.
     KILL
-        The process kills itself by SIGKILL, so that not even the interpreter ends in order.
+        The process kills itself by SIGKILL, without any clean-up.
     FULL
-        The disk is full: :class:`~slaf.errors.StorageError` is raised, there and at every later
-        effect that does not free space.
+        The disk is full: :class:`~slaf.errors.StorageError` is raised at this effect and at every
+        later one that does not free space.
     """
 
     CRASH = "crash"
@@ -46,7 +46,7 @@ class Failure(StrEnum):
 
 
 class Moment(StrEnum):
-    """Whether it happens before the effect or after it, be it that the effect failed."""
+    """Whether the failure precedes the effect or follows it, also if the effect itself failed."""
 
     BEFORE = "before"
     AFTER = "after"
@@ -66,24 +66,24 @@ class Effect:
 class CrashingStorage(Location):
     """A location that records every effect on the disk, and fails at one of them.
 
-    Without `at` it only records, which is how to learn what there is to fail at. It may be
-    used by several threads; then the order of effects, and which of them fails, is theirs.
+    Without `at` it only records the effects. With several threads, the order of effects and the
+    one that fails depend on the threads.
 
     Parameters
     ----------
     path, storage_options
-        The directory, or its URL and how to reach it.
+        The directory, or its URL and options for its bucket.
     at
         The position, from 0, of the effect that fails; None for none.
     moment
-        Whether it fails before anything is changed or once all is.
+        Whether it fails before or after the change.
     failure
-        How.
+        The kind of failure.
 
     Attributes
     ----------
     effects
-        The effects so far, in the order in which they began.
+        The effects so far, in the order of their starts.
 
     Examples
     --------
@@ -118,29 +118,27 @@ class CrashingStorage(Location):
 
     @contextmanager
     def mutation(self, action: str, name: str) -> Iterator[None]:
-        """Record one change to what is stored, and fail if it is the one.
+        """Record one change of stored files, and fail if its position is `at`.
 
         Raises
         ------
         Crash, StorageError
-            As `failure` says.
+            According to `failure`.
         """
         effect = Effect(action, name)
         with self._lock:
             number = len(self.effects)
             self.effects.append(effect)
-            self._fail_if(self._is(number, Moment.BEFORE), effect)
+            self._fail(effect, now=(number, Moment.BEFORE) == (self._at, self._moment))
         try:
             with super().mutation(action, name):
                 yield
         finally:
             with self._lock:
-                self._fail_if(self._is(number, Moment.AFTER), effect)
+                self._fail(effect, now=(number, Moment.AFTER) == (self._at, self._moment))
 
-    def _is(self, number: int, moment: Moment) -> bool:
-        return number == self._at and moment is self._moment
-
-    def _fail_if(self, now: bool, effect: Effect) -> None:  # noqa: FBT001 - what the name asks
+    def _fail(self, effect: Effect, *, now: bool) -> None:
+        """Fail if this effect is the chosen one, or an earlier one was."""
         if now:
             self._failed_at = f"{self._moment} {effect}"
         if not self._failed_at:

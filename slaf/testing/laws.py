@@ -1,4 +1,4 @@
-"""The laws of sources, as tests that a new format inherits."""
+"""The laws of sources, as tests for the test class of a format to inherit."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["SourceLaws", "contents", "left_open"]
 
-# Seconds within which a file that is not read any more must be closed.
-_PATIENCE = 60.0
+# Seconds until a file that is no longer read must be closed.
+_CLOSE_SECONDS = 60.0
 
 
 def contents(matrix: Matrix, rows: RowRange) -> tuple[Any, Any, Any]:
-    """Nonzeros of each cell, genes and values of some cells, however they were batched."""
+    """Read some cells: number of nonzeros of each cell, genes and values."""
     batches = list(matrix.batches(rows))
     return (
         np.concatenate([np.empty(0, np.int64), *(batch.counts for batch in batches)]),
@@ -39,14 +39,14 @@ def contents(matrix: Matrix, rows: RowRange) -> tuple[Any, Any, Any]:
 
 
 class SourceLaws:
-    """The tests of a format inherit these: ``class TestX(SourceLaws)``, with its own `opener`.
+    """Base class for tests of a format: ``class TestX(SourceLaws)`` with its own `opener`.
 
     The input should have a few cells, some of them empty, and entries in the worst order that the
     format allows.
     """
 
     def opener(self, folder: Path) -> Callable[[], Source]:
-        """Write an input into the folder; returns what opens it, as often as needed."""
+        """Write an input into the folder; returns a function that opens it."""
         raise NotImplementedError
 
     def entries(self, source: Source) -> int | None:
@@ -55,7 +55,7 @@ class SourceLaws:
         return size.entries if size.exact else None
 
     def test_partition(self, tmp_path: Path) -> None:
-        """Reading [a, b) and then [b, c) equals reading [a, c), wherever it is cut."""
+        """Reading [a, b) and then [b, c) equals reading [a, c), for any b."""
         with self.opener(tmp_path)() as source:
             whole = contents(source.matrix(), RowRange(0, source.info.n_cells))
             for cut in range(source.info.n_cells + 1):
@@ -65,7 +65,7 @@ class SourceLaws:
                     np.testing.assert_array_equal(np.concatenate([left, right]), expected)
 
     def test_any_range_by_itself(self, tmp_path: Path) -> None:
-        """A range holds the same values whatever was read before it."""
+        """A range has the same values whatever was read before it."""
         with self.opener(tmp_path)() as source:
             lengths, genes, values = contents(source.matrix(), RowRange(0, source.info.n_cells))
             ends = np.append(0, np.cumsum(lengths))
@@ -78,14 +78,14 @@ class SourceLaws:
                 np.testing.assert_array_equal(batches[2], values[part])
 
     def test_batches_follow_each_other(self, tmp_path: Path) -> None:
-        """Batches hold whole cells, none twice and none left out."""
+        """Batches have whole cells, each exactly once."""
         with self.opener(tmp_path)() as source:
-            at = 0
+            stop = 0
             for batch in source.matrix().batches(RowRange(0, source.info.n_cells)):
-                assert batch.rows.start == at
+                assert batch.rows.start == stop
                 assert len(batch.counts) == len(batch.rows)
-                at = batch.rows.stop
-            assert at == source.info.n_cells
+                stop = batch.rows.stop
+            assert stop == source.info.n_cells
 
     def test_rules_of_a_batch(self, tmp_path: Path) -> None:
         """Genes ascend in each cell and exist, no value is zero, the lengths add up."""
@@ -123,11 +123,11 @@ class SourceLaws:
                     assert before[-1] == entries
 
     def test_identity(self, tmp_path: Path) -> None:
-        """An input that is opened again has the same identity, which JSON can hold."""
-        open_again = self.opener(tmp_path)
-        with open_again() as source:
+        """An input that is reopened has the same identity, which JSON preserves."""
+        open_input = self.opener(tmp_path)
+        with open_input() as source:
             identity = dict(source.info.identity)
-        with open_again() as source:
+        with open_input() as source:
             assert dict(source.info.identity) == identity
         assert json.loads(json.dumps(identity)) == identity
 
@@ -142,7 +142,7 @@ class SourceLaws:
             assert info.size.entries >= 0
 
     def test_sample_values(self, tmp_path: Path) -> None:
-        """Sampled values are values of the matrix, or zeros, or parts of a value."""
+        """Sampled values are values of the matrix, zeros, or summands of a value."""
         with self.opener(tmp_path)() as source:
             sample, entries = source.matrix().sample_values(), self.entries(source)
             _, _, values = contents(source.matrix(), RowRange(0, source.info.n_cells))
@@ -152,7 +152,7 @@ class SourceLaws:
             if entries is None:
                 assert len(unknown) < max(len(sample), 1)
             else:
-                # A gene that a cell has twice is stored as two values, and holds their sum.
+                # Entries that repeat are stored apart, and their sum is read.
                 assert len(unknown) <= 2 * (entries - len(values))
 
     def test_matrices(self, tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ class SourceLaws:
             assert source.matrix() is source.matrix(source.info.matrix)
 
     def test_layers(self, tmp_path: Path) -> None:
-        """Each layer has the cells and the genes of the matrix, and is read by ranges as it is."""
+        """Each layer has the shape of the matrix, and any ranges read the same values."""
         with self.opener(tmp_path)() as source:
             layers, whole = source.layers(), RowRange(0, source.info.n_cells)
             for name in layers:
@@ -186,11 +186,11 @@ class SourceLaws:
                 expected = _dense(layers[name], whole)
                 for cut in range(source.info.n_cells + 1):
                     parts = RowRange(0, cut), RowRange(cut, source.info.n_cells)
-                    cut_up = np.concatenate([_dense(layers[name], part) for part in parts])
-                    np.testing.assert_array_equal(cut_up, expected)
+                    actual = np.concatenate([_dense(layers[name], part) for part in parts])
+                    np.testing.assert_array_equal(actual, expected)
 
     def test_raw(self, tmp_path: Path) -> None:
-        """Raw has the cells of the matrix, and as many genes as its own table has rows."""
+        """Raw has the cells of the matrix and the genes of its own table."""
         with self.opener(tmp_path)() as source:
             raw = source.raw()
             if raw is not None:
@@ -200,7 +200,7 @@ class SourceLaws:
                     assert len(element) == raw.genes.num_rows
 
     def test_slots(self, tmp_path: Path) -> None:
-        """Elements have a row for each cell or gene, and those of pairs a column too."""
+        """Elements have a row for each cell or gene; those of obsp and varp a column too."""
         with self.opener(tmp_path)() as source:
             slots, info = source.slots(), source.info
             for aligned, n_rows in ((slots.obsm, info.n_cells), (slots.varm, info.n_genes)):
@@ -214,7 +214,7 @@ class SourceLaws:
             assert equal_elements(dict(slots.uns), dict(source.slots().uns))
 
     def test_closing(self, tmp_path: Path) -> None:
-        """No file is open once the context is left."""
+        """No file is open after the context is left."""
         opened = self.opener(tmp_path)()
         with opened as source:
             assert source is opened
@@ -223,7 +223,7 @@ class SourceLaws:
         assert left_open(tmp_path) == []
 
     def test_threads(self, tmp_path: Path) -> None:
-        """Several threads that read at once read what one reads."""
+        """Several threads at once read the same values as one."""
         with self.opener(tmp_path)() as source, ThreadPoolExecutor(4) as pool:
             whole = RowRange(0, source.info.n_cells)
             expected = contents(source.matrix(), whole)
@@ -233,7 +233,7 @@ class SourceLaws:
 
 
 def _dense(matrix: Matrix, rows: RowRange) -> NDArray[Any]:
-    """Some cells of a matrix, dense, in float64."""
+    """Read some cells as a dense array of float64."""
     dense = np.zeros((len(rows), matrix.shape[1]))
     for batch in matrix.batches(rows):
         dense[batch.cells() - rows.start, batch.genes] = batch.values
@@ -241,21 +241,21 @@ def _dense(matrix: Matrix, rows: RowRange) -> NDArray[Any]:
 
 
 def left_open(folder: Path) -> list[str]:
-    """The files below a folder that this process keeps open, where the system tells.
+    """Files below a folder that this process keeps open, on systems with /proc.
 
-    A library with threads of its own (Lance) may close a file a moment after its last reader: only
-    files that stay open for seconds are returned.
+    Lance closes files in threads, shortly after the last read: only files that stay open for
+    seconds are returned.
     """
-    end = time.monotonic() + _PATIENCE
+    end = time.monotonic() + _CLOSE_SECONDS
     while (paths := _open_files(folder)) and time.monotonic() < end:
         time.sleep(0.01)
     return paths
 
 
 def _open_files(folder: Path) -> list[str]:
-    """The files below a folder that this process has open now."""
+    """Files below a folder that this process has open now."""
     paths = []
     for link in Path("/proc/self/fd").glob("*"):
-        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+        with contextlib.suppress(FileNotFoundError):  # closed in the meantime
             paths.append(str(link.readlink()))
     return sorted(path for path in paths if path.startswith(f"{folder}/"))

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for matrices and tables as files really hold them, the awkward included."""
+"""Hypothesis strategies for matrices and tables as files hold them, edge cases included."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["NUMERIC_TYPES", "Stored", "columns", "frames", "matrices", "names", "numbers"]
 
 
-# Every type that h5ad files hold values in, from booleans to 64 bits.
+# Types of values in h5ad files.
 NUMERIC_TYPES: Final = tuple(
     np.dtype(name)
     for name in (
@@ -25,7 +25,7 @@ NUMERIC_TYPES: Final = tuple(
     )
 )
 
-# Where the types a table may have begin and end, and where floats stop holding whole numbers.
+# Bits at which integer types end, and at which floats no longer hold all whole numbers.
 _EDGES = (8, 11, 16, 24, 31, 32, 53, 63, 64)
 _AWKWARD_INTEGERS = tuple(
     sorted(
@@ -35,28 +35,28 @@ _AWKWARD_INTEGERS = tuple(
 )
 _AWKWARD_FLOATS = (0.0, -0.0, 0.5, 1.7, -1.5, float("nan"), float("inf"), float("-inf"), 1e-40)
 
-# Names that Lance refuses, that the format uses itself, or that only differ in what is unsafe.
+# Names that Lance refuses, that the format uses itself, or that differ in unsafe characters only.
 _AWKWARD_NAMES = (
     *("cell_id", "gene_id", "cell_integer_id", "gene_integer_id", "cell_start_index"),
     *("source_file", "n_genes", "value", "_rowid", "_rowaddr", "_rowoffset", "user_cell_id"),
     *("", "a.b", "a_b", "A_B", "a b", "a`b", "ячейка", "細胞", "é", "1", "None"),
 )
 
-# What HDF5 cannot hold in a string, or not in a name.
+# Characters that HDF5 stores in strings and names.
 _CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 _TEXT = st.text(_CHARACTERS, max_size=6)
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The entries of a matrix as a file may hold them: in any order, repeated, or zero.
+    """Entries of a matrix as a file may store them: in any order, repeated, or zero.
 
     Attributes
     ----------
     shape
-        Cells and genes.
+        Number of cells and of genes.
     cells, genes, values
-        The entries, in the order in which they are stored.
+        The entries, in the order of the file.
     """
 
     shape: tuple[int, int]
@@ -65,15 +65,15 @@ class Stored:
     values: NDArray[Any]
 
     def rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any]]:
-        """As compressed sparse rows: indptr, indices, data."""
+        """Compressed sparse rows: indptr, indices, data."""
         return self._compressed(self.cells, self.genes, self.shape[0])
 
     def columns(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any]]:
-        """As compressed sparse columns: indptr, indices, data."""
+        """Compressed sparse columns: indptr, indices, data."""
         return self._compressed(self.genes, self.cells, self.shape[1])
 
     def dense(self) -> NDArray[Any]:
-        """As a dense matrix; the last of repeated entries stands."""
+        """Dense matrix; of repeated entries the last one counts."""
         matrix = np.zeros(self.shape, self.values.dtype)
         matrix[self.cells, self.genes] = self.values
         return matrix
@@ -87,7 +87,7 @@ class Stored:
 
 
 def numbers(dtype: np.dtype[Any]) -> SearchStrategy[Any]:
-    """Numbers that a type holds exactly, its limits and those of other types among them."""
+    """Numbers that a type holds exactly, among them limits of types."""
     if dtype.kind == "b":
         return st.booleans()
     if dtype.kind == "f":
@@ -112,53 +112,53 @@ def matrices(
     values: SearchStrategy[Any] | None = None,
     repeated: bool = True,
 ) -> Stored:
-    """Matrices as files hold them; some have no cells, no genes, or no entries.
+    """Matrices as files store them; some have no cells, no genes, or no entries.
 
     Parameters
     ----------
     dtype
-        The type of the values; any of `NUMERIC_TYPES` if None.
+        Type of the values; any of `NUMERIC_TYPES` if None.
     max_cells, max_genes
         The largest shape.
     values
-        What the values are drawn from; `numbers` of the type if None.
+        Strategy for the values; `numbers` of the type if None.
     repeated
         Whether a cell and gene may have several entries.
     """
     chosen = draw(st.sampled_from(NUMERIC_TYPES)) if dtype is None else dtype
     n_cells, n_genes = draw(st.integers(0, max_cells)), draw(st.integers(0, max_genes))
-    places = st.tuples(st.integers(0, max(n_cells - 1, 0)), st.integers(0, max(n_genes - 1, 0)))
+    positions = st.tuples(st.integers(0, max(n_cells - 1, 0)), st.integers(0, max(n_genes - 1, 0)))
     most = min(n_cells * n_genes, 1) * 24
     entries = draw(
         st.lists(
-            st.tuples(places, numbers(chosen) if values is None else values),
+            st.tuples(positions, numbers(chosen) if values is None else values),
             max_size=most,
             unique_by=None if repeated else lambda entry: entry[0],
         )
     )
     return Stored(
         (n_cells, n_genes),
-        np.array([place[0] for place, _ in entries], np.int64),
-        np.array([place[1] for place, _ in entries], np.int64),
+        np.array([cell for (cell, _), _ in entries], np.int64),
+        np.array([gene for (_, gene), _ in entries], np.int64),
         np.array([value for _, value in entries], chosen),
     )
 
 
 def names() -> SearchStrategy[str]:
-    """Names of columns: those that the format or Lance keeps for itself, and any text."""
+    """Names of columns: those reserved by the format or by Lance, and any text."""
     return st.sampled_from(_AWKWARD_NAMES) | _TEXT
 
 
 @st.composite
 def columns(draw: DrawFn, n_rows: int, *, on_disk: bool = False) -> Any:
-    """One column of obs or var, as pandas holds it.
+    """A column of obs or var in pandas.
 
     Parameters
     ----------
     n_rows
-        Its length.
+        Number of rows.
     on_disk
-        Only what anndata writes to h5ad: no times, no nullable floats, no nullable strings.
+        Only types that anndata writes to h5ad: no times, nullable floats or nullable strings.
     """
     kinds = [_numeric, _strings, _categorical, _nullable]
     kinds += [] if on_disk else [_times, _nullable_floats, _nullable_strings]
@@ -167,27 +167,28 @@ def columns(draw: DrawFn, n_rows: int, *, on_disk: bool = False) -> Any:
 
 @st.composite
 def frames(draw: DrawFn, n_rows: int, *, on_disk: bool = False) -> pd.DataFrame:
-    """A table such as obs or var: ids that may repeat, and columns of every kind.
+    """A table like obs or var: ids that may repeat, and columns of every type.
 
     Parameters
     ----------
     n_rows
-        Its length.
+        Number of rows.
     on_disk
-        Only what an h5ad file holds.
+        Only columns that anndata writes to h5ad.
     """
-    found = draw(
+    column_names = draw(
         st.lists(
             names().filter(lambda name: not on_disk or _fits_hdf5(name)), max_size=5, unique=True
         )
     )
     ids = pd.Index(draw(_rows(_TEXT, n_rows)), dtype=object)
-    # Under a name that is also a column's, anndata writes no index.
+    # anndata writes no index with the name of a column.
     ids.name = draw(
-        st.none() | st.sampled_from(["index", "barcode"]).filter(lambda name: name not in found)
+        st.none()
+        | st.sampled_from(["index", "barcode"]).filter(lambda name: name not in column_names)
     )
-    data = {name: draw(columns(n_rows, on_disk=on_disk)) for name in found}
-    return pd.DataFrame(data, index=ids, columns=pd.Index(found, dtype=object))
+    data = {name: draw(columns(n_rows, on_disk=on_disk)) for name in column_names}
+    return pd.DataFrame(data, index=ids, columns=pd.Index(column_names, dtype=object))
 
 
 def _rounded(value: float, dtype: np.dtype[Any]) -> float:

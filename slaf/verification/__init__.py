@@ -1,1 +1,1 @@
-"""Proof: a dataset against its digests and against its inputs."""
+"""Verification of a dataset against its digests, its inputs or another dataset."""

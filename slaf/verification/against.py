@@ -1,4 +1,4 @@
-"""Compare a dataset with the source that it was made of."""
+"""Compare X, obs and var of a dataset with a source."""
 
 from __future__ import annotations
 
@@ -38,98 +38,92 @@ __all__ = [
 
 
 def check_against(
-    dataset: Dataset, source: Source, findings: DifferenceLog, seen: Progress
+    dataset: Dataset, source: Source, differences: DifferenceLog, progress: Progress
 ) -> None:
-    """Compare every value, id and column; what differs is noted with its cell and gene.
+    """Compare every value, id and column, and note differences with their cell and gene.
 
     Parameters
     ----------
     dataset
-        Whose offsets and blocks are known to be right.
+        A dataset with correct offsets and blocks.
     source
-        Opened at the matrix to compare.
-    findings
-        Takes the differences.
-    seen
-        Told of each batch compared.
+        The source, opened at the matrix to compare.
+    differences
+        Collects differences.
+    progress
+        Advances with each batch.
     """
     shape = (source.info.n_cells, source.info.n_genes)
-    findings.compare("shape", "cells × genes", shape, dataset.shape)
+    differences.compare("shape", "cells × genes", shape, dataset.shape)
     if shape != dataset.shape:
         return
-    with findings.reading(CELLS):
-        compare_axis(dataset, CELLS, source.cells(), CELL_COLUMNS, findings)
-    with findings.reading(GENES):
-        compare_axis(dataset, GENES, source.genes(), GENE_COLUMNS, findings)
+    with differences.catching(CELLS):
+        compare_axis(dataset, CELLS, source.cells(), CELL_COLUMNS, differences)
+    with differences.catching(GENES):
+        compare_axis(dataset, GENES, source.genes(), GENE_COLUMNS, differences)
     for block in dataset.published.blocks:
         for batch in source.matrix().batches(RowRange(block.start, block.stop)):
-            with findings.reading(str(block)):
-                _compare_batch(dataset, batch, findings)
-            seen.advance(len(batch.rows), batch.nnz)
+            with differences.catching(str(block)):
+                _compare_batch(dataset, batch, differences)
+            progress.advance(len(batch.rows), batch.nnz)
 
 
 def compare_axis(
     dataset: Dataset,
     name: str,
     table: pa.Table,
-    taken: tuple[str, ...],
-    findings: DifferenceLog,
+    format_columns: tuple[str, ...],
+    differences: DifferenceLog,
     *,
-    described: ColumnSet | None = None,
+    columns: ColumnSet | None = None,
 ) -> None:
-    """Compare the columns of a table of a dataset with those of a source, of as many rows.
+    """Compare the columns of a table of a dataset with those of a source with as many rows.
 
     Parameters
     ----------
-    dataset
-        Of which it is.
-    name
-        The table.
+    dataset, name
+        The dataset and the name of its table.
     table
-        That of the source.
-    taken
+        The table of the source.
+    format_columns
         The columns of the format itself.
-    findings
-        Takes the differences.
-    described
-        What its columns were; if None, what `columns` in config.json says.
+    differences
+        Collects differences.
+    columns
+        The record of the table's columns; by default `columns` in config.json.
     """
-    expected, wanted = to_lance(table, taken)
-    described = described or dataset.published.columns[name]
-    findings.compare(name, "name of the index", wanted.index_name, described.index_name)
-    names = [column.original for column in wanted.columns]
-    findings.compare(name, "columns", names, [column.original for column in described.columns])
-    have = {column.original: column for column in described.columns}
-    found = read_table(dataset.table(name), [column.name for column in described.columns])
-    for column in wanted.columns:
-        if column.original not in have:
+    expected, expected_columns = to_lance(table, format_columns)
+    columns = columns or dataset.published.columns[name]
+    differences.compare(name, "name of the index", expected_columns.index_name, columns.index_name)
+    stored_columns = {column.original: column for column in columns.columns}
+    originals = [column.original for column in expected_columns.columns]
+    differences.compare(name, "columns", originals, list(stored_columns))
+    stored = read_table(dataset.table(name), [column.name for column in columns.columns])
+    for column in expected_columns.columns:
+        stored_column = stored_columns.get(column.original)
+        if stored_column is None:
             continue
         title = "index" if column.original is None else f"column {column.original!r}"
-        if not _same_type(column, have[column.original]):
-            findings.note(name, f"type of {title}", column, have[column.original])
-        _compare_column(
-            name,
-            title,
-            expected.column(column.name),
-            found.column(have[column.original].name),
-            findings,
-        )
+        if not _same_type(column, stored_column):
+            differences.note(name, f"type of {title}", column, stored_column)
+        pair = expected.column(column.name), stored.column(stored_column.name)
+        _compare_column(name, title, *pair, differences)
 
 
-def _same_type(one: Column, other: Column) -> bool:
-    """Whether two descriptions are of one type, whichever pandas types hold its strings.
+def _same_type(first: Column, second: Column) -> bool:
+    """Whether two columns have one type, whichever pandas types store their strings.
 
-    A file says that a column is of strings, and pandas chooses: version 2 objects, version 3
-    its own type. A dataset is not of other types for having been verified by another pandas.
+    A file says only that a column has strings: pandas 2 reads objects, pandas 3 its own type. A
+    dataset must not differ because another pandas verifies it.
     """
-    if one.dtype != other.dtype or one.categories != other.categories:
-        one, other = _of_strings(one), _of_strings(other)
-    return one == other
+    if first.dtype != second.dtype or first.categories != second.categories:
+        first, second = _with_plain_strings(first), _with_plain_strings(second)
+    return first == second
 
 
-def _of_strings(column: Column) -> Column:
-    held = column.categories or column.dtype
-    if held != "object" and not held.startswith(STRING):
+def _with_plain_strings(column: Column) -> Column:
+    element_type = column.categories or column.dtype
+    if element_type != "object" and not element_type.startswith(STRING):
         return column
     dtype, categories = (STRING, None) if column.categories is None else (column.dtype, STRING)
     return replace(column, dtype=dtype, categories=categories, missing=None)
@@ -139,23 +133,29 @@ def _compare_column(
     name: str,
     title: str,
     expected: pa.ChunkedArray,
-    found: pa.ChunkedArray,
-    findings: DifferenceLog,
+    stored: pa.ChunkedArray,
+    differences: DifferenceLog,
 ) -> None:
-    if expected.type != found.type:
-        findings.note(name, f"type of {title}", expected.type, found.type)
+    if expected.type != stored.type:
+        differences.note(name, f"type of {title}", expected.type, stored.type)
         return
-    # Where no row has a category, Lance stores none: those are in `Column`, compared before.
+    # Lance stores no categories of a column without values: `_same_type` has compared them.
     if pa.types.is_dictionary(expected.type) and expected.null_count < len(expected):
-        ours, theirs = (_categories(values) for values in (expected, found))
-        findings.compare(name, f"categories of {title}", ours, theirs)
-        expected, found = (values.cast(values.type.value_type) for values in (expected, found))
-    if expected.equals(found):
+        categories = _categories(expected), _categories(stored)
+        differences.compare(name, f"categories of {title}", *categories)
+        expected, stored = (values.cast(values.type.value_type) for values in (expected, stored))
+    if expected.equals(stored):
         return
-    # Slow and exact, for what differs, or holds a NaN, which Arrow never finds equal.
-    for row, (ours, theirs) in enumerate(zip(expected.to_pylist(), found.to_pylist(), strict=True)):
-        if ours != theirs and not (ours != ours and theirs != theirs):  # noqa: PLR0124
-            findings.note(name, f"{title} of row {row}", repr(ours), repr(theirs))
+    # Slow and exact, for columns that differ, or hold NaN, which Arrow never calls equal.
+    pairs = zip(expected.to_pylist(), stored.to_pylist(), strict=True)
+    for row, (wanted, value) in enumerate(pairs):
+        if _differ(wanted, value):
+            differences.note(name, f"{title} of row {row}", repr(wanted), repr(value))
+
+
+def _differ(expected: Any, stored: Any) -> bool:
+    """Whether two values differ; NaN equals NaN."""
+    return expected != stored and not (expected != expected and stored != stored)  # noqa: PLR0124
 
 
 def _categories(values: pa.ChunkedArray) -> list[Any]:
@@ -165,32 +165,28 @@ def _categories(values: pa.ChunkedArray) -> list[Any]:
     return categories
 
 
-def _compare_batch(dataset: Dataset, batch: Batch, findings: DifferenceLog) -> None:
+def _compare_batch(dataset: Dataset, batch: Batch, differences: DifferenceLog) -> None:
     expression = RowTable.of(dataset, EXPRESSION)
-    found = expression.entries(batch.rows)
-    place = partial(cell_gene_label, dataset)
-    if compare_entries("value", batch, found, place, findings):
-        _compare_offsets(expression, batch, findings)
-
-
-def _compare_offsets(expression: RowTable, batch: Batch, findings: DifferenceLog) -> None:
+    stored, label = expression.entries(batch.rows), partial(cell_gene_label, dataset)
+    if not compare_entries("value", batch, stored, label, differences):
+        return
     counts = np.diff(expression.offsets[batch.rows.start : batch.rows.stop + 1])
-    for at in np.flatnonzero(counts != batch.counts):
-        cell = batch.rows.start + int(at)
-        findings.note("offsets", f"rows of cell {cell}", batch.counts[at], counts[at])
+    for index in np.flatnonzero(counts != batch.counts):
+        where = f"rows of cell {batch.rows.start + int(index)}"
+        differences.note("offsets", where, batch.counts[index], counts[index])
 
 
 def cell_gene_label(dataset: Dataset, cell: int, gene: int, *, genes: str = GENES) -> str:
-    """A cell and a gene by their positions and ids.
+    """Label a cell and a gene by their positions and ids.
 
     Parameters
     ----------
     dataset
-        Of which they are.
+        The dataset.
     cell, gene
-        Their positions, which may be beyond the last.
+        Their positions, which may exceed the number of rows.
     genes
-        The table that the gene is in.
+        The table of the gene.
     """
     ids = _id(dataset, CELLS, "cell_id", cell), _id(dataset, genes, "gene_id", gene)
     return f"cell {cell} ({ids[0]}), gene {gene} ({ids[1]})"
@@ -211,62 +207,66 @@ _ID_SHIFT = np.uint64(32)
 def compare_entries(
     kind: str,
     batch: Batch,
-    found: Entries,
-    place: Callable[[int, int], str],
-    findings: DifferenceLog,
+    stored: Entries,
+    label: Callable[[int, int], str],
+    differences: DifferenceLog,
     *,
-    matrix: str = "",
+    prefix: str = "",
 ) -> bool:
-    """Note each value in which they differ; whether there is none.
+    """Note each value that differs; returns whether none does.
 
     Parameters
     ----------
     kind
-        Of the differences.
+        The kind of the differences.
     batch
-        What is expected of some cells.
-    found
-        What there is of them.
-    place
-        Says which cell and gene are at these positions.
-    findings
-        Takes the differences.
-    matrix
-        What to put before each place.
+        The expected entries of some cells.
+    stored
+        The entries of these cells in the dataset.
+    label
+        Labels a cell and a gene by their positions.
+    differences
+        Collects differences.
+    prefix
+        Text before each label.
     """
-    cells, genes, values = found
+    cells, genes, values = stored
     if (
         np.array_equal(batch.cells(), cells)
         and np.array_equal(batch.genes, genes)
         and _same_values(batch.values, values)
     ):
         return True
-    before = findings.counts[kind]
-    ours, theirs = _by_place(batch.cells(), batch.genes, batch.values), _by_place(*found)
-    for key in sorted(ours.keys() | theirs.keys()):
-        one, other = ours.get(key, 0), theirs.get(key, 0)
-        if one != other and not (one != one and other != other):  # noqa: PLR0124 - NaN
+    n_before = differences.counts[kind]
+    expected_values = _values_by_key(batch.cells(), batch.genes, batch.values)
+    stored_values = _values_by_key(*stored)
+    for key in sorted(expected_values.keys() | stored_values.keys()):
+        expected, value = expected_values.get(key, 0), stored_values.get(key, 0)
+        if _differ(expected, value):
             where = ""
-            if findings.keeps(kind):
-                where = matrix + place(key >> int(_ID_SHIFT), key & 0xFFFFFFFF)
-            findings.note(kind, where, one, other)
-    # The same entries, then, in disorder, or one of them several times.
-    if before == findings.counts[kind]:
-        cells_of = f"{matrix}cells {batch.rows.start} to {batch.rows.stop}"
-        findings.note("order", cells_of, "ascending", "the same entries in disorder")
+            if differences.keeps(kind):
+                where = prefix + label(key >> int(_ID_SHIFT), key & 0xFFFFFFFF)
+            differences.note(kind, where, expected, value)
+    # Otherwise the entries are unordered or repeated.
+    if n_before == differences.counts[kind]:
+        where = f"{prefix}cells {batch.rows.start} to {batch.rows.stop}"
+        differences.note("order", where, "ascending", "the same entries in disorder")
     return False
 
 
-def _by_place(cells: NDArray[Any], genes: NDArray[Any], values: NDArray[Any]) -> dict[int, Any]:
+def _values_by_key(
+    cells: NDArray[Any], genes: NDArray[Any], values: NDArray[Any]
+) -> dict[int, Any]:
+    """Values by a key with the cell in its upper and the gene in its lower 32 bits."""
     keys = (cells.astype(np.uint64) << _ID_SHIFT) | genes.astype(np.uint64)
     return dict(zip(keys.tolist(), values.tolist(), strict=True))
 
 
-def _same_values(one: NDArray[Any], other: NDArray[Any]) -> bool:
-    """Whether two arrays hold the same numbers, whatever their types; every NaN is the same."""
-    ours, theirs = as_float64(one), as_float64(other)
-    if not np.array_equal(ours.values, theirs.values, equal_nan=True):
+def _same_values(expected: NDArray[Any], stored: NDArray[Any]) -> bool:
+    """Whether two arrays hold the same numbers, whatever their types; NaN equals NaN."""
+    first, second = as_float64(expected), as_float64(stored)
+    if not np.array_equal(first.values, second.values, equal_nan=True):
         return False
-    if ours.rest is None or theirs.rest is None:
-        return ours.rest is theirs.rest
-    return np.array_equal(ours.rest, theirs.rest)
+    if first.rest is None or second.rest is None:
+        return first.rest is second.rest
+    return np.array_equal(first.rest, second.rest)

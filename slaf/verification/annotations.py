@@ -1,4 +1,4 @@
-"""Check what a dataset has beside its matrix: layers, raw, obsm, varm, obsp, varp, uns."""
+"""Check layers, raw, obsm, varm, obsp, varp and uns of a dataset against their digests."""
 
 from __future__ import annotations
 
@@ -29,105 +29,106 @@ __all__ = [
 ]
 
 
-def check_annotations(dataset: Dataset, findings: DifferenceLog) -> None:
-    """Check rows, offsets and blocks of the tables beside `expression`, without their values.
+def check_annotations(dataset: Dataset, differences: DifferenceLog) -> None:
+    """Check rows, offsets and blocks of the tables of layers and raw, without their values.
 
     Parameters
     ----------
     dataset
-        Any published dataset.
-    findings
-        Takes what contradicts.
+        A published dataset.
+    differences
+        Collects contradictions.
     """
-    with findings.reading("what is beside the matrix"):
-        beside = dataset.annotations.record
-        expected = {LAYERS: beside.layers is not None, RAW: beside.raw is not None}
+    with differences.catching("layers, raw and annotations"):
+        record = dataset.annotations.record
+        expected = {LAYERS: record.layers is not None, RAW: record.raw is not None}
         expected[RAW_GENES] = expected[RAW]
-        for name, wanted in expected.items():
-            findings.compare("config", f"table {name}", wanted, name in dataset.published.tables)
+        tables = dataset.published.tables
+        for name, is_expected in expected.items():
+            differences.compare("config", f"table {name}", is_expected, name in tables)
         for name in OPTIONAL_TABLES:
-            if name in dataset.published.tables and not findings.of("config"):
+            if name in tables and not differences.has("config"):
                 dataset.table(name).count_rows()
-        if findings.of("config"):
+        if differences.has("config"):
             return
-        for companion, matrices in layer_row_tables(dataset):
-            rows = companion.table.count_rows()
-            where = f"rows of {companion.name}"
-            findings.compare("config", where, int(companion.offsets[-1]), rows)
-            companion.check_offsets(findings)
-            _check_blocks(companion, matrices, findings)
-        if beside.raw is not None:
-            found = dataset.table(RAW_GENES).count_rows()
-            findings.compare("config", f"rows of {RAW_GENES}", beside.raw.n_genes, found)
+        for layers, matrices in layer_row_tables(dataset):
+            n_rows = layers.table.count_rows()
+            where = f"rows of {layers.name}"
+            differences.compare("config", where, int(layers.offsets[-1]), n_rows)
+            layers.check_offsets(differences)
+            _check_blocks(layers, matrices, differences)
+        if record.raw is not None:
+            n_genes = dataset.table(RAW_GENES).count_rows()
+            differences.compare("config", f"rows of {RAW_GENES}", record.raw.n_genes, n_genes)
 
 
 def check_annotation_digests(
-    dataset: Dataset, findings: DifferenceLog, seen: Progress, chosen: Sequence[int]
+    dataset: Dataset, differences: DifferenceLog, progress: Progress, positions: Sequence[int]
 ) -> None:
-    """Read blocks of the layers and of raw, and compare the digest of each.
+    """Read blocks of layers and raw, and compare the digest of each.
 
     Parameters
     ----------
     dataset
-        Whose offsets and blocks are known to be right.
-    findings
-        Takes the blocks that differ.
-    seen
-        Told of the cells read, once for each table.
-    chosen
+        A dataset with correct offsets and blocks.
+    differences
+        Collects blocks that differ.
+    progress
+        Advances by the cells read, once for each table.
+    positions
         The positions of the blocks to read.
     """
-    for companion, matrices in layer_row_tables(dataset):
-        for at in chosen:
-            block = companion.blocks[at]
-            with findings.reading(companion.place(block)):
-                found = companion.digests(RowRange(block.start, block.stop), findings)
-                for matrix, digest in zip(matrices, found, strict=True):
-                    where = f"{companion.name}, {matrix.original}, {block}"
-                    findings.compare("digest", where, matrix.blocks[at].digest, digest)
-            nonzeros = sum(matrix.blocks[at].rows for matrix in matrices)
-            seen.advance(block.stop - block.start, nonzeros)
+    for layers, matrices in layer_row_tables(dataset):
+        for position in positions:
+            block = layers.blocks[position]
+            with differences.catching(layers.label(block)):
+                digests = layers.digests(RowRange(block.start, block.stop), differences)
+                for matrix, digest in zip(matrices, digests, strict=True):
+                    where = f"{layers.name}, {matrix.original}, {block}"
+                    differences.compare("digest", where, matrix.blocks[position].digest, digest)
+            nonzeros = sum(matrix.blocks[position].rows for matrix in matrices)
+            progress.advance(block.stop - block.start, nonzeros)
 
 
-def check_annotations_readable(dataset: Dataset, findings: DifferenceLog) -> None:
-    """Read every element of the slots, and hold the files against their digests."""
+def check_annotations_readable(dataset: Dataset, differences: DifferenceLog) -> None:
+    """Read every element of obsm, varm, obsp, varp and uns, and check files against digests."""
     for record in dataset.annotations.record.files:
         content = dataset.location.read(record.file)
         if content is None:
-            findings.note("unreadable", record.file, "a file", "nothing")
+            differences.note("unreadable", record.file, "a file", "nothing")
         else:
-            found = xxhash.xxh3_128(content).hexdigest()
-            findings.compare("digest", record.file, record.digest, found)
-    if findings.of("unreadable", "digest"):
+            digest = xxhash.xxh3_128(content).hexdigest()
+            differences.compare("digest", record.file, record.digest, digest)
+    if differences.has("unreadable", "digest"):
         return
     for slot in ALIGNED_SLOTS:
         elements = dataset.annotations.slot(slot)
         for key in elements:
-            with findings.reading(f"{slot} {key!r}"):
+            with differences.catching(f"{slot} {key!r}"):
                 elements[key]
     if dataset.raw is not None:
-        with findings.reading(RAW_GENES):
+        with differences.catching(RAW_GENES):
             _ = dataset.raw.var, dict(dataset.raw.varm)
-    with findings.reading("uns"):
+    with differences.catching("uns"):
         _ = dataset.uns
 
 
 def n_layer_tables(dataset: Dataset) -> int:
-    """How many tables of further matrices config.json lists."""
+    """Number of tables with layers or raw that config.json lists."""
     return sum(name in dataset.published.tables for name in (LAYERS, RAW))
 
 
 def layer_row_tables(dataset: Dataset) -> Iterator[tuple[RowTable, tuple[MatrixRecord, ...]]]:
-    """The tables of further matrices that a dataset has, and the records of their columns."""
+    """Tables with layers or raw, and the records of their matrices."""
     for name, matrices in dataset.annotations.record.matrices().items():
         yield RowTable.of(dataset, name), matrices
 
 
 def _check_blocks(
-    companion: RowTable, matrices: tuple[MatrixRecord, ...], findings: DifferenceLog
+    layers: RowTable, matrices: tuple[MatrixRecord, ...], differences: DifferenceLog
 ) -> None:
-    expected = [(block.start, block.stop) for block in companion.blocks]
+    expected = [(block.start, block.stop) for block in layers.blocks]
     for matrix in matrices:
-        found = [(block.start, block.stop) for block in matrix.blocks]
-        where = f"blocks of {companion.name}, {matrix.original}"
-        findings.compare("config", where, expected, found)
+        blocks = [(block.start, block.stop) for block in matrix.blocks]
+        where = f"blocks of {layers.name}, {matrix.original}"
+        differences.compare("config", where, expected, blocks)

@@ -1,16 +1,16 @@
-"""Compare what a dataset has beside its matrix with a source: layers, raw and every slot."""
+"""Compare layers, raw, obsm, varm, obsp, varp and uns of a dataset with a source."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from slaf.format.schema import GENE_COLUMNS, GENES, LAYERS, RAW, RAW_GENES
 from slaf.options import ALIGNED_SLOTS
 from slaf.sparse.ranges import RowRange
 from slaf.verification.against import cell_gene_label, compare_axis, compare_entries
 from slaf.verification.annotations import layer_row_tables
-from slaf.verification.elements import compare_elements, compare_names
+from slaf.verification.elements import ElementComparison
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,113 +28,117 @@ __all__ = ["check_annotations_against"]
 
 _NOTHING = "nothing"
 
+# Gives the expected and the actual type of a matrix.
+MatrixTypes: TypeAlias = "Callable[[Matrix, MatrixRecord], tuple[str, str]]"
+
 
 def check_annotations_against(
     dataset: Dataset,
     source: Source,
-    findings: DifferenceLog,
-    seen: Progress,
+    differences: DifferenceLog,
+    progress: Progress,
     *,
-    types: Callable[[Matrix, MatrixRecord], tuple[str, str]],
+    types: MatrixTypes,
 ) -> None:
-    """Compare the layers, raw and every slot; what differs is noted under the name of its slot.
+    """Compare layers, raw and every slot; the kind of a difference is its slot.
 
     Parameters
     ----------
     dataset
-        Whose offsets and blocks are known to be right.
+        A dataset with correct offsets and blocks.
     source
-        Opened at the matrix to compare with that of the dataset, with what it should have beside.
-    findings
-        Takes the differences.
-    seen
-        Told of the cells compared, once for each table of matrices.
+        The source, opened at the matrix that is compared with X, with the expected slots.
+    differences
+        Collects differences.
+    progress
+        Advances by the cells compared, once for each table of layers or raw.
     types
-        Of a matrix, the type that is expected and that which is there.
+        Gives the expected and the actual type of a matrix.
     """
     if (source.info.n_cells, source.info.n_genes) != dataset.shape:
         return
     raw: Raw | None = None
-    with findings.reading("what is beside the matrix"):
+    with differences.catching("layers, raw and annotations"):
         raw, layers = source.raw(), source.layers()
-        matrices = {LAYERS: layers, RAW: {} if raw is None else {RAW: raw.matrix}}
-        _check_layers(dataset, layers, findings)
-        if _check_raw(dataset, raw, findings):
-            matrices.pop(RAW)
-        for companion, records in layer_row_tables(dataset):
-            if companion.name in matrices:
-                wanted = matrices[companion.name]
-                pairs = [(one, wanted[one.original]) for one in records if one.original in wanted]
-                _compare_values(companion, pairs, types, findings, seen)
-    _check_slots(dataset, source, raw, findings)
+        matrices: dict[str, Mapping[str, Matrix]] = {LAYERS: layers}
+        _check_layer_names(dataset, layers, differences)
+        if _raw_is_comparable(dataset, raw, differences) and raw is not None:
+            matrices[RAW] = {RAW: raw.matrix}
+        for table, records in layer_row_tables(dataset):
+            expected = matrices.get(table.name)
+            if expected is not None:
+                pairs = [(r, expected[r.original]) for r in records if r.original in expected]
+                _compare_values(table, pairs, types, differences, progress)
+    _check_slots(dataset, source, raw, differences)
 
 
-def _check_layers(dataset: Dataset, wanted: Mapping[str, Matrix], findings: DifferenceLog) -> None:
-    there = dataset.annotations.layers
-    for name in wanted:
-        if name not in there:
-            findings.note(LAYERS, repr(name), f"a layer of {wanted[name].dtype}", _NOTHING)
-    for name, record in there.items():
-        if name not in wanted:
-            findings.note(LAYERS, repr(name), _NOTHING, f"a layer of {record.dtype}")
+def _check_layer_names(
+    dataset: Dataset, expected: Mapping[str, Matrix], differences: DifferenceLog
+) -> None:
+    stored = dataset.annotations.layers
+    for name in (name for name in expected if name not in stored):
+        layer = f"a layer of {expected[name].dtype}"
+        differences.note(LAYERS, repr(name), layer, _NOTHING)
+    for name in (name for name in stored if name not in expected):
+        differences.note(LAYERS, repr(name), _NOTHING, f"a layer of {stored[name].dtype}")
 
 
-def _check_raw(dataset: Dataset, wanted: Raw | None, findings: DifferenceLog) -> bool:
-    """Compare whether there is a raw, and its genes; True if its values are not comparable."""
-    there, record = dataset.raw, dataset.annotations.record.raw
-    if wanted is None or there is None or record is None:
-        expected = None if wanted is None else wanted.matrix
-        findings.compare(RAW, "raw", _told(expected), _told(there))
-        return True
-    if wanted.genes.num_rows != there.n_genes:
-        findings.note(RAW, "number of genes", wanted.genes.num_rows, there.n_genes)
-        return True
-    with findings.reading(RAW_GENES):
+def _raw_is_comparable(dataset: Dataset, expected: Raw | None, differences: DifferenceLog) -> bool:
+    """Compare presence and genes of raw; whether its values can be compared."""
+    stored, record = dataset.raw, dataset.annotations.record.raw
+    if expected is None or stored is None or record is None:
+        matrix = None if expected is None else expected.matrix
+        differences.compare(RAW, "raw", _shape_text(matrix), _shape_text(stored))
+        return False
+    if expected.genes.num_rows != stored.n_genes:
+        differences.note(RAW, "number of genes", expected.genes.num_rows, stored.n_genes)
+        return False
+    with differences.catching(RAW_GENES):
         compare_axis(
-            dataset, RAW_GENES, wanted.genes, GENE_COLUMNS, findings, described=record.columns
+            dataset, RAW_GENES, expected.genes, GENE_COLUMNS, differences, columns=record.columns
         )
-    return False
+    return True
 
 
 def _compare_values(
-    companion: RowTable,
+    table: RowTable,
     pairs: Sequence[tuple[MatrixRecord, Matrix]],
-    types: Callable[[Matrix, MatrixRecord], tuple[str, str]],
-    findings: DifferenceLog,
-    seen: Progress,
+    types: MatrixTypes,
+    differences: DifferenceLog,
+    progress: Progress,
 ) -> None:
-    """Compare the matrices that both have, block by block."""
+    """Compare matrices that dataset and source both have, block by block."""
     for record, matrix in pairs:
-        findings.compare("type", f"of {_title(companion, record)}", *types(matrix, record))
-    for block in companion.blocks:
+        differences.compare("type", f"of {_title(table, record)}", *types(matrix, record))
+    for block in table.blocks:
         nonzeros = 0
         for record, matrix in pairs:
-            with findings.reading(f"{_title(companion, record)}, {block}"):
+            with differences.catching(f"{_title(table, record)}, {block}"):
                 for batch in matrix.batches(RowRange(block.start, block.stop)):
-                    _compare(companion, record, batch, findings)
+                    _compare_batch(table, record, batch, differences)
                     nonzeros += batch.nnz
-        seen.advance(block.stop - block.start, nonzeros)
+        progress.advance(block.stop - block.start, nonzeros)
 
 
-def _compare(
-    companion: RowTable, record: MatrixRecord, batch: Batch, findings: DifferenceLog
+def _compare_batch(
+    table: RowTable, record: MatrixRecord, batch: Batch, differences: DifferenceLog
 ) -> None:
-    is_raw = companion.name == RAW
+    is_raw = table.name == RAW
     compare_entries(
-        companion.name,
+        table.name,
         batch,
-        companion.entries(batch.rows, record.name),
-        partial(cell_gene_label, companion.dataset, genes=RAW_GENES if is_raw else GENES),
-        findings,
-        matrix="" if is_raw else f"{record.original!r}, ",
+        table.entries(batch.rows, record.name),
+        partial(cell_gene_label, table.dataset, genes=RAW_GENES if is_raw else GENES),
+        differences,
+        prefix="" if is_raw else f"{record.original!r}, ",
     )
 
 
 def _check_slots(
-    dataset: Dataset, source: Source, raw: Raw | None, findings: DifferenceLog
+    dataset: Dataset, source: Source, raw: Raw | None, differences: DifferenceLog
 ) -> None:
-    """Compare every element of obsm, varm, obsp, varp, uns and raw's varm."""
-    with findings.reading("uns"):
+    """Compare every element of obsm, varm, obsp, varp, uns and varm of raw."""
+    with differences.catching("uns"):
         slots = source.slots()
         pairs: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
             slot: (getattr(slots, slot), dataset.annotations.slot(slot)) for slot in ALIGNED_SLOTS
@@ -142,16 +146,17 @@ def _check_slots(
         pairs["uns"] = slots.uns, dataset.uns
         if raw is not None and dataset.raw and raw.genes.num_rows == dataset.raw.n_genes:
             pairs["raw varm"] = raw.varm, dataset.raw.varm
-        for slot, (expected, found) in pairs.items():
-            for key in compare_names(slot, slot, expected, found, findings):
-                with findings.reading(f"{slot}[{key!r}]"):
-                    where = f"{slot}[{key!r}]"
-                    compare_elements(slot, where, expected[key], found[key], findings)
+        for slot, (expected, stored) in pairs.items():
+            comparison = ElementComparison(slot, differences)
+            for key in comparison.compare_keys(slot, expected, stored):
+                where = f"{slot}[{key!r}]"
+                with differences.catching(where):
+                    comparison.compare(where, expected[key], stored[key])
 
 
-def _told(raw: Matrix | StoredRaw | None) -> str:
+def _shape_text(raw: Matrix | StoredRaw | None) -> str:
     return _NOTHING if raw is None else f"{raw.shape[0]:,} cells × {raw.shape[1]:,} genes"
 
 
-def _title(companion: RowTable, record: MatrixRecord) -> str:
-    return RAW if companion.name == RAW else f"layer {record.original!r}"
+def _title(table: RowTable, record: MatrixRecord) -> str:
+    return RAW if table.name == RAW else f"layer {record.original!r}"

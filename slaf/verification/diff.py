@@ -1,8 +1,8 @@
-"""How two datasets differ, or a dataset and a file."""
+"""Compare two datasets, or a dataset and an input: `slaf.diff`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,22 +33,14 @@ if TYPE_CHECKING:
     from slaf.format.config import DatasetConfig
     from slaf.format.records import MatrixRecord
     from slaf.runtime.progress import Progress
-    from slaf.sources.base import Source
+    from slaf.sources.base import Matrix, Source
+
+    Types = Callable[[Matrix, DatasetConfig | MatrixRecord], tuple[str, str]]
 
 __all__ = ["diff"]
 
-if TYPE_CHECKING:
-    Types = Callable[["_Typed", DatasetConfig | MatrixRecord], tuple[str, str]]
 
-
-class _Typed(Protocol):
-    """A source, or one of its matrices."""
-
-    @property
-    def dtype(self) -> np.dtype[Any]: ...
-
-
-# What can no longer be compared when these are wrong: it is read by them.
+# Kinds of differences after which values cannot be read.
 _FATAL = ("offsets", "config", "unreadable")
 
 
@@ -67,51 +59,52 @@ def diff(
     stage: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Compare all that two datasets hold, or a dataset and a file: values, ids, columns, types.
+    """Compare two datasets, or a dataset and an input: values, ids, columns and types.
 
-    Layers, raw, obsm, varm, obsp, varp and uns are compared too. How a dataset is stored does not
-    count: parts, compression, the type of the values on disk. The type they are given back in does.
+    Layers, raw, obsm, varm, obsp, varp and uns are compared too. Storage does not count: parts,
+    compression, the type of values on disk. The type of values as they are read does.
 
     Parameters
     ----------
     first, second
-        A dataset each; or one of them a file that can be converted, or an AnnData.
+        Two datasets, or a dataset and a file that can be converted, or an AnnData.
     matrix
-        Of a file, the matrix to compare: "X", "raw" or "layer:NAME".
+        The matrix of a file to compare: "X", "raw" or "layer:NAME".
     genome, feature_type, measurement, format, memory, scratch
-        Of a file, as for `slaf.convert`.
+        Options for a file, as for `slaf.convert`.
     storage_options
-        How to reach the buckets of both, by the names that Lance and obstore have for it; what
-        is not said is taken from the environment.
+        Options for the buckets of both, by the names of Lance and obstore; others are taken from
+        the environment.
     stage
-        Of a file, as for `slaf.convert`.
+        Directory for downloads of a file, as for `slaf.convert`.
     progress
-        Told how far it is: an object with the two methods of `slaf.runtime.progress.Progress`.
+        Reports progress: an object with the two methods of `slaf.runtime.progress.Progress`.
 
     Returns
     -------
     Comparison
-        What was compared, and the first differences of each kind.
+        The checks, and the first differences of each kind.
 
     Raises
     ------
     DatasetError, InputError
         If one of them cannot be read, or none is a dataset.
     """
-    one, other = _dataset(first, storage_options), _dataset(second, storage_options)
-    names = (_name(first, one), _name(second, other))
-    # What the comparison calls expected is the original: the first, or a file.
-    findings = DifferenceLog(exchanged=other is None)
-    dataset = one if other is None else other
+    first_dataset = _dataset(first, storage_options)
+    second_dataset = _dataset(second, storage_options)
+    names = _name(first, first_dataset), _name(second, second_dataset)
+    # The original, whose content is called expected, is the first dataset, or a file.
+    differences = DifferenceLog(exchanged=second_dataset is None)
+    dataset = first_dataset if second_dataset is None else second_dataset
     if dataset is None:
         msg = f"neither {names[0]} nor {names[1]} is a SLAF dataset; one of them has to be"
         raise NotADataset(msg)
-    for opened in filter(None, (one, other)):
-        check_tables(opened, findings)
-        check_annotations(opened, findings)
-    if not findings.of(*_FATAL):
-        seen = progress or NullProgress()
-        seen.begin(0, 0, (1 + n_layer_tables(dataset)) * dataset.n_cells)
+    for opened in filter(None, (first_dataset, second_dataset)):
+        check_tables(opened, differences)
+        check_annotations(opened, differences)
+    if not differences.has(*_FATAL):
+        progress = progress or NullProgress()
+        progress.begin(0, 0, (1 + n_layer_tables(dataset)) * dataset.n_cells)
         options = ReadOptions(
             matrix=matrix,
             memory=memory,
@@ -122,51 +115,49 @@ def diff(
             storage_options=storage_options,
             stage=stage,
         ).near(dataset.location)
-        if one is not None and other is not None:
-            source = DatasetSource(one)
-            findings.compare("type", "of the values", *_types(source.matrix(), other.published))
-            _compare(other, source, _types, findings, seen)
+        if first_dataset is not None and second_dataset is not None:
+            _compare(dataset, DatasetSource(first_dataset), _types, differences, progress)
         else:
-            with open_source(second if other is None else first, format, options) as file:
-                findings.compare(
-                    "type", "of the values", *_types_of_file(file.matrix(), dataset.published)
-                )
-                _compare(dataset, file, _types_of_file, findings, seen)
-    differences, counts = tuple(findings.shown), tuple(findings.counts.items())
-    return Comparison(*names, ("ids, values, columns, types and slots",), differences, counts)
+            file = second if second_dataset is None else first
+            with open_source(file, format, options) as source:
+                _compare(dataset, source, _types_of_file, differences, progress)
+    checks = ("ids, values, columns, types and slots",)
+    return Comparison(*names, checks, *differences.results())
 
 
 def _compare(
-    dataset: Dataset, original: Source, types: Types, findings: DifferenceLog, seen: Progress
+    dataset: Dataset, source: Source, types: Types, differences: DifferenceLog, progress: Progress
 ) -> None:
-    check_against(dataset, original, findings, seen)
-    check_annotations_against(dataset, original, findings, seen, types=types)
+    differences.compare("type", "of the values", *types(source.matrix(), dataset.published))
+    check_against(dataset, source, differences, progress)
+    check_annotations_against(dataset, source, differences, progress, types=types)
 
 
-def _types(one: _Typed, other: DatasetConfig | MatrixRecord) -> tuple[str, str]:
-    """The types that values of two datasets are given back in."""
-    return str(one.read_dtype if isinstance(one, StoredMatrix) else one.dtype), other.dtype
+def _types(matrix: Matrix, record: DatasetConfig | MatrixRecord) -> tuple[str, str]:
+    """Types in which values of two datasets are read."""
+    dtype = matrix.read_dtype if isinstance(matrix, StoredMatrix) else matrix.dtype
+    return str(dtype), record.dtype
 
 
-def _types_of_file(one: _Typed, other: DatasetConfig | MatrixRecord) -> tuple[str, str]:
-    """The types that values of a file would be, and those of a dataset are given back in."""
-    declared = read_dtype(str(one.dtype), other.value_type, dtype_overflowed=False)
-    # Sums of repeated entries, which only reading all of them finds, may be beyond that type.
-    dtype_overflowed = other.dtype == other.value_type and not np.can_cast(other.dtype, declared)
-    return (other.dtype if dtype_overflowed else declared), other.dtype
+def _types_of_file(matrix: Matrix, record: DatasetConfig | MatrixRecord) -> tuple[str, str]:
+    """Types in which values of a file would be read, and those of a dataset are."""
+    declared = read_dtype(str(matrix.dtype), record.value_type, dtype_overflowed=False)
+    # Sums of repeated entries may exceed that type; only reading all entries shows it.
+    overflowed = record.dtype == record.value_type and not np.can_cast(record.dtype, declared)
+    return (record.dtype if overflowed else declared), record.dtype
 
 
-def _dataset(place: Any, storage_options: Mapping[str, str] | None) -> Dataset | None:
-    """The dataset that is given, or is at this place."""
-    if isinstance(place, Dataset):
-        return place
-    if isinstance(place, Location) or not (is_anndata(place) or is_web(place)):
-        location = Location.of(place, storage_options)
+def _dataset(target: Any, storage_options: Mapping[str, str] | None) -> Dataset | None:
+    """Open the dataset at a path or URL; None if there is none."""
+    if isinstance(target, Dataset):
+        return target
+    if isinstance(target, Location) or not (is_anndata(target) or is_web(target)):
+        location = Location.of(target, storage_options)
         return open_dataset(location) if load(location) is not None else None
     return None
 
 
-def _name(place: Any, dataset: Dataset | None) -> str:
+def _name(target: Any, dataset: Dataset | None) -> str:
     if dataset is not None:
         return str(dataset.location)
-    return "<AnnData>" if is_anndata(place) else redacted(str(place))
+    return "<AnnData>" if is_anndata(target) else redacted(str(target))

@@ -1,4 +1,4 @@
-"""Hold every file of a dataset against what was noted of it when it was written."""
+"""Check files of a dataset against the sizes and checksums recorded when they were written."""
 
 from __future__ import annotations
 
@@ -37,22 +37,29 @@ __all__ = [
     "check_files",
     "damaged_files",
     "describe_file",
-    "unknown_files",
+    "n_files_without_checksum",
 ]
 
 _VERSIONS = "/_versions/"
 
+# Folders of Lance in a table, and the description of their files.
+_FOLDERS = {
+    "_versions": "the version of ",
+    "_transactions": "the record of a commit of ",
+    "_indices": "an index of ",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class DamagedFile:
-    """A file that is not what was written.
+    """A file that is missing or was changed.
 
     Attributes
     ----------
     file
-        What was written.
+        Its record in config.json.
     expected, found
-        In what they differ.
+        Its recorded and its actual size, checksum or tag, as text.
     """
 
     file: StoredFile
@@ -60,171 +67,170 @@ class DamagedFile:
     found: str
 
 
-def check_files(dataset: Dataset, findings: DifferenceLog, *, read: bool) -> None:
-    """Note each file that is gone or changed, with the table, the cells and the inputs it holds.
+def check_files(dataset: Dataset, differences: DifferenceLog, *, read: bool) -> None:
+    """Note each file that is missing or changed, with its table, cells and inputs.
 
     Parameters
     ----------
     dataset
-        Any published dataset.
-    findings
-        Takes what is damaged.
+        A published dataset.
+    differences
+        Collects damaged files.
     read
-        Whether to read the files; else only those that are gone, or of another size, are found.
+        Whether to read the files; otherwise only existence and sizes are checked.
     """
     for damaged in damaged_files(dataset.location, dataset.published, read=read):
         where = f"{damaged.file.file} ({describe_file(dataset.published, damaged.file)})"
-        findings.note("file", where, damaged.expected, damaged.found)
+        differences.note("file", where, damaged.expected, damaged.found)
 
 
-def check_file_ranges(dataset: Dataset, findings: DifferenceLog) -> None:
-    """Check that files hold the rows of the cells that config.json says, stored as it says.
+def check_file_ranges(dataset: Dataset, differences: DifferenceLog) -> None:
+    """Check that files hold the rows of the cells, and have the schema, that config.json records.
 
     Parameters
     ----------
     dataset
-        Whose files and offsets are known to be right.
-    findings
-        Takes what contradicts.
+        A dataset with correct files and offsets.
+    differences
+        Collects contradictions.
     """
     published = dataset.published
-    known = {one.file: one for one in published.checksums.files}
+    recorded = {file.file: file for file in published.checksums.files}
     for name in (name for name in PARTITIONED_TABLES if name in published.tables):
-        ordered, first = RowTable.of(dataset, name), 0
-        axis = ordered.axis
-        for fragment in ordered.table.get_fragments():
-            rows = fragment.count_rows()
-            (file,) = (one.path for one in fragment.data_files())
-            path = f"{published.tables[name]}/data/{file}"
-            one = known.get(path)
-            held = None if one is None else getattr(one, axis.name)
-            if one is not None and held is not None:
-                there = ordered.rows_of(*held)
-                findings.compare("config", f"{axis.name} of {path}", (first, first + rows), there)
-                findings.compare("config", f"rows of {path}", rows, one.rows)
-            first += rows
-    _check_stored(dataset, findings)
+        rows, start = RowTable.of(dataset, name), 0
+        axis = rows.axis.name
+        for fragment in rows.table.get_fragments():
+            n_rows = fragment.count_rows()
+            (file,) = fragment.data_files()
+            path = f"{published.tables[name]}/data/{file.path}"
+            record = recorded.get(path)
+            cells = None if record is None else getattr(record, axis)
+            if record is not None and cells is not None:
+                row_range = start, start + n_rows
+                differences.compare("config", f"{axis} of {path}", row_range, rows.rows_of(*cells))
+                differences.compare("config", f"rows of {path}", n_rows, record.rows)
+            start += n_rows
+    _check_stored(dataset, differences)
 
 
-def _check_stored(dataset: Dataset, findings: DifferenceLog) -> None:
-    proof = dataset.published.checksums
+def _check_stored(dataset: Dataset, differences: DifferenceLog) -> None:
+    """Check `proof.tables` and `proof.stored` of config.json."""
+    published, proof = dataset.published, dataset.published.checksums
     for name in (CELLS, GENES):
         if name not in proof.tables:
-            findings.note("config", "proof.tables", f"a digest of {name}", "none")
-    compressions = get_args(Compression)
-    if proof.storage["compression"] not in compressions:
-        found = proof.storage["compression"]
-        findings.note("config", "proof.stored.compression", " or ".join(compressions), found)
+            differences.note("config", "proof.tables", f"a digest of {name}", "none")
+    compressions, compression = get_args(Compression), proof.storage["compression"]
+    if compression not in compressions:
+        expected = " or ".join(compressions)
+        differences.note("config", "proof.stored.compression", expected, compression)
         return
-    published = dataset.published
-    version = manifest_name(published.versions[EXPRESSION])
-    if f"{published.tables[EXPRESSION]}/{version}" not in {one.file for one in proof.files}:
-        # Another program's version: what is wrong with it, the digests say.
+    manifest = f"{published.tables[EXPRESSION]}/{manifest_name(published.versions[EXPRESSION])}"
+    if manifest not in {file.file for file in proof.files}:
+        # A version of another program: its digests show differences.
         return
     options = published.store_options
-    expected = expression_schema(np.dtype(published.value_type), dataset.n_genes, options)
-    if not dataset.expression.schema.equals(expected, check_metadata=True):
-        findings.note("config", "proof.stored", expected, dataset.expression.schema)
-    elif BY_GENE in published.tables:
-        wanted, found = by_gene_schema(expected, options.compression), dataset.table(BY_GENE).schema
-        if not found.equals(wanted, check_metadata=True):
-            findings.note("config", "proof.stored", wanted, found)
+    schema = expression_schema(np.dtype(published.value_type), dataset.n_genes, options)
+    schemas = {EXPRESSION: schema}
+    if BY_GENE in published.tables:
+        schemas[BY_GENE] = by_gene_schema(schema, options.compression)
+    for name, expected_schema in schemas.items():
+        stored_schema = dataset.table(name).schema
+        if not stored_schema.equals(expected_schema, check_metadata=True):
+            differences.note("config", "proof.stored", expected_schema, stored_schema)
+            break
     if dataset.n_genes:
-        indexed = "gene_id" in index_names(dataset.table(GENES))
-        wanted = proof.storage["create_indices"]
-        findings.compare("config", "proof.stored.create_indices", indexed, wanted)
+        is_indexed = "gene_id" in index_names(dataset.table(GENES))
+        recorded = proof.storage["create_indices"]
+        differences.compare("config", "proof.stored.create_indices", is_indexed, recorded)
 
 
 def damaged_files(
     location: Location, published: DatasetConfig, *, read: bool = True
 ) -> Iterator[DamagedFile]:
-    """The files that are not what config.json says was written.
+    """Find files that differ from their records in config.json.
 
-    In a bucket a file that still has the tag which it was given is not read.
+    In a bucket, a file that still has its recorded tag is not read.
 
     Parameters
     ----------
     location, published
         The dataset.
     read
-        Whether to read the files; those that say what a version is are read in any case, for
-        Lance may break down over what is damaged in them.
+        Whether to read the files; manifests are always read, because Lance may crash on damaged
+        ones.
     """
     proof = published.checksums
     if not proof.files:
         return
     sizes = location.sizes()
-    here = proof.etag_scope and proof.etag_scope == etag_scope(location)
-    tags = location.etags() if here else {}
+    has_tags = proof.etag_scope and proof.etag_scope == etag_scope(location)
+    tags = location.etags() if has_tags else {}
     for file in proof.files:
         size = sizes.get(file.file)
         if size is None:
             yield DamagedFile(file, "a file", "nothing")
         elif size != file.bytes:
             yield DamagedFile(file, f"{file.bytes} bytes", f"{size} bytes")
-        elif file.etag and here:
+        elif file.etag and has_tags:
             if tags.get(file.file) != file.etag:
                 yield DamagedFile(file, f"tag {file.etag}", f"tag {tags.get(file.file)}")
         elif file.digest and (read or _VERSIONS in file.file):
-            expected, found = f"checksum {file.digest}", _digest(location, file.file)
-            if found != expected:
-                yield DamagedFile(file, expected, found)
+            expected, actual = f"checksum {file.digest}", _checksum(location, file.file)
+            if actual != expected:
+                yield DamagedFile(file, expected, actual)
 
 
-def unknown_files(dataset: Dataset) -> int:
-    """How many files with rows there are of which nothing was noted when they were written."""
-    known = {file.file for file in dataset.published.checksums.files}
+def n_files_without_checksum(dataset: Dataset) -> int:
+    """Number of data files without a record in config.json."""
+    recorded = {file.file for file in dataset.published.checksums.files}
     return sum(
-        f"{directory}/{file}" not in known
+        f"{directory}/{file}" not in recorded
         for name, directory in dataset.published.tables.items()
         for file, _ in data_files(dataset.table(name))
     )
 
 
 def describe_file(published: DatasetConfig, file: StoredFile) -> str:
-    """What of a dataset is in a file, in words."""
+    """Describe the content of a file: table, cells or genes, blocks and inputs."""
     for name, directory in published.tables.items():
         if file.file.startswith(f"{directory}/"):
-            inside = file.file.removeprefix(f"{directory}/")
-            return f"{_part_of_table(inside)}{name}{_held(published, file)}"
-    beside = published.annotations
-    names = {
-        record.file: f"uns of {source.uri}"
-        for record, source in zip(beside.uns_per_source, published.sources, strict=False)
-        if record is not None
+            folder = file.file.removeprefix(f"{directory}/").split("/", 1)[0]
+            return f"{_FOLDERS.get(folder, '')}{name}{_describe_rows(published, file)}"
+    record = published.annotations
+    descriptions = {
+        uns.file: f"uns of {source.uri}"
+        for uns, source in zip(record.uns_per_source, published.sources, strict=False)
+        if uns is not None
     }
-    if beside.uns is not None:
-        names[beside.uns.file] = "uns"
-    if beside.elements is not None:
-        names[beside.elements.file] = "elements that no table holds"
-    return names.get(file.file, "uns, to be read by people")
+    if record.uns is not None:
+        descriptions[record.uns.file] = "uns"
+    if record.elements is not None:
+        descriptions[record.elements.file] = "elements that no table holds"
+    return descriptions.get(file.file, "uns, to be read by people")
 
 
-def _part_of_table(inside: str) -> str:
-    kinds = {"_versions": "the version of ", "_transactions": "the record of a commit of "}
-    return (kinds | {"_indices": "an index of "}).get(inside.split("/", 1)[0], "")
-
-
-def _held(published: DatasetConfig, file: StoredFile) -> str:
+def _describe_rows(published: DatasetConfig, file: StoredFile) -> str:
     if file.genes is not None:
-        start, stop = file.genes
-        return f", genes {start} to {stop}"
+        return f", genes {file.genes[0]} to {file.genes[1]}"
     if file.cells is None:
         return ""
     start, stop = file.cells
-    held = published.blocks
-    blocks = [str(at) for at, one in enumerate(held) if start <= one.start and one.stop <= stop]
-    which = " to ".join(dict.fromkeys((*blocks[:1], *blocks[-1:])))
-    which = f"block{'s' if len(blocks) > 1 else ''} {which}"
+    blocks = [
+        str(number)
+        for number, block in enumerate(published.blocks)
+        if start <= block.start and block.stop <= stop
+    ]
+    numbers = " to ".join(dict.fromkeys((*blocks[:1], *blocks[-1:])))
     sources = [
         source.uri
         for source in published.sources
         if source.offset < stop and start < source.offset + source.n_cells
     ]
-    return f", cells {start} to {stop}, {which}, of {', '.join(sources)}"
+    plural = "s" if len(blocks) > 1 else ""
+    return f", cells {start} to {stop}, block{plural} {numbers}, of {', '.join(sources)}"
 
 
-def _digest(location: Location, file: str) -> str:
+def _checksum(location: Location, file: str) -> str:
     try:
         return f"checksum {location.digest(file)}"
     except StorageError as error:

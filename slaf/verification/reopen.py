@@ -1,4 +1,4 @@
-"""The inputs of a dataset, opened again as they were when it was made."""
+"""Reopen the inputs of a dataset with the options that config.json records."""
 
 from __future__ import annotations
 
@@ -30,58 +30,54 @@ def reopen_inputs(
     dataset: Dataset,
     inputs: Inputs,
     format: str | None,
-    reading: ReadOptions,
+    options: ReadOptions,
 ) -> Iterator[Concat]:
-    """The inputs of a dataset as one source, brought together as the dataset says.
+    """Open the inputs of a dataset as one source, combined as the dataset records.
 
     Parameters
     ----------
     dataset
-        Which says of each input what was chosen of it.
+        The dataset, which records the options of each input.
     inputs
-        As many as it was made of, in the same order.
+        As many inputs as the dataset was made of, in the same order.
     format
-        As for `slaf.verify`.
-    reading
-        How they are read, but for what was chosen of each.
+        The format, as for `slaf.verify`.
+    options
+        How to read the inputs; recorded options of an input take precedence.
 
     Raises
     ------
     NoSuchInput
-        If their number is another.
+        If the number of inputs differs.
     InputError
-        If one cannot be read.
+        If an input cannot be read.
     """
     records = dataset.sources
-    found = as_inputs(inputs, format, reading)
-    if len(found) != len(records):
-        made = ", ".join(record.uri for record in records)
+    openers = as_inputs(inputs, format, options)
+    if len(openers) != len(records):
+        uris = ", ".join(record.uri for record in records)
         msg = (
-            f"{dataset.location} was made of {len(records):,} inputs, and {len(found):,} are "
-            f"given; name all of them in their order: {made}"
+            f"{dataset.location} was made of {len(records):,} inputs, and {len(openers):,} are "
+            f"given; name all of them in their order: {uris}"
         )
         raise NoSuchInput(msg)
-    opens = [
-        replace(
-            one,
-            options=_as_read(reading, record),
-            prefix=record.prefix,
-        )
-        for one, record in zip(found, records, strict=True)
+    openers = [
+        replace(opener, options=_recorded_options(options, record), prefix=record.prefix)
+        for opener, record in zip(openers, records, strict=True)
     ]
     whole: Concat | None = None
     start = 0
-    usual = dataset.annotations.record.selection
-    # Each group came in with one choice of genes and slots, behind what was there before.
+    default_slots = dataset.annotations.record.selection
+    # Inputs of one run share the choice of genes and slots, and follow those of earlier runs.
     for (genes, taken), group in groupby(
-        records, key=lambda one: (one.genes, one.selection or usual)
+        records, key=lambda record: (record.genes, record.selection or default_slots)
     ):
         stop = start + len(list(group))
         previous = (
             None if whole is None else ExistingDataset(whole, whole.records, whole.uns_per_source)
         )
         whole = Concat(
-            opens[start:stop],
+            openers[start:stop],
             one_of(GeneSet, "genes", genes),
             previous,
             taken or SlotSelection.nothing(),
@@ -94,17 +90,18 @@ def reopen_inputs(
         yield whole
 
 
-def check_records(dataset: Dataset, inputs: Concat, findings: DifferenceLog) -> None:
-    """Compare what config.json says of each input with what it is found to be."""
-    for found, recorded in zip(inputs.records, dataset.sources, strict=True):
-        findings.compare("type", f"of {found.uri}", found.dtype, recorded.dtype)
+def check_records(dataset: Dataset, inputs: Concat, differences: DifferenceLog) -> None:
+    """Compare the record of each input in config.json with the input."""
+    for actual, recorded in zip(inputs.records, dataset.sources, strict=True):
+        uri = actual.uri
+        differences.compare("type", f"of {uri}", actual.dtype, recorded.dtype)
         if len(inputs.records) > 1:
-            findings.compare("shape", f"cells of {found.uri}", found.n_cells, recorded.n_cells)
-        findings.compare(
-            "genes", f"measured by {found.uri}", found.genes_present, recorded.genes_present
+            differences.compare("shape", f"cells of {uri}", actual.n_cells, recorded.n_cells)
+        differences.compare(
+            "genes", f"measured by {uri}", actual.genes_present, recorded.genes_present
         )
 
 
-def _as_read(options: ReadOptions, record: SourceRecord) -> ReadOptions:
-    chosen: dict[str, Any] = dict(record.choice)
-    return replace(options, matrix=record.matrix, **chosen)
+def _recorded_options(options: ReadOptions, record: SourceRecord) -> ReadOptions:
+    choice: dict[str, Any] = dict(record.choice)
+    return replace(options, matrix=record.matrix, **choice)

@@ -1,4 +1,4 @@
-"""What a verification checked, and the differences that it found."""
+"""Differences, and the reports of `slaf verify` and `slaf diff`."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ SHOWN_OF_A_KIND = 10
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is not as it should be.
+    """A difference between expected and actual content.
 
     Attributes
     ----------
     kind
-        What sort of thing: "value", "digest", "offsets", "cells", "config" …
+        Kind of content: "value", "digest", "offsets", "cells", "config" …
     where
-        The place, for people: the cell and gene, the column, the rows.
+        Cell and gene, column or rows, as text.
     expected
-        What the proof or the source says.
+        Content according to digests, config.json or the source.
     found
-        What the dataset says.
+        Content of the dataset.
     """
 
     kind: str
@@ -44,18 +44,18 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was checked, and what was found.
+    """The checks of a dataset, and its differences.
 
     Attributes
     ----------
     dataset
-        Its location.
+        Location of the dataset.
     checks
-        What was compared, in words.
+        The checks, as text.
     differences
         The first of each kind.
     counts
-        How many there are of each kind.
+        Number of differences by kind.
     """
 
     dataset: str
@@ -69,24 +69,24 @@ class Report:
         return not self.differences
 
     def to_json(self) -> dict[str, Any]:
-        """As `slaf verify --json` prints it."""
+        """Report in JSON, as `slaf verify --json` prints it."""
         return asdict(self) | {"ok": self.ok, "counts": dict(self.counts)}
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What of two things was compared, and how they differ.
+    """The checks of a pair of datasets or inputs, and their differences.
 
     Attributes
     ----------
     first, second
-        Their locations.
+        Locations of the pair.
     checks
-        What was compared, in words.
+        The checks, as text.
     differences
-        The first of each kind: `expected` is what the first has, `found` what the second has.
+        The first of each kind: `expected` is the content of `first`, `found` that of `second`.
     counts
-        How many there are of each kind.
+        Number of differences by kind.
     """
 
     first: str
@@ -101,45 +101,49 @@ class Comparison:
         return not self.differences
 
     def to_json(self) -> dict[str, Any]:
-        """As `slaf diff --json` prints it."""
+        """Comparison in JSON, as `slaf diff --json` prints it."""
         return asdict(self) | {"ok": self.ok, "counts": dict(self.counts)}
 
 
 class DifferenceLog:
-    """Differences as they are found: all are counted, the first of each kind are kept.
+    """Collect differences: count all, and keep the first of each kind.
 
     Parameters
     ----------
     exchanged
-        Whether what is called found is what was expected, and the other way round.
+        Whether to swap `expected` and `found` of each difference.
     """
 
     def __init__(self, *, exchanged: bool = False) -> None:
         self._exchanged = exchanged
-        self.shown: list[Difference] = []
+        self._kept: list[Difference] = []
         self.counts: Counter[str] = Counter()
 
     def __bool__(self) -> bool:
         return bool(self.counts)
 
-    def of(self, *kinds: str) -> bool:
-        """Whether there are any of these kinds."""
+    def has(self, *kinds: str) -> bool:
+        """Whether there are differences of any of these kinds."""
         return any(self.counts[kind] for kind in kinds)
 
     def keeps(self, kind: str) -> bool:
-        """Whether the next difference of this kind is kept, so that its place is worth finding."""
+        """Whether the next difference of this kind is kept, so that its `where` is needed."""
         return self.counts[kind] < SHOWN_OF_A_KIND
 
+    def results(self) -> tuple[tuple[Difference, ...], tuple[tuple[str, int], ...]]:
+        """Differences that were kept, and the number of differences by kind."""
+        return tuple(self._kept), tuple(self.counts.items())
+
     @contextmanager
-    def reading(self, what: str) -> Iterator[None]:
-        """Note what cannot be read, instead of ending there."""
+    def catching(self, where: str) -> Iterator[None]:
+        """Note damage that is raised as a difference, and go on."""
         try:
             yield
         except DamagedDataset as error:
-            self.note("unreadable", what, "what was written", error)
+            self.note("unreadable", where, "what was written", error)
 
     def compare(self, kind: str, where: str, expected: object, found: object) -> None:
-        """Note a difference, if it is one."""
+        """Note a difference if `expected` and `found` are not equal."""
         if expected != found:
             self.note(kind, where, expected, found)
 
@@ -147,14 +151,15 @@ class DifferenceLog:
         """Note a difference."""
         if self._exchanged:
             expected, found = found, expected
-        kept = self.keeps(kind)
+        if self.keeps(kind):
+            self._kept.append(Difference(kind, where, str(expected), str(found)))
         self.counts[kind] += 1
-        if kept:
-            self.shown.append(Difference(kind, where, str(expected), str(found)))
 
-    def note_all(self, kind: str, n: int, at: Callable[[int], tuple[str, object, object]]) -> None:
-        """Note so many differences; `at` gives where each is, and what is expected and found."""
-        told = min(n, max(SHOWN_OF_A_KIND - self.counts[kind], 0))
-        for number in range(told):
-            self.note(kind, *at(number))
-        self.counts[kind] += n - told
+    def note_all(
+        self, kind: str, n: int, describe: Callable[[int], tuple[str, object, object]]
+    ) -> None:
+        """Note `n` differences; `describe` gives `where`, `expected` and `found` of each."""
+        n_kept = min(n, max(SHOWN_OF_A_KIND - self.counts[kind], 0))
+        for number in range(n_kept):
+            self.note(kind, *describe(number))
+        self.counts[kind] += n - n_kept

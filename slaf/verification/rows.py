@@ -1,4 +1,4 @@
-"""Check the rows that a dataset has in the order of genes: that they are those of `expression`."""
+"""Check tables with a row for each nonzero: offsets, blocks and digests, by cell and by gene."""
 
 from __future__ import annotations
 
@@ -41,22 +41,20 @@ __all__ = [
 
 @dataclass(frozen=True)
 class RowTable:
-    """One of the tables that have a row for each nonzero.
+    """A table with a row for each nonzero: `expression`, a table of layers or raw.
 
-    What is said here of cells holds of genes where the rows are in their order.
+    The same holds of `expression_by_gene`, with genes in place of cells.
 
     Attributes
     ----------
-    dataset
-        Of which it is.
-    name
-        The table.
+    dataset, name
+        The dataset and the name of the table.
     rows
-        Its rows.
+        Reads the rows.
     columns
-        Its columns of values.
+        The columns of values.
     blocks
-        The cells in runs, in order, as the digests were taken of them.
+        The blocks of cells that have digests, in order.
     """
 
     dataset: Dataset
@@ -67,7 +65,7 @@ class RowTable:
 
     @classmethod
     def of(cls, dataset: Dataset, name: str) -> Self:
-        """The table of this name; reads its offsets.
+        """Open a table and read its offsets.
 
         Raises
         ------
@@ -84,12 +82,12 @@ class RowTable:
 
     @property
     def axis(self) -> Axis:
-        """What its rows are ordered by."""
+        """The order of the rows."""
         return self.rows.axis
 
     @property
     def offsets(self) -> NDArray[np.int64]:
-        """Where the rows of each cell begin, and after the last, where they end."""
+        """Position of the first row of each cell, and the number of rows."""
         return self.rows.offsets
 
     @cached_property
@@ -98,37 +96,34 @@ class RowTable:
         dataset = self.dataset
         return dataset.expression if self.name == EXPRESSION else dataset.table(self.name)
 
-    def place(self, block: Block) -> str:
-        """A block, and the table where it is not `expression`."""
+    def label(self, block: Block) -> str:
+        """Label a block, with the table unless that is `expression`."""
         return str(block) if self.name == EXPRESSION else f"{self.name}, {block}"
 
-    def check_offsets(self, findings: DifferenceLog) -> None:
-        """Note what of the offsets does not begin with 0, or descends."""
-        offsets, column = self.offsets, START_INDEX[self.name]
-        findings.compare(
-            "offsets", f"{column} of the first {self.axis.singular}", 0, int(offsets[0])
-        )
-        for at in np.flatnonzero(np.diff(offsets) < 0)[:SHOWN_OF_A_KIND]:
-            where = f"{column} after {self.axis.singular} {at}"
-            findings.note("offsets", where, f"≥ {offsets[at]}", offsets[at + 1])
+    def check_offsets(self, differences: DifferenceLog) -> None:
+        """Note offsets that do not start with 0, or descend."""
+        offsets, column, axis = self.offsets, START_INDEX[self.name], self.axis.singular
+        differences.compare("offsets", f"{column} of the first {axis}", 0, int(offsets[0]))
+        for index in np.flatnonzero(np.diff(offsets) < 0)[:SHOWN_OF_A_KIND]:
+            where = f"{column} after {axis} {index}"
+            differences.note("offsets", where, f"≥ {offsets[index]}", offsets[index + 1])
 
-    def check_blocks(self, findings: DifferenceLog) -> None:
-        """Note which blocks do not follow each other, or have other rows than the offsets say."""
+    def check_blocks(self, differences: DifferenceLog) -> None:
+        """Note blocks that are not contiguous, or have other rows than the offsets say."""
         n, stop = len(self.offsets) - 1, 0
-        # Where a block is told without its table, its rows are told as rows.
         unit = " rows" if self.name == EXPRESSION else ""
         for block in self.blocks:
             where = f"first {self.axis.singular} of the block at {block.start}{self._of_table}"
-            findings.compare("config", where, stop, block.start)
+            differences.compare("config", where, stop, block.start)
             stop = block.stop
             if stop <= n:
-                rows = int(self.offsets[stop] - self.offsets[block.start])
-                told = f"{block.rows}{unit}", f"{rows}{unit}"
-                findings.compare("offsets", self.place(block), *told)
-        findings.compare("config", f"{self.axis.name} in blocks{self._of_table}", n, stop)
+                n_rows = int(self.offsets[stop] - self.offsets[block.start])
+                pair = f"{block.rows}{unit}", f"{n_rows}{unit}"
+                differences.compare("offsets", self.label(block), *pair)
+        differences.compare("config", f"{self.axis.name} in blocks{self._of_table}", n, stop)
 
     def rows_of(self, start: int, stop: int) -> tuple[int, int] | None:
-        """The rows of these cells, as a range; None if blocks do not begin and end with them."""
+        """The range of rows of a range of cells; None if it does not consist of blocks."""
         starts, stops = self._bounds
         if start not in starts or stop not in stops:
             return None
@@ -136,54 +131,54 @@ class RowTable:
 
     def digests(
         self,
-        run: RowRange,
-        findings: DifferenceLog,
-        seen: Callable[[NDArray[Any], NDArray[Any], Float64WithRemainder], None] | None = None,
+        cells: RowRange,
+        differences: DifferenceLog,
+        on_entries: Callable[[NDArray[Any], NDArray[Any], Float64WithRemainder], None]
+        | None = None,
     ) -> list[str]:
-        """Of each column of values, the digest of what some cells have.
+        """Compute the digest of some cells for each column of values.
 
         Parameters
         ----------
-        run
-            Positions of cells.
-        findings
-            Takes the rows that are of another cell than the offsets say.
-        seen
-            Given the entries of each column as they are read: the positions of what the rows are
-            ordered by, those of the others, and the values.
+        cells
+            Positions of the cells.
+        differences
+            Collects rows of other cells than the offsets say.
+        on_entries
+            Called with the entries of each column as they are read: positions on the axis of the
+            order, positions on the other axis, and values.
         """
         digests = [BlockDigest() for _ in self.columns]
-        for chunk in self.rows.chunks(run, (*self.axis.ids, *self.columns)):
-            self._check_owners(chunk, findings)
+        for chunk in self.rows.chunks(cells, (*self.axis.ids, *self.columns)):
+            self._check_owners(chunk, differences)
             for column, digest in enumerate(digests, len(self.axis.ids)):
                 counts, owners, others, values = chunk.present(0, 1, column)
-                widened = as_float64(values)
+                float_values = as_float64(values)
                 digest.add_lengths(counts)
-                digest.add_entries(others, widened)
-                if seen is not None:
-                    seen(owners, others, widened)
+                digest.add_entries(others, float_values)
+                if on_entries is not None:
+                    on_entries(owners, others, float_values)
         return [digest.hexdigest() for digest in digests]
 
-    def entries(self, run: RowRange, column: str = "value") -> Entries:
-        """All entries that some cells have in one column of values."""
-        pieces = [
-            chunk.present(0, 1, 2)[1:] for chunk in self.rows.chunks(run, (*self.axis.ids, column))
-        ]
-        owners, others, values = map(np.concatenate, zip(*pieces, strict=True))
+    def entries(self, cells: RowRange, column: str = "value") -> Entries:
+        """Read all entries of some cells in one column of values."""
+        chunks = self.rows.chunks(cells, (*self.axis.ids, column))
+        arrays = zip(*(chunk.present(0, 1, 2)[1:] for chunk in chunks), strict=True)
+        owners, others, values = map(np.concatenate, arrays)
         return owners, others, values
 
-    def _check_owners(self, chunk: Chunk, findings: DifferenceLog) -> None:
-        """Note the rows that are of another cell than the offsets say."""
+    def _check_owners(self, chunk: Chunk, differences: DifferenceLog) -> None:
+        """Note rows of other cells than the offsets say."""
         owners = chunk.columns[0].to_numpy()
         expected = np.repeat(np.arange(chunk.cells.start, chunk.cells.stop), chunk.counts)
         first = int(self.offsets[chunk.cells.start])
         for row in np.flatnonzero(owners != expected)[:SHOWN_OF_A_KIND]:
             where = f"{self.axis.ids[0]} of row {first + row}{self._of_table}"
-            findings.note("order", where, expected[row], owners[row])
+            differences.note("order", where, expected[row], owners[row])
 
     @cached_property
     def _bounds(self) -> tuple[frozenset[int], frozenset[int]]:
-        """Where blocks begin, and where they end."""
+        """Starts and stops of the blocks."""
         return (
             frozenset(block.start for block in self.blocks),
             frozenset(block.stop for block in self.blocks),
@@ -194,142 +189,145 @@ class RowTable:
         return "" if self.name == EXPRESSION else f" of {self.name}"
 
 
-_LISTED = 20
+# Blocks that the description of a sample lists at most.
+_MAX_LISTED = 20
 
 
 @dataclass(frozen=True, slots=True)
 class BlockSample:
-    """Blocks that are read instead of all.
+    """Some blocks, read in place of all.
 
     Attributes
     ----------
     positions
-        Which blocks, ascending.
+        The positions of the blocks, ascending.
     n_cells
-        The cells in them.
-    told
-        In words, what the sample is.
+        The number of cells in them.
+    description
+        The check of the sample, as text.
     """
 
     positions: tuple[int, ...]
     n_cells: int
-    told: str
+    description: str
 
     @classmethod
-    def drawn(cls, blocks: Sequence[Block], size: int | None, seed: int) -> Self | None:
-        """So many blocks, or all where there are no more; None for no sample.
+    def draw(cls, blocks: Sequence[Block], size: int | None, seed: int) -> Self | None:
+        """Draw blocks, at most all; None for no sample.
 
         Raises
         ------
         ValueError
-            If it is of less than one block.
+            If the sample would have less than one block.
         """
         if size is None:
             return None
         if size < 1:
             msg = f"a sample of {size} blocks shows nothing; ask for one at least"
             raise ValueError(msg)
-        # Of the standard library: its draws stay what they are from one release to the next.
-        rng = random.Random(seed)  # noqa: S311 - nobody gains by knowing it
+        # The standard library draws the same in every release.
+        rng = random.Random(seed)  # noqa: S311 - not a secret
         positions = tuple(sorted(rng.sample(range(len(blocks)), min(size, len(blocks)))))
-        listed = [str(blocks[at]) for at in positions[:_LISTED]]
-        listed += ["…"] if len(positions) > _LISTED else []
-        told = (
+        listed = [str(blocks[position]) for position in positions[:_MAX_LISTED]]
+        listed += ["…"] if len(positions) > _MAX_LISTED else []
+        description = (
             f"the digest of {len(positions):,} of {len(blocks):,} blocks, drawn with seed {seed} "
             f"({', '.join(listed)})"
         )
-        return cls(positions, sum(blocks[at].stop - blocks[at].start for at in positions), told)
+        n_cells = sum(blocks[position].stop - blocks[position].start for position in positions)
+        return cls(positions, n_cells, description)
 
 
 def check_digests(
-    dataset: Dataset, findings: DifferenceLog, seen: Progress, chosen: Iterable[int]
+    dataset: Dataset, differences: DifferenceLog, progress: Progress, positions: Iterable[int]
 ) -> None:
-    """Read blocks and compare the digest of each with the one taken while the source was read.
+    """Read blocks and compare the digest of each with that of the conversion.
 
     Parameters
     ----------
     dataset
-        Whose offsets and blocks are known to be right.
-    findings
-        Takes the blocks that differ.
-    seen
-        Told of each batch read.
-    chosen
+        A dataset with correct offsets and blocks.
+    differences
+        Collects blocks that differ.
+    progress
+        Advances with each batch.
+    positions
         The positions of the blocks to read.
     """
 
-    def count(cells: NDArray[Any], *_: object) -> None:
-        seen.advance(0, len(cells))
+    def advance(cells: NDArray[Any], *_: object) -> None:
+        progress.advance(0, len(cells))
 
-    for block in (dataset.published.blocks[at] for at in chosen):
-        with findings.reading(str(block)):
+    for block in (dataset.published.blocks[position] for position in positions):
+        with differences.catching(str(block)):
             cells = RowRange(block.start, block.stop)
-            (found,) = RowTable.of(dataset, EXPRESSION).digests(cells, findings, count)
-            seen.advance(len(cells), 0)
-            findings.compare("digest", str(block), block.digest, found)
+            (digest,) = RowTable.of(dataset, EXPRESSION).digests(cells, differences, advance)
+            progress.advance(len(cells), 0)
+            differences.compare("digest", str(block), block.digest, digest)
 
 
 _COLUMNS = (*BY_GENE_ORDER.ids, "value")
 
 
-def check_gene_order(dataset: Dataset, findings: DifferenceLog) -> None:
+def check_gene_order(dataset: Dataset, differences: DifferenceLog) -> None:
     """Check rows, offsets and blocks of `expression_by_gene`, without its values.
 
     Parameters
     ----------
     dataset
-        Any published dataset.
-    findings
-        Takes what contradicts.
+        A published dataset.
+    differences
+        Collects contradictions.
     """
     proof = dataset.published.by_gene
-    with findings.reading(BY_GENE):
-        there = BY_GENE in dataset.published.tables
-        indexed = "gene_start_index" in dataset.table(GENES).schema.names
-        findings.compare("config", f"table {BY_GENE}", proof is not None, there)
-        findings.compare("config", "gene_start_index of genes", proof is not None, indexed)
-        if proof is None or not (there and indexed):
+    with differences.catching(BY_GENE):
+        exists = BY_GENE in dataset.published.tables
+        has_offsets = "gene_start_index" in dataset.table(GENES).schema.names
+        differences.compare("config", f"table {BY_GENE}", proof is not None, exists)
+        differences.compare("config", "gene_start_index of genes", proof is not None, has_offsets)
+        if proof is None or not (exists and has_offsets):
             return
-        ordered = RowTable.of(dataset, BY_GENE)
-        table = ordered.table
-        findings.compare("config", f"rows of {BY_GENE}", dataset.nnz, table.count_rows())
+        rows = RowTable.of(dataset, BY_GENE)
+        table, expression = rows.table, dataset.expression
+        differences.compare("config", f"rows of {BY_GENE}", dataset.nnz, table.count_rows())
         for name in _COLUMNS:
-            ours, theirs = table.schema.field(name).type, dataset.expression.schema.field(name).type
-            findings.compare("config", f"type of {name} of {BY_GENE}", theirs, ours)
-        ordered.check_offsets(findings)
-        ordered.check_blocks(findings)
+            types = expression.schema.field(name).type, table.schema.field(name).type
+            differences.compare("config", f"type of {name} of {BY_GENE}", *types)
+        rows.check_offsets(differences)
+        rows.check_blocks(differences)
 
 
-def check_gene_order_digests(dataset: Dataset, findings: DifferenceLog, seen: Progress) -> None:
-    """Read the table: each block has its digest, and all rows are those of `expression`.
+def check_gene_order_digests(
+    dataset: Dataset, differences: DifferenceLog, progress: Progress
+) -> None:
+    """Read `expression_by_gene`, and compare digests of blocks and the hash of all its rows.
 
     Parameters
     ----------
     dataset
-        Whose offsets and blocks are known to be right.
-    findings
-        Takes what differs.
-    seen
-        Told of the rows read, and once of all cells.
+        A dataset with correct offsets and blocks.
+    differences
+        Collects blocks that differ.
+    progress
+        Advances by the rows read, and at the end by all cells.
     """
     proof = dataset.published.by_gene
     if proof is None or BY_GENE not in dataset.published.tables:
         return
-    fingerprint = MultisetHash()
-    ordered = RowTable.of(dataset, BY_GENE)
+    multiset_hash = MultisetHash()
+    rows = RowTable.of(dataset, BY_GENE)
 
     def add(genes: NDArray[Any], cells: NDArray[Any], values: Float64WithRemainder) -> None:
-        fingerprint.add(cells, genes, values)
+        multiset_hash.add(cells, genes, values)
 
     for block in proof.blocks:
-        where = ordered.place(block)
-        with findings.reading(where):
-            (found,) = ordered.digests(RowRange(block.start, block.stop), findings, add)
-            findings.compare("digest", where, block.digest, found)
-        seen.advance(0, block.rows)
-    # Where a block differs, so do all rows, which is no news.
-    if not findings.of("digest", "unreadable"):
-        findings.compare(
-            "digest", f"all rows of {BY_GENE}", proof.fingerprint, fingerprint.hexdigest()
-        )
-    seen.advance(dataset.n_cells, 0)
+        where = rows.label(block)
+        with differences.catching(where):
+            (digest,) = rows.digests(RowRange(block.start, block.stop), differences, add)
+            differences.compare("digest", where, block.digest, digest)
+        progress.advance(0, block.rows)
+    # If a block differs, so does the hash of all rows, which would be no news.
+    if not differences.has("digest", "unreadable"):
+        where = f"all rows of {BY_GENE}"
+        differences.compare("digest", where, proof.fingerprint, multiset_hash.hexdigest())
+    progress.advance(dataset.n_cells, 0)

@@ -1,4 +1,4 @@
-"""Check the string ids that a dataset may also store in `expression`."""
+"""Check tables against config.json: rows, columns, types, ids, offsets, digests, string ids."""
 
 from __future__ import annotations
 
@@ -23,128 +23,131 @@ if TYPE_CHECKING:
 __all__ = ["check_readable", "check_string_ids", "check_tables"]
 
 
-def check_string_ids(dataset: Dataset, findings: DifferenceLog) -> None:
-    """Compare them with the ids of `cells` and `genes`; there are none in most datasets.
+def check_tables(dataset: Dataset, differences: DifferenceLog) -> None:
+    """Check files, row counts, ids, offsets, blocks and columns, without reading values.
 
     Parameters
     ----------
     dataset
-        Whose offsets and blocks are known to be right.
-    findings
-        Takes the rows that differ.
+        A published dataset.
+    differences
+        Collects contradictions.
+    """
+    published = dataset.published
+    for name, n_rows in (
+        (EXPRESSION, published.expression_count),
+        (CELLS, published.n_cells),
+        (GENES, published.n_genes),
+    ):
+        differences.compare("config", f"rows of {name}", n_rows, dataset.table(name).count_rows())
+    value_type = pa.from_numpy_dtype(np.dtype(published.value_type))
+    stored_type = dataset.expression.schema.field("value").type
+    differences.compare("config", "type of value", value_type, stored_type)
+    _check_dtype(dataset, differences)
+    n_cells = sum(source.n_cells for source in published.sources)
+    differences.compare("config", "cells of the sources", published.n_cells, n_cells)
+    _check_columns(dataset, differences)
+    for name in published.tables:
+        _check_files(dataset, name, differences)
+    with differences.catching(GENES):
+        _check_integer_ids(dataset, GENES, differences)
+    with differences.catching(CELLS):
+        _check_integer_ids(dataset, CELLS, differences)
+        expression = RowTable.of(dataset, EXPRESSION)
+        if not differences.has("config"):
+            expression.check_offsets(differences)
+            expression.check_blocks(differences)
+
+
+def check_readable(dataset: Dataset, differences: DifferenceLog) -> None:
+    """Read every column of the tables that are not written in parts, and compare their digests.
+
+    Datasets from before these digests can only be compared with a source.
+    """
+    digests = dataset.published.checksums.tables
+    for name in dict.fromkeys((CELLS, GENES, *digests)):
+        with differences.catching(name):
+            rows = read_table(dataset.table(name))
+            if name in digests:
+                differences.compare("digest", name, digests[name], table_digest(rows))
+
+
+def check_string_ids(dataset: Dataset, differences: DifferenceLog) -> None:
+    """Compare string ids in `expression`, if there are any, with those of `cells` and `genes`.
+
+    Parameters
+    ----------
+    dataset
+        A dataset with correct offsets and blocks.
+    differences
+        Collects rows that differ.
     """
     if "cell_id" not in dataset.expression.schema.names:
         return
     for name in (CELLS, GENES):
         column = f"{name.removesuffix('s')}_id"
-        with findings.reading(f"{column} of expression"):
-            _check(dataset, column, read_table(dataset.table(name), [column]).column(0), findings)
+        with differences.catching(f"{column} of expression"):
+            ids = read_table(dataset.table(name), [column]).column(0)
+            _check_id_column(dataset, column, ids, differences)
 
 
-def _check(dataset: Dataset, column: str, ids: pa.ChunkedArray, findings: DifferenceLog) -> None:
-    whole, rows = ids.combine_chunks(), dataset.rows(EXPRESSION)
-    names = [column, column.replace("_id", "_integer_id")]
-    for chunk in rows.chunks(RowRange(0, dataset.n_cells), names):
-        found, positions = chunk.columns
-        # A position that is not there was found, and named, by the digest of its block.
-        within = pc.less(positions, pa.scalar(len(whole), positions.type))
-        expected = whole.take(pc.if_else(within, positions, None))
-        wrong = pc.fill_null(pc.not_equal(found, expected), fill_value=True)
+def _check_id_column(
+    dataset: Dataset, column: str, ids: pa.ChunkedArray, differences: DifferenceLog
+) -> None:
+    all_ids, rows = ids.combine_chunks(), dataset.rows(EXPRESSION)
+    columns = [column, column.replace("_id", "_integer_id")]
+    for chunk in rows.chunks(RowRange(0, dataset.n_cells), columns):
+        stored, positions = chunk.columns
+        # Positions beyond the last row are reported by the digest of their block.
+        exists = pc.less(positions, pa.scalar(len(all_ids), positions.type))
+        expected = all_ids.take(pc.if_else(exists, positions, None))
+        differs = pc.fill_null(pc.not_equal(stored, expected), fill_value=True)
         first = int(rows.offsets[chunk.cells.start])
-        for at in np.flatnonzero(wrong.to_numpy(zero_copy_only=False)):
-            where = f"{column} of row {first + at}"
-            findings.note("names", where, expected[int(at)].as_py(), found[int(at)].as_py())
+        for index in np.flatnonzero(differs.to_numpy(zero_copy_only=False)).tolist():
+            where = f"{column} of row {first + index}"
+            differences.note("names", where, expected[index].as_py(), stored[index].as_py())
 
 
-def check_tables(dataset: Dataset, findings: DifferenceLog) -> None:
-    """Check files, row counts, ids, offsets, blocks and columns, without reading the values.
-
-    Parameters
-    ----------
-    dataset
-        Any published dataset.
-    findings
-        Takes what contradicts.
-    """
-    published = dataset.published
-    for name, expected in (
-        (EXPRESSION, published.expression_count),
-        (CELLS, published.n_cells),
-        (GENES, published.n_genes),
-    ):
-        findings.compare("config", f"rows of {name}", expected, dataset.table(name).count_rows())
-    value_type = dataset.expression.schema.field("value").type
-    findings.compare(
-        "config", "type of value", pa.from_numpy_dtype(np.dtype(published.value_type)), value_type
-    )
-    _check_dtype(dataset, findings)
-    covered = sum(source.n_cells for source in published.sources)
-    findings.compare("config", "cells of the sources", published.n_cells, covered)
-    _check_columns(dataset, findings)
-    for name in published.tables:
-        _check_files(dataset, name, findings)
-    with findings.reading(GENES):
-        _check_integer_ids(dataset, GENES, findings)
-    with findings.reading(CELLS):
-        _check_integer_ids(dataset, CELLS, findings)
-        expression = RowTable.of(dataset, EXPRESSION)
-        if not findings.of("config"):
-            expression.check_offsets(findings)
-            expression.check_blocks(findings)
-
-
-def check_readable(dataset: Dataset, findings: DifferenceLog) -> None:
-    """Read every column of the tables that are written whole, and compare the digest of each.
-
-    In datasets of before there were such digests only a source knows the values.
-    """
-    digests = dataset.published.checksums.tables
-    for name in dict.fromkeys((CELLS, GENES, *digests)):
-        with findings.reading(name):
-            rows = read_table(dataset.table(name))
-            if name in digests:
-                findings.compare("digest", name, digests[name], table_digest(rows))
-
-
-def _check_files(dataset: Dataset, name: str, findings: DifferenceLog) -> None:
+def _check_files(dataset: Dataset, name: str, differences: DifferenceLog) -> None:
     directory = dataset.published.tables[name]
-    for file, expected in data_files(dataset.table(name)):
+    for file, n_bytes in data_files(dataset.table(name)):
         path = f"{directory}/{file}"
-        found = dataset.location.size_of(path)
-        if found is None:
-            findings.note("unreadable", path, "a file", "nothing")
-        elif expected is not None:
-            findings.compare("unreadable", path, f"{expected} bytes", f"{found} bytes")
+        size = dataset.location.size_of(path)
+        if size is None:
+            differences.note("unreadable", path, "a file", "nothing")
+        elif n_bytes is not None:
+            differences.compare("unreadable", path, f"{n_bytes} bytes", f"{size} bytes")
 
 
-def _check_dtype(dataset: Dataset, findings: DifferenceLog) -> None:
+def _check_dtype(dataset: Dataset, differences: DifferenceLog) -> None:
     published = dataset.published
     value_type = published.value_type
-    types = {read_dtype(one.dtype, value_type, dtype_overflowed=False) for one in published.sources}
-    # Whose sums outgrew their type, and how great values are, nothing says any more.
-    known = {
+    types = {
+        read_dtype(source.dtype, value_type, dtype_overflowed=False) for source in published.sources
+    }
+    # Which sums overflowed their type, and the greatest value, are not recorded.
+    possible = {
         common_type([*kept, *dtype_overflowed], value_type, greatest)
         for n in range(len(types) + 1)
         for kept in combinations(sorted(types), n)
         for dtype_overflowed in ([], [value_type])
         for greatest in (0.0, np.inf)
     }
-    if published.dtype not in known:
-        findings.note("config", "dtype", " or ".join(sorted(known)), published.dtype)
+    if published.dtype not in possible:
+        differences.note("config", "dtype", " or ".join(sorted(possible)), published.dtype)
 
 
-def _check_columns(dataset: Dataset, findings: DifferenceLog) -> None:
-    for name, described in dataset.published.columns.items():
-        there = set(dataset.table(name).schema.names)
-        for column in described.columns:
-            if column.name not in there:
-                findings.note("config", f"columns of {name}", column.name, "no such column")
+def _check_columns(dataset: Dataset, differences: DifferenceLog) -> None:
+    for name, recorded in dataset.published.columns.items():
+        stored = set(dataset.table(name).schema.names)
+        for column in recorded.columns:
+            if column.name not in stored:
+                differences.note("config", f"columns of {name}", column.name, "no such column")
 
 
-def _check_integer_ids(dataset: Dataset, name: str, findings: DifferenceLog) -> None:
+def _check_integer_ids(dataset: Dataset, name: str, differences: DifferenceLog) -> None:
     column = f"{name.removesuffix('s')}_integer_id"
     ids = read_table(dataset.table(name), [column]).column(0).to_numpy()
     expected = np.arange(len(ids))
-    wrong = np.flatnonzero(ids != expected)
-    for row in wrong[:SHOWN_OF_A_KIND]:
-        findings.note(name, f"{column} of row {row}", expected[row], ids[row])
+    for row in np.flatnonzero(ids != expected)[:SHOWN_OF_A_KIND]:
+        differences.note(name, f"{column} of row {row}", expected[row], ids[row])

@@ -1,11 +1,11 @@
-"""Prove a dataset: its tables against each other, its digests, its source, another dataset."""
+"""Verify a dataset against its digests and its inputs: `slaf.verify`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from slaf.dataset.dataset import Dataset, open_dataset
-from slaf.errors import Locked, VerificationFailed
+from slaf.errors import Locked, SlafError, VerificationFailed
 from slaf.format.config import load_published
 from slaf.format.schema import BY_GENE
 from slaf.options import ReadOptions
@@ -18,7 +18,7 @@ from slaf.verification.annotations import (
     n_layer_tables,
 )
 from slaf.verification.annotations_against import check_annotations_against
-from slaf.verification.files import check_file_ranges, check_files, unknown_files
+from slaf.verification.files import check_file_ranges, check_files, n_files_without_checksum
 from slaf.verification.reopen import check_records, reopen_inputs
 from slaf.verification.report import DifferenceLog, Report
 from slaf.verification.rows import (
@@ -56,52 +56,50 @@ def verify(
     stage: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Check that a dataset is whole, and that it is what was converted.
+    """Check that a dataset is complete, and equal to what was converted.
 
     Parameters
     ----------
     dataset
         A published dataset.
     against
-        The inputs it was made of, in the same order, to compare every value, id and column
-        with.
+        The inputs of the dataset, in the same order, to compare every value, id and column with.
     quick
-        Check that the tables agree with each other and with config.json, without reading all
-        values.
+        Check that the tables agree with each other and with config.json, without reading values.
     sample
-        Read only so many blocks, drawn at random, instead of all of them and of every file.
+        Number of blocks to read, drawn at random, in place of all blocks and files.
     seed
-        Which blocks are drawn; the same seed draws the same.
+        The seed of the sample; the same seed draws the same blocks.
     format
         The format of the inputs; found by the content of each if None.
     memory
-        Bytes that sorting the input may take, if it is not in cell order; if None a quarter of
-        what the machine or the container has free, at most 2 GiB.
+        Bytes for sorting an input that is not in the order of cells; if None a quarter of the
+        memory that the machine or the container has free, at most 2 GiB.
     scratch
-        The directory for what does not fit in `memory`; the dataset's parent if None.
+        The directory for sorting what does not fit in `memory`; the dataset's parent if None.
     storage_options
-        How to reach the buckets of dataset and inputs.
+        Options for the buckets of dataset and inputs.
     input_storage_options
-        How to reach the buckets of the inputs, where that is another matter.
+        Options for the buckets of the inputs, if they differ.
     stage
-        A directory into which inputs from elsewhere are downloaded first, and kept; None to
-        fetch only what is needed, when it is.
+        A directory into which remote inputs are downloaded first, and kept; if None they are read
+        where they are.
     progress
-        Told how far it is: an object with the two methods of `slaf.runtime.progress.Progress`.
+        Reports progress: an object with the two methods of `slaf.runtime.progress.Progress`.
 
     Returns
     -------
     Report
-        What was checked.
+        The checks.
 
     Raises
     ------
     VerificationFailed
         If anything differs; it carries the report.
     Locked
-        If anything differs because the dataset was written to meanwhile.
+        If anything differs because the dataset was written to during verification.
     ValueError
-        If a sample is asked for together with something that reads all, or nothing.
+        If `sample` is less than 1, or given with `quick` or `against`.
     DatasetError, InputError
         If the dataset or an input cannot be read.
     """
@@ -110,96 +108,100 @@ def verify(
         if isinstance(dataset, Dataset)
         else open_dataset(dataset, storage_options=storage_options)
     )
-    drawn = BlockSample.drawn(opened.published.blocks, sample, seed)
+    drawn = BlockSample.draw(opened.published.blocks, sample, seed)
     if drawn is not None and (quick or against is not None):
         msg = "sample reads some blocks: leave out quick, and against"
         raise ValueError(msg)
-    findings = DifferenceLog()
-    seen = progress or NullProgress()
+    differences = DifferenceLog()
+    progress = progress or NullProgress()
     cells = opened.n_cells if drawn is None else drawn.n_cells
     n_passes = (not quick) + (against is not None)
     by_gene = drawn is None and not quick and BY_GENE in opened.published.tables
-    seen.begin(0, 0, (n_passes * (1 + n_layer_tables(opened)) + by_gene) * cells)
-    # First: what is damaged is better not read by anything that takes it for what it was.
-    checks = _check_files(opened, findings, read=not quick and drawn is None)
-    if not findings:
+    progress.begin(0, 0, (n_passes * (1 + n_layer_tables(opened)) + by_gene) * cells)
+    # Files first: other checks rely on undamaged ones.
+    checks = _check_files(opened, differences, read=not quick and drawn is None)
+    if not differences:
         checks.append("ids, offsets, counts and blocks of the tables")
-        check_tables(opened, findings)
-        check_annotations(opened, findings)
-        check_gene_order(opened, findings)
-    if not findings and opened.published.checksums.files:
-        check_file_ranges(opened, findings)
-    # Offsets that contradict each other cannot be read by.
-    if not findings and not quick:
-        checks += _check_content(opened, findings, seen, drawn)
-    if against is not None and not findings.of("file", "offsets", "config", "unreadable"):
-        reading = ReadOptions(
+        check_tables(opened, differences)
+        check_annotations(opened, differences)
+        check_gene_order(opened, differences)
+    if not differences and opened.published.checksums.files:
+        check_file_ranges(opened, differences)
+    # Rows are read by their offsets, which have to be correct.
+    if not differences and not quick:
+        checks += _check_content(opened, differences, progress, drawn)
+    if against is not None and not differences.has("file", "offsets", "config", "unreadable"):
+        options = ReadOptions(
             matrix=opened.sources[0].matrix,
             memory=memory,
             scratch=scratch,
             storage_options=input_storage_options or storage_options,
             stage=stage,
         ).near(opened.location)
-        with reopen_inputs(opened, against, format, reading) as source:
+        with reopen_inputs(opened, against, format, options) as source:
             checks.append(f"every value, id and column of {source.info.uri}")
-            _compare(opened, source, findings, seen)
-    report = Report(
-        str(opened.location), tuple(checks), tuple(findings.shown), tuple(findings.counts.items())
-    )
-    if report.ok:
-        return report
-    if load_published(opened.location).versions != opened.published.versions:
-        msg = (
-            f"{opened.location}: it was written to since it was opened, so that what was verified "
+            _compare(opened, source, differences, progress)
+    report = Report(str(opened.location), tuple(checks), *differences.results())
+    if not report.ok:
+        raise _failure(opened, report)
+    return report
+
+
+def _failure(dataset: Dataset, report: Report) -> SlafError:
+    location = dataset.location
+    if load_published(location).versions != dataset.published.versions:
+        return Locked(
+            f"{location}: it was written to since it was opened, so that what was verified "
             "is there no more; verify it again"
         )
-        raise Locked(msg)
-    total = sum(findings.counts.values())
+    total = sum(count for _, count in report.counts)
     plural = "difference" if total == 1 else "differences"
-    msg = f"{opened.location}: {total:,} {plural}; the first: {report.differences[0]}"
-    raise VerificationFailed(msg, report)
+    msg = f"{location}: {total:,} {plural}; the first: {report.differences[0]}"
+    return VerificationFailed(msg, report)
 
 
 def _check_content(
-    dataset: Dataset, findings: DifferenceLog, seen: Progress, drawn: BlockSample | None
+    dataset: Dataset, differences: DifferenceLog, progress: Progress, drawn: BlockSample | None
 ) -> list[str]:
-    """Read all values, or those of a sample; in words, what was checked."""
+    """Read all values, or those of a sample; returns the checks as text."""
     n_blocks = len(dataset.published.blocks)
-    chosen = drawn.positions if drawn else range(n_blocks)
-    check_digests(dataset, findings, seen, chosen)
-    check_annotation_digests(dataset, findings, seen, chosen)
+    positions = drawn.positions if drawn else range(n_blocks)
+    check_digests(dataset, differences, progress, positions)
+    check_annotation_digests(dataset, differences, progress, positions)
     if drawn is not None:
-        return [drawn.told]
+        return [drawn.description]
     checks = [f"the digest of every block ({n_blocks:,})"]
-    if not findings and BY_GENE in dataset.published.tables:
+    if not differences and BY_GENE in dataset.published.tables:
         checks.append("the rows in the order of genes, against those in the order of cells")
-        check_gene_order_digests(dataset, findings, seen)
-    if not findings:
-        check_readable(dataset, findings)
-        check_annotations_readable(dataset, findings)
-        check_string_ids(dataset, findings)
+        check_gene_order_digests(dataset, differences, progress)
+    if not differences:
+        check_readable(dataset, differences)
+        check_annotations_readable(dataset, differences)
+        check_string_ids(dataset, differences)
     return checks
 
 
-def _compare(dataset: Dataset, source: Concat, findings: DifferenceLog, seen: Progress) -> None:
-    check_records(dataset, source, findings)
-    check_against(dataset, source, findings, seen)
+def _compare(
+    dataset: Dataset, source: Concat, differences: DifferenceLog, progress: Progress
+) -> None:
+    check_records(dataset, source, differences)
+    check_against(dataset, source, differences, progress)
     check_annotations_against(
         dataset,
         source,
-        findings,
-        seen,
+        differences,
+        progress,
         types=lambda matrix, record: (str(matrix.dtype), record.source_dtype),
     )
 
 
-def _check_files(dataset: Dataset, findings: DifferenceLog, *, read: bool) -> list[str]:
-    """Check the files; in words, what was checked."""
-    files = len(dataset.published.checksums.files)
-    if not files:
-        # Made before anything was noted of files.
+def _check_files(dataset: Dataset, differences: DifferenceLog, *, read: bool) -> list[str]:
+    """Check the files; returns the check as text."""
+    n_files = len(dataset.published.checksums.files)
+    if not n_files:
+        # The dataset was made before files were recorded.
         return []
-    check_files(dataset, findings, read=read)
-    unknown = 0 if findings else unknown_files(dataset)
-    without = f"; {unknown:,} have none" if unknown else ""
-    return [f"the {'checksum' if read else 'size'} of every file ({files:,}{without})"]
+    check_files(dataset, differences, read=read)
+    n_unknown = 0 if differences else n_files_without_checksum(dataset)
+    without = f"; {n_unknown:,} have none" if n_unknown else ""
+    return [f"the {'checksum' if read else 'size'} of every file ({n_files:,}{without})"]

@@ -12,7 +12,7 @@ import pytest
 import scipy.sparse as sp
 
 import slaf
-from benchmarks.inputs import Counts, Input, blocks, kept
+from benchmarks.inputs import Counts, Input, blocks, cached_input
 from benchmarks.inputs.column import Column
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def test_counts_are_poisson_draws_of_depth_and_abundance() -> None:
     "counts",
     [
         COUNTS,
-        replace(COUNTS, packed=False),
+        replace(COUNTS, compressed=False),
         replace(COUNTS, layout="csc"),
         replace(COUNTS, layout="dense"),
         replace(COUNTS, normalised=True),
@@ -70,22 +70,22 @@ def test_counts_are_poisson_draws_of_depth_and_abundance() -> None:
 )
 def test_every_h5ad_holds_the_same_counts(counts: Counts, tmp_path: Path) -> None:
     """An h5ad file of any layout and packing is read by anndata, and is made once."""
-    made = kept(Input(counts), tmp_path)
+    made = cached_input(Input(counts), tmp_path)
     expected = drawn(replace(COUNTS, normalised=counts.normalised))
     adata = anndata.read_h5ad(made.path)
     assert same(sp.csr_matrix(adata.X), expected)
     assert made.nonzeros == expected.nnz
     stamp = made.path.stat().st_mtime_ns
-    assert kept(Input(counts), tmp_path) == made
+    assert cached_input(Input(counts), tmp_path) == made
     assert made.path.stat().st_mtime_ns == stamp
 
 
 @pytest.mark.parametrize("kind", ["10x H5", "10x MTX", "SOMA"])
 def test_every_format_holds_the_same_counts(kind: Kind, tmp_path: Path) -> None:
     """A 10x file or folder and an experiment hold the counts and ids of the h5ad file."""
-    made = kept(Input(COUNTS, kind), tmp_path)
+    made = cached_input(Input(COUNTS, kind), tmp_path)
     dataset = slaf.convert(made.path, tmp_path / "made.slaf")
-    adata = anndata.read_h5ad(kept(Input(COUNTS), tmp_path).path)
+    adata = anndata.read_h5ad(cached_input(Input(COUNTS), tmp_path).path)
     assert same(dataset.read(), sp.csr_matrix(adata.X))
     assert list(dataset.obs.index) == list(adata.obs_names)
     assert list(dataset.var.index) == list(adata.var_names)
@@ -94,19 +94,19 @@ def test_every_format_holds_the_same_counts(kind: Kind, tmp_path: Path) -> None:
 
 def test_what_a_stopped_run_left_is_made_anew(tmp_path: Path) -> None:
     """A file without its note is not taken for whole."""
-    path = kept(Input(COUNTS), tmp_path).path
+    path = cached_input(Input(COUNTS), tmp_path).path
     path.with_name(f"{path.name}.json").unlink()
     path.write_bytes(b"half")
-    assert anndata.read_h5ad(kept(Input(COUNTS), tmp_path).path).n_obs == COUNTS.n_cells
+    assert anndata.read_h5ad(cached_input(Input(COUNTS), tmp_path).path).n_obs == COUNTS.n_cells
 
 
-@pytest.mark.parametrize("packed", [True, False])
-def test_a_column_is_the_same_however_it_is_cut(packed: bool, tmp_path: Path) -> None:  # noqa: FBT001
+@pytest.mark.parametrize("compressed", [True, False])
+def test_a_column_is_the_same_however_it_is_cut(compressed: bool, tmp_path: Path) -> None:  # noqa: FBT001
     """Pieces of any size make the dataset that h5py reads as the values in order."""
     values = np.arange(100_000, dtype=np.int32) % 977
     with h5py.File(tmp_path / "column.h5", "w") as file:
-        with Column(file, "column", np.int32, packed=packed) as column:
+        with Column(file, "column", np.int32, compressed=compressed) as column:
             for piece in np.split(values, [0, 1, 40_000, 70_001, 99_999]):
                 column.append(piece)
         assert (file["column"][:] == values).all()
-        assert file["column"].compression == ("gzip" if packed else None)
+        assert file["column"].compression == ("gzip" if compressed else None)

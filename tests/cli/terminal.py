@@ -71,22 +71,22 @@ def start(*words: str | Path) -> subprocess.Popen[str]:
 
 
 def at_terminal(*words: str | Path) -> tuple[int, str]:
-    """Run a command at a terminal of 120 columns; its exit code and all that was shown."""
-    ours, theirs = os.openpty()
-    termios.tcsetwinsize(theirs, (40, 120))
+    """Run a command at a terminal of 120 columns; its exit code and its output."""
+    terminal, command_end = os.openpty()
+    termios.tcsetwinsize(command_end, (40, 120))
     process = subprocess.Popen(
         [SLAF, *map(str, words)],
-        stdout=theirs,
-        stderr=theirs,
+        stdout=command_end,
+        stderr=command_end,
     )
-    os.close(theirs)
-    shown = b""
+    os.close(command_end)
+    printed = b""
     # Linux ends the last read of a terminal whose other side is closed by an error.
     with suppress(OSError):
-        while piece := os.read(ours, 1 << 16):
-            shown += piece
-    os.close(ours)
-    return process.wait(), shown.decode()
+        while piece := os.read(terminal, 1 << 16):
+            printed += piece
+    os.close(terminal)
+    return process.wait(), printed.decode()
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 240) -> None:

@@ -65,7 +65,7 @@ def test_help_imports_nothing_heavy(words: list[str]) -> None:
 
 
 def test_info_and_status_of_a_dataset_open_no_table(dataset: Path) -> None:
-    """What is in config.json is shown without Lance, Polars, pandas or AnnData."""
+    """Info and status import no library of tables: config.json suffices."""
     for command in ("info", "status"):
         imported = modules_of(command, dataset)
         heavy = {"anndata", "h5py", "lance", "obstore", "pandas", "polars", "scipy"}
@@ -76,14 +76,14 @@ def test_info_and_status_of_a_dataset_open_no_table(dataset: Path) -> None:
 def test_what_cannot_be_printed_is_no_success(words: list[str], dataset: Path) -> None:
     """The program ends at once, but not before all that it printed is where it belongs."""
     command, *rest = words
-    place = [] if command == "--help" else [str(dataset)]
+    path = [] if command == "--help" else [str(dataset)]
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
-            [SLAF, command, *place, *rest], stdout=full, stderr=subprocess.PIPE, check=False
+            [SLAF, command, *path, *rest], stdout=full, stderr=subprocess.PIPE, check=False
         )
     assert ended.returncode
     assert ended.stderr
-    whole = subprocess.run([SLAF, command, *place, *rest], capture_output=True, check=True)
+    whole = subprocess.run([SLAF, command, *path, *rest], capture_output=True, check=True)
     assert whole.stdout.endswith(b"\n")
 
 
@@ -142,8 +142,8 @@ def test_version_is_printed() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_says_what_a_command_does(command: str) -> None:
     """Every command, and every option of it, has a help text."""
-    shown = run(command, "--help").succeeded().out
-    assert f"Usage: slaf {command}" in shown
+    printed = run(command, "--help").succeeded().out
+    assert f"Usage: slaf {command}" in printed
     group = typer.main.get_command(app)
     for parameter in group.commands[command].params:  # type: ignore[attr-defined]
         assert parameter.help, parameter.name
@@ -201,15 +201,15 @@ def test_each_error_has_its_exit_code(
     with pytest.raises(typer.Exit) as ended, edge(quiet=False, verbose=False):
         raise error
     assert ended.value.exit_code == code
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert shown.err.startswith("slaf: ")
-    assert shown.err.count("\n") == 1
-    assert "Errno" not in shown.err or not isinstance(error, StorageError)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("slaf: ")
+    assert printed.err.count("\n") == 1
+    assert "Errno" not in printed.err or not isinstance(error, StorageError)
 
 
 def test_an_error_of_many_lines_becomes_one_paragraph(capsys: pytest.CaptureFixture[str]) -> None:
-    """Messages of other libraries that come in several lines are told in one."""
+    """Messages of other libraries with several lines are printed on one."""
     with pytest.raises(typer.Exit), edge(quiet=False, verbose=False):
         raise QueryError("no such\n\n  column")
     assert capsys.readouterr().err == "slaf: no such column\n"
@@ -243,7 +243,7 @@ def test_a_reader_that_goes_away_is_no_error(dataset: Path) -> None:
 
 
 def test_the_console_script_is_installed() -> None:
-    """`slaf` stands beside the interpreter and runs."""
+    """`slaf` is installed next to the interpreter and runs."""
     ended = subprocess.run([SLAF, "--version"], capture_output=True, text=True, check=True)
     assert ended.stdout == f"slaf {version('slaf')}\n"
 
@@ -252,9 +252,9 @@ def test_the_console_script_is_installed() -> None:
 def test_what_the_library_can_do_the_command_can_reach(verb: str) -> None:
     """Every argument of the function, but for the progress it tells, is one of the command."""
     command = get_command(app).commands[verb]  # type: ignore[attr-defined]
-    taken = {parameter.name for parameter in command.params}
-    asked = inspect.signature(getattr(slaf, verb)).parameters.keys() - {"progress"}
-    assert asked <= taken
+    options = {parameter.name for parameter in command.params}
+    keywords = inspect.signature(getattr(slaf, verb)).parameters.keys() - {"progress"}
+    assert keywords <= options
 
 
 def test_what_commands_do_is_said_whole() -> None:
@@ -304,7 +304,7 @@ def test_what_is_no_size_is_refused(text: str) -> None:
     ],
 )
 def test_bytes_are_told_in_three_digits(number: float, text: str) -> None:
-    """Bytes are shown with the unit in which they have few digits."""
+    """Bytes are printed in the unit with few digits."""
     assert in_bytes(number) == text
 
 

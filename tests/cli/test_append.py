@@ -69,7 +69,7 @@ def test_several_inputs(source: Path, more: list[Path], tmp_path: Path) -> None:
 
 
 def test_union_of_genes(made: Path, tmp_path: Path) -> None:
-    """Other genes are refused with what to do, and taken with `--genes union`."""
+    """Other genes are refused with a remedy, and accepted with `--genes union`."""
     path = write_h5ad(tmp_path / "wide.h5ad", counts(5, N_GENES + 3))
     before = tree(made)
     paragraph = run("append", path, made).failed(ExitCode.BAD_INPUT)
@@ -86,7 +86,7 @@ def test_genes_are_not_taken_away(made: Path, more: list[Path]) -> None:
 
 
 def test_a_source_that_is_in_it(source: Path, made: Path) -> None:
-    """The same input is refused with 4, and taken once more if that is asked for."""
+    """The same input is refused with 4, and appended again with --allow-duplicate."""
     assert "--allow-duplicate" in run("append", source, made).failed(ExitCode.CONFLICT)
     run("append", source, made, "--allow-duplicate").succeeded()
     assert slaf.open(made).n_cells == 120
@@ -94,9 +94,9 @@ def test_a_source_that_is_in_it(source: Path, made: Path) -> None:
 
 def test_there_is_nothing_to_add_to(more: list[Path], tmp_path: Path) -> None:
     """Without a dataset it ends with 3, and makes none."""
-    place = tmp_path / "none.slaf"
-    assert "not a SLAF dataset" in run("append", more[0], place).failed(ExitCode.BAD_INPUT)
-    assert not place.exists()
+    path = tmp_path / "none.slaf"
+    assert "not a SLAF dataset" in run("append", more[0], path).failed(ExitCode.BAD_INPUT)
+    assert not path.exists()
 
 
 def test_another_process_is_there(made: Path, more: list[Path]) -> None:
@@ -108,9 +108,9 @@ def test_another_process_is_there(made: Path, more: list[Path]) -> None:
 
 
 def test_append_dry_run(made: Path, more: list[Path]) -> None:
-    """What would be added is shown, and nothing is written."""
+    """A dry run prints what would be added, and writes nothing."""
     before = tree(made)
-    shown = run("append", *more, made, "--dry-run", "--chunk-size", "10").succeeded().out
+    printed = run("append", *more, made, "--dry-run", "--chunk-size", "10").succeeded().out
     for line in (
         f"inputs         {more[0]} (h5ad): 30 cells × 20 genes",
         "shape          120 cells × 20 genes",
@@ -118,7 +118,7 @@ def test_append_dry_run(made: Path, more: list[Path]) -> None:
         f"output         {made}",
         "parts          6",
     ):
-        assert line in shown.splitlines()
+        assert line in printed.splitlines()
     found = run("append", *more, made, "--dry-run", "--json").succeeded().json
     assert found.keys() == PREVIEW_KEYS
     assert (found["operation"], found["n_cells"]) == ("append", 120)
@@ -126,18 +126,18 @@ def test_append_dry_run(made: Path, more: list[Path]) -> None:
 
 
 def test_convert_dry_run(source: Path, more: list[Path], tmp_path: Path) -> None:
-    """Of several inputs each is shown, and what they have in common."""
+    """A dry run prints each of several inputs, and the genes that they share."""
     output = tmp_path / "out.slaf"
     wide = write_h5ad(tmp_path / "wide.h5ad", counts(5, N_GENES + 3))
     words: list[str | Path] = [source, *more, wide, output, "--dry-run", "--genes", "union"]
-    shown = run("convert", *words).succeeded().out
+    printed = run("convert", *words).succeeded().out
     for part in (
         f"{wide} (h5ad): 5 cells × 23 genes",
         "125 cells × 23 genes",
         "genes in all   20",
         "cell ids occur more than once",
     ):
-        assert part in shown
+        assert part in printed
     found = run("convert", *words, "--json").succeeded().json
     assert (found["shared_genes"], found["n_genes"], found["n_cells"]) == (20, 23, 125)
     assert "genes are not those" in run("convert", *words[:-2]).failed(ExitCode.BAD_INPUT)
@@ -170,11 +170,11 @@ def test_status_says_what_finishes_it(
     before = output_of(output)
     stop_after(40, added, output, appends=True, chunk_size=10, **options)
     assert output_of(output) == before
-    shown = run("status", output).succeeded().out
-    assert "the dataset that it adds to is there to read meanwhile" in shown
+    printed = run("status", output).succeeded().out
+    assert "the dataset that it adds to can be read meanwhile" in printed
     stopped = slaf.status(output)
     assert 0 < stopped.parts_done < stopped.parts
-    assert f"parts     {stopped.parts_done} of {stopped.parts}" in shown
+    assert f"parts     {stopped.parts_done} of {stopped.parts}" in printed
     command = run("status", output, "--json").succeeded().json["resume"]
     name, *words = shlex.split(command)
     assert (name, words[0]) == ("slaf", "append")
@@ -215,7 +215,7 @@ def test_a_killed_append(made: Path, source: Path, tmp_path: Path) -> None:
 
 
 def test_verify_against_several(source: Path, more: list[Path], tmp_path: Path) -> None:
-    """All inputs are named in their order; another order, or too few, is told."""
+    """All inputs are named in their order; another order, or too few, are refused."""
     output = tmp_path / "out.slaf"
     run("convert", source, *more, output).succeeded()
 

@@ -1,4 +1,4 @@
-"""What some inputs leave to choose beside the matrix can be chosen by the commands."""
+"""Genome, feature type and measurement of an input are options of the commands."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def test_verbose_logs_every_change_on_disk(source: Path, tmp_path: Path) -> None
 
 
 def test_a_matrix_is_chosen(source: Path, tmp_path: Path) -> None:
-    """--matrix takes a layer; that X holds the whole numbers is said on stderr."""
+    """--matrix takes a layer; a note on stderr says that X has the whole numbers."""
     output = tmp_path / "out.slaf"
     ended = run("convert", source, output, "--matrix", "layer:halves").succeeded()
     assert slaf.open(output).sources[0].matrix == "layer:halves"
@@ -111,13 +111,15 @@ def test_options_are_those_of_the_library(
     run("convert", source, tmp_path / "cli.slaf", *words).succeeded()
     slaf.convert(source, tmp_path / "library.slaf", **options)
     for name in ("expression", "cells", "genes"):
-        ours, theirs = (slaf.open(tmp_path / f"{by}.slaf").table(name) for by in ("cli", "library"))
-        assert ours.schema.equals(theirs.schema, check_metadata=True)
-        assert ours.to_table() == theirs.to_table()
-        assert len(ours.get_fragments()) == len(theirs.get_fragments())
+        first, second = (
+            slaf.open(tmp_path / f"{by}.slaf").table(name) for by in ("cli", "library")
+        )
+        assert first.schema.equals(second.schema, check_metadata=True)
+        assert first.to_table() == second.to_table()
+        assert len(first.get_fragments()) == len(second.get_fragments())
         indexed = [
             {column for index in table.describe_indices() for column in index.field_names}
-            for table in (ours, theirs)
+            for table in (first, second)
         ]
         assert indexed[0] == indexed[1]
 
@@ -166,7 +168,7 @@ class TestConflicts:
     """An output that is not free ends with 4, in earnest and in a dry run."""
 
     def test_a_finished_dataset(self, dry: list[str], source: Path, dataset: Path) -> None:
-        """A dataset is not replaced unless that is asked for."""
+        """A dataset is not replaced without --overwrite."""
         before = slaf.open(dataset).published
         ended = run("convert", source, dataset, *dry)
         assert "--overwrite" in ended.failed(ExitCode.CONFLICT)
@@ -196,7 +198,7 @@ class TestConflicts:
 
 
 def test_overwrite_replaces_a_dataset(source: Path, tmp_path: Path) -> None:
-    """--overwrite puts the new dataset in the place of the old one."""
+    """--overwrite replaces the old dataset by the new one."""
     output = tmp_path / "out.slaf"
     run("convert", source, output).succeeded()
     run("convert", source, output, "--overwrite", "--matrix", "layer:halves").succeeded()
@@ -229,18 +231,18 @@ def test_a_storage_error_says_how_to_resume(source: Path, tmp_path: Path) -> Non
 
 def test_a_bar_is_shown_at_a_terminal(large: Path, tmp_path: Path) -> None:
     """At a terminal a bar shows how far, how fast and how much memory, and is gone at the end."""
-    code, shown = at_terminal("convert", large, tmp_path / "out.slaf", "--chunk-size", "100")
+    code, printed = at_terminal("convert", large, tmp_path / "out.slaf", "--chunk-size", "100")
     assert code == 0
     for part in ("0%|", "left", "nonzeros", "M/s", "MB"):
-        assert part in shown
-    assert shown.rstrip().splitlines()[-1].startswith(f"{tmp_path / 'out.slaf'}: 4,000 cells")
+        assert part in printed
+    assert printed.rstrip().splitlines()[-1].startswith(f"{tmp_path / 'out.slaf'}: 4,000 cells")
 
 
 def test_quiet_shows_no_bar(source: Path, tmp_path: Path) -> None:
     """With --quiet there is no bar at a terminal either."""
-    code, shown = at_terminal("convert", source, tmp_path / "out.slaf", "--quiet")
+    code, printed = at_terminal("convert", source, tmp_path / "out.slaf", "--quiet")
     assert code == 0
-    assert "%" not in shown
+    assert "%" not in printed
 
 
 def test_layers_and_raw_are_chosen(tmp_path: Path) -> None:
@@ -261,11 +263,9 @@ def test_layers_and_raw_are_chosen(tmp_path: Path) -> None:
         made = slaf.open(output)
         assert made.layers == expected
         assert (made.raw is not None) == with_raw
-    asked = ("convert", path, tmp_path / "out.slaf", "--layers", "one,three")
-    paragraph = run(*asked).failed(ExitCode.BAD_INPUT)
-    assert (
-        "there is no layer 'three' beside the matrix; choose with --layers: one, two" in paragraph
-    )
+    unknown = ("convert", path, tmp_path / "out.slaf", "--layers", "one,three")
+    paragraph = run(*unknown).failed(ExitCode.BAD_INPUT)
+    assert "there is no layer 'three'; choose with --layers: one, two" in paragraph
 
 
 class TestDryRun:
@@ -274,7 +274,7 @@ class TestDryRun:
     def test_it_leaves_nothing(self, source: Path, tmp_path: Path) -> None:
         """The plan is printed and the disk is as it was."""
         output = tmp_path / "made" / "out.slaf"
-        shown = run("convert", source, output, "--dry-run").succeeded().out
+        printed = run("convert", source, output, "--dry-run").succeeded().out
         assert not list(tmp_path.iterdir())
         nonzeros = anndata.read_h5ad(source).X.nnz
         for line in (
@@ -286,7 +286,7 @@ class TestDryRun:
             "annotations    layers (halves)",
             "not converted  nothing",
         ):
-            assert line in shown.splitlines()
+            assert line in printed.splitlines()
 
     def test_json(self, source: Path, tmp_path: Path) -> None:
         """--json has all of it, with the documented keys."""
@@ -304,8 +304,8 @@ class TestDryRun:
         output = tmp_path / "out.slaf"
         stop_after(20, source, output, chunk_size=10)
         before = (output / "config.json").read_bytes()
-        shown = run("convert", source, output, "--chunk-size", "10", "--dry-run").succeeded().out
-        assert "parts          6, of which 2 are done" in shown
+        printed = run("convert", source, output, "--chunk-size", "10", "--dry-run").succeeded().out
+        assert "parts          6, of which 2 are done" in printed
         assert (output / "config.json").read_bytes() == before
 
     def test_a_bad_input_ends_with_3(self, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def test_a_file_is_written(dataset: Path, tmp_path: Path) -> None:
-    """One line says what was written; nothing is said on stderr."""
+    """One line describes the output; nothing is printed on stderr."""
     ended = run("export", dataset, tmp_path / "out.h5ad").succeeded()
     assert ended.out.startswith(f"{tmp_path / 'out.h5ad'}: 60 cells × 20 genes (h5ad), ")
     assert ended.err == ""
@@ -67,7 +67,7 @@ def test_json_tells_what_was_left_out(dataset: Path, tmp_path: Path) -> None:
     ],
 )
 def test_exit_codes(words: list[str], code: ExitCode, dataset: Path, tmp_path: Path) -> None:
-    """What cannot be written as asked ends with the code of its kind, and leaves nothing."""
+    """An export that is impossible ends with its exit code, and writes nothing."""
     ended = run("export", dataset, tmp_path / words[0], *words[1:])
     assert ended.code == code, ended.err
     assert list(tmp_path.iterdir()) == []
@@ -82,8 +82,8 @@ def test_a_bar_at_a_terminal(dataset: Path, tmp_path: Path) -> None:
 def test_diff_of_equals_ends_with_0(dataset: Path, source: Path) -> None:
     """Either way round, the line names both."""
     for pair in ((dataset, source), (source, dataset), (dataset, dataset)):
-        shown = run("diff", *pair).succeeded().out
-        assert shown.startswith(f"{pair[0]} and {pair[1]}: no difference in ")
+        printed = run("diff", *pair).succeeded().out
+        assert printed.startswith(f"{pair[0]} and {pair[1]}: no difference in ")
 
 
 def test_diff_of_others_ends_with_5(dataset: Path, source: Path, tmp_path: Path) -> None:

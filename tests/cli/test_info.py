@@ -25,19 +25,19 @@ INPUT_KEYS = {
 
 def test_a_dataset_is_described_on_one_screen(dataset: Path, source: Path) -> None:
     """Shape, values, bytes, sources, tables and columns stand on a line each."""
-    shown = run("info", dataset).succeeded().out
-    assert len(shown.splitlines()) <= 24
-    assert "annotations  layers halves (float32)" in shown.splitlines()
+    printed = run("info", dataset).succeeded().out
+    assert len(printed.splitlines()) <= 24
+    assert "annotations  layers halves (float32)" in printed.splitlines()
     for line in (
-        f"dataset   {dataset}",
-        "shape     60 cells × 20 genes",
-        f"sources   {source} (h5ad, X, float32, 60 cells)",
-        "obs       batch (category), depth (float64)",
-        "var       length (int64)",
+        f"dataset      {dataset}",
+        "shape        60 cells × 20 genes",
+        f"sources      {source} (h5ad, X, float32, 60 cells)",
+        "obs          batch (category), depth (float64)",
+        "var          length (int64)",
     ):
-        assert line in shown.splitlines()
-    assert f"nonzeros  {slaf.open(dataset).nnz:,} (" in shown
-    assert "values    uint16, least 1, greatest 9, mean " in shown
+        assert line in printed.splitlines()
+    assert f"nonzeros     {slaf.open(dataset).nnz:,} (" in printed
+    assert "values       uint16, least 1, greatest 9, mean " in printed
 
 
 def test_json_is_what_the_library_gives(dataset: Path) -> None:
@@ -58,8 +58,8 @@ def test_json_is_what_the_library_gives(dataset: Path) -> None:
 
 
 def test_an_input_is_described(source: Path) -> None:
-    """Of an input the format, the matrices and the columns are shown, and what is left behind."""
-    shown = run("info", source, "--matrix", "layer:halves").succeeded().out.splitlines()
+    """Format, matrices, columns and content that is not converted are printed for an input."""
+    printed = run("info", source, "--matrix", "layer:halves").succeeded().out.splitlines()
     for line in (
         "format         h5ad",
         "matrix         layer:halves (of X, layer:halves)",
@@ -68,7 +68,7 @@ def test_an_input_is_described(source: Path) -> None:
         "annotations    layers (X)",
         "not converted  nothing",
     ):
-        assert line in shown
+        assert line in printed
 
 
 def test_json_of_an_input(source: Path) -> None:
@@ -111,7 +111,7 @@ def test_many_columns_are_cut_short(tmp_path: Path) -> None:
 
 
 def test_places_without_anything_end_with_3(tmp_path: Path) -> None:
-    """Nothing, an empty directory and a file of no format are told apart."""
+    """Nothing, an empty directory and a file of no format are refused with different messages."""
     text = tmp_path / "notes.txt"
     text.write_text("notes")
     missing = run("info", tmp_path / "none").failed(ExitCode.BAD_INPUT)

@@ -26,25 +26,25 @@ TOP = (
 def test_a_table_is_printed(dataset: Path) -> None:
     """By default the rows are a table for people, whole and without types."""
     expected = slaf.open(dataset).sql(TOP).rows()
-    shown = run("query", dataset, TOP).succeeded().out.splitlines()
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in shown]
+    printed = run("query", dataset, TOP).succeeded().out.splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in printed]
     assert cells[0] == ["gene_id", "total"]
     assert cells[2:] == [[name, str(total)] for name, total in expected]
 
 
 def test_no_row_and_no_column_is_cut(dataset: Path) -> None:
     """However many rows there are, and however long they are, all is printed."""
-    shown = run("query", dataset, "SELECT * FROM cells").succeeded().out
-    assert len(shown.splitlines()) == 62
-    assert "…" not in shown
-    assert "cell-59" in shown
+    printed = run("query", dataset, "SELECT * FROM cells").succeeded().out
+    assert len(printed.splitlines()) == 62
+    assert "…" not in printed
+    assert "cell-59" in printed
 
 
 def test_csv(dataset: Path) -> None:
     """CSV has a line of names and a line a row."""
     expected = [f"{name},{total}" for name, total in slaf.open(dataset).sql(TOP).rows()]
-    shown = run("query", dataset, TOP, "--format", "csv").succeeded().out
-    assert shown.splitlines() == ["gene_id,total", *expected]
+    printed = run("query", dataset, TOP, "--format", "csv").succeeded().out
+    assert printed.splitlines() == ["gene_id,total", *expected]
 
 
 def test_csv_of_no_rows_has_its_names(dataset: Path) -> None:
@@ -68,9 +68,9 @@ def test_parquet_to_a_pipe(dataset: Path) -> None:
 
 def test_parquet_to_a_terminal_is_a_usage_error(dataset: Path) -> None:
     """No terminal is filled with Parquet."""
-    code, shown = at_terminal("query", dataset, TOP, "--format", "parquet")
+    code, printed = at_terminal("query", dataset, TOP, "--format", "parquet")
     assert code == ExitCode.USAGE
-    assert "--output" in shown
+    assert "--output" in printed
 
 
 @pytest.mark.parametrize("format", ["table", "csv", "json", "parquet"])
@@ -91,10 +91,10 @@ def test_the_suffix_of_the_output_says_the_format(
 ) -> None:
     """Without a format a file has the one that it is called by."""
     query = "SELECT cell_id FROM cells LIMIT 2"
-    said, named = tmp_path / "said", tmp_path / f"named.{suffix}"
-    run("query", dataset, query, "--format", suffix.lower(), "--output", said).succeeded()
+    explicit, named = tmp_path / "explicit", tmp_path / f"named.{suffix}"
+    run("query", dataset, query, "--format", suffix.lower(), "--output", explicit).succeeded()
     run("query", dataset, query, "--output", named).succeeded()
-    assert named.read_bytes() == said.read_bytes()
+    assert named.read_bytes() == explicit.read_bytes()
     run("query", dataset, query, "--format", "table", "--output", named).succeeded()
     assert b"|" in named.read_bytes()
 
@@ -111,7 +111,7 @@ def test_a_failed_query_leaves_the_file(dataset: Path, tmp_path: Path) -> None:
 
 
 def test_a_wrong_query_ends_with_3(dataset: Path) -> None:
-    """What is no SQL, or asks for what is not there, is told with the tables that are."""
+    """Invalid SQL and unknown tables are refused, with the names of the tables."""
     for sql in ("SELEC 1", "SELECT * FROM obs", "SELECT depht FROM cells"):
         paragraph = run("query", dataset, sql).failed(ExitCode.BAD_INPUT)
         assert "cells (cell_id, " in paragraph
@@ -130,8 +130,8 @@ def test_what_is_no_dataset_ends_with_3(source: Path, tmp_path: Path) -> None:
     """An input, nothing, and an unfinished conversion have no tables to query."""
     output = tmp_path / "out.slaf"
     stop_after(20, source, output, chunk_size=10)
-    for place in (source, tmp_path / "none", output):
-        run("query", place, "SELECT 1").failed(ExitCode.BAD_INPUT)
+    for path in (source, tmp_path / "none", output):
+        run("query", path, "SELECT 1").failed(ExitCode.BAD_INPUT)
 
 
 def test_a_file_that_cannot_be_written_ends_with_6(dataset: Path, tmp_path: Path) -> None:

@@ -26,11 +26,11 @@ def damaged(dataset: Path, tmp_path: Path) -> Path:
     return path
 
 
-def test_what_was_mended_is_listed(damaged: Path, source: Path) -> None:
+def test_repaired_files_are_listed(damaged: Path, source: Path) -> None:
     """Each damaged file is a line, and the last one says how many there were."""
     lines = run("repair", damaged, "--from", source).succeeded().out.splitlines()
     assert len(lines) == 2
-    assert lines[0].startswith("mended cells.lance/data/")
+    assert lines[0].startswith("repaired cells.lance/data/")
     assert lines[0].endswith(" (cells)")
     assert lines[1].startswith(f"{damaged}: 1 of ")
     assert slaf.verify(damaged, against=source).ok
@@ -38,19 +38,19 @@ def test_what_was_mended_is_listed(damaged: Path, source: Path) -> None:
 
 def test_nothing_is_damaged(dataset: Path) -> None:
     """Without damage it says so, and ends with 0."""
-    shown = run("repair", dataset).succeeded().out
-    assert shown.startswith(f"{dataset}: nothing is damaged (")
+    printed = run("repair", dataset).succeeded().out
+    assert printed.startswith(f"{dataset}: nothing is damaged (")
 
 
 def test_json(damaged: Path, source: Path) -> None:
-    """--json prints what was mended, with the documented keys."""
+    """--json prints repaired files, with the documented keys."""
     found = run("repair", damaged, "--from", source, "--json").succeeded().json
     assert found.keys() == {"dataset", "files", "damaged", "parts", "tables"}
     assert found["tables"] == ["cells"]
 
 
 def test_refusals_end_with_3(damaged: Path, source: Path, tmp_path: Path) -> None:
-    """Without the input, with another, and without a dataset, nothing is mended."""
+    """Without the input, with another, and without a dataset, nothing is repaired."""
     assert "--from" in run("repair", damaged).failed(ExitCode.BAD_INPUT)
     other = write_h5ad(tmp_path / "other.h5ad", counts(3, 4))
     ended = run("repair", damaged, "--from", other)
@@ -62,8 +62,8 @@ def test_refusals_end_with_3(damaged: Path, source: Path, tmp_path: Path) -> Non
 
 def test_a_sample(dataset: Path) -> None:
     """`slaf verify --sample` says which blocks it read, and goes with nothing that reads all."""
-    shown = run("verify", dataset, "--sample", "1", "--seed", "3").succeeded().out
-    assert "drawn with seed 3 (cells " in shown
+    printed = run("verify", dataset, "--sample", "1", "--seed", "3").succeeded().out
+    assert "drawn with seed 3 (cells " in printed
     assert run("verify", dataset, "--sample", "1", "--quick").code == ExitCode.USAGE
     assert run("verify", dataset, "--sample", "0").code == ExitCode.USAGE
 
@@ -76,14 +76,14 @@ def test_a_damaged_file_ends_with_5(damaged: Path) -> None:
 
 
 def test_status_of_a_repair(dataset: Path, source: Path, tmp_path: Path) -> None:
-    """A repair that was stopped is said to mend the dataset, and how to finish it."""
+    """The status of a stopped repair names the dataset and the command that finishes it."""
     path = shutil.copytree(dataset, tmp_path / "stopped.slaf")
     for file in (path / "expression.lance/data").iterdir():
         file.unlink()
     with pytest.raises(Crash):
         slaf.repair(CrashingStorage(path, 5), source)
-    shown = run("status", path).succeeded().out
-    assert "stopped; the dataset that it mends is there to read meanwhile" in shown
-    assert f"slaf repair {path} --from {source}" in shown
+    printed = run("status", path).succeeded().out
+    assert "stopped; the dataset that it repairs can be read meanwhile" in printed
+    assert f"slaf repair {path} --from {source}" in printed
     run("repair", path, "--from", source).succeeded()
     assert slaf.verify(path, against=source).ok

@@ -50,8 +50,8 @@ def test_a_signal_leaves_what_the_same_command_finishes(
     assert stopped.state is State.STOPPED
     assert 3 <= stopped.parts_done < stopped.parts == 100
     done = f"{stopped.parts_done} of 100 parts"
-    said = f"{done} are in {output}: run the same command again to finish"
-    assert err == f"slaf: {code.name.lower()}; {said}\n"
+    note = f"{done} are in {output}: run the same command again to finish"
+    assert err == f"slaf: {code.name.lower()}; {note}\n"
     assert f"resuming: {done}" in run(*words).succeeded().err
     slaf.verify(output, against=large)
 

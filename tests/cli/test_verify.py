@@ -31,9 +31,9 @@ def forged(dataset: Path, tmp_path: Path) -> Path:
 
 def test_a_whole_dataset_ends_with_0(dataset: Path, source: Path) -> None:
     """It says what was checked, which with --against is all of the input as well."""
-    shown = run("verify", dataset).succeeded().out
-    assert shown.startswith(f"{dataset}: no difference in ")
-    assert str(source) not in shown
+    printed = run("verify", dataset).succeeded().out
+    assert printed.startswith(f"{dataset}: no difference in ")
+    assert str(source) not in printed
     assert str(source) in run("verify", dataset, "--against", source).succeeded().out
 
 
@@ -63,8 +63,8 @@ def test_differences_as_json(forged: Path) -> None:
 
 def test_quick_reads_no_values(forged: Path) -> None:
     """--quick checks the tables only, and so does not see a digest that is wrong."""
-    shown = run("verify", forged, "--quick").succeeded().out
-    assert "digest" not in shown
+    printed = run("verify", forged, "--quick").succeeded().out
+    assert "digest" not in printed
 
 
 def test_a_changed_input_is_told_value_by_value(
@@ -87,8 +87,8 @@ def test_what_is_no_dataset_ends_with_3(source: Path, tmp_path: Path) -> None:
     """An input, nothing, and an unfinished conversion cannot be verified."""
     output = tmp_path / "out.slaf"
     stop_after(20, source, output, chunk_size=10)
-    for place in (source, tmp_path / "none", output):
-        run("verify", place).failed(ExitCode.BAD_INPUT)
+    for path in (source, tmp_path / "none", output):
+        run("verify", path).failed(ExitCode.BAD_INPUT)
 
 
 def test_a_bad_input_to_compare_with_ends_with_3(dataset: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import scipy.sparse as sp
 
 import slaf
-from benchmarks.inputs import Counts, Input, kept
+from benchmarks.inputs import Counts, Input, cached_input
 from slaf.errors import NoSuchBucket, NoSuchInput, StorageError, StorageUnavailable
 from slaf.options import ReadOptions
 from slaf.sources import open_source
@@ -136,7 +136,7 @@ def test_counts_from_bucket_to_bucket(corpus: Path, one_cloud: Cloud, tmp_path: 
 @pytest.mark.timeout(3600)
 def test_many_counts_from_bucket_to_bucket(cloud: Cloud, tmp_path: Path) -> None:
     """So do tens of millions of them, of 10,000 cells."""
-    bucket_to_bucket(kept(Input(Counts(10_000))).path, cloud, tmp_path)
+    bucket_to_bucket(cached_input(Input(Counts(10_000))).path, cloud, tmp_path)
 
 
 def bucket_to_bucket(local: Path, cloud: Cloud, folder: Path) -> None:

@@ -23,8 +23,8 @@ from slaf.sparse.casting import Float64WithRemainder
 from slaf.testing.crashing import Crash, CrashingStorage
 from tests.builders import counts, write_h5ad
 from tests.conversion.cases import ending_in, shuffled_inputs
-from tests.conversion.older import older
 from tests.conversion.outputs import finished_parts, output_of, unaccounted
+from tests.conversion.slafdb_datasets import slafdb_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -469,7 +469,7 @@ def test_proof_names_genes(tmp_path: Path) -> None:
 def test_of_a_dataset_that_slafdb_wrote(tmp_path: Path) -> None:
     """What is written anew of another program's dataset may be in the order of genes as well."""
     output = tmp_path / "out.slaf"
-    older(counts(9, 6)).write(output)
+    slafdb_files(counts(9, 6)).write(output)
     more = write_h5ad(tmp_path / "more.h5ad", counts(12, 6, seed=1))
     slaf.append(more, output, by_gene=True)
     check_by_gene(output)

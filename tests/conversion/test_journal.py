@@ -13,8 +13,8 @@ import slaf
 from slaf.errors import ConversionInProgress, StorageError
 from slaf.format.config import load
 from slaf.format.validation import with_checksum
+from slaf.runs.checkpoint import checkpoint_of
 from slaf.runs.journal import Journal
-from slaf.runs.output_run import checkpoint_of
 from slaf.storage.location import Location
 from slaf.testing.crashing import Crash, CrashingStorage, Moment
 from tests.builders import counts, write_h5ad

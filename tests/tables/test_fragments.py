@@ -1,4 +1,4 @@
-"""Fragments: what is said of a file is what Lance says of it."""
+"""Fragments made of records of files equal those of Lance."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def said(fragment: Fragment) -> dict[str, Any]:
-    """What it says, but for what there is nothing of."""
+def described(fragment: Fragment) -> dict[str, Any]:
+    """Metadata of a fragment without empty entries."""
     return {key: value for key, value in fragment.metadata.items() if value not in (None, [])}
 
 
 def test_of_a_file(tmp_path: Path) -> None:
-    """What a repair says of a file, whose table no longer does, is what Lance wrote of it."""
+    """A fragment made of the record of a file equals the one that Lance wrote."""
     source = write_h5ad(
         tmp_path / "in.h5ad", counts(12, 6), layers={"other": counts(12, 6, seed=1)}
     )
     ds = slaf.convert(source, tmp_path / "out.slaf", chunk_size=5, by_gene=True)
     published = ds.published
     noted = {one.file: one for one in published.checksums.files}
-    seen = 0
+    n_rows = 0
     for name in published.tables.keys() & set(PARTITIONED_TABLES):
         directory, width = published.tables[name], len(ds.table(name).schema)
-        found = fragments_of(ds.location, directory, published.versions[name])
-        for at, fragment in enumerate(found):
+        fragments = fragments_of(ds.location, directory, published.versions[name])
+        for number, fragment in enumerate(fragments):
             (path,) = fragment.paths
             made = Fragment.of_file(noted[f"{directory}/{path}"], width)
-            assert said(made) | {"id": at} == said(fragment)
+            assert described(made) | {"id": number} == described(fragment)
             assert Fragment(json.loads(json.dumps(made.metadata))) == made
             assert made.rows == fragment.rows
-            seen += fragment.rows
-    assert seen == sum(ds.table(name).count_rows() for name in set(PARTITIONED_TABLES) - {"raw"})
+            n_rows += fragment.rows
+    assert n_rows == sum(ds.table(name).count_rows() for name in set(PARTITIONED_TABLES) - {"raw"})

@@ -48,20 +48,20 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def adata(source: Path) -> anndata.AnnData:
-    """What it holds."""
+    """The content of the h5ad."""
     return anndata.read_h5ad(source)
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["stored", "plain"])
 def dataset(request: pytest.FixtureRequest, source: Path) -> Path:
-    """The dataset of it, with unsigned integers, and with the types that any reader knows."""
+    """Its dataset, with unsigned integers, and with types that every reader supports."""
     path = source.with_name(f"plain-{request.param}.slaf")
     slaf.convert(source, path, chunk_size=6, plain_types=request.param, string_ids=request.param)
     return path
 
 
 def answers(code: str, dataset: Path) -> Any:
-    """What a program that never imports this package finds in a dataset."""
+    """Run a program that does not import this package; its results."""
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", OPEN + code + CLOSE, str(dataset)],
         capture_output=True,
@@ -216,7 +216,7 @@ found.append([float(value) for (value,) in duckdb.sql("SELECT * FROM nonzeros").
 
 
 def test_duckdb_filters(dataset: Path, adata: anndata.AnnData) -> None:
-    """DuckDB filters what a scanner, a table or a reader gives it, and Lance before that.
+    """DuckDB filters rows of a scanner, a table or a reader, after Lance filtered them.
 
     Given the dataset itself it hands the filter down, which Lance refuses for unsigned columns.
     """

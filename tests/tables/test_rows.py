@@ -25,7 +25,7 @@ N_ROWS = 5_000
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a table of several fragments whose rows are numbered."""
     path = tmp_path_factory.mktemp("rows")
     numbers = np.arange(N_ROWS)
@@ -34,9 +34,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def rows_of(place: Path) -> TableRows:
+def rows_of(folder: Path) -> TableRows:
     """The rows of the table in a folder."""
-    return TableRows(Location.of(place), "a.lance", lance.dataset(place / "a.lance"))
+    return TableRows(Location.of(folder), "a.lance", lance.dataset(folder / "a.lance"))
 
 
 def some_ranges(rng: np.random.Generator) -> NDArray[np.int64]:
@@ -62,14 +62,14 @@ def numbers(batches: list[pa.RecordBatch], column: str) -> list[int]:
 
 
 @pytest.mark.parametrize(("long", "gap"), [(1, 0), (50, 10), (300, 200), (1 << 14, 100), (20, 900)])
-def test_ranges(long: int, gap: int, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rows of any ranges come in their order, be they read as ranges, or taken one by one."""
+def test_ranges(long: int, gap: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of any ranges are read in order, as ranges or one by one."""
     monkeypatch.setattr(module, "_MANY_ROWS", long)
     monkeypatch.setattr(module, "_SMALL_GAP", gap)
     monkeypatch.setattr(module, "_WINDOW", 1_000)
     monkeypatch.setattr(module, "_BATCH_ROWS", 190)
     rng = np.random.default_rng(long)
-    rows = rows_of(place)
+    rows = rows_of(folder)
     for _ in range(20):
         ranges = some_ranges(rng)
         batches = list(rows.read(ranges, ["b", "a"]))
@@ -78,10 +78,10 @@ def test_ranges(long: int, gap: int, place: Path, monkeypatch: pytest.MonkeyPatc
         assert all(batch.num_rows <= 190 + long for batch in batches)
 
 
-def test_rows_that_are_not_those_of_files(place: Path, tmp_path: Path) -> None:
-    """Of a table with deleted rows, the rows that are left are numbered without a gap."""
+def test_rows_that_are_not_those_of_files(folder: Path, tmp_path: Path) -> None:
+    """The remaining rows of a table with deleted rows are numbered without gaps."""
     table = lance.write_dataset(
-        lance.dataset(place / "a.lance").to_table(), tmp_path / "a.lance", max_rows_per_file=1_700
+        lance.dataset(folder / "a.lance").to_table(), tmp_path / "a.lance", max_rows_per_file=1_700
     )
     table.delete("a % 3 = 1")
     rows, left = rows_of(tmp_path), [number for number in range(N_ROWS) if number % 3 != 1]
@@ -91,11 +91,11 @@ def test_rows_that_are_not_those_of_files(place: Path, tmp_path: Path) -> None:
         assert numbers(batches, "a") == [left[at] for at in positions(np.array(ranges))]
 
 
-def test_several_threads(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_threads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads read at once, with few files open."""
     monkeypatch.setattr(module, "_MANY_ROWS", 1)
     monkeypatch.setattr(module, "_MOST_OPEN", 2)
-    rows = rows_of(place)
+    rows = rows_of(folder)
     found: list[bool] = []
 
     def read(seed: int) -> None:
@@ -112,24 +112,24 @@ def test_several_threads(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found == [True] * 120
 
 
-def test_files_without_a_version(place: Path) -> None:
-    """Data files are read in the order in which they are given, whatever table has them."""
-    table = lance.dataset(place / "a.lance")
+def test_files_without_a_version(folder: Path) -> None:
+    """Data files are read in the given order, whatever table they belong to."""
+    table = lance.dataset(folder / "a.lance")
     files = [
         DataFile(f"a.lance/data/{one.data_files()[0].path}", one.count_rows())
         for one in table.get_fragments()
     ]
-    rows = FileRows(Location.of(place), table.schema, files[::-1])
+    rows = FileRows(Location.of(folder), table.schema, files[::-1])
     last = N_ROWS - 2 * 1_700
     found = numbers(list(rows.read(np.array([[0, 3], [last - 1, last + 1]]), ["a"])), "a")
     assert found == [3_400, 3_401, 3_402, N_ROWS - 1, 1_700]
 
 
-def test_a_file_that_is_not_what_the_table_says(place: Path) -> None:
-    """A file that is gone, cut, of fewer rows or of other columns is named, with the rows."""
-    table = lance.dataset(place / "a.lance")
+def test_a_file_that_is_not_what_the_table_says(folder: Path) -> None:
+    """A missing or truncated file, or one with other rows or columns, is named, with the rows."""
+    table = lance.dataset(folder / "a.lance")
     name = f"a.lance/data/{table.get_fragments()[0].data_files()[0].path}"
-    location = Location.of(place)
+    location = Location.of(folder)
     other_schema = pa.schema([("a", pa.int32())])
     for rows in (
         FileRows(location, table.schema, [DataFile("a.lance/data/gone.lance", 9)]),

@@ -26,7 +26,7 @@ SCHEMA = pa.schema([("a", pa.int32())])
     "error", [KeyError("a"), MemoryError(), KeyboardInterrupt(), SystemExit(3)]
 )
 def test_what_the_rows_raise(error: BaseException, tmp_path: Path) -> None:
-    """Whatever the rows raise, be it a Ctrl-C, is raised itself, and not as an error of Lance."""
+    """An exception of the rows, also Ctrl-C, is raised itself, not as an error of Lance."""
 
     def rows() -> Iterator[pa.RecordBatch]:
         yield pa.record_batch([pa.array([1], pa.int32())], schema=SCHEMA)
@@ -38,7 +38,7 @@ def test_what_the_rows_raise(error: BaseException, tmp_path: Path) -> None:
 
 
 def test_what_the_system_refuses(tmp_path: Path) -> None:
-    """A refusal of the system is told with its reason, and without Lance's own source."""
+    """An error of the system is raised with its reason, without the source line of Lance."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
     try:
@@ -46,13 +46,13 @@ def test_what_the_system_refuses(tmp_path: Path) -> None:
             write_table(Location(tmp_path), "a.lance", pa.table({"a": [1]}))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    told = str(refused.value)
-    assert told.startswith(f"{tmp_path}: a.lance cannot be written: ")
-    assert told.endswith("File too large (os error 27)")
+    message = str(refused.value)
+    assert message.startswith(f"{tmp_path}: a.lance cannot be written: ")
+    assert message.endswith("File too large (os error 27)")
 
 
 class Losing(Location):
-    """A location whose disk keeps of each new file of rows only a part, and says nothing."""
+    """A location whose disk silently truncates new data files."""
 
     def sync(self, names: Iterable[str]) -> None:
         """The last bytes go; what is left is safe."""
@@ -64,14 +64,12 @@ class Losing(Location):
 
 
 def test_a_file_that_is_cut_short(tmp_path: Path) -> None:
-    """Rows of which the disk has lost some, unseen by Lance, are not taken for written; the run is
-    finished once it keeps all.
-    """
+    """Data files that the disk truncated are refused, and a later run finishes."""
     rows = pa.record_batch([pa.array([1], pa.int32())], schema=SCHEMA)
-    with pytest.raises(StorageError, match=r"of a\.lance/data/.* bytes are there: the disk has"):
+    with pytest.raises(StorageError, match=r"a\.lance/data/.* has .* bytes: the disk refused"):
         write_part(Losing(tmp_path / "t"), "a.lance", SCHEMA, [rows])
     source = write_h5ad(tmp_path / "in.h5ad", counts(9, 5))
-    with pytest.raises(StorageError, match="the disk has refused the others"):
+    with pytest.raises(StorageError, match="the disk refused the others"):
         slaf.convert(source, Losing(tmp_path / "out.slaf"), chunk_size=3)
     assert slaf.status(tmp_path / "out.slaf").parts_done == 0
     slaf.convert(source, tmp_path / "out.slaf", chunk_size=3)

@@ -1,4 +1,4 @@
-"""What an experiment holds beside its matrix comes along as tiledbsoma gives it."""
+"""Annotations and layers of a TileDB-SOMA experiment are those that tiledbsoma gives."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def everything(n_cells: int, n_genes: int, seed: int, dtype: Any = np.float32) -
 
 
 def written(path: Path, adata: anndata.AnnData) -> Path:
-    """What `tiledbsoma.io.from_h5ad` makes of it; the file is beside it."""
+    """What `tiledbsoma.io.from_h5ad` makes of an h5ad file, and that file."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         adata.write_h5ad(path.with_suffix(".h5ad"))
@@ -362,7 +362,7 @@ assert dataset.layers and dataset.obsm
 
 
 def survives(path: Path, output: Path, seed: int, *, times: int) -> None:
-    """Convert it so often, each time in a process of its own, beside one that keeps a core busy."""
+    """Convert it so often, each time in a new process, while another process keeps a core busy."""
     rng = np.random.default_rng(seed)
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:

@@ -1,4 +1,4 @@
-"""What stands beside the matrices of several inputs is brought together; an append adds to it."""
+"""Layers, raw, obsm, varm, obsp, varp and uns of several inputs are merged; appends add to them."""
 
 from __future__ import annotations
 
@@ -188,8 +188,8 @@ def test_appends_are_one_conversion(
     assert ours.tables == theirs.tables
     assert ours.files == theirs.files
     assert ours.config.keys() == theirs.config.keys()
-    beside = {"layers", "raw", "obsm", "varm", "obsp", "varp", "uns", "unses", "elements", "taken"}
-    for key in beside & ours.config.keys():
+    keys = {"layers", "raw", "obsm", "varm", "obsp", "varp", "uns", "unses", "elements", "taken"}
+    for key in keys & ours.config.keys():
         assert ours.config[key] == theirs.config[key]
     assert ds.shape == whole.shape
 
@@ -270,7 +270,7 @@ def test_strict_refuses_what_one_lacks(tmp_path: Path) -> None:
     ],
 )
 def test_uns_is_merged_as_anndata_does(how: UnsMerge, kept: dict[str, int], tmp_path: Path) -> None:
-    """By each rule; that of each input is kept beside it."""
+    """The uns of several inputs is merged by each rule, and that of each input is kept too."""
     unses: list[dict[str, int]] = [
         {"all": 1, "two": 2, "unlike": 4},
         {"all": 1, "two": 2, "unlike": 5},

@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
     import scipy.sparse as sp
 
-__all__ = ["Older", "older"]
+__all__ = ["SlafdbFiles", "slafdb_files"]
 
 
 @dataclass(frozen=True)
-class Older:
-    """What such a dataset consists of.
+class SlafdbFiles:
+    """Tables, config.json and files of a dataset that slafdb wrote.
 
     Attributes
     ----------
     tables
-        By name.
+        Tables by name.
     config
-        All of config.json.
+        The content of config.json.
     files
-        Other files of the directory.
+        Content of the other files, by name.
     """
 
     tables: dict[str, pa.Table]
@@ -38,7 +38,7 @@ class Older:
     files: dict[str, bytes] = field(default_factory=dict)
 
     def write(self, path: Path) -> Path:
-        """Write it, `expression` in two fragments."""
+        """Write the dataset, each table in two fragments."""
         path.mkdir()
         for name, table in self.tables.items():
             half = table.num_rows // 2
@@ -55,51 +55,51 @@ class Older:
             (path / name).write_bytes(content)
         return path
 
-    def having(self, **config: Any) -> Older:
-        """The same with other keys in config.json."""
+    def with_config(self, **config: Any) -> SlafdbFiles:
+        """Return a copy with other keys in config.json."""
         return replace(self, config=self.config | config)
 
-    def with_table(self, name: str, table: pa.Table) -> Older:
-        """The same with another table."""
+    def with_table(self, name: str, table: pa.Table) -> SlafdbFiles:
+        """Return a copy with another table."""
         return replace(self, tables=self.tables | {name: table})
 
-    def with_column(self, name: str, column: str, values: Any) -> Older:
-        """The same with another column in a table, or one more."""
+    def with_column(self, name: str, column: str, values: Any) -> SlafdbFiles:
+        """Return a copy with a column of a table replaced or added."""
         table = self.tables[name]
         at = table.schema.get_field_index(column)
         if at < 0:
             return self.with_table(name, table.append_column(column, values))
         return self.with_table(name, table.set_column(at, column, values))
 
-    def without_column(self, name: str, column: str) -> Older:
-        """The same without a column of a table."""
+    def without_column(self, name: str, column: str) -> SlafdbFiles:
+        """Return a copy without a column of a table."""
         return self.with_table(name, self.tables[name].drop_columns([column]))
 
-    def with_value(self, name: str, column: str, row: int, value: Any) -> Older:
-        """The same with another value in a row of a column."""
-        found = self.tables[name].column(column)
-        values = found.to_pylist()
+    def with_value(self, name: str, column: str, row: int, value: Any) -> SlafdbFiles:
+        """Return a copy with another value in a row of a column."""
+        stored = self.tables[name].column(column)
+        values = stored.to_pylist()
         values[row] = value
-        return self.with_column(name, column, pa.array(values, found.type))
+        return self.with_column(name, column, pa.array(values, stored.type))
 
 
-def older(
+def slafdb_files(
     matrix: sp.csr_matrix,
     *,
     genes: Sequence[str] = (),
     plain: bool = False,
     strings: bool = False,
-) -> Older:
-    """A dataset of this matrix: format 0.5, made of one file.
+) -> SlafdbFiles:
+    """Make a dataset of format 0.5 from one matrix.
 
     Parameters
     ----------
     genes
-        Their ids, if others than the usual.
+        Gene ids; gene-0, gene-1 … by default.
     plain
-        With int32 ids and float32 values, as of fractions.
+        Store int32 ids and float32 values.
     strings
-        With string ids in `expression`.
+        Store string ids in `expression`.
     """
     n_cells, n_genes = matrix.shape
     cell_ids = np.array([f"old-{cell}" for cell in range(n_cells)], np.str_)
@@ -141,4 +141,4 @@ def older(
         "cells": pa.table(obs),
         "genes": pa.table(var),
     }
-    return Older(tables, config)
+    return SlafdbFiles(tables, config)

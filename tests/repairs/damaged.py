@@ -39,7 +39,7 @@ class Original:
 
     @cached_property
     def output(self) -> Output:
-        """All that must be the same after it was mended."""
+        """All that must be the same after it was repaired."""
         return output_of(self.path)
 
     def copy(self, path: Path) -> Path:
@@ -47,11 +47,11 @@ class Original:
         shutil.rmtree(path, ignore_errors=True)
         return shutil.copytree(self.path, path)
 
-    def check(self, mended: Path) -> None:
+    def check(self, repaired: Path) -> None:
         """Check that a dataset is equal to this one in every byte of meaning."""
-        assert _wherever(output_of(mended)) == _wherever(self.output)
-        assert not unaccounted(mended)
-        assert slaf.verify(mended, against=self.inputs).ok
+        assert _wherever(output_of(repaired)) == _wherever(self.output)
+        assert not unaccounted(repaired)
+        assert slaf.verify(repaired, against=self.inputs).ok
 
 
 def _wherever(output: Output) -> Output:

@@ -21,7 +21,7 @@ from slaf.testing.crashing import Crash, CrashingStorage
 from tests.builders import counts, write_h5ad
 from tests.conversion.cases import shuffled_inputs
 from tests.conversion.outputs import output_of, tree, unaccounted
-from tests.mending.damaged import Original, flip, make_original, proven_files
+from tests.repairs.damaged import Original, flip, make_original, proven_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,7 +60,7 @@ def change_what_nobody_reads(dataset: Path, file: Path) -> None:
 
 
 def test_what_nobody_reads(dataset: Path, original: Original) -> None:
-    """A byte that only fills up is found and mended as any other."""
+    """A byte that only fills up is found and repaired as any other."""
     file = data_files(dataset)[1]
     change_what_nobody_reads(dataset, file)
     with pytest.raises(slaf.VerificationFailed, match=file.name):
@@ -98,7 +98,7 @@ def test_only_what_is_damaged_is_written(dataset: Path, original: Original) -> N
 
 @pytest.mark.parametrize("kind", ["_versions", "_transactions", "_indices"])
 def test_without_the_inputs(kind: str, dataset: Path, original: Original) -> None:
-    """What is not of the inputs is mended without them."""
+    """What is not of the inputs is repaired without them."""
     rng = random.Random(1)
     damaged = [file for file in proven_files(dataset) if kind in file]
     for file in damaged:
@@ -211,7 +211,7 @@ def test_readers_meanwhile(dataset: Path, original: Original) -> None:
 
 
 def test_of_several_runs(tmp_path: Path) -> None:
-    """A dataset of several inputs and appends is mended from all of them, in their order."""
+    """A dataset of several inputs and appends is repaired from all of them, in their order."""
     first, second, third = shuffled_inputs(tmp_path)
     path = tmp_path / "out.slaf"
     slaf.convert([first, second], path, chunk_size=3, genes="union")
@@ -233,7 +233,7 @@ def test_of_several_runs(tmp_path: Path) -> None:
     with pytest.raises(slaf.VerificationFailed, match=rf"of {third}\)"):
         slaf.verify(dataset)
     slaf.repair(dataset, made.inputs)
-    # What was mended is added to as ever.
+    # What was repaired is added to as ever.
     fourth = write_h5ad(tmp_path / "fourth.h5ad", counts(3, 6, seed=9))
     slaf.append(fourth, dataset, genes="union")
     assert slaf.verify(dataset, against=[*made.inputs, fourth]).ok
@@ -276,7 +276,7 @@ def test_a_version_that_nobody_has_made(tmp_path: Path) -> None:
 
 
 def test_plain_types_and_string_ids(tmp_path: Path) -> None:
-    """Tables of other types, and with string ids, are mended as they are."""
+    """Tables of other types, and with string ids, are repaired as they are."""
     source = write_h5ad(tmp_path / "in.h5ad", counts(12, 6))
     options: dict[str, Any] = {"plain_types": True, "string_ids": True, "compression": "small"}
     slaf.convert(source, tmp_path / "out.slaf", chunk_size=4, **options)
@@ -292,7 +292,7 @@ def test_plain_types_and_string_ids(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shape", [(0, 4), (5, 0), (5, 4)])
 def test_without_entries(shape: tuple[int, int], tmp_path: Path) -> None:
-    """A dataset without a single value is mended too."""
+    """A dataset without a single value is repaired too."""
     source = write_h5ad(tmp_path / "in.h5ad", sp.csr_matrix(np.zeros(shape, np.float32)))
     slaf.convert(source, tmp_path / "out.slaf")
     made = Original([source], tmp_path / "out.slaf")
@@ -315,7 +315,7 @@ def test_datasets_of_before(dataset: Path, original: Original) -> None:
 
 
 def test_what_was_added_to_a_dataset_of_before(tmp_path: Path) -> None:
-    """Of a dataset that has grown, what was written before stays unknown; the rest is mended."""
+    """Of a dataset that has grown, what was written before stays unknown; the rest is repaired."""
     first, second, _ = shuffled_inputs(tmp_path)
     path = tmp_path / "out.slaf"
     slaf.convert(first, path, chunk_size=3)
@@ -374,7 +374,7 @@ def test_an_unfinished_repair(dataset: Path, original: Original, tmp_path: Path)
 
 
 def test_more_damage_since(dataset: Path, original: Original) -> None:
-    """What was damaged after a repair was stopped is mended as well."""
+    """What was damaged after a repair was stopped is repaired as well."""
     first, second, _ = data_files(dataset)
     first.unlink()
     with pytest.raises(Crash):
@@ -386,7 +386,7 @@ def test_more_damage_since(dataset: Path, original: Original) -> None:
     original.check(dataset)
 
 
-def test_mended_by_hand_since(dataset: Path, original: Original) -> None:
+def test_repaired_by_hand_since(dataset: Path, original: Original) -> None:
     """A repair that is unfinished ends where nothing is damaged any more."""
     first = data_files(dataset)[0]
     content = first.read_bytes()
@@ -400,7 +400,7 @@ def test_mended_by_hand_since(dataset: Path, original: Original) -> None:
 
 
 def test_one_writer(dataset: Path, original: Original) -> None:
-    """Nothing is mended while another process writes."""
+    """Nothing is repaired while another process writes."""
     data_files(dataset)[0].unlink()
     with Location(dataset).lock(), pytest.raises(Locked):
         slaf.repair(dataset, original.inputs)

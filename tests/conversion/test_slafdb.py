@@ -25,8 +25,8 @@ from slaf.format.schema import FORMAT_VERSION
 from slaf.storage.location import Location
 from slaf.testing.crashing import Crash, CrashingStorage
 from tests.builders import counts, write_h5ad
-from tests.conversion.older import Older, older
 from tests.conversion.outputs import output_of, receipts, tree
+from tests.conversion.slafdb_datasets import SlafdbFiles, slafdb_files
 from tests.conversion.stopped import points
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def added(tmp_path: Path) -> Path:
     return write_h5ad(tmp_path / "new.h5ad", NEW)
 
 
-def of_two_files(plain: Older) -> Older:
+def of_two_files(plain: SlafdbFiles) -> SlafdbFiles:
     """The same, made of two files: as it would be if slafdb had counted the rows of all."""
     files = [
         {"file_path": f"/data/{name}", "file_name": name, "n_cells": n, "cell_offset": offset}
@@ -53,7 +53,7 @@ def of_two_files(plain: Older) -> Older:
     ]
     multi = {"source_files": files, "total_files": 2, "total_cells_from_files": 9}
     names = pa.array(["a.h5ad"] * 4 + ["b.h5ad"] * 5)
-    told = plain.with_column("cells", "source_file", names).having(multi_file=multi)
+    told = plain.with_column("cells", "source_file", names).with_config(multi_file=multi)
     return told.without_column("cells", "cell_start_index")
 
 
@@ -62,18 +62,18 @@ def assert_holds(dataset: slaf.Dataset, *matrices: sp.csr_matrix) -> None:
     np.testing.assert_array_equal(dataset.read().toarray(), sp.vstack(matrices).toarray())
 
 
-LAYOUTS: dict[str, Older] = {
-    "as by default": older(OLD),
-    "of plain types": older(OLD, plain=True),
-    "with string ids": older(OLD, strings=True),
-    "without offsets": older(OLD).without_column("cells", "cell_start_index"),
-    "of two files": of_two_files(older(OLD)),
-    "of format 0.4": older(OLD).having(format_version="0.4"),
+LAYOUTS: dict[str, SlafdbFiles] = {
+    "as by default": slafdb_files(OLD),
+    "of plain types": slafdb_files(OLD, plain=True),
+    "with string ids": slafdb_files(OLD, strings=True),
+    "without offsets": slafdb_files(OLD).without_column("cells", "cell_start_index"),
+    "of two files": of_two_files(slafdb_files(OLD)),
+    "of format 0.4": slafdb_files(OLD).with_config(format_version="0.4"),
 }
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
-def test_every_value_is_there_afterwards(layout: Older, added: Path, tmp_path: Path) -> None:
+def test_every_value_is_there_afterwards(layout: SlafdbFiles, added: Path, tmp_path: Path) -> None:
     """What was there and what is added are the dataset, whose tables are ours."""
     path = layout.write(tmp_path / "old.slaf")
     dataset = slaf.append(added, path)
@@ -97,7 +97,7 @@ def test_one_that_holds_nothing(
 ) -> None:
     """A dataset without a nonzero, or without a cell, is added to as well."""
     nothing = sp.csr_matrix(np.zeros((n_cells, N_GENES), np.float32))
-    path = older(nothing, plain=plain, strings=strings).write(tmp_path / "old.slaf")
+    path = slafdb_files(nothing, plain=plain, strings=strings).write(tmp_path / "old.slaf")
     dataset = slaf.append(added, path)
     assert slaf.verify(dataset).ok
     assert_holds(dataset, nothing, NEW)
@@ -119,7 +119,7 @@ def test_its_files_are_its_sources(added: Path, tmp_path: Path) -> None:
 def test_a_column_of_files_that_are_not_known_is_the_users(added: Path, tmp_path: Path) -> None:
     """Where it does not say of every cell which file it is of, its `source_file` is kept."""
     names = pa.array(["original_data"] * 9)
-    path = older(OLD).with_column("cells", "source_file", names).write(tmp_path / "old.slaf")
+    path = slafdb_files(OLD).with_column("cells", "source_file", names).write(tmp_path / "old.slaf")
     dataset = slaf.append(added, path)
     assert dataset.obs["source_file"].tolist()[:9] == ["original_data"] * 9
     assert [source.uri for source in dataset.sources] == [str(path), str(added)]
@@ -148,35 +148,37 @@ def test_files_that_cannot_be_are_none(edited: Any, added: Path, tmp_path: Path)
     if isinstance(edited, dict):
         first, *others = layout.config["multi_file"]["source_files"]
         files = [first | edited, *others]
-    path = layout.having(multi_file={"source_files": files}).write(tmp_path / "old.slaf")
+    path = layout.with_config(multi_file={"source_files": files}).write(tmp_path / "old.slaf")
     dataset = slaf.append(added, path)
     assert [source.uri for source in dataset.sources] == [str(path), str(added)]
     assert_holds(dataset, OLD, NEW)
 
 
-def swapped(name: str, first: int) -> Older:
+def swapped(name: str, first: int) -> SlafdbFiles:
     """Two neighbouring rows of a table in the other order."""
-    table = older(OLD).tables[name]
+    table = slafdb_files(OLD).tables[name]
     rows = np.arange(table.num_rows)
     rows[[first, first + 1]] = rows[[first + 1, first]]
-    return older(OLD).with_table(name, table.take(pa.array(rows)))
+    return slafdb_files(OLD).with_table(name, table.take(pa.array(rows)))
 
 
-def starts_of_files() -> Older:
+def starts_of_files() -> SlafdbFiles:
     """Offsets that begin anew with the second file, as slafdb counts them."""
     starts = np.concatenate([OLD.indptr[:4], OLD.indptr[4:9] - OLD.indptr[4]])
-    return older(OLD).with_column("cells", "cell_start_index", pa.array(starts.astype(np.int64)))
+    return slafdb_files(OLD).with_column(
+        "cells", "cell_start_index", pa.array(starts.astype(np.int64))
+    )
 
 
-def with_type(name: str, column: str, dtype: pa.DataType) -> Older:
+def with_type(name: str, column: str, dtype: pa.DataType) -> SlafdbFiles:
     """A column in another type."""
-    values = older(OLD).tables[name].column(column).cast(dtype)
-    return older(OLD).with_column(name, column, values)
+    values = slafdb_files(OLD).tables[name].column(column).cast(dtype)
+    return slafdb_files(OLD).with_column(name, column, values)
 
 
 END = int(OLD.indptr[1])
-PLAIN = older(OLD)
-VIOLATIONS: dict[str, tuple[Older, str]] = {
+PLAIN = slafdb_files(OLD)
+VIOLATIONS: dict[str, tuple[SlafdbFiles, str]] = {
     "cells of rows descend": (swapped("expression", END - 1), "its cell is before"),
     "genes of a cell descend": (
         swapped("expression", int(OLD.indptr[np.argmax(np.diff(OLD.indptr) > 1)])),
@@ -214,11 +216,11 @@ VIOLATIONS: dict[str, tuple[Older, str]] = {
         "gene_integer_id is of type int64, not one of ",
     ),
     "only string ids": (
-        older(OLD, strings=True).without_column("expression", "cell_integer_id"),
+        slafdb_files(OLD, strings=True).without_column("expression", "cell_integer_id"),
         "its columns are cell_id, gene_id, gene_integer_id, value, not ",
     ),
     "a string id of another cell": (
-        older(OLD, strings=True).with_value("expression", "cell_id", 2, "old-8"),
+        slafdb_files(OLD, strings=True).with_value("expression", "cell_id", 2, "old-8"),
         "expression, row 2: cell_id is not that of the id",
     ),
     "offsets of each file": (
@@ -250,11 +252,11 @@ VIOLATIONS: dict[str, tuple[Older, str]] = {
         "genes: gene_id is of type int64, not string",
     ),
     "another shape": (
-        PLAIN.having(array_shape=[8, N_GENES]),
+        PLAIN.with_config(array_shape=[8, N_GENES]),
         r"array_shape is \[8, 6\], but the tables have \[9, 6\] rows",
     ),
     "another table": (
-        PLAIN.having(tables=PLAIN.config["tables"] | {"layers": "layers.lance"}),
+        PLAIN.with_config(tables=PLAIN.config["tables"] | {"layers": "layers.lance"}),
         "it holds layers, which this release would lose",
     ),
     "another table that config.json does not name": (
@@ -266,13 +268,13 @@ VIOLATIONS: dict[str, tuple[Older, str]] = {
         r"cells: column pca is of type fixed_size_list.*, which this release would lose",
     ),
     "uns": (
-        Older(PLAIN.tables, PLAIN.config, {"uns.json": b"{}"}),
+        SlafdbFiles(PLAIN.tables, PLAIN.config, {"uns.json": b"{}"}),
         "it holds uns, which this release would lose",
     ),
-    "layers in a list": (PLAIN.having(layers=["a"]), r'layers is \["a"\], not an object'),
-    "files in a list": (PLAIN.having(multi_file=[1]), r"multi_file is \[1\], not an object"),
+    "layers in a list": (PLAIN.with_config(layers=["a"]), r'layers is \["a"\], not an object'),
+    "files in a list": (PLAIN.with_config(multi_file=[1]), r"multi_file is \[1\], not an object"),
     "a conversion of slafdb": (
-        PLAIN.having(checkpoint={"status": "in_progress"}),
+        PLAIN.with_config(checkpoint={"status": "in_progress"}),
         "a conversion of slafdb is unfinished",
     ),
 }
@@ -281,7 +283,7 @@ VIOLATIONS: dict[str, tuple[Older, str]] = {
 @pytest.mark.parametrize(("layout", "message"), VIOLATIONS.values(), ids=VIOLATIONS.keys())
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_a_violated_rule_is_named(
-    layout: Older, message: str, added: Path, tmp_path: Path, *, dry_run: bool
+    layout: SlafdbFiles, message: str, added: Path, tmp_path: Path, *, dry_run: bool
 ) -> None:
     """A dataset that violates a rule is refused with the rule and the row, and left as it was."""
     path = layout.write(tmp_path / "old.slaf")
@@ -294,7 +296,7 @@ def test_a_violated_rule_is_named(
 
 def test_a_table_that_is_missing_is_named(added: Path, tmp_path: Path) -> None:
     """So is a dataset whose table is not there."""
-    path = older(OLD).write(tmp_path / "old.slaf")
+    path = slafdb_files(OLD).write(tmp_path / "old.slaf")
     shutil.rmtree(path / "genes.lance")
     with pytest.raises(DamagedDataset, match=r"genes.lance cannot be opened"):
         slaf.append(added, path)
@@ -364,7 +366,7 @@ def test_an_input_that_cannot_be_added_leaves_it_as_it_was(tmp_path: Path) -> No
     matrix = NEW.toarray().astype(np.uint64)
     matrix[-1, -1] = 2**64 - 1
     source = write_h5ad(tmp_path / "new.h5ad", sp.csr_matrix(matrix))
-    path = older(OLD).write(tmp_path / "old.slaf")
+    path = slafdb_files(OLD).write(tmp_path / "old.slaf")
     before, config = tree(path), json.loads((path / "config.json").read_bytes())
     with pytest.raises(InexactValue, match="18446744073709551615"):
         slaf.append(source, path, chunk_size=3)
@@ -379,14 +381,14 @@ def test_a_value_may_ask_for_a_wider_type(tmp_path: Path) -> None:
     matrix = NEW.toarray()
     matrix[-1, -1] = 70_000
     source = write_h5ad(tmp_path / "new.h5ad", sp.csr_matrix(matrix))
-    dataset = slaf.append(source, older(OLD).write(tmp_path / "old.slaf"), chunk_size=3)
+    dataset = slaf.append(source, slafdb_files(OLD).write(tmp_path / "old.slaf"), chunk_size=3)
     assert dataset.published.value_type == "uint32"
     assert_holds(dataset, OLD, sp.csr_matrix(matrix))
 
 
 def test_changed_by_slafdb_meanwhile(added: Path, tmp_path: Path) -> None:
     """An append that was stopped does not go on with tables that are others since."""
-    path = older(OLD).write(tmp_path / "old.slaf")
+    path = slafdb_files(OLD).write(tmp_path / "old.slaf")
     with pytest.raises(Crash):
         slaf.append(added, CrashingStorage(path, 6), chunk_size=3)
     cells = lance.dataset(path / "cells.lance")
@@ -399,7 +401,7 @@ def test_changed_by_slafdb_meanwhile(added: Path, tmp_path: Path) -> None:
 
 def test_it_is_ours_from_then_on(added: Path, tmp_path: Path) -> None:
     """It is appended to again, the same input is refused, and a conversion replaces it."""
-    path = older(OLD).write(tmp_path / "old.slaf")
+    path = slafdb_files(OLD).write(tmp_path / "old.slaf")
     slaf.append(added, path)
     with pytest.raises(DuplicateInput):
         slaf.append(added, path)
@@ -414,6 +416,6 @@ def test_it_is_ours_from_then_on(added: Path, tmp_path: Path) -> None:
 
 def test_convert_does_not_replace_it(added: Path, tmp_path: Path) -> None:
     """A conversion refuses the place of such a dataset, and says that it may be appended to."""
-    path = older(OLD).write(tmp_path / "old.slaf")
+    path = slafdb_files(OLD).write(tmp_path / "old.slaf")
     with pytest.raises(DatasetError, match="slaf append"):
         slaf.convert(added, path, overwrite=True)

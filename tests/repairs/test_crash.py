@@ -14,7 +14,7 @@ from slaf.storage.location import Location
 from slaf.testing.crashing import Crash, CrashingStorage, Moment
 from tests.conversion.outputs import receipts
 from tests.conversion.stopped import points
-from tests.mending.damaged import Original, flip, make_original, proven_files
+from tests.repairs.damaged import Original, flip, make_original, proven_files
 
 # Which files are damaged: in each case those whose names hold one of these.
 CASES = {
@@ -60,7 +60,7 @@ def test_stopped_at_every_effect(  # noqa: PLR0917 - pytest fills them by name
     tmp_path: Path,
     subtests: pytest.Subtests,
 ) -> None:
-    """Stopped before or after any effect on the disk, the same call mends the dataset."""
+    """Stopped before or after any effect on the disk, the same call repairs the dataset."""
     recorder = CrashingStorage(damaged(original, tmp_path / "recorded.slaf", case))
     slaf.repair(recorder, original.inputs)
     assert len(recorder.effects) > 10

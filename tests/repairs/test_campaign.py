@@ -1,4 +1,4 @@
-"""Whichever byte of a dataset is changed, it is found, named and mended."""
+"""Whichever byte of a dataset is changed, it is found, named and repaired."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import slaf
-from tests.mending.damaged import Original, flip, make_original, proven_files
+from tests.repairs.damaged import Original, flip, make_original, proven_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,9 +38,9 @@ def files_of_everything(original: Original) -> list[str]:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("flips", FLIPS)
 def test_every_flipped_byte(flips: int, original: Original, tmp_path: Path) -> None:
-    """A flipped byte of any file is found, the file is named, and it is mended from the input.
+    """A flipped byte of any file is found, the file is named, and it is repaired from the input.
 
-    In the short form every third file is mended.
+    In the short form every third file is repaired.
     """
     rng = random.Random(flips)
     seen = 0
@@ -62,7 +62,7 @@ def test_every_flipped_byte(flips: int, original: Original, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)])
 def test_every_missing_file(step: int, original: Original, tmp_path: Path) -> None:
-    """A file that is gone is found, named and mended, whichever it is."""
+    """A file that is gone is found, named and repaired, whichever it is."""
     for file in files_of_everything(original)[::step]:
         dataset = original.copy(tmp_path / "out.slaf")
         (dataset / file).unlink()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from msgspec.structs import replace
 
 from slaf.errors import DamagedDataset
 from slaf.format.digests import table_digest
-from slaf.format.files import FileChecksums, StoredFile, etag_scope
+from slaf.format.files import FileChecksums, StorageOptions, StoredFile, etag_scope
 from slaf.tables.read import files_of
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from slaf.format.config import DatasetConfig
-    from slaf.format.files import StorageOptions
     from slaf.options import StoreOptions
     from slaf.sparse.ranges import RowRange
     from slaf.storage.location import Location
@@ -143,11 +142,8 @@ def _files_without_checksum(
 
 def storage_options_record(options: StoreOptions) -> StorageOptions:
     """How tables are stored that were written with these options."""
-    return {
-        "compression": options.compression,
-        "plain_types": options.plain_types,
-        "create_indices": options.create_indices,
-    }
+    values = {name: getattr(options, name) for name in StorageOptions.__annotations__}
+    return cast("StorageOptions", values)
 
 
 def with_uns_json_checksum(

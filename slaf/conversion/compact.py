@@ -16,14 +16,14 @@ from slaf.conversion.plan_append import stored_options
 from slaf.dataset.dataset import open_dataset
 from slaf.dataset.source import DatasetSource
 from slaf.errors import DamagedDataset
-from slaf.format.config import checksum_blocks, load, load_published
+from slaf.format.config import load, load_published
 from slaf.format.epoch import locked
-from slaf.format.schema import BY_CELL, CELLS, EXPRESSION, GENES
+from slaf.format.schema import CELL_ORDER, CELLS, EXPRESSION, GENES, partitioned_tables
 from slaf.options import StoreOptions
 from slaf.runs.checksums import with_checksums
 from slaf.runs.commit import TableFragments, TableGrowth, commit_tables
 from slaf.runs.encode import encode_part
-from slaf.runs.layers import recorded_layer_tables
+from slaf.runs.matrix_tables import recorded_matrix_tables
 from slaf.runs.output_run import begin_or_resume
 from slaf.runs.plan import PART_NONZEROS, BaseDataset, Plan
 from slaf.runs.value_types import AxisIds
@@ -156,7 +156,8 @@ class _Layout:
     def of(cls, dataset: Dataset) -> _Layout:
         """The layout of what is published."""
         published = dataset.published
-        tables = [name for name in BY_CELL if name in published.tables]
+        partitioned = partitioned_tables(published.tables)
+        tables = [spec.name for spec in partitioned if spec.axis == CELL_ORDER]
         found = {
             name: fragments_of(dataset.location, published.tables[name], published.versions[name])
             for name in tables
@@ -225,10 +226,9 @@ def _plan(there: Dataset, layout: _Layout) -> Plan:
         n_cells=published.n_cells,
         n_genes=published.n_genes,
         options=options,
-        value_type=published.value_type,
         block_cells=max((block.stop - block.start for block in blocks), default=1),
         parts=tuple(layout.to_merge(bounds)),
-        companions=recorded_layer_tables(published),
+        matrix_tables=recorded_matrix_tables(published),
         base=BaseDataset(
             n_cells=published.n_cells,
             n_sources=len(published.sources),
@@ -256,7 +256,7 @@ def _encode(run: OutputRun, there: Dataset, workers: int, progress: Progress) ->
         plan,
         location=run.location,
         identifiers=AxisIds(*(table.column(0) for table in ids)),
-        kept=checksum_blocks(there.published),
+        base=there.published,
         progress=progress,
     )
     try:
@@ -290,9 +290,9 @@ def _publish(run: OutputRun, there: Dataset, layout: _Layout) -> None:
 def _merged(layout: _Layout, table: str, run: OutputRun) -> Iterator[Fragment]:
     """The fragments that a table will have."""
     kept, at = layout.fragments[table], 0
-    for result in run.results():
-        replaced = layout.within(table, run.plan.parts[result.index])
+    for part in run.parts_of(table):
+        replaced = layout.within(table, part.rows)
         yield from kept[at : replaced.start]
-        yield from result.by_table()[table].fragments
+        yield from part.tables[table].fragments
         at = max(at, replaced.stop)
     yield from kept[at:]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from slaf.conversion.plan_append import with_rewrite
 from slaf.errors import DamagedInput, InputError
-from slaf.format.config import checksum_blocks
 from slaf.format.schema import EXPRESSION
 from slaf.runs.annotations import encode_annotations
 from slaf.runs.encode import NeedsWiderType, encode_part
@@ -45,15 +44,14 @@ def execute_run(
     axes = tables.axes
     _encode(run, ready.inputs, axes, workers, progress)
     sort_by_gene(run, ready.reading, workers, progress)
-    kept = tables.annotations or encode_annotations(ready.inputs, axes.cells, axes.genes)
-    publish(run, axes, f"slaf {version('slaf')}", kept=kept)
+    annotations = tables.annotations or encode_annotations(ready.inputs, axes.cells, axes.genes)
+    publish(run, axes, f"slaf {version('slaf')}", annotations)
 
 
 def _encode(run: OutputRun, inputs: Concat, axes: Axes, workers: int, progress: Progress) -> None:
     """Write the parts that remain; begin again with a wider type where a value asks for it."""
     while True:
         plan = run.plan
-        kept = checksum_blocks(run.base)
         cells, nonzeros = run.covered()
         progress.begin(cells, nonzeros, plan.cells_to_write)
         damaged: set[int] = set()
@@ -64,14 +62,18 @@ def _encode(run: OutputRun, inputs: Concat, axes: Axes, workers: int, progress: 
             plan,
             location=run.location,
             identifiers=axes.identifiers,
-            kept=kept,
+            base=run.base,
             progress=progress,
         )
         try:
             run_parts(run.remaining(), encode, run.record, workers)
         except NeedsWiderType as misfit:
             _, lost = run.covered()
-            run.begin(with_rewrite(misfit.wider, misfit.table, kept.get(EXPRESSION, ())))
+            run.begin(
+                with_rewrite(
+                    misfit.wider, misfit.table, () if run.base is None else run.base.blocks
+                )
+            )
             _log_rewrite(plan, run.plan, lost)
         except InputError as error:
             several = isinstance(error, DamagedInput) and len(plan.added) > 1

@@ -182,7 +182,7 @@ def preview(ready: Prepared, unfinished: OutputRun | None) -> Preview:
         value_type=str(likely_type(inputs.matrix().sample_values(), plan.options)),
         rewrites=EXPRESSION in plan.rewrites,
         parts=len(plan.parts),
-        parts_done=len(unfinished.journal.parts) if unfinished else 0,
+        parts_done=len(unfinished.parts()) if unfinished else 0,
         expected=ready.estimate(tables),
         free=ready.location.free(),
         beside=describe_slots(inputs),

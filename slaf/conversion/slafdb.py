@@ -14,14 +14,12 @@ from slaf.annotations.columns import arrow_table
 from slaf.dataset.dataset import Dataset, open_dataset
 from slaf.errors import DamagedDataset
 from slaf.format.config import (
-    LEGACY_TABLES,
-    OPTIONAL_TABLES,
-    TABLES,
     DatasetConfig,
     Metadata,
     SourceRecord,
     load,
     load_published,
+    table_directories,
 )
 from slaf.format.schema import (
     CELL_COLUMNS,
@@ -29,13 +27,13 @@ from slaf.format.schema import (
     EXPRESSION,
     GENE_COLUMNS,
     GENES,
-    LAYERS,
-    RAW,
+    SOURCE_FILE,
+    TABLES,
     VALUE_TYPES,
-    allowed_types,
+    partitioned_tables,
 )
 from slaf.options import ReadOptions
-from slaf.runs.layers import layer_tables
+from slaf.runs.matrix_tables import matrix_tables
 from slaf.runs.plan import BaseDataset, Plan, plan_parts
 from slaf.sources.base import MatrixSize, Source, SourceInfo, check_only_x
 from slaf.sources.concat.members import Input
@@ -64,8 +62,10 @@ __all__ = [
 
 _FORMAT = "slafdb"
 _PEEK = 1 << 16
-_SOURCE_FILE = "source_file"
 _FILES = "multi_file"
+
+# The tables of slafdb, in their directories.
+_DIRECTORIES = {name: spec.directory for name, spec in TABLES.items() if spec.required}
 
 # What an append would lose.
 _MORE = ("layers", "obsm", "varm", "obsp", "varp")
@@ -118,7 +118,9 @@ class SlafdbDataset:
         self.location = location
         rules = Rules(str(location))
         _check_config(location, config, rules)
-        self.versions = {name: newest_version(location, table) for name, table in TABLES.items()}
+        self.versions = {
+            name: newest_version(location, directory) for name, directory in _DIRECTORIES.items()
+        }
         self._tables = _Tables.checked(location, config, self.versions, rules)
         self.sources = tuple(_sources(location, config, self._tables, self.versions))
 
@@ -160,17 +162,16 @@ def plan_slafdb_append(there: SlafdbDataset, inputs: Concat, options: StoreOptio
         n_cells=inputs.info.n_cells,
         n_genes=inputs.info.n_genes,
         options=chosen,
-        value_type=str(allowed_types(chosen)[0]),
         block_cells=chosen.block_cells,
         parts=tuple(plan_parts(inputs, chosen)),
-        companions=layer_tables(inputs, chosen),
-        rewrites=(EXPRESSION, LAYERS, RAW),
+        matrix_tables=matrix_tables(inputs, chosen),
+        rewrites=tuple(spec.name for spec in partitioned_tables()),
         base=BaseDataset(
             n_cells=sum(source.n_cells for source in there.sources),
             n_sources=len(there.sources),
             versions=there.versions,
         ),
-        tables=LEGACY_TABLES,
+        tables=table_directories(legacy=True),
     )
 
 
@@ -178,15 +179,18 @@ def _check_config(location: Location, config: Mapping[str, Any], rules: Rules) -
     if "checkpoint" in config:
         rules.broken("config.json", "a conversion of slafdb is unfinished; finish it with slafdb")
     tables = config.get("tables")
-    if not isinstance(tables, dict) or any(tables.get(name) != TABLES[name] for name in TABLES):
-        rules.broken("config.json", f"tables is {json.dumps(tables)}, not {json.dumps(TABLES)}")
+    if not isinstance(tables, dict) or not _DIRECTORIES.items() <= tables.items():
+        expected = json.dumps(_DIRECTORIES)
+        rules.broken("config.json", f"tables is {json.dumps(tables)}, not {expected}")
     for name in (*_MORE, _FILES):
         if not isinstance(config.get(name) or {}, dict):
             rules.broken("config.json", f"{name} is {json.dumps(config[name])[:60]}, not an object")
     kept = [name for name in _MORE if (config.get(name) or {}).get("available")]
-    more = dict.fromkeys([*(name for name in tables if name not in TABLES), *kept])
+    more = dict.fromkeys([*(name for name in tables if name not in _DIRECTORIES), *kept])
     # Named or not: they would be taken for what an earlier attempt of ours has left.
-    more |= dict.fromkeys(name for name, folder in OPTIONAL_TABLES.items() if location.list(folder))
+    more |= dict.fromkeys(
+        name for name, spec in TABLES.items() if not spec.required and location.list(spec.directory)
+    )
     if location.read("uns.json") is not None:
         more["uns"] = None
     if more:
@@ -226,7 +230,7 @@ class _Tables:
         for name, table in ((CELLS, cells), (GENES, genes)):
             rules.check_axis(name, table)
             _check_columns(name, table, rules)
-        reader = TableRows(location, TABLES[EXPRESSION], pinned.expression)
+        reader = TableRows(location, _DIRECTORIES[EXPRESSION], pinned.expression)
         offsets = rules.check_expression(reader, cells.column("cell_id"), genes.column("gene_id"))
         rules.check_starts(cells, offsets)
         value_type = np.dtype(pinned.expression.schema.field("value").type.to_pandas_dtype())
@@ -245,7 +249,7 @@ class _Checked(Dataset):
     ) -> None:
         super().__init__(location, published)
         if offsets is not None:
-            self.cell_offsets = offsets
+            self._offsets[EXPRESSION] = offsets
 
 
 def _as_config(
@@ -263,7 +267,7 @@ def _as_config(
         versions=versions,
         value_type=dtype,
         dtype=dtype,
-        tables=TABLES,
+        tables=_DIRECTORIES,
         metadata=Metadata(nnz, {}),
         columns={},
         sources=(),
@@ -332,9 +336,9 @@ def _is_file(file: Any) -> bool:
 
 
 def _names_are_right(files: Sequence[Mapping[str, Any]], cells: pa.Table) -> bool:
-    if _SOURCE_FILE not in cells.column_names:
+    if SOURCE_FILE not in cells.column_names:
         return False
-    names = cells.column(_SOURCE_FILE).cast(pa.large_string())
+    names = cells.column(SOURCE_FILE).cast(pa.large_string())
     for file in files:
         here = names.slice(file["cell_offset"], file["n_cells"])
         alike = pc.equal(here, pa.scalar(file["file_name"], here.type))
@@ -367,7 +371,7 @@ class _Cells(Source):
         self.dtype: np.dtype[Any] = np.dtype(record.dtype)
         self.shape = record.n_cells, record.n_genes
         stop = record.offset + record.n_cells
-        self._offsets = tables.dataset.cell_offsets[record.offset : stop + 1]
+        self._offsets = tables.dataset.offsets(EXPRESSION)[record.offset : stop + 1]
         self.size = MatrixSize("a dataset", int(self._offsets[-1] - self._offsets[0]))
         self.info = SourceInfo.of(self, uri=record.uri, format=_FORMAT, identity=record.identity)
 

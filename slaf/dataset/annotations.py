@@ -6,28 +6,18 @@ from functools import cached_property
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from slaf.annotations.arrays import PAIR_COLUMNS, column_to_array, table_to_matrix
+from slaf.annotations.arrays import column_to_array, table_to_matrix
 from slaf.annotations.dataframes import to_frame
 from slaf.dataset.selection import resolve_indexer
 from slaf.errors import DamagedDataset, SelectionError
-from slaf.format.schema import (
-    CELL_PAIRS,
-    CELLS,
-    GENE_PAIRS,
-    GENES,
-    LAYERS,
-    RAW,
-    RAW_GENES,
-    START_INDEX,
-)
+from slaf.format.schema import CELLS, GENES, LAYERS, RAW_GENES, pair_table
 from slaf.options import RAW_VARM
 from slaf.runtime.lazy import LazyMapping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    import numpy as np
     import pandas as pd
     import scipy.sparse as sp
     from numpy.typing import NDArray
@@ -44,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["Annotations", "StoredRaw", "element_rows"]
 
 _AXES = {"obsm": CELLS, "varm": GENES}
-_PAIRS = {"obsp": CELL_PAIRS, "varp": GENE_PAIRS}
 
 
 class Annotations:
@@ -61,7 +50,6 @@ class Annotations:
     def __init__(self, location: Location, published: DatasetConfig) -> None:
         self._location = location
         self._published = published
-        self._offsets: dict[str, NDArray[np.int64]] = {}
 
     @cached_property
     def beside(self) -> AnnotationsRecord:
@@ -69,30 +57,19 @@ class Annotations:
         return self._published.annotations
 
     @property
+    def n_cells(self) -> int:
+        """The number of cells."""
+        return self._published.n_cells
+
+    @property
     def layers(self) -> Mapping[str, MatrixRecord]:
         """The layers by the names that they had."""
         return {one.original: one for one in self.beside.matrices().get(LAYERS, ())}
 
-    def offsets(self, table: str) -> NDArray[np.int64]:
-        """Where each cell's rows begin in `layers` or `raw`, and after the last, where they end.
-
-        Raises
-        ------
-        DamagedDataset
-            If they cannot be read.
-        """
-        from slaf.tables.read import read_table
-
-        if table not in self._offsets:
-            record = {LAYERS: self.beside.layers, RAW: self.beside.raw}[table]
-            starts = read_table(self.table(CELLS), [START_INDEX[table]]).column(0).to_numpy()
-            self._offsets[table] = np.append(starts, 0 if record is None else record.rows)
-        return self._offsets[table]
-
     def slot(self, name: str) -> Mapping[str, Any]:
         """The elements of obsm, varm, obsp or varp."""
         forms = {form.key: form for form in self.beside.forms.get(name, ())}
-        read = self._pairs if name in _PAIRS else self._aligned
+        read = self._aligned if name in _AXES else self._pairs
         return LazyMapping(forms, lambda key: read(name, forms[key]))
 
     @property
@@ -160,9 +137,9 @@ class Annotations:
 
         if form.name is None:
             return self.elements[slot][form.key]
-        table = _PAIRS[slot]
-        ids = PAIR_COLUMNS[table]
-        return table_to_matrix(read_table(self.table(table), [*ids, form.name]), ids, form)
+        spec = pair_table(slot)
+        rows = read_table(self.table(spec.name), [*spec.ids, form.name])
+        return table_to_matrix(rows, spec.ids, form)
 
 
 class StoredRaw:
@@ -179,7 +156,7 @@ class StoredRaw:
     @property
     def shape(self) -> tuple[int, int]:
         """Cells and genes."""
-        return (len(self._held.offsets(RAW)) - 1, self.n_genes)
+        return (self._held.n_cells, self.n_genes)
 
     @property
     def nnz(self) -> int:

@@ -19,9 +19,9 @@ from slaf.format.schema import (
     EXPRESSION,
     GENES,
     LAYERS,
-    PARTITIONED_TABLES,
     RAW,
-    START_INDEX,
+    TABLES,
+    VALUE,
 )
 from slaf.sparse.ranges import as_positions
 from slaf.storage.errors import safe_cause, translate_lance_error
@@ -75,6 +75,7 @@ class Dataset:
         self.location = location
         self.published = published
         self._rows: dict[str, StoredRows] = {}
+        self._offsets: dict[str, NDArray[np.int64]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Dataset, (self.location, self.published)
@@ -390,22 +391,10 @@ class Dataset:
             selector, size, lambda: self._ids(name), lambda where: self._where(name, where), name
         )
 
-    @cached_property
+    @property
     def cell_offsets(self) -> NDArray[np.int64]:
-        """Where each cell's rows begin in `expression`, and after the last, where they end."""
-        starts = self._columns(CELLS, [START_INDEX[EXPRESSION]]).column(0).to_numpy()
-        return np.append(starts, self.nnz)
-
-    @cached_property
-    def gene_offsets(self) -> NDArray[np.int64] | None:
-        """Where each gene's rows begin in `expression_by_gene`, and after the last, where they end.
-
-        None without that table.
-        """
-        if BY_GENE not in self.published.tables:
-            return None
-        starts = self._columns(GENES, [START_INDEX[BY_GENE]]).column(0).to_numpy()
-        return np.append(starts, self.nnz)
+        """The first row of each cell in `expression`, and after the last the number of rows."""
+        return self.offsets(EXPRESSION)
 
     def offsets(self, table: str) -> NDArray[np.int64]:
         """Where the rows of each cell begin in a table, and after the last, where they end.
@@ -422,13 +411,13 @@ class Dataset:
         KeyError
             If the dataset has no such table, or its rows are in no such order.
         """
-        if table not in self.published.tables or table not in PARTITIONED_TABLES:
+        spec = TABLES[table]
+        if table not in self.published.tables or not spec.is_partitioned:
             raise KeyError(table)
-        if table == EXPRESSION:
-            return self.cell_offsets
-        if table == BY_GENE and self.gene_offsets is not None:
-            return self.gene_offsets
-        return self.annotations.offsets(table)
+        if table not in self._offsets:
+            starts = self._columns(spec.axis.name, [spec.start_index]).column(0).to_numpy()
+            self._offsets[table] = np.append(starts, self.published.record(table).rows)
+        return self._offsets[table]
 
     def rows(self, table: str) -> StoredRows:
         """The rows of a table in the order of cells, or of genes.
@@ -445,15 +434,14 @@ class Dataset:
         KeyError
             If the dataset has no such table, or its rows are in no such order.
         """
-        from slaf.dataset.matrix import BY_CELL_ORDER, BY_GENE_ORDER, StoredRows
+        from slaf.dataset.matrix import StoredRows
         from slaf.tables.rows import TableRows
 
         if table not in self._rows:
             opened = self.expression if table == EXPRESSION else self.table(table)
             reader = TableRows(self.location, self.published.tables[table], opened)
-            axis = BY_GENE_ORDER if table == BY_GENE else BY_CELL_ORDER
             place = f"{self.location}: {table}"
-            self._rows[table] = StoredRows(place, reader, axis, self.offsets(table))
+            self._rows[table] = StoredRows(place, reader, TABLES[table].axis, self.offsets(table))
         return self._rows[table]
 
     def _values(self, table: str, width: int) -> StoredMatrix:
@@ -461,7 +449,7 @@ class Dataset:
         from slaf.dataset.matrix import StoredMatrix
 
         dtype, value_type = np.dtype(self.published.dtype), np.dtype(self.published.value_type)
-        return StoredMatrix(self.rows(table), "value", width, dtype, dtype, value_type, self.nnz)
+        return StoredMatrix(self.rows(table), VALUE, width, dtype, dtype, value_type, self.nnz)
 
     def _stored(self, table: str, record: MatrixRecord, width: int) -> StoredMatrix:
         """A matrix of `layers` or `raw`."""
@@ -516,7 +504,7 @@ class Dataset:
 
     def _read(self, cells: Rows, genes: Rows | None) -> sp.csr_matrix:
         by_cell = self.matrix()
-        if genes is None or self.gene_offsets is None:
+        if genes is None or BY_GENE not in self.published.tables:
             return by_cell.read(cells, genes)
         by_gene = self._values(BY_GENE, self.n_cells)
         if by_gene.n_rows(genes) >= by_cell.n_rows(cells):

@@ -20,37 +20,15 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
     from numpy.typing import NDArray
 
+    from slaf.format.schema import Axis
     from slaf.sparse.csr import Entries
     from slaf.sparse.ranges import Rows
     from slaf.tables.rows import FileRows
 
-__all__ = ["BY_CELL_ORDER", "BY_GENE_ORDER", "Axis", "Chunk", "StoredMatrix", "StoredRows"]
+__all__ = ["Chunk", "StoredMatrix", "StoredRows"]
 
 # Rows that are read to see what values there are.
 _SAMPLE_ROWS = 1 << 16
-
-
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """What rows are ordered by.
-
-    Attributes
-    ----------
-    name
-        "cells" or "genes".
-    one
-        One of them: "cell" or "gene".
-    ids
-        The columns of the positions: of what the rows are ordered by, and of the others.
-    """
-
-    name: str
-    one: str
-    ids: tuple[str, str]
-
-
-BY_CELL_ORDER = Axis("cells", "cell", ("cell_integer_id", "gene_integer_id"))
-BY_GENE_ORDER = Axis("genes", "gene", ("gene_integer_id", "cell_integer_id"))
 
 
 @dataclass(frozen=True, slots=True)

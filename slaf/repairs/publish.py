@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from slaf.errors import DamagedDataset
-from slaf.format.schema import BY_GENE, EXPRESSION, LAYERS, PARTITIONED_TABLES, RAW
+from slaf.format.schema import partitioned_tables
 from slaf.runs.checksums import with_checksums
 from slaf.runs.commit import TableFragments, TableGrowth, TableRows, commit_tables
 from slaf.tables.commit import drop_newer_versions
@@ -60,8 +60,7 @@ def table_files(run: OutputRun, published: DatasetConfig, survey: Damage) -> dic
     """
     return {
         table: _table_files(run, published, survey, table)
-        for table in PARTITIONED_TABLES
-        if table in published.tables
+        for table in (spec.name for spec in partitioned_tables(published.tables))
     }
 
 
@@ -133,7 +132,7 @@ class RepairedDataset:
             return TableGrowth(directory, self.published.versions[name])
         if name not in self.data:
             return TableRows(directory, self.tables[name])
-        return TableFragments(directory, _schema(self.run, name), self.data[name].fragments)
+        return TableFragments(directory, self.run.plan.schema(name), self.data[name].fragments)
 
     def _copied(self, name: str) -> Iterator[StoredFile]:
         """Bring the files of a table that are whole into its new directory."""
@@ -145,13 +144,6 @@ class RepairedDataset:
             yield file if stat is None else structs.replace(file, etag=stat.etag)
 
 
-def _schema(run: OutputRun, table: str) -> pa.Schema:
-    """The columns of a table that is written in parts."""
-    plan = run.plan
-    schemas = {one.table: one.schema(plan.options) for one in plan.companions}
-    return ({EXPRESSION: plan.schema, BY_GENE: plan.schema_by_gene} | schemas)[table]
-
-
 def _table_files(
     run: OutputRun, published: DatasetConfig, survey: Damage, table: str
 ) -> TableFiles:
@@ -161,7 +153,7 @@ def _table_files(
         before = _recorded(run, published, table)
     else:
         before = fragments_of(run.location, directory, published.versions[table])
-    made = _made(run, survey, table)
+    made = _rewritten(run, survey, table)
     fragments: list[Fragment] = []
     paths: list[str] = []
     copies = {}
@@ -173,7 +165,7 @@ def _table_files(
             # Of several files with these rows the first one's place is taken.
             fragments += made[rows]
             paths += [f"{target}/{one}" for part in made[rows] for one in part.paths]
-            made[rows] = []
+            made[rows] = ()
             continue
         fragments.append(fragment)
         paths.append(path)
@@ -182,18 +174,14 @@ def _table_files(
     return TableFiles(fragments, paths, copies)
 
 
-def _made(
+def _rewritten(
     run: OutputRun, survey: Damage, table: str
-) -> dict[tuple[int, int] | None, list[Fragment]]:
+) -> dict[tuple[int, int] | None, Sequence[Fragment]]:
     """The fragments of a table that were written again, by the cells or genes of their rows."""
-    if table == BY_GENE:
-        genes = (part for part in run.gene_parts() if part.genes in survey.genes)
-        return {(part.genes.start, part.genes.stop): part.fragments for part in genes}
-    parts = {result.index: run.plan.parts[result.index] for result in run.results()}
     return {
-        (parts[result.index].start, parts[result.index].stop): result.by_table()[table].fragments
-        for result in run.results()
-        if table in survey.parts[parts[result.index]]
+        (part.rows.start, part.rows.stop): part.tables[table].fragments
+        for part in run.parts_of(table)
+        if part.rows in survey.rows_of(table)
     }
 
 
@@ -202,13 +190,10 @@ def _recorded(run: OutputRun, published: DatasetConfig, table: str) -> list[Frag
     files = [one for one in published.proof.of(published.tables[table]) if "/data/" in one.file]
     files = [one for one in files if one.cells or one.genes]
     files.sort(key=lambda one: one.cells or one.genes or (0, 0))
-    records = {LAYERS: published.annotations.layers, RAW: published.annotations.raw}
-    rows = {name: record.rows for name, record in records.items() if record is not None}
-    rows |= dict.fromkeys((EXPRESSION, BY_GENE), published.expression_count)
-    if sum(one.rows or 0 for one in files) != rows[table]:
+    if sum(one.rows or 0 for one in files) != published.record(table).rows:
         msg = (
             f"{run.location}: the version of {table} is damaged, and of some of its files nothing "
             "was noted when they were written; restore it from a copy, or convert again"
         )
         raise DamagedDataset(msg)
-    return [Fragment.of_file(one, len(_schema(run, table))) for one in files]
+    return [Fragment.of_file(one, len(run.plan.schema(table))) for one in files]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from slaf.format.config import DatasetConfig
     from slaf.format.files import StorageOptions
+    from slaf.format.schema import Axis
     from slaf.options import StoreOptions
     from slaf.sparse.ranges import RowRange
     from slaf.storage.location import Location
@@ -36,9 +37,8 @@ def file_checksums(
     location: Location,
     directory: str,
     fragments: Sequence[Fragment],
-    cells: RowRange | None = None,
-    *,
-    genes: RowRange | None = None,
+    axis: Axis,
+    rows: RowRange,
 ) -> tuple[StoredFile, ...]:
     """The files of fragments that were written this moment, and are still in memory.
 
@@ -48,17 +48,15 @@ def file_checksums(
         The table.
     fragments
         As `slaf.tables.write.write_part` gives them.
-    cells, genes
-        Those whose rows they hold: of one of both.
+    axis, rows
+        The cells or genes whose rows they hold.
     """
-    of_cells = None if cells is None else (cells.start, cells.stop)
-    of_genes = None if genes is None else (genes.start, genes.stop)
-    found = []
-    for fragment in fragments:
-        for path in fragment.paths:
-            stored = _stored(location, f"{directory}/{path}")
-            found.append(replace(stored, cells=of_cells, genes=of_genes, rows=fragment.rows))
-    return tuple(found)
+    held = {axis.name: (rows.start, rows.stop)}
+    return tuple(
+        replace(_stored(location, f"{directory}/{path}"), **held, rows=fragment.rows)
+        for fragment in fragments
+        for path in fragment.paths
+    )
 
 
 def table_digests(tables: Mapping[str, pa.Table]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from slaf.errors import StorageError
-from slaf.runs.layers import layer_matrices
+from slaf.runs.matrix_tables import source_matrices
 from slaf.runs.plan import likely_type
 from slaf.sparse.casting import is_whole
 from slaf.storage.location import Location
@@ -126,9 +126,8 @@ def estimate(plan: Plan, source: Source, beside: int, workers: int, memory: int)
     """
     least = _PROGRAM_MEMORY + max(workers, 1) * _WORKER_MEMORY
     whole = Estimate(beside, 0, 0, 0, least, _START_SECONDS)
-    whole = whole.with_matrix(plan, source.matrix())
-    for companion in plan.companions:
-        for matrix in layer_matrices(source, companion):
+    for table in plan.matrix_tables:
+        for matrix in source_matrices(source, table.table)[0].values():
             whole = whole.with_matrix(plan, matrix)
     return whole.by_gene(plan, source.matrix(), memory) if plan.options.by_gene else whole
 

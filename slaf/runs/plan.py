@@ -8,26 +8,26 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import numpy as np
 import xxhash
 
 from slaf.errors import InexactValue
-from slaf.format.config import OPTIONAL_TABLES, TABLES, SourceRecord, journal_directory
+from slaf.format.config import SourceRecord, journal_directory, table_directories
 from slaf.format.schema import (
     EXPRESSION,
+    TABLES,
+    TableSpec,
     allowed_types,
-    by_gene_schema,
-    expression_schema,
+    partitioned_tables,
     value_type_for,
 )
 from slaf.options import StoreOptions
-from slaf.runs.layers import LayerTable, layer_tables
-from slaf.runs.value_types import wider_type
+from slaf.runs.matrix_tables import MatrixTable, matrix_tables
 from slaf.sparse.ranges import RowRange
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
@@ -48,6 +48,9 @@ PART_NONZEROS = 32 << 20
 
 # What does not tell one input from another: where it lies, and what the options say already.
 _PLACES = {"identity", "uri", "offset", "measured", "holds", "taken"}
+
+# The keys of the last release for the tables; its published runs have to be cleaned up only.
+_EARLIER_KEYS = {"value_type", "companions"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,15 +89,13 @@ class Plan:
         The shape of the dataset that the run makes.
     options
         What the user chose.
-    value_type
-        The type that the values are stored in.
     block_cells
         Cells that one digest covers.
     parts
         The cells to write in runs of whole blocks, in order: the units of work and of resuming.
         None holds cells of two inputs.
-    companions
-        The tables of further matrices, which are written in the same parts.
+    matrix_tables
+        The tables that are written in these parts, with their value columns.
     gene_ids
         A digest of the ids of all genes in their order.
     base
@@ -103,36 +104,76 @@ class Plan:
         The tables of which the rows of the base are written again; those of the others stay as
         they are, and the new ones are put behind them.
     tables
-        The directory of each table, but for those that have the usual one.
+        The directory of each table.
     """
 
     sources: tuple[SourceRecord, ...]
     n_cells: int
     n_genes: int
     options: StoreOptions
-    value_type: str
     block_cells: int
     parts: tuple[RowRange, ...]
-    companions: tuple[LayerTable, ...] = ()
+    matrix_tables: tuple[MatrixTable, ...]
     gene_ids: str = ""
     base: BaseDataset | None = None
     rewrites: tuple[str, ...] = ()
     operation: str = "convert"
     run_id: str = field(default_factory=lambda: uuid4().hex)
-    tables: Mapping[str, str] = field(default_factory=lambda: dict(TABLES))
+    tables: Mapping[str, str] = field(default_factory=table_directories)
 
-    def folder(self, table: str) -> str:
+    @property
+    def partitioned(self) -> tuple[TableSpec, ...]:
+        """The tables that the run writes in parts: those of matrices, and copies of them."""
+        names = {table.table for table in self.matrix_tables}
+        return tuple(
+            spec
+            for spec in partitioned_tables()
+            if spec.name in names or (spec.option and getattr(self.options, spec.option))
+        )
+
+    def directory(self, table: str) -> str:
         """The directory of a table."""
-        return {**OPTIONAL_TABLES, **self.tables}[table]
+        return self.tables[table]
+
+    def matrix_table(self, table: str) -> MatrixTable:
+        """The table of matrices of this name, or the one that it is a copy of."""
+        name = TABLES[table].copies or table
+        return next(one for one in self.matrix_tables if one.table == name)
+
+    def schema(self, table: str) -> pa.Schema:
+        """The columns of a table that is written in parts."""
+        return self.matrix_table(table).schema(self.options, table)
+
+    @property
+    def value_type(self) -> str:
+        """The type of the values of `expression`."""
+        return self.matrix_table(EXPRESSION).values[0].value_type
 
     def adds_to(self, table: str) -> bool:
-        """Whether a table keeps the rows that it has, and gets the new ones behind them."""
-        return self.base is not None and table in self.base.versions and table not in self.rewrites
+        """Whether a table keeps its rows, and gets the new ones behind them."""
+        return (
+            self.base is not None
+            and self.operation != "repair"
+            and table in self.base.versions
+            and not self.replaces(table)
+        )
+
+    def replaces(self, table: str) -> bool:
+        """Whether all rows of a table are written again, if the base has it."""
+        return table in self.rewrites or bool(TABLES[table].copies)
 
     def writes(self, part: int, table: str) -> bool:
         """Whether a part has rows of a table: of the cells of the base only if it is rewritten."""
         new = self.base is None or self.parts[part].start >= self.base.n_cells
         return new or table in self.rewrites
+
+    def tables_of(self, axis: str, part: int) -> set[str]:
+        """The tables that a part writes, along an axis."""
+        return {
+            spec.name
+            for spec in self.partitioned
+            if spec.axis.name == axis and (spec.copies or self.writes(part, spec.name))
+        }
 
     @property
     def cells_to_write(self) -> int:
@@ -144,31 +185,10 @@ class Plan:
         """The inputs of this run."""
         return self.sources if self.base is None else self.sources[self.base.n_sources :]
 
-    @property
-    def schema(self) -> pa.Schema:
-        """The columns of `expression`."""
-        return expression_schema(np.dtype(self.value_type), self.n_genes, self.options)
-
-    @property
-    def schema_by_gene(self) -> pa.Schema:
-        """The columns of `expression_by_gene`."""
-        return by_gene_schema(self.schema, self.options.compression)
-
-    def widened(self, values: NDArray[Any]) -> Plan:
-        """The plan of a new run, with the next type that holds these values too.
-
-        Raises
-        ------
-        InexactValue
-            If there is none.
-        """
-        value_type = wider_type(values, self.value_type, allowed_types(self.options))
-        return replace(self, value_type=str(value_type), run_id=uuid4().hex)
-
-    def with_companion(self, wider: LayerTable) -> Plan:
-        """The plan of a new run, with this companion in place of the one of its table."""
-        companions = tuple(wider if c.table == wider.table else c for c in self.companions)
-        return replace(self, companions=companions, run_id=uuid4().hex)
+    def widened(self, table: str, types: Mapping[str, str]) -> Plan:
+        """The plan of a new run, with other types of some value columns of a table."""
+        tables = (one.widened(types) if one.table == table else one for one in self.matrix_tables)
+        return replace(self, matrix_tables=tuple(tables), run_id=uuid4().hex)
 
     def differences(self, other: Plan) -> Iterator[str]:
         """In words, what makes this another run than `other`, the one that is unfinished."""
@@ -242,21 +262,21 @@ class Plan:
             "options": self.options.to_json(),
             "rewrites": list(self.rewrites),
             "parts": [[part.start, part.stop] for part in self.parts],
-            "companions": [companion.to_json() for companion in self.companions],
+            "matrix_tables": [table.to_json() for table in self.matrix_tables],
         }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Plan:
-        """As `to_json` wrote it."""
+        """The plan that `to_json` wrote; of an earlier release without its tables."""
         return cls(
-            **data
+            **{key: value for key, value in data.items() if key not in _EARLIER_KEYS}
             | {
                 "sources": tuple(map(SourceRecord.from_json, data["sources"])),
                 "base": None if data["base"] is None else BaseDataset(**data["base"]),
                 "options": StoreOptions.from_json(data["options"]),
                 "parts": tuple(RowRange(start, stop) for start, stop in data["parts"]),
                 "rewrites": _tables(data["rewrites"]),
-                "companions": tuple(map(LayerTable.from_json, data.get("companions", []))),
+                "matrix_tables": tuple(map(MatrixTable.from_json, data.get("matrix_tables", ()))),
             }
         )
 
@@ -274,11 +294,10 @@ def make_plan(inputs: Concat, options: StoreOptions) -> Plan:
         n_cells=inputs.info.n_cells,
         n_genes=inputs.info.n_genes,
         options=options,
-        # No sample decides: the first batch that this type does not hold asks for the next one.
-        value_type=str(allowed_types(options)[0]),
         block_cells=options.block_cells,
         parts=tuple(plan_parts(inputs, options)),
-        companions=layer_tables(inputs, options),
+        # No sample decides types: the first batch that does not fit asks for the next one.
+        matrix_tables=matrix_tables(inputs, options),
         gene_ids=inputs.gene_digest(),
     )
 

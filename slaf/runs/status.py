@@ -10,6 +10,7 @@ from msgspec import to_builtins
 
 from slaf.errors import NotADataset
 from slaf.format.config import CONFIG, Manifest, load
+from slaf.format.schema import GENE_ORDER
 from slaf.runs.output_run import OutputRun, checkpoint_of
 from slaf.storage.location import Location
 
@@ -132,22 +133,22 @@ def _of_published(
 
 
 def _of_run(run: OutputRun, state: State) -> ConversionStatus:
-    plan, results = run.plan, run.results()
-    blocks = [block for result in results for block in result.blocks]
+    plan = run.plan
+    cells_done, nonzeros_done = run.covered()
     return ConversionStatus(
         str(run.location),
         state,
         published=run.previous is not None,
-        parts_done=len(results),
+        parts_done=len(run.parts()),
         parts=len(plan.parts),
-        cells_done=sum(block.stop - block.start for block in blocks),
+        cells_done=cells_done,
         n_cells=plan.cells_to_write,
         n_genes=plan.n_genes,
-        nonzeros_done=sum(block.rows for block in blocks),
+        nonzeros_done=nonzeros_done,
         # A repair and a compaction are of the inputs of the dataset.
         sources=plan.added if plan.operation == "append" else plan.sources,
         operation=plan.operation,
         options=plan.options.to_json(),
-        genes_done=sum(len(part.genes) for part in run.gene_parts()),
+        genes_done=sum(len(part.rows) for part in run.parts(GENE_ORDER)),
         tables=() if run.previous is None else tuple(run.previous.tables),
     )

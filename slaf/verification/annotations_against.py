@@ -9,8 +9,8 @@ from slaf.format.schema import GENE_COLUMNS, GENES, LAYERS, RAW, RAW_GENES
 from slaf.options import ALIGNED_SLOTS
 from slaf.sparse.ranges import RowRange
 from slaf.verification.against import cell_gene_label, compare_axis, compare_entries
-from slaf.verification.annotations import layer_row_tables
 from slaf.verification.elements import compare_elements, compare_names
+from slaf.verification.rows import row_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -61,11 +61,11 @@ def check_annotations_against(
         _check_layers(dataset, layers, findings)
         if _check_raw(dataset, raw, findings):
             matrices.pop(RAW)
-        for companion, records in layer_row_tables(dataset):
-            if companion.name in matrices:
-                wanted = matrices[companion.name]
-                pairs = [(one, wanted[one.original]) for one in records if one.original in wanted]
-                _compare_values(companion, pairs, types, findings, seen)
+        recorded = dataset.published.annotations.matrices()
+        for companion in row_tables(dataset, matrices.keys() & recorded):
+            wanted, records = matrices[companion.name], recorded[companion.name]
+            pairs = [(one, wanted[one.original]) for one in records if one.original in wanted]
+            _compare_values(companion, pairs, types, findings, seen)
     _check_slots(dataset, source, raw, findings)
 
 

@@ -10,13 +10,12 @@ import numpy as np
 from slaf.errors import StorageError
 from slaf.format.files import etag_scope
 from slaf.format.schema import (
-    BY_GENE,
     CELLS,
     EXPRESSION,
     GENES,
-    PARTITIONED_TABLES,
-    by_gene_schema,
-    expression_schema,
+    VALUE,
+    partitioned_tables,
+    table_schema,
 )
 from slaf.options import Compression
 from slaf.tables.read import data_files, index_names, manifest_name
@@ -89,7 +88,7 @@ def check_file_ranges(dataset: Dataset, findings: DifferenceLog) -> None:
     """
     published = dataset.published
     known = {one.file: one for one in published.proof.files}
-    for name in (name for name in PARTITIONED_TABLES if name in published.tables):
+    for name in (spec.name for spec in partitioned_tables(published.tables)):
         ordered, first = RowTable.of(dataset, name), 0
         axis = ordered.axis
         for fragment in ordered.table.get_fragments():
@@ -122,13 +121,13 @@ def _check_stored(dataset: Dataset, findings: DifferenceLog) -> None:
         # Another program's version: what is wrong with it, the digests say.
         return
     options = published.store_options
-    expected = expression_schema(np.dtype(published.value_type), dataset.n_genes, options)
-    if not dataset.expression.schema.equals(expected, check_metadata=True):
-        findings.note("config", "proof.stored", expected, dataset.expression.schema)
-    elif BY_GENE in published.tables:
-        wanted, found = by_gene_schema(expected, options.compression), dataset.table(BY_GENE).schema
-        if not found.equals(wanted, check_metadata=True):
-            findings.note("config", "proof.stored", wanted, found)
+    types = {VALUE: np.dtype(published.value_type)}
+    for spec in partitioned_tables(published.tables):
+        if EXPRESSION in {spec.name, spec.copies}:
+            expected = table_schema(spec.name, types, dataset.n_genes, options)
+            schema = dataset.table(spec.name).schema
+            if not schema.equals(expected, check_metadata=True):
+                findings.note("config", "proof.stored", expected, schema)
     if dataset.n_genes:
         indexed = "gene_id" in index_names(dataset.table(GENES))
         wanted = proof.stored["create_indices"]

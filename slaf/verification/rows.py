@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from slaf.dataset.matrix import BY_GENE_ORDER
 from slaf.format.digests import BlockDigest, MultisetHash
-from slaf.format.schema import BY_GENE, EXPRESSION, GENES, START_INDEX
+from slaf.format.schema import EXPRESSION, RAW_GENES, TABLES, partitioned_tables
 from slaf.sparse.casting import as_float64
 from slaf.sparse.ranges import RowRange
 from slaf.verification.report import SHOWN_OF_A_KIND
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from slaf.dataset.dataset import Dataset
-    from slaf.dataset.matrix import Axis, Chunk, StoredRows
+    from slaf.dataset.matrix import Chunk, StoredRows
     from slaf.format.records import Block
+    from slaf.format.schema import Axis
     from slaf.runtime.progress import Progress
     from slaf.sparse.casting import Float64WithRemainder
     from slaf.tables.read import LanceTable
@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 __all__ = [
     "BlockSample",
     "RowTable",
+    "check_copies",
     "check_digests",
-    "check_gene_order",
-    "check_gene_order_digests",
+    "check_row_tables",
+    "row_tables",
 ]
 
 
@@ -54,15 +55,15 @@ class RowTable:
     rows
         Its rows.
     columns
-        Its columns of values.
+        Its value columns, each with its blocks.
     blocks
-        The cells in runs, in order, as the digests were taken of them.
+        The ranges of cells that have a digest, in order.
     """
 
     dataset: Dataset
     name: str
     rows: StoredRows
-    columns: tuple[str, ...]
+    columns: Mapping[str, Sequence[Block]]
     blocks: Sequence[Block]
 
     @classmethod
@@ -74,13 +75,10 @@ class RowTable:
         DamagedDataset
             If they cannot be read.
         """
-        rows = dataset.rows(name)
-        by_gene = dataset.published.by_gene if name == BY_GENE else None
-        if by_gene is not None:
-            return cls(dataset, name, rows, ("value",), by_gene.blocks)
-        matrices = dataset.annotations.beside.matrices().get(name, ())
-        columns = tuple(matrix.name for matrix in matrices) or ("value",)
-        return cls(dataset, name, rows, columns, dataset.published.blocks)
+        blocks = dataset.published.blocks_of(name)
+        nullable = TABLES[name].nullable
+        ranges = dataset.published.blocks if nullable else next(iter(blocks.values()))
+        return cls(dataset, name, dataset.rows(name), blocks, ranges)
 
     @property
     def axis(self) -> Axis:
@@ -98,13 +96,15 @@ class RowTable:
         dataset = self.dataset
         return dataset.expression if self.name == EXPRESSION else dataset.table(self.name)
 
-    def place(self, block: Block) -> str:
-        """A block, and the table where it is not `expression`."""
-        return str(block) if self.name == EXPRESSION else f"{self.name}, {block}"
+    def place(self, block: Block, matrix: str = "") -> str:
+        """A block, after the table and the matrix where it is not `expression`."""
+        if self.name == EXPRESSION:
+            return str(block)
+        return ", ".join(filter(None, (self.name, matrix, str(block))))
 
     def check_offsets(self, findings: DifferenceLog) -> None:
         """Note what of the offsets does not begin with 0, or descends."""
-        offsets, column = self.offsets, START_INDEX[self.name]
+        offsets, column = self.offsets, TABLES[self.name].start_index
         findings.compare("offsets", f"{column} of the first {self.axis.one}", 0, int(offsets[0]))
         for at in np.flatnonzero(np.diff(offsets) < 0)[:SHOWN_OF_A_KIND]:
             where = f"{column} after {self.axis.one} {at}"
@@ -119,11 +119,18 @@ class RowTable:
             where = f"first {self.axis.one} of the block at {block.start}{self._of_table}"
             findings.compare("config", where, stop, block.start)
             stop = block.stop
-            if stop <= n:
+            # A row that lacks a value is in none of the blocks of that column.
+            if stop <= n and not TABLES[self.name].nullable:
                 rows = int(self.offsets[stop] - self.offsets[block.start])
                 told = f"{block.rows}{unit}", f"{rows}{unit}"
                 findings.compare("offsets", self.place(block), *told)
         findings.compare("config", f"{self.axis.name} in blocks{self._of_table}", n, stop)
+        if TABLES[self.name].copies:
+            return
+        ranges = [block.span for block in self.dataset.published.blocks]
+        for column, recorded in self.columns.items():
+            where = f"blocks of {self.name}, {column}"
+            findings.compare("config", where, ranges, [block.span for block in recorded])
 
     def rows_of(self, start: int, stop: int) -> tuple[int, int] | None:
         """The rows of these cells, as a range; None if blocks do not begin and end with them."""
@@ -239,8 +246,64 @@ class BlockSample:
         return cls(positions, sum(blocks[at].stop - blocks[at].start for at in positions), told)
 
 
+def row_tables(dataset: Dataset, names: Container[str] = TABLES) -> Iterator[RowTable]:
+    """The tables of matrices of a dataset, of those named."""
+    for spec in partitioned_tables(dataset.published.tables):
+        if spec.name in names and not spec.copies:
+            yield RowTable.of(dataset, spec.name)
+
+
+def check_row_tables(dataset: Dataset, findings: DifferenceLog) -> None:
+    """Check that tables are those of the records, with their rows, offsets and blocks.
+
+    Parameters
+    ----------
+    dataset
+        Any published dataset; its values are not read.
+    findings
+        Receives the contradictions.
+    """
+    published = dataset.published
+    for name, spec in TABLES.items():
+        with findings.reading(name):
+            recorded = published.has_record(name)
+            findings.compare("config", f"table {name}", recorded, name in published.tables)
+            if spec.is_partitioned:
+                columns = dataset.table(spec.axis.name).schema.names
+                where = f"{spec.start_index} of {spec.axis.name}"
+                findings.compare("config", where, recorded, spec.start_index in columns)
+    if findings.of("config", "unreadable"):
+        return
+    for spec in partitioned_tables(published.tables):
+        with findings.reading(spec.name):
+            rows = RowTable.of(dataset, spec.name)
+            n_rows = rows.table.count_rows()
+            findings.compare("config", f"rows of {spec.name}", int(rows.offsets[-1]), n_rows)
+            if spec.copies:
+                _check_types(rows, spec.copies, findings)
+            rows.check_offsets(findings)
+            rows.check_blocks(findings)
+    with findings.reading(RAW_GENES):
+        if RAW_GENES in published.tables:
+            n_rows = dataset.table(RAW_GENES).count_rows()
+            expected = published.record(RAW_GENES).n_genes
+            findings.compare("config", f"rows of {RAW_GENES}", expected, n_rows)
+
+
+def _check_types(rows: RowTable, copied: str, findings: DifferenceLog) -> None:
+    """Check that a copy has the types of its original."""
+    original = rows.dataset.table(copied).schema
+    for name in (*rows.axis.ids, *rows.columns):
+        types = original.field(name).type, rows.table.schema.field(name).type
+        findings.compare("config", f"type of {name} of {rows.name}", *types)
+
+
 def check_digests(
-    dataset: Dataset, findings: DifferenceLog, seen: Progress, chosen: Iterable[int]
+    dataset: Dataset,
+    findings: DifferenceLog,
+    seen: Progress,
+    chosen: Sequence[int],
+    names: Container[str] = TABLES,
 ) -> None:
     """Read blocks and compare the digest of each with the one taken while the source was read.
 
@@ -249,85 +312,60 @@ def check_digests(
     dataset
         Whose offsets and blocks are known to be right.
     findings
-        Takes the blocks that differ.
+        Receives the blocks that differ.
     seen
-        Told of each batch read.
+        Is advanced with each block.
     chosen
         The positions of the blocks to read.
+    names
+        The tables of matrices to read, of those that the dataset has.
     """
-
-    def count(cells: NDArray[Any], *_: object) -> None:
-        seen.advance(0, len(cells))
-
-    for block in (dataset.published.blocks[at] for at in chosen):
-        with findings.reading(str(block)):
-            cells = RowRange(block.start, block.stop)
-            (found,) = RowTable.of(dataset, EXPRESSION).digests(cells, findings, count)
-            seen.advance(len(cells), 0)
-            findings.compare("digest", str(block), block.digest, found)
-
-
-_COLUMNS = (*BY_GENE_ORDER.ids, "value")
-
-
-def check_gene_order(dataset: Dataset, findings: DifferenceLog) -> None:
-    """Check rows, offsets and blocks of `expression_by_gene`, without its values.
-
-    Parameters
-    ----------
-    dataset
-        Any published dataset.
-    findings
-        Takes what contradicts.
-    """
-    proof = dataset.published.by_gene
-    with findings.reading(BY_GENE):
-        there = BY_GENE in dataset.published.tables
-        indexed = "gene_start_index" in dataset.table(GENES).schema.names
-        findings.compare("config", f"table {BY_GENE}", proof is not None, there)
-        findings.compare("config", "gene_start_index of genes", proof is not None, indexed)
-        if proof is None or not (there and indexed):
-            return
-        ordered = RowTable.of(dataset, BY_GENE)
-        table = ordered.table
-        findings.compare("config", f"rows of {BY_GENE}", dataset.nnz, table.count_rows())
-        for name in _COLUMNS:
-            ours, theirs = table.schema.field(name).type, dataset.expression.schema.field(name).type
-            findings.compare("config", f"type of {name} of {BY_GENE}", theirs, ours)
-        ordered.check_offsets(findings)
-        ordered.check_blocks(findings)
+    matrices = dataset.published.annotations.matrices()
+    for rows in row_tables(dataset, names):
+        originals = {matrix.name: matrix.original for matrix in matrices.get(rows.name, ())}
+        for at in chosen:
+            block = rows.blocks[at]
+            with findings.reading(rows.place(block)):
+                digests = rows.digests(RowRange(block.start, block.stop), findings)
+                for (column, recorded), digest in zip(rows.columns.items(), digests, strict=True):
+                    where = rows.place(block, originals.get(column, ""))
+                    findings.compare("digest", where, recorded[at].digest, digest)
+            nonzeros = sum(recorded[at].rows for recorded in rows.columns.values())
+            seen.advance(block.stop - block.start, nonzeros)
 
 
-def check_gene_order_digests(dataset: Dataset, findings: DifferenceLog, seen: Progress) -> None:
-    """Read the table: each block has its digest, and all rows are those of `expression`.
+def check_copies(dataset: Dataset, findings: DifferenceLog, seen: Progress) -> None:
+    """Read the copies in another order: the digest of each block, and that of all rows.
 
     Parameters
     ----------
     dataset
         Whose offsets and blocks are known to be right.
     findings
-        Takes what differs.
+        Receives the blocks that differ.
     seen
-        Told of the rows read, and once of all cells.
+        Is advanced with the rows of each block, and once with all cells.
     """
-    proof = dataset.published.by_gene
-    if proof is None or BY_GENE not in dataset.published.tables:
-        return
+    for spec in partitioned_tables(dataset.published.tables):
+        if spec.copies:
+            _check_copy(RowTable.of(dataset, spec.name), findings, seen)
+
+
+def _check_copy(rows: RowTable, findings: DifferenceLog, seen: Progress) -> None:
     fingerprint = MultisetHash()
-    ordered = RowTable.of(dataset, BY_GENE)
 
     def add(genes: NDArray[Any], cells: NDArray[Any], values: Float64WithRemainder) -> None:
         fingerprint.add(cells, genes, values)
 
-    for block in proof.blocks:
-        where = ordered.place(block)
+    for block in rows.blocks:
+        where = rows.place(block)
         with findings.reading(where):
-            (found,) = ordered.digests(RowRange(block.start, block.stop), findings, add)
-            findings.compare("digest", where, block.digest, found)
+            (digest,) = rows.digests(RowRange(block.start, block.stop), findings, add)
+            findings.compare("digest", where, block.digest, digest)
         seen.advance(0, block.rows)
-    # Where a block differs, so do all rows, which is no news.
+    # A block that differs explains why all rows do.
     if not findings.of("digest", "unreadable"):
-        findings.compare(
-            "digest", f"all rows of {BY_GENE}", proof.fingerprint, fingerprint.hexdigest()
-        )
-    seen.advance(dataset.n_cells, 0)
+        expected = rows.dataset.published.record(rows.name).fingerprint
+        where = f"all rows of {rows.name}"
+        findings.compare("digest", where, expected, fingerprint.hexdigest())
+    seen.advance(rows.dataset.n_cells, 0)

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import slaf
-from slaf.format.schema import PARTITIONED_TABLES
+from slaf.format.schema import partitioned_tables
 from slaf.tables.fragments import Fragment
 from slaf.tables.read import fragments_of
 from tests.builders import counts, write_h5ad
@@ -29,7 +29,7 @@ def test_of_a_file(tmp_path: Path) -> None:
     published = ds.published
     noted = {one.file: one for one in published.proof.files}
     seen = 0
-    for name in published.tables.keys() & set(PARTITIONED_TABLES):
+    for name in [spec.name for spec in partitioned_tables(published.tables)]:
         directory, width = published.tables[name], len(ds.table(name).schema)
         found = fragments_of(ds.location, directory, published.versions[name])
         for at, fragment in enumerate(found):
@@ -39,4 +39,4 @@ def test_of_a_file(tmp_path: Path) -> None:
             assert Fragment(json.loads(json.dumps(made.metadata))) == made
             assert made.rows == fragment.rows
             seen += fragment.rows
-    assert seen == sum(ds.table(name).count_rows() for name in set(PARTITIONED_TABLES) - {"raw"})
+    assert seen == sum(ds.table(name).count_rows() for name in (spec.name for spec in partitioned_tables() if spec.name != "raw"))

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 
 import slaf
 from slaf.dataset.matrix import StoredMatrix, StoredRows
-from slaf.format.schema import CELL_ORDER, GENE_ORDER
 from slaf.errors import DamagedDataset
+from slaf.format.schema import CELL_ORDER, GENE_ORDER
 from slaf.sparse.ranges import RowRange, as_positions
 from slaf.storage.location import Location
 from slaf.tables import rows as table_rows

@@ -1,4 +1,4 @@
-"""What stands beside the matrix of the inputs, read as it will be stored."""
+"""Annotations: obsm, varm, obsp, varp, uns and the genes of raw, encoded and written."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ File = tuple[FileRecord, bytes]
 
 @dataclass(frozen=True, slots=True)
 class EncodedAnnotations:
-    """What stands beside the matrix, as it will be stored.
+    """The annotations of the inputs, as they will be stored.
 
     Attributes
     ----------
@@ -96,7 +96,7 @@ class EncodedAnnotations:
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """What becomes of the elements of a slot: columns of a table, a table of pairs, and the rest.
+    """The elements of a slot: columns of a table, a table of pairs, and the rest.
 
     Attributes
     ----------
@@ -118,7 +118,7 @@ class _Slot:
 
 @dataclass(frozen=True, slots=True)
 class _Raw:
-    """What becomes of the genes of raw."""
+    """The genes of raw, as they will be stored."""
 
     genes: pa.Table
     columns: ColumnSet
@@ -127,38 +127,40 @@ class _Raw:
 
 
 def encode_annotations(source: Concat, cells: pa.Table, genes: pa.Table) -> EncodedAnnotations:
-    """Read what stands beside the matrix of the inputs.
+    """Read the annotations of the inputs.
 
     Parameters
     ----------
     source
         All inputs.
     cells, genes
-        The tables that it will stand in, with the user's columns.
+        The tables of cells and genes, with the user's columns.
 
     Raises
     ------
     InputError
-        If something of it would not come back as it was; the error says what.
+        If an element cannot be stored exactly; the error names it.
     """
     slots = source.slots()
-    found = {
+    encoded = {
         "obsm": _read_arrays(source, "obsm", slots.obsm, cells, CELL_COLUMNS),
         "varm": _read_arrays(source, "varm", slots.varm, genes, GENE_COLUMNS),
         "obsp": _read_pairs(source, "obsp", slots.obsp, source.info.n_cells),
         "varp": _read_pairs(source, "varp", slots.varp, source.info.n_genes),
     }
-    tables = {pair_table(slot).name: found[slot].pairs for slot in ("obsp", "varp")}
+    tables = {pair_table(slot).name: encoded[slot].pairs for slot in ("obsp", "varp")}
     raw = _read_raw(source)
     if raw is not None:
-        found[RAW_VARM] = raw.varm
+        encoded[RAW_VARM] = raw.varm
         tables[RAW_GENES] = raw.genes
-    files, unses = _pack(source, {slot: dict(one.left) for slot, one in found.items() if one.left})
+    files, unses = _pack(
+        source, {slot: dict(elements.left) for slot, elements in encoded.items() if elements.left}
+    )
     return EncodedAnnotations(
-        found["obsm"].columns,
-        found["varm"].columns,
+        encoded["obsm"].columns,
+        encoded["varm"].columns,
         {name: table for name, table in tables.items() if table is not None},
-        {slot: tuple(one.forms) for slot, one in found.items() if one.forms},
+        {slot: tuple(elements.forms) for slot, elements in encoded.items() if elements.forms},
         None if raw is None else raw.columns,
         files,
         unses,
@@ -188,7 +190,7 @@ def _read_pairs(source: Concat, slot: str, elements: Mapping[str, Any], n: int) 
 
 
 def _read_raw(source: Concat) -> _Raw | None:
-    """Read the genes of raw, and what stands beside them; None without raw."""
+    """Read the genes of raw and their varm; None without raw."""
     raw = source.raw()
     if raw is None:
         return None

@@ -1,4 +1,4 @@
-"""By what the files of a run, and the tables that it writes whole, will be known again."""
+"""Checksums of the files that a run wrote, and digests of the tables that it writes whole."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def with_checksums(
         files = [*(one for one in recorded if one.file not in damaged), *files]
         without = _files_without_checksum(location, base, damaged)
         checksums = replace(checksums, tables={**base.proof.tables, **checksums.tables})
-    have = {one.file: one for one in files}
+    by_name = {stored.file: stored for stored in files}
     names = [
         f"{directory}/{file}"
         for table, directory in published.tables.items()
@@ -106,9 +106,9 @@ def with_checksums(
     ]
     names += [record.file for record in published.annotations.files]
     stored = [
-        have.get(name) or _stored(location, name)
+        by_name.get(name) or _stored(location, name)
         for name in names
-        if name in have or name not in without
+        if name in by_name or name not in without
     ]
     tables = {name: one for name, one in checksums.tables.items() if name in published.tables}
     proof = replace(checksums, files=tuple(stored), place=etag_scope(location), tables=tables)
@@ -129,13 +129,13 @@ def _files_without_checksum(
     location: Location, published: DatasetConfig, damaged: Collection[str] = ()
 ) -> frozenset[str]:
     """The files of a dataset that have no checksum; of a table whose version is damaged, none."""
-    known = {one.file for one in _valid_here(location, published.proof)}
+    recorded = {one.file for one in _valid_here(location, published.proof)}
     return frozenset(
         name
         for table, directory in published.tables.items()
         if not any(file.startswith(f"{directory}/_versions/") for file in damaged)
         for file in files_of(location, directory, published.versions[table])
-        if (name := f"{directory}/{file}") not in known
+        if (name := f"{directory}/{file}") not in recorded
     )
 
 

@@ -111,20 +111,20 @@ def clean_up(location: Location, published: DatasetConfig) -> None:
     for table, directory in published.tables.items():
         remove_unreferenced(location, directory, published.versions[table])
     records = published.annotations.files
-    remove_other_files(location, {*published.tables.values(), *(one.file for one in records)})
+    remove_other_files(location, {*published.tables.values(), *(file.file for file in records)})
     _write_uns_json(location, published)
 
 
 def remove_other_files(location: Location, kept: AbstractSet[str] = frozenset()) -> None:
     """Remove the directories of tables and the files of elements but these, and the receipts."""
     names = location.list(".")
-    found = {directory[0] for directory in map(_DIRECTORY.match, names) if directory}
-    found |= {name for name in names if is_uns_file(name)}
+    removable = {directory[0] for directory in map(_DIRECTORY.match, names) if directory}
+    removable |= {name for name in names if is_uns_file(name)}
     # Whatever is left of one that was being removed.
-    found |= {*table_directories().values()}
+    removable |= {*table_directories().values()}
     if not any(directory.startswith(f"{LEGACY_DIR}/") for directory in kept):
-        found.add(LEGACY_DIR)
-    for name in sorted(found - kept):
+        removable.add(LEGACY_DIR)
+    for name in sorted(removable - kept):
         location.remove(name)
     location.remove(SCRATCH)
 

@@ -261,8 +261,8 @@ def unfinished_run(
     if replaces and not overwrite:
         raise _finished(location)
     if not allow_duplicate:
-        known = len(plan.sources) - len(plan.added)
-        check_not_repeated(plan.sources[:known], plan.added)
+        n_base = len(plan.sources) - len(plan.added)
+        check_not_repeated(plan.sources[:n_base], plan.added)
     return None
 
 
@@ -306,12 +306,12 @@ def checkpoint_of(location: Location, manifest: Manifest) -> Checkpoint | None:
         raise DamagedDataset(msg) from error
 
 
-def check_not_repeated(there: Sequence[SourceRecord], added: Sequence[SourceRecord]) -> None:
+def check_not_repeated(base: Sequence[SourceRecord], added: Sequence[SourceRecord]) -> None:
     """Refuse inputs that a dataset holds already, or that are given twice.
 
     Parameters
     ----------
-    there, added
+    base, added
         The inputs of the dataset, and those of a run.
 
     Raises
@@ -319,11 +319,11 @@ def check_not_repeated(there: Sequence[SourceRecord], added: Sequence[SourceReco
     DuplicateInput
         If the content of one is that of another, wherever it lies.
     """
-    seen = {content_key(source): source for source in there}
+    seen = {content_key(source): source for source in base}
     for source in added:
-        known = seen.setdefault(content_key(source), source)
-        if known is not source:
-            where = f"as {known.uri}" if known.uri != source.uri else "already"
+        first = seen.setdefault(content_key(source), source)
+        if first is not source:
+            where = f"as {first.uri}" if first.uri != source.uri else "already"
             msg = (
                 f"{source.uri}: the same input is there {where}; leave it out, or take its cells "
                 "once more with --allow-duplicate"
@@ -351,14 +351,14 @@ def _continued(
     if restart and not (manifest.checkpoint or {}).get("published"):
         # It is discarded, whatever it is.
         return None
-    there = checkpoint_of(location, manifest)
-    if there is None:
+    checkpoint = checkpoint_of(location, manifest)
+    if checkpoint is None:
         return None
-    begun = there.resumed(plan).plan
+    begun = checkpoint.resumed(plan).plan
     differences = list(plan.differences(begun))
-    if there.published:
+    if checkpoint.published:
         # Nothing but cleaning is left of it, so there is nothing to discard either.
-        return None if differences else there
+        return None if differences else checkpoint
     differences += begun.changed_base(plan)
     if differences:
         what = {"convert": "conversion"}.get(begun.operation, begun.operation)
@@ -368,7 +368,7 @@ def _continued(
             "it with --restart"
         )
         raise UnfinishedRun(msg)
-    return there
+    return checkpoint
 
 
 def _finished(location: Location) -> OutputExists:

@@ -191,15 +191,14 @@ class Plan:
         return replace(self, matrix_tables=tuple(tables), run_id=uuid4().hex)
 
     def differences(self, other: Plan) -> Iterator[str]:
-        """In words, what makes this another run than `other`, the one that is unfinished."""
+        """The differences from `other`, an unfinished run, in words."""
         yield from _differing("", {"operation": other.operation}, {"operation": self.operation})
-        theirs, ours = other.options.to_json(), self.options.to_json()
-        yield from _differing("option ", theirs, ours)
-        theirs, ours = {"inputs": len(other.added)}, {"inputs": len(self.added)}
-        yield from _differing("number of ", theirs, ours)
-        for one, another in zip(other.added, self.added, strict=False):
-            which = f"input {another.uri}: " if len(self.added) > 1 else "input "
-            yield from _differing(which, _describe_value(one), _describe_value(another))
+        yield from _differing("option ", other.options.to_json(), self.options.to_json())
+        counts = {"inputs": len(other.added)}, {"inputs": len(self.added)}
+        yield from _differing("number of ", *counts)
+        for unfinished, source in zip(other.added, self.added, strict=False):
+            which = f"input {source.uri}: " if len(self.added) > 1 else "input "
+            yield from _differing(which, _describe_source(unfinished), _describe_source(source))
 
     def with_replaced_inputs(self, now: Plan, damaged: Sequence[int]) -> Plan:
         """The plan with inputs as they are now, if only such were changed that were damaged.
@@ -211,25 +210,25 @@ class Plan:
         damaged
             The places in `sources` of those of which no part is done because they were damaged.
         """
-        before = len(self.sources) - len(self.added)
+        n_base = len(self.sources) - len(self.added)
         pairs = list(zip(self.added, now.added, strict=False))
         changed = {
             at
-            for at, (one, other) in enumerate(pairs, start=before)
-            if _describe_value(one) != _describe_value(other)
+            for at, (old, new) in enumerate(pairs, start=n_base)
+            if _describe_source(old) != _describe_source(new)
         }
         alike = (
             len(self.added) == len(now.added)
             and (self.n_cells, self.gene_ids) == (now.n_cells, now.gene_ids)
             and self.parts[len(self.parts) - len(now.parts) :] == now.parts
-            and all(one.measured == other.measured for one, other in pairs)
+            and all(old.measured == new.measured for old, new in pairs)
         )
         if not alike or not changed or not changed.issubset(damaged):
             return self
         return replace(self, sources=now.sources)
 
     def changed_base(self, other: Plan) -> Iterator[str]:
-        """In words, what `other` adds to that this does not: tables that were changed since."""
+        """The tables of the base that were changed since `other` was planned, in words."""
         if self.base is not None and other.base is not None:
             yield from _differing("version of ", dict(self.base.versions), other.base.versions)
 
@@ -312,13 +311,13 @@ def plan_parts(inputs: Concat, options: StoreOptions, first: int = 0) -> Iterato
     for index, rows in enumerate(inputs.inputs):
         if index < first:
             continue
-        before = inputs.offsets(index, block_cells)
-        begun = 0
-        for last in range(1, len(before)):
-            if before[last] - before[begun] >= target or last == len(before) - 1:
-                start, stop = (rows.start + at * block_cells for at in (begun, last))
+        offsets = inputs.offsets(index, block_cells)
+        first_block = 0
+        for last in range(1, len(offsets)):
+            if offsets[last] - offsets[first_block] >= target or last == len(offsets) - 1:
+                start, stop = (rows.start + at * block_cells for at in (first_block, last))
                 yield RowRange(start, min(stop, rows.stop))
-                begun = last
+                first_block = last
 
 
 def likely_type(first: NDArray[Any], options: StoreOptions) -> np.dtype[Any]:
@@ -336,14 +335,14 @@ def _tables(rewrites: Any) -> tuple[str, ...]:
     return tuple(rewrites)
 
 
-def _describe_value(source: SourceRecord) -> dict[str, Any]:
+def _describe_source(source: SourceRecord) -> dict[str, Any]:
     # Where the input lies may change between two runs, and what is there already; what it is
     # may not.
     described = source.to_json() | dict(source.identity)
     return {key: described[key] for key in described if key not in _PLACES}
 
 
-def _differing(what: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[str]:
-    for key in sorted({*theirs, *ours}):
-        if theirs.get(key) != ours.get(key):
-            yield f"{what}{key} was {theirs.get(key)} and is {ours.get(key)}"
+def _differing(what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    for key in sorted({*old, *new}):
+        if old.get(key) != new.get(key):
+            yield f"{what}{key} was {old.get(key)} and is {new.get(key)}"

@@ -1,4 +1,4 @@
-"""How far a conversion is."""
+"""The progress of a run at an output."""
 
 from __future__ import annotations
 

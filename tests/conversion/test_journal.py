@@ -88,6 +88,12 @@ def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]
     return edit
 
 
+def expression(receipt: dict[str, Any]) -> dict[str, Any]:
+    """The rows of a part in the table `expression`."""
+    rows: dict[str, Any] = receipt["tables"]["expression"]
+    return rows
+
+
 def flip(receipt: Path) -> None:
     """Change a digit of a digest."""
     raw = receipt.read_bytes()
@@ -104,14 +110,20 @@ FORGED: dict[str, tuple[Callable[[Path], object], str]] = {
     "of another part": (edited(lambda data: data.update(part=2)), "of another part|not those of"),
     "of no part": (edited(lambda data: data.update(part=10**6)), ""),
     "of an earlier attempt": (edited(lambda data: data.update(attempt=7)), "repaired since"),
-    "other cells": (edited(lambda data: data["tables"]["expression"]["blocks"]["value"][0].update(cells=[3, 5])), "not those of"),
-    "no files": (edited(lambda data: data["tables"]["expression"].update(files=[])), "not those of its fragments"),
+    "other cells": (
+        edited(lambda data: expression(data)["blocks"]["value"][0].update(cells=[3, 5])),
+        "not those of",
+    ),
+    "no files": (
+        edited(lambda data: expression(data).update(files=[])),
+        "not those of its fragments",
+    ),
     "a file elsewhere": (
-        edited(lambda data: data["tables"]["expression"]["files"][0].update(file="../in.h5ad")),
+        edited(lambda data: expression(data)["files"][0].update(file="../in.h5ad")),
         "no file of a dataset",
     ),
     "a file that is not there": (
-        edited(lambda data: data["tables"]["expression"]["files"][0].update(bytes=1)),
+        edited(lambda data: expression(data)["files"][0].update(bytes=1)),
         "missing or not whole",
     ),
 }

@@ -12,7 +12,6 @@ import slaf
 from slaf.annotations.columns import Column, ColumnSet
 from slaf.errors import ConversionInProgress, DamagedDataset, NotADataset, UnsupportedFormat
 from slaf.format.config import (
-    TABLES,
     DatasetConfig,
     Manifest,
     Metadata,
@@ -48,10 +47,11 @@ CELLS = ColumnSet(
     ),
     index_name="barcode",
 )
+DIRECTORIES = {name: f"{name}.lance" for name in ("expression", "cells", "genes")}
 PUBLISHED = DatasetConfig(
     n_cells=5,
     n_genes=3,
-    tables=TABLES,
+    tables=DIRECTORIES,
     versions={"expression": 2, "cells": 1, "genes": 4},
     value_type="uint16",
     dtype="float32",
@@ -134,7 +134,7 @@ def test_what_other_programs_know(location: Location) -> None:
     save(location, Manifest(PUBLISHED))
     config = read(location)
     assert config["array_shape"] == [config["n_cells"], config["n_genes"]] == [5, 3]
-    assert config["tables"] == TABLES
+    assert config["tables"] == DIRECTORIES
     metadata = config["metadata"]
     assert metadata["expression_count"] == 6
     assert metadata["total_possible_elements"] == 15

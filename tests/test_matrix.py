@@ -15,8 +15,9 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 
 import slaf
-from slaf.dataset.matrix import BY_CELL_ORDER, BY_GENE_ORDER, StoredMatrix, StoredRows
+from slaf.dataset.matrix import StoredMatrix, StoredRows
 from slaf.errors import DamagedDataset
+from slaf.format.schema import CELL_ORDER, GENE_ORDER
 from slaf.sparse.ranges import RowRange, as_positions
 from slaf.storage.location import Location
 from slaf.tables import rows as table_rows
@@ -65,7 +66,7 @@ class Whole:
     def table(self) -> tuple[pa.Table, NDArray[np.int64]]:
         """The rows, with a null where only the other column has a value; and their offsets."""
         owners, others = np.nonzero((self.values != 0) | self.others)
-        axis = BY_GENE_ORDER if self.by_gene else BY_CELL_ORDER
+        axis = GENE_ORDER if self.by_gene else CELL_ORDER
         values = self.values[owners, others]
         columns = {
             axis.ids[0]: pa.array(owners.astype(np.uint32)),
@@ -82,7 +83,7 @@ class Whole:
             rows, folder / "a.lance", mode="overwrite", max_rows_per_file=self.file_rows
         )
         reader = TableRows(Location.of(folder), "a.lance", table)
-        axis = BY_GENE_ORDER if self.by_gene else BY_CELL_ORDER
+        axis = GENE_ORDER if self.by_gene else CELL_ORDER
         n_values = int(np.count_nonzero(self.values))
         return StoredMatrix(
             StoredRows("a.lance", reader, axis, offsets),
@@ -184,7 +185,7 @@ def test_rows_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     whole = Whole(values, np.zeros(values.shape, np.bool_), 7, 5, 3, 3, by_gene=False)
     stored = whole.stored(tmp_path)
     offsets = stored.rows.offsets
-    more = StoredRows("a.lance", stored.rows.reader, BY_CELL_ORDER, np.append(offsets, 999))
+    more = StoredRows("a.lance", stored.rows.reader, CELL_ORDER, np.append(offsets, 999))
     with pytest.raises(DamagedDataset, match=r"a\.lance: .* rows cannot be read"):
         list(more.chunks(RowRange(2, 10), ["value"]))
     monkeypatch.setattr(table_rows, "_MANY_ROWS", 1)
@@ -192,7 +193,7 @@ def test_rows_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         list(more.chunks(RowRange(2, 10), ["value"]))
     with pytest.raises(DamagedDataset, match=r"a\.lance: it has fewer rows .* from 9 on"):
         list(more.chunks(np.array([np.argmax(np.diff(offsets)), 9]), ["value"]))
-    less = StoredRows("a.lance", stored.rows.reader, BY_CELL_ORDER, offsets[::-1].copy())
+    less = StoredRows("a.lance", stored.rows.reader, CELL_ORDER, offsets[::-1].copy())
     with pytest.raises(DamagedDataset, match="offsets of its cells descend"):
         list(less.chunks(RowRange(0, 9), ["value"]))
     for damaged in (more, less):

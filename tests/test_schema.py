@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 
 from slaf.errors import InexactValue
-from slaf.format.schema import VALUE_TYPES, expression_schema, gene_id_type, value_type_for
+from slaf.format.schema import EXPRESSION, VALUE_TYPES, gene_id_type, table_schema, value_type_for
 from slaf.options import StoreOptions
 from slaf.sparse.casting import first_inexact
 from slaf.testing.strategies import NUMERIC_TYPES, numbers
@@ -84,10 +84,10 @@ def test_gene_ids_are_as_narrow_as_the_matrix_allows(
 
 def test_string_ids_come_before_the_integers() -> None:
     """`expression` has the columns that were asked for, none of them nullable."""
-    plain = expression_schema(np.dtype("uint16"), 10, StoreOptions())
+    plain = table_schema(EXPRESSION, {"value": np.dtype("uint16")}, 10, StoreOptions())
     assert plain.names == ["cell_integer_id", "gene_integer_id", "value"]
     options = StoreOptions(compression="fast", plain_types=True, string_ids=True)
-    both = expression_schema(np.dtype("float32"), 10, options)
+    both = table_schema(EXPRESSION, {"value": np.dtype("float32")}, 10, options)
     assert both.names == ["cell_id", "gene_id", "cell_integer_id", "gene_integer_id", "value"]
     assert [str(field.type) for field in both][2:] == ["int32", "int32", "float"]
     assert not any(field.nullable for field in (*plain, *both))

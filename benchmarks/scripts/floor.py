@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from isal import isal_zlib
 
-from slaf.format.schema import expression_schema
+from slaf.format.schema import EXPRESSION, VALUE, table_schema
 from slaf.options import Compression, StoreOptions, one_of
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def main(source: str, output: str, compression: str) -> None:
         x = file["X"]
         n_genes = int(x.attrs["shape"][1])
         options = StoreOptions(compression=one_of(Compression, "compression", compression))
-        schema = expression_schema(np.dtype(np.uint16), n_genes, options)
+        schema = table_schema(EXPRESSION, {VALUE: np.dtype(np.uint16)}, n_genes, options)
         batches = pa.RecordBatchReader.from_batches(schema, _batches(x, schema))
         lance.write_dataset(batches, output, data_storage_version="2.1")
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "PAIR_COLUMNS",
     "ElementSpec",
     "arrays_to_columns",
     "column_to_array",
@@ -30,10 +29,6 @@ __all__ = [
     "table_to_matrix",
 ]
 
-PAIR_COLUMNS: Final = {
-    "cellsxcells": ("cell_integer_id_i", "cell_integer_id_j"),
-    "genesxgenes": ("gene_integer_id_i", "gene_integer_id_j"),
-}
 _ARRAY: Final = "array"
 _SHIFT: Final = np.uint64(32)
 

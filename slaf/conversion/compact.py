@@ -16,9 +16,9 @@ from slaf.conversion.plan_append import stored_options
 from slaf.dataset.dataset import open_dataset
 from slaf.dataset.source import DatasetSource
 from slaf.errors import DamagedDataset
-from slaf.format.config import checksum_blocks, load, load_published
+from slaf.format.config import load, load_published
 from slaf.format.epoch import locked
-from slaf.format.schema import BY_CELL, CELLS, EXPRESSION, GENES
+from slaf.format.schema import CELL_ORDER, CELLS, EXPRESSION, GENES, partitioned_tables
 from slaf.options import StoreOptions
 from slaf.runs.checksums import with_checksums
 from slaf.runs.commit import TableFragments, TableGrowth, commit_tables
@@ -157,10 +157,11 @@ class _Layout:
     def of(cls, dataset: Dataset) -> _Layout:
         """The layout of a published dataset."""
         published = dataset.published
+        partitioned = partitioned_tables(published.tables)
+        tables = [spec.name for spec in partitioned if spec.axis == CELL_ORDER]
         fragments = {
             name: fragments_of(dataset.location, published.tables[name], published.versions[name])
-            for name in BY_CELL
-            if name in published.tables
+            for name in tables
         }
         return cls(fragments, {name: dataset.offsets(name) for name in fragments})
 
@@ -237,7 +238,7 @@ def _encode(run: OutputRun, dataset: Dataset, workers: int, progress: Progress) 
         plan,
         location=run.location,
         identifiers=AxisIds(*ids),
-        kept=checksum_blocks(dataset.published),
+        base=dataset.published,
         progress=progress,
     )
     try:
@@ -273,9 +274,9 @@ def _publish(run: OutputRun, dataset: Dataset, layout: _Layout) -> None:
 def _merged_fragments(layout: _Layout, table: str, run: OutputRun) -> Iterator[Fragment]:
     """The fragments of the compacted table, in order."""
     fragments, at = layout.fragments[table], 0
-    for result in run.results():
-        replaced = layout.fragments_within(table, run.plan.parts[result.index])
+    for part in run.parts_of(table):
+        replaced = layout.fragments_within(table, part.rows)
         yield from fragments[at : replaced.start]
-        yield from result.by_table()[table].fragments
+        yield from part.tables[table].fragments
         at = max(at, replaced.stop)
     yield from fragments[at:]

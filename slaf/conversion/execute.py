@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from slaf.conversion.plan_append import with_rewrite
 from slaf.errors import DamagedInput, InputError
-from slaf.format.config import checksum_blocks
 from slaf.format.schema import EXPRESSION
 from slaf.runs.annotations import encode_annotations
 from slaf.runs.encode import NeedsWiderType, encode_part
@@ -46,14 +45,13 @@ def execute_run(
     _encode(run, prepared.inputs, axes, workers, progress)
     sort_by_gene(run, prepared.reading, workers, progress)
     annotations = tables.annotations or encode_annotations(prepared.inputs, axes.cells, axes.genes)
-    publish(run, axes, f"slaf {version('slaf')}", kept=annotations)
+    publish(run, axes, f"slaf {version('slaf')}", annotations)
 
 
 def _encode(run: OutputRun, inputs: Concat, axes: Axes, workers: int, progress: Progress) -> None:
     """Encode the remaining parts; restart with a wider type if a value needs it."""
     while True:
         plan = run.plan
-        recorded = checksum_blocks(run.base)
         cells, nonzeros = run.covered()
         progress.begin(cells, nonzeros, plan.cells_to_write)
         damaged: set[int] = set()
@@ -64,14 +62,15 @@ def _encode(run: OutputRun, inputs: Concat, axes: Axes, workers: int, progress: 
             plan,
             location=run.location,
             identifiers=axes.identifiers,
-            kept=recorded,
+            base=run.base,
             progress=progress,
         )
         try:
             run_parts(run.remaining(), encode, run.record, workers)
         except NeedsWiderType as misfit:
             _, n_discarded = run.covered()
-            run.begin(with_rewrite(misfit.wider, misfit.table, recorded.get(EXPRESSION, ())))
+            blocks = () if run.base is None else run.base.blocks
+            run.begin(with_rewrite(misfit.wider, misfit.table, blocks))
             _log_rewrite(plan, run.plan, n_discarded)
         except InputError as error:
             several = isinstance(error, DamagedInput) and len(plan.added) > 1

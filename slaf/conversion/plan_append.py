@@ -9,10 +9,10 @@ import numpy as np
 
 from slaf.dataset.dataset import Dataset
 from slaf.errors import DamagedDataset
-from slaf.format.config import TABLES, table_paths
-from slaf.format.schema import BY_GENE, EXPRESSION, RAW, expression_schema
-from slaf.options import LAYER, Compression, SlotSelection, StoreOptions
-from slaf.runs.layers import layer_tables
+from slaf.format.config import LEGACY_DIR, table_directories
+from slaf.format.schema import BY_GENE, EXPRESSION, VALUE, table_schema
+from slaf.options import Compression, SlotSelection, StoreOptions
+from slaf.runs.matrix_tables import matrix_tables, recorded_matrix_tables
 from slaf.runs.plan import PART_NONZEROS, BaseDataset, Plan, plan_parts
 from slaf.sparse.ranges import RowRange
 from slaf.tables.read import index_names
@@ -52,32 +52,25 @@ def plan_append(dataset: Dataset, inputs: Concat, options: StoreOptions) -> Plan
     InputError
         If one of the inputs cannot be added.
     """
-    recorded = {
-        RAW if table == RAW else f"{LAYER}:{matrix.original}": matrix
-        for table, matrices in dataset.annotations.record.matrices().items()
-        for matrix in matrices
-    }
+    published = dataset.published
+    legacy = published.tables[EXPRESSION].startswith(f"{LEGACY_DIR}/")
     plan = Plan(
         operation="append",
         sources=inputs.records,
         n_cells=inputs.info.n_cells,
         n_genes=inputs.info.n_genes,
         options=options,
-        value_type=dataset.published.value_type,
         block_cells=options.block_cells,
         parts=tuple(plan_parts(inputs, options, first=1)),
         gene_ids=inputs.gene_digest(),
-        base=BaseDataset.of(dataset.published),
-        companions=layer_tables(inputs, options, recorded),
-        tables=table_paths(dataset.published.tables),
+        base=BaseDataset.of(published),
+        matrix_tables=matrix_tables(inputs, options, recorded_matrix_tables(published)),
+        tables={**table_directories(legacy=legacy), **published.tables},
     )
     # More genes may need wider ids, and new layers need new columns.
-    schemas = {EXPRESSION: plan.schema} | {
-        companion.table: companion.schema(options) for companion in plan.companions
-    }
-    for table, schema in schemas.items():
-        if plan.adds_to(table) and not schema.equals(dataset.table(table).schema):
-            plan = with_rewrite(plan, table, dataset.published.blocks)
+    for table in (spec.name for spec in plan.partitioned):
+        if plan.adds_to(table) and not plan.schema(table).equals(dataset.table(table).schema):
+            plan = with_rewrite(plan, table, published.blocks)
     return plan
 
 
@@ -117,7 +110,9 @@ def stored_options(dataset: Dataset, requested: StoreOptions) -> StoreOptions:
     schema = dataset.expression.schema
     plain = str(schema.field("cell_integer_id").type) == "int32"
     # An empty table has no index, therefore those of all tables are considered.
-    indexed = {column for name in TABLES for column in index_names(dataset.table(name))}
+    indexed = {
+        column for name in dataset.published.tables for column in index_names(dataset.table(name))
+    }
     for compression in get_args(Compression):
         options = replace(
             requested,
@@ -126,8 +121,8 @@ def stored_options(dataset: Dataset, requested: StoreOptions) -> StoreOptions:
             string_ids="cell_id" in schema.names,
             create_indices=not indexed.isdisjoint({"gene_integer_id", "gene_id", "cell_id"}),
         )
-        value_type = np.dtype(dataset.published.value_type)
-        expected = expression_schema(value_type, dataset.n_genes, options)
+        types = {VALUE: np.dtype(dataset.published.value_type)}
+        expected = table_schema(EXPRESSION, types, dataset.n_genes, options)
         if schema.equals(expected, check_metadata=True):
             return options
     msg = f"{dataset.location}: the columns of expression are not those of this format: {schema}"

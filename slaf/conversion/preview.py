@@ -181,7 +181,7 @@ def preview(prepared: Prepared, unfinished: OutputRun | None) -> Preview:
         value_type=str(likely_type(inputs.matrix().sample_values(), plan.options)),
         rewrites=EXPRESSION in plan.rewrites,
         parts=len(plan.parts),
-        parts_done=len(unfinished.journal.parts) if unfinished else 0,
+        parts_done=len(unfinished.parts()) if unfinished else 0,
         estimate=prepared.estimate(tables),
         free=prepared.location.free(),
         annotations=describe_slots(inputs),

@@ -14,14 +14,12 @@ from slaf.annotations.columns import arrow_table
 from slaf.dataset.dataset import Dataset, open_dataset
 from slaf.errors import DamagedDataset
 from slaf.format.config import (
-    LEGACY_TABLES,
-    OPTIONAL_TABLES,
-    TABLES,
     DatasetConfig,
     Metadata,
     SourceRecord,
     load,
     load_published,
+    table_directories,
 )
 from slaf.format.schema import (
     CELL_COLUMNS,
@@ -29,9 +27,10 @@ from slaf.format.schema import (
     EXPRESSION,
     GENE_COLUMNS,
     GENES,
-    LAYERS,
-    RAW,
+    SOURCE_FILE,
+    TABLES,
     VALUE_TYPES,
+    partitioned_tables,
 )
 from slaf.options import ReadOptions
 from slaf.runs.plan import BaseDataset, Plan, make_plan
@@ -61,8 +60,10 @@ __all__ = [
 
 _FORMAT = "slafdb"
 _SAMPLE_ROWS = 1 << 16
-_SOURCE_FILE = "source_file"
 _FILES = "multi_file"
+
+# The tables of slafdb, in their directories.
+_DIRECTORIES = {name: spec.directory for name, spec in TABLES.items() if spec.required}
 
 # The slots of slafdb datasets, which cannot be converted.
 _SLOTS = ("layers", "obsm", "varm", "obsp", "varp")
@@ -115,7 +116,9 @@ class SlafdbDataset:
         self.location = location
         rules = _Rules(str(location))
         _check_config(location, config, rules)
-        self.versions = {name: newest_version(location, table) for name, table in TABLES.items()}
+        self.versions = {
+            name: newest_version(location, directory) for name, directory in _DIRECTORIES.items()
+        }
         self._tables = _Tables.checked(location, config, self.versions, rules)
         self.sources = tuple(_sources(location, config, self._tables, self.versions))
 
@@ -154,13 +157,13 @@ def plan_slafdb_append(dataset: SlafdbDataset, inputs: Concat, requested: StoreO
     return replace(
         make_plan(inputs, dataset.options(requested)),
         operation="append",
-        rewrites=(EXPRESSION, LAYERS, RAW),
+        rewrites=tuple(spec.name for spec in partitioned_tables()),
         base=BaseDataset(
             n_cells=sum(source.n_cells for source in dataset.sources),
             n_sources=len(dataset.sources),
             versions=dataset.versions,
         ),
-        tables=LEGACY_TABLES,
+        tables=table_directories(legacy=True),
     )
 
 
@@ -168,15 +171,18 @@ def _check_config(location: Location, config: Mapping[str, Any], rules: _Rules) 
     if "checkpoint" in config:
         rules.fail("config.json", "a conversion of slafdb is unfinished; finish it with slafdb")
     tables = config.get("tables")
-    if not isinstance(tables, dict) or any(tables.get(name) != TABLES[name] for name in TABLES):
-        rules.fail("config.json", f"tables is {json.dumps(tables)}, not {json.dumps(TABLES)}")
+    if not isinstance(tables, dict) or not _DIRECTORIES.items() <= tables.items():
+        expected = json.dumps(_DIRECTORIES)
+        rules.fail("config.json", f"tables is {json.dumps(tables)}, not {expected}")
     for name in (*_SLOTS, _FILES):
         if not isinstance(config.get(name) or {}, dict):
             rules.fail("config.json", f"{name} is {json.dumps(config[name])[:60]}, not an object")
-    more = [name for name in tables if name not in TABLES]
+    more = [name for name in tables if name not in _DIRECTORIES]
     more += [name for name in _SLOTS if (config.get(name) or {}).get("available")]
     # Listed or not: a stopped append leaves directories of these names too, which are removed.
-    more += [name for name, folder in OPTIONAL_TABLES.items() if location.list(folder)]
+    more += [
+        name for name, spec in TABLES.items() if not spec.required and location.list(spec.directory)
+    ]
     if location.read("uns.json") is not None:
         more.append("uns")
     if more:
@@ -219,7 +225,7 @@ class _Tables:
         for name, table in ((CELLS, cells), (GENES, genes)):
             rules.check_axis(name, table)
             _check_columns(name, table, rules)
-        reader = TableRows(location, TABLES[EXPRESSION], pinned.expression)
+        reader = TableRows(location, _DIRECTORIES[EXPRESSION], pinned.expression)
         offsets = rules.check_expression(reader, cells.column("cell_id"), genes.column("gene_id"))
         rules.check_starts(cells, offsets)
         value_type = np.dtype(pinned.expression.schema.field("value").type.to_pandas_dtype())
@@ -256,7 +262,7 @@ def _as_config(
         versions=versions,
         value_type=dtype,
         dtype=dtype,
-        tables=TABLES,
+        tables=_DIRECTORIES,
         metadata=Metadata(nnz, {}),
         columns={},
         sources=(),
@@ -325,9 +331,9 @@ def _is_file(file: Any) -> bool:
 
 
 def _names_match(files: Sequence[Mapping[str, Any]], cells: pa.Table) -> bool:
-    if _SOURCE_FILE not in cells.column_names:
+    if SOURCE_FILE not in cells.column_names:
         return False
-    names = cells.column(_SOURCE_FILE).cast(pa.large_string())
+    names = cells.column(SOURCE_FILE).cast(pa.large_string())
     for file in files:
         of_file = names.slice(file["cell_offset"], file["n_cells"])
         equal = pc.equal(of_file, pa.scalar(file["file_name"], of_file.type))
@@ -348,7 +354,7 @@ class _SlafdbSource(Source):
         self.dtype: np.dtype[Any] = np.dtype(record.dtype)
         self.shape = record.n_cells, record.n_genes
         stop = record.offset + record.n_cells
-        self._offsets = tables.dataset.cell_offsets[record.offset : stop + 1]
+        self._offsets = tables.dataset.offsets(EXPRESSION)[record.offset : stop + 1]
         self.size = MatrixSize("a dataset", int(self._offsets[-1] - self._offsets[0]))
         self.info = SourceInfo.of(self, uri=record.uri, format=_FORMAT, identity=record.identity)
 

@@ -6,11 +6,11 @@ from functools import cached_property
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from slaf.annotations.arrays import PAIR_COLUMNS, column_to_array, table_to_matrix
+from slaf.annotations.arrays import column_to_array, table_to_matrix
 from slaf.annotations.dataframes import to_frame
 from slaf.dataset.selection import resolve_indexer
 from slaf.errors import DamagedDataset, SelectionError
-from slaf.format.schema import CELL_PAIRS, CELLS, GENE_PAIRS, GENES, LAYERS, RAW_GENES
+from slaf.format.schema import CELLS, GENES, LAYERS, RAW_GENES, pair_table
 from slaf.options import RAW_VARM
 from slaf.runtime.lazy import LazyMapping
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["Annotations", "StoredRaw", "element_rows"]
 
 _AXES = {"obsm": CELLS, "varm": GENES}
-_PAIRS = {"obsp": CELL_PAIRS, "varp": GENE_PAIRS}
 
 
 class Annotations:
@@ -57,6 +56,11 @@ class Annotations:
     def record(self) -> AnnotationsRecord:
         """The record of layers, raw and slots in config.json."""
         return self._published.annotations
+
+    @property
+    def n_cells(self) -> int:
+        """The number of cells."""
+        return self._published.n_cells
 
     @property
     def layers(self) -> Mapping[str, MatrixRecord]:
@@ -135,8 +139,9 @@ class Annotations:
     def _element(self, slot: str, spec: ElementSpec) -> Any:
         if slot in _AXES or spec.name is None:
             return self.element(slot, _AXES.get(slot, ""), spec)
-        ids = PAIR_COLUMNS[_PAIRS[slot]]
-        return table_to_matrix(self.read_columns(_PAIRS[slot], [*ids, spec.name]), ids, spec)
+        table = pair_table(slot)
+        rows = self.read_columns(table.name, [*table.ids, spec.name])
+        return table_to_matrix(rows, table.ids, spec)
 
     def _read_uns(self, record: FileRecord | None) -> dict[str, Any]:
         uns: dict[str, Any] = {} if record is None else self.read_file(record)["uns"]

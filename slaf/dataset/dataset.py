@@ -19,9 +19,9 @@ from slaf.format.schema import (
     EXPRESSION,
     GENES,
     LAYERS,
-    PARTITIONED_TABLES,
     RAW,
-    START_INDEX,
+    TABLES,
+    VALUE,
 )
 from slaf.sparse.ranges import as_positions
 from slaf.storage.errors import safe_cause, translate_lance_error
@@ -420,12 +420,12 @@ class Dataset:
         KeyError
             If the dataset has no such table, or its rows are in no such order.
         """
-        if table not in self.published.tables or table not in PARTITIONED_TABLES:
+        spec = TABLES[table]
+        if table not in self.published.tables or not spec.is_partitioned:
             raise KeyError(table)
         if table not in self._offsets:
-            axis = GENES if table == BY_GENE else CELLS
-            starts = self._columns(axis, [START_INDEX[table]]).column(0).to_numpy()
-            self._offsets[table] = np.append(starts, self.published.row_counts[table])
+            starts = self._columns(spec.axis.name, [spec.start_index]).column(0).to_numpy()
+            self._offsets[table] = np.append(starts, self.published.record(table).rows)
         return self._offsets[table]
 
     def rows(self, table: str) -> StoredRows:
@@ -443,15 +443,14 @@ class Dataset:
         KeyError
             If the dataset has no such table, or its rows are in no such order.
         """
-        from slaf.dataset.matrix import BY_CELL_ORDER, BY_GENE_ORDER, StoredRows
+        from slaf.dataset.matrix import StoredRows
         from slaf.tables.rows import TableRows
 
         if table not in self._rows:
             opened = self.expression if table == EXPRESSION else self.table(table)
             reader = TableRows(self.location, self.published.tables[table], opened)
-            axis = BY_GENE_ORDER if table == BY_GENE else BY_CELL_ORDER
             label = f"{self.location}: {table}"
-            self._rows[table] = StoredRows(label, reader, axis, self.offsets(table))
+            self._rows[table] = StoredRows(label, reader, TABLES[table].axis, self.offsets(table))
         return self._rows[table]
 
     def _values(self, table: str, width: int) -> StoredMatrix:
@@ -459,7 +458,7 @@ class Dataset:
         from slaf.dataset.matrix import StoredMatrix
 
         dtype, value_type = np.dtype(self.published.dtype), np.dtype(self.published.value_type)
-        return StoredMatrix(self.rows(table), "value", width, dtype, dtype, value_type, self.nnz)
+        return StoredMatrix(self.rows(table), VALUE, width, dtype, dtype, value_type, self.nnz)
 
     def _stored(self, table: str, record: MatrixRecord, width: int) -> StoredMatrix:
         """A layer, or raw."""
@@ -512,7 +511,7 @@ class Dataset:
 
     def _read(self, cells: Rows, genes: Rows | None) -> sp.csr_matrix:
         by_cell = self.matrix()
-        if genes is None or self.gene_offsets is None:
+        if genes is None or BY_GENE not in self.published.tables:
             return by_cell.read(cells, genes)
         by_gene = self._values(BY_GENE, self.n_cells)
         if by_gene.n_rows(genes) >= by_cell.n_rows(cells):

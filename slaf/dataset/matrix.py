@@ -20,37 +20,15 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
     from numpy.typing import NDArray
 
+    from slaf.format.schema import Axis
     from slaf.sparse.csr import Entries
     from slaf.sparse.ranges import Rows
     from slaf.tables.rows import FileRows
 
-__all__ = ["BY_CELL_ORDER", "BY_GENE_ORDER", "Axis", "Chunk", "StoredMatrix", "StoredRows"]
+__all__ = ["Chunk", "StoredMatrix", "StoredRows"]
 
 # The rows that `sample_values` reads.
 _SAMPLE_ROWS = 1 << 16
-
-
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """The order of rows.
-
-    Attributes
-    ----------
-    name
-        "cells" or "genes".
-    singular
-        "cell" or "gene".
-    ids
-        The columns of positions: of the axis that orders the rows, and of the other axis.
-    """
-
-    name: str
-    singular: str
-    ids: tuple[str, str]
-
-
-BY_CELL_ORDER = Axis("cells", "cell", ("cell_integer_id", "gene_integer_id"))
-BY_GENE_ORDER = Axis("genes", "gene", ("gene_integer_id", "cell_integer_id"))
 
 
 @dataclass(frozen=True, slots=True)

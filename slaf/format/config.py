@@ -14,19 +14,14 @@ from slaf.annotations.columns import ColumnSet
 from slaf.errors import ConversionInProgress, DamagedDataset, NotADataset, UnsupportedFormat
 from slaf.format.epoch import EPOCH, epoch_of
 from slaf.format.files import NO_CHECKSUMS, FileChecksums
-from slaf.format.records import AnnotationsRecord, Block, GeneOrderRecord, ValueType
+from slaf.format.records import AnnotationsRecord, Block, GeneOrderRecord, SlotRecord, ValueType
 from slaf.format.schema import (
-    BY_GENE,
-    CELL_PAIRS,
     CELLS,
-    EXPRESSION,
     FORMAT_VERSION,
-    GENE_PAIRS,
     GENES,
     KNOWN_VERSIONS,
-    LAYERS,
-    RAW,
-    RAW_GENES,
+    TABLES,
+    VALUE,
 )
 from slaf.format.validation import (
     CHECKSUM_KEY,
@@ -48,34 +43,21 @@ if TYPE_CHECKING:
 __all__ = [
     "CONFIG",
     "LEGACY_DIR",
-    "LEGACY_TABLES",
-    "OPTIONAL_TABLES",
-    "TABLES",
     "DatasetConfig",
     "Manifest",
     "Metadata",
     "SourceRecord",
-    "checksum_blocks",
     "load",
     "load_published",
     "save",
-    "table_paths",
+    "table_directories",
 ]
 
 CONFIG: Final = "config.json"
-TABLES: Final = {name: f"{name}.lance" for name in (EXPRESSION, CELLS, GENES)}
-
-# The tables that a dataset has only if its input has such data, or if they were requested.
-OPTIONAL_TABLES: Final = {
-    name: f"{name}.lance" for name in (BY_GENE, LAYERS, RAW, RAW_GENES, CELL_PAIRS, GENE_PAIRS)
-}
 
 # The directory of the new tables of a slafdb dataset. The tables of slafdb are not changed before
 # config.json names these.
 LEGACY_DIR: Final = "adopted"
-LEGACY_TABLES: Final = {
-    name: f"{LEGACY_DIR}/{table}" for name, table in {**TABLES, **OPTIONAL_TABLES}.items()
-}
 
 # The directory of the files of a run, and the receipt of a part in it.
 SCRATCH: Final = ".parts"
@@ -223,13 +205,6 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
         return self.metadata.expression_count
 
     @property
-    def row_counts(self) -> dict[str, int]:
-        """The rows of each table that is written in parts."""
-        records = {LAYERS: self.annotations.layers, RAW: self.annotations.raw}
-        counts = {table: record.rows for table, record in records.items() if record is not None}
-        return {EXPRESSION: self.expression_count, BY_GENE: self.expression_count} | counts
-
-    @property
     def expression_stats(self) -> Mapping[str, float | None]:
         """Statistics of the finite values by name; None where undefined."""
         return self.metadata.expression_stats
@@ -239,6 +214,40 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
         """The recorded options of its tables."""
         string_ids = not self.optimizations.get("optimize_storage", True)
         return StoreOptions.from_json({**self.checksums.storage, "string_ids": string_ids})
+
+    @property
+    def rows(self) -> int:
+        """Rows of `expression`."""
+        return self.expression_count
+
+    @property
+    def blocks_by_column(self) -> dict[str, tuple[Block, ...]]:
+        """The blocks of each value column of `expression`."""
+        return {VALUE: self.blocks}
+
+    def record(self, table: str) -> Any:
+        """The record of an optional table, and all of this for another; None without a record.
+
+        The record of a table that is written in parts has `rows` and `blocks_by_column`.
+        """
+        spec = TABLES[table]
+        if spec.required:
+            return self
+        owner = self if spec.record in self.__struct_fields__ else self.annotations
+        return getattr(owner, spec.record)
+
+    def has_record(self, table: str) -> bool:
+        """Whether the records say that there is a table."""
+        record = self.record(table)
+        if isinstance(record, SlotRecord):
+            # Elements without a column are in the file of elements.
+            return any(spec.name is not None for spec in record.specs)
+        return record is not None
+
+    def blocks_of(self, table: str) -> dict[str, tuple[Block, ...]]:
+        """The blocks of each value column of a table that is written in parts."""
+        record = self.record(table)
+        return {} if record is None else dict(record.blocks_by_column)
 
     def to_json(self) -> JSON:
         """The keys of config.json, with those that slafdb reads."""
@@ -284,7 +293,7 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
         if data["array_shape"] != [config.n_cells, config.n_genes]:
             msg = "array_shape and n_cells, n_genes do not agree"
             raise ValueError(msg)
-        _require("tables", config.tables, TABLES)
+        _require("tables", config.tables, (name for name, spec in TABLES.items() if spec.required))
         _require("versions", config.versions, config.tables)
         _require("columns", config.columns, (CELLS, GENES))
         _check_offsets(config)
@@ -313,16 +322,6 @@ def _require(key: str, record: Mapping[str, Any], names: Iterable[str]) -> None:
         if name not in record:
             msg = f"key {name!r} is missing in {key}"
             raise ValueError(msg)
-
-
-def checksum_blocks(published: DatasetConfig | None) -> dict[str, tuple[Block, ...]]:
-    """The checksum blocks by table, and for layers and raw by column, as in "layers.spliced"."""
-    if published is None:
-        return {}
-    blocks = {EXPRESSION: published.blocks}
-    for table, matrices in published.annotations.matrices().items():
-        blocks |= {f"{table}.{matrix.name}": matrix.blocks for matrix in matrices}
-    return blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,16 +371,10 @@ def journal_directory(plan_digest: Any) -> str:
     return f"{SCRATCH}/{plan_digest[:16]}"
 
 
-def table_paths(tables: Mapping[str, str]) -> dict[str, str]:
-    """The directory of every table that a dataset has or can have.
-
-    Parameters
-    ----------
-    tables
-        The directories of its tables.
-    """
-    legacy = tables[EXPRESSION].startswith(f"{LEGACY_DIR}/")
-    return {**(LEGACY_TABLES if legacy else {**TABLES, **OPTIONAL_TABLES}), **tables}
+def table_directories(*, legacy: bool = False) -> dict[str, str]:
+    """The directory of each table of a new dataset, or of one that takes over a slafdb dataset."""
+    below = f"{LEGACY_DIR}/" if legacy else ""
+    return {name: f"{below}{spec.directory}" for name, spec in TABLES.items()}
 
 
 def load(location: Location, *, legacy: bool = False) -> Manifest | None:

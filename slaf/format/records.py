@@ -10,7 +10,7 @@ from msgspec import field
 from slaf.annotations.arrays import ElementSpec
 from slaf.annotations.columns import ColumnSet
 from slaf.annotations.uns import TypeHint
-from slaf.format.schema import LAYERS, RAW, VALUE_TYPES
+from slaf.format.schema import LAYERS, RAW, VALUE, VALUE_TYPES
 from slaf.format.validation import Count, Digest, NumericType, Range, Record, matching
 from slaf.options import SlotSelection
 
@@ -90,6 +90,16 @@ class GeneOrderRecord(Record, frozen=True):
     fingerprint: Annotated[str, matching("[0-9a-f]{16}", "16 hexadecimal digits")]
     blocks: tuple[GeneBlock, ...]
 
+    @property
+    def rows(self) -> int:
+        """Rows of the table."""
+        return sum(block.rows for block in self.blocks)
+
+    @property
+    def blocks_by_column(self) -> dict[str, tuple[Block, ...]]:
+        """The blocks of each value column."""
+        return {VALUE: self.blocks}
+
 
 class MatrixRecord(Record, frozen=True, forbid_unknown_fields=True):
     """A column of values of `layers` or `raw`.
@@ -129,6 +139,11 @@ class LayersRecord(Record, frozen=True):
     rows: Count
     matrices: tuple[MatrixRecord, ...] = field(name="columns")
 
+    @property
+    def blocks_by_column(self) -> dict[str, tuple[Block, ...]]:
+        """The blocks of each value column."""
+        return {matrix.name: matrix.blocks for matrix in self.matrices}
+
 
 class RawRecord(Record, frozen=True):
     """The tables `raw` and `raw_genes`.
@@ -156,6 +171,16 @@ class RawRecord(Record, frozen=True):
     columns: ColumnSet
     varm: tuple[ElementSpec, ...]
     genes_present: tuple[tuple[Range, ...], ...] = field(name="measured", default=())
+
+    @property
+    def matrices(self) -> tuple[MatrixRecord, ...]:
+        """The values, as `LayersRecord` has them."""
+        return (self.matrix,)
+
+    @property
+    def blocks_by_column(self) -> dict[str, tuple[Block, ...]]:
+        """The blocks of each value column."""
+        return {self.matrix.name: self.matrix.blocks}
 
 
 class FileRecord(Record, frozen=True, forbid_unknown_fields=True):
@@ -227,8 +252,8 @@ class AnnotationsRecord(Record, frozen=True, omit_defaults=True):
 
     def matrices(self) -> dict[str, tuple[MatrixRecord, ...]]:
         """The columns of values of `layers` and `raw`, by table."""
-        matrices = {} if self.layers is None else {LAYERS: self.layers.matrices}
-        return matrices if self.raw is None else matrices | {RAW: (self.raw.matrix,)}
+        records = {LAYERS: self.layers, RAW: self.raw}
+        return {table: record.matrices for table, record in records.items() if record is not None}
 
     def to_json(self) -> JSON:
         """The keys of config.json, with those that slafdb reads."""

@@ -1,7 +1,9 @@
-"""The Arrow schemas of the tables: the only place where a type is chosen."""
+"""The tables of a dataset, declared once, and their Arrow schemas: the only place of types."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -11,90 +13,254 @@ from slaf.errors import InexactValue
 from slaf.sparse.casting import first_inexact
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from slaf.options import Compression, StoreOptions
 
 __all__ = [
-    "BY_CELL",
     "BY_GENE",
     "CELLS",
-    "CELL_PAIRS",
+    "CELL_COLUMNS",
+    "CELL_ORDER",
     "EXPRESSION",
     "FORMAT_VERSION",
     "GENES",
-    "GENE_PAIRS",
+    "GENE_COLUMNS",
+    "GENE_ORDER",
     "KNOWN_VERSIONS",
     "LAYERS",
-    "PARTITIONED_TABLES",
     "RAW",
     "RAW_GENES",
-    "START_INDEX",
+    "SOURCE_FILE",
+    "TABLES",
+    "VALUE",
     "VALUE_TYPES",
+    "Axis",
     "IndexKind",
+    "TableSpec",
     "allowed_types",
-    "by_gene_schema",
     "common_type",
-    "expression_schema",
     "gene_id_type",
-    "indexed_columns",
-    "layers_schema",
+    "pair_table",
+    "partitioned_tables",
     "read_dtype",
+    "table_schema",
     "value_type_for",
 ]
 
 FORMAT_VERSION: Final = "1.1"
 KNOWN_VERSIONS: Final = ("1.0", FORMAT_VERSION)
+IndexKind = Literal["ZONEMAP", "BTREE"]
 
-# The tables of a dataset, by the name that config.json gives them.
 EXPRESSION: Final = "expression"
-CELLS: Final = "cells"
-GENES: Final = "genes"
-
-# Those that a dataset may have beside them.
 BY_GENE: Final = "expression_by_gene"
 LAYERS: Final = "layers"
 RAW: Final = "raw"
+CELLS: Final = "cells"
+GENES: Final = "genes"
 RAW_GENES: Final = "raw_genes"
-CELL_PAIRS: Final = "cellsxcells"
-GENE_PAIRS: Final = "genesxgenes"
 
-# The tables with a row for each nonzero: they are written part by part, a fragment or a few for
-# each, in the order of the cells, or, in the last of them, of the genes.
-BY_CELL: Final = (EXPRESSION, LAYERS, RAW)
-PARTITIONED_TABLES: Final = (*BY_CELL, BY_GENE)
+# The value column of a table of one matrix, and the column of `cells` that names the input.
+VALUE: Final = "value"
+SOURCE_FILE: Final = "source_file"
 
-# The column of `cells`, or of `genes`, that says where the rows of each begin in one of those.
-START_INDEX: Final = {
-    EXPRESSION: "cell_start_index",
-    LAYERS: "layers_start_index",
-    RAW: "raw_start_index",
-    BY_GENE: "gene_start_index",
-}
-IndexKind = Literal["ZONEMAP", "BTREE"]
 
-# The columns of each table that have an index in any case, and those that may have one.
-_INDICES: Final[Mapping[str, Mapping[str, IndexKind]]] = {
-    EXPRESSION: {"cell_integer_id": "ZONEMAP"},
-}
-_MORE_INDICES: Final[Mapping[str, Mapping[str, IndexKind]]] = {
-    EXPRESSION: {"gene_integer_id": "BTREE"},
-    CELLS: {"cell_id": "BTREE"},
-    GENES: {"gene_id": "BTREE"},
-}
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """An order of rows.
 
-# Columns of ours in `cells` and `genes`; a user's column of that name is stored under another.
-CELL_COLUMNS: Final = (
-    "cell_id",
-    "cell_integer_id",
-    "cell_start_index",
-    "layers_start_index",
-    "raw_start_index",
-    "source_file",
+    Attributes
+    ----------
+    name
+        "cells" or "genes".
+    singular
+        "cell" or "gene".
+    ids
+        The columns of positions: of this axis, and of the other one.
+    """
+
+    name: str
+    singular: str
+    ids: tuple[str, str]
+
+
+CELL_ORDER: Final = Axis("cells", "cell", ("cell_integer_id", "gene_integer_id"))
+GENE_ORDER: Final = Axis("genes", "gene", ("gene_integer_id", "cell_integer_id"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableSpec:
+    """A table of a dataset.
+
+    Attributes
+    ----------
+    name
+        Its key in the `tables` of config.json.
+    axis
+        The order of its rows.
+    slot
+        The slot of AnnData that it stores.
+    record
+        The key of config.json that records it.
+    required
+        Whether every dataset has it.
+    option
+        The store option that adds it; "" if the inputs decide.
+    ids
+        The columns that identify a row.
+    start_index
+        Of a table that is written in parts, a row for each nonzero: the column of row offsets in
+        the table that is named as the axis. "" for a table that is written whole.
+    values
+        Its value columns; none if they are in the record.
+    nullable
+        Whether a row may lack a value.
+    copies
+        The table whose rows it has in another order.
+    indices
+        The columns that always have an index.
+    optional_indices
+        The columns that have one with the option `create_indices`.
+    """
+
+    name: str
+    axis: Axis
+    slot: str
+    record: str
+    required: bool = False
+    option: str = ""
+    ids: tuple[str, str]
+    start_index: str = ""
+    values: tuple[str, ...] = ()
+    nullable: bool = False
+    copies: str = ""
+    indices: Mapping[str, IndexKind] = field(default_factory=dict)
+    optional_indices: Mapping[str, IndexKind] = field(default_factory=dict)
+
+    @property
+    def directory(self) -> str:
+        """The directory that it has by default."""
+        return f"{self.name}.lance"
+
+    @property
+    def is_partitioned(self) -> bool:
+        """Whether it is written in parts, a fragment or a few for each."""
+        return bool(self.start_index)
+
+    def indexed_columns(self, *, create_indices: bool) -> dict[str, IndexKind]:
+        """The columns that have an index, in the order in which the indices are made."""
+        return {**self.indices, **(self.optional_indices if create_indices else {})}
+
+
+_SPECS: Final = (
+    TableSpec(
+        name=EXPRESSION,
+        axis=CELL_ORDER,
+        slot="X",
+        record="blocks",
+        required=True,
+        ids=CELL_ORDER.ids,
+        start_index="cell_start_index",
+        values=(VALUE,),
+        indices={"cell_integer_id": "ZONEMAP"},
+        optional_indices={"gene_integer_id": "BTREE"},
+    ),
+    TableSpec(
+        name=CELLS,
+        axis=CELL_ORDER,
+        slot="obs",
+        record="columns",
+        required=True,
+        ids=("cell_id", "cell_integer_id"),
+        optional_indices={"cell_id": "BTREE"},
+    ),
+    TableSpec(
+        name=GENES,
+        axis=GENE_ORDER,
+        slot="var",
+        record="columns",
+        required=True,
+        ids=("gene_id", "gene_integer_id"),
+        optional_indices={"gene_id": "BTREE"},
+    ),
+    TableSpec(
+        name=LAYERS,
+        axis=CELL_ORDER,
+        slot="layers",
+        record="layers",
+        ids=CELL_ORDER.ids,
+        start_index="layers_start_index",
+        nullable=True,
+    ),
+    TableSpec(
+        name=RAW,
+        axis=CELL_ORDER,
+        slot="raw",
+        record="raw",
+        ids=CELL_ORDER.ids,
+        start_index="raw_start_index",
+        values=(VALUE,),
+    ),
+    TableSpec(
+        name=BY_GENE,
+        axis=GENE_ORDER,
+        slot="X",
+        record="by_gene",
+        option="by_gene",
+        ids=GENE_ORDER.ids,
+        start_index="gene_start_index",
+        values=(VALUE,),
+        copies=EXPRESSION,
+    ),
+    TableSpec(
+        name=RAW_GENES,
+        axis=GENE_ORDER,
+        slot="raw",
+        record="raw",
+        ids=("gene_id", "gene_integer_id"),
+    ),
+    TableSpec(
+        name="cellsxcells",
+        axis=CELL_ORDER,
+        slot="obsp",
+        record="obsp",
+        ids=("cell_integer_id_i", "cell_integer_id_j"),
+    ),
+    TableSpec(
+        name="genesxgenes",
+        axis=GENE_ORDER,
+        slot="varp",
+        record="varp",
+        ids=("gene_integer_id_i", "gene_integer_id_j"),
+    ),
 )
-GENE_COLUMNS: Final = ("gene_id", "gene_integer_id", "gene_start_index")
+
+# The tables of a dataset by name.
+TABLES: Final[Mapping[str, TableSpec]] = MappingProxyType({spec.name: spec for spec in _SPECS})
+
+
+def partitioned_tables(names: Container[str] = TABLES) -> tuple[TableSpec, ...]:
+    """The tables that are written in parts, of those named."""
+    return tuple(spec for spec in _SPECS if spec.is_partitioned and spec.name in names)
+
+
+def pair_table(slot: str) -> TableSpec:
+    """The table that stores a slot of pairs, "obsp" or "varp"."""
+    return next(spec for spec in _SPECS if spec.slot == slot)
+
+
+def _reserved_columns(table: str) -> tuple[str, ...]:
+    spec = TABLES[table]
+    offsets = (one.start_index for one in partitioned_tables() if one.axis == spec.axis)
+    return (*spec.ids, *offsets)
+
+
+# The columns of `cells` and `genes` that belong to the format; a user's column of such a name is
+# stored under another.
+CELL_COLUMNS: Final = (*_reserved_columns(CELLS), SOURCE_FILE)
+GENE_COLUMNS: Final = _reserved_columns(GENES)
 
 # Tried in this order: the first that holds every value of the matrix is the column's type.
 VALUE_TYPES: Final = tuple(
@@ -140,7 +306,7 @@ def read_dtype(source: str, value_type: str, *, dtype_overflowed: bool) -> str:
         The type that the source has them in.
     value_type
         The type that they are stored in.
-    outgrown
+    dtype_overflowed
         Whether sums of repeated entries are beyond the source's type.
     """
     if dtype_overflowed:
@@ -177,100 +343,40 @@ def gene_id_type(n_genes: int, compression: Compression) -> pa.DataType:
     return pa.uint16()
 
 
-def expression_schema(value_type: np.dtype[Any], n_genes: int, options: StoreOptions) -> pa.Schema:
-    """The columns of `expression`: one row a nonzero, ordered by cell and then gene.
-
-    Parameters
-    ----------
-    value_type
-        One of `VALUE_TYPES`.
-    n_genes
-        The width of the matrix, which decides the type of the gene ids.
-    options
-        Columns that zstd packs, types of the ids, and whether `cell_id` and `gene_id` come first.
-    """
-    packed = options.compression != "fast"
-    gene_metadata = _ZSTD if options.compression == "small" else None
-    cell_type, gene_type = pa.uint32(), gene_id_type(n_genes, options.compression)
-    if options.plain_types:
-        cell_type = gene_type = pa.int32()
-    fields = [
-        pa.field("cell_integer_id", cell_type, nullable=False),
-        pa.field("gene_integer_id", gene_type, nullable=False, metadata=gene_metadata),
-        pa.field(
-            "value",
-            pa.from_numpy_dtype(value_type),
-            nullable=False,
-            metadata=_ZSTD if packed else None,
-        ),
-    ]
-    if options.string_ids:
-        fields[:0] = [
-            pa.field("cell_id", pa.string(), nullable=False),
-            pa.field("gene_id", pa.string(), nullable=False),
-        ]
-    return pa.schema(fields)
-
-
-def by_gene_schema(expression: pa.Schema, compression: Compression) -> pa.Schema:
-    """The columns of `expression_by_gene`: the rows of `expression`, ordered by gene and cell.
-
-    Parameters
-    ----------
-    expression
-        The columns of that table, the types of which these have.
-    compression
-        Bit packing is of no use to the genes, which hardly change, nor enough for the cells,
-        which ascend: zstd takes a third off.
-    """
-    cells, genes, values = (
-        expression.field(name) for name in ("cell_integer_id", "gene_integer_id", "value")
-    )
-    packed = None if compression == "fast" else _ZSTD
-    return pa.schema([genes.with_metadata(None), cells.with_metadata(packed), values])
-
-
-def indexed_columns(table: str, *, create_indices: bool) -> dict[str, IndexKind]:
-    """The columns of a table that have an index, in the order in which they are made.
+def table_schema(
+    table: str, value_types: Mapping[str, np.dtype[Any]], n_genes: int, options: StoreOptions
+) -> pa.Schema:
+    """The columns of a table that is written in parts: a row for each nonzero.
 
     Parameters
     ----------
     table
         The name of the table.
-    create_indices
-        Whether genes, and the ids of cells, can be looked up too.
-    """
-    more = _MORE_INDICES.get(table, {}) if create_indices else {}
-    return {**_INDICES.get(table, {}), **more}
-
-
-def layers_schema(
-    value_types: Mapping[str, np.dtype[Any]],
-    n_genes: int,
-    options: StoreOptions,
-    *,
-    nullable: bool,
-) -> pa.Schema:
-    """The columns of `layers` and of `raw`: as `expression`, with any number of values.
-
-    Parameters
-    ----------
     value_types
-        Of each column of values, by its name.
-    n_genes, options
-        As for `expression_schema`.
-    nullable
-        Whether a row may be without one of the values.
+        The type of each value column, one of `VALUE_TYPES`.
+    n_genes
+        The number of genes that its rows may name, which decides the type of their positions.
+    options
+        Compression, types of the positions, and whether `cell_id` and `gene_id` come first.
     """
-    first, *_ = value_types.values()
-    like = expression_schema(first, n_genes, options)
-    values = [
-        pa.field(
-            name,
-            pa.from_numpy_dtype(dtype),
-            nullable=nullable,
-            metadata=like.field("value").metadata,
-        )
+    spec, zstd = TABLES[table], None if options.compression == "fast" else _ZSTD
+    cell_type, gene_type = pa.uint32(), gene_id_type(n_genes, options.compression)
+    if options.plain_types:
+        cell_type = gene_type = pa.int32()
+    types = {"cell_integer_id": cell_type, "gene_integer_id": gene_type}
+    # Bit packing suffices for genes in cell order. Cells in gene order ascend: zstd saves a third.
+    packed = zstd if spec.axis == GENE_ORDER or options.compression == "small" else None
+    owner, other = spec.ids
+    fields = [
+        pa.field(owner, types[owner], nullable=False),
+        pa.field(other, types[other], nullable=False, metadata=packed),
+    ]
+    fields += [
+        pa.field(name, pa.from_numpy_dtype(dtype), nullable=spec.nullable, metadata=zstd)
         for name, dtype in value_types.items()
     ]
-    return pa.schema([like.field("cell_integer_id"), like.field("gene_integer_id"), *values])
+    if table == EXPRESSION and options.string_ids:
+        fields[:0] = [
+            pa.field(name, pa.string(), nullable=False) for name in ("cell_id", "gene_id")
+        ]
+    return pa.schema(fields)

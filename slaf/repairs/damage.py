@@ -6,11 +6,13 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from slaf.format.schema import GENE_ORDER, TABLES
 from slaf.sparse.ranges import RowRange
 from slaf.verification.files import damaged_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
 
     from slaf.format.config import DatasetConfig
     from slaf.storage.location import Location
@@ -53,6 +55,12 @@ class Damage:
     def needs_inputs(self) -> bool:
         """Whether the inputs are needed to repair it."""
         return bool(self.parts or self.lost or self.elements)
+
+    def rows_of(self, table: str) -> AbstractSet[RowRange]:
+        """The cells, or genes, whose rows in a table are to be written again."""
+        if TABLES[table].axis == GENE_ORDER:
+            return self.genes
+        return {cells for cells, tables in self.parts.items() if table in tables}
 
     @classmethod
     def of(cls, location: Location, published: DatasetConfig) -> Self:

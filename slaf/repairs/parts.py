@@ -2,47 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
+from msgspec import structs
+
 from slaf.errors import DamagedDataset, SourceChanged
-from slaf.format.schema import BY_GENE, EXPRESSION
-from slaf.runs.checksums import file_checksums
+from slaf.format.schema import BY_GENE, EXPRESSION, VALUE
 from slaf.runs.encode import NeedsWiderType, PartWriter
 from slaf.runs.journal import PartResult
-from slaf.runs.layers import (
-    LayerPartWriter,
-    LayerResult,
-    LayerTable,
-    NeedsWiderLayerType,
-)
+from slaf.runs.matrix_tables import MatrixTable
 from slaf.runs.plan import Plan
+from slaf.runtime.progress import NullProgress
 from slaf.sparse.ranges import RowRange
-from slaf.sparse.statistics import Statistics
-from slaf.tables.write import write_part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import pyarrow as pa
-
     from slaf.format.config import DatasetConfig
-    from slaf.format.files import StoredFile
     from slaf.format.records import Block, GeneOrderRecord
     from slaf.repairs.damage import Damage
     from slaf.runs.gene_order import GeneOrder
-    from slaf.runs.journal import GenePart
+    from slaf.runs.journal import TableResult
+    from slaf.runs.matrix_tables import MatrixTable
     from slaf.runs.value_types import AxisIds
     from slaf.runtime.progress import Progress
     from slaf.sources.concat.source import Concat
     from slaf.storage.location import Location
-    from slaf.tables.fragments import Fragment
 
 __all__ = ["plan_repair", "rewrite_genes", "rewrite_part"]
 
-Files: TypeAlias = "tuple[StoredFile, ...]"
 SomeBlock = TypeVar("SomeBlock", bound="Block")
 
 
@@ -92,71 +82,42 @@ def rewrite_part(
     SourceChanged
         If the inputs differ from what was converted.
     """
-    rows = plan.parts[index]
-    part = _PartRepair(source, plan, location, identifiers, published, rows)
-    try:
-        layers = {
-            layer_table.table: part.write_layers(layer_table)
-            for layer_table in plan.companions
-            if layer_table.table in tables
-        }
-        fragments, files = part.write_expression(progress) if EXPRESSION in tables else ([], ())
-    except (NeedsWiderLayerType, NeedsWiderType) as error:
-        # The converted values fit into the stored types.
-        msg = f"cells {rows.start} to {rows.stop} hold values that were not converted"
-        raise _source_changed(source, msg) from error
-    return PartResult(index, fragments, part.blocks, Statistics(), companions=layers, files=files)
+    cells = plan.parts[index]
+    ranges = [RowRange(b.start, b.stop) for b in _blocks_within(published.blocks, cells)]
+    results = {}
+    for table in plan.matrix_tables:
+        if table.table not in tables:
+            continue
+        advance = progress if table.table == EXPRESSION else NullProgress()
+        writer = PartWriter(source, plan, table, identifiers, advance)
+        try:
+            result = results[table.table] = writer.write(location, cells, ranges)
+        except NeedsWiderType as error:
+            # The converted values fit into the stored types.
+            msg = f"cells {cells.start} to {cells.stop} hold values that were not converted"
+            raise _source_changed(source, msg) from error
+        _check_blocks(source, table, result, published)
+    return PartResult("cells", index, cells, results)
 
 
-@dataclass(frozen=True, slots=True)
-class _PartRepair:
-    """The rows of some cells, which are written again and compared with their digests."""
-
-    source: Concat
-    plan: Plan
-    location: Location
-    identifiers: AxisIds
-    published: DatasetConfig
-    rows: RowRange
-
-    @property
-    def blocks(self) -> tuple[Block, ...]:
-        """The recorded checksum blocks of the rows."""
-        return _blocks_within(self.published.blocks, self.rows)
-
-    def write_expression(self, progress: Progress) -> tuple[list[Fragment], Files]:
-        writer = PartWriter(self.source, self.plan, self.identifiers, progress)
-        written = self._write(EXPRESSION, self.plan.schema, writer)
-        self._check("the matrix", writer.blocks, self.blocks)
-        return written
-
-    def write_layers(self, layer_table: LayerTable) -> LayerResult:
-        writer = LayerPartWriter(self.source, layer_table, self.plan, self.identifiers)
-        result = writer.result(*self._write(layer_table.table, writer.schema, writer))
-        for matrix in self.published.annotations.matrices()[layer_table.table]:
-            label = f"{layer_table.table}, {matrix.original}"
-            recorded = _blocks_within(matrix.blocks, self.rows)
-            self._check(label, result.blocks[matrix.name], recorded)
-        return result
-
-    def _write(
-        self, table: str, schema: pa.Schema, writer: PartWriter | LayerPartWriter
-    ) -> tuple[list[Fragment], Files]:
-        directory = self.plan.folder(table)
-        ranges = [RowRange(block.start, block.stop) for block in self.blocks]
-        fragments = write_part(self.location, directory, schema, writer.record_batches(ranges))
-        return fragments, file_checksums(self.location, directory, fragments, self.rows)
-
-    def _check(self, label: str, blocks: Sequence[Block], recorded: Sequence[Block]) -> None:
-        for block, expected in zip(blocks, recorded, strict=True):
-            if block != expected:
-                msg = f"in {label}, {expected} are not what was converted"
-                raise _source_changed(self.source, msg)
+def _check_blocks(
+    source: Concat, table: MatrixTable, result: TableResult, published: DatasetConfig
+) -> None:
+    """Compare the written rows with the recorded digests."""
+    recorded = published.blocks_of(table.table)
+    for column in table.values:
+        is_main = table.table == EXPRESSION
+        label = "the matrix" if is_main else f"{table.table}, {column.original}"
+        by_range = {block.span: block for block in recorded[column.name]}
+        for block in result.blocks[column.name]:
+            if by_range[block.span] != block:
+                msg = f"in {label}, {block} are not what was converted"
+                raise _source_changed(source, msg)
 
 
 def rewrite_genes(
     rows: GeneOrder, genes: RowRange, *, recorded: GeneOrderRecord | None, plan: Plan
-) -> GenePart:
+) -> PartResult:
     """Sort the rows of some genes again, into files that no table version names yet.
 
     Parameters
@@ -177,9 +138,9 @@ def rewrite_genes(
     """
     blocks = _blocks_within(() if recorded is None else recorded.blocks, genes)
     part = rows.write(tuple(RowRange(block.start, block.stop) for block in blocks), plan)
-    for sorted_block, block in zip(part.blocks, blocks, strict=True):
-        if sorted_block != block:
-            msg = f"{plan.folder(BY_GENE)}: {block}, sorted again, are not what was sorted first"
+    for sorted_block, block in zip(part.tables[BY_GENE].blocks[VALUE], blocks, strict=True):
+        if structs.astuple(sorted_block) != structs.astuple(block):
+            msg = f"{plan.directory(BY_GENE)}: {block}, sorted again, are not what was sorted first"
             raise DamagedDataset(msg)
     return part
 

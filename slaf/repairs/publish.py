@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from slaf.errors import DamagedDataset
-from slaf.format.schema import BY_GENE, EXPRESSION, PARTITIONED_TABLES
+from slaf.format.schema import partitioned_tables
 from slaf.runs.checksums import with_checksums
 from slaf.runs.commit import TableFragments, TableGrowth, TableRows, commit_tables
 from slaf.tables.commit import drop_newer_versions
@@ -60,8 +60,7 @@ def table_files(run: OutputRun, published: DatasetConfig, damage: Damage) -> dic
     """
     return {
         table: _table_files(run, published, damage, table)
-        for table in PARTITIONED_TABLES
-        if table in published.tables
+        for table in (spec.name for spec in partitioned_tables(published.tables))
     }
 
 
@@ -133,7 +132,7 @@ class RepairedDataset:
             return TableGrowth(directory, self.published.versions[name])
         if name not in self.data:
             return TableRows(directory, self.tables[name])
-        return TableFragments(directory, _schema(self.run, name), self.data[name].fragments)
+        return TableFragments(directory, self.run.plan.schema(name), self.data[name].fragments)
 
     def _copied(self, name: str) -> Iterator[StoredFile]:
         """Copy the intact files of a table into its new directory."""
@@ -143,13 +142,6 @@ class RepairedDataset:
             # The etag of a copy may be another.
             stat = self.run.location.stat(file.file) if self.run.location.is_remote else None
             yield file if stat is None else structs.replace(file, etag=stat.etag)
-
-
-def _schema(run: OutputRun, table: str) -> pa.Schema:
-    """The schema of a table that is written in parts."""
-    plan = run.plan
-    schemas = {layers.table: layers.schema(plan.options) for layers in plan.companions}
-    return ({EXPRESSION: plan.schema, BY_GENE: plan.schema_by_gene} | schemas)[table]
 
 
 def _table_files(
@@ -173,7 +165,7 @@ def _table_files(
             # The new fragments replace the first of several files with these rows.
             fragments += rewritten[rows]
             paths += [f"{target}/{name}" for part in rewritten[rows] for name in part.paths]
-            rewritten[rows] = []
+            rewritten[rows] = ()
             continue
         fragments.append(fragment)
         paths.append(path)
@@ -184,16 +176,12 @@ def _table_files(
 
 def _rewritten_fragments(
     run: OutputRun, damage: Damage, table: str
-) -> dict[tuple[int, int] | None, list[Fragment]]:
+) -> dict[tuple[int, int] | None, Sequence[Fragment]]:
     """The rewritten fragments of a table, by the cells or genes of their rows."""
-    if table == BY_GENE:
-        genes = (part for part in run.gene_parts() if part.genes in damage.genes)
-        return {(part.genes.start, part.genes.stop): part.fragments for part in genes}
-    parts = [(run.plan.parts[result.index], result) for result in run.results()]
     return {
-        (cells.start, cells.stop): result.by_table()[table].fragments
-        for cells, result in parts
-        if table in damage.parts[cells]
+        (part.rows.start, part.rows.stop): part.tables[table].fragments
+        for part in run.parts_of(table)
+        if part.rows in damage.rows_of(table)
     }
 
 
@@ -203,10 +191,10 @@ def _recorded_fragments(run: OutputRun, published: DatasetConfig, table: str) ->
         (file for file in published.checksums.of(published.tables[table]) if file.rows is not None),
         key=lambda file: file.cells or file.genes or (0, 0),
     )
-    if sum(file.rows or 0 for file in files) != published.row_counts[table]:
+    if sum(file.rows or 0 for file in files) != published.record(table).rows:
         msg = (
             f"{run.location}: the version of {table} is damaged, and some of its files have no "
             "checksum; restore it from a copy, or convert again"
         )
         raise DamagedDataset(msg)
-    return [Fragment.of_file(file, len(_schema(run, table))) for file in files]
+    return [Fragment.of_file(file, len(run.plan.schema(table))) for file in files]

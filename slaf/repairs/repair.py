@@ -11,7 +11,6 @@ from slaf.dataset.dataset import Dataset
 from slaf.errors import DamagedDataset, InputError, NoSuchInput, SourceChanged
 from slaf.format.config import load, load_published
 from slaf.format.epoch import locked
-from slaf.format.schema import EXPRESSION
 from slaf.options import ReadOptions
 from slaf.repairs.damage import Damage
 from slaf.repairs.parts import plan_repair
@@ -217,11 +216,7 @@ def _covers(run: OutputRun, published: DatasetConfig, damage: Damage) -> bool:
     moved = {table for table in tables if tables[table] != published.tables[table]}
     if run.plan.parts != tuple(damage.parts) or moved != damage.unreadable:
         return False
-    return all(
-        damage.parts[run.plan.parts[result.index]]
-        <= {*([EXPRESSION] if result.files else []), *result.companions}
-        for result in run.results()
-    )
+    return all(damage.parts[part.rows] <= part.tables.keys() for part in run.parts())
 
 
 def _unfinished_repair(location: Location, *, restart: bool = False) -> OutputRun | None:

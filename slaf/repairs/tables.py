@@ -8,7 +8,7 @@ import numpy as np
 
 from slaf.errors import DamagedDataset, SourceChanged
 from slaf.format.digests import table_digest
-from slaf.format.schema import BY_GENE, CELLS, GENES, PARTITIONED_TABLES
+from slaf.format.schema import CELLS, GENE_ORDER, GENES, partitioned_tables
 from slaf.runs.annotations import encode_annotations
 from slaf.runs.publish import cells_table, genes_table
 from slaf.tables.read import read_file
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.format.config import DatasetConfig
+    from slaf.format.schema import Axis
     from slaf.runs.annotations import EncodedAnnotations
     from slaf.runs.publish import Axes
     from slaf.sources.concat.source import Concat
@@ -90,10 +91,9 @@ class RebuiltTables:
     def _table(self, name: str, starts: Mapping[str, NDArray[np.int64]]) -> pa.Table | None:
         if name == CELLS:
             sources = self._published.sources
-            of_cells = {table: ends for table, ends in starts.items() if table != BY_GENE}
-            return cells_table(self._axes, of_cells, sources, self._annotations.cells)
+            return cells_table(self._axes.cells, starts, self._annotations.cells, sources)
         if name == GENES:
-            return genes_table(self._axes, self._annotations.genes, starts.get(BY_GENE))
+            return genes_table(self._axes.genes, starts, self._annotations.genes)
         return self._annotations.tables.get(name)
 
     def _source_changed(self, name: str) -> SourceChanged:
@@ -116,21 +116,20 @@ def row_starts(
         The files with the rows of each table that is written in parts.
     """
     return {
-        table: _starts(location, published, files[table], "gene" if table == BY_GENE else "cell")
-        for table in PARTITIONED_TABLES
-        if table in files
+        spec.name: _starts(location, published, files[spec.name], spec.axis)
+        for spec in partitioned_tables(files)
     }
 
 
 def _starts(
-    location: Location, published: DatasetConfig, files: Sequence[str], axis: str
+    location: Location, published: DatasetConfig, files: Sequence[str], axis: Axis
 ) -> NDArray[np.int64]:
-    n = {"cell": published.n_cells, "gene": published.n_genes}[axis]
+    n = published.n_genes if axis == GENE_ORDER else published.n_cells
     counts = np.zeros(n, np.int64)
     for file in files:
-        positions = read_file(location, file, [f"{axis}_integer_id"]).column(0).to_numpy()
+        positions = read_file(location, file, [axis.ids[0]]).column(0).to_numpy()
         if positions.max(initial=0) >= n:
-            msg = f"{location}: {file} has rows of {axis}s that do not exist"
+            msg = f"{location}: {file} has rows of {axis.name} that do not exist"
             raise DamagedDataset(msg)
         counts += np.bincount(positions, minlength=n)
     return np.cumsum(np.concatenate([np.zeros(1, np.int64), counts]))

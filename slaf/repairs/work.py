@@ -11,7 +11,7 @@ import numpy as np
 from slaf.dataset.dataset import Dataset
 from slaf.errors import VerificationFailed
 from slaf.format.digests import table_digest
-from slaf.format.schema import BY_GENE, CELLS, EXPRESSION, GENES, START_INDEX
+from slaf.format.schema import CELLS, EXPRESSION, GENE_ORDER, TABLES
 from slaf.repairs.parts import rewrite_genes, rewrite_part
 from slaf.repairs.publish import RepairedDataset, table_files
 from slaf.repairs.tables import RebuiltTables, row_starts, salvage_rows
@@ -21,7 +21,6 @@ from slaf.runtime.executors import run_parts
 from slaf.runtime.progress import NullProgress
 from slaf.tables.read import read_table
 from slaf.tables.rows import DataFile
-from slaf.verification.annotations import check_annotation_digests
 from slaf.verification.report import DifferenceLog, Report
 from slaf.verification.rows import check_digests
 
@@ -73,9 +72,8 @@ def read_back(dataset: Dataset, damage: Damage) -> None:
     ]
     # With wrong offsets no rows can be read.
     if not differences and indices:
-        if any(EXPRESSION in tables for tables in damage.parts.values()):
-            check_digests(dataset, differences, NullProgress(), indices)
-        check_annotation_digests(dataset, differences, NullProgress(), indices)
+        rewritten = frozenset().union(*damage.parts.values())
+        check_digests(dataset, differences, NullProgress(), indices, rewritten)
     if differences:
         label = str(dataset.location)
         checks = ("the repaired files",)
@@ -183,7 +181,7 @@ class Repair:
         offsets = self._cell_offsets(data)
         rows = CellOrder.of_files(run.location, files, run.plan, offsets, self.published.blocks)
         progress.begin(0, 0, 2 * self.published.n_cells)
-        done = {part.genes for part in run.gene_parts()}
+        done = {part.rows for part in run.parts(GENE_ORDER)}
         with GeneOrder(rows, reading, progress) as by_gene:
             recorded = self.published.by_gene
             rewrite = partial(rewrite_genes, by_gene, recorded=recorded, plan=run.plan)
@@ -191,18 +189,16 @@ class Repair:
 
     def _cell_offsets(self, data: TableFiles) -> NDArray[np.int64]:
         if CELLS not in self.damage.tables:
-            return Dataset(self.run.location, self.published).cell_offsets
+            return Dataset(self.run.location, self.published).offsets(EXPRESSION)
         cells = self.rows[CELLS]
         if cells is None:
             return self._starts({EXPRESSION: data}, [CELLS])[EXPRESSION]
-        starts = cells.column(START_INDEX[EXPRESSION]).to_numpy()
+        starts = cells.column(TABLES[EXPRESSION].start_index).to_numpy()
         return np.append(starts, self.published.expression_count)
 
     def _starts(
         self, data: Mapping[str, TableFiles], lost: Collection[str]
     ) -> Mapping[str, NDArray[np.int64]]:
         """The row offsets that the lost tables have as columns."""
-        tables = {BY_GENE} if GENES in lost else set()
-        tables |= data.keys() - {BY_GENE} if CELLS in lost else set()
-        files = {name: data[name].paths for name in tables & data.keys()}
+        files = {name: data[name].paths for name in data if TABLES[name].axis.name in lost}
         return row_starts(self.run.location, self.published, files)

@@ -1,4 +1,4 @@
-"""What stands beside the matrix of the inputs, read as it will be stored."""
+"""Annotations: obsm, varm, obsp, varp, uns and the genes of raw, encoded and written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from slaf.annotations.arrays import PAIR_COLUMNS, arrays_to_columns, pairs_to_table
+from slaf.annotations.arrays import arrays_to_columns, pairs_to_table
 from slaf.annotations.columns import to_lance
 from slaf.annotations.uns import write_elements
 from slaf.errors import InputError
@@ -27,15 +27,14 @@ from slaf.format.records import (
 )
 from slaf.format.schema import (
     CELL_COLUMNS,
-    CELL_PAIRS,
     GENE_COLUMNS,
-    GENE_PAIRS,
     LAYERS,
+    RAW,
     RAW_GENES,
+    pair_table,
     read_dtype,
 )
 from slaf.options import RAW_VARM
-from slaf.runs.commit import TableFragments, TableGrowth
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -44,13 +43,12 @@ if TYPE_CHECKING:
 
     from slaf.annotations.arrays import ElementSpec
     from slaf.annotations.columns import ColumnSet
-    from slaf.runs.commit import TableChange
-    from slaf.runs.layers import LayerTable
+    from slaf.runs.matrix_tables import MatrixTable, ValueColumn
     from slaf.runs.output_run import OutputRun
     from slaf.sources.concat.genes import Ranges
     from slaf.sources.concat.source import Concat
 
-__all__ = ["EncodedAnnotations", "encode_annotations", "layer_changes", "write_annotations"]
+__all__ = ["EncodedAnnotations", "encode_annotations", "write_annotations"]
 
 
 # A file of elements, and its content.
@@ -59,7 +57,7 @@ File = tuple[FileRecord, bytes]
 
 @dataclass(frozen=True, slots=True)
 class EncodedAnnotations:
-    """What stands beside the matrix, as it will be stored.
+    """The annotations of the inputs, as they will be stored.
 
     Attributes
     ----------
@@ -98,7 +96,7 @@ class EncodedAnnotations:
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """What becomes of the elements of a slot: columns of a table, a table of pairs, and the rest.
+    """The elements of a slot: columns of a table, a table of pairs, and the rest.
 
     Attributes
     ----------
@@ -120,7 +118,7 @@ class _Slot:
 
 @dataclass(frozen=True, slots=True)
 class _Raw:
-    """What becomes of the genes of raw."""
+    """The genes of raw, as they will be stored."""
 
     genes: pa.Table
     columns: ColumnSet
@@ -129,38 +127,40 @@ class _Raw:
 
 
 def encode_annotations(source: Concat, cells: pa.Table, genes: pa.Table) -> EncodedAnnotations:
-    """Read what stands beside the matrix of the inputs.
+    """Read the annotations of the inputs.
 
     Parameters
     ----------
     source
         All inputs.
     cells, genes
-        The tables that it will stand in, with the user's columns.
+        The tables of cells and genes, with the user's columns.
 
     Raises
     ------
     InputError
-        If something of it would not come back as it was; the error says what.
+        If an element cannot be stored exactly; the error names it.
     """
     slots = source.slots()
-    found = {
+    encoded = {
         "obsm": _read_arrays(source, "obsm", slots.obsm, cells, CELL_COLUMNS),
         "varm": _read_arrays(source, "varm", slots.varm, genes, GENE_COLUMNS),
-        "obsp": _read_pairs(source, "obsp", slots.obsp, CELL_PAIRS, source.info.n_cells),
-        "varp": _read_pairs(source, "varp", slots.varp, GENE_PAIRS, source.info.n_genes),
+        "obsp": _read_pairs(source, "obsp", slots.obsp, source.info.n_cells),
+        "varp": _read_pairs(source, "varp", slots.varp, source.info.n_genes),
     }
-    tables = {CELL_PAIRS: found["obsp"].pairs, GENE_PAIRS: found["varp"].pairs}
+    tables = {pair_table(slot).name: encoded[slot].pairs for slot in ("obsp", "varp")}
     raw = _read_raw(source)
     if raw is not None:
-        found[RAW_VARM] = raw.varm
+        encoded[RAW_VARM] = raw.varm
         tables[RAW_GENES] = raw.genes
-    files, unses = _pack(source, {slot: dict(one.left) for slot, one in found.items() if one.left})
+    files, unses = _pack(
+        source, {slot: dict(elements.left) for slot, elements in encoded.items() if elements.left}
+    )
     return EncodedAnnotations(
-        found["obsm"].columns,
-        found["varm"].columns,
+        encoded["obsm"].columns,
+        encoded["varm"].columns,
         {name: table for name, table in tables.items() if table is not None},
-        {slot: tuple(one.forms) for slot, one in found.items() if one.forms},
+        {slot: tuple(elements.forms) for slot, elements in encoded.items() if elements.forms},
         None if raw is None else raw.columns,
         files,
         unses,
@@ -182,17 +182,15 @@ def _read_arrays(
     return _Slot(forms, _not_stored(elements, forms), columns=columns)
 
 
-def _read_pairs(
-    source: Concat, slot: str, elements: Mapping[str, Any], table: str, n: int
-) -> _Slot:
+def _read_pairs(source: Concat, slot: str, elements: Mapping[str, Any], n: int) -> _Slot:
     """Read a slot of matrices of all pairs of `n` cells or genes."""
     with _naming(slot, source):
-        pairs, forms = pairs_to_table(elements, n, PAIR_COLUMNS[table])
+        pairs, forms = pairs_to_table(elements, n, pair_table(slot).ids)
     return _Slot(forms, _not_stored(elements, forms), pairs=pairs)
 
 
 def _read_raw(source: Concat) -> _Raw | None:
-    """Read the genes of raw, and what stands beside them; None without raw."""
+    """Read the genes of raw and their varm; None without raw."""
     raw = source.raw()
     if raw is None:
         return None
@@ -242,53 +240,39 @@ def _naming(slot: str, source: Concat) -> Iterator[None]:
         raise
 
 
-def layer_changes(run: OutputRun) -> dict[str, TableChange]:
-    """The layer tables, which were written part by part, by their names."""
-    plan = run.plan
-    changes: dict[str, TableChange] = {}
-    for companion in plan.companions:
-        table, directory = companion.table, plan.folder(companion.table)
-        fragments = [
-            fragment
-            for result in run.results(table)
-            for fragment in result.companions[table].fragments
-        ]
-        if plan.base is not None and plan.adds_to(table):
-            base = plan.base.versions[table]
-            changes[table] = TableGrowth(directory, base, fragments)
-        else:
-            changes[table] = TableFragments(directory, companion.schema(plan.options), fragments)
-    return changes
-
-
 def write_annotations(
-    run: OutputRun, kept: EncodedAnnotations, starts: Mapping[str, NDArray[np.int64]]
+    run: OutputRun, annotations: EncodedAnnotations, offsets: Mapping[str, NDArray[np.int64]]
 ) -> AnnotationsRecord:
-    """Write the files of elements; the record of all annotations and layer tables.
+    """Write the files of elements; the record of layers, raw and all annotations.
 
     Parameters
     ----------
-    kept
+    annotations
         The annotations.
-    starts
-        As `slaf.runs.row_offsets.all_row_offsets` gives them.
+    offsets
+        The row offsets of the tables that are written in parts.
     """
-    # What several inputs have alike is one file.
-    files = {record.file: content for record, content in filter(None, kept.unses)}
-    files |= {record.file: content for record, content in kept.files.values()}
-    for file, content in files.items():
+    files = [*annotations.files.values(), *filter(None, annotations.unses)]
+    # Equal elements of several inputs are one file.
+    for file, content in {record.file: content for record, content in files}.items():
         run.location.put(file, content)
     layers, raw = None, None
-    for companion in run.plan.companions:
-        rows = int(starts[companion.table][-1])
-        matrices = _matrices(run, companion)
-        if companion.table == LAYERS:
-            layers = LayersRecord(rows, matrices)
-        elif kept.raw_columns is not None:
-            varm, measured = kept.forms.get(RAW_VARM, ()), kept.measured
-            raw = RawRecord(rows, companion.n_genes, matrices[0], kept.raw_columns, varm, measured)
-    records = {key: record for key, (record, _) in kept.files.items()}
-    unses = tuple(one and one[0] for one in kept.unses)
+    for table in run.plan.matrix_tables:
+        rows = int(offsets[table.table][-1])
+        if table.table == LAYERS:
+            layers = LayersRecord(rows, _matrices(run, table))
+        elif table.table == RAW and annotations.raw_columns is not None:
+            raw = RawRecord(
+                rows=rows,
+                n_genes=table.n_genes,
+                matrix=_matrices(run, table)[0],
+                columns=annotations.raw_columns,
+                varm=annotations.forms.get(RAW_VARM, ()),
+                genes_present=annotations.measured,
+            )
+    records = {key: record for key, (record, _) in annotations.files.items()}
+    unses = tuple(one and one[0] for one in annotations.unses)
+    slots = {slot: SlotRecord(one) for slot, one in annotations.forms.items() if slot != RAW_VARM}
     return AnnotationsRecord(
         selection=run.plan.options.slots,
         layers=layers,
@@ -296,41 +280,50 @@ def write_annotations(
         uns_per_source=unses if any(unses) else (),
         uns=records.get("uns"),
         elements=records.get("elements"),
-        **{slot: SlotRecord(forms) for slot, forms in kept.forms.items() if slot != RAW_VARM},
+        **slots,
     )
 
 
-def _matrices(run: OutputRun, companion: LayerTable) -> tuple[MatrixRecord, ...]:
-    plan, table, base = run.plan, companion.table, run.base
-    results = [result.companions[table] for result in run.results(table)]
-    there = {}
-    if base is not None:
-        there = {one.original: one for one in base.annotations.matrices().get(table, ())}
-    made = []
-    for values in companion.values:
-        blocks = [block for result in results for block in result.blocks[values.name]]
-        known = there.get(values.original)
-        dtype_overflowed = any(values.name in result.dtype_overflowed for result in results)
-        if plan.adds_to(table) and known is not None:
-            blocks = [*known.blocks, *blocks]
-        elif base is not None and table not in plan.rewrites:
-            blocks = [*map(_empty, base.blocks), *blocks]
-        if known is not None and plan.base is not None:
-            several = plan.base.n_sources > 1
-            own = _read_dtype(known.source_dtype, known.value_type, several=several)
-            dtype_overflowed |= known.dtype != own
-        dtype = _read_dtype(values.dtype, values.value_type, several=len(plan.sources) > 1)
-        made.append(
-            MatrixRecord(
-                name=values.name,
-                original=values.original,
-                dtype=values.value_type if dtype_overflowed else dtype,
-                source_dtype=values.dtype,
-                value_type=values.value_type,
-                blocks=tuple(blocks),
-            )
+def _matrices(run: OutputRun, table: MatrixTable) -> tuple[MatrixRecord, ...]:
+    """The records of the value columns of a table."""
+    recorded = {}
+    if run.base is not None:
+        matrices = run.base.annotations.matrices().get(table.table, ())
+        recorded = {matrix.original: matrix for matrix in matrices}
+    return tuple(
+        MatrixRecord(
+            name=column.name,
+            original=column.original,
+            dtype=_matrix_dtype(run, table.table, column, recorded.get(column.original)),
+            source_dtype=column.dtype,
+            value_type=column.value_type,
+            blocks=_matrix_blocks(run, table.table, column, recorded.get(column.original)),
         )
-    return tuple(made)
+        for column in table.values
+    )
+
+
+def _matrix_blocks(
+    run: OutputRun, table: str, column: ValueColumn, recorded: MatrixRecord | None
+) -> tuple[Block, ...]:
+    """The blocks of all cells: those of the base have no values of a new matrix."""
+    if run.base is None or table in run.plan.rewrites or recorded is not None:
+        return run.blocks(table, column.name)
+    return (*map(_empty, run.base.blocks), *run.blocks(table, column.name))
+
+
+def _matrix_dtype(
+    run: OutputRun, table: str, column: ValueColumn, recorded: MatrixRecord | None
+) -> str:
+    """The type that a matrix is read back in."""
+    overflowed = any(column.name in result.dtype_overflowed for result in run.results(table))
+    if recorded is not None and run.plan.base is not None:
+        several = run.plan.base.n_sources > 1
+        before = _read_dtype(recorded.source_dtype, recorded.value_type, several=several)
+        overflowed |= recorded.dtype != before
+    several = len(run.plan.sources) > 1
+    dtype = _read_dtype(column.dtype, column.value_type, several=several)
+    return column.value_type if overflowed else dtype
 
 
 def _read_dtype(dtype: str, value_type: str, *, several: bool) -> str:

@@ -1,4 +1,4 @@
-"""By what the files of a run, and the tables that it writes whole, will be known again."""
+"""Checksums of the files that a run wrote, and digests of the tables that it writes whole."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from slaf.format.config import DatasetConfig
+    from slaf.format.schema import Axis
     from slaf.options import StoreOptions
     from slaf.sparse.ranges import RowRange
     from slaf.storage.location import Location
@@ -35,9 +36,8 @@ def file_checksums(
     location: Location,
     directory: str,
     fragments: Sequence[Fragment],
-    cells: RowRange | None = None,
-    *,
-    genes: RowRange | None = None,
+    axis: Axis,
+    rows: RowRange,
 ) -> tuple[StoredFile, ...]:
     """The files of fragments that were written this moment, and are still in memory.
 
@@ -47,17 +47,15 @@ def file_checksums(
         The table.
     fragments
         As `slaf.tables.write.write_part` gives them.
-    cells, genes
-        Those whose rows they hold: of one of both.
+    axis, rows
+        The cells or genes whose rows they hold.
     """
-    of_cells = None if cells is None else (cells.start, cells.stop)
-    of_genes = None if genes is None else (genes.start, genes.stop)
-    found = []
-    for fragment in fragments:
-        for path in fragment.paths:
-            stored = _stored(location, f"{directory}/{path}")
-            found.append(replace(stored, cells=of_cells, genes=of_genes, rows=fragment.rows))
-    return tuple(found)
+    held = {axis.name: (rows.start, rows.stop)}
+    return tuple(
+        replace(_stored(location, f"{directory}/{path}"), **held, rows=fragment.rows)
+        for fragment in fragments
+        for path in fragment.paths
+    )
 
 
 def table_digests(tables: Mapping[str, pa.Table]) -> dict[str, str]:
@@ -99,7 +97,7 @@ def with_checksums(
         files = [*(one for one in recorded if one.file not in damaged), *files]
         without = _files_without_checksum(location, base, damaged)
         checksums = replace(checksums, tables={**base.checksums.tables, **checksums.tables})
-    have = {one.file: one for one in files}
+    by_name = {stored.file: stored for stored in files}
     names = [
         f"{directory}/{file}"
         for table, directory in published.tables.items()
@@ -107,9 +105,9 @@ def with_checksums(
     ]
     names += [record.file for record in published.annotations.files]
     stored = [
-        have.get(name) or _stored(location, name)
+        by_name.get(name) or _stored(location, name)
         for name in names
-        if name in have or name not in without
+        if name in by_name or name not in without
     ]
     tables = {name: one for name, one in checksums.tables.items() if name in published.tables}
     proof = replace(checksums, files=tuple(stored), etag_scope=etag_scope(location), tables=tables)
@@ -130,13 +128,13 @@ def _files_without_checksum(
     location: Location, published: DatasetConfig, damaged: Collection[str] = ()
 ) -> frozenset[str]:
     """The files of a dataset that have no checksum; of a table whose version is damaged, none."""
-    known = {one.file for one in _valid_here(location, published.checksums)}
+    recorded = {stored.file for stored in _valid_here(location, published.checksums)}
     return frozenset(
         name
         for table, directory in published.tables.items()
         if not any(file.startswith(f"{directory}/_versions/") for file in damaged)
         for file in files_of(location, directory, published.versions[table])
-        if (name := f"{directory}/{file}") not in known
+        if (name := f"{directory}/{file}") not in recorded
     )
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from slaf.annotations.uns import as_json
 from slaf.dataset.annotations import Annotations
-from slaf.format.config import LEGACY_DIR, OPTIONAL_TABLES, SCRATCH, TABLES
+from slaf.format.config import LEGACY_DIR, SCRATCH, table_directories
 from slaf.format.records import is_uns_file
-from slaf.format.schema import indexed_columns
+from slaf.format.schema import TABLES
 from slaf.tables.commit import append, commit, drop_newer_versions, remove_unreferenced
 from slaf.tables.indices import index, index_new_fragments
 from slaf.tables.write import write_table
@@ -41,7 +41,7 @@ UNS_JSON: Final = "uns.json"
 
 # The directory of a table: the usual one, or one that a repair has made for it.
 _DIRECTORY: Final = re.compile(
-    rf"(?:{LEGACY_DIR}/)?(?:{'|'.join([*TABLES, *OPTIONAL_TABLES])})(?:-[0-9a-f]{{8}})?\.lance(?=/)"
+    rf"(?:{LEGACY_DIR}/)?(?:{'|'.join(TABLES)})(?:-[0-9a-f]{{8}})?\.lance(?=/)"
 )
 
 
@@ -88,7 +88,7 @@ def commit_tables(
 
 def _commit(location: Location, plan: Plan, table: str, change: TableChange) -> int:
     name = change.directory
-    indices = indexed_columns(table, create_indices=plan.options.create_indices)
+    indices = TABLES[table].indexed_columns(create_indices=plan.options.create_indices)
     if isinstance(change, TableGrowth):
         if change.fragments:
             append(location, name, change.fragments, change.base, plan.run_id)
@@ -110,20 +110,20 @@ def clean_up(location: Location, published: DatasetConfig) -> None:
     for table, directory in published.tables.items():
         remove_unreferenced(location, directory, published.versions[table])
     records = published.annotations.files
-    remove_other_files(location, {*published.tables.values(), *(one.file for one in records)})
+    remove_other_files(location, {*published.tables.values(), *(file.file for file in records)})
     _write_uns_json(location, published)
 
 
 def remove_other_files(location: Location, kept: AbstractSet[str] = frozenset()) -> None:
     """Remove the directories of tables and the files of elements but these, and the receipts."""
     names = location.list(".")
-    found = {directory[0] for directory in map(_DIRECTORY.match, names) if directory}
-    found |= {name for name in names if is_uns_file(name)}
+    removable = {directory[0] for directory in map(_DIRECTORY.match, names) if directory}
+    removable |= {name for name in names if is_uns_file(name)}
     # Whatever is left of one that was being removed.
-    found |= {*TABLES.values(), *OPTIONAL_TABLES.values()}
+    removable |= {*table_directories().values()}
     if not any(directory.startswith(f"{LEGACY_DIR}/") for directory in kept):
-        found.add(LEGACY_DIR)
-    for name in sorted(found - kept):
+        removable.add(LEGACY_DIR)
+    for name in sorted(removable - kept):
         location.remove(name)
     location.remove(SCRATCH)
 

@@ -1,8 +1,8 @@
-"""One part: the source's cells, cast exactly, as uncommitted fragments with their digests."""
+"""One part: the values of the source, cast exactly, as uncommitted fragments with digests."""
 
 from __future__ import annotations
 
-from types import MappingProxyType
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,21 +11,28 @@ import pyarrow as pa
 from slaf.errors import DamagedDataset, InexactValue
 from slaf.format.digests import BlockDigest
 from slaf.format.records import Block
-from slaf.format.schema import EXPRESSION, allowed_types
+from slaf.format.schema import EXPRESSION, RAW, TABLES, allowed_types
 from slaf.runs.checksums import file_checksums
-from slaf.runs.journal import PartResult, write_row_counts
-from slaf.runs.layers import LayerPartWriter, LayerResult, LayerTable, NeedsWiderLayerType
-from slaf.runs.value_types import overflows_source_dtype, unrepresentable_value_error
+from slaf.runs.journal import PartResult, TableResult, write_row_counts
+from slaf.runs.matrix_tables import source_matrices
+from slaf.runs.value_types import (
+    overflows_source_dtype,
+    unrepresentable_value_error,
+    wider_type,
+)
+from slaf.runtime.progress import NullProgress
 from slaf.sparse.casting import CACHE_ENTRIES, as_float64, exact_cast
 from slaf.sparse.ranges import RowRange
 from slaf.sparse.statistics import Statistics
 from slaf.tables.write import write_part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
+    from slaf.format.config import DatasetConfig
+    from slaf.runs.matrix_tables import MatrixTable, ValueColumn
     from slaf.runs.plan import Plan
     from slaf.runs.value_types import AxisIds
     from slaf.runtime.progress import Progress
@@ -35,22 +42,23 @@ if TYPE_CHECKING:
 
 __all__ = ["NeedsWiderType", "PartWriter", "encode_part"]
 
-_LENGTHS = np.dtype("<u4")
+_SHIFT = np.uint64(32)
+_LOW_BITS = np.uint64(0xFFFFFFFF)
 
 
 class NeedsWiderType(Exception):
-    """A value is not held exactly by the plan's type: the run begins again with a wider one.
+    """A value that the type of its column does not hold: the run begins again with another plan.
 
     Parameters
     ----------
     wider
-        The plan that it begins again with.
+        The plan with wider types.
     table
-        In which it did not fit.
+        The table whose types are wider.
     """
 
-    def __init__(self, wider: Plan, table: str = EXPRESSION) -> None:
-        super().__init__(wider.value_type)
+    def __init__(self, wider: Plan, table: str) -> None:
+        super().__init__(table)
         self.wider = wider
         self.table = table
 
@@ -62,7 +70,7 @@ def encode_part(
     location: Location,
     *,
     identifiers: AxisIds,
-    kept: Mapping[str, Sequence[Block]] = MappingProxyType({}),
+    base: DatasetConfig | None = None,
     progress: Progress,
 ) -> PartResult:
     """Write one part of a plan; when this returns, all of it is on disk.
@@ -71,11 +79,10 @@ def encode_part(
 
     Parameters
     ----------
-    kept
-        The blocks of the dataset that is added to, by table, and column of values as in
-        "layers.spliced": what is written again must be what they say.
+    base
+        The dataset that is added to: rows of it that are written again must have its digests.
     progress
-        Told of each batch that was handed on.
+        Is advanced with each batch of `expression`.
 
     Raises
     ------
@@ -84,160 +91,216 @@ def encode_part(
     InexactValue
         If no type does.
     DamagedDataset
-        If what is written again is not what was written first.
+        If rows that are written again are not those of the dataset.
     """
-    blocks = list(_blocks(plan, plan.parts[index], kept.get(EXPRESSION, ())))
-    # First: they are the likelier ones to ask for a wider type.
-    companions = {
-        companion.table: _encode_layers(
-            source, plan, companion, index, location, identifiers=identifiers, blocks=blocks
-        )
-        for companion in plan.companions
-        if plan.writes(index, companion.table)
-    }
-    for table, result in companions.items():
-        for name, found in result.blocks.items():
-            _check(location, found, kept.get(f"{table}.{name}", ()))
-    if not plan.writes(index, EXPRESSION):
-        progress.advance(len(plan.parts[index]), 0)
-        return PartResult(index, [], (), Statistics(), companions=companions)
-    part = PartWriter(source, plan, identifiers, progress)
-    fragments = write_part(
-        location,
-        plan.folder(EXPRESSION),
-        plan.schema,
-        part.record_batches(blocks),
-        appending=plan.adds_to(EXPRESSION),
-    )
-    _check(location, part.blocks, kept.get(EXPRESSION, ()))
-    write_row_counts(location, plan, EXPRESSION, index, part.lengths())
-    statistics = Statistics.total(part.statistics)
-    files = file_checksums(location, plan.folder(EXPRESSION), fragments, plan.parts[index])
-    return PartResult(
-        index, fragments, tuple(part.blocks), statistics, part.dtype_overflowed, companions, files
-    )
+    cells, results = plan.parts[index], {}
+    blocks = list(_block_ranges(plan, cells, () if base is None else base.blocks))
+    # `expression` last: the other tables are likelier to need a wider type.
+    for table in reversed(plan.matrix_tables):
+        if not plan.writes(index, table.table):
+            continue
+        advance = progress if table.table == EXPRESSION else NullProgress()
+        writer = PartWriter(source, plan, table, identifiers, advance)
+        result = results[table.table] = writer.write(location, cells, blocks)
+        for column, recorded in ({} if base is None else base.blocks_of(table.table)).items():
+            _check_blocks(location, result.blocks.get(column, ()), recorded)
+        write_row_counts(location, plan, table.table, index, writer.row_counts())
+    if EXPRESSION not in results:
+        progress.advance(len(cells), 0)
+    return PartResult("cells", index, cells, results)
 
 
-def _blocks(plan: Plan, rows: RowRange, kept: Sequence[Block]) -> Iterator[RowRange]:
-    # Of what another program wrote there are no blocks yet.
-    if plan.base is None or not kept or rows.start >= plan.base.n_cells:
-        yield from rows.split(plan.block_cells)
+def _block_ranges(plan: Plan, cells: RowRange, recorded: Sequence[Block]) -> Iterator[RowRange]:
+    # A dataset of another program has no blocks yet.
+    if plan.base is None or not recorded or cells.start >= plan.base.n_cells:
+        yield from cells.split(plan.block_cells)
         return
-    for block in kept:
-        if rows.start <= block.start and block.stop <= rows.stop:
+    for block in recorded:
+        if cells.start <= block.start and block.stop <= cells.stop:
             yield RowRange(block.start, block.stop)
 
 
-def _check(location: Location, blocks: Sequence[Block], kept: Sequence[Block]) -> None:
-    there = {(block.start, block.stop): block for block in kept}
+def _check_blocks(location: Location, blocks: Sequence[Block], recorded: Sequence[Block]) -> None:
+    by_range = {(block.start, block.stop): block for block in recorded}
     for block in blocks:
-        known = there.get((block.start, block.stop), block)
-        if known != block:
+        if by_range.get((block.start, block.stop), block) != block:
             msg = f"{location}: {block} are not what was written; `slaf verify` says what differs"
             raise DamagedDataset(msg)
 
 
-def _encode_layers(
-    source: Source,
-    plan: Plan,
-    companion: LayerTable,
-    index: int,
-    location: Location,
-    *,
-    identifiers: AxisIds,
-    blocks: Sequence[RowRange],
-) -> LayerResult:
-    part = LayerPartWriter(source, companion, plan, identifiers)
-    name, adds = plan.folder(companion.table), plan.adds_to(companion.table)
-    batches = part.record_batches(blocks)
-    try:
-        fragments = write_part(location, name, part.schema, batches, appending=adds)
-    except NeedsWiderLayerType as misfit:
-        raise NeedsWiderType(plan.with_companion(misfit.wider), companion.table) from None
-    write_row_counts(location, plan, companion.table, index, part.lengths())
-    return part.result(fragments, file_checksums(location, name, fragments, plan.parts[index]))
-
-
 class PartWriter:
-    """What is learned of a part while its rows pass by."""
+    """The rows of a part in one table, digested while they are written."""
 
     def __init__(
         self,
         source: Source,
         plan: Plan,
+        table: MatrixTable,
         identifiers: AxisIds,
         progress: Progress,
     ) -> None:
-        self.blocks: list[Block] = []
-        self.statistics: list[Statistics] = []
-        self.dtype_overflowed = False
-        self._lengths: list[NDArray[Any]] = []
+        matrices, _ = source_matrices(source, table.table)
+        self._matrices = [matrices[column.original] for column in table.values]
         self._source = source
         self._plan = plan
+        self._table = table
         self._identifiers = identifiers
         self._progress = progress
+        self._schema = table.schema(plan.options)
+        self._blocks: dict[str, list[Block]] = {column.name: [] for column in table.values}
+        self._statistics: list[Statistics] = []
+        self._overflowed: set[str] = set()
+        self._row_counts = [np.empty(0, np.int64)]
 
-    def lengths(self) -> NDArray[Any]:
-        """Nonzeros of each cell so far."""
-        return np.concatenate([np.empty(0, _LENGTHS), *self._lengths])
+    def row_counts(self) -> NDArray[np.int64]:
+        """The rows of each cell that was written."""
+        return np.concatenate(self._row_counts)
 
-    def record_batches(self, blocks: Sequence[RowRange]) -> Iterator[pa.RecordBatch]:
-        """The rows of these blocks, digested on the way."""
+    def write(self, location: Location, cells: RowRange, blocks: Sequence[RowRange]) -> TableResult:
+        """Write the rows of these cells, with a digest for each block and value column.
+
+        Raises
+        ------
+        NeedsWiderType
+            If a value needs a wider type than that of its column.
+        InexactValue
+            If no type holds it.
+        """
+        name = self._table.table
+        directory, appending = self._plan.directory(name), self._plan.adds_to(name)
+        batches = self._record_batches(blocks)
+        fragments = write_part(location, directory, self._schema, batches, appending=appending)
+        return TableResult(
+            fragments,
+            {column: tuple(written) for column, written in self._blocks.items()},
+            file_checksums(location, directory, fragments, TABLES[name].axis, cells),
+            dtype_overflowed=tuple(sorted(self._overflowed)),
+            statistics=Statistics.total(self._statistics),
+        )
+
+    def _record_batches(self, blocks: Sequence[RowRange]) -> Iterator[pa.RecordBatch]:
         for block in blocks:
-            digest, n_rows = BlockDigest(), 0
-            for batch in self._source.matrix().batches(block):
-                values = self._cast(batch)
-                digest.add_lengths(batch.counts)
-                self._learn(digest, batch.genes, values)
-                self.dtype_overflowed |= overflows_source_dtype(
-                    batch, self._plan.source_of(batch.rows.start).dtype
-                )
-                self._lengths.append(batch.counts.astype(_LENGTHS))
-                n_rows += batch.nnz
-                yield self._record_batch(batch, values)
-                self._progress.advance(len(batch.rows), batch.nnz)
-            self.blocks.append(Block((block.start, block.stop), n_rows, digest.hexdigest()))
+            digests = [BlockDigest() for _ in self._matrices]
+            n_rows = [0 for _ in self._matrices]
+            for batches in _aligned([matrix.batches(block) for matrix in self._matrices]):
+                values = self._cast(batches)
+                for at, batch in enumerate(batches):
+                    self._update_digest(digests[at], batch, values[at])
+                    n_rows[at] += batch.nnz
+                yield self._record_batch(batches, values)
+                self._progress.advance(len(batches[0].rows), batches[0].nnz)
+            for column, digest, n in zip(self._table.values, digests, n_rows, strict=True):
+                written = Block((block.start, block.stop), n, digest.hexdigest())
+                self._blocks[column.name].append(written)
 
-    def _learn(self, digest: BlockDigest, genes: NDArray[Any], values: NDArray[Any]) -> None:
-        for part in RowRange(0, len(values)).split(CACHE_ENTRIES):
-            # The same numbers as before they were cast.
+    def _update_digest(self, digest: BlockDigest, batch: Batch, values: NDArray[Any]) -> None:
+        digest.add_lengths(batch.counts)
+        for part in RowRange(0, batch.nnz).split(CACHE_ENTRIES):
+            # The cast was exact: these are the numbers of the source.
             widened = as_float64(values[part.start : part.stop])
-            digest.add_entries(genes[part.start : part.stop], widened)
-            self.statistics.append(Statistics.of(widened.values))
+            digest.add_entries(batch.genes[part.start : part.stop], widened)
+            if self._table.table == EXPRESSION:
+                self._statistics.append(Statistics.of(widened.values))
 
-    def _cast(self, batch: Batch) -> NDArray[Any]:
-        dtype = np.dtype(self._plan.value_type)
-        try:
-            return exact_cast(batch.values, dtype)
-        except InexactValue:
-            raise NeedsWiderType(self._wider(batch)) from None
+    def _cast(self, batches: Sequence[Batch]) -> list[NDArray[Any]]:
+        values, misfits = [], {}
+        for column, batch in zip(self._table.values, batches, strict=True):
+            if overflows_source_dtype(batch, self._source_dtype(column, batch)):
+                self._overflowed.add(column.name)
+            try:
+                values.append(exact_cast(batch.values, np.dtype(column.value_type)))
+            except InexactValue:
+                misfits[column.name] = self._wider_type(column, batch)
+        if misfits:
+            name = self._table.table
+            raise NeedsWiderType(self._plan.widened(name, misfits), name)
+        return values
 
-    def _wider(self, batch: Batch) -> Plan:
+    def _source_dtype(self, column: ValueColumn, batch: Batch) -> str:
+        # Of layers and raw the type is that of all inputs together.
+        is_layer = self._table.table != EXPRESSION
+        return column.dtype if is_layer else self._plan.source_of(batch.rows.start).dtype
+
+    def _wider_type(self, column: ValueColumn, batch: Batch) -> str:
+        allowed = allowed_types(self._plan.options)
         try:
-            return self._plan.widened(batch.values)
+            return str(wider_type(batch.values, column.value_type, allowed))
         except InexactValue as error:
+            name, identifiers = self._table.table, self._identifiers
             source = self._plan.source_of(batch.rows.start)
-            allowed = allowed_types(self._plan.options)
+            matrix, remedy = source.matrix, "correct it"
+            if name != EXPRESSION:
+                matrix = column.description(name)
+                remedy = f"correct it, or leave {matrix} out with {column.exclusion(name)}"
+            raw = self._source.raw() if name == RAW else None
+            if raw is not None:
+                identifiers = replace(identifiers, genes=raw.genes.column(0))
             raise unrepresentable_value_error(
-                batch,
-                source.matrix,
-                source,
-                identifiers=self._identifiers,
-                allowed=allowed,
-                remedy="correct it",
+                batch, matrix, source, identifiers=identifiers, allowed=allowed, remedy=remedy
             ) from error
 
-    def _record_batch(self, batch: Batch, values: NDArray[Any]) -> pa.RecordBatch:
-        schema = self._plan.schema
-        cells = batch.cells()
-        gene_type = np.dtype(schema.field("gene_integer_id").type.to_pandas_dtype())
-        arrays = [cells, batch.gene_ids(gene_type), values]
-        if self._plan.options.string_ids:
+    def _record_batch(
+        self, batches: Sequence[Batch], values: Sequence[NDArray[Any]]
+    ) -> pa.RecordBatch:
+        gene_type = np.dtype(self._schema.field("gene_integer_id").type.to_pandas_dtype())
+        if len(batches) == 1:
+            (batch,) = batches
+            counts, cells, columns = batch.counts, batch.cells(), list(values)
+            genes = batch.gene_ids(gene_type)
+        else:
+            counts, cells, genes, columns = _union(batches, values)
+            genes = genes.astype(gene_type)
+        self._row_counts.append(counts.astype(np.int64))
+        arrays = [cells, genes, *columns]
+        if "cell_id" in self._schema.names:
             arrays[:0] = [
                 self._identifiers.cells.take(pa.array(cells)).combine_chunks(),
-                self._identifiers.genes.take(pa.array(batch.genes)).combine_chunks(),
+                self._identifiers.genes.take(pa.array(genes)).combine_chunks(),
             ]
-        columns = [
-            pa.array(values, field.type) for values, field in zip(arrays, schema, strict=True)
+        return pa.record_batch(
+            [pa.array(a, field.type) for a, field in zip(arrays, self._schema, strict=True)],
+            schema=self._schema,
+        )
+
+
+def _aligned(matrices: list[Iterator[Batch]]) -> Iterator[list[Batch]]:
+    """Batches of several matrices, cut where any of them is cut: all of the same cells."""
+    heads = [next(batches, None) for batches in matrices]
+    while True:
+        aligned = [head for head in heads if head is not None]
+        if len(aligned) < len(matrices):
+            return
+        stop = min(batch.rows.stop for batch in aligned)
+        cut = [batch.split(stop) for batch in aligned]
+        yield [before for before, _ in cut]
+        heads = [
+            after if len(after.rows) else next(batches, None)
+            for (_, after), batches in zip(cut, matrices, strict=True)
         ]
-        return pa.record_batch(columns, schema=schema)
+
+
+def _union(
+    batches: Sequence[Batch], values: Sequence[NDArray[Any]]
+) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[Any], list[Any]]:
+    """Rows for the entries of any of several matrices: counts, cells, genes and value columns."""
+    keys = [(batch.cells().astype(np.uint64) << _SHIFT) | batch.genes for batch in batches]
+    union = keys[0]
+    if not all(np.array_equal(other, union) for other in keys[1:]):
+        union = np.unique(np.concatenate(keys))
+    cells, rows = union >> _SHIFT, batches[0].rows
+    counts = np.bincount((cells - np.uint64(rows.start)).astype(np.int64), minlength=len(rows))
+    columns = [_scattered(one, key, union) for one, key in zip(values, keys, strict=True)]
+    return counts, cells.astype(np.uint32), union & _LOW_BITS, columns
+
+
+def _scattered(
+    values: NDArray[Any], keys: NDArray[np.uint64], union: NDArray[np.uint64]
+) -> NDArray[Any] | pa.Array:
+    """The values at their places in the union, and null between them."""
+    if len(keys) == len(union):
+        return values
+    whole = np.zeros(len(union), values.dtype)
+    missing = np.ones(len(union), np.bool_)
+    at = np.searchsorted(union, keys)
+    whole[at], missing[at] = values, False
+    return pa.array(whole, mask=missing, from_pandas=False)

@@ -1,4 +1,4 @@
-"""What a conversion will take of disk, memory and time, as far as can be told beforehand."""
+"""Estimates of the disk space, memory and time of a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from slaf.errors import StorageError
-from slaf.runs.layers import layer_matrices
+from slaf.runs.matrix_tables import source_matrices
 from slaf.runs.plan import likely_type
 from slaf.sparse.casting import is_whole
 from slaf.storage.location import Location
@@ -52,7 +52,7 @@ _SORTED_A_SECOND = 8e6
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a conversion will take.
+    """Estimated bytes, memory and time of a run.
 
     Attributes
     ----------
@@ -115,7 +115,7 @@ class Estimate:
 
 
 def estimate(plan: Plan, source: Source, beside: int, workers: int, memory: int) -> Estimate:
-    """What a plan will take.
+    """Estimate a plan.
 
     Parameters
     ----------
@@ -126,9 +126,8 @@ def estimate(plan: Plan, source: Source, beside: int, workers: int, memory: int)
     """
     least = _PROGRAM_MEMORY + max(workers, 1) * _WORKER_MEMORY
     whole = Estimate(beside, 0, 0, 0, least, _START_SECONDS)
-    whole = whole.with_matrix(plan, source.matrix())
-    for companion in plan.companions:
-        for matrix in layer_matrices(source, companion):
+    for table in plan.matrix_tables:
+        for matrix in source_matrices(source, table.table)[0].values():
             whole = whole.with_matrix(plan, matrix)
     return whole.by_gene(plan, source.matrix(), memory) if plan.options.by_gene else whole
 
@@ -145,7 +144,7 @@ def check_disk_space(
     options
         Where sorting puts what it spills.
     expected
-        What the run will take.
+        The estimate of the run.
     adding
         Whether what is there stays there.
 
@@ -155,8 +154,8 @@ def check_disk_space(
         If the free space is less than what the dataset, or sorting, takes at the least.
     """
     # What an unfinished run has written is there already.
-    there = 0 if adding or location.is_remote else location.size()
-    least = max(expected.least_bytes - there, 0)
+    written = 0 if adding or location.is_remote else location.size()
+    least = max(expected.least_bytes - written, 0)
     use = f"the dataset takes about {expected.bytes:,}"
     if expected.least_scratch:
         scratch = Location(options.scratch or tempfile.gettempdir())
@@ -168,7 +167,7 @@ def check_disk_space(
             _refuse(scratch, expected.least_scratch, sorting, "another directory with --scratch")
     _refuse(location, least, use, "another output")
     free = location.free()
-    if free is not None and expected.bytes - there > free:
+    if free is not None and expected.bytes - written > free:
         logger.warning("%s: %s bytes are free there, but %s", location, f"{free:,}", use)
 
 

@@ -8,22 +8,21 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import pyarrow as pa
+from msgspec import structs
 
-from slaf.dataset.matrix import BY_CELL_ORDER, StoredMatrix, StoredRows
+from slaf.dataset.matrix import StoredMatrix, StoredRows
 from slaf.errors import DamagedDataset
 from slaf.format.digests import BlockDigest, MultisetHash
-from slaf.format.records import GeneBlock, GeneOrderRecord
-from slaf.format.schema import BY_GENE, EXPRESSION
+from slaf.format.records import Block, GeneBlock, GeneOrderRecord
+from slaf.format.schema import BY_GENE, CELL_ORDER, EXPRESSION, GENE_ORDER, VALUE
 from slaf.runs.checksums import file_checksums
-from slaf.runs.commit import TableFragments
-from slaf.runs.journal import GenePart, read_row_counts, write_row_counts
+from slaf.runs.journal import PartResult, TableResult, write_row_counts
 from slaf.runs.plan import PART_NONZEROS
 from slaf.runs.row_offsets import row_offsets
 from slaf.runtime.executors import run_parts
 from slaf.sparse.casting import as_float64
 from slaf.sparse.external_sort import Coo, ExternalSort
 from slaf.sparse.ranges import RowRange
-from slaf.tables.read import fragments_of
 from slaf.tables.rows import DataFile, FileRows
 from slaf.tables.write import write_part
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slaf.format.records import Block
     from slaf.options import ReadOptions
     from slaf.runs.output_run import OutputRun
     from slaf.runs.plan import Plan
@@ -42,8 +40,6 @@ if TYPE_CHECKING:
 __all__ = [
     "CellOrder",
     "GeneOrder",
-    "gene_offsets",
-    "gene_order_change",
     "gene_order_record",
     "sort_by_gene",
 ]
@@ -74,18 +70,14 @@ class CellOrder:
 
     @classmethod
     def of_run(cls, run: OutputRun) -> Self:
-        """The rows of a run whose parts are all done, behind those that stay as they are."""
-        plan, previous = run.plan, run.previous
-        folder = plan.folder(EXPRESSION)
-        blocks = [block for result in run.results() for block in result.blocks]
-        fragments = [one for result in run.results() for one in result.fragments]
-        if previous is not None and plan.adds_to(EXPRESSION):
-            blocks = [*previous.blocks, *blocks]
-            kept = fragments_of(run.location, folder, previous.versions[EXPRESSION])
-            fragments = [*kept, *fragments]
-        files = [DataFile(f"{folder}/{one.paths[0]}", one.rows) for one in fragments]
+        """The rows of a run whose other parts are all done, behind those that stay."""
+        directory = run.plan.directory(EXPRESSION)
+        files = [
+            DataFile(f"{directory}/{fragment.paths[0]}", fragment.rows)
+            for fragment in run.all_fragments(EXPRESSION)
+        ]
         offsets = row_offsets(run, EXPRESSION)
-        return cls.of_files(run.location, files, plan, offsets, tuple(blocks))
+        return cls.of_files(run.location, files, run.plan, offsets, run.blocks(EXPRESSION, VALUE))
 
     @classmethod
     def of_files(
@@ -111,10 +103,10 @@ class CellOrder:
         blocks
             The digests of all cells.
         """
-        reader = FileRows(location, plan.schema, files)
-        rows = StoredRows(f"{location}: {EXPRESSION}", reader, BY_CELL_ORDER, offsets)
+        reader = FileRows(location, plan.schema(EXPRESSION), files)
+        rows = StoredRows(f"{location}: {EXPRESSION}", reader, CELL_ORDER, offsets)
         dtype, nnz = np.dtype(plan.value_type), int(offsets[-1])
-        matrix = StoredMatrix(rows, "value", plan.n_genes, dtype, dtype, dtype, nnz)
+        matrix = StoredMatrix(rows, VALUE, plan.n_genes, dtype, dtype, dtype, nnz)
         return cls(location, matrix, blocks)
 
 
@@ -179,19 +171,24 @@ class GeneOrder:
                 begun = []
         return parts
 
-    def write(self, blocks: tuple[RowRange, ...], plan: Plan) -> GenePart:
+    def write(self, blocks: tuple[RowRange, ...], plan: Plan) -> PartResult:
         """Write the rows of these genes; when this returns, all of it is on disk."""
         location = self._rows.location
-        directory, schema = plan.folder(BY_GENE), plan.schema_by_gene
+        directory, schema = plan.directory(BY_GENE), plan.schema(BY_GENE)
         genes = RowRange(blocks[0].start, blocks[-1].stop)
-        made: list[GeneBlock] = []
+        written: list[Block] = []
         fingerprint = MultisetHash()
-        batches = self._record_batches(blocks, schema, made, fingerprint)
+        batches = self._record_batches(blocks, schema, written, fingerprint)
         fragments = write_part(location, directory, schema, batches)
         counts = self._counts[genes.start : genes.stop]
         write_row_counts(location, plan, BY_GENE, genes.start, counts)
-        files = file_checksums(location, directory, fragments, genes=genes)
-        return GenePart(genes, fragments, tuple(made), fingerprint.hexdigest(), files)
+        result = TableResult(
+            fragments,
+            {VALUE: tuple(written)},
+            file_checksums(location, directory, fragments, GENE_ORDER, genes),
+            fingerprint=fingerprint.hexdigest(),
+        )
+        return PartResult("genes", genes.start, genes, {BY_GENE: result})
 
     def _entries(self, size: int) -> Iterator[Coo]:
         """As `ExternalSort` takes them: genes and cells exchanged."""
@@ -231,7 +228,7 @@ class GeneOrder:
         self,
         blocks: Iterable[RowRange],
         schema: pa.Schema,
-        made: list[GeneBlock],
+        written: list[Block],
         fingerprint: MultisetHash,
     ) -> Iterator[pa.RecordBatch]:
         gene_type, cell_type = (field.type.to_pandas_dtype() for field in list(schema)[:2])
@@ -250,7 +247,7 @@ class GeneOrder:
                 yield pa.record_batch(columns, schema=schema)
                 self._progress.advance(self._share(batch.rows), batch.nnz)
             rows = self._n_rows(block)
-            made.append(GeneBlock((block.start, block.stop), rows, digest.hexdigest()))
+            written.append(Block((block.start, block.stop), rows, digest.hexdigest()))
 
     def _share(self, genes: RowRange) -> int:
         """Of all cells as many as these genes have of all rows."""
@@ -265,16 +262,17 @@ def sort_by_gene(run: OutputRun, reading: ReadOptions, workers: int, progress: P
     Raises
     ------
     DamagedDataset
-        If what is read is not what was written. The output is as it was before the run.
+        If the rows of `expression` are not those that were written. The output is as it was
+        before the run.
     StorageError
         If the disk refuses; the run can be resumed.
     """
     plan = run.plan
-    if not plan.options.by_gene or _is_whole(run, run.gene_parts()):
+    if not plan.options.by_gene or _is_whole(run, run.parts(GENE_ORDER)):
         return
     progress.begin(0, 0, 2 * plan.n_cells)
     try:
-        done = {part.genes.start for part in run.gene_parts()}
+        done = {part.index for part in run.parts(GENE_ORDER)}
         with GeneOrder(CellOrder.of_run(run), reading, progress) as genes:
             run_parts(
                 (blocks for blocks in genes.cut() if blocks[0].start not in done),
@@ -287,15 +285,15 @@ def sort_by_gene(run: OutputRun, reading: ReadOptions, workers: int, progress: P
         raise
 
 
-def _is_whole(run: OutputRun, parts: Iterable[GenePart]) -> bool:
-    return sum(len(part.genes) for part in parts) == run.plan.n_genes
+def _is_whole(run: OutputRun, parts: Iterable[PartResult]) -> bool:
+    return sum(len(part.rows) for part in parts) == run.plan.n_genes
 
 
-def _record(run: OutputRun, part: GenePart, fingerprint: str) -> None:
+def _record(run: OutputRun, part: PartResult, fingerprint: str) -> None:
     """Record a part; the last one only if all together have the rows that were sorted."""
-    parts = [*run.gene_parts(), part]
-    found = MultisetHash.total(one.fingerprint for one in parts)
-    if _is_whole(run, parts) and found != fingerprint:
+    parts = [*run.parts(GENE_ORDER), part]
+    total = MultisetHash.total(one.tables[BY_GENE].fingerprint for one in parts)
+    if _is_whole(run, parts) and total != fingerprint:
         msg = (
             f"{run.location}: sorting by gene has lost or changed a row, which a fault of "
             "memory or disk may do; run the same again"
@@ -304,30 +302,10 @@ def _record(run: OutputRun, part: GenePart, fingerprint: str) -> None:
     run.record(part)
 
 
-def gene_order_change(run: OutputRun) -> dict[str, TableFragments]:
-    """The table by its name, if the run has made it."""
-    plan = run.plan
-    if not plan.options.by_gene:
-        return {}
-    fragments = [fragment for part in run.gene_parts() for fragment in part.fragments]
-    return {BY_GENE: TableFragments(plan.folder(BY_GENE), plan.schema_by_gene, fragments)}
-
-
-def gene_offsets(run: OutputRun) -> NDArray[np.int64] | None:
-    """Where the rows of each gene begin, and after the last, where they end; None without any."""
-    if not run.plan.options.by_gene:
-        return None
-    counts = [
-        read_row_counts(run.location, run.plan, BY_GENE, part.genes.start)
-        for part in run.gene_parts()
-    ]
-    return np.cumsum(np.concatenate([np.zeros(1, np.int64), *counts]))
-
-
 def gene_order_record(run: OutputRun) -> GeneOrderRecord | None:
-    """The record of the table, if the run has made it."""
+    """The record of the table, if the run has written it."""
     if not run.plan.options.by_gene:
         return None
-    blocks = tuple(block for part in run.gene_parts() for block in part.blocks)
-    total = MultisetHash.total(part.fingerprint for part in run.gene_parts())
-    return GeneOrderRecord(total, blocks)
+    blocks = (GeneBlock(*structs.astuple(block)) for block in run.blocks(BY_GENE, VALUE))
+    total = MultisetHash.total(result.fingerprint for result in run.results(BY_GENE))
+    return GeneOrderRecord(total, tuple(blocks))

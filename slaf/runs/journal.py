@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from msgspec import field
@@ -13,10 +13,9 @@ from msgspec import field
 from slaf.errors import DamagedDataset, StorageError
 from slaf.format.config import RECEIPT
 from slaf.format.files import StoredFile
-from slaf.format.records import Block, GeneBlock
-from slaf.format.schema import BY_GENE, EXPRESSION
+from slaf.format.records import Block
+from slaf.format.schema import CELL_ORDER, EXPRESSION, GENE_ORDER, VALUE
 from slaf.format.validation import Count, Record, checksum_error, with_checksum
-from slaf.runs.layers import LayerResult
 from slaf.sparse.ranges import RowRange
 from slaf.sparse.statistics import Statistics
 from slaf.tables.fragments import Fragment
@@ -30,7 +29,10 @@ if TYPE_CHECKING:
     from slaf.runs.plan import Plan
     from slaf.storage.location import Location
 
-__all__ = ["GenePart", "Journal", "PartResult", "read_row_counts", "write_row_counts"]
+__all__ = ["Journal", "PartResult", "TableResult", "read_row_counts", "write_row_counts"]
+
+# The names of receipts begin with these, by axis.
+_PREFIX: Final = {CELL_ORDER.name: "part", GENE_ORDER.name: "genes"}
 
 _LENGTHS = np.dtype("<u4")
 _READERS = 16
@@ -39,62 +41,57 @@ _READERS = 16
 _INVALID = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
-class PartResult(Record, frozen=True):
-    """A part whose rows are on disk, in fragments that no version of the table names yet.
+class TableResult(Record, frozen=True, omit_defaults=True):
+    """The rows of a part in one table, on disk in fragments that no version names yet.
 
     Attributes
     ----------
-    index
-        Its position in the plan.
     fragments
-        Fragments of `expression`, in order.
+        The fragments, in order.
     blocks
-        Its blocks and their digests, in order.
-    statistics
-        Statistics of its values.
+        The blocks of each value column in order, with their digests.
+    files
+        The files of the fragments.
     dtype_overflowed
-        Whether sums of repeated entries are beyond the type that the source has them in.
-    companions
-        Its rows of the layer tables, by their names.
-    files
-        The files of the fragments.
+        The value columns in which sums of repeated entries are beyond the type of the source.
+    statistics
+        Of `expression`, the statistics of its values.
+    fingerprint
+        Of a copy in another order, the hash of its rows.
     """
 
-    index: Count = field(name="part")
     fragments: list[Fragment]
-    blocks: tuple[Block, ...]
-    statistics: Statistics
-    dtype_overflowed: bool = False
-    companions: Mapping[str, LayerResult] = {}
-    files: tuple[StoredFile, ...] = ()
-
-    def by_table(self) -> dict[str, PartResult | LayerResult]:
-        """What it has of each table."""
-        return {EXPRESSION: self, **self.companions}
+    blocks: Mapping[str, tuple[Block, ...]]
+    files: tuple[StoredFile, ...]
+    dtype_overflowed: tuple[str, ...] = ()
+    statistics: Statistics = Statistics()
+    fingerprint: str = ""
 
 
-class GenePart(Record, frozen=True):
-    """Genes whose rows are on disk in the order of genes, as `PartResult` is of cells.
+class PartResult(Record, frozen=True):
+    """A part whose rows are on disk.
 
     Attributes
     ----------
-    genes
-        The genes.
-    fragments
-        Fragments of `expression_by_gene`, in order.
-    blocks
-        Their blocks and the digests of these, in order.
-    fingerprint
-        The fingerprint of their rows.
-    files
-        The files of the fragments.
+    axis
+        "cells", or "genes" for a part of the gene order.
+    index
+        Its position in the plan; of genes the first gene.
+    rows
+        Its cells or genes.
+    tables
+        Its rows in each table that it writes.
     """
 
-    genes: RowRange
-    fragments: list[Fragment]
-    blocks: tuple[GeneBlock, ...]
-    fingerprint: str
-    files: tuple[StoredFile, ...]
+    axis: Literal["cells", "genes"]
+    index: Count = field(name="part")
+    rows: RowRange
+    tables: Mapping[str, TableResult]
+
+    @property
+    def files(self) -> dict[str, StoredFile]:
+        """The files of all its tables, by name."""
+        return {file.file: file for result in self.tables.values() for file in result.files}
 
 
 class Journal:
@@ -113,16 +110,13 @@ class Journal:
     Attributes
     ----------
     parts
-        The parts that have a receipt, by index.
-    genes
-        The parts of genes that have a receipt, by their first gene.
+        The parts that have a receipt, by axis and index.
     refused
         Why a receipt counts for nothing, by its name.
     """
 
     def __init__(self, location: Location, checkpoint: Checkpoint) -> None:
-        self.parts: dict[int, PartResult] = {}
-        self.genes: dict[int, GenePart] = {}
+        self.parts: dict[str, dict[int, PartResult]] = {axis: {} for axis in _PREFIX}
         self.refused: dict[str, str] = {}
         self._location = location
         self._checkpoint = checkpoint
@@ -130,58 +124,63 @@ class Journal:
 
     @classmethod
     def read(cls, location: Location, checkpoint: Checkpoint) -> Journal:
-        """The journal with all receipts that are there."""
+        """The journal with all receipts in its directory."""
         journal = cls(location, checkpoint)
         sizes = location.sizes()
-        folder = f"{checkpoint.plan.journal}/"
-        names = [name for name in sizes if name.startswith(folder) and _is_receipt(name)]
+        directory = f"{checkpoint.plan.journal}/"
+        names = [name for name in sizes if name.startswith(directory) and _is_receipt(name)]
         with ThreadPoolExecutor(_READERS if location.is_remote else 1) as readers:
             for name, raw in zip(names, readers.map(location.read, names), strict=True):
                 try:
-                    journal._take(name, journal._checked(raw, sizes))
+                    journal._add(name, journal._checked(raw, sizes))
                 except _INVALID as error:
                     journal.refused[name] = str(error)
         return journal
 
-    def record(self, result: PartResult | GenePart) -> None:
-        """Write the receipt of a part, once its files are there, or take the one that is there.
+    def record(self, part: PartResult) -> None:
+        """Write the receipt of a part, once its files are on disk, or use an earlier receipt.
 
         Raises
         ------
         StorageError
-            If a file of the part is not there, or not whole.
+            If a file of the part is missing, or not whole.
         """
-        name = self._name(result)
-        sizes = {file: self._location.size_of(file) for file in _file_sizes(result)}
-        if missing := _first_difference(_file_sizes(result), sizes):
+        name = self._name(part)
+        sizes = {file: self._location.size_of(file) for file in part.files}
+        if missing := _first_difference(_file_sizes(part), sizes):
             msg = f"{self._location}: {missing} is not on the disk as it was written"
             raise StorageError(msg)
-        attempt = self._checkpoint.attempt(result.index) if isinstance(result, PartResult) else 0
-        head = {"plan": self._digest, "attempt": attempt}
-        data = with_checksum(head | result.to_json())
+        data = with_checksum(
+            {"plan": self._digest, "attempt": self._attempt(part), **part.to_json()}
+        )
         if not self._location.put_new(name, data):
             try:
-                result = self._checked(self._location.read(name), self._location.sizes())
+                part = self._checked(self._location.read(name), self._location.sizes())
             except _INVALID:
                 self._location.put(name, data)
-        self._take(name, result)
+        self._add(name, part)
 
-    def _take(self, name: str, result: PartResult | GenePart) -> None:
-        if self._name(result) != name:
+    def covered(self) -> tuple[int, int]:
+        """Cells and nonzeros of the parts that are done."""
+        parts = self.parts[CELL_ORDER.name].values()
+        tables = (part.tables[EXPRESSION] for part in parts if EXPRESSION in part.tables)
+        nonzeros = sum(block.rows for result in tables for block in result.blocks[VALUE])
+        return sum(len(part.rows) for part in parts), nonzeros
+
+    def _add(self, name: str, part: PartResult) -> None:
+        if self._name(part) != name:
             msg = "it is the receipt of another part"
             raise ValueError(msg)
-        if isinstance(result, PartResult):
-            self.parts[result.index] = result
-        else:
-            self.genes[result.genes.start] = result
+        self.parts[part.axis][part.index] = part
 
-    def _name(self, result: PartResult | GenePart) -> str:
-        if isinstance(result, PartResult):
-            return f"{self._checkpoint.plan.journal}/part-{result.index:06d}.json"
-        return f"{self._checkpoint.plan.journal}/genes-{result.genes.start:06d}.json"
+    def _name(self, part: PartResult) -> str:
+        return f"{self._checkpoint.plan.journal}/{_PREFIX[part.axis]}-{part.index:06d}.json"
 
-    def _checked(self, raw: bytes | None, sizes: Mapping[str, int]) -> PartResult | GenePart:
-        """The part that a receipt states, if the receipt is whole and so are its files.
+    def _attempt(self, part: PartResult) -> int:
+        return self._checkpoint.attempt(part.index) if part.axis == CELL_ORDER.name else 0
+
+    def _checked(self, raw: bytes | None, sizes: Mapping[str, int]) -> PartResult:
+        """The part of a receipt, if the receipt is whole and so are its files.
 
         Raises
         ------
@@ -196,37 +195,27 @@ class Journal:
         if data["plan"] != self._digest:
             msg = "it is of another plan"
             raise ValueError(msg)
-        result: PartResult | GenePart
-        if "part" in data:
-            result = PartResult.from_json(data)
-            _check_part(plan, result, data["attempt"], self._checkpoint.attempt(result.index))
-        else:
-            result = GenePart.from_json(data)
-            _check_table(plan.folder(BY_GENE), result)
-            _check_cover(result.genes, result.blocks)
-        expected = _file_sizes(result) | _count_sizes(plan, result)
-        if missing := _first_difference(expected, sizes):
+        part = PartResult.from_json(data)
+        if data["attempt"] != self._attempt(part):
+            msg = "its input was damaged, and may have been repaired since"
+            raise ValueError(msg)
+        _check_part(plan, part)
+        if missing := _first_difference(_file_sizes(part) | _count_sizes(plan, part), sizes):
             msg = f"{missing} is missing or not whole"
             raise ValueError(msg)
-        return result
+        return part
 
 
 def write_row_counts(
-    location: Location, plan: Plan, table: str, first: int, counts: NDArray[Any]
+    location: Location, plan: Plan, table: str, index: int, counts: NDArray[Any]
 ) -> None:
-    """Write the numbers of rows of the cells of a part, or of genes.
-
-    Parameters
-    ----------
-    first
-        The index of the part; of `expression_by_gene` the first gene.
-    """
-    location.put(_counts_name(plan, table, first), counts.astype(_LENGTHS).tobytes())
+    """Write the numbers of rows of the cells, or genes, of a part."""
+    location.put(_counts_name(plan, table, index), counts.astype(_LENGTHS).tobytes())
 
 
-def read_row_counts(location: Location, plan: Plan, table: str, first: int) -> NDArray[np.int64]:
+def read_row_counts(location: Location, plan: Plan, table: str, index: int) -> NDArray[np.int64]:
     """The numbers of rows that `write_row_counts` wrote."""
-    name = _counts_name(plan, table, first)
+    name = _counts_name(plan, table, index)
     raw = location.read(name)
     if raw is None:
         msg = f"{location}: {name} is missing; begin again with --restart"
@@ -234,8 +223,8 @@ def read_row_counts(location: Location, plan: Plan, table: str, first: int) -> N
     return np.frombuffer(raw, _LENGTHS).astype(np.int64)
 
 
-def _counts_name(plan: Plan, table: str, first: int) -> str:
-    return f"{plan.journal}/{table}-{first:06d}.counts"
+def _counts_name(plan: Plan, table: str, index: int) -> str:
+    return f"{plan.journal}/{table}-{index:06d}.counts"
 
 
 def _is_receipt(name: str) -> bool:
@@ -248,46 +237,36 @@ def _first_difference(expected: Mapping[str, int], sizes: Mapping[str, int | Non
     return next((name for name, size in expected.items() if sizes.get(name) != size), "")
 
 
-def _file_sizes(result: PartResult | GenePart) -> dict[str, int]:
-    tables = result.by_table().values() if isinstance(result, PartResult) else (result,)
-    return {file.file: file.bytes for one in tables for file in one.files}
+def _file_sizes(part: PartResult) -> dict[str, int]:
+    return {name: file.bytes for name, file in part.files.items()}
 
 
-def _count_sizes(plan: Plan, result: PartResult | GenePart) -> dict[str, int]:
+def _count_sizes(plan: Plan, part: PartResult) -> dict[str, int]:
     """The files of row counts that a part needs, and their bytes; a repair writes none."""
     if plan.operation == "repair":
         return {}
-    if isinstance(result, GenePart):
-        name = _counts_name(plan, BY_GENE, result.genes.start)
-        return {name: len(result.genes) * _LENGTHS.itemsize}
-    size = len(plan.parts[result.index]) * _LENGTHS.itemsize
-    return {
-        _counts_name(plan, table, result.index): size
-        for table in result.by_table()
-        if plan.writes(result.index, table)
-    }
+    size = len(part.rows) * _LENGTHS.itemsize
+    return {_counts_name(plan, table, part.index): size for table in part.tables}
 
 
-def _check_part(plan: Plan, result: PartResult, attempt: Any, expected: int) -> None:
-    if attempt != expected:
-        msg = "its input was damaged, and may have been repaired since"
+def _check_part(plan: Plan, part: PartResult) -> None:
+    """Check that a part has the rows and the tables of the plan."""
+    if part.axis == CELL_ORDER.name and part.rows != plan.parts[part.index]:
+        msg = f"its cells are not those of part {part.index}"
         raise ValueError(msg)
-    rows = plan.parts[result.index]
-    if plan.writes(result.index, EXPRESSION) or result.blocks:
-        _check_cover(rows, result.blocks)
-    for table, found in result.by_table().items():
-        _check_table(plan.folder(table), found)
-    for companion in result.companions.values():
-        for blocks in companion.blocks.values():
-            _check_cover(rows, blocks)
-
-
-def _check_table(folder: str, result: PartResult | LayerResult | GenePart) -> None:
-    """Check that the files of a result are those of its fragments."""
-    made = [(f"{folder}/{path}", one.rows) for one in result.fragments for path in one.paths]
-    if made != [(file.file, file.rows) for file in result.files]:
-        msg = f"its files are not those of its fragments of {folder}"
+    if plan.operation != "repair" and part.tables.keys() != plan.tables_of(part.axis, part.index):
+        msg = f"its tables are not those of part {part.index}"
         raise ValueError(msg)
+    for table, result in part.tables.items():
+        directory = plan.directory(table)
+        paths = [
+            (f"{directory}/{path}", one.rows) for one in result.fragments for path in one.paths
+        ]
+        if paths != [(file.file, file.rows) for file in result.files]:
+            msg = f"its files are not those of its fragments of {directory}"
+            raise ValueError(msg)
+        for column in plan.matrix_table(table).values:
+            _check_cover(part.rows, result.blocks[column.name])
 
 
 def _check_cover(rows: RowRange, blocks: Sequence[Block]) -> None:

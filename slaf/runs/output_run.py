@@ -10,20 +10,25 @@ from uuid import uuid4
 from slaf.errors import DuplicateInput, OutputExists, UnfinishedRun
 from slaf.format.config import CONFIG, LEGACY_DIR, SCRATCH, Manifest, load, save
 from slaf.format.epoch import remove_stale_lock
+from slaf.format.schema import CELL_ORDER, GENE_ORDER, TABLES
 from slaf.runs.checkpoint import Checkpoint, checkpoint_of
 from slaf.runs.checksums import with_uns_json_checksum
 from slaf.runs.commit import UNS_JSON, clean_up, remove_other_files
 from slaf.runs.journal import Journal
 from slaf.sources.identity import content_key
+from slaf.tables.read import fragments_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from slaf.format.config import DatasetConfig, SourceRecord
     from slaf.format.files import StoredFile
-    from slaf.runs.journal import GenePart, PartResult
+    from slaf.format.records import Block
+    from slaf.format.schema import Axis
+    from slaf.runs.journal import PartResult, TableResult
     from slaf.runs.plan import Plan
     from slaf.storage.location import Location
+    from slaf.tables.fragments import Fragment
 
 __all__ = [
     "OutputRun",
@@ -83,28 +88,47 @@ class OutputRun:
 
     def remaining(self) -> list[int]:
         """The indices of the parts that are not done, in order."""
-        return [index for index in range(len(self.plan.parts)) if index not in self.journal.parts]
+        done = self.journal.parts[CELL_ORDER.name]
+        return [index for index in range(len(self.plan.parts)) if index not in done]
 
-    def results(self, table: str | None = None) -> list[PartResult]:
-        """The parts that are done, or those of them that write rows of a table, in order."""
-        done = (self.journal.parts[index] for index in sorted(self.journal.parts))
-        return [one for one in done if table is None or self.plan.writes(one.index, table)]
+    def parts(self, axis: Axis = CELL_ORDER) -> list[PartResult]:
+        """The parts of an axis that are done, in order."""
+        done = self.journal.parts[axis.name]
+        return [done[index] for index in sorted(done)]
 
-    def gene_parts(self) -> list[GenePart]:
-        """The parts of genes that are done, in order."""
-        return [self.journal.genes[first] for first in sorted(self.journal.genes)]
+    def parts_of(self, table: str) -> list[PartResult]:
+        """The parts that are done and have rows of a table, in order."""
+        return [part for part in self.parts(TABLES[table].axis) if table in part.tables]
+
+    def results(self, table: str) -> list[TableResult]:
+        """The rows of a table in each part that is done, in order."""
+        return [part.tables[table] for part in self.parts_of(table)]
+
+    def all_fragments(self, table: str) -> list[Fragment]:
+        """The fragments of a table: those that stay, and those of all parts."""
+        fragments: list[Fragment] = []
+        if self.previous is not None and self.plan.adds_to(table):
+            version = self.previous.versions[table]
+            fragments += fragments_of(self.location, self.plan.directory(table), version)
+        return [*fragments, *(one for result in self.results(table) for one in result.fragments)]
+
+    def blocks(self, table: str, column: str) -> tuple[Block, ...]:
+        """The blocks of a value column: those that stay, and those of all parts."""
+        blocks: tuple[Block, ...] = ()
+        if self.previous is not None and self.plan.adds_to(table):
+            blocks = self.previous.blocks_of(table)[column]
+        return (*blocks, *(one for result in self.results(table) for one in result.blocks[column]))
 
     def files(self) -> list[StoredFile]:
         """The files of all parts that are done."""
-        made = [one for result in self.results() for one in result.by_table().values()]
-        return [file for one in (*made, *self.gene_parts()) for file in one.files]
+        parts = (part for axis in (CELL_ORDER, GENE_ORDER) for part in self.parts(axis))
+        return [file for part in parts for file in part.files.values()]
 
     def covered(self) -> tuple[int, int]:
         """Cells and nonzeros of the parts that are done."""
-        cells = sum(len(self.plan.parts[index]) for index in self.journal.parts)
-        return cells, sum(block.rows for result in self.results() for block in result.blocks)
+        return self.journal.covered()
 
-    def record(self, part: PartResult | GenePart) -> None:
+    def record(self, part: PartResult) -> None:
         """Write the receipt of a part that is on disk."""
         self.journal.record(part)
 
@@ -131,20 +155,19 @@ class OutputRun:
         for name, reason in self.journal.refused.items():
             logger.warning("%s: %s is not used: %s", self.location, name, reason)
         if not self.checkpoint.published:
-            done, total = len(self.journal.parts), len(self.plan.parts)
+            done, total = len(self.parts()), len(self.plan.parts)
             logger.info("resuming: %d of %d parts are done", done, total)
 
     def keep_without(self, damaged: Iterable[int]) -> int:
         """Leave only the parts of other inputs than those of these parts; how many are done."""
         checkpoint = self.checkpoint.without_sources_of(damaged)
-        kept = [
-            index
-            for index in self.journal.parts
-            if checkpoint.attempt(index) == self.checkpoint.attempt(index)
-        ]
-        if kept:
+        n_kept = sum(
+            checkpoint.attempt(part.index) == self.checkpoint.attempt(part.index)
+            for part in self.parts()
+        )
+        if n_kept:
             self._save(self.previous, checkpoint)
-        return len(kept)
+        return n_kept
 
     def abandon(self) -> None:
         """Leave the output as it was before the run: the previous dataset, or nothing."""
@@ -236,8 +259,8 @@ def unfinished_run(
     if replaces and not overwrite:
         raise _finished(location)
     if not allow_duplicate:
-        known = len(plan.sources) - len(plan.added)
-        check_not_repeated(plan.sources[:known], plan.added)
+        n_base = len(plan.sources) - len(plan.added)
+        check_not_repeated(plan.sources[:n_base], plan.added)
     return None
 
 
@@ -259,12 +282,12 @@ def begin_or_resume(
     return run
 
 
-def check_not_repeated(there: Sequence[SourceRecord], added: Sequence[SourceRecord]) -> None:
+def check_not_repeated(base: Sequence[SourceRecord], added: Sequence[SourceRecord]) -> None:
     """Refuse inputs that a dataset holds already, or that are given twice.
 
     Parameters
     ----------
-    there, added
+    base, added
         The inputs of the dataset, and those of a run.
 
     Raises
@@ -272,11 +295,11 @@ def check_not_repeated(there: Sequence[SourceRecord], added: Sequence[SourceReco
     DuplicateInput
         If the content of one is that of another, wherever it lies.
     """
-    seen = {content_key(source): source for source in there}
+    seen = {content_key(source): source for source in base}
     for source in added:
-        known = seen.setdefault(content_key(source), source)
-        if known is not source:
-            where = f"as {known.uri}" if known.uri != source.uri else "already"
+        first = seen.setdefault(content_key(source), source)
+        if first is not source:
+            where = f"as {first.uri}" if first.uri != source.uri else "already"
             msg = (
                 f"{source.uri}: the same input is there {where}; leave it out, or take its cells "
                 "once more with --allow-duplicate"
@@ -304,14 +327,14 @@ def _continued(
     if restart and not (manifest.checkpoint or {}).get("published"):
         # It is discarded, whatever it is.
         return None
-    there = checkpoint_of(location, manifest)
-    if there is None:
+    checkpoint = checkpoint_of(location, manifest)
+    if checkpoint is None:
         return None
-    begun = there.resumed(plan).plan
+    begun = checkpoint.resumed(plan).plan
     differences = list(plan.differences(begun))
-    if there.published:
+    if checkpoint.published:
         # Nothing but cleaning is left of it, so there is nothing to discard either.
-        return None if differences else there
+        return None if differences else checkpoint
     differences += begun.changed_base(plan)
     if differences:
         what = {"convert": "conversion"}.get(begun.operation, begun.operation)
@@ -321,7 +344,7 @@ def _continued(
             "it with --restart"
         )
         raise UnfinishedRun(msg)
-    return there
+    return checkpoint
 
 
 def _finished(location: Location) -> OutputExists:

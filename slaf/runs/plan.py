@@ -8,26 +8,26 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
-import numpy as np
 import xxhash
 
 from slaf.errors import InexactValue
-from slaf.format.config import OPTIONAL_TABLES, TABLES, SourceRecord, journal_directory
+from slaf.format.config import SourceRecord, journal_directory, table_directories
 from slaf.format.schema import (
     EXPRESSION,
+    TABLES,
+    TableSpec,
     allowed_types,
-    by_gene_schema,
-    expression_schema,
+    partitioned_tables,
     value_type_for,
 )
 from slaf.options import StoreOptions
-from slaf.runs.layers import LayerTable, layer_tables, recorded_layer_tables
-from slaf.runs.value_types import wider_type
+from slaf.runs.matrix_tables import MatrixTable, matrix_tables, recorded_matrix_tables
 from slaf.sparse.ranges import RowRange
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
@@ -49,6 +49,9 @@ PART_NONZEROS = 32 << 20
 
 # What does not tell one input from another: where it lies, and what the options say already.
 _PLACES = {"identity", "uri", "offset", "measured", "holds", "taken"}
+
+# The keys of the last release for the tables; its published runs have to be cleaned up only.
+_EARLIER_KEYS = {"value_type", "companions"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,15 +99,13 @@ class Plan:
         The shape of the dataset that the run makes.
     options
         What the user chose.
-    value_type
-        The type that the values are stored in.
     block_cells
         Cells that one digest covers.
     parts
         The cells to write in runs of whole blocks, in order: the units of work and of resuming.
         None holds cells of two inputs.
-    companions
-        The tables of further matrices, which are written in the same parts.
+    matrix_tables
+        The tables that are written in these parts, with their value columns.
     gene_ids
         A digest of the ids of all genes in their order.
     base
@@ -113,23 +114,22 @@ class Plan:
         The tables of which the rows of the base are written again; those of the others stay as
         they are, and the new ones are put behind them.
     tables
-        The directory of each table, but for those that have the usual one.
+        The directory of each table.
     """
 
     sources: tuple[SourceRecord, ...]
     n_cells: int
     n_genes: int
     options: StoreOptions
-    value_type: str
     block_cells: int
     parts: tuple[RowRange, ...]
-    companions: tuple[LayerTable, ...] = ()
+    matrix_tables: tuple[MatrixTable, ...]
     gene_ids: str = ""
     base: BaseDataset | None = None
     rewrites: tuple[str, ...] = ()
     operation: str = "convert"
     run_id: str = field(default_factory=lambda: uuid4().hex)
-    tables: Mapping[str, str] = field(default_factory=lambda: dict(TABLES))
+    tables: Mapping[str, str] = field(default_factory=table_directories)
 
     @classmethod
     def of_dataset(cls, published: DatasetConfig, **fields: Any) -> Self:
@@ -138,25 +138,65 @@ class Plan:
             sources=published.sources,
             n_cells=published.n_cells,
             n_genes=published.n_genes,
-            value_type=published.value_type,
             block_cells=max((block.stop - block.start for block in published.blocks), default=1),
-            companions=recorded_layer_tables(published),
+            matrix_tables=recorded_matrix_tables(published),
             base=BaseDataset.of(published),
             **fields,
         )
 
-    def folder(self, table: str) -> str:
+    @property
+    def partitioned(self) -> tuple[TableSpec, ...]:
+        """The tables that the run writes in parts: those of matrices, and copies of them."""
+        names = {table.table for table in self.matrix_tables}
+        return tuple(
+            spec
+            for spec in partitioned_tables()
+            if spec.name in names or (spec.option and getattr(self.options, spec.option))
+        )
+
+    def directory(self, table: str) -> str:
         """The directory of a table."""
-        return {**OPTIONAL_TABLES, **self.tables}[table]
+        return self.tables[table]
+
+    def matrix_table(self, table: str) -> MatrixTable:
+        """The table of matrices of this name, or the one that it is a copy of."""
+        name = TABLES[table].copies or table
+        return next(one for one in self.matrix_tables if one.table == name)
+
+    def schema(self, table: str) -> pa.Schema:
+        """The columns of a table that is written in parts."""
+        return self.matrix_table(table).schema(self.options, table)
+
+    @property
+    def value_type(self) -> str:
+        """The type of the values of `expression`."""
+        return self.matrix_table(EXPRESSION).values[0].value_type
 
     def adds_to(self, table: str) -> bool:
-        """Whether a table keeps the rows that it has, and gets the new ones behind them."""
-        return self.base is not None and table in self.base.versions and table not in self.rewrites
+        """Whether a table keeps its rows, and gets the new ones behind them."""
+        return (
+            self.base is not None
+            and self.operation != "repair"
+            and table in self.base.versions
+            and not self.replaces(table)
+        )
+
+    def replaces(self, table: str) -> bool:
+        """Whether all rows of a table are written again, if the base has it."""
+        return table in self.rewrites or bool(TABLES[table].copies)
 
     def writes(self, part: int, table: str) -> bool:
         """Whether a part has rows of a table: of the cells of the base only if it is rewritten."""
         new = self.base is None or self.parts[part].start >= self.base.n_cells
         return new or table in self.rewrites
+
+    def tables_of(self, axis: str, part: int) -> set[str]:
+        """The tables that a part writes, along an axis."""
+        return {
+            spec.name
+            for spec in self.partitioned
+            if spec.axis.name == axis and (spec.copies or self.writes(part, spec.name))
+        }
 
     @property
     def cells_to_write(self) -> int:
@@ -168,42 +208,20 @@ class Plan:
         """The inputs of this run."""
         return self.sources if self.base is None else self.sources[self.base.n_sources :]
 
-    @property
-    def schema(self) -> pa.Schema:
-        """The columns of `expression`."""
-        return expression_schema(np.dtype(self.value_type), self.n_genes, self.options)
-
-    @property
-    def schema_by_gene(self) -> pa.Schema:
-        """The columns of `expression_by_gene`."""
-        return by_gene_schema(self.schema, self.options.compression)
-
-    def widened(self, values: NDArray[Any]) -> Plan:
-        """The plan of a new run, with the next type that holds these values too.
-
-        Raises
-        ------
-        InexactValue
-            If there is none.
-        """
-        value_type = wider_type(values, self.value_type, allowed_types(self.options))
-        return replace(self, value_type=str(value_type), run_id=uuid4().hex)
-
-    def with_companion(self, wider: LayerTable) -> Plan:
-        """The plan of a new run, with this companion in place of the one of its table."""
-        companions = tuple(wider if c.table == wider.table else c for c in self.companions)
-        return replace(self, companions=companions, run_id=uuid4().hex)
+    def widened(self, table: str, types: Mapping[str, str]) -> Plan:
+        """The plan of a new run, with other types of some value columns of a table."""
+        tables = (one.widened(types) if one.table == table else one for one in self.matrix_tables)
+        return replace(self, matrix_tables=tuple(tables), run_id=uuid4().hex)
 
     def differences(self, other: Plan) -> Iterator[str]:
-        """In words, what makes this another run than `other`, the one that is unfinished."""
+        """The differences from `other`, an unfinished run, in words."""
         yield from _differing("", {"operation": other.operation}, {"operation": self.operation})
-        theirs, ours = other.options.to_json(), self.options.to_json()
-        yield from _differing("option ", theirs, ours)
-        theirs, ours = {"inputs": len(other.added)}, {"inputs": len(self.added)}
-        yield from _differing("number of ", theirs, ours)
-        for one, another in zip(other.added, self.added, strict=False):
-            which = f"input {another.uri}: " if len(self.added) > 1 else "input "
-            yield from _differing(which, _describe_value(one), _describe_value(another))
+        yield from _differing("option ", other.options.to_json(), self.options.to_json())
+        counts = {"inputs": len(other.added)}, {"inputs": len(self.added)}
+        yield from _differing("number of ", *counts)
+        for unfinished, source in zip(other.added, self.added, strict=False):
+            which = f"input {source.uri}: " if len(self.added) > 1 else "input "
+            yield from _differing(which, _describe_source(unfinished), _describe_source(source))
 
     def with_replaced_inputs(self, now: Plan, damaged: Sequence[int]) -> Plan:
         """The plan with inputs as they are now, if only such were changed that were damaged.
@@ -215,25 +233,25 @@ class Plan:
         damaged
             The places in `sources` of those of which no part is done because they were damaged.
         """
-        before = len(self.sources) - len(self.added)
+        n_base = len(self.sources) - len(self.added)
         pairs = list(zip(self.added, now.added, strict=False))
         changed = {
             at
-            for at, (one, other) in enumerate(pairs, start=before)
-            if _describe_value(one) != _describe_value(other)
+            for at, (old, new) in enumerate(pairs, start=n_base)
+            if _describe_source(old) != _describe_source(new)
         }
         alike = (
             len(self.added) == len(now.added)
             and (self.n_cells, self.gene_ids) == (now.n_cells, now.gene_ids)
             and self.parts[len(self.parts) - len(now.parts) :] == now.parts
-            and all(one.genes_present == other.genes_present for one, other in pairs)
+            and all(old.genes_present == new.genes_present for old, new in pairs)
         )
         if not alike or not changed or not changed.issubset(damaged):
             return self
         return replace(self, sources=now.sources)
 
     def changed_base(self, other: Plan) -> Iterator[str]:
-        """In words, what `other` adds to that this does not: tables that were changed since."""
+        """The tables of the base that were changed since `other` was planned, in words."""
         if self.base is not None and other.base is not None:
             yield from _differing("version of ", dict(self.base.versions), other.base.versions)
 
@@ -266,21 +284,21 @@ class Plan:
             "options": self.options.to_json(),
             "rewrites": list(self.rewrites),
             "parts": [[part.start, part.stop] for part in self.parts],
-            "companions": [companion.to_json() for companion in self.companions],
+            "matrix_tables": [table.to_json() for table in self.matrix_tables],
         }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Plan:
-        """As `to_json` wrote it."""
+        """The plan that `to_json` wrote; of an earlier release without its tables."""
         return cls(
-            **data
+            **{key: value for key, value in data.items() if key not in _EARLIER_KEYS}
             | {
                 "sources": tuple(map(SourceRecord.from_json, data["sources"])),
                 "base": None if data["base"] is None else BaseDataset(**data["base"]),
                 "options": StoreOptions.from_json(data["options"]),
                 "parts": tuple(RowRange(start, stop) for start, stop in data["parts"]),
                 "rewrites": _tables(data["rewrites"]),
-                "companions": tuple(map(LayerTable.from_json, data.get("companions", []))),
+                "matrix_tables": tuple(map(MatrixTable.from_json, data.get("matrix_tables", ()))),
             }
         )
 
@@ -298,11 +316,10 @@ def make_plan(inputs: Concat, options: StoreOptions) -> Plan:
         n_cells=inputs.info.n_cells,
         n_genes=inputs.info.n_genes,
         options=options,
-        # No sample decides: the first batch that this type does not hold asks for the next one.
-        value_type=str(allowed_types(options)[0]),
         block_cells=options.block_cells,
         parts=tuple(plan_parts(inputs, options)),
-        companions=layer_tables(inputs, options),
+        # No sample decides types: the first batch that does not fit asks for the next one.
+        matrix_tables=matrix_tables(inputs, options),
         gene_ids=inputs.gene_digest(),
     )
 
@@ -317,13 +334,13 @@ def plan_parts(inputs: Concat, options: StoreOptions, first: int = 0) -> Iterato
     for index, rows in enumerate(inputs.inputs):
         if index < first:
             continue
-        before = inputs.offsets(index, block_cells)
-        begun = 0
-        for last in range(1, len(before)):
-            if before[last] - before[begun] >= target or last == len(before) - 1:
-                start, stop = (rows.start + at * block_cells for at in (begun, last))
+        offsets = inputs.offsets(index, block_cells)
+        first_block = 0
+        for last in range(1, len(offsets)):
+            if offsets[last] - offsets[first_block] >= target or last == len(offsets) - 1:
+                start, stop = (rows.start + at * block_cells for at in (first_block, last))
                 yield RowRange(start, min(stop, rows.stop))
-                begun = last
+                first_block = last
 
 
 def likely_type(first: NDArray[Any], options: StoreOptions) -> np.dtype[Any]:
@@ -341,14 +358,14 @@ def _tables(rewrites: Any) -> tuple[str, ...]:
     return tuple(rewrites)
 
 
-def _describe_value(source: SourceRecord) -> dict[str, Any]:
+def _describe_source(source: SourceRecord) -> dict[str, Any]:
     # Where the input lies may change between two runs, and what is there already; what it is
     # may not.
     described = source.to_json() | dict(source.identity)
     return {key: described[key] for key in described if key not in _PLACES}
 
 
-def _differing(what: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[str]:
-    for key in sorted({*theirs, *ours}):
-        if theirs.get(key) != ours.get(key):
-            yield f"{what}{key} was {theirs.get(key)} and is {ours.get(key)}"
+def _differing(what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    for key in sorted({*old, *new}):
+        if old.get(key) != new.get(key):
+            yield f"{what}{key} was {old.get(key)} and is {new.get(key)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -13,27 +13,29 @@ from slaf.annotations.columns import to_lance
 from slaf.format.config import DatasetConfig, Metadata
 from slaf.format.files import FileChecksums
 from slaf.format.schema import (
-    BY_GENE,
     CELL_COLUMNS,
     CELLS,
     EXPRESSION,
     GENE_COLUMNS,
     GENES,
-    START_INDEX,
+    SOURCE_FILE,
+    TABLES,
+    VALUE,
     common_type,
+    partitioned_tables,
     read_dtype,
 )
-from slaf.runs.annotations import layer_changes, write_annotations
+from slaf.runs.annotations import write_annotations
 from slaf.runs.checksums import storage_options_record, table_digests, with_checksums
 from slaf.runs.commit import TableFragments, TableGrowth, TableRows, commit_tables
-from slaf.runs.gene_order import gene_offsets, gene_order_change, gene_order_record
+from slaf.runs.gene_order import gene_order_record
 from slaf.runs.row_offsets import all_row_offsets
 from slaf.runs.value_types import AxisIds
 from slaf.sources.names import unique_names
 from slaf.sparse.statistics import Statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -74,7 +76,7 @@ def read_axes(source: Source) -> Axes:
     return Axes(cells, genes, {CELLS: cell_columns, GENES: gene_columns})
 
 
-def publish(run: OutputRun, axes: Axes, writer: str, *, kept: EncodedAnnotations) -> None:
+def publish(run: OutputRun, axes: Axes, writer: str, annotations: EncodedAnnotations) -> None:
     """Make a run whose parts are all done the dataset that readers see.
 
     Parameters
@@ -85,66 +87,85 @@ def publish(run: OutputRun, axes: Axes, writer: str, *, kept: EncodedAnnotations
         All cells and genes of the result.
     writer
         The program and its release.
-    kept
-        The annotations.
+    annotations
+        The annotations of the result.
     """
     location, plan = run.location, run.plan
-    starts = all_row_offsets(run)
+    offsets = all_row_offsets(run)
     whole_tables = {
-        CELLS: cells_table(axes, starts, plan.sources, kept.cells),
-        GENES: genes_table(axes, kept.genes, gene_offsets(run)),
-        **kept.tables,
+        CELLS: cells_table(axes.cells, offsets, annotations.cells, plan.sources),
+        GENES: genes_table(axes.genes, offsets, annotations.genes),
+        **annotations.tables,
     }
     changes: dict[str, TableChange] = {
-        EXPRESSION: _expression_change(run),
-        **gene_order_change(run),
-        **layer_changes(run),
-        **{name: TableRows(plan.folder(name), rows) for name, rows in whole_tables.items()},
+        **{spec.name: _partitioned_change(run, spec.name) for spec in plan.partitioned},
+        **{name: TableRows(plan.directory(name), rows) for name, rows in whole_tables.items()},
     }
-    beside = write_annotations(run, kept, starts)
+    record = write_annotations(run, annotations, offsets)
     versions = commit_tables(location, plan, changes)
-    dataset = _describe(run, axes, versions, writer, beside=beside)
+    dataset = _describe(run, axes, versions, writer, annotations=record)
     stored = storage_options_record(plan.options)
     checksums = FileChecksums((), table_digests(whole_tables), stored)
     run.publish(with_checksums(location, dataset, run.files(), checksums, base=run.base))
 
 
-def _expression_change(run: OutputRun) -> TableChange:
-    plan = run.plan
-    fragments = [fragment for result in run.results() for fragment in result.fragments]
-    directory = plan.folder(EXPRESSION)
-    if plan.base is not None and plan.adds_to(EXPRESSION):
-        return TableGrowth(directory, plan.base.versions[EXPRESSION], fragments)
-    return TableFragments(directory, plan.schema, fragments)
+def _partitioned_change(run: OutputRun, table: str) -> TableChange:
+    plan, directory = run.plan, run.plan.directory(table)
+    fragments = [fragment for result in run.results(table) for fragment in result.fragments]
+    if plan.base is not None and plan.adds_to(table):
+        return TableGrowth(directory, plan.base.versions[table], fragments)
+    return TableFragments(directory, plan.schema(table), fragments)
 
 
 def cells_table(
-    axes: Axes,
-    starts: Mapping[str, NDArray[np.int64]],
+    cells: pa.Table,
+    offsets: Mapping[str, NDArray[np.int64]],
+    annotations: Mapping[str, pa.Array],
     sources: Sequence[SourceRecord],
-    beside: Mapping[str, pa.Array],
 ) -> pa.Table:
     """The whole of `cells`.
 
     Parameters
     ----------
-    axes
-        With all cells.
-    starts
-        Where the rows of each cell begin, and after the last, where they end: in `expression` and
-        in each table beside it.
+    cells
+        The ids of all cells, and the user's columns.
+    offsets
+        The row offsets of the tables that are written in parts.
+    annotations
+        Columns that go behind the user's.
     sources
         The inputs.
-    beside
-        Columns that go behind the user's.
     """
-    n_cells = axes.cells.num_rows
-    ours: list[tuple[str, Any]] = [
-        ("cell_integer_id", pa.array(np.arange(n_cells, dtype=np.uint32))),
-        *((START_INDEX[name], pa.array(ends[:n_cells])) for name, ends in starts.items()),
-        ("source_file", _source_files(sources)),
-    ]
-    return _with_columns(axes.cells, ours, beside)
+    return _axis_table(CELLS, cells, offsets, annotations, {SOURCE_FILE: _source_files(sources)})
+
+
+def genes_table(
+    genes: pa.Table, offsets: Mapping[str, NDArray[np.int64]], annotations: Mapping[str, pa.Array]
+) -> pa.Table:
+    """The whole of `genes`; the parameters are those of `cells_table`."""
+    return _axis_table(GENES, genes, offsets, annotations, {})
+
+
+def _axis_table(
+    name: str,
+    rows: pa.Table,
+    offsets: Mapping[str, NDArray[np.int64]],
+    annotations: Mapping[str, pa.Array],
+    more: Mapping[str, pa.Array],
+) -> pa.Table:
+    """The ids, positions and row offsets, the user's columns, and the columns of annotations."""
+    spec, n = TABLES[name], rows.num_rows
+    starts = {
+        one.start_index: pa.array(offsets[one.name][:n])
+        for one in partitioned_tables(offsets)
+        if one.axis == spec.axis
+    }
+    columns = {spec.ids[1]: pa.array(np.arange(n, dtype=np.uint32)), **starts, **more}
+    for position, (column, values) in enumerate(columns.items(), start=1):
+        rows = rows.add_column(position, column, values)
+    for column, values in annotations.items():
+        rows = rows.append_column(column, values)
+    return rows
 
 
 def _source_files(sources: Sequence[SourceRecord]) -> pa.DictionaryArray:
@@ -156,54 +177,16 @@ def _source_files(sources: Sequence[SourceRecord]) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(of_cells, pa.array(distinct, pa.string()))
 
 
-def genes_table(
-    axes: Axes, beside: Mapping[str, pa.Array], ends: NDArray[np.int64] | None
-) -> pa.Table:
-    """The whole of `genes`.
-
-    Parameters
-    ----------
-    axes
-        With all genes.
-    beside
-        Columns that go behind the user's.
-    ends
-        Where the rows of each gene begin in `expression_by_gene`, and after the last, where they
-        end; None without that table.
-    """
-    n_genes = axes.genes.num_rows
-    ours: list[tuple[str, Any]] = [
-        ("gene_integer_id", pa.array(np.arange(n_genes, dtype=np.uint32)))
-    ]
-    if ends is not None:
-        ours.append((START_INDEX[BY_GENE], pa.array(ends[:n_genes])))
-    return _with_columns(axes.genes, ours, beside)
-
-
-def _with_columns(
-    table: pa.Table, ours: list[tuple[str, Any]], beside: Mapping[str, pa.Array]
-) -> pa.Table:
-    """The table with our columns behind its first, the id, and what stands beside at its end."""
-    for position, (name, values) in enumerate(ours, start=1):
-        table = table.add_column(position, name, values)
-    for name, values in beside.items():
-        table = table.append_column(name, values)
-    return table
-
-
 def _describe(
     run: OutputRun,
     axes: Axes,
     versions: dict[str, int],
     writer: str,
     *,
-    beside: AnnotationsRecord,
+    annotations: AnnotationsRecord,
 ) -> DatasetConfig:
-    plan, results, previous = run.plan, run.results(), run.previous
-    kept = previous if plan.adds_to(EXPRESSION) else None
-    known = [] if kept is None else [_statistics_of(kept)]
-    statistics = Statistics.total([*known, *(result.statistics for result in results)])
-    blocks = tuple(block for result in results for block in result.blocks)
+    plan, previous = run.plan, run.previous
+    statistics = Statistics.total(_statistics(run))
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return DatasetConfig(
         n_cells=plan.n_cells,
@@ -214,7 +197,7 @@ def _describe(
         metadata=Metadata(statistics.count, statistics.summary()),
         columns=axes.columns,
         sources=plan.sources,
-        blocks=blocks if kept is None else (*kept.blocks, *blocks),
+        blocks=run.blocks(EXPRESSION, VALUE),
         optimizations={
             "use_integer_keys": True,
             "optimize_storage": not plan.options.string_ids,
@@ -222,23 +205,27 @@ def _describe(
         created_at=previous.created_at if previous else now,
         last_updated=now,
         writer=writer,
-        tables={name: plan.folder(name) for name in versions},
+        tables={name: plan.directory(name) for name in versions},
         by_gene=gene_order_record(run),
-        annotations=beside,
+        annotations=annotations,
     )
 
 
-def _statistics_of(published: DatasetConfig) -> Statistics:
-    return Statistics.from_summary(published.expression_count, published.expression_stats)
+def _statistics(run: OutputRun) -> Iterator[Statistics]:
+    """The statistics of the values that stay, and of those of each part."""
+    previous = run.previous
+    if previous is not None and run.plan.adds_to(EXPRESSION):
+        yield Statistics.from_summary(previous.expression_count, previous.expression_stats)
+    yield from (result.statistics for result in run.results(EXPRESSION))
 
 
 def _read_dtype(run: OutputRun, statistics: Statistics) -> str:
     """The type that all values are read back in."""
     plan, base = run.plan, run.base
     dtype_overflowed = {
-        plan.source_of(plan.parts[result.index].start).offset
-        for result in run.results()
-        if result.dtype_overflowed
+        plan.source_of(part.rows.start).offset
+        for part in run.parts_of(EXPRESSION)
+        if part.tables[EXPRESSION].dtype_overflowed
     }
     given = [
         read_dtype(

@@ -1,4 +1,4 @@
-"""How far a conversion is."""
+"""The progress of a run at an output."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from msgspec import to_builtins
 
 from slaf.errors import NotADataset
 from slaf.format.config import CONFIG, Manifest, load
+from slaf.format.schema import CELL_ORDER, GENE_ORDER
 from slaf.runs.checkpoint import checkpoint_of
 from slaf.runs.journal import Journal
 from slaf.storage.location import Location
@@ -136,26 +137,23 @@ def _of_published(
 def _of_run(
     location: Location, manifest: Manifest, checkpoint: Checkpoint, state: State
 ) -> ConversionStatus:
-    plan, journal, previous = (
-        checkpoint.plan,
-        Journal.read(location, checkpoint),
-        manifest.published,
-    )
-    blocks = [block for result in journal.parts.values() for block in result.blocks]
+    plan, previous = checkpoint.plan, manifest.published
+    journal = Journal.read(location, checkpoint)
+    cells_done, nonzeros_done = journal.covered()
     return ConversionStatus(
         str(location),
         state,
         published=previous is not None,
-        parts_done=len(journal.parts),
+        parts_done=len(journal.parts[CELL_ORDER.name]),
         parts=len(plan.parts),
-        cells_done=sum(block.stop - block.start for block in blocks),
+        cells_done=cells_done,
         n_cells=plan.cells_to_write,
         n_genes=plan.n_genes,
-        nonzeros_done=sum(block.rows for block in blocks),
+        nonzeros_done=nonzeros_done,
         # A repair and a compaction are of the inputs of the dataset.
         sources=plan.added if plan.operation == "append" else plan.sources,
         operation=plan.operation,
         options=plan.options.to_json(),
-        genes_done=sum(len(part.genes) for part in journal.genes.values()),
+        genes_done=sum(len(part.rows) for part in journal.parts[GENE_ORDER.name].values()),
         tables=() if previous is None else tuple(previous.tables),
     )

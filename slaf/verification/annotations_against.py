@@ -9,8 +9,8 @@ from slaf.format.schema import GENE_COLUMNS, GENES, LAYERS, RAW, RAW_GENES
 from slaf.options import ALIGNED_SLOTS
 from slaf.sparse.ranges import RowRange
 from slaf.verification.against import cell_gene_label, compare_axis, compare_entries
-from slaf.verification.annotations import layer_row_tables
 from slaf.verification.elements import ElementComparison
+from slaf.verification.rows import row_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -64,11 +64,11 @@ def check_annotations_against(
         _check_layer_names(dataset, layers, differences)
         if _raw_is_comparable(dataset, raw, differences) and raw is not None:
             matrices[RAW] = {RAW: raw.matrix}
-        for table, records in layer_row_tables(dataset):
-            expected = matrices.get(table.name)
-            if expected is not None:
-                pairs = [(r, expected[r.original]) for r in records if r.original in expected]
-                _compare_values(table, pairs, types, differences, progress)
+        recorded = dataset.published.annotations.matrices()
+        for table in row_tables(dataset, matrices.keys() & recorded):
+            expected, records = matrices[table.name], recorded[table.name]
+            pairs = [(r, expected[r.original]) for r in records if r.original in expected]
+            _compare_values(table, pairs, types, differences, progress)
     _check_slots(dataset, source, raw, differences)
 
 

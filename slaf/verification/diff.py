@@ -19,9 +19,9 @@ from slaf.storage.location import Location
 from slaf.storage.paths import is_anndata
 from slaf.storage.urls import is_web, redacted
 from slaf.verification.against import check_against
-from slaf.verification.annotations import check_annotations, n_layer_tables
 from slaf.verification.annotations_against import check_annotations_against
 from slaf.verification.report import Comparison, DifferenceLog
+from slaf.verification.rows import check_row_tables, row_tables
 from slaf.verification.tables import check_tables
 
 if TYPE_CHECKING:
@@ -101,10 +101,10 @@ def diff(
         raise NotADataset(msg)
     for opened in filter(None, (first_dataset, second_dataset)):
         check_tables(opened, differences)
-        check_annotations(opened, differences)
+        check_row_tables(opened, differences)
     if not differences.has(*_FATAL):
         progress = progress or NullProgress()
-        progress.begin(0, 0, (1 + n_layer_tables(dataset)) * dataset.n_cells)
+        progress.begin(0, 0, len(list(row_tables(dataset))) * dataset.n_cells)
         options = ReadOptions(
             matrix=matrix,
             memory=memory,

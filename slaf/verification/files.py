@@ -10,13 +10,12 @@ import numpy as np
 from slaf.errors import StorageError
 from slaf.format.files import etag_scope
 from slaf.format.schema import (
-    BY_GENE,
     CELLS,
     EXPRESSION,
     GENES,
-    PARTITIONED_TABLES,
-    by_gene_schema,
-    expression_schema,
+    VALUE,
+    partitioned_tables,
+    table_schema,
 )
 from slaf.options import Compression
 from slaf.tables.read import data_files, index_names, manifest_name
@@ -96,7 +95,7 @@ def check_file_ranges(dataset: Dataset, differences: DifferenceLog) -> None:
     """
     published = dataset.published
     recorded = {file.file: file for file in published.checksums.files}
-    for name in (name for name in PARTITIONED_TABLES if name in published.tables):
+    for name in (spec.name for spec in partitioned_tables(published.tables)):
         rows, start = RowTable.of(dataset, name), 0
         axis = rows.axis.name
         for fragment in rows.table.get_fragments():
@@ -129,15 +128,14 @@ def _check_stored(dataset: Dataset, differences: DifferenceLog) -> None:
         # A version of another program: its digests show differences.
         return
     options = published.store_options
-    schema = expression_schema(np.dtype(published.value_type), dataset.n_genes, options)
-    schemas = {EXPRESSION: schema}
-    if BY_GENE in published.tables:
-        schemas[BY_GENE] = by_gene_schema(schema, options.compression)
-    for name, expected_schema in schemas.items():
-        stored_schema = dataset.table(name).schema
-        if not stored_schema.equals(expected_schema, check_metadata=True):
-            differences.note("config", "proof.stored", expected_schema, stored_schema)
-            break
+    types = {VALUE: np.dtype(published.value_type)}
+    for spec in partitioned_tables(published.tables):
+        if EXPRESSION in {spec.name, spec.copies}:
+            expected_schema = table_schema(spec.name, types, dataset.n_genes, options)
+            stored_schema = dataset.table(spec.name).schema
+            if not stored_schema.equals(expected_schema, check_metadata=True):
+                differences.note("config", "proof.stored", expected_schema, stored_schema)
+                break
     if dataset.n_genes:
         is_indexed = "gene_id" in index_names(dataset.table(GENES))
         recorded = proof.storage["create_indices"]

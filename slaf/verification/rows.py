@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from slaf.dataset.matrix import BY_GENE_ORDER
 from slaf.format.digests import BlockDigest, MultisetHash
-from slaf.format.schema import BY_GENE, EXPRESSION, GENES, START_INDEX
+from slaf.format.schema import EXPRESSION, RAW_GENES, TABLES, partitioned_tables
 from slaf.sparse.casting import as_float64
 from slaf.sparse.ranges import RowRange
 from slaf.verification.report import SHOWN_OF_A_KIND
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from slaf.dataset.dataset import Dataset
-    from slaf.dataset.matrix import Axis, Chunk, StoredRows
+    from slaf.dataset.matrix import Chunk, StoredRows
     from slaf.format.records import Block
+    from slaf.format.schema import Axis
     from slaf.runtime.progress import Progress
     from slaf.sparse.casting import Float64WithRemainder
     from slaf.tables.read import LanceTable
@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 __all__ = [
     "BlockSample",
     "RowTable",
+    "check_copies",
     "check_digests",
-    "check_gene_order",
-    "check_gene_order_digests",
+    "check_row_tables",
+    "row_tables",
 ]
 
 
@@ -52,7 +53,7 @@ class RowTable:
     rows
         Reads the rows.
     columns
-        The columns of values.
+        The columns of values, each with its blocks.
     blocks
         The blocks of cells that have digests, in order.
     """
@@ -60,7 +61,7 @@ class RowTable:
     dataset: Dataset
     name: str
     rows: StoredRows
-    columns: tuple[str, ...]
+    columns: Mapping[str, Sequence[Block]]
     blocks: Sequence[Block]
 
     @classmethod
@@ -72,13 +73,10 @@ class RowTable:
         DamagedDataset
             If they cannot be read.
         """
-        rows = dataset.rows(name)
-        by_gene = dataset.published.by_gene if name == BY_GENE else None
-        if by_gene is not None:
-            return cls(dataset, name, rows, ("value",), by_gene.blocks)
-        matrices = dataset.annotations.record.matrices().get(name, ())
-        columns = tuple(matrix.name for matrix in matrices) or ("value",)
-        return cls(dataset, name, rows, columns, dataset.published.blocks)
+        blocks = dataset.published.blocks_of(name)
+        nullable = TABLES[name].nullable
+        ranges = dataset.published.blocks if nullable else next(iter(blocks.values()))
+        return cls(dataset, name, dataset.rows(name), blocks, ranges)
 
     @property
     def axis(self) -> Axis:
@@ -96,13 +94,15 @@ class RowTable:
         dataset = self.dataset
         return dataset.expression if self.name == EXPRESSION else dataset.table(self.name)
 
-    def label(self, block: Block) -> str:
-        """Label a block, with the table unless that is `expression`."""
-        return str(block) if self.name == EXPRESSION else f"{self.name}, {block}"
+    def label(self, block: Block, matrix: str = "") -> str:
+        """Label a block, with the table and the matrix unless that is `expression`."""
+        if self.name == EXPRESSION:
+            return str(block)
+        return ", ".join(filter(None, (self.name, matrix, str(block))))
 
     def check_offsets(self, differences: DifferenceLog) -> None:
         """Note offsets that do not start with 0, or descend."""
-        offsets, column, axis = self.offsets, START_INDEX[self.name], self.axis.singular
+        offsets, column, axis = self.offsets, TABLES[self.name].start_index, self.axis.singular
         differences.compare("offsets", f"{column} of the first {axis}", 0, int(offsets[0]))
         for index in np.flatnonzero(np.diff(offsets) < 0)[:SHOWN_OF_A_KIND]:
             where = f"{column} after {axis} {index}"
@@ -116,11 +116,18 @@ class RowTable:
             where = f"first {self.axis.singular} of the block at {block.start}{self._of_table}"
             differences.compare("config", where, stop, block.start)
             stop = block.stop
-            if stop <= n:
+            # A row that lacks a value is in none of the blocks of that column.
+            if stop <= n and not TABLES[self.name].nullable:
                 n_rows = int(self.offsets[stop] - self.offsets[block.start])
                 pair = f"{block.rows}{unit}", f"{n_rows}{unit}"
                 differences.compare("offsets", self.label(block), *pair)
         differences.compare("config", f"{self.axis.name} in blocks{self._of_table}", n, stop)
+        if TABLES[self.name].copies:
+            return
+        ranges = [block.span for block in self.dataset.published.blocks]
+        for column, recorded in self.columns.items():
+            where = f"blocks of {self.name}, {column}"
+            differences.compare("config", where, ranges, [block.span for block in recorded])
 
     def rows_of(self, start: int, stop: int) -> tuple[int, int] | None:
         """The range of rows of a range of cells; None if it does not consist of blocks."""
@@ -238,8 +245,64 @@ class BlockSample:
         return cls(positions, n_cells, description)
 
 
+def row_tables(dataset: Dataset, names: Container[str] = TABLES) -> Iterator[RowTable]:
+    """The tables of matrices of a dataset, of those named."""
+    for spec in partitioned_tables(dataset.published.tables):
+        if spec.name in names and not spec.copies:
+            yield RowTable.of(dataset, spec.name)
+
+
+def check_row_tables(dataset: Dataset, differences: DifferenceLog) -> None:
+    """Check that tables are those of the records, with their rows, offsets and blocks.
+
+    Parameters
+    ----------
+    dataset
+        A published dataset.
+    differences
+        Collects contradictions.
+    """
+    published = dataset.published
+    for name, spec in TABLES.items():
+        with differences.catching(name):
+            recorded = published.has_record(name)
+            differences.compare("config", f"table {name}", recorded, name in published.tables)
+            if spec.is_partitioned:
+                columns = dataset.table(spec.axis.name).schema.names
+                where = f"{spec.start_index} of {spec.axis.name}"
+                differences.compare("config", where, recorded, spec.start_index in columns)
+    if differences.has("config", "unreadable"):
+        return
+    for spec in partitioned_tables(published.tables):
+        with differences.catching(spec.name):
+            rows = RowTable.of(dataset, spec.name)
+            n_rows = rows.table.count_rows()
+            differences.compare("config", f"rows of {spec.name}", int(rows.offsets[-1]), n_rows)
+            if spec.copies:
+                _check_types(rows, spec.copies, differences)
+            rows.check_offsets(differences)
+            rows.check_blocks(differences)
+    with differences.catching(RAW_GENES):
+        if RAW_GENES in published.tables:
+            n_rows = dataset.table(RAW_GENES).count_rows()
+            expected = published.record(RAW_GENES).n_genes
+            differences.compare("config", f"rows of {RAW_GENES}", expected, n_rows)
+
+
+def _check_types(rows: RowTable, copied: str, differences: DifferenceLog) -> None:
+    """Check that a copy has the types of its original."""
+    original = rows.dataset.table(copied).schema
+    for name in (*rows.axis.ids, *rows.columns):
+        types = original.field(name).type, rows.table.schema.field(name).type
+        differences.compare("config", f"type of {name} of {rows.name}", *types)
+
+
 def check_digests(
-    dataset: Dataset, differences: DifferenceLog, progress: Progress, positions: Iterable[int]
+    dataset: Dataset,
+    differences: DifferenceLog,
+    progress: Progress,
+    positions: Sequence[int],
+    names: Container[str] = TABLES,
 ) -> None:
     """Read blocks and compare the digest of each with that of the conversion.
 
@@ -250,57 +313,28 @@ def check_digests(
     differences
         Collects blocks that differ.
     progress
-        Advances with each batch.
+        Advances with each block.
     positions
         The positions of the blocks to read.
+    names
+        The tables of matrices to read, of those that the dataset has.
     """
-
-    def advance(cells: NDArray[Any], *_: object) -> None:
-        progress.advance(0, len(cells))
-
-    for block in (dataset.published.blocks[position] for position in positions):
-        with differences.catching(str(block)):
-            cells = RowRange(block.start, block.stop)
-            (digest,) = RowTable.of(dataset, EXPRESSION).digests(cells, differences, advance)
-            progress.advance(len(cells), 0)
-            differences.compare("digest", str(block), block.digest, digest)
-
-
-_COLUMNS = (*BY_GENE_ORDER.ids, "value")
-
-
-def check_gene_order(dataset: Dataset, differences: DifferenceLog) -> None:
-    """Check rows, offsets and blocks of `expression_by_gene`, without its values.
-
-    Parameters
-    ----------
-    dataset
-        A published dataset.
-    differences
-        Collects contradictions.
-    """
-    proof = dataset.published.by_gene
-    with differences.catching(BY_GENE):
-        exists = BY_GENE in dataset.published.tables
-        has_offsets = "gene_start_index" in dataset.table(GENES).schema.names
-        differences.compare("config", f"table {BY_GENE}", proof is not None, exists)
-        differences.compare("config", "gene_start_index of genes", proof is not None, has_offsets)
-        if proof is None or not (exists and has_offsets):
-            return
-        rows = RowTable.of(dataset, BY_GENE)
-        table, expression = rows.table, dataset.expression
-        differences.compare("config", f"rows of {BY_GENE}", dataset.nnz, table.count_rows())
-        for name in _COLUMNS:
-            types = expression.schema.field(name).type, table.schema.field(name).type
-            differences.compare("config", f"type of {name} of {BY_GENE}", *types)
-        rows.check_offsets(differences)
-        rows.check_blocks(differences)
+    matrices = dataset.published.annotations.matrices()
+    for rows in row_tables(dataset, names):
+        originals = {matrix.name: matrix.original for matrix in matrices.get(rows.name, ())}
+        for position in positions:
+            block = rows.blocks[position]
+            with differences.catching(rows.label(block)):
+                digests = rows.digests(RowRange(block.start, block.stop), differences)
+                for (column, recorded), digest in zip(rows.columns.items(), digests, strict=True):
+                    where = rows.label(block, originals.get(column, ""))
+                    differences.compare("digest", where, recorded[position].digest, digest)
+            nonzeros = sum(recorded[position].rows for recorded in rows.columns.values())
+            progress.advance(block.stop - block.start, nonzeros)
 
 
-def check_gene_order_digests(
-    dataset: Dataset, differences: DifferenceLog, progress: Progress
-) -> None:
-    """Read `expression_by_gene`, and compare digests of blocks and the hash of all its rows.
+def check_copies(dataset: Dataset, differences: DifferenceLog, progress: Progress) -> None:
+    """Read the copies in another order, and compare digests of blocks and the hash of all rows.
 
     Parameters
     ----------
@@ -311,16 +345,18 @@ def check_gene_order_digests(
     progress
         Advances by the rows read, and at the end by all cells.
     """
-    proof = dataset.published.by_gene
-    if proof is None or BY_GENE not in dataset.published.tables:
-        return
+    for spec in partitioned_tables(dataset.published.tables):
+        if spec.copies:
+            _check_copy(RowTable.of(dataset, spec.name), differences, progress)
+
+
+def _check_copy(rows: RowTable, differences: DifferenceLog, progress: Progress) -> None:
     multiset_hash = MultisetHash()
-    rows = RowTable.of(dataset, BY_GENE)
 
     def add(genes: NDArray[Any], cells: NDArray[Any], values: Float64WithRemainder) -> None:
         multiset_hash.add(cells, genes, values)
 
-    for block in proof.blocks:
+    for block in rows.blocks:
         where = rows.label(block)
         with differences.catching(where):
             (digest,) = rows.digests(RowRange(block.start, block.stop), differences, add)
@@ -328,6 +364,7 @@ def check_gene_order_digests(
         progress.advance(0, block.rows)
     # If a block differs, so does the hash of all rows, which would be no news.
     if not differences.has("digest", "unreadable"):
-        where = f"all rows of {BY_GENE}"
-        differences.compare("digest", where, proof.fingerprint, multiset_hash.hexdigest())
-    progress.advance(dataset.n_cells, 0)
+        expected = rows.dataset.published.record(rows.name).fingerprint
+        where = f"all rows of {rows.name}"
+        differences.compare("digest", where, expected, multiset_hash.hexdigest())
+    progress.advance(rows.dataset.n_cells, 0)

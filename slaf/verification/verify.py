@@ -7,26 +7,16 @@ from typing import TYPE_CHECKING
 from slaf.dataset.dataset import Dataset, open_dataset
 from slaf.errors import Locked, SlafError, VerificationFailed
 from slaf.format.config import load_published
-from slaf.format.schema import BY_GENE
+from slaf.format.schema import partitioned_tables
 from slaf.options import ReadOptions
 from slaf.runtime.progress import NullProgress
 from slaf.verification.against import check_against
-from slaf.verification.annotations import (
-    check_annotation_digests,
-    check_annotations,
-    check_annotations_readable,
-    n_layer_tables,
-)
+from slaf.verification.annotations import check_annotations_readable
 from slaf.verification.annotations_against import check_annotations_against
 from slaf.verification.files import check_file_ranges, check_files, n_files_without_checksum
 from slaf.verification.reopen import check_records, reopen_inputs
 from slaf.verification.report import DifferenceLog, Report
-from slaf.verification.rows import (
-    BlockSample,
-    check_digests,
-    check_gene_order,
-    check_gene_order_digests,
-)
+from slaf.verification.rows import BlockSample, check_copies, check_digests, check_row_tables
 from slaf.verification.tables import check_readable, check_string_ids, check_tables
 
 if TYPE_CHECKING:
@@ -116,15 +106,17 @@ def verify(
     progress = progress or NullProgress()
     cells = opened.n_cells if drawn is None else drawn.n_cells
     n_passes = (not quick) + (against is not None)
-    by_gene = drawn is None and not quick and BY_GENE in opened.published.tables
-    progress.begin(0, 0, (n_passes * (1 + n_layer_tables(opened)) + by_gene) * cells)
+    tables = partitioned_tables(opened.published.tables)
+    n_copies = sum(bool(spec.copies) for spec in tables)
+    n_read = n_passes * (len(tables) - n_copies)
+    n_read += n_copies if drawn is None and not quick else 0
+    progress.begin(0, 0, n_read * cells)
     # Files first: other checks rely on undamaged ones.
     checks = _check_files(opened, differences, read=not quick and drawn is None)
     if not differences:
         checks.append("ids, offsets, counts and blocks of the tables")
         check_tables(opened, differences)
-        check_annotations(opened, differences)
-        check_gene_order(opened, differences)
+        check_row_tables(opened, differences)
     if not differences and opened.published.checksums.files:
         check_file_ranges(opened, differences)
     # Rows are read by their offsets, which have to be correct.
@@ -167,13 +159,14 @@ def _check_content(
     n_blocks = len(dataset.published.blocks)
     positions = drawn.positions if drawn else range(n_blocks)
     check_digests(dataset, differences, progress, positions)
-    check_annotation_digests(dataset, differences, progress, positions)
     if drawn is not None:
         return [drawn.description]
     checks = [f"the digest of every block ({n_blocks:,})"]
-    if not differences and BY_GENE in dataset.published.tables:
+    if not differences and any(
+        spec.copies for spec in partitioned_tables(dataset.published.tables)
+    ):
         checks.append("the rows in the order of genes, against those in the order of cells")
-        check_gene_order_digests(dataset, differences, progress)
+        check_copies(dataset, differences, progress)
     if not differences:
         check_readable(dataset, differences)
         check_annotations_readable(dataset, differences)

@@ -105,16 +105,18 @@ def finished_parts(path: Path) -> dict[int, list[PartFile]]:
     config = path / "config.json"
     checkpoint = json.loads(config.read_bytes()).get("checkpoint") if config.exists() else None
     found = {
-        done["part"] if "part" in done else -1 - done["genes"]["start"]: done
+        done["part"] if done["axis"] == "cells" else -1 - done["part"]: done
         for done in receipts(Location(path), checkpoint)
     }
     return {
         at: _part_files(
             path,
-            [file["path"] for one in done["fragments"] for file in one["metadata"]["files"]],
-            "expression_by_gene" if at < 0 else "expression",
+            [file["path"] for one in result["fragments"] for file in one["metadata"]["files"]],
+            table,
         )
         for at, done in found.items()
+        for table, result in done["tables"].items()
+        if table in {"expression", "expression_by_gene"}
     }
 
 
@@ -132,7 +134,7 @@ def receipts(location: Location, checkpoint: dict[str, Any] | None) -> list[dict
 
 
 def _counts(done: dict[str, Any], checkpoint: dict[str, Any]) -> bool:
-    if "part" not in done:
+    if done["axis"] == "genes":
         return True
     start = checkpoint["plan"]["parts"][done["part"]][0]
     offsets = [source["offset"] for source in checkpoint["plan"]["sources"]]

@@ -123,11 +123,12 @@ class Conversion:
             return set()
         checkpoint = json.loads((path / "config.json").read_bytes())["checkpoint"]
         # A type that proves too narrow makes all parts void, and so does asking to start over.
-        void = checkpoint["plan"]["value_type"] != expected.config["value_type"]
-        types = _types_beside(expected.config)
-        for companion in checkpoint["plan"]["companions"]:
-            for column in companion["values"]:
-                void |= column["value_type"] != types.get(column["original"])
+        types = {"expression": expected.config["value_type"], **_types_beside(expected.config)}
+        void = any(
+            column["value_type"] != types.get(column["original"])
+            for table in checkpoint["plan"]["matrix_tables"]
+            for column in table["values"]
+        )
         if void or (self.options.get("restart") and not checkpoint["published"]):
             return set()
         return {file for files in parts.values() for file in files}

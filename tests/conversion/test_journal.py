@@ -88,6 +88,12 @@ def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]
     return edit
 
 
+def expression(receipt: dict[str, Any]) -> dict[str, Any]:
+    """The rows of a part in the table `expression`."""
+    rows: dict[str, Any] = receipt["tables"]["expression"]
+    return rows
+
+
 def flip(receipt: Path) -> None:
     """Change a digit of a digest."""
     raw = receipt.read_bytes()
@@ -104,14 +110,20 @@ FORGED: dict[str, tuple[Callable[[Path], object], str]] = {
     "of another part": (edited(lambda data: data.update(part=2)), "of another part|not those of"),
     "of no part": (edited(lambda data: data.update(part=10**6)), ""),
     "of an earlier attempt": (edited(lambda data: data.update(attempt=7)), "repaired since"),
-    "other cells": (edited(lambda data: data["blocks"][0].update(cells=[3, 5])), "not those of"),
-    "no files": (edited(lambda data: data.update(files=[])), "not those of its fragments"),
+    "other cells": (
+        edited(lambda data: expression(data)["blocks"]["value"][0].update(cells=[3, 5])),
+        "not those of",
+    ),
+    "no files": (
+        edited(lambda data: expression(data).update(files=[])),
+        "not those of its fragments",
+    ),
     "a file elsewhere": (
-        edited(lambda data: data["files"][0].update(file="../in.h5ad")),
+        edited(lambda data: expression(data)["files"][0].update(file="../in.h5ad")),
         "no file of a dataset",
     ),
     "a file that is not there": (
-        edited(lambda data: data["files"][0].update(bytes=1)),
+        edited(lambda data: expression(data)["files"][0].update(bytes=1)),
         "missing or not whole",
     ),
 }
@@ -195,14 +207,14 @@ def test_the_first_receipt_wins(conversion: Conversion, tmp_path: Path) -> None:
     location = Location(first)
     (tmp_path / "recorded.slaf").rename(tmp_path / "kept.slaf")
     stopped(conversion, second)
-    theirs = Journal.read(Location(second), checkpoint_at(Location(second))).parts[1]
+    theirs = Journal.read(Location(second), checkpoint_at(Location(second))).parts["cells"][1]
     # The other attempt wrote a file of its own into the same table.
     for file in theirs.files:
-        (first / file.file).write_bytes((second / file.file).read_bytes())
+        (first / file).write_bytes((second / file).read_bytes())
     journal = Journal.read(location, checkpoint_at(location))
-    ours, before = journal.parts[1], {f: f.read_bytes() for f in first.glob(".parts/*/*")}
+    ours, before = journal.parts["cells"][1], {f: f.read_bytes() for f in first.glob(".parts/*/*")}
     journal.record(theirs)
-    assert journal.parts[1] == ours != theirs
+    assert journal.parts["cells"][1] == ours != theirs
     assert {f: f.read_bytes() for f in first.glob(".parts/*/*")} == before
     conversion.run(first)
     assert unaccounted(first) == set()
@@ -217,10 +229,10 @@ def test_a_part_whose_file_is_not_whole_is_not_recorded(
     location = Location(output)
     journal = Journal.read(location, checkpoint_at(location))
     receipt.unlink()
-    (file,) = journal.parts[1].files
-    (output / file.file).write_bytes(b"")
+    (file,) = journal.parts["cells"][1].files
+    (output / file).write_bytes(b"")
     with pytest.raises(StorageError, match="is not on the disk as it was written"):
-        journal.record(journal.parts[1])
+        journal.record(journal.parts["cells"][1])
     assert not receipt.exists()
 
 

@@ -69,8 +69,8 @@ def convert_in_order(source: Path, output: Path, order: Sequence[int], workers: 
                 progress=NullProgress(),
             )
             run_parts(order, encode, run.record, workers)
-            kept = encode_annotations(opened, axes.cells, axes.genes)
-            publish(run, axes, f"slaf {version('slaf')}", kept=kept)
+            annotations = encode_annotations(opened, axes.cells, axes.genes)
+            publish(run, axes, f"slaf {version('slaf')}", annotations)
 
 
 @settings(max_examples=12, deadline=None)

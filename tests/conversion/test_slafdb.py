@@ -317,7 +317,9 @@ def done_parts(path: Path) -> dict[str, int]:
     """The files of the parts that are done, and their inodes."""
     config = json.loads((path / "config.json").read_bytes())
     done = receipts(Location(path), config.get("adoption"))
-    fragments = [fragment for part in done for fragment in part["fragments"]]
+    fragments = [
+        fragment for part in done for fragment in part["tables"]["expression"]["fragments"]
+    ]
     data = path / "adopted/expression.lance/data"
     names = [file["path"] for fragment in fragments for file in fragment["metadata"]["files"]]
     return {name: (data / name).stat().st_ino for name in names}

@@ -107,7 +107,7 @@ def test_no_part_is_written_twice(original: Original, tmp_path: Path) -> None:
     finished = {
         Path(file["file"]).name
         for part in receipts(Location(dataset), checkpoint)
-        for made in (part, *part["companions"].values())
+        for made in part["tables"].values()
         for file in made["files"]
     }
     assert finished

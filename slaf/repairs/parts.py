@@ -9,7 +9,7 @@ from uuid import uuid4
 from msgspec import structs
 
 from slaf.errors import DamagedDataset, SourceChanged
-from slaf.format.schema import BY_GENE, EXPRESSION, VALUE
+from slaf.format.schema import EXPRESSION, VALUE
 from slaf.runs.encode import NeedsWiderType, PartWriter
 from slaf.runs.journal import PartResult
 from slaf.runs.matrix_tables import recorded_matrix_tables
@@ -145,10 +145,12 @@ def rewrite_genes(
     """
     expected = _within(() if recorded is None else recorded.blocks, genes)
     part = rows.write(tuple(RowRange(one.start, one.stop) for one in expected), plan)
-    for written, block in zip(part.tables[BY_GENE].blocks[VALUE], expected, strict=True):
-        if structs.astuple(written) != structs.astuple(block):
-            msg = f"{plan.directory(BY_GENE)}: {block}, sorted again, are not what was sorted first"
-            raise DamagedDataset(msg)
+    for table, result in part.tables.items():
+        for written, block in zip(result.blocks[VALUE], expected, strict=True):
+            if structs.astuple(written) != structs.astuple(block):
+                where = f"{plan.directory(table)}: {block}"
+                msg = f"{where}, sorted again, are not what was sorted first"
+                raise DamagedDataset(msg)
     return part
 
 

@@ -23,6 +23,7 @@ from slaf.runtime.executors import run_parts
 from slaf.sparse.casting import as_float64
 from slaf.sparse.external_sort import Coo, ExternalSort
 from slaf.sparse.ranges import RowRange
+from slaf.tables.read import fragments_of
 from slaf.tables.rows import DataFile, FileRows
 from slaf.tables.write import write_part
 
@@ -72,10 +73,11 @@ class CellOrder:
     def of_run(cls, run: OutputRun) -> Self:
         """The rows of a run whose other parts are all done, behind those that stay."""
         directory = run.plan.directory(EXPRESSION)
-        files = [
-            DataFile(f"{directory}/{fragment.paths[0]}", fragment.rows)
-            for fragment in run.all_fragments(EXPRESSION)
-        ]
+        fragments = [one for result in run.results(EXPRESSION) for one in result.fragments]
+        if run.previous is not None and run.plan.adds_to(EXPRESSION):
+            version = run.previous.versions[EXPRESSION]
+            fragments[:0] = fragments_of(run.location, directory, version)
+        files = [DataFile(f"{directory}/{one.paths[0]}", one.rows) for one in fragments]
         offsets = row_offsets(run, EXPRESSION)
         return cls.of_files(run.location, files, run.plan, offsets, run.blocks(EXPRESSION, VALUE))
 

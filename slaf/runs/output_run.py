@@ -16,7 +16,6 @@ from slaf.runs.checksums import with_uns_json_checksum
 from slaf.runs.commit import UNS_JSON, clean_up, remove_other_files
 from slaf.runs.journal import Journal
 from slaf.sources.identity import content_key
-from slaf.tables.read import fragments_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from slaf.runs.journal import PartResult, TableResult
     from slaf.runs.plan import Plan
     from slaf.storage.location import Location
-    from slaf.tables.fragments import Fragment
 
 __all__ = [
     "OutputRun",
@@ -104,14 +102,6 @@ class OutputRun:
     def results(self, table: str) -> list[TableResult]:
         """The rows of a table in each part that is done, in order."""
         return [part.tables[table] for part in self.parts_of(table)]
-
-    def all_fragments(self, table: str) -> list[Fragment]:
-        """The fragments of a table: those that stay, and those of all parts."""
-        fragments: list[Fragment] = []
-        if self.previous is not None and self.plan.adds_to(table):
-            version = self.previous.versions[table]
-            fragments += fragments_of(self.location, self.plan.directory(table), version)
-        return [*fragments, *(one for result in self.results(table) for one in result.fragments)]
 
     def blocks(self, table: str, column: str) -> tuple[Block, ...]:
         """The blocks of a value column: those that stay, and those of all parts."""

@@ -10,7 +10,7 @@ import numpy as np
 from slaf.dataset.dataset import Dataset
 from slaf.errors import DamagedDataset
 from slaf.format.config import LEGACY_DIR, table_directories
-from slaf.format.schema import BY_GENE, EXPRESSION, VALUE, table_schema
+from slaf.format.schema import EXPRESSION, VALUE, table_schema
 from slaf.options import Compression, SlotSelection, StoreOptions
 from slaf.runs.matrix_tables import matrix_tables, recorded_matrix_tables
 from slaf.runs.plan import PART_NONZEROS, BaseDataset, Plan, plan_parts
@@ -146,8 +146,8 @@ def dataset_matrix(sources: Sequence[SourceRecord]) -> str:
 
 
 def has_gene_order(dataset: Dataset | SlafdbDataset) -> bool:
-    """Whether a dataset has the table `expression_by_gene`."""
-    return isinstance(dataset, Dataset) and BY_GENE in dataset.published.tables
+    """Whether a dataset has its rows in the order of genes too."""
+    return isinstance(dataset, Dataset) and dataset.published.by_gene is not None
 
 
 def dataset_slots(dataset: Dataset | SlafdbDataset, without: Sequence[str]) -> SlotSelection:

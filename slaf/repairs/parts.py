@@ -9,7 +9,7 @@ from uuid import uuid4
 from msgspec import structs
 
 from slaf.errors import DamagedDataset, SourceChanged
-from slaf.format.schema import BY_GENE, EXPRESSION, VALUE
+from slaf.format.schema import EXPRESSION, VALUE
 from slaf.runs.encode import NeedsWiderType, PartWriter
 from slaf.runs.journal import PartResult
 from slaf.runs.matrix_tables import MatrixTable
@@ -136,12 +136,14 @@ def rewrite_genes(
     DamagedDataset
         If the rows in cell order are not the rows that were sorted first.
     """
-    blocks = _blocks_within(() if recorded is None else recorded.blocks, genes)
-    part = rows.write(tuple(RowRange(block.start, block.stop) for block in blocks), plan)
-    for sorted_block, block in zip(part.tables[BY_GENE].blocks[VALUE], blocks, strict=True):
-        if structs.astuple(sorted_block) != structs.astuple(block):
-            msg = f"{plan.directory(BY_GENE)}: {block}, sorted again, are not what was sorted first"
-            raise DamagedDataset(msg)
+    expected = _blocks_within(() if recorded is None else recorded.blocks, genes)
+    part = rows.write(tuple(RowRange(block.start, block.stop) for block in expected), plan)
+    for table, result in part.tables.items():
+        for written, block in zip(result.blocks[VALUE], expected, strict=True):
+            if structs.astuple(written) != structs.astuple(block):
+                label = f"{plan.directory(table)}: {block}"
+                msg = f"{label}, sorted again, are not what was sorted first"
+                raise DamagedDataset(msg)
     return part
 
 

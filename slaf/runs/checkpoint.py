@@ -1,4 +1,4 @@
-"""The unfinished run as config.json keeps it: the plan, and which attempts at it count."""
+"""The checkpoint of an unfinished run in config.json: its plan and valid attempts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Checkpoint", "checkpoint_of"]
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """An unfinished run. Which of its parts are done, its journal tells.
+    """An unfinished run; its journal records the finished parts.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Checkpoint:
         return replace(self, attempts={**self.attempts, **given_up})
 
     def to_json(self) -> dict[str, Any]:
-        """As config.json has it."""
+        """The object of config.json."""
         return {
             "plan": self.plan.to_json(),
             "journal": self.plan.digest,

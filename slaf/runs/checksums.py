@@ -147,7 +147,7 @@ def storage_options_record(options: StoreOptions) -> StorageOptions:
 def with_uns_json_checksum(
     location: Location, published: DatasetConfig, name: str
 ) -> DatasetConfig:
-    """What is published, once the file that people read is there too, or is not any more."""
+    """The published dataset with the checksum of uns.json, which was written or removed."""
     proof = published.checksums
     if not proof.files:
         return published

@@ -29,18 +29,18 @@ logger = logging.getLogger("slaf")
 _COUNTS = {"fast": 0.98, "balanced": 0.50, "small": 0.50}
 _FRACTIONS = {"fast": 0.65, "balanced": 0.40, "small": 0.40}
 
-# Ids of genes are packed into as many bits as their number asks for; zstd leaves so much.
+# The share that zstd leaves of bit-packed gene positions.
 _GENES_IN_SMALL = 0.62
 _CELLS = 0.03
 _INDEX = 3.0
 
-# Of the bits that positions of cells ask for, zstd leaves so much where they ascend.
+# The share that zstd leaves of ascending cell positions.
 _CELLS_PACKED = 0.55
 
-# A cell, and the place of a gene among some, while they are sorted.
+# Bytes of the positions of a cell and a gene while they are sorted.
 _SORTED_IDS = 6
 
-# Even data that packs far better than any measured takes more than this share.
+# Data that compresses far better than any that was measured takes more than this share.
 _LEAST_SHARE = 0.25
 _PROGRAM_MEMORY = 300 << 20
 _WORKER_MEMORY = 150 << 20
@@ -57,13 +57,13 @@ class Estimate:
     Attributes
     ----------
     bytes
-        Of the dataset.
+        The size of the dataset.
     least_bytes
-        What it takes at the very least; 0 if that cannot be told.
+        The least that it takes; 0 if unknown.
     scratch
         Bytes that sorting takes on the scratch disk meanwhile.
     least_scratch
-        Of these, what is certain.
+        The part of them that is certain.
     memory
         Bytes at the peak.
     seconds
@@ -78,7 +78,7 @@ class Estimate:
     seconds: float
 
     def with_matrix(self, plan: Plan, matrix: Matrix) -> Estimate:
-        """The same and one matrix more."""
+        """The estimate with one more matrix."""
         size, first = matrix.size, matrix.sample_values()
         counts = is_whole(first)
         each = _bytes_a_nonzero(plan, likely_type(first, plan.options), counts=counts)
@@ -96,7 +96,7 @@ class Estimate:
         )
 
     def by_gene(self, plan: Plan, matrix: Matrix, memory: int) -> Estimate:
-        """The same, and the rows in the order of genes: of those that are there already too."""
+        """The estimate with a copy of all rows in the order of genes."""
         entries = int(matrix.indptr_estimate(max(plan.n_cells, 1))[-1])
         first = matrix.sample_values()
         dtype = likely_type(first, plan.options)
@@ -114,18 +114,18 @@ class Estimate:
         )
 
 
-def estimate(plan: Plan, source: Source, beside: int, workers: int, memory: int) -> Estimate:
+def estimate(plan: Plan, source: Source, annotations: int, workers: int, memory: int) -> Estimate:
     """Estimate a plan.
 
     Parameters
     ----------
-    beside
-        Bytes of all that is no matrix, as it is in memory.
+    annotations
+        Bytes in memory of everything but the matrices.
     memory
-        That sorting by gene may take.
+        The memory budget of sorting by gene.
     """
     least = _PROGRAM_MEMORY + max(workers, 1) * _WORKER_MEMORY
-    whole = Estimate(beside, 0, 0, 0, least, _START_SECONDS)
+    whole = Estimate(annotations, 0, 0, 0, least, _START_SECONDS)
     for table in plan.matrix_tables:
         for matrix in source_matrices(source, table.table)[0].values():
             whole = whole.with_matrix(plan, matrix)
@@ -135,25 +135,25 @@ def estimate(plan: Plan, source: Source, beside: int, workers: int, memory: int)
 def check_disk_space(
     location: Location, options: ReadOptions, expected: Estimate, *, adding: bool = False
 ) -> None:
-    """Refuse what cannot fit on the disk; what might fit is not refused.
+    """Refuse a run that cannot fit on the disk.
 
     Parameters
     ----------
     location
         The dataset.
     options
-        Where sorting puts what it spills.
+        The scratch directory of sorting.
     expected
         The estimate of the run.
     adding
-        Whether what is there stays there.
+        Whether the files of the dataset stay.
 
     Raises
     ------
     StorageError
-        If the free space is less than what the dataset, or sorting, takes at the least.
+        If less space is free than the dataset, or sorting, takes at the least.
     """
-    # What an unfinished run has written is there already.
+    # The files of an unfinished run count.
     written = 0 if adding or location.is_remote else location.size()
     least = max(expected.least_bytes - written, 0)
     use = f"the dataset takes about {expected.bytes:,}"

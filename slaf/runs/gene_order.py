@@ -1,4 +1,4 @@
-"""The table in the order of genes, from parts on disk to what is published of it."""
+"""`expression_by_gene`: sorted from the parts on disk, written in parts, recorded."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from slaf.runtime.executors import run_parts
 from slaf.sparse.casting import as_float64
 from slaf.sparse.external_sort import Coo, ExternalSort
 from slaf.sparse.ranges import RowRange
+from slaf.tables.read import fragments_of
 from slaf.tables.rows import DataFile, FileRows
 from slaf.tables.write import write_part
 
@@ -45,14 +46,14 @@ __all__ = [
 ]
 
 
-# Genes that one digest covers: as many as have so many rows, and no more than that.
+# A digest covers genes with about this many rows, but no more than this many genes.
 _BLOCK_NONZEROS = 8 << 20
 _BLOCK_GENES = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class CellOrder:
-    """The rows of `expression`, be they published or not, with what is known of them.
+    """The rows of `expression` in cell order, published or not, with their digests.
 
     Attributes
     ----------
@@ -72,10 +73,11 @@ class CellOrder:
     def of_run(cls, run: OutputRun) -> Self:
         """The rows of a run whose other parts are all done, behind those that stay."""
         directory = run.plan.directory(EXPRESSION)
-        files = [
-            DataFile(f"{directory}/{fragment.paths[0]}", fragment.rows)
-            for fragment in run.all_fragments(EXPRESSION)
-        ]
+        fragments = [one for result in run.results(EXPRESSION) for one in result.fragments]
+        if run.previous is not None and run.plan.adds_to(EXPRESSION):
+            version = run.previous.versions[EXPRESSION]
+            fragments[:0] = fragments_of(run.location, directory, version)
+        files = [DataFile(f"{directory}/{one.paths[0]}", one.rows) for one in fragments]
         offsets = row_offsets(run, EXPRESSION)
         return cls.of_files(run.location, files, run.plan, offsets, run.blocks(EXPRESSION, VALUE))
 
@@ -113,17 +115,17 @@ class CellOrder:
 class GeneOrder:
     """The entries of all genes, one gene after the other: read once, sorted in bounded memory.
 
-    The scratch that this takes is freed when the context is left.
+    Leaving the context frees its scratch.
 
     Parameters
     ----------
     rows
         The entries in the order of cells.
     reading
-        How much memory sorting may take, and where the rest goes.
+        The memory budget of sorting, and its scratch directory.
     progress
-        Told of each block of cells that was read, and of rows that were handed on: together of
-        all cells twice.
+        Is advanced with each block of cells that is read and with the rows that are written:
+        together with all cells twice.
     """
 
     def __init__(self, rows: CellOrder, reading: ReadOptions, progress: Progress) -> None:
@@ -156,7 +158,7 @@ class GeneOrder:
 
     @property
     def fingerprint(self) -> str:
-        """That of all entries, once they have been read."""
+        """The hash of all entries, once they have been read."""
         return self._fingerprint.hexdigest()
 
     def cut(self) -> list[tuple[RowRange, ...]]:
@@ -191,7 +193,7 @@ class GeneOrder:
         return PartResult("genes", genes.start, genes, {BY_GENE: result})
 
     def _entries(self, size: int) -> Iterator[Coo]:
-        """As `ExternalSort` takes them: genes and cells exchanged."""
+        """The entries for `ExternalSort`, with genes and cells exchanged."""
         for block in self._rows.blocks:
             digest = BlockDigest()
             cells = RowRange(block.start, block.stop)
@@ -250,7 +252,7 @@ class GeneOrder:
             written.append(Block((block.start, block.stop), rows, digest.hexdigest()))
 
     def _share(self, genes: RowRange) -> int:
-        """Of all cells as many as these genes have of all rows."""
+        """The share of all cells that corresponds to the rows of these genes."""
         ends = [int(self.offsets[at]) for at in (genes.start, genes.stop)]
         before, after = (self._n_cells * end // max(self._rows.matrix.nnz, 1) for end in ends)
         return after - before

@@ -16,7 +16,6 @@ from slaf.runs.checksums import with_uns_json_checksum
 from slaf.runs.commit import UNS_JSON, clean_up, remove_other_files
 from slaf.runs.journal import Journal
 from slaf.sources.identity import content_key
-from slaf.tables.read import fragments_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from slaf.runs.journal import PartResult, TableResult
     from slaf.runs.plan import Plan
     from slaf.storage.location import Location
-    from slaf.tables.fragments import Fragment
 
 __all__ = [
     "OutputRun",
@@ -42,18 +40,18 @@ logger = logging.getLogger("slaf")
 
 
 class OutputRun:
-    """A run that owns its output: config.json, the journal, and what is published meanwhile.
+    """A run that owns its output: config.json, the journal and the previous dataset.
 
     Attributes
     ----------
     location
         The output.
     previous
-        The dataset that readers see meanwhile; None if there was nothing before.
+        The dataset that readers see until the run is published; None without one.
     legacy
-        The config.json of a dataset that slafdb wrote; None if there is none of one.
+        The config.json of a dataset that slafdb wrote; None without one.
     checkpoint
-        The plan, and what else config.json keeps of the run.
+        The run as config.json records it.
     journal
         The parts that are done.
     """
@@ -78,7 +76,7 @@ class OutputRun:
 
     @property
     def plan(self) -> Plan:
-        """What the run does."""
+        """The plan of the run."""
         return self.checkpoint.plan
 
     @property
@@ -104,14 +102,6 @@ class OutputRun:
         """The rows of a table in each part that is done, in order."""
         return [part.tables[table] for part in self.parts_of(table)]
 
-    def all_fragments(self, table: str) -> list[Fragment]:
-        """The fragments of a table: those that stay, and those of all parts."""
-        fragments: list[Fragment] = []
-        if self.previous is not None and self.plan.adds_to(table):
-            version = self.previous.versions[table]
-            fragments += fragments_of(self.location, self.plan.directory(table), version)
-        return [*fragments, *(one for result in self.results(table) for one in result.fragments)]
-
     def blocks(self, table: str, column: str) -> tuple[Block, ...]:
         """The blocks of a value column: those that stay, and those of all parts."""
         blocks: tuple[Block, ...] = ()
@@ -135,19 +125,19 @@ class OutputRun:
     def begin(self, plan: Plan) -> None:
         """Begin, or begin again, with no part done.
 
-        What parts of an earlier attempt left is removed at once where there is no dataset yet,
-        and otherwise by whatever publishes or gives up.
+        Files of an earlier attempt are removed at once if there is no dataset yet, and otherwise
+        when a run is published or given up.
         """
         self._save(self.previous, Checkpoint(plan))
         if self.legacy is not None:
-            # Of another program's dataset everything stays, but for what is in our own folder.
+            # The files of another program's dataset stay.
             self.location.remove(LEGACY_DIR)
             self.location.remove(SCRATCH)
         elif self.previous is None:
             remove_other_files(self.location)
 
     def resume(self, plan: Plan) -> None:
-        """Go on with what is left; inputs that were damaged may be repaired by now."""
+        """Continue with the parts that remain; damaged inputs may have been repaired."""
         checkpoint = self.checkpoint.resumed(plan)
         if checkpoint is not self.checkpoint:
             self._save(self.previous, checkpoint)
@@ -159,7 +149,7 @@ class OutputRun:
             logger.info("resuming: %d of %d parts are done", done, total)
 
     def keep_without(self, damaged: Iterable[int]) -> int:
-        """Leave only the parts of other inputs than those of these parts; how many are done."""
+        """Give up all parts of the inputs of some parts; the number of parts that stay done."""
         checkpoint = self.checkpoint.without_sources_of(damaged)
         n_kept = sum(
             checkpoint.attempt(part.index) == self.checkpoint.attempt(part.index)
@@ -185,7 +175,7 @@ class OutputRun:
         save(self.location, Manifest(self.previous, epoch=self._epoch))
 
     def publish(self, dataset: DatasetConfig) -> None:
-        """Make a dataset what readers see, and remove what is no longer needed.
+        """Publish a dataset, and remove the files that it does not need.
 
         Its tables are committed. Replacing config.json is the moment in which it is published.
         """
@@ -194,7 +184,7 @@ class OutputRun:
         self.clean_up()
 
     def clean_up(self) -> None:
-        """Remove what a published dataset does not need, and then the checkpoint."""
+        """Remove the files that a published dataset does not need, and then the checkpoint."""
         if self.previous is not None:
             clean_up(self.location, self.previous)
             published = with_uns_json_checksum(self.location, self.previous, UNS_JSON)
@@ -208,7 +198,7 @@ class OutputRun:
 
 
 def check_not_complete(location: Location, *, overwrite: bool) -> None:
-    """Refuse an output that holds something finished, unless it is to be replaced.
+    """Refuse an output with a finished dataset, unless it is to be replaced.
 
     Raises
     ------
@@ -237,7 +227,7 @@ def unfinished_run(
     restart
         Discard what an unfinished run, be it another, has done so far.
     allow_duplicate
-        Take an input that is there already, or is given twice.
+        Accept an input that the dataset has, or that is given twice.
 
     Raises
     ------
@@ -246,7 +236,7 @@ def unfinished_run(
     UnfinishedRun
         If it holds an unfinished run of another input or with other options.
     DuplicateInput
-        If a run that begins anew has an input that is there already.
+        If a run that begins anew has an input that the dataset has.
     """
     manifest = _load(location, plan)
     if plan.base is None:
@@ -333,7 +323,7 @@ def _continued(
     begun = checkpoint.resumed(plan).plan
     differences = list(plan.differences(begun))
     if checkpoint.published:
-        # Nothing but cleaning is left of it, so there is nothing to discard either.
+        # Only files remain to be removed: there is nothing to discard.
         return None if differences else checkpoint
     differences += begun.changed_base(plan)
     if differences:

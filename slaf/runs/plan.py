@@ -1,4 +1,4 @@
-"""What a run will do, decided before it begins: inputs, options, types, parts."""
+"""The plan of a run: inputs, options, types and parts."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ __all__ = [
 # A part is about this many nonzeros: about one second of work, and one fragment.
 PART_NONZEROS = 32 << 20
 
-# What does not tell one input from another: where it lies, and what the options say already.
+# Keys that do not identify an input: its location, and copies of the options.
 _PLACES = {"identity", "uri", "offset", "measured", "holds", "taken"}
 
 # The keys of the last release for the tables; its published runs have to be cleaned up only.
@@ -111,8 +111,8 @@ class Plan:
     base
         What is added to; None for a new dataset.
     rewrites
-        The tables of which the rows of the base are written again; those of the others stay as
-        they are, and the new ones are put behind them.
+        The tables that are written again with the rows of the base; other tables keep their rows
+        and get the new ones behind them.
     tables
         The directory of each table.
     """
@@ -224,14 +224,14 @@ class Plan:
             yield from _differing(which, _describe_source(unfinished), _describe_source(source))
 
     def with_replaced_inputs(self, now: Plan, damaged: Sequence[int]) -> Plan:
-        """The plan with inputs as they are now, if only such were changed that were damaged.
+        """The plan with its inputs as they are now, if only damaged inputs were changed.
 
         Parameters
         ----------
         now
             The plan of the same call as its inputs are now.
         damaged
-            The places in `sources` of those of which no part is done because they were damaged.
+            The positions in `sources` of inputs that were damaged: no part of theirs is done.
         """
         n_base = len(self.sources) - len(self.added)
         pairs = list(zip(self.added, now.added, strict=False))
@@ -359,8 +359,7 @@ def _tables(rewrites: Any) -> tuple[str, ...]:
 
 
 def _describe_source(source: SourceRecord) -> dict[str, Any]:
-    # Where the input lies may change between two runs, and what is there already; what it is
-    # may not.
+    # The location of an input may change between two runs; its content may not.
     described = source.to_json() | dict(source.identity)
     return {key: described[key] for key in described if key not in _PLACES}
 

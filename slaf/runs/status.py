@@ -26,7 +26,7 @@ __all__ = ["ConversionStatus", "State", "status"]
 
 
 class State(StrEnum):
-    """How far a conversion is."""
+    """The state of a run."""
 
     FINISHED = "finished"
     """There is a dataset, and nothing is unfinished."""
@@ -35,12 +35,12 @@ class State(StrEnum):
     """A process is writing."""
 
     STOPPED = "stopped"
-    """No process is writing, and what it has done so far is kept for the same command."""
+    """No process is writing; the same command continues the run."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConversionStatus:
-    """How far a conversion is.
+    """The state and progress of a run.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class ConversionStatus:
     state
         Whether it is finished, running or stopped.
     published
-        Whether there is a dataset to read, be it an older one that is being replaced.
+        Whether there is a dataset to read, also one that is being replaced.
     parts_done, parts
         The units of work and of resuming. Of a finished conversion both are 0: it is no longer
         in parts.
@@ -62,11 +62,11 @@ class ConversionStatus:
     operation
         "convert", "append", "repair" or "compact".
     options
-        What the unfinished run was asked for; empty when it is finished.
+        The options of the unfinished run; empty when it is finished.
     genes_done
-        Genes whose nonzeros are on disk in their own order, if the run was asked for that.
+        Genes whose nonzeros are on disk in gene order, with the option `by_gene`.
     tables
-        The tables of the dataset that is there to read.
+        The tables of the published dataset.
     """
 
     place: str

@@ -1,4 +1,4 @@
-"""Values that their column cannot hold: the next type that does, or why there is none."""
+"""Value types: the next wider type for a value, or the error that no type holds it."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def test_the_parts_of_a_run_are_of_every_partitioned_table(
     """The receipts of a run that is about to be published name each table written in parts."""
     recorder = CrashingStorage(tmp_path / "recorded.slaf")
     slaf.convert(original.inputs, recorder, **OPTIONS)
-    _, at, *_ = (i for i, effect in enumerate(recorder.effects) if effect.name == "config.json")
+    *_, at, _ = (i for i, effect in enumerate(recorder.effects) if effect.name == "config.json")
     output = tmp_path / "out.slaf"
     with pytest.raises(Crash):
         slaf.convert(original.inputs, CrashingStorage(output, at), **OPTIONS)

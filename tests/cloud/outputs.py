@@ -61,7 +61,8 @@ def finished_parts(location: Location) -> set[str]:
     return {
         file["path"]
         for part in receipts(location, checkpoint)
-        for fragment in part["fragments"]
+        for result in part["tables"].values()
+        for fragment in result["fragments"]
         for file in fragment["metadata"]["files"]
     }
 

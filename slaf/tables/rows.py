@@ -142,14 +142,16 @@ class FileRows:
         self, index: int, rows: RowRange, columns: Sequence[str]
     ) -> Iterator[pa.RecordBatch]:
         types = self._fields(columns).types
-        with self._read_errors(self._location.uri(self._files[index].name), rows):
-            batches = self._file_reader(index, columns).read_range(
-                rows.start, len(rows), batch_size=_BATCH_ROWS, batch_readahead=_READAHEAD
-            )
-            for batch in batches.to_batches():
-                if batch.schema.types != types:
-                    raise ValueError(f"its columns are {batch.schema.types}, not {types}")
-                yield batch
+        # Lance fetches the bytes of all of a range ahead: a window bounds them.
+        for window in rows.split(_WINDOW):
+            with self._read_errors(self._location.uri(self._files[index].name), window):
+                batches = self._file_reader(index, columns).read_range(
+                    window.start, len(window), batch_size=_BATCH_ROWS, batch_readahead=_READAHEAD
+                )
+                for batch in batches.to_batches():
+                    if batch.schema.types != types:
+                        raise ValueError(f"its columns are {batch.schema.types}, not {types}")
+                    yield batch
 
     def _file_reader(self, index: int, columns: Sequence[str]) -> LanceFileReader:
         """Reader of a file for this thread; Lance refuses concurrent calls of one reader."""

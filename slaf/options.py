@@ -542,7 +542,7 @@ class RunOptions(Options):
     """
 
     progress: Progress | None = option(None, shown=False)
-    """Object that is told how far the run is, by the two methods of
+    """Object that receives the progress of the run, by the two methods of
     `slaf.runtime.progress.Progress`.
     """
 

@@ -82,7 +82,7 @@ class RebuiltTables:
         SourceChanged
             If the inputs give another.
         """
-        files = (*self._annotations.files.values(), *self._annotations.unses)
+        files = (*self._annotations.files.values(), *self._annotations.uns_per_source)
         for record, content in filter(None, files):
             if record.file == name:
                 return content

@@ -71,7 +71,7 @@ class EncodedAnnotations:
         What the columns of raw's genes were; None without raw.
     files
         The files by the key of config.json, "uns" and "elements", with their content.
-    unses
+    uns_per_source
         Of several inputs, the file of the uns of each; None of one that has none.
     measured
         Of several inputs, the genes that the raw of each has.
@@ -83,13 +83,13 @@ class EncodedAnnotations:
     forms: Mapping[str, tuple[ElementSpec, ...]]
     raw_columns: ColumnSet | None = None
     files: Mapping[str, File] = field(default_factory=dict)
-    unses: tuple[File | None, ...] = ()
+    uns_per_source: tuple[File | None, ...] = ()
     measured: tuple[Ranges, ...] = ()
 
     @property
     def nbytes(self) -> int:
         """The memory that all of it takes."""
-        files = [*self.files.values(), *filter(None, self.unses)]
+        files = [*self.files.values(), *filter(None, self.uns_per_source)]
         stored = [*self.cells.values(), *self.genes.values(), *self.tables.values()]
         return int(sum(one.nbytes for one in stored) + sum(len(content) for _, content in files))
 
@@ -153,7 +153,7 @@ def encode_annotations(source: Concat, cells: pa.Table, genes: pa.Table) -> Enco
     if raw is not None:
         encoded[RAW_VARM] = raw.varm
         tables[RAW_GENES] = raw.genes
-    files, unses = _pack(
+    files, uns_per_source = _pack(
         source, {slot: dict(elements.left) for slot, elements in encoded.items() if elements.left}
     )
     return EncodedAnnotations(
@@ -163,7 +163,7 @@ def encode_annotations(source: Concat, cells: pa.Table, genes: pa.Table) -> Enco
         {slot: tuple(elements.forms) for slot, elements in encoded.items() if elements.forms},
         None if raw is None else raw.columns,
         files,
-        unses,
+        uns_per_source,
         () if raw is None else raw.measured,
     )
 
@@ -206,19 +206,21 @@ def _read_raw(source: Concat) -> _Raw | None:
 def _pack(
     source: Concat, left: Mapping[str, Mapping[str, Any]]
 ) -> tuple[dict[str, File], tuple[File | None, ...]]:
-    """The files of uns and of the elements that no table holds; and of several inputs their uns."""
+    """The files of uns and of elements that no table holds; with several inputs the uns of each."""
     files: dict[str, File] = {}
     with _naming("what no table holds", source):
-        # Read once, both for one of all and to be kept as they are.
-        unses = source.uns_per_source()
-        uns = dict(source.merge_uns(unses))
+        # Read once, for the merged uns and for the uns of each input.
+        uns_per_source = source.uns_per_source()
+        uns = dict(source.merge_uns(uns_per_source))
         if uns:
             files["uns"] = _file("uns", {"uns": uns})
         if left:
             files["elements"] = _file("elements", left)
         if len(source.records) == 1:
             return files, ()
-        return files, tuple(_file("uns", {"uns": dict(one)}) if one else None for one in unses)
+        return files, tuple(
+            _file("uns", {"uns": dict(one)}) if one else None for one in uns_per_source
+        )
 
 
 def _file(key: str, content: Mapping[str, Any]) -> File:
@@ -252,7 +254,7 @@ def write_annotations(
     offsets
         The row offsets of the tables that are written in parts.
     """
-    files = [*annotations.files.values(), *filter(None, annotations.unses)]
+    files = [*annotations.files.values(), *filter(None, annotations.uns_per_source)]
     # Equal elements of several inputs are one file.
     for file, content in {record.file: content for record, content in files}.items():
         run.location.put(file, content)
@@ -271,13 +273,13 @@ def write_annotations(
                 genes_present=annotations.measured,
             )
     records = {key: record for key, (record, _) in annotations.files.items()}
-    unses = tuple(one and one[0] for one in annotations.unses)
+    uns_per_source = tuple(one and one[0] for one in annotations.uns_per_source)
     slots = {slot: SlotRecord(one) for slot, one in annotations.forms.items() if slot != RAW_VARM}
     return AnnotationsRecord(
         selection=run.plan.options.slots,
         layers=layers,
         raw=raw,
-        uns_per_source=unses if any(unses) else (),
+        uns_per_source=uns_per_source if any(uns_per_source) else (),
         uns=records.get("uns"),
         elements=records.get("elements"),
         **slots,

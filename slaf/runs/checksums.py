@@ -50,9 +50,9 @@ def file_checksums(
     axis, rows
         The cells or genes whose rows they hold.
     """
-    held = {axis.name: (rows.start, rows.stop)}
+    row_range = {axis.name: (rows.start, rows.stop)}
     return tuple(
-        replace(_stored(location, f"{directory}/{path}"), **held, rows=fragment.rows)
+        replace(_stored(location, f"{directory}/{path}"), **row_range, rows=fragment.rows)
         for fragment in fragments
         for path in fragment.paths
     )

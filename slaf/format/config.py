@@ -296,6 +296,7 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
         _require("tables", config.tables, (name for name, spec in TABLES.items() if spec.required))
         _require("versions", config.versions, config.tables)
         _require("columns", config.columns, (CELLS, GENES))
+        _check_selections(data)
         _check_offsets(config)
         n_uns, n_sources = len(annotations.uns_per_source), len(config.sources)
         if n_uns not in {0, n_sources}:
@@ -315,6 +316,16 @@ def _check_offsets(config: DatasetConfig) -> None:
     if cells != config.n_cells:
         msg = f"n_cells is {config.n_cells}, but the sources have {cells} cells"
         raise ValueError(msg)
+
+
+def _check_selections(data: JSON) -> None:
+    """Refuse a selection without layers or raw: the defaults of a command are no record."""
+    selections = {
+        f"sources[{at}].taken": each.get("taken") for at, each in enumerate(data["sources"])
+    }
+    for key, selection in {"taken": data.get("taken"), **selections}.items():
+        if selection is not None:
+            _require(key, selection, ("layers", "raw"))
 
 
 def _require(key: str, record: Mapping[str, Any], names: Iterable[str]) -> None:

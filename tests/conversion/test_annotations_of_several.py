@@ -471,13 +471,28 @@ def test_an_append_that_was_given_up_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
+        (lambda config: config.update(taken={"layers": "all"}), "key 'raw' is missing in taken"),
+        (lambda config: config.update(taken={"raw": True}), "key 'layers' is missing in taken"),
+        (
+            lambda config: config["sources"][1]["taken"].pop("raw"),
+            r"key 'raw' is missing in sources\[1\]\.taken",
+        ),
         (lambda config: config.update(taken={"layers": 3}), r"taken\.layers is '3'"),
         (lambda config: config["taken"].update(uns_merge="last"), r"taken\.uns_merge is 'last'"),
         (lambda config: config["sources"][1].update(holds="obsm:X_pca"), r"sources\[1\].holds"),
         (lambda config: config["sources"][0].update(taken=[]), r"sources\[0\].taken"),
         (lambda config: config["unses"].pop(), "unses is .* one for each source"),
     ],
-    ids=["no names", "no such rule", "no list", "no object", "one too few"],
+    ids=[
+        "no raw",
+        "no layers",
+        "no raw of a source",
+        "no names",
+        "no such rule",
+        "no list",
+        "no object",
+        "one too few",
+    ],
 )
 def test_a_config_that_was_edited(
     change: Callable[[dict[str, Any]], None], named: str, tmp_path: Path

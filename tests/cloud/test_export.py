@@ -365,7 +365,7 @@ def test_the_network_fails(
     slaf.export(dataset, tmp_path / name, **options)
     slaf.export(dataset, f"{url}-all", format=name[4:], storage_options=there.options)
     requests = len(one_proxy.passed)
-    for first in range(2, requests, max(requests // 3, 1)):
+    for first in range(2, requests, max(requests // 5, 1)):
         begun = len(one_proxy.passed)
         one_proxy.rule = lambda _m, _p, n, last=begun + first: (  # type: ignore[misc]
             Fault.ERROR_503 if n >= last else None

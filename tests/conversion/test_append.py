@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 N_CELLS, N_GENES = 12, 6
 TABLES = ("cells", "genes", "expression")
-N_RACES = 10
+N_RACES = 20
 
 
 def files(folder: Path, count: int, n_cells: int = N_CELLS, n_genes: int = N_GENES) -> list[Path]:

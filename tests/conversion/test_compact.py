@@ -66,14 +66,14 @@ def check_same(path: Path, before: Any) -> None:
 @pytest.mark.parametrize("beside", [False, True])
 def test_neighbours_are_merged(beside: bool, tmp_path: Path) -> None:  # noqa: FBT001
     """Of many fragments few become, with the same rows; the proof is of the new files."""
-    output, inputs = appended(tmp_path, cells=[5] * 6, beside=beside)
+    output, inputs = appended(tmp_path, cells=[5] * 10, beside=beside)
     before, rows = output_of(output), rows_of(output)
     compacted = slaf.compact(output)
     after = rows_of(output)
-    assert len(after["expression"]) < len(rows["expression"]) == 6
+    assert len(after["expression"]) < len(rows["expression"]) == 10
     assert sum(after["expression"]) == sum(rows["expression"])
     assert all(n >= 60 for n in after["expression"][:-1])
-    assert compacted.before["expression"] == 6
+    assert compacted.before["expression"] == 10
     assert compacted.after == {name: len(after[name]) for name in compacted.after}
     check_same(output, before)
     slaf.verify(output, against=inputs)

@@ -476,7 +476,7 @@ class StoreOptions(SlotSelection, PartOptions):
     """
 
     compression: Compression = "balanced"
-    """Bytes against time: about 2.9, 2.4 or 1.7 bytes a nonzero for counts."""
+    """Bytes against time: about 2.9, 2.2 or 1.6 bytes a nonzero for counts."""
 
     create_indices: bool = option(default=False, flag="--indices")
     """Also index the ids of cells and genes: time and bytes for quicker look-ups."""

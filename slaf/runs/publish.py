@@ -104,7 +104,7 @@ def publish(run: OutputRun, axes: Axes, writer: str, annotations: EncodedAnnotat
     record = write_annotations(run, annotations, offsets)
     versions = commit_tables(location, plan, changes)
     dataset = _describe(run, axes, versions, writer, annotations=record)
-    stored = storage_options_record(plan.options)
+    stored = storage_options_record(plan)
     checksums = FileChecksums((), table_digests(whole_tables), stored)
     run.publish(with_checksums(location, dataset, run.files(), checksums, base=run.base))
 

@@ -332,7 +332,8 @@ def _publish(run: OutputRun, dataset: Dataset, layout: _Layout) -> None:
         else:
             changes[table] = TableGrowth(directory, published.versions[table])
             continue
-        changes[table] = TableFragments(directory, plan.schema(table), fragments)
+        offsets = dataset.offsets(table)
+        changes[table] = TableFragments(directory, plan.schema(table), fragments, offsets)
     compacted = structs.replace(
         _with_value_types(published, plan),
         versions=commit_tables(location, plan, changes),

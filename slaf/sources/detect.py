@@ -5,9 +5,9 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from slaf.errors import DamagedInput, NoSuchInput, StorageError, UnknownFormat
+from slaf.errors import NoSuchInput, UnknownFormat
 from slaf.sources.unsupported import UNSUPPORTED, is_dataset
-from slaf.storage.paths import as_remote
+from slaf.storage.paths import as_remote, check_exists, has_wildcards
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,7 +32,6 @@ _OUTS = "outs"
 # Files with these suffixes are refused by name, not skipped.
 _UNSUPPORTED_SUFFIXES = (".hdf5", ".h5mu", ".loom")
 _MAX_FILES = 10_000
-_WILDCARDS = frozenset("*?[")
 
 
 def expand_glob(path: Path) -> list[Path]:
@@ -47,7 +46,7 @@ def expand_glob(path: Path) -> list[Path]:
         If nothing matches.
     """
     remote = as_remote(path)
-    if not _has_wildcards(str(path)) or (remote and remote.is_web) or path.exists():
+    if not has_wildcards(str(path)) or (remote and remote.is_web) or path.exists():
         return [path]
     matches = sorted(_matches(path))
     if not matches:
@@ -56,17 +55,13 @@ def expand_glob(path: Path) -> list[Path]:
     return matches
 
 
-def _has_wildcards(name: str) -> bool:
-    return bool(_WILDCARDS & set(name))
-
-
 def _matches(path: Path) -> Iterator[Path]:
     if path.parent == path:
         # The root of a disk, or a bucket, whose name is never a pattern.
         yield path
         return
-    for folder in _matches(path.parent) if _has_wildcards(str(path.parent)) else [path.parent]:
-        if not _has_wildcards(path.name):
+    for folder in _matches(path.parent) if has_wildcards(str(path.parent)) else [path.parent]:
+        if not has_wildcards(path.name):
             if (folder / path.name).exists():
                 yield folder / path.name
         elif folder.is_dir():
@@ -186,7 +181,7 @@ def detect(
     NoSuchInput
         If nothing is at the path.
     """
-    _check_exists(path)
+    check_exists(path)
     if name is not None:
         chosen = _named(name, formats)
         # If it is not recognised, the format itself says what is missing.
@@ -205,24 +200,6 @@ def detect(
         msg = f"{input_path}: it may be any of {names}; say which with --format"
         raise UnknownFormat(msg)
     return input_path, matching[0]
-
-
-def _check_exists(path: Path) -> None:
-    try:
-        str(path).encode()
-        exists = path.exists()
-    except UnicodeEncodeError as error:
-        # Neither config.json nor a message could hold such a name.
-        msg = f"{path}: its name is not text in UTF-8"
-        raise DamagedInput(msg, remedy="rename it") from error
-    except StorageError:
-        raise
-    except OSError as error:
-        msg = f"{path}: cannot look at it: {error.strerror}; check the path"
-        raise StorageError(error.errno, msg) from error
-    if not exists:
-        msg = f"{path}: there is no such file or directory"
-        raise NoSuchInput(msg)
 
 
 def _only_input(path: Path, formats: Sequence[SourceFormat]) -> Path | None:

@@ -50,7 +50,7 @@ __all__ = [
     "ConvertDryRun",
     "ConvertOptions",
     "ConvertRun",
-    "GeneSet",
+    "Join",
     "Layout",
     "Option",
     "Options",
@@ -67,7 +67,7 @@ __all__ = [
 ]
 
 Compression: TypeAlias = Literal["fast", "balanced", "small"]
-GeneSet: TypeAlias = Literal["strict", "union", "intersection"]
+Join: TypeAlias = Literal["strict", "union", "intersection"]
 UnsMerge: TypeAlias = Literal["same", "unique", "first", "only"]
 Layout: TypeAlias = Literal["csr", "csc"]
 ArrayCompression: TypeAlias = Literal["gzip", "zstd", "lzf", "none"]
@@ -470,7 +470,7 @@ class SlotSelection(Options):
 class StoreOptions(SlotSelection, PartOptions):
     """What decides the bytes of a dataset: the record that a plan has, and its checkpoint."""
 
-    genes: GeneSet = "strict"
+    join: Join = "strict"
     """Genes of several inputs, which are aligned by their ids: strict refuses inputs that have not
     the same, union takes all, intersection those that all have. Fewer take fewer bytes.
     """
@@ -566,7 +566,7 @@ class AppendOptions(RunOptions, PartOptions, ReadOptions):
     Its nonzeros decide time and bytes.
     """
 
-    genes: Literal["strict", "union"] = "strict"
+    join: Literal["strict", "union"] = "strict"
     """strict refuses inputs whose genes are not those of the dataset, in whatever order; union puts
     genes that it has not behind those that it has, which takes more bytes. To leave out genes of
     the dataset, convert all inputs anew.

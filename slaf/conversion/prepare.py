@@ -148,7 +148,7 @@ def prepare_convert(
     """
     stored, reading = StoreOptions.part_of(options), _read_options(location, options)
     opens = as_inputs(inputs, options.format, reading, prefixed=options.cell_id_prefix)
-    with Concat(opens, stored.genes, selection=stored.slots) as opened:
+    with Concat(opens, stored.join, selection=stored.slots) as opened:
         opened.check_known_slots(stored.without)
         yield Prepared(location, make_plan(opened, stored), opened, reading)
 
@@ -169,7 +169,7 @@ def prepare_append(
     matrix = options.matrix or dataset_matrix(dataset.sources)
     by_gene = has_gene_order(dataset) if options.by_gene is None else options.by_gene
     requested = StoreOptions(
-        genes=options.genes,
+        join=options.join,
         chunk_size=options.chunk_size,
         compact=options.compact,
         by_gene=by_gene,
@@ -187,7 +187,7 @@ def prepare_append(
     if isinstance(dataset, SlafdbDataset):
         # It is written again: its own inputs come first.
         opens = [*dataset.inputs(), *opens]
-    with Concat(opens, requested.genes, existing, requested.slots) as opened:
+    with Concat(opens, requested.join, existing, requested.slots) as opened:
         # Slots that the dataset leaves out need not exist in these inputs.
         left_out = dataset_slots(dataset, ()).without
         opened.check_known_slots(name for name in options.without if name not in left_out)

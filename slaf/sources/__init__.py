@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from slaf.errors import MissingMatrix, NoSuchInput
 from slaf.options import ReadOptions
-from slaf.sources.anndata import h5ad
+from slaf.sources.anndata import h5ad, zarr
 from slaf.sources.concat.members import Input
 from slaf.sources.detect import detect, expand_glob, find_inputs
 from slaf.sources.feature_types import of_feature_type
@@ -32,7 +32,13 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "as_inputs", "choices_of", "open_source"]
 
 logger = logging.getLogger("slaf")
-FORMATS: tuple[SourceFormat, ...] = (h5ad.FORMAT, tenx_h5.FORMAT, tenx_mtx.FORMAT, soma.FORMAT)
+FORMATS: tuple[SourceFormat, ...] = (
+    h5ad.FORMAT,
+    zarr.FORMAT,
+    tenx_h5.FORMAT,
+    tenx_mtx.FORMAT,
+    soma.FORMAT,
+)
 
 
 def open_source(

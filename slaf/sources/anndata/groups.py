@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from slaf.annotations.dataframes import from_frame
 from slaf.errors import DamagedInput, MissingMatrix
@@ -48,6 +48,15 @@ class Groups(Protocol):
     """
 
     uri: str
+
+    def within(self, path: str) -> Self:
+        """The groups and arrays in a group; closing them closes all.
+
+        Raises
+        ------
+        DamagedInput
+            If there is none.
+        """
 
     def keys(self, path: str) -> list[str]:
         """The names in a group, sorted; none if there is no such group."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from contextlib import ExitStack
+from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from slaf.sources.anndata.groups import StoredAnnData
 from slaf.sources.base import SourceFormat
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     import anndata
+    import h5py
 
     from slaf.options import ReadOptions
     from slaf.sources.csr import ArrayLike
@@ -44,22 +45,24 @@ class Hdf5Groups:
     ----------
     path
         The file.
-    root
-        The path of the group in it.
 
     Raises
     ------
     DamagedInput
-        If it is not an HDF5 file, is cut short, or has no such group.
+        If it is not an HDF5 file, or is cut short.
     """
 
-    def __init__(self, path: Path, root: str = "") -> None:
+    def __init__(self, path: Path) -> None:
         self.uri = str(path)
         self._path = path
-        with ExitStack() as closing:
-            self._file = closing.enter_context(open_file(path))
-            self._root = resolve_link(self._file, root)
-            closing.pop_all()
+        self._file = open_file(path)
+        self._root: h5py.Group = self._file
+
+    def within(self, path: str) -> Self:
+        """A group of the file, which is closed with it."""
+        inner = copy(self)
+        inner._root = resolve_link(self._root, path)  # noqa: SLF001 - of this class
+        return inner
 
     def keys(self, path: str) -> list[str]:
         """The names in a group, sorted; none if there is no such group."""
@@ -139,7 +142,9 @@ def _open(path: Path, options: ReadOptions) -> StoredAnnData:
 FORMAT = SourceFormat(
     name="h5ad",
     description="AnnData (.h5ad)",
-    recognises=partial(recognise, matches=lambda file: {"obs", "var"} <= set(file)),
+    recognises=partial(
+        recognise, matches=lambda file: {"obs", "var"} <= set(file) and "mod" not in file
+    ),
     open=_open,
     looks_for="an HDF5 file with obs and var",
     suffixes=(".h5ad",),

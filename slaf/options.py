@@ -79,7 +79,7 @@ SLOTS: Final = (*ALIGNED_SLOTS, "uns")
 _KINDS: Final = (LAYER, "raw", RAW_VARM, *SLOTS)
 
 # The options that only some formats know.
-INPUT_CHOICES: Final = ("genome", "feature_type", "measurement")
+INPUT_CHOICES: Final = ("genome", "feature_type", "measurement", "modality")
 
 # Cells that one digest covers, unless the caller says how many make a part.
 _BLOCK_CELLS = 4096
@@ -334,6 +334,11 @@ class ReadOptions(Options):
     decide time and bytes.
     """
 
+    modality: str | None = None
+    """Modality of a MuData; rna, or the only one, by default. Its nonzeros decide time and
+    bytes.
+    """
+
     workers: int = option(0, minimum=0)
     """Parts that are encoded at once, each by a thread of its own; with 0 the calling thread
     encodes one after the other. More take more memory and less time.
@@ -512,8 +517,8 @@ class RunOptions(Options):
     """How `slaf.convert` and `slaf.append` run."""
 
     format: str | None = None
-    """Format of the inputs (h5ad, 10x_h5, 10x_mtx or tiledb) where their content leaves a doubt.
-    Changes no time, memory or bytes.
+    """Format of the inputs (h5ad, zarr, mudata, loom, 10x_h5, 10x_mtx, tiledb or slaf) where their
+    content leaves a doubt. Changes no time, memory or bytes.
     """
 
     cell_id_prefix: bool = False

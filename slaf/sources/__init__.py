@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from slaf.errors import MissingMatrix, NoSuchInput
 from slaf.options import ReadOptions
+from slaf.sources import loom, mudata
 from slaf.sources.anndata import h5ad, zarr
 from slaf.sources.concat.members import Input
 from slaf.sources.detect import detect, expand_glob, find_inputs
@@ -35,6 +36,8 @@ logger = logging.getLogger("slaf")
 FORMATS: tuple[SourceFormat, ...] = (
     h5ad.FORMAT,
     zarr.FORMAT,
+    mudata.FORMAT,
+    loom.FORMAT,
     tenx_h5.FORMAT,
     tenx_mtx.FORMAT,
     soma.FORMAT,

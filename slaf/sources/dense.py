@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from slaf.options import ReadOptions
     from slaf.sources.base import Matrix
 
-__all__ = ["DenseRows", "dense_matrix"]
+__all__ = ["DenseArray", "DenseRows", "Transposed", "dense_matrix"]
 
 
 # Elements decoded at a time.
@@ -116,6 +116,19 @@ class DenseRows:
             for part in RowRange(start, stop).split(self._batch):
                 yield batch_from_dense(part, block[part.start - start : part.stop - start])
             start = stop
+
+
+class Transposed:
+    """An array of genes × cells as one of cells × genes."""
+
+    def __init__(self, array: DenseArray) -> None:
+        self._array = array
+        self.shape = array.shape[::-1]
+        self.dtype = array.dtype
+
+    def __getitem__(self, key: tuple[slice, slice]) -> NDArray[Any]:
+        cells, genes = key
+        return np.asarray(self._array[genes, cells]).T
 
 
 def _rows_at_once(n_genes: int) -> int:

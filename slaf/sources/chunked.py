@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -57,11 +57,15 @@ class ChunkedArray(ABC):
 
     def __getitem__(self, key: slice | tuple[slice, ...]) -> NDArray[Any]:
         keys = key if isinstance(key, tuple) else (key,)
+        return self._read_1d(range(len(self))[keys[0]]) if len(keys) == 1 else self.read(keys)
+
+    def read(self, keys: tuple[slice, ...], order: Literal["C", "F"] = "C") -> NDArray[Any]:
+        """A part of an array of several dimensions, in an order of memory."""
         wanted = [range(size)[part] for part, size in zip(keys, self.shape, strict=True)]
-        if len(wanted) > 1 and any(part.step != 1 for part in wanted):
+        if any(part.step != 1 for part in wanted):
             msg = "only an array of one dimension is read in steps"
             raise IndexError(msg)
-        return self._read_1d(*wanted) if len(wanted) == 1 else self._read_nd(wanted)
+        return self._read_nd(wanted, order)
 
     def _read_1d(self, wanted: range) -> NDArray[Any]:
         out = pooled_empty(len(wanted), self.dtype)
@@ -77,19 +81,12 @@ class ChunkedArray(ABC):
             done = stop
         return out
 
-    def _read_nd(self, wanted: list[range]) -> NDArray[Any]:
-        out = np.empty([len(part) for part in wanted], self.dtype)
-        axes = [
-            range(part.start - part.start % size, part.stop if len(part) else 0, size)
-            for part, size in zip(wanted, self.chunks, strict=True)
-        ]
-        for origin in itertools.product(*axes):
-            to, source = [], []
-            for part, start, size in zip(wanted, origin, self.chunks, strict=True):
-                low, high = max(part.start, start), min(part.stop, start + size)
-                to.append(slice(low - part.start, high - part.start))
-                source.append(slice(low - start, high - start))
-            out[tuple(to)] = self._chunk(origin)[tuple(source)]
+    def _read_nd(self, wanted: list[range], order: Literal["C", "F"]) -> NDArray[Any]:
+        out = np.empty([len(part) for part in wanted], self.dtype, order)
+        spans = [_spans(part, size) for part, size in zip(wanted, self.chunks, strict=True)]
+        for chunk in itertools.product(*spans):
+            origin, to, source = zip(*chunk, strict=True)
+            out[to] = self._chunk(origin)[source]
         return out
 
     def _chunk(self, origin: tuple[int, ...]) -> NDArray[Any]:
@@ -97,3 +94,13 @@ class ChunkedArray(ABC):
             self._last.values = self.read_chunk(origin)
             self._last.origin = origin
         return self._last.values
+
+
+def _spans(wanted: range, size: int) -> list[tuple[int, slice, slice]]:
+    """For each chunk along an axis: its origin, and its part in the result and in the chunk."""
+    spans = []
+    for origin in range(wanted.start - wanted.start % size, wanted.stop, size):
+        low, high = max(wanted.start, origin), min(wanted.stop, origin + size)
+        to = slice(low - wanted.start, high - wanted.start)
+        spans.append((origin, to, slice(low - origin, high - origin)))
+    return spans if len(wanted) else []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from slaf.sources.base import MatrixSize
+from slaf.sources.chunked import ChunkedArray
 from slaf.sources.unsorted import UnsortedMatrix
 from slaf.sparse.batch import Batch, batch_from_dense
 from slaf.sparse.external_sort import Coo
@@ -128,6 +129,9 @@ class Transposed:
 
     def __getitem__(self, key: tuple[slice, slice]) -> NDArray[Any]:
         cells, genes = key
+        if isinstance(self._array, ChunkedArray):
+            # Chunk by chunk they are transposed within the cache of the processor.
+            return self._array.read((genes, cells), "F").T
         return np.asarray(self._array[genes, cells]).T
 
 

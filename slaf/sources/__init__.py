@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from slaf.sources.base import Inputs, Source, SourceFormat
 
-__all__ = ["FORMATS", "as_inputs", "choices_of", "open_source"]
+__all__ = ["FORMATS", "as_inputs", "choices_of", "open_source", "register"]
 
 logger = logging.getLogger("slaf")
-FORMATS: tuple[SourceFormat, ...] = (
+FORMATS: list[SourceFormat] = [
     h5ad.FORMAT,
     zarr.FORMAT,
     mudata.FORMAT,
@@ -41,7 +41,13 @@ FORMATS: tuple[SourceFormat, ...] = (
     tenx_h5.FORMAT,
     tenx_mtx.FORMAT,
     soma.FORMAT,
-)
+]
+
+
+def register(format: SourceFormat) -> None:
+    """Add a format that is defined above this package."""
+    if format not in FORMATS:
+        FORMATS.append(format)
 
 
 def open_source(

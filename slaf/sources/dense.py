@@ -25,7 +25,7 @@ __all__ = ["DenseArray", "DenseRows", "Transposed", "dense_matrix"]
 
 
 # Elements decoded at a time.
-_BLOCK_ELEMENTS = 1 << 22
+_BLOCK_ELEMENTS = 1 << 21
 _SAMPLED_ELEMENTS = 1 << 16
 
 # For cutting a matrix into parts only: assume that one element in so many is nonzero.

@@ -57,12 +57,6 @@ def is_dataset(path: Path) -> bool:
 
 UNSUPPORTED = (
     UnsupportedInput(
-        "a SLAF dataset",
-        is_dataset,
-        "it is converted already: open it with slaf.open, add to it with `slaf append`, or name "
-        "the input it was made of",
-    ),
-    UnsupportedInput(
         "a molecule_info file of Cell Ranger",
         _has_members({"barcode_idx", "umi"}, {"barcode", "gene", "umi"}),
         "it holds molecules, not a matrix: convert the filtered_feature_bc_matrix.h5 of that run",

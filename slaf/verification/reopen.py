@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+import slaf.dataset.source  # noqa: F401 - registers datasets as inputs
 from slaf.errors import NoSuchInput
 from slaf.options import Join, SlotSelection, one_of
 from slaf.sources import as_inputs

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numcodecs
 import numpy as np
 
+import slaf
 from slaf.options import ReadOptions
 from slaf.sources import open_source
 from slaf.testing.laws import SourceLaws
 from slaf.testing.strategies import Stored
 from tests.formats.builders import Mtx, write_genomes, write_soma, write_v2, write_v3
 from tests.formats.store_builders import write_h5mu, write_loom, write_zarr
+from tests.sources.test_laws import everything
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -202,3 +204,17 @@ class TestLoomByGene(SourceLaws):
         """Chunks of one gene, which are spilled in bands."""
         path = write_loom(folder / "in.loom", SINGLE, chunks=(1, 6))
         return lambda: open_source(path, options=LITTLE)
+
+
+class TestDataset(SourceLaws):
+    def opener(self, folder: Path) -> Callable[[], Source]:
+        """A dataset with everything that an AnnData has."""
+        slaf.convert(everything(), folder / "in.slaf")
+        return lambda: open_source(folder / "in.slaf")
+
+
+class TestRawOfDataset(SourceLaws):
+    def opener(self, folder: Path) -> Callable[[], Source]:
+        """The raw of a dataset, with genes of its own."""
+        slaf.convert(everything(), folder / "in.slaf")
+        return lambda: open_source(folder / "in.slaf", options=ReadOptions(matrix="raw"))

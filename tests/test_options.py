@@ -82,6 +82,7 @@ READ = {
     "genome": Case("mm10"),
     "feature_type": Case("Antibody Capture"),
     "measurement": Case("RNA"),
+    "modality": Case("rna"),
     "format": Case("10x_h5"),
     "workers": Case(2),
     "memory": Case(100, inputs=("columns.h5ad",)),

@@ -234,11 +234,15 @@ def _decoded(dataset: h5py.Dataset, path: str) -> Any:
     Raises
     ------
     InputError
-        If it holds neither numbers nor text.
+        If it holds neither numbers nor text, or text that is not UTF-8.
     """
     values = dataset[()]
     if np.asarray(values).dtype.kind in "biufcSO":
-        return _text(values)
+        try:
+            return _text(values)
+        except UnicodeDecodeError as error:
+            msg = f"{path} holds text that is not UTF-8 ({error})"
+            raise DamagedInput(msg) from error
     msg = f"{path} holds values of type {dataset.dtype}, neither numbers nor text"
     raise InputError(msg)
 

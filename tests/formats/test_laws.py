@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numcodecs
 import numpy as np
+import pytest
 
 import slaf
 from slaf.options import ReadOptions
@@ -206,15 +209,25 @@ class TestLoomByGene(SourceLaws):
         return lambda: open_source(path, options=LITTLE)
 
 
+@cache
+def dataset_of_everything(folder: Path) -> Path:
+    """A dataset with everything that an AnnData has, which each test copies."""
+    return slaf.convert(everything(), folder / "everything.slaf").location.path
+
+
 class TestDataset(SourceLaws):
+    @pytest.fixture(autouse=True)
+    def _dataset(self, tmp_path_factory: pytest.TempPathFactory) -> None:
+        self.dataset = dataset_of_everything(tmp_path_factory.getbasetemp())
+
     def opener(self, folder: Path) -> Callable[[], Source]:
-        """A dataset with everything that an AnnData has."""
-        slaf.convert(everything(), folder / "in.slaf")
+        """Layers, raw and slots in tables."""
+        shutil.copytree(self.dataset, folder / "in.slaf")
         return lambda: open_source(folder / "in.slaf")
 
 
-class TestRawOfDataset(SourceLaws):
+class TestRawOfDataset(TestDataset):
     def opener(self, folder: Path) -> Callable[[], Source]:
-        """The raw of a dataset, with genes of its own."""
-        slaf.convert(everything(), folder / "in.slaf")
+        """Raw, with genes of its own."""
+        shutil.copytree(self.dataset, folder / "in.slaf")
         return lambda: open_source(folder / "in.slaf", options=ReadOptions(matrix="raw"))

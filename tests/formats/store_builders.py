@@ -125,8 +125,8 @@ def write_loom(
             ("col_attrs/CellID", "cell", stored.shape[0]),
             ("row_attrs/Gene", "gene", stored.shape[1]),
         ):
-            of_ids = np.array(ids(kind, count), dtype=object)
-            file[path_] = of_ids.astype("S") if version == 2 else of_ids
+            text: Any = "S9" if version == 2 else h5py.string_dtype()
+            file.create_dataset(path_, data=np.array(ids(kind, count), dtype=object), dtype=text)
         if version > 2:
             file["attrs/LOOM_SPEC_VERSION"] = "3.0.0"
         else:

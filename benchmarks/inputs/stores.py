@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -27,8 +28,11 @@ def write_zarr(path: Path, counts: Counts) -> int:
     """Write a folder of zarr 3 in bounded memory; its number of nonzeros."""
     root = zarr.open_group(path, mode="w", zarr_format=3)
     root.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-    for name, table in zip(("obs", "var"), tables(counts), strict=True):
-        write_elem(root, name, table)
+    with warnings.catch_warnings():
+        # anndata tells what its next release will do.
+        warnings.simplefilter("ignore")
+        for name, table in zip(("obs", "var"), tables(counts), strict=True):
+            write_elem(root, name, table)
     matrix = root.create_group("X")
     matrix.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0"})
     matrix.attrs["shape"] = [counts.n_cells, counts.n_genes]

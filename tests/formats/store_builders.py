@@ -125,8 +125,9 @@ def write_loom(
             ("col_attrs/CellID", "cell", stored.shape[0]),
             ("row_attrs/Gene", "gene", stored.shape[1]),
         ):
-            text: Any = "S9" if version == 2 else h5py.string_dtype()
-            file.create_dataset(path_, data=np.array(ids(kind, count), dtype=object), dtype=text)
+            listed = np.array(ids(kind, count), dtype="S9" if version == 2 else object)
+            text: Any = listed.dtype if version == 2 else h5py.string_dtype()
+            file.create_dataset(path_, data=listed, dtype=text)
         if version > 2:
             file["attrs/LOOM_SPEC_VERSION"] = "3.0.0"
         else:

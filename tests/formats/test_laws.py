@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import slaf
+from slaf.errors import OutputExists
 from slaf.options import ReadOptions
 from slaf.sources import open_source
 from slaf.testing.laws import SourceLaws
@@ -231,3 +232,14 @@ class TestRawOfDataset(TestDataset):
         """Raw, with genes of its own."""
         shutil.copytree(self.dataset, folder / "in.slaf")
         return lambda: open_source(folder / "in.slaf", options=ReadOptions(matrix="raw"))
+
+
+def test_a_dataset_is_not_replaced_by_itself(tmp_path: Path) -> None:
+    """A dataset that is both output and input is refused, and stays as it is."""
+    dataset = slaf.convert(everything(), tmp_path / "in.slaf")
+    with pytest.raises(OutputExists, match="the output and an input"):
+        slaf.convert(tmp_path / "in.slaf", tmp_path / "in.slaf", overwrite=True)
+    again = slaf.convert(tmp_path / "in.slaf", tmp_path / "out.slaf")
+    assert again.published.blocks == dataset.published.blocks
+    assert dict(slaf.diff(again, dataset).counts) == {}
+    assert slaf.verify(again, tmp_path / "in.slaf").ok

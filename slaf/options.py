@@ -50,7 +50,7 @@ __all__ = [
     "ConvertDryRun",
     "ConvertOptions",
     "ConvertRun",
-    "GeneSet",
+    "Join",
     "Layout",
     "Option",
     "Options",
@@ -67,7 +67,7 @@ __all__ = [
 ]
 
 Compression: TypeAlias = Literal["fast", "balanced", "small"]
-GeneSet: TypeAlias = Literal["strict", "union", "intersection"]
+Join: TypeAlias = Literal["strict", "union", "intersection"]
 UnsMerge: TypeAlias = Literal["same", "unique", "first", "only"]
 Layout: TypeAlias = Literal["csr", "csc"]
 ArrayCompression: TypeAlias = Literal["gzip", "zstd", "lzf", "none"]
@@ -79,7 +79,7 @@ SLOTS: Final = (*ALIGNED_SLOTS, "uns")
 _KINDS: Final = (LAYER, "raw", RAW_VARM, *SLOTS)
 
 # The options that only some formats know.
-INPUT_CHOICES: Final = ("genome", "feature_type", "measurement")
+INPUT_CHOICES: Final = ("genome", "feature_type", "measurement", "modality")
 
 # Cells that one digest covers, unless the caller says how many make a part.
 _BLOCK_CELLS = 4096
@@ -334,6 +334,11 @@ class ReadOptions(Options):
     decide time and bytes.
     """
 
+    modality: str | None = None
+    """Modality of a MuData; rna, or the only one, by default. Its nonzeros decide time and
+    bytes.
+    """
+
     workers: int = option(0, minimum=0)
     """Parts that are encoded at once, each by a thread of its own; with 0 the calling thread
     encodes one after the other. More take more memory and less time.
@@ -470,7 +475,7 @@ class SlotSelection(Options):
 class StoreOptions(SlotSelection, PartOptions):
     """What decides the bytes of a dataset: the record that a plan has, and its checkpoint."""
 
-    genes: GeneSet = "strict"
+    join: Join = "strict"
     """Genes of several inputs, which are aligned by their ids: strict refuses inputs that have not
     the same, union takes all, intersection those that all have. Fewer take fewer bytes.
     """
@@ -512,8 +517,8 @@ class RunOptions(Options):
     """How `slaf.convert` and `slaf.append` run."""
 
     format: str | None = None
-    """Format of the inputs (h5ad, 10x_h5, 10x_mtx or tiledb) where their content leaves a doubt.
-    Changes no time, memory or bytes.
+    """Format of the inputs (h5ad, zarr, mudata, loom, 10x_h5, 10x_mtx, tiledb or slaf) where their
+    content leaves a doubt. Changes no time, memory or bytes.
     """
 
     cell_id_prefix: bool = False
@@ -566,7 +571,7 @@ class AppendOptions(RunOptions, PartOptions, ReadOptions):
     Its nonzeros decide time and bytes.
     """
 
-    genes: Literal["strict", "union"] = "strict"
+    join: Literal["strict", "union"] = "strict"
     """strict refuses inputs whose genes are not those of the dataset, in whatever order; union puts
     genes that it has not behind those that it has, which takes more bytes. To leave out genes of
     the dataset, convert all inputs anew.

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from slaf.errors import MissingMatrix, NoSuchInput
 from slaf.options import ReadOptions
-from slaf.sources.anndata import h5ad
+from slaf.sources import loom, mudata
+from slaf.sources.anndata import h5ad, zarr
 from slaf.sources.concat.members import Input
 from slaf.sources.detect import detect, expand_glob, find_inputs
 from slaf.sources.feature_types import of_feature_type
@@ -29,10 +30,24 @@ if TYPE_CHECKING:
 
     from slaf.sources.base import Inputs, Source, SourceFormat
 
-__all__ = ["FORMATS", "as_inputs", "choices_of", "open_source"]
+__all__ = ["FORMATS", "as_inputs", "choices_of", "open_source", "register"]
 
 logger = logging.getLogger("slaf")
-FORMATS: tuple[SourceFormat, ...] = (h5ad.FORMAT, tenx_h5.FORMAT, tenx_mtx.FORMAT, soma.FORMAT)
+FORMATS: list[SourceFormat] = [
+    h5ad.FORMAT,
+    zarr.FORMAT,
+    mudata.FORMAT,
+    loom.FORMAT,
+    tenx_h5.FORMAT,
+    tenx_mtx.FORMAT,
+    soma.FORMAT,
+]
+
+
+def register(format: SourceFormat) -> None:
+    """Add a format that is defined above this package."""
+    if format not in FORMATS:
+        FORMATS.append(format)
 
 
 def open_source(

@@ -213,7 +213,8 @@ def _only_input(path: Path, formats: Sequence[SourceFormat]) -> Path | None:
             return path / name
     folder = path / _GENOMES if (path / _GENOMES).is_dir() else path
     children = (child for child in sorted(folder.iterdir()) if not child.name.startswith("."))
-    inputs = [child for child in children if _recognised(child, formats)]
+    # A dataset in a folder is often the output.
+    inputs = [c for c in children if _recognised(c, formats) and not is_dataset(c)]
     if len(inputs) > 1:
         names = ", ".join(child.name for child in inputs)
         msg = f"{folder}: it holds several inputs; name one of them: {names}"

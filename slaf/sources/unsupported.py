@@ -57,22 +57,6 @@ def is_dataset(path: Path) -> bool:
 
 UNSUPPORTED = (
     UnsupportedInput(
-        "a SLAF dataset",
-        is_dataset,
-        "it is converted already: open it with slaf.open, add to it with `slaf append`, or name "
-        "the input it was made of",
-    ),
-    UnsupportedInput(
-        "a MuData file",
-        _has_members({"mod"}),
-        "write the modality that you want as an h5ad (mdata.mod[NAME].write), and convert that",
-    ),
-    UnsupportedInput(
-        "a loom file",
-        _has_members({"row_attrs", "col_attrs"}),
-        "write it as an h5ad (anndata.io.read_loom, then write_h5ad), and convert that",
-    ),
-    UnsupportedInput(
         "a molecule_info file of Cell Ranger",
         _has_members({"barcode_idx", "umi"}, {"barcode", "gene", "umi"}),
         "it holds molecules, not a matrix: convert the filtered_feature_bc_matrix.h5 of that run",

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from slaf.format.records import MatrixRecord
     from slaf.sparse.ranges import Rows
     from slaf.tables.read import LanceTable
+    from slaf.training.loader import Loader
 
 __all__ = ["Dataset", "open_dataset"]
 
@@ -299,6 +300,32 @@ class Dataset:
         if layer is None:
             return self._read(rows, columns)
         return self.matrix(layer).read(rows, columns)
+
+    def loader(self, cells: Indexer = None, genes: Indexer = None, **options: Any) -> Loader:
+        """Batches of cells for training, shuffled in every epoch, in bounded memory.
+
+        Parameters
+        ----------
+        cells, genes
+            As for `read`; `batch.X` has the genes in the requested order.
+        options
+            By keyword, each field of `slaf.training.options.LoaderOptions`.
+
+        Returns
+        -------
+        slaf.training.loader.Loader
+            Its iteration gives an epoch of batches; `torch()` is a dataset of PyTorch.
+
+        Raises
+        ------
+        SelectionError
+            If a requested cell, gene, column or layer does not exist.
+        TypeError, ValueError
+            If an option is unknown, or does not fit; the error names one that does.
+        """
+        from slaf.dataset.verbs import make_loader
+
+        return make_loader(self, cells, genes, options)
 
     def to_anndata(
         self,

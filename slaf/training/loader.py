@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from contextlib import closing
@@ -16,6 +17,7 @@ from slaf.format.config import load_published
 from slaf.runtime.prefetch import prefetch
 from slaf.training.batch import Encoder
 from slaf.training.columns import CellColumns
+from slaf.training.map_style import CellMap
 from slaf.training.options import LoaderOptions
 from slaf.training.plan import Plan, Position
 from slaf.training.rows import TableReader
@@ -30,8 +32,11 @@ if TYPE_CHECKING:
     from slaf.dataset.matrix import StoredMatrix
     from slaf.training.batch import Batch
     from slaf.training.rows import RowReader
+    from slaf.training.torch import BatchDataset, Sparse
 
 __all__ = ["Loader"]
+
+logger = logging.getLogger("slaf")
 
 
 class Loader:
@@ -75,6 +80,9 @@ class Loader:
         )
         self._pid = os.getpid()
         self._position = self._next = Position()
+        # How often the position was set; in memory that the processes of workers share, if any.
+        self.generation = 0
+        self._shared_epoch: Any = None
         self.rank, self.world_size = _rank_and_size(self.options)
         self._plan = Plan(dataset, self._selected, self.options)
         self._columns = CellColumns(
@@ -103,6 +111,11 @@ class Loader:
     def n_genes(self) -> int:
         """Number of selected genes."""
         return self._reader.n_genes
+
+    @property
+    def cells(self) -> NDArray[np.int64]:
+        """The positions of the selected cells in the dataset."""
+        return self._plan.cells
 
     @property
     def categories(self) -> Mapping[str, Sequence[Any]]:
@@ -136,12 +149,47 @@ class Loader:
         """Where the next iteration begins."""
         return self._next
 
+    @property
+    def last_position(self) -> Position:
+        """The place behind the last batch that was yielded."""
+        return self._position
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iteration, from its first batch on."""
-        self._position = self._next = Position(epoch)
+        self._set_position(Position(epoch))
+        if self._shared_epoch is not None:
+            self._shared_epoch[1] = epoch
+            self._shared_epoch[0] = self.generation
+
+    def share_epoch(self, shared: Any) -> None:
+        """Let workers see the epochs that are set later.
+
+        Parameters
+        ----------
+        shared
+            Two integers in shared memory: the generation, and the epoch.
+        """
+        shared[0] = self.generation
+        self._shared_epoch = shared
+
+    def _set_position(self, position: Position) -> None:
+        self._position = self._next = position
+        self.generation += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """The place behind the last batch that was yielded, as JSON."""
+        """The place behind the last batch that was yielded, as JSON.
+
+        Raises
+        ------
+        RuntimeError
+            If the workers of a DataLoader count the batches.
+        """
+        if self._shared_epoch is not None:
+            msg = (
+                "workers of a DataLoader yield the batches, and know their number: take the "
+                "state_dict() of torchdata's StatefulDataLoader"
+            )
+            raise RuntimeError(msg)
         return self.state_at(self._position, workers=1)
 
     def state_at(self, position: Position, workers: int) -> dict[str, Any]:
@@ -168,7 +216,7 @@ class Loader:
             than the ranks need.
         """
         streams = self.world_size * workers
-        self._position = self._next = self._plan.position_of(dict(state), streams)
+        self._set_position(self._plan.position_of(dict(state), streams))
 
     # ----------------------------------------------------------------------------------- iteration
 
@@ -182,8 +230,21 @@ class Loader:
         RuntimeError
             In a process that was forked from the one that made the loader.
         """
+        return self.worker_batches(0, 1)
+
+    def worker_batches(self, worker: int, workers: int) -> Iterator[Batch]:
+        """The batches of a worker of this rank; the next iteration gives the next epoch.
+
+        Raises
+        ------
+        DatasetError, RuntimeError
+            As for the iteration.
+        """
+        if self._shared_epoch is not None and int(self._shared_epoch[0]) > self.generation:
+            self.generation = int(self._shared_epoch[0])
+            self._next = Position(int(self._shared_epoch[1]))
         position = self._next
-        batches = self.batches(position, 0, 1)
+        batches = self.batches(position, worker, workers)
         self._position, self._next = position, Position(position.epoch + 1)
         return self._counted(batches, position)
 
@@ -204,6 +265,7 @@ class Loader:
             As for the iteration.
         """
         self._check_process()
+        self._check_rank()
         self.check_unchanged()
         options, streams = self.options, self.world_size * workers
         units, draw = self._plan.units(position), self._plan.sampler.draw(position.epoch)
@@ -239,6 +301,14 @@ class Loader:
             )
             raise RuntimeError(msg)
 
+    def _check_rank(self) -> None:
+        if (self.rank, self.world_size) == (0, 1) != _rank_and_size(self.options):
+            msg = (
+                "torch.distributed was started after the loader was made, which reads all cells on "
+                "every rank; make the loader after init_process_group()"
+            )
+            raise RuntimeError(msg)
+
     def check_unchanged(self) -> None:
         """Check that the dataset has the cells that it had when it was opened.
 
@@ -255,6 +325,75 @@ class Loader:
                 "make a new loader, and begin with its first epoch"
             )
             raise DatasetError(msg)
+
+    # ------------------------------------------------------------------------------------- PyTorch
+
+    def torch(self, num_workers: int = 0, *, sparse: Sparse = "tensor") -> BatchDataset:
+        """The batches as dictionaries of tensors, for PyTorch's DataLoader.
+
+        ``DataLoader(loader.torch(2), batch_size=None, num_workers=2,
+        multiprocessing_context="spawn", persistent_workers=True)``. For another epoch than the
+        next one, and for every epoch without `persistent_workers`, call `set_epoch`.
+
+        Parameters
+        ----------
+        num_workers
+            The workers of the DataLoader, which share the memory.
+        sparse
+            Whether a sparse X is a sparse "tensor", or three "arrays": indptr, indices and data.
+
+        Raises
+        ------
+        ValueError
+            If cells or memory do not suffice for so many workers.
+        ImportError
+            If PyTorch is not installed.
+        """
+        module = _torch_module()
+        batches: BatchDataset = module.BatchDataset(self, num_workers, module.TensorBatch(sparse))
+        return batches
+
+    def scvi(
+        self,
+        batch: str | None = None,
+        labels: str | None = None,
+        sample: str | None = None,
+        num_workers: int = 0,
+    ) -> BatchDataset:
+        """The batches as scvi-tools takes them: X, batch, labels, sample and size_factor.
+
+        Parameters
+        ----------
+        batch, labels, sample
+            Columns of obs, whose codes are given; zeros without one.
+        num_workers
+            As for `torch`.
+
+        Raises
+        ------
+        SelectionError
+            If a column does not exist, or a selected cell has no value in it.
+        ImportError, ValueError
+            As for `torch`.
+        """
+        module = _torch_module()
+        convert = module.ScviBatch(self, batch, labels, sample)
+        batches: BatchDataset = module.BatchDataset(self, num_workers, convert)
+        return batches
+
+    def map_style(self) -> CellMap:
+        """The cells by their positions in the selection, for samplers of PyTorch.
+
+        Without a cache each batch takes about ten times as long as in an iteration, which a message
+        says.
+        """
+        if self.options.cache is None:
+            logger.warning(
+                "%s: single cells are read from the tables, at a tenth of the speed of "
+                "neighbouring ones; give the loader a cache",
+                self.dataset.location,
+            )
+        return CellMap(self._maker, self.cells, self.options.seed, self.options.threads)
 
     # ----------------------------------------------------------------------------------- processes
 
@@ -273,6 +412,15 @@ class Loader:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _pid=os.getpid())
+
+
+def _torch_module() -> Any:
+    try:
+        from slaf.training import torch
+    except ImportError as error:
+        msg = "PyTorch is missing; install it with: pip install 'slaf[torch]'"
+        raise ImportError(msg) from error
+    return torch
 
 
 def _rank_and_size(options: LoaderOptions) -> tuple[int, int]:

@@ -301,6 +301,54 @@ class Dataset:
             return self._read(rows, columns)
         return self.matrix(layer).read(rows, columns)
 
+    def row(
+        self, cell: int | str, layer: str | None = None, *, dense: bool = False
+    ) -> tuple[NDArray[np.int32], NDArray[Any]] | NDArray[Any]:
+        """The nonzeros of one cell.
+
+        Parameters
+        ----------
+        cell
+            Its position (negative ones count from the end) or its id.
+        layer
+            As for `read`.
+        dense
+            Whether to return a value for each gene.
+
+        Returns
+        -------
+        tuple or numpy.ndarray
+            The positions of genes and their values; or with `dense` all values.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such cell or layer.
+        """
+        row = self.read([cell] if isinstance(cell, str) else cell, None, layer)
+        if dense:
+            values: NDArray[Any] = row.toarray()[0]
+            return values
+        return row.indices, row.data
+
+    def value(self, cell: int | str, gene: int | str, layer: str | None = None) -> Any:
+        """The value of one cell and gene; 0 where none is stored.
+
+        Parameters
+        ----------
+        cell, gene
+            A position (negative ones count from the end) or an id.
+        layer
+            As for `read`.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such cell, gene or layer.
+        """
+        cells, genes = ([at] if isinstance(at, str) else at for at in (cell, gene))
+        return self.read(cells, genes, layer)[0, 0]
+
     def loader(self, cells: Indexer = None, genes: Indexer = None, **options: Any) -> Loader:
         """Batches of cells for training, shuffled in every epoch, in bounded memory.
 

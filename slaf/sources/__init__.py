@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from slaf.errors import MissingMatrix, NoSuchInput
 from slaf.options import ReadOptions
+from slaf.sources import scdl
 from slaf.sources.anndata import h5ad
 from slaf.sources.concat.members import Input
 from slaf.sources.detect import detect, expand_glob, find_inputs
@@ -32,7 +33,13 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "as_inputs", "choices_of", "open_source"]
 
 logger = logging.getLogger("slaf")
-FORMATS: tuple[SourceFormat, ...] = (h5ad.FORMAT, tenx_h5.FORMAT, tenx_mtx.FORMAT, soma.FORMAT)
+FORMATS: tuple[SourceFormat, ...] = (
+    h5ad.FORMAT,
+    tenx_h5.FORMAT,
+    tenx_mtx.FORMAT,
+    soma.FORMAT,
+    scdl.FORMAT,
+)
 
 
 def open_source(

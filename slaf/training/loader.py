@@ -399,7 +399,14 @@ class Loader:
 
     @cached_property
     def _reader(self) -> RowReader:
-        return TableReader(_matrix_of(self.dataset, self.options.layer), self._genes)
+        matrix = _matrix_of(self.dataset, self.options.layer)
+        if self.options.cache is None:
+            return TableReader(matrix, self._genes)
+        from slaf.training.cache import CacheContent, open_cache
+
+        cells, layer = np.unique(self._selected), self.options.layer
+        content = CacheContent(self.dataset, matrix, layer, cells, self._genes)
+        return open_cache(self.options.cache, content)
 
     @cached_property
     def _maker(self) -> BatchMaker:

@@ -512,8 +512,8 @@ class RunOptions(Options):
     """How `slaf.convert` and `slaf.append` run."""
 
     format: str | None = None
-    """Format of the inputs (h5ad, 10x_h5, 10x_mtx, tiledb or scdl) where their content leaves a doubt.
-    Changes no time, memory or bytes.
+    """Format of the inputs (h5ad, 10x_h5, 10x_mtx, tiledb or scdl) where their content leaves a
+    doubt. Changes no time, memory or bytes.
     """
 
     cell_id_prefix: bool = False

@@ -10,6 +10,7 @@ import anndata
 import h5py
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 import slaf
 from slaf.sources import FORMATS, open_source
@@ -18,6 +19,7 @@ from tests.builders import write_elements, write_stored
 from tests.cli.terminal import run
 from tests.formats.builders import Mtx, write_genomes, write_soma, write_v2, write_v3
 from tests.formats.checks import converted, refused
+from tests.training.scdl import write_scdl
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,12 +50,16 @@ def test_each_format_can_be_forced(tmp_path: Path) -> None:
         "10x_h5": write_v3(tmp_path / "h5", STORED),
         "10x_mtx": Mtx().write(tmp_path / "mtx", STORED),
         "tiledb": write_soma(tmp_path / "soma", STORED),
+        "scdl": write_scdl(tmp_path / "scdl", sp.csr_matrix(STORED.dense())),
     }
+    # SCDL has no signed integers.
+    stored = dict.fromkeys(inputs, STORED)
+    stored["scdl"] = replace(STORED, values=STORED.values.astype(np.float32))
     assert list(inputs) == [known.name for known in FORMATS]
     for true, path in inputs.items():
         for forced in inputs:
             if forced == true:
-                converted(path, STORED, format=forced)
+                converted(path, stored[true], format=forced)
             else:
                 assert str(path) in refused(path, "--format", forced)
 

@@ -517,8 +517,8 @@ class RunOptions(Options):
     """How `slaf.convert` and `slaf.append` run."""
 
     format: str | None = None
-    """Format of the inputs (h5ad, zarr, mudata, loom, 10x_h5, 10x_mtx, tiledb or slaf) where their
-    content leaves a doubt. Changes no time, memory or bytes.
+    """Format of the inputs (h5ad, zarr, mudata, loom, 10x_h5, 10x_mtx, tiledb, scdl or slaf) where
+    their content leaves a doubt. Changes no time, memory or bytes.
     """
 
     cell_id_prefix: bool = False

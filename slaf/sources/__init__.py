@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from slaf.errors import MissingMatrix, NoSuchInput
 from slaf.options import ReadOptions
-from slaf.sources import loom, mudata
+from slaf.sources import loom, mudata, scdl
 from slaf.sources.anndata import h5ad, zarr
 from slaf.sources.concat.members import Input
 from slaf.sources.detect import detect, expand_glob, find_inputs
@@ -41,6 +41,7 @@ FORMATS: list[SourceFormat] = [
     tenx_h5.FORMAT,
     tenx_mtx.FORMAT,
     soma.FORMAT,
+    scdl.FORMAT,
 ]
 
 

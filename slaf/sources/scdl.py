@@ -230,7 +230,7 @@ def _gene_table(path: Path, n_cells: int, columns: NDArray[Any]) -> pa.Table:
     if any(table.column(0) != tables[0].column(0) for table in tables):
         msg = (
             f"{path}: its cells have {len(tables)} different lists of genes, which the folder "
-            "does not align; convert the files that it was made of, with --genes union"
+            "does not align; convert the files that it was made of, with --join union"
         )
         raise InputError(msg)
     if features.ends[-1] != n_cells:

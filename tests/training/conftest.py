@@ -59,4 +59,4 @@ def union(tmp_path_factory: pytest.TempPathFactory) -> slaf.Dataset:
     """Two inputs with different genes; not to be changed."""
     folder: Path = tmp_path_factory.mktemp("union")
     inputs = [annotated(100, 1, ["a", "b", "c", "d"]), annotated(60, 2, ["c", "a", "e"])]
-    return slaf.convert(inputs, folder / "union.slaf", genes="union")
+    return slaf.convert(inputs, folder / "union.slaf", join="union")

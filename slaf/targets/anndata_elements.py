@@ -60,7 +60,10 @@ def write_elements(
 
     with _warnings_ignored():
         for slot, element in elements.items():
-            write_elem(group, slot, element, dataset_kwargs=dict(array_options or {}))
+            # anndata takes no key with a slash, as in "raw/var".
+            parent, _, name = slot.rpartition("/")
+            place = group[parent] if parent else group
+            write_elem(place, name, element, dataset_kwargs=dict(array_options or {}))
 
 
 def _warnings_ignored() -> AbstractContextManager[None]:

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 
 import slaf
 from slaf.errors import DamagedDataset, InputError, TargetError, VerificationFailed
-from slaf.testing.strategies import NUMERIC_TYPES, columns, frames, matrices
 from slaf.targets import FORMATS
+from slaf.testing.strategies import NUMERIC_TYPES, columns, frames, matrices
 from tests.builders import counts, write_h5ad
 
 if TYPE_CHECKING:
@@ -119,11 +119,8 @@ def assert_given_back(dataset: Dataset, folder: Path, formats: tuple[str, ...]) 
                 _READERS[name](output)
 
 
-@settings(max_examples=30)
-@given(data=st.data())
-@pytest.mark.filterwarnings("ignore")
-def test_what_was_published_is_given_back(data: st.DataObject) -> None:
-    """One input or two, with and without a prefix: a verified dataset can be given back."""
+def check_random_inputs(data: st.DataObject) -> None:
+    """Convert one input or two, with and without a prefix, and give the dataset back."""
     inputs = [data.draw(adatas("c"))]
     if data.draw(st.booleans()):
         inputs.append(data.draw(adatas("d")))
@@ -141,6 +138,23 @@ def test_what_was_published_is_given_back(data: st.DataObject) -> None:
                 return
             dataset = slaf.open(output)
         assert_given_back(dataset, Path(name), formats)
+
+
+@settings(max_examples=10)
+@given(data=st.data())
+@pytest.mark.filterwarnings("ignore")
+def test_what_was_published_is_given_back(data: st.DataObject) -> None:
+    """One input or two, with and without a prefix: a verified dataset can be given back."""
+    check_random_inputs(data)
+
+
+@pytest.mark.slow
+@settings(max_examples=300)
+@given(data=st.data())
+@pytest.mark.filterwarnings("ignore")
+def test_whatever_was_published_is_given_back(data: st.DataObject) -> None:
+    """The same, with more inputs."""
+    check_random_inputs(data)
 
 
 @pytest.mark.corpus

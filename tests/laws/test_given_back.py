@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _DTYPES = [dtype for dtype in NUMERIC_TYPES if dtype != np.float16]
 _READERS = {"h5ad": anndata.read_h5ad, "zarr": anndata.read_zarr}
 _SUFFIXES = {"h5ad": ".h5ad", "zarr": ".zarr", "10x_h5": ".h5", "10x_mtx": "", "tiledb": ".soma"}
-_NAMES = st.sampled_from(["X_pca", "a.b", "A.B", "X", "table", "value", "cell_id", "é"])
+_NAMES = st.sampled_from(["X_pca", "a.b", "A.B", "X", "a/b", "table", "value", "cell_id", "é"])
 
 
 @st.composite

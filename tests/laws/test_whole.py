@@ -193,7 +193,7 @@ def test_every_layer_is_stored_exactly_in_its_smallest_type(data: st.DataObject)
         )
     held = {name: stored.dense() for name, stored in layers.items()}
     # anndata 0.13 puts X into the mapping of layers.
-        adata = anndata.AnnData(sp.csr_matrix(first.dense()), layers=dict(held))
+    adata = anndata.AnnData(sp.csr_matrix(first.dense()), layers=dict(held))
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "out.slaf"
         try:

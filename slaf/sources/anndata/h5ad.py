@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 
 from slaf.annotations.dataframes import from_frame
 from slaf.errors import DamagedInput, MissingMatrix
+from slaf.options import SLOTS
 from slaf.sources.anndata.h5ad_elements import (
+    columns_left_out,
     count_rows,
+    element_names,
     read_frame,
     read_slots,
     read_varm_of_raw,
@@ -50,6 +53,11 @@ _LAYER = "layer:"
 # The HDF5 paths of raw and of its genes; before 0.7.0 their names had a dot.
 _RAW = (("raw/X", "raw/var"), ("raw.X", "raw.var"))
 
+# The members of a file that mean something; before 0.7.0 those of raw had a dot.
+_MEMBERS = frozenset(
+    {"X", "layers", "raw", "raw.X", "raw.var", "raw.varm", "obs", "var", *SLOTS, "__categories"}
+)
+
 
 class H5adSource(Source):
     """An AnnData file, read without loading X.
@@ -88,7 +96,7 @@ class H5adSource(Source):
             if n_rows != expected:
                 msg = f"{table} has {n_rows:,} rows, but {chosen} needs {expected:,}"
                 raise DamagedInput(msg)
-        of_genes = [(slot, safe_keys(self._file, slot)) for slot in ("varm", "varp")]
+        of_genes = [(slot, element_names(self._file, slot)) for slot in ("varm", "varp")]
         return SourceInfo.of(
             matrix,
             chosen,
@@ -97,7 +105,11 @@ class H5adSource(Source):
             identity=file_identity(self._path),
             matrices=names,
             layers=other_layers(chosen, names),
-            not_converted=dropped_with_raw(chosen, names, of_genes),
+            not_converted=(
+                *dropped_with_raw(chosen, names, of_genes),
+                *columns_left_out(self._file),
+                *(name for name in safe_keys(self._file, "/") if name not in _MEMBERS),
+            ),
         )
 
     def close(self) -> None:
@@ -137,7 +149,7 @@ class H5adSource(Source):
         names = ["X"] if has_member(self._file, "X") else []
         if any(has_member(self._file, path) for path, _ in _RAW):
             names.append("raw")
-        return (*names, *(_LAYER + name for name in safe_keys(self._file, "layers")))
+        return (*names, *(_LAYER + name for name in element_names(self._file, "layers")))
 
     def _find(self, matrix: str) -> tuple[str, str]:
         """The HDF5 paths of a matrix and of its genes."""

@@ -9,13 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from slaf.errors import DamagedInput, InputError, SlafError
 from slaf.options import SLOTS
 from slaf.runtime.lazy import LazyMapping
 from slaf.sources.base import Slots
+from slaf.sources.hdf5.enumerations import decode_enumeration, is_enumeration
 from slaf.sources.hdf5.file import decode_text, get_checked, safe_keys
 from slaf.sources.hdf5.limits import check_arrays, check_table
-from slaf.sources.hdf5.links import attribute, has_member
+from slaf.sources.hdf5.links import attribute, has_member, try_resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,12 +27,22 @@ if TYPE_CHECKING:
     import h5py
     import pandas as pd
 
-__all__ = ["count_rows", "read_frame", "read_slots", "read_varm_of_raw"]
+__all__ = [
+    "columns_left_out",
+    "count_rows",
+    "element_names",
+    "read_frame",
+    "read_slots",
+    "read_varm_of_raw",
+]
 
 
 # What anndata and h5py raise for a damaged element.
 _READING_ERRORS: Final = (OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError)
 _NEIGHBORS: Final = "neighbors"
+
+# The attributes of a group that is an element.
+_MARKS: Final = ("encoding-type", "h5sparse_format", "_index", "column-order")
 
 
 def count_rows(table: h5py.Group | h5py.Dataset) -> int:
@@ -67,7 +80,6 @@ def read_frame(file: h5py.File, name: str) -> pd.DataFrame:
     DamagedInput
         If it cannot be read, or is not a table.
     """
-    import anndata
     import h5py
     import pandas as pd
 
@@ -80,7 +92,7 @@ def read_frame(file: h5py.File, name: str) -> pd.DataFrame:
             members = {f"uns/{key}": f"uns/{key}" for key in categories}
             frame = getattr(_read_compound(file, {axis: name, other: other, **members}), axis)
         else:
-            frame = anndata.io.read_elem(table)
+            frame = _read_elem(table)
     if not isinstance(frame, pd.DataFrame):
         msg = f"{name} holds a {type(frame).__name__}, not a table"
         raise DamagedInput(msg)
@@ -116,12 +128,113 @@ def read_varm_of_raw(file: h5py.File) -> Mapping[str, Any]:
     return {}
 
 
-def _read_element(file: h5py.File, path: str) -> Any:
-    import anndata
+def columns_left_out(file: h5py.File) -> Iterator[str]:
+    """The columns of tables that are not in their column-order, so that anndata hides them."""
+    for name in ("obs", "var", "raw/var", "obsm", "varm", "raw/varm"):
+        slot = try_resolve(file, name)
+        tables = {name: slot}
+        if name.endswith("m"):
+            tables = {
+                f"{name}:{key}": try_resolve(file, f"{name}/{key}")
+                for key in element_names(file, name)
+            }
+        for label, table in tables.items():
+            hidden = _hidden_columns(table)
+            if hidden:
+                yield f"{label} ({', '.join(hidden)})"
 
+
+def _hidden_columns(table: Any) -> list[str]:
+    order = attribute(table, "column-order") if hasattr(table, "attrs") else None
+    if order is None or not hasattr(table, "keys"):
+        return []
+    shown = {decode_text(name) or "" for name in np.ravel(order)}
+    # A name with a slash is a path of groups.
+    shown |= {name.partition("/")[0] for name in shown} | {"__categories"}
+    shown.add(decode_text(attribute(table, "_index", "_index")) or "")
+    return sorted(decode_text(name) or "" for name in table if decode_text(name) not in shown)
+
+
+def element_names(file: h5py.File, slot: str) -> list[str]:
+    """The names of the elements of a slot; a name with slashes is a path of groups."""
+    names: list[str] = []
+    for key in safe_keys(file, slot):
+        group = try_resolve(file, f"{slot}/{key}")
+        if _is_part_of_a_name(group):
+            names += [f"{key}/{name}" for name in element_names(file, f"{slot}/{key}")]
+        else:
+            names.append(key)
+    return names
+
+
+def _is_part_of_a_name(element: Any) -> bool:
+    """Whether a group is made by a slash in a name: it says nothing of itself."""
+    import h5py
+
+    return (
+        isinstance(element, h5py.Group)
+        and len(element) > 0
+        and not set(_MARKS) & set(element.attrs)
+    )
+
+
+def _read_element(file: h5py.File, path: str) -> Any:
     element = get_checked(file, path)
     with _anndata_errors(path, InputError):
-        return anndata.io.read_elem(element)
+        if is_enumeration(element) and not path.startswith("uns/"):
+            msg = f"{path} is an enumeration of HDF5, not numbers; leave it out with --without"
+            raise InputError(msg)
+        return _read_elem(element)
+
+
+def _read_elem(element: Any) -> Any:
+    """An element as anndata reads it, with the names of enumerations in place of their codes."""
+    import anndata
+    import h5py
+
+    if is_enumeration(element):
+        return decode_enumeration(element)
+    if isinstance(element, h5py.Group) and "_index" in element.attrs:
+        if attribute(element, "encoding-type") is None:
+            return _untyped_frame(element)
+    value = anndata.io.read_elem(element)
+    return _with_enumerations(element, value) if isinstance(element, h5py.Group) else value
+
+
+def _with_enumerations(group: h5py.Group, value: Any) -> Any:
+    """The enumerations in a table or a mapping, and in mappings below it, decoded."""
+    import pandas as pd
+
+    for name in value if isinstance(value, dict | pd.DataFrame) else ():
+        member = try_resolve(group, name)
+        if is_enumeration(member):
+            value[name] = decode_enumeration(member)
+        elif isinstance(value, dict) and member is not None:
+            value[name] = _with_enumerations(member, value[name])
+    return value
+
+
+def _untyped_frame(group: h5py.Group) -> pd.DataFrame:
+    """A table whose group does not say that it is one, as SeuratDisk writes it."""
+    import anndata
+    import pandas as pd
+
+    index = decode_text(attribute(group, "_index")) or "_index"
+    hidden = {index, "__categories"}
+    order = attribute(group, "column-order", [name for name in group if name not in hidden])
+    names = [decode_text(name) or "" for name in np.ravel(order)]
+    categories = try_resolve(group, "__categories")
+
+    def column(name: str) -> Any:
+        values = _read_elem(group[name])
+        if categories is None or name not in categories:
+            return values
+        levels = anndata.io.read_elem(categories[name])
+        return pd.Categorical.from_codes(values, categories=pd.Index(levels, dtype=object))
+
+    ids = pd.Index(anndata.io.read_elem(group[index]), name=None if index == "_index" else index)
+    data = {name: column(name) for name in names}
+    return pd.DataFrame(data, index=ids, columns=pd.Index(names, dtype=object))
 
 
 def _slot(file: h5py.File, slot: str) -> Mapping[str, Any]:
@@ -132,7 +245,9 @@ def _slot(file: h5py.File, slot: str) -> Mapping[str, Any]:
     if isinstance(get_checked(file, slot), h5py.Dataset):
         # A compound array with a field for each key; in files of groups only an empty slot.
         return _fields(_read_element(file, slot), slot)
-    return LazyMapping(safe_keys(file, slot), lambda name: _read_element(file, f"{slot}/{name}"))
+    return LazyMapping(
+        element_names(file, slot), lambda name: _read_element(file, f"{slot}/{name}")
+    )
 
 
 def _fields(array: Any, slot: str) -> Mapping[str, Any]:

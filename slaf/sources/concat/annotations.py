@@ -27,7 +27,7 @@ from slaf.sources.base import Raw, Slots, add_note
 from slaf.sources.concat.axes import merge_genes
 from slaf.sources.concat.genes import align
 from slaf.sources.concat.matrix import ConcatMatrix, ConcatPart
-from slaf.sources.concat.members import check_raw
+from slaf.sources.concat.members import check_raw, raw_genes
 from slaf.sparse.batch import GeneMap
 
 if TYPE_CHECKING:
@@ -59,9 +59,8 @@ def single_raw(member: Member) -> Raw | None:
     ids = raw.genes.column(0)
     return replace(
         raw,
-        varm=LazyMapping(
-            keys, lambda key: with_ids(f"{RAW_VARM}:{key}", raw.varm[key], ids, ids)
-        ),
+        genes=raw_genes(member, raw),
+        varm=LazyMapping(keys, lambda key: with_ids(f"{RAW_VARM}:{key}", raw.varm[key], ids, ids)),
     )
 
 
@@ -135,7 +134,7 @@ class MergedAnnotations:
         labels = [f"raw of {member.label}" for member in raws]
         alignment = self._align_raws(raws.values(), labels)
         positions = dict(zip(raws, alignment.positions, strict=True))
-        tables = [raw.genes for raw in raws.values()]
+        tables = [raw_genes(member, raw) for member, raw in raws.items()]
         genes, _ = merge_genes(zip(tables, alignment.positions, labels, strict=True))
         present = {
             member: raw.genes_present or (alignment.genes_present(at),)

@@ -9,6 +9,7 @@ import numpy as np
 
 from slaf.errors import DamagedInput, InputError, SlafError, StorageError
 from slaf.sources.hdf5.chunks import filters_of
+from slaf.sources.hdf5.enumerations import is_enumeration
 from slaf.sources.hdf5.links import check_subtree, resolve_link, try_resolve
 from slaf.storage.paths import as_remote
 
@@ -161,7 +162,8 @@ def numeric(dataset: h5py.Dataset, label: str) -> h5py.Dataset:
     if not isinstance(dataset, h5py.Dataset):
         msg = f"{dataset.name} is a group, not an array"
         raise DamagedInput(msg)
-    if dataset.dtype.kind not in "biuf" or dataset.dtype.itemsize > 8:  # noqa: PLR2004
+    is_number = dataset.dtype.kind in "biuf" and not is_enumeration(dataset)
+    if not is_number or dataset.dtype.itemsize > 8:  # noqa: PLR2004 - 64 bits
         msg = (
             f"{label} holds values of type {dataset.dtype}, which no table holds exactly; write "
             "them as integers or floats of at most 64 bits"

@@ -39,7 +39,7 @@ def arrays(draw: DrawFn, n_rows: int, width: int | None = None) -> Any:
     dtype = draw(st.sampled_from(_DTYPES))
     n_columns = draw(st.integers(0, 3)) if width is None else width
     values = np.arange(n_rows * n_columns, dtype=np.int64).reshape(n_rows, n_columns).astype(dtype)
-    make = draw(st.sampled_from([np.asarray, sp.csr_matrix, sp.csc_matrix, sp.csr_array]))
+    make: Any = draw(st.sampled_from([np.asarray, sp.csr_matrix, sp.csc_matrix, sp.csr_array]))
     return make(values)
 
 

@@ -19,6 +19,7 @@ from slaf.sources.hdf5.enumerations import decode_enumeration, is_enumeration
 from slaf.sources.hdf5.file import decode_text, get_checked, safe_keys
 from slaf.sources.hdf5.limits import check_arrays, check_table
 from slaf.sources.hdf5.links import attribute, has_member, try_resolve
+from slaf.storage.system_errors import system_errno, system_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -194,18 +195,19 @@ def _read_elem(element: Any) -> Any:
 
     if is_enumeration(element):
         return decode_enumeration(element)
-    if isinstance(element, h5py.Group) and "_index" in element.attrs:
-        if attribute(element, "encoding-type") is None:
-            return _untyped_frame(element)
+    is_group = isinstance(element, h5py.Group)
+    if is_group and "_index" in element.attrs and attribute(element, "encoding-type") is None:
+        return _untyped_frame(element)
     value = anndata.io.read_elem(element)
-    return _with_enumerations(element, value) if isinstance(element, h5py.Group) else value
+    return _with_enumerations(element, value) if is_group else value
 
 
 def _with_enumerations(group: h5py.Group, value: Any) -> Any:
     """The enumerations in a table or a mapping, and in mappings below it, decoded."""
     import pandas as pd
 
-    for name in value if isinstance(value, dict | pd.DataFrame) else ():
+    names: Any = value if isinstance(value, dict | pd.DataFrame) else ()
+    for name in names:
         member = try_resolve(group, name)
         if is_enumeration(member):
             value[name] = decode_enumeration(member)
@@ -245,9 +247,8 @@ def _slot(file: h5py.File, slot: str) -> Mapping[str, Any]:
     if isinstance(get_checked(file, slot), h5py.Dataset):
         # A compound array with a field for each key; in files of groups only an empty slot.
         return _fields(_read_element(file, slot), slot)
-    return LazyMapping(
-        element_names(file, slot), lambda name: _read_element(file, f"{slot}/{name}")
-    )
+    names = safe_keys(file, slot) if slot == "uns" else element_names(file, slot)
+    return LazyMapping(names, lambda name: _read_element(file, f"{slot}/{name}"))
 
 
 def _fields(array: Any, slot: str) -> Mapping[str, Any]:
@@ -311,5 +312,7 @@ def _anndata_errors(label: str, error_type: type[InputError]) -> Iterator[None]:
         except SlafError:
             raise
         except (*_READING_ERRORS, IORegistryError) as error:
+            if system_errno(error):
+                raise system_error(label, "read", error) from error
             msg = f"{label} cannot be read: {error}"
             raise error_type(msg) from error

@@ -15,7 +15,7 @@ from slaf.annotations.arrays import is_numeric, sparse_from_sorted, stored_entri
 from slaf.annotations.columns import to_lance
 from slaf.annotations.concat_columns import concat_rows, outer_join_genes
 from slaf.annotations.dataframes import from_frame, is_frame, to_frame
-from slaf.annotations.equality import is_sparse
+from slaf.annotations.equality import is_awkward, is_sparse
 from slaf.errors import InexactValue, InputError
 from slaf.sparse.casting import exact_cast
 
@@ -111,6 +111,10 @@ def concat_obsm(name: str, inputs: Sequence[InputElement]) -> Any:
     if len(having) < len(inputs):
         lacking = next(each.label for each in inputs if each.element is None)
         raise _no_missing_values(name, having[0], f"what {lacking} lacks")
+    if all(map(is_awkward, elements)):
+        import awkward
+
+        return awkward.concatenate(elements)
     kinds = {(type(e), getattr(e, "dtype", None), getattr(e, "shape", ())[1:]) for e in elements}
     if len(kinds) > 1 or not isinstance(elements[0], np.ndarray):
         raise _incompatible(name, having)

@@ -96,8 +96,10 @@ _BY_NAME: Final[Mapping[tuple[str, ...], tuple[str, str]]] = {
     ),
     (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz"): (
         "a table of text",
-        "with a .mtx, name their folder; with values, in Python "
-        f"{_AS_H5AD}: anndata.io.read_csv('FILE').write_h5ad('NAME.h5ad')",
+        (
+            "with a .mtx, name their folder; with values, in Python "
+            f"{_AS_H5AD}: anndata.io.read_csv('FILE').write_h5ad('NAME.h5ad')"
+        ),
     ),
     (".parquet", ".feather", ".arrow"): (
         "a table of Arrow",

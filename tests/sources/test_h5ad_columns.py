@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import anndata
@@ -173,3 +175,30 @@ def test_a_column_of_nan_joins_any_type(tmp_path: Path, values: Any, kind: str, 
         assert own.tolist() == list(values)
         assert dataset.obs["it"].isna().sum() == 3
         assert slaf.verify(dataset, order).ok
+
+
+@pytest.mark.filterwarnings("ignore:Support for Awkward Arrays")
+def test_awkward_arrays(path: Path, tmp_path: Path) -> None:
+    """An awkward array is kept, of several inputs too; refused by name without its package."""
+    awkward = pytest.importorskip("awkward")
+    adata = anndata.read_h5ad(path)
+    adata.obsm["airr"] = awkward.Array([[1, 2], [], [3], [4, 5, 6], [None, 1]])
+    adata.write_h5ad(path)
+    dataset = slaf.convert(path, tmp_path / "out.slaf")
+    assert dataset.to_anndata().obsm["airr"].to_list() == adata.obsm["airr"].to_list()
+    assert dataset.to_anndata([4, 0]).obsm["airr"].to_list() == [[None, 1], [1, 2]]
+    assert slaf.verify(dataset, path).ok
+    slaf.export(dataset, tmp_path / "back.h5ad")
+    back = anndata.read_h5ad(tmp_path / "back.h5ad")
+    assert back.obsm["airr"].to_list() == adata.obsm["airr"].to_list()
+    twice = slaf.convert([path, path], tmp_path / "twice.slaf", allow_duplicate=True)
+    assert twice.obsm["airr"].to_list() == adata.obsm["airr"].to_list() * 2
+    without = (
+        "import sys; sys.modules['awkward'] = None; from slaf_cli.app import program; program()"
+    )
+    command = [sys.executable, "-c", without, "convert", path, tmp_path / "none.slaf"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 3
+    assert "--without obsm:airr" in ended.stderr
+    ended = subprocess.run([*command, "--without", "obsm:airr"], check=False)
+    assert ended.returncode == 0

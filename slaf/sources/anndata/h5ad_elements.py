@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from slaf.errors import DamagedInput, InputError, SlafError
-from slaf.options import SLOTS
+from slaf.options import RAW_VARM, SLOTS
 from slaf.runtime.lazy import LazyMapping
 from slaf.sources.base import Slots
 from slaf.sources.hdf5.enumerations import decode_enumeration, is_enumeration
@@ -311,6 +311,14 @@ def _anndata_errors(label: str, error_type: type[InputError]) -> Iterator[None]:
             yield
         except SlafError:
             raise
+        except ImportError as error:
+            slot, _, key = label.replace("raw/varm", RAW_VARM).partition("/")
+            name = f"{slot}:{key}" if key else slot
+            msg = (
+                f"{label} needs a package that is not installed here ({error}); install it, or "
+                f"leave the element out with --without {name}"
+            )
+            raise error_type(msg) from error
         except (*_READING_ERRORS, IORegistryError) as error:
             if system_errno(error):
                 raise system_error(label, "read", error) from error

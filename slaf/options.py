@@ -496,8 +496,8 @@ class StoreOptions(SlotSelection, PartOptions):
     """
 
     plain_types: bool = False
-    """Store int32 ids and float32 values (float64 where that alone is exact), for readers that know
-    no unsigned integers: more bytes.
+    """Store int32 ids in all tables and float32 values (float64 where that alone is exact), for
+    readers that know no unsigned integers: more bytes.
     """
 
     @property

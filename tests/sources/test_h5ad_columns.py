@@ -196,7 +196,7 @@ def test_awkward_arrays(path: Path, tmp_path: Path) -> None:
     without = (
         "import sys; sys.modules['awkward'] = None; from slaf_cli.app import program; program()"
     )
-    command = [sys.executable, "-c", without, "convert", path, tmp_path / "none.slaf"]
+    command: list[Any] = [sys.executable, "-c", without, "convert", path, tmp_path / "none.slaf"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 3
     assert "--without obsm:airr" in ended.stderr

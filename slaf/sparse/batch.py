@@ -138,7 +138,7 @@ def batch_from_dense(rows: RowRange, block: NDArray[Any]) -> Batch:
     """A batch of a dense block of shape ``(len(rows), n_genes)``."""
     nonzero = block != 0
     counts = np.count_nonzero(nonzero, axis=1)
-    genes = np.nonzero(nonzero)[1].astype(np.uint32)
+    genes = np.broadcast_to(np.arange(block.shape[1], dtype=np.uint32), block.shape)[nonzero]
     return Batch(rows, counts, genes, native_byte_order(block[nonzero]))
 
 

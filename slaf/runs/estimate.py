@@ -129,8 +129,7 @@ def estimate(plan: Plan, source: Source, annotations: int, workers: int, memory:
     memory
         The memory budget of sorting by gene.
     """
-    at_once = max(min(workers, len(plan.parts)), 1)
-    least = _PROGRAM_MEMORY + at_once * _WORKER_MEMORY
+    least = _PROGRAM_MEMORY + max(workers, 1) * _WORKER_MEMORY
     whole = Estimate(annotations, 0, 0, 0, least, _START_SECONDS)
     for table in plan.matrix_tables:
         for matrix in source_matrices(source, table.table)[0].values():

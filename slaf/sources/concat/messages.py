@@ -97,8 +97,9 @@ def check_known_slots(
     for name in without:
         slot, _, key = name.partition(":")
         columns = [each for member in members for each in member.columns if slot in COLUMNS]
-        if key and slot != "uns" and name not in (columns if slot in COLUMNS else available):
-            names = ", ".join(dict.fromkeys(columns or available)) or "nothing"
+        known_names = dict.fromkeys(columns if slot in COLUMNS else available)
+        if key and slot != "uns" and name not in known_names:
+            names = ", ".join(known_names) or "nothing"
             msg = f"there is no {name} to leave out; there is {names}"
             raise MissingMatrix(msg)
 

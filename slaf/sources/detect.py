@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from slaf.errors import NoSuchInput, UnknownFormat
-from slaf.sources.unsupported import UNSUPPORTED, is_dataset
+from slaf.sources.unsupported import UNSUPPORTED, check_known_otherwise, is_dataset
 from slaf.storage.paths import as_remote, check_exists, has_wildcards
 
 if TYPE_CHECKING:
@@ -189,6 +189,7 @@ def detect(
     _check_supported(path)
     input_path = _only_input(path, formats)
     if input_path is None:
+        check_known_otherwise(path)
         looked_for = "; ".join(f"{format.name}: {format.looks_for}" for format in formats)
         msg = f"{path}: no known format ({looked_for})"
         raise UnknownFormat(msg)

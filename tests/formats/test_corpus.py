@@ -71,10 +71,8 @@ TENX_MTX: dict[str, Made | Refused] = {
     "10x_mtx/ebi_pbmc_subset/matrix.mtx": Refused(
         DamagedInput, "the genes or features of the matrix are missing: features.tsv.gz or"
     ),
-    MTX: Refused(
-        UnknownFormat,
-        "several matrices; name one of them as the input: AB_toy_data_toy.matrix.mtx, matrix.mtx",
-    ),
+    # Of the first matrix that has its barcodes and features.
+    MTX: Refused(DamagedInput, "it declares 4,352 entries, but has 4,329"),
     f"{MTX}/matrix.mtx": Made((25, 33_694), 25),
     f"{MTX}/AB_toy_data_toy.matrix.mtx": Refused(
         DamagedInput, "it declares 4,352 entries, but has 4,329"

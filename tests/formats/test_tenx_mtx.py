@@ -147,7 +147,7 @@ def test_several_samples_in_a_folder(tmp_path: Path) -> None:
     other = with_values(STORED.values + 1)
     folder = Mtx(prefix="GSM1_").write(tmp_path / "in", STORED)
     Mtx(prefix="GSM2_", version=2, packed=False).write(folder, other)
-    both = slaf.convert(folder, tmp_path / "both.slaf")
+    both = slaf.convert(folder, tmp_path / "both.slaf", allow_duplicate=True)
     names = [source.uri.rsplit("/", 1)[-1] for source in both.sources]
     assert names == ["GSM1_matrix.mtx.gz", "GSM2_matrix.mtx"]
     slaf.verify(both, against=folder)
@@ -170,8 +170,7 @@ def test_a_file_beside_its_packed_copy(tmp_path: Path) -> None:
     converted(folder, STORED)
     copy.write_bytes(copy.read_bytes().replace(b"gene-1", b"gene-x"))
     said = refused(folder)
-    assert f"{folder}: the genes or features of the matrix may be any of" in said
-    assert "features.tsv.gz, features.tsv, which differ" in said
+    assert f"{folder}: features.tsv.gz and features.tsv differ" in said
 
 
 @pytest.mark.parametrize(("name", "what"), [("features", "genes"), ("barcodes", "barcodes")])

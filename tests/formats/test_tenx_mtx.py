@@ -184,10 +184,15 @@ def test_a_missing_file(name: str, what: str, tmp_path: Path) -> None:
 
 
 def test_a_matrix_of_another_name(tmp_path: Path) -> None:
-    """A matrix whose name does not tell its barcodes is refused with how to name it."""
+    """A matrix of any name is read where its folder leaves one reading, or its tables are named."""
     folder = PLAIN.write(tmp_path / "in", STORED)
-    renamed = PLAIN.matrix(folder).rename(folder / "counts.mtx")
+    renamed = PLAIN.matrix(folder).rename(folder / "sizes.mtx")
+    converted(folder, STORED)
+    converted(renamed, STORED)
+    for table in ("features", "barcodes"):
+        (folder / f"{table}.tsv").rename(folder / f"{table[:4]}.list")
     assert f"{renamed}: its name does not say which barcodes" in refused(renamed)
+    converted(renamed, STORED, barcodes=folder / "barc.list", features=str(folder / "feat.list"))
 
 
 @pytest.mark.parametrize("declared", [0, N_ENTRIES - 1, N_ENTRIES + 1])

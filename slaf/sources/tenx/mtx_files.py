@@ -245,13 +245,12 @@ class _Listing:
         """The table of a matrix: the one of its name, or else the only one that is no other's."""
         tables, keys = self._tables[role], _keys(matrix)
         own = [path for key in keys for path in tables.get(key, ())]
-        for some in (own, self._shared[role], tables.get("", [])):
-            if some and len(kept := without_packed_copies(_best(some))[0]) == 1:
-                # That of another matrix is shared only if it may be.
-                return (
-                    kept[0] if some in (own, self._shared[role]) or _fits(*kept, matrix) else None
-                )
-        return None
+        for some in (own, self._shared[role]):
+            if table := _only(some):
+                return table
+        # That of another matrix is shared only if it may be.
+        general = _only(tables.get("", ()))
+        return general if general is not None and _fits(general, matrix) else None
 
     def _gene_names(self, matrix: Path) -> Path | None:
         for path in self._texts:
@@ -259,6 +258,12 @@ class _Listing:
             if matched and _normalised(matched["key"]) in _keys(matrix):
                 return path
         return None
+
+
+def _only(tables: Sequence[Path]) -> Path | None:
+    """The table, if there is one, packed or not."""
+    kept = without_packed_copies(_best(tables))[0] if tables else []
+    return kept[0] if len(kept) == 1 else None
 
 
 def _fits(table: Path, matrix: Path) -> bool:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["cell_id_prefixes", "counts_rank", "is_named_counts", "unique_names"]
 
 # The names of matrices that hold counts, the most telling first.
-_COUNTS = ("counts", "raw_counts", "raw", "spliced")
+_COUNTS = ("counts", "raw_counts", "raw", "spliced", "x")
 
 _SUFFIXES = (".h5ad", ".h5", ".gz", ".mtx")
 

@@ -44,7 +44,7 @@ def test_tables_that_are_named(tmp_path: Path) -> None:
     genes = "".join(f"G{at}\tE{at}\n" for at in range(N_GENES)).encode()
     (folder / "g.tsv.gz").write_bytes(gzip.compress(b"symbol\tensembl\n" + genes))
     output = tmp_path / "out.slaf"
-    words = ["--barcodes", folder / "c.csv", "--features", folder / "g.tsv.gz"]
+    words: list[str | Path] = ["--barcodes", folder / "c.csv", "--features", folder / "g.tsv.gz"]
     run(
         "convert", folder / "gene_mat.mtx", output, *words, "--gene-id-column", "ensembl"
     ).succeeded()

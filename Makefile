@@ -22,6 +22,8 @@ $(STAMP): pyproject.toml $(AZURITE)
 	  exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --editable '.[test-torch]' 2>/dev/null || \
+	  echo "there is no CPU build of PyTorch: its tests will be skipped" >&2
 	@if command -v npm >/dev/null; then \
 	  mkdir -p $(VENV)/node && cp $(AZURITE) $(VENV)/node/ && \
 	  npm ci --prefix $(VENV)/node --silent --ignore-scripts --no-audit --no-fund; \

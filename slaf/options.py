@@ -50,7 +50,7 @@ __all__ = [
     "ConvertDryRun",
     "ConvertOptions",
     "ConvertRun",
-    "GeneSet",
+    "Join",
     "Layout",
     "Option",
     "Options",
@@ -67,7 +67,7 @@ __all__ = [
 ]
 
 Compression: TypeAlias = Literal["fast", "balanced", "small"]
-GeneSet: TypeAlias = Literal["strict", "union", "intersection"]
+Join: TypeAlias = Literal["strict", "union", "intersection"]
 UnsMerge: TypeAlias = Literal["same", "unique", "first", "only"]
 Layout: TypeAlias = Literal["csr", "csc"]
 ArrayCompression: TypeAlias = Literal["gzip", "zstd", "lzf", "none"]
@@ -80,7 +80,7 @@ _KINDS: Final = (LAYER, "raw", RAW_VARM, *SLOTS)
 
 # The options that only some formats know.
 INPUT_CHOICES: Final = (
-    *("genome", "feature_type", "measurement"),
+    *("genome", "feature_type", "measurement", "modality"),
     *("barcodes", "features", "gene_id_column", "transpose"),
 )
 
@@ -339,6 +339,11 @@ class ReadOptions(Options):
     decide time and bytes.
     """
 
+    modality: str | None = None
+    """Modality of a MuData; rna, or the only one, by default. Its nonzeros decide time and
+    bytes.
+    """
+
     barcodes: str | os.PathLike[str] | None = option(None, metavar="FILE", parse=os.fspath)
     """Table of the cells of an MTX file (tsv, csv or txt, also gzipped; with or without a header),
     where its name does not tell. Changes no time or memory.
@@ -493,13 +498,13 @@ class SlotSelection(Options):
 class StoreOptions(SlotSelection, PartOptions):
     """What decides the bytes of a dataset: the record that a plan has, and its checkpoint."""
 
-    genes: GeneSet = "strict"
+    join: Join = "strict"
     """Genes of several inputs, which are aligned by their ids: strict refuses inputs that have not
     the same, union takes all, intersection those that all have. Fewer take fewer bytes.
     """
 
     compression: Compression = "balanced"
-    """Bytes against time: about 2.9, 2.4 or 1.7 bytes a nonzero for counts."""
+    """Bytes against time: about 2.9, 2.2 or 1.6 bytes a nonzero for counts."""
 
     create_indices: bool = option(default=False, flag="--indices")
     """Also index the ids of cells and genes: time and bytes for quicker look-ups."""
@@ -535,8 +540,8 @@ class RunOptions(Options):
     """How `slaf.convert` and `slaf.append` run."""
 
     format: str | None = None
-    """Format of the inputs (h5ad, 10x_h5, 10x_mtx or tiledb) where their content leaves a doubt.
-    Changes no time, memory or bytes.
+    """Format of the inputs (h5ad, zarr, mudata, loom, 10x_h5, 10x_mtx, tiledb, scdl or slaf) where
+    their content leaves a doubt. Changes no time, memory or bytes.
     """
 
     cell_id_prefix: bool = False
@@ -589,7 +594,7 @@ class AppendOptions(RunOptions, PartOptions, ReadOptions):
     Its nonzeros decide time and bytes.
     """
 
-    genes: Literal["strict", "union"] = "strict"
+    join: Literal["strict", "union"] = "strict"
     """strict refuses inputs whose genes are not those of the dataset, in whatever order; union puts
     genes that it has not behind those that it has, which takes more bytes. To leave out genes of
     the dataset, convert all inputs anew.

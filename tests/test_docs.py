@@ -43,6 +43,7 @@ NOT_RUN = {
     "docs/how-to/buckets.md": 1,
     "docs/how-to/gcs.md": 3,
     "docs/how-to/s3.md": 4,
+    "docs/how-to/train.md": 1,
 }
 # The pages whose commands run as the installed program, each in a process of its own.
 AS_INSTALLED = {"README.md", "docs/tutorial.md"}

@@ -86,6 +86,7 @@ READ = {
     "features": Case("genes.tsv"),
     "gene_id_column": Case("id"),
     "transpose": Case(value=True),
+    "modality": Case("rna"),
     "format": Case("10x_h5"),
     "workers": Case(2),
     "memory": Case(100, inputs=("columns.h5ad",)),
@@ -106,7 +107,7 @@ CONVERT = READ | {
     "layers": Case("none"),
     "raw": Case(value=False),
     "uns_merge": Case("only", inputs=("more.h5ad", "columns.h5ad")),
-    "genes": Case("union", inputs=("more.h5ad", "wider.h5ad")),
+    "join": Case("union", inputs=("more.h5ad", "wider.h5ad")),
     "compression": Case("small"),
     "create_indices": Case(value=True),
     "string_ids": Case(value=True),
@@ -117,7 +118,7 @@ CONVERT = READ | {
 }
 APPEND = READ | {
     "matrix": Case("layer:other"),
-    "genes": Case("union", inputs=("wider.h5ad",)),
+    "join": Case("union", inputs=("wider.h5ad",)),
     "allow_duplicate": Case(value=True, inputs=("first.h5ad",)),
     "restart": Case(value=True, at_output="adding.slaf"),
 }
@@ -290,7 +291,7 @@ def test_an_unknown_option_is_named() -> None:
     ("option", "value", "message"),
     [
         ("compression", "tiny", "compression is 'tiny', but it is one of fast, balanced, small"),
-        ("genes", "some", "genes is 'some', but it is one of strict, union, intersection"),
+        ("join", "some", "join is 'some', but it is one of strict, union, intersection"),
         ("uns_merge", None, "uns_merge is None, but it is one of same"),
         ("chunk_size", 0, "chunk_size is 0, but it is at least 1"),
         ("chunk_size", 1.5, "chunk_size is 1.5, but it is a whole number"),

@@ -12,6 +12,7 @@ from slaf.errors import DamagedInput, InputError
 from slaf.format.schema import EXPRESSION
 from slaf.runs.annotations import encode_annotations
 from slaf.runs.encode import NeedsWiderType, encode_part
+from slaf.runs.gene_encodings import choose_gene_encodings
 from slaf.runs.gene_order import sort_by_gene
 from slaf.runs.publish import publish
 from slaf.runtime.executors import run_parts
@@ -43,6 +44,7 @@ def execute_run(
         run.clean_up()
         return
     axes = tables.axes
+    choose_gene_encodings(run, prepared.inputs, () if run.base is None else run.base.tables)
     _encode(run, prepared.inputs, axes, workers, progress)
     sort_by_gene(run, prepared.reading, workers, progress)
     annotations = tables.annotations or encode_annotations(prepared.inputs, axes.cells, axes.genes)

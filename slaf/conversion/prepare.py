@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from slaf.conversion.plan_append import (
 )
 from slaf.conversion.slafdb import SlafdbDataset, plan_slafdb_append
 from slaf.dataset.source import dataset_as_input
-from slaf.errors import Locked
+from slaf.errors import Locked, OutputExists
 from slaf.options import ConvertOptions, ReadOptions, StoreOptions
 from slaf.runs.annotations import encode_annotations
 from slaf.runs.estimate import check_disk_space, estimate
@@ -26,7 +27,7 @@ from slaf.sources import as_inputs
 from slaf.sources.concat.source import Concat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from slaf.dataset.dataset import Dataset
     from slaf.options import AppendOptions, RunOptions
@@ -152,9 +153,10 @@ def prepare_convert(
     """
     stored, reading = StoreOptions.part_of(options), _read_options(location, options)
     found = as_inputs(inputs, options.format, reading, prefixed=options.cell_id_prefix)
+    _check_no_input(location, [one.uri for one in found.inputs])
     with Concat(
         found.inputs,
-        stored.genes,
+        stored.join,
         selection=stored.slots,
         allow_duplicate=options.allow_duplicate,
     ) as opened:
@@ -178,7 +180,7 @@ def prepare_append(
     matrix = options.matrix or dataset_matrix(dataset.sources)
     by_gene = has_gene_order(dataset) if options.by_gene is None else options.by_gene
     requested = StoreOptions(
-        genes=options.genes,
+        join=options.join,
         chunk_size=options.chunk_size,
         compact=options.compact,
         by_gene=by_gene,
@@ -199,7 +201,7 @@ def prepare_append(
         opens = [*dataset.inputs(), *opens]
     with Concat(
         opens,
-        requested.genes,
+        requested.join,
         existing,
         requested.slots,
         allow_duplicate=options.allow_duplicate,
@@ -212,6 +214,23 @@ def prepare_append(
         else:
             plan = plan_append(dataset, opened, stored_options(dataset, requested))
         yield Prepared(dataset.location, plan, opened, reading, found.left_out)
+
+
+def _check_no_input(location: Location, uris: Iterable[str]) -> None:
+    """Check that the output, which may be replaced, is none of the inputs.
+
+    Raises
+    ------
+    OutputExists
+        If it is one.
+    """
+    places = {str(location)}
+    if not location.is_remote:
+        places.add(os.path.abspath(location.path))  # noqa: PTH100 - of a URL too
+    for uri in uris:
+        if uri in places or os.path.abspath(uri) in places:  # noqa: PTH100 - (as above)
+            msg = f"{uri}: it is the output and an input; write to another place"
+            raise OutputExists(msg)
 
 
 def _read_options(location: Location, options: ConvertOptions | AppendOptions) -> ReadOptions:

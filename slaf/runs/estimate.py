@@ -26,22 +26,20 @@ __all__ = ["Estimate", "check_disk_space", "estimate"]
 logger = logging.getLogger("slaf")
 
 # Measured on 7 million counts and their logarithms, 3,000 cells × 30,000 genes: bytes a value.
-_COUNTS = {"fast": 0.98, "balanced": 0.50, "small": 0.50}
+_COUNTS = {"fast": 0.98, "balanced": 0.98, "small": 0.50}
 _FRACTIONS = {"fast": 0.65, "balanced": 0.40, "small": 0.40}
 
-# The share that zstd leaves of bit-packed gene positions.
-_GENES_IN_SMALL = 0.62
+# The share that lz4 or zstd leaves of bit-packed positions: of genes by cell, of cells by gene.
+_GENES = {"fast": 1.0, "balanced": 0.70, "small": 0.62}
+_CELLS_BY_GENE = {"fast": 1.0, "balanced": 0.60, "small": 0.57}
 _CELLS = 0.03
 _INDEX = 3.0
-
-# The share that zstd leaves of ascending cell positions.
-_CELLS_PACKED = 0.55
 
 # Bytes of the positions of a cell and a gene while they are sorted.
 _SORTED_IDS = 6
 
 # Data that compresses far better than any that was measured takes more than this share.
-_LEAST_SHARE = 0.25
+_LEAST_SHARE = 0.2
 _PROGRAM_MEMORY = 300 << 20
 _WORKER_MEMORY = 150 << 20
 _START_SECONDS = 1.5
@@ -101,8 +99,7 @@ class Estimate:
         first = matrix.sample_values()
         dtype = likely_type(first, plan.options)
         cells = max(plan.n_cells - 1, 1).bit_length() / 8
-        if plan.options.compression != "fast":
-            cells *= _CELLS_PACKED
+        cells *= _CELLS_BY_GENE[plan.options.compression]
         values = _bytes_of_values(plan, dtype, counts=is_whole(first))
         sorting = entries * (_SORTED_IDS + dtype.itemsize)
         return replace(
@@ -179,10 +176,7 @@ def _refuse(location: Location, needed: int, use: str, remedy: str) -> None:
 
 
 def _bytes_a_nonzero(plan: Plan, dtype: np.dtype[Any], *, counts: bool) -> float:
-    compression = plan.options.compression
-    genes = max(plan.n_genes - 1, 1).bit_length() / 8
-    if compression == "small":
-        genes *= _GENES_IN_SMALL
+    genes = max(plan.n_genes - 1, 1).bit_length() / 8 * _GENES[plan.options.compression]
     values = _bytes_of_values(plan, dtype, counts=counts)
     return _CELLS + genes + values + (_INDEX if plan.options.create_indices else 0.0)
 

@@ -98,23 +98,26 @@ def publish(run: OutputRun, axes: Axes, writer: str, annotations: EncodedAnnotat
         **annotations.tables,
     }
     changes: dict[str, TableChange] = {
-        **{spec.name: _partitioned_change(run, spec.name) for spec in plan.partitioned},
+        **{
+            spec.name: _partitioned_change(run, spec.name, offsets[spec.name])
+            for spec in plan.partitioned
+        },
         **{name: TableRows(plan.directory(name), rows) for name, rows in whole_tables.items()},
     }
     record = write_annotations(run, annotations, offsets)
     versions = commit_tables(location, plan, changes)
     dataset = _describe(run, axes, versions, writer, annotations=record)
-    stored = storage_options_record(plan.options)
+    stored = storage_options_record(plan)
     checksums = FileChecksums((), table_digests(whole_tables), stored)
     run.publish(with_checksums(location, dataset, run.files(), checksums, base=run.base))
 
 
-def _partitioned_change(run: OutputRun, table: str) -> TableChange:
+def _partitioned_change(run: OutputRun, table: str, offsets: NDArray[np.int64]) -> TableChange:
     plan, directory = run.plan, run.plan.directory(table)
     fragments = [fragment for result in run.results(table) for fragment in result.fragments]
     if plan.base is not None and plan.adds_to(table):
-        return TableGrowth(directory, plan.base.versions[table], fragments)
-    return TableFragments(directory, plan.schema(table), fragments)
+        return TableGrowth(directory, plan.base.versions[table], fragments, offsets)
+    return TableFragments(directory, plan.schema(table), fragments, offsets)
 
 
 def cells_table(

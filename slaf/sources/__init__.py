@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from slaf.errors import MissingMatrix, NoSuchInput, UnknownFormat
 from slaf.options import ReadOptions
-from slaf.sources.anndata import h5ad
+from slaf.sources import loom, mudata, scdl
+from slaf.sources.anndata import h5ad, zarr
 from slaf.sources.concat.members import Input
 from slaf.sources.feature_types import FEATURE_TYPE, subset_or_close
 from slaf.sources.names import cell_id_prefixes
@@ -29,13 +30,29 @@ if TYPE_CHECKING:
     from slaf.sources.base import Inputs, Source, SourceFormat
     from slaf.sources.search import LeftOut
 
-__all__ = ["FORMATS", "InputList", "as_inputs", "choices_of", "open_source"]
+__all__ = ["FORMATS", "InputList", "as_inputs", "choices_of", "open_source", "register"]
 
 logger = logging.getLogger("slaf")
 
 # The paths that a message lists.
 _LISTED = 3
-FORMATS: tuple[SourceFormat, ...] = (h5ad.FORMAT, tenx_h5.FORMAT, tenx_mtx.FORMAT, soma.FORMAT)
+
+FORMATS: list[SourceFormat] = [
+    h5ad.FORMAT,
+    zarr.FORMAT,
+    mudata.FORMAT,
+    loom.FORMAT,
+    tenx_h5.FORMAT,
+    tenx_mtx.FORMAT,
+    soma.FORMAT,
+    scdl.FORMAT,
+]
+
+
+def register(format: SourceFormat) -> None:
+    """Add a format that is defined above this package."""
+    if format not in FORMATS:
+        FORMATS.append(format)
 
 
 def open_source(

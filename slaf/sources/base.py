@@ -40,6 +40,7 @@ __all__ = [
     "SourceFormat",
     "SourceInfo",
     "add_note",
+    "check_numeric",
     "check_only_x",
 ]
 
@@ -199,6 +200,22 @@ def check_only_x(matrix: str, label: str) -> None:
     if matrix != "X":
         msg = f"{label} has no matrix {matrix!r}, only X"
         raise MissingMatrix(msg)
+
+
+def check_numeric(dtype: np.dtype[Any], label: str) -> None:
+    """Refuse anything but numbers of at most 64 bits.
+
+    Raises
+    ------
+    InputError
+        If it is anything else.
+    """
+    if dtype.kind not in "biuf" or dtype.itemsize > 8:  # noqa: PLR2004 - 64 bits
+        msg = (
+            f"{label} holds values of type {dtype}, which no table holds exactly; write "
+            "them as integers or floats of at most 64 bits"
+        )
+        raise InputError(msg)
 
 
 @contextmanager

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slaf.errors import DamagedInput, NoSuchInput, StorageError, UnknownFormat
-from slaf.sources.unsupported import FOREIGN, UNSUPPORTED
+from slaf.errors import UnknownFormat
+from slaf.sources.unsupported import FOREIGN
+from slaf.storage.paths import check_exists
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from slaf.sources.base import SourceFormat
 
-__all__ = ["check_exists", "check_supported", "detect", "format_named", "recognising"]
+__all__ = ["detect", "format_named", "recognising"]
 
 
 def detect(path: Path, formats: Sequence[SourceFormat], name: str | None = None) -> SourceFormat:
@@ -32,7 +33,6 @@ def detect(path: Path, formats: Sequence[SourceFormat], name: str | None = None)
     if name is not None:
         # If it is not recognised, the format itself says what is missing.
         return format_named(name, formats)
-    check_supported(path)
     matching = recognising(path, formats)
     if len(matching) > 1:
         names = ", ".join(format.name for format in matching)
@@ -41,44 +41,6 @@ def detect(path: Path, formats: Sequence[SourceFormat], name: str | None = None)
     if not matching:
         raise _unknown(path, formats)
     return matching[0]
-
-
-def check_exists(path: Path) -> None:
-    """Refuse a path with nothing at it.
-
-    Raises
-    ------
-    DamagedInput, NoSuchInput, StorageError
-        If its name is not text, nothing is there, or the system refuses to look.
-    """
-    try:
-        str(path).encode()
-        exists = path.exists()
-    except UnicodeEncodeError as error:
-        # Neither config.json nor a message could hold such a name.
-        msg = f"{path}: its name is not text in UTF-8"
-        raise DamagedInput(msg, remedy="rename it") from error
-    except StorageError:
-        raise
-    except OSError as error:
-        msg = f"{path}: cannot look at it: {error.strerror}; check the path"
-        raise StorageError(error.errno, msg) from error
-    if not exists:
-        msg = f"{path}: there is no such file or directory"
-        raise NoSuchInput(msg)
-
-
-def check_supported(path: Path) -> None:
-    """Refuse what a format may take for its own, but is something else.
-
-    Raises
-    ------
-    UnknownFormat
-        With what to do.
-    """
-    for unsupported in UNSUPPORTED:
-        if unsupported.recognises(path):
-            raise unsupported.refusal(path)
 
 
 def recognising(path: Path, formats: Sequence[SourceFormat]) -> list[SourceFormat]:

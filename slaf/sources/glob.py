@@ -7,15 +7,13 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from slaf.errors import NoSuchInput
-from slaf.storage.paths import as_remote
+from slaf.storage.paths import as_remote, has_wildcards
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = ["expand_glob", "fixed_parent", "is_pattern"]
-
-_WILDCARDS = frozenset("*?[")
 
 
 def is_pattern(path: Path) -> bool:
@@ -24,7 +22,7 @@ def is_pattern(path: Path) -> bool:
     A path that exists is never a pattern, and an address of the web is none.
     """
     remote = as_remote(path)
-    return _has_wildcards(str(path)) and not (remote and remote.is_web) and not path.exists()
+    return has_wildcards(str(path)) and not (remote and remote.is_web) and not path.exists()
 
 
 def expand_glob(path: Path) -> list[Path]:
@@ -47,11 +45,7 @@ def expand_glob(path: Path) -> list[Path]:
 def fixed_parent(path: Path) -> str:
     """The folders of a pattern before its first wildcard."""
     parts = str(path).split("/")
-    return "/".join(takewhile(lambda part: not _has_wildcards(part), parts[:-1]))
-
-
-def _has_wildcards(name: str) -> bool:
-    return bool(_WILDCARDS & set(name))
+    return "/".join(takewhile(lambda part: not has_wildcards(part), parts[:-1]))
 
 
 def _matches(path: Path) -> Iterator[Path]:
@@ -59,8 +53,8 @@ def _matches(path: Path) -> Iterator[Path]:
         # The root of a disk, or a bucket, whose name is never a pattern.
         yield path
         return
-    for folder in _matches(path.parent) if _has_wildcards(str(path.parent)) else [path.parent]:
-        if not _has_wildcards(path.name):
+    for folder in _matches(path.parent) if has_wildcards(str(path.parent)) else [path.parent]:
+        if not has_wildcards(path.name):
             if (folder / path.name).exists():
                 yield folder / path.name
         elif folder.is_dir():

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from slaf.errors import UnknownFormat
-from slaf.sources.detect import check_exists, check_supported, detect, format_named, recognising
+from slaf.sources.detect import detect, format_named, recognising
 from slaf.sources.glob import expand_glob, fixed_parent, is_pattern
 from slaf.sources.layouts import LAYOUTS
 from slaf.sources.unsupported import DERIVED, is_dataset
+from slaf.storage.paths import check_exists
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
 __all__ = ["Found", "LeftOut", "find_inputs"]
 
 # Files with these suffixes are refused by name, not skipped.
-_UNSUPPORTED_SUFFIXES = (".hdf5", ".h5mu", ".loom")
+_UNSUPPORTED_SUFFIXES = (".hdf5",)
 _MAX_FILES = 10_000
 
 # What forms of one sample differ in: the droplets or spots, the size of bins, and the suffix.
 _STATES = re.compile(r"(?:^|(?<=[^a-z]))(?:raw|filtered|unfiltered)(?![a-z])")
 _BINS = re.compile(r"\d+\s?(?:um|µm)(?![a-z])")
-_SUFFIXES = re.compile(r"(?:\.(?:h5ad|h5mu|hdf5|h5|loom|zarr|mtx|gz))+$")
+_SUFFIXES = re.compile(r"(?:\.(?:h5ad|h5mu|hdf5|h5|loom|zarr|zip|mtx|gz))+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,6 @@ def find_inputs(path: Path, formats: Sequence[SourceFormat], name: str | None = 
         check_exists(path)
         if not path.is_dir():
             return Found([(path, detect(path, formats, name))])
-        check_supported(path)
         found, root = search.folder(path), str(path)
     if not found.inputs:
         if search.refusal is not None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
-__all__ = ["DERIVED", "FOREIGN", "UNSUPPORTED", "UnsupportedInput", "is_dataset"]
+__all__ = ["DERIVED", "FOREIGN", "UnsupportedInput", "is_dataset"]
 
 # https://www.gnu.org/software/tar/manual/html_node/Standard.html
 _TAR_OFFSET, _TAR = 257, b"ustar"
@@ -111,25 +111,6 @@ def is_dataset(path: Path) -> bool:
         return False
     return isinstance(content, dict) and "format_version" in content
 
-
-UNSUPPORTED = (
-    UnsupportedInput(
-        "a SLAF dataset",
-        is_dataset,
-        "it is converted already: open it with slaf.open, add to it with `slaf append`, or name "
-        "the input it was made of",
-    ),
-    UnsupportedInput(
-        "a MuData file",
-        _has_members({"mod"}),
-        "write the modality that you want as an h5ad (mdata.mod[NAME].write), and convert that",
-    ),
-    UnsupportedInput(
-        "a loom file",
-        _has_members({"row_attrs", "col_attrs"}),
-        "write it as an h5ad (anndata.io.read_loom, then write_h5ad), and convert that",
-    ),
-)
 
 # What tools write beside a matrix: left out of a folder, and refused by itself.
 DERIVED = (

@@ -261,7 +261,7 @@ def test_inputs_that_are_named_are_taken(tmp_path: Path) -> None:
     both = slaf.convert(files, tmp_path / "named.slaf")
     assert both.shape[0] == N_RAW + N_FILTERED
     with pytest.raises(DuplicateInput, match=r"two.h5ad has 3 cells, .* of .*one.h5") as refusal:
-        slaf.convert(tmp_path / "in", tmp_path / "out.slaf", genes="union", cell_id_prefix=True)
+        slaf.convert(tmp_path / "in", tmp_path / "out.slaf", join="union", cell_id_prefix=True)
     assert "--" not in str(refusal.value)
     again = slaf.convert(tmp_path / "in", tmp_path / "all.slaf", allow_duplicate=True)
     assert again.shape[0] == N_RAW + N_FILTERED
@@ -336,7 +336,7 @@ def test_raw_and_filtered_are_never_both_taken(samples: list[tuple[str, str, str
             WRITERS[one](root / f"{at}" / f"{raw}", "raw", at)
             WRITERS[other](root / f"{at}" / "x" / f"{filtered}", "filtered", at)
         try:
-            dataset = slaf.convert(root, Path(work) / "out.slaf", genes="union")
+            dataset = slaf.convert(root, Path(work) / "out.slaf", join="union")
         except slaf.SlafError as error:
             assert isinstance(error, DuplicateInput | UnknownFormat)  # noqa: PT017
             return

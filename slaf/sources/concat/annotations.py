@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from slaf.options import GeneSet, SlotSelection, UnsMerge
+    from slaf.options import Join, SlotSelection, UnsMerge
     from slaf.sources.base import Matrix, Source
     from slaf.sources.concat.genes import Alignment
     from slaf.sources.concat.matrix import FindMatrix
@@ -80,7 +80,7 @@ class MergedAnnotations:
         In the order of their cells.
     gene_ids
         The ids of all genes.
-    genes
+    join
         The genes to take of several raws: as for the matrices.
     uns
         Makes the merged uns.
@@ -90,12 +90,12 @@ class MergedAnnotations:
         self,
         members: Sequence[Member],
         gene_ids: pa.Array,
-        genes: GeneSet,
+        join: Join,
         uns: Callable[[], Mapping[str, Any]],
     ) -> None:
         self._members = tuple(members)
         self._gene_ids = pa.chunked_array([gene_ids])
-        self._genes = genes
+        self._join = join
         self._uns = uns
 
     @property
@@ -216,7 +216,7 @@ class MergedAnnotations:
     def _align_raws(self, raws: Iterable[Raw], labels: Sequence[str]) -> Alignment:
         ids = [raw.genes.column(0).combine_chunks() for raw in raws]
         try:
-            return align(ids, labels, self._genes)
+            return align(ids, labels, self._join)
         except GeneMismatch as error:
             error.add_note("in raw, which --no-raw leaves out")
             raise

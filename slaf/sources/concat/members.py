@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slaf.options import GeneSet, ReadOptions, SlotSelection
+    from slaf.options import Join, ReadOptions, SlotSelection
     from slaf.sources.base import Raw, Source, SourceInfo
     from slaf.sources.concat.genes import Alignment
     from slaf.sources.concat.pool import SourcePool
@@ -156,7 +156,7 @@ def open_members(
     pool: SourcePool,
     inputs: Sequence[Input],
     existing: ExistingDataset | None,
-    genes: GeneSet,
+    join: Join,
     selection: SlotSelection,
     *,
     allow_duplicate: bool,
@@ -173,7 +173,7 @@ def open_members(
         In the order of their cells.
     existing
         A dataset before them; its genes come first, in their order.
-    genes
+    join
         The genes to take.
     selection
         The layers, raw and slots to take of the inputs.
@@ -192,7 +192,7 @@ def open_members(
     choices = [(one.options.choice(), one.prefix) for one in inputs]
     if existing is not None:
         choices.insert(0, ({}, ""))
-    scanned = list(_scan(pool, choices, genes))
+    scanned = list(_scan(pool, choices, join))
     if not allow_duplicate:
         # Before genes are aligned: whether they are the same does not matter for these.
         n_existing = len(scanned) - len(inputs)
@@ -206,7 +206,7 @@ def open_members(
         n_inputs = len(existing.records)
         members[0] = replace(members[0], n_inputs=n_inputs, is_existing=True)
         genes_present = [record.genes_present for record in existing.records]
-    alignment = align(ids, [member.label for member in members], genes, genes_present)
+    alignment = align(ids, [member.label for member in members], join, genes_present)
     finished = (_finalise(member, alignment, at, selection) for at, member in enumerate(members))
     return tuple(finished), alignment.ids
 
@@ -227,7 +227,7 @@ def check_raw(source: Source) -> Raw:
 
 
 def _scan(
-    pool: SourcePool, choices: Sequence[tuple[Mapping[str, str | bool], str]], genes: GeneSet
+    pool: SourcePool, choices: Sequence[tuple[Mapping[str, str | bool], str]], join: Join
 ) -> Iterator[tuple[Member, pa.Array]]:
     """Each member by itself, with all its slots, and the ids of its genes."""
     last_var: pa.Table | None = None
@@ -249,7 +249,7 @@ def _scan(
             member = Member(
                 lease=partial(pool.lease, at),
                 info=info,
-                record=_record(info, start, choice, prefix, genes),
+                record=_record(info, start, choice, prefix, join),
                 rows=RowRange(start, start + info.n_cells),
                 cells=_prefixed(cells, prefix),
                 positions=positions,
@@ -263,7 +263,7 @@ def _scan(
 
 
 def _record(
-    info: SourceInfo, offset: int, choice: Mapping[str, str | bool], prefix: str, genes: GeneSet
+    info: SourceInfo, offset: int, choice: Mapping[str, str | bool], prefix: str, join: Join
 ) -> SourceRecord:
     return SourceRecord(
         uri=info.uri,
@@ -275,7 +275,7 @@ def _record(
         offset=offset,
         identity=dict(info.identity),
         choice=choice,
-        genes=str(genes),
+        genes=str(join),
         prefix=prefix,
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from slaf.errors import MissingMatrix
 from slaf.format.schema import RAW
-from slaf.options import LAYER, RAW_VARM, GeneSet, SlotSelection
+from slaf.options import LAYER, RAW_VARM, Join, SlotSelection
 from slaf.sources.base import MatrixSize, Source, SourceInfo
 from slaf.sources.concat import axes, messages
 from slaf.sources.concat.annotations import (
@@ -50,7 +50,7 @@ class Concat(Source):
     ----------
     inputs
         In the order of their cells; at least one, unless there is an existing dataset.
-    genes
+    join
         The genes to take.
     existing
         A dataset before the inputs; its genes come first, in their order.
@@ -72,7 +72,7 @@ class Concat(Source):
     def __init__(
         self,
         inputs: Sequence[Input],
-        genes: GeneSet = "strict",
+        join: Join = "strict",
         existing: ExistingDataset | None = None,
         selection: SlotSelection | None = None,
         *,
@@ -91,7 +91,7 @@ class Concat(Source):
                 self._pool,
                 inputs,
                 existing,
-                genes,
+                join,
                 self.selection,
                 allow_duplicate=allow_duplicate,
             )
@@ -99,7 +99,7 @@ class Concat(Source):
             added = (member.record for member in self._members if not member.is_existing)
             self.records = (*records, *added)
             self._annotations = MergedAnnotations(
-                self._members, self._gene_ids, genes, lambda: self.merge_uns(self.uns_per_source())
+                self._members, self._gene_ids, join, lambda: self.merge_uns(self.uns_per_source())
             )
             self.info = self._describe()
             messages.check_same_slots(self._members, self.selection)

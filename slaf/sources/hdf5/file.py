@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from slaf.errors import DamagedInput, InputError, SlafError, StorageError
+from slaf.sources.base import check_numeric
 from slaf.sources.hdf5.chunks import filters_of
 from slaf.sources.hdf5.links import check_subtree, resolve_link, try_resolve
 from slaf.storage.paths import as_remote
@@ -161,12 +162,7 @@ def numeric(dataset: h5py.Dataset, label: str) -> h5py.Dataset:
     if not isinstance(dataset, h5py.Dataset):
         msg = f"{dataset.name} is a group, not an array"
         raise DamagedInput(msg)
-    if dataset.dtype.kind not in "biuf" or dataset.dtype.itemsize > 8:  # noqa: PLR2004
-        msg = (
-            f"{label} holds values of type {dataset.dtype}, which no table holds exactly; write "
-            "them as integers or floats of at most 64 bits"
-        )
-        raise InputError(msg)
+    check_numeric(dataset.dtype, label)
     load_filters(dataset)
     return dataset
 

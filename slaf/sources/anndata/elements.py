@@ -1,28 +1,24 @@
-"""obs, var and the slots of an AnnData file, as anndata reads them."""
+"""obs, var and the slots of a stored AnnData, as anndata reads them."""
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from slaf.errors import DamagedInput, InputError, SlafError
 from slaf.options import SLOTS
 from slaf.runtime.lazy import LazyMapping
 from slaf.sources.base import Slots
-from slaf.sources.hdf5.file import decode_text, get_checked, safe_keys
-from slaf.sources.hdf5.limits import check_arrays, check_table
-from slaf.sources.hdf5.links import attribute, has_member
+from slaf.sources.hdf5.file import decode_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    import anndata
-    import h5py
     import pandas as pd
+
+    from slaf.sources.anndata.groups import Groups
 
 __all__ = ["count_rows", "read_frame", "read_slots", "read_varm_of_raw"]
 
@@ -32,7 +28,7 @@ _READING_ERRORS: Final = (OSError, RuntimeError, LookupError, TypeError, ValueEr
 _NEIGHBORS: Final = "neighbors"
 
 
-def count_rows(table: h5py.Group | h5py.Dataset) -> int:
+def count_rows(groups: Groups, table: str) -> int:
     """The number of rows of obs or var, by its ids.
 
     Raises
@@ -40,26 +36,26 @@ def count_rows(table: h5py.Group | h5py.Dataset) -> int:
     DamagedInput
         If it has no ids, or they are packed more than real data.
     """
-    import h5py
-
+    groups.get(table)
     ids = table
-    if isinstance(table, h5py.Group):
-        index = decode_text(attribute(table, "_index", "_index"))
-        if index is None or not has_member(table, index):
-            msg = f"{table.name} has no index {index!r}"
+    if groups.shape(table) is None:
+        index = decode_text(groups.attribute(table, "_index", "_index"))
+        if index is None or not groups.has(f"{table}/{index}"):
+            msg = f"{table} has no index {index!r}"
             raise DamagedInput(msg)
-        ids = get_checked(table, index)
+        ids = f"{table}/{index}"
         # The index of pandas 3: nullable strings are a group of values and a mask.
-        ids = ids if isinstance(ids, h5py.Dataset) else get_checked(ids, "values")
-    if not isinstance(ids, h5py.Dataset) or ids.shape is None or ids.ndim != 1:
-        msg = f"{ids.name} is not a list, with one entry a row"
+        ids = ids if groups.shape(ids) is not None else f"{ids}/values"
+    shape = groups.shape(ids)
+    if shape is None or len(shape) != 1:
+        msg = f"{ids} is not a list, with one entry a row"
         raise DamagedInput(msg)
     # All columns of a table are as long as its ids.
-    check_arrays(ids.name, ids)
-    return len(ids)
+    groups.check_size(ids)
+    return shape[0]
 
 
-def read_frame(file: h5py.File, name: str) -> pd.DataFrame:
+def read_frame(groups: Groups, name: str) -> pd.DataFrame:
     """A table as anndata reads it.
 
     Raises
@@ -68,71 +64,67 @@ def read_frame(file: h5py.File, name: str) -> pd.DataFrame:
         If it cannot be read, or is not a table.
     """
     import anndata
-    import h5py
     import pandas as pd
 
-    table = get_checked(file, name)
-    check_table(table, count_rows(table))
+    groups.check_table(name, count_rows(groups, name))
     with _anndata_errors(name, DamagedInput):
-        if isinstance(table, h5py.Dataset):
+        if groups.shape(name) is not None:
             axis, other = ("var", "obs") if name.endswith("var") else ("obs", "var")
-            categories = (key for key in safe_keys(file, "uns") if key.endswith("_categories"))
+            categories = (key for key in groups.keys("uns") if key.endswith("_categories"))
             members = {f"uns/{key}": f"uns/{key}" for key in categories}
-            frame = getattr(_read_compound(file, {axis: name, other: other, **members}), axis)
+            adata = groups.read_tables_of_arrays({axis: name, other: other, **members})
+            frame = getattr(adata, axis)
         else:
-            frame = anndata.io.read_elem(table)
+            frame = anndata.io.read_elem(groups.get(name))
     if not isinstance(frame, pd.DataFrame):
         msg = f"{name} holds a {type(frame).__name__}, not a table"
         raise DamagedInput(msg)
     return frame
 
 
-def read_slots(file: h5py.File, *, of_raw: bool) -> Slots:
-    """The slots of a file; elements are read when they are used.
+def read_slots(groups: Groups, *, of_raw: bool) -> Slots:
+    """The slots of an AnnData; elements are read when they are used.
 
     Parameters
     ----------
-    file
-        An open AnnData file.
+    groups
+        The stored AnnData.
     of_raw
         Whether the genes are those of raw: then varm is that of raw, and there is no varp.
     """
-    import h5py
-
-    if isinstance(get_checked(file, "obs"), h5py.Dataset):
+    if groups.shape("obs") is not None:
+        members = {name: name for name in ("obs", "var", *SLOTS)}
         with _anndata_errors("the slots", InputError):
-            adata = _read_compound(file, {name: name for name in ("obs", "var", *SLOTS)})
+            adata = groups.read_tables_of_arrays(members)
         slots = Slots(*(dict(getattr(adata, slot)) for slot in SLOTS))
     else:
-        slots = _with_neighbors(file, Slots(**{slot: _slot(file, slot) for slot in SLOTS}))
-    return replace(slots, varm=read_varm_of_raw(file), varp={}) if of_raw else slots
+        slots = _with_neighbors(groups, Slots(**{slot: _slot(groups, slot) for slot in SLOTS}))
+    return replace(slots, varm=read_varm_of_raw(groups), varp={}) if of_raw else slots
 
 
-def read_varm_of_raw(file: h5py.File) -> Mapping[str, Any]:
+def read_varm_of_raw(groups: Groups) -> Mapping[str, Any]:
     """The varm of raw."""
     for path in ("raw/varm", "raw.varm"):
-        if has_member(file, path):
-            return _slot(file, path)
+        if groups.has(path):
+            return _slot(groups, path)
     return {}
 
 
-def _read_element(file: h5py.File, path: str) -> Any:
+def _read_element(groups: Groups, path: str) -> Any:
     import anndata
 
-    element = get_checked(file, path)
+    element = groups.get(path)
     with _anndata_errors(path, InputError):
         return anndata.io.read_elem(element)
 
 
-def _slot(file: h5py.File, slot: str) -> Mapping[str, Any]:
-    import h5py
-
-    if not has_member(file, slot):
+def _slot(groups: Groups, slot: str) -> Mapping[str, Any]:
+    if not groups.has(slot):
         return {}
-    if isinstance(get_checked(file, slot), h5py.Dataset):
+    if groups.shape(slot) is not None:
         # A compound array with a field for each key; in files of groups only an empty slot.
-        return _fields(_read_element(file, slot), slot)
-    return LazyMapping(safe_keys(file, slot), lambda name: _read_element(file, f"{slot}/{name}"))
+        return _fields(_read_element(groups, slot), slot)
+    return LazyMapping(groups.keys(slot), lambda name: _read_element(groups, f"{slot}/{name}"))
 
 
 def _fields(array: Any, slot: str) -> Mapping[str, Any]:
@@ -145,9 +137,9 @@ def _fields(array: Any, slot: str) -> Mapping[str, Any]:
     raise DamagedInput(msg)
 
 
-def _with_neighbors(file: h5py.File, slots: Slots) -> Slots:
+def _with_neighbors(groups: Groups, slots: Slots) -> Slots:
     """The graph of neighbours in obsp: old releases wrote it into uns, and anndata moves it."""
-    graphs = {"distances", "connectivities"}.intersection(safe_keys(file, f"uns/{_NEIGHBORS}"))
+    graphs = {"distances", "connectivities"}.intersection(groups.keys(f"uns/{_NEIGHBORS}"))
     neighbors = slots.uns[_NEIGHBORS] if graphs else None
     if not isinstance(neighbors, dict):
         return slots
@@ -161,28 +153,11 @@ def _with_neighbors(file: h5py.File, slots: Slots) -> Slots:
 
     def obsp(key: str) -> Any:
         in_uns = key not in slots.obsp
-        return _read_element(file, f"uns/{_NEIGHBORS}/{key}") if in_uns else slots.obsp[key]
+        return _read_element(groups, f"uns/{_NEIGHBORS}/{key}") if in_uns else slots.obsp[key]
 
     return replace(
         slots, obsp=LazyMapping([*slots.obsp, *moved], obsp), uns=LazyMapping(slots.uns, uns)
     )
-
-
-def _read_compound(file: h5py.File, members: Mapping[str, str]) -> anndata.AnnData:
-    """Some members of a file of anndata before 0.7, by their new names.
-
-    anndata reads its compound tables only in a whole file: make one of these members.
-    """
-    import anndata
-    import h5py
-
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "members.h5ad"
-        with h5py.File(path, "w") as small:
-            for target, source in members.items():
-                if has_member(file, source):
-                    small.copy(get_checked(file, source), target)
-        return anndata.read_h5ad(path)
 
 
 @contextmanager

@@ -124,7 +124,7 @@ class SourceRecord(Record, frozen=True):
     n_genes: Count
     offset: Count
     identity: Mapping[str, Any]
-    choice: Mapping[str, str] = {}
+    choice: Mapping[str, str | bool] = {}
     genes: Annotated[
         str, matching("strict|union|intersection", "one of strict, union, intersection")
     ] = "strict"

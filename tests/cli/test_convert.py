@@ -30,7 +30,7 @@ DATASET_KEYS = {
 PREVIEW_KEYS = {
     *("operation", "sources", "output", "n_cells", "n_genes", "shared_genes", "size"),
     *("value_type", "rewrites", "parts", "parts_done", "estimate", "free", "annotations"),
-    *("not_converted", "counts_in", "notes"),
+    *("not_converted", "counts_in", "left_out", "notes"),
 }
 FRACTIONS = (
     "layer:halves holds fractions, but X whole numbers: if you want counts, use --matrix X\n"

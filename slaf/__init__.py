@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from slaf.converter import SLAFConverter
     from slaf.dataset.dataset import Dataset
     from slaf.dataset.dataset import open_dataset as open
-    from slaf.dataset.info import DatasetInfo, InputInfo, info
+    from slaf.dataset.info import DatasetInfo, FolderInfo, InputInfo, info
     from slaf.errors import (
         ConflictError,
         DatasetError,
@@ -44,6 +44,7 @@ __all__ = [
     "DatasetError",
     "DatasetInfo",
     "ExportReport",
+    "FolderInfo",
     "InputError",
     "InputInfo",
     "Preview",
@@ -83,6 +84,7 @@ _MODULES = {
     ),
     "slaf.dataset.info": (
         "DatasetInfo",
+        "FolderInfo",
         "InputInfo",
         "info",
     ),

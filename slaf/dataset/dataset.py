@@ -11,7 +11,7 @@ import numpy as np
 from slaf.annotations.dataframes import to_frame
 from slaf.dataset.annotations import Annotations, StoredRaw, element_rows
 from slaf.dataset.selection import as_filter, resolve_indexer
-from slaf.errors import QueryError, SelectionError
+from slaf.errors import DamagedDataset, QueryError, SelectionError
 from slaf.format.config import DatasetConfig, load_published
 from slaf.format.schema import (
     BY_GENE,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from slaf.format.records import MatrixRecord
     from slaf.sparse.ranges import Rows
     from slaf.tables.read import LanceTable
+    from slaf.training.loader import Loader
 
 __all__ = ["Dataset", "open_dataset"]
 
@@ -300,6 +301,80 @@ class Dataset:
             return self._read(rows, columns)
         return self.matrix(layer).read(rows, columns)
 
+    def row(
+        self, cell: int | str, layer: str | None = None, *, dense: bool = False
+    ) -> tuple[NDArray[np.int32], NDArray[Any]] | NDArray[Any]:
+        """The nonzeros of one cell.
+
+        Parameters
+        ----------
+        cell
+            Its position (negative ones count from the end) or its id.
+        layer
+            As for `read`.
+        dense
+            Whether to return a value for each gene.
+
+        Returns
+        -------
+        tuple or numpy.ndarray
+            The positions of genes and their values; or with `dense` all values.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such cell or layer.
+        """
+        row = self.read([cell] if isinstance(cell, str) else cell, None, layer)
+        if dense:
+            values: NDArray[Any] = row.toarray()[0]
+            return values
+        return row.indices, row.data
+
+    def value(self, cell: int | str, gene: int | str, layer: str | None = None) -> Any:
+        """The value of one cell and gene; 0 where none is stored.
+
+        Parameters
+        ----------
+        cell, gene
+            A position (negative ones count from the end) or an id.
+        layer
+            As for `read`.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such cell, gene or layer.
+        """
+        cells, genes = ([at] if isinstance(at, str) else at for at in (cell, gene))
+        return self.read(cells, genes, layer)[0, 0]
+
+    def loader(self, cells: Indexer = None, genes: Indexer = None, **options: Any) -> Loader:
+        """Batches of cells for training, shuffled in every epoch, in bounded memory.
+
+        Parameters
+        ----------
+        cells, genes
+            As for `read`; `batch.X` has the genes in the requested order.
+        options
+            By keyword, each field of `slaf.training.options.LoaderOptions`.
+
+        Returns
+        -------
+        slaf.training.loader.Loader
+            Its iteration gives an epoch of batches; `torch()` is a dataset of PyTorch.
+
+        Raises
+        ------
+        SelectionError
+            If a requested cell, gene, column or layer does not exist.
+        TypeError, ValueError
+            If an option is unknown, or does not fit; the error names one that does.
+        """
+        from slaf.dataset.verbs import make_loader
+
+        return make_loader(self, cells, genes, options)
+
     def to_anndata(
         self,
         cells: Indexer = None,
@@ -321,15 +396,15 @@ class Dataset:
         ------
         SelectionError
             If a requested cell, gene or layer does not exist.
+        DamagedDataset
+            If no AnnData can hold the dataset, or it cannot be read; `slaf.verify` says why.
         """
-        import anndata
-
         rows = self.resolve(CELLS, cells)
         columns = None if genes is None else self.positions(GENES, genes)
         positions = None if cells is None else as_positions(rows)
         raw = self.raw
-        return anndata.AnnData(
-            self._read(rows, columns),
+        return self._as_anndata(
+            X=self._read(rows, columns),
             obs=self._frame(CELLS, positions),
             var=self._frame(GENES, columns),
             layers={
@@ -345,6 +420,19 @@ class Dataset:
             if raw is None
             else {"X": raw.matrix.read(rows), "var": raw.var, "varm": dict(raw.varm)},
         )
+
+    def _as_anndata(self, **parts: Any) -> anndata.AnnData:
+        """An AnnData of these parts, which an earlier release may have stored unfit."""
+        import anndata
+
+        try:
+            return anndata.AnnData(**parts)
+        except (ValueError, TypeError, AttributeError, LookupError) as error:
+            msg = (
+                f"{self.location}: no AnnData can hold it ({error}); `slaf verify` says why, and "
+                "converting the inputs again mends it"
+            )
+            raise DamagedDataset(msg) from error
 
     def matrix(self, layer: str | None = None) -> StoredMatrix:
         """The matrix or a layer, as it is stored.

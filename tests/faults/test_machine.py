@@ -140,7 +140,7 @@ class Machine(RuleBasedStateMachine):
         makes = Model()
         for sample in written:
             makes = makes.with_sample(sample)
-        options = (("chunk_size", chunk), ("genes", "union"), ("overwrite", True))
+        options = (("chunk_size", chunk), ("join", "union"), ("overwrite", True))
         self._give(Call("convert", tuple(s.path for s in written), options, makes), at)
 
     @precondition(lambda self: self.published is not None)
@@ -149,7 +149,7 @@ class Machine(RuleBasedStateMachine):
         """Add another input."""
         assert self.published is not None
         sample = self._sample(**drawn)
-        options = (("chunk_size", chunk), ("genes", "union"), ("workers", workers))
+        options = (("chunk_size", chunk), ("join", "union"), ("workers", workers))
         call = Call("append", (sample.path,), options, self.published.with_sample(sample))
         self._give(call, at)
 
@@ -319,7 +319,7 @@ def test_any_order_of_a_few() -> None:
 @pytest.mark.timeout(2 * 3600)
 def test_any_order_of_thousands(capsys: pytest.CaptureFixture[str]) -> None:
     """So it is in thousands of steps."""
-    steps = run(examples=60, steps=40)
+    steps = run(examples=70, steps=40)
     with capsys.disabled():
         print(f"\n{steps:,} steps of the state machine")  # noqa: T201 - the campaign tells it
     assert steps >= 2000

@@ -312,6 +312,10 @@ def value_type_for(
     raise InexactValue(msg)
 
 
+# The types of counts: every compression but "small" stores small ones in the first.
+COUNTS: Final = ("uint16", "uint32")
+
+
 def read_dtype(source: str, value_type: str, *, dtype_overflowed: bool) -> str:
     """The numeric type that values are read back in: the source's, where it holds them.
 
@@ -325,7 +329,8 @@ def read_dtype(source: str, value_type: str, *, dtype_overflowed: bool) -> str:
         Whether sums of repeated entries are beyond the source's type.
     """
     if dtype_overflowed:
-        return value_type
+        # The compression decides which of these types counts are stored in.
+        return COUNTS[-1] if value_type in COUNTS else value_type
     dtype = np.dtype(source).newbyteorder("=")
     # scipy has no matrices of half floats.
     return "float32" if dtype == np.float16 else str(dtype)

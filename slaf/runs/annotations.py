@@ -325,7 +325,9 @@ def _matrix_dtype(
         overflowed |= recorded.dtype != before
     several = len(run.plan.sources) > 1
     dtype = _read_dtype(column.dtype, column.value_type, several=several)
-    return column.value_type if overflowed else dtype
+    if overflowed:
+        return read_dtype(column.dtype, column.value_type, dtype_overflowed=True)
+    return dtype
 
 
 def _read_dtype(dtype: str, value_type: str, *, several: bool) -> str:

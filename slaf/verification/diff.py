@@ -146,7 +146,8 @@ def _types_of_file(matrix: Matrix, record: DatasetConfig | MatrixRecord) -> tupl
     """Types in which values of a file would be read, and those of a dataset are."""
     declared = read_dtype(str(matrix.dtype), record.value_type, dtype_overflowed=False)
     # Sums of repeated entries may exceed that type; only reading all entries shows it.
-    overflowed = record.dtype == record.value_type and not np.can_cast(record.dtype, declared)
+    wide = {record.value_type, read_dtype(declared, record.value_type, dtype_overflowed=True)}
+    overflowed = record.dtype in wide and not np.can_cast(record.dtype, declared)
     return (record.dtype if overflowed else declared), record.dtype
 
 

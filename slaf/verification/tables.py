@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from slaf.format.digests import table_digest
-from slaf.format.schema import CELLS, EXPRESSION, GENES, common_type, read_dtype
+from slaf.format.schema import CELLS, COUNTS, EXPRESSION, GENES, common_type, read_dtype
 from slaf.sparse.ranges import RowRange
 from slaf.tables.read import data_files, read_table
 from slaf.verification.report import SHOWN_OF_A_KIND
@@ -116,12 +116,17 @@ def _check_dtype(dataset: Dataset, differences: DifferenceLog) -> None:
     types = {
         read_dtype(source.dtype, value_type, dtype_overflowed=False) for source in published.sources
     }
-    # Which sums overflowed their type, and the greatest value, are not recorded.
+    # Which sums overflowed their type is not recorded. They are read in `value_type` from datasets
+    # of the first release, and `compact` may have changed that since.
+    wide = {value_type, read_dtype(value_type, value_type, dtype_overflowed=True)}
+    greatest_value = published.expression_stats["max_value"] or 0
+    if value_type in COUNTS and greatest_value <= np.iinfo(COUNTS[0]).max:
+        wide.add(COUNTS[0])
     possible = {
         common_type([*kept, *dtype_overflowed], value_type, greatest)
         for n in range(len(types) + 1)
         for kept in combinations(sorted(types), n)
-        for dtype_overflowed in ([], [value_type])
+        for dtype_overflowed in ([], *([dtype] for dtype in sorted(wide)))
         for greatest in (0.0, np.inf)
     }
     if published.dtype not in possible:

@@ -216,12 +216,13 @@ def test_archives_are_refused_with_the_line_that_unpacks_them(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("name", "content", "what"),
     [
-        ("a.rds", gzip.compress(b"X\n\0\0\0\3\0\4"), "a file of R"),
+        ("a.rds", gzip.compress(b"X\n\0\0\0\3\0\4", mtime=0), "a file of R"),
         ("a.rda", b"RDX3\nX\n\0", "a file of R"),
         ("a.csv", b"gene,c0\nA,1\n", "a table of text"),
         ("a.parquet", b"PAR1\0\0", "a Parquet file"),
         ("a.h5ad", b"", "an empty file"),
     ],
+    ids=["rds", "rda", "csv", "parquet", "empty"],
 )
 def test_other_files_are_named(name: str, content: bytes, what: str, tmp_path: Path) -> None:
     """A file of another program is refused as what it is, not with a list of formats."""

@@ -523,6 +523,26 @@ def test_a_reader_after_the_dataset_was_replaced(source: Path, tmp_path: Path) -
     assert slaf.open(tmp_path / "out.slaf").shape == (N_CELLS, N_GENES)
 
 
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_reader_after_a_table_was_made_again(tmp_path: Path, *, removed: bool) -> None:
+    """A table that is made again at the same version is not read as the one that was opened."""
+    output = tmp_path / "out.slaf"
+
+    def input_of(value: float) -> anndata.AnnData:
+        matrix = sp.csr_matrix(np.eye(3, dtype=np.float32) * value)
+        return anndata.AnnData(matrix, layers={"spliced": matrix * 2})
+
+    old = slaf.convert(input_of(1), output)
+    old.offsets("layers")
+    if removed:
+        shutil.rmtree(output)
+    else:
+        slaf.convert(input_of(2), output, layers="none", overwrite=True)
+    slaf.convert(input_of(5), output, overwrite=not removed)
+    with pytest.raises(DamagedDataset, match="since it was opened, open it anew"):
+        old.read(layer="spliced")
+
+
 def test_a_dataset_where_a_place_is_asked_for(dataset: Dataset, tmp_path: Path) -> None:
     """It describes itself; it is no input, and not taken for an AnnData because it has obs."""
     assert slaf.info(dataset) == slaf.info(dataset.location.path)

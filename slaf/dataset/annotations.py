@@ -68,11 +68,33 @@ class Annotations:
         return {layer.original: layer for layer in self.record.matrices().get(LAYERS, ())}
 
     def table(self, name: str) -> LanceTable:
-        """A table of the dataset, as a Lance dataset."""
+        """A table of the dataset, as a Lance dataset.
+
+        Raises
+        ------
+        DamagedDataset
+            If it does not exist, or is that of another dataset that was written here since.
+        """
         from slaf.tables.read import open_table
 
         published = self._published
-        return open_table(self._location, published.tables[name], published.versions[name])
+        table = open_table(self._location, published.tables[name], published.versions[name])
+        self._check_is_recorded(name, table)
+        return table
+
+    def _check_is_recorded(self, name: str, table: LanceTable) -> None:
+        """Check that a table has a file of the record: a table that is made again has none."""
+        from slaf.tables.read import data_files
+
+        directory = self._published.tables[name]
+        recorded = {stored.file for stored in self._published.checksums.of(directory)}
+        found = (f"{directory}/{file}" in recorded for file, _ in data_files(table))
+        if recorded and next(data_files(table), None) and not any(found):
+            msg = (
+                f"{self._location}: {directory} has none of the files that config.json recorded; "
+                "if the dataset was written to since it was opened, open it anew"
+            )
+            raise DamagedDataset(msg)
 
     def read_columns(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows of a table: all columns, or these.

@@ -7,8 +7,10 @@ import shutil
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+import anndata
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 import slaf
 from slaf.conversion import compact as compaction
@@ -246,6 +248,23 @@ def test_every_compression_and_back(stored: Path, tmp_path: Path) -> None:
     again = tree(output)
     assert slaf.compact(output, compression="balanced").cells == 0
     assert tree(output) == again
+
+
+def test_sums_beyond_the_type_of_the_input(tmp_path: Path) -> None:
+    """Sums that the type of the input does not hold are read in one type by every compression."""
+    repeated = sp.csr_matrix(
+        (np.array([200, 100], np.uint8), np.array([1, 1]), np.array([0, 2])), shape=(1, 3)
+    )
+    adata = anndata.AnnData(repeated, layers={"same": repeated})
+    outputs = {name: tmp_path / f"{name}.slaf" for name in ("fast", "balanced", "small")}
+    for name, output in outputs.items():
+        dataset = slaf.convert(adata, output, compression=name)
+        assert dataset.read().dtype == dataset.read(layer="same").dtype == np.uint32
+        assert dataset.read().toarray().tolist() == [[0, 300, 0]]
+        assert slaf.diff(dataset, outputs["fast"]).ok
+        for other in ("small", "balanced"):
+            slaf.compact(output, compression=other)
+            assert slaf.verify(output, against=adata).ok
 
 
 @pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.slow)])

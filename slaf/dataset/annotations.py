@@ -10,6 +10,7 @@ from slaf.annotations.arrays import column_to_array, table_to_matrix
 from slaf.annotations.dataframes import to_frame
 from slaf.dataset.selection import resolve_indexer
 from slaf.errors import DamagedDataset, SelectionError
+from slaf.format.config import load
 from slaf.format.schema import CELLS, GENES, LAYERS, RAW_GENES, pair_table
 from slaf.options import RAW_VARM
 from slaf.runtime.lazy import LazyMapping
@@ -79,22 +80,27 @@ class Annotations:
 
         published = self._published
         table = open_table(self._location, published.tables[name], published.versions[name])
-        self._check_is_recorded(name, table)
+        if not self._has_recorded_files(name, table) and self._was_replaced():
+            msg = (
+                f"{self._location}: {published.tables[name]} is that of another dataset, which "
+                "was written here since this one was opened; open it anew"
+            )
+            raise DamagedDataset(msg)
         return table
 
-    def _check_is_recorded(self, name: str, table: LanceTable) -> None:
-        """Check that a table has a file of the record: a table that is made again has none."""
+    def _has_recorded_files(self, name: str, table: LanceTable) -> bool:
+        """Whether a table has a file of the record: one that was made again has none."""
         from slaf.tables.read import data_files
 
         directory = self._published.tables[name]
         recorded = {stored.file for stored in self._published.checksums.of(directory)}
-        found = (f"{directory}/{file}" in recorded for file, _ in data_files(table))
-        if recorded and next(data_files(table), None) and not any(found):
-            msg = (
-                f"{self._location}: {directory} has none of the files that config.json recorded; "
-                "if the dataset was written to since it was opened, open it anew"
-            )
-            raise DamagedDataset(msg)
+        files = [f"{directory}/{file}" for file, _ in data_files(table)]
+        return not (recorded and files) or not recorded.isdisjoint(files)
+
+    def _was_replaced(self) -> bool:
+        """Whether config.json is not the one that was opened."""
+        now = load(self._location)
+        return now is None or now.published != self._published
 
     def read_columns(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows of a table: all columns, or these.

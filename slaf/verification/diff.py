@@ -11,7 +11,7 @@ from slaf.dataset.matrix import StoredMatrix
 from slaf.dataset.source import DatasetSource
 from slaf.errors import NotADataset
 from slaf.format.config import load
-from slaf.format.schema import read_dtype
+from slaf.format.schema import narrowest_count, read_dtype
 from slaf.options import ReadOptions
 from slaf.runtime.progress import NullProgress
 from slaf.sources import open_source
@@ -146,7 +146,7 @@ def _types_of_file(matrix: Matrix, record: DatasetConfig | MatrixRecord) -> tupl
     """Types in which values of a file would be read, and those of a dataset are."""
     declared = read_dtype(str(matrix.dtype), record.value_type, dtype_overflowed=False)
     # Sums of repeated entries may exceed that type; only reading all entries shows it.
-    wide = {record.value_type, read_dtype(declared, record.value_type, dtype_overflowed=True)}
+    wide = {record.value_type, narrowest_count(record.value_type, beyond_uint16=False)}
     overflowed = record.dtype in wide and not np.can_cast(record.dtype, declared)
     return (record.dtype if overflowed else declared), record.dtype
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from slaf.errors import DamagedInput, StorageError, UnknownFormat
-from slaf.sources.hdf5.file import recognise
+from slaf.sources.hdf5.file import is_hdf5, recognise
 from slaf.sources.tenx.text import open_text
 
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ def _head(path: Path) -> bytes:
 
 
 def _is_packed_hdf5(path: Path) -> bool:
-    # HDF5 itself was recognised before.
-    return _head(path).startswith(_HDF5)
+    return not is_hdf5(path) and _head(path).startswith(_HDF5)
 
 
 def _is_tar(path: Path) -> bool:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALIGNED_SLOTS",
+    "COLUMNS",
     "INPUT_CHOICES",
     "LAYER",
     "RAW_VARM",
@@ -76,7 +77,8 @@ LAYER: Final = "layer"
 RAW_VARM: Final = "raw_varm"
 ALIGNED_SLOTS: Final = ("obsm", "varm", "obsp", "varp")
 SLOTS: Final = (*ALIGNED_SLOTS, "uns")
-_KINDS: Final = (LAYER, "raw", RAW_VARM, *SLOTS)
+COLUMNS: Final = ("obs", "var")
+_KINDS: Final = (LAYER, "raw", RAW_VARM, *SLOTS, *COLUMNS)
 
 # The options that only some formats know.
 INPUT_CHOICES: Final = (
@@ -313,7 +315,7 @@ def _slot_names(names: str | Sequence[str]) -> tuple[str, ...]:
         if name.partition(":")[0] not in _KINDS:
             msg = (
                 f"{name!r} is nothing that could be left out; name one of {', '.join(_KINDS)}, or "
-                "an element of one, like obsm:X_pca"
+                "an element or a column of one, like obsm:X_pca or obs:batch"
             )
             raise ValueError(msg)
     return listed
@@ -455,7 +457,9 @@ class SlotSelection(Options):
     """
 
     without: str | Sequence[str] = option((), parse=_slot_names)
-    """Leave out a slot, like uns, or one element, like obsm:X_pca: less time and bytes."""
+    """Leave out a slot, like uns, or one element or column, like obsm:X_pca or obs:batch; a column
+    of var is left out of raw too. Less time and bytes.
+    """
 
     uns_merge: UnsMerge = "unique"
     """The uns of several inputs, by the rules of `anndata.concat`: what is the same in all, what
@@ -520,8 +524,8 @@ class StoreOptions(SlotSelection, PartOptions):
     """
 
     plain_types: bool = False
-    """Store int32 ids and float32 values (float64 where that alone is exact), for readers that know
-    no unsigned integers: more bytes.
+    """Store int32 ids in all tables and float32 values (float64 where that alone is exact), for
+    readers that know no unsigned integers: more bytes.
     """
 
     @property
@@ -601,8 +605,8 @@ class AppendOptions(RunOptions, PartOptions, ReadOptions):
     """
 
     without: str | Sequence[str] = option((), parse=_slot_names)
-    """Leave out a slot, like uns, or one element, like obsm:X_pca, besides what was left out when
-    the dataset was made: less time and bytes.
+    """Leave out a slot, like uns, or one element or column, like obsm:X_pca or obs:batch, besides
+    what was left out when the dataset was made: less time and bytes.
     """
 
     by_gene: bool | None = None

@@ -101,6 +101,8 @@ def test_use_optimized_dtypes(plain: bool, source: Path, tmp_path: Path) -> None
     ds = slaf.SLAFConverter(use_optimized_dtypes=not plain).convert(source, tmp_path / "out.slaf")
     types = ["int32", "int32", "float"] if plain else ["uint32", "uint16", "uint16"]
     assert [str(field.type) for field in ds.expression.schema] == types
+    for table, column in (("cells", "cell_integer_id"), ("genes", "gene_integer_id")):
+        assert str(ds.table(table).schema.field(column).type) == types[0]
     assert slaf.verify(ds, against=source).ok
 
 
@@ -226,12 +228,23 @@ def test_without_checkpointing(source: Path, tmp_path: Path) -> None:
     [
         ({"sort_metadata": True}, "sort_metadata=True is not possible.*sort when you query"),
         ({"enable_v2_manifest": False}, "enable_v2_manifest=False is not possible"),
+        ({"max_rows_per_file": 10}, "max_rows_per_file=10 is not possible.*chunk_size"),
+        ({"tiledb_layer_name": "a", "matrix": "raw"}, "name two matrices"),
     ],
 )
-def test_what_is_refused(options: dict[str, bool], message: str) -> None:
+def test_what_is_refused(options: dict[str, Any], message: str) -> None:
     """Options that contradict the format are refused, with the reason."""
     with pytest.raises(ValueError, match=message):
-        slaf.SLAFConverter(**options)  # type: ignore[arg-type]
+        slaf.SLAFConverter(**options)
+
+
+def test_validation_is_not_skipped(source: Path, tmp_path: Path) -> None:
+    """`skip_validation=True` is refused with the reason, before anything is written."""
+    converter = slaf.SLAFConverter()
+    for verb in (converter.convert, converter.append):
+        with pytest.raises(ValueError, match="skip_validation=True is not possible"):
+            verb(source, tmp_path / "out.slaf", skip_validation=True)
+    assert not (tmp_path / "out.slaf").exists()
 
 
 def test_tiledb_collection_name(source: Path, tmp_path: Path) -> None:

@@ -299,7 +299,7 @@ def test_an_unknown_option_is_named() -> None:
         ("memory", -1, "memory is -1, but it is at least 0"),
         ("workers", -1, "workers is -1, but it is at least 0"),
         ("compact", "no", "compact is 'no', but it is True or False"),
-        ("without", ["obs"], "'obs' is nothing that could be left out"),
+        ("without", ["X"], "'X' is nothing that could be left out"),
     ],
 )
 def test_a_wrong_value_is_refused(option: str, value: Any, message: str, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from slaf.annotations.dataframes import to_frame
 from slaf.dataset.annotations import Annotations, StoredRaw, element_rows
 from slaf.dataset.selection import as_filter, resolve_indexer
-from slaf.errors import QueryError, SelectionError
+from slaf.errors import DamagedDataset, QueryError, SelectionError
 from slaf.format.config import DatasetConfig, load_published
 from slaf.format.schema import (
     BY_GENE,
@@ -396,15 +396,15 @@ class Dataset:
         ------
         SelectionError
             If a requested cell, gene or layer does not exist.
+        DamagedDataset
+            If no AnnData can hold the dataset, or it cannot be read; `slaf.verify` says why.
         """
-        import anndata
-
         rows = self.resolve(CELLS, cells)
         columns = None if genes is None else self.positions(GENES, genes)
         positions = None if cells is None else as_positions(rows)
         raw = self.raw
-        return anndata.AnnData(
-            self._read(rows, columns),
+        return self._as_anndata(
+            X=self._read(rows, columns),
             obs=self._frame(CELLS, positions),
             var=self._frame(GENES, columns),
             layers={
@@ -420,6 +420,19 @@ class Dataset:
             if raw is None
             else {"X": raw.matrix.read(rows), "var": raw.var, "varm": dict(raw.varm)},
         )
+
+    def _as_anndata(self, **parts: Any) -> anndata.AnnData:
+        """An AnnData of these parts, which an earlier release may have stored unfit."""
+        import anndata
+
+        try:
+            return anndata.AnnData(**parts)
+        except (ValueError, TypeError, AttributeError, LookupError) as error:
+            msg = (
+                f"{self.location}: no AnnData can hold it ({error}); `slaf verify` says why, and "
+                "converting the inputs again mends it"
+            )
+            raise DamagedDataset(msg) from error
 
     def matrix(self, layer: str | None = None) -> StoredMatrix:
         """The matrix or a layer, as it is stored.

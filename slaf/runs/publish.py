@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from slaf.runs.output_run import OutputRun
     from slaf.sources.base import Source
 
-__all__ = ["Axes", "cells_table", "genes_table", "publish", "read_axes"]
+__all__ = ["Axes", "cells_table", "genes_table", "publish", "read_axes", "with_plain_ids"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,8 @@ def publish(run: OutputRun, axes: Axes, writer: str, annotations: EncodedAnnotat
         GENES: genes_table(axes.genes, offsets, annotations.genes),
         **annotations.tables,
     }
+    if plan.options.plain_types:
+        whole_tables = {name: with_plain_ids(name, rows) for name, rows in whole_tables.items()}
     changes: dict[str, TableChange] = {
         **{
             spec.name: _partitioned_change(run, spec.name, offsets[spec.name])
@@ -147,6 +149,23 @@ def genes_table(
 ) -> pa.Table:
     """The whole of `genes`; the parameters are those of `cells_table`."""
     return _axis_table(GENES, genes, offsets, annotations, {})
+
+
+def with_plain_ids(name: str, table: pa.Table) -> pa.Table:
+    """A table that is written whole, with int32 ids: readers without unsigned integers join them.
+
+    Parameters
+    ----------
+    name, table
+        `cells`, `genes`, `raw_genes` or a table of pairs.
+    """
+    fields = [
+        field.with_type(pa.int32())
+        if field.name in TABLES[name].ids and field.type == pa.uint32()
+        else field
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(fields, table.schema.metadata))
 
 
 def _axis_table(

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["DenseArray", "DenseRows", "Transposed", "dense_matrix"]
 
 
-# Elements decoded at a time.
-_BLOCK_ELEMENTS = 1 << 21
+# Elements decoded at a time: with positions, masks and copies some 30 bytes each.
+_BLOCK_ELEMENTS = 1 << 19
 _SAMPLED_ELEMENTS = 1 << 16
 
 # For cutting a matrix into parts only: assume that one element in so many is nonzero.

@@ -77,6 +77,8 @@ def _is_packed_hdf5(path: Path) -> bool:
 
 
 def _is_tar(path: Path) -> bool:
+    if path.name.lower().endswith((".tar.bz2", ".tar.xz")):
+        return _head(path).startswith((b"BZh", b"\xfd7zXZ"))
     return _head(path)[_TAR_OFFSET:].startswith(_TAR)
 
 
@@ -87,10 +89,6 @@ def _begins_with(*signatures: bytes) -> Callable[[Path], bool]:
 def _is_table(path: Path) -> bool:
     head = _head(path)
     return path.name.lower().endswith(_TABLES) and bool(head) and b"\0" not in head
-
-
-def _is_empty(path: Path) -> bool:
-    return path.is_file() and not path.stat().st_size
 
 
 def _is_bpcells(path: Path) -> bool:
@@ -124,9 +122,6 @@ DERIVED = (
 FOREIGN = (
     *DERIVED,
     UnsupportedInput(
-        "an empty file", _is_empty, "it holds nothing; look for the file that it was copied from"
-    ),
-    UnsupportedInput(
         "an HDF5 file packed by gzip",
         _is_packed_hdf5,
         "unpack it with `gunzip -k {path}`, and convert {stem}",
@@ -149,8 +144,8 @@ FOREIGN = (
     UnsupportedInput(
         "a file of R",
         _begins_with(*_R),
-        "write its counts as an h5ad in R (zellkonverter::writeH5AD of a SingleCellExperiment; of "
-        "a Seurat object, Seurat::as.SingleCellExperiment makes one), and convert that",
+        "write its object as an h5ad in R (anndataR::write_h5ad(object, 'NAME.h5ad')), and convert "
+        "that",
     ),
     UnsupportedInput(
         "a matrix of BPCells",
@@ -159,10 +154,10 @@ FOREIGN = (
         "that file",
     ),
     UnsupportedInput(
-        "a Parquet file",
-        _begins_with(b"PAR1"),
-        "make an AnnData of it (anndata.AnnData(pandas.read_parquet(FILE)), cells as rows), and "
-        "give that to slaf.convert",
+        "a table of Arrow or Parquet",
+        _begins_with(b"PAR1", b"ARROW1", b"FEA1"),
+        "make an AnnData of it (anndata.AnnData(pandas.read_parquet(FILE)) or read_feather, cells "
+        "as rows), and give that to slaf.convert",
     ),
     UnsupportedInput(
         "a table of text",

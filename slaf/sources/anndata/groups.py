@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from slaf.annotations.dataframes import from_frame
 from slaf.errors import DamagedInput, MissingMatrix
-from slaf.sources.anndata.elements import count_rows, read_frame, read_slots, read_varm_of_raw
+from slaf.options import SLOTS
+from slaf.sources.anndata.elements import (
+    columns_left_out,
+    count_rows,
+    element_names,
+    read_frame,
+    read_slots,
+    read_varm_of_raw,
+)
 from slaf.sources.base import LabelledMatrix, Raw, Source, SourceInfo, add_note
 from slaf.sources.csr import CompressedRows, compressed_columns
 from slaf.sources.dense import dense_matrix
@@ -33,6 +41,11 @@ _LAYER = "layer:"
 
 # The paths of raw and of its genes; before 0.7.0 their names had a dot.
 _RAW = (("raw/X", "raw/var"), ("raw.X", "raw.var"))
+
+# The members that mean something; before 0.7.0 those of raw had a dot.
+_MEMBERS = frozenset(
+    {"X", "layers", "raw", "raw.X", "raw.var", "raw.varm", "obs", "var", *SLOTS, "__categories"}
+)
 
 
 class Groups(Protocol):
@@ -152,7 +165,7 @@ class StoredAnnData(Source):
             if n_rows != expected:
                 msg = f"{table} has {n_rows:,} rows, but {chosen} needs {expected:,}"
                 raise DamagedInput(msg)
-        of_genes = [(slot, self._groups.keys(slot)) for slot in ("varm", "varp")]
+        of_genes = [(slot, element_names(self._groups, slot)) for slot in ("varm", "varp")]
         return SourceInfo.of(
             matrix,
             chosen,
@@ -161,7 +174,12 @@ class StoredAnnData(Source):
             identity=self._groups.identity(),
             matrices=names,
             layers=other_layers(chosen, names),
-            not_converted=(*dropped_with_raw(chosen, names, of_genes), *others),
+            not_converted=(
+                *dropped_with_raw(chosen, names, of_genes),
+                *columns_left_out(self._groups),
+                *(name for name in self._groups.keys("") if name not in _MEMBERS),
+                *others,
+            ),
         )
 
     def close(self) -> None:
@@ -201,7 +219,7 @@ class StoredAnnData(Source):
         names = ["X"] if self._groups.has("X") else []
         if any(self._groups.has(path) for path, _ in _RAW):
             names.append("raw")
-        return (*names, *(_LAYER + name for name in self._groups.keys("layers")))
+        return (*names, *(_LAYER + name for name in element_names(self._groups, "layers")))
 
     def _find(self, matrix: str) -> tuple[str, str]:
         """The paths of a matrix and of its genes."""

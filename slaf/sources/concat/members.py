@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import structs
 
-from slaf.annotations.columns import replace_ids
+from slaf.annotations.columns import column_of, replace_ids, without_columns
 from slaf.errors import InputError
 from slaf.format.config import SourceRecord
 from slaf.sources.concat.genes import align
@@ -30,7 +30,16 @@ if TYPE_CHECKING:
     from slaf.sources.concat.genes import Alignment
     from slaf.sources.concat.pool import SourcePool
 
-__all__ = ["SAMPLE_SIZE", "ExistingDataset", "Input", "Member", "check_raw", "open_members"]
+__all__ = [
+    "SAMPLE_SIZE",
+    "ExistingDataset",
+    "Input",
+    "Member",
+    "check_raw",
+    "open_members",
+    "raw_genes",
+    "selected_columns",
+]
 
 T = TypeVar("T")
 
@@ -111,6 +120,8 @@ class Member:
         Some of its first values.
     available, selected
         The names of its layers, raw and slots, and of those that are converted.
+    columns
+        The names of its columns, as "obs:NAME" and "var:NAME".
     n_inputs
         The number of inputs that it was made of.
     is_existing
@@ -127,6 +138,7 @@ class Member:
     sample_values: NDArray[Any]
     available: tuple[str, ...]
     selected: tuple[str, ...]
+    columns: tuple[str, ...]
     n_inputs: int = 1
     is_existing: bool = False
 
@@ -257,6 +269,7 @@ def _scan(
                 sample_values=source.matrix().sample_values()[:SAMPLE_SIZE].copy(),
                 available=available,
                 selected=available,
+                columns=(*_column_names("obs", cells), *_column_names("var", var)),
             )
         yield member, ids
         start = member.rows.stop
@@ -290,7 +303,29 @@ def _finalise(member: Member, alignment: Alignment, at: int, selection: SlotSele
         slots=selected,
         selection=selection,
     )
-    return replace(member, record=record, positions=alignment.positions[at], selected=selected)
+    cells = member.cells
+    if not member.is_existing:
+        cells = selected_columns(cells, "obs", selection)
+    positions = alignment.positions[at]
+    return replace(member, record=record, cells=cells, positions=positions, selected=selected)
+
+
+def selected_columns(table: pa.Table, slot: str, selection: SlotSelection) -> pa.Table:
+    """The table of obs or var without the columns that the selection leaves out."""
+    return without_columns(table, lambda name: not selection.includes(f"{slot}:{name}"))
+
+
+def raw_genes(member: Member, raw: Raw) -> pa.Table:
+    """The genes of raw without the columns of var that are left out."""
+    selection = member.record.selection
+    if selection is None or member.is_existing:
+        return raw.genes
+    return selected_columns(raw.genes, "var", selection)
+
+
+def _column_names(slot: str, table: pa.Table) -> list[str]:
+    originals = (column_of(field).original for field in table.schema)
+    return [f"{slot}:{name}" for name in originals if name is not None]
 
 
 def _prefixed(table: pa.Table, prefix: str) -> pa.Table:

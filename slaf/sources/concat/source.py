@@ -22,7 +22,7 @@ from slaf.sources.concat.annotations import (
     single_slots,
 )
 from slaf.sources.concat.matrix import ChosenMatrix
-from slaf.sources.concat.members import SAMPLE_SIZE, open_members
+from slaf.sources.concat.members import SAMPLE_SIZE, open_members, selected_columns
 from slaf.sources.concat.pool import SourcePool
 from slaf.sources.identity import content_identity
 from slaf.sources.names import counts_rank
@@ -191,10 +191,14 @@ class Concat(Source):
     @cached_property
     def _merged_genes(self) -> tuple[pa.Table, tuple[str, ...]]:
         return axes.merge_genes(
-            (member.with_open(lambda source: source.genes()), member.positions, member.label)
+            (self._genes_of(member), member.positions, member.label)
             for member in self._members
             if not member.genes_repeated
         )
+
+    def _genes_of(self, member: Member) -> pa.Table:
+        genes = member.with_open(lambda source: source.genes())
+        return genes if member.is_existing else selected_columns(genes, "var", self.selection)
 
     def open_matrix(self, name: str) -> Matrix:
         """The chosen matrices of all inputs, the raws, or the layers of a name."""

@@ -11,8 +11,9 @@ from typing import IO, TYPE_CHECKING, Protocol
 import pyarrow as pa
 from pyarrow import csv
 
-from slaf.errors import DamagedInput, SlafError, StorageError
+from slaf.errors import DamagedInput, SlafError
 from slaf.sources.hdf5.limits import check_expansion_ratio
+from slaf.storage.system_errors import system_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,8 +100,7 @@ def open_text(path: Path) -> Iterator[Text]:
     except OSError as error:
         if isinstance(error, SlafError):
             raise
-        msg = f"{path}: cannot read it: {error.strerror}; check that you may"
-        raise StorageError(error.errno, msg) from error
+        raise system_error(str(path), "read", error) from error
 
 
 def read_text(path: Path) -> bytes:

@@ -82,8 +82,17 @@ def _is_tar(path: Path) -> bool:
     return _head(path)[_TAR_OFFSET:].startswith(_TAR)
 
 
-def _begins_with(*signatures: bytes) -> Callable[[Path], bool]:
-    return lambda path: _head(path).startswith(signatures)
+def _begins_with(*signatures: bytes, suffixes: tuple[str, ...] = ()) -> Callable[[Path], bool]:
+    """Recognise a file by its content, or else by its name."""
+    return lambda path: (
+        path.is_file()
+        and (path.name.lower().endswith(suffixes) or _head(path).startswith(signatures))
+    )
+
+
+def _is_h5seurat(path: Path) -> bool:
+    has_assays = _has_members({"assays", "meta.data"}, {"assays", "cell.names"})
+    return path.name.lower().endswith(".h5seurat") or has_assays(path)
 
 
 def _is_table(path: Path) -> bool:
@@ -138,12 +147,12 @@ FOREIGN = (
     ),
     UnsupportedInput(
         "a Seurat object on disk (h5Seurat)",
-        _has_members({"assays", "meta.data"}, {"assays", "cell.names"}),
+        _is_h5seurat,
         "write it as an h5ad in R (SeuratDisk::Convert(FILE, dest = 'h5ad')), and convert that",
     ),
     UnsupportedInput(
         "a file of R",
-        _begins_with(*_R),
+        _begins_with(*_R, suffixes=(".rds", ".rda", ".rdata")),
         "write its object as an h5ad in R (anndataR::write_h5ad(object, 'NAME.h5ad')), and convert "
         "that",
     ),
@@ -155,7 +164,7 @@ FOREIGN = (
     ),
     UnsupportedInput(
         "a table of Arrow or Parquet",
-        _begins_with(b"PAR1", b"ARROW1", b"FEA1"),
+        _begins_with(b"PAR1", b"ARROW1", b"FEA1", suffixes=(".parquet", ".feather", ".arrow")),
         "make an AnnData of it (anndata.AnnData(pandas.read_parquet(FILE)) or read_feather, cells "
         "as rows), and give that to slaf.convert",
     ),

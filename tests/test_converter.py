@@ -180,7 +180,7 @@ def test_compression(source: Path, tmp_path: Path) -> None:
         assert slaf.verify(ds, against=source).ok
     assert packed == {
         "fast": [],
-        "balanced": ["value"],
+        "balanced": [],
         "small": ["gene_integer_id", "value"],
     }
     choice: dict[str, Any] = {"compression": "tiny"}

@@ -131,6 +131,13 @@ def _write_other_formats(adata: anndata.AnnData, directory: Path) -> None:
     write_genomes(directory / "human-mouse.h5", {"hg19": whole, "mm10": whole})
     for prefix in ("GSM1_healthy_", "GSM2_ill_"):
         Mtx(prefix=prefix).write(directory / "GSE123", whole)
+    named = Mtx(packed=False).write(directory / "named", whole)
+    (named / "matrix.mtx").rename(directory / "gene_mat.mtx")
+    for table, name in ((adata.obs_names, "cells.csv"), (adata.var_names, "genes.csv")):
+        header = "barcode" if name == "cells.csv" else "symbol,ensembl"
+        rows = (text if name == "cells.csv" else f"{text}-name,{text}" for text in table)
+        (directory / name).write_text("\n".join([header, *rows]))
+    shutil.rmtree(named)
     write_soma(directory / "pbmc_soma", logged, layers={"counts": counts, "data": logged})
 
 

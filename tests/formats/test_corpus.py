@@ -99,6 +99,18 @@ TENX_MTX: dict[str, Made | Refused] = {
     f"{MTX}/unsorted_mtx.mtx.txt": NAMELESS,
     f"{MTX}/unsorted_mtx.txt.gzip": NAMELESS,
 }
+LAYOUTS: dict[str, Made | Refused] = {
+    "seurat_visium_hd/visium_hd": Refused(
+        UnknownFormat, "name the one that is meant: square_008um/filtered_feature_bc_matrix.h5, squ"
+    ),
+    "seurat_visium_hd/visium_hd/binned_outputs/square_016um": Made((2695, 100), 50_355),
+    "cellsnp_AD_DP/cellSNP_mat": NAMELESS,
+    "kb_python_fixtures/fixtures/counts/genes.mtx": Made((29, 17), 2),
+    "kb_python_fixtures/fixtures/lamanno/counts": Made((278, 17), 89),
+    "kb_python_fixtures/fixtures/cellranger": Made((29, 17), 2),
+    "kb_python_fixtures/fixtures/quant": NAMELESS,
+    "kb_python_fixtures/fixtures/tcc": NAMELESS,
+}
 # The same files once more, with barcodes and features beside them.
 WITH_NAMES: dict[str, Made | Refused] = {
     "AB_toy_data_toy.unsorted_mtx.mtx": Refused(DamagedInput, "declares 4,352 entries, but has"),
@@ -234,6 +246,19 @@ def test_tenx_mtx(name: str, corpus: Path, tmp_path: Path) -> None:
         adata.var["gene_ids"] = adata.var_names
         adata.var_names = adata.var.pop("gene_symbols").to_list()
         assert_as_scanpy_reads(dataset, adata)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_layouts(name: str, corpus: Path, tmp_path: Path) -> None:
+    """A folder of a tool is converted as SciPy reads its matrix, or is refused."""
+    path = corpus / "layouts" / name
+    dataset = outcome(path, tmp_path, LAYOUTS[name])
+    if dataset is None or not dataset.sources[0].format.endswith("mtx"):
+        return
+    file = path if path.is_file() else next(path.glob("[ms]*.mtx"))
+    expected = dense(scipy.io.mmread(file))
+    found = dataset.read().toarray()
+    assert np.array_equal(found, expected) or np.array_equal(found, expected.T)
 
 
 @pytest.mark.parametrize("name", WITH_NAMES)

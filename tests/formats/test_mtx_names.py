@@ -219,8 +219,8 @@ def test_archives_are_refused_with_the_line_that_unpacks_them(tmp_path: Path) ->
         ("a.rds", gzip.compress(b"X\n\0\0\0\3\0\4", mtime=0), "a file of R"),
         ("a.rda", b"RDX3\nX\n\0", "a file of R"),
         ("a.csv", b"gene,c0\nA,1\n", "a table of text"),
-        ("a.parquet", b"PAR1\0\0", "a Parquet file"),
-        ("a.h5ad", b"", "an empty file"),
+        ("a.parquet", b"PAR1\0\0", "a table of Arrow or Parquet"),
+        ("a.tar.xz", b"\xfd7zXZ\0", "a tar archive"),
     ],
     ids=["rds", "rda", "csv", "parquet", "empty"],
 )

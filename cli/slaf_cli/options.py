@@ -27,7 +27,10 @@ __all__ = [
     "words_of",
 ]
 
-INPUT = "an .h5ad file, a 10x .h5 file or folder of matrix.mtx, or a TileDB-SOMA experiment"
+INPUT = (
+    "an AnnData, MuData, loom or 10x file, a folder of matrix.mtx, a zarr store, a TileDB-SOMA "
+    "experiment, an SCDL folder, or a dataset"
+)
 
 # HDF5 and TileDB read in one thread at a time: more workers would wait for it.
 _MOST_WORKERS = 8

@@ -313,7 +313,7 @@ class Dataset:
         layer
             As for `read`.
         dense
-            Whether to return a value for each gene.
+            Return the values of all genes instead of the nonzeros.
 
         Returns
         -------

@@ -181,9 +181,13 @@ class DatasetInput(DatasetSource):
         return self._dataset.matrix(None if name == "X" else name.removeprefix("layer:"))
 
     def _of_inputs(self) -> tuple[str, ...]:
-        """What the dataset records of each of several inputs, in words."""
-        several = len(self._dataset.sources) > 1
-        return ("source_file of the cells, and the uns of each input",) if several else ()
+        """Records of each of several inputs, by name, which one input does not have."""
+        if len(self._dataset.sources) < 2:  # noqa: PLR2004 - several
+            return ()
+        names = ["source_file of the cells", "the uns of each input"]
+        if len({source.genes_present for source in self._dataset.sources}) > 1:
+            names.append("the genes that each input has measured")
+        return tuple(names)
 
 
 FORMAT = SourceFormat(

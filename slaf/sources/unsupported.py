@@ -118,7 +118,7 @@ def is_dataset(path: Path) -> bool:
     return isinstance(content, dict) and "format_version" in content
 
 
-# What tools write beside a matrix: left out of a folder, and refused by itself.
+# Files that tools write with a matrix: left out of a folder, and refused alone.
 DERIVED = (
     UnsupportedInput(
         "a molecule_info file of Cell Ranger",

@@ -207,7 +207,7 @@ class LoaderOptions(Options):
 
 
 def _check_together(options: LoaderOptions) -> None:
-    """Refuse options that would do nothing without, or beside, another one.
+    """Refuse options that would do nothing without another one, or together with it.
 
     Raises
     ------

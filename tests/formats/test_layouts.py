@@ -91,7 +91,7 @@ def write_h5ad(path: Path, state: str, sample: int = 0) -> None:
 
 
 def cell_ranger(root: Path) -> None:
-    """`cellranger count`, and ARC, Flex and Visium, which have more beside."""
+    """`cellranger count`, and ARC, Flex and Visium, which write further files."""
     for state in SIZE:
         write_h5(root / f"outs/{state}_feature_bc_matrix.h5", state)
         write_mtx(root / f"outs/{state}_feature_bc_matrix", state)
@@ -102,7 +102,7 @@ def cell_ranger(root: Path) -> None:
 
 
 def cell_ranger_multi(root: Path) -> None:
-    """`cellranger multi`: the raw droplets of all samples stand beside the samples."""
+    """`cellranger multi`: the raw droplets of all samples are next to the samples."""
     write_h5(root / "outs/per_sample_outs/A/count/sample_filtered_feature_bc_matrix.h5", "filtered")
     write_h5(root / "outs/per_sample_outs/A/count/sample_raw_feature_bc_matrix.h5", "raw")
     write_h5(root / "outs/multi/count/raw_feature_bc_matrix.h5", "raw")
@@ -269,7 +269,7 @@ def test_inputs_that_are_named_are_taken(tmp_path: Path) -> None:
 
 
 def test_derived_files_do_not_stop_a_run(tmp_path: Path) -> None:
-    """Molecules beside a matrix are left out, and refused where there is nothing else."""
+    """Molecules of a run are left out, and refused where there is nothing else."""
     import h5py
 
     folder = tmp_path / "in"

@@ -1,4 +1,4 @@
-"""The loader: batches are what `Dataset.read` gives, in the order of law 11."""
+"""The loader: batches are what `Dataset.read` gives, in the order of law 10."""
 
 from __future__ import annotations
 

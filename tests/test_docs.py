@@ -202,6 +202,12 @@ def _bucket(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         yield
 
 
+def test_code_blocks_are_known_to_the_site() -> None:
+    """The site takes attributes of a block in braces only: other blocks would be shown as text."""
+    for page in (ROOT / "docs").rglob("*.md"):
+        assert not re.findall(r"^```\w+ .*", page.read_text(encoding="utf-8"), re.MULTILINE), page
+
+
 def test_few_examples_are_not_run() -> None:
     """The blocks that no test runs are these, and no more."""
     found = {name_of(page): sum(not block.runs for block in blocks(page)) for page in PAGES}

@@ -51,12 +51,14 @@ __all__ = [
     "ConvertOptions",
     "ConvertRun",
     "GeneSet",
+    "InputOptions",
     "Layout",
     "Option",
     "Options",
     "PartOptions",
     "ReadOptions",
     "RunOptions",
+    "ScanOptions",
     "SlotSelection",
     "StoreOptions",
     "UnsMerge",
@@ -508,8 +510,8 @@ class StoreOptions(SlotSelection, PartOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(Options):
-    """How `slaf.convert` and `slaf.append` run."""
+class InputOptions(Options):
+    """How several inputs are found and named."""
 
     format: str | None = None
     """Format of the inputs (h5ad, 10x_h5, 10x_mtx or tiledb) where their content leaves a doubt.
@@ -520,6 +522,11 @@ class RunOptions(Options):
     """Put the name of its input before each cell id, which makes ids that occur in several unique.
     A few bytes a cell.
     """
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(InputOptions):
+    """How `slaf.convert` and `slaf.append` run."""
 
     allow_duplicate: bool = False
     """Take an input once more that was given, or is in the dataset, already: time and bytes for
@@ -581,6 +588,14 @@ class AppendOptions(RunOptions, PartOptions, ReadOptions):
     """Write all nonzeros in the order of genes too, anew with each append: time and bytes; or leave
     that out from now on. By default the dataset stays with them or without.
     """
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanOptions(InputOptions, ReadOptions):
+    """The keywords of `slaf.scan`."""
+
+    genes: GeneSet = "strict"
+    """Genes of several inputs, as for `slaf.convert`."""
 
 
 # What a verb returns depends on `dry_run`: the records below tell it to type checkers and editors.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from slaf.errors import MissingMatrix, NoSuchInput
 from slaf.options import ReadOptions
 from slaf.sources.anndata import h5ad
+from slaf.sources.base import HasSource
 from slaf.sources.concat.members import Input
 from slaf.sources.detect import detect, expand_glob, find_inputs
 from slaf.sources.feature_types import of_feature_type
@@ -63,6 +64,8 @@ def open_source(
         If it cannot be read.
     """
     options = options or ReadOptions()
+    if isinstance(what, HasSource):
+        return _open_view(what, options)
     if is_anndata(what):
         return _open_anndata(what, options)
     path = input_path(what, options.storage_options)
@@ -104,6 +107,9 @@ def as_inputs(
     n_in_memory = sum(uri.startswith("<AnnData") for uri in before)
     several: Sequence[Any] = what if isinstance(what, list | tuple) else [what]
     for one in several:
+        if isinstance(one, HasSource):
+            opens.append((one.as_source().info.uri, partial(_open_view, one)))
+            continue
         if is_anndata(one):
             n_in_memory += 1
             opens.append(("AnnData", partial(_open_anndata, one, number=n_in_memory)))
@@ -134,6 +140,15 @@ def _open_anndata(adata: Any, options: ReadOptions, number: int = 1) -> Source:
     return AnnDataSource(adata, options, number)
 
 
+def _open_view(view: HasSource, options: ReadOptions) -> Source:
+    source = view.as_source()
+    _check_choices(f"{source.info.uri}, a view,", frozenset(), options)
+    if options.matrix not in {"X", source.info.matrix}:
+        msg = f"{source.info.uri}: a view has its matrix; choose another where slaf.scan makes it"
+        raise MissingMatrix(msg)
+    return source
+
+
 def choices_of(
     what: Inputs, format: str | None, storage_options: Mapping[str, str] | None = None
 ) -> frozenset[str]:
@@ -148,7 +163,7 @@ def choices_of(
     choices = [
         known.choices
         for one in several
-        if not is_anndata(one)
+        if not (is_anndata(one) or isinstance(one, HasSource))
         for path in expand_glob(input_path(one, storage_options))
         for _, known in find_inputs(path, FORMATS, format)[0]
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, TypeGuard, cast
 
 from slaf.storage.urls import is_url, local_path
@@ -38,8 +39,9 @@ def input_path(name: str | os.PathLike[str], options: Mapping[str, str] | None) 
 
 
 def is_anndata(value: object) -> TypeGuard[anndata.AnnData]:
-    """Whether an input is an AnnData, without importing anndata; a dataset has no X."""
-    return all(hasattr(value, name) for name in ("obs", "var", "X"))
+    """Whether an input is an AnnData, without importing anndata."""
+    module = sys.modules.get("anndata")
+    return module is not None and isinstance(value, module.AnnData)
 
 
 def as_remote(path: object) -> RemotePath | None:

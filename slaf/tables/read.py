@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 import lance
+import pyarrow as pa
 from lance.file import LanceFileReader
 
 from slaf.errors import DamagedDataset
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import numpy as np
-    import pyarrow as pa
     from numpy.typing import NDArray
 
     from slaf.storage.location import Location
@@ -31,6 +31,8 @@ __all__ = [
     "open_table",
     "read_file",
     "read_table",
+    "read_where",
+    "stream_columns",
     "take_rows",
 ]
 
@@ -84,6 +86,35 @@ def read_table(table: lance.LanceDataset, columns: Sequence[str] | None = None) 
     """
     with read_errors(table.uri, table=table):
         return table.to_table(None if columns is None else list(columns))
+
+
+def stream_columns(table: lance.LanceDataset, columns: Sequence[str]) -> pa.RecordBatchReader:
+    """Read columns of all rows in order, as a stream.
+
+    Raises
+    ------
+    DamagedDataset
+        While they are read, if they cannot be.
+    """
+    schema = pa.schema([table.schema.field(name) for name in columns])
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        with read_errors(table.uri, table=table):
+            yield from table.scanner(columns=list(columns), scan_in_order=True).to_batches()
+
+    return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def read_where(table: lance.LanceDataset, columns: Sequence[str], condition: str) -> pa.Table:
+    """Read the rows that satisfy a condition of Lance, which uses the indices of the table.
+
+    Raises
+    ------
+    DamagedDataset
+        If they cannot be read.
+    """
+    with read_errors(table.uri, table=table):
+        return table.to_table(list(columns), filter=condition)
 
 
 def take_rows(

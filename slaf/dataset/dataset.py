@@ -196,10 +196,18 @@ class Dataset(View):
         return self.annotations.table(name)
 
     def lazy(self, name: str = EXPRESSION) -> pl.LazyFrame:
-        """A table as a Polars LazyFrame."""
+        """A table as a Polars LazyFrame.
+
+        Whole numbers are signed and wide enough for their sums. NaN in cells and genes is null.
+
+        Parameters
+        ----------
+        name
+            The name of the table.
+        """
         from slaf.tables.polars import lazy_frame
 
-        return lazy_frame(self.table(name))
+        return lazy_frame(self.table(name), nan_is_missing=name in {CELLS, GENES})
 
     def query_tables(self) -> dict[str, QueryTable]:
         """The tables that `sql` reads, by name: all that are stored."""

@@ -163,7 +163,7 @@ class View(Verbs):
         refuse("a view")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if not name.startswith("_"):
+        if not name.startswith("_") and hasattr(View, name):
             refuse(name)
         super().__setattr__(name, value)
 

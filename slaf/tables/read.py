@@ -9,6 +9,7 @@ import pyarrow as pa
 from lance.file import LanceFileReader
 
 from slaf.errors import DamagedDataset
+from slaf.runtime.forks import check_not_forked
 from slaf.tables.errors import changed_since, read_errors, translated_errors
 from slaf.tables.fragments import Fragment
 
@@ -51,6 +52,7 @@ def open_table(location: Location, name: str, version: int) -> lance.LanceDatase
     DamagedDataset
         If the table or the version does not exist.
     """
+    check_not_forked()
     uri, options = location.uri(name), location.storage_options
 
     def cannot_open(text: str) -> DamagedDataset:
@@ -84,6 +86,7 @@ def read_table(table: lance.LanceDataset, columns: Sequence[str] | None = None) 
     DamagedDataset
         If they cannot be read.
     """
+    check_not_forked()
     with read_errors(table.uri, table=table):
         return table.to_table(None if columns is None else list(columns))
 
@@ -99,6 +102,7 @@ def stream_columns(table: lance.LanceDataset, columns: Sequence[str]) -> pa.Reco
     schema = pa.schema([table.schema.field(name) for name in columns])
 
     def batches() -> Iterator[pa.RecordBatch]:
+        check_not_forked()
         with read_errors(table.uri, table=table):
             yield from table.scanner(columns=list(columns), scan_in_order=True).to_batches()
 
@@ -113,6 +117,7 @@ def read_where(table: lance.LanceDataset, columns: Sequence[str], condition: str
     DamagedDataset
         If they cannot be read.
     """
+    check_not_forked()
     with read_errors(table.uri, table=table):
         return table.to_table(list(columns), filter=condition)
 
@@ -127,6 +132,7 @@ def take_rows(
     DamagedDataset
         If they cannot be read.
     """
+    check_not_forked()
     with read_errors(table.uri, f"{len(offsets):,} rows cannot be read", table):
         # pylance iterates over its argument: making a list first takes half as long as reading,
         # and iterating over an Arrow array three times as long as over a memoryview.

@@ -10,6 +10,7 @@ import pyarrow as pa
 from lance.fragment import write_fragments
 
 from slaf.errors import SlafError, StorageError
+from slaf.runtime.forks import check_not_forked
 from slaf.runtime.prefetch import prefetch
 from slaf.tables.commit import commit, mode_of
 from slaf.tables.errors import write_errors
@@ -65,6 +66,7 @@ def write_part(
     StorageError
         If the disk refuses to write, or a file is incomplete.
     """
+    check_not_forked()
     caught: list[BaseException] = []
     reader = pa.RecordBatchReader.from_batches(
         schema, _recording_errors(prefetch(batches, _BATCHES_AHEAD), caught)

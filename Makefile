@@ -1,12 +1,13 @@
-# Everything runs in .venv, which the first target that needs it makes.
+# Everything runs in .venv, which the first target that needs it makes; with another PYTHON, as in
+# `make test PYTHON=python3.12`, in an environment of its own.
 
 PYTHON ?= python3
-VENV   := .venv
+VENV   ?= .venv$(addprefix -,$(filter-out python3,$(notdir $(PYTHON))))
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slow faults hostile lint types layers docs check bench bench-peers clean
+.PHONY: help env demo test test-newer test-slow faults hostile lint types layers docs check bench bench-peers clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +23,8 @@ $(STAMP): pyproject.toml $(AZURITE)
 	  exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --editable '.[test-torch]' 2>/dev/null || \
+	  echo "there is no CPU build of PyTorch: its tests will be skipped" >&2
 	@if command -v npm >/dev/null; then \
 	  mkdir -p $(VENV)/node && cp $(AZURITE) $(VENV)/node/ && \
 	  npm ci --prefix $(VENV)/node --silent --ignore-scripts --no-audit --no-fund; \
@@ -42,7 +45,17 @@ demo: $(STAMP)  ## convert, verify and query a small dataset
 	$(BIN)/slaf query build/demo.slaf "$(TOP_GENES)"
 
 test: $(STAMP)  ## the tests, and the examples in docstrings, by all cores
-	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
+	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(TESTS)
+
+# Python 3.12, for which there are newer releases of anndata and pandas; on the path or from pyenv.
+NEWER := $(shell for each in python3.12 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.12.*/bin/python3.12; \
+  do "$$each" -c '' 2>/dev/null && echo "$$each" && break; done)
+NEWER_TESTS := tests/laws tests/annotations tests/targets/test_round_trip.py \
+  tests/targets/test_corpus.py tests/sources/test_h5ad_corpus.py tests/sources/test_h5ad_columns.py
+
+test-newer:  ## laws, round trips and the corpus with the newer libraries of Python 3.12
+	@if [ -z "$(NEWER)" ]; then echo "there is no Python 3.12: the tests of its libraries are skipped"; \
+	else $(MAKE) test PYTHON="$(NEWER)" TESTS="$(NEWER_TESTS)"; fi
 
 test-slow: $(STAMP)  ## the long campaigns
 	$(BIN)/python -m pytest -m slow

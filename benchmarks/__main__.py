@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Protocol
 
-from benchmarks import budget, memory, ours, peers, targets
+from benchmarks import budget, loading, memory, ours, peers, targets
 
 
 class Benchmark(Protocol):
@@ -23,6 +23,7 @@ _BENCHMARKS: dict[str, Benchmark] = {
     "ours": ours,
     "peers": peers,
     "targets": targets,
+    "loading": loading,
     "memory": memory,
     "budget": budget,
 }

@@ -17,6 +17,7 @@ __all__ = ["DENSE_GENES", "Case", "Reading", "Sizes", "cases", "reading"]
 DENSE_GENES = 2_000
 _COMPRESSIONS = (OURS, "slaf, fast", "slaf, small")
 _PEERS = ("slafdb", "TileDB-SOMA", "anndata to zarr", "bionemo-scdl")
+_STORES: tuple[Kind, ...] = ("zarr", "MuData", "loom")
 _LAYOUTS = ("slaf, to h5ad", "crispyx")
 _FLOORS = ("floor, balanced", "floor, fast")
 _READERS = (
@@ -155,6 +156,10 @@ def cases(sizes: Sizes) -> tuple[Case, ...]:
         ),
         _in_format("10x MTX", small, "slafdb", "anndata to zarr"),
         _in_format("SOMA", small, "slafdb"),
+        *(
+            Case(f"{kind}, {small:,} cells", Input(Counts(small), kind), (OURS,), frozenset({OURS}))
+            for kind in _STORES
+        ),
     )
     for case in all_cases:
         assert all(case.input.kind in PROGRAMS[name].kinds for name in case.programs)

@@ -132,7 +132,7 @@ _BALANCED = Program(
     OURS,
     "with_slaf",
     _slaf(),
-    _FILES | _DROPLETS | {"SOMA"},
+    _FILES | _DROPLETS | {"SOMA", "zarr", "MuData", "loom"},
     packages=("slaf", "pylance", "h5py", "anndata", "tiledbsoma"),
     mode="`slaf convert` with its defaults.",
 )

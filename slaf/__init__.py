@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from slaf.converter import SLAFConverter
     from slaf.dataset.dataset import Dataset
     from slaf.dataset.dataset import open_dataset as open
-    from slaf.dataset.info import DatasetInfo, InputInfo, info
+    from slaf.dataset.info import DatasetInfo, FolderInfo, InputInfo, info
     from slaf.dataset.scan import Scan, scan
     from slaf.dataset.view import View
     from slaf.errors import (
@@ -48,6 +48,7 @@ __all__ = [
     "DatasetError",
     "DatasetInfo",
     "ExportReport",
+    "FolderInfo",
     "ForkedProcess",
     "InputError",
     "InputInfo",
@@ -92,6 +93,7 @@ _MODULES = {
     ),
     "slaf.dataset.info": (
         "DatasetInfo",
+        "FolderInfo",
         "InputInfo",
         "info",
     ),

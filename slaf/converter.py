@@ -32,6 +32,7 @@ _ALL_CELLS = 2**31 - 1
 
 # The default of slafdb; `slaf.convert` has the same one, or takes the only measurement.
 _DEFAULT_MEASUREMENT = "RNA"
+_DEFAULT_LAYER = "data"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,12 @@ class SLAFConverter(StoreOptions, ReadOptions):
     tiledb_collection_name: str = _DEFAULT_MEASUREMENT
     """Measurement of a TileDB-SOMA experiment; "RNA" means RNA, or the only one."""
 
+    tiledb_layer_name: str = _DEFAULT_LAYER
+    """X layer of a TileDB-SOMA experiment; "data" means the layer data, or the only one."""
+
+    max_rows_per_file: int | None = None
+    """Any number is refused: `chunk_size` is the number of cells in a file."""
+
     enable_checkpointing: bool = True
     """False restarts an interrupted conversion instead of resuming it."""
 
@@ -87,12 +94,26 @@ class SLAFConverter(StoreOptions, ReadOptions):
         if not self.enable_v2_manifest:
             msg = "enable_v2_manifest=False is not possible: the format asks for v2 manifest paths"
             raise ValueError(msg)
+        if self.max_rows_per_file is not None:
+            msg = (
+                f"max_rows_per_file={self.max_rows_per_file} is not possible: a file has the rows "
+                "of chunk_size cells, or about 32 million rows without chunk_size"
+            )
+            raise ValueError(msg)
+        if self.tiledb_layer_name != _DEFAULT_LAYER and self.matrix != "X":
+            msg = (
+                f"tiledb_layer_name={self.tiledb_layer_name!r} and matrix={self.matrix!r} name two "
+                "matrices; leave out one"
+            )
+            raise ValueError(msg)
 
     def convert(
         self,
         input_path: Inputs,
         output_path: str | os.PathLike[str] | Location,
         input_format: str = "auto",
+        *,
+        skip_validation: bool = False,
     ) -> Dataset:
         """Convert inputs into a dataset, or finish a stopped conversion.
 
@@ -104,12 +125,17 @@ class SLAFConverter(StoreOptions, ReadOptions):
             A directory that does not exist yet, or the URL of one in a bucket.
         input_format
             "h5ad", "10x_h5", "10x_mtx" or "tiledb"; "auto" detects it by content.
+        skip_validation
+            True is refused: what is converted is always checked.
 
         Raises
         ------
         SlafError
             As `slaf.convert` does.
+        ValueError
+            If `skip_validation` is True.
         """
+        _check_validation(skip_validation=skip_validation)
         options = self._keywords(ConvertOptions, input_path, input_format)
         return convert(input_path, output_path, dry_run=False, **options)
 
@@ -137,6 +163,8 @@ class SLAFConverter(StoreOptions, ReadOptions):
         input_path: Inputs,
         existing_slaf_path: str | os.PathLike[str] | Location,
         input_format: str = "auto",
+        *,
+        skip_validation: bool = False,
     ) -> Dataset:
         """Add the cells of inputs to a dataset, or finish a stopped append.
 
@@ -150,12 +178,17 @@ class SLAFConverter(StoreOptions, ReadOptions):
             A published dataset.
         input_format
             "h5ad", "10x_h5", "10x_mtx" or "tiledb"; "auto" detects it by content.
+        skip_validation
+            True is refused: what is added is always checked.
 
         Raises
         ------
         SlafError
             As `slaf.append` does.
+        ValueError
+            If `skip_validation` is True.
         """
+        _check_validation(skip_validation=skip_validation)
         options = self._keywords(AppendOptions, input_path, input_format)
         # By default a dataset keeps or lacks `expression_by_gene` as before.
         options["by_gene"] = self.by_gene or None
@@ -166,7 +199,7 @@ class SLAFConverter(StoreOptions, ReadOptions):
         format = None if input_format == "auto" else input_format
         chosen = {name: getattr(self, name) for name in options_of(type(self))} | {
             "format": format,
-            "measurement": self.measurement or self._measurement(inputs, format),
+            **self._of_experiment(inputs, format),
             "chunk_size": self.chunk_size if self.chunked else _ALL_CELLS,
             "compact": self.compact or self.compact_after_write,
             "string_ids": self.string_ids or not (self.use_integer_keys and self.optimize_storage),
@@ -175,9 +208,25 @@ class SLAFConverter(StoreOptions, ReadOptions):
         }
         return {name: chosen[name] for name in options_of(record) if name in chosen}
 
-    def _measurement(self, inputs: Inputs, format: str | None) -> str | None:
-        """The chosen measurement, if the inputs have measurements."""
-        if self.tiledb_collection_name == _DEFAULT_MEASUREMENT:
-            return None
-        choices = choices_of(inputs, format, self.storage_options)
-        return self.tiledb_collection_name if "measurement" in choices else None
+    def _of_experiment(self, inputs: Inputs, format: str | None) -> dict[str, str | None]:
+        """The measurement and the matrix: the chosen ones, if the inputs have measurements."""
+        names = (self.tiledb_collection_name, self.tiledb_layer_name)
+        chosen: dict[str, str | None] = {"measurement": self.measurement, "matrix": self.matrix}
+        if names == (_DEFAULT_MEASUREMENT, _DEFAULT_LAYER):
+            return chosen
+        if "measurement" not in choices_of(inputs, format, self.storage_options):
+            return chosen
+        if names[0] != _DEFAULT_MEASUREMENT:
+            chosen["measurement"] = self.measurement or names[0]
+        if names[1] != _DEFAULT_LAYER:
+            chosen["matrix"] = f"layer:{names[1]}"
+        return chosen
+
+
+def _check_validation(*, skip_validation: bool) -> None:
+    if skip_validation:
+        msg = (
+            "skip_validation=True is not possible: a value that was not checked may be wrong; "
+            "leave it out"
+        )
+        raise ValueError(msg)

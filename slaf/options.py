@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALIGNED_SLOTS",
+    "COLUMNS",
     "INPUT_CHOICES",
     "LAYER",
     "RAW_VARM",
@@ -50,8 +51,8 @@ __all__ = [
     "ConvertDryRun",
     "ConvertOptions",
     "ConvertRun",
-    "GeneSet",
     "InputOptions",
+    "Join",
     "Layout",
     "Option",
     "Options",
@@ -69,7 +70,7 @@ __all__ = [
 ]
 
 Compression: TypeAlias = Literal["fast", "balanced", "small"]
-GeneSet: TypeAlias = Literal["strict", "union", "intersection"]
+Join: TypeAlias = Literal["strict", "union", "intersection"]
 UnsMerge: TypeAlias = Literal["same", "unique", "first", "only"]
 Layout: TypeAlias = Literal["csr", "csc"]
 ArrayCompression: TypeAlias = Literal["gzip", "zstd", "lzf", "none"]
@@ -78,10 +79,14 @@ LAYER: Final = "layer"
 RAW_VARM: Final = "raw_varm"
 ALIGNED_SLOTS: Final = ("obsm", "varm", "obsp", "varp")
 SLOTS: Final = (*ALIGNED_SLOTS, "uns")
-_KINDS: Final = (LAYER, "raw", RAW_VARM, *SLOTS)
+COLUMNS: Final = ("obs", "var")
+_KINDS: Final = (LAYER, "raw", RAW_VARM, *SLOTS, *COLUMNS)
 
 # The options that only some formats know.
-INPUT_CHOICES: Final = ("genome", "feature_type", "measurement")
+INPUT_CHOICES: Final = (
+    *("genome", "feature_type", "measurement", "modality"),
+    *("barcodes", "features", "gene_id_column", "transpose"),
+)
 
 # Cells that one digest covers, unless the caller says how many make a part.
 _BLOCK_CELLS = 4096
@@ -312,7 +317,7 @@ def _slot_names(names: str | Sequence[str]) -> tuple[str, ...]:
         if name.partition(":")[0] not in _KINDS:
             msg = (
                 f"{name!r} is nothing that could be left out; name one of {', '.join(_KINDS)}, or "
-                "an element of one, like obsm:X_pca"
+                "an element or a column of one, like obsm:X_pca or obs:batch"
             )
             raise ValueError(msg)
     return listed
@@ -326,7 +331,9 @@ class ReadOptions(Options):
     """Matrix of the input: X, raw or layer:NAME. Its nonzeros decide time and bytes."""
 
     genome: str | None = None
-    """Genome of a 10x H5 file of several. Its nonzeros decide time and bytes."""
+    """Genome of a 10x H5 file of several: its matrix, or its features of the matrix of all. Its
+    nonzeros decide time and bytes.
+    """
 
     feature_type: str | None = None
     """Features of a 10x matrix, like 'Gene Expression'; all by default. Fewer take fewer bytes."""
@@ -334,6 +341,29 @@ class ReadOptions(Options):
     measurement: str | None = None
     """Measurement of a TileDB-SOMA experiment; RNA, or the only one, by default. Its nonzeros
     decide time and bytes.
+    """
+
+    modality: str | None = None
+    """Modality of a MuData; rna, or the only one, by default. Its nonzeros decide time and
+    bytes.
+    """
+
+    barcodes: str | os.PathLike[str] | None = option(None, metavar="FILE", parse=os.fspath)
+    """Table of the cells of an MTX file (tsv, csv or txt, also gzipped; with or without a header),
+    where its name does not tell. Changes no time or memory.
+    """
+
+    features: str | os.PathLike[str] | None = option(None, metavar="FILE", parse=os.fspath)
+    """Table of the genes of an MTX file, like `barcodes`. Changes no time or memory."""
+
+    gene_id_column: str | None = None
+    """Column of the genes of an MTX file that holds their ids: its name in the header, or its
+    number from 1. Changes no time or memory.
+    """
+
+    transpose: bool | None = None
+    """Whether the rows of an MTX file are cells; by default its tables and the names of its files
+    tell. Changes no time or memory.
     """
 
     workers: int = option(0, minimum=0)
@@ -387,7 +417,7 @@ class ReadOptions(Options):
         """Threads that read cells at once, and share the memory."""
         return max(self.workers, 1)
 
-    def choice(self) -> dict[str, str]:
+    def choice(self) -> dict[str, str | bool]:
         """What was chosen of the input, besides its matrix."""
         chosen = {name: getattr(self, name) for name in INPUT_CHOICES}
         return {name: value for name, value in chosen.items() if value is not None}
@@ -429,7 +459,9 @@ class SlotSelection(Options):
     """
 
     without: str | Sequence[str] = option((), parse=_slot_names)
-    """Leave out a slot, like uns, or one element, like obsm:X_pca: less time and bytes."""
+    """Leave out a slot, like uns, or one element or column, like obsm:X_pca or obs:batch; a column
+    of var is left out of raw too. Less time and bytes.
+    """
 
     uns_merge: UnsMerge = "unique"
     """The uns of several inputs, by the rules of `anndata.concat`: what is the same in all, what
@@ -472,13 +504,13 @@ class SlotSelection(Options):
 class StoreOptions(SlotSelection, PartOptions):
     """What decides the bytes of a dataset: the record that a plan has, and its checkpoint."""
 
-    genes: GeneSet = "strict"
+    join: Join = "strict"
     """Genes of several inputs, which are aligned by their ids: strict refuses inputs that have not
     the same, union takes all, intersection those that all have. Fewer take fewer bytes.
     """
 
     compression: Compression = "balanced"
-    """Bytes against time: about 2.9, 2.4 or 1.7 bytes a nonzero for counts."""
+    """Bytes against time: about 2.9, 2.2 or 1.6 bytes a nonzero for counts."""
 
     create_indices: bool = option(default=False, flag="--indices")
     """Also index the ids of cells and genes: time and bytes for quicker look-ups."""
@@ -494,8 +526,8 @@ class StoreOptions(SlotSelection, PartOptions):
     """
 
     plain_types: bool = False
-    """Store int32 ids and float32 values (float64 where that alone is exact), for readers that know
-    no unsigned integers: more bytes.
+    """Store int32 ids in all tables and float32 values (float64 where that alone is exact), for
+    readers that know no unsigned integers: more bytes.
     """
 
     @property
@@ -514,8 +546,8 @@ class InputOptions(Options):
     """How several inputs are found and named."""
 
     format: str | None = None
-    """Format of the inputs (h5ad, 10x_h5, 10x_mtx or tiledb) where their content leaves a doubt.
-    Changes no time, memory or bytes.
+    """Format of the inputs (h5ad, zarr, mudata, loom, 10x_h5, 10x_mtx, tiledb, scdl or slaf) where
+    their content leaves a doubt. Changes no time, memory or bytes.
     """
 
     cell_id_prefix: bool = False
@@ -529,8 +561,8 @@ class RunOptions(InputOptions):
     """How `slaf.convert` and `slaf.append` run."""
 
     allow_duplicate: bool = False
-    """Take an input once more that was given, or is in the dataset, already: time and bytes for
-    both.
+    """Take an input once more that was given, or is in the dataset, already; and inputs of one
+    folder or pattern of which one has all cell ids of another: time and bytes for both.
     """
 
     input_storage_options: Mapping[str, str] | None = option(
@@ -573,15 +605,15 @@ class AppendOptions(RunOptions, PartOptions, ReadOptions):
     Its nonzeros decide time and bytes.
     """
 
-    genes: Literal["strict", "union"] = "strict"
+    join: Literal["strict", "union"] = "strict"
     """strict refuses inputs whose genes are not those of the dataset, in whatever order; union puts
     genes that it has not behind those that it has, which takes more bytes. To leave out genes of
     the dataset, convert all inputs anew.
     """
 
     without: str | Sequence[str] = option((), parse=_slot_names)
-    """Leave out a slot, like uns, or one element, like obsm:X_pca, besides what was left out when
-    the dataset was made: less time and bytes.
+    """Leave out a slot, like uns, or one element or column, like obsm:X_pca or obs:batch, besides
+    what was left out when the dataset was made: less time and bytes.
     """
 
     by_gene: bool | None = None
@@ -594,7 +626,7 @@ class AppendOptions(RunOptions, PartOptions, ReadOptions):
 class ScanOptions(InputOptions, ReadOptions):
     """The keywords of `slaf.scan`."""
 
-    genes: GeneSet = "strict"
+    join: Join = "strict"
     """Genes of several inputs, as for `slaf.convert`."""
 
 

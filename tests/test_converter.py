@@ -101,6 +101,8 @@ def test_use_optimized_dtypes(plain: bool, source: Path, tmp_path: Path) -> None
     ds = slaf.SLAFConverter(use_optimized_dtypes=not plain).convert(source, tmp_path / "out.slaf")
     types = ["int32", "int32", "float"] if plain else ["uint32", "uint16", "uint16"]
     assert [str(field.type) for field in ds.expression.schema] == types
+    for table, column in (("cells", "cell_integer_id"), ("genes", "gene_integer_id")):
+        assert str(ds.table(table).schema.field(column).type) == types[0]
     assert slaf.verify(ds, against=source).ok
 
 
@@ -178,7 +180,7 @@ def test_compression(source: Path, tmp_path: Path) -> None:
         assert slaf.verify(ds, against=source).ok
     assert packed == {
         "fast": [],
-        "balanced": ["value"],
+        "balanced": [],
         "small": ["gene_integer_id", "value"],
     }
     choice: dict[str, Any] = {"compression": "tiny"}
@@ -226,12 +228,23 @@ def test_without_checkpointing(source: Path, tmp_path: Path) -> None:
     [
         ({"sort_metadata": True}, "sort_metadata=True is not possible.*sort when you query"),
         ({"enable_v2_manifest": False}, "enable_v2_manifest=False is not possible"),
+        ({"max_rows_per_file": 10}, "max_rows_per_file=10 is not possible.*chunk_size"),
+        ({"tiledb_layer_name": "a", "matrix": "raw"}, "name two matrices"),
     ],
 )
-def test_what_is_refused(options: dict[str, bool], message: str) -> None:
+def test_what_is_refused(options: dict[str, Any], message: str) -> None:
     """Options that contradict the format are refused, with the reason."""
     with pytest.raises(ValueError, match=message):
-        slaf.SLAFConverter(**options)  # type: ignore[arg-type]
+        slaf.SLAFConverter(**options)
+
+
+def test_validation_is_not_skipped(source: Path, tmp_path: Path) -> None:
+    """`skip_validation=True` is refused with the reason, before anything is written."""
+    converter = slaf.SLAFConverter()
+    for verb in (converter.convert, converter.append):
+        with pytest.raises(ValueError, match="skip_validation=True is not possible"):
+            verb(source, tmp_path / "out.slaf", skip_validation=True)
+    assert not (tmp_path / "out.slaf").exists()
 
 
 def test_tiledb_collection_name(source: Path, tmp_path: Path) -> None:
@@ -266,8 +279,8 @@ def test_input_format(source: Path, tmp_path: Path) -> None:
     """A named format is used; an unknown one is refused."""
     ds = slaf.SLAFConverter().convert(source, tmp_path / "out.slaf", input_format="h5ad")
     assert ds.sources[0].format == "h5ad"
-    with pytest.raises(slaf.InputError, match="'loom'"):
-        slaf.SLAFConverter().convert(source, tmp_path / "other.slaf", input_format="loom")
+    with pytest.raises(slaf.InputError, match="'csv'"):
+        slaf.SLAFConverter().convert(source, tmp_path / "other.slaf", input_format="csv")
 
 
 def test_an_output_that_is_there(source: Path, tmp_path: Path) -> None:
@@ -337,7 +350,9 @@ def test_convert_anndata(matrix: str, tmp_path: Path) -> None:
 
 def test_append(source: Path, tmp_path: Path) -> None:
     """Inputs are appended as by `slaf.append`, with the storage options of the dataset."""
-    other = write_h5ad(tmp_path / "other.h5ad", counts(7, slaf.info(source).n_genes, seed=5))
+    described = slaf.info(source)
+    assert isinstance(described, slaf.InputInfo)
+    other = write_h5ad(tmp_path / "other.h5ad", counts(7, described.n_genes, seed=5))
     converter = slaf.SLAFConverter(use_optimized_dtypes=False, layers="none")
     before = converter.convert(source, tmp_path / "out.slaf")
     schema = before.expression.schema

@@ -82,6 +82,11 @@ READ = {
     "genome": Case("mm10"),
     "feature_type": Case("Antibody Capture"),
     "measurement": Case("RNA"),
+    "barcodes": Case("cells.tsv"),
+    "features": Case("genes.tsv"),
+    "gene_id_column": Case("id"),
+    "transpose": Case(value=True),
+    "modality": Case("rna"),
     "format": Case("10x_h5"),
     "workers": Case(2),
     "memory": Case(100, inputs=("columns.h5ad",)),
@@ -102,7 +107,7 @@ CONVERT = READ | {
     "layers": Case("none"),
     "raw": Case(value=False),
     "uns_merge": Case("only", inputs=("more.h5ad", "columns.h5ad")),
-    "genes": Case("union", inputs=("more.h5ad", "wider.h5ad")),
+    "join": Case("union", inputs=("more.h5ad", "wider.h5ad")),
     "compression": Case("small"),
     "create_indices": Case(value=True),
     "string_ids": Case(value=True),
@@ -113,7 +118,7 @@ CONVERT = READ | {
 }
 APPEND = READ | {
     "matrix": Case("layer:other"),
-    "genes": Case("union", inputs=("wider.h5ad",)),
+    "join": Case("union", inputs=("wider.h5ad",)),
     "allow_duplicate": Case(value=True, inputs=("first.h5ad",)),
     "restart": Case(value=True, at_output="adding.slaf"),
 }
@@ -286,7 +291,7 @@ def test_an_unknown_option_is_named() -> None:
     ("option", "value", "message"),
     [
         ("compression", "tiny", "compression is 'tiny', but it is one of fast, balanced, small"),
-        ("genes", "some", "genes is 'some', but it is one of strict, union, intersection"),
+        ("join", "some", "join is 'some', but it is one of strict, union, intersection"),
         ("uns_merge", None, "uns_merge is None, but it is one of same"),
         ("chunk_size", 0, "chunk_size is 0, but it is at least 1"),
         ("chunk_size", 1.5, "chunk_size is 1.5, but it is a whole number"),
@@ -294,7 +299,7 @@ def test_an_unknown_option_is_named() -> None:
         ("memory", -1, "memory is -1, but it is at least 0"),
         ("workers", -1, "workers is -1, but it is at least 0"),
         ("compact", "no", "compact is 'no', but it is True or False"),
-        ("without", ["obs"], "'obs' is nothing that could be left out"),
+        ("without", ["X"], "'X' is nothing that could be left out"),
     ],
 )
 def test_a_wrong_value_is_refused(option: str, value: Any, message: str, tmp_path: Path) -> None:

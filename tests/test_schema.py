@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import hypothesis.strategies as st
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given
 
 from slaf.errors import InexactValue
-from slaf.format.schema import EXPRESSION, VALUE_TYPES, gene_id_type, table_schema, value_type_for
+from slaf.format.schema import (
+    EXPRESSION,
+    VALUE_TYPES,
+    gene_encodings,
+    table_schema,
+    value_type_for,
+    widened,
+)
 from slaf.options import StoreOptions
 from slaf.sparse.casting import first_inexact
 from slaf.testing.strategies import NUMERIC_TYPES, numbers
-
-if TYPE_CHECKING:
-    from slaf.options import Compression
 
 _NUMBERS = tuple(dtype for dtype in NUMERIC_TYPES if dtype.kind != "b")
 
@@ -66,20 +69,24 @@ def test_numbers_that_no_type_holds_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n_genes", "compression", "expected"),
+    ("n_genes", "options", "expected"),
     [
-        (0, "balanced", pa.uint16()),
-        (65_536, "balanced", pa.uint16()),
-        (65_537, "balanced", pa.uint32()),
-        (10, "fast", pa.uint16()),
-        (10, "small", pa.uint32()),
+        (0, StoreOptions(), ("uint16", "uint32 lz4")),
+        (65_536, StoreOptions(), ("uint16", "uint32 lz4")),
+        (65_537, StoreOptions(), ("uint32", "uint32 lz4")),
+        (10, StoreOptions(compression="fast"), ("uint16",)),
+        (10, StoreOptions(compression="small"), ("uint32 zstd",)),
+        (10, StoreOptions(compression="small", plain_types=True), ("int32 zstd",)),
+        (10, StoreOptions(plain_types=True), ("int32", "int32 lz4")),
     ],
 )
 def test_gene_ids_are_as_narrow_as_the_matrix_allows(
-    n_genes: int, compression: Compression, expected: pa.DataType
+    n_genes: int, options: StoreOptions, expected: tuple[str, ...]
 ) -> None:
-    """uint16 holds 65,536 genes; past that, and where zstd packs them, ids are uint32."""
-    assert gene_id_type(n_genes, compression) == expected
+    """uint16 holds 65,536 genes; past that, and where a codec packs them, ids have 32 bits."""
+    assert gene_encodings(n_genes, options) == expected
+    assert widened("uint16", n_genes) == ("uint32" if n_genes > 65_536 else "uint16")
+    assert widened(expected[-1], 70_000) == ("uint32" if expected == ("uint16",) else expected[-1])
 
 
 def test_string_ids_come_before_the_integers() -> None:

@@ -12,6 +12,7 @@ from benchmarks.inputs.h5ad import write_h5ad
 from benchmarks.inputs.samples import write_samples
 from benchmarks.inputs.shuffled import write_shuffled
 from benchmarks.inputs.soma import write_soma
+from benchmarks.inputs.stores import write_loom, write_mudata, write_zarr
 from benchmarks.inputs.tenx import write_h5, write_mtx
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FOLDER", "CachedInput", "Input", "Kind", "cached_input"]
 
-Kind = Literal["h5ad", "10x H5", "10x MTX", "shuffled MTX", "SOMA", "files"]
+Kind = Literal[
+    "h5ad", "10x H5", "10x MTX", "shuffled MTX", "SOMA", "files", "zarr", "MuData", "loom"
+]
 
 FOLDER = Path(__file__).parents[2] / "build" / "bench"
 
@@ -32,6 +35,9 @@ _WRITERS: dict[Kind, tuple[str, Callable[[Path, Counts], int]]] = {
     "shuffled MTX": ("-shuffled", write_shuffled),
     "SOMA": ("-soma", write_soma),
     "files": ("-files", write_samples),
+    "zarr": (".zarr", write_zarr),
+    "MuData": (".h5mu", write_mudata),
+    "loom": (".loom", write_loom),
 }
 
 

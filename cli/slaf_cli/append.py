@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from slaf.options import AppendOptions
+from slaf.storage.paths import check_local_paths
 from slaf_cli import options
 from slaf_cli.report import edge
 from slaf_cli.running import print_preview, watched
@@ -26,6 +27,7 @@ def append(
     that was stopped is finished by the same command.
     """
     with edge(quiet=quiet, verbose=verbose):
+        check_local_paths(inputs)
         import slaf
 
         if chosen.pop("dry_run"):

@@ -1,12 +1,12 @@
-"""`slaf compact`: merge the small fragments of many appends."""
+"""`slaf compact`: merge the small fragments of many appends, or change the compression."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from slaf.options import ConvertOptions
+from slaf.options import Compression, ConvertOptions
 from slaf_cli import options
 from slaf_cli.progress import Bar
 from slaf_cli.report import edge, print_json
@@ -22,11 +22,19 @@ def compact(
     dataset: options.Dataset,
     chosen: options.Chosen,
     *,
+    compression: Annotated[
+        Compression | None,
+        typer.Option(
+            help="Write all rows again with this compression, as `slaf convert` would store them: "
+            "time, and meanwhile bytes for both. By default it stays.",
+            show_default=False,
+        ),
+    ] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Merge the small fragments of a dataset.
+    """Merge the small fragments of a dataset, or change its compression.
 
     Many appends leave small fragments. Rows keep their values and order, and each block is checked
     against its digest; fragments that are large enough are kept. Until all is on disk, readers see
@@ -37,7 +45,7 @@ def compact(
         import slaf
 
         with Bar(shown=not quiet) as bar:
-            compacted = slaf.compact(dataset, **chosen, progress=bar)
+            compacted = slaf.compact(dataset, compression=compression, **chosen, progress=bar)
         _print(compacted, json=json)
 
 

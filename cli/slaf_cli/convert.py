@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from slaf.options import ConvertOptions
+from slaf.storage.paths import check_local_paths
 from slaf_cli import options
 from slaf_cli.report import edge
 from slaf_cli.running import print_preview, watched
@@ -38,6 +39,7 @@ def convert(
     command.
     """
     with edge(quiet=quiet, verbose=verbose):
+        check_local_paths(inputs)
         import slaf
 
         if chosen.pop("dry_run"):

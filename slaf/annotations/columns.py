@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from msgspec.structs import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -35,6 +35,7 @@ __all__ = [
     "safe_name",
     "table_with_metadata",
     "to_lance",
+    "without_columns",
 ]
 
 # The start of pandas' string types in `Column.dtype`; the storage follows.
@@ -186,6 +187,14 @@ def replace_ids(table: pa.Table, ids: Any) -> pa.Table:
     """A table with metadata, with other ids."""
     field = table.schema.field(0)
     return table.set_column(0, field, ids.cast(field.type))
+
+
+def without_columns(table: pa.Table, leave_out: Callable[[str], bool]) -> pa.Table:
+    """A table with metadata, without the columns whose names of the user are to be left out."""
+    originals = [column_of(field).original for field in table.schema]
+    return table.select(
+        [at for at, name in enumerate(originals) if name is None or not leave_out(name)]
+    )
 
 
 def column_of(field: pa.Field) -> Column:

@@ -14,8 +14,8 @@ import numpy as np
 from slaf.annotations.arrays import is_numeric, sparse_from_sorted, stored_entries
 from slaf.annotations.columns import to_lance
 from slaf.annotations.concat_columns import concat_rows, outer_join_genes
-from slaf.annotations.dataframes import from_frame, to_frame
-from slaf.annotations.equality import is_sparse
+from slaf.annotations.dataframes import from_frame, is_frame, to_frame
+from slaf.annotations.equality import is_awkward, is_sparse
 from slaf.errors import InexactValue, InputError
 from slaf.sparse.casting import exact_cast
 
@@ -106,11 +106,15 @@ def concat_obsm(name: str, inputs: Sequence[InputElement]) -> Any:
         columns = np.arange(max(e.shape[1] for e in elements))
         placed = [(each, rows, columns) for each, rows in stacked]
         return _place_entries(name, placed, (n_rows, len(columns)))
-    if all(map(_is_frame, elements)):
+    if all(map(is_frame, elements)):
         return _concat_frames(inputs)
     if len(having) < len(inputs):
         lacking = next(each.label for each in inputs if each.element is None)
         raise _no_missing_values(name, having[0], f"what {lacking} lacks")
+    if all(map(is_awkward, elements)):
+        import awkward
+
+        return awkward.concatenate(elements)
     kinds = {(type(e), getattr(e, "dtype", None), getattr(e, "shape", ())[1:]) for e in elements}
     if len(kinds) > 1 or not isinstance(elements[0], np.ndarray):
         raise _incompatible(name, having)
@@ -147,8 +151,7 @@ def align_varm(
     if np.array_equal(positions, np.arange(n_genes)):
         return element
     missing = bool(np.count_nonzero(positions >= 0) < n_genes)
-    if _is_frame(element):
-        # The ids of its index do not matter: genes are aligned by position.
+    if is_frame(element):
         empty = from_frame(_empty_frame(ids), _ID)
         table, _ = outer_join_genes(
             empty, from_frame(element, _ID), positions, n_genes, (name, source.label)
@@ -245,12 +248,7 @@ def _place_entries(
 def _concat_frames(inputs: Sequence[InputElement]) -> pd.DataFrame:
     tables = []
     for each in inputs:
-        frame = _empty_frame(each.ids)
-        if each.element is not None:
-            # Ids may have a prefix in the dataset.
-            index = frame.index.rename(each.element.index.name)
-            same = each.element.index.equals(index)
-            frame = each.element if same else each.element.set_axis(index, axis=0)
+        frame = _empty_frame(each.ids) if each.element is None else each.element
         tables.append(from_frame(frame, _ID))
     return _to_frame(concat_rows(tables, [each.label for each in inputs]))
 
@@ -321,7 +319,3 @@ def _is_numeric_sparse(element: Any) -> bool:
 
 def _is_numeric_matrix(element: Any) -> bool:
     return _is_numeric_array(element) or _is_numeric_sparse(element)
-
-
-def _is_frame(element: Any) -> bool:
-    return type(element).__name__ == "DataFrame"

@@ -97,7 +97,7 @@ class _InputColumn:
             categories = categories_of(self.array, self.column.values)
             blank = not len(categories)
             return _ColumnType(self.label, self.column, dtype.value_type, categories, blank=blank)
-        blank = self.array.null_count == len(self.array)
+        blank = self.array.null_count == len(self.array) or _holds_only_nan(self.array)
         return _ColumnType(self.label, self.column, dtype, None, blank=blank)
 
 
@@ -305,6 +305,19 @@ def _common_time(left: _ColumnType, right: _ColumnType) -> _ColumnType | None:
     return replace(finer, label=left.label)
 
 
+def _holds_only_nan(array: pa.ChunkedArray) -> bool:
+    """Whether no value is there but NaN, as pandas and R write a column without values."""
+    if not pa.types.is_floating(array.type):
+        return False
+    # Arrow does not compare half floats.
+    values = array.cast(pa.float32()) if pa.types.is_float16(array.type) else array
+    return bool(pc.all(pc.is_nan(values)).as_py())
+
+
+def _is_float(column_type: _ColumnType) -> bool:
+    return column_type.categories is None and pa.types.is_floating(column_type.type)
+
+
 def _is_number(dtype: pa.DataType) -> bool:
     return bool(pa.types.is_integer(dtype) or pa.types.is_floating(dtype))
 
@@ -322,7 +335,7 @@ def _cast_exactly(
     own = column.type
     array = column.array
     try:
-        if own.blank:
+        if own.blank and not (_is_float(own) and _is_float(common)):
             return pa.chunked_array([pa.nulls(len(array), common.stored_type)])
         if common.categories is not None:
             return _recoded(column, common)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from slaf.annotations.columns import ColumnSet
 
-__all__ = ["from_frame", "to_frame"]
+__all__ = ["from_frame", "has_ids", "is_frame", "to_frame", "with_ids"]
 
 _NUMPY_KINDS = "biufmM"
 
@@ -87,6 +87,51 @@ def to_frame(table: pa.Table, column_set: ColumnSet) -> pd.DataFrame:
         frame.columns = pd.Index([], dtype=object)
     frame.index.name = column_set.index_name
     return frame
+
+
+def is_frame(element: Any) -> bool:
+    """Whether an element is a table of pandas, without importing pandas."""
+    return type(element).__name__ == "DataFrame"
+
+
+def has_ids(frame: pd.DataFrame, ids: pa.ChunkedArray) -> bool:
+    """Whether the index of a table has these ids, as text, in this order."""
+    return len(frame) == len(ids) and list(map(str, frame.index)) == ids.to_pylist()
+
+
+def with_ids(name: str, element: Any, own: pa.ChunkedArray, ids: pa.ChunkedArray) -> Any:
+    """A table of obsm or varm with the ids of its axis as index; another element as it is.
+
+    Parameters
+    ----------
+    name, element
+        The element, and its name after ``--without``.
+    own
+        The ids of its axis in the input.
+    ids
+        The same in the dataset, where they may have a prefix.
+
+    Raises
+    ------
+    InputError
+        If its index has other ids: no AnnData can hold it.
+    """
+    import pandas as pd
+
+    if not is_frame(element) or len(element) != len(own):
+        return element
+    if not has_ids(element, own):
+        pairs = enumerate(zip(map(str, element.index), own.to_pylist(), strict=True))
+        row, (label, expected) = next((at, pair) for at, pair in pairs if pair[0] != pair[1])
+        msg = (
+            f"{name} has the index {label!r} in row {row:,}, where the id is {expected!r}, so that "
+            f"no AnnData can hold it; give it the ids, or leave it out with --without {name}"
+        )
+        raise InputError(msg)
+    if own.equals(ids) and all(isinstance(label, str) for label in element.index):
+        return element
+    index = pd.Index(ids.to_pylist(), dtype=object, name=element.index.name)
+    return element.set_axis(index, axis=0)
 
 
 def _check_names(names: list[Any]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["equal_elements", "is_sparse"]
+__all__ = ["equal_elements", "is_awkward", "is_sparse"]
 
 
 def equal_elements(left: Any, right: Any) -> bool:  # noqa: PLR0911 - one for each kind of element
@@ -40,7 +40,19 @@ def equal_elements(left: Any, right: Any) -> bool:  # noqa: PLR0911 - one for ea
         return len(left) == len(right) and all(map(equal_elements, left, right))
     if left is None or isinstance(left, str | bytes | bool | int | float | complex | np.generic):
         return bool(left == right or (left != left and right != right))  # noqa: PLR0124 - NaN
-    return _equal_pandas(left, right)
+    return _equal_awkward(left, right) if is_awkward(left) else _equal_pandas(left, right)
+
+
+def is_awkward(element: Any) -> bool:
+    """Whether an element is an awkward array, whose rows have any structure."""
+    return type(element).__name__ == "Array" and type(element).__module__.startswith("awkward.")
+
+
+def _equal_awkward(left: Any, right: Any) -> bool:
+    import awkward
+
+    # Files keep types and values, not how a library lays them out in memory.
+    return bool(awkward.array_equal(left, right, equal_nan=True, same_content_types=False))
 
 
 def is_sparse(element: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise
@@ -12,17 +12,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from msgspec import structs
 
-from slaf.conversion.plan_append import stored_options
+from slaf.conversion.plan_append import parts_of_blocks, stored_options
 from slaf.dataset.dataset import open_dataset
 from slaf.dataset.source import DatasetSource
 from slaf.errors import DamagedDataset
 from slaf.format.config import load, load_published
 from slaf.format.epoch import locked
-from slaf.format.schema import CELL_ORDER, CELLS, EXPRESSION, GENES, partitioned_tables
-from slaf.options import StoreOptions
-from slaf.runs.checksums import with_checksums
+from slaf.format.schema import (
+    CELL_ORDER,
+    CELLS,
+    EXPRESSION,
+    GENES,
+    LAYERS,
+    RAW,
+    TABLES,
+    allowed_types,
+    gene_encodings,
+    partitioned_tables,
+)
+from slaf.options import Compression, ReadOptions, StoreOptions, one_of
+from slaf.runs.checksums import storage_options_record, table_digests, with_checksums
 from slaf.runs.commit import TableFragments, TableGrowth, commit_tables
-from slaf.runs.encode import encode_part
+from slaf.runs.encode import NeedsWiderType, encode_part
+from slaf.runs.gene_encodings import choose_gene_encodings
+from slaf.runs.gene_order import sort_by_gene
+from slaf.runs.matrix_tables import recorded_matrix_tables
 from slaf.runs.output_run import begin_or_resume
 from slaf.runs.plan import PART_NONZEROS, Plan
 from slaf.runs.value_types import AxisIds
@@ -30,7 +44,7 @@ from slaf.runtime.executors import run_parts
 from slaf.runtime.progress import NullProgress
 from slaf.sparse.ranges import RowRange
 from slaf.storage.location import Location
-from slaf.tables.read import fragments_of
+from slaf.tables.read import fragments_of, read_table
 
 if TYPE_CHECKING:
     import os
@@ -39,6 +53,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.dataset.dataset import Dataset
+    from slaf.format.config import DatasetConfig
     from slaf.runs.commit import TableChange
     from slaf.runs.output_run import OutputRun
     from slaf.runtime.progress import Progress
@@ -47,6 +62,10 @@ if TYPE_CHECKING:
 __all__ = ["CompactReport", "compact"]
 
 JSON = dict[str, Any]
+
+# The types of counts, the choice of which depends on the compression.
+_COUNTS = ("uint16", "uint32")
+
 logger = logging.getLogger("slaf")
 
 
@@ -77,22 +96,26 @@ class CompactReport:
 def compact(
     dataset: str | os.PathLike[str] | Location,
     *,
+    compression: Compression | None = None,
     workers: int = 0,
     restart: bool = False,
     storage_options: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> CompactReport:
-    """Merge the small fragments of a dataset, or finish a run that was stopped.
+    """Merge the small fragments of a dataset, or change its compression.
 
     Each append adds fragments, and a dataset of thousands of small fragments is slow to open and
     to read. Adjacent small fragments are written again as one, in the same order, and each block
-    is compared with its digest; large fragments are kept. Readers see the previous versions until
-    all is committed, and then the same rows.
+    is compared with its digest; large fragments are kept. With another compression all rows are
+    written again. Readers see the previous versions until all is committed, and then the same rows.
+    The same call finishes a run that was stopped.
 
     Parameters
     ----------
     dataset
         A published dataset, or the URL of one in a bucket.
+    compression
+        The compression of its tables, as for `slaf.convert`; that which they have, by default.
     workers
         Further threads that encode parts, at the cost of memory.
     restart
@@ -115,13 +138,17 @@ def compact(
         If another process writes to the dataset, or another run is unfinished.
     StorageError
         If writing fails; the run can be resumed.
+    ValueError
+        If there is no such compression.
     """
+    if compression is not None:
+        one_of(Compression, "compression", compression)
     location = Location.of(dataset, storage_options)
     load_published(location)
     with locked(location):
         opened = open_dataset(location)
         before = _Layout.of(opened)
-        plan = _plan(opened, before)
+        plan = _plan(opened, before, compression)
         if not plan.parts and not _is_unfinished(location):
             return CompactReport(str(location), before.n_fragments, before.n_fragments)
         run = begin_or_resume(
@@ -130,7 +157,7 @@ def compact(
         if run.checkpoint.published:
             run.clean_up()
         else:
-            _encode(run, opened, workers, progress or NullProgress())
+            _rewrite(run, opened, workers, progress or NullProgress())
             _publish(run, opened, before)
         after = _Layout.of(open_dataset(location))
     return CompactReport(
@@ -208,17 +235,43 @@ class _Layout:
             yield cells
 
 
-def _plan(dataset: Dataset, layout: _Layout) -> Plan:
+def _plan(dataset: Dataset, layout: _Layout, compression: Compression | None) -> Plan:
+    """The plan that merges small fragments, or writes all rows with another compression."""
     published = dataset.published
-    bounds = np.array([0, *(block.stop for block in published.blocks)], np.int64)
-    return Plan.of_dataset(
+    plan = Plan.of_dataset(
         published,
         operation="compact",
         options=stored_options(dataset, StoreOptions()),
-        parts=tuple(layout.to_merge(bounds)),
+        parts=(),
         rewrites=tuple(layout.fragments),
         tables=published.tables,
     )
+    if compression is not None:
+        compressed = _with_compression(plan, compression, by_gene=published.by_gene is not None)
+        is_other = compression != plan.options.compression
+        if is_other or not _has_schemas(dataset, compressed):
+            return replace(compressed, parts=tuple(parts_of_blocks(published.blocks)))
+    bounds = np.array([0, *(block.stop for block in published.blocks)], np.int64)
+    return replace(plan, parts=tuple(layout.to_merge(bounds)))
+
+
+def _with_compression(plan: Plan, compression: Compression, *, by_gene: bool) -> Plan:
+    """The plan with tables as a conversion with this compression would make them."""
+    options = replace(plan.options, compression=compression, by_gene=by_gene)
+    allowed = [str(dtype) for dtype in allowed_types(options)]
+    is_other = compression != plan.options.compression
+    tables = []
+    for table in plan.matrix_tables:
+        # The first batch with a value that the first type does not hold asks for the next one.
+        types = {
+            column.name: allowed[0]
+            for column in table.values
+            if column.value_type in _COUNTS and (is_other or column.value_type not in allowed)
+        }
+        encoding = "" if is_other else table.gene_encoding
+        encoding = encoding or gene_encodings(table.n_genes, options)[0]
+        tables.append(structs.replace(table.widened(types), gene_encoding=encoding))
+    return replace(plan, options=options, matrix_tables=tuple(tables))
 
 
 def _is_unfinished(location: Location) -> bool:
@@ -228,47 +281,110 @@ def _is_unfinished(location: Location) -> bool:
     return checkpoint is not None and bool(checkpoint["plan"].get("operation") == "compact")
 
 
-def _encode(run: OutputRun, dataset: Dataset, workers: int, progress: Progress) -> None:
-    plan = run.plan
-    progress.begin(*run.covered(), plan.cells_to_write)
-    ids = (dataset.annotations.read_columns(*columns).column(0) for columns in _IDS)
-    encode = partial(
-        encode_part,
-        DatasetSource(dataset),
-        plan,
-        location=run.location,
-        identifiers=AxisIds(*ids),
-        base=dataset.published,
-        progress=progress,
-    )
+def _rewrite(run: OutputRun, dataset: Dataset, workers: int, progress: Progress) -> None:
+    """Write the parts that remain, and for another compression the gene order too."""
+    source = DatasetSource(dataset)
+    if _is_recompressed(run.plan, dataset):
+        choose_gene_encodings(run, source)
     try:
-        run_parts(run.remaining(), encode, run.record, workers)
+        _encode(run, source, dataset, workers, progress)
     except DamagedDataset:
         run.abandon()
         raise
+    sort_by_gene(run, ReadOptions(workers=workers).near(run.location), workers, progress)
 
 
-_IDS = ((CELLS, ["cell_id"]), (GENES, ["gene_id"]))
+def _encode(
+    run: OutputRun, source: DatasetSource, dataset: Dataset, workers: int, progress: Progress
+) -> None:
+    read = dataset.annotations.read_columns
+    identifiers = AxisIds(read(CELLS, ["cell_id"]).column(0), read(GENES, ["gene_id"]).column(0))
+    while True:
+        plan = run.plan
+        progress.begin(*run.covered(), plan.cells_to_write)
+        encode = partial(
+            encode_part,
+            source,
+            plan,
+            location=run.location,
+            identifiers=identifiers,
+            base=dataset.published,
+            progress=progress,
+        )
+        try:
+            run_parts(run.remaining(), encode, run.record, workers)
+        except NeedsWiderType as misfit:
+            run.begin(misfit.wider)
+        else:
+            return
 
 
 def _publish(run: OutputRun, dataset: Dataset, layout: _Layout) -> None:
-    """Commit the merged fragments with the others, and publish the dataset."""
-    location, published = run.location, dataset.published
+    """Commit the new fragments with those that stay, and publish the dataset."""
+    location, plan, published = run.location, run.plan, dataset.published
+    written = {spec.name for spec in plan.partitioned}
     changes: dict[str, TableChange] = {}
     for table, directory in published.tables.items():
         if table in layout.fragments:
             fragments = list(_merged_fragments(layout, table, run))
-            changes[table] = TableFragments(directory, dataset.table(table).schema, fragments)
+        elif table in written:
+            fragments = [one for result in run.results(table) for one in result.fragments]
         else:
             changes[table] = TableGrowth(directory, published.versions[table])
+            continue
+        offsets = dataset.offsets(table)
+        changes[table] = TableFragments(directory, plan.schema(table), fragments, offsets)
     compacted = structs.replace(
-        published,
-        versions=commit_tables(location, run.plan, changes),
+        _with_value_types(published, plan),
+        versions=commit_tables(location, plan, changes),
         last_updated=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    if (checksums := published.checksums).files:
+    if published.checksums.files or _is_recompressed(plan, dataset):
+        checksums = structs.replace(published.checksums, storage=storage_options_record(plan))
+        if not checksums.tables:
+            checksums = structs.replace(checksums, tables=_table_digests(dataset))
         compacted = with_checksums(location, compacted, run.files(), checksums, base=published)
     run.publish(compacted)
+
+
+def _table_digests(dataset: Dataset) -> dict[str, str]:
+    """The digests of the tables that are written whole, of a dataset that has recorded none."""
+    names = (name for name in dataset.published.tables if not TABLES[name].is_partitioned)
+    return table_digests({name: read_table(dataset.table(name)) for name in names})
+
+
+def _has_schemas(dataset: Dataset, plan: Plan) -> bool:
+    """Whether the tables of a dataset have the columns that a plan writes."""
+    return all(
+        dataset.table(spec.name).schema.equals(plan.schema(spec.name), check_metadata=True)
+        for spec in plan.partitioned
+    )
+
+
+def _is_recompressed(plan: Plan, dataset: Dataset) -> bool:
+    """Whether a run changes the compression of a dataset, instead of merging its fragments."""
+    stored = stored_options(dataset, StoreOptions())
+    is_other = plan.options.compression != stored.compression
+    return is_other or plan.matrix_tables != recorded_matrix_tables(dataset.published)
+
+
+def _with_value_types(published: DatasetConfig, plan: Plan) -> DatasetConfig:
+    types = {
+        (table.table, column.name): column.value_type
+        for table in plan.matrix_tables
+        for column in table.values
+    }
+    layers, raw = published.annotations.layers, published.annotations.raw
+    if layers is not None:
+        matrices = (
+            structs.replace(one, value_type=types[LAYERS, one.name]) for one in layers.matrices
+        )
+        layers = structs.replace(layers, matrices=tuple(matrices))
+    if raw is not None:
+        matrix = structs.replace(raw.matrix, value_type=types[RAW, raw.matrix.name])
+        raw = structs.replace(raw, matrix=matrix)
+    annotations = structs.replace(published.annotations, layers=layers, raw=raw)
+    return structs.replace(published, value_type=plan.value_type, annotations=annotations)
 
 
 def _merged_fragments(layout: _Layout, table: str, run: OutputRun) -> Iterator[Fragment]:

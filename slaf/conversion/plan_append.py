@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
 
-import numpy as np
-
 from slaf.dataset.dataset import Dataset
 from slaf.errors import DamagedDataset
 from slaf.format.config import LEGACY_DIR, table_directories
-from slaf.format.schema import EXPRESSION, VALUE, table_schema
+from slaf.format.schema import EXPRESSION
 from slaf.options import Compression, SlotSelection, StoreOptions
 from slaf.runs.matrix_tables import matrix_tables, recorded_matrix_tables
 from slaf.runs.plan import PART_NONZEROS, BaseDataset, Plan, plan_parts
@@ -29,6 +27,7 @@ __all__ = [
     "dataset_matrix",
     "dataset_slots",
     "has_gene_order",
+    "parts_of_blocks",
     "plan_append",
     "stored_options",
     "with_rewrite",
@@ -88,7 +87,7 @@ def with_rewrite(plan: Plan, table: str, blocks: Sequence[Block]) -> Plan:
     """
     if not plan.adds_to(table):
         return plan
-    parts = plan.parts if plan.rewrites else (*_parts_of(blocks), *plan.parts)
+    parts = plan.parts if plan.rewrites else (*parts_of_blocks(blocks), *plan.parts)
     return replace(plan, rewrites=(*plan.rewrites, table), parts=parts)
 
 
@@ -113,7 +112,9 @@ def stored_options(dataset: Dataset, requested: StoreOptions) -> StoreOptions:
     indexed = {
         column for name in dataset.published.tables for column in index_names(dataset.table(name))
     }
-    for compression in get_args(Compression):
+    checksums = dataset.published.checksums
+    recorded = (checksums.storage.compression,) if checksums.files else get_args(Compression)
+    for compression in recorded:
         options = replace(
             requested,
             compression=compression,
@@ -121,16 +122,14 @@ def stored_options(dataset: Dataset, requested: StoreOptions) -> StoreOptions:
             string_ids="cell_id" in schema.names,
             create_indices=not indexed.isdisjoint({"gene_integer_id", "gene_id", "cell_id"}),
         )
-        types = {VALUE: np.dtype(dataset.published.value_type)}
-        expected = table_schema(EXPRESSION, types, dataset.n_genes, options)
-        if schema.equals(expected, check_metadata=True):
+        if schema.equals(dataset.published.schema(EXPRESSION, options), check_metadata=True):
             return options
     msg = f"{dataset.location}: the columns of expression are not those of this format: {schema}"
     raise DamagedDataset(msg)
 
 
-def _parts_of(blocks: Sequence[Block]) -> Iterator[RowRange]:
-    """Ranges of cells of whole blocks, as parts: how a dataset is written again."""
+def parts_of_blocks(blocks: Sequence[Block]) -> Iterator[RowRange]:
+    """Parts of whole blocks by which a dataset is written again."""
     first, rows = 0, 0
     for index, block in enumerate(blocks):
         rows += block.rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from slaf.conversion.plan_append import (
 )
 from slaf.conversion.slafdb import SlafdbDataset, plan_slafdb_append
 from slaf.dataset.source import dataset_as_input
-from slaf.errors import Locked
+from slaf.errors import Locked, OutputExists
 from slaf.options import ConvertOptions, ReadOptions, StoreOptions
 from slaf.runs.annotations import encode_annotations
 from slaf.runs.estimate import check_disk_space, estimate
@@ -26,7 +27,7 @@ from slaf.sources import as_inputs
 from slaf.sources.concat.source import Concat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from slaf.dataset.dataset import Dataset
     from slaf.options import AppendOptions, RunOptions
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from slaf.runs.plan import Plan
     from slaf.runs.publish import Axes
     from slaf.sources.base import Inputs
+    from slaf.sources.search import LeftOut
     from slaf.storage.location import Location
 
 __all__ = ["AxisTables", "Prepared", "prepare_append", "prepare_convert"]
@@ -77,12 +79,15 @@ class Prepared:
         All inputs as one source; for an append, the dataset is the first.
     reading
         The options for reading the inputs.
+    left_out
+        What is in the folders of the inputs and is not taken.
     """
 
     location: Location
     plan: Plan
     inputs: Concat
     reading: ReadOptions
+    left_out: tuple[LeftOut, ...]
 
     def unfinished(self, options: RunOptions, *, overwrite: bool = False) -> OutputRun | None:
         """The unfinished run that this one continues; None if it starts.
@@ -147,10 +152,16 @@ def prepare_convert(
         If an input cannot be converted, or they cannot be concatenated.
     """
     stored, reading = StoreOptions.part_of(options), _read_options(location, options)
-    opens = as_inputs(inputs, options.format, reading, prefixed=options.cell_id_prefix)
-    with Concat(opens, stored.genes, selection=stored.slots) as opened:
+    found = as_inputs(inputs, options.format, reading, prefixed=options.cell_id_prefix)
+    _check_no_input(location, [one.uri for one in found.inputs])
+    with Concat(
+        found.inputs,
+        stored.join,
+        selection=stored.slots,
+        allow_duplicate=options.allow_duplicate,
+    ) as opened:
         opened.check_known_slots(stored.without)
-        yield Prepared(location, make_plan(opened, stored), opened, reading)
+        yield Prepared(location, make_plan(opened, stored), opened, reading, found.left_out)
 
 
 @contextmanager
@@ -169,25 +180,32 @@ def prepare_append(
     matrix = options.matrix or dataset_matrix(dataset.sources)
     by_gene = has_gene_order(dataset) if options.by_gene is None else options.by_gene
     requested = StoreOptions(
-        genes=options.genes,
+        join=options.join,
         chunk_size=options.chunk_size,
         compact=options.compact,
         by_gene=by_gene,
         **dataset_slots(dataset, options.without).to_json(),
     )
     reading = _read_options(dataset.location, replace(options, matrix=matrix))
-    opens = as_inputs(
+    found = as_inputs(
         inputs,
         options.format,
         reading,
         prefixed=options.cell_id_prefix,
         before=[source.uri for source in dataset.sources],
     )
+    opens = found.inputs
     existing = None if isinstance(dataset, SlafdbDataset) else dataset_as_input(dataset)
     if isinstance(dataset, SlafdbDataset):
         # It is written again: its own inputs come first.
         opens = [*dataset.inputs(), *opens]
-    with Concat(opens, requested.genes, existing, requested.slots) as opened:
+    with Concat(
+        opens,
+        requested.join,
+        existing,
+        requested.slots,
+        allow_duplicate=options.allow_duplicate,
+    ) as opened:
         # Slots that the dataset leaves out need not exist in these inputs.
         left_out = dataset_slots(dataset, ()).without
         opened.check_known_slots(name for name in options.without if name not in left_out)
@@ -195,7 +213,24 @@ def prepare_append(
             plan = plan_slafdb_append(dataset, opened, requested)
         else:
             plan = plan_append(dataset, opened, stored_options(dataset, requested))
-        yield Prepared(dataset.location, plan, opened, reading)
+        yield Prepared(dataset.location, plan, opened, reading, found.left_out)
+
+
+def _check_no_input(location: Location, uris: Iterable[str]) -> None:
+    """Check that the output, which may be replaced, is none of the inputs.
+
+    Raises
+    ------
+    OutputExists
+        If it is one.
+    """
+    places = {str(location)}
+    if not location.is_remote:
+        places.add(os.path.abspath(location.path))  # noqa: PTH100 - of a URL too
+    for uri in uris:
+        if uri in places or os.path.abspath(uri) in places:  # noqa: PTH100 - (as above)
+            msg = f"{uri}: it is the output and an input; write to another place"
+            raise OutputExists(msg)
 
 
 def _read_options(location: Location, options: ConvertOptions | AppendOptions) -> ReadOptions:

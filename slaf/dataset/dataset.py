@@ -79,9 +79,9 @@ class Dataset(View):
     @cached_property
     def source(self) -> Source:
         """The dataset as a source."""
-        from slaf.dataset.source import DatasetSource
+        from slaf.dataset.source import DatasetViewSource
 
-        return DatasetSource(self)
+        return DatasetViewSource(self)
 
     @property
     def label(self) -> str:

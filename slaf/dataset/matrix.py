@@ -240,6 +240,27 @@ class StoredMatrix:
         for cells, (counts, columns, values) in entries:
             yield Batch(cells, counts, columns.astype(np.uint32, copy=False), values)
 
+    def entries(self, rows: Rows) -> Iterator[Entries]:
+        """Some cells in their order, in chunks of whole cells; all in stored types.
+
+        Parameters
+        ----------
+        rows
+            Cells; positions are ascending and unique.
+
+        Yields
+        ------
+        tuple
+            The number of entries of each cell, their columns, and their values.
+
+        Raises
+        ------
+        DamagedDataset
+            If they cannot be read.
+        """
+        for _, entries in self._entries(rows, None):
+            yield entries
+
     def read(self, rows: Rows, genes: Rows | None = None) -> sp.csr_matrix:
         """Some cells and genes, in their order, in `read_dtype`.
 

@@ -69,8 +69,8 @@ class Scan(View):
         self._inputs = inputs
         self._options = options
         reading = ReadOptions.part_of(options)
-        opens = as_inputs(inputs, options.format, reading, prefixed=options.cell_id_prefix)
-        self._source: Concat | None = Concat(opens, options.genes)
+        found = as_inputs(inputs, options.format, reading, prefixed=options.cell_id_prefix)
+        self._source: Concat | None = Concat(found.inputs, options.join)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(Scan, options=self._options), (self._inputs,)

@@ -1,24 +1,32 @@
-"""A published dataset as a Source: the first input of an append, or one side of a comparison."""
+"""A published dataset as a Source: an input, or one side of a comparison."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from msgspec.structs import replace
+from msgspec import structs
 
 from slaf.annotations.columns import find_names, from_lance
+from slaf.dataset.dataset import open_dataset
 from slaf.dataset.matrix import SelectedStored, StoredMatrix
 from slaf.errors import MissingMatrix
+from slaf.format.config import CONFIG
 from slaf.format.schema import CELLS, GENES, RAW, RAW_GENES
 from slaf.options import ALIGNED_SLOTS
 from slaf.runtime.lazy import DeferredMapping
-from slaf.sources.base import Raw, Slots, Source, SourceInfo
+from slaf.sources import register
+from slaf.sources.base import Raw, Slots, Source, SourceFormat, SourceInfo
 from slaf.sources.concat.members import ExistingDataset
+from slaf.sources.identity import file_identity
+from slaf.sources.slots import dropped_with_raw, other_layers
+from slaf.sources.unsupported import is_dataset
 from slaf.sparse.ranges import RowRange
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import pyarrow as pa
     import scipy.sparse as sp
@@ -26,9 +34,10 @@ if TYPE_CHECKING:
 
     from slaf.annotations.columns import ColumnSet
     from slaf.dataset.dataset import Dataset
+    from slaf.options import ReadOptions
     from slaf.sources.base import Matrix
 
-__all__ = ["DatasetSource", "dataset_as_input"]
+__all__ = ["FORMAT", "DatasetInput", "DatasetSource", "dataset_as_input"]
 
 # Ids that Lance looks up; of more, all ids are read.
 _MOST_LOOKUPS = 100
@@ -39,7 +48,7 @@ def dataset_as_input(dataset: Dataset) -> ExistingDataset:
     records = dataset.sources
     if dataset.annotations.record.selection is None:
         # The release without a selection of slots converted none, and recorded no slots.
-        records = tuple(replace(record, slots=()) for record in records)
+        records = tuple(structs.replace(record, slots=()) for record in records)
     return ExistingDataset(
         DatasetSource(dataset),
         records,
@@ -86,6 +95,30 @@ class DatasetSource(Source):
     def read_genes(self) -> pa.Table:
         """The genes, with the columns of the inputs."""
         return self._table(GENES)
+
+    def open_raw(self) -> Raw | None:
+        """The raw of the dataset; None without one."""
+        raw, record = self._dataset.stored_raw, self._dataset.annotations.record.raw
+        if raw is None or record is None:
+            return None
+        return Raw(
+            raw.matrix, self._table(RAW_GENES, record.columns), raw.varm, record.genes_present
+        )
+
+    def slots(self) -> Slots:
+        """obsm, varm, obsp, varp and uns of the dataset."""
+        annotations = self._dataset.annotations
+        aligned = {slot: annotations.slot(slot) for slot in ALIGNED_SLOTS}
+        return Slots(**aligned, uns=DeferredMapping(lambda: annotations.uns))
+
+    def _table(self, name: str, columns: ColumnSet | None = None) -> pa.Table:
+        columns = columns or self._dataset.published.columns[name]
+        names = [column.name for column in columns.columns]
+        return from_lance(self._dataset.annotations.read_columns(name, names), columns)
+
+
+class DatasetViewSource(DatasetSource):
+    """A published dataset as the source of views, which reads what they ask for, and no more."""
 
     def select(
         self,
@@ -147,22 +180,94 @@ class DatasetSource(Source):
         order = np.argsort(positions)
         return which[order], positions[order]
 
-    def open_raw(self) -> Raw | None:
-        """The raw of the dataset; None without one."""
-        raw, record = self._dataset.stored_raw, self._dataset.annotations.record.raw
-        if raw is None or record is None:
-            return None
-        return Raw(
-            raw.matrix, self._table(RAW_GENES, record.columns), raw.varm, record.genes_present
+
+class DatasetInput(DatasetSource):
+    """A published dataset as an input: one of its matrices, and all that belongs to it.
+
+    Parameters
+    ----------
+    path
+        The directory of the dataset, local or in a bucket.
+    options
+        The matrix: X is `expression`; raw has its own genes.
+
+    Raises
+    ------
+    MissingMatrix
+        If it has no such matrix; the error lists its matrices.
+    DatasetError
+        If there is no published dataset, or it is damaged.
+    """
+
+    def __init__(self, path: Path, options: ReadOptions) -> None:
+        super().__init__(open_dataset(str(path), storage_options=options.storage_options))
+        chosen, stored = options.matrix, self._dataset
+        names = [
+            "X",
+            *(["raw"] if stored.stored_raw is not None else []),
+            *self.info.layers.values(),
+        ]
+        if chosen not in names:
+            msg = (
+                f"{path}: there is no matrix {chosen!r}; choose one with --matrix: "
+                f"{', '.join(names)}"
+            )
+            raise MissingMatrix(msg)
+        self._is_raw = chosen == RAW
+        annotations = stored.annotations
+        of_genes = [(slot, list(annotations.slot(slot))) for slot in ("varm", "varp")]
+        self.info = SourceInfo.of(
+            self._matrix(chosen),
+            chosen,
+            uri=str(path),
+            format="slaf",
+            identity=file_identity(path / CONFIG),
+            matrices=tuple(names),
+            layers=other_layers(chosen, names),
+            not_converted=(*dropped_with_raw(chosen, names, of_genes), *self._of_inputs()),
         )
 
-    def slots(self) -> Slots:
-        """obsm, varm, obsp, varp and uns of the dataset."""
-        annotations = self._dataset.annotations
-        aligned = {slot: annotations.slot(slot) for slot in ALIGNED_SLOTS}
-        return Slots(**aligned, uns=DeferredMapping(lambda: annotations.uns))
+    def open_matrix(self, name: str) -> Matrix:
+        """X, raw or a layer."""
+        if name not in self.info.matrices:
+            msg = f"{self.info.uri}: a dataset has no matrix {name!r}"
+            raise MissingMatrix(msg)
+        return self._matrix(name)
 
-    def _table(self, name: str, columns: ColumnSet | None = None) -> pa.Table:
-        columns = columns or self._dataset.published.columns[name]
-        names = [column.name for column in columns.columns]
-        return from_lance(self._dataset.annotations.read_columns(name, names), columns)
+    def read_genes(self) -> pa.Table:
+        """The genes of the chosen matrix, with the columns of the inputs."""
+        raw = super().open_raw() if self._is_raw else None
+        return super().read_genes() if raw is None else raw.genes
+
+    def open_raw(self) -> Raw | None:
+        """The raw of the dataset, unless it is the chosen matrix."""
+        raw = None if self._is_raw else super().open_raw()
+        # To the conversion it is one input, which has all of these genes.
+        return None if raw is None else replace(raw, genes_present=())
+
+    def slots(self) -> Slots:
+        """The slots of the dataset; for raw, its varm and no varp."""
+        slots = super().slots()
+        raw = super().open_raw() if self._is_raw else None
+        return slots if raw is None else replace(slots, varm=raw.varm, varp={})
+
+    def _matrix(self, name: str) -> Matrix:
+        raw = self._dataset.stored_raw
+        if name == RAW and raw is not None:
+            return raw.matrix
+        return self._dataset.matrix(None if name == "X" else name.removeprefix("layer:"))
+
+    def _of_inputs(self) -> tuple[str, ...]:
+        """What the dataset records of each of several inputs, in words."""
+        several = len(self._dataset.sources) > 1
+        return ("source_file of the cells, and the uns of each input",) if several else ()
+
+
+FORMAT = SourceFormat(
+    name="slaf",
+    description="SLAF dataset (.slaf)",
+    recognises=is_dataset,
+    open=DatasetInput,
+    looks_for="a folder with the config.json of a dataset",
+)
+register(FORMAT)

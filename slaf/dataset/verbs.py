@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from slaf.errors import SelectionError
+
 if TYPE_CHECKING:
     import os
 
     from slaf.dataset.view import View
     from slaf.targets.export import ExportReport
+    from slaf.training.loader import Loader
 
 __all__ = ["Verbs"]
 
@@ -43,3 +46,34 @@ class Verbs:
         from slaf.targets.export import export
 
         return export(cast("View", self), output, format="zarr", **options)
+
+    def loader(self, **options: Any) -> Loader:
+        """Batches of cells for training, shuffled in every epoch, in bounded memory.
+
+        `batch.X` has the genes of the view, in its order.
+
+        Parameters
+        ----------
+        options
+            By keyword, each field of `slaf.training.options.LoaderOptions`.
+
+        Returns
+        -------
+        slaf.training.loader.Loader
+            Its iteration gives an epoch of batches; `torch()` is a dataset of PyTorch.
+
+        Raises
+        ------
+        SelectionError
+            If a requested column or layer does not exist.
+        TypeError, ValueError
+            If an option is unknown, or does not fit; the error names one that does.
+        """
+        from slaf.dataset.dataset import Dataset
+        from slaf.training.loader import Loader
+
+        view = cast("View", self)
+        if not isinstance(view.origin, Dataset):
+            msg = f"{view.label}: a loader reads datasets; convert it with slaf.convert first"
+            raise SelectionError(msg)
+        return Loader(view.origin, view.cells, view.genes, **options)

@@ -19,7 +19,7 @@ from slaf.dataset.query import QueryTable, run_query
 from slaf.dataset.raw import RawView
 from slaf.dataset.selection import resolve_indexer
 from slaf.dataset.verbs import Verbs
-from slaf.errors import SelectionError
+from slaf.errors import DamagedDataset, SelectionError
 from slaf.format.schema import CELLS, EXPRESSION, GENES, RAW, VALUE
 from slaf.runtime.forks import check_not_forked
 from slaf.sources.identity import content_identity
@@ -306,16 +306,14 @@ class View(Verbs):
         SelectionError
             If there is no such layer.
         DamagedDataset, InputError
-            If it cannot be read.
+            If no AnnData can hold it, or it cannot be read.
         """
-        import anndata
-
         if isinstance(layers, str):
             layers = [layers]
         names = [self._layer_name(name) for name in (self.layers if layers is None else layers)]
         raw = self.raw
-        return anndata.AnnData(
-            self.X.to_memory(),
+        return self._as_anndata(
+            X=self.X.to_memory(),
             obs=self._frame(CELLS),
             var=self._frame(GENES),
             layers={name: self.layers[name].to_memory() for name in names},
@@ -328,6 +326,68 @@ class View(Verbs):
             if raw is None
             else {"X": raw.X.to_memory(), "var": raw.frame(), "varm": dict(raw.varm)},
         )
+
+    def _as_anndata(self, **parts: Any) -> anndata.AnnData:
+        """An AnnData of these parts, which an earlier release may have stored unfit."""
+        import anndata
+
+        try:
+            return anndata.AnnData(**parts)
+        except (ValueError, TypeError, AttributeError, LookupError) as error:
+            msg = (
+                f"{self.label}: no AnnData can hold it ({error}); `slaf verify` says why, and "
+                "converting the inputs again mends it"
+            )
+            raise DamagedDataset(msg) from error
+
+    def row(
+        self, cell: int | str, layer: str | None = None, *, dense: bool = False
+    ) -> tuple[NDArray[np.int32], NDArray[Any]] | NDArray[Any]:
+        """The nonzeros of one cell.
+
+        Parameters
+        ----------
+        cell
+            Its position (negative ones count from the end) or its id.
+        layer
+            The layer instead of X, or "raw".
+        dense
+            Whether to return a value for each gene.
+
+        Returns
+        -------
+        tuple or numpy.ndarray
+            The positions of genes and their values; or with `dense` all values.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such cell or layer.
+        """
+        view = self[[cell] if isinstance(cell, str) else cell]
+        row = view._matrix(layer).to_memory()  # noqa: SLF001 - another view
+        if dense:
+            values: NDArray[Any] = row.toarray()[0]
+            return values
+        return row.indices, row.data
+
+    def value(self, cell: int | str, gene: int | str, layer: str | None = None) -> Any:
+        """The value of one cell and gene; 0 where none is stored.
+
+        Parameters
+        ----------
+        cell, gene
+            A position (negative ones count from the end), an id, or the symbol of a gene.
+        layer
+            The layer instead of X.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such cell, gene or layer.
+        """
+        cells, genes = ([at] if isinstance(at, str) else at for at in (cell, gene))
+        return self[cells, genes]._matrix(layer).to_memory()[0, 0]  # noqa: SLF001 - another view
 
     def to_memory(self) -> anndata.AnnData:
         """As `to_anndata`, by the name that a backed AnnData has for it."""
@@ -433,6 +493,12 @@ class View(Verbs):
     def _lazy(self, layer: str | None) -> LazyMatrix:
         label = "X" if layer is None else f"layers[{layer!r}]"
         return LazyMatrix(self.source, self._matrix_name(layer), label, self.cells, self.genes)
+
+    def _matrix(self, layer: str | None) -> LazyMatrix:
+        """X, a layer or raw of the view."""
+        if layer == RAW and self.raw is not None:
+            return self.raw.X
+        return self._lazy(layer)
 
     def _matrix_name(self, layer: str | None) -> str | None:
         if layer is None or (layer == RAW and self.source.raw() is not None):

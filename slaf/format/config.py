@@ -6,8 +6,9 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self, cast
 
+import numpy as np
 from msgspec import field, structs
 
 from slaf.annotations.columns import ColumnSet
@@ -17,11 +18,13 @@ from slaf.format.files import NO_CHECKSUMS, FileChecksums
 from slaf.format.records import AnnotationsRecord, Block, GeneOrderRecord, SlotRecord, ValueType
 from slaf.format.schema import (
     CELLS,
+    EXPRESSION,
     FORMAT_VERSION,
     GENES,
     KNOWN_VERSIONS,
     TABLES,
     VALUE,
+    table_schema,
 )
 from slaf.format.validation import (
     CHECKSUM_KEY,
@@ -38,6 +41,9 @@ from slaf.format.validation import (
 from slaf.options import SlotSelection, StoreOptions
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from slaf.options import Compression
     from slaf.storage.location import Location
 
 __all__ = [
@@ -118,7 +124,7 @@ class SourceRecord(Record, frozen=True):
     n_genes: Count
     offset: Count
     identity: Mapping[str, Any]
-    choice: Mapping[str, str] = {}
+    choice: Mapping[str, str | bool] = {}
     genes: Annotated[
         str, matching("strict|union|intersection", "one of strict, union, intersection")
     ] = "strict"
@@ -213,7 +219,13 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
     def store_options(self) -> StoreOptions:
         """The recorded options of its tables."""
         string_ids = not self.optimizations.get("optimize_storage", True)
-        return StoreOptions.from_json({**self.checksums.storage, "string_ids": string_ids})
+        storage = self.checksums.storage
+        return StoreOptions(
+            compression=cast("Compression", storage.compression),
+            plain_types=storage.plain_types,
+            create_indices=storage.create_indices,
+            string_ids=string_ids,
+        )
 
     @property
     def rows(self) -> int:
@@ -224,6 +236,28 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
     def blocks_by_column(self) -> dict[str, tuple[Block, ...]]:
         """The blocks of each value column of `expression`."""
         return {VALUE: self.blocks}
+
+    def schema(self, table: str, options: StoreOptions | None = None) -> pa.Schema:
+        """The columns of a table that is written in parts, as they are recorded.
+
+        Parameters
+        ----------
+        table
+            The name of the table.
+        options
+            Other options than those recorded, for a dataset that recorded none.
+        """
+        original = TABLES[table].copies or table
+        types = {VALUE: self.value_type}
+        if original != EXPRESSION:
+            types = {one.name: one.value_type for one in self.annotations.matrices()[original]}
+        return table_schema(
+            table,
+            {name: np.dtype(value_type) for name, value_type in types.items()},
+            getattr(self.record(original), "n_genes", self.n_genes),
+            options or self.store_options,
+            self.checksums.storage.gene_encodings.get(original, ""),
+        )
 
     def record(self, table: str) -> Any:
         """The record of an optional table, and all of this for another; None without a record.

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Final, TypedDict
+from typing import TYPE_CHECKING, Annotated, Final
 
 from msgspec import Meta, field
 
-from slaf.format.validation import Count, Digest, Range, Record
+from slaf.format.validation import Count, Digest, Range, Record, matching
 
 if TYPE_CHECKING:
     from slaf.storage.location import Location
 
 __all__ = ["NO_CHECKSUMS", "FileChecksums", "StorageOptions", "StoredFile", "etag_scope"]
+
+GeneEncoding = Annotated[
+    str, matching("uint16|u?int32( lz4| zstd)?", "uint16, uint32 or int32, and perhaps a codec")
+]
 
 
 class StoredFile(Record, frozen=True, omit_defaults=True):
@@ -46,12 +50,22 @@ class StoredFile(Record, frozen=True, omit_defaults=True):
             raise ValueError(msg)
 
 
-class StorageOptions(TypedDict):
-    """How the tables of a dataset are stored."""
+class StorageOptions(Record, frozen=True, omit_defaults=True):
+    """How the tables of a dataset are stored.
+
+    Attributes
+    ----------
+    compression, plain_types, create_indices
+        As in `slaf.options.StoreOptions`.
+    gene_encodings
+        The type and codec of the gene ids of each table that is written in parts; one that is
+        absent is encoded as in format 1.0.
+    """
 
     compression: str
     plain_types: bool
     create_indices: bool
+    gene_encodings: Mapping[str, GeneEncoding] = {}
 
 
 class FileChecksums(Record, frozen=True, omit_defaults=True):
@@ -81,7 +95,7 @@ class FileChecksums(Record, frozen=True, omit_defaults=True):
 
 
 NO_CHECKSUMS: Final = FileChecksums(
-    (), {}, {"compression": "balanced", "plain_types": False, "create_indices": False}
+    (), {}, StorageOptions(compression="balanced", plain_types=False, create_indices=False)
 )
 
 

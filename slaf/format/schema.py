@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slaf.options import Compression, StoreOptions
+    from slaf.options import StoreOptions
 
 __all__ = [
     "BY_GENE",
@@ -42,12 +42,13 @@ __all__ = [
     "TableSpec",
     "allowed_types",
     "common_type",
-    "gene_id_type",
+    "gene_encodings",
     "pair_table",
     "partitioned_tables",
     "read_dtype",
     "table_schema",
     "value_type_for",
+    "widened",
 ]
 
 FORMAT_VERSION: Final = "1.1"
@@ -268,12 +269,26 @@ VALUE_TYPES: Final = tuple(
 )
 _MOST_UINT16_GENES = 2**16
 _LARGEST_EXACT_FLOAT64 = 2.0**53
-_ZSTD = {b"lance-encoding:compression": b"zstd"}
+_ZSTD: Final = {b"lance-encoding:compression": b"zstd"}
+
+# What Lance is told of a column by the name of its codec. "zstd default" is that of format 1.0.
+_CODECS: Final = {
+    "": None,
+    "lz4": {b"lance-encoding:compression": b"lz4"},
+    "zstd": {**_ZSTD, b"lance-encoding:compression-level": b"1"},
+    "zstd default": _ZSTD,
+}
+
+# The codec of cells in gene order.
+_CELL_CODECS: Final = {"fast": "", "balanced": "lz4", "small": "zstd"}
 
 
 def allowed_types(options: StoreOptions) -> tuple[np.dtype[Any], ...]:
     """The types that values may be stored in, the preferred one first."""
-    return tuple(t for t in VALUE_TYPES if t.kind == "f") if options.plain_types else VALUE_TYPES
+    if options.plain_types:
+        return tuple(t for t in VALUE_TYPES if t.kind == "f")
+    # zstd leaves fewer bytes of 32-bit than of 16-bit integers.
+    return VALUE_TYPES[1:] if options.compression == "small" else VALUE_TYPES
 
 
 def value_type_for(
@@ -336,15 +351,40 @@ def common_type(given: Sequence[str], value_type: str, greatest: float) -> str:
     return str(common)
 
 
-def gene_id_type(n_genes: int, compression: Compression) -> pa.DataType:
-    """uint16 while it holds every position, uint32 past that and where zstd packs the ids."""
-    if n_genes > _MOST_UINT16_GENES or compression == "small":
-        return pa.uint32()
-    return pa.uint16()
+def gene_encodings(n_genes: int, options: StoreOptions) -> tuple[str, ...]:
+    """The encodings that a new table may have for its gene ids, the one to assume first.
+
+    Parameters
+    ----------
+    n_genes
+        The number of genes that its rows may name.
+    options
+        Types and compression.
+
+    Returns
+    -------
+    tuple of str
+        Each is a type, "uint16", "uint32" or "int32", and for 32 bits perhaps a codec, as in
+        "uint32 lz4".
+    """
+    wide = "int32" if options.plain_types else "uint32"
+    if options.compression == "small":
+        return (f"{wide} zstd",)
+    narrow = wide if options.plain_types or n_genes > _MOST_UINT16_GENES else "uint16"
+    return (narrow,) if options.compression == "fast" else (narrow, f"{wide} lz4")
+
+
+def widened(gene_encoding: str, n_genes: int) -> str:
+    """The encoding of gene ids once a table may name so many genes."""
+    return "uint32" if gene_encoding == "uint16" and n_genes > _MOST_UINT16_GENES else gene_encoding
 
 
 def table_schema(
-    table: str, value_types: Mapping[str, np.dtype[Any]], n_genes: int, options: StoreOptions
+    table: str,
+    value_types: Mapping[str, np.dtype[Any]],
+    n_genes: int,
+    options: StoreOptions,
+    gene_encoding: str = "",
 ) -> pa.Schema:
     """The columns of a table that is written in parts: a row for each nonzero.
 
@@ -355,24 +395,29 @@ def table_schema(
     value_types
         The type of each value column, one of `VALUE_TYPES`.
     n_genes
-        The number of genes that its rows may name, which decides the type of their positions.
+        The number of genes that its rows may name.
     options
         Compression, types of the positions, and whether `cell_id` and `gene_id` come first.
+    gene_encoding
+        One of `gene_encodings`; "" for a table that is encoded as in format 1.0.
     """
-    spec, zstd = TABLES[table], None if options.compression == "fast" else _ZSTD
-    cell_type, gene_type = pa.uint32(), gene_id_type(n_genes, options.compression)
-    if options.plain_types:
-        cell_type = gene_type = pa.int32()
-    types = {"cell_integer_id": cell_type, "gene_integer_id": gene_type}
-    # Bit packing suffices for genes in cell order. Cells in gene order ascend: zstd saves a third.
-    packed = zstd if spec.axis == GENE_ORDER or options.compression == "small" else None
+    spec = TABLES[table]
     owner, other = spec.ids
-    fields = [
-        pa.field(owner, types[owner], nullable=False),
-        pa.field(other, types[other], nullable=False, metadata=packed),
-    ]
+    gene_type, _, codec = (gene_encoding or _gene_type_1_0(n_genes, options)).partition(" ")
+    types = {
+        "cell_integer_id": "int32" if options.plain_types else "uint32",
+        "gene_integer_id": gene_type,
+    }
+    if not gene_encoding:
+        is_packed = spec.axis == GENE_ORDER or options.compression == "small"
+        codec = "zstd default" if is_packed and options.compression != "fast" else ""
+    elif spec.axis == GENE_ORDER:
+        codec = _CELL_CODECS[options.compression]
+    fields = [_field(owner, types[owner]), _field(other, types[other], codec)]
     fields += [
-        pa.field(name, pa.from_numpy_dtype(dtype), nullable=spec.nullable, metadata=zstd)
+        _field(
+            name, str(dtype), _value_codec(dtype, options, gene_encoding), nullable=spec.nullable
+        )
         for name, dtype in value_types.items()
     ]
     if table == EXPRESSION and options.string_ids:
@@ -380,3 +425,26 @@ def table_schema(
             pa.field(name, pa.string(), nullable=False) for name in ("cell_id", "gene_id")
         ]
     return pa.schema(fields)
+
+
+def _field(name: str, dtype: str, codec: str = "", *, nullable: bool = False) -> pa.Field:
+    """A column; without a codec Lance packs the bits of integers."""
+    return pa.field(
+        name, pa.from_numpy_dtype(np.dtype(dtype)), nullable=nullable, metadata=_CODECS[codec]
+    )
+
+
+def _value_codec(dtype: np.dtype[Any], options: StoreOptions, gene_encoding: str) -> str:
+    if options.compression == "fast":
+        return ""
+    if not gene_encoding:
+        return "zstd default"
+    # Integers whose bits are packed are read five times as fast; the bits of floats cannot be.
+    return "" if options.compression == "balanced" and dtype.kind != "f" else "zstd"
+
+
+def _gene_type_1_0(n_genes: int, options: StoreOptions) -> str:
+    if options.plain_types:
+        return "int32"
+    is_wide = n_genes > _MOST_UINT16_GENES or options.compression == "small"
+    return "uint32" if is_wide else "uint16"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from slaf.format.config import DatasetConfig
     from slaf.format.schema import Axis
-    from slaf.options import StoreOptions
+    from slaf.runs.plan import Plan
     from slaf.sparse.ranges import RowRange
     from slaf.storage.location import Location
     from slaf.tables.fragments import Fragment
@@ -138,10 +138,16 @@ def _files_without_checksum(
     )
 
 
-def storage_options_record(options: StoreOptions) -> StorageOptions:
-    """How tables are stored that were written with these options."""
-    values = {name: getattr(options, name) for name in StorageOptions.__annotations__}
-    return cast("StorageOptions", values)
+def storage_options_record(plan: Plan) -> StorageOptions:
+    """How the tables are stored that a plan writes."""
+    return StorageOptions(
+        compression=plan.options.compression,
+        plain_types=plan.options.plain_types,
+        create_indices=plan.options.create_indices,
+        gene_encodings={
+            table.table: table.gene_encoding for table in plan.matrix_tables if table.gene_encoding
+        },
+    )
 
 
 def with_uns_json_checksum(

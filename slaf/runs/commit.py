@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from slaf.format.config import DatasetConfig
     from slaf.runs.plan import Plan
@@ -55,20 +57,34 @@ class TableRows:
 
 @dataclass(frozen=True, slots=True)
 class TableFragments:
-    """A table whose rows are all in fragments that are on disk, in order."""
+    """A table whose rows are all in fragments that are on disk, in order.
+
+    Attributes
+    ----------
+    offsets
+        The first row of each cell or gene, and the number of rows, where they are known.
+    """
 
     directory: str
     schema: pa.Schema
     fragments: Sequence[Fragment]
+    offsets: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TableGrowth:
-    """A table that gets fragments behind the rows of a version, or stays at it without any."""
+    """A table that gets fragments behind the rows of a version, or stays at it without any.
+
+    Attributes
+    ----------
+    offsets
+        As of `TableFragments`, with the fragments.
+    """
 
     directory: str
     base: int
     fragments: Sequence[Fragment] = ()
+    offsets: NDArray[np.int64] | None = None
 
 
 # What becomes of a table, in the directory that it has or in a new one.
@@ -92,16 +108,17 @@ def _commit(location: Location, plan: Plan, table: str, change: TableChange) -> 
     if isinstance(change, TableGrowth):
         if change.fragments:
             append(location, name, change.fragments, change.base, plan.run_id)
-            return index_new_fragments(location, name, indices)
+            return index_new_fragments(location, name, indices, change.offsets)
         # A run that was given up may have made others.
         drop_newer_versions(location, name, change.base)
         return change.base
+    offsets = None
     if isinstance(change, TableRows):
         version = write_table(location, name, change.rows)
     else:
-        version = commit(location, name, change.schema, change.fragments)
+        version, offsets = commit(location, name, change.schema, change.fragments), change.offsets
     for column, kind in indices.items():
-        version = index(location, name, column, kind)
+        version = index(location, name, column, kind, offsets)
     return version
 
 

@@ -252,7 +252,7 @@ class PartWriter:
             genes = genes.astype(gene_type)
         self._row_counts.append(counts.astype(np.int64))
         arrays = [cells, genes, *columns]
-        if "cell_id" in self._schema.names:
+        if self._schema.names[0] == "cell_id":
             arrays[:0] = [
                 self._identifiers.cells.take(pa.array(cells)).combine_chunks(),
                 self._identifiers.genes.take(pa.array(genes)).combine_chunks(),

@@ -16,6 +16,7 @@ from slaf.storage.location import Location
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
     from slaf.options import ReadOptions
     from slaf.runs.plan import Plan
@@ -26,24 +27,26 @@ __all__ = ["Estimate", "check_disk_space", "estimate"]
 logger = logging.getLogger("slaf")
 
 # Measured on 7 million counts and their logarithms, 3,000 cells × 30,000 genes: bytes a value.
-_COUNTS = {"fast": 0.98, "balanced": 0.50, "small": 0.50}
-_FRACTIONS = {"fast": 0.65, "balanced": 0.40, "small": 0.40}
+_COUNTS = {"fast": 0.98, "balanced": 0.98, "small": 0.50}
 
-# The share that zstd leaves of bit-packed gene positions.
-_GENES_IN_SMALL = 0.62
+# The share that stays of fractions: at least, where values repeat as logarithms of counts do. Of
+# others as much stays as zstd leaves of a sample.
+_FRACTIONS = {"fast": 0.86, "balanced": 0.40, "small": 0.40}
+_SAMPLED_BLOCK = 8192
+
+# The share that lz4 or zstd leaves of bit-packed positions: of genes by cell, of cells by gene.
+_GENES = {"fast": 1.0, "balanced": 0.70, "small": 0.62}
+_CELLS_BY_GENE = {"fast": 1.0, "balanced": 0.60, "small": 0.57}
 _CELLS = 0.03
 _INDEX = 3.0
-
-# The share that zstd leaves of ascending cell positions.
-_CELLS_PACKED = 0.55
 
 # Bytes of the positions of a cell and a gene while they are sorted.
 _SORTED_IDS = 6
 
 # Data that compresses far better than any that was measured takes more than this share.
-_LEAST_SHARE = 0.25
-_PROGRAM_MEMORY = 300 << 20
-_WORKER_MEMORY = 150 << 20
+_LEAST_SHARE = 0.2
+_PROGRAM_MEMORY = 260 << 20
+_WORKER_MEMORY = 62 << 20
 _START_SECONDS = 1.5
 _COUNTS_A_SECOND = 16e6
 _FRACTIONS_A_SECOND = 10e6
@@ -81,7 +84,7 @@ class Estimate:
         """The estimate with one more matrix."""
         size, first = matrix.size, matrix.sample_values()
         counts = is_whole(first)
-        each = _bytes_a_nonzero(plan, likely_type(first, plan.options), counts=counts)
+        each = _bytes_a_nonzero(plan, likely_type(first, plan.options), first, counts=counts)
         n_bytes = round(size.entries * each)
         seconds = size.entries / (_COUNTS_A_SECOND if counts else _FRACTIONS_A_SECOND)
         if size.scratch:
@@ -101,9 +104,8 @@ class Estimate:
         first = matrix.sample_values()
         dtype = likely_type(first, plan.options)
         cells = max(plan.n_cells - 1, 1).bit_length() / 8
-        if plan.options.compression != "fast":
-            cells *= _CELLS_PACKED
-        values = _bytes_of_values(plan, dtype, counts=is_whole(first))
+        cells *= _CELLS_BY_GENE[plan.options.compression]
+        values = _bytes_of_values(plan, dtype, first, counts=is_whole(first))
         sorting = entries * (_SORTED_IDS + dtype.itemsize)
         return replace(
             self,
@@ -178,15 +180,30 @@ def _refuse(location: Location, needed: int, use: str, remedy: str) -> None:
         raise StorageError(errno.ENOSPC, msg)
 
 
-def _bytes_a_nonzero(plan: Plan, dtype: np.dtype[Any], *, counts: bool) -> float:
-    compression = plan.options.compression
-    genes = max(plan.n_genes - 1, 1).bit_length() / 8
-    if compression == "small":
-        genes *= _GENES_IN_SMALL
-    values = _bytes_of_values(plan, dtype, counts=counts)
+def _bytes_a_nonzero(
+    plan: Plan, dtype: np.dtype[Any], sample: NDArray[Any], *, counts: bool
+) -> float:
+    genes = max(plan.n_genes - 1, 1).bit_length() / 8 * _GENES[plan.options.compression]
+    values = _bytes_of_values(plan, dtype, sample, counts=counts)
     return _CELLS + genes + values + (_INDEX if plan.options.create_indices else 0.0)
 
 
-def _bytes_of_values(plan: Plan, dtype: np.dtype[Any], *, counts: bool) -> float:
+def _bytes_of_values(
+    plan: Plan, dtype: np.dtype[Any], sample: NDArray[Any], *, counts: bool
+) -> float:
     compression = plan.options.compression
-    return _COUNTS[compression] if counts else _FRACTIONS[compression] * dtype.itemsize
+    if counts:
+        return _COUNTS[compression]
+    return (
+        max(_FRACTIONS[compression], _compressed_share(sample[sample != 0], dtype)) * dtype.itemsize
+    )
+
+
+def _compressed_share(values: NDArray[Any], dtype: np.dtype[Any]) -> float:
+    """The share that zstd leaves of values, block by block as in a table."""
+    import pyarrow as pa
+
+    content = values.astype(dtype).tobytes()
+    blocks = (content[at : at + _SAMPLED_BLOCK] for at in range(0, len(content), _SAMPLED_BLOCK))
+    sizes = [len(pa.compress(block, codec="zstd", asbytes=True)) for block in blocks]
+    return min(sum(sizes) / max(len(content), 1), 1.0)

@@ -15,13 +15,15 @@ from slaf.format.schema import (
     RAW,
     TABLES,
     allowed_types,
+    gene_encodings,
     partitioned_tables,
     table_schema,
+    widened,
 )
 from slaf.format.validation import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
     import pyarrow as pa
 
@@ -78,16 +80,20 @@ class MatrixTable(Record, frozen=True):
         The genes that its rows may name.
     values
         Its value columns, one or more.
+    gene_encoding
+        The type and codec of its gene ids, one of `slaf.format.schema.gene_encodings`; "" if it
+        is encoded as in format 1.0.
     """
 
     table: str
     n_genes: int
     values: tuple[ValueColumn, ...]
+    gene_encoding: str = ""
 
     def schema(self, options: StoreOptions, table: str = "") -> pa.Schema:
         """The columns of the table, or of a copy of it in another order."""
         types = {column.name: np.dtype(column.value_type) for column in self.values}
-        return table_schema(table or self.table, types, self.n_genes, options)
+        return table_schema(table or self.table, types, self.n_genes, options, self.gene_encoding)
 
     def widened(self, types: Mapping[str, str]) -> MatrixTable:
         """The same table with other types of some value columns."""
@@ -99,7 +105,7 @@ class MatrixTable(Record, frozen=True):
 
 
 def matrix_tables(
-    source: Source, options: StoreOptions, recorded: Iterable[MatrixTable] = ()
+    source: Source, options: StoreOptions, recorded: Sequence[MatrixTable] = ()
 ) -> tuple[MatrixTable, ...]:
     """The tables that the matrices of a source are stored in.
 
@@ -122,6 +128,7 @@ def matrix_tables(
         for table in recorded
         for column in table.values
     }
+    encodings = {table.table: table.gene_encoding for table in recorded}
     first = str(allowed_types(options)[0])
     tables = []
     for spec in partitioned_tables():
@@ -140,7 +147,8 @@ def matrix_tables(
         for column in values:
             _check_shape(source, spec.name, column, (source.info.n_cells, n_genes))
         if values:
-            tables.append(MatrixTable(spec.name, n_genes, values))
+            encoding = encodings.get(spec.name, gene_encodings(n_genes, options)[0])
+            tables.append(MatrixTable(spec.name, n_genes, values, widened(encoding, n_genes)))
     return tuple(tables)
 
 
@@ -171,12 +179,13 @@ def recorded_matrix_tables(published: DatasetConfig) -> tuple[MatrixTable, ...]:
     dtype = published.sources[0].dtype if published.sources else published.dtype
     (name,) = TABLES[EXPRESSION].values
     column = ValueColumn(name, EXPRESSION, dtype, published.value_type)
-    tables = [MatrixTable(EXPRESSION, published.n_genes, (column,))]
+    encodings = published.checksums.storage.gene_encodings
+    tables = [MatrixTable(EXPRESSION, published.n_genes, (column,), encodings.get(EXPRESSION, ""))]
     for table, matrices in published.annotations.matrices().items():
         values = tuple(
             ValueColumn(one.name, one.original, one.source_dtype, one.value_type)
             for one in matrices
         )
         n_genes = getattr(published.record(table), "n_genes", published.n_genes)
-        tables.append(MatrixTable(table, n_genes, values))
+        tables.append(MatrixTable(table, n_genes, values, encodings.get(table, "")))
     return tuple(tables)

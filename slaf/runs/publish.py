@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from slaf.runs.output_run import OutputRun
     from slaf.sources.base import Source
 
-__all__ = ["Axes", "cells_table", "genes_table", "publish", "read_axes"]
+__all__ = ["Axes", "cells_table", "genes_table", "publish", "read_axes", "with_plain_ids"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,24 +97,29 @@ def publish(run: OutputRun, axes: Axes, writer: str, annotations: EncodedAnnotat
         GENES: genes_table(axes.genes, offsets, annotations.genes),
         **annotations.tables,
     }
+    if plan.options.plain_types:
+        whole_tables = {name: with_plain_ids(name, rows) for name, rows in whole_tables.items()}
     changes: dict[str, TableChange] = {
-        **{spec.name: _partitioned_change(run, spec.name) for spec in plan.partitioned},
+        **{
+            spec.name: _partitioned_change(run, spec.name, offsets[spec.name])
+            for spec in plan.partitioned
+        },
         **{name: TableRows(plan.directory(name), rows) for name, rows in whole_tables.items()},
     }
     record = write_annotations(run, annotations, offsets)
     versions = commit_tables(location, plan, changes)
     dataset = _describe(run, axes, versions, writer, annotations=record)
-    stored = storage_options_record(plan.options)
+    stored = storage_options_record(plan)
     checksums = FileChecksums((), table_digests(whole_tables), stored)
     run.publish(with_checksums(location, dataset, run.files(), checksums, base=run.base))
 
 
-def _partitioned_change(run: OutputRun, table: str) -> TableChange:
+def _partitioned_change(run: OutputRun, table: str, offsets: NDArray[np.int64]) -> TableChange:
     plan, directory = run.plan, run.plan.directory(table)
     fragments = [fragment for result in run.results(table) for fragment in result.fragments]
     if plan.base is not None and plan.adds_to(table):
-        return TableGrowth(directory, plan.base.versions[table], fragments)
-    return TableFragments(directory, plan.schema(table), fragments)
+        return TableGrowth(directory, plan.base.versions[table], fragments, offsets)
+    return TableFragments(directory, plan.schema(table), fragments, offsets)
 
 
 def cells_table(
@@ -144,6 +149,23 @@ def genes_table(
 ) -> pa.Table:
     """The whole of `genes`; the parameters are those of `cells_table`."""
     return _axis_table(GENES, genes, offsets, annotations, {})
+
+
+def with_plain_ids(name: str, table: pa.Table) -> pa.Table:
+    """A table that is written whole, with int32 ids: readers without unsigned integers join them.
+
+    Parameters
+    ----------
+    name, table
+        `cells`, `genes`, `raw_genes` or a table of pairs.
+    """
+    fields = [
+        field.with_type(pa.int32())
+        if field.name in TABLES[name].ids and field.type == pa.uint32()
+        else field
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(fields, table.schema.metadata))
 
 
 def _axis_table(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slaf.errors import InexactValue
-from slaf.format.schema import value_type_for
+from slaf.format.schema import VALUE_TYPES, value_type_for
 from slaf.sparse.casting import exact_cast, first_inexact
 
 if TYPE_CHECKING:
@@ -57,7 +57,9 @@ def wider_type(
     InexactValue
         If there is none.
     """
-    wider = allowed[allowed.index(np.dtype(current)) + 1 :]
+    # The current type may be one that a new dataset of these options has not.
+    first = VALUE_TYPES.index(np.dtype(current)) + 1
+    wider = [dtype for dtype in VALUE_TYPES[first:] if dtype in allowed]
     if not wider:
         exact_cast(values, np.dtype(current))
     return value_type_for(values, wider)

@@ -29,6 +29,7 @@ from slaf.sparse.ranges import RowRange
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -54,6 +55,7 @@ __all__ = [
     "SourceFormat",
     "SourceInfo",
     "add_note",
+    "check_numeric",
     "check_only_x",
 ]
 
@@ -214,6 +216,22 @@ def check_only_x(matrix: str, label: str) -> None:
     if matrix != "X":
         msg = f"{label} has no matrix {matrix!r}, only X"
         raise MissingMatrix(msg)
+
+
+def check_numeric(dtype: np.dtype[Any], label: str) -> None:
+    """Refuse anything but numbers of at most 64 bits.
+
+    Raises
+    ------
+    InputError
+        If it is anything else.
+    """
+    if dtype.kind not in "biuf" or dtype.itemsize > 8:  # noqa: PLR2004 - 64 bits
+        msg = (
+            f"{label} holds values of type {dtype}, which no table holds exactly; write "
+            "them as integers or floats of at most 64 bits"
+        )
+        raise InputError(msg)
 
 
 @contextmanager
@@ -523,7 +541,8 @@ class SourceFormat:
     suffixes
         The usual suffixes of its files: in a folder, a file with one is an input, or an error.
     members
-        The inputs in a folder that it recognises: usually the folder itself.
+        The inputs in a folder that it recognises, and the names of all files that they are made
+        of; the folder may hold other inputs too. None where the folder itself is the input.
     """
 
     name: str
@@ -533,4 +552,4 @@ class SourceFormat:
     looks_for: str = field(default="")
     choices: frozenset[str] = frozenset()
     suffixes: tuple[str, ...] = ()
-    members: Callable[[Path], list[Path]] = lambda path: [path]
+    members: Callable[[Path], tuple[list[Path], AbstractSet[str]]] | None = None

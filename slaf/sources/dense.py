@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from slaf.sources.base import MatrixSize
+from slaf.sources.chunked import ChunkedArray
 from slaf.sources.unsorted import UnsortedMatrix
 from slaf.sparse.batch import Batch, batch_from_dense
 from slaf.sparse.external_sort import Coo
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
     from slaf.options import ReadOptions
     from slaf.sources.base import Matrix
 
-__all__ = ["DenseRows", "dense_matrix"]
+__all__ = ["DenseArray", "DenseRows", "Transposed", "dense_matrix"]
 
 
-# Elements decoded at a time.
-_BLOCK_ELEMENTS = 1 << 22
+# Elements decoded at a time: with positions, masks and copies some 30 bytes each.
+_BLOCK_ELEMENTS = 1 << 19
 _SAMPLED_ELEMENTS = 1 << 16
 
 # For cutting a matrix into parts only: assume that one element in so many is nonzero.
@@ -116,6 +117,22 @@ class DenseRows:
             for part in RowRange(start, stop).split(self._batch):
                 yield batch_from_dense(part, block[part.start - start : part.stop - start])
             start = stop
+
+
+class Transposed:
+    """An array of genes × cells as one of cells × genes."""
+
+    def __init__(self, array: DenseArray) -> None:
+        self._array = array
+        self.shape = array.shape[::-1]
+        self.dtype = array.dtype
+
+    def __getitem__(self, key: tuple[slice, slice]) -> NDArray[Any]:
+        cells, genes = key
+        if isinstance(self._array, ChunkedArray):
+            # Chunk by chunk they are transposed within the cache of the processor.
+            return self._array.read((genes, cells), "F").T
+        return np.asarray(self._array[genes, cells]).T
 
 
 def _rows_at_once(n_genes: int) -> int:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from slaf.format.config import SourceRecord
     from slaf.storage.remote_path import RemotePath
 
-__all__ = ["content_identity", "content_key", "file_identity"]
+__all__ = ["content_identity", "content_key", "file_identity", "folder_identity"]
 
 _SAMPLES = 16
 _TIME = "mtime_ns"
@@ -41,6 +41,34 @@ def file_identity(path: Path) -> Mapping[str, Any]:
             file.seek(last * number // (_SAMPLES - 1))
             digest.update(file.read(_SAMPLE_BYTES))
     return {"size": status.st_size, _TIME: status.st_mtime_ns, "sample": digest.hexdigest()}
+
+
+def folder_identity(folder: Path) -> Mapping[str, Any]:
+    """The bytes in a folder, the latest change, and a digest of names, sizes and samples of files.
+
+    The samples are of 16 files at most, spread evenly. For remote objects their etags are enough.
+    """
+    remote = as_remote(folder)
+    files: list[tuple[str, Any]]
+    if remote is None:
+        paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        files = [(path.relative_to(folder).as_posix(), path.stat()) for path in paths]
+    else:
+        files = remote.walk_files()
+    digest = xxhash.xxh3_128()
+    for name, status in files:
+        tag = status.st_size if remote is None else (status.st_size, status.e_tag)
+        digest.update(f"{name}\0{tag}\n".encode(errors="surrogateescape"))
+    if remote is None:
+        for number in range(min(_SAMPLES, len(files))):
+            name = files[(len(files) - 1) * number // max(_SAMPLES - 1, 1)][0]
+            with (folder / name).open("rb") as file:
+                digest.update(file.read(_SAMPLE_BYTES))
+    return {
+        "size": sum(status.st_size for _, status in files),
+        _TIME: max((status.st_mtime_ns for _, status in files), default=0),
+        "sample": digest.hexdigest(),
+    }
 
 
 def _remote_identity(path: RemotePath) -> Mapping[str, Any]:

@@ -136,10 +136,15 @@ def batch_from_compressed(
 
 def batch_from_dense(rows: RowRange, block: NDArray[Any]) -> Batch:
     """A batch of a dense block of shape ``(len(rows), n_genes)``."""
-    nonzero = block != 0
-    counts = np.count_nonzero(nonzero, axis=1)
-    genes = np.nonzero(nonzero)[1].astype(np.uint32)
-    return Batch(rows, counts, genes, native_byte_order(block[nonzero]))
+    n_cells, n_genes = block.shape
+    block = np.ascontiguousarray(block)
+    # Positions in one dimension take half the time of `nonzero` in two.
+    positions = np.flatnonzero(block != 0)
+    values = native_byte_order(block.ravel()[positions])
+    starts = np.arange(n_cells + 1) * n_genes
+    counts = np.diff(np.searchsorted(positions, starts))
+    genes = (positions - np.repeat(starts[:-1], counts)).astype(np.uint32)
+    return Batch(rows, counts, genes, values)
 
 
 class GeneMap:

@@ -383,14 +383,12 @@ class _SortedBucket:
         # A piece at a time, to need little memory beside the result.
         ends = self._indptr[:-1].copy()
         for piece in bucket.pieces(size):
-            cells = np.ascontiguousarray(piece.cells)
-            order = _stable_order(cells)
-            counts = np.bincount(cells, minlength=len(ends))
+            indptr, genes, values = _counting_sort(piece, len(ends))
+            counts = np.diff(indptr)
             # The distance of each cell's entries from their positions in the sorted piece.
-            moves = ends - (np.cumsum(counts) - counts)
-            targets = np.arange(len(cells)) + np.repeat(moves, counts)
-            self._genes[targets] = piece.genes[order]
-            self._values[targets] = piece.values[order]
+            targets = np.arange(len(genes)) + np.repeat(ends - indptr[:-1], counts)
+            self._genes[targets] = genes
+            self._values[targets] = values
             ends += counts
 
 
@@ -409,6 +407,26 @@ class _NarrowType:
                 break
             self._candidates = self._candidates[1:]
         return self._candidates[0] if self._candidates else self._dtype
+
+
+def _counting_sort(
+    entries: Coo, n_cells: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[Any]]:
+    """Entries in the order of cells, those of a cell in their order: indptr, genes and values.
+
+    scipy's own conversion from COO to CSR, without its sum of repeated entries: a fourth of the
+    time of `argsort`.
+    """
+    from scipy.sparse import _sparsetools
+
+    n = len(entries.cells)
+    # Bits are moved, whatever they mean: scipy has no float16.
+    bits = np.ascontiguousarray(entries.values).view(f"u{entries.values.dtype.itemsize}")
+    indptr, genes = np.empty(n_cells + 1, np.int32), np.empty(n, np.int32)
+    sorted_bits = np.empty(n, bits.dtype)
+    cells, all_genes = (column.astype(np.int32) for column in (entries.cells, entries.genes))
+    _sparsetools.coo_tocsr(n_cells, 1, n, cells, all_genes, bits, indptr, genes, sorted_bits)
+    return indptr, genes, sorted_bits.view(entries.values.dtype)
 
 
 def _is_sorted(numbers: NDArray[Any]) -> bool:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from uuid import uuid4
 
-from slaf.errors import Locked, SlafError, StorageError
+from slaf.errors import Locked, SlafError
 from slaf.storage.backend import LOCK_NAME, NEW_SUFFIX, FileStat, is_transient
+from slaf.storage.system_errors import system_error
 from slaf.storage.urls import local_path
 
 if TYPE_CHECKING:
@@ -299,8 +300,7 @@ def storage_errors(verb: str, path: Path) -> Iterator[None]:
     except SlafError:
         raise
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise StorageError(error.errno, f"{path}: cannot {verb} it: {reason}") from error
+        raise system_error(str(path), verb, error) from error
 
 
 def _linked(source: Path, target: Path) -> bool:

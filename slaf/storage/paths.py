@@ -6,10 +6,11 @@ import os
 import sys
 from typing import TYPE_CHECKING, TypeGuard, cast
 
+from slaf.errors import DamagedInput, NoSuchInput, StorageError
 from slaf.storage.urls import is_url, local_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     import anndata
@@ -17,7 +18,18 @@ if TYPE_CHECKING:
     from slaf.storage.remote_bytes import RemoteBytes
     from slaf.storage.remote_path import RemotePath
 
-__all__ = ["as_remote", "input_path", "is_anndata", "remote_bytes", "reopened"]
+__all__ = [
+    "as_remote",
+    "check_exists",
+    "check_local_paths",
+    "has_wildcards",
+    "input_path",
+    "is_anndata",
+    "remote_bytes",
+    "reopened",
+]
+
+_WILDCARDS = frozenset("*?[")
 
 
 def input_path(name: str | os.PathLike[str], options: Mapping[str, str] | None) -> Path:
@@ -59,3 +71,52 @@ def reopened(path: Path) -> Path:
     """The same input without its open file: many inputs would keep megabytes each."""
     remote = as_remote(path)
     return path if remote is None else cast("Path", remote.reopened())
+
+
+def has_wildcards(name: str) -> bool:
+    """Whether a name may be a pattern."""
+    return bool(_WILDCARDS & set(name))
+
+
+def check_local_paths(names: Iterable[str]) -> None:
+    """Refuse a path of this machine where nothing is, before any library of a format is loaded.
+
+    URLs and patterns are not checked.
+
+    Raises
+    ------
+    NoSuchInput
+        Naming the path.
+    """
+    for name in names:
+        if not is_url(name) and not has_wildcards(name):
+            check_exists(local_path(name))
+
+
+def check_exists(path: Path) -> None:
+    """Refuse a path where nothing is.
+
+    Raises
+    ------
+    NoSuchInput
+        Naming the path.
+    DamagedInput
+        If its name is not text.
+    StorageError
+        If the disk or the bucket does not say.
+    """
+    try:
+        str(path).encode()
+        exists = path.exists()
+    except UnicodeEncodeError as error:
+        # Neither config.json nor a message could hold such a name.
+        msg = f"{path}: its name is not text in UTF-8"
+        raise DamagedInput(msg, remedy="rename it") from error
+    except StorageError:
+        raise
+    except OSError as error:
+        msg = f"{path}: cannot look at it: {error.strerror}; check the path"
+        raise StorageError(error.errno, msg) from error
+    if not exists:
+        msg = f"{path}: there is no such file or directory"
+        raise NoSuchInput(msg)

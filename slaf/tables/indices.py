@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from slaf.tables.commit import open_newest, sync_version
 from slaf.tables.errors import write_errors
+from slaf.tables.zone_maps import is_known_format, zone_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     import lance
+    import numpy as np
     from lance.dataset import Index
     from lance.indices import IndexSegment
+    from numpy.typing import NDArray
 
     from slaf.format.schema import IndexKind
     from slaf.storage.location import Location
@@ -22,19 +25,40 @@ __all__ = ["index", "index_new_fragments"]
 # Rows in one segment of an index, at least: as many as a part has.
 _SEGMENT_ROWS: Final = 32 << 20
 
+# A table of fewer rows is read in a few hundredths of a second.
+_SCANNED_ROWS: Final = 1 << 22
 
-def index(location: Location, name: str, column: str, kind: IndexKind) -> int:
-    """Index a column of the newest version; number of the version with the index."""
+
+def index(
+    location: Location,
+    name: str,
+    column: str,
+    kind: IndexKind,
+    offsets: NDArray[np.int64] | None = None,
+) -> int:
+    """Index a column of the newest version; number of the version with the index.
+
+    Parameters
+    ----------
+    offsets
+        For a ZONEMAP of the positions by which the table is sorted: the first row of each
+        position, and the number of all rows. Without them Lance reads the column.
+    """
     dataset = open_newest(location, name)
     # Lance refuses to index a table without rows.
     if dataset.count_rows():
         groups = _fragment_groups(dataset)
-        _index_fragments(location, name, dataset, column, f"{column}_idx", kind, groups)
+        _index_fragments(location, name, dataset, column, f"{column}_idx", kind, groups, offsets)
         _sync_indices(location, name)
     return int(dataset.version)
 
 
-def index_new_fragments(location: Location, name: str, wanted: Mapping[str, IndexKind]) -> int:
+def index_new_fragments(
+    location: Location,
+    name: str,
+    wanted: Mapping[str, IndexKind],
+    offsets: NDArray[np.int64] | None = None,
+) -> int:
     """Add fragments that were appended to every index that the table has or should have.
 
     Parameters
@@ -43,6 +67,8 @@ def index_new_fragments(location: Location, name: str, wanted: Mapping[str, Inde
         The table.
     wanted
         Columns that should have an index, also if the table had no rows to index before.
+    offsets
+        As of `index`.
     """
     dataset = open_newest(location, name)
     missing = dict(wanted)
@@ -53,13 +79,16 @@ def index_new_fragments(location: Location, name: str, wanted: Mapping[str, Inde
         groups = [[n for n in group if n not in covered] for group in _fragment_groups(dataset)]
         if any(groups):
             kind = existing.index_type.upper()
+            # Another program may have made a ZONEMAP of a column that does not ascend.
+            known = offsets if wanted.get(column) == kind else None
+            missing_groups = filter(None, groups)
             _index_fragments(
-                location, name, dataset, column, existing.name, kind, filter(None, groups)
+                location, name, dataset, column, existing.name, kind, missing_groups, known
             )
     _sync_indices(location, name)
     version = int(dataset.version)
     for column, kind in missing.items():
-        version = index(location, name, column, kind)
+        version = index(location, name, column, kind, offsets)
     return version
 
 
@@ -71,15 +100,28 @@ def _index_fragments(  # noqa: PLR0917
     index_name: str,
     kind: Any,
     groups: Iterable[list[int]],
+    offsets: NDArray[np.int64] | None,
 ) -> None:
+    is_known = kind == "ZONEMAP" and _are_of(dataset, column, offsets)
     with location.mutation("index", f"{name} {column}"), write_errors(location, name):
         segments: list[Index | IndexSegment] = [
-            dataset.create_index_uncommitted(
+            zone_map(location, name, dataset, column, index_name, group, offsets)
+            if is_known and offsets is not None
+            else dataset.create_index_uncommitted(
                 column, kind, index_name, replace=True, fragment_ids=group
             )
             for group in groups
         ]
         dataset.commit_existing_index_segments(index_name, column, segments)
+
+
+def _are_of(dataset: lance.LanceDataset, column: str, offsets: NDArray[np.int64] | None) -> bool:
+    """Whether a zone map can be computed from offsets, and it is worth to learn how."""
+    return (
+        offsets is not None
+        and int(offsets[-1]) == dataset.count_rows() >= _SCANNED_ROWS
+        and is_known_format(dataset.schema.field(column).type)
+    )
 
 
 def _sync_indices(location: Location, name: str) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import errno
+import tempfile
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
+from lance.file import LanceFileWriter
 from lance.fragment import write_fragments
 
 from slaf.errors import SlafError, StorageError
 from slaf.runtime.forks import check_not_forked
 from slaf.runtime.prefetch import prefetch
+from slaf.storage.location import Location
 from slaf.tables.commit import commit, mode_of
 from slaf.tables.errors import write_errors
 from slaf.tables.fragments import STORAGE_VERSION, Fragment
@@ -19,9 +23,7 @@ from slaf.tables.fragments import STORAGE_VERSION, Fragment
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from slaf.storage.location import Location
-
-__all__ = ["write_part", "write_table"]
+__all__ = ["encoded_size", "write_part", "write_table"]
 
 
 # A part is one fragment, however many rows it has.
@@ -94,6 +96,17 @@ def write_table(location: Location, name: str, table: pa.Table) -> int:
     batches = table.combine_chunks().to_batches()
     fragments = write_part(location, name, table.schema, batches)
     return commit(location, name, table.schema, fragments)
+
+
+def encoded_size(batch: pa.RecordBatch) -> int:
+    """The bytes that rows take in a data file."""
+    with tempfile.TemporaryDirectory(prefix="slaf-") as folder, write_errors(Location(folder), ""):
+        file = Path(folder, "sample.lance")
+        with LanceFileWriter(
+            str(file), batch.schema, data_cache_bytes=_PAGE_BYTES, version=STORAGE_VERSION
+        ) as writer:
+            writer.write_batch(batch)
+        return file.stat().st_size
 
 
 def _check_sizes(location: Location, name: str, fragments: Sequence[Fragment]) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-__all__ = ["drop_unwritable", "write_elements"]
+__all__ = ["drop_unwritable", "is_name", "write_elements"]
 
 
 # Path names in HDF5 and zarr, and anndata's name for the index.
@@ -60,7 +60,10 @@ def write_elements(
 
     with _warnings_ignored():
         for slot, element in elements.items():
-            write_elem(group, slot, element, dataset_kwargs=dict(array_options or {}))
+            # anndata takes no key with a slash, as in "raw/var".
+            parent, _, name = slot.rpartition("/")
+            place = group[parent] if parent else group
+            write_elem(place, name, element, dataset_kwargs=dict(array_options or {}))
 
 
 def _warnings_ignored() -> AbstractContextManager[None]:
@@ -107,7 +110,7 @@ def _fit_frame(
     differs = index_name in fitted.columns and not fitted.index.to_series().equals(
         fitted[index_name]
     )
-    if index_name is not None and (differs or not _is_name(index_name)):
+    if index_name is not None and (differs or not is_name(index_name)):
         messages.append(f"the name of the index of {label}, {index_name!r}, is left out")
         fitted.index.name = None
     return fitted
@@ -132,7 +135,7 @@ def _fit_column(column: pd.Series[Any]) -> tuple[pd.Series[Any], str]:
 def _is_writable(new_group: Callable[[], Any], name: Any, element: Any) -> bool:
     from anndata.io import write_elem
 
-    if not _is_name(name):
+    if not is_name(name):
         return False
     if _is_numeric(element):
         return True
@@ -154,5 +157,6 @@ def _is_numeric(element: Any) -> bool:
     )
 
 
-def _is_name(name: Any) -> bool:
+def is_name(name: Any) -> bool:
+    """Whether anndata can write an element of this name, and reads it back."""
     return isinstance(name, str) and name not in _RESERVED and not set("/\0") & set(name)

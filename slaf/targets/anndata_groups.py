@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from slaf.targets.anndata_elements import drop_unwritable, write_elements
+from slaf.targets.anndata_elements import drop_unwritable, is_name, write_elements
 from slaf.targets.contents import LAYERS, RAW
 from slaf.targets.csr import index_type, progress_total, write_compressed
 
@@ -65,10 +66,15 @@ class AnnDataTarget:
         probe: Callable[[], Any],
         create: Callable[[Path, WriteOptions], AbstractContextManager[Groups]],
     ) -> None:
-        self._contents = contents
         self._options = options
         self._create = create
-        self._elements, self.left_out = drop_unwritable(contents.elements, probe)
+        self._elements, left_out = drop_unwritable(contents.elements, probe)
+        # anndata reads a name with a slash as a group that holds another.
+        layers = [name for name in contents.matrices if name.startswith(LAYERS)]
+        unfit = [name for name in layers if not is_name(name.removeprefix(LAYERS))]
+        written = {name: m for name, m in contents.matrices.items() if name not in unfit}
+        self._contents = replace(contents, matrices=written)
+        self.left_out = (*left_out, *(f"{name} is left out" for name in unfit))
 
     def write(self, path: Path, progress: Progress) -> None:
         """Write the file or folder."""

@@ -122,7 +122,16 @@ class SomaTarget:
             for slot, matrix in matrices.items()
             if slot.startswith(LAYERS)
         }
-        adata = anndata.AnnData(matrices[X], layers=layers, **tables)
+
+        class WithXApart(anndata.AnnData):  # type: ignore[misc]  # it has no types
+            """X is not among the layers, where anndata 0.13 has it and tiledbsoma finds no name."""
+
+            @property
+            def X(self) -> sp.csr_matrix:  # noqa: N802 - AnnData's name
+                """The matrix."""
+                return matrices[X]
+
+        adata = WithXApart(layers=layers, **tables)
         if RAW in matrices:
             adata.raw = anndata.AnnData(matrices[RAW], obs=tables["obs"], var=raw_var)
         return adata

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from slaf.targets.anndata_groups import AnnDataTarget
 from slaf.targets.base import TargetFormat
@@ -88,20 +89,30 @@ def _compressor(root: zarr.Group, compression: ArrayCompression) -> dict[str, An
 @contextmanager
 def _create(path: Path, options: WriteOptions) -> Iterator[_ZarrFolder]:
     import zarr
-    from anndata import settings
 
-    root = zarr.open_group(path, mode="w-", zarr_format=settings.zarr_write_format)
+    root = zarr.open_group(path, mode="w-", zarr_format=_zarr_format())
     yield _ZarrFolder(root, options.compression)
-    zarr.consolidate_metadata(root.store)
+    with warnings.catch_warnings():
+        # anndata consolidates zarr 3 too, which its specification has yet to describe.
+        warnings.filterwarnings("ignore", "Consolidated metadata")
+        zarr.consolidate_metadata(root.store)
 
 
 def _in_memory() -> zarr.Group:
     import zarr
+
+    return zarr.open_group(zarr.storage.MemoryStore(), mode="w", zarr_format=_zarr_format())
+
+
+def _zarr_format() -> Literal[2, 3]:
+    """The version of zarr that anndata is set to write."""
     from anndata import settings
 
-    return zarr.open_group(
-        zarr.storage.MemoryStore(), mode="w", zarr_format=settings.zarr_write_format
-    )
+    with warnings.catch_warnings():
+        # anndata 0.13 means to have no such setting later.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        chosen: Literal[2, 3] = getattr(settings, "zarr_write_format", 3)
+    return chosen
 
 
 def _matches(path: Path) -> bool:

@@ -20,6 +20,7 @@ from slaf.storage.location import Location
 from slaf.storage.paths import is_anndata
 from slaf.storage.urls import is_web, redacted
 from slaf.verification.against import check_against
+from slaf.verification.annotations import check_indexes
 from slaf.verification.annotations_against import check_annotations_against
 from slaf.verification.report import Comparison, DifferenceLog
 from slaf.verification.rows import check_row_tables, row_tables
@@ -103,6 +104,8 @@ def diff(
     for opened in (one for one in (first_dataset, second_dataset) if one is not None):
         check_tables(opened, differences)
         check_row_tables(opened, differences)
+        if not differences.has(*_FATAL):
+            check_indexes(opened, differences)
     if not differences.has(*_FATAL):
         progress = progress or NullProgress()
         progress.begin(0, 0, len(list(row_tables(dataset))) * dataset.n_cells)

@@ -5,17 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
-import numpy as np
-
 from slaf.errors import StorageError
 from slaf.format.files import etag_scope
 from slaf.format.schema import (
     CELLS,
     EXPRESSION,
     GENES,
-    VALUE,
     partitioned_tables,
-    table_schema,
 )
 from slaf.options import Compression
 from slaf.tables.read import data_files, index_names, manifest_name
@@ -118,7 +114,7 @@ def _check_stored(dataset: Dataset, differences: DifferenceLog) -> None:
     for name in (CELLS, GENES):
         if name not in proof.tables:
             differences.note("config", "proof.tables", f"a digest of {name}", "none")
-    compressions, compression = get_args(Compression), proof.storage["compression"]
+    compressions, compression = get_args(Compression), proof.storage.compression
     if compression not in compressions:
         expected = " or ".join(compressions)
         differences.note("config", "proof.stored.compression", expected, compression)
@@ -127,18 +123,15 @@ def _check_stored(dataset: Dataset, differences: DifferenceLog) -> None:
     if manifest not in {file.file for file in proof.files}:
         # A version of another program: its digests show differences.
         return
-    options = published.store_options
-    types = {VALUE: np.dtype(published.value_type)}
     for spec in partitioned_tables(published.tables):
-        if EXPRESSION in {spec.name, spec.copies}:
-            expected_schema = table_schema(spec.name, types, dataset.n_genes, options)
-            stored_schema = dataset.table(spec.name).schema
-            if not stored_schema.equals(expected_schema, check_metadata=True):
-                differences.note("config", "proof.stored", expected_schema, stored_schema)
-                break
+        expected_schema = published.schema(spec.name)
+        stored_schema = dataset.table(spec.name).schema
+        if not stored_schema.equals(expected_schema, check_metadata=True):
+            differences.note("config", "proof.stored", expected_schema, stored_schema)
+            break
     if dataset.n_genes:
         is_indexed = "gene_id" in index_names(dataset.table(GENES))
-        recorded = proof.storage["create_indices"]
+        recorded = proof.storage.create_indices
         differences.compare("config", "proof.stored.create_indices", is_indexed, recorded)
 
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+import slaf.dataset.source  # noqa: F401 - registers datasets as inputs
 from slaf.errors import NoSuchInput
-from slaf.options import GeneSet, SlotSelection, one_of
+from slaf.options import Join, SlotSelection, one_of
 from slaf.sources import as_inputs
 from slaf.sources.concat.members import ExistingDataset
 from slaf.sources.concat.source import Concat
@@ -53,7 +54,7 @@ def reopen_inputs(
         If an input cannot be read.
     """
     records = dataset.sources
-    openers = as_inputs(inputs, format, options)
+    openers = as_inputs(inputs, format, options).inputs
     if len(openers) != len(records):
         uris = ", ".join(record.uri for record in records)
         msg = (
@@ -69,7 +70,7 @@ def reopen_inputs(
     start = 0
     default_slots = dataset.annotations.record.selection
     # Inputs of one run share the choice of genes and slots, and follow those of earlier runs.
-    for (genes, taken), group in groupby(
+    for (join, taken), group in groupby(
         records, key=lambda record: (record.genes, record.selection or default_slots)
     ):
         stop = start + len(list(group))
@@ -78,9 +79,11 @@ def reopen_inputs(
         )
         whole = Concat(
             openers[start:stop],
-            one_of(GeneSet, "genes", genes),
+            one_of(Join, "genes", join),
             previous,
             taken or SlotSelection.nothing(),
+            # What was taken once is what is compared.
+            allow_duplicate=True,
         )
         start = stop
     if whole is None:

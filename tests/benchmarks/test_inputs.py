@@ -80,7 +80,7 @@ def test_every_h5ad_holds_the_same_counts(counts: Counts, tmp_path: Path) -> Non
     assert made.path.stat().st_mtime_ns == stamp
 
 
-@pytest.mark.parametrize("kind", ["10x H5", "10x MTX", "SOMA"])
+@pytest.mark.parametrize("kind", ["10x H5", "10x MTX", "SOMA", "zarr", "MuData", "loom"])
 def test_every_format_holds_the_same_counts(kind: Kind, tmp_path: Path) -> None:
     """A 10x file or folder and an experiment hold the counts and ids of the h5ad file."""
     made = cached_input(Input(COUNTS, kind), tmp_path)

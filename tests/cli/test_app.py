@@ -40,22 +40,23 @@ HEAVY |= {"obstore", "tiledbsoma", "tqdm"}
 MOST_FOR_HELP, MOST_FOR_INFO = 300, 550
 
 
-def all_modules_of(*words: str | Path) -> list[str]:
-    """The modules that are there when a command has ended."""
+def all_modules_of(*words: str | Path, ends: int = ExitCode.DONE) -> list[str]:
+    """The modules that are there when a command has ended, with this exit code."""
     code = (
         "import sys\n"
         "from slaf_cli.app import main\n"
         f"sys.argv = {['slaf', *map(str, words)]!r}\n"
-        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "try:\n    main()\nexcept SystemExit as end:\n"
+        f"    assert (end.code or 0) == {int(ends)}\n"
         "print(*sys.modules, file=sys.stderr)\n"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return ended.stderr.split()
 
 
-def modules_of(*words: str | Path) -> set[str]:
+def modules_of(*words: str | Path, ends: int = ExitCode.DONE) -> set[str]:
     """The top-level packages that a command imports."""
-    return {name.partition(".")[0] for name in all_modules_of(*words)}
+    return {name.partition(".")[0] for name in all_modules_of(*words, ends=ends)}
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], *([c, "--help"] for c in COMMANDS)])
@@ -70,6 +71,22 @@ def test_info_and_status_of_a_dataset_open_no_table(dataset: Path) -> None:
         imported = modules_of(command, dataset)
         heavy = {"anndata", "h5py", "lance", "obstore", "pandas", "polars", "scipy"}
         assert not imported & heavy
+
+
+@pytest.mark.parametrize("command", ["convert", "append"])
+def test_a_wrong_path_is_told_before_anything_heavy_is_imported(
+    command: str, dataset: Path, tmp_path: Path
+) -> None:
+    """A path where nothing is costs no library of arrays, tables or formats."""
+    words = command, tmp_path / "none.h5ad", dataset
+    printed = all_modules_of(*words, ends=ExitCode.BAD_INPUT)
+    assert "none.h5ad:" in " ".join(printed)
+    assert not {name.partition(".")[0] for name in printed} & HEAVY
+
+
+def test_verify_imports_no_format(dataset: Path) -> None:
+    """A dataset is verified against its own digests without the libraries of inputs."""
+    assert not modules_of("verify", dataset) & {"anndata", "h5py", "polars", "scipy", "zarr"}
 
 
 @pytest.mark.parametrize("words", [["--help"], ["info"], ["query", "SELECT 1 AS one"]])
@@ -157,7 +174,7 @@ def test_help_says_what_a_command_does(command: str) -> None:
         ["convert", "in.h5ad", "out.slaf", "--compression", "most"],
         ["convert", "in.h5ad", "out.slaf", "--chunk-size", "0"],
         ["convert", "in.h5ad", "out.slaf", "--workers", "-1"],
-        ["convert", "in.h5ad", "out.slaf", "--without", "obs"],
+        ["convert", "in.h5ad", "out.slaf", "--without", "nope"],
         ["append", "in.h5ad", "out.slaf", "--without", "nope:x"],
         ["convert", "in.h5ad", "out.slaf", "--memory", "lots"],
         ["info", "--quiet", "in.h5ad"],

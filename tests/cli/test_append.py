@@ -24,7 +24,7 @@ N_GENES = 20
 PREVIEW_KEYS = {
     *("operation", "sources", "output", "n_cells", "n_genes", "shared_genes", "size"),
     *("value_type", "rewrites", "parts", "parts_done", "estimate", "free", "not_converted"),
-    *("annotations", "counts_in", "notes"),
+    *("annotations", "counts_in", "left_out", "notes"),
 }
 
 
@@ -69,20 +69,20 @@ def test_several_inputs(source: Path, more: list[Path], tmp_path: Path) -> None:
 
 
 def test_union_of_genes(made: Path, tmp_path: Path) -> None:
-    """Other genes are refused with a remedy, and accepted with `--genes union`."""
+    """Other genes are refused with a remedy, and accepted with `--join union`."""
     path = write_h5ad(tmp_path / "wide.h5ad", counts(5, N_GENES + 3))
     before = tree(made)
     paragraph = run("append", path, made).failed(ExitCode.BAD_INPUT)
     assert "3 of 23 are only there ('gene-20', 'gene-21', 'gene-22')" in paragraph
-    assert "--genes" in paragraph
+    assert "--join" in paragraph
     assert tree(made) == before
-    run("append", path, made, "--genes", "union").succeeded()
+    run("append", path, made, "--join", "union").succeeded()
     assert slaf.open(made).genes_present("in.h5ad").tolist() == [True] * 20 + [False] * 3
 
 
 def test_genes_are_not_taken_away(made: Path, more: list[Path]) -> None:
     """An intersection is no choice of `append`."""
-    assert run("append", more[0], made, "--genes", "intersection").code == ExitCode.USAGE
+    assert run("append", more[0], made, "--join", "intersection").code == ExitCode.USAGE
 
 
 def test_a_source_that_is_in_it(source: Path, made: Path) -> None:
@@ -129,7 +129,7 @@ def test_convert_dry_run(source: Path, more: list[Path], tmp_path: Path) -> None
     """A dry run prints each of several inputs, and the genes that they share."""
     output = tmp_path / "out.slaf"
     wide = write_h5ad(tmp_path / "wide.h5ad", counts(5, N_GENES + 3))
-    words: list[str | Path] = [source, *more, wide, output, "--dry-run", "--genes", "union"]
+    words: list[str | Path] = [source, *more, wide, output, "--dry-run", "--join", "union"]
     printed = run("convert", *words).succeeded().out
     for part in (
         f"{wide} (h5ad): 5 cells × 23 genes",
@@ -148,7 +148,7 @@ def test_convert_dry_run(source: Path, more: list[Path], tmp_path: Path) -> None
     "options",
     [
         {},
-        {"genes": "union"},
+        {"join": "union"},
         {"matrix": "layer:halves", "cell_id_prefix": True},
         {"allow_duplicate": True},
     ],
@@ -189,7 +189,9 @@ def test_status_of_several_inputs(source: Path, more: list[Path], tmp_path: Path
     (folder / "sub").mkdir(parents=True)
     shutil.copy(source, folder / "a.h5ad")
     shutil.copy(more[0], folder / "sub" / "a.h5ad")
-    options: dict[str, Any] = {"chunk_size": 10, "cell_id_prefix": True, "genes": "intersection"}
+    options: dict[str, Any] = {"chunk_size": 10, "cell_id_prefix": True, "join": "intersection"}
+    # The cells of both have the same ids.
+    options["allow_duplicate"] = True
     slaf.convert(folder, tmp_path / "whole.slaf", **options)
     output = tmp_path / "out.slaf"
     stop_after(40, [folder], output, **options)

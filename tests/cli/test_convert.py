@@ -30,7 +30,7 @@ DATASET_KEYS = {
 PREVIEW_KEYS = {
     *("operation", "sources", "output", "n_cells", "n_genes", "shared_genes", "size"),
     *("value_type", "rewrites", "parts", "parts_done", "estimate", "free", "annotations"),
-    *("not_converted", "counts_in", "notes"),
+    *("not_converted", "counts_in", "left_out", "notes"),
 }
 FRACTIONS = (
     "layer:halves holds fractions, but X whole numbers: if you want counts, use --matrix X\n"
@@ -160,7 +160,7 @@ def test_an_unknown_matrix_or_format_ends_with_3(source: Path, tmp_path: Path) -
     """A matrix or a format that is not there is refused with those that are."""
     words = ("convert", source, tmp_path / "out.slaf")
     assert "X, layer:halves" in run(*words, "--matrix", "raw").failed(ExitCode.BAD_INPUT)
-    assert "known are h5ad" in run(*words, "--format", "loom").failed(ExitCode.BAD_INPUT)
+    assert "known are h5ad" in run(*words, "--format", "csv").failed(ExitCode.BAD_INPUT)
 
 
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["convert", "dry run"])

@@ -24,6 +24,7 @@ from tests.cloud.outputs import output_of
 from tests.cloud.proxy import Fault, Proxy, proxied
 from tests.cloud.servers import upload
 from tests.formats.builders import Mtx, write_soma, write_v3
+from tests.formats.store_builders import write_h5mu, write_loom, write_zarr
 from tests.formats.test_laws import SINGLE, STORED
 
 if TYPE_CHECKING:
@@ -94,6 +95,36 @@ class TestMtx(Elsewhere):
         return Mtx().write(folder / "in", STORED)
 
 
+class TestZarr(Elsewhere):
+    def local(self, folder: Path) -> Path:
+        """Compressed rows in small chunks, an object each."""
+        return write_zarr(folder / "in.zarr", STORED, version=2, chunks=(2,))
+
+
+class TestZarrSharded(Elsewhere):
+    def local(self, folder: Path) -> Path:
+        """Compressed rows in shards, of which only chunks are fetched."""
+        return write_zarr(folder / "in.zarr", STORED, chunks=(2,), shards=(4,))
+
+
+class TestZarrZipped(Elsewhere):
+    def local(self, folder: Path) -> Path:
+        """A zip file."""
+        return write_zarr(folder / "in.zarr.zip", STORED, chunks=(2,), shards=(4,))
+
+
+class TestMuData(Elsewhere):
+    def local(self, folder: Path) -> Path:
+        """The only modality."""
+        return write_h5mu(folder / "in.h5mu", atac=SINGLE)
+
+
+class TestLoom(Elsewhere):
+    def local(self, folder: Path) -> Path:
+        """Chunks that cut both genes and cells."""
+        return write_loom(folder / "in.loom", SINGLE, chunks=(2, 4), compression="gzip")
+
+
 def test_soma(s3: Cloud, tmp_path: Path) -> None:
     """An experiment is read by TileDB itself, and as it is on a disk."""
     local = write_soma(tmp_path / "in.soma", SINGLE)
@@ -120,7 +151,9 @@ def test_bucket_to_bucket(cloud: Cloud, tmp_path: Path) -> None:
             source.pop("file_path", None)
     assert found == expected
     slaf.verify(cloud.at("out.slaf"), url, storage_options=cloud.options)
-    assert slaf.info(url, storage_options=cloud.options).n_cells == 40
+    described = slaf.info(url, storage_options=cloud.options)
+    assert isinstance(described, slaf.InputInfo)
+    assert described.n_cells == 40
     ended = run("info", url, "--json", *cloud.words()).succeeded()
     assert ended.json["format"] == "h5ad"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,9 @@ from slaf.format.schema import FORMAT_VERSION
 from slaf.format.validation import CHECKSUM_KEY
 from slaf.storage.location import Location
 from tests.compat.contents import CONTENTS
+
+if TYPE_CHECKING:
+    from slaf.options import Compression
 
 DATASETS = sorted(Path(__file__).parent.glob("datasets/*/*"))
 
@@ -72,9 +76,38 @@ def test_it_can_be_added_to(dataset: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.slaf"
     shutil.copytree(dataset, copy)
     content = CONTENTS[dataset.name]
+    before = schemas(copy)
     ds = slaf.append(content(), copy, allow_duplicate=True)
     assert ds.n_cells == 2 * content().n_obs
+    assert schemas(copy) == before
     assert slaf.verify(ds, against=[content(), content()]).ok
+
+
+def schemas(path: Path) -> dict[str, list[tuple[str, str, object]]]:
+    """The types and codecs of each table of nonzeros."""
+    dataset = slaf.open(path)
+    names = ("expression", "layers", "raw", "expression_by_gene")
+    tables = {name: dataset.table(name) for name in names if name in dataset.published.tables}
+    return {
+        name: [(field.name, str(field.type), field.metadata) for field in table.schema]
+        for name, table in tables.items()
+    }
+
+
+@pytest.mark.parametrize("compression", ["balanced", "small"])
+def test_its_compression_can_be_changed(
+    dataset: Path, compression: Compression, tmp_path: Path
+) -> None:
+    """It is then encoded as a new dataset of that compression, with the same content."""
+    copy, new = tmp_path / "copy.slaf", tmp_path / "new.slaf"
+    shutil.copytree(dataset, copy)
+    content = CONTENTS[dataset.name]
+    by_gene = slaf.open(copy).published.by_gene is not None
+    slaf.compact(copy, compression=compression)
+    slaf.convert(content(), new, compression=compression, by_gene=by_gene)
+    assert schemas(copy) == schemas(new)
+    assert slaf.verify(copy, against=content()).ok
+    assert slaf.compact(copy, compression=compression).cells == 0
 
 
 def test_nothing_is_written(dataset: Path) -> None:

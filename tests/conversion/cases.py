@@ -151,7 +151,7 @@ def appending_by_gene(folder: Path) -> Conversion:
     """Two inputs are added to a dataset that is in the order of genes too, and has other genes."""
     first, second, third = shuffled_inputs(folder)
     slaf.convert(first, folder / "old.slaf", by_gene=True)
-    options = {"chunk_size": 4, "genes": "union"}
+    options = {"chunk_size": 4, "join": "union"}
     return Conversion(second, options, folder / "old.slaf", [first], [third])
 
 
@@ -208,14 +208,14 @@ def blank(folder: Path) -> Conversion:
 def several(folder: Path) -> Conversion:
     """Three inputs with other genes each, of which one is in the order of its genes."""
     first, *rest = shuffled_inputs(folder)
-    return Conversion(first, {"chunk_size": 5, "genes": "union"}, more=rest)
+    return Conversion(first, {"chunk_size": 5, "join": "union"}, more=rest)
 
 
 def appending(folder: Path) -> Conversion:
     """Two inputs are added, in four parts, to a dataset with an index on every id."""
     first, second, third = shuffled_inputs(folder)
     slaf.convert(first, folder / "old.slaf", chunk_size=5, create_indices=True)
-    options = {"chunk_size": 3, "genes": "union"}
+    options = {"chunk_size": 3, "join": "union"}
     return Conversion(second, options, folder / "old.slaf", [first], [third])
 
 
@@ -234,7 +234,7 @@ def appending_genes(folder: Path) -> Conversion:
     values = np.array([1, 2], np.int32)
     wide = sp.csr_matrix((values, ([0, 1], [3, 65_536])), (2, 65_537))
     source = write_h5ad(folder / "in.h5ad", wide)
-    return Conversion(source, {"genes": "union"}, folder / "old.slaf", [first])
+    return Conversion(source, {"join": "union"}, folder / "old.slaf", [first])
 
 
 def appending_nothing(folder: Path) -> Conversion:

@@ -167,7 +167,7 @@ def test_what_each_input_held_comes_back(
     """Of several inputs each gives what it has, whatever others have; and they are verified."""
     folder = tmp_path_factory.mktemp("several")
     adatas = [sample.adata() for sample in chosen]
-    ds = slaf.convert(adatas, folder / "out.slaf", genes="union", chunk_size=2)
+    ds = slaf.convert(adatas, folder / "out.slaf", join="union", chunk_size=2)
     check(ds, adatas)
     slaf.verify(ds, against=adatas)
 
@@ -180,10 +180,10 @@ def test_appends_are_one_conversion(
     """Inputs that are added one after the other give the tables that all at once give."""
     folder = tmp_path_factory.mktemp("appended")
     adatas = [sample.adata() for sample in chosen]
-    whole = slaf.convert(adatas, folder / "whole.slaf", genes="union", chunk_size=2)
+    whole = slaf.convert(adatas, folder / "whole.slaf", join="union", chunk_size=2)
     ds = slaf.convert(adatas[0], folder / "out.slaf", chunk_size=2)
     for adata in adatas[1:]:
-        ds = slaf.append(adata, folder / "out.slaf", genes="union", chunk_size=2)
+        ds = slaf.append(adata, folder / "out.slaf", join="union", chunk_size=2)
     check(ds, adatas)
     slaf.verify(ds, against=adatas)
     ours, theirs = output_of(folder / "out.slaf"), output_of(folder / "whole.slaf")
@@ -209,7 +209,7 @@ def test_what_is_lacking_is_null(tmp_path: Path) -> None:
     nan = np.full((4, 2), np.nan, np.float32)
     plain = Sample(3, tuple(range(N_GENES)), frozenset(), 8).adata()
     ds = slaf.convert([full(1, obsm={"X_pca": nan}), plain], tmp_path / "out.slaf")
-    ds = slaf.append(full(2), tmp_path / "out.slaf", genes="union")
+    ds = slaf.append(full(2), tmp_path / "out.slaf", join="union")
     column = ds.table(CELLS).to_table()["X_pca"]
     assert column.is_null().to_pylist() == [False] * 4 + [True] * 3 + [False] * 4
     assert np.isnan(column[0].as_py()).all()
@@ -257,7 +257,7 @@ def test_strict_refuses_what_one_lacks(tmp_path: Path) -> None:
             slaf.convert([full(1), other], tmp_path / "other.slaf", layers="strict")
         before = tree(output)
         with pytest.raises(MissingMatrix, match=f"has no {name}, which"):
-            slaf.append(other, output, genes="union")
+            slaf.append(other, output, join="union")
         assert tree(output) == before
     assert not (tmp_path / "other.slaf").exists()
 
@@ -299,8 +299,10 @@ def test_what_is_left_out(tmp_path: Path) -> None:
     slaf.verify(ds, against=[full(1), full(3), full(5)])
     with pytest.raises(MissingMatrix, match=r"no obsm:X_umap to leave out; .* obsm:X_pca"):
         slaf.convert(full(1), tmp_path / "other.slaf", without=["obsm:X_umap"])
-    with pytest.raises(ValueError, match="'obs:age' is nothing that could be left out"):
+    with pytest.raises(MissingMatrix, match="no obs:age to leave out; there is nothing"):
         slaf.convert(full(1), tmp_path / "other.slaf", without=["obs:age"])
+    with pytest.raises(ValueError, match="'age' is nothing that could be left out"):
+        slaf.convert(full(1), tmp_path / "other.slaf", without=["age"])
 
 
 @pytest.mark.parametrize(
@@ -328,9 +330,9 @@ def test_an_element_of_raw_can_be_left_out(tmp_path: Path) -> None:
         adata.raw.varm["note"] = np.full((N_GENES + 1, 1), "text", object)
     inputs, output = adatas[:2], tmp_path / "out.slaf"
     with pytest.raises(InputError, match="leave it out with --without raw_varm:note"):
-        slaf.convert(inputs, output, genes="union")
-    slaf.convert(inputs, output, genes="union", without=["raw_varm:note"])
-    ds = slaf.append(adatas[2], output, genes="union")
+        slaf.convert(inputs, output, join="union")
+    slaf.convert(inputs, output, join="union", without=["raw_varm:note"])
+    ds = slaf.append(adatas[2], output, join="union")
     assert ds.raw is not None
     assert list(ds.raw.varm) == ["PCs"]
     slaf.verify(ds, against=adatas)
@@ -406,7 +408,7 @@ def test_the_genes_of_raw_are_aligned_as_those_of_the_matrix(tmp_path: Path) -> 
     with pytest.raises(GeneMismatch, match=r"raw of .* its genes are not those of raw") as refused:
         slaf.convert([full(1), full(2)], tmp_path / "out.slaf")
     assert "--no-raw" in "".join(refused.value.__notes__)
-    ds = slaf.convert([full(1), full(2)], tmp_path / "out.slaf", genes="union")
+    ds = slaf.convert([full(1), full(2)], tmp_path / "out.slaf", join="union")
     assert ds.raw is not None
     assert list(ds.raw.var.index) == [*GENES_OF_ALL, "raw-1", "raw-0"]
 
@@ -437,7 +439,7 @@ def test_sparse_integers_beyond_float64(tmp_path: Path) -> None:
     first = Sample(3, (0, 1), frozenset(), 1).adata()
     first.varm["big"] = sp.csr_matrix(np.array([[most], [-most]], np.int64))
     other = Sample(3, (1, 2), frozenset(), 2).adata()
-    ds = slaf.convert([first, other], tmp_path / "out.slaf", genes="union")
+    ds = slaf.convert([first, other], tmp_path / "out.slaf", join="union")
     assert ds.varm["big"].toarray().tolist() == [[most], [-most], [0]]
     assert ds.varm["big"].dtype == np.int64
 

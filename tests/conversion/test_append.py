@@ -340,8 +340,8 @@ def test_choices_that_are_refused(tmp_path: Path) -> None:
     before = tree(output)
     with pytest.raises(MissingMatrix, match=r"layer:none.*1\.h5ad"):
         slaf.append(inputs[1], output, matrix="layer:none")
-    choice: dict[str, Any] = {"genes": "intersection"}
-    with pytest.raises(ValueError, match="genes is 'intersection', but it is one of strict, union"):
+    choice: dict[str, Any] = {"join": "intersection"}
+    with pytest.raises(ValueError, match="join is 'intersection', but it is one of strict, union"):
         slaf.append(inputs[1], output, **choice)
     with pytest.raises(InputError, match="there is no input"):
         slaf.append([], output)
@@ -404,21 +404,21 @@ def test_a_file_that_is_changed_without_having_been_damaged(tmp_path: Path) -> N
     assert slaf.verify(slaf.convert(inputs, output, chunk_size=4), against=inputs).ok
 
 
-@pytest.mark.parametrize("genes", ["strict", "union", "intersection"])
-def test_a_file_that_comes_back_with_other_genes(genes: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("join", ["strict", "union", "intersection"])
+def test_a_file_that_comes_back_with_other_genes(join: str, tmp_path: Path) -> None:
     """A file that is mended into one of other genes is another input."""
     inputs = files(tmp_path, 3)
     output = tmp_path / "out.slaf"
-    options: dict[str, Any] = {"chunk_size": 4, "genes": genes}
+    options: dict[str, Any] = {"chunk_size": 4, "join": join}
     damage(inputs[2])
     with pytest.raises(DamagedInput):
         slaf.convert(inputs, output, **options)
     adata = anndata.AnnData(counts(N_CELLS, N_GENES, seed=9))
     adata.var_names = [f"gene-{gene}" for gene in range(1, N_GENES + 1)]
     adata.write_h5ad(inputs[2])
-    with pytest.raises(GeneMismatch if genes == "strict" else UnfinishedRun):
+    with pytest.raises(GeneMismatch if join == "strict" else UnfinishedRun):
         slaf.convert(inputs, output, **options)
-    if genes != "strict":
+    if join != "strict":
         dataset = slaf.convert(inputs, output, restart=True, **options)
         assert slaf.verify(dataset, against=inputs).ok
 
@@ -556,13 +556,13 @@ def test_a_folder_of_inputs(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     ]
     (folder / "notes.txt").write_text("not an input")
     with caplog.at_level(logging.INFO, logger="slaf"):
-        dataset = slaf.convert(folder, tmp_path / "out.slaf", genes="union")
+        dataset = slaf.convert(folder, tmp_path / "out.slaf", join="union")
     assert "notes.txt" in caplog.text
     assert [source.uri for source in dataset.sources] == list(map(str, paths))
     slaf.verify(dataset, against=folder)
     first = write_h5ad(tmp_path / "first.h5ad", counts(3, 5))
     slaf.convert(first, tmp_path / "grown.slaf")
-    grown = slaf.append(folder, tmp_path / "grown.slaf", genes="union")
+    grown = slaf.append(folder, tmp_path / "grown.slaf", join="union")
     assert [source.uri for source in grown.sources] == [str(first), *map(str, paths)]
     slaf.verify(grown, against=[first, folder])
 

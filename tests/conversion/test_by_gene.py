@@ -184,12 +184,12 @@ def test_appends_are_one_conversion(tmp_path: Path) -> None:
     first, second, third = shuffled_inputs(tmp_path)
     output = tmp_path / "out.slaf"
     slaf.convert(first, output, by_gene=True)
-    slaf.append([second], output, genes="union")
-    slaf.append([third], output, genes="union")
-    whole = slaf.convert([first, second, third], tmp_path / "whole.slaf", genes="union")
+    slaf.append([second], output, join="union")
+    slaf.append([third], output, join="union")
+    whole = slaf.convert([first, second, third], tmp_path / "whole.slaf", join="union")
     assert TABLE not in whole.published.tables
     slaf.convert(
-        [first, second, third], tmp_path / "whole.slaf", genes="union", by_gene=True, overwrite=True
+        [first, second, third], tmp_path / "whole.slaf", join="union", by_gene=True, overwrite=True
     )
     assert check_by_gene(output) == check_by_gene(tmp_path / "whole.slaf")
     slaf.verify(output, against=[first, second, third])

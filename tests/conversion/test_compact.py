@@ -180,3 +180,123 @@ def test_damage_is_not_merged(tmp_path: Path) -> None:
         slaf.compact(output)
     assert np.array_equal(np.sort(list((output / "expression.lance/data").iterdir())), before)
     assert (output / "config.json").read_bytes() == damaged
+
+
+# ------------------------------------------------------------------------------ another compression
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small dataset with layers, raw, a copy by gene, and a count that needs uint32."""
+    folder = tmp_path_factory.mktemp("stored")
+    matrix = counts(N_CELLS, N_GENES)
+    matrix.data[-1] = 70_000
+    source = write_h5ad(folder / "in.h5ad", matrix, **slots(matrix))
+    slaf.convert(source, folder / "out.slaf", by_gene=True, create_indices=True, chunk_size=5)
+    return folder
+
+
+def storage_of(path: Path) -> Any:
+    """The recorded storage options."""
+    return slaf.open(path).published.checksums.storage
+
+
+def content_of(path: Path) -> Any:
+    """The tables of a dataset, whatever the types of their positions and values."""
+    output = output_of(path)
+    return {
+        name: {column: table[column].to_pylist() for column in table.column_names}
+        for name, table in output.tables.items()
+    }
+
+
+def test_every_compression_and_back(stored: Path, tmp_path: Path) -> None:
+    """Tables have the columns that a conversion with this compression makes, the copy by gene too,
+    and the same content; only the proof, types and versions of config.json differ.
+    """
+    output, source = tmp_path / "out.slaf", stored / "in.h5ad"
+    shutil.copytree(stored / "out.slaf", output)
+    content = content_of(output)
+    for compression in ("fast", "small", "fast", "balanced"):
+        compacted = slaf.compact(output, compression=compression, workers=2)
+        fresh = tmp_path / "fresh.slaf"
+        slaf.convert(
+            source,
+            fresh,
+            by_gene=True,
+            create_indices=True,
+            chunk_size=5,
+            compression=compression,
+            overwrite=True,
+        )
+        after, expected = output_of(output), output_of(fresh)
+        assert compacted.cells == N_CELLS
+        assert content_of(output) == content
+        assert {name: one.schema for name, one in after.tables.items()} == {
+            name: one.schema for name, one in expected.tables.items()
+        }
+        own = {"proof", "created_at", "last_updated"}
+        assert {k: v for k, v in after.config.items() if k not in own} == {
+            k: v for k, v in expected.config.items() if k not in own
+        }
+        assert storage_of(output) == storage_of(fresh)
+        assert after.indices == expected.indices
+        assert not unaccounted(output)
+        slaf.verify(output, against=source)
+    again = tree(output)
+    assert slaf.compact(output, compression="balanced").cells == 0
+    assert tree(output) == again
+
+
+@pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.slow)])
+def test_stopped_while_it_changes(stored: Path, step: int, tmp_path: Path) -> None:
+    """Stopped anywhere, the dataset is what it was, and the same call finishes the work."""
+    content = content_of(stored / "out.slaf")
+    for at in count(3, step):
+        stopped = tmp_path / f"{at}.slaf"
+        shutil.copytree(stored / "out.slaf", stopped)
+        try:
+            slaf.compact(CrashingStorage(stopped, at), compression="small")
+        except Crash:
+            assert content_of(stopped) == content
+            slaf.verify(stopped)
+            slaf.compact(stopped, compression="small")
+        else:
+            break
+        assert storage_of(stopped).compression == "small"
+        assert content_of(stopped) == content
+        assert not unaccounted(stopped)
+        slaf.verify(stopped)
+    assert at > 20
+
+
+def test_an_unfinished_change_is_not_another_one(stored: Path, tmp_path: Path) -> None:
+    """A change that was stopped is finished by its own call only."""
+    output = tmp_path / "out.slaf"
+    shutil.copytree(stored / "out.slaf", output)
+    with pytest.raises(Crash):
+        slaf.compact(CrashingStorage(output, 9), compression="small")
+    with pytest.raises(UnfinishedRun, match="option compression was small and is"):
+        slaf.compact(output, compression="fast")
+    with pytest.raises(ValueError, match="compression is 'tiny'"):
+        slaf.compact(output, compression="tiny")  # type: ignore[arg-type]
+    slaf.compact(output, compression="small")
+    slaf.verify(output)
+
+
+def test_what_is_added_has_the_new_compression(stored: Path, tmp_path: Path) -> None:
+    """An append after it keeps types and codecs, and repairs come out the same."""
+    output = tmp_path / "out.slaf"
+    shutil.copytree(stored / "out.slaf", output)
+    slaf.compact(output, compression="small")
+    schemas = {name: one.schema for name, one in output_of(output).tables.items()}
+    more = write_h5ad(tmp_path / "more.h5ad", counts(7, N_GENES, seed=9))
+    slaf.append(more, output)
+    after = {name: one.schema for name, one in output_of(output).tables.items()}
+    assert {name: after[name] for name in ("expression", "raw", "layers")} == {
+        name: schemas[name] for name in ("expression", "raw", "layers")
+    }
+    victim = max((output / "expression.lance/data").iterdir())
+    victim.write_bytes(b"damaged")
+    slaf.repair(output, [stored / "in.h5ad", more])
+    slaf.verify(output, against=[stored / "in.h5ad", more])

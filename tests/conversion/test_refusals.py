@@ -41,7 +41,7 @@ AT_THE_END = -4  # published, but not yet cleaned
 # Another value of every option that is part of the plan.
 OTHERWISE = {
     "matrix": "layer:other",
-    "genes": "union",
+    "join": "union",
     "compression": "small",
     "chunk_size": 4,
     "compact": True,

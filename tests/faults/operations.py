@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import slaf
@@ -100,7 +101,7 @@ class Compaction(Conversion):
 
     def run(self, output: Path | Location) -> None:
         """Make the call."""
-        slaf.compact(output)
+        slaf.compact(output, **self.options)
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,8 @@ class Compacting(Converting):
 
     def words(self, output: Path) -> tuple[str, ...]:
         """The command."""
-        return ("compact", str(output), "--quiet")
+        options = [f"--{name}={value}" for name, value in self.conversion.options.items()]
+        return ("compact", str(output), *options, "--quiet")
 
 
 @dataclass(frozen=True)
@@ -219,14 +221,14 @@ def append_of_many_parts(folder: Path) -> Conversion:
     return Conversion(halves[0], options, folder / "old.slaf", [older], halves[1:])
 
 
-def after_appends(folder: Path) -> Operation:
+def after_appends(folder: Path, **options: str) -> Operation:
     """Three inputs, appended one after the other, and everything beside their matrices."""
     first, second = cases.inputs_with_everything(folder)
     third = write_h5ad(folder / "bare.h5ad", counts(5, 6, seed=7))
     slaf.convert(first, folder / "old.slaf", create_indices=True)
     for more in (second, third):
         slaf.append(more, folder / "old.slaf")
-    return Compacting(Compaction(first, {}, folder / "old.slaf", more=[second, third]))
+    return Compacting(Compaction(first, options, folder / "old.slaf", more=[second, third]))
 
 
 def _converting(case: Callable[[Path], Conversion]) -> Callable[[Path], Operation]:
@@ -272,6 +274,7 @@ MANY = FEW | {
     "append, widening": _converting(cases.appending_and_widening),
     "append, everything beside the matrix": _converting(cases.appending_beside),
     "append, a layer that is new": _converting(cases.appending_a_layer),
+    "compact, another compression": partial(after_appends, compression="small"),
     "export, over an h5ad": _exporting("out.h5ad", replacing=True),
     "export, 10x H5": _exporting("out.h5"),
     "export, 10x MTX": _exporting("out", format="10x_mtx"),

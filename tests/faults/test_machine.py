@@ -143,7 +143,7 @@ class Machine(RuleBasedStateMachine):
         makes = Model()
         for sample in written:
             makes = makes.with_sample(sample)
-        options = (("chunk_size", chunk), ("genes", "union"), ("overwrite", True))
+        options = (("chunk_size", chunk), ("join", "union"), ("overwrite", True))
         self._give(Call("convert", tuple(s.path for s in written), options, makes), at)
 
     @precondition(lambda self: self.published is not None)
@@ -152,7 +152,7 @@ class Machine(RuleBasedStateMachine):
         """Add another input."""
         assert self.published is not None
         sample = self._sample(**drawn)
-        options = (("chunk_size", chunk), ("genes", "union"), ("workers", workers))
+        options = (("chunk_size", chunk), ("join", "union"), ("workers", workers))
         call = Call("append", (sample.path,), options, self.published.with_sample(sample))
         self._give(call, at)
 

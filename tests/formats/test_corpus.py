@@ -8,6 +8,7 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import anndata
 import h5py
 import numpy as np
 import pandas as pd
@@ -17,11 +18,13 @@ import scipy.io
 import scipy.sparse as sp
 import tiledbsoma
 import tiledbsoma.io
+import zarr
 
 import slaf
 from slaf.annotations.equality import equal_elements
 from slaf.errors import DamagedInput, InputError, MissingMatrix, UnknownFormat
 from slaf.sources.tenx.matrix_market import read_header
+from tests.targets.checks import assert_everything
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,10 +74,7 @@ TENX_MTX: dict[str, Made | Refused] = {
     "10x_mtx/ebi_pbmc_subset/matrix.mtx": Refused(
         DamagedInput, "the genes or features of the matrix are missing: features.tsv.gz or"
     ),
-    MTX: Refused(
-        UnknownFormat,
-        "several matrices; name one of them as the input: AB_toy_data_toy.matrix.mtx, matrix.mtx",
-    ),
+    MTX: Refused(DamagedInput, "unsorted_matrix.mtx.gz, line 2: it declares 772,476 entries"),
     f"{MTX}/matrix.mtx": Made((25, 33_694), 25),
     f"{MTX}/AB_toy_data_toy.matrix.mtx": Refused(
         DamagedInput, "it declares 4,352 entries, but has 4,329"
@@ -85,7 +85,9 @@ TENX_MTX: dict[str, Made | Refused] = {
     f"{MTX}/bad_format_has_space.mtx": NAMELESS,
     f"{MTX}/matrix_with_header.mtx": NAMELESS,
     f"{MTX}/no_data.mtx.txt": NAMELESS,
-    f"{MTX}/one_column_feature_file_data_models.mtx": NAMELESS,
+    f"{MTX}/one_column_feature_file_data_models.mtx": Refused(
+        DamagedInput, "it declares 772,476 entries, which a file of 990 bytes cannot hold"
+    ),
     f"{MTX}/raw_count.sparse.mtx": NAMELESS,
     f"{MTX}/sorted_matrix.mtx": Refused(UnknownFormat, "no known format"),
     f"{MTX}/unsorted_matrix.mtx": Refused(
@@ -123,8 +125,38 @@ SOMA: dict[str, Mapping[str, Made]] = {
 }
 
 
+ZARR_FIXTURE = "zarr/vitessce_fixture_anndata012/anndata-0.12"
+ZARR: dict[str, Made | Refused] = {
+    "zarr/annbatch_example_0/example_0.zarr": Made((3000, 200), 155_890),
+    "zarr/anndata_archive_v0.11.4/adata.zarr.zip": Refused(MissingMatrix, "no matrix 'X'"),
+    "zarr/anndata_archive_v0.7.0/adata.zarr.zip": Made((30, 20), 228),
+    "zarr/vitessceR_seurat/seurat.zarr": Made((100, 200), 19_838),
+    f"{ZARR_FIXTURE}/anndata-csc.zarr": Made((3, 15), 42),
+    f"{ZARR_FIXTURE}/anndata-csr.adata.zarr": Made((3, 15), 42),
+    f"{ZARR_FIXTURE}/anndata-dense.zarr": Made((3, 15), 42),
+}
+H5MU: dict[tuple[str, str], Made] = {
+    ("hubmap_secondary_analysis/secondary_analysis.h5mu", "rna"): Made((3, 15), 42),
+    ("hubmap_secondary_analysis/secondary_analysis.h5mu", "atac_cbg"): Made((3, 15), 42),
+    ("mudata_archive_v0.1.2/mdata_axis0.h5mu", "mod1"): Made((100, 20), 1999, "float32"),
+    ("mudata_archive_v0.1.2/mdata_axis0.h5mu", "mod2"): Made((100, 30), 3000),
+    ("mudata_archive_v0.3.10/mdata_axis0.h5mu", "mod1"): Made((100, 20), 1999, "float32"),
+    ("mudata_archive_v0.3.10/mdata_axis0.h5mu", "mod2"): Made((100, 30), 3000),
+}
+LOOM = {
+    "loom/kb_python_genes/genes.loom": Made((29, 17), 2),
+    "loom/scp_test/test_loom.loom": Made((5, 10), 50, "float32"),
+    "loom/scvi_fc_dropseq/fc-dropseq.loom": Made((25, 1316), 1840),
+}
+
+
 def test_the_tables_name_every_file(corpus: Path) -> None:
     """Nothing of the corpus is left out of these tests."""
+    assert {f"h5mu/{name}" for name, _ in H5MU} == files(corpus, "h5mu/*/*")
+    assert set(LOOM) == files(corpus, "loom/*/*")
+    stores = [*corpus.glob("zarr/*/*.zarr"), *corpus.glob("zarr/*/*.zip")]
+    stores += corpus.glob("zarr/*/*/*.zarr")
+    assert {path.relative_to(corpus).as_posix() for path in stores} == set(ZARR)
     assert {f"10x_h5/{name}" for name in TENX_H5} == files(corpus, "10x_h5/*/*")
     named = files(corpus, "10x_mtx/**/*mtx*") - {MTX}
     listed = {name for name in TENX_MTX if (corpus / name).is_file()}
@@ -246,6 +278,50 @@ def test_soma(name: str, corpus: Path, tmp_path: Path) -> None:
             np.testing.assert_array_equal(held.layers[key].toarray(), dense(values))
         for slot in ("obsm", "varm", "obsp", "varp", "uns"):
             assert equal_elements(dict(getattr(held, slot)), dict(getattr(expected, slot))), slot
+
+
+@pytest.mark.parametrize("name", ZARR)
+def test_zarr(name: str, corpus: Path, tmp_path: Path) -> None:
+    """AnnData on zarr is converted with every slot as anndata reads it, or is refused."""
+    path = corpus / name
+    dataset = outcome(path, tmp_path, ZARR[name])
+    if dataset is not None:
+        store = zarr.storage.ZipStore(path) if path.suffix == ".zip" else path
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert_everything(dataset.to_anndata(), anndata.read_zarr(store))
+
+
+@pytest.mark.parametrize(("name", "modality"), H5MU)
+def test_h5mu(name: str, modality: str, corpus: Path, tmp_path: Path) -> None:
+    """Each modality is converted with every slot as anndata reads it."""
+    path = corpus / "h5mu" / name
+    dataset = outcome(path, tmp_path, H5MU[name, modality], modality=modality)
+    assert dataset is not None
+    with h5py.File(path) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert_everything(dataset.to_anndata(), anndata.io.read_elem(file[f"mod/{modality}"]))
+
+
+@pytest.mark.parametrize("name", LOOM)
+def test_loom(name: str, corpus: Path, tmp_path: Path) -> None:
+    """A loom file is converted, with the values and attributes that HDF5 reads."""
+    path = corpus / name
+    dataset = outcome(path, tmp_path, LOOM[name])
+    assert dataset is not None
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(dataset.X.to_memory().toarray(), file["matrix"][()].T)
+        for group, frame, wide in (
+            ("col_attrs", dataset.obs, dataset.obsm),
+            ("row_attrs", dataset.var, dataset.varm),
+        ):
+            for key, stored in file[group].items():
+                values = stored.asstr()[()] if stored.dtype.kind in "SO" else stored[()]
+                if key in wide:
+                    np.testing.assert_array_equal(wide[key], values)
+                else:
+                    found = frame.index if frame.index.name == key else frame[key]
+                    assert found.to_list() == values.ravel().tolist()
 
 
 def outcome(

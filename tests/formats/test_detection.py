@@ -6,18 +6,20 @@ import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import anndata
 import h5py
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 import slaf
 from slaf.sources import FORMATS, open_source
 from slaf.testing.strategies import Stored
-from tests.builders import write_elements, write_stored
+from tests.builders import write_stored
 from tests.cli.terminal import run
 from tests.formats.builders import Mtx, write_genomes, write_soma, write_v2, write_v3
 from tests.formats.checks import converted, refused
+from tests.formats.store_builders import write_h5mu, write_loom, write_zarr
+from tests.training.scdl import write_scdl
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,6 +40,10 @@ def test_content_decides_not_the_name(tmp_path: Path) -> None:
     assert format_of(write_v2(tmp_path / "b.h5ad", STORED)) == "10x_h5"
     assert format_of(write_v3(tmp_path / "c.mtx", STORED)) == "10x_h5"
     assert format_of(Mtx().write(tmp_path / "d.h5ad", STORED)) == "10x_mtx"
+    assert format_of(write_zarr(tmp_path / "z.h5ad", STORED)) == "zarr"
+    assert format_of(write_h5mu(tmp_path / "m.h5ad", rna=STORED)) == "mudata"
+    assert format_of(write_zarr(tmp_path / "n", STORED, at="mod/rna")) == "mudata"
+    assert format_of(write_loom(tmp_path / "l.h5", STORED)) == "loom"
     assert format_of(write_soma(tmp_path / "e.zarr", STORED)) == "tiledb"
 
 
@@ -45,15 +51,25 @@ def test_each_format_can_be_forced(tmp_path: Path) -> None:
     """`--format` takes each format by its name, and what it cannot open is refused by it."""
     inputs = {
         "h5ad": write_stored(tmp_path / "h5ad", STORED),
+        "zarr": write_zarr(tmp_path / "zarr", STORED),
+        "mudata": write_h5mu(tmp_path / "h5mu", rna=STORED),
+        "loom": write_loom(tmp_path / "loom", STORED),
         "10x_h5": write_v3(tmp_path / "h5", STORED),
         "10x_mtx": Mtx().write(tmp_path / "mtx", STORED),
         "tiledb": write_soma(tmp_path / "soma", STORED),
+        "scdl": write_scdl(tmp_path / "scdl", sp.csr_matrix(STORED.dense())),
+        "slaf": slaf.convert(
+            write_v3(tmp_path / "a.h5", STORED), tmp_path / "a.slaf"
+        ).location.path,
     }
+    # SCDL has no signed integers.
+    stored = dict.fromkeys(inputs, STORED)
+    stored["scdl"] = replace(STORED, values=STORED.values.astype(np.float32))
     assert list(inputs) == [known.name for known in FORMATS]
     for true, path in inputs.items():
         for forced in inputs:
             if forced == true:
-                converted(path, STORED, format=forced)
+                converted(path, stored[true], format=forced)
             else:
                 assert str(path) in refused(path, "--format", forced)
 
@@ -61,15 +77,16 @@ def test_each_format_can_be_forced(tmp_path: Path) -> None:
 def test_an_unknown_format(tmp_path: Path) -> None:
     """A format that does not exist is refused with those that do."""
     path = write_v3(tmp_path / "in.h5", STORED)
-    said = refused(path, "--format", "loom")
-    assert "there is no format 'loom'; known are h5ad, 10x_h5, 10x_mtx, tiledb" in said
+    said = refused(path, "--format", "csv")
+    known = "h5ad, zarr, mudata, loom, 10x_h5, 10x_mtx, tiledb, scdl, slaf"
+    assert f"there is no format 'csv'; known are {known}" in said
 
 
 def test_nothing_that_is_known(tmp_path: Path) -> None:
     """What no format recognises is refused with what each of them looks for."""
-    (tmp_path / "in.csv").write_text("cell,gene,count\n")
+    (tmp_path / "in.bin").write_bytes(b"\1\2\3")
     (tmp_path / "empty").mkdir()
-    for name in ("in.csv", "empty"):
+    for name in ("in.bin", "empty"):
         said = refused(tmp_path / name)
         assert f"{tmp_path / name}: no known format" in said
         for known in FORMATS:
@@ -91,30 +108,6 @@ def test_several_formats_at_once(tmp_path: Path) -> None:
 # ----------------------------------------------------------------------- formats that are refused
 
 
-def test_mudata(tmp_path: Path) -> None:
-    """A MuData file is refused by name, also where it is the only file of a folder."""
-    (tmp_path / "folder").mkdir()
-    path = tmp_path / "folder" / "in.h5mu"
-    adata = anndata.AnnData(np.ones((3, 2)))
-    with h5py.File(path, "w") as file:
-        write_elements(file, obs=adata.obs, var=adata.var)
-        file.create_group("mod")
-        write_elements(file, **{"mod/rna": adata})
-    for place in (path, path.parent):
-        said = refused(place)
-        assert f"{path}: this is a MuData file: write the modality that you want" in said
-
-
-def test_loom(tmp_path: Path) -> None:
-    """A loom file is refused by name, with what to do."""
-    path = tmp_path / "in.loom"
-    with h5py.File(path, "w") as file:
-        file["matrix"] = np.ones((2, 3))
-        for name in ("row_attrs", "col_attrs", "layers", "row_graphs", "col_graphs"):
-            file.create_group(name)
-    assert f"{path}: this is a loom file: write it as an h5ad" in refused(path)
-
-
 @pytest.mark.parametrize(
     "names",
     [
@@ -134,16 +127,17 @@ def test_molecule_info(names: tuple[str, ...], tmp_path: Path) -> None:
 
 
 def test_a_dataset(tmp_path: Path) -> None:
-    """A dataset is refused by name: it is converted already."""
+    """A dataset that is named is an input; one in a folder is not, for it may be the output."""
     slaf.convert(write_v3(tmp_path / "in.h5", STORED), tmp_path / "in.slaf")
-    said = refused(tmp_path / "in.slaf")
-    assert f"{tmp_path / 'in.slaf'}: this is a SLAF dataset: it is converted already" in said
+    assert converted(tmp_path / "in.slaf", STORED).sources[0].format == "slaf"
+    with open_source(tmp_path) as source:
+        assert source.info.format == "10x_h5"
 
 
-@pytest.mark.parametrize("format", ["h5ad", "10x_h5", "10x_mtx", "tiledb"])
+@pytest.mark.parametrize("format", ["h5ad", "loom", "10x_h5", "10x_mtx", "tiledb"])
 def test_a_foreign_file_that_is_forced(format: str, tmp_path: Path) -> None:
     """A file of a format that is not read is refused whatever it is said to be."""
-    path = tmp_path / "in.loom"
+    path = tmp_path / "in.h5"
     with h5py.File(path, "w") as file:
         file.create_group("row_attrs")
         file.create_group("col_attrs")
@@ -180,8 +174,8 @@ def test_the_results_of_cell_ranger_2(tmp_path: Path) -> None:
     Mtx(version=2, packed=False).write(outs / "filtered_gene_bc_matrices" / "mm10", OTHER)
     for place in (outs, outs / "filtered_gene_bc_matrices"):
         said = refused(place)
-        assert "filtered_gene_bc_matrices: it holds several inputs; name one of them" in said
-        assert "hg19, mm10" in said
+        assert "filtered_gene_bc_matrices: these are forms of one sample" in said
+        assert "name the one that is meant: hg19, mm10" in said
     write_genomes(outs / "filtered_gene_bc_matrices_h5.h5", {"hg19": STORED, "mm10": OTHER})
     converted(outs, OTHER, genome="mm10")
 
@@ -197,8 +191,11 @@ def test_the_only_input_of_a_folder(tmp_path: Path) -> None:
     write_v3(folder / "other.h5", OTHER)
     both = slaf.convert(folder, tmp_path / "both.slaf", allow_duplicate=True)
     assert [source.format for source in both.sources] == ["10x_h5", "10x_mtx"]
-    with pytest.raises(slaf.InputError, match="it holds several inputs; name one of them: other"):
-        slaf.info(folder)
+    listed = slaf.info(folder)
+    assert isinstance(listed, slaf.FolderInfo)
+    assert [one.format for one in listed.inputs] == ["10x_h5", "10x_mtx"]
+    with pytest.raises(slaf.InputError, match="it holds several inputs; name one of them"):
+        open_source(folder)
     converted(folder, STORED, format="10x_mtx")
     shutil.rmtree(folder / "sample")
     converted(folder, OTHER)

@@ -15,6 +15,7 @@ import slaf
 from slaf.testing.strategies import Stored, matrices
 from tests.builders import write_stored
 from tests.formats.builders import Mtx, ids, write_soma, write_v2, write_v3
+from tests.formats.store_builders import write_h5mu, write_loom, write_zarr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,10 @@ WRITERS: dict[str, Callable[[Path, Stored], Path]] = {
     "h5ad CSR": lambda path, stored: write_stored(path, stored, "csr"),
     "h5ad CSC": lambda path, stored: write_stored(path, stored, "csc"),
     "h5ad dense": lambda path, stored: write_stored(path, stored, "dense"),
+    "zarr v2": lambda path, stored: write_zarr(path, stored, version=2),
+    "zarr v3 sharded": lambda path, stored: write_zarr(path, stored, chunks=(2,), shards=(4,)),
+    "MuData": lambda path, stored: write_h5mu(path, rna=stored),
+    "loom": write_loom,
     "10x H5 v2": write_v2,
     "10x H5 v3": write_v3,
     "SOMA sparse": write_soma,

@@ -289,7 +289,7 @@ def test_measurements(tmp_path: Path) -> None:
 
 
 def test_the_collection_of_the_converter(tmp_path: Path) -> None:
-    """`tiledb_collection_name` is the measurement, of experiments only; "RNA" is the default."""
+    """`tiledb_collection_name` and `tiledb_layer_name` choose in experiments only."""
     atac = write_soma(tmp_path / "atac", STORED, measurement="ATAC")
     folder = Mtx().write(tmp_path / "mtx", STORED)
     for number, (converter, source, format) in enumerate(
@@ -299,12 +299,15 @@ def test_the_collection_of_the_converter(tmp_path: Path) -> None:
             (slaf.SLAFConverter(tiledb_collection_name="ATAC"), atac, "tiledb"),
             (slaf.SLAFConverter(tiledb_collection_name="ATAC"), folder, "auto"),
             (slaf.SLAFConverter(tiledb_collection_name="ATAC"), folder, "10x_mtx"),
+            (slaf.SLAFConverter(tiledb_layer_name="counts"), folder, "auto"),
         ]
     ):
         made = converter.convert(source, tmp_path / f"{number}.slaf", input_format=format)
         assert slaf.verify(made, source).ok
     with pytest.raises(slaf.InputError, match="there is no measurement 'GEX'"):
         slaf.SLAFConverter(tiledb_collection_name="GEX").convert(atac, tmp_path / "out.slaf")
+    with pytest.raises(slaf.InputError, match="layer:data"):
+        slaf.SLAFConverter(tiledb_layer_name="counts").convert(atac, tmp_path / "out.slaf")
 
 
 @pytest.mark.parametrize(

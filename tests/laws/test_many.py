@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn, SearchStrategy
 
     from slaf.dataset.dataset import Dataset
-    from slaf.options import GeneSet
+    from slaf.options import Join
 
 POOL = [f"gene-{number}" for number in range(6)]
 
@@ -75,10 +75,10 @@ def several(genes: SearchStrategy[list[str]]) -> SearchStrategy[list[Sample]]:
     return genes.flatmap(alike)
 
 
-def wanted(files: Sequence[Sample], genes: str) -> list[str] | None:
+def wanted(files: Sequence[Sample], join: str) -> list[str] | None:
     """The ids of the genes, in order; None if the files do not fit together."""
     lists = [one.genes for one in files]
-    if genes == "intersection":
+    if join == "intersection":
         shared = set(lists[0]).intersection(*lists)
         if all(one == lists[0] for one in lists):
             return list(lists[0])
@@ -89,7 +89,7 @@ def wanted(files: Sequence[Sample], genes: str) -> list[str] | None:
     for mine in lists[1:]:
         if mine in known:
             continue
-        if genes == "strict" and set(mine) != set(whole):
+        if join == "strict" and set(mine) != set(whole):
             return None
         both = set(mine) & set(whole)
         if any(Counter(ids)[name] > 1 for ids in (mine, whole) for name in both):
@@ -125,19 +125,19 @@ def true_values(files: Sequence[Sample], kept: set[str]) -> Counter[tuple[int, i
 
 
 @settings(max_examples=60)
-@given(files=several(ANY), genes=st.sampled_from(["strict", "union", "intersection"]))
-def test_values_are_at_their_ids(files: list[Sample], genes: GeneSet) -> None:
+@given(files=several(ANY), join=st.sampled_from(["strict", "union", "intersection"]))
+def test_values_are_at_their_ids(files: list[Sample], join: Join) -> None:
     """Every value is at its input's cell and its gene's id, or the genes are refused."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         paths = [one.write(folder / f"{at}.h5ad") for at, one in enumerate(files)]
-        expected = wanted(files, genes)
+        expected = wanted(files, join)
         if expected is None:
             with pytest.raises(GeneMismatch):
-                slaf.convert(paths, folder / "out.slaf", genes=genes, allow_duplicate=True)
+                slaf.convert(paths, folder / "out.slaf", join=join, allow_duplicate=True)
             assert not (folder / "out.slaf").exists()
             return
-        dataset = slaf.convert(paths, folder / "out.slaf", genes=genes, allow_duplicate=True)
+        dataset = slaf.convert(paths, folder / "out.slaf", join=join, allow_duplicate=True)
         assert dataset.var_names.to_list() == expected
         assert stored_values(dataset) == true_values(files, set(expected))
         assert [record.uri for record in dataset.sources] == list(map(str, paths))
@@ -162,7 +162,7 @@ def test_values_are_at_their_ids(files: list[Sample], genes: GeneSet) -> None:
 @given(files=several(DISTINCT), chunk=st.integers(1, 5))
 def test_one_by_one_is_all_at_once(files: list[Sample], chunk: int) -> None:
     """Files that are appended one by one give the tables of one conversion of all."""
-    options: Any = {"genes": "union", "chunk_size": chunk, "allow_duplicate": True}
+    options: Any = {"join": "union", "chunk_size": chunk, "allow_duplicate": True}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         paths = [one.write(folder / f"{at}.h5ad") for at, one in enumerate(files)]
@@ -197,7 +197,7 @@ def test_what_was_not_measured_is_told(tmp_path: Path) -> None:
         sample("abc").write(tmp_path / "in.h5ad"),
         sample("dca").write(tmp_path / "b" / "in.h5ad"),
     ]
-    dataset = slaf.convert(paths, tmp_path / "out.slaf", genes="union")
+    dataset = slaf.convert(paths, tmp_path / "out.slaf", join="union")
     assert dataset.var_names.to_list() == list("abcd")
     assert dataset.genes_present(0).tolist() == [True, True, True, False]
     assert dataset.genes_present(1).tolist() == [True, False, True, True]
@@ -221,7 +221,7 @@ def test_a_name_of_several_inputs(tmp_path: Path) -> None:
     """A name that inputs of different genes share says nothing; their numbers do."""
     path = tmp_path / "in.h5ad"
     dataset = slaf.convert(sample("abc").write(path), tmp_path / "out.slaf")
-    dataset = slaf.append(sample("abd").write(path), tmp_path / "out.slaf", genes="union")
+    dataset = slaf.append(sample("abd").write(path), tmp_path / "out.slaf", join="union")
     with pytest.raises(SelectionError, match="several inputs of different genes"):
         dataset.genes_present("in.h5ad")
     assert dataset.genes_present(0).tolist() == [True, True, True, False]
@@ -247,6 +247,6 @@ def test_repeated_ids_of_one_list(tmp_path: Path) -> None:
     dataset = slaf.convert(paths, tmp_path / "out.slaf")
     assert dataset.X.to_memory().toarray().tolist() == [[1, 0, 0], [0, 0, 2], [3, 0, 0], [0, 0, 4]]
     other = sample("aba", (3, 4)).write(tmp_path / "c.h5ad")
-    for genes in ("strict", "union"):
+    for join in ("strict", "union"):
         with pytest.raises(GeneMismatch, match=r"1 gene ids occur several times \('a'\)"):
-            slaf.append(other, tmp_path / "out.slaf", genes=genes)
+            slaf.append(other, tmp_path / "out.slaf", join=join)

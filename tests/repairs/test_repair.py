@@ -214,8 +214,8 @@ def test_of_several_runs(tmp_path: Path) -> None:
     """A dataset of several inputs and appends is repaired from all of them, in their order."""
     first, second, third = shuffled_inputs(tmp_path)
     path = tmp_path / "out.slaf"
-    slaf.convert([first, second], path, chunk_size=3, genes="union")
-    slaf.append(third, path, genes="union", chunk_size=2, cell_id_prefix=True)
+    slaf.convert([first, second], path, chunk_size=3, join="union")
+    slaf.append(third, path, join="union", chunk_size=2, cell_id_prefix=True)
     made = Original([first, second, third], path)
     files = proven_files(path)
     assert len(data_files(path)) == sum("expression.lance/data" in file for file in files)
@@ -235,7 +235,7 @@ def test_of_several_runs(tmp_path: Path) -> None:
     slaf.repair(dataset, made.inputs)
     # What was repaired is added to as ever.
     fourth = write_h5ad(tmp_path / "fourth.h5ad", counts(3, 6, seed=9))
-    slaf.append(fourth, dataset, genes="union")
+    slaf.append(fourth, dataset, join="union")
     assert slaf.verify(dataset, against=[*made.inputs, fourth]).ok
     assert not unaccounted(dataset)
 
@@ -323,7 +323,7 @@ def test_what_was_added_to_a_dataset_of_before(tmp_path: Path) -> None:
     del config["proof"]
     (path / "config.json").write_bytes(with_checksum(config))
     n_before = len(data_files(path))
-    slaf.append(second, path, genes="union", chunk_size=3)
+    slaf.append(second, path, join="union", chunk_size=3)
     known = [file for file in proven_files(path) if "expression.lance/data" in file]
     assert len(known) == len(data_files(path)) - n_before
     assert f"{n_before} have none" in slaf.verify(path).checks[0]
@@ -347,7 +347,7 @@ def test_an_unfinished_append(tmp_path: Path) -> None:
     slaf.convert(first, path, chunk_size=3)
     expected = output_of(path)
     with pytest.raises(Crash):
-        slaf.append(second, CrashingStorage(path, 8), genes="union", chunk_size=3)
+        slaf.append(second, CrashingStorage(path, 8), join="union", chunk_size=3)
     data_files(path)[0].unlink()
     with pytest.raises(UnfinishedRun, match="an unfinished append is there"):
         slaf.repair(path, first)

@@ -140,7 +140,7 @@ class TestSomeWithoutCells(SourceLaws):
 class TestDataset(SourceLaws):
     def opener(self, folder: Path) -> Callable[[], Source]:
         """A dataset of several inputs."""
-        made = slaf.convert(other_genes(folder), folder / "made.slaf", genes="union")
+        made = slaf.convert(other_genes(folder), folder / "made.slaf", join="union")
         return lambda: DatasetSource(slaf.open(made.location))
 
 

@@ -197,7 +197,7 @@ CONTRADICTIONS: dict[str, tuple[str, Edit, str]] = {
     "one dimension": ("dense", replaced("X", np.ones(5)), r"X has the shape \(5,\)"),
     "three dimensions": ("dense", replaced("X", np.ones((5, 4, 1))), "not cells × genes"),
     "no dimension": ("dense", replaced("X", 1.0), r"X has the shape \(\)"),
-    "no space": ("dense", replaced("X", h5py.Empty("f4")), "X has the shape None"),
+    "no space": ("dense", replaced("X", h5py.Empty("f4")), "X has the shape ()"),
     "strings": ("dense", replaced("X", np.full((5, 4), b"1")), "values of type"),
     "text": ("csr", replaced("X/data", [str(i) for i in range(6)]), "values of type object"),
     "complex numbers": ("dense", replaced("X", np.ones((5, 4), complex)), "type complex128"),

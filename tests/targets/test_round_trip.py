@@ -177,6 +177,7 @@ def test_10x_h5_of_any_numbers(stored: Stored) -> None:
         assert stored.values.dtype == np.uint64
 
 
+@pytest.mark.filterwarnings("ignore:The default value for `spmatrix`:DeprecationWarning")
 @settings(max_examples=10)
 @given(data=st.data())
 def test_10x_mtx(data: st.DataObject) -> None:

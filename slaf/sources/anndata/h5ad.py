@@ -2,202 +2,150 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import tempfile
+from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
-from slaf.annotations.dataframes import from_frame
-from slaf.errors import DamagedInput, MissingMatrix
-from slaf.sources.anndata.h5ad_elements import (
-    count_rows,
-    read_frame,
-    read_slots,
-    read_varm_of_raw,
-)
-from slaf.sources.base import LabelledMatrix, Raw, Source, SourceFormat, SourceInfo, add_note
-from slaf.sources.csr import CompressedRows, compressed_columns
-from slaf.sources.dense import dense_matrix
+from slaf.sources.anndata.groups import StoredAnnData
+from slaf.sources.base import SourceFormat
 from slaf.sources.hdf5.arrays import open_compressed, open_nd
 from slaf.sources.hdf5.file import (
-    decode_text,
     errors_as_damaged_input,
     get_checked,
     numeric,
     open_file,
-    parse_shape,
     recognise,
     safe_keys,
 )
-from slaf.sources.hdf5.limits import check_dense
-from slaf.sources.hdf5.links import attribute, has_member
+from slaf.sources.hdf5.limits import check_arrays, check_dense, check_table
+from slaf.sources.hdf5.links import attribute, has_member, resolve_link
 from slaf.sources.identity import file_identity
-from slaf.sources.slots import dropped_with_raw, other_layers
 from slaf.storage.paths import remote_bytes
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
 
+    import anndata
     import h5py
-    import pyarrow as pa
 
     from slaf.options import ReadOptions
-    from slaf.sources.base import Matrix, Slots
+    from slaf.sources.csr import ArrayLike
+    from slaf.sources.dense import DenseArray
 
-__all__ = ["FORMAT", "H5adSource"]
-
-_LAYER = "layer:"
-
-# The HDF5 paths of raw and of its genes; before 0.7.0 their names had a dot.
-_RAW = (("raw/X", "raw/var"), ("raw.X", "raw.var"))
+__all__ = ["FORMAT", "Hdf5Groups"]
 
 
-class H5adSource(Source):
-    """An AnnData file, read without loading X.
+class Hdf5Groups:
+    """An HDF5 file, or a group of it; a `slaf.sources.anndata.groups.Groups`.
 
     Parameters
     ----------
     path
         The file.
-    options
-        The matrix, and the memory for sorting it where it is not in cell order.
 
     Raises
     ------
     DamagedInput
-        If it is not an HDF5 file, is cut short, or its parts contradict each other.
-    MissingMatrix
-        If it has no such matrix; the error lists its matrices.
+        If it is not an HDF5 file, or is cut short.
     """
 
-    def __init__(self, path: Path, options: ReadOptions) -> None:
-        super().__init__()
+    def __init__(self, path: Path) -> None:
+        self.uri = str(path)
         self._path = path
-        self._options = options
         self._file = open_file(path)
-        with ExitStack() as closing, errors_as_damaged_input(str(path)):
-            closing.callback(self._file.close)
-            self.info = self._describe(options.matrix)
-            closing.pop_all()
+        self._root: h5py.Group = self._file
 
-    def _describe(self, chosen: str) -> SourceInfo:
-        matrix, names = self.matrix(chosen), self._names()
-        n_cells, n_genes = matrix.shape
-        self._var = self._find(chosen)[1]
-        for table, expected in (("obs", n_cells), (self._var, n_genes)):
-            n_rows = count_rows(get_checked(self._file, table))
-            if n_rows != expected:
-                msg = f"{table} has {n_rows:,} rows, but {chosen} needs {expected:,}"
-                raise DamagedInput(msg)
-        of_genes = [(slot, safe_keys(self._file, slot)) for slot in ("varm", "varp")]
-        return SourceInfo.of(
-            matrix,
-            chosen,
-            uri=str(self._path),
-            format="h5ad",
-            identity=file_identity(self._path),
-            matrices=names,
-            layers=other_layers(chosen, names),
-            not_converted=dropped_with_raw(chosen, names, of_genes),
-        )
+    def within(self, path: str) -> Self:
+        """A group of the file, which is closed with it."""
+        inner = copy(self)
+        inner._root = resolve_link(self._root, path)  # noqa: SLF001 - of this class
+        return inner
+
+    def keys(self, path: str) -> list[str]:
+        """The names in a group, sorted; none if there is no such group."""
+        return safe_keys(self._root, path)
+
+    def has(self, path: str) -> bool:
+        """Whether there is a group or an array of this name."""
+        return has_member(self._root, path)
+
+    def get(self, path: str) -> Any:
+        """The group or dataset, which is in the file itself."""
+        return get_checked(self._root, path)
+
+    def shape(self, path: str) -> tuple[int, ...] | None:
+        """The shape of a dataset; None for a group."""
+        import h5py
+
+        element = resolve_link(self._root, path)
+        # A dataset without a shape holds nothing.
+        return (element.shape or ()) if isinstance(element, h5py.Dataset) else None
+
+    def attribute(self, path: str, name: str, default: Any = None) -> Any:
+        """An attribute of a group or a dataset; the default if there is none."""
+        return attribute(resolve_link(self._root, path), name, default)
+
+    def check_size(self, path: str) -> None:
+        """Check the size of a dataset."""
+        check_arrays(f"{self._root.name.rstrip('/')}/{path}", self.get(path))
+
+    def check_table(self, path: str, n_rows: int) -> None:
+        """Check the datasets of a table with so many checked ids."""
+        check_table(self.get(path), n_rows)
+
+    def open_compressed(self, path: str) -> tuple[ArrayLike, ArrayLike, ArrayLike]:
+        """The arrays indptr, indices and data of a sparse matrix."""
+        return open_compressed(self.get(path), path, remote_bytes(self._path))
+
+    def open_dense(self, path: str) -> tuple[DenseArray, tuple[int, int] | None]:
+        """A dataset of two dimensions, and the shape of its chunks."""
+        dataset = self.get(path)
+        check_dense(numeric(dataset, dataset.name))
+        return open_nd(dataset, remote_bytes(self._path)), dataset.chunks
+
+    def read_tables_of_arrays(self, members: Mapping[str, str]) -> anndata.AnnData:
+        """Some members of a file of anndata before 0.7, by their new names.
+
+        anndata reads its compound tables only in a whole file: make one of these members.
+        """
+        import anndata
+        import h5py
+
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory) / "members.h5ad"
+            with h5py.File(path, "w") as small:
+                for target, source in members.items():
+                    if self.has(source):
+                        small.copy(self.get(source), target)
+            return anndata.read_h5ad(path)
+
+    def identity(self) -> Mapping[str, Any]:
+        """A fingerprint of the file."""
+        return file_identity(self._path)
+
+    def errors(self, label: str) -> AbstractContextManager[None]:
+        """Turn errors of h5py into DamagedInput, and name the location."""
+        return errors_as_damaged_input(label)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
-    def read_cells(self) -> pa.Table:
-        """`cell_id`, then obs."""
-        return self._table("obs", "cell_id", self.info.n_cells)
 
-    def read_genes(self) -> pa.Table:
-        """`gene_id`, then var of the chosen matrix (of raw, its own)."""
-        return self._table(self._var, "gene_id", self.info.n_genes)
-
-    def open_raw(self) -> Raw | None:
-        """The raw of the file, unless it is the chosen matrix."""
-        if self.info.matrix == "raw" or "raw" not in self.info.matrices:
-            return None
-        matrix = self.matrix("raw")
-        genes = self._table(self._find("raw")[1], "gene_id", matrix.shape[1])
-        with errors_as_damaged_input(self.info.uri):
-            return Raw(matrix, genes, read_varm_of_raw(self._file))
-
-    def slots(self) -> Slots:
-        """The slots of the file; for raw, its varm and no varp."""
-        with errors_as_damaged_input(self.info.uri):
-            of_raw = self.info.matrix == "raw"
-            return self._once("slots", lambda: read_slots(self._file, of_raw=of_raw))
-
-    def open_matrix(self, name: str) -> Matrix:
-        """X, raw or a layer."""
-        errors = partial(errors_as_damaged_input, f"{self._path}, {name}")
-        with errors():
-            return LabelledMatrix(self._open_element(self._find(name)[0]), errors)
-
-    def _names(self) -> tuple[str, ...]:
-        names = ["X"] if has_member(self._file, "X") else []
-        if any(has_member(self._file, path) for path, _ in _RAW):
-            names.append("raw")
-        return (*names, *(_LAYER + name for name in safe_keys(self._file, "layers")))
-
-    def _find(self, matrix: str) -> tuple[str, str]:
-        """The HDF5 paths of a matrix and of its genes."""
-        if matrix == "X" and has_member(self._file, "X"):
-            return "X", "var"
-        if matrix == "raw":
-            for path, genes in _RAW:
-                if has_member(self._file, path):
-                    return path, genes
-        if matrix.startswith(_LAYER) and matrix in self._names():
-            return f"layers/{matrix.removeprefix(_LAYER)}", "var"
-        names = ", ".join(self._names()) or "none at all"
-        msg = f"there is no matrix {matrix!r}; choose one with --matrix: {names}"
-        raise MissingMatrix(msg)
-
-    def _open_element(self, path: str) -> Matrix:
-        import h5py
-
-        element = get_checked(self._file, path)
-        if isinstance(element, h5py.Dataset):
-            return self._open_dense(element)
-        encoding = decode_text(
-            attribute(element, "encoding-type", attribute(element, "h5sparse_format"))
-        )
-        shape = attribute(element, "shape", attribute(element, "h5sparse_shape"))
-        if encoding is None or shape is None:
-            msg = f"{path} is neither a dense array nor a sparse matrix (encoding {encoding!r})"
-            raise DamagedInput(msg)
-        sizes = parse_shape(shape, path)
-        arrays = open_compressed(element, path, remote_bytes(self._path))
-        if encoding in {"csr_matrix", "csr"}:
-            return CompressedRows(*arrays, sizes)
-        if encoding in {"csc_matrix", "csc"}:
-            return compressed_columns(*arrays, sizes, self._options)
-        msg = f"{path} has the encoding {encoding!r}; dense, CSR and CSC are known"
-        raise DamagedInput(msg)
-
-    def _open_dense(self, dataset: h5py.Dataset) -> Matrix:
-        if dataset.shape is None or dataset.ndim != 2:  # noqa: PLR2004 - cells and genes
-            msg = f"{dataset.name} has the shape {dataset.shape}, not cells × genes"
-            raise DamagedInput(msg)
-        check_dense(numeric(dataset, dataset.name))
-        return dense_matrix(
-            open_nd(dataset, remote_bytes(self._path)), dataset.chunks, self._options
-        )
-
-    def _table(self, name: str, id_name: str, n_rows: int) -> pa.Table:
-        with add_note(f"in {name} of {self._path}"):
-            table = from_frame(read_frame(self._file, name), id_name)
-        if table.num_rows != n_rows:
-            msg = f"{self._path}: {name} has {table.num_rows:,} rows where {n_rows:,} are needed"
-            raise DamagedInput(msg)
-        return table
+def _open(path: Path, options: ReadOptions) -> StoredAnnData:
+    return StoredAnnData(Hdf5Groups(path), options, "h5ad")
 
 
 FORMAT = SourceFormat(
     name="h5ad",
     description="AnnData (.h5ad)",
-    recognises=partial(recognise, matches=lambda file: {"obs", "var"} <= set(file)),
-    open=H5adSource,
+    recognises=partial(
+        recognise, matches=lambda file: {"obs", "var"} <= set(file) and "mod" not in file
+    ),
+    open=_open,
     looks_for="an HDF5 file with obs and var",
     suffixes=(".h5ad",),
 )

@@ -17,16 +17,17 @@ from slaf.annotations.concat_arrays import (
     concat_obsp,
     promote_dtype,
 )
+from slaf.annotations.dataframes import is_frame, with_ids
 from slaf.annotations.equality import equal_elements
 from slaf.errors import GeneMismatch, InputError
 from slaf.format.schema import RAW
 from slaf.options import ALIGNED_SLOTS, LAYER, RAW_VARM
 from slaf.runtime.lazy import DeferredMapping, LazyMapping
-from slaf.sources.base import Raw, Slots
+from slaf.sources.base import Raw, Slots, add_note
 from slaf.sources.concat.axes import merge_genes
 from slaf.sources.concat.genes import align
 from slaf.sources.concat.matrix import ConcatMatrix, ConcatPart
-from slaf.sources.concat.members import check_raw
+from slaf.sources.concat.members import check_raw, raw_genes
 from slaf.sparse.batch import GeneMap
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from slaf.options import GeneSet, SlotSelection, UnsMerge
+    from slaf.options import Join, SlotSelection, UnsMerge
     from slaf.sources.base import Matrix, Source
     from slaf.sources.concat.genes import Alignment
     from slaf.sources.concat.matrix import FindMatrix
@@ -55,7 +56,12 @@ def single_raw(member: Member) -> Raw | None:
         return None
     raw = member.with_open(check_raw)
     keys = [key for key in raw.varm if f"{RAW_VARM}:{key}" in member.selected]
-    return replace(raw, varm=LazyMapping(keys, lambda key: raw.varm[key]))
+    ids = raw.genes.column(0)
+    return replace(
+        raw,
+        genes=raw_genes(member, raw),
+        varm=LazyMapping(keys, lambda key: with_ids(f"{RAW_VARM}:{key}", raw.varm[key], ids, ids)),
+    )
 
 
 def single_slots(member: Member, selection: SlotSelection) -> Slots:
@@ -65,7 +71,12 @@ def single_slots(member: Member, selection: SlotSelection) -> Slots:
     def selected(slot: str) -> Mapping[str, Any]:
         elements: Mapping[str, Any] = getattr(slots, slot)
         names = [key for key in elements if selection.includes(f"{slot}:{key}")]
-        return LazyMapping(names, lambda key: elements[key])
+        return LazyMapping(
+            names,
+            lambda key: member.with_open(
+                lambda source: _with_ids(f"{slot}:{key}", elements[key], source, member)
+            ),
+        )
 
     aligned = {slot: selected(slot) for slot in ALIGNED_SLOTS}
     return Slots(**aligned, uns=DeferredMapping(lambda: selected("uns")))
@@ -80,7 +91,7 @@ class MergedAnnotations:
         In the order of their cells.
     gene_ids
         The ids of all genes.
-    genes
+    join
         The genes to take of several raws: as for the matrices.
     uns
         Makes the merged uns.
@@ -90,12 +101,12 @@ class MergedAnnotations:
         self,
         members: Sequence[Member],
         gene_ids: pa.Array,
-        genes: GeneSet,
+        join: Join,
         uns: Callable[[], Mapping[str, Any]],
     ) -> None:
         self._members = tuple(members)
         self._gene_ids = pa.chunked_array([gene_ids])
-        self._genes = genes
+        self._join = join
         self._uns = uns
 
     @property
@@ -123,7 +134,7 @@ class MergedAnnotations:
         labels = [f"raw of {member.label}" for member in raws]
         alignment = self._align_raws(raws.values(), labels)
         positions = dict(zip(raws, alignment.positions, strict=True))
-        tables = [raw.genes for raw in raws.values()]
+        tables = [raw_genes(member, raw) for member, raw in raws.items()]
         genes, _ = merge_genes(zip(tables, alignment.positions, labels, strict=True))
         present = {
             member: raw.genes_present or (alignment.genes_present(at),)
@@ -145,7 +156,9 @@ class MergedAnnotations:
 
         @cache
         def read() -> list[Mapping[str, Any]]:
-            return [m.with_open(partial(_elements, names=m.selected)) for m in self._members]
+            return [
+                m.with_open(partial(_elements, member=m, names=m.selected)) for m in self._members
+            ]
 
         def pieces(name: str) -> list[InputElement]:
             return [
@@ -178,7 +191,8 @@ class MergedAnnotations:
         # Each input is opened once for all elements.
         for member in self._members:
             names = [name for name in shared if name in member.selected and name not in differing]
-            elements = member.with_open(partial(_elements, names=names)) if names else {}
+            read = partial(_elements, member=member, names=names)
+            elements = member.with_open(read) if names else {}
             for name, element in elements.items():
                 piece = InputElement(member.label, element, member.ids)
                 aligned = self._align(name, piece, member.positions)
@@ -216,7 +230,7 @@ class MergedAnnotations:
     def _align_raws(self, raws: Iterable[Raw], labels: Sequence[str]) -> Alignment:
         ids = [raw.genes.column(0).combine_chunks() for raw in raws]
         try:
-            return align(ids, labels, self._genes)
+            return align(ids, labels, self._join)
         except GeneMismatch as error:
             error.add_note("in raw, which --no-raw leaves out")
             raise
@@ -226,18 +240,35 @@ class MergedAnnotations:
     ) -> Any:
         key = name.partition(":")[2]
         member = next(member for member in self._members if name in member.selected)
-        element = member.with_open(lambda source: check_raw(source).varm[key])
-        piece = InputElement(member.label, element, member.ids)
+
+        def read(source: Source) -> Any:
+            raw = check_raw(source)
+            ids = raw.genes.column(0)
+            return with_ids(name, raw.varm[key], ids, ids)
+
+        piece = InputElement(member.label, member.with_open(read), member.ids)
         return align_varm(name, piece, positions[member], genes.column(0))
 
 
-def _elements(source: Source, names: Iterable[str]) -> dict[str, Any]:
+def _elements(source: Source, member: Member, names: Iterable[str]) -> dict[str, Any]:
     """The elements of these names in obsm, varm, obsp and varp."""
     slots = source.slots()
     split = ((name, *name.partition(":")) for name in names)
-    return {
-        name: getattr(slots, slot)[key] for name, slot, _, key in split if slot in ALIGNED_SLOTS
-    }
+    with add_note(f"in {member.label}"):
+        return {
+            name: _with_ids(name, getattr(slots, slot)[key], source, member)
+            for name, slot, _, key in split
+            if slot in ALIGNED_SLOTS
+        }
+
+
+def _with_ids(name: str, element: Any, source: Source, member: Member) -> Any:
+    """A table of obsm or varm with the ids of the dataset; another element as it is."""
+    if not is_frame(element) or not name.startswith(("obsm:", "varm:")):
+        return element
+    in_obsm = name.startswith("obsm:")
+    own = (source.cells() if in_obsm else source.genes()).column(0)
+    return with_ids(name, element, own, member.ids if in_obsm else own)
 
 
 def read_uns(member: Member, selection: SlotSelection) -> Mapping[str, Any]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slaf.options import GeneSet
+    from slaf.options import Join
 
 __all__ = ["Alignment", "Ranges", "align"]
 
@@ -51,7 +51,7 @@ class Alignment:
 def align(
     ids: Sequence[pa.Array],
     labels: Sequence[str],
-    genes: GeneSet,
+    join: Join,
     genes_present: Sequence[Ranges] = (),
 ) -> Alignment:
     """Align the genes of several inputs by id.
@@ -65,7 +65,7 @@ def align(
         The gene ids of each input, in its order.
     labels
         The name of each input, for errors.
-    genes
+    join
         The genes to take.
     genes_present
         Where the first input is a dataset made of several, the genes of each of those.
@@ -73,12 +73,12 @@ def align(
     Raises
     ------
     GeneMismatch
-        If the genes are not the same and `genes` is strict, or an id is ambiguous.
+        If the genes are not the same and `join` is strict, or an id is ambiguous.
     """
     aligner = _Aligner(ids[0], labels[0], genes_present)
-    if genes == "intersection":
+    if join == "intersection":
         aligner.intersect(ids, labels)
-    positions = [aligner.align(own, label, genes) for own, label in zip(ids, labels, strict=True)]
+    positions = [aligner.align(own, label, join) for own, label in zip(ids, labels, strict=True)]
     return Alignment(aligner.ids, tuple(positions))
 
 
@@ -108,21 +108,21 @@ class _Aligner:
         self._aligned = [(self.ids, np.where(mask, np.cumsum(mask) - 1, -1))]
         self.ids = kept
 
-    def align(self, ids: pa.Array, label: str, genes: GeneSet) -> NDArray[np.int64]:
+    def align(self, ids: pa.Array, label: str, join: Join) -> NDArray[np.int64]:
         """The positions of the genes of an input; adds new genes for a union."""
         for aligned, known in self._aligned:
             if aligned.equals(ids):
-                if genes == "strict" and len(known) < len(self.ids):
+                if join == "strict" and len(known) < len(self.ids):
                     break
                 return known
-        if genes == "strict":
+        if join == "strict":
             self._check_same(ids, label)
-        if genes != "intersection":
+        if join != "intersection":
             _check_unique(ids.filter(pc.is_in(ids, value_set=self.ids)), label)
             _check_unique(self.ids.filter(pc.is_in(self.ids, value_set=ids)), self._label)
         indices = pc.index_in(ids, value_set=self.ids).fill_null(-1)
         positions: NDArray[np.int64] = indices.to_numpy().astype(np.int64)
-        if genes == "union":
+        if join == "union":
             new = np.flatnonzero(positions < 0)
             positions[new] = len(self.ids) + np.arange(len(new))
             self.ids = pa.concat_arrays([self.ids, ids.take(pa.array(new))])
@@ -143,7 +143,7 @@ class _Aligner:
         if differences:
             msg = (
                 f"{label}: its genes are not those of {self._label}: {', '.join(differences)}; "
-                "choose with --genes whether to take all genes (union) or those of all inputs "
+                "choose with --join whether to take all genes (union) or those of all inputs "
                 "(intersection, of a conversion)"
             )
             raise GeneMismatch(msg)

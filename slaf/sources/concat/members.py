@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import structs
 
-from slaf.annotations.columns import replace_ids
+from slaf.annotations.columns import column_of, replace_ids, without_columns
 from slaf.errors import InputError
 from slaf.format.config import SourceRecord
 from slaf.sources.concat.genes import align
+from slaf.sources.concat.same_cells import check_samples_differ
 from slaf.sources.slots import slot_names
 from slaf.sparse.ranges import RowRange
 
@@ -24,12 +25,21 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slaf.options import GeneSet, ReadOptions, SlotSelection
+    from slaf.options import Join, ReadOptions, SlotSelection
     from slaf.sources.base import Raw, Source, SourceInfo
     from slaf.sources.concat.genes import Alignment
     from slaf.sources.concat.pool import SourcePool
 
-__all__ = ["SAMPLE_SIZE", "ExistingDataset", "Input", "Member", "check_raw", "open_members"]
+__all__ = [
+    "SAMPLE_SIZE",
+    "ExistingDataset",
+    "Input",
+    "Member",
+    "check_raw",
+    "open_members",
+    "raw_genes",
+    "selected_columns",
+]
 
 T = TypeVar("T")
 
@@ -51,12 +61,16 @@ class Input:
         How it is read.
     prefix
         The prefix of its cell ids.
+    folder
+        The number of the folder or pattern that stands for it and for others; None if it was named
+        by itself.
     """
 
     uri: str
     open: Callable[[ReadOptions], Source]
     options: ReadOptions
     prefix: str = ""
+    folder: int | None = None
 
     def opened(self) -> Source:
         """The input, open for reading."""
@@ -106,6 +120,8 @@ class Member:
         Some of its first values.
     available, selected
         The names of its layers, raw and slots, and of those that are converted.
+    columns
+        The names of its columns, as "obs:NAME" and "var:NAME".
     n_inputs
         The number of inputs that it was made of.
     is_existing
@@ -122,6 +138,7 @@ class Member:
     sample_values: NDArray[Any]
     available: tuple[str, ...]
     selected: tuple[str, ...]
+    columns: tuple[str, ...]
     n_inputs: int = 1
     is_existing: bool = False
 
@@ -135,6 +152,12 @@ class Member:
         """The ids of its cells."""
         return self.cells.column(0)
 
+    @property
+    def ids_of_input(self) -> pa.ChunkedArray:
+        """The ids of its cells without their prefix."""
+        prefix = self.record.prefix
+        return pc.utf8_slice_codeunits(self.ids, len(prefix)) if prefix else self.ids
+
     def with_open(self, read: Callable[[Source], T]) -> T:
         """Read something of it; it is open meanwhile."""
         with self.lease() as source:
@@ -145,8 +168,10 @@ def open_members(
     pool: SourcePool,
     inputs: Sequence[Input],
     existing: ExistingDataset | None,
-    genes: GeneSet,
+    join: Join,
     selection: SlotSelection,
+    *,
+    allow_duplicate: bool,
 ) -> tuple[tuple[Member, ...], pa.Array]:
     """The members of a source, and the ids of all genes.
 
@@ -160,13 +185,17 @@ def open_members(
         In the order of their cells.
     existing
         A dataset before them; its genes come first, in their order.
-    genes
+    join
         The genes to take.
     selection
         The layers, raw and slots to take of the inputs.
+    allow_duplicate
+        Whether inputs of one folder may have the same cells.
 
     Raises
     ------
+    DuplicateInput
+        If all cell ids of one are among those of another of the same folder.
     GeneMismatch
         If the genes cannot be aligned as chosen.
     InputError
@@ -175,14 +204,21 @@ def open_members(
     choices = [(one.options.choice(), one.prefix) for one in inputs]
     if existing is not None:
         choices.insert(0, ({}, ""))
-    scanned = list(_scan(pool, choices, genes))
+    scanned = list(_scan(pool, choices, join))
+    if not allow_duplicate:
+        # Before genes are aligned: whether they are the same does not matter for these.
+        n_existing = len(scanned) - len(inputs)
+        check_samples_differ(
+            (one.uri, one.folder, member.ids_of_input)
+            for one, (member, _) in zip(inputs, scanned[n_existing:], strict=True)
+        )
     members, ids = [member for member, _ in scanned], [ids for _, ids in scanned]
     genes_present = []
     if existing is not None:
         n_inputs = len(existing.records)
         members[0] = replace(members[0], n_inputs=n_inputs, is_existing=True)
         genes_present = [record.genes_present for record in existing.records]
-    alignment = align(ids, [member.label for member in members], genes, genes_present)
+    alignment = align(ids, [member.label for member in members], join, genes_present)
     finished = (_finalise(member, alignment, at, selection) for at, member in enumerate(members))
     return tuple(finished), alignment.ids
 
@@ -203,7 +239,7 @@ def check_raw(source: Source) -> Raw:
 
 
 def _scan(
-    pool: SourcePool, choices: Sequence[tuple[Mapping[str, str], str]], genes: GeneSet
+    pool: SourcePool, choices: Sequence[tuple[Mapping[str, str | bool], str]], join: Join
 ) -> Iterator[tuple[Member, pa.Array]]:
     """Each member by itself, with all its slots, and the ids of its genes."""
     last_var: pa.Table | None = None
@@ -225,7 +261,7 @@ def _scan(
             member = Member(
                 lease=partial(pool.lease, at),
                 info=info,
-                record=_record(info, start, choice, prefix, genes),
+                record=_record(info, start, choice, prefix, join),
                 rows=RowRange(start, start + info.n_cells),
                 cells=_prefixed(cells, prefix),
                 positions=positions,
@@ -233,13 +269,14 @@ def _scan(
                 sample_values=source.matrix().sample_values()[:SAMPLE_SIZE].copy(),
                 available=available,
                 selected=available,
+                columns=(*_column_names("obs", cells), *_column_names("var", var)),
             )
         yield member, ids
         start = member.rows.stop
 
 
 def _record(
-    info: SourceInfo, offset: int, choice: Mapping[str, str], prefix: str, genes: GeneSet
+    info: SourceInfo, offset: int, choice: Mapping[str, str | bool], prefix: str, join: Join
 ) -> SourceRecord:
     return SourceRecord(
         uri=info.uri,
@@ -251,7 +288,7 @@ def _record(
         offset=offset,
         identity=dict(info.identity),
         choice=choice,
-        genes=str(genes),
+        genes=str(join),
         prefix=prefix,
     )
 
@@ -266,7 +303,29 @@ def _finalise(member: Member, alignment: Alignment, at: int, selection: SlotSele
         slots=selected,
         selection=selection,
     )
-    return replace(member, record=record, positions=alignment.positions[at], selected=selected)
+    cells = member.cells
+    if not member.is_existing:
+        cells = selected_columns(cells, "obs", selection)
+    positions = alignment.positions[at]
+    return replace(member, record=record, cells=cells, positions=positions, selected=selected)
+
+
+def selected_columns(table: pa.Table, slot: str, selection: SlotSelection) -> pa.Table:
+    """The table of obs or var without the columns that the selection leaves out."""
+    return without_columns(table, lambda name: not selection.includes(f"{slot}:{name}"))
+
+
+def raw_genes(member: Member, raw: Raw) -> pa.Table:
+    """The genes of raw without the columns of var that are left out."""
+    selection = member.record.selection
+    if selection is None or member.is_existing:
+        return raw.genes
+    return selected_columns(raw.genes, "var", selection)
+
+
+def _column_names(slot: str, table: pa.Table) -> list[str]:
+    originals = (column_of(field).original for field in table.schema)
+    return [f"{slot}:{name}" for name in originals if name is not None]
 
 
 def _prefixed(table: pa.Table, prefix: str) -> pa.Table:

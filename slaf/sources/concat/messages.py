@@ -10,7 +10,7 @@ import numpy as np
 from slaf.annotations.concat_columns import columns_not_in_all
 from slaf.errors import MissingMatrix
 from slaf.format.schema import RAW
-from slaf.options import LAYER
+from slaf.options import COLUMNS, LAYER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -96,8 +96,10 @@ def check_known_slots(
             raise MissingMatrix(msg)
     for name in without:
         slot, _, key = name.partition(":")
-        if key and slot != "uns" and name not in available:
-            names = ", ".join(available) or "nothing"
+        columns = [each for member in members for each in member.columns if slot in COLUMNS]
+        known_names = dict.fromkeys(columns if slot in COLUMNS else available)
+        if key and slot != "uns" and name not in known_names:
+            names = ", ".join(known_names) or "nothing"
             msg = f"there is no {name} to leave out; there is {names}"
             raise MissingMatrix(msg)
 

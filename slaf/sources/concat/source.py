@@ -11,7 +11,7 @@ import numpy as np
 
 from slaf.errors import MissingMatrix
 from slaf.format.schema import RAW
-from slaf.options import LAYER, RAW_VARM, GeneSet, SlotSelection
+from slaf.options import LAYER, RAW_VARM, Join, SlotSelection
 from slaf.sources.base import MatrixSize, Source, SourceInfo
 from slaf.sources.concat import axes, messages
 from slaf.sources.concat.annotations import (
@@ -22,9 +22,10 @@ from slaf.sources.concat.annotations import (
     single_slots,
 )
 from slaf.sources.concat.matrix import ChosenMatrix
-from slaf.sources.concat.members import SAMPLE_SIZE, open_members
+from slaf.sources.concat.members import SAMPLE_SIZE, open_members, selected_columns
 from slaf.sources.concat.pool import SourcePool
 from slaf.sources.identity import content_identity
+from slaf.sources.names import counts_rank
 from slaf.sparse.casting import is_whole
 
 if TYPE_CHECKING:
@@ -49,15 +50,19 @@ class Concat(Source):
     ----------
     inputs
         In the order of their cells; at least one, unless there is an existing dataset.
-    genes
+    join
         The genes to take.
     existing
         A dataset before the inputs; its genes come first, in their order.
     selection
         The layers, raw and slots to take of the inputs.
+    allow_duplicate
+        Whether inputs of one folder may have the same cells.
 
     Raises
     ------
+    DuplicateInput
+        If all cell ids of one are among those of another of the same folder.
     GeneMismatch
         If the genes cannot be aligned as chosen.
     InputError
@@ -67,9 +72,11 @@ class Concat(Source):
     def __init__(
         self,
         inputs: Sequence[Input],
-        genes: GeneSet = "strict",
+        join: Join = "strict",
         existing: ExistingDataset | None = None,
         selection: SlotSelection | None = None,
+        *,
+        allow_duplicate: bool = False,
     ) -> None:
         super().__init__()
         self._existing = existing
@@ -81,13 +88,18 @@ class Concat(Source):
         with ExitStack() as failing:
             failing.callback(self._pool.close)
             self._members, self._gene_ids = open_members(
-                self._pool, inputs, existing, genes, self.selection
+                self._pool,
+                inputs,
+                existing,
+                join,
+                self.selection,
+                allow_duplicate=allow_duplicate,
             )
             records = () if existing is None else existing.records
             added = (member.record for member in self._members if not member.is_existing)
             self.records = (*records, *added)
             self._annotations = MergedAnnotations(
-                self._members, self._gene_ids, genes, lambda: self.merge_uns(self.uns_per_source())
+                self._members, self._gene_ids, join, lambda: self.merge_uns(self.uns_per_source())
             )
             self.info = self._describe()
             messages.check_same_slots(self._members, self.selection)
@@ -137,11 +149,15 @@ class Concat(Source):
         )
 
     def matrices_with_counts(self) -> tuple[str, ...]:
-        """Matrices of all inputs with whole numbers, if the chosen one has fractions."""
+        """Matrices of all inputs with whole numbers, if the chosen one has fractions.
+
+        Those that are counts by their name come first.
+        """
         if all(is_whole(member.sample_values) for member in self._members):
             return ()
         first, *others = (member.info for member in self._members)
         names = [name for name in first.matrices if all(name in info.matrices for info in others)]
+        names.sort(key=counts_rank)
         return tuple(name for name in names if name != self.info.matrix and self._is_whole(name))
 
     def _is_whole(self, matrix: str) -> bool:
@@ -175,10 +191,14 @@ class Concat(Source):
     @cached_property
     def _merged_genes(self) -> tuple[pa.Table, tuple[str, ...]]:
         return axes.merge_genes(
-            (member.with_open(lambda source: source.genes()), member.positions, member.label)
+            (self._genes_of(member), member.positions, member.label)
             for member in self._members
             if not member.genes_repeated
         )
+
+    def _genes_of(self, member: Member) -> pa.Table:
+        genes = member.with_open(lambda source: source.genes())
+        return genes if member.is_existing else selected_columns(genes, "var", self.selection)
 
     def open_matrix(self, name: str) -> Matrix:
         """The chosen matrices of all inputs, the raws, or the layers of a name."""

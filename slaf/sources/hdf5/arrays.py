@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from slaf.errors import DamagedInput
+from slaf.sources.chunked import ChunkedArray
 from slaf.sources.hdf5.chunks import (
     DEFLATE,
     SHUFFLE,
@@ -22,7 +21,6 @@ from slaf.sources.hdf5.chunks import (
 from slaf.sources.hdf5.file import get_checked, numeric
 from slaf.sources.hdf5.limits import check_arrays
 from slaf.sources.hdf5.remote_chunks import ContiguousArray, RemoteChunks
-from slaf.sparse.casting import pooled_empty
 
 if TYPE_CHECKING:
     import h5py
@@ -30,12 +28,12 @@ if TYPE_CHECKING:
 
     from slaf.storage.remote_bytes import RemoteBytes
 
-__all__ = ["ChunkedArray", "open_1d", "open_compressed", "open_nd"]
+__all__ = ["DeflatedArray", "open_1d", "open_compressed", "open_nd"]
 
 
 def open_1d(
     dataset: h5py.Dataset, data: RemoteBytes | None = None
-) -> h5py.Dataset | ChunkedArray | ContiguousArray:
+) -> h5py.Dataset | DeflatedArray | ContiguousArray:
     """An array of one dimension, opened for the fastest way of reading.
 
     Parameters
@@ -59,7 +57,7 @@ def open_1d(
     return open_nd(dataset, data)
 
 
-def open_nd(dataset: h5py.Dataset, data: RemoteBytes | None = None) -> h5py.Dataset | ChunkedArray:
+def open_nd(dataset: h5py.Dataset, data: RemoteBytes | None = None) -> h5py.Dataset | DeflatedArray:
     """An array, opened for the fastest way of reading: by raw chunks, if they are only deflated.
 
     Chunks of a remote file are fetched raw, deflated or not.
@@ -74,7 +72,7 @@ def open_nd(dataset: h5py.Dataset, data: RemoteBytes | None = None) -> h5py.Data
     filters = filters_of(dataset)
     is_raw = data is not None and dataset.chunks is not None and not filters
     if is_plain(dataset) and (is_raw or filters in {(DEFLATE,), (SHUFFLE, DEFLATE)}):
-        return ChunkedArray(dataset, data)
+        return DeflatedArray(dataset, data)
     check_chunks(dataset)
     return dataset
 
@@ -101,17 +99,7 @@ def _is_shifted(dataset: h5py.Dataset) -> bool:
     return bool(dataset.file.userblock_size)
 
 
-class _LastChunk(threading.local):
-    """The chunk of an array that a thread read last.
-
-    It is usually the last of a slice and the first of the next one, read by the same thread.
-    """
-
-    origin: tuple[int, ...] = ()
-    values: NDArray[Any]
-
-
-class ChunkedArray:
+class DeflatedArray(ChunkedArray):
     """A dataset read chunk by chunk and inflated by ISA-L, outside the lock of HDF5.
 
     Files are not trusted: the size of each chunk is checked.
@@ -125,75 +113,33 @@ class ChunkedArray:
     """
 
     def __init__(self, dataset: h5py.Dataset, data: RemoteBytes | None = None) -> None:
+        super().__init__(dataset.shape, dataset.dtype, dataset.chunks)
         self._dataset = dataset
         self._filters = filters_of(dataset)
         self._remote = None if data is None else RemoteChunks(dataset, data)
-        self._chunks: tuple[int, ...] = dataset.chunks
-        self.shape: tuple[int, ...] = dataset.shape
-        self.dtype: np.dtype[Any] = dataset.dtype
         # Asking whether a chunk was written costs as much as reading it.
-        pairs = zip(self.shape, self._chunks, strict=True)
+        pairs = zip(self.shape, self.chunks, strict=True)
         n_chunks = math.prod(-(-size // chunk) for size, chunk in pairs)
         self._has_gaps = dataset.id.get_num_chunks() < n_chunks
         self._name = str(dataset.name)
-        self._last = _LastChunk()
 
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, key: slice | tuple[slice, ...]) -> NDArray[Any]:
-        keys = key if isinstance(key, tuple) else (key,)
-        wanted = [range(size)[part] for part, size in zip(keys, self.shape, strict=True)]
-        if any(part.step != 1 for part in wanted):
-            return np.asarray(self._dataset[key])
-        return self._read_1d(*wanted) if len(wanted) == 1 else self._read_nd(wanted)
-
-    def _read_1d(self, wanted: range) -> NDArray[Any]:
-        out = pooled_empty(len(wanted), self.dtype)
-        (size,) = self._chunks
-        for origin in range(wanted.start - wanted.start % size, wanted.stop, size):
-            low, high = max(wanted.start, origin), min(wanted.stop, origin + size)
-            values = self._chunk((origin,))[low - origin : high - origin]
-            out[low - wanted.start : high - wanted.start] = values
-        return out
-
-    def _read_nd(self, wanted: list[range]) -> NDArray[Any]:
-        out = np.empty([len(part) for part in wanted], self.dtype)
-        axes = [
-            range(part.start - part.start % size, part.stop if len(part) else 0, size)
-            for part, size in zip(wanted, self._chunks, strict=True)
-        ]
-        for origin in itertools.product(*axes):
-            to, source = [], []
-            for part, start, size in zip(wanted, origin, self._chunks, strict=True):
-                low, high = max(part.start, start), min(part.stop, start + size)
-                to.append(slice(low - part.start, high - part.start))
-                source.append(slice(low - start, high - start))
-            out[tuple(to)] = self._chunk(origin)[tuple(source)]
-        return out
-
-    def _chunk(self, origin: tuple[int, ...]) -> NDArray[Any]:
-        if self._last.origin != origin:
-            self._last.values = self._read(origin)
-            self._last.origin = origin
-        return self._last.values
-
-    def _read(self, origin: tuple[int, ...]) -> NDArray[Any]:
+    def read_chunk(self, origin: tuple[int, ...]) -> NDArray[Any]:
+        """The elements of the chunk that begins here."""
         chunk = self._read_raw(origin)
         if chunk is None:
             # A chunk that was never written has the fill value.
-            return np.full(self._chunks, self._dataset.fillvalue, self.dtype)
+            return np.full(self.chunks, self._dataset.fillvalue, self.dtype)
         skipped, packed = chunk
         itemsize = self.dtype.itemsize
         raw = decode_chunk(
             packed,
             self._filters,
             skipped,
-            size=math.prod(self._chunks) * itemsize,
+            size=math.prod(self.chunks) * itemsize,
             itemsize=itemsize,
             label=chunk_label(self._name, origin),
         )
-        return np.frombuffer(raw, self.dtype).reshape(self._chunks)
+        return np.frombuffer(raw, self.dtype).reshape(self.chunks)
 
     def _read_raw(self, origin: tuple[int, ...]) -> tuple[int, bytes] | None:
         """The skipped filters and the bytes of a chunk; None if it was never written."""

@@ -22,6 +22,7 @@ __all__ = [
     "chunk_label",
     "decode_chunk",
     "filters_of",
+    "inflate",
     "is_plain",
     "size_in_file",
     "stored_chunks",
@@ -92,7 +93,7 @@ def decode_chunk(
         if name == _CHECKSUM:
             raw = raw[:-_CHECKSUM_BYTES]
         elif name == DEFLATE:
-            raw = _inflate(raw, length, label)
+            raw = inflate(raw, length, label)
         elif name == SHUFFLE:
             raw = _unshuffle(raw, itemsize)
     if len(raw) != size:
@@ -157,10 +158,17 @@ def chunk_label(name: str, origin: tuple[int, ...]) -> str:
     return f"{name}: the chunk at {', '.join(f'{start:,}' for start in origin)}"
 
 
-def _inflate(packed: bytes | memoryview, size: int, label: str) -> bytes:
+def inflate(packed: bytes | memoryview, size: int, label: str, window: int = 15) -> bytes:
+    """Inflate to exactly `size` bytes; `window` as in `zlib.decompressobj`, 31 for gzip.
+
+    Raises
+    ------
+    DamagedInput
+        If it inflates to another size.
+    """
     from isal import isal_zlib
 
-    inflater = isal_zlib.decompressobj()
+    inflater = isal_zlib.decompressobj(window)
     try:
         raw: bytes = inflater.decompress(packed, size + 1)
     except isal_zlib.error as error:  # type: ignore[misc]  # its stub says it is an object

@@ -7,10 +7,13 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from slaf.errors import DamagedInput, InputError, SlafError, StorageError
+from slaf.errors import DamagedInput, InputError, SlafError
+from slaf.sources.base import check_numeric
 from slaf.sources.hdf5.chunks import filters_of
+from slaf.sources.hdf5.enumerations import is_enumeration
 from slaf.sources.hdf5.links import check_subtree, resolve_link, try_resolve
 from slaf.storage.paths import as_remote
+from slaf.storage.system_errors import system_errno, system_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,17 +57,12 @@ def is_hdf5(path: Path) -> bool:
     except SlafError:
         raise
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise system_error(str(path), "read", error) from error
 
 
 def _has_signature(file: IO[bytes], start: int) -> bool:
     file.seek(start)
     return file.read(len(_SIGNATURE)) == _SIGNATURE
-
-
-def _unreadable(path: Path, error: OSError) -> StorageError:
-    msg = f"{path}: cannot read it: {error.strerror}; check that you may"
-    return StorageError(error.errno, msg)
 
 
 def open_file(path: Path) -> h5py.File:
@@ -85,9 +83,9 @@ def open_file(path: Path) -> h5py.File:
         return h5py.File(file, "r", rdcc_nbytes=_CHUNK_CACHE)
     except SlafError:
         raise
-    except (FileNotFoundError, PermissionError) as error:
-        raise _unreadable(path, error) from error
     except OSError as error:
+        if isinstance(error, FileNotFoundError) or system_errno(error):
+            raise system_error(str(path), "read", error) from error
         msg = f"{path}: not a readable HDF5 file ({error})"
         raise DamagedInput(msg, remedy="was it copied to its end?") from error
 
@@ -144,6 +142,8 @@ def errors_as_damaged_input(label: str) -> Iterator[None]:
         # h5py raises these for errors of HDF5 and for unknown types.
         if isinstance(error, SlafError):
             raise
+        if system_errno(error):
+            raise system_error(label, "read", error) from error
         msg = f"{label} cannot be read to its end ({error})"
         raise DamagedInput(msg) from error
 
@@ -161,12 +161,10 @@ def numeric(dataset: h5py.Dataset, label: str) -> h5py.Dataset:
     if not isinstance(dataset, h5py.Dataset):
         msg = f"{dataset.name} is a group, not an array"
         raise DamagedInput(msg)
-    if dataset.dtype.kind not in "biuf" or dataset.dtype.itemsize > 8:  # noqa: PLR2004
-        msg = (
-            f"{label} holds values of type {dataset.dtype}, which no table holds exactly; write "
-            "them as integers or floats of at most 64 bits"
-        )
+    if is_enumeration(dataset):
+        msg = f"{label} is an enumeration of HDF5, not numbers; write its values as numbers"
         raise InputError(msg)
+    check_numeric(dataset.dtype, label)
     load_filters(dataset)
     return dataset
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALWAYS_ALLOWED_BYTES",
+    "MAX_RATIO",
+    "MAX_RATIO_OF_ZEROS",
+    "NARROW",
     "check_arrays",
     "check_dense",
     "check_expansion_ratio",
@@ -22,17 +25,17 @@ __all__ = [
 
 
 # The best compression makes real matrices and tables 50 times smaller, gzip at most 1,032 times.
-_MAX_RATIO = 200
-_MAX_RATIO_OF_ZEROS = 1_100
+MAX_RATIO = 200
+MAX_RATIO_OF_ZEROS = 1_100
 
 # A smaller size is never a bomb.
 ALWAYS_ALLOWED_BYTES = 64 << 20
 
 # A column of elements of at most so many bytes may repeat one number in all rows of a table.
-_NARROW = 16
+NARROW = 16
 
 
-def check_expansion_ratio(label: str, stored: int, declared: int, ratio: int = _MAX_RATIO) -> None:
+def check_expansion_ratio(label: str, stored: int, declared: int, ratio: int = MAX_RATIO) -> None:
     """Refuse a declared size far above the stored bytes.
 
     Raises
@@ -57,7 +60,7 @@ def check_dense(array: h5py.Dataset) -> None:
         If it is mostly missing, or packed more than gzip can.
     """
     name, stored, declared = str(array.name), _stored_bytes(array), _declared_bytes(array)
-    check_expansion_ratio(name, stored, declared, _MAX_RATIO_OF_ZEROS)
+    check_expansion_ratio(name, stored, declared, MAX_RATIO_OF_ZEROS)
     if array.chunks:
         # A chunk is decoded whole.
         chunk = math.prod(array.chunks) * size_in_file(array)
@@ -91,7 +94,7 @@ def _check_members(element: Any, n_rows: int, seen: set[int]) -> None:
     import h5py
 
     if isinstance(element, h5py.Dataset):
-        if element.shape != (n_rows,) or size_in_file(element) > _NARROW:
+        if element.shape != (n_rows,) or size_in_file(element) > NARROW:
             check_arrays(str(element.name), element)
         check_chunks(element)
         return

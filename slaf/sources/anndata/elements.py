@@ -1,0 +1,304 @@
+"""obs, var and the slots of a stored AnnData, as anndata reads them."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from slaf.errors import DamagedInput, InputError, SlafError
+from slaf.options import RAW_VARM, SLOTS
+from slaf.runtime.lazy import LazyMapping
+from slaf.sources.base import Slots
+from slaf.sources.hdf5.enumerations import decode_enumeration, is_enumeration
+from slaf.sources.hdf5.file import decode_text
+from slaf.sources.hdf5.links import attribute, try_resolve
+from slaf.storage.system_errors import system_errno, system_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import h5py
+    import pandas as pd
+
+    from slaf.sources.anndata.groups import Groups
+
+__all__ = [
+    "columns_left_out",
+    "count_rows",
+    "element_names",
+    "read_frame",
+    "read_slots",
+    "read_varm_of_raw",
+]
+
+
+# What anndata and h5py raise for a damaged element.
+_READING_ERRORS: Final = (OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError)
+_NEIGHBORS: Final = "neighbors"
+
+# The attributes of a group that is an element.
+_MARKS: Final = ("encoding-type", "h5sparse_format", "_index", "column-order")
+
+
+def count_rows(groups: Groups, table: str) -> int:
+    """The number of rows of obs or var, by its ids.
+
+    Raises
+    ------
+    DamagedInput
+        If it has no ids, or they are packed more than real data.
+    """
+    groups.get(table)
+    ids = table
+    if groups.shape(table) is None:
+        index = decode_text(groups.attribute(table, "_index", "_index"))
+        if index is None or not groups.has(f"{table}/{index}"):
+            msg = f"{table} has no index {index!r}"
+            raise DamagedInput(msg)
+        ids = f"{table}/{index}"
+        # The index of pandas 3: nullable strings are a group of values and a mask.
+        ids = ids if groups.shape(ids) is not None else f"{ids}/values"
+    shape = groups.shape(ids)
+    if shape is None or len(shape) != 1:
+        msg = f"{ids} is not a list, with one entry a row"
+        raise DamagedInput(msg)
+    # All columns of a table are as long as its ids.
+    groups.check_size(ids)
+    return shape[0]
+
+
+def read_frame(groups: Groups, name: str) -> pd.DataFrame:
+    """A table as anndata reads it.
+
+    Raises
+    ------
+    DamagedInput
+        If it cannot be read, or is not a table.
+    """
+    import pandas as pd
+
+    groups.check_table(name, count_rows(groups, name))
+    with _anndata_errors(name, DamagedInput):
+        if groups.shape(name) is not None:
+            axis, other = ("var", "obs") if name.endswith("var") else ("obs", "var")
+            categories = (key for key in groups.keys("uns") if key.endswith("_categories"))
+            members = {f"uns/{key}": f"uns/{key}" for key in categories}
+            adata = groups.read_tables_of_arrays({axis: name, other: other, **members})
+            frame = getattr(adata, axis)
+        else:
+            frame = _read_elem(groups.get(name))
+    if not isinstance(frame, pd.DataFrame):
+        msg = f"{name} holds a {type(frame).__name__}, not a table"
+        raise DamagedInput(msg)
+    return frame
+
+
+def read_slots(groups: Groups, *, of_raw: bool) -> Slots:
+    """The slots of an AnnData; elements are read when they are used.
+
+    Parameters
+    ----------
+    groups
+        The stored AnnData.
+    of_raw
+        Whether the genes are those of raw: then varm is that of raw, and there is no varp.
+    """
+    if groups.shape("obs") is not None:
+        members = {name: name for name in ("obs", "var", *SLOTS)}
+        with _anndata_errors("the slots", InputError):
+            adata = groups.read_tables_of_arrays(members)
+        slots = Slots(*(dict(getattr(adata, slot)) for slot in SLOTS))
+    else:
+        slots = _with_neighbors(groups, Slots(**{slot: _slot(groups, slot) for slot in SLOTS}))
+    return replace(slots, varm=read_varm_of_raw(groups), varp={}) if of_raw else slots
+
+
+def read_varm_of_raw(groups: Groups) -> Mapping[str, Any]:
+    """The varm of raw."""
+    for path in ("raw/varm", "raw.varm"):
+        if groups.has(path):
+            return _slot(groups, path)
+    return {}
+
+
+def columns_left_out(groups: Groups) -> Iterator[str]:
+    """The columns of tables that are not in their column-order, so that anndata hides them."""
+    for slot in ("obs", "var", "raw/var", "obsm", "varm", "raw/varm"):
+        tables = {slot: slot}
+        if slot.endswith("m"):
+            tables = {f"{slot}:{key}": f"{slot}/{key}" for key in element_names(groups, slot)}
+        for label, table in tables.items():
+            hidden = _hidden_columns(groups, table)
+            if hidden:
+                yield f"{label} ({', '.join(hidden)})"
+
+
+def _hidden_columns(groups: Groups, table: str) -> list[str]:
+    order = groups.attribute(table, "column-order") if _is_group(groups, table) else None
+    if order is None:
+        return []
+    shown = {decode_text(name) or "" for name in np.ravel(order)}
+    # A name with a slash is a path of groups.
+    shown |= {name.partition("/")[0] for name in shown} | {"__categories"}
+    shown.add(decode_text(groups.attribute(table, "_index", "_index")) or "")
+    return [name for name in groups.keys(table) if name not in shown]
+
+
+def element_names(groups: Groups, slot: str) -> list[str]:
+    """The names of the elements of a slot; a name with slashes is a path of groups."""
+    names: list[str] = []
+    for key in groups.keys(slot):
+        if _is_part_of_a_name(groups, f"{slot}/{key}"):
+            names += [f"{key}/{name}" for name in element_names(groups, f"{slot}/{key}")]
+        else:
+            names.append(key)
+    return names
+
+
+def _is_part_of_a_name(groups: Groups, path: str) -> bool:
+    """Whether a group is made by a slash in a name: it says nothing of itself."""
+    return (
+        _is_group(groups, path)
+        and bool(groups.keys(path))
+        and all(groups.attribute(path, mark) is None for mark in _MARKS)
+    )
+
+
+def _is_group(groups: Groups, path: str) -> bool:
+    """Whether there is a group that can be opened; what is damaged is named when it is read."""
+    try:
+        return groups.has(path) and groups.shape(path) is None
+    except DamagedInput:
+        return False
+
+
+def _read_element(groups: Groups, path: str) -> Any:
+    element = groups.get(path)
+    with _anndata_errors(path, InputError):
+        if is_enumeration(element) and not path.startswith("uns/"):
+            msg = f"{path} is an enumeration of HDF5, not numbers; leave it out with --without"
+            raise InputError(msg)
+        return _read_elem(element)
+
+
+def _read_elem(element: Any) -> Any:
+    """An element as anndata reads it, with the names of enumerations in place of their codes."""
+    import anndata
+    import h5py
+
+    if is_enumeration(element):
+        return decode_enumeration(element)
+    is_group = isinstance(element, h5py.Group)
+    if is_group and "_index" in element.attrs and attribute(element, "encoding-type") is None:
+        return _untyped_frame(element)
+    value = anndata.io.read_elem(element)
+    return _with_enumerations(element, value) if is_group else value
+
+
+def _with_enumerations(group: h5py.Group, value: Any) -> Any:
+    """The enumerations in a table or a mapping, and in mappings below it, decoded."""
+    import pandas as pd
+
+    names: Any = value if isinstance(value, dict | pd.DataFrame) else ()
+    for name in names:
+        member = try_resolve(group, name)
+        if is_enumeration(member):
+            value[name] = decode_enumeration(member)
+        elif isinstance(value, dict) and member is not None:
+            value[name] = _with_enumerations(member, value[name])
+    return value
+
+
+def _untyped_frame(group: h5py.Group) -> pd.DataFrame:
+    """A table whose group does not say that it is one, as SeuratDisk writes it."""
+    import anndata
+    import pandas as pd
+
+    index = decode_text(attribute(group, "_index")) or "_index"
+    hidden = {index, "__categories"}
+    order = attribute(group, "column-order", [name for name in group if name not in hidden])
+    names = [decode_text(name) or "" for name in np.ravel(order)]
+    categories = try_resolve(group, "__categories")
+
+    def column(name: str) -> Any:
+        values = _read_elem(group[name])
+        if categories is None or name not in categories:
+            return values
+        levels = anndata.io.read_elem(categories[name])
+        return pd.Categorical.from_codes(values, categories=pd.Index(levels, dtype=object))
+
+    ids = pd.Index(anndata.io.read_elem(group[index]), name=None if index == "_index" else index)
+    data = {name: column(name) for name in names}
+    return pd.DataFrame(data, index=ids, columns=pd.Index(names, dtype=object))
+
+
+def _slot(groups: Groups, slot: str) -> Mapping[str, Any]:
+    if not groups.has(slot):
+        return {}
+    if groups.shape(slot) is not None:
+        # A compound array with a field for each key; in files of groups only an empty slot.
+        return _fields(_read_element(groups, slot), slot)
+    names = groups.keys(slot) if slot == "uns" else element_names(groups, slot)
+    return LazyMapping(names, lambda name: _read_element(groups, f"{slot}/{name}"))
+
+
+def _fields(array: Any, slot: str) -> Mapping[str, Any]:
+    names = getattr(getattr(array, "dtype", None), "names", None)
+    if names is not None:
+        return {name: array[name] for name in names}
+    if getattr(array, "size", 1) == 0 or array is None:
+        return {}
+    msg = f"{slot} holds a {type(array).__name__}, not elements by name"
+    raise DamagedInput(msg)
+
+
+def _with_neighbors(groups: Groups, slots: Slots) -> Slots:
+    """The graph of neighbours in obsp: old releases wrote it into uns, and anndata moves it."""
+    graphs = {"distances", "connectivities"}.intersection(groups.keys(f"uns/{_NEIGHBORS}"))
+    neighbors = slots.uns[_NEIGHBORS] if graphs else None
+    if not isinstance(neighbors, dict):
+        return slots
+    moved = [key for key in sorted(graphs, reverse=True) if hasattr(neighbors[key], "shape")]
+
+    def uns(key: str) -> Any:
+        element = slots.uns[key]
+        if key != _NEIGHBORS:
+            return element
+        return {name: value for name, value in element.items() if name not in moved}
+
+    def obsp(key: str) -> Any:
+        in_uns = key not in slots.obsp
+        return _read_element(groups, f"uns/{_NEIGHBORS}/{key}") if in_uns else slots.obsp[key]
+
+    return replace(
+        slots, obsp=LazyMapping([*slots.obsp, *moved], obsp), uns=LazyMapping(slots.uns, uns)
+    )
+
+
+@contextmanager
+def _anndata_errors(label: str, error_type: type[InputError]) -> Iterator[None]:
+    from anndata._io.specs.registry import IORegistryError
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except SlafError:
+            raise
+        except ImportError as error:
+            slot, _, key = label.replace("raw/varm", RAW_VARM).partition("/")
+            name = f"{slot}:{key}" if key else slot
+            msg = (
+                f"{label} needs a package that is not installed here ({error}); install it, or "
+                f"leave the element out with --without {name}"
+            )
+            raise error_type(msg) from error
+        except (*_READING_ERRORS, IORegistryError) as error:
+            if system_errno(error):
+                raise system_error(label, "read", error) from error
+            msg = f"{label} cannot be read: {error}"
+            raise error_type(msg) from error

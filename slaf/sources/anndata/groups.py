@@ -1,0 +1,269 @@
+"""AnnData in groups and arrays, of HDF5 or of zarr: one reader for both."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from slaf.annotations.dataframes import from_frame
+from slaf.errors import DamagedInput, MissingMatrix
+from slaf.options import SLOTS
+from slaf.sources.anndata.elements import (
+    columns_left_out,
+    count_rows,
+    element_names,
+    read_frame,
+    read_slots,
+    read_varm_of_raw,
+)
+from slaf.sources.base import LabelledMatrix, Raw, Source, SourceInfo, add_note
+from slaf.sources.csr import CompressedRows, compressed_columns
+from slaf.sources.dense import dense_matrix
+from slaf.sources.hdf5.file import decode_text, parse_shape
+from slaf.sources.slots import dropped_with_raw, other_layers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
+
+    import anndata
+    import pyarrow as pa
+
+    from slaf.options import ReadOptions
+    from slaf.sources.base import Matrix, Slots
+    from slaf.sources.csr import ArrayLike
+    from slaf.sources.dense import DenseArray
+
+__all__ = ["Groups", "StoredAnnData"]
+
+_LAYER = "layer:"
+
+# The paths of raw and of its genes; before 0.7.0 their names had a dot.
+_RAW = (("raw/X", "raw/var"), ("raw.X", "raw.var"))
+
+# The members that mean something; before 0.7.0 those of raw had a dot.
+_MEMBERS = frozenset(
+    {"X", "layers", "raw", "raw.X", "raw.var", "raw.varm", "obs", "var", *SLOTS, "__categories"}
+)
+
+
+class Groups(Protocol):
+    """A file or folder of strangers with groups and arrays, by their paths.
+
+    Whatever a path leads to is checked: it is in the file itself, and not larger than what is
+    stored.
+
+    Attributes
+    ----------
+    uri
+        Its path or URL, for messages and config.json.
+    """
+
+    uri: str
+
+    def within(self, path: str) -> Self:
+        """The groups and arrays in a group; closing them closes all.
+
+        Raises
+        ------
+        DamagedInput
+            If there is none.
+        """
+
+    def keys(self, path: str) -> list[str]:
+        """The names in a group, sorted; none if there is no such group."""
+
+    def has(self, path: str) -> bool:
+        """Whether there is a group or an array of this name."""
+
+    def get(self, path: str) -> Any:
+        """The group or array of h5py or zarr, checked, as `anndata.io.read_elem` takes it.
+
+        Raises
+        ------
+        DamagedInput
+            If there is none.
+        """
+
+    def shape(self, path: str) -> tuple[int, ...] | None:
+        """The shape of an array; None for a group."""
+
+    def attribute(self, path: str, name: str, default: Any = None) -> Any:
+        """An attribute of a group or an array; the default if there is none."""
+
+    def check_size(self, path: str) -> None:
+        """Check that an array is not much larger than what is stored.
+
+        Raises
+        ------
+        DamagedInput
+            If it is mostly missing, or packed more than real data.
+        """
+
+    def check_table(self, path: str, n_rows: int) -> None:
+        """Check the arrays of a table with so many checked ids, as `check_size` does."""
+
+    def open_compressed(self, path: str) -> tuple[ArrayLike, ArrayLike, ArrayLike]:
+        """The arrays indptr, indices and data of a sparse matrix, checked."""
+
+    def open_dense(self, path: str) -> tuple[DenseArray, tuple[int, int] | None]:
+        """An array of numbers in two dimensions, checked, and the shape of its chunks."""
+
+    def read_tables_of_arrays(self, members: Mapping[str, str]) -> anndata.AnnData:
+        """Some members of a file of anndata before 0.7, whose tables are arrays, by new names."""
+
+    def identity(self) -> Mapping[str, Any]:
+        """A fingerprint of the content."""
+
+    def errors(self, label: str) -> AbstractContextManager[None]:
+        """Turn errors of the library into DamagedInput, and name the location."""
+
+    def close(self) -> None:
+        """Close what is open."""
+
+
+class StoredAnnData(Source):
+    """An AnnData in groups and arrays, read without loading X.
+
+    Parameters
+    ----------
+    groups
+        The file or folder; closed with the source, and if it cannot be read.
+    options
+        The matrix, and the memory for sorting it where it is not in cell order.
+    format
+        The name of the format.
+    others
+        What lies beside the AnnData, in words.
+
+    Raises
+    ------
+    DamagedInput
+        If it is cut short, or its parts contradict each other.
+    MissingMatrix
+        If it has no such matrix; the error lists its matrices.
+    """
+
+    def __init__(
+        self, groups: Groups, options: ReadOptions, format: str, others: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__()
+        self._groups = groups
+        self._options = options
+        with ExitStack() as closing, groups.errors(groups.uri):
+            closing.callback(groups.close)
+            self.info = self._describe(options.matrix, format, others)
+            closing.pop_all()
+
+    def _describe(self, chosen: str, format: str, others: tuple[str, ...]) -> SourceInfo:
+        matrix, names = self.matrix(chosen), self._names()
+        n_cells, n_genes = matrix.shape
+        self._var = self._find(chosen)[1]
+        for table, expected in (("obs", n_cells), (self._var, n_genes)):
+            n_rows = count_rows(self._groups, table)
+            if n_rows != expected:
+                msg = f"{table} has {n_rows:,} rows, but {chosen} needs {expected:,}"
+                raise DamagedInput(msg)
+        of_genes = [(slot, element_names(self._groups, slot)) for slot in ("varm", "varp")]
+        return SourceInfo.of(
+            matrix,
+            chosen,
+            uri=self._groups.uri,
+            format=format,
+            identity=self._groups.identity(),
+            matrices=names,
+            layers=other_layers(chosen, names),
+            not_converted=(
+                *dropped_with_raw(chosen, names, of_genes),
+                *columns_left_out(self._groups),
+                *(name for name in self._groups.keys("") if name not in _MEMBERS),
+                *others,
+            ),
+        )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._groups.close()
+
+    def read_cells(self) -> pa.Table:
+        """`cell_id`, then obs."""
+        return self._table("obs", "cell_id", self.info.n_cells)
+
+    def read_genes(self) -> pa.Table:
+        """`gene_id`, then var of the chosen matrix (of raw, its own)."""
+        return self._table(self._var, "gene_id", self.info.n_genes)
+
+    def open_raw(self) -> Raw | None:
+        """The raw of the file, unless it is the chosen matrix."""
+        if self.info.matrix == "raw" or "raw" not in self.info.matrices:
+            return None
+        matrix = self.matrix("raw")
+        genes = self._table(self._find("raw")[1], "gene_id", matrix.shape[1])
+        with self._groups.errors(self.info.uri):
+            return Raw(matrix, genes, read_varm_of_raw(self._groups))
+
+    def slots(self) -> Slots:
+        """The slots of the file; for raw, its varm and no varp."""
+        with self._groups.errors(self.info.uri):
+            of_raw = self.info.matrix == "raw"
+            return self._once("slots", lambda: read_slots(self._groups, of_raw=of_raw))
+
+    def open_matrix(self, name: str) -> Matrix:
+        """X, raw or a layer."""
+        errors = partial(self._groups.errors, f"{self._groups.uri}, {name}")
+        with errors():
+            return LabelledMatrix(self._open_element(self._find(name)[0]), errors)
+
+    def _names(self) -> tuple[str, ...]:
+        names = ["X"] if self._groups.has("X") else []
+        if any(self._groups.has(path) for path, _ in _RAW):
+            names.append("raw")
+        return (*names, *(_LAYER + name for name in element_names(self._groups, "layers")))
+
+    def _find(self, matrix: str) -> tuple[str, str]:
+        """The paths of a matrix and of its genes."""
+        if matrix == "X" and self._groups.has("X"):
+            return "X", "var"
+        if matrix == "raw":
+            for path, genes in _RAW:
+                if self._groups.has(path):
+                    return path, genes
+        if matrix.startswith(_LAYER) and matrix in self._names():
+            return f"layers/{matrix.removeprefix(_LAYER)}", "var"
+        names = ", ".join(self._names()) or "none at all"
+        msg = f"there is no matrix {matrix!r}; choose one with --matrix: {names}"
+        raise MissingMatrix(msg)
+
+    def _open_element(self, path: str) -> Matrix:
+        groups = self._groups
+        array_shape = groups.shape(path)
+        if array_shape is not None:
+            if len(array_shape) != 2:  # noqa: PLR2004 - cells and genes
+                msg = f"{path} has the shape {array_shape}, not cells × genes"
+                raise DamagedInput(msg)
+            return dense_matrix(*groups.open_dense(path), self._options)
+        encoding = decode_text(
+            groups.attribute(path, "encoding-type", groups.attribute(path, "h5sparse_format"))
+        )
+        shape = groups.attribute(path, "shape", groups.attribute(path, "h5sparse_shape"))
+        if encoding is None or shape is None:
+            msg = f"{path} is neither a dense array nor a sparse matrix (encoding {encoding!r})"
+            raise DamagedInput(msg)
+        sizes = parse_shape(shape, path)
+        arrays = groups.open_compressed(path)
+        if encoding in {"csr_matrix", "csr"}:
+            return CompressedRows(*arrays, sizes)
+        if encoding in {"csc_matrix", "csc"}:
+            return compressed_columns(*arrays, sizes, self._options)
+        msg = f"{path} has the encoding {encoding!r}; dense, CSR and CSC are known"
+        raise DamagedInput(msg)
+
+    def _table(self, name: str, id_name: str, n_rows: int) -> pa.Table:
+        with add_note(f"in {name} of {self._groups.uri}"):
+            table = from_frame(read_frame(self._groups, name), id_name)
+        if table.num_rows != n_rows:
+            found = f"{name} has {table.num_rows:,} rows where {n_rows:,} are needed"
+            msg = f"{self._groups.uri}: {found}"
+            raise DamagedInput(msg)
+        return table

@@ -1,0 +1,106 @@
+"""Arrays read chunk by chunk, with the last chunk kept for the next slice."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from slaf.sparse.casting import pooled_empty
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["ChunkedArray"]
+
+
+class _LastChunk(threading.local):
+    """The chunk of an array that a thread read last.
+
+    It is usually the last of a slice and the first of the next one, read by the same thread.
+    """
+
+    origin: tuple[int, ...] = ()
+    values: NDArray[Any]
+
+
+class ChunkedArray(ABC):
+    """An array in chunks of one shape, which is sliced without decoding a chunk twice.
+
+    Parameters
+    ----------
+    shape
+        The shape of the array.
+    dtype
+        The type of its elements in memory.
+    chunks
+        The shape of each chunk.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], chunks: tuple[int, ...]
+    ) -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self.chunks = chunks
+        self._last = _LastChunk()
+
+    @abstractmethod
+    def read_chunk(self, origin: tuple[int, ...]) -> NDArray[Any]:
+        """The elements of the chunk that begins here, at least those within the array."""
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: slice | tuple[slice, ...]) -> NDArray[Any]:
+        keys = key if isinstance(key, tuple) else (key,)
+        return self._read_1d(range(len(self))[keys[0]]) if len(keys) == 1 else self.read(keys)
+
+    def read(self, keys: tuple[slice, ...], order: Literal["C", "F"] = "C") -> NDArray[Any]:
+        """A part of an array of several dimensions, in an order of memory."""
+        wanted = [range(size)[part] for part, size in zip(keys, self.shape, strict=True)]
+        if any(part.step != 1 for part in wanted):
+            msg = "only an array of one dimension is read in steps"
+            raise IndexError(msg)
+        return self._read_nd(wanted, order)
+
+    def _read_1d(self, wanted: range) -> NDArray[Any]:
+        out = pooled_empty(len(wanted), self.dtype)
+        (size,) = self.chunks
+        done = 0
+        for origin in range(wanted.start - wanted.start % size, wanted.stop, size):
+            # The wanted positions before the end of the chunk, and not in the chunks before.
+            stop = len(range(wanted.start, min(wanted.stop, origin + size), wanted.step))
+            part = wanted[done:stop]
+            if len(part):
+                values = self._chunk((origin,))
+                out[done:stop] = values[part.start - origin : part.stop - origin : part.step]
+            done = stop
+        return out
+
+    def _read_nd(self, wanted: list[range], order: Literal["C", "F"]) -> NDArray[Any]:
+        out = np.empty([len(part) for part in wanted], self.dtype, order)
+        spans = [_spans(part, size) for part, size in zip(wanted, self.chunks, strict=True)]
+        for chunk in itertools.product(*spans):
+            origin, to, source = zip(*chunk, strict=True)
+            out[to] = self._chunk(origin)[source]
+        return out
+
+    def _chunk(self, origin: tuple[int, ...]) -> NDArray[Any]:
+        if self._last.origin != origin:
+            self._last.values = self.read_chunk(origin)
+            self._last.origin = origin
+        return self._last.values
+
+
+def _spans(wanted: range, size: int) -> list[tuple[int, slice, slice]]:
+    """For each chunk along an axis: its origin, and its part in the result and in the chunk."""
+    spans = []
+    for origin in range(wanted.start - wanted.start % size, wanted.stop, size):
+        low, high = max(wanted.start, origin), min(wanted.stop, origin + size)
+        to = slice(low - wanted.start, high - wanted.start)
+        spans.append((origin, to, slice(low - origin, high - origin)))
+    return spans if len(wanted) else []

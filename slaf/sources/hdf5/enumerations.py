@@ -1,0 +1,65 @@
+"""HDF5 enumerations, which R writes for logical columns and factors, with names and missing values.
+
+anndata and h5py read the codes as numbers: R's NA, the code 2 of a logical, would be a value.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from slaf.errors import InputError
+
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = ["decode_enumeration", "is_enumeration"]
+
+_MISSING: Final = "NA"
+_LOGICAL: Final = frozenset({"FALSE", "TRUE", _MISSING})
+
+
+def is_enumeration(element: Any) -> bool:
+    """Whether an element is an array of an enumeration; booleans of h5py are none."""
+    import h5py
+
+    return isinstance(element, h5py.Dataset) and h5py.check_enum_dtype(element.dtype) is not None
+
+
+def decode_enumeration(dataset: h5py.Dataset) -> Any:
+    """An enumeration as a nullable boolean array or a categorical; a single value as Python has it.
+
+    "NA" is missing, and so is R's integer NA, the least of its type.
+
+    Raises
+    ------
+    InputError
+        If it has more than one dimension, or a code without a name.
+    """
+    import h5py
+    import pandas as pd
+
+    names = {code: name for name, code in h5py.check_enum_dtype(dataset.dtype).items()}
+    codes = np.asarray(dataset[()])
+    missing = [code for code, name in names.items() if name == _MISSING]
+    missing.append(np.iinfo(codes.dtype).min)
+    is_missing = np.isin(codes, missing) & ~np.isin(
+        codes, [code for code, name in names.items() if name != _MISSING]
+    )
+    unnamed = ~is_missing & ~np.isin(codes, list(names))
+    if codes.ndim > 1 or unnamed.any():
+        what = f"the code {codes[unnamed][0]} without a name" if unnamed.any() else "a matrix"
+        msg = f"{dataset.name} is an enumeration with {what}; write it as numbers or text"
+        raise InputError(msg)
+    logical = set(names.values()) <= _LOGICAL
+    if codes.ndim == 0:
+        name = None if is_missing else names[int(codes)]
+        return name if name is None or not logical else name == "TRUE"
+    if logical:
+        true = [code for code, name in names.items() if name == "TRUE"]
+        return pd.arrays.BooleanArray(np.isin(codes, true), is_missing)
+    levels = sorted(code for code, name in names.items() if name != _MISSING)
+    positions = np.where(is_missing, -1, np.searchsorted(levels, codes))
+    categories = pd.Index([names[code] for code in levels], dtype=object)
+    return pd.Categorical.from_codes(positions, categories=categories)

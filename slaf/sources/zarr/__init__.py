@@ -1,0 +1,1 @@
+"""zarr stores of strangers, read fast and within limits."""

@@ -1,0 +1,1 @@
+"""Batches of cells for training, from the tables of a dataset."""

@@ -147,6 +147,8 @@ class SelectedMatrix:
         for batch in self._matrix.batches(RowRange(int(cells[0]), int(cells[-1]) + 1)):
             start, stop = np.searchsorted(cells, (batch.rows.start, batch.rows.stop)).tolist()
             rows = RowRange(first + start, first + stop)
+            if start == stop:
+                continue
             if stop - start == len(batch.rows):
                 yield replace(batch, rows=rows)
                 continue

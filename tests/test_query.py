@@ -80,7 +80,8 @@ def truth(series: pd.Series[Any], sign: str, value: Any) -> pd.Series[Any]:
     """A comparison of three values: true, false and missing."""
     column, value = comparable(series, value)
     found = _OPERATORS[sign](column, value).astype("boolean")
-    return found.mask(series.isna())
+    masked: pd.Series[Any] = found.mask(series.isna())
+    return masked
 
 
 def views(obs: pd.DataFrame, folder: str) -> tuple[slaf.View, slaf.View]:

@@ -132,6 +132,8 @@ def export(
         if isinstance(dataset, View)
         else open_dataset(dataset, storage_options=input_storage_options or storage_options)
     )
+    if opened.n_obs == 0 < opened.origin.n_obs:
+        logger.warning("%s: no cell is selected", opened.label)
     destination = destination_at(output, storage_options)
     target_format = _format_of(destination.name, format)
     destination.check(target_format, overwrite=overwrite)

@@ -299,7 +299,7 @@ def test_a_selection_that_is_none(index: Any, message: str, views: dict[str, sla
 
 def test_slices_of_ids(views: dict[str, slaf.View], adata: anndata.AnnData) -> None:
     """A slice of ids includes its end, as in AnnData."""
-    expected = adata["cell-3":"cell-6", "gene-1":].obs_names  # type: ignore[misc]
+    expected = adata["cell-3":"cell-6", "gene-1":].obs_names
     assert views["csr"]["cell-3":"cell-6", "gene-1":].obs_names.equals(expected)
 
 

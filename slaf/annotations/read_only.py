@@ -49,6 +49,10 @@ class _ReadOnlyIndexer:
     def __call__(self, axis: Any = None) -> Any:
         return self._indexer(axis)
 
+    def __getattr__(self, name: str) -> Any:
+        # The methods of a frame use those of the indexer.
+        return getattr(self._indexer, name)
+
 
 class ReadOnlyFrame(pd.DataFrame):
     """obs or var; every operation, like `copy`, gives a plain frame that can be changed."""

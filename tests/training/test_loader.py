@@ -336,7 +336,6 @@ def test_too_few_cells_remain(dataset: slaf.Dataset) -> None:
     [
         ({"seed": 1}, "a loader with seed=0, and this one has seed=1"),
         ({"batch_size": 64}, "batch_size=32, and this one has batch_size=64"),
-        ({"cells": np.arange(20)}, "other cells"),
         ({"split": ("train", 0.5)}, "other cells"),
     ],
 )
@@ -503,8 +502,6 @@ def test_every_option_has_a_case() -> None:
         ({"labels": "doner"}, SelectionError, "no column 'doner'; did you mean 'donor'"),
         ({"obsm": "X_tsne"}, SelectionError, "obsm has no array 'X_tsne'"),
         ({"layer": "unspliced"}, SelectionError, "there is no layer 'unspliced'"),
-        ({"genes": ["CD3D"]}, SelectionError, "'CD3D'; .* leave out those"),
-        ({"cells": []}, SelectionError, "no cell is selected"),
         ({"world_size": 500, "rank": 0}, ValueError, "too few for 500 ranks and workers"),
         (
             {"group": "guide", "set_size": 4, "controls": "donor = 'D1'", "match": "donor"},
@@ -519,6 +516,14 @@ def test_wrong_options(
     """The error says what to change, in words of the option."""
     with pytest.raises(error, match=message):
         dataset.loader(**SMALL | options)
+
+
+def test_a_selection_of_no_cells(dataset: slaf.Dataset) -> None:
+    """There is nothing to load; and a state of other cells is refused."""
+    with pytest.raises(SelectionError, match="no cell is selected"):
+        dataset[[]].loader(**SMALL)
+    with pytest.raises(ValueError, match="other cells"):
+        dataset[:20].loader(**SMALL).load_state_dict(dataset.loader(**SMALL).state_dict())
 
 
 def test_memory_that_does_not_hold_a_window(dataset: slaf.Dataset) -> None:

@@ -54,7 +54,7 @@ def write(path: Path, n_cells: int, per_cell: int, layout: str) -> tuple[int, in
     values = (np.arange(indices.size) % 7 + 1).astype(np.float32)
     odd = indices % 2 == 1
     odd[::2] = False
-    sums = tuple(int(some.sum(dtype=np.float64)) for some in (values, values[odd.ravel()]))
+    whole, part = (int(some.sum(dtype=np.float64)) for some in (values, values[odd.ravel()]))
     indices, indptr = indices.ravel().astype("i4"), np.arange(n_cells + 1) * per_cell
     if layout == "csc":
         cells = np.repeat(np.arange(n_cells, dtype="i4"), per_cell)
@@ -69,7 +69,7 @@ def write(path: Path, n_cells: int, per_cell: int, layout: str) -> tuple[int, in
         for name, array in (("indptr", indptr), ("indices", indices), ("data", values)):
             group.create_dataset(name, data=array, compression="gzip", compression_opts=1)
         write_elements(file, obs=names("cell", n_cells), var=names("gene", N_GENES))
-    return sums
+    return whole, part
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only /proc tells the memory of a process")

@@ -297,6 +297,32 @@ def test_a_selection_that_is_none(index: Any, message: str, views: dict[str, sla
             views[kind][index]
 
 
+def test_what_is_no_input() -> None:
+    """An array, a backed AnnData and an option that is misspelt are refused with what to write."""
+    with pytest.raises(TypeError, match=r"ndarray is no input: .* anndata\.AnnData\(matrix"):
+        slaf.scan(np.eye(3))
+    with pytest.raises(TypeError, match="no option 'memry'; the nearest is 'memory'"):
+        slaf.scan(example(), memry=3)
+
+
+def test_a_backed_anndata(tmp_path: Path) -> None:
+    """An AnnData of a file is refused, dense or sparse: the file itself is read."""
+    for at, matrix in enumerate((np.eye(3), sp.eye(3).tocsr())):
+        anndata.AnnData(matrix).write_h5ad(tmp_path / f"{at}.h5ad")
+        backed = anndata.read_h5ad(tmp_path / f"{at}.h5ad", backed="r")
+        with pytest.raises(slaf.InputError, match="backed by a file; convert that file instead"):
+            slaf.scan(backed)
+        backed.file.close()
+
+
+def test_sizes_and_names(views: dict[str, slaf.View], adata: anndata.AnnData) -> None:
+    """Memory may be text, and one layer a name."""
+    assert slaf.scan(adata, memory="2G").shape == adata.shape
+    assert list(views["dataset"].to_anndata(layers="counts").layers) == ["counts"]
+    with pytest.raises(SelectionError, match="no layer 'c'; there are 'counts'"):
+        views["dataset"].to_anndata(layers="c")
+
+
 def test_slices_of_ids(views: dict[str, slaf.View], adata: anndata.AnnData) -> None:
     """A slice of ids includes its end, as in AnnData."""
     expected = adata["cell-3":"cell-6", "gene-1":].obs_names

@@ -32,7 +32,7 @@ __all__ = [
 _WILDCARDS = frozenset("*?[")
 
 
-def input_path(name: str | os.PathLike[str], options: Mapping[str, str] | None) -> Path:
+def input_path(name: object, options: Mapping[str, str] | None) -> Path:
     """The path of an input.
 
     A URL becomes a :class:`slaf.storage.remote_path.RemotePath`, which has all members of `Path`
@@ -43,6 +43,12 @@ def input_path(name: str | os.PathLike[str], options: Mapping[str, str] | None) 
     StorageError
         If the scheme of a URL is not supported.
     """
+    if not isinstance(name, str | os.PathLike):
+        msg = (
+            f"{type(name).__name__} is no input: give a path, a URL or an AnnData, as in "
+            "anndata.AnnData(matrix, obs=obs, var=var)"
+        )
+        raise TypeError(msg)
     if not is_url(name):
         return local_path(name)
     from slaf.storage.remote_path import RemotePath

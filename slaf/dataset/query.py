@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-__all__ = ["QueryTable", "columns_in", "is_condition", "run_query", "where"]
+__all__ = ["QueryTable", "is_condition", "run_query", "where"]
 
 # Nothing but the registered tables can be read, and nothing is written.
 _CLOSED: Final[dict[str, str | int | float | list[str]]] = {
@@ -267,16 +267,6 @@ def _mentioned(tree: dict[str, Any] | None) -> frozenset[str] | None:
         if node.get("column_names")
     )
     return None if tree is None or whole else frozenset(names)
-
-
-def columns_in(condition: str) -> frozenset[str]:
-    """The names that a condition mentions, in lower case; none if it is no SQL."""
-    with _connection() as connection:
-        try:
-            sql = _SELECT.format(_in_double_quotes(condition), "t")
-            return _mentioned(_parsed(connection, sql)) or frozenset()
-        except QueryError:
-            return frozenset()
 
 
 def _check_comparisons(tree: dict[str, Any] | None, tables: Mapping[str, QueryTable]) -> None:

@@ -126,7 +126,7 @@ def export(
 
         began = time.monotonic()
         with Bar(shown=not quiet) as bar, _note_about_output(output):
-            reach = chosen.get("input_storage_options", chosen.get("storage_options"))
+            reach = chosen.get("input_storage_options") or chosen.get("storage_options")
             exported = slaf.export(
                 slaf.open(dataset, storage_options=reach)[cells, genes],
                 output,

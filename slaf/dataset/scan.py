@@ -90,6 +90,16 @@ class Scan(View):
             raise ValueError(msg)
         return self._source
 
+    @property
+    def n_obs(self) -> int:
+        """Number of cells."""
+        return self.source.info.n_cells
+
+    @property
+    def n_vars(self) -> int:
+        """Number of genes."""
+        return self.source.info.n_genes
+
     def close(self) -> None:
         """Close the inputs, and remove scratch."""
         source, self._source = self._source, None

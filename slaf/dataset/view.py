@@ -104,12 +104,12 @@ class View(Verbs):
     @property
     def n_obs(self) -> int:
         """Number of cells."""
-        return self.source.info.n_cells if self.cells is None else len(self.cells)
+        return self.origin.n_obs if self.cells is None else len(self.cells)
 
     @property
     def n_vars(self) -> int:
         """Number of genes."""
-        return self.source.info.n_genes if self.genes is None else len(self.genes)
+        return self.origin.n_vars if self.genes is None else len(self.genes)
 
     def __len__(self) -> int:
         return self.n_obs

@@ -462,7 +462,7 @@ def test_prefixes(tmp_path: Path) -> None:
     dataset = slaf.append(paths[2], tmp_path / "out.slaf", cell_id_prefix=True)
     expected = [f"{folder}/in_cell-{cell}" for folder in "abc" for cell in range(4)]
     assert list(dataset.obs.index) == expected
-    assert dataset.cells.column("source_file").to_pylist() == [
+    assert dataset.table("cells").to_table().column("source_file").to_pylist() == [
         f"{folder}/in.h5ad" for folder in "abc" for _ in range(4)
     ]
     slaf.verify(dataset, against=paths)
@@ -541,7 +541,7 @@ def test_a_dataset_is_an_input(tmp_path: Path) -> None:
     slaf.convert(second, tmp_path / "b.slaf")
     dataset = slaf.append(tmp_path / "b.slaf", tmp_path / "a.slaf")
     expected = sp.vstack([anndata.read_h5ad(path).X for path in (first, second)])
-    assert (dataset.read() != expected).nnz == 0
+    assert (dataset.X.to_memory() != expected).nnz == 0
     assert slaf.verify(dataset, [first, tmp_path / "b.slaf"]).ok
 
 

@@ -262,8 +262,8 @@ def test_sums_beyond_the_type_of_the_input(tmp_path: Path) -> None:
     outputs = {name: tmp_path / f"{name}.slaf" for name in names}
     for name, output in outputs.items():
         dataset = slaf.convert(adata, output, compression=name)
-        assert dataset.read().dtype == dataset.read(layer="same").dtype == np.uint16
-        assert dataset.read().toarray().tolist() == [[0, 300, 0]]
+        assert dataset.X.to_memory().dtype == dataset.layers["same"].to_memory().dtype == np.uint16
+        assert dataset.X.to_memory().toarray().tolist() == [[0, 300, 0]]
         assert slaf.diff(dataset, outputs["fast"]).ok
         for other in names[::-1]:
             slaf.compact(output, compression=other)

@@ -104,9 +104,12 @@ class Call:
 
 def held(dataset: Dataset) -> Model:
     """What a dataset holds, as it is read."""
-    cells = dataset.cells
-    ids, genes = cells["cell_id"].to_pylist(), dataset.genes["gene_id"].to_pylist()
-    found = entries(dataset.read())
+    cells = dataset.table("cells").to_table()
+    ids, genes = (
+        cells["cell_id"].to_pylist(),
+        dataset.var_names.to_list(),
+    )
+    found = entries(dataset.X.to_memory())
     values = {(ids[cell], genes[gene]): float(value) for (cell, gene), value in found.items()}
     batches = cells["batch"].to_pylist()
     return Model(tuple(zip(ids, batches, strict=True)), tuple(genes), tuple(sorted(values.items())))

@@ -216,8 +216,8 @@ def test_the_cells_of_a_tool(tool: Callable[[Path], None], tmp_path: Path) -> No
     for place in (tmp_path / "runs", tmp_path / "runs" / "S1"):
         dataset = slaf.convert(place, tmp_path / f"{place.name}.slaf")
         values, ids = matrix_of("filtered")
-        assert dataset.cells["cell_id"].to_pylist() == ids
-        assert dataset.read().toarray().tolist() == values.toarray().tolist()
+        assert dataset.obs_names.to_list() == ids
+        assert dataset.X.to_memory().toarray().tolist() == values.toarray().tolist()
         assert slaf.verify(dataset, against=place).ok
 
 
@@ -228,7 +228,7 @@ def test_a_bucket_is_read_as_a_disk(tmp_path: Path) -> None:
         s3 = cloud.fresh()
         url = upload(s3, tmp_path / "S1")
         dataset = slaf.convert(url, tmp_path / "out.slaf", input_storage_options=dict(s3.options))
-        assert dataset.cells["cell_id"].to_pylist() == matrix_of("filtered")[1]
+        assert dataset.obs_names.to_list() == matrix_of("filtered")[1]
 
 
 def test_sizes_of_bins_are_asked_for(tmp_path: Path) -> None:
@@ -340,5 +340,5 @@ def test_raw_and_filtered_are_never_both_taken(samples: list[tuple[str, str, str
         except slaf.SlafError as error:
             assert isinstance(error, DuplicateInput | UnknownFormat)  # noqa: PT017
             return
-        ids = dataset.cells["cell_id"].to_pylist()
+        ids = dataset.obs_names.to_list()
         assert len(ids) == len(set(ids))

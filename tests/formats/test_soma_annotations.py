@@ -153,7 +153,7 @@ def test_another_layer_and_without_raw(tmp_path: Path) -> None:
     """Where another layer is the matrix, data is a layer; raw may be left out, or be the matrix."""
     path = written(tmp_path / "in", everything(N_CELLS, N_GENES, seed=2))
     dataset = slaf.convert(path, tmp_path / "a.slaf", matrix="layer:other", raw=False)
-    assert dataset.layers == ("data", "half")
+    assert tuple(dataset.layers) == ("data", "half")
     assert dataset.raw is None
     assert_as_theirs(dataset, theirs(path, X_layer_name="other"))
     assert slaf.verify(dataset, path).ok

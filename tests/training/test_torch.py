@@ -143,18 +143,18 @@ def test_stateful_data_loader(dataset: slaf.Dataset) -> None:
 
 def test_map_style(dataset: slaf.Dataset, caplog: pytest.LogCaptureFixture) -> None:
     """Cells by position, in batches of any sampler; a message says what that costs."""
-    loader = dataset.loader(np.arange(100, 200), shuffle=False, **SMALL)
+    loader = dataset[np.arange(100, 200)].loader(shuffle=False, **SMALL)
     cells = loader.map_style()
     assert "give the loader a cache" in caplog.text
     assert len(cells) == 100
     options: dict[str, Any] = {"batch_size": 7, "shuffle": True, "collate_fn": as_tensors}
     pairs: Any = cells
     for batch in DataLoader(pairs, **options):
-        expected = dataset.read(batch["cells"].numpy())
+        expected = dataset[batch["cells"].numpy()].X.to_memory()
         np.testing.assert_array_equal(batch["X"].to_dense().numpy(), expected.toarray())
     single: Batch = cells[-1]
     assert single.cells.tolist() == [199]
-    assert_same_matrix(single.X, dataset.read(199))
+    assert_same_matrix(single.X, dataset[199].X.to_memory())
     with pytest.raises(IndexError):
         cells[100]
 
@@ -169,7 +169,7 @@ def test_scvi(dataset: slaf.Dataset) -> None:
     np.testing.assert_array_equal(batch["X"].sum(dim=1), batch["size_factor"][:, 0])
     with pytest.raises(SelectionError, match="donor IS NOT NULL"):
         loader.scvi(batch="donor")
-    loader = dataset.loader("donor IS NOT NULL", to="dense", **SMALL)
+    loader = dataset["donor IS NOT NULL"].loader(to="dense", **SMALL)
     assert len(loader.scvi(batch="donor")) == len(loader)
 
 

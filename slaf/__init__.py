@@ -17,11 +17,15 @@ if TYPE_CHECKING:
     from slaf.dataset.dataset import Dataset
     from slaf.dataset.dataset import open_dataset as open
     from slaf.dataset.info import DatasetInfo, FolderInfo, InputInfo, info
+    from slaf.dataset.scan import Scan, scan
+    from slaf.dataset.view import View
     from slaf.errors import (
         ConflictError,
         DatasetError,
+        ForkedProcess,
         InputError,
         QueryError,
+        ReadOnlyError,
         SelectionError,
         SlafError,
         StorageError,
@@ -45,18 +49,22 @@ __all__ = [
     "DatasetInfo",
     "ExportReport",
     "FolderInfo",
+    "ForkedProcess",
     "InputError",
     "InputInfo",
     "Preview",
     "QueryError",
+    "ReadOnlyError",
     "RepairReport",
     "Report",
     "SLAFConverter",
+    "Scan",
     "SelectionError",
     "SlafError",
     "StorageError",
     "TargetError",
     "VerificationFailed",
+    "View",
     "append",
     "compact",
     "convert",
@@ -65,6 +73,7 @@ __all__ = [
     "info",
     "open",
     "repair",
+    "scan",
     "status",
     "verify",
 ]
@@ -88,11 +97,18 @@ _MODULES = {
         "InputInfo",
         "info",
     ),
+    "slaf.dataset.scan": (
+        "Scan",
+        "scan",
+    ),
+    "slaf.dataset.view": ("View",),
     "slaf.errors": (
         "ConflictError",
         "DatasetError",
+        "ForkedProcess",
         "InputError",
         "QueryError",
+        "ReadOnlyError",
         "SelectionError",
         "SlafError",
         "StorageError",

@@ -22,6 +22,7 @@ from slaf.format.schema import (
     TABLES,
     VALUE,
     common_type,
+    narrowest_count,
     partitioned_tables,
     read_dtype,
 )
@@ -249,10 +250,10 @@ def _read_dtype(run: OutputRun, statistics: Statistics) -> str:
         for part in run.parts_of(EXPRESSION)
         if part.tables[EXPRESSION].dtype_overflowed
     }
+    beyond = any(VALUE in result.beyond_uint16 for result in run.results(EXPRESSION))
+    wide = narrowest_count(plan.value_type, beyond_uint16=beyond)
     given = [
-        read_dtype(
-            source.dtype, plan.value_type, dtype_overflowed=source.offset in dtype_overflowed
-        )
+        read_dtype(source.dtype, wide, dtype_overflowed=source.offset in dtype_overflowed)
         for source in (plan.sources if base is None else plan.added)
     ]
     if base is not None:

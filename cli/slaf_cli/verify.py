@@ -71,7 +71,7 @@ def verify(
     if sample is not None and (quick or against):
         msg = "it reads some blocks: leave out --quick and --against"
         raise typer.BadParameter(msg, param_hint="--sample")
-    with edge(quiet=quiet, verbose=verbose):
+    with edge(quiet=quiet, verbose=verbose, json=json):
         import slaf
 
         try:
@@ -86,7 +86,8 @@ def verify(
                     progress=bar,
                 )
         except slaf.VerificationFailed as failed:
-            _print(failed.report, json=json)
+            if not json:  # else the report is printed with the error
+                _print(failed.report, json=False)
             raise
         _print(report, json=json)
 

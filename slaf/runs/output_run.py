@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from slaf.errors import DuplicateInput, OutputExists, UnfinishedRun
+from slaf.errors import AlreadyInDataset, DuplicateInput, OutputExists, UnfinishedRun
 from slaf.format.config import CONFIG, LEGACY_DIR, SCRATCH, Manifest, load, save
 from slaf.format.epoch import remove_stale_lock
 from slaf.format.schema import CELL_ORDER, GENE_ORDER, TABLES
@@ -282,10 +282,13 @@ def check_not_repeated(base: Sequence[SourceRecord], added: Sequence[SourceRecor
 
     Raises
     ------
+    AlreadyInDataset
+        If the dataset has the content of all of them.
     DuplicateInput
         If the content of one is that of another, wherever it lies.
     """
     seen = {content_key(source): source for source in base}
+    nothing_new = all(content_key(source) in seen for source in added)
     for source in added:
         first = seen.setdefault(content_key(source), source)
         if first is not source:
@@ -294,7 +297,7 @@ def check_not_repeated(base: Sequence[SourceRecord], added: Sequence[SourceRecor
                 f"{source.uri}: the same input is there {where}; leave it out, or take its cells "
                 "once more with --allow-duplicate"
             )
-            raise DuplicateInput(msg)
+            raise AlreadyInDataset(msg) if nothing_new else DuplicateInput(msg)
 
 
 def _load(location: Location, plan: Plan) -> Manifest | None:

@@ -62,7 +62,9 @@ def _print_version(requested: bool) -> None:
     if requested:
         from importlib.metadata import version
 
-        typer.echo(f"slaf {version('slaf')}")
+        from slaf.kernels import kernels
+
+        typer.echo(f"slaf {version('slaf')}, {kernels().description}")
         raise typer.Exit
 
 

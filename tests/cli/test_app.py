@@ -29,6 +29,7 @@ from slaf.errors import (
     StorageError,
     VerificationFailed,
 )
+from slaf.kernels import kernels
 from slaf.verification.report import Report
 from slaf_cli.app import app
 from slaf_cli.options import parse_bytes
@@ -157,7 +158,8 @@ def test_no_command_is_a_usage_error() -> None:
 
 def test_version_is_printed() -> None:
     """`slaf --version` prints the version of the package."""
-    assert run("--version").succeeded().out == f"slaf {version('slaf')}\n"
+    described = f"slaf {version('slaf')}, {kernels().description}\n"
+    assert run("--version").succeeded().out == described
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -297,7 +299,7 @@ def test_a_reader_that_goes_away_is_no_error(dataset: Path) -> None:
 def test_the_console_script_is_installed() -> None:
     """`slaf` is installed next to the interpreter and runs."""
     ended = subprocess.run([SLAF, "--version"], capture_output=True, text=True, check=True)
-    assert ended.stdout == f"slaf {version('slaf')}\n"
+    assert ended.stdout.startswith(f"slaf {version('slaf')}, ")
 
 
 @pytest.mark.parametrize("verb", ["convert", "append", "compact", "repair"])

@@ -62,9 +62,10 @@ def _print_version(requested: bool) -> None:
     if requested:
         from importlib.metadata import version
 
-        from slaf.kernels import kernels
+        from slaf.kernels import are_compiled
 
-        typer.echo(f"slaf {version('slaf')}, {kernels().description}")
+        kernels = "with" if are_compiled() else "without"
+        typer.echo(f"slaf {version('slaf')}, {kernels} compiled kernels")
         raise typer.Exit
 
 

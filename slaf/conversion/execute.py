@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from slaf.conversion.plan_append import with_rewrite
 from slaf.errors import DamagedInput, InputError
 from slaf.format.schema import EXPRESSION
-from slaf.kernels import kernels
-from slaf.kernels.compiled import CompiledKernels
+from slaf.kernels import are_compiled
 from slaf.runs.annotations import encode_annotations
 from slaf.runs.encode import NeedsWiderType, encode_part
 from slaf.runs.gene_encodings import choose_gene_encodings
@@ -134,10 +133,9 @@ def log_warnings(inputs: Concat) -> None:
             " and ".join(count_matrices),
             advice,
         )
-    if not isinstance(kernels(), CompiledKernels):
+    if not are_compiled():
         logger.info(
-            "slaf was installed %s, and is slower: install it where there is a C compiler",
-            kernels().description,
+            "slaf was installed without a C compiler, and is slower: `pip install` it anew with one"
         )
     if inputs.info.not_converted:
         logger.warning("not converted: %s", "; ".join(inputs.info.not_converted))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,10 +10,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from slaf.kernels.reference import Kernels
 
-__all__ = ["FILE", "kernels"]
+__all__ = ["FILE", "are_compiled", "kernels", "load_library"]
 
 # The library, if one was compiled when the package was installed.
 FILE = Path(__file__).with_name("kernels.so")
+
+# As in kernels.c.
+_VERSION = 1
 
 
 @lru_cache(maxsize=1)
@@ -22,6 +26,31 @@ def kernels() -> Kernels:
     from slaf.kernels.reference import Kernels
 
     try:
-        return CompiledKernels(FILE)
+        return CompiledKernels(load_library(FILE))
     except OSError:
         return Kernels()
+
+
+def are_compiled() -> bool:
+    """Whether the kernels are the compiled ones; numpy is not imported for it."""
+    try:
+        load_library(FILE)
+    except OSError:
+        return False
+    return True
+
+
+def load_library(path: Path) -> ctypes.CDLL:
+    """The compiled kernels of this version.
+
+    Raises
+    ------
+    OSError
+        If there are none, or they are of another version of the package or another machine.
+    """
+    library = ctypes.CDLL(str(path))
+    version = getattr(library, "slaf_version", None)
+    if version is None or version() != _VERSION:
+        msg = f"{path} is of another version"
+        raise OSError(msg)
+    return library

@@ -11,14 +11,10 @@ from slaf.kernels.reference import Kernels, Sums
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
 __all__ = ["CompiledKernels"]
-
-# As in kernels.c.
-_VERSION = 1
 
 _POINTER, _SIZE, _UINT32 = ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint32
 _CAST = (ctypes.c_int32, _POINTER, _POINTER, _SIZE)
@@ -36,21 +32,11 @@ class CompiledKernels(Kernels):
     Parameters
     ----------
     library
-        The compiled library.
-
-    Raises
-    ------
-    OSError
-        If there is none, or not of this version of the package and this machine.
+        As `load_library` loads it.
     """
 
-    description = "with compiled kernels"
-
-    def __init__(self, library: Path) -> None:
-        self._library = ctypes.CDLL(str(library))
-        if self._function("slaf_version", (ctypes.c_int32,))() != _VERSION:
-            msg = f"{library} is of another version"
-            raise OSError(msg)
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library = library
         cast = {
             f"{of}_{to}": self._function(f"slaf_cast_{of}_{to}", _CAST)
             for of in ("f4", "f8", "i4", "i8")
@@ -73,10 +59,7 @@ class CompiledKernels(Kernels):
         }
 
     def _function(self, name: str, types: tuple[Any, ...]) -> Callable[..., Any]:
-        try:
-            function = self._library[name]
-        except AttributeError as error:
-            raise OSError(str(error)) from error
+        function = self._library[name]
         function.restype, *function.argtypes = types
         return function
 

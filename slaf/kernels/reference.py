@@ -16,15 +16,7 @@ Sums = tuple[int, int, int, int]
 
 
 class Kernels:
-    """Passes over the entries of a matrix.
-
-    Attributes
-    ----------
-    description
-        How they were made, for `slaf --version`.
-    """
-
-    description = "without compiled kernels"
+    """Passes over the entries of a matrix."""
 
     def cast(self, values: NDArray[Any], out: NDArray[Any]) -> bool:
         """Write values in another type; whether it holds all of them exactly.

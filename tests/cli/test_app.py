@@ -29,11 +29,12 @@ from slaf.errors import (
     StorageError,
     VerificationFailed,
 )
-from slaf.kernels import kernels
+from slaf.kernels import are_compiled
 from slaf.verification.report import Report
 from slaf_cli.app import app
 from slaf_cli.options import parse_bytes
 from slaf_cli.report import ExitCode, edge, in_bytes, lines
+from tests.builders import counts, write_h5ad
 from tests.cli.terminal import SLAF, run, start
 
 COMMANDS = ("convert", "info", "status", "verify", "query")
@@ -149,6 +150,20 @@ def test_starting_takes_few_modules(dataset: Path) -> None:
     assert len(all_modules_of("info", dataset)) < MOST_FOR_INFO
 
 
+# Libraries that take a tenth of a second and more to import. (pyarrow imports pandas.)
+SLOW_TO_IMPORT = {"anndata", "scipy", "zarr", "polars", "duckdb", "tiledbsoma", "hdf5plugin"}
+
+
+def test_a_plain_conversion_imports_no_library_of_other_formats(tmp_path: Path) -> None:
+    """info, convert, status and verify of a plain h5ad need none of the slow libraries."""
+    path = write_h5ad(tmp_path / "in.h5ad", counts(30, 20))
+    output = tmp_path / "out.slaf"
+    assert not SLOW_TO_IMPORT.intersection(all_modules_of("info", path))
+    assert not SLOW_TO_IMPORT.intersection(all_modules_of("convert", path, output))
+    assert not SLOW_TO_IMPORT.intersection(all_modules_of("status", output))
+    assert not SLOW_TO_IMPORT.intersection(all_modules_of("verify", output, "--against", path))
+
+
 def test_no_command_is_a_usage_error() -> None:
     """`slaf` alone shows its help and ends with 2."""
     ended = run()
@@ -158,7 +173,8 @@ def test_no_command_is_a_usage_error() -> None:
 
 def test_version_is_printed() -> None:
     """`slaf --version` prints the version of the package."""
-    described = f"slaf {version('slaf')}, {kernels().description}\n"
+    kernels = "with" if are_compiled() else "without"
+    described = f"slaf {version('slaf')}, {kernels} compiled kernels\n"
     assert run("--version").succeeded().out == described
 
 

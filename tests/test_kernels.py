@@ -16,8 +16,10 @@ from hypothesis import given
 import slaf
 from hatch_build import LIBRARY, SOURCE, compile_library
 from slaf import kernels
+from slaf.errors import SlafError
 from slaf.kernels.compiled import CompiledKernels
 from slaf.kernels.reference import Kernels
+from slaf.sources.tenx import matrix_market
 from slaf.testing.strategies import numbers
 from tests.builders import counts, write_h5ad
 
@@ -44,6 +46,12 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> CompiledKernels:
     if not compile_library(CHECKOUT / SOURCE, library):
         pytest.skip("there is no C compiler")
     return CompiledKernels(kernels.load_library(library))
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that each example writes anew."""
+    return tmp_path_factory.mktemp("text") / "matrix.mtx"
 
 
 def drawn(data: st.DataObject, dtype: np.dtype[Any], limit: int) -> NDArray[Any]:
@@ -112,6 +120,14 @@ def test_repeats(compiled: CompiledKernels, first: int, lengths: list[int]) -> N
     np.testing.assert_array_equal(found, expected)
 
 
+def test_every_plain_line_is_compiled(compiled: CompiledKernels) -> None:
+    """Lines of whole numbers need no other parser, the largest ones neither."""
+    found = compiled.entries(b"1 2 3\n9 9 999999999\n", (9, 9), np.dtype(np.float64))
+    assert found is not None
+    columns = [np.asarray(column).tolist() for column in found]
+    assert columns == [[0, 8], [1, 8], [3.0, 999_999_999.0]]
+
+
 @given(st.data())
 def test_sums(compiled: CompiledKernels, data: st.DataObject) -> None:
     """Sums are exact, also those of the largest numbers."""
@@ -128,6 +144,54 @@ def test_unshuffled(compiled: CompiledKernels, size: int, count: int, seed: int)
     shuffled = np.ascontiguousarray(elements.T).tobytes()
     for each in (compiled, REFERENCE):
         np.testing.assert_array_equal(each.unshuffle(shuffled, size), elements.ravel())
+
+
+_NUMBERS_OF_TEXT = st.integers(0, 12).map(str) | st.sampled_from(
+    [
+        "",
+        "007",
+        "+1",
+        "-1",
+        "1.0",
+        "2.5",
+        "1e1",
+        "999999999",
+        "4294967297",
+        "0x1",
+        "nan",
+        "a",
+        "9" * 20,
+    ]
+)
+_LINES = st.tuples(_NUMBERS_OF_TEXT, _NUMBERS_OF_TEXT, _NUMBERS_OF_TEXT).map(" ".join)
+_ODD_LINES = st.sampled_from(
+    ["", "% comment", "1\t1\t1", " 1 1 1", "1 1 1 ", "1 1", "1 1 1 1", "1 1 1\r"]
+)
+_GOOD_LINES = st.tuples(*[st.integers(1, 9).map(str)] * 3).map(" ".join)
+
+
+def parsed(used: Kernels, path: Path) -> Any:
+    """The entries of an MTX file with these kernels; or the error."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matrix_market, "kernels", lambda: used)
+        try:
+            pieces = list(matrix_market.entries(path, matrix_market.read_header(path), 4))
+        except SlafError as error:
+            return str(error)
+    return [(piece.cells.tolist(), piece.genes.tolist(), piece.values.tolist()) for piece in pieces]
+
+
+@given(
+    st.sampled_from(["integer", "unsigned-integer", "real", "pattern"]),
+    st.lists(_GOOD_LINES, max_size=9) | st.lists(_GOOD_LINES | _LINES | _ODD_LINES, max_size=9),
+)
+def test_lines_of_text(compiled: CompiledKernels, text: Path, field: str, lines: list[str]) -> None:
+    """Any lines of an MTX file have the same entries, or the same error, with both kernels."""
+    if field == "pattern":
+        lines = [line.rpartition(" ")[0] for line in lines]
+    head = f"%%MatrixMarket matrix coordinate {field} general\n9 9 {len(lines)}\n"
+    text.write_text(head + "\n".join(lines), newline="")
+    assert parsed(compiled, text) == parsed(REFERENCE, text)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a library", b"\x7fELF" + bytes(60)])

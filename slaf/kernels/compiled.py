@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slaf.kernels.reference import Kernels, Sums
+from slaf.kernels.reference import Entries, Kernels, Sums
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +19,7 @@ __all__ = ["CompiledKernels"]
 _POINTER, _SIZE, _UINT32 = ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint32
 _CAST = (ctypes.c_int32, _POINTER, _POINTER, _SIZE)
 _POSITIONS = (_SIZE, _POINTER, _POINTER, _SIZE, _SIZE, _UINT32)
+_ENTRIES = (_SIZE, ctypes.c_char_p, _SIZE, _UINT32, _UINT32, _POINTER, _POINTER, _POINTER)
 
 _LARGEST_UINT32 = 2**32 - 1
 
@@ -56,6 +57,10 @@ class CompiledKernels(Kernels):
         self._unshuffle = {
             size: self._function(f"slaf_unshuffle_{size}", (None, _POINTER, _POINTER, _SIZE))
             for size in _WIDTHS
+        }
+
+        self._entries = {
+            kind: self._function(f"slaf_entries_{kind}8", _ENTRIES) for kind in ("i", "f")
         }
 
     def _function(self, name: str, types: tuple[Any, ...]) -> Callable[..., Any]:
@@ -105,6 +110,23 @@ class CompiledKernels(Kernels):
         elements = np.empty(len(planes), np.uint8)
         function(_address(planes), _address(elements), len(planes) // itemsize)
         return elements
+
+    def entries(
+        self, text: bytes, shape: tuple[int, int], dtype: np.dtype[Any] | None
+    ) -> Entries | None:
+        """The entries in whole lines of an MTX file; None if these hold anything else."""
+        n_lines = text.count(b"\n")
+        rows, columns = (np.empty(n_lines, np.uint32) for _ in range(2))
+        values = None if dtype is None else np.empty(n_lines, dtype)
+        found = self._entries["f" if dtype is not None and dtype.kind == "f" else "i"](
+            text,
+            len(text),
+            *(min(size, _LARGEST_UINT32) for size in shape),
+            _address(rows),
+            _address(columns),
+            None if values is None else _address(values),
+        )
+        return (rows, columns, values) if found == n_lines else None
 
 
 def _address(array: NDArray[Any]) -> int:

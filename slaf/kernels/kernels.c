@@ -136,3 +136,39 @@ UNSHUFFLE(slaf_unshuffle_4, uint32_t,
 UNSHUFFLE(slaf_unshuffle_8, uint64_t,
           BYTE(uint64_t, 0) | BYTE(uint64_t, 1) | BYTE(uint64_t, 2) | BYTE(uint64_t, 3) |
           BYTE(uint64_t, 4) | BYTE(uint64_t, 5) | BYTE(uint64_t, 6) | BYTE(uint64_t, 7))
+
+/* A whole number of at most nine digits, and the byte behind it; -1 if there is none. */
+static inline int64_t number(const uint8_t **text, const uint8_t *end, uint8_t behind) {
+    const uint8_t *at = *text;
+    uint32_t value = 0;
+    while (at < end && (uint8_t)(*at - '0') < 10) value = value * 10 + (*at++ - '0');
+    if (at == *text || at - *text > 9 || at == end || *at != behind) return -1;
+    *text = at + 1;
+    return value;
+}
+
+/* Lines of an MTX file, "ROW COLUMN VALUE" or "ROW COLUMN", with rows and columns from 1: the number
+ * of entries; -1 if a line is anything else, or out of range. Each line has room for an entry.
+ */
+#define ENTRIES(NAME, VALUE)                                                             \
+    int64_t NAME(const uint8_t *text, int64_t size, uint32_t n_rows, uint32_t n_columns, \
+                 uint32_t *rows, uint32_t *columns, VALUE *values) {                     \
+        const uint8_t *end = text + size;                                                \
+        int64_t n = 0;                                                                   \
+        for (; text < end; n++) {                                                        \
+            int64_t row = number(&text, end, ' ');                                       \
+            if (row < 1 || row > n_rows) return -1;                                      \
+            int64_t column = number(&text, end, values ? ' ' : '\n');                    \
+            if (column < 1 || column > n_columns) return -1;                             \
+            rows[n] = (uint32_t)row - 1;                                                 \
+            columns[n] = (uint32_t)column - 1;                                           \
+            if (!values) continue;                                                       \
+            int64_t value = number(&text, end, '\n');                                    \
+            if (value < 0) return -1;                                                    \
+            values[n] = (VALUE)value;                                                    \
+        }                                                                                \
+        return n;                                                                        \
+    }
+
+ENTRIES(slaf_entries_i8, int64_t)
+ENTRIES(slaf_entries_f8, double)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Kernels", "Sums"]
+__all__ = ["Entries", "Kernels", "Sums"]
 
 # The sum, the sum of squares, the least and the largest of some whole numbers.
 Sums = tuple[int, int, int, int]
+
+# Rows, columns and values.
+Entries: TypeAlias = "tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[Any] | None]"
 
 
 class Kernels:
@@ -92,6 +95,31 @@ class Kernels:
             if plane.any():
                 elements[:, at] = plane
         return elements.reshape(-1)
+
+    def entries(
+        self,
+        text: bytes,  # noqa: ARG002
+        shape: tuple[int, int],  # noqa: ARG002
+        dtype: np.dtype[Any] | None,  # noqa: ARG002
+    ) -> Entries | None:
+        """The entries in whole lines of an MTX file.
+
+        Parameters
+        ----------
+        text
+            Lines of a row, a column and a value, which are whole numbers of at most nine digits.
+        shape
+            The numbers of rows and columns.
+        dtype
+            The type of the values, of 64 bits; None for lines without a value.
+
+        Returns
+        -------
+        tuple or None
+            Rows and columns, counted from 0, and values (None without); or None, if a line is
+            anything else, or out of range. It is always None in numpy, which parses no text.
+        """
+        return None
 
 
 # The limits up to which a float type holds every whole number.

@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from slaf.conversion.annotate import annotate
     from slaf.conversion.append import append
     from slaf.conversion.compact import CompactReport, compact
     from slaf.conversion.convert import convert
@@ -56,6 +57,7 @@ __all__ = [
     "StorageError",
     "TargetError",
     "VerificationFailed",
+    "annotate",
     "append",
     "compact",
     "convert",
@@ -69,6 +71,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "slaf.conversion.annotate": ("annotate",),
     "slaf.conversion.append": ("append",),
     "slaf.conversion.compact": (
         "CompactReport",

@@ -375,6 +375,30 @@ class Dataset:
 
         return make_loader(self, cells, genes, options)
 
+    def annotate(self, **changes: Any) -> Dataset:
+        """Add columns, elements and layers in place, replace them, or drop some.
+
+        This dataset stays as it is.
+
+        Parameters
+        ----------
+        changes
+            By keyword, each parameter of `slaf.annotate`: `obs`, `obsm`, `from_anndata`, ….
+
+        Returns
+        -------
+        Dataset
+            The new dataset.
+
+        Raises
+        ------
+        InputError
+            If an id is unknown or repeated, or something is there with other values.
+        """
+        from slaf.dataset.verbs import annotate
+
+        return annotate(self, changes)
+
     def to_anndata(
         self,
         cells: Indexer = None,

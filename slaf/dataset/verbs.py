@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from slaf.dataset.selection import Indexer
     from slaf.training.loader import Loader
 
-__all__ = ["make_loader"]
+__all__ = ["annotate", "make_loader"]
 
 
 def make_loader(
@@ -41,3 +41,10 @@ def make_loader(
         raise
     chosen = None if cells is None else dataset.positions(CELLS, cells)
     return Loader(dataset, chosen, positions, **options)
+
+
+def annotate(dataset: Dataset, changes: Mapping[str, Any]) -> Dataset:
+    """Annotate a dataset; errors are those of `slaf.annotate`."""
+    from slaf.conversion.annotate import annotate as verb
+
+    return verb(dataset, **changes)

@@ -15,7 +15,14 @@ from slaf.annotations.columns import ColumnSet
 from slaf.errors import ConversionInProgress, DamagedDataset, NotADataset, UnsupportedFormat
 from slaf.format.epoch import EPOCH, epoch_of
 from slaf.format.files import NO_CHECKSUMS, FileChecksums
-from slaf.format.records import AnnotationsRecord, Block, GeneOrderRecord, SlotRecord, ValueType
+from slaf.format.records import (
+    AnnotatedRecord,
+    AnnotationsRecord,
+    Block,
+    GeneOrderRecord,
+    SlotRecord,
+    ValueType,
+)
 from slaf.format.schema import (
     CELLS,
     EXPRESSION,
@@ -185,6 +192,8 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
         The checksums of its files; empty in datasets of releases that recorded none.
     annotations
         Layers, raw and annotations, whose keys are at the top level of config.json.
+    annotated
+        What of all this is not from the inputs; None if all of it is.
     """
 
     n_cells: Count
@@ -204,6 +213,12 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
     by_gene: GeneOrderRecord | None = None
     checksums: FileChecksums = field(name="proof", default=NO_CHECKSUMS)
     annotations: AnnotationsRecord = AnnotationsRecord()
+    annotated: AnnotatedRecord | None = None
+
+    @property
+    def annotated_names(self) -> tuple[str, ...]:
+        """What was added, replaced or dropped since: "obs:NAME", "obsm:KEY", "layer:NAME", …."""
+        return () if self.annotated is None else self.annotated.names
 
     @property
     def expression_count(self) -> int:

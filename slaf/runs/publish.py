@@ -25,6 +25,7 @@ from slaf.format.schema import (
     partitioned_tables,
     read_dtype,
 )
+from slaf.runs.annotated import with_annotated_digests
 from slaf.runs.annotations import write_annotations
 from slaf.runs.checksums import storage_options_record, table_digests, with_checksums
 from slaf.runs.commit import TableFragments, TableGrowth, TableRows, commit_tables
@@ -109,6 +110,8 @@ def publish(run: OutputRun, axes: Axes, writer: str, annotations: EncodedAnnotat
     record = write_annotations(run, annotations, offsets)
     versions = commit_tables(location, plan, changes)
     dataset = _describe(run, axes, versions, writer, annotations=record)
+    if dataset.annotated is not None:
+        dataset = with_annotated_digests(location, dataset, dataset.annotated.names)
     stored = storage_options_record(plan)
     checksums = FileChecksums((), table_digests(whole_tables), stored)
     run.publish(with_checksums(location, dataset, run.files(), checksums, base=run.base))
@@ -230,6 +233,7 @@ def _describe(
         tables={name: plan.directory(name) for name in versions},
         by_gene=gene_order_record(run),
         annotations=annotations,
+        annotated=None if run.base is None else run.base.annotated,
     )
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from slaf.converter import SLAFConverter
     from slaf.dataset.dataset import Dataset
     from slaf.dataset.dataset import open_dataset as open
+    from slaf.dataset.history import DatasetVersion, history
     from slaf.dataset.info import DatasetInfo, InputInfo, info
     from slaf.errors import (
         ConflictError,
@@ -44,6 +45,7 @@ __all__ = [
     "Dataset",
     "DatasetError",
     "DatasetInfo",
+    "DatasetVersion",
     "ExportReport",
     "InputError",
     "InputInfo",
@@ -63,6 +65,7 @@ __all__ = [
     "convert",
     "diff",
     "export",
+    "history",
     "info",
     "open",
     "repair",
@@ -83,6 +86,10 @@ _MODULES = {
     "slaf.dataset.dataset": (
         "Dataset",
         "open",
+    ),
+    "slaf.dataset.history": (
+        "DatasetVersion",
+        "history",
     ),
     "slaf.dataset.info": (
         "DatasetInfo",

@@ -199,10 +199,12 @@ class AnnotationInput:
                     yield values.to_frame(name)
                     continue
                 try:
-                    yield pd.DataFrame({name: values}, index=index)
+                    frame = pd.DataFrame(index=index)
+                    frame[name] = values
                 except ValueError as error:
                     msg = f"{_COLUMNS[axis]}:{name} cannot be a column of {len(index):,} rows ({error})"
                     raise InputError(msg) from error
+                yield frame
 
     def _add_table(self, axis: str, table: pa.Table, rows: Alignment) -> None:
         """Add the columns of a table with metadata that are not there with these values."""
@@ -265,7 +267,7 @@ class AnnotationInput:
 def _same_column(frame: pd.DataFrame, stored: pd.DataFrame, name: str, rows: Alignment) -> bool:
     """Whether a column has the values of a stored one in its rows."""
     given, existing = frame[name], stored[name].iloc[rows.positions]
-    if not rows.is_identity and given.dtype == existing.dtype == "category":
+    if not rows.is_identity and given.dtype == "category" and existing.dtype == "category":
         # A part of an AnnData loses the categories that it does not use.
         given, existing = (one.cat.remove_unused_categories() for one in (given, existing))
     return equal_elements(given.array, existing.array)

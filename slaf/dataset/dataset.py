@@ -10,9 +10,10 @@ import numpy as np
 
 from slaf.annotations.dataframes import to_frame
 from slaf.dataset.annotations import Annotations, StoredRaw, element_rows
+from slaf.dataset.history import history
 from slaf.dataset.selection import as_filter, resolve_indexer
 from slaf.errors import DamagedDataset, QueryError, SelectionError
-from slaf.format.config import DatasetConfig, load_published
+from slaf.format.config import DatasetConfig, load_former, load_published
 from slaf.format.schema import (
     BY_GENE,
     CELLS,
@@ -635,6 +636,7 @@ class Dataset:
 def open_dataset(
     dataset: str | os.PathLike[str] | Location,
     *,
+    version: int | None = None,
     storage_options: Mapping[str, str] | None = None,
 ) -> Dataset:
     """Open a published dataset for reading.
@@ -643,6 +645,8 @@ def open_dataset(
     ----------
     dataset
         The directory of the dataset, or its URL in a bucket.
+    version
+        A version that `slaf.history` lists, while its files are there; the newest by default.
     storage_options
         For a URL, credentials and settings of the bucket, by the names of Lance and obstore; the
         environment has the others.
@@ -661,7 +665,15 @@ def open_dataset(
         If the bucket cannot be reached.
     """
     location = Location.of(dataset, storage_options)
-    return Dataset(location, load_published(location))
+    published = load_published(location)
+    if version is None or version == published.version:
+        return Dataset(location, published)
+    former = load_former(location, version)
+    if former is None:
+        there = ", ".join(str(one.version) for one in history(location) if one.is_kept)
+        msg = f"{location}: there is no version {version} to open; there is {there}"
+        raise SelectionError(msg)
+    return Dataset(location, former)
 
 
 def _aligned(slot: Mapping[str, Any], rows: NDArray[np.int64] | None) -> dict[str, Any]:

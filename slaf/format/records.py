@@ -25,6 +25,7 @@ __all__ = [
     "FileRecord",
     "GeneBlock",
     "GeneOrderRecord",
+    "HistoryRecord",
     "LayersRecord",
     "MatrixRecord",
     "RawRecord",
@@ -282,6 +283,28 @@ class AnnotatedRecord(Record, frozen=True):
 
     names: tuple[str, ...]
     digests: Mapping[str, Digest] = {}
+
+
+class HistoryRecord(Record, frozen=True, omit_defaults=True):
+    """A version of a dataset: what was published by one run.
+
+    Attributes
+    ----------
+    version
+        Its number, from 1.
+    published_at
+        ISO 8601, UTC.
+    operation
+        The run that made it: "convert", "append", "annotate", ….
+    n_cells, n_genes
+        The shape of the matrix.
+    """
+
+    version: Count
+    published_at: str
+    operation: str
+    n_cells: Count
+    n_genes: Count
 
 
 def _slafdb_columns(columns: Iterable[str]) -> JSON:

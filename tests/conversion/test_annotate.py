@@ -108,6 +108,7 @@ def test_refusals_change_nothing(
     assert unaccounted(dataset.location.path) == set()
 
 
+@pytest.mark.filterwarnings("ignore:Observation names are not unique")
 def test_repeated_ids_of_the_dataset(tmp_path: Path) -> None:
     """Where ids of the dataset repeat, rows are taken only in the order of all of them."""
     adata = anndata.AnnData(counts(4, 3), obs=pd.DataFrame(index=["a", "a", "b", "c"]))
@@ -143,6 +144,28 @@ def test_only_changed_tables_are_written(dataset: Dataset) -> None:
     changed = {n for n, v in made.published.versions.items() if v != dataset.published.versions[n]}
     assert changed == {"cells"}
     assert "n" not in dataset.obs
+
+
+def test_the_version_before_can_be_opened(dataset: Dataset, source: Path) -> None:
+    """The version before an annotation stays until the next run, and says its number."""
+    path = dataset.location.path
+    dataset.annotate(obs={"n": range(N)}, layers={"norm": np.eye(N, M)})
+    former = slaf.open(path, version=1)
+    assert "n" not in former.obs
+    assert slaf.diff(former, source).differences == ()
+    assert unaccounted(path) == set()
+    slaf.annotate(path, uns={"by": "hand"}, replace=True)
+    assert [(v.version, v.operation, v.is_kept) for v in slaf.history(path)] == [
+        (1, "convert", False),
+        (2, "annotate", True),
+        (3, "annotate", True),
+    ]
+    assert slaf.open(path, version=2).uns == {"by": "input"}
+    with pytest.raises(slaf.SelectionError, match="no version 1 to open; there is 2, 3"):
+        slaf.open(path, version=1)
+    slaf.compact(path, compression="fast")
+    assert [version.is_kept for version in slaf.history(path)] == [False, False, False, True]
+    assert unaccounted(path) == set()
 
 
 def test_verify_against_compares_the_rest(dataset: Dataset, source: Path) -> None:

@@ -217,6 +217,66 @@ def test_other_verbs_see_it(dataset: Dataset, tmp_path: Path) -> None:
     assert slaf.diff(made.location, tmp_path / "out.h5ad").differences == ()
 
 
+def broken(dataset: Dataset, *starts: str) -> None:
+    """Change a byte in the files with these beginnings."""
+    path = dataset.location.path
+    for record in dataset.published.checksums.files:
+        if record.file.startswith(starts):
+            content = bytearray((path / record.file).read_bytes())
+            content[len(content) // 2] ^= 0xFF
+            (path / record.file).write_bytes(bytes(content))
+
+
+def test_a_repair_keeps_what_is_sound(dataset: Dataset, source: Path) -> None:
+    """Damage elsewhere is mended, and columns, elements and layers that were annotated stay."""
+    made = dataset.annotate(
+        obs={"n": range(N)}, uns={"hand": 1}, layers={"norm": np.eye(N, M)}, drop="var:length"
+    )
+    expected = made.to_anndata()
+    broken(made, "expression.lance/data", "genes.lance/data", "cells.lance/_versions")
+    assert slaf.repair(made.location, source).damaged
+    assert slaf.verify(made.location).ok
+    assert slaf.diff(made.location, expected).differences == ()
+    assert slaf.open(made.location).obs["n"].tolist() == list(range(N))
+
+
+@pytest.mark.parametrize(
+    ("changes", "file", "names"),
+    [
+        ({"obs": {"n": range(N), "batch": ["x"] * N}}, "cells.lance/data", "obs:batch, obs:n"),
+        ({"obsm": {"X_umap": np.ones((N, 2))}}, "cells.lance/data", "obsm:X_umap"),
+        ({"uns": {"hand": 1}}, "uns-", "uns:hand"),
+        ({"obsm": {"t": pd.DataFrame({"a": range(N)}, CELLS)}}, "elements-", "obsm:t"),
+        ({"obsp": {"near": sp.csr_matrix(np.eye(N))}}, "cellsxcells.lance/data", "obsp:near"),
+    ],
+)
+def test_a_repair_drops_what_is_lost(
+    dataset: Dataset, source: Path, changes: dict[str, Any], file: str, names: str
+) -> None:
+    """What was annotated and is lost is named, and with `drop_annotated` the rest is mended."""
+    made = dataset.annotate(**changes, replace=True)
+    broken(made, file)
+    with pytest.raises(slaf.DatasetError, match=f"{names} were annotated.*--drop-annotated"):
+        slaf.repair(made.location, source)
+    slaf.repair(made.location, source, drop_annotated=True)
+    assert slaf.verify(made.location).ok
+    assert slaf.verify(made.location, against=source).ok
+    again = slaf.open(made.location)
+    assert not {"n", "batch"} & set(again.obs) or "batch" not in names
+    assert set(again.obsm) == {"X_pca"}
+    assert again.to_anndata().shape == (N, M)
+    assert again.annotate(**changes, replace=True).to_anndata().shape == (N, M)
+
+
+def test_damaged_layers_are_dropped_by_name(dataset: Dataset, source: Path) -> None:
+    """A damaged layer that was annotated is named with the command that drops it."""
+    made = dataset.annotate(layers={"norm": np.eye(N, M)}, drop="layer:own")
+    broken(made, "layers.lance/data")
+    with pytest.raises(slaf.DatasetError, match="slaf annotate --drop layer:norm"):
+        slaf.repair(made.location, source)
+    assert slaf.verify(slaf.annotate(made.location, drop="layer:norm")).ok
+
+
 def test_crashes(dataset: Dataset, source: Path, tmp_path: Path) -> None:
     """Stopped at any effect readers see all of it or what was there; the same call ends well."""
     path, changes = dataset.location.path, {

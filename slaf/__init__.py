@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from slaf.dataset.dataset import Dataset
     from slaf.dataset.dataset import open_dataset as open
     from slaf.dataset.history import DatasetVersion, history
-    from slaf.dataset.info import DatasetInfo, InputInfo, info
+    from slaf.dataset.info import DatasetInfo, FolderInfo, InputInfo, info
     from slaf.errors import (
         ConflictError,
         DatasetError,
@@ -47,6 +47,7 @@ __all__ = [
     "DatasetInfo",
     "DatasetVersion",
     "ExportReport",
+    "FolderInfo",
     "InputError",
     "InputInfo",
     "Preview",
@@ -93,6 +94,7 @@ _MODULES = {
     ),
     "slaf.dataset.info": (
         "DatasetInfo",
+        "FolderInfo",
         "InputInfo",
         "info",
     ),

@@ -81,7 +81,10 @@ COLUMNS: Final = ("obs", "var")
 _KINDS: Final = (LAYER, "raw", RAW_VARM, *SLOTS, *COLUMNS)
 
 # The options that only some formats know.
-INPUT_CHOICES: Final = ("genome", "feature_type", "measurement", "modality")
+INPUT_CHOICES: Final = (
+    *("genome", "feature_type", "measurement", "modality"),
+    *("barcodes", "features", "gene_id_column", "transpose"),
+)
 
 # Cells that one digest covers, unless the caller says how many make a part.
 _BLOCK_CELLS = 4096
@@ -326,7 +329,9 @@ class ReadOptions(Options):
     """Matrix of the input: X, raw or layer:NAME. Its nonzeros decide time and bytes."""
 
     genome: str | None = None
-    """Genome of a 10x H5 file of several. Its nonzeros decide time and bytes."""
+    """Genome of a 10x H5 file of several: its matrix, or its features of the matrix of all. Its
+    nonzeros decide time and bytes.
+    """
 
     feature_type: str | None = None
     """Features of a 10x matrix, like 'Gene Expression'; all by default. Fewer take fewer bytes."""
@@ -339,6 +344,24 @@ class ReadOptions(Options):
     modality: str | None = None
     """Modality of a MuData; rna, or the only one, by default. Its nonzeros decide time and
     bytes.
+    """
+
+    barcodes: str | os.PathLike[str] | None = option(None, metavar="FILE", parse=os.fspath)
+    """Table of the cells of an MTX file (tsv, csv or txt, also gzipped; with or without a header),
+    where its name does not tell. Changes no time or memory.
+    """
+
+    features: str | os.PathLike[str] | None = option(None, metavar="FILE", parse=os.fspath)
+    """Table of the genes of an MTX file, like `barcodes`. Changes no time or memory."""
+
+    gene_id_column: str | None = None
+    """Column of the genes of an MTX file that holds their ids: its name in the header, or its
+    number from 1. Changes no time or memory.
+    """
+
+    transpose: bool | None = None
+    """Whether the rows of an MTX file are cells; by default its tables and the names of its files
+    tell. Changes no time or memory.
     """
 
     workers: int = option(0, minimum=0)
@@ -392,7 +415,7 @@ class ReadOptions(Options):
         """Threads that read cells at once, and share the memory."""
         return max(self.workers, 1)
 
-    def choice(self) -> dict[str, str]:
+    def choice(self) -> dict[str, str | bool]:
         """What was chosen of the input, besides its matrix."""
         chosen = {name: getattr(self, name) for name in INPUT_CHOICES}
         return {name: value for name, value in chosen.items() if value is not None}
@@ -531,8 +554,8 @@ class RunOptions(Options):
     """
 
     allow_duplicate: bool = False
-    """Take an input once more that was given, or is in the dataset, already: time and bytes for
-    both.
+    """Take an input once more that was given, or is in the dataset, already; and inputs of one
+    folder or pattern of which one has all cell ids of another: time and bytes for both.
     """
 
     input_storage_options: Mapping[str, str] | None = option(

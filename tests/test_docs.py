@@ -153,7 +153,8 @@ def _write_samples(adata: anndata.AnnData, directory: Path) -> None:
         outs.mkdir(parents=True)
         counts = _stored(adata.X[start : start + 200])
         whole = replace(counts, values=counts.values.astype(np.int32))
-        write_v3(outs / "filtered_feature_bc_matrix.h5", whole)
+        barcodes = [f"S{number}-{at}".encode() for at in range(whole.shape[0])]
+        write_v3(outs / "filtered_feature_bc_matrix.h5", whole, barcodes={"barcodes": barcodes})
     earlier = slafdb_files(adata.X[:350], genes=adata.var_names)
     earlier.write(directory / "earlier.slaf")
     starts = earlier.tables["cells"].column("cell_start_index").to_numpy()

@@ -25,11 +25,10 @@ def history(
 
         versions = slaf.history(dataset, **chosen)
         if json:
-            print_json([version.to_json() for version in versions])
+            print_json({"versions": [version.to_json() for version in versions]})
             return
         for version in versions:
             shape = f"{version.n_cells:,} cells × {version.n_genes:,} genes"
             kept = "" if version.is_kept else "  (its files are gone)"
-            typer.echo(
-                f"{version.version:>4}  {version.published_at}  {version.operation:<8}  {shape}{kept}"
-            )
+            made = f"{version.version:>4}  {version.published_at}  {version.operation:<8}"
+            typer.echo(f"{made}  {shape}{kept}")

@@ -7,27 +7,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from slaf.options import ConvertOptions
+from slaf.options import INPUT_CHOICES, ConvertOptions
 from slaf_cli import options
-from slaf_cli.report import annotation_rows, edge, in_bytes, lines, print_json
+from slaf_cli.report import annotation_rows, edge, in_bytes, left_out_rows, lines, print_json
 
 if TYPE_CHECKING:
-    from slaf import DatasetInfo, InputInfo
+    from slaf import DatasetInfo, FolderInfo, InputInfo
 
 __all__ = ["info"]
 
 _MOST_COLUMNS = 12
+_MOST_INPUTS = 20
 
 
-@options.takes(
-    ConvertOptions, "matrix", "genome", "feature_type", "measurement", "format", "storage_options"
-)
+@options.takes(ConvertOptions, "matrix", *INPUT_CHOICES, "format", "storage_options")
 def info(
     target: Annotated[
         str,
         typer.Argument(
             metavar="DATASET|INPUT",
-            help=f"A dataset, or an input: {options.INPUT}.",
+            help=f"A dataset, or inputs: {options.INPUT}; or a folder or pattern of inputs.",
             show_default=False,
         ),
     ],
@@ -36,12 +35,13 @@ def info(
     json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Describe a dataset, or an input.
+    """Describe a dataset, or inputs.
 
-    An input is described as a conversion would take it. Values are not read.
+    Inputs are described as a conversion would take them; of a folder also what is left out, and
+    why. Values are not read.
     """
     with edge(quiet=False, verbose=verbose):
-        from slaf.dataset.info import DatasetInfo
+        from slaf.dataset.info import DatasetInfo, InputInfo
         from slaf.dataset.info import info as describe
 
         described = describe(target, **chosen)
@@ -49,8 +49,10 @@ def info(
             print_json(described.to_json())
         elif isinstance(described, DatasetInfo):
             typer.echo(lines(_dataset_rows(described)))
-        else:
+        elif isinstance(described, InputInfo):
             typer.echo(lines(_input_rows(described)))
+        else:
+            typer.echo(lines(_folder_rows(described)))
 
 
 def _dataset_rows(dataset: DatasetInfo) -> list[tuple[str, object]]:
@@ -87,6 +89,22 @@ def _input_rows(described: InputInfo) -> list[tuple[str, object]]:
         ("var", _columns(described.var)),
         *annotation_rows(described.annotations),
         ("not converted", "\n".join(described.not_converted) or "nothing"),
+        *left_out_rows(described.left_out),
+    ]
+
+
+def _folder_rows(described: FolderInfo) -> list[tuple[str, object]]:
+    shown = [
+        f"{one.location} ({one.format}): {one.n_cells:,} cells × {one.n_genes:,} genes"
+        for one in described.inputs[:_MOST_INPUTS]
+    ]
+    if len(described.inputs) > _MOST_INPUTS:
+        shown.append(f"and {len(described.inputs) - _MOST_INPUTS:,} more (--json lists them)")
+    return [
+        ("inputs", described.location),
+        ("taken", "\n".join(shown)),
+        ("cells", f"{sum(one.n_cells for one in described.inputs):,}"),
+        *left_out_rows(described.left_out),
     ]
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from slaf import Comparison, Report
+    from slaf.sources.search import LeftOut
 
 __all__ = [
     "RESUMABLE",
@@ -30,6 +31,7 @@ __all__ = [
     "edge",
     "exit_code",
     "in_bytes",
+    "left_out_rows",
     "lines",
     "print_counts",
     "print_json",
@@ -39,6 +41,7 @@ logger = logging.getLogger("slaf")
 
 
 _STEP = 1000
+_MOST_LEFT_OUT = 20
 _NO_MEMORY = re.compile(r"can't start new thread|failed to map segment|annot allocate memory")
 
 
@@ -135,6 +138,14 @@ def lines(rows: Iterable[tuple[str, object]]) -> str:
 def annotation_rows(annotations: Sequence[str]) -> list[tuple[str, object]]:
     """Row of the annotations for `lines`, if there are any."""
     return [("annotations", "\n".join(annotations))] if annotations else []
+
+
+def left_out_rows(left_out: Sequence[LeftOut]) -> list[tuple[str, object]]:
+    """Row of what is in a folder and not taken for `lines`, if there is anything."""
+    shown = [f"{one.path}: {one.reason}" for one in left_out[:_MOST_LEFT_OUT]]
+    if len(left_out) > _MOST_LEFT_OUT:
+        shown.append(f"and {len(left_out) - _MOST_LEFT_OUT:,} more (--json lists them)")
+    return [("left out", "\n".join(shown))] if shown else []
 
 
 def in_bytes(number: float) -> str:

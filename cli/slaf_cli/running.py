@@ -15,6 +15,7 @@ from slaf_cli.report import (
     annotation_rows,
     exit_code,
     in_bytes,
+    left_out_rows,
     lines,
     print_json,
 )
@@ -116,6 +117,7 @@ def print_preview(preview: Preview, *, json: bool) -> None:
                 ("time", f"about {expected.seconds:,.0f} s"),
                 *annotation_rows(preview.annotations),
                 ("not converted", "\n".join(preview.not_converted) or "nothing"),
+                *left_out_rows(preview.left_out),
                 *([("note", "\n".join(preview.notes))] if preview.notes else []),
             ]
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,7 +24,7 @@ from slaf.sparse.ranges import RowRange
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import ExitStack
 
     import pandas as pd
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 
     ColumnsInput = pd.DataFrame | Mapping[str, Any] | str | os.PathLike[str]
 
-__all__ = ["AXIS_OF", "AnnotationInput", "Annotating"]
+__all__ = ["AXIS_OF", "Annotating", "AnnotationInput"]
 
 # The axis of the rows of each slot.
 AXIS_OF = {
@@ -104,7 +103,9 @@ class AnnotationInput:
 
     def __init__(self, dataset: Dataset, on: str | None) -> None:
         read = dataset.annotations.read_columns
-        self._ids = {name: Ids(name, read(name, [TABLES[name].ids[0]]).column(0)) for name in _COLUMNS}
+        self._ids = {
+            name: Ids(name, read(name, [TABLES[name].ids[0]]).column(0)) for name in _COLUMNS
+        }
         self._dataset = dataset
         self._on = on
         self._given: set[str] = set()
@@ -136,7 +137,8 @@ class AnnotationInput:
         """Add elements of uns."""
         stored = self._dataset.uns
         for key, element in uns.items():
-            if self._is_new("uns", key, key in stored, lambda: equal_elements(element, stored[key])):
+            same = partial(lambda name, given: equal_elements(given, stored[name]), key, element)
+            if self._is_new("uns", key, key in stored, same):
                 self.result.slots.setdefault("uns", {})[key] = element
 
     def add_layers(self, layers: Mapping[str, Any]) -> None:
@@ -151,7 +153,7 @@ class AnnotationInput:
         for name, layer in layers.items():
             shape = getattr(layer, "shape", None)
             if shape != self._dataset.shape:
-                msg = f"layer:{name} is of the shape {shape}, but the dataset of {self._dataset.shape}"
+                msg = f"layer:{name} is of the shape {shape}, not {self._dataset.shape}"
                 raise InputError(msg)
             with _naming(f"layer:{name}"):
                 self._add_layer(name, as_matrix(layer, ReadOptions()), *everything)
@@ -202,7 +204,8 @@ class AnnotationInput:
                     frame = pd.DataFrame(index=index)
                     frame[name] = values
                 except ValueError as error:
-                    msg = f"{_COLUMNS[axis]}:{name} cannot be a column of {len(index):,} rows ({error})"
+                    column = f"{_COLUMNS[axis]}:{name}"
+                    msg = f"{column} cannot be a column of {len(index):,} rows ({error})"
                     raise InputError(msg) from error
                 yield frame
 
@@ -222,7 +225,9 @@ class AnnotationInput:
             for at, field in enumerate(aligned.schema):
                 if added is None or at:
                     column = aligned.column(at)
-                    added = aligned.select([0]) if added is None else added.append_column(field, column)
+                    added = (
+                        aligned.select([0]) if added is None else added.append_column(field, column)
+                    )
             self.result.columns[axis] = added
 
     def _add_element(self, slot: str, key: str, element: Any, rows: Alignment) -> None:
@@ -318,7 +323,7 @@ def _read_table(path: Path, on: str | None) -> pd.DataFrame:
             separator = "," if ".csv" in suffixes else "\t"
             names = list(pd.read_csv(path, sep=separator, nrows=0).columns)
             # Ids are text, also where they look like numbers.
-            ids = {name: str for name in ([on] if on in names else names[:1])}
+            ids = dict.fromkeys([on] if on in names else names[:1], str)
             frame = pd.read_csv(path, sep=separator, dtype=ids)
     except FileNotFoundError as error:
         msg = f"{path}: there is no such file"
@@ -334,7 +339,8 @@ def _read_table(path: Path, on: str | None) -> pd.DataFrame:
 
 def _with_index(frame: pd.DataFrame, on: str) -> pd.DataFrame:
     if on not in frame.columns:
-        msg = f"there is no column {on!r} with the ids; there are {', '.join(map(str, frame.columns))}"
+        names = ", ".join(map(str, frame.columns))
+        msg = f"there is no column {on!r} with the ids; there are {names}"
         raise InputError(msg)
     return frame.set_index(on)
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 from msgspec import structs
 
 from slaf.annotations.arrays import arrays_to_columns, pairs_to_table
 from slaf.annotations.columns import ColumnSet, to_lance
 from slaf.conversion.plan_append import parts_of_blocks, stored_options
-from slaf.dataset.dataset import Dataset
 from slaf.dataset.source import DatasetSource
 from slaf.errors import InputError
 from slaf.format.config import LEGACY_DIR, load, table_directories
@@ -52,10 +49,14 @@ from slaf.runs.value_types import AxisIds
 from slaf.runtime.executors import run_parts
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
     from numpy.typing import NDArray
 
     from slaf.annotations.arrays import ElementSpec
     from slaf.conversion.annotation_input import Annotating
+    from slaf.dataset.dataset import Dataset
     from slaf.format.config import DatasetConfig, SourceRecord
     from slaf.format.records import FileRecord
     from slaf.runs.commit import TableChange
@@ -86,7 +87,9 @@ class AnnotatedSource(DatasetSource):
     ) -> None:
         super().__init__(dataset)
         self._added = layers
-        names = [name for name in dict.fromkeys((*self.info.layers, *layers)) if name not in dropped]
+        names = [
+            name for name in dict.fromkeys((*self.info.layers, *layers)) if name not in dropped
+        ]
         self.info = replace(self.info, layers={name: f"{LAYER}:{name}" for name in names})
 
     def open_matrix(self, name: str) -> Matrix:
@@ -124,7 +127,8 @@ class AnnotationRun:
         """The names of all that is added, replaced or dropped."""
         return self.dropped | frozenset(self.added.names)
 
-    def _has_changed(self, *kinds: str) -> bool:
+    def has_changed(self, *kinds: str) -> bool:
+        """Whether anything of these kinds, "obs" or "layer", is added, replaced or dropped."""
         return any(name.partition(":")[0] in kinds for name in self.changes)
 
     def execute(self, *, restart: bool, progress: Progress) -> None:
@@ -141,7 +145,7 @@ class AnnotationRun:
         tables = _WholeTables(self)
         source = AnnotatedSource(self.dataset, self.added.layers, self._dropped_layers)
         run = self._begin(source, restart=restart)
-        if self._has_changed(LAYER):
+        if self.has_changed(LAYER):
             self._encode(run, source, progress)
         self._publish(run, source, tables)
 
@@ -175,7 +179,7 @@ class AnnotationRun:
             parts=(),
             tables={**table_directories(legacy=legacy), **published.tables},
         )
-        if not self._has_changed(LAYER):
+        if not self.has_changed(LAYER):
             return plan
         tables = matrix_tables(source, options, recorded_matrix_tables(published))
         parts = tuple(parts_of_blocks(published.blocks)) if source.info.layers else ()
@@ -230,7 +234,7 @@ class AnnotationRun:
             for name, directory in published.tables.items()
         }
         record = tables.record
-        if self._has_changed(LAYER):
+        if self.has_changed(LAYER):
             changes.pop(LAYERS, None)
             record = structs.replace(record, layers=None)
             if source.info.layers:
@@ -261,9 +265,7 @@ class AnnotationRun:
             checksums = structs.replace(
                 published.checksums, tables=table_digests(new), storage=stored
             )
-            annotated = with_checksums(
-                location, annotated, run.files(), checksums, base=published
-            )
+            annotated = with_checksums(location, annotated, run.files(), checksums, base=published)
         run.publish(annotated)
 
     @property
@@ -337,10 +339,10 @@ class _WholeTables:
         self._tables: dict[str, pa.Table | None] = {}
         self._left = elements_without(self._annotations.elements, run.changes)
         for axis, slots in TABLE_SLOTS.items():
-            if run._has_changed(*slots):
+            if run.has_changed(*slots):
                 self._tables[axis] = self._axis_table(axis, *slots)
         for name, slot in PAIR_SLOTS.items():
-            if run._has_changed(slot):
+            if run.has_changed(slot):
                 self._tables[name] = self._pair_table(slot)
         self.record = self._with_files(self._with_slots())
 
@@ -357,7 +359,7 @@ class _WholeTables:
             Whether there is a table `layers`.
         """
         start = TABLES[LAYERS].start_index
-        if self._run._has_changed(LAYER):
+        if self._run.has_changed(LAYER):
             cells = self._tables.get(CELLS)
             cells = self._annotations.read_columns(CELLS) if cells is None else cells
             if start in cells.column_names:
@@ -396,7 +398,9 @@ class _WholeTables:
         arrays |= self._added_elements(slot, specs, stored.num_rows, tuple(arrays))
         return pa.table(arrays)
 
-    def _added_columns(self, axis: str, reserved: tuple[str, ...]) -> tuple[pa.Table, dict[Any, Any]]:
+    def _added_columns(
+        self, axis: str, reserved: tuple[str, ...]
+    ) -> tuple[pa.Table, dict[Any, Any]]:
         """The added columns of the user, and their records by the names of the user."""
         table = self._run.added.columns.get(axis)
         if table is None:
@@ -445,10 +449,10 @@ class _WholeTables:
         return structs.replace(self._annotations.record, **records)
 
     def _with_files(self, record: Any) -> Any:
-        if self._run._has_changed(*ALIGNED_SLOTS):
+        if self._run.has_changed(*ALIGNED_SLOTS):
             self._put("elements", self._left)
             record = structs.replace(record, elements=self._file_record("elements"))
-        if self._run._has_changed("uns"):
+        if self._run.has_changed("uns"):
             uns = elements_without({"uns": self._annotations.uns}, self._run.dropped)
             uns.setdefault("uns", {}).update(self._run.added.slots.get("uns", {}))
             self._put("uns", uns if uns["uns"] else {})
@@ -456,9 +460,7 @@ class _WholeTables:
             if not of_inputs and len(self._run.published.sources) == 1:
                 # That of the only input stays, for it may get others.
                 of_inputs = (record.uns,)
-            record = structs.replace(
-                record, uns=self._file_record("uns"), uns_per_source=of_inputs
-            )
+            record = structs.replace(record, uns=self._file_record("uns"), uns_per_source=of_inputs)
         return record
 
     def _put(self, key: str, content: Mapping[str, Any]) -> None:
@@ -467,5 +469,3 @@ class _WholeTables:
 
     def _file_record(self, key: str) -> FileRecord | None:
         return self.files[key][0] if key in self.files else None
-
-

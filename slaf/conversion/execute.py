@@ -16,6 +16,7 @@ from slaf.runs.gene_encodings import choose_gene_encodings
 from slaf.runs.gene_order import sort_by_gene
 from slaf.runs.publish import publish
 from slaf.runtime.executors import run_parts
+from slaf.sources.names import is_named_counts
 
 if TYPE_CHECKING:
     from slaf.conversion.prepare import AxisTables, Prepared
@@ -118,11 +119,18 @@ def log_warnings(inputs: Concat) -> None:
     """Log the remarks on the inputs, before any part is written."""
     count_matrices = inputs.matrices_with_counts()
     if count_matrices:
+        # By its name alone: another matrix of whole numbers may be anything.
+        first = count_matrices[0]
+        advice = (
+            f"if you want counts, use --matrix {first}"
+            if is_named_counts(first)
+            else ("--matrix takes another matrix")
+        )
         logger.warning(
-            "%s holds fractions, but %s whole numbers: if you want counts, use --matrix %s",
+            "%s holds fractions, but %s whole numbers: %s",
             inputs.info.matrix,
             " and ".join(count_matrices),
-            count_matrices[0],
+            advice,
         )
     if inputs.info.not_converted:
         logger.warning("not converted: %s", "; ".join(inputs.info.not_converted))

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from slaf.runs.plan import Plan
     from slaf.runs.publish import Axes
     from slaf.sources.base import Inputs
+    from slaf.sources.search import LeftOut
     from slaf.storage.location import Location
 
 __all__ = ["AxisTables", "Prepared", "prepare_append", "prepare_convert"]
@@ -78,12 +79,15 @@ class Prepared:
         All inputs as one source; for an append, the dataset is the first.
     reading
         The options for reading the inputs.
+    left_out
+        What is in the folders of the inputs and is not taken.
     """
 
     location: Location
     plan: Plan
     inputs: Concat
     reading: ReadOptions
+    left_out: tuple[LeftOut, ...]
 
     def unfinished(self, options: RunOptions, *, overwrite: bool = False) -> OutputRun | None:
         """The unfinished run that this one continues; None if it starts.
@@ -148,11 +152,16 @@ def prepare_convert(
         If an input cannot be converted, or they cannot be concatenated.
     """
     stored, reading = StoreOptions.part_of(options), _read_options(location, options)
-    opens = as_inputs(inputs, options.format, reading, prefixed=options.cell_id_prefix)
-    _check_no_input(location, [one.uri for one in opens])
-    with Concat(opens, stored.join, selection=stored.slots) as opened:
+    found = as_inputs(inputs, options.format, reading, prefixed=options.cell_id_prefix)
+    _check_no_input(location, [one.uri for one in found.inputs])
+    with Concat(
+        found.inputs,
+        stored.join,
+        selection=stored.slots,
+        allow_duplicate=options.allow_duplicate,
+    ) as opened:
         opened.check_known_slots(stored.without)
-        yield Prepared(location, make_plan(opened, stored), opened, reading)
+        yield Prepared(location, make_plan(opened, stored), opened, reading, found.left_out)
 
 
 @contextmanager
@@ -178,18 +187,25 @@ def prepare_append(
         **dataset_slots(dataset, options.without).to_json(),
     )
     reading = _read_options(dataset.location, replace(options, matrix=matrix))
-    opens = as_inputs(
+    found = as_inputs(
         inputs,
         options.format,
         reading,
         prefixed=options.cell_id_prefix,
         before=[source.uri for source in dataset.sources],
     )
+    opens = found.inputs
     existing = None if isinstance(dataset, SlafdbDataset) else dataset_as_input(dataset)
     if isinstance(dataset, SlafdbDataset):
         # It is written again: its own inputs come first.
         opens = [*dataset.inputs(), *opens]
-    with Concat(opens, requested.join, existing, requested.slots) as opened:
+    with Concat(
+        opens,
+        requested.join,
+        existing,
+        requested.slots,
+        allow_duplicate=options.allow_duplicate,
+    ) as opened:
         # Slots that the dataset leaves out need not exist in these inputs.
         left_out = dataset_slots(dataset, ()).without
         opened.check_known_slots(name for name in options.without if name not in left_out)
@@ -197,7 +213,7 @@ def prepare_append(
             plan = plan_slafdb_append(dataset, opened, requested)
         else:
             plan = plan_append(dataset, opened, stored_options(dataset, requested))
-        yield Prepared(dataset.location, plan, opened, reading)
+        yield Prepared(dataset.location, plan, opened, reading, found.left_out)
 
 
 def _check_no_input(location: Location, uris: Iterable[str]) -> None:

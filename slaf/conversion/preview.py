@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from slaf.runs.estimate import Estimate
     from slaf.runs.output_run import OutputRun
     from slaf.sources.base import Inputs, MatrixSize
+    from slaf.sources.search import LeftOut
     from slaf.storage.location import Location
 
 __all__ = ["Preview", "preview", "with_options"]
@@ -68,6 +69,8 @@ class Preview:
         The content of the inputs that would not be converted, as text.
     counts_in
         If the chosen matrix has fractions, the matrices whose first values are whole numbers.
+    left_out
+        What is in the folders of the inputs and is not taken, and why.
     notes
         Remarks on inputs that are concatenated, as text.
     """
@@ -88,6 +91,7 @@ class Preview:
     annotations: tuple[str, ...]
     not_converted: tuple[str, ...]
     counts_in: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -187,5 +191,6 @@ def preview(prepared: Prepared, unfinished: OutputRun | None) -> Preview:
         annotations=describe_slots(inputs),
         not_converted=inputs.info.not_converted,
         counts_in=inputs.matrices_with_counts(),
+        left_out=prepared.left_out,
         notes=inputs.notes(),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from msgspec import to_builtins
@@ -11,7 +11,7 @@ from slaf.format.config import load, load_published
 from slaf.format.schema import CELLS, GENES
 from slaf.storage.location import Location
 from slaf.storage.paths import is_anndata
-from slaf.storage.urls import is_web
+from slaf.storage.urls import is_web, redacted
 
 if TYPE_CHECKING:
     import os
@@ -24,9 +24,18 @@ if TYPE_CHECKING:
     from slaf.format.config import SourceRecord
     from slaf.format.records import AnnotationsRecord
     from slaf.options import ReadOptions
-    from slaf.sources.base import MatrixSize
+    from slaf.sources.base import MatrixSize, Source
+    from slaf.sources.search import LeftOut
 
-__all__ = ["DatasetInfo", "InputInfo", "TableInfo", "dataset_info", "info", "input_info"]
+__all__ = [
+    "DatasetInfo",
+    "FolderInfo",
+    "InputInfo",
+    "TableInfo",
+    "dataset_info",
+    "info",
+    "input_info",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +125,8 @@ class InputInfo:
         Layers, raw, obsm and the other slots that would be converted, as text.
     not_converted
         The content that a conversion leaves out, as text.
+    left_out
+        What else is in the folder that stands for it, and why it is not taken.
     """
 
     location: str
@@ -130,10 +141,34 @@ class InputInfo:
     var: Mapping[str, str]
     annotations: tuple[str, ...]
     not_converted: tuple[str, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As `slaf info --json` prints it."""
         return {"kind": "input", **to_builtins(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class FolderInfo:
+    """Description of several inputs that a folder or a pattern stands for.
+
+    Attributes
+    ----------
+    location
+        The folder, its URL, or the pattern.
+    inputs
+        The inputs that a conversion would take, in their order.
+    left_out
+        What else is in the folder, and why it is not taken.
+    """
+
+    location: str
+    inputs: tuple[InputInfo, ...]
+    left_out: tuple[LeftOut, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As `slaf info --json` prints it."""
+        return {"kind": "folder", **to_builtins(self)}
 
 
 def info(
@@ -143,17 +178,23 @@ def info(
     genome: str | None = None,
     feature_type: str | None = None,
     measurement: str | None = None,
+    barcodes: str | os.PathLike[str] | None = None,
+    features: str | os.PathLike[str] | None = None,
+    gene_id_column: str | None = None,
+    transpose: bool | None = None,
     format: str | None = None,
     storage_options: Mapping[str, str] | None = None,
-) -> DatasetInfo | InputInfo:
-    """Describe a published dataset, or an input.
+) -> DatasetInfo | InputInfo | FolderInfo:
+    """Describe a published dataset, an input, or the inputs that a folder or pattern stands for.
 
     Parameters
     ----------
     dataset_or_input
-        A dataset, a file that could be converted, or an AnnData.
+        A dataset, what could be converted, or an AnnData.
     matrix, genome, feature_type, measurement
         The part of an input to describe, as for `slaf.convert`.
+    barcodes, features, gene_id_column, transpose
+        How an MTX file is read, as for `slaf.convert`.
     format
         The format of an input; None to recognise it by its content.
     storage_options
@@ -179,6 +220,10 @@ def info(
         genome=genome,
         feature_type=feature_type,
         measurement=measurement,
+        barcodes=barcodes,
+        features=features,
+        gene_id_column=gene_id_column,
+        transpose=transpose,
         storage_options=storage_options,
     )
     return input_info(path, options, format)
@@ -227,34 +272,45 @@ def input_info(
     path: str | os.PathLike[str] | anndata.AnnData,
     options: ReadOptions,
     format: str | None = None,
-) -> InputInfo:
-    """Describe an input as a conversion with these options would find it; reads no values.
+) -> InputInfo | FolderInfo:
+    """Describe what a conversion with these options would take; reads no values.
 
     Raises
     ------
     InputError
         If it cannot be converted.
     """
+    from slaf.sources import as_inputs
+
+    found = as_inputs(path, format, options)
+    described = []
+    for one in found.inputs:
+        with one.opened() as source:
+            described.append(_source_info(source))
+    if len(described) == 1:
+        return replace(described[0], left_out=found.left_out)
+    return FolderInfo(redacted(str(path)), tuple(described), found.left_out)
+
+
+def _source_info(source: Source) -> InputInfo:
     from slaf.annotations.columns import to_lance
-    from slaf.sources import open_source
     from slaf.sources.slots import describe_slots
 
-    with open_source(path, format, options) as source:
-        description = source.info
-        return InputInfo(
-            location=description.uri,
-            format=description.format,
-            matrix=description.matrix,
-            n_cells=description.n_cells,
-            n_genes=description.n_genes,
-            dtype=str(description.dtype),
-            size=description.size,
-            matrices=description.matrices,
-            obs=_types(to_lance(source.cells(), ())[1]),
-            var=_types(to_lance(source.genes(), ())[1]),
-            annotations=describe_slots(source),
-            not_converted=description.not_converted,
-        )
+    description = source.info
+    return InputInfo(
+        location=description.uri,
+        format=description.format,
+        matrix=description.matrix,
+        n_cells=description.n_cells,
+        n_genes=description.n_genes,
+        dtype=str(description.dtype),
+        size=description.size,
+        matrices=description.matrices,
+        obs=_types(to_lance(source.cells(), ())[1]),
+        var=_types(to_lance(source.genes(), ())[1]),
+        annotations=describe_slots(source),
+        not_converted=description.not_converted,
+    )
 
 
 def _describe_slots(record: AnnotationsRecord) -> Iterator[str]:

@@ -61,8 +61,8 @@ __all__ = [
     "Manifest",
     "Metadata",
     "SourceRecord",
-    "load",
     "former_config",
+    "load",
     "load_former",
     "load_published",
     "save",
@@ -138,7 +138,7 @@ class SourceRecord(Record, frozen=True):
     n_genes: Count
     offset: Count
     identity: Mapping[str, Any]
-    choice: Mapping[str, str] = {}
+    choice: Mapping[str, str | bool] = {}
     genes: Annotated[
         str, matching("strict|union|intersection", "one of strict, union, intersection")
     ] = "strict"
@@ -235,7 +235,7 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
         before = () if previous is None or operation == "convert" else previous.history
         if previous is not None and not before and operation != "convert":
             # A release without a history made it.
-            before = (previous._history_record(1, "convert"),)
+            before = previous.with_history(None, "convert").history
         version = before[-1].version + 1 if before else 1
         return structs.replace(self, history=(*before, self._history_record(version, operation)))
 

@@ -68,7 +68,9 @@ def without_lost_annotations(
         if len(lost_layers) == len(layers):
             drops = " ".join(f"--drop {name}" for name in lost_layers)
             remedy = f"drop them with `slaf annotate {drops}`, or restore it from a copy"
-        msg = f"{', '.join(lost_layers)} were annotated, and no input has the damaged rows; {remedy}"
+        msg = (
+            f"{', '.join(lost_layers)} were annotated, and no input has the damaged rows; {remedy}"
+        )
         raise DamagedDataset(msg)
     if names and not drop:
         msg = (
@@ -136,7 +138,5 @@ def _without(
     )
 
 
-def _kept(
-    slot: str, specs: tuple[ElementSpec, ...], names: list[str]
-) -> Iterator[ElementSpec]:
+def _kept(slot: str, specs: tuple[ElementSpec, ...], names: list[str]) -> Iterator[ElementSpec]:
     return (one for one in specs if f"{slot}:{one.key}" not in names)

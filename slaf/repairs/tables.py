@@ -134,7 +134,9 @@ class RebuiltTables:
             genes = genes_table(self._axes.genes, starts, self._annotations.genes)
             return self._without_annotated(GENES, genes)
         slot = PAIR_SLOTS.get(name)
-        if slot is not None and any(n.startswith(f"{slot}:") for n in self._published.annotated_names):
+        if slot is not None and any(
+            n.startswith(f"{slot}:") for n in self._published.annotated_names
+        ):
             return self._remaining_pairs(slot)
         return self._annotations.tables.get(name)
 

@@ -151,7 +151,9 @@ class Repair:
             for name in self.damage.elements:
                 if name in recorded:
                     files[name] = rebuilt.file(name)
-                elif (remaining := rebuilt.remaining_file(key := name.partition("-")[0])) is not None:
+                elif (
+                    remaining := rebuilt.remaining_file(key := name.partition("-")[0])
+                ) is not None:
                     record, files[remaining[0].file] = remaining
                     annotations = structs.replace(published.annotations, **{key: record})
                     published = structs.replace(published, annotations=annotations)

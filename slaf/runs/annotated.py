@@ -25,7 +25,13 @@ if TYPE_CHECKING:
     from slaf.format.config import DatasetConfig
     from slaf.storage.location import Location
 
-__all__ = ["PAIR_SLOTS", "TABLE_SLOTS", "elements_without", "table_without", "with_annotated_digests"]
+__all__ = [
+    "PAIR_SLOTS",
+    "TABLE_SLOTS",
+    "elements_without",
+    "table_without",
+    "with_annotated_digests",
+]
 
 # The slots whose columns are in a table.
 TABLE_SLOTS = {CELLS: ("obs", "obsm"), GENES: ("var", "varm")}

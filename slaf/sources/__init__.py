@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import logging
-from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from slaf.errors import MissingMatrix, NoSuchInput
+from slaf.errors import MissingMatrix, NoSuchInput, UnknownFormat
 from slaf.options import ReadOptions
 from slaf.sources import loom, mudata, scdl
 from slaf.sources.anndata import h5ad, zarr
 from slaf.sources.concat.members import Input
-from slaf.sources.detect import detect, expand_glob, find_inputs
-from slaf.sources.feature_types import of_feature_type
+from slaf.sources.feature_types import FEATURE_TYPE, subset_or_close
 from slaf.sources.names import cell_id_prefixes
+from slaf.sources.search import find_inputs
 from slaf.sources.soma import experiment as soma
 from slaf.sources.tenx import h5 as tenx_h5
 from slaf.sources.tenx import mtx as tenx_mtx
@@ -25,14 +24,19 @@ from slaf.storage.urls import local_path, redacted
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from slaf.sources.base import Inputs, Source, SourceFormat
+    from slaf.sources.search import LeftOut
 
-__all__ = ["FORMATS", "as_inputs", "choices_of", "open_source", "register"]
+__all__ = ["FORMATS", "InputList", "as_inputs", "choices_of", "open_source", "register"]
 
 logger = logging.getLogger("slaf")
+
+# The paths that a message lists.
+_LISTED = 3
+
 FORMATS: list[SourceFormat] = [
     h5ad.FORMAT,
     zarr.FORMAT,
@@ -82,7 +86,28 @@ def open_source(
     if is_anndata(what):
         return _open_anndata(what, options)
     path = input_path(what, options.storage_options)
-    return _open(*detect(path, FORMATS, format), options)
+    (first, known), *others = find_inputs(path, FORMATS, format).inputs
+    if others:
+        names = ", ".join(str(one) for one, _ in [(first, known), *others])
+        msg = f"{path}: it holds several inputs; name one of them: {names}"
+        raise UnknownFormat(msg)
+    return _open(first, known, options)
+
+
+@dataclass(frozen=True, slots=True)
+class InputList:
+    """Inputs that were found, and what was found and is none.
+
+    Attributes
+    ----------
+    inputs
+        Each to be opened when it is read.
+    left_out
+        What else there is in the folders, and why it is not taken.
+    """
+
+    inputs: list[Input]
+    left_out: tuple[LeftOut, ...]
 
 
 def as_inputs(
@@ -92,7 +117,7 @@ def as_inputs(
     *,
     prefixed: bool = False,
     before: Sequence[str] = (),
-) -> list[Input]:
+) -> InputList:
     """Find all inputs, each to be opened when it is read.
 
     Parameters
@@ -116,31 +141,51 @@ def as_inputs(
     NoSuchInput
         If there is nothing at a path, or the list is empty.
     """
-    opens: list[tuple[str, Callable[[ReadOptions], Source]]] = []
+    found: list[Input] = []
+    left_out: list[LeftOut] = []
     n_in_memory = sum(uri.startswith("<AnnData") for uri in before)
-    several: Sequence[Any] = what if isinstance(what, list | tuple) else [what]
-    for one in several:
+    for at, one in enumerate(what if isinstance(what, list | tuple) else [what]):
         if is_anndata(one):
             n_in_memory += 1
-            opens.append(("AnnData", partial(_open_anndata, one, number=n_in_memory)))
+            found.append(Input("AnnData", partial(_open_anndata, one, number=n_in_memory), options))
             continue
-        for path in expand_glob(input_path(one, options.storage_options)):
-            files, others = find_inputs(path, FORMATS, format)
-            if others:
-                names = ", ".join(other.name for other in others)
-                logger.info("%s: no inputs, and left out: %s", redacted(str(path)), names)
-            opens += [(str(file), partial(_open, reopened(file), known)) for file, known in files]
-    if not opens:
+        inside = find_inputs(input_path(one, options.storage_options), FORMATS, format)
+        left_out += inside.left_out
+        folder = at if len(inside.inputs) > 1 else None
+        found += [
+            Input(str(file), partial(_open, reopened(file), known), options, folder=folder)
+            for file, known in inside.inputs
+        ]
+    if not found:
         msg = "there is no input; name at least one"
         raise NoSuchInput(msg)
-    uris = [uri for uri, _ in opens]
-    prefixes = [""] * len(uris)
+    _check_named_tables(len(found), options)
+    _log_left_out(left_out)
     if prefixed:
-        prefixes = list(cell_id_prefixes([*before, *uris])[len(before) :])
-    return [
-        Input(uri, opening, options, prefix)
-        for (uri, opening), prefix in zip(opens, prefixes, strict=True)
-    ]
+        uris = [*before, *(one.uri for one in found)]
+        prefixes = cell_id_prefixes(uris)[len(before) :]
+        found = [replace(one, prefix=own) for one, own in zip(found, prefixes, strict=True)]
+    return InputList(found, tuple(left_out))
+
+
+def _check_named_tables(n_inputs: int, options: ReadOptions) -> None:
+    named = [f"--{name}" for name in ("barcodes", "features") if getattr(options, name) is not None]
+    if named and n_inputs > 1:
+        msg = (
+            f"{' and '.join(named)} name tables of one matrix, but there are {n_inputs:,} inputs; "
+            "convert one, and add each of the others with `slaf append`"
+        )
+        raise UnknownFormat(msg)
+
+
+def _log_left_out(left_out: Sequence[LeftOut]) -> None:
+    """Log what is in the folders and not taken, by reason."""
+    by_reason: dict[str, list[str]] = {}
+    for one in left_out:
+        by_reason.setdefault(one.reason, []).append(redacted(one.path))
+    for reason, paths in by_reason.items():
+        more = f", and {len(paths) - _LISTED:,} more" if len(paths) > _LISTED else ""
+        logger.info("left out, %s: %s%s", reason, ", ".join(paths[:_LISTED]), more)
 
 
 def _open_anndata(adata: Any, options: ReadOptions, number: int = 1) -> Source:
@@ -165,8 +210,7 @@ def choices_of(
         known.choices
         for one in several
         if not is_anndata(one)
-        for path in expand_glob(input_path(one, storage_options))
-        for _, known in find_inputs(path, FORMATS, format)[0]
+        for _, known in find_inputs(input_path(one, storage_options), FORMATS, format).inputs
     ]
     return frozenset.intersection(*choices) if choices else frozenset()
 
@@ -181,16 +225,12 @@ def _open(path: Path, format: SourceFormat, options: ReadOptions) -> Source:
         source.info = replace(source.info, uri=str(remote))
     if options.feature_type is None:
         return source
-    with ExitStack() as closing:
-        closing.enter_context(source)
-        subset = of_feature_type(source, options.feature_type)
-        closing.pop_all()
-    return subset
+    return subset_or_close(source, FEATURE_TYPE, options.feature_type)
 
 
 def _check_choices(label: str, choices: frozenset[str], options: ReadOptions) -> None:
-    for name in options.choice():
+    for name, value in options.choice().items():
         if name not in choices:
-            option = f"--{name.replace('_', '-')}"
+            option = f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
             msg = f"{label} has no {name.replace('_', ' ')} to choose; leave {option} out"
             raise MissingMatrix(msg)

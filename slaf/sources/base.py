@@ -15,6 +15,7 @@ from slaf.runtime.lazy import LazyMapping
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -439,7 +440,8 @@ class SourceFormat:
     suffixes
         The usual suffixes of its files: in a folder, a file with one is an input, or an error.
     members
-        The inputs in a folder that it recognises: usually the folder itself.
+        The inputs in a folder that it recognises, and the names of all files that they are made
+        of; the folder may hold other inputs too. None where the folder itself is the input.
     """
 
     name: str
@@ -449,4 +451,4 @@ class SourceFormat:
     looks_for: str = field(default="")
     choices: frozenset[str] = frozenset()
     suffixes: tuple[str, ...] = ()
-    members: Callable[[Path], list[Path]] = lambda path: [path]
+    members: Callable[[Path], tuple[list[Path], AbstractSet[str]]] | None = None

@@ -1,7 +1,8 @@
-"""Keep the genes of one feature type."""
+"""Keep the genes of one feature type, or of one genome."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,25 +23,40 @@ if TYPE_CHECKING:
     from slaf.sparse.batch import Batch
     from slaf.sparse.ranges import RowRange
 
-__all__ = ["GeneSubset", "of_feature_type"]
+__all__ = ["FEATURE_TYPE", "GENOME", "GeneSubset", "subset_or_close"]
 
-_FEATURE_TYPE = "feature_type"
+# The columns of features by which they are chosen.
+FEATURE_TYPE = "feature_type"
+GENOME = "genome"
+_WORDS = {FEATURE_TYPE: ("features of type", "types"), GENOME: ("features of genome", "genomes")}
 
 
-def of_feature_type(source: Source, feature_type: str) -> GeneSubset:
-    """The genes of one type, as "Gene Expression" or "Antibody Capture".
+def subset_or_close(source: Source, column: str, value: str) -> GeneSubset:
+    """The genes with a value in one of these columns, as "Gene Expression" or "mm10".
 
     Raises
     ------
     MissingMatrix
-        If there is none; the error lists the types.
+        If there is none, and the source is closed; the error lists the values.
     """
+    with ExitStack() as closing:
+        closing.enter_context(source)
+        subset = _subset(source, column, value)
+        closing.pop_all()
+    return subset
+
+
+def _subset(source: Source, column: str, value: str) -> GeneSubset:
     table = source.genes()
-    types = table.column(_FEATURE_TYPE).to_pylist() if _FEATURE_TYPE in table.column_names else []
-    kept = np.array([at for at, name in enumerate(types) if name == feature_type], np.int64)
+    values = table.column(column).to_pylist() if column in table.column_names else []
+    kept = np.array([at for at, own in enumerate(values) if own == value], np.int64)
     if not len(kept):
-        names = ", ".join(map(repr, sorted(set(types)))) or "no types at all"
-        msg = f"{source.info.uri}: there are no features of type {feature_type!r}; it has {names}"
+        what, plural = _WORDS[column]
+        names = ", ".join(repr(name) for name in sorted(filter(None, set(values))))
+        msg = (
+            f"{source.info.uri}: there are no {what} {value!r}; it has "
+            f"{names or f'no {plural} at all'}"
+        )
         raise MissingMatrix(msg)
     return GeneSubset(source, kept)
 

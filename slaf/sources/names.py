@@ -8,9 +8,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["cell_id_prefixes", "unique_names"]
+__all__ = ["cell_id_prefixes", "counts_rank", "is_named_counts", "unique_names"]
+
+# The names of matrices that hold counts, the most telling first.
+_COUNTS = ("counts", "raw_counts", "raw", "spliced", "x")
 
 _SUFFIXES = (".h5ad", ".h5", ".gz", ".mtx")
+
+
+def counts_rank(matrix: str) -> int:
+    """The rank of a matrix among those that are counts by their name; others are behind all."""
+    name = matrix.rpartition(":")[2].lower()
+    return _COUNTS.index(name) if name in _COUNTS else len(_COUNTS)
+
+
+def is_named_counts(matrix: str) -> bool:
+    """Whether a matrix, as "raw" or "layer:counts", is counts by its name."""
+    return counts_rank(matrix) < len(_COUNTS)
 
 
 def unique_names(uris: Sequence[str]) -> tuple[str, ...]:

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from slaf.errors import DamagedInput, StorageError, UnknownFormat
-from slaf.sources.hdf5.file import recognise
+from slaf.sources.hdf5.file import is_hdf5, recognise
+from slaf.sources.tenx.text import open_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
-__all__ = ["UNSUPPORTED", "UnsupportedInput", "check_known_otherwise", "is_dataset"]
+__all__ = ["DERIVED", "FOREIGN", "UnsupportedInput", "is_dataset"]
+
+# https://www.gnu.org/software/tar/manual/html_node/Standard.html
+_TAR_OFFSET, _TAR = 257, b"ustar"
+_HEAD_BYTES = 512
+_HDF5 = b"\x89HDF"
+# Serialized objects of R, in ASCII and in binary, by saveRDS and by save.
+_R = (b"X\n\x00\x00", b"A\n2\n", b"A\n3\n", b"RDX", b"RDA")
+_TABLES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +40,62 @@ class UnsupportedInput:
     recognises
         Whether a path is of this format.
     remedy
-        What to do instead.
+        What to do instead; "{path}" stands for its path, "{stem}" for that without its suffix.
     """
 
     name: str
     recognises: Callable[[Path], bool]
     remedy: str
 
+    def refusal(self, path: Path) -> UnknownFormat:
+        """The error for a path of this format."""
+        stem = re.sub(r"(\.tar)?(\.[A-Za-z0-9]+)$", "", str(path))
+        # Not by str.format: a remedy may hold braces, and a path anything.
+        remedy = self.remedy.replace("{path}", shlex.quote(str(path)))
+        remedy = remedy.replace("{stem}", shlex.quote(stem))
+        return UnknownFormat(f"{path}: this is {self.name}: {remedy}")
+
 
 def _has_members(*layouts: AbstractSet[str]) -> Callable[[Path], bool]:
     """Recognise an HDF5 file by its members: all of one of the layouts."""
     return partial(recognise, matches=lambda file: any(layout <= set(file) for layout in layouts))
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a file, unpacked; none where they cannot be had."""
+    if not path.is_file():
+        return b""
+    try:
+        with open_text(path) as text:
+            return text.read(_HEAD_BYTES)
+    except DamagedInput:
+        return b""
+
+
+def _is_packed_hdf5(path: Path) -> bool:
+    return _head(path).startswith(_HDF5) and not is_hdf5(path)
+
+
+def _is_tar(path: Path) -> bool:
+    return _head(path)[_TAR_OFFSET:].startswith(_TAR)
+
+
+def _begins_with(*signatures: bytes) -> Callable[[Path], bool]:
+    return lambda path: _head(path).startswith(signatures)
+
+
+def _is_table(path: Path) -> bool:
+    head = _head(path)
+    return path.name.lower().endswith(_TABLES) and bool(head) and b"\0" not in head
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and not path.stat().st_size
+
+
+def _is_bpcells(path: Path) -> bool:
+    version = path / "version"
+    return path.is_dir() and version.is_file() and b"-matrix-v" in version.read_bytes()[:100]
 
 
 def is_dataset(path: Path) -> bool:
@@ -55,7 +111,8 @@ def is_dataset(path: Path) -> bool:
     return isinstance(content, dict) and "format_version" in content
 
 
-UNSUPPORTED = (
+# What tools write beside a matrix: left out of a folder, and refused by itself.
+DERIVED = (
     UnsupportedInput(
         "a molecule_info file of Cell Ranger",
         _has_members({"barcode_idx", "umi"}, {"barcode", "gene", "umi"}),
@@ -63,50 +120,55 @@ UNSUPPORTED = (
     ),
 )
 
-
-_AS_H5AD: Final = "write it as h5ad, and convert that"
-_BY_NAME: Final[Mapping[tuple[str, ...], tuple[str, str]]] = {
-    (".rds", ".rda", ".rdata"): (
+# What no format recognises, and what to do with it.
+FOREIGN = (
+    *DERIVED,
+    UnsupportedInput(
+        "an empty file", _is_empty, "it holds nothing; look for the file that it was copied from"
+    ),
+    UnsupportedInput(
+        "an HDF5 file packed by gzip",
+        _is_packed_hdf5,
+        "unpack it with `gunzip -k {path}`, and convert {stem}",
+    ),
+    UnsupportedInput(
+        "a tar archive",
+        _is_tar,
+        "unpack it with `mkdir -p {stem} && tar -xf {path} -C {stem}`, and convert that folder",
+    ),
+    UnsupportedInput(
+        "a zip archive",
+        _begins_with(b"PK\x03\x04"),
+        "unpack it with `unzip {path} -d {stem}`, and convert that folder",
+    ),
+    UnsupportedInput(
+        "a Seurat object on disk (h5Seurat)",
+        _has_members({"assays", "meta.data"}, {"assays", "cell.names"}),
+        "write it as an h5ad in R (SeuratDisk::Convert(FILE, dest = 'h5ad')), and convert that",
+    ),
+    UnsupportedInput(
         "a file of R",
-        f"in R {_AS_H5AD}: anndataR::write_h5ad(object, 'NAME.h5ad')",
+        _begins_with(*_R),
+        "write its counts as an h5ad in R (zellkonverter::writeH5AD of a SingleCellExperiment; of "
+        "a Seurat object, Seurat::as.SingleCellExperiment makes one), and convert that",
     ),
-    (".h5seurat",): (
-        "a file of SeuratDisk",
-        f"in R {_AS_H5AD}: SeuratDisk::Convert('FILE', dest = 'h5ad')",
+    UnsupportedInput(
+        "a matrix of BPCells",
+        _is_bpcells,
+        "write it in R (BPCells::write_matrix_10x_hdf5 or write_matrix_anndata_hdf5), and convert "
+        "that file",
     ),
-    (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz"): (
-        "an archive",
-        "unpack it (tar -xf FILE), and convert what it holds",
+    UnsupportedInput(
+        "a Parquet file",
+        _begins_with(b"PAR1"),
+        "make an AnnData of it (anndata.AnnData(pandas.read_parquet(FILE)), cells as rows), and "
+        "give that to slaf.convert",
     ),
-    (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz"): (
+    UnsupportedInput(
         "a table of text",
-        (
-            "with a .mtx, name their folder; with values, in Python "
-            f"{_AS_H5AD}: anndata.io.read_csv('FILE').write_h5ad('NAME.h5ad')"
-        ),
+        _is_table,
+        "make an AnnData of it (anndata.io.read_csv or read_text, transposed with .T if its rows "
+        "are genes), and give that to slaf.convert; of a matrix.mtx name the matrix itself, and "
+        "this with --barcodes or --features",
     ),
-    (".parquet", ".feather", ".arrow"): (
-        "a table of Arrow",
-        f"in Python {_AS_H5AD}: anndata.AnnData(pandas.read_parquet('FILE')).write_h5ad(...)",
-    ),
-}
-
-
-def check_known_otherwise(path: Path) -> None:
-    """Refuse what no format recognises, but its size or its name explains.
-
-    Raises
-    ------
-    DamagedInput
-        If it is empty.
-    UnknownFormat
-        With what to do instead.
-    """
-    if path.is_file() and not path.stat().st_size:
-        msg = f"{path}: the file is empty"
-        raise DamagedInput(msg)
-    for suffixes, (name, advice) in _BY_NAME.items():
-        if path.name.lower().endswith(suffixes):
-            remedy = advice.replace("FILE", path.name).replace("NAME", path.stem)
-            msg = f"{path}: this is {name}, by its name: {remedy}"
-            raise UnknownFormat(msg)
+)

@@ -123,7 +123,9 @@ def compare_axis(
 
 
 def _without(columns: ColumnSet, slot: str, ignored: Collection[str]) -> ColumnSet:
-    kept = (c for c in columns.columns if c.original is None or f"{slot}:{c.original}" not in ignored)
+    kept = (
+        c for c in columns.columns if c.original is None or f"{slot}:{c.original}" not in ignored
+    )
     return replace(columns, columns=tuple(kept))
 
 

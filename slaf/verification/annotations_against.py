@@ -66,7 +66,9 @@ def check_annotations_against(
     with differences.catching("layers, raw and annotations"):
         raw, layers = source.raw(), _without(source.layers(), LAYER, ignored)
         matrices: dict[str, Mapping[str, Matrix]] = {LAYERS: layers}
-        _check_layer_names(layers, _without(dataset.annotations.layers, LAYER, ignored), differences)
+        _check_layer_names(
+            layers, _without(dataset.annotations.layers, LAYER, ignored), differences
+        )
         if _raw_is_comparable(dataset, raw, differences) and raw is not None:
             matrices[RAW] = {RAW: raw.matrix}
         recorded = dataset.published.annotations.matrices()
@@ -79,7 +81,9 @@ def check_annotations_against(
 
 def _without(elements: Mapping[str, T], kind: str, ignored: Collection[str]) -> Mapping[str, T]:
     """The elements whose names, as "obsm:KEY", are compared."""
-    return LazyMapping([key for key in elements if f"{kind}:{key}" not in ignored], elements.__getitem__)
+    return LazyMapping(
+        [key for key in elements if f"{kind}:{key}" not in ignored], elements.__getitem__
+    )
 
 
 def _check_layer_names(

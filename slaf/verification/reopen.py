@@ -54,7 +54,7 @@ def reopen_inputs(
         If an input cannot be read.
     """
     records = dataset.sources
-    openers = as_inputs(inputs, format, options)
+    openers = as_inputs(inputs, format, options).inputs
     if len(openers) != len(records):
         uris = ", ".join(record.uri for record in records)
         msg = (
@@ -82,6 +82,8 @@ def reopen_inputs(
             one_of(Join, "genes", join),
             previous,
             taken or SlotSelection.nothing(),
+            # What was taken once is what is compared.
+            allow_duplicate=True,
         )
         start = stop
     if whole is None:

@@ -24,7 +24,7 @@ N_GENES = 20
 PREVIEW_KEYS = {
     *("operation", "sources", "output", "n_cells", "n_genes", "shared_genes", "size"),
     *("value_type", "rewrites", "parts", "parts_done", "estimate", "free", "not_converted"),
-    *("annotations", "counts_in", "notes"),
+    *("annotations", "counts_in", "left_out", "notes"),
 }
 
 
@@ -190,6 +190,8 @@ def test_status_of_several_inputs(source: Path, more: list[Path], tmp_path: Path
     shutil.copy(source, folder / "a.h5ad")
     shutil.copy(more[0], folder / "sub" / "a.h5ad")
     options: dict[str, Any] = {"chunk_size": 10, "cell_id_prefix": True, "join": "intersection"}
+    # The cells of both have the same ids.
+    options["allow_duplicate"] = True
     slaf.convert(folder, tmp_path / "whole.slaf", **options)
     output = tmp_path / "out.slaf"
     stop_after(40, [folder], output, **options)

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 DATASET_KEYS = {
     *("kind", "location", "n_cells", "n_genes", "nonzeros", "density", "value_type", "dtype"),
     *("bytes", "tables", "obs", "var", "statistics", "annotations", "sources"),
-    *("created_at", "last_updated", "writer"),
+    *("created_at", "last_updated", "history", "writer"),
 }
 PREVIEW_KEYS = {
     *("operation", "sources", "output", "n_cells", "n_genes", "shared_genes", "size"),
     *("value_type", "rewrites", "parts", "parts_done", "estimate", "free", "annotations"),
-    *("not_converted", "counts_in", "notes"),
+    *("not_converted", "counts_in", "left_out", "notes"),
 }
 FRACTIONS = (
     "layer:halves holds fractions, but X whole numbers: if you want counts, use --matrix X\n"

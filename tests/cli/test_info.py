@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 INPUT_KEYS = {
     *("kind", "location", "format", "matrix", "n_cells", "n_genes", "dtype", "size", "matrices"),
-    *("obs", "var", "annotations", "not_converted"),
+    *("obs", "var", "annotations", "not_converted", "left_out"),
 }
 
 
@@ -112,7 +112,7 @@ def test_many_columns_are_cut_short(tmp_path: Path) -> None:
 
 def test_places_without_anything_end_with_3(tmp_path: Path) -> None:
     """Nothing, an empty directory and a file of no format are refused with different messages."""
-    text = tmp_path / "notes.txt"
+    text = tmp_path / "notes.doc"
     text.write_text("notes")
     missing = run("info", tmp_path / "none").failed(ExitCode.BAD_INPUT)
     assert "there is no such file or directory" in missing

@@ -151,7 +151,9 @@ def test_bucket_to_bucket(cloud: Cloud, tmp_path: Path) -> None:
             source.pop("file_path", None)
     assert found == expected
     slaf.verify(cloud.at("out.slaf"), url, storage_options=cloud.options)
-    assert slaf.info(url, storage_options=cloud.options).n_cells == 40
+    described = slaf.info(url, storage_options=cloud.options)
+    assert isinstance(described, slaf.InputInfo)
+    assert described.n_cells == 40
     ended = run("info", url, "--json", *cloud.words()).succeeded()
     assert ended.json["format"] == "h5ad"
 

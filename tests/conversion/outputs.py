@@ -168,7 +168,7 @@ def unaccounted(path: Path) -> set[str]:
     files = {file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()}
     for version in slaf.history(path):
         if version.is_kept:
-            files = _unaccounted(files, path, slaf.open(path, version=version.version))
+            files = _unaccounted(files, slaf.open(path, version=version.version))
             config = f"history/{version.version:06d}.json"
             data = json.loads((path / config).read_bytes()) if config in files else {}
             files -= {config, *_files(data)}
@@ -178,7 +178,7 @@ def unaccounted(path: Path) -> set[str]:
     return files - {"config.json", *readable, *_files(config)}
 
 
-def _unaccounted(files: set[str], path: Path, dataset: Dataset) -> set[str]:
+def _unaccounted(files: set[str], dataset: Dataset) -> set[str]:
     """Those of the files that are in no table of a dataset."""
     for name, directory in dataset.published.tables.items():
         table = dataset.table(name)

@@ -1,4 +1,4 @@
-"""Annotating a dataset: alignment, refusals, what an append and a repair make of it, and crashes."""
+"""Annotating a dataset: alignment, refusals, appends, repairs and crashes."""
 
 from __future__ import annotations
 
@@ -97,9 +97,7 @@ def test_elements_of_some_cells_and_genes(dataset: Dataset) -> None:
         ({"obs": "nothing.csv"}, "there is no such file"),
     ],
 )
-def test_refusals_change_nothing(
-    dataset: Dataset, changes: dict[str, Any], message: str
-) -> None:
+def test_refusals_change_nothing(dataset: Dataset, changes: dict[str, Any], message: str) -> None:
     """What cannot be aligned, stored or found is refused by name, and nothing is written."""
     before = output_of(dataset.location.path)
     with pytest.raises(InputError, match=message):
@@ -130,7 +128,9 @@ def test_tables_are_read_from_files(dataset: Dataset, tmp_path: Path, suffix: st
         frame.to_csv(path, sep="," if suffix == ".csv" else "\t", index=False)
     made = dataset.annotate(obs=path)
     assert made.obs["age"].tolist() == list(range(N))[::-1]
-    reordered = frame[["name", "age", "barcode"]].rename(columns={"age": "years"}).drop(columns="name")
+    reordered = (
+        frame[["name", "age", "barcode"]].rename(columns={"age": "years"}).drop(columns="name")
+    )
     reordered.to_csv(tmp_path / "other.csv", index=False)
     made = made.annotate(obs=tmp_path / "other.csv", on="barcode")
     assert made.obs["years"].tolist() == made.obs["age"].tolist()
@@ -279,7 +279,8 @@ def test_damaged_layers_are_dropped_by_name(dataset: Dataset, source: Path) -> N
 
 def test_crashes(dataset: Dataset, source: Path, tmp_path: Path) -> None:
     """Stopped at any effect readers see all of it or what was there; the same call ends well."""
-    path, changes = dataset.location.path, {
+    path = dataset.location.path
+    changes: dict[str, Any] = {
         "obs": {"n": range(N)},
         "layers": {"norm": counts(N, M, seed=4) * 70_000},
         "uns": {"hand": 1},

@@ -53,7 +53,7 @@ def serial(folder: Path) -> Output:
 def convert_in_order(source: Path, output: Path, order: Sequence[int], workers: int) -> None:
     """What `slaf.convert` does, but that the parts are asked for in this order."""
     location = Location(output)
-    with Concat(as_inputs(source, None, ReadOptions())) as opened:
+    with Concat(as_inputs(source, None, ReadOptions()).inputs) as opened:
         plan = make_plan(opened, StoreOptions(chunk_size=CELLS_A_PART))
         axes = read_axes(opened)
         with location.lock():

@@ -74,10 +74,7 @@ TENX_MTX: dict[str, Made | Refused] = {
     "10x_mtx/ebi_pbmc_subset/matrix.mtx": Refused(
         DamagedInput, "the genes or features of the matrix are missing: features.tsv.gz or"
     ),
-    MTX: Refused(
-        UnknownFormat,
-        "several matrices; name one of them as the input: AB_toy_data_toy.matrix.mtx, matrix.mtx",
-    ),
+    MTX: Refused(DamagedInput, "unsorted_matrix.mtx.gz, line 2: it declares 772,476 entries"),
     f"{MTX}/matrix.mtx": Made((25, 33_694), 25),
     f"{MTX}/AB_toy_data_toy.matrix.mtx": Refused(
         DamagedInput, "it declares 4,352 entries, but has 4,329"
@@ -88,7 +85,9 @@ TENX_MTX: dict[str, Made | Refused] = {
     f"{MTX}/bad_format_has_space.mtx": NAMELESS,
     f"{MTX}/matrix_with_header.mtx": NAMELESS,
     f"{MTX}/no_data.mtx.txt": NAMELESS,
-    f"{MTX}/one_column_feature_file_data_models.mtx": NAMELESS,
+    f"{MTX}/one_column_feature_file_data_models.mtx": Refused(
+        DamagedInput, "it declares 772,476 entries, which a file of 990 bytes cannot hold"
+    ),
     f"{MTX}/raw_count.sparse.mtx": NAMELESS,
     f"{MTX}/sorted_matrix.mtx": Refused(UnknownFormat, "no known format"),
     f"{MTX}/unsorted_matrix.mtx": Refused(

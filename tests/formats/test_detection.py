@@ -84,9 +84,9 @@ def test_an_unknown_format(tmp_path: Path) -> None:
 
 def test_nothing_that_is_known(tmp_path: Path) -> None:
     """What no format recognises is refused with what each of them looks for."""
-    (tmp_path / "in.dat").write_text("cell,gene,count\n")
+    (tmp_path / "in.bin").write_bytes(b"\1\2\3")
     (tmp_path / "empty").mkdir()
-    for name in ("in.dat", "empty"):
+    for name in ("in.bin", "empty"):
         said = refused(tmp_path / name)
         assert f"{tmp_path / name}: no known format" in said
         for known in FORMATS:
@@ -174,8 +174,8 @@ def test_the_results_of_cell_ranger_2(tmp_path: Path) -> None:
     Mtx(version=2, packed=False).write(outs / "filtered_gene_bc_matrices" / "mm10", OTHER)
     for place in (outs, outs / "filtered_gene_bc_matrices"):
         said = refused(place)
-        assert "filtered_gene_bc_matrices: it holds several inputs; name one of them" in said
-        assert "hg19, mm10" in said
+        assert "filtered_gene_bc_matrices: these are forms of one sample" in said
+        assert "name the one that is meant: hg19, mm10" in said
     write_genomes(outs / "filtered_gene_bc_matrices_h5.h5", {"hg19": STORED, "mm10": OTHER})
     converted(outs, OTHER, genome="mm10")
 
@@ -191,8 +191,11 @@ def test_the_only_input_of_a_folder(tmp_path: Path) -> None:
     write_v3(folder / "other.h5", OTHER)
     both = slaf.convert(folder, tmp_path / "both.slaf", allow_duplicate=True)
     assert [source.format for source in both.sources] == ["10x_h5", "10x_mtx"]
-    with pytest.raises(slaf.InputError, match="it holds several inputs; name one of them: other"):
-        slaf.info(folder)
+    listed = slaf.info(folder)
+    assert isinstance(listed, slaf.FolderInfo)
+    assert [one.format for one in listed.inputs] == ["10x_h5", "10x_mtx"]
+    with pytest.raises(slaf.InputError, match="it holds several inputs; name one of them"):
+        open_source(folder)
     converted(folder, STORED, format="10x_mtx")
     shutil.rmtree(folder / "sample")
     converted(folder, OTHER)

@@ -151,11 +151,13 @@ def test_the_only_genome(tmp_path: Path) -> None:
 
 
 def test_genomes_of_features(tmp_path: Path) -> None:
-    """Where features name their genomes, all are converted and none can be chosen."""
+    """Where features name their genomes, all are converted, or those of one."""
     genomes = [b"hg19", b"hg19", b"mm10", b"mm10", b""]
     path = write_v3(tmp_path / "in.h5", STORED, features={"genome": genomes})
     assert converted(path, STORED).var["genome"].to_list() == ["hg19", "hg19", "mm10", "mm10", ""]
-    assert "it has one matrix of all genomes" in refused(path, "--genome", "hg19")
+    of_mouse = slaf.convert(path, tmp_path / "mouse.slaf", genome="mm10")
+    assert of_mouse.genes["gene_id"].to_pylist() == ["gene-2", "gene-3"]
+    assert "it has 'hg19', 'mm10'" in refused(path, "--genome", "rat")
 
 
 def test_types_of_features(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from slaf.errors import InputError
 from slaf.sources.hdf5.arrays import open_nd
 from slaf.sources.hdf5.chunks import DEFLATE, SHUFFLE, decode_chunk
 from slaf.sources.tenx.matrix_market import entries, read_header
-from slaf.sources.tenx.text import read_tsv
+from slaf.sources.tenx.text import read_columns
 
 BANNER = b"%%MatrixMarket matrix coordinate integer general\n"
 PIECES = st.sampled_from(
@@ -86,7 +86,7 @@ def test_any_table(text: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = _file(folder, text)
         try:
-            table = read_tsv(path)
+            table = read_columns(path)
         except InputError as error:
             assert str(path) in str(error)  # noqa: PT017 - it may be read as well
         else:

@@ -15,6 +15,7 @@ from slaf.annotations.columns import column_of, replace_ids, without_columns
 from slaf.errors import InputError
 from slaf.format.config import SourceRecord
 from slaf.sources.concat.genes import align
+from slaf.sources.concat.same_cells import check_samples_differ
 from slaf.sources.slots import slot_names
 from slaf.sparse.ranges import RowRange
 
@@ -60,12 +61,16 @@ class Input:
         How it is read.
     prefix
         The prefix of its cell ids.
+    folder
+        The number of the folder or pattern that stands for it and for others; None if it was named
+        by itself.
     """
 
     uri: str
     open: Callable[[ReadOptions], Source]
     options: ReadOptions
     prefix: str = ""
+    folder: int | None = None
 
     def opened(self) -> Source:
         """The input, open for reading."""
@@ -150,6 +155,12 @@ class Member:
         """The ids of its cells."""
         return self.cells.column(0)
 
+    @property
+    def ids_of_input(self) -> pa.ChunkedArray:
+        """The ids of its cells without their prefix."""
+        prefix = self.record.prefix
+        return pc.utf8_slice_codeunits(self.ids, len(prefix)) if prefix else self.ids
+
     def with_open(self, read: Callable[[Source], T]) -> T:
         """Read something of it; it is open meanwhile."""
         with self.lease() as source:
@@ -162,6 +173,8 @@ def open_members(
     existing: ExistingDataset | None,
     join: Join,
     selection: SlotSelection,
+    *,
+    allow_duplicate: bool,
 ) -> tuple[tuple[Member, ...], pa.Array]:
     """The members of a source, and the ids of all genes.
 
@@ -179,9 +192,13 @@ def open_members(
         The genes to take.
     selection
         The layers, raw and slots to take of the inputs.
+    allow_duplicate
+        Whether inputs of one folder may have the same cells.
 
     Raises
     ------
+    DuplicateInput
+        If all cell ids of one are among those of another of the same folder.
     GeneMismatch
         If the genes cannot be aligned as chosen.
     InputError
@@ -191,6 +208,13 @@ def open_members(
     if existing is not None:
         choices.insert(0, ({}, ""))
     scanned = list(_scan(pool, choices, join))
+    if not allow_duplicate:
+        # Before genes are aligned: whether they are the same does not matter for these.
+        n_existing = len(scanned) - len(inputs)
+        check_samples_differ(
+            (one.uri, one.folder, member.ids_of_input)
+            for one, (member, _) in zip(inputs, scanned[n_existing:], strict=True)
+        )
     members, ids = [member for member, _ in scanned], [ids for _, ids in scanned]
     genes_present = []
     if existing is not None:
@@ -218,7 +242,7 @@ def check_raw(source: Source) -> Raw:
 
 
 def _scan(
-    pool: SourcePool, choices: Sequence[tuple[Mapping[str, str], str]], join: Join
+    pool: SourcePool, choices: Sequence[tuple[Mapping[str, str | bool], str]], join: Join
 ) -> Iterator[tuple[Member, pa.Array]]:
     """Each member by itself, with all its slots, and the ids of its genes."""
     last_var: pa.Table | None = None
@@ -255,7 +279,7 @@ def _scan(
 
 
 def _record(
-    info: SourceInfo, offset: int, choice: Mapping[str, str], prefix: str, join: Join
+    info: SourceInfo, offset: int, choice: Mapping[str, str | bool], prefix: str, join: Join
 ) -> SourceRecord:
     return SourceRecord(
         uri=info.uri,

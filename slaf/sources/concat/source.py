@@ -25,6 +25,7 @@ from slaf.sources.concat.matrix import ChosenMatrix
 from slaf.sources.concat.members import SAMPLE_SIZE, open_members, selected_columns
 from slaf.sources.concat.pool import SourcePool
 from slaf.sources.identity import content_identity
+from slaf.sources.names import counts_rank
 from slaf.sparse.casting import is_whole
 
 if TYPE_CHECKING:
@@ -55,9 +56,13 @@ class Concat(Source):
         A dataset before the inputs; its genes come first, in their order.
     selection
         The layers, raw and slots to take of the inputs.
+    allow_duplicate
+        Whether inputs of one folder may have the same cells.
 
     Raises
     ------
+    DuplicateInput
+        If all cell ids of one are among those of another of the same folder.
     GeneMismatch
         If the genes cannot be aligned as chosen.
     InputError
@@ -70,6 +75,8 @@ class Concat(Source):
         join: Join = "strict",
         existing: ExistingDataset | None = None,
         selection: SlotSelection | None = None,
+        *,
+        allow_duplicate: bool = False,
     ) -> None:
         super().__init__()
         self._existing = existing
@@ -81,7 +88,12 @@ class Concat(Source):
         with ExitStack() as failing:
             failing.callback(self._pool.close)
             self._members, self._gene_ids = open_members(
-                self._pool, inputs, existing, join, self.selection
+                self._pool,
+                inputs,
+                existing,
+                join,
+                self.selection,
+                allow_duplicate=allow_duplicate,
             )
             records = () if existing is None else existing.records
             added = (member.record for member in self._members if not member.is_existing)
@@ -138,11 +150,15 @@ class Concat(Source):
         )
 
     def matrices_with_counts(self) -> tuple[str, ...]:
-        """Matrices of all inputs with whole numbers, if the chosen one has fractions."""
+        """Matrices of all inputs with whole numbers, if the chosen one has fractions.
+
+        Those that are counts by their name come first.
+        """
         if all(is_whole(member.sample_values) for member in self._members):
             return ()
         first, *others = (member.info for member in self._members)
         names = [name for name in first.matrices if all(name in info.matrices for info in others)]
+        names.sort(key=counts_rank)
         return tuple(name for name in names if name != self.info.matrix and self._is_whole(name))
 
     def _is_whole(self, matrix: str) -> bool:

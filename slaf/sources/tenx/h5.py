@@ -12,6 +12,7 @@ from slaf.annotations.columns import arrow_table
 from slaf.errors import DamagedInput, MissingMatrix
 from slaf.sources.base import LabelledMatrix, Source, SourceFormat, SourceInfo, check_only_x
 from slaf.sources.csr import CompressedRows
+from slaf.sources.feature_types import GENOME, subset_or_close
 from slaf.sources.hdf5.arrays import open_compressed
 from slaf.sources.hdf5.file import (
     errors_as_damaged_input,
@@ -58,7 +59,7 @@ class TenxH5Source(Source):
     path
         The file.
     options
-        `genome` chooses among several matrices of a v2 file.
+        `genome` chooses among several matrices of a v2 file, or the features of a v3 file.
 
     Raises
     ------
@@ -81,8 +82,7 @@ class TenxH5Source(Source):
     def _describe(self) -> SourceInfo:
         matrix = self.matrix("X")
         self._n_cells, self._n_genes = matrix.shape
-        ids = f"{_FEATURES}/id" if self._name == _MATRIX else "genes"
-        for name, length in (("barcodes", self._n_cells), (ids, self._n_genes)):
+        for name, length in (("barcodes", self._n_cells), (self._gene_ids(), self._n_genes)):
             self._check_length(name, length)
             check_arrays(f"{self._name}/{name}", self._dataset(name))
         return SourceInfo.of(
@@ -92,6 +92,20 @@ class TenxH5Source(Source):
             identity=file_identity(self._path),
             not_converted=self._not_converted(),
         )
+
+    @property
+    def has_all_genomes(self) -> bool:
+        """Whether it has one matrix of all genomes."""
+        return self._name == _MATRIX
+
+    def _gene_ids(self) -> str:
+        """The dataset of the ids of genes; where there is none, that of their names."""
+        ids, names = (
+            (f"{_FEATURES}/id", f"{_FEATURES}/name")
+            if self.has_all_genomes
+            else ("genes", "gene_names")
+        )
+        return ids if ids in self._group or names not in self._group else names
 
     def close(self) -> None:
         """Close the file."""
@@ -106,18 +120,23 @@ class TenxH5Source(Source):
     def read_genes(self) -> pa.Table:
         """The features: id, name, type, genome, and other columns of the file."""
         with errors_as_damaged_input(self.info.uri):
-            if self._name != _MATRIX:
+            if not self.has_all_genomes:
                 genomes = pa.array([self._name] * self._n_genes, pa.string())
-                self._check_length("gene_names", self._n_genes)
-                columns = {_GENE_NAME: self._column("gene_names"), "genome": genomes}
-                return arrow_table("gene_id", self._strings("genes"), columns)
+                columns = {**self._gene_names(_GENE_NAME, "gene_names"), "genome": genomes}
+                return arrow_table("gene_id", self._strings(self._gene_ids()), columns)
             names = self._feature_columns()
             # The name of a probe is not that of its gene, which is another column.
             name_column = "name" if _GENE_NAME in names else _GENE_NAME
-            self._check_length(f"{_FEATURES}/name", self._n_genes)
-            columns = {name_column: self._column(f"{_FEATURES}/name")}
+            columns = self._gene_names(name_column, f"{_FEATURES}/name")
             columns |= {name: self._column(f"{_FEATURES}/{name}") for name in names}
-            return arrow_table("gene_id", self._strings(f"{_FEATURES}/id"), columns)
+            return arrow_table("gene_id", self._strings(self._gene_ids()), columns)
+
+    def _gene_names(self, column: str, dataset: str) -> dict[str, pa.Array]:
+        """The names of genes as a column, unless they are the ids."""
+        if dataset == self._gene_ids():
+            return {}
+        self._check_length(dataset, self._n_genes)
+        return {column: self._column(dataset)}
 
     def open_matrix(self, name: str) -> Matrix:
         """X, the only matrix."""
@@ -136,7 +155,7 @@ class TenxH5Source(Source):
         others += _describe_members(self._file, {*genomes, self._name})
         columns = {_FEATURES, *self._barcode_columns()}
         others += _describe_members(self._group, _REQUIRED | _V2_COLUMNS | columns)
-        if self._name == _MATRIX:
+        if self.has_all_genomes:
             features = self._group[_FEATURES]
             others += _describe_members(features, {"id", "name", *self._feature_columns()})
         return (*others, *spatial_folder(self._path))
@@ -229,10 +248,8 @@ def _choose(file: h5py.File, options: ReadOptions) -> h5py.Group:
         msg = f"no group of the file is a matrix (with {needed})"
         raise DamagedInput(msg)
     if _MATRIX in genomes:
-        genomes = [_MATRIX]
-        if genome is not None:
-            msg = "it has one matrix of all genomes, which its features name; leave --genome out"
-            raise MissingMatrix(msg)
+        # Its features name their genomes.
+        return get_checked(file, _MATRIX)
     if genome is None and len(genomes) == 1:
         return get_checked(file, genomes[0])
     if genome not in genomes:
@@ -242,11 +259,18 @@ def _choose(file: h5py.File, options: ReadOptions) -> h5py.Group:
     return get_checked(file, genome)
 
 
+def _open(path: Path, options: ReadOptions) -> Source:
+    source = TenxH5Source(path, options)
+    if options.genome is None or not source.has_all_genomes:
+        return source
+    return subset_or_close(source, GENOME, options.genome)
+
+
 FORMAT = SourceFormat(
     name="10x_h5",
     description="10x HDF5 (.h5) of Cell Ranger and Space Ranger",
     recognises=partial(recognise, matches=lambda file: bool(_genomes(file))),
-    open=TenxH5Source,
+    open=_open,
     looks_for="an HDF5 file with barcodes, data, indices, indptr and shape in a group",
     choices=frozenset({"genome", "feature_type"}),
     suffixes=(".h5",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,15 +25,24 @@ if TYPE_CHECKING:
 __all__ = ["MtxHeader", "entries", "read_header"]
 
 
-# https://math.nist.gov/MatrixMarket/formats.html#MMformat; SciPy writes "unsigned-integer" too.
+# https://math.nist.gov/MatrixMarket/formats.html#MMformat; SciPy writes "unsigned-integer" too, and
+# STARsolo "float" (https://github.com/alexdobin/STAR/issues/1397).
 _BANNER = re.compile(
-    rb"%%MatrixMarket\s+matrix\s+coordinate\s+(integer|unsigned-integer|real|pattern)\s+general\s*",
+    rb"%%MatrixMarket\s+matrix\s+coordinate\s+([a-z-]+)\s+general\s*",
+    re.IGNORECASE,
+)
+# Dense, or with entries of one half of a square: SciPy reads these, and writes them as above.
+_OTHER_FORM = re.compile(
+    rb"%%MatrixMarket\s+matrix\s+(array|coordinate)\s+[a-z-]+\s+"
+    rb"(general|symmetric|skew-symmetric)\s*",
     re.IGNORECASE,
 )
 _TYPES: dict[str, np.dtype[Any]] = {
     "integer": np.dtype(np.int64),
     "unsigned-integer": np.dtype(np.uint64),
     "real": np.dtype(np.float64),
+    "float": np.dtype(np.float64),
+    "double": np.dtype(np.float64),
     "pattern": np.dtype(np.uint8),
 }
 _MAX_LINE_BYTES = 1 << 16
@@ -54,7 +64,8 @@ class MtxHeader:
     nnz
         The number of entries.
     field
-        "integer", "unsigned-integer", "real" or "pattern" (without values: they are ones).
+        "integer", "unsigned-integer", "real" (or "float", "double"), or "pattern" (without
+        values: they are ones).
     offset
         The offset of the first entry in the text, in bytes.
     line
@@ -72,6 +83,11 @@ class MtxHeader:
     def dtype(self) -> np.dtype[Any]:
         """The type of the values."""
         return _TYPES[self.field]
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Rows, columns and entries."""
+        return self.n_rows, self.n_columns, self.nnz
 
     @property
     def columns(self) -> dict[str, pa.DataType]:
@@ -93,12 +109,8 @@ def read_header(path: Path) -> MtxHeader:
     with open_text(path) as text:
         banner = text.readline(_MAX_LINE_BYTES)
         matched = _BANNER.fullmatch(banner.rstrip(b"\r\n"))
-        if matched is None:
-            msg = (
-                f"{path}: its first line is {_excerpt(banner)}, not '%%MatrixMarket matrix "
-                "coordinate integer|real|pattern general'"
-            )
-            raise DamagedInput(msg)
+        if matched is None or matched[1].decode().lower() not in _TYPES:
+            raise _wrong_banner(path, banner)
         offset, line, number = len(banner), b"%", 1
         while line.startswith(b"%") or not line.strip():
             line = text.readline(_MAX_LINE_BYTES)
@@ -129,6 +141,22 @@ def read_header(path: Path) -> MtxHeader:
         raise DamagedInput(msg)
     field = matched.group(1).decode().lower()
     return MtxHeader(n_rows, n_columns, nnz, field, offset, number + 1)
+
+
+def _wrong_banner(path: Path, banner: bytes) -> DamagedInput:
+    """The error of a first line that is not read."""
+    msg = (
+        f"{path}: its first line is {_excerpt(banner)}, not '%%MatrixMarket matrix "
+        "coordinate integer|real|pattern general'"
+    )
+    if not _OTHER_FORM.fullmatch(banner.rstrip(b"\r\n")):
+        return DamagedInput(msg)
+    source, target = str(path), f"{str(path).removesuffix('.gz').removesuffix('.mtx')}.general.mtx"
+    code = (
+        "import scipy.io as io, scipy.sparse as sp; "
+        f"io.mmwrite({target!r}, sp.coo_matrix(io.mmread({source!r})), symmetry='general')"
+    )
+    return DamagedInput(msg, remedy=f"write it in that form: python -c {shlex.quote(code)}")
 
 
 def _skip_comment(text: Text, line: bytes) -> int:
@@ -230,7 +258,7 @@ class _Lines:
         if self.header.field == "pattern":
             return rows, columns, np.ones(len(rows), self.header.dtype)
         values = table.column("value").to_numpy()
-        if self.header.field == "real":
+        if self.header.dtype.kind == "f":
             may_be_rounded = (np.abs(values) >= _MAX_EXACT_WHOLE) | (values == 0)
             if may_be_rounded.any():
                 self._check_exact(values, np.flatnonzero(may_be_rounded))

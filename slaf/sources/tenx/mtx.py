@@ -1,14 +1,17 @@
-"""10x MTX: a folder of a matrix, its barcodes and its genes or features, v2 and v3."""
+"""Matrix Market: matrices, their cells and their genes, as Cell Ranger and others write them."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
 
 from slaf.annotations.columns import arrow_table
-from slaf.errors import DamagedInput, InexactValue, UnknownFormat
+from slaf.errors import DamagedInput, InexactValue, MissingMatrix, UnknownFormat
 from slaf.sources.base import (
     LabelledMatrix,
     MatrixSize,
@@ -16,96 +19,136 @@ from slaf.sources.base import (
     SourceFormat,
     SourceInfo,
     add_note,
-    check_only_x,
 )
 from slaf.sources.identity import file_identity
 from slaf.sources.tenx.matrix_market import entries, read_header
+from slaf.sources.tenx.mtx_files import files_of, is_matrix_name, members
 from slaf.sources.tenx.spatial import spatial_folder
-from slaf.sources.tenx.text import open_text, read_text, read_tsv
+from slaf.sources.tenx.tables import possible_rows, read_barcodes, read_features
+from slaf.sources.tenx.text import open_text, read_text
 from slaf.sources.unsorted import UnsortedMatrix
+from slaf.sparse.external_sort import Coo
+from slaf.storage.paths import input_path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
-
-    import pyarrow as pa
 
     from slaf.options import ReadOptions
     from slaf.sources.base import Matrix
+    from slaf.sources.tenx.matrix_market import MtxHeader
+    from slaf.sources.tenx.mtx_files import MtxFiles
 
 __all__ = ["FORMAT", "TenxMtxSource"]
 
 
-# The names of Cell Ranger, behind any prefix: GSM123_sample_matrix.mtx.gz
-_MATRIX = re.compile(r"(?P<prefix>.*)matrix\.mtx(\.gz)?")
 _BANNER = b"%%matrixmarket"
+_LAYER = "layer:"
+_TENX_NAME = re.compile(r"(?P<prefix>.*)matrix\.mtx(\.gz)?")
 _GENES = ("features.tsv.gz", "features.tsv", "genes.tsv.gz", "genes.tsv")
 _BARCODES = ("barcodes.tsv.gz", "barcodes.tsv")
 
-# v2 has two columns, v3 a third.
-_FEATURE_COLUMNS = ("gene_id", "gene_name", "feature_type")
-
-# Multiome adds the position on the genome.
-_MULTIOME_COLUMNS = (*_FEATURE_COLUMNS, "chromosome", "start", "end")
+# Of alevin-fry with unspliced and ambiguous counts, the suffixes of each third of the genes.
+# https://alevin-fry.readthedocs.io/en/latest/quant.html
+_USA = {"spliced": "", "unspliced": "-U", "ambiguous": "-A"}
+_USA_X = ("spliced", "ambiguous")
 
 
 @dataclass(frozen=True, slots=True)
-class _Files:
-    """The three files of a matrix."""
+class _Part:
+    """A matrix, or some thirds of its genes added up.
 
-    matrix: Path
-    genes: Path
-    barcodes: Path
+    Attributes
+    ----------
+    path, header
+        The file.
+    is_transposed
+        Whether it is cells × genes.
+    thirds
+        The thirds of its genes to take; all genes if empty.
+    """
+
+    path: Path
+    header: MtxHeader
+    is_transposed: bool
+    thirds: tuple[int, ...] = ()
+
+    def shape(self) -> tuple[int, int]:
+        """Cells and genes."""
+        sizes = self.header.n_columns, self.header.n_rows
+        n_cells, n_genes = sizes[::-1] if self.is_transposed else sizes
+        return n_cells, n_genes // len(_USA) if self.thirds else n_genes
+
+    def entries(self, size: int) -> Iterator[Coo]:
+        """All entries, in pieces of at most so many."""
+        n_genes = self.shape()[1]
+        for piece in entries(self.path, self.header, size):
+            cells, genes = piece.cells, piece.genes
+            if self.is_transposed:
+                cells, genes = genes, cells
+            if not self.thirds:
+                yield Coo(cells, genes, piece.values)
+                continue
+            kept = np.isin(genes // n_genes, self.thirds)
+            yield Coo(cells[kept], genes[kept] % n_genes, piece.values[kept])
 
 
 class TenxMtxSource(Source):
-    """A feature-barcode matrix in Matrix Market form, with entries in any order.
+    """Matrices in Matrix Market form, with entries in any order, and tables of cells and genes.
 
     Parameters
     ----------
     path
         The folder; where it holds several matrices, one of these.
     options
-        The memory for sorting the entries by cell.
+        `barcodes` and `features` name the tables, `gene_id_column` a column, `transpose` the axis
+        of cells; the memory for sorting the entries by cell.
 
     Raises
     ------
     DamagedInput
-        If a file is missing or cut short, or the three contradict each other.
+        If a file is missing or cut short, or they contradict each other.
     MissingMatrix
-        If another matrix than X is chosen.
+        If there is no such matrix or column.
+    UnknownFormat
+        If nothing says which files belong together, or which axis is that of cells.
     """
 
     def __init__(self, path: Path, options: ReadOptions) -> None:
         super().__init__()
-        files = _files(path)
-        check_only_x(options.matrix, f"{path}: a 10x folder")
+        self._uri, self._options = str(path), options
+        files = _with_named_tables(files_of(path), options)
+        barcodes, features = _check_tables(path, files)
         header = read_header(files.matrix)
-        n_genes, n_cells = header.n_rows, header.n_columns
-        self._cells = _table(files.barcodes, ("cell_id",), n_cells)
-        self._genes = _table(files.genes, _FEATURE_COLUMNS, n_genes)
-        self._unsorted = UnsortedMatrix(
-            (n_cells, n_genes),
-            header.dtype,
-            MatrixSize("MTX", header.nnz),
-            partial(entries, files.matrix, header),
-            options,
+        is_transposed = _is_transposed(header, files, barcodes, features, options)
+        sizes = header.n_columns, header.n_rows
+        n_cells, n_genes = sizes[::-1] if is_transposed else sizes
+        self._cells = read_barcodes(barcodes, n_cells)
+        self._genes = _with_names(
+            read_features(features, n_genes, options.gene_id_column), files.gene_names
         )
+        self._parts = _parts(files, header, is_transposed=is_transposed)
+        if files.rows_are_cells and (third := _third_of_usa(self._genes)):
+            self._genes = self._genes.slice(0, third)
+            self._parts = _usa_parts(self._parts["X"])
+        self._sorted: list[UnsortedMatrix] = []
         self.info = SourceInfo.of(
-            self._unsorted,
-            uri=str(path),
+            self.matrix(options.matrix),
+            options.matrix,
+            uri=self._uri,
             format="10x_mtx",
-            identity={
-                "matrix": file_identity(files.matrix),
-                "genes": file_identity(files.genes),
-                "barcodes": file_identity(files.barcodes),
+            identity=_identity(files, barcodes, features),
+            matrices=tuple(self._parts),
+            layers={
+                name.removeprefix(_LAYER): name for name in self._parts if name != options.matrix
             },
-            not_converted=spatial_folder(files.matrix.parent),
+            not_converted=(*files.not_converted, *spatial_folder(files.matrix.parent)),
         )
 
     def close(self) -> None:
         """Free the scratch; no file is open."""
-        self._unsorted.close()
+        for matrix in self._sorted:
+            matrix.close()
 
     def read_cells(self) -> pa.Table:
         """The barcodes."""
@@ -116,106 +159,151 @@ class TenxMtxSource(Source):
         return self._genes
 
     def open_matrix(self, name: str) -> Matrix:
-        """X, the only matrix."""
-        check_only_x(name, f"{self.info.uri}: a 10x folder")
-        errors = partial(add_note, f"in {self.info.uri}", InexactValue)
-        return LabelledMatrix(self._unsorted, errors)
+        """X or a layer."""
+        part = self._part(name)
+        size = MatrixSize("MTX", part.header.nnz, exact=not part.thirds)
+        matrix = UnsortedMatrix(part.shape(), part.header.dtype, size, part.entries, self._options)
+        self._sorted.append(matrix)
+        return LabelledMatrix(matrix, partial(add_note, f"in {self._uri}", InexactValue))
+
+    def _part(self, name: str) -> _Part:
+        if name in self._parts:
+            return self._parts[name]
+        names = f"but {', '.join(self._parts)}" if len(self._parts) > 1 else "only X"
+        msg = f"{self._uri}: a 10x folder has no matrix {name!r}, {names}"
+        raise MissingMatrix(msg)
 
 
-def _files(path: Path) -> _Files:
-    if path.is_file():
-        matched = _MATRIX.fullmatch(path.name)
-        if matched is None:
-            msg = (
-                f"{path}: its name does not say which barcodes and genes are its own; call the "
-                "three PREFIXmatrix.mtx, PREFIXbarcodes.tsv and PREFIXfeatures.tsv"
-            )
-            raise UnknownFormat(msg)
-        matrix, prefix, folder = path, matched["prefix"], path.parent
-    else:
-        matrix, prefix = _only_matrix(path)
-        folder = path
-    return _Files(
-        matrix,
-        _table_file(folder, prefix, _GENES, "genes or features"),
-        _table_file(folder, prefix, _BARCODES, "barcodes"),
-    )
+def _with_named_tables(files: MtxFiles, options: ReadOptions) -> MtxFiles:
+    """The files with the tables that the options name."""
+    barcodes, features = options.barcodes, options.features
+    if barcodes is not None:
+        files = replace(files, barcodes=input_path(barcodes, options.storage_options))
+    if features is not None:
+        files = replace(files, features=input_path(features, options.storage_options))
+    if barcodes is None and features is None:
+        return files
+    return replace(files, rows_are_cells=None, gene_names=None)
 
 
-def _only_matrix(folder: Path) -> tuple[Path, str]:
-    matrices = _matrices(folder)
-    if len(matrices) > 1:
-        names = ", ".join(path.name for path, _ in matrices)
-        msg = f"{folder}: it holds several matrices; name one of them as the input: {names}"
+def _check_tables(path: Path, files: MtxFiles) -> tuple[Path, Path]:
+    """The tables of a matrix, which both must be there."""
+    if files.barcodes is not None and files.features is not None:
+        return files.barcodes, files.features
+    matched = _TENX_NAME.fullmatch(files.matrix.name)
+    missing, names = ("barcodes", _BARCODES) if files.features else ("genes or features", _GENES)
+    option = "--barcodes" if files.features else "--features"
+    if matched is None:
+        msg = (
+            f"{files.matrix}: its name does not say which barcodes and genes are its own; name "
+            "them with --barcodes FILE and --features FILE"
+        )
         raise UnknownFormat(msg)
-    if not matrices:
-        msg = f"{folder}: it holds no matrix.mtx or matrix.mtx.gz"
+    expected = " or ".join(f"{matched['prefix']}{name}" for name in names)
+    folder = path if path.is_dir() else path.parent
+    msg = f"{folder}: the {missing} of the matrix are missing: {expected}"
+    raise DamagedInput(msg, remedy=f"bring the file, or name another with {option}")
+
+
+def _is_transposed(
+    header: MtxHeader, files: MtxFiles, barcodes: Path, features: Path, options: ReadOptions
+) -> bool:
+    """Whether the rows of a matrix are cells."""
+    if options.transpose is not None:
+        return options.transpose
+    n_cells, n_genes = possible_rows(barcodes), possible_rows(features)
+    fits = header.n_rows in n_genes and header.n_columns in n_cells
+    fits_transposed = header.n_rows in n_cells and header.n_columns in n_genes
+    if fits != fits_transposed:
+        return fits_transposed
+    if files.rows_are_cells is None and fits:
+        msg = (
+            f"{files.matrix}: nothing says whether its {header.n_rows:,} rows are cells or genes, "
+            "for there are as many of both; say --transpose (rows are cells) or --no-transpose "
+            "(rows are genes)"
+        )
+        raise UnknownFormat(msg)
+    # If neither fits, the tables are refused with the sizes.
+    return bool(files.rows_are_cells)
+
+
+def _parts(files: MtxFiles, header: MtxHeader, *, is_transposed: bool) -> dict[str, _Part]:
+    """X and the layers, by the names of matrices."""
+    first = _Part(files.matrix, header, is_transposed)
+    parts = {"X": first}
+    for name, path in files.layers.items():
+        part = _Part(path, read_header(path), is_transposed)
+        if part.shape() != first.shape():
+            msg = (
+                f"{path.parent}: {files.matrix.name} is of {header.n_rows} × {header.n_columns}, "
+                f"but {path.name} of {part.header.n_rows} × {part.header.n_columns}, with the same "
+                "barcodes and features"
+            )
+            raise DamagedInput(msg, remedy="name the one that is meant as the input")
+        parts[f"{_LAYER}{name}"] = part
+    return parts
+
+
+def _usa_parts(whole: _Part) -> dict[str, _Part]:
+    """The counts of alevin-fry: X are the spliced and the ambiguous, as its readers have it."""
+    names = list(_USA)
+    parts = {"X": replace(whole, thirds=tuple(map(names.index, _USA_X)))}
+    return parts | {
+        f"{_LAYER}{name}": replace(whole, thirds=(at,)) for at, name in enumerate(names)
+    }
+
+
+def _third_of_usa(genes: pa.Table) -> int:
+    """The number of genes, each of which is listed three times; 0 if they are not."""
+    ids = genes.column(0).to_pylist()
+    n, rest = divmod(len(ids), len(_USA))
+    expected = [f"{gene}{suffix}" for suffix in _USA.values() for gene in ids[:n]]
+    return n if not rest and ids == expected else 0
+
+
+def _with_names(genes: pa.Table, names: Path | None) -> pa.Table:
+    """The genes with the list of their names, where that is a file of its own."""
+    if names is None or "gene_name" in genes.column_names:
+        return genes
+    listed = read_text(names).decode().splitlines()
+    if len(listed) != genes.num_rows:
+        msg = f"{names}: it has {len(listed):,} lines, but there are {genes.num_rows:,} genes"
         raise DamagedInput(msg)
-    return matrices[0]
+    return arrow_table("gene_id", genes.column(0), {"gene_name": pa.array(listed, pa.string())})
 
 
-def _matrices(folder: Path) -> list[tuple[Path, str]]:
-    # Without the "._matrix.mtx.gz" of macOS.
-    visible = (path for path in sorted(folder.iterdir()) if not path.name.startswith("."))
-    matches = ((path, _MATRIX.fullmatch(path.name)) for path in visible)
-    return [(path, matched["prefix"]) for path, matched in matches if matched]
-
-
-def _table_file(folder: Path, prefix: str, names: tuple[str, ...], what: str) -> Path:
-    files = [path for path in (folder / f"{prefix}{name}" for name in names) if path.is_file()]
-    if not files:
-        expected = " or ".join(f"{prefix}{name}" for name in names)
-        msg = f"{folder}: the {what} of the matrix are missing: {expected}"
-        raise DamagedInput(msg)
-    # A folder may hold a file and its packed copy; they must not differ.
-    if len({read_text(path) for path in files}) > 1:
-        several = ", ".join(path.name for path in files)
-        msg = f"{folder}: the {what} of the matrix may be any of {several}, which differ"
-        raise DamagedInput(msg)
-    return files[0]
-
-
-def _table(path: Path, names: Sequence[str], n_rows: int) -> pa.Table:
-    columns = read_tsv(path)
-    width = columns.num_columns
-    if columns.num_rows != n_rows:
-        msg = f"{path}: it has {columns.num_rows:,} lines, but the matrix needs {n_rows:,}"
-        raise DamagedInput(msg)
-    if names is _FEATURE_COLUMNS and width == len(_MULTIOME_COLUMNS):
-        names = _MULTIOME_COLUMNS
-    titles = [*names, *(f"column_{number}" for number in range(len(names) + 1, width + 1))][:width]
-    rest = dict(zip(titles[1:], columns.columns[1:], strict=True))
-    return arrow_table(titles[0], columns.column(0), rest)
+def _identity(files: MtxFiles, barcodes: Path, features: Path) -> Mapping[str, Any]:
+    layers = {
+        f"layer {name}": file_identity(path)
+        for name, path in files.layers.items()
+        if path != files.matrix
+    }
+    return {
+        "matrix": file_identity(files.matrix),
+        "genes": file_identity(features),
+        "barcodes": file_identity(barcodes),
+        **layers,
+    }
 
 
 def _recognises(path: Path) -> bool:
     if path.is_dir():
-        return bool(_matrices(path))
+        return any(
+            is_matrix_name(child) and not child.name.startswith(".") for child in path.iterdir()
+        )
     if not path.is_file():
         return False
     with open_text(path) as text:
         return text.read(len(_BANNER)).lower() == _BANNER
 
 
-def _members(path: Path) -> list[Path]:
-    """The matrices of a folder of several samples, each with its own tables."""
-    matrices = _matrices(path) if path.is_dir() else []
-    names = set() if path.is_file() else {child.name for child in path.iterdir()}
-    several = len(matrices) > 1 and all(
-        any(f"{prefix}{name}" in names for name in tables)
-        for _, prefix in matrices
-        for tables in (_GENES, _BARCODES)
-    )
-    return [matrix for matrix, _ in matrices] if several else [path]
-
-
 FORMAT = SourceFormat(
     name="10x_mtx",
-    description="10x MTX folder of Cell Ranger (v2 and v3)",
+    description="Matrix Market (.mtx) of Cell Ranger, STARsolo, kb, alevin-fry or Parse",
     recognises=_recognises,
     open=TenxMtxSource,
     looks_for="a folder with matrix.mtx(.gz), barcodes.tsv(.gz) and features.tsv(.gz) or genes.tsv",
-    choices=frozenset({"feature_type"}),
-    members=_members,
+    choices=frozenset({"feature_type", "barcodes", "features", "gene_id_column", "transpose"}),
     suffixes=(".mtx", ".mtx.gz"),
+    members=members,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import csv as csv_module
 import gzip
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Protocol
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Text", "open_text", "read_text", "read_tsv"]
+__all__ = ["Text", "open_text", "read_columns", "read_text"]
 
 _GZIP = b"\x1f\x8b"
 _PIECE = 1 << 20
@@ -132,8 +133,21 @@ def _check_utf8(
         raise DamagedInput(msg) from error
 
 
-def read_tsv(path: Path) -> pa.Table:
-    """A table without a header, separated by tabs: columns of strings with the names "0", "1", ….
+def read_columns(
+    path: Path, delimiter: str = "\t", *, quoted: bool = False, comment: str = ""
+) -> pa.Table:
+    """The columns of a table, all its lines: strings, with the names "0", "1", ….
+
+    Parameters
+    ----------
+    path
+        The file.
+    delimiter
+        What separates columns.
+    quoted
+        Whether double quotes are no part of the values.
+    comment
+        What lines that are left out begin with.
 
     Raises
     ------
@@ -141,19 +155,32 @@ def read_tsv(path: Path) -> pa.Table:
         If its lines have different numbers of columns.
     """
     content = read_text(path)
+    if comment:
+        lines = content.splitlines(keepends=True)
+        content = b"".join(line for line in lines if not line.startswith(comment.encode()))
     if not content.strip():
         return pa.table({"0": pa.array([], pa.string())})
-    names = [str(number) for number in range(content.split(b"\n", 1)[0].count(b"\t") + 1)]
+    options = csv.ParseOptions(delimiter=delimiter, quote_char='"' if quoted else False)
+    names = [str(number) for number in range(_width(content, options))]
     try:
         return csv.read_csv(
             pa.BufferReader(content),
             # Without threads its errors name the row.
             read_options=csv.ReadOptions(column_names=names, use_threads=False),
-            parse_options=csv.ParseOptions(delimiter="\t", quote_char=False),
+            parse_options=options,
             convert_options=csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()), null_values=[]
             ),
         )
     except pa.ArrowInvalid as error:
-        msg = f"{path}: it is not a table separated by tabs ({error})"
+        separated = "tabs" if delimiter == "\t" else "commas"
+        msg = f"{path}: it is not a table separated by {separated} ({error})"
         raise DamagedInput(msg) from error
+
+
+def _width(content: bytes, options: csv.ParseOptions) -> int:
+    """The number of columns in the first line."""
+    line = content.lstrip(b"\r\n").split(b"\n", 1)[0]
+    if options.quote_char is False:
+        return line.count(options.delimiter.encode()) + 1
+    return len(next(csv_module.reader([line.decode()])))

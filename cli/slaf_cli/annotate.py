@@ -69,7 +69,7 @@ def annotate(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Add columns, elements and layers to a dataset, replace them, or drop some.
+    """Add, replace or drop columns, elements and layers.
 
     Rows are put to the cells and genes of their ids; unknown and repeated ids are refused. Ids and
     the matrix never change. Only the tables that change are written; until all is on disk, readers

@@ -271,9 +271,8 @@ class Machine(RuleBasedStateMachine):
         """What readers see after a command: what was there before, or what it makes."""
         seen = self._seen()
         if seen == call.makes and seen != self.published:
-            self.inputs = (
-                (*self.inputs, *call.inputs) if call.operation == "append" else call.inputs
-            )
+            added_to = self.inputs if call.operation in {"append", "annotate"} else ()
+            self.inputs = (*added_to, *call.inputs)
             self.published = seen
         assert seen == self.published
 

@@ -85,7 +85,7 @@ def read_by_slafdb(python: Path, dataset: Path) -> dict[str, Any]:
 
 def expected_of(dataset: slaf.Dataset) -> dict[str, Any]:
     """The same content of a dataset that was verified against its source."""
-    matrix = dataset.read().astype(np.float64)
+    matrix = dataset.X.to_memory().astype(np.float64)
     sums = np.asarray(matrix.sum(axis=0)).ravel()
     stored = np.bincount(matrix.indices, minlength=matrix.shape[1])
     part = matrix[CELLS, GENES].tocoo()
@@ -111,7 +111,7 @@ def slots_of(dataset: slaf.Dataset) -> dict[str, Any]:
     annotations = dataset.annotations
     content: dict[str, Any] = {
         "layers": {
-            record.name: matrix_of(dataset.read(layer=name))
+            record.name: matrix_of(dataset.layers[name].to_memory())
             for name, record in annotations.layers.items()
         }
     }

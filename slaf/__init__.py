@@ -19,11 +19,15 @@ if TYPE_CHECKING:
     from slaf.dataset.dataset import open_dataset as open
     from slaf.dataset.history import DatasetVersion, history
     from slaf.dataset.info import DatasetInfo, FolderInfo, InputInfo, info
+    from slaf.dataset.scan import Scan, scan
+    from slaf.dataset.view import View
     from slaf.errors import (
         ConflictError,
         DatasetError,
+        ForkedProcess,
         InputError,
         QueryError,
+        ReadOnlyError,
         SelectionError,
         SlafError,
         StorageError,
@@ -48,18 +52,22 @@ __all__ = [
     "DatasetVersion",
     "ExportReport",
     "FolderInfo",
+    "ForkedProcess",
     "InputError",
     "InputInfo",
     "Preview",
     "QueryError",
+    "ReadOnlyError",
     "RepairReport",
     "Report",
     "SLAFConverter",
+    "Scan",
     "SelectionError",
     "SlafError",
     "StorageError",
     "TargetError",
     "VerificationFailed",
+    "View",
     "annotate",
     "append",
     "compact",
@@ -70,6 +78,7 @@ __all__ = [
     "info",
     "open",
     "repair",
+    "scan",
     "status",
     "verify",
 ]
@@ -98,11 +107,18 @@ _MODULES = {
         "InputInfo",
         "info",
     ),
+    "slaf.dataset.scan": (
+        "Scan",
+        "scan",
+    ),
+    "slaf.dataset.view": ("View",),
     "slaf.errors": (
         "ConflictError",
         "DatasetError",
+        "ForkedProcess",
         "InputError",
         "QueryError",
+        "ReadOnlyError",
         "SelectionError",
         "SlafError",
         "StorageError",

@@ -23,6 +23,8 @@
     │   └── DamagedDataset (ValueError)    files of the dataset contradict each other
     ├── SelectionError (LookupError)       cells or genes that the dataset does not have
     ├── QueryError (ValueError)            SQL that cannot be run
+    ├── ReadOnlyError (TypeError)          an assignment to a view
+    ├── ForkedProcess (RuntimeError)       work in a forked process; start it by spawn
     ├── TargetError (ValueError)           an output cannot be written as requested
     ├── VerificationFailed                 a dataset differs from its digests or its source
     └── StorageError (OSError)             the disk or bucket refused
@@ -151,7 +153,15 @@ class SelectionError(SlafError, LookupError):
 
 
 class QueryError(SlafError, ValueError):
-    """A query cannot be run; the message is that of the query engine."""
+    """A query cannot be run."""
+
+
+class ReadOnlyError(SlafError, TypeError):
+    """A view, and what it gives, are not changed by assignments."""
+
+
+class ForkedProcess(SlafError, RuntimeError):
+    """Work in a process that was forked from one that read a dataset; start it by spawn."""
 
 
 class TargetError(SlafError, ValueError):

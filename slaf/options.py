@@ -11,6 +11,7 @@ import difflib
 import inspect
 import operator
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -51,6 +52,7 @@ __all__ = [
     "ConvertDryRun",
     "ConvertOptions",
     "ConvertRun",
+    "InputOptions",
     "Join",
     "Layout",
     "Option",
@@ -58,6 +60,7 @@ __all__ = [
     "PartOptions",
     "ReadOptions",
     "RunOptions",
+    "ScanOptions",
     "SlotSelection",
     "StoreOptions",
     "UnsMerge",
@@ -65,6 +68,7 @@ __all__ = [
     "one_of",
     "option",
     "options_of",
+    "parse_bytes",
 ]
 
 Compression: TypeAlias = Literal["fast", "balanced", "small"]
@@ -88,6 +92,8 @@ INPUT_CHOICES: Final = (
 
 # Cells that one digest covers, unless the caller says how many make a part.
 _BLOCK_CELLS = 4096
+
+_UNITS: Final = ("", "K", "M", "G", "T")
 
 _T = TypeVar("_T")
 
@@ -302,6 +308,26 @@ class Options:
 # ------------------------------------------------------------------------------------------ records
 
 
+def parse_bytes(size: int | str) -> int:
+    """The bytes of a size, like 500000000, "500MB" or "2G"; units are powers of 1024.
+
+    Raises
+    ------
+    ValueError
+        If it is no size.
+
+    Examples
+    --------
+    >>> parse_bytes("1.5KB"), parse_bytes("2G")
+    (1536, 2147483648)
+    """
+    matched = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", str(size).strip(), re.IGNORECASE)
+    if matched is None:
+        msg = f'memory is {size!r}, but it is a number of bytes, like 500000000, "500MB" or "2GB"'
+        raise ValueError(msg)
+    return int(float(matched[1]) * 1024 ** _UNITS.index(matched[2].upper()))
+
+
 def _slot_names(names: str | Sequence[str]) -> tuple[str, ...]:
     """What `without` names: slots and elements of slots.
 
@@ -369,10 +395,10 @@ class ReadOptions(Options):
     encodes one after the other. More take more memory and less time.
     """
 
-    memory: int | None = option(None, minimum=0)
-    """Bytes of memory that sorting may take where the input is not in the order of cells; by
-    default a quarter of what the machine or the container has free, at most 2 GiB. It takes no
-    more than it needs; with much less it takes more time.
+    memory: int | str | None = option(None, parse=parse_bytes)
+    """Bytes of memory, like "2G", that sorting may take where the input is not in the order of
+    cells; by default a quarter of what the machine or the container has free, at most 2 GiB. It
+    takes no more than it needs; with much less it takes more time.
     """
 
     scratch: str | os.PathLike[str] | None = None
@@ -408,7 +434,7 @@ class ReadOptions(Options):
     @property
     def memory_budget(self) -> int:
         """Bytes that sorting may take."""
-        return default_memory_budget() if self.memory is None else self.memory
+        return default_memory_budget() if self.memory is None else parse_bytes(self.memory)
 
     @property
     def readers(self) -> int:
@@ -540,8 +566,8 @@ class StoreOptions(SlotSelection, PartOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(Options):
-    """How `slaf.convert` and `slaf.append` run."""
+class InputOptions(Options):
+    """How several inputs are found and named."""
 
     format: str | None = None
     """Format of the inputs (h5ad, zarr, mudata, loom, 10x_h5, 10x_mtx, tiledb, scdl or slaf) where
@@ -552,6 +578,11 @@ class RunOptions(Options):
     """Put the name of its input before each cell id, which makes ids that occur in several unique.
     A few bytes a cell.
     """
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(InputOptions):
+    """How `slaf.convert` and `slaf.append` run."""
 
     allow_duplicate: bool = False
     """Take an input once more that was given, or is in the dataset, already; and inputs of one
@@ -613,6 +644,14 @@ class AppendOptions(RunOptions, PartOptions, ReadOptions):
     """Write all nonzeros in the order of genes too, anew with each append: time and bytes; or leave
     that out from now on. By default the dataset stays with them or without.
     """
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanOptions(InputOptions, ReadOptions):
+    """The keywords of `slaf.scan`."""
+
+    join: Join = "strict"
+    """Genes of several inputs, as for `slaf.convert`."""
 
 
 # What a verb returns depends on `dry_run`: the records below tell it to type checkers and editors.

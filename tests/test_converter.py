@@ -112,7 +112,7 @@ def test_plain_types_that_are_exact(tmp_path: Path) -> None:
     converter = slaf.SLAFConverter(use_optimized_dtypes=False)
     ds = converter.convert_anndata(adata, tmp_path / "out.slaf")
     assert str(ds.expression.schema.field("value").type) == "double"
-    assert ds.read().toarray().tolist() == adata.X.tolist()
+    assert ds.X.to_memory().toarray().tolist() == adata.X.tolist()
 
 
 def test_chunk_size(source: Path, tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_compression(source: Path, tmp_path: Path) -> None:
 def test_matrix(source: Path, tmp_path: Path) -> None:
     """The chosen matrix becomes `expression`; one that is not there is refused."""
     ds = slaf.SLAFConverter(matrix="layer:doubled").convert(source, tmp_path / "out.slaf")
-    assert ds.read().toarray().tolist() == (counts(N_CELLS, N_GENES) * 2).toarray().tolist()
+    assert ds.X.to_memory().toarray().tolist() == (counts(N_CELLS, N_GENES) * 2).toarray().tolist()
     with pytest.raises(MissingMatrix, match="layer:tripled"):
         slaf.SLAFConverter(matrix="layer:tripled").convert(source, tmp_path / "other.slaf")
 
@@ -343,7 +343,7 @@ def test_convert_anndata(matrix: str, tmp_path: Path) -> None:
     assert memory(adata) == before
     now = (adata.X, adata.obs, adata.raw, adata.uns)
     assert all(one is other for one, other in zip(objects, now, strict=True))
-    assert ds.read().toarray().tolist() == [[4, 0, 2, 0], [0, 0, 0, 0], [0, 5, 0, 0]]
+    assert ds.X.to_memory().toarray().tolist() == [[4, 0, 2, 0], [0, 0, 0, 0], [0, 5, 0, 0]]
     assert slaf.verify(ds, against=adata).ok
     assert memory(adata) == before
 

@@ -42,6 +42,7 @@ NOT_RUN = {
     "docs/how-to/azure.md": 2,
     "docs/how-to/buckets.md": 1,
     "docs/how-to/gcs.md": 3,
+    "docs/how-to/processes.md": 1,
     "docs/how-to/s3.md": 4,
     "docs/how-to/train.md": 1,
 }
@@ -131,6 +132,13 @@ def _write_other_formats(adata: anndata.AnnData, directory: Path) -> None:
     write_genomes(directory / "human-mouse.h5", {"hg19": whole, "mm10": whole})
     for prefix in ("GSM1_healthy_", "GSM2_ill_"):
         Mtx(prefix=prefix).write(directory / "GSE123", whole)
+    named = Mtx(packed=False).write(directory / "named", whole)
+    (named / "matrix.mtx").rename(directory / "gene_mat.mtx")
+    for table, name in ((adata.obs_names, "cells.csv"), (adata.var_names, "genes.csv")):
+        header = "barcode" if name == "cells.csv" else "symbol,ensembl"
+        rows = (text if name == "cells.csv" else f"{text}-name,{text}" for text in table)
+        (directory / name).write_text("\n".join([header, *rows]))
+    shutil.rmtree(named)
     write_soma(directory / "pbmc_soma", logged, layers={"counts": counts, "data": logged})
 
 
@@ -193,6 +201,12 @@ def _bucket(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         for name, value in there.environment(folder).items():
             monkeypatch.setenv(name, value)
         yield
+
+
+def test_code_blocks_are_known_to_the_site() -> None:
+    """The site takes attributes of a block in braces only: other blocks would be shown as text."""
+    for page in (ROOT / "docs").rglob("*.md"):
+        assert not re.findall(r"^```\w+ .*", page.read_text(encoding="utf-8"), re.MULTILINE), page
 
 
 def test_few_examples_are_not_run() -> None:

@@ -37,7 +37,7 @@ def test_a_relative_path_and_another_directory(
     (workdir / "elsewhere").mkdir()
     monkeypatch.chdir(workdir / "elsewhere")
     for same in (dataset, pickle.loads(copy)):  # noqa: S301 - pickled above
-        np.testing.assert_array_equal(same.read().toarray(), MATRIX.toarray())
+        np.testing.assert_array_equal(same.X.to_memory().toarray(), MATRIX.toarray())
         assert slaf.verify(same).ok
 
 

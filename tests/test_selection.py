@@ -2,28 +2,57 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import hypothesis.strategies as st
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 
+from slaf.annotations.columns import find_names
 from slaf.dataset.selection import resolve_indexer
 from slaf.errors import SelectionError
 from slaf.sparse.ranges import as_positions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 _IDS = ["a", "b", "c", "b", "e"]
 
 
+@dataclass(frozen=True)
+class Named:
+    """Cells with ids; a filter gives its length."""
+
+    size: int
+    axis: str = "cells"
+
+    def ids(self) -> pa.ChunkedArray:
+        """Their ids."""
+        return pa.chunked_array([_IDS])
+
+    def find(self, names: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where ids are."""
+        return find_names(names, self.ids())
+
+    def symbols(self) -> None:
+        """No symbols."""
+
+    def is_filter(self, text: str) -> bool:
+        """Only "c" is a filter too."""
+        return text == "c"
+
+    def where(self, condition: str) -> NDArray[np.int64]:
+        """The length of the filter."""
+        return np.array([len(condition)])
+
+
 def _positions(selector: Any, n: int = 5) -> NDArray[np.int64]:
-    found = resolve_indexer(
-        selector, n, lambda: _IDS, lambda where: np.array([len(where)]), "cells"
-    )
-    return as_positions(found)
+    return as_positions(resolve_indexer(selector, Named(n)))
 
 
 @given(st.integers(0, 9), st.slices(9))
@@ -91,7 +120,7 @@ def test_everything_that_selects(selector: Any, expected: list[int]) -> None:
         ([0.5], "selected by whole numbers, not by values of type float64"),
         ([1.0], "selected by whole numbers"),
         (["b"], "'b' is the id of several cells; select them by position"),
-        (["a", "x", "y"], "there are no cells with the id 'x' and 1 more"),
+        (["a", "x", "y"], "there are no cells with the id 'x', 'y'"),
         (["x"], "there are no cells with the id 'x'$"),
         (["a", 1], "there are no cells with the id"),
         ([[0, 1]], "by one dimension, not by an array of 2"),

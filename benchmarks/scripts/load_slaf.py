@@ -22,7 +22,7 @@ def main(dataset: str, options: str, n_genes: str) -> None:
 
     threading.Thread(target=watch, daemon=True).start()
     genes = slice(0, int(n_genes)) if int(n_genes) else None
-    loader = slaf.open(dataset).loader(genes=genes, **json.loads(options))
+    loader = slaf.open(dataset)[:, genes].loader(**json.loads(options))
     started, cells = time.process_time(), 0
     for batch in loader:
         cells += len(batch)

@@ -37,12 +37,12 @@ def main(verb: str, path: str, *rest: str) -> Any:
 
     dataset = slaf.open(path)
     if verb == "content":
-        return content(dataset.read(), dataset.obs, dataset.var)
+        return content(dataset.X.to_memory(), dataset.obs, dataset.var)
     reads = {
-        "64 random cells": lambda cells: dataset.read(cells=cells),
-        "10,000 neighbouring cells": lambda span: dataset.read(cells=slice(*span)),
-        "one gene": lambda gene: dataset.read(genes=[gene]),
-        "filter to AnnData": lambda label: dataset.to_anndata(cells=f"cell_type = '{label}'"),
+        "64 random cells": lambda cells: dataset[cells].X.to_memory(),
+        "10,000 neighbouring cells": lambda span: dataset[slice(*span)].X.to_memory(),
+        "one gene": lambda gene: dataset[:, [gene]].X.to_memory(),
+        "filter to AnnData": lambda label: dataset[f"cell_type = '{label}'"].to_anndata(),
     }
     return timed(reads, *rest)
 

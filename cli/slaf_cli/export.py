@@ -126,12 +126,11 @@ def export(
 
         began = time.monotonic()
         with Bar(shown=not quiet) as bar, _note_about_output(output):
+            reach = chosen.get("input_storage_options") or chosen.get("storage_options")
             exported = slaf.export(
-                dataset,
+                slaf.open(dataset, storage_options=reach)[cells, genes],
                 output,
                 format=format,
-                cells=cells,
-                genes=genes,
                 layout=layout,
                 compression=compression,
                 memory=memory,

@@ -6,12 +6,14 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
 
 from slaf.options import ConvertOptions, Option, Options, docs_of, options_of
+from slaf.options import parse_bytes as size_in_bytes
 
 __all__ = [
     "INPUT",
@@ -27,11 +29,13 @@ __all__ = [
     "words_of",
 ]
 
-INPUT = "an .h5ad file, a 10x .h5 file or folder of matrix.mtx, or a TileDB-SOMA experiment"
+INPUT = (
+    "an AnnData, MuData, loom or 10x file, a folder of matrix.mtx, a zarr store, a TileDB-SOMA "
+    "experiment, an SCDL folder, or a dataset"
+)
 
 # HDF5 and TileDB read in one thread at a time: more workers would wait for it.
 _MOST_WORKERS = 8
-_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 # Type of the options that are written as KEY=VALUE.
 _PAIRS = Mapping[str, str]
@@ -214,12 +218,11 @@ def parse_bytes(text: str) -> int:
     typer.BadParameter
         If it is not one.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
-    number = float(match[1]) * (1 << _UNITS[match[2].upper()]) if match else 0
-    if number < 1:
-        msg = f"{text!r} is not a size; write it as 512M or 2G"
-        raise typer.BadParameter(msg)
-    return int(number)
+    with suppress(ValueError):
+        if number := size_in_bytes(text):
+            return number
+    msg = f"{text!r} is not a size; write it as 512M or 2G"
+    raise typer.BadParameter(msg)
 
 
 def key_values(pairs: list[str] | None, flag: str) -> Mapping[str, str]:

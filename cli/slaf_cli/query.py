@@ -28,27 +28,36 @@ class ResultFormat(StrEnum):
 
     TABLE = "table"
     CSV = "csv"
+    TSV = "tsv"
     JSON = "json"
+    NDJSON = "ndjson"
     PARQUET = "parquet"
 
 
 @options.takes(ConvertOptions, "storage_options")
 def query(
     dataset: options.Dataset,
+    chosen: options.Chosen,
     sql: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="SQL",
-            help="A SELECT over the tables cells, genes and expression.",
+            help="A SELECT over the tables cells (or obs), genes (or var) and expression; - reads "
+            "it from stdin.",
             show_default=False,
         ),
-    ],
-    chosen: options.Chosen,
+    ] = None,
     *,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Read the SQL from this file instead.", show_default=False
+        ),
+    ] = None,
     format: Annotated[
         ResultFormat | None,
         typer.Option(
-            metavar="table|csv|json|parquet",
+            metavar="table|csv|tsv|json|ndjson|parquet",
             help="Format of the rows; by default that of the suffix of --output, or a table.",
             show_default=False,
         ),
@@ -73,18 +82,27 @@ def query(
     with edge(quiet=False, verbose=verbose):
         import slaf
 
-        opened = slaf.open(dataset, **chosen)
-        chunks = _encoded(opened.sql(sql), format)
+        text = _text_of(sql, file)
+        chunks = _encoded(slaf.open(dataset, **chosen).sql(text), format)
         if output is None:
             _write(chunks, sys.stdout.buffer)
             return
         part = output.with_name(f".{output.name}.new")
         try:
-            with part.open("wb") as file:
-                _write(chunks, file)
+            with part.open("wb") as new:
+                _write(chunks, new)
             part.replace(output)
         finally:
             part.unlink(missing_ok=True)
+
+
+def _text_of(sql: str | None, file: Path | None) -> str:
+    if (sql is None) == (file is None):
+        msg = "give the SQL, or a file of it with --file, or - to read it from stdin"
+        raise typer.BadParameter(msg, param_hint="SQL")
+    if file is not None:
+        return file.read_text(encoding="utf-8")
+    return sys.stdin.read() if sql == "-" else str(sql)
 
 
 def _format_of(output: Path | None) -> ResultFormat:
@@ -103,24 +121,36 @@ def _encoded(result: pl.DataFrame, format: ResultFormat) -> Iterator[bytes]:
         yield f"{_table(result)}\n".encode()
     elif format is ResultFormat.JSON:
         yield f"{result.write_json()}\n".encode()
+    elif format is ResultFormat.NDJSON:
+        for rows in result.iter_slices(_ROWS_AT_ONCE):
+            yield rows.write_ndjson().encode()
     elif format is ResultFormat.PARQUET:
-        buffer = BytesIO()
-        result.write_parquet(buffer)
-        yield buffer.getvalue()
+        yield _parquet(result)
     else:
-        yield from _csv(result)
+        yield from _csv(result, "\t" if format is ResultFormat.TSV else ",")
 
 
-def _csv(result: pl.DataFrame) -> Iterator[bytes]:
+def _parquet(result: pl.DataFrame) -> bytes:
+    import polars as pl
+
+    # Few readers know integers of 128 bits.
+    wide = pl.col(pl.Int128).cast(pl.Decimal(38, 0))
+    buffer = BytesIO()
+    result.with_columns(wide).write_parquet(buffer)
+    return buffer.getvalue()
+
+
+def _csv(result: pl.DataFrame, separator: str) -> Iterator[bytes]:
     from slaf.errors import QueryError
 
     nested = [name for name, dtype in result.schema.items() if dtype.is_nested()]
     if nested:
-        msg = f"CSV cannot hold the lists in {', '.join(nested)}; use --format json or parquet"
+        names = ", ".join(nested)
+        msg = f"CSV and TSV cannot hold the lists in {names}; use --format json or parquet"
         raise QueryError(msg)
-    yield result.clear().write_csv().encode()
+    yield result.clear().write_csv(separator=separator).encode()
     for rows in result.iter_slices(_ROWS_AT_ONCE):
-        yield rows.write_csv(include_header=False).encode()
+        yield rows.write_csv(include_header=False, separator=separator).encode()
 
 
 def _table(result: pl.DataFrame) -> str:

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
 __all__ = [
     "STRING",
@@ -24,6 +27,7 @@ __all__ = [
     "arrow_table",
     "categories_of",
     "column_of",
+    "find_names",
     "from_lance",
     "index_name_of",
     "pandas_type",
@@ -149,6 +153,16 @@ def to_lance(table: pa.Table, reserved: Iterable[str]) -> tuple[pa.Table, Column
         columns.append(replace(column_of(field), name=name))
         fields.append(pa.field(name, _without_order(field.type)))
     return _recast(table, fields), ColumnSet(tuple(columns), index_name_of(table))
+
+
+def find_names(
+    names: Sequence[str], values: pa.ChunkedArray
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where some names are among values: the index of the name, and the position of the value."""
+    which = pc.index_in(values.cast(pa.string()), value_set=pa.array(names, pa.string()))
+    found = which.fill_null(-1).to_numpy()
+    positions = np.flatnonzero(found >= 0)
+    return found[positions].astype(np.int64), positions.astype(np.int64)
 
 
 def from_lance(table: pa.Table, column_set: ColumnSet) -> pa.Table:

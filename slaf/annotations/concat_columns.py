@@ -306,7 +306,7 @@ def _common_time(left: _ColumnType, right: _ColumnType) -> _ColumnType | None:
 
 
 def _holds_only_nan(array: pa.ChunkedArray) -> bool:
-    """Whether no value is there but NaN, as pandas and R write a column without values."""
+    """Whether all values are NaN, as pandas and R write a column without values."""
     if not pa.types.is_floating(array.type):
         return False
     # Arrow does not compare half floats.

@@ -90,12 +90,12 @@ def to_frame(table: pa.Table, column_set: ColumnSet) -> pd.DataFrame:
 
 
 def is_frame(element: Any) -> bool:
-    """Whether an element is a table of pandas, without importing pandas."""
+    """Whether an element is a DataFrame; pandas is not imported for it."""
     return type(element).__name__ == "DataFrame"
 
 
 def has_ids(frame: pd.DataFrame, ids: pa.ChunkedArray) -> bool:
-    """Whether the index of a table has these ids, as text, in this order."""
+    """Whether the index of a DataFrame, as text, is these ids in this order."""
     return len(frame) == len(ids) and list(map(str, frame.index)) == ids.to_pylist()
 
 

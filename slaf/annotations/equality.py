@@ -44,7 +44,7 @@ def equal_elements(left: Any, right: Any) -> bool:  # noqa: PLR0911 - one for ea
 
 
 def is_awkward(element: Any) -> bool:
-    """Whether an element is an awkward array, whose rows have any structure."""
+    """Whether an element is an awkward array."""
     return type(element).__name__ == "Array" and type(element).__module__.startswith("awkward.")
 
 

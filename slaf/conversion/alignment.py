@@ -13,11 +13,11 @@ import pyarrow as pa
 from slaf.annotations.columns import column_of, index_name_of, replace_ids, table_with_metadata
 from slaf.annotations.concat_arrays import InputElement, align_varm, align_varp
 from slaf.annotations.concat_columns import outer_join_genes
-from slaf.dataset.annotations import element_rows
 from slaf.errors import InputError
 from slaf.format.schema import read_dtype
 from slaf.options import ReadOptions
 from slaf.sources.anndata.memory import as_matrix
+from slaf.sources.selection import element_rows
 from slaf.sparse.csr import csr_from_batches
 from slaf.sparse.ranges import RowRange
 

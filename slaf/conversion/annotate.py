@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from slaf.conversion.annotation_input import AnnotationInput
 from slaf.conversion.annotation_run import AnnotationRun
 from slaf.dataset.dataset import Dataset, open_dataset
-from slaf.errors import InputError
+from slaf.dataset.view import View
+from slaf.errors import InputError, SelectionError
 from slaf.format.config import load, load_published
 from slaf.format.epoch import locked
 from slaf.format.schema import CELLS, GENES
@@ -35,7 +36,7 @@ _SHOWN = 10
 
 
 def annotate(
-    dataset: str | os.PathLike[str] | Location | Dataset,
+    dataset: str | os.PathLike[str] | Location | View,
     *,
     obs: ColumnsInput | None = None,
     var: ColumnsInput | None = None,
@@ -63,7 +64,7 @@ def annotate(
     Parameters
     ----------
     dataset
-        A published dataset, or the URL of one in a bucket.
+        A published dataset, or the URL of one in a bucket; no view of a part.
     obs, var
         Columns: a table with ids (the index), a CSV, TSV or Parquet file (ids in its first column),
         or a mapping of names to series with ids, or to values of all rows in order.
@@ -101,6 +102,8 @@ def annotate(
     InputError
         If an id is unknown or repeated, a name is there with other values, there is nothing of a
         name to drop, or something cannot be stored exactly. The dataset is unchanged.
+    SelectionError
+        If it is a view of a part of a dataset, or of inputs.
     DatasetError
         If there is no dataset.
     ConflictError
@@ -110,14 +113,14 @@ def annotate(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> ds = slaf.convert("pbmc.h5ad", "annotated.slaf")
-    >>> ds = slaf.annotate(ds, obs={"depth": np.diff(ds.read().indptr)}, uns={"by": "hand"})
-    >>> "depth" in ds.obs, ds.uns["by"]
+    >>> import anndata, numpy, slaf, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ds = slaf.convert(anndata.AnnData(numpy.eye(3, 2)), f"{folder}/out.slaf")
+    ...     ds = slaf.annotate(ds, obs={"depth": [1, 1, 0]}, uns={"by": "hand"})
+    ...     "depth" in ds.obs, ds.uns["by"]
     (True, 'hand')
     """
-    given = dataset.location if isinstance(dataset, Dataset) else dataset
-    location = Location.of(given, storage_options)
+    location = _location_of(dataset, storage_options)
     load_published(location)
     with ExitStack() as opened:
         opened.enter_context(locked(location))
@@ -141,6 +144,31 @@ def annotate(
         if run.changes or _is_unfinished(location):
             run.execute(restart=restart, progress=progress or NullProgress())
     return open_dataset(location)
+
+
+def _location_of(
+    dataset: str | os.PathLike[str] | Location | View, storage_options: Mapping[str, str] | None
+) -> Location:
+    """The location of a dataset, which is not a view of a part of one.
+
+    Raises
+    ------
+    SelectionError
+        If it is a view that is no dataset.
+    """
+    if isinstance(dataset, Dataset):
+        return dataset.location
+    if not isinstance(dataset, View):
+        return Location.of(dataset, storage_options)
+    if isinstance(dataset.origin, Dataset):
+        advice = (
+            "a view of a part of it; annotate the dataset itself, with a table or AnnData of these "
+            "cells: rows go to the cells of their ids, and the others have no value"
+        )
+    else:
+        advice = "a view of inputs, which are not changed; convert them with slaf.convert first"
+    msg = f"{dataset.label}: this is {advice}"
+    raise SelectionError(msg)
 
 
 def _is_unfinished(location: Location) -> bool:

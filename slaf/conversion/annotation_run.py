@@ -258,7 +258,6 @@ class AnnotationRun:
             annotations=record,
             last_updated=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        annotated = with_annotated_digests(location, annotated, self._names)
         if published.checksums.files:
             stored = storage_options_record(run.plan)
             new = {name: rows for name, rows in whole.items() if rows is not None}
@@ -266,7 +265,8 @@ class AnnotationRun:
                 published.checksums, tables=table_digests(new), storage=stored
             )
             annotated = with_checksums(location, annotated, run.files(), checksums, base=published)
-        run.publish(annotated)
+        # The files of the tables are recorded, so that these can be read.
+        run.publish(with_annotated_digests(location, annotated, self._names))
 
     @property
     def _names(self) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from slaf.format.epoch import locked
 from slaf.format.schema import (
     CELL_ORDER,
     CELLS,
+    COUNTS,
     EXPRESSION,
     GENES,
     LAYERS,
@@ -62,9 +63,6 @@ if TYPE_CHECKING:
 __all__ = ["CompactReport", "compact"]
 
 JSON = dict[str, Any]
-
-# The types of counts, the choice of which depends on the compression.
-_COUNTS = ("uint16", "uint32")
 
 logger = logging.getLogger("slaf")
 
@@ -266,7 +264,7 @@ def _with_compression(plan: Plan, compression: Compression, *, by_gene: bool) ->
         types = {
             column.name: allowed[0]
             for column in table.values
-            if column.value_type in _COUNTS and (is_other or column.value_type not in allowed)
+            if column.value_type in COUNTS and (is_other or column.value_type not in allowed)
         }
         encoding = "" if is_other else table.gene_encoding
         encoding = encoding or gene_encodings(table.n_genes, options)[0]

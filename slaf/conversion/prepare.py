@@ -80,7 +80,7 @@ class Prepared:
     reading
         The options for reading the inputs.
     left_out
-        What is in the folders of the inputs and is not taken.
+        Contents of the folders of inputs that are not converted.
     """
 
     location: Location

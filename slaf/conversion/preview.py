@@ -70,7 +70,7 @@ class Preview:
     counts_in
         If the chosen matrix has fractions, the matrices whose first values are whole numbers.
     left_out
-        What is in the folders of the inputs and is not taken, and why.
+        Contents of the folders of inputs that are not converted, and why.
     notes
         Remarks on inputs that are concatenated, as text.
     """

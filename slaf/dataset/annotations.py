@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from slaf.annotations.arrays import column_to_array, table_to_matrix
 from slaf.annotations.dataframes import to_frame
-from slaf.dataset.selection import resolve_indexer
-from slaf.errors import DamagedDataset, SelectionError
+from slaf.errors import DamagedDataset
+from slaf.format.config import load
 from slaf.format.schema import CELLS, GENES, LAYERS, RAW_GENES, pair_table
 from slaf.options import RAW_VARM
 from slaf.runtime.lazy import LazyMapping
@@ -17,22 +17,17 @@ from slaf.runtime.lazy import LazyMapping
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    import numpy as np
     import pandas as pd
     import pyarrow as pa
-    import scipy.sparse as sp
-    from numpy.typing import NDArray
 
     from slaf.annotations.arrays import ElementSpec
     from slaf.dataset.matrix import StoredMatrix
-    from slaf.dataset.selection import Indexer
     from slaf.format.config import DatasetConfig
     from slaf.format.records import AnnotationsRecord, FileRecord, MatrixRecord, RawRecord
-    from slaf.sparse.ranges import Rows
     from slaf.storage.location import Location
     from slaf.tables.read import LanceTable
 
-__all__ = ["Annotations", "StoredRaw", "element_rows"]
+__all__ = ["Annotations", "StoredRaw"]
 
 _AXES = {"obsm": CELLS, "varm": GENES}
 
@@ -68,11 +63,38 @@ class Annotations:
         return {layer.original: layer for layer in self.record.matrices().get(LAYERS, ())}
 
     def table(self, name: str) -> LanceTable:
-        """A table of the dataset, as a Lance dataset."""
+        """A table of the dataset, as a Lance dataset.
+
+        Raises
+        ------
+        DamagedDataset
+            If it does not exist, or is that of another dataset that was written here since.
+        """
         from slaf.tables.read import open_table
 
         published = self._published
-        return open_table(self._location, published.tables[name], published.versions[name])
+        table = open_table(self._location, published.tables[name], published.versions[name])
+        if not self._has_recorded_files(name, table) and self._was_replaced():
+            msg = (
+                f"{self._location}: {published.tables[name]} is that of another dataset, which "
+                "was written here since this one was opened; open it anew"
+            )
+            raise DamagedDataset(msg)
+        return table
+
+    def _has_recorded_files(self, name: str, table: LanceTable) -> bool:
+        """Whether a table has a file of the record: one that was made again has none."""
+        from slaf.tables.read import data_files
+
+        directory = self._published.tables[name]
+        recorded = {stored.file for stored in self._published.checksums.of(directory)}
+        files = [f"{directory}/{file}" for file, _ in data_files(table)]
+        return not (recorded and files) or not recorded.isdisjoint(files)
+
+    def _was_replaced(self) -> bool:
+        """Whether config.json is not the one that was opened."""
+        now = load(self._location)
+        return now is None or now.published != self._published
 
     def read_columns(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows of a table: all columns, or these.
@@ -208,40 +230,3 @@ class StoredRaw:
         specs = {spec.key: spec for spec in self._record.varm}
         element = self._annotations.element
         return LazyMapping(specs, lambda key: element(RAW_VARM, RAW_GENES, specs[key]))
-
-    def read(self, cells: Indexer = None, genes: Indexer = None) -> sp.csr_matrix:
-        """The matrix, or a part of it.
-
-        Parameters
-        ----------
-        cells, genes
-            As for `Dataset.read`, but for filters.
-
-        Raises
-        ------
-        SelectionError
-            If a requested cell or gene does not exist.
-        """
-        rows = self._resolve(CELLS, cells)
-        return self.matrix.read(rows, None if genes is None else self._resolve(GENES, genes))
-
-    def _resolve(self, axis: str, indexer: Indexer) -> Rows:
-        table, size = (RAW_GENES, self.shape[1]) if axis == GENES else (CELLS, self.shape[0])
-        column = f"{axis.removesuffix('s')}_id"
-
-        def ids() -> list[str]:
-            values: list[str] = (
-                self._annotations.read_columns(table, [column]).column(0).to_pylist()
-            )
-            return values
-
-        def where(condition: str) -> NDArray[np.int64]:
-            msg = f"raw is not selected by filters: {condition!r}; ask the dataset for positions"
-            raise SelectionError(msg)
-
-        return resolve_indexer(indexer, size, ids, where, axis)
-
-
-def element_rows(element: Any, rows: NDArray[np.int64]) -> Any:
-    """Some rows of an element of obsm or varm."""
-    return element.iloc[rows] if hasattr(element, "iloc") else element[rows]

@@ -68,12 +68,13 @@ def history(
 
     Examples
     --------
-    >>> ds = slaf.convert("pbmc.h5ad", "versions.slaf")
-    >>> ds = ds.annotate(uns={"by": "hand"})
-    >>> [(one.version, one.operation, one.is_kept) for one in slaf.history("versions.slaf")]
-    [(1, 'convert', True), (2, 'annotate', True)]
-    >>> "by" in slaf.open("versions.slaf", version=1).uns
-    False
+    >>> import anndata, numpy, slaf, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ds = slaf.convert(anndata.AnnData(numpy.eye(3, 2)), f"{folder}/out.slaf")
+    ...     ds = ds.annotate(uns={"by": "hand"})
+    ...     former = slaf.open(ds.location, version=1)
+    ...     [(one.version, one.operation) for one in slaf.history(ds.location)], former.uns
+    ([(1, 'convert'), (2, 'annotate')], {})
     """
     location = Location.of(dataset, storage_options)
     published = load_published(location)

@@ -126,7 +126,7 @@ class InputInfo:
     not_converted
         The content that a conversion leaves out, as text.
     left_out
-        What else is in the folder that stands for it, and why it is not taken.
+        Other contents of its folder, and why they are not converted.
     """
 
     location: str
@@ -159,7 +159,7 @@ class FolderInfo:
     inputs
         The inputs that a conversion would take, in their order.
     left_out
-        What else is in the folder, and why it is not taken.
+        Other contents of the folder, and why they are not converted.
     """
 
     location: str

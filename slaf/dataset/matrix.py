@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from slaf.errors import DamagedDataset
 from slaf.sources.base import MatrixSize
+from slaf.sources.selection import SelectedMatrix, is_ascending
 from slaf.sparse.batch import BATCH_NONZEROS, Batch
 from slaf.sparse.csr import ColumnSelection, csr_from_batches, drop_entries
 from slaf.sparse.ranges import RowRange, as_positions, split_by_nnz
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from slaf.sparse.ranges import Rows
     from slaf.tables.rows import FileRows
 
-__all__ = ["Chunk", "StoredMatrix", "StoredRows"]
+__all__ = ["Chunk", "SelectedStored", "StoredMatrix", "StoredRows"]
 
 # The rows that `sample_values` reads.
 _SAMPLE_ROWS = 1 << 16
@@ -173,6 +174,8 @@ class StoredMatrix:
         The type of the column.
     nnz
         The number of its values.
+    by_gene
+        The same values as genes × cells, in the order of genes; None if they are not stored.
     """
 
     rows: StoredRows
@@ -182,6 +185,7 @@ class StoredMatrix:
     read_dtype: np.dtype[Any]
     value_type: np.dtype[Any]
     nnz: int
+    by_gene: StoredMatrix | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -229,7 +233,7 @@ class StoredMatrix:
             If they cannot be read.
         """
         selection = self._columns(genes)
-        if isinstance(rows, RowRange) or _is_ascending(rows):
+        if isinstance(rows, RowRange) or is_ascending(rows):
             entries = self._entries(rows, selection)
         else:
             entries = self._unordered_entries(rows, selection)
@@ -265,12 +269,16 @@ class StoredMatrix:
         DamagedDataset
             If they cannot be read.
         """
+        if genes is not None and self.by_gene is not None:
+            by_gene = self.by_gene
+            if by_gene.n_rows(genes) < self.n_rows(rows):
+                return by_gene.read(genes, rows).T.tocsr()
         return self._csr(rows, self._columns(genes), self.read_dtype)
 
     def _csr(
         self, rows: Rows, selection: ColumnSelection | None, dtype: np.dtype[Any]
     ) -> sp.csr_matrix:
-        if isinstance(rows, RowRange) or _is_ascending(rows):
+        if isinstance(rows, RowRange) or is_ascending(rows):
             entries = (entries for _, entries in self._entries(rows, selection))
             if selection is not None:
                 return csr_from_batches(entries, len(selection), dtype)
@@ -303,8 +311,23 @@ class StoredMatrix:
         return ColumnSelection(as_positions(genes), self.n_columns)
 
 
-def _is_ascending(rows: NDArray[np.int64]) -> bool:
-    return bool((np.diff(rows) > 0).all())
+class SelectedStored(SelectedMatrix):
+    """Some cells and genes of a stored matrix, in their order."""
+
+    _matrix: StoredMatrix
+
+    @property
+    def read_dtype(self) -> np.dtype[Any]:
+        """The type in which its values are read."""
+        return self._matrix.read_dtype
+
+    @property
+    def value_type(self) -> np.dtype[Any]:
+        """The type of the column."""
+        return self._matrix.value_type
+
+    def _read(self, cells: Rows) -> Iterator[Batch]:
+        return self._matrix.batches(cells, self._genes)
 
 
 def _merge_ranges(starts: NDArray[np.int64], stops: NDArray[np.int64]) -> NDArray[np.int64]:

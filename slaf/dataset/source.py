@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 from msgspec import structs
 
-from slaf.annotations.columns import from_lance
+from slaf.annotations.columns import find_names, from_lance
 from slaf.dataset.dataset import open_dataset
+from slaf.dataset.matrix import SelectedStored, StoredMatrix
 from slaf.errors import MissingMatrix
 from slaf.format.config import CONFIG
 from slaf.format.schema import CELLS, GENES, RAW, RAW_GENES
@@ -20,11 +22,15 @@ from slaf.sources.concat.members import ExistingDataset
 from slaf.sources.identity import file_identity
 from slaf.sources.slots import dropped_with_raw, other_layers
 from slaf.sources.unsupported import is_dataset
+from slaf.sparse.ranges import RowRange
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import pyarrow as pa
+    import scipy.sparse as sp
+    from numpy.typing import NDArray
 
     from slaf.annotations.columns import ColumnSet
     from slaf.dataset.dataset import Dataset
@@ -32,6 +38,9 @@ if TYPE_CHECKING:
     from slaf.sources.base import Matrix
 
 __all__ = ["FORMAT", "DatasetInput", "DatasetSource", "dataset_as_input"]
+
+# Ids that Lance looks up; of more, all ids are read.
+_MOST_LOOKUPS = 100
 
 
 def dataset_as_input(dataset: Dataset) -> ExistingDataset:
@@ -89,7 +98,7 @@ class DatasetSource(Source):
 
     def open_raw(self) -> Raw | None:
         """The raw of the dataset; None without one."""
-        raw, record = self._dataset.raw, self._dataset.annotations.record.raw
+        raw, record = self._dataset.stored_raw, self._dataset.annotations.record.raw
         if raw is None or record is None:
             return None
         return Raw(
@@ -106,6 +115,70 @@ class DatasetSource(Source):
         columns = columns or self._dataset.published.columns[name]
         names = [column.name for column in columns.columns]
         return from_lance(self._dataset.annotations.read_columns(name, names), columns)
+
+
+class DatasetViewSource(DatasetSource):
+    """A published dataset as the source of views, which reads what they ask for, and no more."""
+
+    def select(
+        self,
+        name: str | None,
+        cells: NDArray[np.int64] | None = None,
+        genes: NDArray[np.int64] | None = None,
+    ) -> Matrix:
+        """Some cells and genes of a matrix."""
+        matrix = self.matrix(name)
+        if not isinstance(matrix, StoredMatrix) or (cells is None and genes is None):
+            return matrix
+        return SelectedStored(matrix, cells, genes)
+
+    def read(
+        self,
+        name: str | None,
+        cells: NDArray[np.int64] | None = None,
+        genes: NDArray[np.int64] | None = None,
+    ) -> sp.csr_matrix:
+        """Some cells and genes of a matrix, in memory, in the type in which it is read."""
+        matrix = self.matrix(name)
+        if not isinstance(matrix, StoredMatrix):
+            return super().read(name, cells, genes)
+        return matrix.read(RowRange(0, matrix.shape[0]) if cells is None else cells, genes)
+
+    def columns(self, axis: str) -> ColumnSet:
+        """The columns of cells or genes, as config.json has them."""
+        return self._dataset.published.columns[axis]
+
+    def schema(self, axis: str) -> pa.Schema:
+        """The types of the columns of a table."""
+        return self._dataset.table(axis).schema
+
+    def read_columns(
+        self, axis: str, names: Sequence[str], rows: NDArray[np.int64] | None = None
+    ) -> pa.Table:
+        """Some columns of some cells or genes."""
+        from slaf.tables.read import take_rows
+
+        if rows is not None and len(rows):
+            return take_rows(self._dataset.table(axis), rows, names)
+        # Lance would return no categories with no rows.
+        table = self._dataset.annotations.read_columns(axis, names)
+        return table if rows is None else table.slice(0, 0)
+
+    def find(self, axis: str, names: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where some ids are; Lance uses the index of ids, if there is one, for a few."""
+        from slaf.tables.read import read_where
+
+        if len(names) > _MOST_LOOKUPS:
+            return super().find(axis, names)
+        column = self.columns(axis).columns[0].name
+        quoted = ", ".join("'" + name.replace("'", "''") + "'" for name in names)
+        ids = f"{axis.removesuffix('s')}_integer_id"
+        table = self._dataset.table(axis)
+        found = read_where(table, [column, ids], f"{column} IN ({quoted})")
+        which, at = find_names(names, found.column(0))
+        positions = found.column(1).to_numpy().astype(np.int64)[at]
+        order = np.argsort(positions)
+        return which[order], positions[order]
 
 
 class DatasetInput(DatasetSource):
@@ -129,7 +202,11 @@ class DatasetInput(DatasetSource):
     def __init__(self, path: Path, options: ReadOptions) -> None:
         super().__init__(open_dataset(str(path), storage_options=options.storage_options))
         chosen, stored = options.matrix, self._dataset
-        names = ["X", *(["raw"] if stored.raw is not None else []), *self.info.layers.values()]
+        names = [
+            "X",
+            *(["raw"] if stored.stored_raw is not None else []),
+            *self.info.layers.values(),
+        ]
         if chosen not in names:
             msg = (
                 f"{path}: there is no matrix {chosen!r}; choose one with --matrix: "
@@ -175,15 +252,19 @@ class DatasetInput(DatasetSource):
         return slots if raw is None else replace(slots, varm=raw.varm, varp={})
 
     def _matrix(self, name: str) -> Matrix:
-        raw = self._dataset.raw
+        raw = self._dataset.stored_raw
         if name == RAW and raw is not None:
             return raw.matrix
         return self._dataset.matrix(None if name == "X" else name.removeprefix("layer:"))
 
     def _of_inputs(self) -> tuple[str, ...]:
-        """What the dataset records of each of several inputs, in words."""
-        several = len(self._dataset.sources) > 1
-        return ("source_file of the cells, and the uns of each input",) if several else ()
+        """Records of each of several inputs, by name, which one input does not have."""
+        if len(self._dataset.sources) < 2:  # noqa: PLR2004 - several
+            return ()
+        names = ["source_file of the cells", "the uns of each input"]
+        if len({source.genes_present for source in self._dataset.sources}) > 1:
+            names.append("the genes that each input has measured")
+        return tuple(names)
 
 
 FORMAT = SourceFormat(

@@ -522,7 +522,10 @@ def load_published(location: Location) -> DatasetConfig:
     manifest = load(location)
     if manifest is None:
         missing = "does not exist" if not location.exists() else f"has no {CONFIG}"
-        msg = f"{location}: not a SLAF dataset (it {missing}); make one with `slaf convert`"
+        msg = (
+            f"{location}: not a SLAF dataset (it {missing}); make one with `slaf convert`, or read "
+            "an input as it lies with slaf.scan"
+        )
         raise NotADataset(msg)
     if manifest.published is None:
         done, total = manifest.progress(location)

@@ -312,6 +312,10 @@ def value_type_for(
     raise InexactValue(msg)
 
 
+# The types of counts: the compression "small" stores all in the second.
+COUNTS: Final = ("uint16", "uint32")
+
+
 def read_dtype(source: str, value_type: str, *, dtype_overflowed: bool) -> str:
     """The numeric type that values are read back in: the source's, where it holds them.
 
@@ -320,7 +324,7 @@ def read_dtype(source: str, value_type: str, *, dtype_overflowed: bool) -> str:
     source
         The type that the source has them in.
     value_type
-        The type that they are stored in.
+        The type that they are stored in, as `narrowest_count` has it.
     dtype_overflowed
         Whether sums of repeated entries are beyond the source's type.
     """
@@ -329,6 +333,12 @@ def read_dtype(source: str, value_type: str, *, dtype_overflowed: bool) -> str:
     dtype = np.dtype(source).newbyteorder("=")
     # scipy has no matrices of half floats.
     return "float32" if dtype == np.float16 else str(dtype)
+
+
+def narrowest_count(value_type: str, *, beyond_uint16: bool) -> str:
+    """The type that values are stored in by every compression but "small"."""
+    narrow, wide = COUNTS
+    return narrow if value_type == wide and not beyond_uint16 else value_type
 
 
 def common_type(given: Sequence[str], value_type: str, greatest: float) -> str:

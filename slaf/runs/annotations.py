@@ -27,10 +27,12 @@ from slaf.format.records import (
 )
 from slaf.format.schema import (
     CELL_COLUMNS,
+    COUNTS,
     GENE_COLUMNS,
     LAYERS,
     RAW,
     RAW_GENES,
+    narrowest_count,
     pair_table,
     read_dtype,
 )
@@ -338,7 +340,11 @@ def _matrix_dtype(
         overflowed |= recorded.dtype != before
     several = len(run.plan.sources) > 1
     dtype = _read_dtype(column.dtype, column.value_type, several=several)
-    return column.value_type if overflowed else dtype
+    if not overflowed:
+        return dtype
+    beyond = any(column.name in result.beyond_uint16 for result in run.results(table))
+    beyond |= recorded is not None and not np.can_cast(recorded.dtype, COUNTS[0])
+    return narrowest_count(column.value_type, beyond_uint16=beyond)
 
 
 def _read_dtype(dtype: str, value_type: str, *, several: bool) -> str:

@@ -150,6 +150,7 @@ class PartWriter:
         self._blocks: dict[str, list[Block]] = {column.name: [] for column in table.values}
         self._statistics: list[Statistics] = []
         self._overflowed: set[str] = set()
+        self._beyond_uint16: set[str] = set()
         self._row_counts = [np.empty(0, np.int64)]
 
     def row_counts(self) -> NDArray[np.int64]:
@@ -175,6 +176,7 @@ class PartWriter:
             {column: tuple(written) for column, written in self._blocks.items()},
             file_checksums(location, directory, fragments, TABLES[name].axis, cells),
             dtype_overflowed=tuple(sorted(self._overflowed)),
+            beyond_uint16=tuple(sorted(self._beyond_uint16)),
             statistics=Statistics.total(self._statistics),
         )
 
@@ -214,6 +216,9 @@ class PartWriter:
         if misfits:
             name = self._table.table
             raise NeedsWiderType(self._plan.widened(name, misfits), name)
+        for column, cast in zip(self._table.values, values, strict=True):
+            if cast.dtype == np.uint32 and np.max(cast, initial=0) > np.iinfo(np.uint16).max:
+                self._beyond_uint16.add(column.name)
         return values
 
     def _source_dtype(self, column: ValueColumn, batch: Batch) -> str:

@@ -54,6 +54,8 @@ class TableResult(Record, frozen=True, omit_defaults=True):
         The files of the fragments.
     dtype_overflowed
         The value columns in which sums of repeated entries are beyond the type of the source.
+    beyond_uint16
+        The value columns of type uint32 that uint16 would not hold.
     statistics
         Of `expression`, the statistics of its values.
     fingerprint
@@ -64,6 +66,7 @@ class TableResult(Record, frozen=True, omit_defaults=True):
     blocks: Mapping[str, tuple[Block, ...]]
     files: tuple[StoredFile, ...]
     dtype_overflowed: tuple[str, ...] = ()
+    beyond_uint16: tuple[str, ...] = ()
     statistics: Statistics = Statistics()
     fingerprint: str = ""
 

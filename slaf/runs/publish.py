@@ -22,6 +22,7 @@ from slaf.format.schema import (
     TABLES,
     VALUE,
     common_type,
+    narrowest_count,
     partitioned_tables,
     read_dtype,
 )
@@ -110,11 +111,13 @@ def publish(run: OutputRun, axes: Axes, writer: str, annotations: EncodedAnnotat
     record = write_annotations(run, annotations, offsets)
     versions = commit_tables(location, plan, changes)
     dataset = _describe(run, axes, versions, writer, annotations=record)
-    if dataset.annotated is not None:
-        dataset = with_annotated_digests(location, dataset, dataset.annotated.names)
     stored = storage_options_record(plan)
     checksums = FileChecksums((), table_digests(whole_tables), stored)
-    run.publish(with_checksums(location, dataset, run.files(), checksums, base=run.base))
+    dataset = with_checksums(location, dataset, run.files(), checksums, base=run.base)
+    if dataset.annotated is not None:
+        # Its tables can be read now that their files are recorded.
+        dataset = with_annotated_digests(location, dataset, dataset.annotated.names)
+    run.publish(dataset)
 
 
 def _partitioned_change(run: OutputRun, table: str, offsets: NDArray[np.int64]) -> TableChange:
@@ -253,10 +256,10 @@ def _read_dtype(run: OutputRun, statistics: Statistics) -> str:
         for part in run.parts_of(EXPRESSION)
         if part.tables[EXPRESSION].dtype_overflowed
     }
+    beyond = any(VALUE in result.beyond_uint16 for result in run.results(EXPRESSION))
+    wide = narrowest_count(plan.value_type, beyond_uint16=beyond)
     given = [
-        read_dtype(
-            source.dtype, plan.value_type, dtype_overflowed=source.offset in dtype_overflowed
-        )
+        read_dtype(source.dtype, wide, dtype_overflowed=source.offset in dtype_overflowed)
         for source in (plan.sources if base is None else plan.added)
     ]
     if base is not None:

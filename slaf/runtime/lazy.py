@@ -53,6 +53,9 @@ class LazyMapping(Mapping[str, T]):
                 self._made[name] = self._make(name)
             return self._made[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
 

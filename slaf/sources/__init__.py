@@ -11,6 +11,7 @@ from slaf.errors import MissingMatrix, NoSuchInput, UnknownFormat
 from slaf.options import ReadOptions
 from slaf.sources import loom, mudata, scdl
 from slaf.sources.anndata import h5ad, zarr
+from slaf.sources.base import HasSource
 from slaf.sources.concat.members import Input
 from slaf.sources.feature_types import FEATURE_TYPE, subset_or_close
 from slaf.sources.names import cell_id_prefixes
@@ -83,6 +84,8 @@ def open_source(
         If it cannot be read.
     """
     options = options or ReadOptions()
+    if isinstance(what, HasSource):
+        return _open_view(what, options)
     if is_anndata(what):
         return _open_anndata(what, options)
     path = input_path(what, options.storage_options)
@@ -145,6 +148,10 @@ def as_inputs(
     left_out: list[LeftOut] = []
     n_in_memory = sum(uri.startswith("<AnnData") for uri in before)
     for at, one in enumerate(what if isinstance(what, list | tuple) else [what]):
+        if isinstance(one, HasSource):
+            label = one.as_source().info.uri
+            found.append(Input(label, partial(_open_view, one), options))
+            continue
         if is_anndata(one):
             n_in_memory += 1
             found.append(Input("AnnData", partial(_open_anndata, one, number=n_in_memory), options))
@@ -195,6 +202,15 @@ def _open_anndata(adata: Any, options: ReadOptions, number: int = 1) -> Source:
     return AnnDataSource(adata, options, number)
 
 
+def _open_view(view: HasSource, options: ReadOptions) -> Source:
+    source = view.as_source()
+    _check_choices(f"{source.info.uri}, a view,", frozenset(), options)
+    if options.matrix not in {"X", source.info.matrix}:
+        msg = f"{source.info.uri}: a view has its matrix; choose another where slaf.scan makes it"
+        raise MissingMatrix(msg)
+    return source
+
+
 def choices_of(
     what: Inputs, format: str | None, storage_options: Mapping[str, str] | None = None
 ) -> frozenset[str]:
@@ -209,7 +225,7 @@ def choices_of(
     choices = [
         known.choices
         for one in several
-        if not is_anndata(one)
+        if not (is_anndata(one) or isinstance(one, HasSource))
         for _, known in find_inputs(input_path(one, storage_options), FORMATS, format).inputs
     ]
     return frozenset.intersection(*choices) if choices else frozenset()

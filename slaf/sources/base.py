@@ -7,10 +7,24 @@ from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Protocol,
+    Self,
+    TypeAlias,
+    TypeVar,
+    runtime_checkable,
+)
 
-from slaf.errors import InputError, MissingMatrix
+import numpy as np
+
+from slaf.annotations.columns import find_names, to_lance
+from slaf.errors import InexactValue, InputError, MissingMatrix
+from slaf.format.schema import CELL_COLUMNS, CELLS, GENE_COLUMNS
 from slaf.runtime.lazy import LazyMapping
+from slaf.sparse.csr import csr_from_batches
+from slaf.sparse.ranges import RowRange
 
 if TYPE_CHECKING:
     import os
@@ -20,15 +34,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import anndata
-    import numpy as np
     import pyarrow as pa
+    import scipy.sparse as sp
     from numpy.typing import NDArray
 
+    from slaf.annotations.columns import ColumnSet
     from slaf.options import ReadOptions
     from slaf.sparse.batch import Batch
-    from slaf.sparse.ranges import RowRange
 
 __all__ = [
+    "HasSource",
     "Inputs",
     "LabelledMatrix",
     "Matrix",
@@ -49,7 +64,8 @@ T = TypeVar("T")
 
 # One input or several. (A string: none of its types is imported.)
 Inputs: TypeAlias = (
-    "str | os.PathLike[str] | anndata.AnnData | Sequence[str | os.PathLike[str] | anndata.AnnData]"
+    "str | os.PathLike[str] | anndata.AnnData | HasSource"
+    " | Sequence[str | os.PathLike[str] | anndata.AnnData | HasSource]"
 )
 
 
@@ -398,6 +414,83 @@ class Source(ABC):
         name = self.info.matrix if name is None else name
         return self._once(f"matrix {name}", partial(self.open_matrix, name))
 
+    def select(
+        self,
+        name: str | None,
+        cells: NDArray[np.int64] | None = None,
+        genes: NDArray[np.int64] | None = None,
+    ) -> Matrix:
+        """Some cells and genes of the matrix of this name, or of the chosen one, in their order.
+
+        Parameters
+        ----------
+        name
+            As for `matrix`.
+        cells, genes
+            Positions in any order, each any number of times; None for all.
+        """
+        from slaf.sources.selection import SelectedMatrix
+
+        matrix = self.matrix(name)
+        return matrix if cells is None and genes is None else SelectedMatrix(matrix, cells, genes)
+
+    def read(
+        self,
+        name: str | None,
+        cells: NDArray[np.int64] | None = None,
+        genes: NDArray[np.int64] | None = None,
+    ) -> sp.csr_matrix:
+        """Some cells and genes of a matrix, in memory.
+
+        Parameters
+        ----------
+        name, cells, genes
+            As for `select`.
+
+        Returns
+        -------
+        scipy.sparse.csr_matrix
+            In the type of the matrix; in a wider one, if that does not hold a sum of repeated
+            entries.
+        """
+        matrix = self.select(name, cells, genes)
+        n_cells, n_genes = matrix.shape
+        entries, dtypes = [], [matrix.dtype]
+        for batch in matrix.batches(RowRange(0, n_cells)):
+            entries.append((batch.counts, batch.genes, batch.values))
+            dtypes.append(batch.values.dtype)
+        try:
+            return csr_from_batches(entries, n_genes, matrix.dtype)
+        except InexactValue:
+            return csr_from_batches(entries, n_genes, np.result_type(*dtypes))
+
+    def find(self, axis: str, names: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where some ids of cells or genes are: the index of each name, and its position."""
+        ids = self.read_columns(axis, [self.columns(axis).columns[0].name])
+        return find_names(names, ids.column(0))
+
+    def stored(self, axis: str) -> tuple[pa.Table, ColumnSet]:
+        """The cells or genes as a dataset stores them, without positions; and their columns."""
+        table, reserved = (
+            (self.cells(), CELL_COLUMNS) if axis == CELLS else (self.genes(), GENE_COLUMNS)
+        )
+        return self._once(f"stored {axis}", lambda: to_lance(table, reserved))
+
+    def columns(self, axis: str) -> ColumnSet:
+        """The columns of cells or genes, by the names of `stored`."""
+        return self.stored(axis)[1]
+
+    def schema(self, axis: str) -> pa.Schema:
+        """The types of the columns of cells or genes, by the names of `stored`."""
+        return self.stored(axis)[0].schema
+
+    def read_columns(
+        self, axis: str, names: Sequence[str], rows: NDArray[np.int64] | None = None
+    ) -> pa.Table:
+        """Some columns of some cells or genes, by the names of `stored`."""
+        table = self.stored(axis)[0].select(names)
+        return table if rows is None else table.take(rows)
+
     def layers(self) -> Mapping[str, Matrix]:
         """The other matrices of the same cells and genes, by name; opened when they are used."""
         return LazyMapping(self.info.layers, lambda layer: self.matrix(self.info.layers[layer]))
@@ -417,6 +510,14 @@ class Source(ABC):
         # The scratch of sorted matrices goes with them.
         self._opened.clear()
         self.close()
+
+
+@runtime_checkable
+class HasSource(Protocol):
+    """What is open as a source already: a view."""
+
+    def as_source(self) -> Source:
+        """The source; closing it leaves what it was made of open."""
 
 
 @dataclass(frozen=True, slots=True)

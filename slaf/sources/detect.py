@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slaf.errors import UnknownFormat
+from slaf.errors import DamagedInput, InputError, UnknownFormat
 from slaf.sources.unsupported import FOREIGN
 from slaf.storage.paths import check_exists
 
@@ -26,6 +26,8 @@ def detect(path: Path, formats: Sequence[SourceFormat], name: str | None = None)
         If its name is not text.
     UnknownFormat
         If no format recognises it, or several do.
+    DamagedInput
+        If it is empty.
     NoSuchInput
         If nothing is at the path.
     """
@@ -64,7 +66,9 @@ def format_named(name: str, formats: Sequence[SourceFormat]) -> SourceFormat:
     raise UnknownFormat(msg)
 
 
-def _unknown(path: Path, formats: Sequence[SourceFormat]) -> UnknownFormat:
+def _unknown(path: Path, formats: Sequence[SourceFormat]) -> InputError:
+    if path.is_file() and not path.stat().st_size:
+        return DamagedInput(f"{path}: the file is empty")
     for foreign in FOREIGN:
         if foreign.recognises(path):
             return foreign.refusal(path)

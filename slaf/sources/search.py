@@ -151,7 +151,7 @@ class _Search:
         found, exclusive = self._by_layouts(folder, names, known)
         if exclusive is not None:
             for child in names.values():
-                found.leave(child, f"beside the results of {exclusive.tool}")
+                found.leave(child, f"no part of the results of {exclusive.tool}")
             return found
         found.add(_members(folder, known, names))
         for child in list(names.values()):

@@ -73,24 +73,31 @@ def _head(path: Path) -> bytes:
 
 
 def _is_packed_hdf5(path: Path) -> bool:
-    return _head(path).startswith(_HDF5) and not is_hdf5(path)
+    return not is_hdf5(path) and _head(path).startswith(_HDF5)
 
 
 def _is_tar(path: Path) -> bool:
+    if path.name.lower().endswith((".tar.bz2", ".tar.xz")):
+        return _head(path).startswith((b"BZh", b"\xfd7zXZ"))
     return _head(path)[_TAR_OFFSET:].startswith(_TAR)
 
 
-def _begins_with(*signatures: bytes) -> Callable[[Path], bool]:
-    return lambda path: _head(path).startswith(signatures)
+def _begins_with(*signatures: bytes, suffixes: tuple[str, ...] = ()) -> Callable[[Path], bool]:
+    """Recognise a file by its content, or else by its name."""
+    return lambda path: (
+        path.is_file()
+        and (path.name.lower().endswith(suffixes) or _head(path).startswith(signatures))
+    )
+
+
+def _is_h5seurat(path: Path) -> bool:
+    has_assays = _has_members({"assays", "meta.data"}, {"assays", "cell.names"})
+    return path.name.lower().endswith(".h5seurat") or has_assays(path)
 
 
 def _is_table(path: Path) -> bool:
     head = _head(path)
     return path.name.lower().endswith(_TABLES) and bool(head) and b"\0" not in head
-
-
-def _is_empty(path: Path) -> bool:
-    return path.is_file() and not path.stat().st_size
 
 
 def _is_bpcells(path: Path) -> bool:
@@ -111,7 +118,7 @@ def is_dataset(path: Path) -> bool:
     return isinstance(content, dict) and "format_version" in content
 
 
-# What tools write beside a matrix: left out of a folder, and refused by itself.
+# Files that tools write with a matrix: left out of a folder, and refused alone.
 DERIVED = (
     UnsupportedInput(
         "a molecule_info file of Cell Ranger",
@@ -123,9 +130,6 @@ DERIVED = (
 # What no format recognises, and what to do with it.
 FOREIGN = (
     *DERIVED,
-    UnsupportedInput(
-        "an empty file", _is_empty, "it holds nothing; look for the file that it was copied from"
-    ),
     UnsupportedInput(
         "an HDF5 file packed by gzip",
         _is_packed_hdf5,
@@ -143,14 +147,14 @@ FOREIGN = (
     ),
     UnsupportedInput(
         "a Seurat object on disk (h5Seurat)",
-        _has_members({"assays", "meta.data"}, {"assays", "cell.names"}),
+        _is_h5seurat,
         "write it as an h5ad in R (SeuratDisk::Convert(FILE, dest = 'h5ad')), and convert that",
     ),
     UnsupportedInput(
         "a file of R",
-        _begins_with(*_R),
-        "write its counts as an h5ad in R (zellkonverter::writeH5AD of a SingleCellExperiment; of "
-        "a Seurat object, Seurat::as.SingleCellExperiment makes one), and convert that",
+        _begins_with(*_R, suffixes=(".rds", ".rda", ".rdata")),
+        "write its object as an h5ad in R (anndataR::write_h5ad(object, 'NAME.h5ad')), and convert "
+        "that",
     ),
     UnsupportedInput(
         "a matrix of BPCells",
@@ -159,10 +163,10 @@ FOREIGN = (
         "that file",
     ),
     UnsupportedInput(
-        "a Parquet file",
-        _begins_with(b"PAR1"),
-        "make an AnnData of it (anndata.AnnData(pandas.read_parquet(FILE)), cells as rows), and "
-        "give that to slaf.convert",
+        "a table of Arrow or Parquet",
+        _begins_with(b"PAR1", b"ARROW1", b"FEA1", suffixes=(".parquet", ".feather", ".arrow")),
+        "make an AnnData of it (anndata.AnnData(pandas.read_parquet(FILE)) or read_feather, cells "
+        "as rows), and give that to slaf.convert",
     ),
     UnsupportedInput(
         "a table of text",

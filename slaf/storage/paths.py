@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, TypeGuard, cast
 
 from slaf.errors import DamagedInput, NoSuchInput, StorageError
@@ -31,7 +32,7 @@ __all__ = [
 _WILDCARDS = frozenset("*?[")
 
 
-def input_path(name: str | os.PathLike[str], options: Mapping[str, str] | None) -> Path:
+def input_path(name: object, options: Mapping[str, str] | None) -> Path:
     """The path of an input.
 
     A URL becomes a :class:`slaf.storage.remote_path.RemotePath`, which has all members of `Path`
@@ -42,6 +43,12 @@ def input_path(name: str | os.PathLike[str], options: Mapping[str, str] | None) 
     StorageError
         If the scheme of a URL is not supported.
     """
+    if not isinstance(name, str | os.PathLike):
+        msg = (
+            f"{type(name).__name__} is no input: give a path, a URL or an AnnData, as in "
+            "anndata.AnnData(matrix, obs=obs, var=var)"
+        )
+        raise TypeError(msg)
     if not is_url(name):
         return local_path(name)
     from slaf.storage.remote_path import RemotePath
@@ -50,8 +57,9 @@ def input_path(name: str | os.PathLike[str], options: Mapping[str, str] | None) 
 
 
 def is_anndata(value: object) -> TypeGuard[anndata.AnnData]:
-    """Whether an input is an AnnData, without importing anndata; a dataset has no X."""
-    return all(hasattr(value, name) for name in ("obs", "var", "X"))
+    """Whether an input is an AnnData, without importing anndata."""
+    module = sys.modules.get("anndata")
+    return module is not None and isinstance(value, module.AnnData)
 
 
 def as_remote(path: object) -> RemotePath | None:

@@ -35,7 +35,10 @@ __all__ = [
 # Property of a commit with the id of its run.
 _RUN: Final = "slaf.run"
 
-# The file in which Lance remembers the newest version.
+# The directories of a table with the files of its versions, which have no deletions.
+_DIRECTORIES: Final = ("_indices", "_transactions", "_versions", "data")
+
+# The number of the newest version, which Lance does not rely on.
 _HINT: Final = "_versions/latest_version_hint.json"
 
 
@@ -142,13 +145,12 @@ def remove_unreferenced(
         dataset.cleanup_old_versions(
             older_than=timedelta(0), delete_unverified=True, error_if_tagged_old_versions=False
         )
-    # Lance leaves some files of a commit that was killed, and files that it fails to remove.
-    transaction = dataset.read_transaction(version)
+    # Lance leaves some files of a commit that was killed, and says nothing of those that it failed
+    # to remove. What else is there, as tags, is the user's.
+    named = {f"{name}/{file}" for file in (_HINT, *files_of(location, name, version))}
+    directories = tuple(f"{name}/{directory}/" for directory in _DIRECTORIES)
     for file in location.list(name):
-        is_older = (file.endswith(".manifest") and not file.endswith(manifest_name(version))) or (
-            file.endswith(".txn") and transaction is not None and transaction.uuid not in file
-        )
-        if is_older or _is_staged(file):
+        if file.startswith(directories) and file not in named:
             location.remove(file)
 
 
@@ -174,12 +176,6 @@ def mode_of(location: Location, name: str) -> Literal["create", "overwrite"]:
 def sync_version(location: Location, name: str) -> None:
     """Sync manifests and transactions of a table to the disk."""
     location.sync(location.list(f"{name}/_versions") + location.list(f"{name}/_transactions"))
-
-
-def _is_staged(file: str) -> bool:
-    """Whether a file has a temporary name, as Lance and SLAF give it while they write it."""
-    base = file.rsplit("/", 1)[-1]
-    return base.startswith(".tmp") or "#" in base or (base[0] == "." and base.endswith(".new"))
 
 
 def _overwrite(

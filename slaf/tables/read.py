@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 import lance
+import pyarrow as pa
 from lance.file import LanceFileReader
 
 from slaf.errors import DamagedDataset
+from slaf.runtime.forks import check_not_forked
 from slaf.tables.errors import changed_since, read_errors, translated_errors
 from slaf.tables.fragments import Fragment
 
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import numpy as np
-    import pyarrow as pa
     from numpy.typing import NDArray
 
     from slaf.storage.location import Location
@@ -31,6 +32,8 @@ __all__ = [
     "open_table",
     "read_file",
     "read_table",
+    "read_where",
+    "stream_columns",
     "take_rows",
 ]
 
@@ -49,6 +52,7 @@ def open_table(location: Location, name: str, version: int) -> lance.LanceDatase
     DamagedDataset
         If the table or the version does not exist.
     """
+    check_not_forked()
     uri, options = location.uri(name), location.storage_options
 
     def cannot_open(text: str) -> DamagedDataset:
@@ -82,8 +86,40 @@ def read_table(table: lance.LanceDataset, columns: Sequence[str] | None = None) 
     DamagedDataset
         If they cannot be read.
     """
+    check_not_forked()
     with read_errors(table.uri, table=table):
         return table.to_table(None if columns is None else list(columns))
+
+
+def stream_columns(table: lance.LanceDataset, columns: Sequence[str]) -> pa.RecordBatchReader:
+    """Read columns of all rows in order, as a stream.
+
+    Raises
+    ------
+    DamagedDataset
+        While they are read, if they cannot be.
+    """
+    schema = pa.schema([table.schema.field(name) for name in columns])
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        check_not_forked()
+        with read_errors(table.uri, table=table):
+            yield from table.scanner(columns=list(columns), scan_in_order=True).to_batches()
+
+    return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def read_where(table: lance.LanceDataset, columns: Sequence[str], condition: str) -> pa.Table:
+    """Read the rows that satisfy a condition of Lance, which uses the indices of the table.
+
+    Raises
+    ------
+    DamagedDataset
+        If they cannot be read.
+    """
+    check_not_forked()
+    with read_errors(table.uri, table=table):
+        return table.to_table(list(columns), filter=condition)
 
 
 def take_rows(
@@ -96,6 +132,7 @@ def take_rows(
     DamagedDataset
         If they cannot be read.
     """
+    check_not_forked()
     with read_errors(table.uri, f"{len(offsets):,} rows cannot be read", table):
         # pylance iterates over its argument: making a list first takes half as long as reading,
         # and iterating over an Arrow array three times as long as over a memoryview.

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from lance.file import LanceFileReader
 
+from slaf.runtime.forks import check_not_forked
 from slaf.sparse.ranges import RowRange, split_by_nnz
 from slaf.tables.errors import read_errors
 from slaf.tables.fragments import Fragment
@@ -97,6 +98,7 @@ class FileRows:
         DamagedDataset
             If they cannot be read.
         """
+        check_not_forked()
         ranges = ranges[ranges[:, 0] < ranges[:, 1]]
         bounds = _group_bounds(ranges)
         spans = ranges[bounds[1:] - 1, 1] - ranges[bounds[:-1], 0]

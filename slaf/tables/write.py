@@ -13,6 +13,7 @@ from lance.file import LanceFileWriter
 from lance.fragment import write_fragments
 
 from slaf.errors import SlafError, StorageError
+from slaf.runtime.forks import check_not_forked
 from slaf.runtime.prefetch import prefetch
 from slaf.storage.location import Location
 from slaf.tables.commit import commit, mode_of
@@ -67,6 +68,7 @@ def write_part(
     StorageError
         If the disk refuses to write, or a file is incomplete.
     """
+    check_not_forked()
     caught: list[BaseException] = []
     reader = pa.RecordBatchReader.from_batches(
         schema, _recording_errors(prefetch(batches, _BATCHES_AHEAD), caught)

@@ -7,24 +7,18 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
-from slaf.dataset.annotations import element_rows
-from slaf.format.schema import CELLS, GENES
-from slaf.sparse.ranges import RowRange, as_positions
+from slaf.dataset.dataset import Dataset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     import pandas as pd
-    from numpy.typing import NDArray
 
-    from slaf.dataset.dataset import Dataset
-    from slaf.dataset.matrix import StoredMatrix
-    from slaf.dataset.selection import Indexer
-    from slaf.format.config import DatasetConfig
+    from slaf.dataset.lazy_matrix import LazyMatrix
+    from slaf.dataset.view import View
     from slaf.sparse.batch import Batch
-    from slaf.sparse.ranges import Rows
 
-__all__ = ["LAYERS", "RAW", "Contents", "Matrix", "SelectedMatrix", "X", "contents_of"]
+__all__ = ["LAYERS", "RAW", "Contents", "Matrix", "X", "contents_of"]
 
 
 # AnnData's names of the matrices.
@@ -94,106 +88,78 @@ class Contents:
         return frame
 
 
-def contents_of(dataset: Dataset, cells: Indexer = None, genes: Indexer = None) -> Contents:
-    """The contents of a dataset, or of some of its cells and genes.
-
-    Parameters
-    ----------
-    dataset
-        The dataset.
-    cells, genes
-        As for `Dataset.read`.
-
-    Raises
-    ------
-    SelectionError
-        If a selected cell or gene does not exist.
-    """
-    chosen = dataset.resolve(CELLS, cells)
-    columns = None if genes is None else dataset.positions(GENES, genes)
-    rows = None if cells is None else as_positions(chosen)
+def contents_of(view: View) -> Contents:
+    """The contents of a view."""
     elements = {
-        "obs": _aligned(dataset.obs, rows),
-        "var": _aligned(dataset.var, columns),
-        "obsm": {name: _aligned(value, rows) for name, value in dataset.obsm.items()},
-        "varm": {name: _aligned(value, columns) for name, value in dataset.varm.items()},
-        "obsp": {name: _paired(value, rows) for name, value in dataset.obsp.items()},
-        "varp": {name: _paired(value, columns) for name, value in dataset.varp.items()},
-        "uns": dataset.uns,
+        "obs": view.obs.copy(),
+        "var": view.var.copy(),
+        "obsm": dict(view.obsm),
+        "varm": dict(view.varm),
+        "obsp": dict(view.obsp),
+        "varp": dict(view.varp),
+        "uns": view.uns.copy(),
     }
-    if dataset.raw is not None:
-        elements |= {"raw/var": dataset.raw.var, "raw/varm": dict(dataset.raw.varm)}
-    return Contents(dict(_matrices(dataset, chosen, columns)), elements)
+    if view.raw is not None:
+        elements |= {"raw/var": view.raw.var.copy(), "raw/varm": dict(view.raw.varm)}
+    return Contents(dict(_matrices(view)), elements)
 
 
-def _matrices(
-    dataset: Dataset, cells: Rows, genes: NDArray[np.int64] | None
-) -> Iterator[tuple[str, Matrix]]:
-    value_type, x = _value_type(dataset.published), dataset.matrix()
-    yield X, SelectedMatrix(x, cells, genes, value_type, is_counted=genes is None)
-    for name in dataset.layers:
-        layer = dataset.matrix(name)
+def _matrices(view: View) -> Iterator[tuple[str, Matrix]]:
+    yield X, _ViewMatrix(view.X, _value_type(view), is_counted=_is_counted(view))
+    for name, layer in view.layers.items():
         # The rows are those of all layers.
-        yield LAYERS + name, SelectedMatrix(layer, cells, genes, layer.value_type, is_counted=False)
-    if dataset.raw is not None:
-        raw = dataset.raw.matrix
-        yield RAW, SelectedMatrix(raw, cells, None, raw.value_type, is_counted=True)
+        yield LAYERS + name, _ViewMatrix(layer, layer.value_type, is_counted=False)
+    if view.raw is not None:
+        raw = view.raw.X
+        yield RAW, _ViewMatrix(raw, raw.value_type, is_counted=isinstance(view.origin, Dataset))
 
 
-def _aligned(element: Any, rows: NDArray[np.int64] | None) -> Any:
-    return element if rows is None else element_rows(element, rows)
+def _is_counted(view: View) -> bool:
+    """Whether the number of entries is known without reading them."""
+    return view.genes is None and isinstance(view.origin, Dataset)
 
 
-def _paired(matrix: Any, rows: NDArray[np.int64] | None) -> Any:
-    return matrix if rows is None else matrix[rows][:, rows]
-
-
-def _value_type(published: DatasetConfig) -> np.dtype[Any]:
+def _value_type(view: View) -> np.dtype[Any]:
     """int32 in place of uint32, where that holds all values too: more formats know it."""
-    stored = np.dtype(published.value_type)
-    largest = published.expression_stats["max_value"]
+    stored = view.X.value_type
+    if not isinstance(view.origin, Dataset):
+        return stored
+    largest = view.origin.published.expression_stats["max_value"]
     fits = largest is not None and largest <= np.iinfo(np.int32).max
     return np.dtype(np.int32) if stored == np.uint32 and fits else stored
 
 
 @dataclass(frozen=True, slots=True)
-class SelectedMatrix:
-    """Some cells and genes of a matrix of a dataset; a `Matrix`.
+class _ViewMatrix:
+    """A matrix of a view; a `Matrix`.
 
     Attributes
     ----------
-    stored
+    matrix
         The matrix.
-    cells, genes
-        The cells, and the genes, in their order; None for all genes.
     value_type, is_counted
         As `Matrix` has them.
     """
 
-    stored: StoredMatrix
-    cells: Rows
-    genes: NDArray[np.int64] | None
+    matrix: LazyMatrix
     value_type: np.dtype[Any]
     is_counted: bool
 
     @property
     def shape(self) -> tuple[int, int]:
         """Cells and genes."""
-        n_genes = self.stored.shape[1] if self.genes is None else len(self.genes)
-        return (len(self.cells), n_genes)
+        return self.matrix.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The type to give its values in."""
-        return self.stored.read_dtype
+        return self.matrix.dtype
 
     @property
     def n_entries(self) -> int:
         """How many entries there are, or at most."""
-        return self.stored.n_rows(self.cells)
+        return self.matrix.most_entries
 
     def batches(self) -> Iterator[Batch]:
-        """All cells, in order, counted from the first."""
-        first = self.cells.start if isinstance(self.cells, RowRange) else 0
-        for batch in self.stored.batches(self.cells, self.genes):
-            yield batch.shifted(-first)
+        """All cells, in order."""
+        return self.matrix.batches()

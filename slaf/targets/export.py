@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from slaf.dataset.dataset import Dataset, open_dataset
+from slaf.dataset.view import View
 from slaf.errors import TargetError
 from slaf.runtime.progress import NullProgress
 from slaf.storage.urls import local_path
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
-    from slaf.dataset.selection import Indexer
     from slaf.options import ArrayCompression, Layout
     from slaf.runtime.progress import Progress
     from slaf.storage.location import Location
@@ -63,12 +63,10 @@ class ExportReport:
 
 
 def export(
-    dataset: str | os.PathLike[str] | Location | Dataset,
+    dataset: str | os.PathLike[str] | Location | View,
     output: str | os.PathLike[str],
     *,
     format: str | None = None,
-    cells: Indexer = None,
-    genes: Indexer = None,
     layout: Layout | None = None,
     compression: ArrayCompression | None = None,
     memory: int | None = None,
@@ -87,13 +85,12 @@ def export(
     Parameters
     ----------
     dataset
-        A published dataset, or its path or URL.
+        A published dataset or its path or URL, or a view of one or of inputs, as
+        ``dataset["cell_type = 'B cell'"]``.
     output
         A path, whose parent folders are created, or a URL in a bucket.
     format
         "h5ad", "zarr", "10x_h5", "10x_mtx" or "tiledb"; by the suffix of the output if None.
-    cells, genes
-        The selection, as for `Dataset.read`.
     layout
         "csr" or "csc", for h5ad and zarr; "csr" if None.
     compression
@@ -125,8 +122,6 @@ def export(
     ------
     TargetError
         If the format is unknown or cannot hold a value; with `strict`, any of the contents.
-    SelectionError
-        If selected cells or genes do not exist.
     ConflictError
         If the output exists, or another process writes it.
     StorageError
@@ -134,13 +129,15 @@ def export(
     """
     opened = (
         dataset
-        if isinstance(dataset, Dataset)
+        if isinstance(dataset, View)
         else open_dataset(dataset, storage_options=input_storage_options or storage_options)
     )
+    if opened.n_obs == 0 < opened.origin.n_obs:
+        logger.warning("%s: no cell is selected", opened.label)
     destination = destination_at(output, storage_options)
     target_format = _format_of(destination.name, format)
     destination.check(target_format, overwrite=overwrite)
-    if destination.is_within(opened.location):
+    if isinstance(opened.origin, Dataset) and destination.is_within(opened.origin.location):
         msg = f"{destination}: it would be in the dataset; name an output outside of it"
         raise TargetError(msg)
     directory = destination.scratch if scratch is None else local_path(scratch)
@@ -150,7 +147,7 @@ def export(
         _DEFAULT_MEMORY if memory is None else memory,
         directory,
     )
-    contents = contents_of(opened, cells, genes)
+    contents = contents_of(opened)
     target = target_format.open(contents, options)
     _report_left_out(target_format, target.left_out, strict=strict)
     size = destination.publish(

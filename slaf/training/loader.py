@@ -443,10 +443,10 @@ def _rank_and_size(options: LoaderOptions) -> tuple[int, int]:
 def _matrix_of(dataset: Dataset, layer: str | None) -> StoredMatrix:
     if layer != "raw" or "raw" in dataset.layers:
         return dataset.matrix(layer)
-    if dataset.raw is None:
+    if dataset.stored_raw is None:
         msg = f"{dataset.location}: there is no raw; leave layer out, or take one of its layers"
         raise SelectionError(msg)
-    return dataset.raw.matrix
+    return dataset.stored_raw.matrix
 
 
 def _genes_of_layer(
@@ -455,7 +455,7 @@ def _genes_of_layer(
     """The positions of genes of the dataset in its layer: raw has genes of its own."""
     if layer != "raw" or dataset.raw is None or "raw" in dataset.layers:
         return genes
-    names, raw_names = dataset.var.index[genes], dataset.raw.var.index
+    names, raw_names = dataset.var_names[genes], dataset.raw.var_names
     positions: NDArray[np.int64] = raw_names.get_indexer(names)
     if (positions < 0).any():
         msg = f"{dataset.location}: raw has no gene {names[positions < 0][0]!r}; select others"
@@ -467,7 +467,7 @@ def _measured_genes(
     dataset: Dataset, genes: NDArray[np.int64] | None, layer: str | None
 ) -> NDArray[np.bool_] | None:
     """Sources × genes: whether the source measured the gene; None if all measured all."""
-    raw = dataset.raw if layer == "raw" and "raw" not in dataset.layers else None
+    raw = dataset.stored_raw if layer == "raw" and "raw" not in dataset.layers else None
     n_genes = dataset.n_genes if raw is None else raw.n_genes
     ranges = [source.genes_present for source in dataset.sources]
     if raw is not None:

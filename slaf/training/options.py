@@ -3,40 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
-from slaf.options import Options, option
+from slaf.options import Options, option, parse_bytes
 from slaf.training.order import fitting_window_blocks
 
-__all__ = ["LoaderOptions", "Output", "parse_bytes"]
+__all__ = ["LoaderOptions", "Output"]
 
 Output: TypeAlias = Literal["csr", "dense", "padded", "tokens"]
 
-_UNITS: Final = ("", "K", "M", "G", "T")
 _SPLITS: Final = ("train", "validation", "test")
-
-
-def parse_bytes(size: int | str) -> int:
-    """The bytes of a size, like 500000000, "500MB" or "2G"; units are powers of 1024.
-
-    Raises
-    ------
-    ValueError
-        If it is no size.
-
-    Examples
-    --------
-    >>> parse_bytes("1.5KB"), parse_bytes("2G")
-    (1536, 2147483648)
-    """
-    matched = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", str(size).strip(), re.IGNORECASE)
-    if matched is None:
-        msg = f'memory is {size!r}, but it is a number of bytes, like 500000000, "500MB" or "2GB"'
-        raise ValueError(msg)
-    return int(float(matched[1]) * 1024 ** _UNITS.index(matched[2].upper()))
 
 
 def _names(names: str | Sequence[str]) -> tuple[str, ...]:
@@ -207,7 +185,7 @@ class LoaderOptions(Options):
 
 
 def _check_together(options: LoaderOptions) -> None:
-    """Refuse options that would do nothing without, or beside, another one.
+    """Refuse options that would do nothing without another one, or together with it.
 
     Raises
     ------

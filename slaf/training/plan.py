@@ -11,6 +11,7 @@ import numpy as np
 
 from slaf.errors import SelectionError
 from slaf.format.schema import CELLS
+from slaf.sparse.ranges import as_positions
 from slaf.training.columns import codes_of, combined_codes, obs_columns
 from slaf.training.order import Order
 from slaf.training.sampling import AllCells, SetSampler, WeightedCells, is_in_split
@@ -284,7 +285,7 @@ class Plan:
         controls = keys = control_keys = None
         if options.controls is not None:
             is_control = np.zeros(self._dataset.n_cells, np.bool_)
-            is_control[self._dataset.positions(CELLS, options.controls)] = True
+            is_control[as_positions(self._dataset.resolve(CELLS, options.controls))] = True
             controls = cells[is_control[cells]]
             cells = cells[~is_control[cells]]
             codes = self._codes(options.match)

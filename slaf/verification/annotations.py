@@ -35,9 +35,9 @@ def check_annotations_readable(dataset: Dataset, differences: DifferenceLog) -> 
         for key in elements:
             with differences.catching(f"{slot} {key!r}"):
                 elements[key]
-    if dataset.raw is not None:
+    if dataset.stored_raw is not None:
         with differences.catching(RAW_GENES):
-            _ = dataset.raw.var, dict(dataset.raw.varm)
+            _ = dataset.stored_raw.var, dict(dataset.stored_raw.varm)
     check_indexes(dataset, differences)
     with differences.catching("uns"):
         _ = dataset.uns

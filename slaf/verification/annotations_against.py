@@ -98,7 +98,7 @@ def _check_layer_names(
 
 def _raw_is_comparable(dataset: Dataset, expected: Raw | None, differences: DifferenceLog) -> bool:
     """Compare presence and genes of raw; whether its values can be compared."""
-    stored, record = dataset.raw, dataset.annotations.record.raw
+    stored, record = dataset.stored_raw, dataset.annotations.record.raw
     if expected is None or stored is None or record is None:
         matrix = None if expected is None else expected.matrix
         differences.compare(RAW, "raw", _shape_text(matrix), _shape_text(stored))
@@ -160,9 +160,10 @@ def _check_slots(
         pairs: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
             slot: (getattr(slots, slot), dataset.annotations.slot(slot)) for slot in ALIGNED_SLOTS
         }
-        pairs["uns"] = slots.uns, dataset.uns
-        if raw is not None and dataset.raw and raw.genes.num_rows == dataset.raw.n_genes:
-            pairs["raw varm"] = raw.varm, dataset.raw.varm
+        pairs["uns"] = slots.uns, dict(dataset.uns)
+        stored_raw = dataset.stored_raw
+        if raw is not None and stored_raw and raw.genes.num_rows == stored_raw.n_genes:
+            pairs["raw varm"] = raw.varm, stored_raw.varm
         for slot, whole in pairs.items():
             expected, stored = (_without(elements, slot, ignored) for elements in whole)
             comparison = ElementComparison(slot, differences)

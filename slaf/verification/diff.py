@@ -9,9 +9,10 @@ import numpy as np
 from slaf.dataset.dataset import Dataset, open_dataset
 from slaf.dataset.matrix import StoredMatrix
 from slaf.dataset.source import DatasetSource
+from slaf.dataset.view import View
 from slaf.errors import NotADataset
 from slaf.format.config import load
-from slaf.format.schema import read_dtype
+from slaf.format.schema import narrowest_count, read_dtype
 from slaf.options import ReadOptions
 from slaf.runtime.progress import NullProgress
 from slaf.sources import open_source
@@ -46,8 +47,8 @@ _FATAL = ("offsets", "config", "unreadable")
 
 
 def diff(
-    first: str | os.PathLike[str] | Location | Dataset | anndata.AnnData,
-    second: str | os.PathLike[str] | Location | Dataset | anndata.AnnData,
+    first: str | os.PathLike[str] | Location | View | anndata.AnnData,
+    second: str | os.PathLike[str] | Location | View | anndata.AnnData,
     *,
     matrix: str = "X",
     genome: str | None = None,
@@ -68,7 +69,7 @@ def diff(
     Parameters
     ----------
     first, second
-        Two datasets, or a dataset and a file that can be converted, or an AnnData.
+        Two datasets, or a dataset and a view, a file that can be converted, or an AnnData.
     matrix
         The matrix of a file to compare: "X", "raw" or "layer:NAME".
     genome, feature_type, measurement, format, memory, scratch
@@ -100,7 +101,7 @@ def diff(
     if dataset is None:
         msg = f"neither {names[0]} nor {names[1]} is a SLAF dataset; one of them has to be"
         raise NotADataset(msg)
-    for opened in filter(None, (first_dataset, second_dataset)):
+    for opened in (one for one in (first_dataset, second_dataset) if one is not None):
         check_tables(opened, differences)
         check_row_tables(opened, differences)
         if not differences.has(*_FATAL):
@@ -146,7 +147,8 @@ def _types_of_file(matrix: Matrix, record: DatasetConfig | MatrixRecord) -> tupl
     """Types in which values of a file would be read, and those of a dataset are."""
     declared = read_dtype(str(matrix.dtype), record.value_type, dtype_overflowed=False)
     # Sums of repeated entries may exceed that type; only reading all entries shows it.
-    overflowed = record.dtype == record.value_type and not np.can_cast(record.dtype, declared)
+    wide = {record.value_type, narrowest_count(record.value_type, beyond_uint16=False)}
+    overflowed = record.dtype in wide and not np.can_cast(record.dtype, declared)
     return (record.dtype if overflowed else declared), record.dtype
 
 
@@ -154,6 +156,8 @@ def _dataset(target: Any, storage_options: Mapping[str, str] | None) -> Dataset 
     """Open the dataset at a path or URL; None if there is none."""
     if isinstance(target, Dataset):
         return target
+    if isinstance(target, View):
+        return None
     if isinstance(target, Location) or not (is_anndata(target) or is_web(target)):
         location = Location.of(target, storage_options)
         return open_dataset(location) if load(location) is not None else None
@@ -163,4 +167,6 @@ def _dataset(target: Any, storage_options: Mapping[str, str] | None) -> Dataset 
 def _name(target: Any, dataset: Dataset | None) -> str:
     if dataset is not None:
         return str(dataset.location)
+    if isinstance(target, View):
+        return target.as_source().info.uri
     return "<AnnData>" if is_anndata(target) else redacted(str(target))

@@ -10,7 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from slaf.format.digests import table_digest
-from slaf.format.schema import CELLS, EXPRESSION, GENES, common_type, read_dtype
+from slaf.format.schema import (
+    CELLS,
+    COUNTS,
+    EXPRESSION,
+    GENES,
+    common_type,
+    narrowest_count,
+    read_dtype,
+)
 from slaf.sparse.ranges import RowRange
 from slaf.tables.read import data_files, read_table
 from slaf.verification.report import SHOWN_OF_A_KIND
@@ -116,12 +124,14 @@ def _check_dtype(dataset: Dataset, differences: DifferenceLog) -> None:
     types = {
         read_dtype(source.dtype, value_type, dtype_overflowed=False) for source in published.sources
     }
-    # Which sums overflowed their type, and the greatest value, are not recorded.
+    # Which sums overflowed their type, and the greatest magnitude, are not recorded.
+    beyond = (published.expression_stats.get("max_value") or 0) > np.iinfo(COUNTS[0]).max
+    wide = {value_type, narrowest_count(value_type, beyond_uint16=beyond)}
     possible = {
         common_type([*kept, *dtype_overflowed], value_type, greatest)
         for n in range(len(types) + 1)
         for kept in combinations(sorted(types), n)
-        for dtype_overflowed in ([], [value_type])
+        for dtype_overflowed in ([], *([dtype] for dtype in sorted(wide)))
         for greatest in (0.0, np.inf)
     }
     if published.dtype not in possible:

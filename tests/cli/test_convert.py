@@ -261,7 +261,7 @@ def test_layers_and_raw_are_chosen(tmp_path: Path) -> None:
         output = tmp_path / f"{at}.slaf"
         run("convert", path, output, *words).succeeded()
         made = slaf.open(output)
-        assert made.layers == expected
+        assert tuple(made.layers) == expected
         assert (made.raw is not None) == with_raw
     unknown = ("convert", path, tmp_path / "out.slaf", "--layers", "one,three")
     paragraph = run(*unknown).failed(ExitCode.BAD_INPUT)

@@ -1,4 +1,4 @@
-"""`slaf query`: SQL in, rows out, in four formats."""
+"""`slaf query`: SQL in, rows out, in six formats."""
 
 from __future__ import annotations
 
@@ -111,10 +111,39 @@ def test_a_failed_query_leaves_the_file(dataset: Path, tmp_path: Path) -> None:
 
 
 def test_a_wrong_query_ends_with_3(dataset: Path) -> None:
-    """Invalid SQL and unknown tables are refused, with the names of the tables."""
-    for sql in ("SELEC 1", "SELECT * FROM obs", "SELECT depht FROM cells"):
-        paragraph = run("query", dataset, sql).failed(ExitCode.BAD_INPUT)
-        assert "cells (cell_id, " in paragraph
+    """Invalid SQL and unknown tables are refused, with the nearest name."""
+    for sql, message in (
+        ("SELEC 1", 'syntax error at or near "SELEC"'),
+        ("SELECT * FROM cell", "there is no table 'cell'; the nearest is 'cells'"),
+        ("SELECT depht FROM obs", "there is no column 'depht'; the nearest is 'depth'"),
+    ):
+        assert message in run("query", dataset, sql).failed(ExitCode.BAD_INPUT)
+
+
+def test_lines_of_json_and_tabs(dataset: Path) -> None:
+    """NDJSON has an object a line, TSV tabs."""
+    expected = slaf.open(dataset).sql(TOP).to_dicts()
+    lines = run("query", dataset, TOP, "--format", "ndjson").succeeded().out.splitlines()
+    assert list(map(json.loads, lines)) == expected
+    first, *lines = run("query", dataset, TOP, "--format", "tsv").succeeded().out.splitlines()
+    assert first == "gene_id\ttotal"
+    assert [line.split("\t")[0] for line in lines] == [row["gene_id"] for row in expected]
+
+
+def test_sql_of_a_file_and_of_stdin(dataset: Path, tmp_path: Path) -> None:
+    """SQL may be in a file or come from stdin; one of these has to be."""
+    (tmp_path / "top.sql").write_text(f"-- the top\n{TOP};\n")
+    expected = slaf.open(dataset).sql(TOP).to_dicts()
+    query = ("query", dataset, "--format", "json")
+    assert run(*query, "--file", tmp_path / "top.sql").succeeded().json == expected
+    ran = run_process(
+        [SLAF, *map(str, query), "-"], input=TOP, check=True, capture_output=True, text=True
+    )
+    assert json.loads(ran.stdout) == expected
+    for words in ((), (TOP, "--file", tmp_path / "top.sql")):
+        ended = run(*query, *words)
+        assert ended.code == ExitCode.USAGE
+        assert "give the SQL, or a file of it with --file" in ended.err
 
 
 def test_lists_are_for_json(dataset: Path) -> None:

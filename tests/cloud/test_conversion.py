@@ -54,9 +54,9 @@ def test_it_is_the_same(
     slaf.verify(place, against=source, storage_options=cloud.options)
     opened = slaf.open(place, storage_options=cloud.options)
     again = slaf.convert(source, tmp_path / "local.slaf")
-    assert np.array_equal(opened.read().toarray(), again.read().toarray())
+    assert np.array_equal(opened.X.to_memory().toarray(), again.X.to_memory().toarray())
     assert opened.sql("SELECT COUNT(*) FROM expression").item() == opened.nnz
-    assert opened.cells["cell_id"].to_pylist() == opened.obs.index.tolist()
+    assert opened.obs_names.to_list() == opened.obs.index.tolist()
     with pytest.raises(OutputExists, match="a finished dataset is there"):
         slaf.convert(source, place, storage_options=cloud.options)
 

@@ -100,6 +100,6 @@ def test_a_published_dataset_out_of_reach(source: Path, one_cloud: Cloud, one_pr
     there = one_cloud.via(one_proxy.endpoint)
     dataset = slaf.open(there.at("x"), storage_options=there.options | HASTY)
     one_proxy.rule = lambda *_: Fault.ERROR_503
-    for look in (dataset.read, lambda: dataset.cells, lambda: slaf.verify(dataset)):
+    for look in (lambda: dataset.X[:], lambda: dataset.obs, lambda: slaf.verify(dataset)):
         with pytest.raises(StorageUnavailable, match="cannot be reached"):
             look()

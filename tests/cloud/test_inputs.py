@@ -12,7 +12,13 @@ import scipy.sparse as sp
 
 import slaf
 from benchmarks.inputs import Counts, Input, cached_input
-from slaf.errors import NoSuchBucket, NoSuchInput, StorageError, StorageUnavailable
+from slaf.errors import (
+    DuplicateInput,
+    NoSuchBucket,
+    NoSuchInput,
+    StorageError,
+    StorageUnavailable,
+)
 from slaf.options import ReadOptions
 from slaf.sources import open_source
 from slaf.sparse.ranges import RowRange
@@ -277,7 +283,10 @@ def test_a_pattern(cloud: Cloud, tmp_path: Path) -> None:
         else:
             (folder / name).write_text("none")
     pattern = f"{upload(cloud, folder)}/*/[bc]*.h5ad"
-    ds = slaf.convert(pattern, tmp_path / "out.slaf", storage_options=cloud.options)
+    reach: dict[str, Any] = {"storage_options": cloud.options}
+    with pytest.raises(DuplicateInput, match="has the same cell ids"):
+        slaf.convert(pattern, tmp_path / "out.slaf", **reach)
+    ds = slaf.convert(pattern, tmp_path / "out.slaf", allow_duplicate=True, **reach)
     assert [source.uri.rpartition("/")[2] for source in ds.sources] == ["b.h5ad", "c.h5ad"]
     with pytest.raises(NoSuchInput, match="nothing matches this pattern"):
         slaf.convert(f"{cloud.at('patterns')}/*.h5", tmp_path / "2", storage_options=cloud.options)

@@ -45,7 +45,7 @@ def _stopped_export(place: str, cloud: Cloud) -> None:
     dataset = slaf.open(place, storage_options=cloud.options)
     (format,) = (found for found in FORMATS if found.name == "zarr")
     target = format.open(
-        contents_of(dataset, None, None),
+        contents_of(dataset),
         WriteOptions("csr", "zstd", 1 << 20, Path(tempfile.gettempdir())),
     )
     with tempfile.TemporaryDirectory() as scratch, pytest.raises(Crash):

@@ -54,7 +54,7 @@ def test_columns_are_aligned_by_ids(dataset: Dataset) -> None:
     assert obs["kind"].dropna().to_dict() == {"cell-1": "a", "cell-3": "b"}
     assert set(obs["kind"].cat.categories) == {"a", "b"}
     assert list(obs.columns) == ["batch", "depth", "n", "kind"]
-    pd.testing.assert_frame_equal(obs[["batch", "depth"]], dataset.obs)
+    pd.testing.assert_frame_equal(obs[["batch", "depth"]], dataset.obs.copy())
 
 
 def test_elements_of_some_cells_and_genes(dataset: Dataset) -> None:
@@ -68,14 +68,14 @@ def test_elements_of_some_cells_and_genes(dataset: Dataset) -> None:
     made = dataset.annotate(from_anndata=part)
     expected = np.zeros((N, M))
     expected[np.ix_([5, 2, 7], [4, 0])] = part.layers["scaled"]
-    assert np.array_equal(made.read(layer="scaled").toarray(), expected)
+    assert np.array_equal(made.layers["scaled"].to_memory().toarray(), expected)
     umap = made.obsm["X_umap"]
     assert np.isnan(umap[0]).all()
     assert np.array_equal(umap[[5, 2, 7]], part.obsm["X_umap"])
     assert made.obsp["near"].nnz == 3
     assert np.isnan(made.varm["PCs"]).sum() == M - 2
     assert made.uns["pca"]["variance"].shape == (2,)
-    assert np.array_equal(made.read().toarray(), counts(N, M).toarray())
+    assert np.array_equal(made.X.to_memory().toarray(), counts(N, M).toarray())
     assert not {"obs:batch", "layer:own", "obsm:X_pca"} & set(made.published.annotated_names)
     assert slaf.verify(made).ok
 
@@ -198,11 +198,23 @@ def test_an_append_keeps_what_was_annotated(dataset: Dataset, source: Path, tmp_
     assert made.obs["n"].isna().tolist() == [False] * N + [True] * 5
     assert np.isnan(made.obsm["X_umap"]).all(axis=1).tolist() == [False] * N + [True] * 5
     assert np.isnan(made.varm["PCs"]).all(axis=1).tolist() == [False] * M + [True]
-    assert made.layers == ("norm",)
-    assert made.read(slice(N, N + 5), layer="norm").nnz == 0
+    assert list(made.layers) == ["norm"]
+    assert made.layers["norm"][N:].nnz == 0
     assert made.uns == {"hand": 1}
     assert made.uns_of(0) == {"by": "input"}
     assert made.to_anndata().shape == made.shape
+
+
+def test_a_view_is_refused(dataset: Dataset) -> None:
+    """A view of a part of a dataset, or of inputs, is refused with what to do instead."""
+    with pytest.raises(slaf.SelectionError, match="annotate the dataset itself"):
+        dataset[:3].annotate(obs={"n": [1, 2, 3]})
+    with (
+        slaf.scan(dataset.to_anndata()) as inputs,
+        pytest.raises(slaf.SelectionError, match="convert them"),
+    ):
+        slaf.annotate(inputs, uns={"n": 1})
+    assert slaf.verify(dataset).ok
 
 
 def test_other_verbs_see_it(dataset: Dataset, tmp_path: Path) -> None:

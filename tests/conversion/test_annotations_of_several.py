@@ -126,17 +126,19 @@ def check_matrices(ds: slaf.Dataset, at: int, cells: slice, adata: anndata.AnnDa
         expected: Any = np.zeros((adata.n_obs, len(genes)))
         if name in adata.layers:
             expected = by_gene(adata.layers[name], adata.var_names, genes)
-        assert np.array_equal(ds.read(cells, layer=name).toarray(), expected)
-    if ds.raw is None:
+        assert np.array_equal(ds[cells].layers[name].to_memory().toarray(), expected)
+    if ds.raw is None or ds.stored_raw is None:
         return
-    measured = [name for run in ds.raw.genes_present[at] for name in ds.raw.var.index[slice(*run)]]
-    expected = np.zeros((adata.n_obs, ds.raw.n_genes))
+    measured = [
+        name for run in ds.stored_raw.genes_present[at] for name in ds.raw.var.index[slice(*run)]
+    ]
+    expected = np.zeros((adata.n_obs, ds.raw.n_vars))
     if adata.raw is not None:
         expected = by_gene(adata.raw.X, adata.raw.var_names, ds.raw.var.index)
         assert set(measured) == set(adata.raw.var_names)
     else:
         assert measured == []
-    assert np.array_equal(ds.raw.read(cells).toarray(), expected)
+    assert np.array_equal(ds.raw.X[cells].toarray(), expected)
 
 
 def check_obsm(ds: slaf.Dataset, cells: slice, adata: anndata.AnnData) -> None:
@@ -514,7 +516,7 @@ def test_several_in_memory_are_told_apart(tmp_path: Path) -> None:
     ds = slaf.convert([full(1), full(3)], tmp_path / "out.slaf")
     ds = slaf.append(full(5), tmp_path / "out.slaf")
     assert [source.uri for source in ds.sources] == ["<AnnData>", "<AnnData 2>", "<AnnData 3>"]
-    names = ds.cells.column("source_file").unique().to_pylist()
+    names = ds.table("cells").to_table().column("source_file").unique().to_pylist()
     assert names == ["<AnnData>", "<AnnData 2>", "<AnnData 3>"]
     wrong = full(7, obsm={"X_pca": np.full((4, 2), "text", object)})
     with pytest.raises(InputError, match=r"in .*out\.slaf, but .* in <AnnData 4>"):

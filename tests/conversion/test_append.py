@@ -463,7 +463,7 @@ def test_prefixes(tmp_path: Path) -> None:
     dataset = slaf.append(paths[2], tmp_path / "out.slaf", cell_id_prefix=True)
     expected = [f"{folder}/in_cell-{cell}" for folder in "abc" for cell in range(4)]
     assert list(dataset.obs.index) == expected
-    assert dataset.cells.column("source_file").to_pylist() == [
+    assert dataset.table("cells").to_table().column("source_file").to_pylist() == [
         f"{folder}/in.h5ad" for folder in "abc" for _ in range(4)
     ]
     slaf.verify(dataset, against=paths)
@@ -535,15 +535,15 @@ def test_no_dataset_to_add_to(tmp_path: Path) -> None:
         slaf.append(tmp_path / "begun.slaf", first)
 
 
-def test_a_dataset_is_no_input(tmp_path: Path) -> None:
-    """A dataset cannot be added to another; the error says so."""
+def test_a_dataset_is_an_input(tmp_path: Path) -> None:
+    """The cells of a dataset are added to another, as those of any input."""
     first, second = files(tmp_path, 2)
     slaf.convert(first, tmp_path / "a.slaf")
     slaf.convert(second, tmp_path / "b.slaf")
-    before = tree(tmp_path / "a.slaf")
-    with pytest.raises(UnknownFormat, match="dataset"):
-        slaf.append(tmp_path / "b.slaf", tmp_path / "a.slaf")
-    assert tree(tmp_path / "a.slaf") == before
+    dataset = slaf.append(tmp_path / "b.slaf", tmp_path / "a.slaf")
+    expected = sp.vstack([anndata.read_h5ad(path).X for path in (first, second)])
+    assert (dataset.X.to_memory() != expected).nnz == 0
+    assert slaf.verify(dataset, [first, tmp_path / "b.slaf"]).ok
 
 
 def test_a_folder_of_inputs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -556,14 +556,16 @@ def test_a_folder_of_inputs(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
         write_v3(folder / "sub" / "c.h5", STORED),
     ]
     (folder / "notes.txt").write_text("not an input")
+    with pytest.raises(DuplicateInput, match="all their ids are among"):
+        slaf.convert(folder, tmp_path / "out.slaf", join="union")
     with caplog.at_level(logging.INFO, logger="slaf"):
-        dataset = slaf.convert(folder, tmp_path / "out.slaf", join="union")
+        dataset = slaf.convert(folder, tmp_path / "out.slaf", join="union", allow_duplicate=True)
     assert "notes.txt" in caplog.text
     assert [source.uri for source in dataset.sources] == list(map(str, paths))
     slaf.verify(dataset, against=folder)
     first = write_h5ad(tmp_path / "first.h5ad", counts(3, 5))
     slaf.convert(first, tmp_path / "grown.slaf")
-    grown = slaf.append(folder, tmp_path / "grown.slaf", join="union")
+    grown = slaf.append(folder, tmp_path / "grown.slaf", join="union", allow_duplicate=True)
     assert [source.uri for source in grown.sources] == [str(first), *map(str, paths)]
     slaf.verify(grown, against=[first, folder])
 

@@ -51,7 +51,7 @@ def check_by_gene(path: Path) -> pa.Table:
     for ours, theirs in zip(found.columns, expected.sort_by(order).columns, strict=True):
         assert ours.type == theirs.type
         np.testing.assert_array_equal(ours.to_numpy(), theirs.to_numpy())
-    starts = dataset.genes.column("gene_start_index").to_numpy()
+    starts = dataset.table("genes").to_table().column("gene_start_index").to_numpy()
     genes = found.column("gene_integer_id").to_numpy()
     np.testing.assert_array_equal(starts, np.searchsorted(genes, np.arange(dataset.n_genes)))
     return found
@@ -72,8 +72,10 @@ def test_in_parts(workers: int, tmp_path: Path) -> None:
     assert not unaccounted(output)
     plain = slaf.convert(source, tmp_path / "plain.slaf", chunk_size=7)
     assert TABLE not in plain.published.tables
-    assert plain.genes.column_names == [
-        name for name in slaf.open(output).genes.column_names if name != "gene_start_index"
+    assert plain.table("genes").to_table().column_names == [
+        name
+        for name in slaf.open(output).table("genes").to_table().column_names
+        if name != "gene_start_index"
     ]
 
 
@@ -89,7 +91,7 @@ def test_the_same_is_read(data: DataObject, tmp_path_factory: pytest.TempPathFac
     expected = counts(N_CELLS, N_GENES).toarray()
     cells = data.draw(st.none() | st.lists(st.integers(0, N_CELLS - 1), max_size=8))
     genes = data.draw(st.lists(st.integers(0, N_GENES - 1), max_size=4))
-    found = dataset.read(cells=cells, genes=genes)
+    found = dataset[cells, genes].X.to_memory()
     rows = np.arange(N_CELLS) if cells is None else np.array(cells, np.int64)
     wanted = expected[rows][:, np.array(genes, np.int64)]
     np.testing.assert_array_equal(found.toarray(), wanted)
@@ -117,12 +119,12 @@ def test_the_fewer_rows_are_read(gone: str, cells: Any, genes: list[int], tmp_pa
     slaf.convert(write_h5ad(tmp_path / "in.h5ad", matrix), output, by_gene=True)
     shutil.rmtree(output / f"{gone}.lance" / "data")
     expected = matrix[cells][:, genes].toarray()
-    np.testing.assert_array_equal(slaf.open(output).read(cells, genes).toarray(), expected)
-    found = slaf.open(output).to_anndata(cells, genes)
+    np.testing.assert_array_equal(slaf.open(output)[cells, genes].X.to_memory().toarray(), expected)
+    found = slaf.open(output)[cells, genes].to_anndata()
     np.testing.assert_array_equal(found.X.toarray(), expected)
     other = (slice(None), [3]) if gone == TABLE else ([3], list(range(N_GENES)))
     with pytest.raises(DamagedDataset):
-        slaf.open(output).read(*other)
+        slaf.open(output)[*other].X.to_memory()
 
 
 @pytest.mark.parametrize(
@@ -173,7 +175,7 @@ def test_without_a_value(shape: tuple[int, int], tmp_path: Path) -> None:
     output = tmp_path / "out.slaf"
     dataset = slaf.convert(source, output, by_gene=True)
     assert check_by_gene(output).num_rows == 0
-    assert dataset.read(genes=list(range(shape[1]))).shape == shape
+    assert dataset[:, list(range(shape[1]))].X.to_memory().shape == shape
     slaf.verify(output, against=source)
 
 
@@ -213,7 +215,7 @@ def test_left_out_and_asked_for(tmp_path: Path) -> None:
     slaf.convert(inputs[0], output, by_gene=True)
     without = slaf.append(inputs[1], output, by_gene=False)
     assert TABLE not in without.published.tables
-    assert "gene_start_index" not in without.genes.column_names
+    assert "gene_start_index" not in without.table("genes").to_table().column_names
     assert not (output / f"{TABLE}.lance").exists()
     assert not unaccounted(output)
     slaf.verify(output)

@@ -7,8 +7,10 @@ import shutil
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+import anndata
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 import slaf
 from slaf.conversion import compact as compaction
@@ -21,6 +23,8 @@ from tests.conversion.outputs import output_of, tree, unaccounted
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from slaf.options import Compression
 
 N_CELLS, N_GENES = 12, 6
 
@@ -246,6 +250,24 @@ def test_every_compression_and_back(stored: Path, tmp_path: Path) -> None:
     again = tree(output)
     assert slaf.compact(output, compression="balanced").cells == 0
     assert tree(output) == again
+
+
+def test_sums_beyond_the_type_of_the_input(tmp_path: Path) -> None:
+    """Sums that the type of the input does not hold are read in one type by every compression."""
+    repeated = sp.csr_matrix(
+        (np.array([200, 100], np.uint8), np.array([1, 1]), np.array([0, 2])), shape=(1, 3)
+    )
+    adata = anndata.AnnData(repeated, layers={"same": repeated})
+    names: tuple[Compression, ...] = ("fast", "balanced", "small")
+    outputs = {name: tmp_path / f"{name}.slaf" for name in names}
+    for name, output in outputs.items():
+        dataset = slaf.convert(adata, output, compression=name)
+        assert dataset.X.to_memory().dtype == dataset.layers["same"].to_memory().dtype == np.uint16
+        assert dataset.X.to_memory().toarray().tolist() == [[0, 300, 0]]
+        assert slaf.diff(dataset, outputs["fast"]).ok
+        for other in names[::-1]:
+            slaf.compact(output, compression=other)
+            assert slaf.verify(output, against=adata).ok
 
 
 @pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.slow)])

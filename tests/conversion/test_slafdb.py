@@ -59,7 +59,7 @@ def of_two_files(plain: SlafdbFiles) -> SlafdbFiles:
 
 def assert_holds(dataset: slaf.Dataset, *matrices: sp.csr_matrix) -> None:
     """Check that a dataset holds these cells, one below the other."""
-    np.testing.assert_array_equal(dataset.read().toarray(), sp.vstack(matrices).toarray())
+    np.testing.assert_array_equal(dataset.X.to_memory().toarray(), sp.vstack(matrices).toarray())
 
 
 LAYOUTS: dict[str, SlafdbFiles] = {
@@ -81,7 +81,7 @@ def test_every_value_is_there_afterwards(layout: SlafdbFiles, added: Path, tmp_p
     assert_holds(dataset, OLD, NEW)
     old = [f"old-{cell}" for cell in range(9)]
     assert list(dataset.obs.index) == old + [f"cell-{cell}" for cell in range(7)]
-    assert dataset.cells.schema.field("plate").type == pa.int8()
+    assert dataset.table("cells").to_table().schema.field("plate").type == pa.int8()
     assert dataset.obs["plate"].tolist()[:9] == list(range(9))
     assert dataset.obs["depth"].isna().tolist() == [cell == 1 for cell in range(16)]
     assert dataset.expression.data_storage_version == "2.1"
@@ -111,7 +111,7 @@ def test_its_files_are_its_sources(added: Path, tmp_path: Path) -> None:
         ("/data/b.h5ad", 5, 4),
         (str(added), 7, 9),
     ]
-    names = dataset.cells.column("source_file").to_pylist()
+    names = dataset.table("cells").to_table().column("source_file").to_pylist()
     assert names == ["a.h5ad"] * 4 + ["b.h5ad"] * 5 + ["new.h5ad"] * 7
     assert [block.start for block in dataset.published.blocks] == [0, 4, 9]
 

@@ -291,6 +291,12 @@ KINDS: dict[str, Kind] = {
         "storage", 60, _at_a_change(Action.FAIL_ON, errno.ENOSPC, errno.EDQUOT, codes=_TOLD)
     ),
     "EIO once": Kind("storage", 60, _at_a_change(Action.FAIL, errno.EIO, codes=(0, *_TOLD))),
+    # Most of what a command changes last is files that it removes.
+    "EIO once, near the end": Kind(
+        "storage",
+        30,
+        _at_a_change(Action.FAIL, errno.EIO, codes=(0, *_TOLD), when=(0.85, 1)),
+    ),
     "EROFS from a change on": Kind(
         "storage", 30, _at_a_change(Action.FAIL_ON, errno.EROFS, codes=_TOLD)
     ),

@@ -99,6 +99,18 @@ TENX_MTX: dict[str, Made | Refused] = {
     f"{MTX}/unsorted_mtx.mtx.txt": NAMELESS,
     f"{MTX}/unsorted_mtx.txt.gzip": NAMELESS,
 }
+LAYOUTS: dict[str, Made | Refused] = {
+    "seurat_visium_hd/visium_hd": Refused(
+        UnknownFormat, "name the one that is meant: square_008um/filtered_feature_bc_matrix.h5, squ"
+    ),
+    "seurat_visium_hd/visium_hd/binned_outputs/square_016um": Made((2695, 100), 50_355),
+    "cellsnp_AD_DP/cellSNP_mat": NAMELESS,
+    "kb_python_fixtures/fixtures/counts/genes.mtx": Made((29, 17), 2),
+    "kb_python_fixtures/fixtures/lamanno/counts": Made((278, 17), 89),
+    "kb_python_fixtures/fixtures/cellranger": Made((29, 17), 2),
+    "kb_python_fixtures/fixtures/quant": NAMELESS,
+    "kb_python_fixtures/fixtures/tcc": NAMELESS,
+}
 # The same files once more, with barcodes and features beside them.
 WITH_NAMES: dict[str, Made | Refused] = {
     "AB_toy_data_toy.unsorted_mtx.mtx": Refused(DamagedInput, "declares 4,352 entries, but has"),
@@ -186,10 +198,10 @@ def test_several_genomes(genome: str, corpus: Path, tmp_path: Path) -> None:
     with h5py.File(path) as file:
         group = {name: file[genome][name][()] for name in file[genome]}
     expected = sp.csr_matrix((group["data"], group["indices"], group["indptr"]), shape=(12, 343))
-    np.testing.assert_array_equal(dataset.read().toarray(), expected.toarray())
+    np.testing.assert_array_equal(dataset.X.to_memory().toarray(), expected.toarray())
     for found, name in (
-        (dataset.cells["cell_id"], "barcodes"),
-        (dataset.genes["gene_id"], "genes"),
+        (dataset.table("cells").to_table()["cell_id"], "barcodes"),
+        (dataset.table("genes").to_table()["gene_id"], "genes"),
     ):
         assert found.to_pylist() == [text.decode() for text in group[name]]
 
@@ -209,7 +221,7 @@ def test_ids_of_probes(corpus: Path, tmp_path: Path) -> None:
     path = corpus / "10x_h5/scanpy_visium_2.1_raw_probe/raw_probe_bc_matrix.h5"
     dataset = slaf.convert(path, tmp_path / "out.slaf")
     expected = read_h5(path).var
-    assert dataset.genes["gene_id"].to_pylist() == expected["probe_ids"].to_list()
+    assert dataset.var_names.to_list() == expected["probe_ids"].to_list()
     assert dataset.var["gene_id"].to_list() == expected["gene_ids"].to_list()
     assert expected["probe_ids"].is_unique
     assert not expected["gene_ids"].is_unique
@@ -225,7 +237,7 @@ def test_tenx_mtx(name: str, corpus: Path, tmp_path: Path) -> None:
     folder = path if path.is_dir() else path.parent
     place = next(folder.rglob("matrix.mtx*"))
     expected = sp.csr_matrix(scipy.io.mmread(place).T)
-    assert (dataset.read().astype(expected.dtype) != expected).nnz == 0
+    assert (dataset.X.to_memory().astype(expected.dtype) != expected).nnz == 0
     if not (place.parent / "features.tsv").exists() or (place.parent / "features.tsv.gz").exists():
         # scanpy takes features.tsv only where it is packed.
         adata = scanpy.read_10x_mtx(
@@ -234,6 +246,19 @@ def test_tenx_mtx(name: str, corpus: Path, tmp_path: Path) -> None:
         adata.var["gene_ids"] = adata.var_names
         adata.var_names = adata.var.pop("gene_symbols").to_list()
         assert_as_scanpy_reads(dataset, adata)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_layouts(name: str, corpus: Path, tmp_path: Path) -> None:
+    """A folder of a tool is converted as SciPy reads its matrix, or is refused."""
+    path = corpus / "layouts" / name
+    dataset = outcome(path, tmp_path, LAYOUTS[name])
+    if dataset is None or not dataset.sources[0].format.endswith("mtx"):
+        return
+    file = path if path.is_file() else next(path.glob("[ms]*.mtx"))
+    expected = dense(scipy.io.mmread(file))
+    found = dataset.X.to_memory().toarray()
+    assert np.array_equal(found, expected) or np.array_equal(found, expected.T)
 
 
 @pytest.mark.parametrize("name", WITH_NAMES)
@@ -266,9 +291,9 @@ def test_soma(name: str, corpus: Path, tmp_path: Path) -> None:
             expected = tiledbsoma.io.to_anndata(
                 experiment, "RNA", X_layer_name=layer, extra_X_layer_names=layers
             )
-        assert dataset.cells["cell_id"].to_pylist() == expected.obs_names.to_list()
-        assert dataset.genes["gene_id"].to_pylist() == expected.var_names.to_list()
-        np.testing.assert_array_equal(dataset.read().toarray(), dense(expected.X))
+        assert dataset.obs_names.to_list() == expected.obs_names.to_list()
+        assert dataset.var_names.to_list() == expected.var_names.to_list()
+        np.testing.assert_array_equal(dataset.X.to_memory().toarray(), dense(expected.X))
         for found, frame in ((dataset.obs, expected.obs), (dataset.var, expected.var)):
             columns = found.drop(columns="soma_joinid")
             pd.testing.assert_frame_equal(columns, frame, check_dtype=False, check_names=False)
@@ -310,7 +335,7 @@ def test_loom(name: str, corpus: Path, tmp_path: Path) -> None:
     dataset = outcome(path, tmp_path, LOOM[name])
     assert dataset is not None
     with h5py.File(path) as file:
-        np.testing.assert_array_equal(dataset.read().toarray(), file["matrix"][()].T)
+        np.testing.assert_array_equal(dataset.X.to_memory().toarray(), file["matrix"][()].T)
         for group, frame, wide in (
             ("col_attrs", dataset.obs, dataset.obsm),
             ("row_attrs", dataset.var, dataset.varm),
@@ -358,11 +383,11 @@ def read_h5(path: Path) -> Any:
 
 def assert_as_scanpy_reads(dataset: Dataset, adata: Any) -> None:
     """Equal in every value, id, name and type of features."""
-    np.testing.assert_array_equal(dataset.read().toarray(), adata.X.toarray())
-    assert dataset.cells["cell_id"].to_pylist() == adata.obs_names.to_list()
+    np.testing.assert_array_equal(dataset.X.to_memory().toarray(), adata.X.toarray())
+    assert dataset.obs_names.to_list() == adata.obs_names.to_list()
     # Of probes it has two ids.
     own = "probe_ids" if "probe_ids" in adata.var else "gene_ids"
-    assert dataset.genes["gene_id"].to_pylist() == adata.var[own].to_list()
+    assert dataset.var_names.to_list() == adata.var[own].to_list()
     named = "name" if own == "probe_ids" else "gene_name"
     assert dataset.var[named].to_list() == adata.var_names.to_list()
     if "feature_types" in adata.var:

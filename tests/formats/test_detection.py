@@ -84,9 +84,9 @@ def test_an_unknown_format(tmp_path: Path) -> None:
 
 def test_nothing_that_is_known(tmp_path: Path) -> None:
     """What no format recognises is refused with what each of them looks for."""
-    (tmp_path / "in.bin").write_bytes(b"\1\2\3")
+    (tmp_path / "in.dat").write_text("cell,gene,count\n")
     (tmp_path / "empty").mkdir()
-    for name in ("in.bin", "empty"):
+    for name in ("in.dat", "empty"):
         said = refused(tmp_path / name)
         assert f"{tmp_path / name}: no known format" in said
         for known in FORMATS:

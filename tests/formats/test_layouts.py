@@ -91,7 +91,7 @@ def write_h5ad(path: Path, state: str, sample: int = 0) -> None:
 
 
 def cell_ranger(root: Path) -> None:
-    """`cellranger count`, and ARC, Flex and Visium, which have more beside."""
+    """`cellranger count`, and ARC, Flex and Visium, which write further files."""
     for state in SIZE:
         write_h5(root / f"outs/{state}_feature_bc_matrix.h5", state)
         write_mtx(root / f"outs/{state}_feature_bc_matrix", state)
@@ -102,7 +102,7 @@ def cell_ranger(root: Path) -> None:
 
 
 def cell_ranger_multi(root: Path) -> None:
-    """`cellranger multi`: the raw droplets of all samples stand beside the samples."""
+    """`cellranger multi`: the raw droplets of all samples are next to the samples."""
     write_h5(root / "outs/per_sample_outs/A/count/sample_filtered_feature_bc_matrix.h5", "filtered")
     write_h5(root / "outs/per_sample_outs/A/count/sample_raw_feature_bc_matrix.h5", "raw")
     write_h5(root / "outs/multi/count/raw_feature_bc_matrix.h5", "raw")
@@ -216,8 +216,8 @@ def test_the_cells_of_a_tool(tool: Callable[[Path], None], tmp_path: Path) -> No
     for place in (tmp_path / "runs", tmp_path / "runs" / "S1"):
         dataset = slaf.convert(place, tmp_path / f"{place.name}.slaf")
         values, ids = matrix_of("filtered")
-        assert dataset.cells["cell_id"].to_pylist() == ids
-        assert dataset.read().toarray().tolist() == values.toarray().tolist()
+        assert dataset.obs_names.to_list() == ids
+        assert dataset.X.to_memory().toarray().tolist() == values.toarray().tolist()
         assert slaf.verify(dataset, against=place).ok
 
 
@@ -228,7 +228,7 @@ def test_a_bucket_is_read_as_a_disk(tmp_path: Path) -> None:
         s3 = cloud.fresh()
         url = upload(s3, tmp_path / "S1")
         dataset = slaf.convert(url, tmp_path / "out.slaf", input_storage_options=dict(s3.options))
-        assert dataset.cells["cell_id"].to_pylist() == matrix_of("filtered")[1]
+        assert dataset.obs_names.to_list() == matrix_of("filtered")[1]
 
 
 def test_sizes_of_bins_are_asked_for(tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_inputs_that_are_named_are_taken(tmp_path: Path) -> None:
 
 
 def test_derived_files_do_not_stop_a_run(tmp_path: Path) -> None:
-    """Molecules beside a matrix are left out, and refused where there is nothing else."""
+    """Molecules of a run are left out, and refused where there is nothing else."""
     import h5py
 
     folder = tmp_path / "in"
@@ -340,5 +340,5 @@ def test_raw_and_filtered_are_never_both_taken(samples: list[tuple[str, str, str
         except slaf.SlafError as error:
             assert isinstance(error, DuplicateInput | UnknownFormat)  # noqa: PT017
             return
-        ids = dataset.cells["cell_id"].to_pylist()
+        ids = dataset.obs_names.to_list()
         assert len(ids) == len(set(ids))

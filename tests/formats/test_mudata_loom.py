@@ -128,8 +128,8 @@ def test_a_loom_without_ids(tmp_path: Path) -> None:
         del file["col_attrs/CellID"]
         file.move("row_attrs/Gene", "row_attrs/var_names")
     dataset = slaf.convert(path, tmp_path / "out.slaf")
-    assert dataset.cells["cell_id"].to_pylist() == ["0", "1", "2"]
-    assert dataset.genes["gene_id"].to_pylist() == ["gene-0", "gene-1"]
+    assert dataset.obs_names.to_list() == ["0", "1", "2"]
+    assert dataset.var_names.to_list() == ["gene-0", "gene-1"]
 
 
 def put(name: str, values: Any) -> Callable[[h5py.File], None]:

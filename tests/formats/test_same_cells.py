@@ -64,8 +64,8 @@ def test_every_format_gives_the_same_digests(stored: Stored, chunk: int) -> None
             output = Path(folder) / f"{number}.slaf"
             dataset = slaf.convert(path, output, chunk_size=chunk, workers=number % 3)
             assert slaf.verify(dataset, path).ok
-            assert dataset.cells["cell_id"].to_pylist() == ids("cell", stored.shape[0])
-            assert dataset.genes["gene_id"].to_pylist() == ids("gene", stored.shape[1])
+            assert dataset.obs_names.to_list() == ids("cell", stored.shape[0])
+            assert dataset.var_names.to_list() == ids("gene", stored.shape[1])
             found[name] = (dataset.shape, dataset.published.value_type, digests(dataset))
     first = next(iter(found.values()))
     assert {name: value for name, value in found.items() if value != first} == {}

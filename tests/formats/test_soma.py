@@ -84,8 +84,8 @@ def test_the_index_that_tiledbsoma_remembers(name: str, tmp_path: Path) -> None:
     adata = example()
     adata.obs.index.name, adata.var.index.name = name, "ensembl"
     dataset = converted(written(tmp_path / "in", adata), STORED)
-    assert dataset.cells["cell_id"].to_pylist() == ids("cell", N_CELLS)
-    assert dataset.genes["gene_id"].to_pylist() == ids("gene", N_GENES)
+    assert dataset.obs_names.to_list() == ids("cell", N_CELLS)
+    assert dataset.var_names.to_list() == ids("gene", N_GENES)
     assert (dataset.obs.index.name, dataset.var.index.name) == (name, "ensembl")
 
 
@@ -184,7 +184,7 @@ def test_tables_in_another_order(tmp_path: Path) -> None:
 def test_ids_of_cells(obs: dict[str, list[str]], expected: list[str], tmp_path: Path) -> None:
     """The id is in a known column, or the only one that tells all cells apart, or the join id."""
     dataset = converted(write_soma(tmp_path / "in", STORED, obs=obs), STORED)
-    assert dataset.cells["cell_id"].to_pylist() == expected
+    assert dataset.obs_names.to_list() == expected
     # Whatever was not taken for the id is kept.
     for name, values in obs.items():
         assert values in (expected, dataset.obs.get(name, pd.Series(dtype=object)).to_list())
@@ -194,7 +194,7 @@ def test_ids_of_genes(tmp_path: Path) -> None:
     """The id of the census is called feature_id."""
     var = {"feature_id": ["E1", "E1", "E3", "E4", "E5"], "feature_name": list("abcde")}
     dataset = converted(write_soma(tmp_path / "in", STORED, var=var), STORED)
-    assert dataset.genes["gene_id"].to_pylist() == var["feature_id"]
+    assert dataset.var_names.to_list() == var["feature_id"]
     assert dataset.var["feature_name"].to_list() == var["feature_name"]
 
 
@@ -212,7 +212,7 @@ def test_every_column_type(tmp_path: Path) -> None:
     }
     obs = {"obs_id": ids("cell", N_CELLS)} | columns
     dataset = converted(write_soma(tmp_path / "in", STORED, obs=obs), STORED)
-    table = dataset.cells
+    table = dataset.table("cells").to_table()
     for name, values in columns.items():
         assert repr(table[name].to_pylist()) == repr(values.to_pylist())
     found = dataset.obs

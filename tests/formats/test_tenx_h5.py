@@ -45,8 +45,8 @@ N_CELLS, N_GENES = 6, 5
 def test_every_packing(write: Callable[..., Path], filters: dict[str, Any], tmp_path: Path) -> None:
     """Both versions hold what was written, packed in any way."""
     dataset = converted(write(tmp_path / "in.h5", STORED, **filters), STORED, chunk_size=2)
-    assert dataset.cells["cell_id"].to_pylist() == ids("cell", N_CELLS)
-    assert dataset.genes["gene_id"].to_pylist() == ids("gene", N_GENES)
+    assert dataset.obs_names.to_list() == ids("cell", N_CELLS)
+    assert dataset.var_names.to_list() == ids("gene", N_GENES)
     assert dataset.var["gene_name"].to_list() == ["NAME0", "NAME1", "NAME2", "NAME3", "NAME4"]
 
 
@@ -103,7 +103,7 @@ def test_probes(tmp_path: Path) -> None:
     barcodes = {"filtered_barcodes": kept}
     path = write_v3(tmp_path / "in.h5", STORED, features=features, barcodes=barcodes)
     dataset = converted(path, STORED)
-    assert dataset.genes["gene_id"].to_pylist() == probes
+    assert dataset.var_names.to_list() == probes
     assert dataset.var["gene_id"].to_list() == ["ENSG1", "ENSG1", "ENSG2", "ENSG3", "ENSG3"]
     assert dataset.var["gene_name"].to_list() == ["CD3D", "CD3D", "CD8A", "X", "X"]
     assert dataset.var["name"].to_list()[0] == "CD3D|a1"
@@ -156,7 +156,7 @@ def test_genomes_of_features(tmp_path: Path) -> None:
     path = write_v3(tmp_path / "in.h5", STORED, features={"genome": genomes})
     assert converted(path, STORED).var["genome"].to_list() == ["hg19", "hg19", "mm10", "mm10", ""]
     of_mouse = slaf.convert(path, tmp_path / "mouse.slaf", genome="mm10")
-    assert of_mouse.genes["gene_id"].to_pylist() == ["gene-2", "gene-3"]
+    assert of_mouse.var_names.to_list() == ["gene-2", "gene-3"]
     assert "it has 'hg19', 'mm10'" in refused(path, "--genome", "rat")
 
 
@@ -171,7 +171,11 @@ def test_types_of_features(tmp_path: Path) -> None:
         (N_CELLS, 3), STORED.cells[kept], STORED.genes[kept] // 2, STORED.values[kept]
     )
     dataset = converted(path, expected, feature_type="Gene Expression", chunk_size=2)
-    assert dataset.genes["gene_id"].to_pylist() == ["gene-0", "gene-2", "gene-4"]
+    assert dataset.var_names.to_list() == [
+        "gene-0",
+        "gene-2",
+        "gene-4",
+    ]
     assert dataset.sources[0].choice == {"feature_type": "Gene Expression"}
     found = slaf.info(path, feature_type="Peaks")
     assert isinstance(found, slaf.InputInfo)
@@ -189,8 +193,8 @@ def test_ids_are_kept_as_they_are(tmp_path: Path) -> None:
     barcodes = {"barcodes": np.array([b"AAC-1"] * N_CELLS)}
     path = write_v3(tmp_path / "in.h5", STORED, features=features, barcodes=barcodes)
     dataset = converted(path, STORED)
-    assert dataset.genes["gene_id"].to_pylist() == names
-    assert dataset.cells["cell_id"].to_pylist() == ["AAC-1"] * N_CELLS
+    assert dataset.var_names.to_list() == names
+    assert dataset.obs_names.to_list() == ["AAC-1"] * N_CELLS
 
 
 def test_a_file_of_any_name(tmp_path: Path) -> None:

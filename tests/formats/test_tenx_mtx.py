@@ -47,8 +47,8 @@ def test_every_layout(version: int, packed: bool, order: str, tmp_path: Path) ->
     """Both versions, packed or not, in any order, hold what was written."""
     folder = Mtx(version=version, packed=packed, order=order).write(tmp_path / "in", STORED)
     dataset = converted(folder, STORED, chunk_size=2)
-    assert dataset.cells["cell_id"].to_pylist() == ids("cell", N_CELLS)
-    assert dataset.genes["gene_id"].to_pylist() == ids("gene", N_GENES)
+    assert dataset.obs_names.to_list() == ids("cell", N_CELLS)
+    assert dataset.var_names.to_list() == ids("gene", N_GENES)
     assert dataset.var["gene_name"].to_list() == ["NAME0", "NAME1", "NAME2", "NAME3", "NAME4"]
     assert list(dataset.var) == ["gene_name", *(["feature_type"] if version == 3 else [])]
 
@@ -112,7 +112,7 @@ def test_every_spelling(way: Mtx, packed: bool, tmp_path: Path) -> None:  # noqa
     replace(way, packed=packed).write(tmp_path / "spelt", STORED)
     names.matrix(tmp_path / "spelt").rename(names.matrix(folder))
     dataset = converted(folder, STORED, memory=1000)
-    assert dataset.cells["cell_id"].to_pylist() == ids("cell", N_CELLS)
+    assert dataset.obs_names.to_list() == ids("cell", N_CELLS)
 
 
 def test_no_final_newline(tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def test_a_number_that_stands_for_a_float64(number: str, tmp_path: Path) -> None
     """What writers print of float64, and what is a zero or infinite on purpose, is taken."""
     way = Mtx(packed=False, field="real", lines=(f"2 1 {number}",), declared=N_ENTRIES + 1)
     dataset = slaf.convert(way.write(tmp_path / "in", STORED), tmp_path / "out.slaf")
-    assert dataset.read()[0, 1] == float(number)
+    assert dataset.X.to_memory()[0, 1] == float(number)
 
 
 @pytest.mark.parametrize(
@@ -377,8 +377,15 @@ def test_ids_are_kept_as_they_are(tmp_path: Path) -> None:
     (folder / "features.tsv").write_text("".join(f"{name}\tn\tt\n" for name in names))
     (folder / "barcodes.tsv").write_text("AAC-1\nAAC-1\nnan\nnull\n1e5\n-\n")
     dataset = converted(folder, STORED)
-    assert dataset.genes["gene_id"].to_pylist() == names
-    assert dataset.cells["cell_id"].to_pylist() == ["AAC-1", "AAC-1", "nan", "null", "1e5", "-"]
+    assert dataset.var_names.to_list() == names
+    assert dataset.obs_names.to_list() == [
+        "AAC-1",
+        "AAC-1",
+        "nan",
+        "null",
+        "1e5",
+        "-",
+    ]
 
 
 @pytest.mark.parametrize("name", ["features", "barcodes"])
@@ -401,7 +408,11 @@ def test_one_type_of_features(tmp_path: Path) -> None:
         (N_CELLS, 3), STORED.cells[kept], STORED.genes[kept] // 2, STORED.values[kept]
     )
     dataset = converted(folder, expected, feature_type="Gene Expression")
-    assert dataset.genes["gene_id"].to_pylist() == ["gene-0", "gene-2", "gene-4"]
+    assert dataset.var_names.to_list() == [
+        "gene-0",
+        "gene-2",
+        "gene-4",
+    ]
     assert dataset.sources[0].choice == {"feature_type": "Gene Expression"}
     said = refused(folder, "--feature-type", "Peaks")
     assert f"{folder}: there are no features of type 'Peaks'; it has 'Antibody Capture'" in said

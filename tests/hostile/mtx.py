@@ -195,7 +195,9 @@ CASES: dict[str, Case] = {
     "no newline at the end": converted(folder_of(GOOD[:-1]), STORED),
     "an end in the middle of a number": either(folder_of(GOOD[:-2])),
     "rows and columns exchanged": refused(
-        folder_of(BANNER + b"5 4 6\n" + ENTRIES), "needs 4|needs 5"
+        # Read as cells × genes, by the lengths of the tables.
+        folder_of(BANNER + b"5 4 6\n" + ENTRIES),
+        "an entry is in column 5, but they go from 1 to 4",
     ),
     "sums beyond 64 bits": refused(
         folder_of(BANNER + b"4 5 2\n" + b"1 1 9223372036854775807\n" * 2), "64 bits"

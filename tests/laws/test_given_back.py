@@ -105,12 +105,12 @@ def assert_given_back(dataset: Dataset, folder: Path, formats: tuple[str, ...]) 
     n_cells, n_genes = dataset.shape
     assert dataset.to_anndata().shape == dataset.shape
     some = list(range(n_cells))[::-2], list(range(n_genes))[1:]
-    assert dataset.to_anndata(*some).shape == (len(some[0]), len(some[1]))
+    assert dataset[some].to_anndata().shape == (len(some[0]), len(some[1]))
     for name in formats:
         for at, (cells, genes) in enumerate([(None, None), some]):
             output = folder / f"{name}-{at}{_SUFFIXES[name]}"
             try:
-                slaf.export(dataset, output, format=name, cells=cells, genes=genes)
+                slaf.export(dataset[cells, genes], output, format=name)
             except TargetError:
                 # The other formats do not hold every type and name, and say so.
                 assert name not in _READERS

@@ -101,11 +101,11 @@ def wanted(files: Sequence[Sample], join: str) -> list[str] | None:
 
 def stored_values(dataset: Dataset) -> Counter[tuple[int, int, str, float]]:
     """Every value of a dataset by its input, the cell there, and the gene's id."""
-    gene_ids = dataset.genes.column("gene_id").to_pylist()
+    gene_ids = dataset.var_names.to_list()
     offsets = np.array([record.offset for record in dataset.sources])
     found: Counter[tuple[int, int, str, float]] = Counter()
     ends = [*offsets[1:].tolist(), dataset.n_cells]
-    matrix = dataset.read().tocoo()
+    matrix = dataset.X.to_memory().tocoo()
     for cell, gene, value in zip(
         matrix.row.tolist(), matrix.col.tolist(), matrix.data.tolist(), strict=True
     ):
@@ -138,13 +138,13 @@ def test_values_are_at_their_ids(files: list[Sample], join: Join) -> None:
             assert not (folder / "out.slaf").exists()
             return
         dataset = slaf.convert(paths, folder / "out.slaf", join=join, allow_duplicate=True)
-        assert dataset.genes.column("gene_id").to_pylist() == expected
+        assert dataset.var_names.to_list() == expected
         assert stored_values(dataset) == true_values(files, set(expected))
         assert [record.uri for record in dataset.sources] == list(map(str, paths))
         assert [record.n_cells for record in dataset.sources] == [
             one.stored.shape[0] for one in files
         ]
-        assert dataset.cells.column("source_file").to_pylist() == [
+        assert dataset.table("cells").to_table().column("source_file").to_pylist() == [
             path.name
             for path, one in zip(paths, files, strict=True)
             for _ in range(one.stored.shape[0])
@@ -198,10 +198,10 @@ def test_what_was_not_measured_is_told(tmp_path: Path) -> None:
         sample("dca").write(tmp_path / "b" / "in.h5ad"),
     ]
     dataset = slaf.convert(paths, tmp_path / "out.slaf", join="union")
-    assert dataset.genes.column("gene_id").to_pylist() == list("abcd")
+    assert dataset.var_names.to_list() == list("abcd")
     assert dataset.genes_present(0).tolist() == [True, True, True, False]
     assert dataset.genes_present(1).tolist() == [True, False, True, True]
-    second = dataset.cells.column("source_file").to_pylist()[-1]
+    second = dataset.table("cells").to_table().column("source_file").to_pylist()[-1]
     assert second == "b/in.h5ad"
     for name in (second, str(paths[1])):
         assert dataset.genes_present(name).tolist() == [True, False, True, True]
@@ -245,7 +245,7 @@ def test_repeated_ids_of_one_list(tmp_path: Path) -> None:
     paths = [sample("aab", (1, 2)).write(tmp_path / "a.h5ad")]
     paths.append(sample("aab", (3, 4)).write(tmp_path / "b.h5ad"))
     dataset = slaf.convert(paths, tmp_path / "out.slaf")
-    assert dataset.read().toarray().tolist() == [[1, 0, 0], [0, 0, 2], [3, 0, 0], [0, 0, 4]]
+    assert dataset.X.to_memory().toarray().tolist() == [[1, 0, 0], [0, 0, 2], [3, 0, 0], [0, 0, 4]]
     other = sample("aba", (3, 4)).write(tmp_path / "c.h5ad")
     for join in ("strict", "union"):
         with pytest.raises(GeneMismatch, match=r"1 gene ids occur several times \('a'\)"):

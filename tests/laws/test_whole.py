@@ -103,27 +103,27 @@ def test_a_part_comes_back(
     columns = slice(None) if genes is None else np.arange(N_GENES)[genes]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        found = dataset.to_anndata(cells, genes)
+        found = dataset[cells, genes].to_anndata()
         expected = adata[rows][:, columns].copy()
     assert_equal(found, expected)
     for name in dataset.layers:
-        assert_same_matrix(dataset.read(cells, genes, layer=name), expected.layers[name])
+        assert_same_matrix(dataset[cells, genes].layers[name].to_memory(), expected.layers[name])
     assert dataset.raw is not None
-    assert_same_matrix(dataset.raw.read(cells, genes), adata.raw.X[rows][:, columns])
+    assert_same_matrix(dataset.raw[cells, genes].X.to_memory(), adata.raw.X[rows][:, columns])
 
 
 def test_what_a_dataset_says_it_has(made: tuple[anndata.AnnData, slaf.Dataset]) -> None:
     """Names are given without reading; a layer that is not there is refused with those that are."""
     adata, dataset = made
-    assert dataset.layers == ("whole", "late")
+    assert tuple(dataset.layers) == ("whole", "late")
     for slot in SLOTS[:-1]:
         assert list(getattr(dataset, slot)) == list(getattr(adata, slot))
     assert equal_elements(dataset.obsm["frame"], adata.obsm["frame"])
     assert dataset.raw is not None
     assert dataset.raw.shape == (N_CELLS, 9)
-    assert dataset.raw.nnz == adata.raw.X.nnz
-    with pytest.raises(SelectionError, match="there is no layer 'x'; there are whole, late"):
-        dataset.read(layer="x")
+    assert dataset.raw.X.nnz == adata.raw.X.nnz
+    with pytest.raises(SelectionError, match="there is no layer 'x'; there are 'whole', 'late'"):
+        dataset.matrix("x")
     with pytest.raises(KeyError):
         dataset.obsm["x"]
     # anndata 0.13 lists X among the layers, as None.
@@ -136,11 +136,11 @@ def test_what_is_not_asked_for(tmp_path: Path) -> None:
     """Layers and raw are left out where they are not asked for; a strange name is refused."""
     adata = whole()
     dataset = slaf.convert(adata, tmp_path / "a.slaf", layers=["late"], raw=False)
-    assert dataset.layers == ("late",)
+    assert tuple(dataset.layers) == ("late",)
     assert dataset.raw is None
     assert slaf.verify(dataset, adata).ok
     dataset = slaf.convert(adata, tmp_path / "b.slaf", layers="none")
-    assert dataset.layers == ()
+    assert tuple(dataset.layers) == ()
     with pytest.raises(MissingMatrix, match="choose with --layers: whole, late"):
         slaf.convert(adata, tmp_path / "c.slaf", layers=["x"])
 
@@ -149,12 +149,12 @@ def test_another_matrix(tmp_path: Path) -> None:
     """Where a layer is the matrix X is a layer; beside raw stands what belongs to its genes."""
     adata = whole()
     dataset = slaf.convert(adata, tmp_path / "layer.slaf", matrix="layer:whole")
-    assert dataset.layers == ("late", "X")
-    assert_same_matrix(dataset.read(), adata.layers["whole"])
-    assert_same_matrix(dataset.read(layer="X"), adata.X)
+    assert tuple(dataset.layers) == ("late", "X")
+    assert_same_matrix(dataset.X.to_memory(), adata.layers["whole"])
+    assert_same_matrix(dataset.layers["X"].to_memory(), adata.X)
     assert slaf.verify(dataset, adata).ok
     dataset = slaf.convert(adata, tmp_path / "raw.slaf", matrix="raw")
-    assert dataset.layers == ()
+    assert tuple(dataset.layers) == ()
     assert dataset.raw is None
     assert set(dataset.obsm) == {"X_pca", "frame"}
     assert not dataset.varm
@@ -218,7 +218,7 @@ def test_every_layer_is_stored_exactly_in_its_smallest_type(data: st.DataObject)
             assert rows[record.name].null_count == len(places) - len(values)
             assert np.dtype(record.value_type) == smallest(values.tolist())
         for name, array in held.items():
-            np.testing.assert_array_equal(dataset.read(layer=name).toarray(), array)
+            np.testing.assert_array_equal(dataset.layers[name].to_memory().toarray(), array)
         assert slaf.verify(dataset, adata).ok
 
 
@@ -336,7 +336,7 @@ def outcome(place: str, element: Any, output: Path) -> str:
         found = dataset.to_anndata()
         assert equal_elements(getattr(found, next(iter(parts)))["it"], held)
         return "exact"
-    found = dataset.read(layer="it")
+    found = dataset.layers["it"].to_memory()
     np.testing.assert_array_equal(found.toarray(), as_matrix(held))
     if found.dtype != held.dtype:
         return f"as {found.dtype}"

@@ -89,7 +89,7 @@ def test_every_type_of_offsets_and_indices(layout: str, dtype: str, tmp_path: Pa
             indices = file["X/indices"][:]
             del file["X/indices"]
             file["X/indices"] = indices.astype(dtype)
-    np.testing.assert_array_equal(convert(path).read().toarray(), STORED.dense())
+    np.testing.assert_array_equal(convert(path).X.to_memory().toarray(), STORED.dense())
 
 
 @pytest.mark.parametrize("dtype", ["?", "i1", "u2", "f2", "f4", "f8", ">f8", ">i2", "u8"])
@@ -98,7 +98,7 @@ def test_every_type_of_values(layout: str, dtype: str, tmp_path: Path) -> None:
     """Values of any type come back in that type, in the machine's order of bytes."""
     values = np.array([1, 1, 0, 1, 1, 1], dtype)
     stored = Stored(STORED.shape, STORED.cells, STORED.genes, values)
-    found = convert(write_stored(tmp_path / "in.h5ad", stored, layout)).read()
+    found = convert(write_stored(tmp_path / "in.h5ad", stored, layout)).X.to_memory()
     # scipy has no matrices of half floats.
     assert found.dtype == ("f4" if dtype == "f2" else np.dtype(dtype).newbyteorder("="))
     np.testing.assert_array_equal(found.toarray(), stored.dense())
@@ -127,7 +127,7 @@ def test_sums_that_outgrow_the_type_come_back_wider(
 ) -> None:
     """Sums of repeated entries are given back in the type of X only if it holds them."""
     stored = Stored((1, 1), np.zeros(2, int), np.zeros(2, int), np.array(values, dtype))
-    found = convert(write_stored(tmp_path / "in.h5ad", stored)).read()
+    found = convert(write_stored(tmp_path / "in.h5ad", stored)).X.to_memory()
     np.testing.assert_array_equal(found.toarray(), [[values[0] + values[1]]])
     assert found.dtype == read_dtype
 
@@ -138,7 +138,7 @@ def test_attributes_of_one(tmp_path: Path) -> None:
     with h5py.File(path, "r+") as file:
         kept = file["X"].attrs["encoding-type"]
         file["X"].attrs["encoding-type"] = np.array([kept], dtype=h5py.string_dtype())
-    np.testing.assert_array_equal(convert(path).read().toarray(), STORED.dense())
+    np.testing.assert_array_equal(convert(path).X.to_memory().toarray(), STORED.dense())
 
 
 @pytest.mark.parametrize("layout", ["csr", "csc", "dense"])
@@ -163,7 +163,7 @@ def test_x_may_be_a_soft_link_within_the_file(tmp_path: Path) -> None:
     with h5py.File(path, "r+") as file:
         file.move("X", "elsewhere")
         file["X"] = h5py.SoftLink("/elsewhere")
-    np.testing.assert_array_equal(convert(path).read().toarray(), STORED.dense())
+    np.testing.assert_array_equal(convert(path).X.to_memory().toarray(), STORED.dense())
 
 
 def test_a_user_block_before_the_file(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_tables_of_records(tmp_path: Path) -> None:
 def test_raw_under_its_old_name(tmp_path: Path) -> None:
     """Before 0.7 raw lay in `raw.X` and `raw.var`; it brings its own genes."""
     dataset = convert(write_legacy(tmp_path / "in.h5ad"), "raw")
-    np.testing.assert_array_equal(dataset.read().toarray(), STORED.dense() * 2)
+    np.testing.assert_array_equal(dataset.X.to_memory().toarray(), STORED.dense() * 2)
     assert dataset.var.index.tolist() == ["e", "f", "g", "h"]
     assert dataset.var["n"].tolist() == [0, 1, 2, 3]
     assert dataset.obs["kind"].cat.categories.tolist() == ["T cell", "B cell", "unused"]
@@ -386,7 +386,7 @@ def test_numbers_that_are_stored_otherwise(kind: str, packed: bool, tmp_path: Pa
     of_another_kind(path, stored, given, packed=packed)
     with h5py.File(path) as file:
         assert file["X/data"][:].tolist() == values.tolist()
-    assert sorted(convert(path).read().data.tolist()) == sorted(values.tolist())
+    assert sorted(convert(path).X.to_memory().data.tolist()) == sorted(values.tolist())
 
 
 @pytest.mark.parametrize(

@@ -373,7 +373,7 @@ def test_groups_in_themselves(name: str, target: str, tmp_path: Path) -> None:
         assert str(path) in str(error)  # noqa: PT017 - it may be converted as well
         assert not (tmp_path / "out.slaf").exists()
     else:
-        np.testing.assert_array_equal(dataset.read().toarray(), STORED.dense())
+        np.testing.assert_array_equal(dataset.X.to_memory().toarray(), STORED.dense())
 
 
 def test_old_tables_in_other_files(elsewhere: Path, tmp_path: Path) -> None:
@@ -452,7 +452,7 @@ def test_a_file_without_x(tmp_path: Path) -> None:
     assert isinstance(error, MissingMatrix)
     assert "there is no matrix 'X'; choose one with --matrix: layer:counts" in str(error)
     dataset = slaf.convert(path, tmp_path / "out.slaf", matrix="layer:counts")
-    np.testing.assert_array_equal(dataset.read().toarray(), STORED.dense())
+    np.testing.assert_array_equal(dataset.X.to_memory().toarray(), STORED.dense())
 
 
 @pytest.mark.parametrize("matrix", ["raw", "layer:", "layer:x", "obs", "layers/x", "", "../X", "x"])

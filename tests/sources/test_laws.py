@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from slaf.options import ReadOptions
 from slaf.sources import open_source
-from slaf.sources.feature_types import GeneSubset
+from slaf.sources.selection import SelectedSource
 from slaf.sparse.ranges import RowRange
 from slaf.testing.laws import SourceLaws
 from slaf.testing.strategies import Stored
@@ -109,13 +109,22 @@ class TestSomeGenes(SourceLaws):
     def opener(self, folder: Path) -> Callable[[], Source]:  # noqa: ARG002 - it is in memory
         """Of everything, three of the five genes."""
         adata = everything()
-        return lambda: GeneSubset(open_source(adata, options=LITTLE), np.array([0, 2, 4]))
+        return lambda: SelectedSource(open_source(adata, options=LITTLE), genes=np.array([0, 2, 4]))
+
+
+class TestSomeCells(SourceLaws):
+    def opener(self, folder: Path) -> Callable[[], Source]:  # noqa: ARG002 - it is in memory
+        """Of everything, some cells out of order and repeated, and genes too."""
+        adata, cells = everything(), np.array([5, 1, 1, 3, 0])
+        return lambda: SelectedSource(
+            open_source(adata, options=LITTLE), cells, np.array([4, 0, 2, 0])
+        )
 
 
 def test_what_goes_along_of_some_genes() -> None:
     """Layers, varm and varp are those of the genes that are kept; obsm, obsp and raw are whole."""
     adata, kept = everything(), [0, 2, 4]
-    source = GeneSubset(open_source(adata), np.array(kept))
+    source = SelectedSource(open_source(adata), genes=np.array(kept))
     slots, raw = source.slots(), source.raw()
     np.testing.assert_array_equal(slots.varm["loadings"], adata.varm["loadings"][kept])
     np.testing.assert_array_equal(slots.varp["dense"], adata.varp["dense"][kept][:, kept])

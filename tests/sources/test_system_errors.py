@@ -7,12 +7,13 @@ import os
 import resource
 import subprocess
 import sys
+import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
 
 import slaf
-from slaf.errors import DamagedInput, StorageError
+from slaf.errors import DamagedInput, StorageError, UnknownFormat
 from slaf.sources.hdf5.file import errors_as_damaged_input
 from tests.builders import counts, write_h5ad
 
@@ -69,3 +70,32 @@ def test_refusals_in_the_text_of_hdf5(number: int, remedy: str) -> None:
     assert caught.value.errno == number
     with pytest.raises(DamagedInput, match="copy it again"), errors_as_damaged_input("a.h5ad"):
         raise OSError("Can't read data (wrong B-tree signature)")
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("cells.rds", "anndataR::write_h5ad"),
+        ("cells.csv", "read_csv"),
+        ("matrix.tar.gz", r"tar -xf .*matrix\.tar\.gz"),
+        ("cells.h5seurat", "SeuratDisk::Convert"),
+        ("cells.parquet", "read_parquet"),
+    ],
+)
+def test_files_of_other_programs(tmp_path: Path, name: str, remedy: str) -> None:
+    """A file of R, text or an archive is refused with what to run, not with the list of formats."""
+    path = tmp_path / name
+    path.write_bytes(b"anything")
+    if ".tar" in name:
+        with tarfile.open(path, "w:gz") as archive:
+            archive.add(__file__)
+    with pytest.raises(UnknownFormat, match=remedy) as caught:
+        slaf.convert(path, tmp_path / "out.slaf")
+    assert "10x_h5" not in str(caught.value)
+
+
+def test_an_empty_file(tmp_path: Path) -> None:
+    """An empty file is damage, which a copy mends."""
+    (tmp_path / "in.h5ad").touch()
+    with pytest.raises(DamagedInput, match="the file is empty; copy it again"):
+        slaf.convert(tmp_path / "in.h5ad", tmp_path / "out.slaf")

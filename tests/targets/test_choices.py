@@ -87,7 +87,7 @@ def test_choices_that_a_format_has_not(
 def test_unknown_cells(tmp_path: Path) -> None:
     """A selection of unknown cells is refused before anything is written."""
     with pytest.raises(SelectionError):
-        slaf.export(dataset_of(tmp_path), tmp_path / "out.h5ad", cells=["nobody"])
+        slaf.export(dataset_of(tmp_path)[["nobody"]], tmp_path / "out.h5ad")
     assert [path.name for path in tmp_path.iterdir()] == ["in.slaf"]
 
 
@@ -200,7 +200,7 @@ def test_soma_refuses_repeated_ids_and_empty_axes(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match="the cell id 'a' occurs more than once"):
         slaf.export(dataset, tmp_path / "out.soma")
     with pytest.raises(TargetError, match="there is no gene"):
-        slaf.export(dataset, tmp_path / "out.soma", cells=[0, 1], genes=[])
+        slaf.export(dataset[[0, 1], []], tmp_path / "out.soma")
 
 
 def test_soma_reports_unsupported_columns(tmp_path: Path) -> None:

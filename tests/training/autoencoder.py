@@ -1,18 +1,19 @@
-"""A small autoencoder, trained on two ranks: DATASET FOLDER STORE RANK KILL_AFTER."""
+"""A small autoencoder, trained on two ranks."""
 
 from __future__ import annotations
 
 import json
 import os
-import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 import slaf
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def train(dataset: str, folder: Path, store: str, rank: int, kill_after: int) -> None:
@@ -51,7 +52,3 @@ def train(dataset: str, folder: Path, store: str, rank: int, kill_after: int) ->
                 distributed.barrier()
                 os.kill(os.getpid(), 9)
     distributed.destroy_process_group()
-
-
-if __name__ == "__main__":
-    train(sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))

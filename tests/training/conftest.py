@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import anndata
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 N_CELLS, N_GENES = 700, 40
+
+# Doctests are collected by import.
+collect_ignore = [] if find_spec("torch") else ["autoencoder.py"]
 
 
 def annotated(n_cells: int, seed: int, genes: list[str]) -> anndata.AnnData:

@@ -37,17 +37,17 @@ def test_a_cache_changes_no_batch(
     """Batches, totals and order are those of the tables; other splits share the folder."""
     options: dict[str, Any] = {"layer": layer, "target_sum": 100.0, **SMALL}
     cells = np.arange(20, 600)
-    plain = dataset.loader(cells, genes, **options)
-    cached = dataset.loader(cells, genes, cache=tmp_path / "cache", **options)
+    plain = dataset[cells, genes].loader(**options)
+    cached = dataset[cells, genes].loader(cache=tmp_path / "cache", **options)
     for one, other in zip(plain, cached, strict=True):
         np.testing.assert_array_equal(one.cells, other.cells)
         assert_same_matrix(one.X, other.X)
         np.testing.assert_array_equal(one.total, other.total)
     made = (tmp_path / "cache" / "data.npy").stat().st_mtime_ns
-    dataset.loader(cells, genes, cache=tmp_path / "cache", split=("test", 0.5), **options)
+    dataset[cells, genes].loader(cache=tmp_path / "cache", split=("test", 0.5), **options)
     assert (tmp_path / "cache" / "data.npy").stat().st_mtime_ns == made
     with pytest.raises(ConflictError, match=r"of other content \(cells\); remove it"):
-        dataset.loader(cells[1:], genes, cache=tmp_path / "cache", **options)
+        dataset[cells[1:], genes].loader(cache=tmp_path / "cache", **options)
 
 
 def test_a_compaction_leaves_the_cache_valid(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_scdl_folders_are_converted(tmp_path: Path, release: str) -> None:
     matrix = counts(50, 9)
     folder = write_scdl(tmp_path / "folder", matrix, release)
     dataset = slaf.convert(folder, tmp_path / "a.slaf")
-    assert_same_matrix(dataset.read(), matrix)
+    assert_same_matrix(dataset.X.to_memory(), matrix)
     assert dataset.var.index.tolist() == [f"g{at}" for at in range(9)]
     assert dataset.obs.index[-1] == ("c49" if release == "0.1.3" else "49")
     assert slaf.verify(dataset.location, against=folder).ok
@@ -111,7 +111,7 @@ def test_float_columns_of_scdl(tmp_path: Path) -> None:
     dtypes = {"data.npy": "float32", "col_ptr.npy": "float32", "row_ptr.npy": "uint64"}
     (folder / "dtypes.json").write_text(json.dumps(dtypes))
     matrix.indices.astype("f4").tofile(folder / "col_ptr.npy")
-    assert_same_matrix(slaf.convert(folder, tmp_path / "a.slaf").read(), matrix)
+    assert_same_matrix(slaf.convert(folder, tmp_path / "a.slaf").X.to_memory(), matrix)
     (matrix.indices + 0.5).astype("f4").tofile(folder / "col_ptr.npy")
     with pytest.raises(DamagedInput, match="columns that are no whole numbers"):
         slaf.convert(folder, tmp_path / "b.slaf")
@@ -141,11 +141,13 @@ def test_scdl_of_different_genes(tmp_path: Path) -> None:
 
 def test_scdl_there_and_back(dataset: slaf.Dataset, tmp_path: Path) -> None:
     """An exported folder has the matrix, ids and columns; what it does not hold is named."""
-    report = slaf.export(dataset, tmp_path / "out.scdl", cells=np.arange(100))
+    report = slaf.export(dataset[np.arange(100)], tmp_path / "out.scdl")
     assert report.format == "scdl"
     assert any(text.startswith("layers/spliced") for text in report.left_out)
     back = slaf.convert(tmp_path / "out.scdl", tmp_path / "back.slaf")
-    np.testing.assert_array_equal(back.read().toarray(), dataset.read(np.arange(100)).toarray())
+    np.testing.assert_array_equal(
+        back.X.to_memory().toarray(), dataset[np.arange(100)].X.to_memory().toarray()
+    )
     assert back.var.index.tolist() == dataset.var.index.tolist()
     obs = dataset.obs.iloc[:100]
     assert back.obs.index.tolist() == obs.index.tolist()
@@ -167,12 +169,14 @@ def test_scdl_holds_no_negative_numbers(tmp_path: Path) -> None:
     fractions.data *= np.float32(-0.3)
     dataset = slaf.convert(anndata.AnnData(fractions), tmp_path / "b.slaf")
     slaf.export(dataset, tmp_path / "b.scdl")
-    assert_same_matrix(slaf.convert(tmp_path / "b.scdl", tmp_path / "c.slaf").read(), fractions)
+    assert_same_matrix(
+        slaf.convert(tmp_path / "b.scdl", tmp_path / "c.slaf").X.to_memory(), fractions
+    )
 
 
 def test_rows_and_values(dataset: slaf.Dataset) -> None:
     """A row as genes and values, or dense; a value by cell and gene; negative positions count."""
-    matrix = dataset.read().toarray()
+    matrix = dataset.X.to_memory().toarray()
     for cell in (0, 3, -1):
         genes, values = dataset.row(cell)
         np.testing.assert_array_equal(genes, np.flatnonzero(matrix[cell]))
@@ -181,8 +185,7 @@ def test_rows_and_values(dataset: slaf.Dataset) -> None:
         assert dataset.value(cell, "gene-7") == matrix[cell, 7]
         assert dataset.value(cell, -2) == matrix[cell, -2]
     assert (
-        dataset.value("cell-0-4", 9, layer="spliced")
-        == dataset.read(4, 9, "spliced").toarray()[0, 0]
+        dataset.value("cell-0-4", 9, layer="spliced") == dataset[4, 9].X.to_memory().toarray()[0, 0]
     )
     with pytest.raises(SelectionError):
         dataset.row(dataset.n_cells)

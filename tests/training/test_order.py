@@ -1,4 +1,4 @@
-"""The order of training: law 11, for any numbers."""
+"""The order of training: law 10, for any numbers."""
 
 from __future__ import annotations
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import signal
 import subprocess
 import sys
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,13 +21,22 @@ torch = pytest.importorskip("torch")
 from torch.utils.data import DataLoader  # noqa: E402 - skipped without torch
 
 from slaf.training.torch import as_tensors  # noqa: E402
+from tests.training.autoencoder import train  # noqa: E402
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import slaf
     from slaf.training.batch import Batch
 
 SMALL: dict[str, Any] = {"batch_size": 32, "block_size": 8, "window_blocks": 16}
 SPAWN: dict[str, Any] = {"batch_size": None, "multiprocessing_context": "spawn"}
+
+# Processes of a server that has imported PyTorch start at once. It has no threads, so that a fork
+# of it is as safe as a new process.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["slaf.training.torch", "slaf.training.loader"])
+FORKSERVER: dict[str, Any] = {"batch_size": None, "multiprocessing_context": SERVER}
 
 
 def cells_of(batches: Any) -> list[list[int]]:
@@ -83,7 +93,7 @@ def test_workers(dataset: slaf.Dataset) -> None:
 def test_new_workers_do_not_repeat_an_epoch(dataset: slaf.Dataset) -> None:
     """Workers that are started anew for each epoch are told to set it."""
     loader = dataset.loader(**SMALL)
-    workers = DataLoader(loader.torch(1), num_workers=1, **SPAWN)
+    workers = DataLoader(loader.torch(1), num_workers=1, **FORKSERVER)
     assert len(cells_of(workers)) == len(workers)
     with pytest.raises(RuntimeError, match=r"call loader.set_epoch\(1\)"):
         next(iter(workers))
@@ -119,7 +129,7 @@ def test_another_number_of_workers(dataset: slaf.Dataset) -> None:
 def test_stateful_data_loader(dataset: slaf.Dataset) -> None:
     """Its state, with workers or without, continues with the batches that remained."""
     stateful = pytest.importorskip("torchdata.stateful_dataloader").StatefulDataLoader
-    for workers, options in ((0, {"batch_size": None}), (1, {"num_workers": 1, **SPAWN})):
+    for workers, options in ((0, {"batch_size": None}), (1, {"num_workers": 1, **FORKSERVER})):
         whole = stateful(dataset.loader(**SMALL).torch(workers), **options)
         batches, expected = iter(whole), []
         for at, batch in enumerate(batches):
@@ -133,18 +143,18 @@ def test_stateful_data_loader(dataset: slaf.Dataset) -> None:
 
 def test_map_style(dataset: slaf.Dataset, caplog: pytest.LogCaptureFixture) -> None:
     """Cells by position, in batches of any sampler; a message says what that costs."""
-    loader = dataset.loader(np.arange(100, 200), shuffle=False, **SMALL)
+    loader = dataset[np.arange(100, 200)].loader(shuffle=False, **SMALL)
     cells = loader.map_style()
     assert "give the loader a cache" in caplog.text
     assert len(cells) == 100
     options: dict[str, Any] = {"batch_size": 7, "shuffle": True, "collate_fn": as_tensors}
     pairs: Any = cells
     for batch in DataLoader(pairs, **options):
-        expected = dataset.read(batch["cells"].numpy())
+        expected = dataset[batch["cells"].numpy()].X.to_memory()
         np.testing.assert_array_equal(batch["X"].to_dense().numpy(), expected.toarray())
     single: Batch = cells[-1]
     assert single.cells.tolist() == [199]
-    assert_same_matrix(single.X, dataset.read(199))
+    assert_same_matrix(single.X, dataset[199].X.to_memory())
     with pytest.raises(IndexError):
         cells[100]
 
@@ -159,7 +169,7 @@ def test_scvi(dataset: slaf.Dataset) -> None:
     np.testing.assert_array_equal(batch["X"].sum(dim=1), batch["size_factor"][:, 0])
     with pytest.raises(SelectionError, match="donor IS NOT NULL"):
         loader.scvi(batch="donor")
-    loader = dataset.loader("donor IS NOT NULL", to="dense", **SMALL)
+    loader = dataset["donor IS NOT NULL"].loader(to="dense", **SMALL)
     assert len(loader.scvi(batch="donor")) == len(loader)
 
 
@@ -201,14 +211,11 @@ def test_training_that_is_killed_and_resumed(dataset: slaf.Dataset, tmp_path: Pa
 
 
 def _train(dataset: slaf.Dataset, folder: Path, kill_after: int) -> None:
-    """Train on two ranks, as torchrun starts them, until the end or until they kill themselves."""
-    script = Path(__file__).with_name("autoencoder.py")
-    store = folder / f"store{kill_after}"
-    common = [sys.executable, str(script), str(dataset.location), str(folder), str(store)]
-    ranks = [
-        subprocess.Popen([*common, str(rank), str(kill_after)], stderr=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
+    """Train on two ranks, each a process, until the end or until they kill themselves."""
+    common = (str(dataset.location), folder, str(folder / f"store{kill_after}"))
+    ranks = [SERVER.Process(target=train, args=(*common, rank, kill_after)) for rank in range(2)]
     for rank in ranks:
-        _, errors = rank.communicate(timeout=240)
-        assert rank.returncode == (0 if kill_after < 0 else -9), errors
+        rank.start()
+    for rank in ranks:
+        rank.join(240)
+        assert rank.exitcode == (0 if kill_after < 0 else -signal.SIGKILL)

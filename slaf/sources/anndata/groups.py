@@ -135,7 +135,7 @@ class StoredAnnData(Source):
     format
         The name of the format.
     others
-        What lies beside the AnnData, in words.
+        Names of other contents of the file, which are not converted.
 
     Raises
     ------

@@ -151,7 +151,8 @@ def as_matrix(stored: Any, options: ReadOptions) -> Matrix:
         If it is of an unknown type.
     """
     layout = getattr(stored, "format", None)
-    if layout in {"csr", "csc"} and not sp.issparse(stored):
+    is_file = type(stored).__module__.partition(".")[0] in {"h5py", "zarr"}
+    if is_file or (layout in {"csr", "csc"} and not sp.issparse(stored)):
         # Backed by a file, which must not be read whole.
         msg = "the AnnData is backed by a file; convert that file instead"
         raise InputError(msg)

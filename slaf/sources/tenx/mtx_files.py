@@ -101,7 +101,7 @@ def members(folder: Path) -> tuple[list[Path], frozenset[str]]:
     listing = _Listing(folder)
     sets = [listing.files(some) for some in listing.groups()]
     used = {path.name for files in sets for path in files.all} | listing.copies
-    used |= {path.name for path in listing.matrices}
+    used |= {path.name for path in listing.matrices} | listing.names_of_tables()
     paths = [folder] if len(sets) == 1 else [files.matrix for files in sets]
     return paths, frozenset(used)
 
@@ -228,6 +228,11 @@ class _Listing:
             rows_are_cells=_rows_are_cells(barcodes, features),
             not_converted=tuple(left),
         )
+
+    def names_of_tables(self) -> set[str]:
+        """The names of the tables of all matrices."""
+        tables = (self._table(matrix, role) for matrix in self.matrices for role in _ROLES)
+        return {table.name for table in tables if table is not None}
 
     def _check_same_tables(self, first: Path, other: Path) -> None:
         """Refuse two counts of one sample that are of other cells or genes."""

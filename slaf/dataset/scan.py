@@ -1,0 +1,107 @@
+"""slaf.scan: the view of inputs that were not converted."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from slaf.dataset.view import View
+from slaf.options import ReadOptions, ScanOptions
+from slaf.runtime.forks import check_not_forked
+from slaf.sources import as_inputs
+from slaf.sources.concat.source import Concat
+
+if TYPE_CHECKING:
+    from slaf.sources.base import Inputs, Source
+
+__all__ = ["Scan", "scan"]
+
+
+def scan(inputs: Inputs, **options: Any) -> Scan:
+    """The view of inputs as they lie: whatever `slaf.convert` takes, without a conversion.
+
+    A matrix that is not in the order of cells is sorted into scratch on first access; closing the
+    scan removes it. Nothing else is written.
+
+    Parameters
+    ----------
+    inputs
+        As for `slaf.convert`: a path, a URL, an AnnData, or a list of these.
+    options
+        By keyword, each field of `slaf.options.ScanOptions`.
+
+    Returns
+    -------
+    Scan
+        A `View`, and a context manager that closes the inputs.
+
+    Raises
+    ------
+    InputError
+        If an input cannot be read.
+    TypeError, ValueError
+        If an option is unknown, or its value is invalid.
+
+    Examples
+    --------
+    >>> import anndata, numpy
+    >>> with scan(anndata.AnnData(numpy.eye(3, 2))) as view:
+    ...     view["cell_integer_id >= 1"].X.to_memory().toarray().tolist()
+    [[0.0, 1.0], [0.0, 0.0]]
+    """
+    return Scan(inputs, ScanOptions.from_keywords("scan", options))
+
+
+class Scan(View):
+    """The view of all of some inputs; `slaf.scan` makes one.
+
+    Parameters
+    ----------
+    inputs
+        As for `slaf.convert`.
+    options
+        How they are read.
+    """
+
+    def __init__(self, inputs: Inputs, options: ScanOptions) -> None:
+        check_not_forked()
+        super().__init__(self)
+        self._inputs = inputs
+        self._options = options
+        reading = ReadOptions.part_of(options)
+        found = as_inputs(inputs, options.format, reading, prefixed=options.cell_id_prefix)
+        self._source: Concat | None = Concat(found.inputs, options.join)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(Scan, options=self._options), (self._inputs,)
+
+    @property
+    def source(self) -> Source:
+        """The inputs as one source.
+
+        Raises
+        ------
+        ValueError
+            If the scan is closed.
+        """
+        check_not_forked()
+        if self._source is None:
+            msg = "the scan is closed; call slaf.scan again"
+            raise ValueError(msg)
+        return self._source
+
+    @property
+    def n_obs(self) -> int:
+        """Number of cells."""
+        return self.source.info.n_cells
+
+    @property
+    def n_vars(self) -> int:
+        """Number of genes."""
+        return self.source.info.n_genes
+
+    def close(self) -> None:
+        """Close the inputs, and remove scratch."""
+        source, self._source = self._source, None
+        if source is not None:
+            source.__exit__()

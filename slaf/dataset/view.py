@@ -1,0 +1,600 @@
+"""View: some cells and genes of a dataset or of inputs, read lazily."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+import numpy as np
+import pyarrow as pa
+
+from slaf.annotations.columns import ColumnSet
+from slaf.annotations.dataframes import to_frame
+from slaf.annotations.read_only import ReadOnlyDict, ReadOnlyFrame, ReadOnlyMapping, refuse
+from slaf.dataset.display import as_html, as_text
+from slaf.dataset.lazy_matrix import LazyMatrix, composed
+from slaf.dataset.names import AxisNames
+from slaf.dataset.query import QueryTable, run_query
+from slaf.dataset.raw import RawView
+from slaf.dataset.selection import resolve_indexer
+from slaf.dataset.verbs import Verbs
+from slaf.errors import DamagedDataset, SelectionError
+from slaf.format.schema import CELLS, EXPRESSION, GENES, RAW, VALUE
+from slaf.runtime.forks import check_not_forked
+from slaf.sources.identity import content_identity
+from slaf.sources.selection import SelectedSource, element_pairs, element_rows
+from slaf.sparse.ranges import RowRange, as_positions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import anndata
+    import pandas as pd
+    import polars as pl
+    from numpy.typing import NDArray
+
+    from slaf.dataset.selection import Indexer
+    from slaf.sources.base import Matrix, Source
+    from slaf.sparse.ranges import Rows
+
+    Positions = NDArray[np.int64] | None
+
+__all__ = ["View"]
+
+
+class View(Verbs):
+    """Some cells and genes of a dataset, or of inputs, in an order: lazy and immutable.
+
+    ``view[cells, genes]`` is another view. Cells and genes are selected by a position or several, a
+    slice, a mask, a boolean Series (aligned by its index), ids, symbols of genes, or a filter on
+    obs or var. `slaf.open` and `slaf.scan` make the first view.
+
+    Parameters
+    ----------
+    origin
+        The dataset or the scan.
+    cells, genes
+        Positions in it, in any order, each any number of times; None for all.
+
+    Attributes
+    ----------
+    origin
+        The dataset or the scan; of a dataset, itself.
+    cells, genes
+        Positions in the origin, int64, in the order of the view; None for all.
+
+    Examples
+    --------
+    >>> import anndata, numpy, slaf
+    >>> view = slaf.scan(anndata.AnnData(numpy.eye(4, 3)))
+    >>> view[1:, ["2", "0"]].shape
+    (3, 2)
+    >>> view[[3, 1]].obs_names.to_list()
+    ['3', '1']
+    """
+
+    def __init__(self, origin: View, cells: Positions = None, genes: Positions = None) -> None:
+        self.__dict__.update(origin=origin, cells=cells, genes=genes)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return View, (self.origin, self.cells, self.genes)
+
+    origin: View
+    cells: Positions
+    genes: Positions
+
+    @property
+    def source(self) -> Source:
+        """The dataset, or the inputs, as a source."""
+        return self.origin.source
+
+    @property
+    def label(self) -> str:
+        """The name of the dataset or of the inputs, for messages."""
+        return self.source.info.uri
+
+    # ------------------------------------------------------------------------------------ the shape
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells and genes."""
+        return (self.n_obs, self.n_vars)
+
+    @property
+    def n_obs(self) -> int:
+        """Number of cells."""
+        return self.origin.n_obs if self.cells is None else len(self.cells)
+
+    @property
+    def n_vars(self) -> int:
+        """Number of genes."""
+        return self.origin.n_vars if self.genes is None else len(self.genes)
+
+    def __len__(self) -> int:
+        return self.n_obs
+
+    def __repr__(self) -> str:
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
+    # ------------------------------------------------------------------------------------ selection
+
+    def __getitem__(self, index: Any) -> View:
+        cells, genes = _two_axes(index)
+        rows, columns = self.resolve(CELLS, cells), self.resolve(GENES, genes)
+        return View(
+            self.origin,
+            composed(self.cells, _partial(rows, self.n_obs)),
+            composed(self.genes, _partial(columns, self.n_vars)),
+        )
+
+    def resolve(self, axis: str, indexer: Indexer) -> Rows:
+        """The positions in the view of some cells or genes, in the requested order.
+
+        Parameters
+        ----------
+        axis
+            "cells" or "genes".
+        indexer
+            As in ``view[cells, genes]``; None for all.
+
+        Raises
+        ------
+        SelectionError
+            If one of them does not exist, or is ambiguous.
+        """
+        return resolve_indexer(indexer, AxisNames(self, axis))
+
+    def __iter__(self) -> NoReturn:
+        msg = "cells are read in batches: by .X.batches(), or by slices, as in view[0:100]"
+        raise TypeError(msg)
+
+    def __array__(self, *_arguments: Any, **_keywords: Any) -> NoReturn:
+        msg = (
+            "a view is not an array: view.X.to_memory() is its matrix as CSR, view.to_df() a dense "
+            "data frame, view.to_anndata() all of it"
+        )
+        raise TypeError(msg)
+
+    def __setitem__(self, key: Any, value: Any) -> NoReturn:
+        refuse("a view")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and hasattr(View, name):
+            refuse(name)
+        super().__setattr__(name, value)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what was opened."""
+
+    # --------------------------------------------------------------------------------------- tables
+
+    @property
+    def obs(self) -> pd.DataFrame:
+        """The table of cells, with the column names and types of the input; read on access."""
+        return ReadOnlyFrame.of(self._frame(CELLS), "obs")
+
+    @property
+    def var(self) -> pd.DataFrame:
+        """The table of genes, with the column names and types of the input; read on access."""
+        return ReadOnlyFrame.of(self._frame(GENES), "var")
+
+    @property
+    def obs_names(self) -> pd.Index[Any]:
+        """The ids of the cells."""
+        return self._index(CELLS)
+
+    @property
+    def var_names(self) -> pd.Index[Any]:
+        """The ids of the genes."""
+        return self._index(GENES)
+
+    def obs_vector(self, key: str, layer: str | None = None) -> NDArray[Any]:
+        """A column of obs, or the values of a gene, as an array with an element for each cell.
+
+        Parameters
+        ----------
+        key
+            The name of a column, or the id or symbol of a gene.
+        layer
+            The layer of the gene instead of X, or "raw".
+
+        Raises
+        ------
+        KeyError
+            If there is none, or both.
+        """
+        return self._vector(CELLS, GENES, key, layer)
+
+    def var_vector(self, key: str, layer: str | None = None) -> NDArray[Any]:
+        """A column of var, or the values of a cell, as an array with an element for each gene.
+
+        Parameters
+        ----------
+        key, layer
+            As for `obs_vector`, with the id of a cell.
+
+        Raises
+        ------
+        KeyError
+            If there is none, or both.
+        """
+        return self._vector(GENES, CELLS, key, layer)
+
+    # ------------------------------------------------------------------------------------- matrices
+
+    @property
+    def X(self) -> LazyMatrix:  # noqa: N802 - AnnData's name
+        """The matrix; slices read it as CSR."""
+        return self._lazy(None)
+
+    @property
+    def layers(self) -> Mapping[str, LazyMatrix]:
+        """Further matrices of the same cells and genes, by name."""
+        return ReadOnlyMapping("layers", self.source.info.layers, self._lazy)
+
+    @property
+    def raw(self) -> RawView | None:
+        """The matrix that AnnData calls raw, with genes of its own; None without one."""
+        raw = self.source.raw()
+        return None if raw is None else RawView(self.source, raw, self.cells)
+
+    def matrix(self, layer: str | None = None) -> Matrix:
+        """The matrix, a layer or "raw" of the origin; `cells` and `genes` are positions in it.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such layer.
+        """
+        return self.source.matrix(self._matrix_name(layer))
+
+    # ---------------------------------------------------------------------------------- annotations
+
+    @property
+    def obsm(self) -> Mapping[str, Any]:
+        """Arrays and tables with a row for each cell, by name; each is read on access."""
+        slot = self.source.slots().obsm
+        return ReadOnlyMapping("obsm", slot, lambda key: element_rows(slot[key], self.cells))
+
+    @property
+    def varm(self) -> Mapping[str, Any]:
+        """Arrays and tables with a row for each gene, by name; each is read on access."""
+        slot = self.source.slots().varm
+        return ReadOnlyMapping("varm", slot, lambda key: element_rows(slot[key], self.genes))
+
+    @property
+    def obsp(self) -> Mapping[str, Any]:
+        """Matrices of cells × cells, by name; each is read on access."""
+        slot = self.source.slots().obsp
+        return ReadOnlyMapping("obsp", slot, lambda key: element_pairs(slot[key], self.cells))
+
+    @property
+    def varp(self) -> Mapping[str, Any]:
+        """Matrices of genes × genes, by name; each is read on access."""
+        slot = self.source.slots().varp
+        return ReadOnlyMapping("varp", slot, lambda key: element_pairs(slot[key], self.genes))
+
+    @property
+    def uns(self) -> dict[str, Any]:
+        """The unstructured annotation; of several inputs, merged."""
+        return ReadOnlyDict(self.source.slots().uns)
+
+    # ------------------------------------------------------------------------------------ to memory
+
+    def to_anndata(self, *, layers: Sequence[str] | None = None) -> anndata.AnnData:
+        """All of the view as an AnnData in memory.
+
+        X, the layers and raw are CSR; all else is as in the input. Raw keeps all of its genes.
+
+        Parameters
+        ----------
+        layers
+            The names of the layers to read; None for all.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such layer.
+        DamagedDataset, InputError
+            If no AnnData can hold it, or it cannot be read.
+        """
+        if isinstance(layers, str):
+            layers = [layers]
+        names = [self._layer_name(name) for name in (self.layers if layers is None else layers)]
+        raw = self.raw
+        return self._as_anndata(
+            X=self.X.to_memory(),
+            obs=self._frame(CELLS),
+            var=self._frame(GENES),
+            layers={name: self.layers[name].to_memory() for name in names},
+            obsm=dict(self.obsm),
+            varm=dict(self.varm),
+            obsp=dict(self.obsp),
+            varp=dict(self.varp),
+            uns=dict(self.uns),
+            raw=None
+            if raw is None
+            else {"X": raw.X.to_memory(), "var": raw.frame(), "varm": dict(raw.varm)},
+        )
+
+    def _as_anndata(self, **parts: Any) -> anndata.AnnData:
+        """An AnnData of these parts, which an earlier release may have stored unfit."""
+        import anndata
+
+        try:
+            return anndata.AnnData(**parts)
+        except (ValueError, TypeError, AttributeError, LookupError) as error:
+            msg = (
+                f"{self.label}: no AnnData can hold it ({error}); `slaf verify` says why, and "
+                "converting the inputs again mends it"
+            )
+            raise DamagedDataset(msg) from error
+
+    def row(
+        self, cell: int | str, layer: str | None = None, *, dense: bool = False
+    ) -> tuple[NDArray[np.int32], NDArray[Any]] | NDArray[Any]:
+        """The nonzeros of one cell.
+
+        Parameters
+        ----------
+        cell
+            Its position (negative ones count from the end) or its id.
+        layer
+            The layer instead of X, or "raw".
+        dense
+            Whether to return a value for each gene.
+
+        Returns
+        -------
+        tuple or numpy.ndarray
+            The positions of genes and their values; or with `dense` all values.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such cell or layer.
+        """
+        view = self[[cell] if isinstance(cell, str) else cell]
+        row = view._matrix(layer).to_memory()  # noqa: SLF001 - another view
+        if dense:
+            values: NDArray[Any] = row.toarray()[0]
+            return values
+        return row.indices, row.data
+
+    def value(self, cell: int | str, gene: int | str, layer: str | None = None) -> Any:
+        """The value of one cell and gene; 0 where none is stored.
+
+        Parameters
+        ----------
+        cell, gene
+            A position (negative ones count from the end), an id, or the symbol of a gene.
+        layer
+            The layer instead of X.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such cell, gene or layer.
+        """
+        cells, genes = ([at] if isinstance(at, str) else at for at in (cell, gene))
+        return self[cells, genes]._matrix(layer).to_memory()[0, 0]  # noqa: SLF001 - another view
+
+    def to_memory(self) -> anndata.AnnData:
+        """As `to_anndata`, by the name that a backed AnnData has for it."""
+        return self.to_anndata()
+
+    def to_df(self, layer: str | None = None) -> pd.DataFrame:
+        """The matrix or a layer as a dense data frame, cells × genes.
+
+        Parameters
+        ----------
+        layer
+            The layer instead of X.
+        """
+        import pandas as pd
+
+        matrix = self.X if layer is None else self.layers[self._layer_name(layer)]
+        return pd.DataFrame(
+            matrix.to_memory().toarray(), index=self.obs_names, columns=self.var_names
+        )
+
+    # ------------------------------------------------------------------------------------------ SQL
+
+    def sql(self, query: str) -> pl.DataFrame:
+        """The result of a query over the tables `cells`, `genes` and `expression`.
+
+        `obs` and `var` are other names of `cells` and `genes`. Positions of cells and genes are
+        those of the view. Numbers do not wrap: whole numbers have 64 bits or more, and a result
+        that is too large is an error. NaN in obs and var is null; in `expression` it is a value.
+
+        Parameters
+        ----------
+        query
+            SQL in the dialect of DuckDB.
+
+        Raises
+        ------
+        QueryError
+            If it is not SQL, names an unknown table or column, or would change a table.
+        """
+        check_not_forked()
+        return run_query(self.query_tables(), query)
+
+    def query_tables(self) -> dict[str, QueryTable]:
+        """The tables that `sql` reads, by name."""
+        ids = [("cell_integer_id", pa.int64()), ("gene_integer_id", pa.int64())]
+        value = pa.from_numpy_dtype(self.X.dtype)
+        schema = pa.schema([*ids, (VALUE, value)])
+        return {
+            EXPRESSION: QueryTable(
+                schema, partial(self._read_entries, schema), nan_is_missing=False
+            ),
+            CELLS: self.query_table(CELLS),
+            GENES: self.query_table(GENES),
+        }
+
+    def query_table(self, axis: str) -> QueryTable:
+        """The cells or genes of the view as SQL and filters read them, with their positions."""
+        source, rows = self.source, self.cells if axis == CELLS else self.genes
+        columns, size = source.columns(axis).columns, self.n_obs if axis == CELLS else self.n_vars
+        position = f"{axis.removesuffix('s')}_integer_id"
+        names = [column.name for column in columns]
+        schema = pa.schema([source.schema(axis).field(name) for name in names])
+
+        def read(requested: list[str]) -> pa.RecordBatchReader:
+            stored = [name for name in requested if name != position]
+            # Without a column a table has no rows.
+            table = source.read_columns(axis, stored or names[:1], rows)
+            if position in requested:
+                table = table.append_column(position, pa.array(np.arange(size)))
+            return table.select(requested).to_reader()
+
+        return QueryTable(
+            schema.append(pa.field(position, pa.int64())),
+            read,
+            originals={c.original: c.name for c in columns if c.original is not None},
+        )
+
+    # ---------------------------------------------------------------------------------- as a source
+
+    def as_source(self) -> Source:
+        """The view as an input: what `convert`, `export` and `diff` read."""
+        return _ViewSource(self)
+
+    # -------------------------------------------------------------------------------------- private
+
+    def positions(self, axis: str) -> Positions:
+        """Positions in the origin of the cells or genes; None for all."""
+        return self.cells if axis == CELLS else self.genes
+
+    def _columns(self, axis: str, columns: ColumnSet) -> pd.DataFrame:
+        names = [column.name for column in columns.columns]
+        rows = self.positions(axis)
+        return to_frame(self.source.read_columns(axis, names, rows), columns)
+
+    def _frame(self, axis: str) -> pd.DataFrame:
+        return self._columns(axis, self.source.columns(axis))
+
+    def _index(self, axis: str) -> pd.Index[Any]:
+        columns = self.source.columns(axis)
+        index: pd.Index[Any] = self._columns(axis, replace_columns(columns, 1)).index
+        return index
+
+    def _lazy(self, layer: str | None) -> LazyMatrix:
+        label = "X" if layer is None else f"layers[{layer!r}]"
+        return LazyMatrix(self.source, self._matrix_name(layer), label, self.cells, self.genes)
+
+    def _matrix(self, layer: str | None) -> LazyMatrix:
+        """X, a layer or raw of the view."""
+        if layer == RAW and self.raw is not None:
+            return self.raw.X
+        return self._lazy(layer)
+
+    def _matrix_name(self, layer: str | None) -> str | None:
+        if layer is None or (layer == RAW and self.source.raw() is not None):
+            return layer
+        return self.source.info.layers[self._layer_name(layer)]
+
+    def _layer_name(self, layer: str) -> str:
+        if layer not in self.source.info.layers:
+            names = ", ".join(map(repr, self.source.info.layers)) or "none at all"
+            msg = f"there is no layer {layer!r}; there are {names}"
+            raise SelectionError(msg)
+        return layer
+
+    def _vector(self, axis: str, other: str, key: str, layer: str | None) -> NDArray[Any]:
+        columns = self.source.columns(axis)
+        chosen = [c for c in columns.columns if c.original == key]
+        try:
+            at = as_positions(AxisNames(self, other).named(key))
+        except SelectionError as error:
+            if chosen:
+                index = columns.columns[0]
+                frame = self._columns(axis, ColumnSet((index, chosen[0]), columns.index_name))
+                return frame[key].to_numpy()
+            raise KeyError(str(error)) from None
+        table, one = ("obs", "gene") if axis == CELLS else ("var", "cell")
+        if chosen:
+            msg = (
+                f"{key!r} is a column of {table} and a {one}; take {table}[{key!r}], or X of the "
+                f"{one}"
+            )
+            raise KeyError(msg)
+        view = self[:, at] if axis == CELLS else self[at]
+        matrix = LazyMatrix(
+            self.source, self._matrix_name(layer), layer or "X", view.cells, view.genes
+        )
+        return matrix.to_memory().toarray().ravel()
+
+    def _read_entries(self, schema: pa.Schema, columns: list[str]) -> pa.RecordBatchReader:
+        """The nonzeros as rows of `expression`."""
+        selected = pa.schema([schema.field(name) for name in columns])
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for batch in self.X.batches():
+                arrays = {"gene_integer_id": batch.genes, VALUE: batch.values}
+                if "cell_integer_id" in columns:
+                    arrays["cell_integer_id"] = batch.cells()
+                rows = [pa.array(arrays[field.name]).cast(field.type) for field in selected]
+                yield pa.RecordBatch.from_arrays(rows, schema=selected)
+
+        return pa.RecordBatchReader.from_batches(selected, batches())
+
+
+class _ViewSource(SelectedSource):
+    """A view as an input; closing it leaves the view open."""
+
+    def __init__(self, view: View) -> None:
+        super().__init__(view.source, view.cells, view.genes)
+        if view.cells is None and view.genes is None:
+            return
+        digest = content_identity(
+            b"all" if at is None else at.tobytes() for at in (view.cells, view.genes)
+        )
+        info, (n_cells, n_genes) = self.info, view.source.matrix().shape
+        part = f"{info.n_cells:,} of {n_cells:,} cells × {info.n_genes:,} of {n_genes:,} genes"
+        identity = {**info.identity, "selection": digest["sample"]}
+        self.info = replace(info, uri=f"<{part} of {info.uri}>", identity=identity)
+
+    def close(self) -> None:
+        """Leave the source of the view open."""
+
+
+def replace_columns(columns: ColumnSet, number: int) -> ColumnSet:
+    """The first columns of a frame."""
+    return ColumnSet(columns.columns[:number], columns.index_name)
+
+
+def _two_axes(index: Any) -> tuple[Any, Any]:
+    """The indexers of cells and genes.
+
+    Raises
+    ------
+    SelectionError
+        If there are more.
+    """
+    indices = index if isinstance(index, tuple) else (index,)
+    if len(indices) > 2:  # noqa: PLR2004 - cells and genes
+        indices = tuple(one for one in indices if one is not Ellipsis)
+    if len(indices) > 2:  # noqa: PLR2004 - cells and genes
+        msg = f"a view has two dimensions, cells and genes, and not {len(indices)}"
+        raise SelectionError(msg)
+    cells, genes = (*indices, slice(None))[:2]
+    return cells, genes
+
+
+def _partial(rows: Rows, size: int) -> Positions:
+    """Positions; None for all in their order."""
+    if isinstance(rows, RowRange) and rows == RowRange(0, size):
+        return None
+    return as_positions(rows)

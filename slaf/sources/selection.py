@@ -1,0 +1,258 @@
+"""Some cells and genes of a source, in any order, as a source."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from slaf.runtime.lazy import LazyMapping
+from slaf.sources.base import Raw, Slots, Source
+from slaf.sparse.batch import BATCH_NONZEROS, Batch
+from slaf.sparse.csr import ColumnSelection, csr_from_batches, drop_entries
+from slaf.sparse.ranges import RowRange, split_by_nnz
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from slaf.sources.base import Matrix, MatrixSize
+    from slaf.sparse.csr import Entries
+    from slaf.sparse.ranges import Rows
+
+    Positions = NDArray[np.int64] | None
+
+__all__ = ["SelectedMatrix", "SelectedSource", "element_pairs", "element_rows", "is_ascending"]
+
+# Cells between two requested ones that are read with them.
+_GAP = 512
+
+# Nonzeros that are put in another order at a time: each time the cells between them are read.
+_REORDERED = 1 << 23
+
+
+def element_rows(element: Any, rows: Positions) -> Any:
+    """Some rows of an element of obsm or varm; all if None."""
+    if rows is None:
+        return element
+    return element.iloc[rows] if hasattr(element, "iloc") else element[rows]
+
+
+def element_pairs(element: Any, rows: Positions) -> Any:
+    """Some rows and the same columns of an element of obsp or varp; all if None."""
+    return element if rows is None else element[rows][:, rows]
+
+
+def is_ascending(rows: NDArray[np.int64]) -> bool:
+    """Whether positions ascend, and none is repeated."""
+    return bool((np.diff(rows) > 0).all())
+
+
+class SelectedMatrix:
+    """Some cells and genes of a matrix, in their order; a `Matrix`.
+
+    Parameters
+    ----------
+    matrix
+        The matrix.
+    cells, genes
+        Positions in it, in any order, each any number of times; None for all.
+    """
+
+    def __init__(self, matrix: Matrix, cells: Positions = None, genes: Positions = None) -> None:
+        self._matrix = matrix
+        self._cells = cells
+        self._genes = genes
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells and genes."""
+        n_cells, n_genes = self._matrix.shape
+        return (
+            n_cells if self._cells is None else len(self._cells),
+            n_genes if self._genes is None else len(self._genes),
+        )
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The numeric type of the values."""
+        return self._matrix.dtype
+
+    @property
+    def size(self) -> MatrixSize:
+        """The number of entries, which is an estimate, and what sorting the matrix takes."""
+        share = 1.0 if self._genes is None else len(self._genes) / max(self._matrix.shape[1], 1)
+        entries = self._matrix.size.entries if self._cells is None else int(self._offsets[-1])
+        return replace(self._matrix.size, entries=int(entries * share), exact=False)
+
+    @cached_property
+    def _offsets(self) -> NDArray[np.int64]:
+        """Entries before each cell, and in all, of all genes."""
+        offsets = self._matrix.indptr_estimate(1)
+        if self._cells is None:
+            return offsets
+        counts = np.diff(offsets)[self._cells]
+        return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+
+    def sample_values(self) -> NDArray[Any]:
+        """Some of the first stored values of the matrix."""
+        return self._matrix.sample_values()
+
+    def indptr_estimate(self, step: int) -> NDArray[np.int64]:
+        """Entries of all genes before cells 0, step, 2 * step, …, and n_cells."""
+        if self._cells is None:
+            return self._matrix.indptr_estimate(step)
+        return np.append(self._offsets[:-1][::step], self._offsets[-1])
+
+    def batches(self, rows: RowRange) -> Iterator[Batch]:
+        """These cells, in order."""
+        if self._cells is None:
+            yield from self._read(rows)
+            return
+        # `_read` counts cells from the first of its positions.
+        for batch in self._read(self._cells[rows.start : rows.stop]):
+            yield batch.shifted(rows.start)
+
+    def _read(self, cells: Rows) -> Iterator[Batch]:
+        """Cells of the matrix; those at positions are counted from the first position."""
+        columns = None
+        if self._genes is not None:
+            columns = ColumnSelection(self._genes, self._matrix.shape[1])
+        if isinstance(cells, RowRange) or is_ascending(cells):
+            for batch in self._ascending(cells):
+                counts, genes, values = _selected(columns, batch.counts, batch.genes, batch.values)
+                yield Batch(batch.rows, counts, genes.astype(np.uint32, copy=False), values)
+            return
+        offsets = np.diff(self._matrix.indptr_estimate(1))[cells]
+        ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(offsets)])
+        for first, last in split_by_nnz(ends, _REORDERED):
+            yield from self._reordered(cells[first:last], first, columns)
+
+    def _ascending(self, cells: Rows) -> Iterator[Batch]:
+        """Cells in the order of the matrix."""
+        if isinstance(cells, RowRange):
+            yield from self._matrix.batches(cells)
+            return
+        breaks = np.flatnonzero(np.diff(cells) > _GAP) + 1
+        for first, last in zip([0, *breaks], [*breaks, len(cells)], strict=True):
+            if first < last:
+                yield from self._without_gaps(cells[first:last], int(first))
+
+    def _without_gaps(self, cells: NDArray[np.int64], first: int) -> Iterator[Batch]:
+        """Cells that are read with those between them."""
+        for batch in self._matrix.batches(RowRange(int(cells[0]), int(cells[-1]) + 1)):
+            start, stop = np.searchsorted(cells, (batch.rows.start, batch.rows.stop)).tolist()
+            rows = RowRange(first + start, first + stop)
+            if start == stop:
+                continue
+            if stop - start == len(batch.rows):
+                yield replace(batch, rows=rows)
+                continue
+            kept = np.zeros(len(batch.rows), np.bool_)
+            kept[cells[start:stop] - batch.rows.start] = True
+            entries = drop_entries(
+                np.repeat(kept, batch.counts), batch.counts, batch.genes, batch.values
+            )
+            yield Batch(rows, entries[0][kept], *entries[1:])
+
+    def _reordered(
+        self, cells: NDArray[np.int64], first: int, columns: ColumnSelection | None
+    ) -> Iterator[Batch]:
+        """Cells in another order, which are in memory at once."""
+        unique, inverse = np.unique(cells, return_inverse=True)
+        batches = list(self._ascending(unique))
+        # Sums of repeated entries have a wider type than other values.
+        dtype = np.result_type(*(batch.values.dtype for batch in batches))
+        entries = (_selected(columns, batch.counts, batch.genes, batch.values) for batch in batches)
+        width = self._matrix.shape[1] if columns is None else len(columns)
+        matrix = csr_from_batches(entries, width, dtype)[inverse]
+        for start, stop in split_by_nnz(matrix.indptr.astype(np.int64), BATCH_NONZEROS):
+            low, high = matrix.indptr[start], matrix.indptr[stop]
+            yield Batch(
+                RowRange(first + start, first + stop),
+                np.diff(matrix.indptr[start : stop + 1]).astype(np.int64),
+                matrix.indices[low:high].astype(np.uint32),
+                matrix.data[low:high],
+            )
+
+
+class SelectedSource(Source):
+    """Some cells and genes of a source, in their order, with all that belongs to them.
+
+    Raw keeps its own genes.
+
+    Parameters
+    ----------
+    source
+        The source; closed with this one.
+    cells, genes
+        Positions in any order, each any number of times; None for all.
+    """
+
+    def __init__(self, source: Source, cells: Positions = None, genes: Positions = None) -> None:
+        super().__init__()
+        self._source = source
+        self._cells = cells
+        self._genes = genes
+        info = source.info
+        matrix = source.select(None, cells, genes)
+        n_cells, n_genes = matrix.shape
+        self.info = replace(info, n_cells=n_cells, n_genes=n_genes, size=matrix.size)
+
+    def close(self) -> None:
+        """Close the source."""
+        self._source.__exit__()
+
+    def read_cells(self) -> pa.Table:
+        """The selected cells."""
+        cells = self._source.cells()
+        return cells if self._cells is None else cells.take(self._cells)
+
+    def read_genes(self) -> pa.Table:
+        """The selected genes."""
+        genes = self._source.genes()
+        return genes if self._genes is None else genes.take(self._genes)
+
+    def open_matrix(self, name: str) -> Matrix:
+        """A matrix of the source, with the selected cells and genes; raw has its own genes."""
+        return self.select(name)
+
+    def select(self, name: str | None, cells: Positions = None, genes: Positions = None) -> Matrix:
+        """Some of the selected cells and genes of a matrix."""
+        is_raw = name == "raw" != self._source.info.matrix
+        return self._source.select(
+            name,
+            _composed(self._cells, cells),
+            genes if is_raw else _composed(self._genes, genes),
+        )
+
+    def open_raw(self) -> Raw | None:
+        """The raw of the source, with the selected cells."""
+        raw = self._source.raw()
+        return None if raw is None else replace(raw, matrix=self.matrix("raw"))
+
+    def slots(self) -> Slots:
+        """The slots of the source, with the selected cells and genes."""
+        slots, cells, genes = self._source.slots(), self._cells, self._genes
+        return Slots(
+            LazyMapping(slots.obsm, lambda key: element_rows(slots.obsm[key], cells)),
+            LazyMapping(slots.varm, lambda key: element_rows(slots.varm[key], genes)),
+            LazyMapping(slots.obsp, lambda key: element_pairs(slots.obsp[key], cells)),
+            LazyMapping(slots.varp, lambda key: element_pairs(slots.varp[key], genes)),
+            slots.uns,
+        )
+
+
+def _composed(first: Positions, second: Positions) -> Positions:
+    """The positions that some positions among others have."""
+    if first is None or second is None:
+        return second if first is None else first
+    return first[second]
+
+
+def _selected(columns: ColumnSelection | None, *entries: NDArray[Any]) -> Entries:
+    return entries if columns is None else columns.apply(entries)

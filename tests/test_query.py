@@ -1,0 +1,245 @@
+"""Filters and SQL mean what pandas means: a missing value is missing, and no number wraps."""
+
+from __future__ import annotations
+
+import operator
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anndata
+import duckdb
+import hypothesis.strategies as st
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from hypothesis import given
+
+import slaf
+from slaf.errors import QueryError
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+N = 6
+_KINDS = pd.CategoricalDtype(["b", "a", "", "ü", "it's"])
+_OPERATORS = {
+    "=": operator.eq,
+    "<>": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+def columns() -> dict[str, tuple[SearchStrategy[Any], SearchStrategy[Any]]]:
+    """Columns of each type with missing values, and constants to compare them with."""
+    numbers = st.sampled_from([0.1, 0.5, -1.0, 2.5, 0.0])
+    whole = st.integers(-3, 3)
+    texts = st.sampled_from(["a", "b", "", "ü", "it's"])
+    times = st.sampled_from(["2024-01-01", "2024-06-01", "2025-01-01"])
+
+    def series(values: SearchStrategy[Any], dtype: Any) -> SearchStrategy[Any]:
+        return st.lists(values, min_size=N, max_size=N).map(lambda v: pd.Series(v, dtype=dtype))
+
+    return {
+        "f64": (series(numbers | st.just(np.nan), np.float64), numbers),
+        "f32": (series(numbers | st.just(np.nan), np.float32), numbers),
+        "Float64": (series(numbers | st.none(), "Float64"), numbers),
+        "i8": (series(whole, np.int8), whole),
+        "u8": (series(st.integers(0, 3), np.uint8), whole),
+        "u64": (series(st.sampled_from([0, 1, 2**64 - 1]), np.uint64), whole),
+        "Int64": (series(whole | st.none(), "Int64"), whole),
+        "flag": (series(st.booleans(), bool), st.booleans()),
+        "boolean": (series(st.booleans() | st.none(), "boolean"), st.booleans()),
+        "text": (series(texts | st.none(), object), texts),
+        "category": (series(texts | st.none(), _KINDS), texts),
+        "time": (series(times | st.none(), "datetime64[ns]"), times),
+    }
+
+
+def constant(value: Any) -> str:
+    """A constant in SQL."""
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return str(value).upper() if isinstance(value, bool) else repr(value)
+
+
+def comparable(series: pd.Series[Any], value: Any) -> tuple[Any, Any]:
+    """A column with missing values of pandas' own, and a constant of its type."""
+    if series.dtype == "category":
+        series = series.astype(object)
+    if series.dtype.kind == "M":
+        return series, pd.Timestamp(value)
+    return series.convert_dtypes(convert_integer=False, convert_floating=False), value
+
+
+def truth(series: pd.Series[Any], sign: str, value: Any) -> pd.Series[Any]:
+    """A comparison of three values: true, false and missing."""
+    column, value = comparable(series, value)
+    found = _OPERATORS[sign](column, value).astype("boolean")
+    masked: pd.Series[Any] = found.mask(series.isna())
+    return masked
+
+
+def views(obs: pd.DataFrame, folder: str) -> tuple[slaf.View, slaf.View]:
+    """A scan and a dataset of these cells."""
+    adata = anndata.AnnData(np.eye(N, 2, dtype=np.float32), obs=obs)
+    return slaf.scan(adata), slaf.convert(adata, Path(folder) / "out.slaf")
+
+
+@given(data=st.data())
+def test_filters_are_those_of_pandas(data: st.DataObject) -> None:
+    """Every comparison, negated, in a list, between bounds and combined, equals pandas'."""
+    names = data.draw(st.lists(st.sampled_from(sorted(columns())), min_size=2, max_size=2))
+    series, texts, truths = {}, [], []
+    for at, name in enumerate(names):
+        values, constants = columns()[name]
+        series[f"c{at}"] = column = data.draw(values)
+        sign = data.draw(st.sampled_from([*_OPERATORS, "IN", "NOT IN", "BETWEEN", "IS NULL"]))
+        one, other = data.draw(constants), data.draw(constants)
+        if sign == "IS NULL":
+            texts.append(f"c{at} IS NULL")
+            truths.append(column.isna().astype("boolean"))
+        elif sign == "BETWEEN":
+            texts.append(f"c{at} BETWEEN {constant(one)} AND {constant(other)}")
+            truths.append(truth(column, ">=", one) & truth(column, "<=", other))
+        elif sign in _OPERATORS:
+            texts.append(f"c{at} {sign} {constant(one)}")
+            truths.append(truth(column, sign, one))
+        else:
+            texts.append(f"c{at} {sign} ({constant(one)}, {constant(other)})")
+            among = truth(column, "=", one) | truth(column, "=", other)
+            truths.append(among if sign == "IN" else ~among)
+        if data.draw(st.booleans()):
+            texts[-1], truths[-1] = f"NOT ({texts[-1]})", ~truths[-1]
+    conjunction = data.draw(st.sampled_from(["AND", "OR"]))
+    expected = truths[0] & truths[1] if conjunction == "AND" else truths[0] | truths[1]
+    condition = f"{texts[0]} {conjunction} {texts[1]}"
+    obs = pd.DataFrame(series).set_axis([f"cell-{at}" for at in range(N)])
+    chosen = obs.index[expected.fillna(value=False).to_numpy(bool)].to_list()
+    with tempfile.TemporaryDirectory() as folder:
+        for view in views(obs, folder):
+            assert view[condition].obs_names.to_list() == chosen, condition
+            found = view.sql(f"SELECT cell_id FROM obs WHERE {condition}")  # noqa: S608 - ours
+            assert sorted(found["cell_id"]) == chosen, condition
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[slaf.View, slaf.View]:
+    """A scan and a dataset with columns whose sums are large."""
+    obs = pd.DataFrame(
+        {
+            "doublet": [True, False, False, False, False, False],
+            "type": list("xyxyxy"),
+            "reads": np.full(N, 2**62, "i8"),
+            "most": np.full(N, 2**64 - 1, "u8"),
+            "small": np.full(N, 200, "u1"),
+            "pct": [0.1, 0.3, np.nan, 0.5, np.nan, 0.2],
+        },
+        index=list("abcdef"),
+    )
+    return views(obs, str(tmp_path_factory.mktemp("both")))
+
+
+@pytest.mark.parametrize(
+    ("sql", "right"),
+    [
+        ("SELECT SUM(doublet) - 2 FROM cells", -1),
+        ("SELECT MIN(LENGTH(type) - 3) FROM cells", -2),
+        ("SELECT MIN(cell_integer_id - 1) FROM cells", -1),
+        ("SELECT MAX(a.cell_integer_id - b.cell_integer_id) FROM cells a CROSS JOIN cells b", 5),
+        ("SELECT SUM(reads) FROM cells", N * 2**62),
+        ("SELECT SUM(most) FROM obs", N * (2**64 - 1)),
+        ("SELECT MIN(small - 201) FROM cells", -1),
+        ("SELECT SUM(small * small) FROM cells", N * 40_000),
+        ("SELECT COUNT(pct) FROM cells", 4),
+        ("SELECT MAX(pct) FROM cells", 0.5),
+        ("SELECT COUNT(*) FROM expression", 2),
+        ("SELECT COUNT(*) FROM cells x JOIN cells y USING (cell_id)", N),
+    ],
+)
+def test_numbers_are_right(sql: str, right: Any, both: tuple[slaf.View, slaf.View]) -> None:
+    """Sums and differences do not wrap, whatever types the tables store."""
+    for view in both:
+        assert view.sql(sql).item() == right
+
+
+def test_a_result_that_is_too_large(both: tuple[slaf.View, slaf.View]) -> None:
+    """What no type holds is an error."""
+    for view in both:
+        with pytest.raises(QueryError, match="Overflow in multiplication"):
+            view.sql("SELECT MAX(most * most * most) FROM cells")
+
+
+def test_lazy_frames_do_not_wrap(both: tuple[slaf.View, slaf.View]) -> None:
+    """A LazyFrame has signed numbers wide enough for their sums, and null for NaN in cells."""
+    dataset = both[1]
+    assert isinstance(dataset, slaf.Dataset)
+    cells = dataset.lazy("cells")
+    found = cells.select(
+        pl.col("reads").sum(),
+        pl.col("most").sum(),
+        pl.col("small").sum(),
+        (pl.col("cell_integer_id") - 1).min(),
+    ).collect()
+    assert found.row(0) == (N * 2**62, N * (2**64 - 1), N * 200, -1)
+    assert cells.filter(pl.col("pct") > 0.2).select("cell_id").collect().to_series().to_list() == [
+        "b",
+        "d",
+    ]
+
+
+def test_names_and_columns(both: tuple[slaf.View, slaf.View]) -> None:
+    """Aggregates have names, tables are described, and names in backticks are names."""
+    for view in both:
+        found = view.sql("SELECT COUNT(*), SUM(reads), `type`, type FROM obs GROUP BY type")
+        assert found.columns == ["count_star()", "sum(reads)", "type", "type_2"]
+        described = view.sql("DESCRIBE var")
+        assert described["column_name"].to_list()[0] == "gene_id"
+        assert view.sql("SELECT * FROM cells").height == N
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "SELECT * FROM read_text('/etc/passwd')",
+        "SELECT * FROM '/etc/passwd'",
+        "SELECT * FROM parquet_scan('/etc/passwd')",
+        "COPY cells TO '/tmp/out.csv'",
+        "ATTACH '/tmp/x.db'",
+        "INSTALL httpfs",
+        "SET enable_external_access = true",
+        "SELECT * FROM found",
+    ],
+)
+def test_sql_reads_nothing_else(sql: str, both: tuple[slaf.View, slaf.View]) -> None:
+    """SQL reads no file of the machine, no variable of Python, and writes nothing."""
+    found = pd.DataFrame({"a": [1]})
+    for view in both:
+        with pytest.raises(QueryError) as caught:
+            view.sql(sql)
+        assert "root:" not in str(caught.value)
+    assert len(found) == 1
+
+
+def test_duckdb_reads_our_tables(both: tuple[slaf.View, slaf.View]) -> None:
+    """DuckDB itself reads a table as Arrow, with a condition."""
+    dataset = both[1]
+    assert isinstance(dataset, slaf.Dataset)
+    cells = dataset.table("cells").to_table()
+    found = duckdb.from_arrow(cells).filter("type = 'x'").project("cell_id")
+    assert sorted(found.fetchall()) == [("a",), ("c",), ("e",)]
+
+
+def test_a_name_that_is_stored_under_another(tmp_path: Path) -> None:
+    """A column is found by its own name, where the table has another for it."""
+    obs = pd.DataFrame({"a.b": [1, 2], "cell_id": ["p", "q"]}, index=["x", "y"])
+    adata = anndata.AnnData(np.eye(2), obs=obs)
+    for view in (slaf.scan(adata), slaf.convert(adata, tmp_path / "out.slaf")):
+        assert view['"a.b" = 2'].obs_names.to_list() == ["y"]
+        assert view["user_cell_id = 'p'"].obs_names.to_list() == ["x"]
+        assert view["cell_id = 'x'"].obs_names.to_list() == ["x"]

@@ -13,6 +13,8 @@ _EXTRAS: Final = {
     "boto3": "s3",
     "hdf5plugin": "plugins",
     "obstore": "cloud",
+    "pybigtools": "bam",
+    "pysam": "bam",
     "tiledbsoma": "soma",
     "torch": "torch",
 }

@@ -7,7 +7,6 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from slaf.conversion.plan_append import with_rewrite
 from slaf.errors import DamagedInput, InputError
 from slaf.format.schema import EXPRESSION
 from slaf.runs.annotations import encode_annotations
@@ -73,7 +72,7 @@ def _encode(run: OutputRun, inputs: Concat, axes: Axes, workers: int, progress: 
         except NeedsWiderType as misfit:
             _, n_discarded = run.covered()
             blocks = () if run.base is None else run.base.blocks
-            run.begin(with_rewrite(misfit.wider, misfit.table, blocks))
+            run.begin(plan.widened(misfit.types, blocks))
             _log_rewrite(plan, run.plan, n_discarded)
         except InputError as error:
             several = isinstance(error, DamagedInput) and len(plan.added) > 1

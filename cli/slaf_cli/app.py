@@ -12,7 +12,10 @@ from slaf_cli.convert import convert
 from slaf_cli.diff import diff
 from slaf_cli.export import export
 from slaf_cli.info import info
+from slaf_cli.part import part
+from slaf_cli.plan import plan
 from slaf_cli.process import end, set_up
+from slaf_cli.publish import publish
 from slaf_cli.query import query
 from slaf_cli.repair import repair
 from slaf_cli.status import status
@@ -51,12 +54,26 @@ def _slaf(
     """Turn single-cell matrices, exactly, into Lance tables to query and train on.
 
     Exit codes: 0 done, 2 usage, 3 bad input, 4 conflict (the output exists, is locked, or holds
-    another unfinished conversion), 5 verification failed, or a difference, 6 storage, 130 or 143
-    stopped by a signal, 141 the reader of the output has gone, 1 a bug.
+    another unfinished conversion; parts are missing), 5 verification failed, or a difference, 6
+    storage, 130 or 143 stopped by a signal, 141 the reader of the output has gone, 1 a bug.
     """
 
 
-for _command in (convert, append, compact, info, status, verify, repair, query, export, diff):
+for _command in (
+    convert,
+    append,
+    plan,
+    part,
+    publish,
+    compact,
+    info,
+    status,
+    verify,
+    repair,
+    query,
+    export,
+    diff,
+):
     app.command()(_command)
 
 

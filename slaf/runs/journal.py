@@ -21,7 +21,7 @@ from slaf.sparse.statistics import Statistics
 from slaf.tables.fragments import Fragment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -185,9 +185,18 @@ class Journal:
                 self._location.put(name, data)
         self._add(name, part)
 
+    def missing(self) -> list[int]:
+        """The indices of the parts of cells that are not done, in order."""
+        done = self.parts[CELL_ORDER.name]
+        return [index for index in range(len(self._checkpoint.plan.parts)) if index not in done]
+
     def covered(self) -> tuple[int, int]:
         """Cells and nonzeros of the parts that are done."""
-        parts = self.parts[CELL_ORDER.name].values()
+        return self.covered_by(self.parts[CELL_ORDER.name].values())
+
+    @staticmethod
+    def covered_by(parts: Collection[PartResult]) -> tuple[int, int]:
+        """Cells and nonzeros of parts."""
         tables = (part.tables[EXPRESSION] for part in parts if EXPRESSION in part.tables)
         nonzeros = sum(block.rows for result in tables for block in result.blocks[VALUE])
         return sum(len(part.rows) for part in parts), nonzeros

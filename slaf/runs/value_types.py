@@ -16,7 +16,7 @@ from slaf.format.validation import checksum_error, with_checksum
 from slaf.sparse.casting import exact_cast, first_inexact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -45,20 +45,21 @@ class AxisIds:
     Attributes
     ----------
     cells
-        The ids of all cells, or of those from `first_cell` on.
+        The ids of all cells, or of those from `first_cell` on; or what reads them.
     genes
         The ids of all genes.
     first_cell
         The cell that the first id is of.
     """
 
-    cells: pa.ChunkedArray
+    cells: pa.ChunkedArray | Callable[[], pa.ChunkedArray]
     genes: pa.ChunkedArray
     first_cell: int = 0
 
     def of_cells(self, positions: NDArray[Any]) -> pa.ChunkedArray:
         """The ids of the cells at these positions among all."""
-        return self.cells.take(pa.array(positions.astype(np.int64) - self.first_cell))
+        cells = self.cells() if callable(self.cells) else self.cells
+        return cells.take(pa.array(positions.astype(np.int64) - self.first_cell))
 
 
 def overflows_source_dtype(batch: Batch, dtype: str) -> bool:

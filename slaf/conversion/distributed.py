@@ -24,7 +24,7 @@ from slaf.options import AppendOptions, PlanDryRun, PlanOptions, PlanRun, ReadOp
 from slaf.runs.estimate import part_estimate
 from slaf.runs.gene_lists import write_planned_genes
 from slaf.runs.journal import Journal
-from slaf.runs.output_run import OutputRun, begin_or_resume, check_not_complete
+from slaf.runs.output_run import OutputRun, begin_or_resume, check_not_complete, check_planned
 from slaf.runtime.job_arrays import indices_text, task_index
 from slaf.runtime.progress import NullProgress
 from slaf.sources.base import HasSource
@@ -361,7 +361,7 @@ def publish(
         If writing fails; the same call goes on.
     """
     location = Location.of(output, storage_options)
-    PlannedRun.load(location)
+    check_planned(location)
     with locked(location):
         run = OutputRun.planned(location)
         if run.checkpoint.published:

@@ -33,6 +33,7 @@ __all__ = [
     "begin_or_resume",
     "check_not_complete",
     "check_not_repeated",
+    "check_planned",
     "no_plan",
     "unfinished_run",
 ]
@@ -299,6 +300,19 @@ def begin_or_resume(
     else:
         run.resume(plan, directory)
     return run
+
+
+def check_planned(location: Location) -> None:
+    """Refuse a location without an unfinished run; reads config.json alone.
+
+    Raises
+    ------
+    NoPlan
+        If there is none.
+    """
+    manifest = load(location)
+    if manifest is None or manifest.checkpoint is None:
+        raise no_plan(location, manifest)
 
 
 def no_plan(location: Location, manifest: Manifest | None) -> NoPlan:

@@ -90,7 +90,7 @@ def check_law(folder: Path, seed: int) -> None:
     do_parts(many, rng)
     assert output_of(many) == output_of(one)
     assert not unaccounted(many)
-    adding = {"join": "union", "cell_id_prefix": True, "chunk_size": 7}
+    adding: dict[str, Any] = {"join": "union", "cell_id_prefix": True, "chunk_size": 7}
     slaf.append(more, one, **adding)
     slaf.plan(more, many, append=True, **adding)
     assert slaf.open(many).n_cells == len(inputs) * CELLS

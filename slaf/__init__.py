@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from slaf.conversion.annotate import annotate
     from slaf.conversion.append import append
     from slaf.conversion.compact import CompactReport, compact
     from slaf.conversion.convert import convert
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from slaf.converter import SLAFConverter
     from slaf.dataset.dataset import Dataset
     from slaf.dataset.dataset import open_dataset as open
+    from slaf.dataset.history import DatasetVersion, history
     from slaf.dataset.info import DatasetInfo, FolderInfo, InputInfo, info
     from slaf.dataset.scan import Scan, scan
     from slaf.dataset.view import View
@@ -55,6 +57,7 @@ __all__ = [
     "Dataset",
     "DatasetError",
     "DatasetInfo",
+    "DatasetVersion",
     "ExportReport",
     "FolderInfo",
     "ForkedProcess",
@@ -75,12 +78,14 @@ __all__ = [
     "TargetError",
     "VerificationFailed",
     "View",
+    "annotate",
     "append",
     "compact",
     "convert",
     "diff",
     "discard_plan",
     "export",
+    "history",
     "info",
     "open",
     "part",
@@ -93,6 +98,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "slaf.conversion.annotate": ("annotate",),
     "slaf.conversion.append": ("append",),
     "slaf.conversion.compact": (
         "CompactReport",
@@ -112,6 +118,10 @@ _MODULES = {
     "slaf.dataset.dataset": (
         "Dataset",
         "open",
+    ),
+    "slaf.dataset.history": (
+        "DatasetVersion",
+        "history",
     ),
     "slaf.dataset.info": (
         "DatasetInfo",

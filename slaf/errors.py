@@ -17,6 +17,7 @@
     │   ├── NoPlan (LookupError)           nothing is planned at the output
     │   ├── MissingParts                   parts of a plan are not done, or not valid
     │   ├── DuplicateInput                 an input is in the dataset already, or given twice
+    │   │   └── AlreadyInDataset           all inputs are in the dataset: nothing is left to append
     │   └── Locked (BlockingIOError)       another process writes to the output
     ├── DatasetError                       no dataset can be opened
     │   ├── NotADataset (FileNotFoundError)
@@ -54,11 +55,16 @@ class SlafError(Exception):
 
     remedy = ""
 
-    def __str__(self) -> str:
-        """One paragraph: message, notes that callers added, remedy."""
+    @property
+    def message(self) -> str:
+        """What was found and where, with the notes that callers added."""
         notes = getattr(self, "__notes__", ())
         # OSError itself would put the number of the error first.
-        return "; ".join(filter(None, [*map(str, self.args[-1:]), *notes, self.remedy]))
+        return "; ".join(filter(None, [*map(str, self.args[-1:]), *notes]))
+
+    def __str__(self) -> str:
+        """One paragraph: message and remedy."""
+        return "; ".join(filter(None, [self.message, self.remedy]))
 
 
 class InputError(SlafError, ValueError):
@@ -142,6 +148,10 @@ class MissingParts(ConflictError):
 
 class DuplicateInput(ConflictError):
     """An input is in the dataset already, or was given twice."""
+
+
+class AlreadyInDataset(DuplicateInput):
+    """All inputs are in the dataset already, so that nothing is left to append."""
 
 
 class Locked(ConflictError, BlockingIOError):

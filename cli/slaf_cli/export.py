@@ -121,7 +121,7 @@ def export(
     All of DATASET, or a part of it, becomes a file or a folder. Content that the format cannot hold
     is listed first. Until all is on disk, or in the bucket, OUTPUT does not exist.
     """
-    with edge(quiet=quiet, verbose=verbose):
+    with edge(quiet=quiet, verbose=verbose, json=json):
         import slaf
 
         began = time.monotonic()

@@ -40,7 +40,7 @@ def info(
     Inputs are described as a conversion would take them; of a folder also what is left out, and
     why. Values are not read.
     """
-    with edge(quiet=False, verbose=verbose):
+    with edge(quiet=False, verbose=verbose, json=json):
         from slaf.dataset.info import DatasetInfo, InputInfo
         from slaf.dataset.info import info as describe
 

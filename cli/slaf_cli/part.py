@@ -64,7 +64,7 @@ def part(
     if index is not None and listed is not None:
         msg = "name one part with --index, or several with --range"
         raise typer.BadParameter(msg, param_hint="--range")
-    with edge(quiet=quiet, verbose=verbose):
+    with edge(quiet=quiet, verbose=verbose, json=json):
         import slaf
 
         reports: list[PartReport] = []

@@ -50,7 +50,7 @@ def plan(
     if bool(inputs) == discard:
         msg = "name the output alone" if discard else "name the inputs, and then the output"
         raise typer.BadParameter(msg, param_hint="INPUT... OUTPUT")
-    with edge(quiet=quiet, verbose=verbose):
+    with edge(quiet=quiet, verbose=verbose, json=json):
         import slaf
 
         if discard:

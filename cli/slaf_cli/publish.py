@@ -39,7 +39,7 @@ def publish(
     Each receipt of a part is compared with the plan and with the files. If parts are missing, the
     exit code is 4, and the message has them as --array takes them.
     """
-    with edge(quiet=quiet, verbose=verbose):
+    with edge(quiet=quiet, verbose=verbose, json=json):
         import slaf
 
         with watched(output, chosen["storage_options"], quiet=quiet, json=json) as bar:

@@ -32,7 +32,7 @@ def status(
 
     For a conversion that was stopped, the command that finishes it is printed too.
     """
-    with edge(quiet=False, verbose=verbose):
+    with edge(quiet=False, verbose=verbose, json=json):
         from slaf.runs.status import status as read_status
 
         run = read_status(output, **chosen)

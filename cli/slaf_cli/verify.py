@@ -85,7 +85,7 @@ def verify(
     if share and (quick or against or sample is not None):
         msg = "it reads some blocks: leave out --quick, --sample and --against"
         raise typer.BadParameter(msg, param_hint="--part")
-    with edge(quiet=quiet, verbose=verbose):
+    with edge(quiet=quiet, verbose=verbose, json=json):
         import slaf
 
         try:
@@ -101,7 +101,8 @@ def verify(
                     progress=bar,
                 )
         except slaf.VerificationFailed as failed:
-            _print(failed.report, json=json)
+            if not json:  # else the report is printed with the error
+                _print(failed.report, json=False)
             raise
         _print(report, json=json)
 

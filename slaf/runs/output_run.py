@@ -7,8 +7,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from slaf.errors import DuplicateInput, NoPlan, OutputExists, UnfinishedRun
-from slaf.format.config import CONFIG, LEGACY_DIR, SCRATCH, Manifest, load, save
+from slaf.errors import AlreadyInDataset, DuplicateInput, NoPlan, OutputExists, UnfinishedRun
+from slaf.format.config import (
+    CONFIG,
+    LEGACY_DIR,
+    SCRATCH,
+    Manifest,
+    load,
+    load_former,
+    save,
+    save_former,
+)
 from slaf.format.epoch import remove_stale_lock
 from slaf.format.schema import CELL_ORDER, GENE_ORDER, TABLES
 from slaf.runs.checkpoint import Checkpoint, checkpoint_of
@@ -197,6 +206,9 @@ class OutputRun:
 
         Its tables are committed. Replacing config.json is the moment in which it is published.
         """
+        if self._keeps_former and self.previous is not None:
+            save_former(self.location, self.previous)
+        dataset = dataset.with_history(self.previous, self.plan.operation)
         self._save(dataset, replace(self.checkpoint, published=True))
         self.previous, self.legacy = dataset, None
         self.clean_up()
@@ -204,9 +216,16 @@ class OutputRun:
     def clean_up(self) -> None:
         """Remove the files that a published dataset does not need, and then the checkpoint."""
         if self.previous is not None:
-            clean_up(self.location, self.previous)
+            version = self.previous.version - 1
+            former = load_former(self.location, version) if self._keeps_former else None
+            clean_up(self.location, self.previous, former)
             published = with_uns_json_checksum(self.location, self.previous, UNS_JSON)
             save(self.location, Manifest(published, epoch=self._epoch))
+
+    @property
+    def _keeps_former(self) -> bool:
+        """Whether the version before is kept until the next run."""
+        return self.plan.operation == "annotate" and self.legacy is None
 
     def _save(self, dataset: DatasetConfig | None, checkpoint: Checkpoint) -> None:
         save(self.location, Manifest(dataset, checkpoint.to_json(), self.legacy, self._epoch))
@@ -332,10 +351,13 @@ def check_not_repeated(base: Sequence[SourceRecord], added: Sequence[SourceRecor
 
     Raises
     ------
+    AlreadyInDataset
+        If the dataset has the content of all of them.
     DuplicateInput
         If the content of one is that of another, wherever it lies.
     """
     seen = {content_key(source): source for source in base}
+    nothing_new = all(content_key(source) in seen for source in added)
     for source in added:
         first = seen.setdefault(content_key(source), source)
         if first is not source:
@@ -344,7 +366,7 @@ def check_not_repeated(base: Sequence[SourceRecord], added: Sequence[SourceRecor
                 f"{source.uri}: the same input is there {where}; leave it out, or take its cells "
                 "once more with --allow-duplicate"
             )
-            raise DuplicateInput(msg)
+            raise AlreadyInDataset(msg) if nothing_new else DuplicateInput(msg)
 
 
 def _load(location: Location, plan: Plan) -> Manifest | None:

@@ -59,6 +59,9 @@ __all__ = [
     "Option",
     "Options",
     "PartOptions",
+    "PlanDryRun",
+    "PlanOptions",
+    "PlanRun",
     "ReadOptions",
     "RunOptions",
     "ScanOptions",
@@ -703,6 +706,42 @@ class AppendOptions(RunOptions, PartOptions, ReadOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlanOptions(ConvertOptions):
+    """The keywords of `slaf.plan`: those of `slaf.convert`, or with `append` of `slaf.append`."""
+
+    append: bool = False
+    """Add the inputs to the dataset at the output. How it is stored was chosen when it was made."""
+
+    matrix: str = option("", metavar="X|raw|layer:NAME")
+    """Matrix of the inputs: X, raw or layer:NAME; of an append the one that the dataset was made
+    of, by default. Its nonzeros decide time and bytes.
+    """
+
+    by_gene: bool | None = None  # type: ignore[assignment]  # of an append also None
+    """Also write the nonzeros in the order of genes, which `slaf publish` does: two and a half
+    times the time, and half as many bytes again. By default a dataset stays with them or without.
+    """
+
+    def for_verb(self) -> ConvertOptions | AppendOptions:
+        """The options of the verb that is planned.
+
+        Raises
+        ------
+        ValueError
+            If one was chosen that an append does not have.
+        """
+        if not self.append:
+            chosen = replace(self, matrix=self.matrix or "X", by_gene=bool(self.by_gene))
+            return ConvertOptions.part_of(chosen)
+        allowed = {"append", *options_of(AppendOptions)}
+        for name, declared in options_of(PlanOptions).items():
+            if name not in allowed and getattr(self, name) != declared.default:
+                msg = f"{name} was chosen when the dataset was made: leave it out of an append"
+                raise ValueError(msg)
+        return AppendOptions.part_of(self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScanOptions(InputOptions, ReadOptions):
     """The keywords of `slaf.scan`."""
 
@@ -737,5 +776,19 @@ class AppendRun(AppendOptions):
 @dataclass(frozen=True, kw_only=True)
 class AppendDryRun(AppendOptions):
     """The keywords of an append that is not done."""
+
+    dry_run: Literal[True]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRun(PlanOptions):
+    """The keywords of a plan."""
+
+    dry_run: Literal[False] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanDryRun(PlanOptions):
+    """The keywords of a plan that is not made."""
 
     dry_run: Literal[True]

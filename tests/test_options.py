@@ -19,6 +19,7 @@ from slaf.options import (
     AppendOptions,
     ConvertOptions,
     Options,
+    PlanOptions,
     ReadOptions,
     StoreOptions,
     docs_of,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 N_CELLS, N_GENES = 12, 6
 IN_THE_MIDDLE = 20
-RECORDS = [ConvertOptions, AppendOptions]
+RECORDS = [ConvertOptions, AppendOptions, PlanOptions]
 
 
 # --------------------------------------------------------------------------- no option does nothing
@@ -300,7 +301,8 @@ def test_every_option_is_documented(record: type[Options]) -> None:
     docs = docs_of(record)
     assert set(docs) >= set(options_of(record))
     assert all(len(docs[name]) > 30 and docs[name].endswith(".") for name in options_of(record))
-    verb = slaf.convert if record is ConvertOptions else slaf.append
+    verbs: dict[type[Options], Any] = {ConvertOptions: slaf.convert, AppendOptions: slaf.append}
+    verb = verbs.get(record, slaf.plan)
     assert all(f"\n{name}\n    " in (verb.__doc__ or "") for name in options_of(record))
 
 
@@ -363,3 +365,26 @@ def test_a_part_of_a_record() -> None:
     options = ConvertOptions(matrix="raw", workers=3, compression="fast")
     assert ReadOptions.part_of(options) == ReadOptions(matrix="raw", workers=3)
     assert StoreOptions.part_of(options) == StoreOptions(compression="fast")
+
+
+def other_values(record: type[Options]) -> Iterator[tuple[str, Any]]:
+    """Each option of a record with a value that is not its default."""
+    cases = CONVERT if record is ConvertOptions else APPEND
+    for name in options_of(record):
+        value = cases[name].value
+        is_placeholder = isinstance(value, str) and value.startswith("{") and "storage" in name
+        yield name, {"key": "value"} if is_placeholder else value
+
+
+@pytest.mark.parametrize("verb", [ConvertOptions, AppendOptions])
+def test_a_plan_passes_every_option_on(verb: type[Options]) -> None:
+    """Each option of a plan is that of the verb that is planned, or refused for it by name."""
+    append = verb is AppendOptions
+    for name, value in other_values(verb):
+        planned = PlanOptions(append=append, **{name: value}).for_verb()
+        assert planned == verb(**{name: value})
+        assert planned != verb(), name
+    others = dict(other_values(ConvertOptions))
+    for name in options_of(ConvertOptions).keys() - options_of(AppendOptions).keys():
+        with pytest.raises(ValueError, match=f"{name} was chosen when the dataset was made"):
+            PlanOptions(append=True, **{name: others[name]}).for_verb()

@@ -8,6 +8,7 @@ import numpy as np
 
 from slaf.dataset.coverage import Region, scale_factors
 from slaf.errors import StorageError, TargetError
+from slaf.runtime.extras import require
 from slaf.sparse.casting import first_inexact
 from slaf.targets.base import TargetFormat
 
@@ -64,7 +65,7 @@ class BigWigTarget:
         Raises
         ------
         TargetError
-            If a depth is no float32, in which the format has it, or pybigtools is missing.
+            If a depth is no float32, in which the format has it.
         StorageError
             If a file is not whole.
         """
@@ -99,11 +100,9 @@ class BigWigTarget:
 def _write_file(
     path: Path, contigs: Iterator[tuple[str, Runs, Any]], reader: CoverageReader
 ) -> None:
-    try:
-        import pybigtools
-    except ImportError as error:
-        msg = "bigWig is written by pybigtools, which is missing: pip install 'slaf[bam]'"
-        raise TargetError(msg) from error
+    require("pybigtools", "bigWig")
+    import pybigtools
+
     caught: list[BaseException] = []
     n_bases = 0
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
-from slaf.errors import DamagedInput, InputError, SlafError
+from slaf.errors import DamagedInput, SlafError
 from slaf.runtime.cancellation import check_cancelled
+from slaf.runtime.extras import require
 from slaf.sources.bam.regions import Contig
 from slaf.sources.tenx.text import open_text
 from slaf.storage.system_errors import system_errno, system_error
@@ -347,11 +348,9 @@ def _check_header(path: Path) -> None:
 
 
 def _import_pysam(path: Path) -> Any:
-    try:
-        import pysam
-    except ImportError as error:
-        msg = f"{path}: BAM files are read by pysam, which is missing: pip install 'slaf[bam]'"
-        raise InputError(msg) from error
+    require("pysam", f"{path}: a file of reads")
+    import pysam
+
     # htslib would print what is raised.
     pysam.set_verbosity(0)
     return pysam

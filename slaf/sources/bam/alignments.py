@@ -348,7 +348,7 @@ def _check_header(path: Path) -> None:
 
 
 def _import_pysam(path: Path) -> Any:
-    require("pysam", f"{path}: a file of reads")
+    require("pysam", f"{path}: reading a BAM, CRAM or SAM file")
     import pysam
 
     # htslib would print what is raised.

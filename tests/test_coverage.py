@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import slaf
 from slaf.errors import DuplicateInput, SelectionError, TargetError, VerificationFailed
+from slaf.sources.bam.alignments import AlignmentFile
 from tests.cli.terminal import run
 from tests.sources.reads import CONTIGS, M, Read, depth_of, used, write_reads
 
@@ -259,6 +260,26 @@ def test_region_command(datasets: dict[str, slaf.Dataset]) -> None:
     printed = run("region", path, "chr1:20-60", "--samples", "b", "--json").json
     assert [tuple(one.values()) for one in printed["runs"]] == runs
     assert "no contig 'chr7'" in run("region", path, "chr7:20-60").failed(3)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_each_file_is_read_once(
+    workers: int, files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bins, bases and numbers of reads come of one pass, and a preview needs none."""
+    read: list[str] = []
+
+    def blocks(self: AlignmentFile, *arguments: Any) -> Any:
+        read.append(str(self.path))
+        return original(self, *arguments)
+
+    original = AlignmentFile.blocks
+    monkeypatch.setattr(AlignmentFile, "blocks", blocks)
+    inputs = list(files.values())
+    slaf.convert(inputs, tmp_path / "out.slaf", dry_run=True)
+    assert not read
+    slaf.convert(inputs, tmp_path / "out.slaf", workers=workers)
+    assert sorted(read) == sorted(map(str, inputs))
 
 
 def test_annotated(files: dict[str, Path], tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import typer
 from scipy.io import mmwrite
 
 import slaf
+import slaf.dataset.source
 import slaf.errors
 from slaf.sources import FORMATS
 from slaf.testing.strategies import Stored

@@ -60,6 +60,7 @@ __all__ = [
     "PartOptions",
     "ReadOptions",
     "RunOptions",
+    "SampleOptions",
     "ScanOptions",
     "SlotSelection",
     "StoreOptions",
@@ -567,16 +568,26 @@ class StoreOptions(SlotSelection, PartOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class InputOptions(Options):
-    """How several inputs are found and named."""
+    """How inputs are found."""
 
     format: str | None = None
     """Format of the inputs (h5ad, zarr, mudata, loom, 10x_h5, 10x_mtx, tiledb, scdl or slaf) where
     their content leaves a doubt. Changes no time, memory or bytes.
     """
 
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions(Options):
+    """What tells the cells of several inputs apart."""
+
     cell_id_prefix: bool = False
-    """Put the name of its input before each cell id, which makes ids that occur in several unique.
-    A few bytes a cell.
+    """Put the part of its path that tells an input from the others before each cell id, like S01_,
+    which makes ids that occur in several unique. A few bytes a cell.
+    """
+
+    samples: str | os.PathLike[str] | None = option(None, metavar="FILE", parse=os.fspath)
+    """Sample sheet (csv or tsv with a header), a row for each sample: its columns become columns of
+    obs. One of them has the file name, the path or the sample of each input. A few bytes a cell.
     """
 
 
@@ -611,7 +622,7 @@ class RunOptions(InputOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvertOptions(RunOptions, StoreOptions, ReadOptions):
+class ConvertOptions(RunOptions, SampleOptions, StoreOptions, ReadOptions):
     """The keywords of `slaf.convert`."""
 
     overwrite: bool = False
@@ -640,6 +651,22 @@ class AppendOptions(RunOptions, PartOptions, ReadOptions):
     what was left out when the dataset was made: less time and bytes.
     """
 
+    cell_id_prefix: bool | None = None
+    """Put the part of its path that tells an input from the others before each cell id, like S01_;
+    by default as the dataset was made. A few bytes a cell.
+    """
+
+    samples: str | os.PathLike[str] | None = option(None, metavar="FILE|none", parse=os.fspath)
+    """Sample sheet (csv or tsv with a header), a row for each sample: its columns become columns of
+    obs. One of them has the file name, the path or the sample of each input. By default the sheet
+    that was given last is read again; none takes no sheet. A few bytes a cell.
+    """
+
+    new_only: bool = False
+    """Leave out the inputs whose content the dataset has already: the time to compare them. Where
+    nothing is left to append, the command line ends with 7.
+    """
+
     by_gene: bool | None = None
     """Write all nonzeros in the order of genes too, anew with each append: time and bytes; or leave
     that out from now on. By default the dataset stays with them or without.
@@ -647,7 +674,7 @@ class AppendOptions(RunOptions, PartOptions, ReadOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScanOptions(InputOptions, ReadOptions):
+class ScanOptions(InputOptions, SampleOptions, ReadOptions):
     """The keywords of `slaf.scan`."""
 
     join: Join = "strict"

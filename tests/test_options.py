@@ -99,6 +99,7 @@ READ = {
     "by_gene": Case(value=True),
     "without": Case("obsm"),
     "cell_id_prefix": Case(value=True),
+    "samples": Case("{sheet}"),
     "progress": Case(Recorder()),
     "dry_run": Case(value=True),
 }
@@ -117,6 +118,7 @@ CONVERT = READ | {
     "overwrite": Case(value=True, at_output="dataset.slaf"),
 }
 APPEND = READ | {
+    "new_only": Case(value=True, inputs=("first.h5ad", "more.h5ad")),
     "matrix": Case("layer:other"),
     "join": Case("union", inputs=("wider.h5ad",)),
     "allow_duplicate": Case(value=True, inputs=("first.h5ad",)),
@@ -138,6 +140,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raw = anndata.AnnData(
         counts(N_CELLS, 9, seed=3), var=pd.DataFrame(index=[f"raw-{gene}" for gene in range(9)])
     )
+    (folder / "sheet.csv").write_text("sample,donor\nmore,D1\n")
     for seed, name in enumerate(("first", "more")):
         matrix = counts(N_CELLS, N_GENES, seed=seed)
         write_h5ad(
@@ -223,6 +226,7 @@ class Calls:
             "{s3}": self._s3.options,
             "{gone}": gone | {"client_max_retries": "0", "client_retry_timeout": "1"},
             "{stage}": str(work / "stage"),
+            "{sheet}": str(self._folder / "sheet.csv"),
             "{file}": str(self._folder / "more.h5ad"),
         }
         completed = {

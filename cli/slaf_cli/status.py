@@ -87,11 +87,11 @@ def _command(run: ConversionStatus) -> str | None:
         **run.options,
         **first.choice,
         "matrix": first.matrix,
-        "cell_id_prefix": any(source.prefix for source in run.sources),
     }
     if run.operation == "append" and "expression_by_gene" not in run.tables:
         chosen["by_gene"] = chosen["by_gene"] or None
     words = ["slaf", run.operation, *(source.uri for source in run.sources), run.place]
     for name, option in options_of(record).items():
-        words += options.words_of(option, chosen.get(name, option.default))
+        value = chosen.get(name)
+        words += options.words_of(option, option.default if value is None else value)
     return shlex.join(words)

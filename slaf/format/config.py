@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self, TypeAlias, cast
 
 import numpy as np
 from msgspec import field, structs
@@ -52,6 +52,7 @@ __all__ = [
     "DatasetConfig",
     "Manifest",
     "Metadata",
+    "SampleValue",
     "SourceRecord",
     "load",
     "load_published",
@@ -74,6 +75,9 @@ _JOURNAL: Final = re.compile(r"[0-9a-f]{32}")
 _LEGACY_RUN: Final = "adoption"
 _WAYS_OUT: Final = "restore it from a copy, or remove the dataset and convert again"
 JSON = dict[str, Any]
+
+# A value that all cells of an input have in a column of obs; None where it is missing.
+SampleValue: TypeAlias = str | bool | int | float | None
 
 # A table is next to config.json or in LEGACY_DIR: no config.json leads to another directory.
 _FOLDER: Final = r"(adopted/)?[^/\\\0]*[^/\\\0.][^/\\\0]*"
@@ -109,6 +113,10 @@ class SourceRecord(Record, frozen=True):
         The genes of the dataset that the input has, as ranges ``[start, stop)`` of positions.
     prefix
         The prefix of its cell ids.
+    sample
+        Columns of obs with one value for all of its cells: its sample, and the row of its sheet.
+    sheet
+        The sample sheet of these columns; "" without one.
     slots
         The names of its converted layers, raw and annotations: "layer:NAME", "raw", "obsm:KEY", …;
         None if they were not recorded, and are all slots of the dataset.
@@ -130,6 +138,8 @@ class SourceRecord(Record, frozen=True):
     ] = "strict"
     genes_present: tuple[Range, ...] = field(name="measured", default=_ALL_GENES)
     prefix: str = ""
+    sample: Mapping[str, SampleValue] = field(name="obs", default={})
+    sheet: str = ""
     slots: tuple[str, ...] | None = field(name="holds", default=None)
     selection: SlotSelection | None = field(name="taken", default=None)
 

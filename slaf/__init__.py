@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from slaf.conversion.append import append
     from slaf.conversion.compact import CompactReport, compact
     from slaf.conversion.convert import convert
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from slaf.converter import SLAFConverter
     from slaf.dataset.dataset import Dataset
     from slaf.dataset.dataset import open_dataset as open
+    from slaf.dataset.head import head, schema
     from slaf.dataset.info import DatasetInfo, FolderInfo, InputInfo, info
     from slaf.dataset.scan import Scan, scan
     from slaf.dataset.view import View
@@ -70,10 +72,12 @@ __all__ = [
     "convert",
     "diff",
     "export",
+    "head",
     "info",
     "open",
     "repair",
     "scan",
+    "schema",
     "status",
     "verify",
 ]
@@ -90,6 +94,10 @@ _MODULES = {
     "slaf.dataset.dataset": (
         "Dataset",
         "open",
+    ),
+    "slaf.dataset.head": (
+        "head",
+        "schema",
     ),
     "slaf.dataset.info": (
         "DatasetInfo",
@@ -139,6 +147,10 @@ _RENAMED = {"open": "open_dataset"}
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("slaf")
     if name not in _HOMES:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)

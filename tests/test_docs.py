@@ -41,6 +41,7 @@ NOT_RUN = {
     "docs/index.md": 1,
     "docs/how-to/azure.md": 2,
     "docs/how-to/buckets.md": 1,
+    "docs/how-to/cron.md": 1,
     "docs/how-to/gcs.md": 3,
     "docs/how-to/processes.md": 1,
     "docs/how-to/s3.md": 4,

@@ -27,12 +27,13 @@ def status(
     *,
     json: options.Json = False,
     verbose: options.Verbose = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Show the progress of a conversion.
 
     For a conversion that was stopped, the command that finishes it is printed too.
     """
-    with edge(quiet=False, verbose=verbose, json=json):
+    with edge(quiet=False, verbose=verbose, log_file=log_file, json=json):
         from slaf.runs.status import status as read_status
 
         run = read_status(output, **chosen)

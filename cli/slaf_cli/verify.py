@@ -61,6 +61,7 @@ def verify(
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Check that a dataset is what was converted.
 
@@ -71,7 +72,7 @@ def verify(
     if sample is not None and (quick or against):
         msg = "it reads some blocks: leave out --quick and --against"
         raise typer.BadParameter(msg, param_hint="--sample")
-    with edge(quiet=quiet, verbose=verbose, json=json):
+    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
         import slaf
 
         try:

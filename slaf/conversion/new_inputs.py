@@ -19,12 +19,13 @@ from slaf.sources.samples import last_sheet, names_of_records, with_samples
 from slaf.storage.urls import is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from slaf.conversion.slafdb import SlafdbDataset
     from slaf.dataset.dataset import Dataset
     from slaf.format.config import SourceRecord
     from slaf.options import AppendOptions, ReadOptions, SlotSelection
+    from slaf.runs.checkpoint import Checkpoint
     from slaf.sources.concat.members import ExistingDataset, Input
     from slaf.storage.location import Location
 
@@ -69,16 +70,24 @@ def select_new(
     """
     records = [record_of(one) for one in inputs]
     by_key = {content_key(record): one for record, one in zip(records, inputs, strict=True)}
-    stopped = [] if restart else _keys_of_stopped_append(dataset.location)
     known = {content_key(record): record for record in dataset.sources}
     new = {key: one for key, one in by_key.items() if key not in known}
-    if stopped and all(key in by_key for key in stopped):
-        return NewInputs([by_key[key] for key in stopped], len(new.keys() - set(stopped)))
+    append = _stopped_append(dataset.location, restart=restart)
+    stopped = [] if append is None else _given(append.plan.added, by_key)
+    if stopped:
+        return NewInputs(stopped, len([one for one in new.values() if one not in stopped]))
     _check_not_changed(list(new.values()), dataset)
     if not new:
         msg = f"{dataset.location}: it has all of the {len(inputs):,} inputs: nothing is new"
         raise AlreadyInDataset(msg)
     return NewInputs(list(new.values()))
+
+
+def _given(records: Sequence[SourceRecord], by_key: Mapping[str, Input]) -> list[Input]:
+    """These inputs, if all are given: by their content, or where a damaged one was replaced."""
+    by_address = {_address(one.uri): one for one in by_key.values()}
+    found = [by_key.get(content_key(one), by_address.get(_address(one.uri))) for one in records]
+    return [one for one in found if one is not None] if all(found) else []
 
 
 def with_remembered_samples(
@@ -96,7 +105,7 @@ def with_remembered_samples(
     InputError
         If the sheet does not fit the inputs.
     """
-    records = dataset.sources
+    records = _earlier_sources(dataset, restart=options.restart)
     prefixed = options.cell_id_prefix
     if prefixed is None:
         prefixed = any(record.prefix for record in records)
@@ -126,13 +135,26 @@ def existing_with_samples(dataset: Dataset, slots: SlotSelection) -> ExistingDat
     return replace(existing, records=records, new_columns=(SAMPLE,))
 
 
-def _keys_of_stopped_append(location: Location) -> list[str]:
-    """The content of the inputs of an append that was not finished; none without one."""
+def _stopped_append(location: Location, *, restart: bool) -> Checkpoint | None:
+    """The append that was stopped, perhaps after it was published; None without one."""
     manifest = load(location, legacy=True)
-    checkpoint = None if manifest is None else checkpoint_of(location, manifest)
-    if checkpoint is None or checkpoint.plan.operation != "append":
-        return []
-    return [content_key(record) for record in checkpoint.plan.added]
+    if manifest is None or manifest.checkpoint is None:
+        return None
+    if restart and not manifest.checkpoint.get("published"):
+        return None  # it is discarded, whatever it is
+    checkpoint = checkpoint_of(location, manifest)
+    is_append = checkpoint is not None and checkpoint.plan.operation == "append"
+    return checkpoint if is_append else None
+
+
+def _earlier_sources(
+    dataset: Dataset | SlafdbDataset, *, restart: bool
+) -> tuple[SourceRecord, ...]:
+    """The inputs that the dataset had before an append that is published, but not cleaned up."""
+    append = _stopped_append(dataset.location, restart=restart)
+    if append is None or not append.published or append.plan.base is None:
+        return dataset.sources
+    return dataset.sources[: append.plan.base.n_sources]
 
 
 def _check_not_changed(new: Sequence[Input], dataset: Dataset | SlafdbDataset) -> None:

@@ -82,6 +82,7 @@ SampleValue: TypeAlias = str | bool | int | float | None
 # A table is next to config.json or in LEGACY_DIR: no config.json leads to another directory.
 _FOLDER: Final = r"(adopted/)?[^/\\\0]*[^/\\\0.][^/\\\0]*"
 _Folder = Annotated[str, matching(_FOLDER, "the name of a folder")]
+_OF_SAMPLES: Final = frozenset({"obs", "sheet"})
 _ALL_GENES: Final = ((0, 2**63 - 1),)
 
 
@@ -151,6 +152,11 @@ class SourceRecord(Record, frozen=True):
             ranges = str(self.genes_present)[:60]
             msg = f"measured is {ranges!r}, but must be ranges [start, stop] of genes"
             raise ValueError(msg)
+
+    def to_json(self) -> JSON:
+        """The JSON object; without samples it has no keys of theirs."""
+        data = super().to_json()
+        return {key: value for key, value in data.items() if value or key not in _OF_SAMPLES}
 
 
 class Metadata(Record, frozen=True):
@@ -296,6 +302,7 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
     def to_json(self) -> JSON:
         """The keys of config.json, with those that slafdb reads."""
         data = super().to_json()
+        data["sources"] = [source.to_json() for source in self.sources]
         total = self.n_cells * self.n_genes
         density = self.expression_count / total if total else 0.0
         data["array_shape"] = [self.n_cells, self.n_genes]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from slaf.errors import DamagedInput, InputError
 from slaf.sources.concat.members import SAMPLE
 from slaf.sources.names import path_parts, sample_names, without_suffix
-from slaf.storage.paths import as_remote, check_exists, input_path
+from slaf.storage.paths import check_exists, input_path
 
 if TYPE_CHECKING:
     import os
@@ -78,11 +78,13 @@ def with_samples(
     if len(uris) > 1 or sheet is not None:
         inputs = [replace(one, sample_name=n) for one, n in zip(inputs, names, strict=True)]
     if sheet is not None:
-        table = _read_sheet(sheet, options)
+        path = input_path(sheet, options.storage_options)
         others = [_keys(uri, name) for uri, name in zip(uris[: len(earlier)], known, strict=True)]
-        rows = table.join([(one.uri, n) for one, n in zip(inputs, names, strict=True)], others)
+        given = [(one.uri, name) for one, name in zip(inputs, names, strict=True)]
+        rows = _read_sheet(path).join(given, others)
         inputs = [
-            replace(one, sample=row, sheet=table.uri) for one, row in zip(inputs, rows, strict=True)
+            replace(one, sample=row, sheet=str(path.absolute()))
+            for one, row in zip(inputs, rows, strict=True)
         ]
     return list(inputs)
 
@@ -107,15 +109,15 @@ class _Sheet:
 
     Attributes
     ----------
-    uri
-        Its path or URL.
+    label
+        Its path or URL as it was given.
     names
         Of its columns.
     rows
         The text of each row.
     """
 
-    uri: str
+    label: str
     names: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
@@ -196,12 +198,12 @@ class _Sheet:
         ]
         if without or several:
             msg = (
-                f"{self.uri}: its rows are not those of the inputs; {'; '.join(found)}; give each "
-                "input one row, with its file name, its path or its sample in one column for all"
+                f"{self.label}: its rows are not those of the inputs; {'; '.join(found)}; give "
+                "each input one row, with its file name, its path or its sample in one column for all"
             )
             raise InputError(msg)
         if found:
-            logger.warning("%s: %s", self.uri, "; ".join(found))
+            logger.warning("%s: %s", self.label, "; ".join(found))
 
 
 def _keys(uri: str, name: str) -> frozenset[str]:
@@ -225,24 +227,22 @@ def _key(text: str) -> str:
     return "/".join(path_parts(text)) if "/" in text else text
 
 
-def _read_sheet(sheet: str | os.PathLike[str], options: ReadOptions) -> _Sheet:
-    path = input_path(sheet, options.storage_options)
+def _read_sheet(path: Path) -> _Sheet:
     check_exists(path)
-    uri = str(path if as_remote(path) else path.absolute())
     raw = b"" if path.is_dir() else _read_bytes(path)
     if path.is_dir() or raw.startswith(_WORKBOOK):
-        msg = f"{uri}: it is no table of text; save it as CSV in UTF-8"
+        msg = f"{path}: it is no table of text; save it as CSV in UTF-8"
         raise InputError(msg)
     try:
         lines = raw.decode("utf-8-sig")
         rows = list(csv.reader(io.StringIO(lines), delimiter=_delimiter(lines), strict=True))
     except UnicodeDecodeError as error:
-        msg = f"{uri}: byte {error.start} is not text in UTF-8"
+        msg = f"{path}: byte {error.start} is not text in UTF-8"
         raise DamagedInput(msg, remedy="save it as CSV in UTF-8") from error
     except csv.Error as error:
-        msg = f"{uri}: it is no CSV: {error}"
+        msg = f"{path}: it is no CSV: {error}"
         raise DamagedInput(msg, remedy="save it as CSV in UTF-8") from error
-    return _checked(uri, [tuple(field.strip() for field in row) for row in rows])
+    return _checked(str(path), [tuple(field.strip() for field in row) for row in rows])
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -257,22 +257,22 @@ def _delimiter(text: str) -> str:
     return max("\t,;", key=header.count)
 
 
-def _checked(uri: str, lines: Sequence[tuple[str, ...]]) -> _Sheet:
+def _checked(label: str, lines: Sequence[tuple[str, ...]]) -> _Sheet:
     """The sheet, if its header and its rows fit each other; empty lines are left out."""
     filled = [(number, row) for number, row in enumerate(lines, start=1) if any(row)]
     if not filled:
-        msg = f"{uri}: it has no header"
+        msg = f"{label}: it has no header"
         raise InputError(msg)
     (_, names), *rows = filled
     wrong = [f"row {number} has {len(row)}" for number, row in rows if len(row) != len(names)]
     if wrong:
-        msg = f"{uri}: its header has {len(names)} columns, but {_listed(wrong)}; make them alike"
+        msg = f"{label}: its header has {len(names)} columns, but {_listed(wrong)}; make them alike"
         raise InputError(msg)
     repeated = [repr(name) for name, n in Counter(names).items() if n > 1 or not name]
     if repeated:
-        msg = f"{uri}: give each column a name of its own; found {_listed(repeated)}"
+        msg = f"{label}: give each column a name of its own; found {_listed(repeated)}"
         raise InputError(msg)
-    return _Sheet(uri, names, tuple(row for _, row in rows))
+    return _Sheet(label, names, tuple(row for _, row in rows))
 
 
 def _typed(values: Sequence[str]) -> list[SampleValue]:

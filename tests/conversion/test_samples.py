@@ -271,6 +271,26 @@ def test_what_was_stopped_comes_first(runs: Path, tmp_path: Path) -> None:
     slaf.verify(dataset, against=runs)
 
 
+def test_stopped_after_it_was_published(runs: Path, tmp_path: Path) -> None:
+    """An append that was stopped while it removed files is finished by the same command."""
+    output, whole = tmp_path / "out.slaf", tmp_path / "whole.slaf"
+    for path in (output, whole):
+        slaf.convert(runs / "S01", path, cell_id_prefix=True)
+    storage = CrashingStorage(whole)
+    slaf.append(runs / "S02", storage)
+    published = max(
+        at for at, effect in enumerate(storage.effects) if str(effect) == "put config.json"
+    )
+    for new_only in (True, False):
+        with pytest.raises(Crash):
+            slaf.append(runs / "S02", CrashingStorage(output, at=published - 1))
+        dataset = slaf.append(runs / "S02", output, new_only=new_only)
+        assert dataset.n_cells == 2 * N_CELLS
+        assert "checkpoint" not in json.loads((output / "config.json").read_text())
+        shutil.rmtree(output)
+        slaf.convert(runs / "S01", output, cell_id_prefix=True)
+
+
 def test_rows_without_input_are_told(
     runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
+    from slaf.conversion.annotate import annotate
     from slaf.conversion.append import append
     from slaf.conversion.compact import CompactReport, compact
     from slaf.conversion.convert import convert
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from slaf.dataset.dataset import Dataset
     from slaf.dataset.dataset import open_dataset as open
     from slaf.dataset.head import head, schema
+    from slaf.dataset.history import DatasetVersion, history
     from slaf.dataset.info import DatasetInfo, FolderInfo, InputInfo, info
     from slaf.dataset.scan import Scan, scan
     from slaf.dataset.view import View
@@ -49,6 +51,7 @@ __all__ = [
     "Dataset",
     "DatasetError",
     "DatasetInfo",
+    "DatasetVersion",
     "ExportReport",
     "FolderInfo",
     "ForkedProcess",
@@ -67,12 +70,14 @@ __all__ = [
     "TargetError",
     "VerificationFailed",
     "View",
+    "annotate",
     "append",
     "compact",
     "convert",
     "diff",
     "export",
     "head",
+    "history",
     "info",
     "open",
     "repair",
@@ -83,6 +88,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "slaf.conversion.annotate": ("annotate",),
     "slaf.conversion.append": ("append",),
     "slaf.conversion.compact": (
         "CompactReport",
@@ -98,6 +104,10 @@ _MODULES = {
     "slaf.dataset.head": (
         "head",
         "schema",
+    ),
+    "slaf.dataset.history": (
+        "DatasetVersion",
+        "history",
     ),
     "slaf.dataset.info": (
         "DatasetInfo",

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from slaf_cli.annotate import annotate
 from slaf_cli.append import append
 from slaf_cli.compact import compact
 from slaf_cli.convert import convert
@@ -14,9 +15,11 @@ from slaf_cli.diff import diff
 from slaf_cli.export import export
 from slaf_cli.head import head
 from slaf_cli.help import Command, Commands
+from slaf_cli.history import history
 from slaf_cli.info import info
 from slaf_cli.process import end, set_up
 from slaf_cli.query import query
+from slaf_cli.region import region
 from slaf_cli.repair import repair
 from slaf_cli.schema import schema
 from slaf_cli.status import status
@@ -26,10 +29,10 @@ __all__ = ["app", "main", "program"]
 
 # The commands by purpose, as `slaf --help` lists them.
 _PURPOSES: dict[str, tuple[Callable[..., None], ...]] = {
-    "Write a dataset": (convert, append, compact),
-    "Look at it": (info, head, schema, query),
+    "Write a dataset": (convert, append, annotate, compact),
+    "Look at it": (info, head, schema, query, region),
     "Hand it on": (export,),
-    "Trust it": (verify, diff, status, repair),
+    "Trust it": (verify, diff, status, history, repair),
 }
 
 app = typer.Typer(

@@ -199,7 +199,7 @@ class _Sheet:
         if without or several:
             msg = (
                 f"{self.label}: its rows are not those of the inputs; {'; '.join(found)}; give "
-                "each input one row, with its file name, its path or its sample in one column for all"
+                "each input one row, with its file name, path or sample in one column for all"
             )
             raise InputError(msg)
         if found:

@@ -16,6 +16,7 @@ from slaf.errors import InputError
 from slaf.format.config import SourceRecord
 from slaf.sources.concat.genes import align
 from slaf.sources.concat.same_cells import check_samples_differ
+from slaf.sources.concat.same_contigs import check_same_contigs
 from slaf.sources.slots import slot_names
 from slaf.sparse.ranges import RowRange
 
@@ -104,6 +105,8 @@ class ExistingDataset:
         The inputs that it was made of.
     uns_per_source
         Reads the uns of each of these.
+    annotated
+        The names of what is not from these: "obs:NAME", "varm:KEY", "uns:KEY", ….
     new_columns
         Columns of obs that it gets from the samples of these records, for it has them not yet.
     """
@@ -111,6 +114,7 @@ class ExistingDataset:
     source: Source
     records: tuple[SourceRecord, ...]
     uns_per_source: Callable[[], Sequence[Mapping[str, Any]]]
+    annotated: frozenset[str] = frozenset()
     new_columns: tuple[str, ...] = ()
 
     def cells(self) -> pa.Table:
@@ -152,6 +156,8 @@ class Member:
         The number of inputs that it was made of.
     is_existing
         Whether it is the dataset to which the others are added.
+    contigs
+        The contigs of its reads; None for an input without coverage.
     """
 
     lease: Callable[[], AbstractContextManager[Source]]
@@ -167,6 +173,7 @@ class Member:
     columns: tuple[str, ...]
     n_inputs: int = 1
     is_existing: bool = False
+    contigs: tuple[tuple[str, int], ...] | None = None
 
     @property
     def label(self) -> str:
@@ -235,6 +242,7 @@ def open_members(
             (one.uri, one.folder, member.ids_of_input)
             for one, (member, _) in zip(inputs, scanned[n_existing:], strict=True)
         )
+    check_same_contigs([(one.label, one.contigs, one.ids) for one, _ in scanned])
     members, ids = [member for member, _ in scanned], [ids for _, ids in scanned]
     members = list(_with_samples(members, inputs, selection))
     genes_present = []
@@ -283,7 +291,7 @@ def _scan(
             last_var = var
             if len(positions) != info.n_genes:
                 positions = np.arange(info.n_genes)
-            available = tuple(slot_names(source))
+            available, coverage = tuple(slot_names(source)), source.coverage()
             member = Member(
                 lease=partial(pool.lease, at),
                 info=info,
@@ -296,6 +304,7 @@ def _scan(
                 available=available,
                 selected=available,
                 columns=(*_column_names("obs", cells), *_column_names("var", var)),
+                contigs=None if coverage is None else coverage.contigs,
             )
         yield member, ids
         start = member.rows.stop
@@ -308,7 +317,7 @@ def record_of(one: Input) -> SourceRecord:
 
 
 def _record(
-    info: SourceInfo, offset: int, choice: Mapping[str, str | bool], prefix: str, join: Join
+    info: SourceInfo, offset: int, choice: Mapping[str, str | bool | int], prefix: str, join: Join
 ) -> SourceRecord:
     return SourceRecord(
         uri=info.uri,

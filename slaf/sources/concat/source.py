@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from slaf.sources.concat.annotations import (
     single_raw,
     single_slots,
 )
+from slaf.sources.concat.coverage import concat_coverage, measure_cells
 from slaf.sources.concat.matrix import ChosenMatrix
 from slaf.sources.concat.members import SAMPLE_SIZE, open_members, selected_columns
 from slaf.sources.concat.pool import SourcePool
@@ -29,12 +30,12 @@ from slaf.sources.names import counts_rank
 from slaf.sparse.casting import is_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from slaf.sources.base import Matrix, Raw, Slots
+    from slaf.sources.base import Coverage, Matrix, Raw, Slots
     from slaf.sources.concat.members import ExistingDataset, Input, Member
     from slaf.sparse.ranges import RowRange
 
@@ -102,7 +103,8 @@ class Concat(Source):
                 self._members, self._gene_ids, join, lambda: self.merge_uns(self.uns_per_source())
             )
             self.info = self._describe()
-            messages.check_same_slots(self._members, self.selection)
+            annotated = frozenset() if existing is None else existing.annotated
+            messages.check_same_slots(self._members, self.selection, annotated)
             failing.pop_all()
 
     def _describe(self) -> SourceInfo:
@@ -217,6 +219,23 @@ class Concat(Source):
         """Raw, if it is selected; of several inputs the raws of all that have one."""
         return self._annotations.raw() if self._only is None else single_raw(self._only)
 
+    def open_coverage(self) -> Coverage | None:
+        """The coverage of all, whose contigs are the same."""
+        return concat_coverage(self._members)
+
+    def measure(self, rows: RowRange) -> Mapping[RowRange, Mapping[str, Sequence[Any]]]:
+        """Columns of some cells that are known once their values are read."""
+        return measure_cells(self._members, rows)
+
+    @contextmanager
+    def kept_open(self, rows: RowRange) -> Iterator[None]:
+        """Keep the inputs of some cells open, with what they have read."""
+        with ExitStack() as leases:
+            for member in self._members:
+                if member.rows.overlap(rows):
+                    leases.enter_context(member.lease())
+            yield
+
     def slots(self) -> Slots:
         """The selected slots; of several inputs merged."""
         only = self._only
@@ -229,8 +248,17 @@ class Concat(Source):
         return [*existing, *(read_uns(member, self.selection) for member in added)]
 
     def merge_uns(self, uns_per_source: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-        """One uns of those of all inputs; the uns of a single input as it is."""
-        return merge_uns(uns_per_source, self.selection.uns_merge)
+        """One uns of those of all inputs; the uns of a single input as it is.
+
+        What an existing dataset was annotated with stays, and what it dropped stays away.
+        """
+        merged = merge_uns(uns_per_source, self.selection.uns_merge)
+        names = frozenset() if self._existing is None else self._existing.annotated
+        if self._existing is None or not any(name.startswith("uns:") for name in names):
+            return merged
+        own = self._existing.source.slots().uns
+        kept = {key: own[key] for key in own if f"uns:{key}" in names}
+        return {key: merged[key] for key in merged if f"uns:{key}" not in names} | kept
 
     def check_known_slots(self, without: Iterable[str]) -> None:
         """Refuse a choice of layers, or of slots to leave out, that no input has.
@@ -258,5 +286,10 @@ class Concat(Source):
         key
             The name of the element.
         """
+        if slot == "varm" and self._existing is not None:
+            n_genes = self._existing.source.info.n_genes
+            if f"{slot}:{key}" in self._existing.annotated:
+                # Whichever input has the genes: all of the dataset have values.
+                return np.arange(self.info.n_genes) >= n_genes
         raw = self.raw() if slot == RAW_VARM else None
         return axes.rows_without_values(slot, key, self.records, self.info.n_genes, raw)

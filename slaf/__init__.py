@@ -9,13 +9,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
+    from slaf.conversion.annotate import annotate
     from slaf.conversion.append import append
     from slaf.conversion.compact import CompactReport, compact
     from slaf.conversion.convert import convert
+    from slaf.conversion.distributed import (
+        PartReport,
+        PlanReport,
+        discard_plan,
+        part,
+        plan,
+        publish,
+    )
     from slaf.conversion.preview import Preview
     from slaf.converter import SLAFConverter
     from slaf.dataset.dataset import Dataset
     from slaf.dataset.dataset import open_dataset as open
+    from slaf.dataset.head import head, schema
+    from slaf.dataset.history import DatasetVersion, history
     from slaf.dataset.info import DatasetInfo, FolderInfo, InputInfo, info
     from slaf.dataset.scan import Scan, scan
     from slaf.dataset.view import View
@@ -47,11 +59,14 @@ __all__ = [
     "Dataset",
     "DatasetError",
     "DatasetInfo",
+    "DatasetVersion",
     "ExportReport",
     "FolderInfo",
     "ForkedProcess",
     "InputError",
     "InputInfo",
+    "PartReport",
+    "PlanReport",
     "Preview",
     "QueryError",
     "ReadOnlyError",
@@ -65,31 +80,56 @@ __all__ = [
     "TargetError",
     "VerificationFailed",
     "View",
+    "annotate",
     "append",
     "compact",
     "convert",
     "diff",
+    "discard_plan",
     "export",
+    "head",
+    "history",
     "info",
     "open",
+    "part",
+    "plan",
+    "publish",
     "repair",
     "scan",
+    "schema",
     "status",
     "verify",
 ]
 
 _MODULES = {
+    "slaf.conversion.annotate": ("annotate",),
     "slaf.conversion.append": ("append",),
     "slaf.conversion.compact": (
         "CompactReport",
         "compact",
     ),
     "slaf.conversion.convert": ("convert",),
+    "slaf.conversion.distributed": (
+        "PartReport",
+        "PlanReport",
+        "discard_plan",
+        "part",
+        "plan",
+        "publish",
+    ),
     "slaf.conversion.preview": ("Preview",),
     "slaf.converter": ("SLAFConverter",),
     "slaf.dataset.dataset": (
         "Dataset",
         "open",
+    ),
+    "slaf.dataset.head": (
+        "head",
+        "schema",
+    ),
+    "slaf.dataset.history": (
+        "DatasetVersion",
+        "history",
     ),
     "slaf.dataset.info": (
         "DatasetInfo",
@@ -139,6 +179,10 @@ _RENAMED = {"open": "open_dataset"}
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("slaf")
     if name not in _HOMES:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)

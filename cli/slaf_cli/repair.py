@@ -43,9 +43,18 @@ def repair(
             show_default=False,
         ),
     ] = None,
+    drop_annotated: Annotated[
+        bool,
+        typer.Option(
+            "--drop-annotated",
+            help="Drop what DATASET was annotated with where its files are damaged: no input has "
+            "it. Changes no time.",
+        ),
+    ] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Write the damaged files of a dataset again.
 
@@ -53,11 +62,13 @@ def repair(
     inputs, and has to match the digests of the conversion: otherwise nothing is changed. A repair
     that was stopped is finished by the same command.
     """
-    with edge(quiet=quiet, verbose=verbose, json=json):
+    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
         import slaf
 
         with Bar(shown=not quiet) as bar:
-            repaired = slaf.repair(dataset, inputs or None, **chosen, progress=bar)
+            repaired = slaf.repair(
+                dataset, inputs or None, drop_annotated=drop_annotated, **chosen, progress=bar
+            )
         _print(repaired, json=json)
 
 

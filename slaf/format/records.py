@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from msgspec import field
@@ -10,7 +11,7 @@ from msgspec import field
 from slaf.annotations.arrays import ElementSpec
 from slaf.annotations.columns import ColumnSet
 from slaf.annotations.uns import TypeHint
-from slaf.format.schema import LAYERS, RAW, VALUE, VALUE_TYPES
+from slaf.format.schema import COVERAGE, LAYERS, RAW, VALUE, VALUE_TYPES
 from slaf.format.validation import Count, Digest, NumericType, Range, Record, matching
 from slaf.options import SlotSelection
 
@@ -18,11 +19,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+    "AnnotatedRecord",
     "AnnotationsRecord",
     "Block",
+    "ContigRecord",
+    "CoverageRecord",
     "FileRecord",
     "GeneBlock",
     "GeneOrderRecord",
+    "HistoryRecord",
     "LayersRecord",
     "MatrixRecord",
     "RawRecord",
@@ -183,6 +188,31 @@ class RawRecord(Record, frozen=True):
         return {self.matrix.name: self.matrix.blocks}
 
 
+class ContigRecord(Record, frozen=True):
+    """A contig, and its length in bases."""
+
+    name: str
+    length: Count
+
+
+class CoverageRecord(Record, frozen=True):
+    """The table `coverage`: its rows, its contigs in order, and its columns of values."""
+
+    rows: Count
+    contigs: tuple[ContigRecord, ...]
+    matrices: tuple[MatrixRecord, ...] = field(name="columns")
+
+    @property
+    def n_genes(self) -> int:
+        """The number of contigs, which are its columns as a matrix."""
+        return len(self.contigs)
+
+    @property
+    def blocks_by_column(self) -> dict[str, tuple[Block, ...]]:
+        """The blocks of each value column."""
+        return {matrix.name: matrix.blocks for matrix in self.matrices}
+
+
 class FileRecord(Record, frozen=True, forbid_unknown_fields=True):
     """A file of elements in anndata's encoding.
 
@@ -220,6 +250,8 @@ class AnnotationsRecord(Record, frozen=True, omit_defaults=True):
         The elements of each slot.
     layers, raw
         The layers and raw.
+    coverage
+        The coverage of reads.
     uns, elements
         The files of uns, and of the elements that do not fit into a table.
     uns_per_source
@@ -234,6 +266,7 @@ class AnnotationsRecord(Record, frozen=True, omit_defaults=True):
     varp: SlotRecord | None = None
     layers: LayersRecord | None = None
     raw: RawRecord | None = None
+    coverage: CoverageRecord | None = None
     uns: FileRecord | None = None
     elements: FileRecord | None = None
     uns_per_source: tuple[FileRecord | None, ...] = field(name="unses", default=())
@@ -251,8 +284,8 @@ class AnnotationsRecord(Record, frozen=True, omit_defaults=True):
         return tuple({record.file: record for record in records if record}.values())
 
     def matrices(self) -> dict[str, tuple[MatrixRecord, ...]]:
-        """The columns of values of `layers` and `raw`, by table."""
-        records = {LAYERS: self.layers, RAW: self.raw}
+        """The columns of values of `layers`, `raw` and `coverage`, by table."""
+        records = {LAYERS: self.layers, RAW: self.raw, COVERAGE: self.coverage}
         return {table: record.matrices for table, record in records.items() if record is not None}
 
     def to_json(self) -> JSON:
@@ -264,6 +297,44 @@ class AnnotationsRecord(Record, frozen=True, omit_defaults=True):
         if self.layers is not None:
             data["layers"] |= _slafdb_columns(matrix.name for matrix in self.layers.matrices)
         return data
+
+
+class AnnotatedRecord(Record, frozen=True):
+    """What was added to a dataset, replaced or dropped after its inputs were converted.
+
+    Attributes
+    ----------
+    names
+        "obs:NAME", "obsm:KEY", "layer:NAME", …; a name that the dataset lacks was dropped.
+    digests
+        The digest that each table, and each file of elements by "uns" or "elements", would have
+        without these: a repair makes it again from the inputs.
+    """
+
+    names: tuple[str, ...]
+    digests: Mapping[str, Digest] = {}
+
+
+class HistoryRecord(Record, frozen=True, omit_defaults=True):
+    """A version of a dataset: what was published by one run.
+
+    Attributes
+    ----------
+    version
+        Its number, from 1.
+    published_at
+        ISO 8601, UTC.
+    operation
+        The run that made it: "convert", "append", "annotate", ….
+    n_cells, n_genes
+        The shape of the matrix.
+    """
+
+    version: Count
+    published_at: str
+    operation: str
+    n_cells: Count
+    n_genes: Count
 
 
 def _slafdb_columns(columns: Iterable[str]) -> JSON:

@@ -19,6 +19,8 @@ from slaf.format.digests import BlockDigest
 from slaf.format.records import (
     AnnotationsRecord,
     Block,
+    ContigRecord,
+    CoverageRecord,
     FileRecord,
     LayersRecord,
     MatrixRecord,
@@ -28,6 +30,7 @@ from slaf.format.records import (
 from slaf.format.schema import (
     CELL_COLUMNS,
     COUNTS,
+    COVERAGE,
     GENE_COLUMNS,
     LAYERS,
     RAW,
@@ -50,7 +53,13 @@ if TYPE_CHECKING:
     from slaf.sources.concat.genes import Ranges
     from slaf.sources.concat.source import Concat
 
-__all__ = ["EncodedAnnotations", "encode_annotations", "write_annotations"]
+__all__ = [
+    "EncodedAnnotations",
+    "File",
+    "elements_file",
+    "encode_annotations",
+    "write_annotations",
+]
 
 
 # A file of elements, and its content.
@@ -77,6 +86,8 @@ class EncodedAnnotations:
         Of several inputs, the file of the uns of each; None of one that has none.
     measured
         Of several inputs, the genes that the raw of each has.
+    contigs
+        The contigs of coverage.
     """
 
     cells: Mapping[str, pa.Array]
@@ -87,6 +98,7 @@ class EncodedAnnotations:
     files: Mapping[str, File] = field(default_factory=dict)
     uns_per_source: tuple[File | None, ...] = ()
     measured: tuple[Ranges, ...] = ()
+    contigs: tuple[tuple[str, int], ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -155,6 +167,7 @@ def encode_annotations(source: Concat, cells: pa.Table, genes: pa.Table) -> Enco
     if raw is not None:
         encoded[RAW_VARM] = raw.varm
         tables[RAW_GENES] = raw.genes
+    coverage = source.coverage()
     files, uns_per_source = _pack(
         source, {slot: dict(elements.left) for slot, elements in encoded.items() if elements.left}
     )
@@ -167,6 +180,7 @@ def encode_annotations(source: Concat, cells: pa.Table, genes: pa.Table) -> Enco
         files,
         uns_per_source,
         () if raw is None else raw.measured,
+        () if coverage is None else coverage.contigs,
     )
 
 
@@ -215,17 +229,24 @@ def _pack(
         uns_per_source = source.uns_per_source()
         uns = dict(source.merge_uns(uns_per_source))
         if uns:
-            files["uns"] = _file("uns", {"uns": uns})
+            files["uns"] = elements_file("uns", {"uns": uns})
         if left:
-            files["elements"] = _file("elements", left)
+            files["elements"] = elements_file("elements", left)
         if len(source.records) == 1:
             return files, ()
         return files, tuple(
-            _file("uns", {"uns": dict(one)}) if one else None for one in uns_per_source
+            elements_file("uns", {"uns": dict(one)}) if one else None for one in uns_per_source
         )
 
 
-def _file(key: str, content: Mapping[str, Any]) -> File:
+def elements_file(key: str, content: Mapping[str, Any]) -> File:
+    """The record and the content of a file of elements, "uns" or "elements".
+
+    Raises
+    ------
+    InputError
+        If an element cannot be stored exactly; the error names it.
+    """
     data, notes = write_elements(content)
     digest = xxhash.xxh3_128(data).hexdigest()
     return FileRecord(f"{key}-{digest}.h5", len(data), digest, tuple(notes)), data
@@ -260,11 +281,14 @@ def write_annotations(
     # Equal elements of several inputs are one file.
     for file, content in {record.file: content for record, content in files}.items():
         run.location.put(file, content)
-    layers, raw = None, None
+    layers, raw, coverage = None, None, None
     for table in run.plan.matrix_tables:
         rows = int(offsets[table.table][-1])
         if table.table == LAYERS:
             layers = LayersRecord(rows, _matrices(run, table))
+        elif table.table == COVERAGE:
+            contigs = tuple(ContigRecord(*contig) for contig in annotations.contigs)
+            coverage = CoverageRecord(rows, contigs, _matrices(run, table))
         elif table.table == RAW and annotations.raw_columns is not None:
             raw = RawRecord(
                 rows=rows,
@@ -281,6 +305,7 @@ def write_annotations(
         selection=run.plan.options.slots,
         layers=layers,
         raw=raw,
+        coverage=coverage,
         uns_per_source=uns_per_source if any(uns_per_source) else (),
         uns=records.get("uns"),
         elements=records.get("elements"),

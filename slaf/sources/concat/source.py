@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -21,24 +21,33 @@ from slaf.sources.concat.annotations import (
     single_raw,
     single_slots,
 )
+from slaf.sources.concat.coverage import concat_coverage, measure_cells
 from slaf.sources.concat.matrix import ChosenMatrix
-from slaf.sources.concat.members import SAMPLE_SIZE, open_members, selected_columns
+from slaf.sources.concat.members import (
+    SAMPLE_SIZE,
+    check_raw,
+    open_members,
+    selected_columns,
+)
 from slaf.sources.concat.pool import SourcePool
 from slaf.sources.identity import content_identity
 from slaf.sources.names import counts_rank
 from slaf.sparse.casting import is_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from slaf.sources.base import Matrix, Raw, Slots
+    from slaf.sources.base import Coverage, Matrix, Raw, Slots
     from slaf.sources.concat.members import ExistingDataset, Input, Member
     from slaf.sparse.ranges import RowRange
 
 __all__ = ["Concat"]
+
+# The ids that are digested at a time.
+_IDS = 1 << 16
 
 
 class Concat(Source):
@@ -102,7 +111,8 @@ class Concat(Source):
                 self._members, self._gene_ids, join, lambda: self.merge_uns(self.uns_per_source())
             )
             self.info = self._describe()
-            messages.check_same_slots(self._members, self.selection)
+            annotated = frozenset() if existing is None else existing.annotated
+            messages.check_same_slots(self._members, self.selection, annotated)
             failing.pop_all()
 
     def _describe(self) -> SourceInfo:
@@ -172,8 +182,31 @@ class Concat(Source):
 
     def gene_digest(self) -> str:
         """A digest of the ids of all genes, in their order."""
-        identity = content_identity(gene.encode() + b"\0" for gene in self._gene_ids.to_pylist())
+        # Some at a time: as Python's strings they take ten times the memory.
+        parts = (self._gene_ids.slice(at, _IDS) for at in range(0, len(self._gene_ids), _IDS))
+        identity = content_identity("\0".join([*part.to_pylist(), ""]).encode() for part in parts)
         return str(identity["sample"])
+
+    @property
+    def gene_ids(self) -> pa.Array:
+        """The ids of all genes."""
+        return self._gene_ids
+
+    def is_sorted(self, index: int) -> bool:
+        """Whether the converted matrices of an input are in the order of cells."""
+        member = self._members[index]
+
+        def sizes(source: Source) -> Iterator[MatrixSize]:
+            yield source.info.size
+            yield from (
+                layer.size
+                for name, layer in source.layers().items()
+                if f"{LAYER}:{name}" in member.selected
+            )
+            if RAW in member.selected:
+                yield check_raw(source).matrix.size
+
+        return not member.with_open(lambda source: any(size.scratch for size in sizes(source)))
 
     def offsets(self, index: int, step: int) -> NDArray[np.int64]:
         """Entries before cells 0, step, 2 * step, … of one input, and in all of it."""
@@ -217,6 +250,23 @@ class Concat(Source):
         """Raw, if it is selected; of several inputs the raws of all that have one."""
         return self._annotations.raw() if self._only is None else single_raw(self._only)
 
+    def open_coverage(self) -> Coverage | None:
+        """The coverage of all, whose contigs are the same."""
+        return concat_coverage(self._members)
+
+    def measure(self, rows: RowRange) -> Mapping[RowRange, Mapping[str, Sequence[Any]]]:
+        """Columns of some cells that are known once their values are read."""
+        return measure_cells(self._members, rows)
+
+    @contextmanager
+    def kept_open(self, rows: RowRange) -> Iterator[None]:
+        """Keep the inputs of some cells open, with what they have read."""
+        with ExitStack() as leases:
+            for member in self._members:
+                if member.rows.overlap(rows):
+                    leases.enter_context(member.lease())
+            yield
+
     def slots(self) -> Slots:
         """The selected slots; of several inputs merged."""
         only = self._only
@@ -229,8 +279,17 @@ class Concat(Source):
         return [*existing, *(read_uns(member, self.selection) for member in added)]
 
     def merge_uns(self, uns_per_source: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-        """One uns of those of all inputs; the uns of a single input as it is."""
-        return merge_uns(uns_per_source, self.selection.uns_merge)
+        """One uns of those of all inputs; the uns of a single input as it is.
+
+        What an existing dataset was annotated with stays, and what it dropped stays away.
+        """
+        merged = merge_uns(uns_per_source, self.selection.uns_merge)
+        names = frozenset() if self._existing is None else self._existing.annotated
+        if self._existing is None or not any(name.startswith("uns:") for name in names):
+            return merged
+        own = self._existing.source.slots().uns
+        kept = {key: own[key] for key in own if f"uns:{key}" in names}
+        return {key: merged[key] for key in merged if f"uns:{key}" not in names} | kept
 
     def check_known_slots(self, without: Iterable[str]) -> None:
         """Refuse a choice of layers, or of slots to leave out, that no input has.
@@ -258,5 +317,10 @@ class Concat(Source):
         key
             The name of the element.
         """
+        if slot == "varm" and self._existing is not None:
+            n_genes = self._existing.source.info.n_genes
+            if f"{slot}:{key}" in self._existing.annotated:
+                # Whichever input has the genes: all of the dataset have values.
+                return np.arange(self.info.n_genes) >= n_genes
         raw = self.raw() if slot == RAW_VARM else None
         return axes.rows_without_values(slot, key, self.records, self.info.n_genes, raw)

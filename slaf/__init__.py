@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from slaf.conversion.append import append
     from slaf.conversion.compact import CompactReport, compact
     from slaf.conversion.convert import convert
+    from slaf.conversion.distributed import (
+        PartReport,
+        PlanReport,
+        discard_plan,
+        part,
+        plan,
+        publish,
+    )
     from slaf.conversion.preview import Preview
     from slaf.converter import SLAFConverter
     from slaf.dataset.dataset import Dataset
@@ -55,6 +63,8 @@ __all__ = [
     "ForkedProcess",
     "InputError",
     "InputInfo",
+    "PartReport",
+    "PlanReport",
     "Preview",
     "QueryError",
     "ReadOnlyError",
@@ -73,10 +83,14 @@ __all__ = [
     "compact",
     "convert",
     "diff",
+    "discard_plan",
     "export",
     "history",
     "info",
     "open",
+    "part",
+    "plan",
+    "publish",
     "repair",
     "scan",
     "status",
@@ -91,6 +105,14 @@ _MODULES = {
         "compact",
     ),
     "slaf.conversion.convert": ("convert",),
+    "slaf.conversion.distributed": (
+        "PartReport",
+        "PlanReport",
+        "discard_plan",
+        "part",
+        "plan",
+        "publish",
+    ),
     "slaf.conversion.preview": ("Preview",),
     "slaf.converter": ("SLAFConverter",),
     "slaf.dataset.dataset": (

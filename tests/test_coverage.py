@@ -311,3 +311,17 @@ def test_annotated(files: dict[str, Path], tmp_path: Path) -> None:
     assert annotated.obs["batch"].tolist() == ["x", "y"]
     np.testing.assert_array_equal(annotated.coverage("chr1"), depth)
     assert slaf.verify(annotated, [files["a"], files["b"]]).ok
+
+
+def test_parts_on_several_machines(
+    files: dict[str, Path], datasets: dict[str, slaf.Dataset], tmp_path: Path
+) -> None:
+    """Samples that are encoded one by one from a plan give the dataset of one process."""
+    inputs, output = list(files.values()), tmp_path / "out.slaf"
+    planned = slaf.plan(inputs, output, bin_size=10, stranded="F", chunk_size=1)
+    assert isinstance(planned, slaf.PlanReport)
+    for index in reversed(range(planned.parts)):
+        slaf.part(output, index)
+    made = slaf.publish(output)
+    assert not slaf.diff(datasets["whole"], made).differences
+    assert slaf.verify(made, inputs).ok

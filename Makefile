@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-newer test-slow faults hostile lint types layers docs image check bench bench-peers clean
+.PHONY: help env demo test test-newer test-slow faults hostile lint types layers docs image check install-size bench bench-peers clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -85,6 +85,18 @@ image:  ## the container image `slaf`, where there is a builder
 	else echo "there is no builder of images here" >&2; fi
 
 check: lint types layers test docs  ## all of the above: what CI runs
+
+# Without pip itself, and without the bytecode that Python writes beside what it imports.
+install-size:  ## the bytes and packages of an installation without extras, and what its import takes
+	rm -rf build/plain
+	$(PYTHON) -m venv build/plain
+	build/plain/bin/python -m pip install --quiet --no-compile .
+	@build/plain/bin/python -P -c "import resource, slaf; \
+	  print(f'import slaf: {resource.getrusage(resource.RUSAGE_SELF).ru_utime * 1000:.0f} ms of CPU, Python itself included')"
+	@build/plain/bin/python -m pip list --format freeze | grep -vE '^(pip|setuptools)==' | wc -l | xargs echo "packages:"
+	@rm -rf build/plain/lib/python*/site-packages/pip build/plain/lib/python*/site-packages/setuptools
+	@find build/plain -name __pycache__ -prune -exec rm -rf {} +
+	@du -sm build/plain | cut -f1 | xargs echo "MB:"
 
 bench: $(STAMP)  ## time, peak memory and bytes of conversions and reads
 	$(BIN)/python -m benchmarks ours

@@ -28,6 +28,7 @@
     ├── QueryError (ValueError)            SQL that cannot be run
     ├── ReadOnlyError (TypeError)          an assignment to a view
     ├── ForkedProcess (RuntimeError)       work in a forked process; start it by spawn
+    ├── MissingPackage (ImportError)       a package of an extra is not installed
     ├── TargetError (ValueError)           an output cannot be written as requested
     ├── VerificationFailed                 a dataset differs from its digests or its source
     └── StorageError (OSError)             the disk or bucket refused
@@ -212,6 +213,10 @@ class AccessDenied(StorageError, PermissionError):
 
 class StorageUnavailable(StorageError, ConnectionError):
     """The bucket did not answer correctly, in spite of retries."""
+
+
+class MissingPackage(SlafError, ImportError):
+    """A package of an extra is not installed."""
 
 
 class VerificationFailed(SlafError):

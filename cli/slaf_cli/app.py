@@ -20,6 +20,7 @@ from slaf_cli.plan import plan
 from slaf_cli.process import end, set_up
 from slaf_cli.publish import publish
 from slaf_cli.query import query
+from slaf_cli.region import region
 from slaf_cli.repair import repair
 from slaf_cli.report import ExitCode, error_to_json, print_json
 from slaf_cli.status import status
@@ -90,11 +91,9 @@ def _slaf(
     """
 
 
-_COMMANDS = (
-    *(convert, append, plan, part, publish, annotate, compact, info, status, history, verify),
-    *(repair, query, export, diff),
-)
-for _command in _COMMANDS:
+_WRITING = (convert, append, plan, part, publish, annotate, compact, repair)
+_READING = (info, status, history, verify, query, region, export, diff)
+for _command in (*_WRITING, *_READING):
     app.command()(_command)
 
 

@@ -26,6 +26,7 @@ from slaf.runs.journal import Journal
 from slaf.runs.output_run import no_plan
 from slaf.runs.value_types import AxisIds, request_types
 from slaf.runtime.executors import run_parts
+from slaf.runtime.extras import require
 from slaf.runtime.progress import NullProgress
 from slaf.sources import recorded_input
 from slaf.sources.base import HasSource
@@ -251,8 +252,8 @@ def elsewhere(
     ------
     InputError
         If the inputs are in the memory of this process.
-    ImportError
-        If Ray is missing.
+    MissingPackage
+        If Ray is not installed.
     """
     chosen = options.executor
     if chosen is None:
@@ -262,6 +263,7 @@ def elsewhere(
     if isinstance(chosen, Executor):
         yield partial(_encode_elsewhere, chosen, options.storage_options)
         return
+    require("ray", "an executor of this name")
     from slaf.runtime.ray import RayExecutor
 
     pool = RayExecutor(options.ray_address)

@@ -5,11 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any
 
-try:
-    import ray
-except ImportError as error:
-    msg = "Ray is missing; install it with: pip install 'slaf[ray]'"
-    raise ImportError(msg) from error
+import ray
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,12 @@ from slaf.sources.concat.matrix import empty_batch
 from slaf.sparse.batch import GeneMap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from slaf.sources.base import Matrix
+    from slaf.sources.base import Coverage, Matrix
     from slaf.sources.concat.genes import Ranges
     from slaf.sparse.batch import Batch
     from slaf.sparse.ranges import RowRange
@@ -127,6 +128,31 @@ class PlannedInput(Source):
         gene_map = self._raw_genes.map_from(raw.genes.column(0).combine_chunks())
         placed = _PlacedMatrix(raw.matrix, self._start, gene_map, len(self._raw_genes.ids))
         return Raw(placed, ids, {})
+
+    def open_coverage(self) -> Coverage | None:
+        """The coverage of a file of reads; the contigs of all are the same."""
+        coverage = self._source.coverage()
+        if coverage is None:
+            return None
+        n_contigs = len(coverage.contigs)
+        # A cell has several runs of a contig, which are in order as they are.
+        same = GeneMap(np.arange(n_contigs), n_contigs)
+        columns = {
+            name: _PlacedMatrix(column, self._start, same, n_contigs)
+            for name, column in coverage.columns.items()
+        }
+        return replace(coverage, columns=columns)
+
+    def measure(self, rows: RowRange) -> Mapping[RowRange, Mapping[str, Sequence[Any]]]:
+        """Columns of some cells that are known once their values are read."""
+        measured = self._source.measure(rows.shifted(-self._start))
+        return {part.shifted(self._start): values for part, values in measured.items()}
+
+    @contextmanager
+    def kept_open(self, rows: RowRange) -> Iterator[None]:
+        """Keep what some cells are read from open, with what it has read."""
+        with self._source.kept_open(rows.shifted(-self._start)):
+            yield
 
     def _is_selected(self, name: str) -> bool:
         return self._selected is None or name in self._selected

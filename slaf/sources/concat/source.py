@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from slaf.sources.concat.annotations import (
     single_raw,
     single_slots,
 )
+from slaf.sources.concat.coverage import concat_coverage, measure_cells
 from slaf.sources.concat.matrix import ChosenMatrix
 from slaf.sources.concat.members import (
     SAMPLE_SIZE,
@@ -39,11 +40,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from slaf.sources.base import Matrix, Raw, Slots
+    from slaf.sources.base import Coverage, Matrix, Raw, Slots
     from slaf.sources.concat.members import ExistingDataset, Input, Member
     from slaf.sparse.ranges import RowRange
 
 __all__ = ["Concat"]
+
+# The ids that are digested at a time.
+_IDS = 1 << 16
 
 
 class Concat(Source):
@@ -178,7 +182,9 @@ class Concat(Source):
 
     def gene_digest(self) -> str:
         """A digest of the ids of all genes, in their order."""
-        identity = content_identity(gene.encode() + b"\0" for gene in self._gene_ids.to_pylist())
+        # Some at a time: as Python's strings they take ten times the memory.
+        parts = (self._gene_ids.slice(at, _IDS) for at in range(0, len(self._gene_ids), _IDS))
+        identity = content_identity("\0".join([*part.to_pylist(), ""]).encode() for part in parts)
         return str(identity["sample"])
 
     @property
@@ -243,6 +249,23 @@ class Concat(Source):
     def open_raw(self) -> Raw | None:
         """Raw, if it is selected; of several inputs the raws of all that have one."""
         return self._annotations.raw() if self._only is None else single_raw(self._only)
+
+    def open_coverage(self) -> Coverage | None:
+        """The coverage of all, whose contigs are the same."""
+        return concat_coverage(self._members)
+
+    def measure(self, rows: RowRange) -> Mapping[RowRange, Mapping[str, Sequence[Any]]]:
+        """Columns of some cells that are known once their values are read."""
+        return measure_cells(self._members, rows)
+
+    @contextmanager
+    def kept_open(self, rows: RowRange) -> Iterator[None]:
+        """Keep the inputs of some cells open, with what they have read."""
+        with ExitStack() as leases:
+            for member in self._members:
+                if member.rows.overlap(rows):
+                    leases.enter_context(member.lease())
+            yield
 
     def slots(self) -> Slots:
         """The selected slots; of several inputs merged."""

@@ -67,7 +67,7 @@ def test_a_node_is_lost_and_another_comes(cluster: Any, source: Path, tmp_path: 
 
     def watch() -> None:
         while not stop.wait(0.01):
-            files.update(file.name for file in output.glob("expression.lance/data/*"))
+            files.update(file.name for file in output.glob("expression.lance/data/*.lance"))
 
     stop = threading.Event()
     threads = [threading.Thread(target=each) for each in (change_nodes, watch)]

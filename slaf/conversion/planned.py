@@ -263,7 +263,7 @@ def elsewhere(
     if isinstance(chosen, Executor):
         yield partial(_encode_elsewhere, chosen, options.storage_options)
         return
-    require("ray", "an executor of this name")
+    require("ray", "a cluster of Ray")
     from slaf.runtime.ray import RayExecutor
 
     pool = RayExecutor(options.ray_address)

@@ -21,7 +21,9 @@ __all__ = [
     "Dataset",
     "Inputs",
     "Json",
+    "Layer",
     "Quiet",
+    "Target",
     "Verbose",
     "flag_of",
     "parse_bytes",
@@ -59,6 +61,16 @@ Inputs = Annotated[
     ),
 ]
 Dataset = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset.", show_default=False)]
+Target = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATASET|INPUT", help=f"A dataset, or an input: {INPUT}.", show_default=False
+    ),
+]
+Layer = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="This layer, or raw, instead of X.", show_default=False),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result, or the error, as JSON.")]
 Quiet = Annotated[
     bool,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from slaf.conversion.annotate import annotate
+    from slaf.conversion.aggregate import AggregateReport, aggregate
     from slaf.conversion.append import append
     from slaf.conversion.compact import CompactReport, compact
     from slaf.conversion.convert import convert
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from slaf.verification.verify import verify
 
 __all__ = [
+    "AggregateReport",
     "CompactReport",
     "Comparison",
     "ConflictError",
@@ -68,6 +70,7 @@ __all__ = [
     "TargetError",
     "VerificationFailed",
     "View",
+    "aggregate",
     "annotate",
     "append",
     "compact",
@@ -84,6 +87,10 @@ __all__ = [
 ]
 
 _MODULES = {
+    "slaf.conversion.aggregate": (
+        "AggregateReport",
+        "aggregate",
+    ),
     "slaf.conversion.annotate": ("annotate",),
     "slaf.conversion.append": ("append",),
     "slaf.conversion.compact": (

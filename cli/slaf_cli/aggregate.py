@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -70,14 +70,15 @@ def aggregate(
     cells are the obs of OUTPUT.
     """
     with edge(quiet=quiet, verbose=verbose, json=json):
-        from slaf.conversion.aggregate import aggregate as write
+        import slaf
 
         began = time.monotonic()
-        written = write(
+        statistics: Any = func.split(",")
+        written = slaf.aggregate(
             target,
             output,
             by=by.split(","),
-            func=func.split(","),
+            func=statistics,
             layer=layer,
             ddof=ddof,
             measured_only=measured_only,

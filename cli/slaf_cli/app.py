@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from slaf_cli.aggregate import aggregate
 from slaf_cli.annotate import annotate
 from slaf_cli.append import append
 from slaf_cli.compact import compact
@@ -16,6 +17,7 @@ from slaf_cli.export import export
 from slaf_cli.history import history
 from slaf_cli.info import info
 from slaf_cli.process import end, set_up
+from slaf_cli.qc import qc
 from slaf_cli.query import query
 from slaf_cli.repair import repair
 from slaf_cli.report import ExitCode, error_to_json, print_json
@@ -89,7 +91,7 @@ def _slaf(
 
 _COMMANDS = (
     *(convert, append, annotate, compact, info, status, history, verify, repair, query, export),
-    diff,
+    *(diff, qc, aggregate),
 )
 for _command in _COMMANDS:
     app.command()(_command)

@@ -65,13 +65,24 @@ def qc(
         ),
     ] = None,
     layer: options.Layer = None,
+    write: Annotated[
+        bool,
+        typer.Option("--write", help="Add the metrics to obs and var of DATASET: time and bytes."),
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="With --write, replace columns of the same names.")
+    ] = False,
     json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
     """Summarise the quality of cells, by scanpy's names of metrics.
 
-    The metrics are computed in one pass; of counts they are exact.
+    The metrics are computed in one pass; of counts they are exact. With --write they become columns
+    of obs and var, by one commit; cells that are appended later have none.
     """
+    if replace and not write:
+        msg = "--replace needs --write"
+        raise typer.BadParameter(msg, param_hint="--replace")
     tops = _numbers(percent_top)
     masks = options.key_values(mask, "--mask")
     with edge(quiet=False, verbose=verbose, json=json):
@@ -82,6 +93,11 @@ def qc(
                 mt=mt, mask=masks, var_mask=var_mask or (), percent_top=tops, layer=layer
             )
             groups = None if by is None else view.obs_columns([by])[by]
+            if write:
+                # Values of all rows in order: ids may occur twice.
+                frames = (metrics.obs, metrics.var)
+                obs, var = ({str(name): values.to_numpy() for name, values in each.items()} for each in frames)
+                view.annotate(obs=obs, var=var, replace=replace, **chosen)
         if json:
             print_json(_as_json(metrics, groups))
         else:

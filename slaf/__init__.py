@@ -9,8 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from slaf.conversion.annotate import annotate
     from slaf.conversion.aggregate import AggregateReport, aggregate
+    from slaf.conversion.annotate import annotate
     from slaf.conversion.append import append
     from slaf.conversion.compact import CompactReport, compact
     from slaf.conversion.convert import convert

@@ -96,7 +96,10 @@ def qc(
             if write:
                 # Values of all rows in order: ids may occur twice.
                 frames = (metrics.obs, metrics.var)
-                obs, var = ({str(name): values.to_numpy() for name, values in each.items()} for each in frames)
+                obs, var = (
+                    {str(name): values.to_numpy() for name, values in each.items()}
+                    for each in frames
+                )
                 view.annotate(obs=obs, var=var, replace=replace, **chosen)
         if json:
             print_json(_as_json(metrics, groups))

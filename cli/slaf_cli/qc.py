@@ -135,7 +135,7 @@ def _records(summary: pd.DataFrame) -> dict[str, dict[str, float | None]]:
     import math
 
     return {
-        str(name): {key: value if math.isfinite(value) else None for key, value in row.items()}
+        str(name): {str(key): value if math.isfinite(value) else None for key, value in row.items()}
         for name, row in summary.to_dict(orient="index").items()
     }
 

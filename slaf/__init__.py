@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from slaf.conversion.convert import convert
     from slaf.conversion.preview import Preview
     from slaf.converter import SLAFConverter
+    from slaf.dataset.concat import concat
     from slaf.dataset.dataset import Dataset
     from slaf.dataset.dataset import open_dataset as open
     from slaf.dataset.history import DatasetVersion, history
@@ -74,6 +75,7 @@ __all__ = [
     "annotate",
     "append",
     "compact",
+    "concat",
     "convert",
     "diff",
     "export",
@@ -100,6 +102,7 @@ _MODULES = {
     "slaf.conversion.convert": ("convert",),
     "slaf.conversion.preview": ("Preview",),
     "slaf.converter": ("SLAFConverter",),
+    "slaf.dataset.concat": ("concat",),
     "slaf.dataset.dataset": (
         "Dataset",
         "open",

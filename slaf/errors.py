@@ -26,6 +26,7 @@
     ├── QueryError (ValueError)            SQL that cannot be run
     ├── ReadOnlyError (TypeError)          an assignment to a view
     ├── ForkedProcess (RuntimeError)       work in a forked process; start it by spawn
+    ├── MissingPackage (ImportError)       a package of an extra is not installed
     ├── TargetError (ValueError)           an output cannot be written as requested
     ├── VerificationFailed                 a dataset differs from its digests or its source
     └── StorageError (OSError)             the disk or bucket refused

@@ -55,6 +55,7 @@ __all__ = [
     "InputOptions",
     "Join",
     "Layout",
+    "Normalization",
     "Option",
     "Options",
     "PartOptions",
@@ -63,6 +64,7 @@ __all__ = [
     "ScanOptions",
     "SlotSelection",
     "StoreOptions",
+    "Strand",
     "UnsMerge",
     "docs_of",
     "one_of",
@@ -75,6 +77,8 @@ Compression: TypeAlias = Literal["fast", "balanced", "small"]
 Join: TypeAlias = Literal["strict", "union", "intersection"]
 UnsMerge: TypeAlias = Literal["same", "unique", "first", "only"]
 Layout: TypeAlias = Literal["csr", "csc"]
+Strand: TypeAlias = Literal["+", "-"]
+Normalization: TypeAlias = Literal["cpm", "rpkm"]
 ArrayCompression: TypeAlias = Literal["gzip", "zstd", "lzf", "none"]
 
 LAYER: Final = "layer"
@@ -88,6 +92,8 @@ _KINDS: Final = (LAYER, "raw", RAW_VARM, *SLOTS, *COLUMNS)
 INPUT_CHOICES: Final = (
     *("genome", "feature_type", "measurement", "modality"),
     *("barcodes", "features", "gene_id_column", "transpose"),
+    *("bin_size", "regions", "chroms", "min_mapq", "exclude_flags", "include_flags"),
+    *("stranded", "blacklist"),
 )
 
 # Cells that one digest covers, unless the caller says how many make a part.
@@ -347,6 +353,17 @@ def _slot_names(names: str | Sequence[str]) -> tuple[str, ...]:
     return listed
 
 
+def _strandedness(value: Any) -> str:
+    """The strands of a library.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    return str(one_of(Literal["R", "F", "U"], "stranded", value))
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReadOptions(Options):
     """How an input is read: the record that formats get."""
@@ -388,6 +405,44 @@ class ReadOptions(Options):
     transpose: bool | None = None
     """Whether the rows of an MTX file are cells; by default its tables and the names of its files
     tell. Changes no time or memory.
+    """
+
+    bin_size: int | None = option(None, metavar="BASES", minimum=1)
+    """Bases of a bin, which is a gene of a file of reads; 1,000 by default. Fewer take more time
+    and bytes.
+    """
+
+    regions: str | os.PathLike[str] | None = option(None, metavar="BED", parse=os.fspath)
+    """BED file of the regions that are the genes of a file of reads, in place of bins. Fewer take
+    fewer bytes.
+    """
+
+    chroms: str | None = option(None, metavar="REGEX|main|all")
+    """Contigs of a file of reads: those whose whole name the expression matches, the main ones
+    (chromosomes and the mitochondrial genome), or all, by default. Fewer take less time and bytes.
+    """
+
+    min_mapq: int | None = option(None, minimum=0)
+    """Least mapping quality of a read that counts; 0 by default. Changes no time."""
+
+    exclude_flags: int | None = option(None, minimum=0)
+    """Sum of the SAM flags of which a read that counts has none; by default 3844: unmapped,
+    secondary, of failed quality, duplicate, supplementary. Unmapped reads never count. Changes no
+    time.
+    """
+
+    include_flags: int | None = option(None, minimum=0)
+    """Sum of the SAM flags which a read that counts has all; 0 by default. Changes no time."""
+
+    stranded: str | None = option(None, metavar="R|F|U", parse=_strandedness)
+    """Count forward and reverse fragments apart in the table of coverage: F where the first read
+    of a fragment has its strand, R where it has the other one (dUTP); U, the default, counts them
+    together. Apart they take more bytes.
+    """
+
+    blacklist: str | os.PathLike[str] | None = option(None, metavar="BED", parse=os.fspath)
+    """BED file of regions: a read with an aligned base in one of them does not count. Changes no
+    time.
     """
 
     workers: int = option(0, minimum=0)
@@ -441,7 +496,7 @@ class ReadOptions(Options):
         """Threads that read cells at once, and share the memory."""
         return max(self.workers, 1)
 
-    def choice(self) -> dict[str, str | bool]:
+    def choice(self) -> dict[str, str | bool | int]:
         """What was chosen of the input, besides its matrix."""
         chosen = {name: getattr(self, name) for name in INPUT_CHOICES}
         return {name: value for name, value in chosen.items() if value is not None}
@@ -570,7 +625,8 @@ class InputOptions(Options):
     """How several inputs are found and named."""
 
     format: str | None = None
-    """Format of the inputs (h5ad, zarr, mudata, loom, 10x_h5, 10x_mtx, tiledb, scdl or slaf) where
+    """Format of the inputs (h5ad, zarr, mudata, loom, 10x_h5, 10x_mtx, tiledb, scdl, bam or
+    slaf) where
     their content leaves a doubt. Changes no time, memory or bytes.
     """
 

@@ -19,6 +19,7 @@ from slaf_cli.info import info
 from slaf_cli.process import end, set_up
 from slaf_cli.qc import qc
 from slaf_cli.query import query
+from slaf_cli.region import region
 from slaf_cli.repair import repair
 from slaf_cli.report import ExitCode, error_to_json, print_json
 from slaf_cli.status import status
@@ -89,11 +90,9 @@ def _slaf(
     """
 
 
-_COMMANDS = (
-    *(convert, append, annotate, compact, info, status, history, verify, repair, query, export),
-    *(diff, qc, aggregate),
-)
-for _command in _COMMANDS:
+_WRITING = (convert, append, annotate, compact, repair, aggregate)
+_READING = (info, status, history, verify, query, region, export, diff, qc)
+for _command in (*_WRITING, *_READING):
     app.command()(_command)
 
 

@@ -85,6 +85,7 @@ def _input_rows(described: InputInfo) -> list[tuple[str, object]]:
         ("matrix", f"{described.matrix} (of {', '.join(described.matrices)})"),
         ("shape", f"{described.n_cells:,} cells × {described.n_genes:,} genes"),
         ("values", f"{_entries(described)} of {described.dtype}, {described.size.layout}"),
+        *([("reads", "\n".join(described.details))] if described.details else []),
         ("obs", _columns(described.obs)),
         ("var", _columns(described.var)),
         *annotation_rows(described.annotations),

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from slaf.sparse.ranges import RowRange
+
 __all__ = [
     "STRING",
     "Column",
@@ -27,6 +29,7 @@ __all__ = [
     "arrow_table",
     "categories_of",
     "column_of",
+    "fill_columns",
     "find_names",
     "from_lance",
     "index_name_of",
@@ -153,6 +156,34 @@ def to_lance(table: pa.Table, reserved: Iterable[str]) -> tuple[pa.Table, Column
         columns.append(replace(column_of(field), name=name))
         fields.append(pa.field(name, _without_order(field.type)))
     return _recast(table, fields), ColumnSet(tuple(columns), index_name_of(table))
+
+
+def fill_columns(
+    table: pa.Table,
+    originals: Iterable[str | None],
+    measured: Mapping[RowRange, Mapping[str, Sequence[Any]]],
+) -> pa.Table:
+    """The table with other values in some rows of columns.
+
+    Parameters
+    ----------
+    table
+        The table.
+    originals
+        The user's names of its columns.
+    measured
+        The values by the user's name of their column, which must not be missing, for each range of
+        rows.
+    """
+    for at, name in enumerate(originals):
+        changes = {rows: own[name] for rows, own in measured.items() if name and name in own}
+        if changes:
+            values = table.column(at).to_numpy().copy()
+            for rows, own in changes.items():
+                values[rows.start : rows.stop] = own
+            field = table.schema.field(at)
+            table = table.set_column(at, field, pa.array(values, field.type))
+    return table
 
 
 def find_names(

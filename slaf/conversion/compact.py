@@ -183,7 +183,7 @@ class _Layout:
         """The layout of a published dataset."""
         published = dataset.published
         partitioned = partitioned_tables(published.tables)
-        tables = [spec.name for spec in partitioned if spec.axis == CELL_ORDER]
+        tables = [spec.name for spec in partitioned if spec.axis.name == CELL_ORDER.name]
         fragments = {
             name: fragments_of(dataset.location, published.tables[name], published.versions[name])
             for name in tables
@@ -264,7 +264,9 @@ def _with_compression(plan: Plan, compression: Compression, *, by_gene: bool) ->
         types = {
             column.name: allowed[0]
             for column in table.values
-            if column.value_type in COUNTS and (is_other or column.value_type not in allowed)
+            if not TABLES[table.table].value_types[0]
+            and column.value_type in COUNTS
+            and (is_other or column.value_type not in allowed)
         }
         encoding = "" if is_other else table.gene_encoding
         encoding = encoding or gene_encodings(table.n_genes, options)[0]

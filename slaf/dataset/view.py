@@ -13,6 +13,7 @@ from slaf.annotations.columns import ColumnSet
 from slaf.annotations.dataframes import to_frame
 from slaf.annotations.read_only import ReadOnlyDict, ReadOnlyFrame, ReadOnlyMapping, refuse
 from slaf.dataset.aggregate import Aggregates
+from slaf.dataset.blocks import Blocks
 from slaf.dataset.display import as_html, as_text
 from slaf.dataset.lazy_matrix import LazyMatrix, composed
 from slaf.dataset.names import AxisNames
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.dataset.selection import Indexer
+    from slaf.options import Normalization, Strand
     from slaf.sources.base import Matrix, Source
     from slaf.sparse.ranges import Rows
 
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["View"]
 
 
-class View(Verbs, Reductions, Aggregates):
+class View(Verbs, Reductions, Aggregates, Blocks):
     """Some cells and genes of a dataset, or of inputs, in an order: lazy and immutable.
 
     ``view[cells, genes]`` is another view. Cells and genes are selected by a position or several, a
@@ -329,8 +331,10 @@ class View(Verbs, Reductions, Aggregates):
 
     # ------------------------------------------------------------------------------------ to memory
 
-    def to_anndata(self, *, layers: Sequence[str] | None = None) -> anndata.AnnData:
-        """All of the view as an AnnData in memory.
+    def to_anndata(
+        self, *, layers: Sequence[str] | None = None, lazy: bool = False
+    ) -> anndata.AnnData:
+        """All of the view as an AnnData in memory, or with matrices that dask reads.
 
         X, the layers and raw are CSR; all else is as in the input. Raw keeps all of its genes.
 
@@ -338,6 +342,8 @@ class View(Verbs, Reductions, Aggregates):
         ----------
         layers
             The names of the layers to read; None for all.
+        lazy
+            Whether X, the layers and raw are dask arrays, as `to_dask` makes them.
 
         Raises
         ------
@@ -345,16 +351,22 @@ class View(Verbs, Reductions, Aggregates):
             If there is no such layer.
         DamagedDataset, InputError
             If no AnnData can hold it, or it cannot be read.
+        MissingPackage
+            If it is lazy and dask is not installed.
         """
         if isinstance(layers, str):
             layers = [layers]
         names = [self._layer_name(name) for name in (self.layers if layers is None else layers)]
         raw = self.raw
+
+        def read(layer: str | None) -> Any:
+            return self.to_dask(layer) if lazy else self.lazy_matrix(layer).to_memory()
+
         return self._as_anndata(
-            X=self.X.to_memory(),
+            X=read(None),
             obs=self._frame(CELLS),
             var=self._frame(GENES),
-            layers={name: self.layers[name].to_memory() for name in names},
+            layers={name: read(name) for name in names},
             obsm=dict(self.obsm),
             varm=dict(self.varm),
             obsp=dict(self.obsp),
@@ -362,7 +374,7 @@ class View(Verbs, Reductions, Aggregates):
             uns=dict(self.uns),
             raw=None
             if raw is None
-            else {"X": raw.X.to_memory(), "var": raw.frame(), "varm": dict(raw.varm)},
+            else {"X": read(RAW), "var": raw.frame(), "varm": dict(raw.varm)},
         )
 
     def _as_anndata(self, **parts: Any) -> anndata.AnnData:
@@ -447,6 +459,72 @@ class View(Verbs, Reductions, Aggregates):
         )
 
     # ------------------------------------------------------------------------------------------ SQL
+
+    def coverage(
+        self,
+        region: str,
+        samples: Sequence[str] | str | None = None,
+        strand: Strand | None = None,
+        normalize: Normalization | None = None,
+    ) -> NDArray[Any]:
+        """The depth of each base of a region, of files of reads.
+
+        Parameters
+        ----------
+        region
+            As in BED, from 0 and half-open: ``"chr1:100-200"`` has 100 bases; ``"chr1"`` is a whole
+            contig. Names of contigs may have "chr" or lack it.
+        samples
+            The ids of cells, in the order of the result; all in their order if None.
+        strand
+            "+" or "-": the fragments of one strand; all if None.
+        normalize
+            "cpm" divides by the millions of reads that count (`total_reads` in obs); "rpkm" by
+            these and the kilobases of a bin of one base: it is 1,000 times as much.
+
+        Returns
+        -------
+        numpy.ndarray
+            Samples × bases: uint32, or float64 if normalised.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such sample, contig or region, no coverage, or strands were not counted
+            apart.
+        """
+        from slaf.dataset.coverage import depth
+
+        names = [samples] if isinstance(samples, str) else samples
+        view = self if names is None else self[list(names)]
+        return depth(view, region, strand, normalize)
+
+    def coverage_runs(
+        self,
+        region: str,
+        strand: Strand | None = None,
+        normalize: Normalization | None = None,
+    ) -> Iterator[tuple[str, str, int, int, int | float]]:
+        """The runs of equal depth in a region: sample, contig, start, stop and depth.
+
+        Parameters
+        ----------
+        region, strand, normalize
+            As for `coverage`.
+
+        Yields
+        ------
+        tuple
+            A run whose depth is not zero, sample by sample.
+
+        Raises
+        ------
+        SelectionError
+            As for `coverage`.
+        """
+        from slaf.dataset.coverage import named_runs
+
+        return named_runs(self, region, strand, normalize)
 
     def sql(self, query: str) -> pl.DataFrame:
         """The result of a query over the tables `cells`, `genes` and `expression`.

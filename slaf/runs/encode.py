@@ -93,6 +93,28 @@ def encode_part(
     DamagedDataset
         If rows that are written again are not those of the dataset.
     """
+    with source.kept_open(plan.parts[index]):
+        return _encode_open(
+            source,
+            plan,
+            index,
+            location,
+            identifiers=identifiers,
+            base=base,
+            progress=progress,
+        )
+
+
+def _encode_open(
+    source: Source,
+    plan: Plan,
+    index: int,
+    location: Location,
+    *,
+    identifiers: AxisIds,
+    base: DatasetConfig | None,
+    progress: Progress,
+) -> PartResult:
     cells, results = plan.parts[index], {}
     blocks = list(_block_ranges(plan, cells, () if base is None else base.blocks))
     # `expression` last: the other tables are likelier to need a wider type.
@@ -107,7 +129,8 @@ def encode_part(
         write_row_counts(location, plan, table.table, index, writer.row_counts())
     if EXPRESSION not in results:
         progress.advance(len(cells), 0)
-    return PartResult("cells", index, cells, results)
+    measured = source.measure(cells) if EXPRESSION in results else {}
+    return PartResult("cells", index, cells, results, measured.get(cells, {}))
 
 
 def _block_ranges(plan: Plan, cells: RowRange, recorded: Sequence[Block]) -> Iterator[RowRange]:
@@ -247,7 +270,9 @@ class PartWriter:
     def _record_batch(
         self, batches: Sequence[Batch], values: Sequence[NDArray[Any]]
     ) -> pa.RecordBatch:
-        gene_type = np.dtype(self._schema.field("gene_integer_id").type.to_pandas_dtype())
+        gene_type = np.dtype(
+            self._schema.field(TABLES[self._table.table].ids[1]).type.to_pandas_dtype()
+        )
         if len(batches) == 1:
             (batch,) = batches
             counts, cells, columns = batch.counts, batch.cells(), list(values)
@@ -288,6 +313,9 @@ def _union(
     batches: Sequence[Batch], values: Sequence[NDArray[Any]]
 ) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[Any], list[Any]]:
     """Rows for the entries of any of several matrices: counts, cells, genes and value columns."""
+    first, *others = batches
+    if all(batch.genes is first.genes for batch in others):
+        return first.counts, first.cells(), first.genes, list(values)
     keys = [(batch.cells().astype(np.uint64) << _SHIFT) | batch.genes for batch in batches]
     union = keys[0]
     if not all(np.array_equal(other, union) for other in keys[1:]):

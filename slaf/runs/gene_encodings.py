@@ -10,7 +10,7 @@ import pyarrow as pa
 from msgspec import structs
 
 from slaf.errors import InputError
-from slaf.format.schema import gene_encodings
+from slaf.format.schema import TABLES, gene_encodings
 from slaf.runs.matrix_tables import source_matrices
 from slaf.sparse.ranges import RowRange
 from slaf.tables.write import encoded_size
@@ -58,7 +58,7 @@ def choose_gene_encodings(run: OutputRun, source: Source, kept: Container[str] =
 def _encoded(table: MatrixTable, plan: Plan, source: Source) -> MatrixTable:
     """The table with the encoding that takes fewest bytes of its first rows."""
     encodings = gene_encodings(table.n_genes, plan.options)
-    if len(encodings) > 1:
+    if len(encodings) > 1 and not TABLES[table.table].value_types[0]:
         genes = _first_genes(source, table.table, plan.parts[0].start)
         if len(genes) >= _FEWEST_ROWS:
             candidates = [structs.replace(table, gene_encoding=each) for each in encodings]
@@ -68,7 +68,7 @@ def _encoded(table: MatrixTable, plan: Plan, source: Source) -> MatrixTable:
 
 def _bytes(table: MatrixTable, plan: Plan, genes: NDArray[np.uint32]) -> int:
     """The bytes of gene ids in a table."""
-    field = table.schema(plan.options).field("gene_integer_id")
+    field = table.schema(plan.options).field(TABLES[table.table].ids[1])
     array = pa.array(genes.astype(field.type.to_pandas_dtype(), copy=False))
     return encoded_size(pa.record_batch([array], schema=pa.schema([field])))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -21,8 +21,6 @@ from slaf.sparse.statistics import Statistics
 from slaf.tables.fragments import Fragment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from slaf.runs.checkpoint import Checkpoint
@@ -71,7 +69,7 @@ class TableResult(Record, frozen=True, omit_defaults=True):
     fingerprint: str = ""
 
 
-class PartResult(Record, frozen=True):
+class PartResult(Record, frozen=True, omit_defaults=True):
     """A part whose rows are on disk.
 
     Attributes
@@ -84,12 +82,15 @@ class PartResult(Record, frozen=True):
         Its cells or genes.
     tables
         Its rows in each table that it writes.
+    measured
+        The columns of its cells that were measured with its values.
     """
 
     axis: Literal["cells", "genes"]
     index: Count = field(name="part")
     rows: RowRange
     tables: Mapping[str, TableResult]
+    measured: Mapping[str, Sequence[int | float]] = {}
 
     @property
     def files(self) -> dict[str, StoredFile]:

@@ -11,8 +11,13 @@ __all__ = ["require"]
 
 _EXTRAS: Final = {
     "boto3": "s3",
+    "dask": "dask",
     "hdf5plugin": "plugins",
     "obstore": "cloud",
+    "pybigtools": "bam",
+    "pysam": "bam",
+    "scanpy": "scanpy",
+    "skmisc": "scanpy",
     "tiledbsoma": "soma",
     "torch": "torch",
 }

@@ -11,6 +11,7 @@ from slaf.errors import MissingMatrix, NoSuchInput, UnknownFormat
 from slaf.options import ReadOptions
 from slaf.sources import loom, mudata, scdl
 from slaf.sources.anndata import h5ad, zarr
+from slaf.sources.bam import source as bam
 from slaf.sources.base import HasSource
 from slaf.sources.concat.members import Input
 from slaf.sources.feature_types import FEATURE_TYPE, subset_or_close
@@ -47,6 +48,7 @@ FORMATS: list[SourceFormat] = [
     tenx_mtx.FORMAT,
     soma.FORMAT,
     scdl.FORMAT,
+    bam.FORMAT,
 ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from slaf.sources.concat.annotations import (
     single_raw,
     single_slots,
 )
+from slaf.sources.concat.coverage import concat_coverage, measure_cells
 from slaf.sources.concat.matrix import ChosenMatrix
 from slaf.sources.concat.members import SAMPLE_SIZE, open_members, selected_columns
 from slaf.sources.concat.pool import SourcePool
@@ -29,12 +30,12 @@ from slaf.sources.names import counts_rank
 from slaf.sparse.casting import is_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from slaf.sources.base import Matrix, Measured, Raw, Slots
+    from slaf.sources.base import Coverage, Matrix, Measured, Raw, Slots
     from slaf.sources.concat.members import ExistingDataset, Input, Member
     from slaf.sparse.ranges import RowRange
 
@@ -223,6 +224,23 @@ class Concat(Source):
         if name in {None, self.info.matrix}:
             return measured_by(self.records)
         return measured_by(self.records, name, self.raw() if name == RAW else None)
+
+    def open_coverage(self) -> Coverage | None:
+        """The coverage of all, whose contigs are the same."""
+        return concat_coverage(self._members)
+
+    def measure(self, rows: RowRange) -> Mapping[RowRange, Mapping[str, Sequence[Any]]]:
+        """Columns of some cells that are known once their values are read."""
+        return measure_cells(self._members, rows)
+
+    @contextmanager
+    def kept_open(self, rows: RowRange) -> Iterator[None]:
+        """Keep the inputs of some cells open, with what they have read."""
+        with ExitStack() as leases:
+            for member in self._members:
+                if member.rows.overlap(rows):
+                    leases.enter_context(member.lease())
+            yield
 
     def slots(self) -> Slots:
         """The selected slots; of several inputs merged."""

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from slaf.conversion.append import append
     from slaf.conversion.compact import CompactReport, compact
     from slaf.conversion.convert import convert
+    from slaf.conversion.distributed import (
+        PartReport,
+        PlanReport,
+        discard_plan,
+        part,
+        plan,
+        publish,
+    )
     from slaf.conversion.preview import Preview
     from slaf.converter import SLAFConverter
     from slaf.dataset.concat import concat
@@ -21,6 +29,7 @@ if TYPE_CHECKING:
     from slaf.dataset.dataset import open_dataset as open
     from slaf.dataset.history import DatasetVersion, history
     from slaf.dataset.info import DatasetInfo, FolderInfo, InputInfo, info
+    from slaf.dataset.overlap import GeneOverlap, gene_overlap
     from slaf.dataset.scan import Scan, scan
     from slaf.dataset.view import View
     from slaf.errors import (
@@ -39,6 +48,7 @@ if TYPE_CHECKING:
     from slaf.repairs.repair import RepairReport, repair
     from slaf.runs.status import ConversionStatus, status
     from slaf.targets.export import ExportReport, export
+    from slaf.targets.formats import FormatInfo, formats
     from slaf.verification.diff import diff
     from slaf.verification.report import Comparison, Report
     from slaf.verification.verify import verify
@@ -56,8 +66,12 @@ __all__ = [
     "ExportReport",
     "FolderInfo",
     "ForkedProcess",
+    "FormatInfo",
+    "GeneOverlap",
     "InputError",
     "InputInfo",
+    "PartReport",
+    "PlanReport",
     "Preview",
     "QueryError",
     "ReadOnlyError",
@@ -78,10 +92,16 @@ __all__ = [
     "concat",
     "convert",
     "diff",
+    "discard_plan",
     "export",
+    "formats",
+    "gene_overlap",
     "history",
     "info",
     "open",
+    "part",
+    "plan",
+    "publish",
     "repair",
     "scan",
     "status",
@@ -100,6 +120,14 @@ _MODULES = {
         "compact",
     ),
     "slaf.conversion.convert": ("convert",),
+    "slaf.conversion.distributed": (
+        "PartReport",
+        "PlanReport",
+        "discard_plan",
+        "part",
+        "plan",
+        "publish",
+    ),
     "slaf.conversion.preview": ("Preview",),
     "slaf.converter": ("SLAFConverter",),
     "slaf.dataset.concat": ("concat",),
@@ -117,6 +145,7 @@ _MODULES = {
         "InputInfo",
         "info",
     ),
+    "slaf.dataset.overlap": ("GeneOverlap", "gene_overlap"),
     "slaf.dataset.scan": (
         "Scan",
         "scan",
@@ -147,6 +176,7 @@ _MODULES = {
         "ExportReport",
         "export",
     ),
+    "slaf.targets.formats": ("FormatInfo", "formats"),
     "slaf.verification.diff": ("diff",),
     "slaf.verification.report": (
         "Comparison",

@@ -14,9 +14,13 @@ from slaf_cli.compact import compact
 from slaf_cli.convert import convert
 from slaf_cli.diff import diff
 from slaf_cli.export import export
+from slaf_cli.formats import formats
 from slaf_cli.history import history
 from slaf_cli.info import info
+from slaf_cli.part import part
+from slaf_cli.plan import plan
 from slaf_cli.process import end, set_up
+from slaf_cli.publish import publish
 from slaf_cli.qc import qc
 from slaf_cli.query import query
 from slaf_cli.region import region
@@ -84,14 +88,14 @@ def _slaf(
     """Turn single-cell matrices, exactly, into Lance tables to query and train on.
 
     Exit codes: 0 done, 2 usage, 3 bad input, 4 conflict (the output exists, is locked, or holds
-    another unfinished conversion), 5 verification failed, or a difference, 6 storage, 7 all
-    inputs are in the dataset already, 130 or 143 stopped by a signal, 141 the reader of the output
-    has gone, 1 a bug. With --json an error is printed as JSON too.
+    another unfinished conversion; parts are missing), 5 verification failed, or a difference, 6
+    storage, 7 all inputs are in the dataset already, 130 or 143 stopped by a signal, 141 the reader
+    of the output has gone, 1 a bug. With --json an error is printed as JSON too.
     """
 
 
-_WRITING = (convert, append, annotate, compact, repair, aggregate)
-_READING = (info, status, history, verify, query, region, export, diff, qc)
+_WRITING = (convert, append, plan, part, publish, annotate, compact, repair, aggregate)
+_READING = (info, status, history, verify, query, region, export, diff, qc, formats)
 for _command in (*_WRITING, *_READING):
     app.command()(_command)
 

@@ -161,7 +161,9 @@ def _kind(option: Option) -> Any:
         return Path | None
     if int in option.kinds:
         return int | None
-    return str if option.name == "layers" else option.type
+    if str in option.kinds:
+        return str | None if option.default is None else str
+    return option.type
 
 
 def _metavar(option: Option) -> str | None:

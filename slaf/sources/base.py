@@ -657,6 +657,8 @@ class SourceFormat:
     members
         The inputs in a folder that it recognises, and the names of all files that they are made
         of; the folder may hold other inputs too. None where the folder itself is the input.
+    package
+        The package of an extra that reading needs.
     """
 
     name: str
@@ -667,3 +669,4 @@ class SourceFormat:
     choices: frozenset[str] = frozenset()
     suffixes: tuple[str, ...] = ()
     members: Callable[[Path], tuple[list[Path], AbstractSet[str]]] | None = None
+    package: str = ""

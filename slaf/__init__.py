@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
+    from slaf.conversion.aggregate import AggregateReport, aggregate
     from slaf.conversion.annotate import annotate
     from slaf.conversion.append import append
     from slaf.conversion.compact import CompactReport, compact
@@ -24,11 +25,13 @@ if TYPE_CHECKING:
     )
     from slaf.conversion.preview import Preview
     from slaf.converter import SLAFConverter
+    from slaf.dataset.concat import concat
     from slaf.dataset.dataset import Dataset
     from slaf.dataset.dataset import open_dataset as open
     from slaf.dataset.head import head, schema
     from slaf.dataset.history import DatasetVersion, history
     from slaf.dataset.info import DatasetInfo, FolderInfo, InputInfo, info
+    from slaf.dataset.overlap import GeneOverlap, gene_overlap
     from slaf.dataset.scan import Scan, scan
     from slaf.dataset.view import View
     from slaf.errors import (
@@ -47,11 +50,13 @@ if TYPE_CHECKING:
     from slaf.repairs.repair import RepairReport, repair
     from slaf.runs.status import ConversionStatus, status
     from slaf.targets.export import ExportReport, export
+    from slaf.targets.formats import FormatInfo, formats
     from slaf.verification.diff import diff
     from slaf.verification.report import Comparison, Report
     from slaf.verification.verify import verify
 
 __all__ = [
+    "AggregateReport",
     "CompactReport",
     "Comparison",
     "ConflictError",
@@ -63,6 +68,8 @@ __all__ = [
     "ExportReport",
     "FolderInfo",
     "ForkedProcess",
+    "FormatInfo",
+    "GeneOverlap",
     "InputError",
     "InputInfo",
     "PartReport",
@@ -80,13 +87,17 @@ __all__ = [
     "TargetError",
     "VerificationFailed",
     "View",
+    "aggregate",
     "annotate",
     "append",
     "compact",
+    "concat",
     "convert",
     "diff",
     "discard_plan",
     "export",
+    "formats",
+    "gene_overlap",
     "head",
     "history",
     "info",
@@ -102,6 +113,10 @@ __all__ = [
 ]
 
 _MODULES = {
+    "slaf.conversion.aggregate": (
+        "AggregateReport",
+        "aggregate",
+    ),
     "slaf.conversion.annotate": ("annotate",),
     "slaf.conversion.append": ("append",),
     "slaf.conversion.compact": (
@@ -119,6 +134,7 @@ _MODULES = {
     ),
     "slaf.conversion.preview": ("Preview",),
     "slaf.converter": ("SLAFConverter",),
+    "slaf.dataset.concat": ("concat",),
     "slaf.dataset.dataset": (
         "Dataset",
         "open",
@@ -137,6 +153,7 @@ _MODULES = {
         "InputInfo",
         "info",
     ),
+    "slaf.dataset.overlap": ("GeneOverlap", "gene_overlap"),
     "slaf.dataset.scan": (
         "Scan",
         "scan",
@@ -167,6 +184,7 @@ _MODULES = {
         "ExportReport",
         "export",
     ),
+    "slaf.targets.formats": ("FormatInfo", "formats"),
     "slaf.verification.diff": ("diff",),
     "slaf.verification.report": (
         "Comparison",

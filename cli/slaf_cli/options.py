@@ -21,6 +21,7 @@ __all__ = [
     "Dataset",
     "Inputs",
     "Json",
+    "Layer",
     "LogFile",
     "Quiet",
     "Target",
@@ -88,6 +89,10 @@ Json = Annotated[
     typer.Option(
         "--json", help="Print the result, or the error, as JSON.", rich_help_panel=_OUTPUT
     ),
+]
+Layer = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="This layer, or raw, instead of X.", show_default=False),
 ]
 Quiet = Annotated[
     bool,

@@ -17,7 +17,15 @@ from slaf.format.schema import CELLS, GENES, RAW, RAW_GENES
 from slaf.options import ALIGNED_SLOTS
 from slaf.runtime.lazy import DeferredMapping
 from slaf.sources import register
-from slaf.sources.base import Coverage, Raw, Slots, Source, SourceFormat, SourceInfo
+from slaf.sources.base import (
+    Coverage,
+    Raw,
+    Slots,
+    Source,
+    SourceFormat,
+    SourceInfo,
+    measured_by,
+)
 from slaf.sources.concat.members import ExistingDataset
 from slaf.sources.identity import file_identity
 from slaf.sources.slots import dropped_with_raw, other_layers
@@ -35,7 +43,7 @@ if TYPE_CHECKING:
     from slaf.annotations.columns import ColumnSet
     from slaf.dataset.dataset import Dataset
     from slaf.options import ReadOptions
-    from slaf.sources.base import Matrix
+    from slaf.sources.base import Matrix, Measured
 
 __all__ = ["FORMAT", "DatasetInput", "DatasetSource", "dataset_as_input"]
 
@@ -104,6 +112,12 @@ class DatasetSource(Source):
         return Raw(
             raw.matrix, self._table(RAW_GENES, record.columns), raw.varm, record.genes_present
         )
+
+    def measured(self, name: str | None = None) -> Sequence[Measured]:
+        """The genes that each input of the dataset has measured."""
+        if name in {None, "X", self.info.matrix}:
+            return measured_by(self._dataset.sources)
+        return measured_by(self._dataset.sources, name, self.raw() if name == RAW else None)
 
     def open_coverage(self) -> Coverage | None:
         """The coverage of the dataset; None without one."""

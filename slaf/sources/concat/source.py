@@ -12,7 +12,7 @@ import numpy as np
 from slaf.errors import MissingMatrix
 from slaf.format.schema import RAW
 from slaf.options import LAYER, RAW_VARM, Join, SlotSelection
-from slaf.sources.base import MatrixSize, Source, SourceInfo
+from slaf.sources.base import MatrixSize, Source, SourceInfo, measured_by
 from slaf.sources.concat import axes, messages
 from slaf.sources.concat.annotations import (
     MergedAnnotations,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from slaf.sources.base import Coverage, Matrix, Raw, Slots
+    from slaf.sources.base import Coverage, Matrix, Measured, Raw, Slots
     from slaf.sources.concat.members import ExistingDataset, Input, Member
     from slaf.sparse.ranges import RowRange
 
@@ -249,6 +249,12 @@ class Concat(Source):
     def open_raw(self) -> Raw | None:
         """Raw, if it is selected; of several inputs the raws of all that have one."""
         return self._annotations.raw() if self._only is None else single_raw(self._only)
+
+    def measured(self, name: str | None = None) -> Sequence[Measured]:
+        """The genes that each input has measured."""
+        if name in {None, self.info.matrix}:
+            return measured_by(self.records)
+        return measured_by(self.records, name, self.raw() if name == RAW else None)
 
     def open_coverage(self) -> Coverage | None:
         """The coverage of all, whose contigs are the same."""

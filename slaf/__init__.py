@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from slaf.conversion.append import append
     from slaf.conversion.compact import CompactReport, compact
     from slaf.conversion.convert import convert
+    from slaf.conversion.distributed import (
+        PartReport,
+        PlanReport,
+        discard_plan,
+        part,
+        plan,
+        publish,
+    )
     from slaf.conversion.preview import Preview
     from slaf.converter import SLAFConverter
     from slaf.dataset.dataset import Dataset
@@ -57,6 +65,8 @@ __all__ = [
     "ForkedProcess",
     "InputError",
     "InputInfo",
+    "PartReport",
+    "PlanReport",
     "Preview",
     "QueryError",
     "ReadOnlyError",
@@ -75,11 +85,15 @@ __all__ = [
     "compact",
     "convert",
     "diff",
+    "discard_plan",
     "export",
     "head",
     "history",
     "info",
     "open",
+    "part",
+    "plan",
+    "publish",
     "repair",
     "scan",
     "schema",
@@ -95,6 +109,14 @@ _MODULES = {
         "compact",
     ),
     "slaf.conversion.convert": ("convert",),
+    "slaf.conversion.distributed": (
+        "PartReport",
+        "PlanReport",
+        "discard_plan",
+        "part",
+        "plan",
+        "publish",
+    ),
     "slaf.conversion.preview": ("Preview",),
     "slaf.converter": ("SLAFConverter",),
     "slaf.dataset.dataset": (

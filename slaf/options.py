@@ -14,6 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from itertools import pairwise
@@ -59,6 +60,9 @@ __all__ = [
     "Option",
     "Options",
     "PartOptions",
+    "PlanDryRun",
+    "PlanOptions",
+    "PlanRun",
     "ReadOptions",
     "RunOptions",
     "SampleOptions",
@@ -363,6 +367,20 @@ def _strandedness(value: Any) -> str:
         If it is none.
     """
     return str(one_of(Literal["R", "F", "U"], "stranded", value))
+
+
+def _executor(value: Any) -> Any:
+    """What encodes parts.
+
+    Raises
+    ------
+    ValueError
+        If it is neither "ray" nor an executor.
+    """
+    if value != "ray" and not isinstance(value, Executor):
+        msg = f"executor is {value!r}, but it is ray, or in Python a concurrent.futures.Executor"
+        raise ValueError(msg)
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -671,10 +689,31 @@ class RunOptions(InputOptions):
     read, so values that no type holds are not found.
     """
 
+    executor: Executor | str | None = option(None, metavar="ray", parse=_executor)
+    """Encode the parts by other processes, which reach inputs and output: "ray" for the tasks of a
+    Ray cluster (extra `slaf[ray]`), in Python also any `concurrent.futures.Executor`. Ray's take
+    credentials from their environment. Less time, and the memory of a part for each.
+    """
+
+    ray_address: str | None = None
+    """Address of the Ray cluster, like auto or ray://head:10001; by default that of RAY_ADDRESS, or
+    else this machine. Its cores decide the time.
+    """
+
     progress: Progress | None = option(None, shown=False)
     """Object that receives the progress of the run, by the two methods of
     `slaf.runtime.progress.Progress`.
     """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ray_address is not None and self.executor != "ray":
+            msg = "ray_address is for executor='ray'; name both"
+            raise ValueError(msg)
+        given = self.input_storage_options or getattr(self, "storage_options", None)
+        if self.executor == "ray" and given:
+            msg = "storage options are not sent to Ray; set them in the environment of its workers"
+            raise ValueError(msg)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -730,6 +769,66 @@ class AppendOptions(RunOptions, PartOptions, ReadOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlanOptions(ConvertOptions):
+    """The keywords of `slaf.plan`: those of `slaf.convert`, or with `append` of `slaf.append`.
+
+    An executor is refused.
+    """
+
+    append: bool = False
+    """Add the inputs to the dataset at the output. How it is stored was chosen when it was made."""
+
+    matrix: str = option("", metavar="X|raw|layer:NAME")
+    """Matrix of the inputs: X, raw or layer:NAME; of an append the one that the dataset was made
+    of, by default. Its nonzeros decide time and bytes.
+    """
+
+    cell_id_prefix: bool | None = None  # type: ignore[assignment]  # of an append also None
+    """Put the part of its path that tells an input from the others before each cell id, like S01_;
+    of an append by default as the dataset was made. A few bytes a cell.
+    """
+
+    new_only: bool = False
+    """Of an append: leave out the inputs whose content the dataset has already: the time to compare
+    them.
+    """
+
+    by_gene: bool | None = None  # type: ignore[assignment]  # of an append also None
+    """Also write the nonzeros in the order of genes, which `slaf publish` does: two and a half
+    times the time, and half as many bytes again. By default a dataset stays with them or without.
+    """
+
+    def for_verb(self) -> ConvertOptions | AppendOptions:
+        """The options of the verb that is planned.
+
+        Raises
+        ------
+        ValueError
+            If one was chosen that an append does not have.
+        """
+        if self.executor is not None:
+            msg = "executor is for slaf convert and append; the parts of a plan are for slaf part"
+            raise ValueError(msg)
+        if not self.append:
+            if self.new_only:
+                msg = "new_only is of an append; name both"
+                raise ValueError(msg)
+            chosen = replace(
+                self,
+                matrix=self.matrix or "X",
+                by_gene=bool(self.by_gene),
+                cell_id_prefix=bool(self.cell_id_prefix),
+            )
+            return ConvertOptions.part_of(chosen)
+        allowed = {"append", *options_of(AppendOptions)}
+        for name, declared in options_of(PlanOptions).items():
+            if name not in allowed and getattr(self, name) != declared.default:
+                msg = f"{name} was chosen when the dataset was made: leave it out of an append"
+                raise ValueError(msg)
+        return AppendOptions.part_of(self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScanOptions(InputOptions, SampleOptions, ReadOptions):
     """The keywords of `slaf.scan`."""
 
@@ -764,5 +863,19 @@ class AppendRun(AppendOptions):
 @dataclass(frozen=True, kw_only=True)
 class AppendDryRun(AppendOptions):
     """The keywords of an append that is not done."""
+
+    dry_run: Literal[True]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRun(PlanOptions):
+    """The keywords of a plan."""
+
+    dry_run: Literal[False] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanDryRun(PlanOptions):
+    """The keywords of a plan that is not made."""
 
     dry_run: Literal[True]

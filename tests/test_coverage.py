@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import slaf
 from slaf.errors import DuplicateInput, SelectionError, TargetError, VerificationFailed
+from slaf.sources.bam.alignments import AlignmentFile
 from tests.cli.terminal import run
 from tests.sources.reads import CONTIGS, M, Read, depth_of, used, write_reads
 
@@ -261,6 +262,26 @@ def test_region_command(datasets: dict[str, slaf.Dataset]) -> None:
     assert "no contig 'chr7'" in run("region", path, "chr7:20-60").failed(3)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_each_file_is_read_once(
+    workers: int, files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bins, bases and numbers of reads come of one pass, and a preview needs none."""
+    read: list[str] = []
+
+    def blocks(self: AlignmentFile, *arguments: Any) -> Any:
+        read.append(str(self.path))
+        return original(self, *arguments)
+
+    original = AlignmentFile.blocks
+    monkeypatch.setattr(AlignmentFile, "blocks", blocks)
+    inputs = list(files.values())
+    slaf.convert(inputs, tmp_path / "out.slaf", dry_run=True)
+    assert not read
+    slaf.convert(inputs, tmp_path / "out.slaf", workers=workers)
+    assert sorted(read) == sorted(map(str, inputs))
+
+
 def test_annotated(files: dict[str, Path], tmp_path: Path) -> None:
     """A dataset that is annotated keeps its coverage, and its proof."""
     dataset = slaf.convert([files["a"], files["b"]], tmp_path / "out.slaf")
@@ -269,3 +290,17 @@ def test_annotated(files: dict[str, Path], tmp_path: Path) -> None:
     assert annotated.obs["batch"].tolist() == ["x", "y"]
     np.testing.assert_array_equal(annotated.coverage("chr1"), depth)
     assert slaf.verify(annotated, [files["a"], files["b"]]).ok
+
+
+def test_parts_on_several_machines(
+    files: dict[str, Path], datasets: dict[str, slaf.Dataset], tmp_path: Path
+) -> None:
+    """Samples that are encoded one by one from a plan give the dataset of one process."""
+    inputs, output = list(files.values()), tmp_path / "out.slaf"
+    planned = slaf.plan(inputs, output, bin_size=10, stranded="F", chunk_size=1)
+    assert isinstance(planned, slaf.PlanReport)
+    for index in reversed(range(planned.parts)):
+        slaf.part(output, index)
+    made = slaf.publish(output)
+    assert not slaf.diff(datasets["whole"], made).differences
+    assert slaf.verify(made, inputs).ok

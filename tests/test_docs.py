@@ -19,6 +19,7 @@ import typer
 from scipy.io import mmwrite
 
 import slaf
+import slaf.dataset.source
 import slaf.errors
 from slaf.sources import FORMATS
 from slaf.testing.strategies import Stored
@@ -44,6 +45,7 @@ NOT_RUN = {
     "docs/how-to/buckets.md": 1,
     "docs/how-to/cron.md": 1,
     "docs/how-to/gcs.md": 3,
+    "docs/how-to/machines.md": 4,
     "docs/how-to/processes.md": 1,
     "docs/how-to/s3.md": 4,
     "docs/how-to/train.md": 1,

@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-EXTRAS = {"boto3": "s3", "hdf5plugin": "plugins", "obstore": "cloud", "tiledbsoma": "soma"}
+EXTRAS = {
+    "boto3": "s3",
+    "hdf5plugin": "plugins",
+    "obstore": "cloud",
+    "pybigtools": "bam",
+    "pysam": "bam",
+    "tiledbsoma": "soma",
+}
 
 
 @pytest.fixture
@@ -30,7 +37,7 @@ def source(tmp_path: Path) -> Path:
 @pytest.fixture
 def plain(source: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The h5ad, where no package of an extra can be imported."""
-    for package in (*EXTRAS, "pybigtools", "pysam", "torch"):
+    for package in (*EXTRAS, "torch"):
         monkeypatch.setitem(sys.modules, package, None)
     return source
 
@@ -52,6 +59,13 @@ def packed(path: Path) -> Path:
     return path
 
 
+def reads(path: Path) -> Path:
+    """A file that begins as SAM does."""
+    made = path.with_name("reads.sam")
+    made.write_text("@HD\tVN:1.6\n")
+    return made
+
+
 def experiment(path: Path) -> Path:
     """A folder that looks like a TileDB-SOMA experiment."""
     made = path.with_name("experiment")
@@ -64,10 +78,11 @@ def experiment(path: Path) -> Path:
     [
         ("hdf5plugin", lambda path: slaf.convert(packed(path), path.with_name("out.slaf"))),
         ("tiledbsoma", lambda path: slaf.info(experiment(path))),
+        ("pysam", lambda path: slaf.info(reads(path))),
         ("obstore", lambda path: slaf.convert(path, "s3://bucket/out.slaf")),
         ("obstore", lambda _: slaf.info("https://example.org/in.h5ad")),
     ],
-    ids=["filter", "experiment", "bucket", "web"],
+    ids=["filter", "experiment", "reads", "bucket", "web"],
 )
 def test_a_missing_package_is_named_with_its_extra(
     source: Path, package: str, use: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from concurrent.futures import Executor, Future
 from dataclasses import FrozenInstanceError, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from slaf.options import (
     AppendOptions,
     ConvertOptions,
     Options,
+    PlanOptions,
     ReadOptions,
     StoreOptions,
     docs_of,
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 N_CELLS, N_GENES = 12, 6
 IN_THE_MIDDLE = 20
-RECORDS = [ConvertOptions, AppendOptions]
+RECORDS = [ConvertOptions, AppendOptions, PlanOptions]
 
 
 # --------------------------------------------------------------------------- no option does nothing
@@ -54,6 +56,20 @@ class Recorder:
     def advance(self, cells: int, nonzeros: int) -> None:
         """Count it."""
         self.calls += cells + nonzeros
+
+
+class Counter(Executor):
+    """An executor that counts what it runs, in this thread."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run it."""
+        self.calls += 1
+        future: Future[Any] = Future()
+        future.set_result(function(*args, **kwargs))
+        return future
 
 
 @dataclass(frozen=True)
@@ -101,6 +117,8 @@ READ = {
     "without": Case("obsm"),
     "cell_id_prefix": Case(value=True),
     "samples": Case("{sheet}"),
+    "executor": Case(Counter()),
+    "ray_address": Case("auto"),
     "progress": Case(Recorder()),
     "dry_run": Case(value=True),
 }
@@ -201,7 +219,7 @@ def outcome(
     for dry_run in dict.fromkeys([True, options.get("dry_run", False)]):
         try:
             result = verb(inputs, output, **options | {"dry_run": dry_run})
-        except (slaf.SlafError, OSError) as error:
+        except (slaf.SlafError, OSError, ValueError) as error:
             seen.append((type(error), str(error).replace(str(output), "OUTPUT")))
         else:
             seen.append(shown(result, output) if dry_run else "done")
@@ -214,7 +232,9 @@ def outcome(
         seen += [dataset.published.checksums.storage, dataset.expression.schema.to_string()]
     progress = options.get("progress")
     staged = Path(options.get("stage") or "nowhere").exists()
-    return [*seen, staged, progress.calls if progress else 0]
+    executor = options.get("executor")
+    ran = executor.calls if executor else 0
+    return [*seen, staged, progress.calls if progress else 0, ran]
 
 
 def shown(preview: slaf.Preview, output: Path) -> dict[str, Any]:
@@ -304,7 +324,8 @@ def test_every_option_is_documented(record: type[Options]) -> None:
     docs = docs_of(record)
     assert set(docs) >= set(options_of(record))
     assert all(len(docs[name]) > 30 and docs[name].endswith(".") for name in options_of(record))
-    verb = slaf.convert if record is ConvertOptions else slaf.append
+    verbs: dict[type[Options], Any] = {ConvertOptions: slaf.convert, AppendOptions: slaf.append}
+    verb = verbs.get(record, slaf.plan)
     assert all(f"\n{name}\n    " in (verb.__doc__ or "") for name in options_of(record))
 
 
@@ -367,3 +388,26 @@ def test_a_part_of_a_record() -> None:
     options = ConvertOptions(matrix="raw", workers=3, compression="fast")
     assert ReadOptions.part_of(options) == ReadOptions(matrix="raw", workers=3)
     assert StoreOptions.part_of(options) == StoreOptions(compression="fast")
+
+
+def other_values(record: type[Options]) -> Iterator[tuple[str, Any]]:
+    """Each option of a record with a value that is not its default."""
+    cases = CONVERT if record is ConvertOptions else APPEND
+    for name in options_of(record).keys() - {"executor", "ray_address"}:
+        value = cases[name].value
+        is_placeholder = isinstance(value, str) and value.startswith("{") and "storage" in name
+        yield name, {"key": "value"} if is_placeholder else value
+
+
+@pytest.mark.parametrize("verb", [ConvertOptions, AppendOptions])
+def test_a_plan_passes_every_option_on(verb: type[Options]) -> None:
+    """Each option of a plan is that of the verb that is planned, or refused for it by name."""
+    append = verb is AppendOptions
+    for name, value in other_values(verb):
+        planned = PlanOptions(append=append, **{name: value}).for_verb()
+        assert planned == verb(**{name: value})
+        assert planned != verb(), name
+    others = dict(other_values(ConvertOptions))
+    for name in options_of(ConvertOptions).keys() - options_of(AppendOptions).keys():
+        with pytest.raises(ValueError, match=f"{name} was chosen when the dataset was made"):
+            PlanOptions(append=True, **{name: others[name]}).for_verb()

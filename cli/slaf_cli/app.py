@@ -17,7 +17,10 @@ from slaf_cli.head import head
 from slaf_cli.help import Command, Commands
 from slaf_cli.history import history
 from slaf_cli.info import info
+from slaf_cli.part import part
+from slaf_cli.plan import plan
 from slaf_cli.process import end, set_up
+from slaf_cli.publish import publish
 from slaf_cli.query import query
 from slaf_cli.region import region
 from slaf_cli.repair import repair
@@ -30,6 +33,7 @@ __all__ = ["app", "main", "program"]
 # The commands by purpose, as `slaf --help` lists them.
 _PURPOSES: dict[str, tuple[Callable[..., None], ...]] = {
     "Write a dataset": (convert, append, annotate, compact),
+    "Write it on many machines": (plan, part, publish),
     "Look at it": (info, head, schema, query, region),
     "Hand it on": (export,),
     "Trust it": (verify, diff, status, history, repair),
@@ -66,9 +70,9 @@ def _slaf(
     """Turn single-cell matrices, exactly, into Lance tables to query and train on.
 
     Exit codes: 0 done, 2 usage, 3 bad input, 4 conflict (the output exists, is locked, or holds
-    another unfinished conversion), 5 verification failed, or a difference, 6 storage, 7 all
-    inputs are in the dataset already, 130 or 143 stopped by a signal, 141 the reader of the output
-    has gone, 1 a bug. With --json an error is printed as JSON too.
+    another unfinished conversion; parts are missing), 5 verification failed, or a difference, 6
+    storage, 7 all inputs are in the dataset already, 130 or 143 stopped by a signal, 141 the reader
+    of the output has gone, 1 a bug. With --json an error is printed as JSON too.
     """
 
 

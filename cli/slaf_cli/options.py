@@ -63,7 +63,10 @@ _PURPOSES = {
         *("compression", "create_indices", "string_ids", "by_gene", "plain_types"),
         *("chunk_size", "compact"),
     ),
-    "Run": ("workers", "memory", "scratch", "restart", "overwrite", "dry_run"),
+    "Run": (
+        *("workers", "memory", "scratch", "restart", "overwrite", "dry_run", "append"),
+        *("executor", "ray_address"),
+    ),
     "Buckets": ("storage_options", "input_storage_options", "stage"),
 }
 _PURPOSE_OF = {name: purpose for purpose, names in _PURPOSES.items() for name in names}
@@ -197,7 +200,9 @@ def _kind(option: Option) -> Any:
         return Path | None
     if int in option.kinds:
         return int | None
-    return str if option.name == "layers" else option.type
+    if str in option.kinds:
+        return str | None if option.default is None else str
+    return option.type
 
 
 def _metavar(option: Option) -> str | None:

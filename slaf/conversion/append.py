@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from slaf.conversion.execute import execute_run, log_warnings
+from slaf.conversion.planned import elsewhere
 from slaf.conversion.prepare import prepare_append
 from slaf.conversion.preview import preview, with_options
 from slaf.conversion.slafdb import check_dataset_exists, open_append_target
@@ -18,8 +20,6 @@ from slaf.runtime.progress import NullProgress
 from slaf.storage.location import Location
 
 if TYPE_CHECKING:
-    import os
-
     from slaf.conversion.preview import Preview
     from slaf.sources.base import Inputs
 
@@ -92,6 +92,10 @@ def _append(inputs: Inputs, location: Location, options: AppendOptions) -> int:
             overwrite=False,
             restart=options.restart,
             allow_duplicate=options.allow_duplicate,
+            directory=None if options.executor is None else os.getcwd(),  # noqa: PTH109
         )
-        execute_run(run, prepared, tables, options.workers, options.progress or NullProgress())
+        with elsewhere(inputs, options) as encode:
+            progress = options.progress or NullProgress()
+            workers = options.workers
+            execute_run(run, prepared, tables, workers, progress=progress, elsewhere=encode)
         return prepared.n_later

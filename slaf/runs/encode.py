@@ -27,7 +27,7 @@ from slaf.sparse.statistics import Statistics
 from slaf.tables.write import write_part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -51,16 +51,13 @@ class NeedsWiderType(Exception):
 
     Parameters
     ----------
-    wider
-        The plan with wider types.
-    table
-        The table whose types are wider.
+    types
+        The types that hold the values, by table and value column.
     """
 
-    def __init__(self, wider: Plan, table: str) -> None:
-        super().__init__(table)
-        self.wider = wider
-        self.table = table
+    def __init__(self, types: Mapping[str, Mapping[str, str]]) -> None:
+        super().__init__(types)
+        self.types = types
 
 
 def encode_part(
@@ -237,8 +234,7 @@ class PartWriter:
             except InexactValue:
                 misfits[column.name] = self._wider_type(column, batch)
         if misfits:
-            name = self._table.table
-            raise NeedsWiderType(self._plan.widened(name, misfits), name)
+            raise NeedsWiderType({self._table.table: misfits})
         for column, cast in zip(self._table.values, values, strict=True):
             if cast.dtype == np.uint32 and np.max(cast, initial=0) > np.iinfo(np.uint16).max:
                 self._beyond_uint16.add(column.name)
@@ -284,7 +280,7 @@ class PartWriter:
         arrays = [cells, genes, *columns]
         if self._schema.names[0] == "cell_id":
             arrays[:0] = [
-                self._identifiers.cells.take(pa.array(cells)).combine_chunks(),
+                self._identifiers.of_cells(cells).combine_chunks(),
                 self._identifiers.genes.take(pa.array(genes)).combine_chunks(),
             ]
         return pa.record_batch(

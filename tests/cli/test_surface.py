@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 import slaf
-from slaf.options import AppendOptions, ConvertOptions, options_of
+from slaf.options import AppendOptions, ConvertOptions, PlanOptions, options_of
 from slaf_cli import options, progress
 from slaf_cli.app import app
 from slaf_cli.progress import Bar
@@ -88,8 +88,8 @@ def test_quiet_has_no_progress(
 
 def test_every_option_has_a_purpose() -> None:
     """Each option of a conversion and an append is listed in the help by its purpose."""
-    names = {*options_of(ConvertOptions), *options_of(AppendOptions)} - {"progress"}
-    assert set(options._PURPOSE_OF) == names  # noqa: SLF001 - the table itself
+    names = {*options_of(ConvertOptions), *options_of(AppendOptions), *options_of(PlanOptions)}
+    assert set(options._PURPOSE_OF) == names - {"progress"}  # noqa: SLF001 - the table itself
     printed = run("convert", "--help").succeeded().out
     places = [printed.index(f"\n{title}:") for title in ("Arguments", "Input", "Run", "Output")]
     assert places == sorted(places)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import random
 import shutil
 import tempfile
 from pathlib import Path
@@ -258,6 +260,29 @@ def test_damage_is_refused(tmp_path: Path) -> None:
             file.write(read)
     with pytest.raises(InputError, match="samtools sort"):
         slaf.convert(wrong, tmp_path / "out.slaf")
+
+
+@pytest.mark.parametrize("kind", ["packed", "unpacked", "cram"])
+def test_changed_bytes(kind: str, tmp_path: Path) -> None:
+    """A file with any bytes changed is read, or refused by name; nothing else happens."""
+    rng = random.Random(kind)
+    path = write_reads(tmp_path / f"s.{'cram' if kind == 'cram' else 'bam'}", SOME * 3, index=True)
+    whole = path.read_bytes()
+    content = gzip.decompress(whole) if kind == "unpacked" else whole
+    for _ in range(60):
+        changed = bytearray(content)
+        for _ in range(rng.choice([1, 2, 5])):
+            changed[rng.randrange(len(changed))] = rng.choice([0, 255, rng.randrange(256)])
+        if kind == "unpacked":
+            with pysam.BGZFile(str(path), "wb", None) as file:
+                file.write(bytes(changed))
+        else:
+            path.write_bytes(changed)
+        try:
+            with open_source(path, format="bam") as source:
+                assert source.measured_cells().num_rows == 1
+        except InputError as error:
+            assert str(path) in str(error)  # noqa: PT017 - either is right
 
 
 def test_samples_that_do_not_fit_are_refused(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import struct
 import zlib
 from array import array
 from bisect import bisect_left
@@ -17,6 +19,7 @@ from slaf.errors import DamagedInput, SlafError
 from slaf.runtime.cancellation import check_cancelled
 from slaf.runtime.extras import require
 from slaf.sources.bam.regions import Contig
+from slaf.sources.tenx.text import open_text
 from slaf.storage.system_errors import system_errno, system_error
 
 if TYPE_CHECKING:
@@ -49,6 +52,8 @@ _LEFT_OUT: Final = -1
 # no reference.
 _CRAM_FIELDS: Final = [b"required_fields=62"]
 _MAGIC_BYTES = 1 << 16
+_BAM: Final = b"BAM\1"
+_SORT_ORDER: Final = re.compile(r"^@HD\t.*\bSO:(\w+)", re.MULTILINE)
 # Reads between two looks at whether the run was stopped, less one.
 _CHECKED = (1 << 16) - 1
 
@@ -122,6 +127,17 @@ class AlignmentFile:
     path
         A local file.
 
+    Attributes
+    ----------
+    path
+        The same.
+    contigs, sort_order
+        As the header has them.
+    has_index
+        Whether there is an index.
+    n_indexed
+        The mapped alignments by the index; None where it does not say.
+
     Raises
     ------
     DamagedInput
@@ -131,12 +147,14 @@ class AlignmentFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
+        if file_kind(path) == "BAM":
+            _check_header(path)
         with self._open() as file:
-            header = file.header.to_dict()
+            order = _SORT_ORDER.search(str(file.header))
             lengths = zip(file.references, file.lengths, strict=True)
             self.contigs = tuple(Contig(name, length) for name, length in lengths)
-            self.sort_order = str(header.get("HD", {}).get("SO", "unknown"))
+            self.sort_order = "unknown" if order is None else order[1]
             self.has_index = not file.is_sam and file.has_index()
             # An index of CRAM has no numbers of reads.
             self.n_indexed = file.mapped if self.has_index and file.is_bam else None
@@ -179,7 +197,7 @@ class AlignmentFile:
         for contig, reads in groupby(file.fetch(until_eof=True), attrgetter("reference_id")):
             if 0 <= contig <= last:
                 msg = (
-                    f"{self._path}: its header says that reads are sorted by coordinate, but those "
+                    f"{self.path}: its header says that reads are sorted by coordinate, but those "
                     f"of {self.contigs[contig].name} come after those of "
                     f"{self.contigs[last].name}"
                 )
@@ -190,21 +208,21 @@ class AlignmentFile:
 
     @contextmanager
     def _open(self) -> Iterator[Any]:
-        pysam = _import_pysam(self._path)
-        kind = file_kind(self._path)
+        pysam = _import_pysam(self.path)
+        kind = file_kind(self.path)
         if kind is None:
-            msg = f"{self._path}: it is no BAM, CRAM or SAM file"
+            msg = f"{self.path}: it is no BAM, CRAM or SAM file"
             raise DamagedInput(msg)
         options = _CRAM_FIELDS if kind == "CRAM" else None
         try:
-            with pysam.AlignmentFile(str(self._path), format_options=options) as file:
+            with pysam.AlignmentFile(str(self.path), format_options=options) as file:
                 yield file
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, OverflowError, NotImplementedError) as error:
             if isinstance(error, SlafError):
                 raise
             if system_errno(error) is not None:
-                raise system_error(str(self._path), "read", error) from error
-            msg = f"{self._path}: it cannot be read to its end: {error}"
+                raise system_error(str(self.path), "read", error) from error
+            msg = f"{self.path}: it cannot be read to its end: {error}"
             raise DamagedInput(msg) from error
 
 
@@ -294,13 +312,43 @@ def file_kind(path: Path) -> str | None:
         return "SAM"
     if magic.startswith(b"\x1f\x8b"):
         with suppress(zlib.error):
-            if zlib.decompressobj(wbits=31).decompress(magic, 4) == b"BAM\1":
+            if zlib.decompressobj(wbits=31).decompress(magic, len(_BAM)) == _BAM:
                 return "BAM"
     return None
 
 
+def _check_header(path: Path) -> None:
+    """Read the header of a BAM file, of which pysam would print what is wrong.
+
+    Raises
+    ------
+    DamagedInput
+        If it cannot be read.
+    """
+
+    def number() -> int:
+        (value,) = struct.unpack("<i", text.read(4))
+        return int(value)
+
+    def skip(size: int) -> None:
+        if size < 0 or len(text.read(size)) < size:
+            msg = f"{path}: its header is cut short"
+            raise DamagedInput(msg)
+
+    with open_text(path) as text:
+        try:
+            skip(len(_BAM))
+            skip(number())
+            for _ in range(number()):
+                skip(number())
+                skip(4)
+        except struct.error as error:
+            msg = f"{path}: its header is cut short"
+            raise DamagedInput(msg) from error
+
+
 def _import_pysam(path: Path) -> Any:
-    require("pysam", f"{path}: a file of reads")
+    require("pysam", f"{path}: reading a BAM, CRAM or SAM file")
     import pysam
 
     # htslib would print what is raised.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from slaf.annotations.columns import arrow_table
 from slaf.errors import DamagedInput, InputError, MissingMatrix
 from slaf.sources.tenx.text import read_text
+from slaf.sparse.ranges import RowRange
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,6 +34,9 @@ __all__ = [
 
 # The chromosomes of most genomes, without patches, decoys and unplaced sequences.
 _MAIN: Final = re.compile(r"(chr)?([0-9]{1,2}[LRAB]?|[IVX]{1,5}|[XYZWM]|MT|Mt|Pt)", re.IGNORECASE)
+# Bins whose ids are made at once.
+_PIECE: Final = 1 << 16
+
 _MITOCHONDRIA: Final = {"M": "MT", "MT": "M"}
 
 
@@ -108,14 +112,15 @@ def bin_table(contigs: tuple[Contig, ...], bin_size: int) -> pa.Table:
 @lru_cache(maxsize=2)
 def _bin_table(contigs: tuple[Contig, ...], bin_size: int) -> pa.Table:
     # Many inputs have one table of as many as three million bins.
-    starts = [np.arange(0, contig.length, bin_size) for contig in contigs]
-    ends = [
-        np.minimum(start + bin_size, contig.length)
-        for start, contig in zip(starts, contigs, strict=True)
-    ]
-    owners = np.repeat(np.arange(len(contigs)), [len(start) for start in starts])
-    empty = np.empty(0, np.int64)
-    return _table(contigs, owners, np.concatenate([empty, *starts]), np.concatenate([empty, *ends]))
+    stops = np.cumsum([0, *(-(-contig.length // bin_size) for contig in contigs)])
+    owners = np.empty(stops[-1], np.int32)
+    starts, ends = np.empty(stops[-1], np.int64), np.empty(stops[-1], np.int64)
+    for at, contig in enumerate(contigs):
+        bins = slice(stops[at], stops[at + 1])
+        owners[bins] = at
+        starts[bins] = np.arange(0, contig.length, bin_size)
+        np.minimum(starts[bins] + bin_size, contig.length, out=ends[bins])
+    return _table(contigs, owners, starts, ends)
 
 
 def region_table(contigs: Sequence[Contig], intervals: Intervals, label: str) -> pa.Table:
@@ -137,16 +142,25 @@ def region_table(contigs: Sequence[Contig], intervals: Intervals, label: str) ->
 
 def _table(
     contigs: Sequence[Contig],
-    owners: NDArray[np.int64],
+    owners: NDArray[Any],
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],
 ) -> pa.Table:
     names = pa.array([contig.name for contig in contigs], pa.string())
     contig = pa.DictionaryArray.from_arrays(pa.array(owners, pa.int32()), names)
     start, end = pa.array(starts, pa.int64()), pa.array(ends, pa.int64())
+    # Some at a time: text of numbers takes more memory than the ids.
+    ids = [
+        _ids(*(column.slice(piece.start, len(piece)) for column in (contig, start, end)))
+        for piece in RowRange(0, len(owners)).split(_PIECE)
+    ]
+    gene_ids = pa.chunked_array(ids, pa.string()).combine_chunks()
+    return arrow_table("gene_id", gene_ids, {"contig": contig, "start": start, "end": end})
+
+
+def _ids(contig: pa.DictionaryArray, start: pa.Array, end: pa.Array) -> pa.Array:
     spans = pc.binary_join_element_wise(start.cast(pa.string()), end.cast(pa.string()), "-")
-    ids = pc.binary_join_element_wise(contig.cast(pa.string()), spans, ":")
-    return arrow_table("gene_id", ids, {"contig": contig, "start": start, "end": end})
+    return pc.binary_join_element_wise(contig.cast(pa.string()), spans, ":")
 
 
 def read_bed(path: Path, contigs: Sequence[Contig], chosen: Sequence[int]) -> Intervals:

@@ -287,7 +287,9 @@ def _scan(
             var, info, prefix = source.genes(), source.info, one.prefix if one else ""
             repeated = last_var is not None and var.equals(last_var, check_metadata=True)
             if not repeated:
-                ids = var.column(0).combine_chunks()
+                chunks = var.column(0).chunks
+                # Of one chunk it would be a copy.
+                ids = chunks[0] if len(chunks) == 1 else var.column(0).combine_chunks()
             last_var = var
             if len(positions) != info.n_genes:
                 positions = np.arange(info.n_genes)

@@ -23,7 +23,12 @@ from slaf.sources.concat.annotations import (
 )
 from slaf.sources.concat.coverage import concat_coverage, measure_cells
 from slaf.sources.concat.matrix import ChosenMatrix
-from slaf.sources.concat.members import SAMPLE_SIZE, open_members, selected_columns
+from slaf.sources.concat.members import (
+    SAMPLE_SIZE,
+    check_raw,
+    open_members,
+    selected_columns,
+)
 from slaf.sources.concat.pool import SourcePool
 from slaf.sources.identity import content_identity
 from slaf.sources.names import counts_rank
@@ -40,6 +45,9 @@ if TYPE_CHECKING:
     from slaf.sparse.ranges import RowRange
 
 __all__ = ["Concat"]
+
+# The ids that are digested at a time.
+_IDS = 1 << 16
 
 
 class Concat(Source):
@@ -174,8 +182,31 @@ class Concat(Source):
 
     def gene_digest(self) -> str:
         """A digest of the ids of all genes, in their order."""
-        identity = content_identity(gene.encode() + b"\0" for gene in self._gene_ids.to_pylist())
+        # Some at a time: as Python's strings they take ten times the memory.
+        parts = (self._gene_ids.slice(at, _IDS) for at in range(0, len(self._gene_ids), _IDS))
+        identity = content_identity("\0".join([*part.to_pylist(), ""]).encode() for part in parts)
         return str(identity["sample"])
+
+    @property
+    def gene_ids(self) -> pa.Array:
+        """The ids of all genes."""
+        return self._gene_ids
+
+    def is_sorted(self, index: int) -> bool:
+        """Whether the converted matrices of an input are in the order of cells."""
+        member = self._members[index]
+
+        def sizes(source: Source) -> Iterator[MatrixSize]:
+            yield source.info.size
+            yield from (
+                layer.size
+                for name, layer in source.layers().items()
+                if f"{LAYER}:{name}" in member.selected
+            )
+            if RAW in member.selected:
+                yield check_raw(source).matrix.size
+
+        return not member.with_open(lambda source: any(size.scratch for size in sizes(source)))
 
     def offsets(self, index: int, step: int) -> NDArray[np.int64]:
         """Entries before cells 0, step, 2 * step, … of one input, and in all of it."""

@@ -44,6 +44,7 @@ __all__ = [
     "INPUT_CHOICES",
     "LAYER",
     "RAW_VARM",
+    "READS_CHOICES",
     "SLOTS",
     "AppendDryRun",
     "AppendOptions",
@@ -93,12 +94,15 @@ SLOTS: Final = (*ALIGNED_SLOTS, "uns")
 COLUMNS: Final = ("obs", "var")
 _KINDS: Final = (LAYER, "raw", RAW_VARM, *SLOTS, *COLUMNS)
 
-# The options that only some formats know.
+# The options of files of reads, and all that only some formats know.
+READS_CHOICES: Final = (
+    *("bin_size", "regions", "chroms", "min_mapq", "exclude_flags", "include_flags"),
+    *("stranded", "blacklist"),
+)
 INPUT_CHOICES: Final = (
     *("genome", "feature_type", "measurement", "modality"),
     *("barcodes", "features", "gene_id_column", "transpose"),
-    *("bin_size", "regions", "chroms", "min_mapq", "exclude_flags", "include_flags"),
-    *("stranded", "blacklist"),
+    *READS_CHOICES,
 )
 
 # Cells that one digest covers, unless the caller says how many make a part.
@@ -783,20 +787,19 @@ class PlanOptions(ConvertOptions):
     of, by default. Its nonzeros decide time and bytes.
     """
 
-    cell_id_prefix: bool | None = None  # type: ignore[assignment]  # of an append also None
-    """Put the part of its path that tells an input from the others before each cell id, like S01_;
-    of an append by default as the dataset was made. A few bytes a cell.
-    """
-
-    new_only: bool = False
-    """Of an append: leave out the inputs whose content the dataset has already: the time to compare
-    them.
-    """
-
     by_gene: bool | None = None  # type: ignore[assignment]  # of an append also None
     """Also write the nonzeros in the order of genes, which `slaf publish` does: two and a half
     times the time, and half as many bytes again. By default a dataset stays with them or without.
     """
+
+    cell_id_prefix: bool | None = None  # type: ignore[assignment]  # of an append also None
+    """Put the part of its path that tells an input from the others before each cell id, like S01_,
+    which makes ids that occur in several unique; an append does as the run before it, by default. A
+    few bytes a cell.
+    """
+
+    new_only: bool = False
+    """Of an append: leave out the inputs whose content the dataset has already."""
 
     def for_verb(self) -> ConvertOptions | AppendOptions:
         """The options of the verb that is planned.
@@ -811,7 +814,7 @@ class PlanOptions(ConvertOptions):
             raise ValueError(msg)
         if not self.append:
             if self.new_only:
-                msg = "new_only is of an append; name both"
+                msg = "new_only is for an append: there is no dataset yet; name append too"
                 raise ValueError(msg)
             chosen = replace(
                 self,

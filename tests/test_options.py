@@ -407,6 +407,8 @@ def test_a_plan_passes_every_option_on(verb: type[Options]) -> None:
         planned = PlanOptions(append=append, **{name: value}).for_verb()
         assert planned == verb(**{name: value})
         assert planned != verb(), name
+    with pytest.raises(ValueError, match="new_only is for an append"):
+        PlanOptions(new_only=True).for_verb()
     others = dict(other_values(ConvertOptions))
     for name in options_of(ConvertOptions).keys() - options_of(AppendOptions).keys():
         with pytest.raises(ValueError, match=f"{name} was chosen when the dataset was made"):

@@ -33,7 +33,7 @@ __all__ = ["app", "main", "program"]
 # The commands by purpose, as `slaf --help` lists them.
 _PURPOSES: dict[str, tuple[Callable[..., None], ...]] = {
     "Write a dataset": (convert, append, annotate, compact),
-    "Write it on many machines": (plan, part, publish),
+    "Write it by many machines": (plan, part, publish),
     "Look at it": (info, head, schema, query, region),
     "Hand it on": (export,),
     "Trust it": (verify, diff, status, history, repair),

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NewInputs",
-    "existing_as_planned",
     "existing_with_samples",
     "select_new",
     "with_remembered_samples",
@@ -139,19 +138,6 @@ def existing_with_samples(dataset: Dataset, slots: SlotSelection) -> ExistingDat
         for record, name in zip(existing.records, names_of_records(existing.records), strict=True)
     )
     return replace(existing, records=records, new_columns=(SAMPLE,))
-
-
-def existing_as_planned(dataset: Dataset, planned: Sequence[SourceRecord]) -> ExistingDataset:
-    """A dataset and its inputs, with the samples that a plan, with further inputs, has for them."""
-    existing = dataset_as_input(dataset)
-    records = tuple(
-        structs.replace(record, sample=with_sample.sample)
-        for record, with_sample in zip(existing.records, planned, strict=False)
-    )
-    recorded = {name for record in existing.records for name in record.sample}
-    names = dict.fromkeys(name for record in records for name in record.sample)
-    new_columns = tuple(name for name in names if name not in recorded)
-    return replace(existing, records=records, new_columns=new_columns)
 
 
 def _stopped_append(location: Location, *, restart: bool) -> Checkpoint | None:

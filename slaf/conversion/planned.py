@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from slaf.conversion.execute import DamagedParts
-from slaf.conversion.new_inputs import existing_as_planned
+from slaf.conversion.new_inputs import existing_with_samples
 from slaf.conversion.prepare import Prepared
 from slaf.dataset.dataset import Dataset
 from slaf.dataset.source import DatasetSource
@@ -377,15 +377,14 @@ def reopened(run: OutputRun, reading: ReadOptions) -> Iterator[Prepared]:
         If one cannot be read.
     """
     plan, base = run.plan, run.base
-    existing = None
-    if base is not None:
-        existing = existing_as_planned(Dataset(run.location, base), plan.sources)
+    slots = plan.options.slots
+    existing = None if base is None else existing_with_samples(Dataset(run.location, base), slots)
     directory = run.checkpoint.directory or ""
     with Concat(
         [recorded_input(record, reading, directory) for record in plan.added],
         plan.options.join,
         existing,
-        plan.options.slots,
+        slots,
         allow_duplicate=True,
     ) as opened:
         now = replace(plan, sources=opened.records)

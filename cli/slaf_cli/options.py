@@ -64,7 +64,10 @@ _PURPOSES = {
         *("compression", "create_indices", "string_ids", "by_gene", "plain_types"),
         *("chunk_size", "compact"),
     ),
-    "Run": ("workers", "memory", "scratch", "restart", "overwrite", "dry_run"),
+    "Run": (
+        *("workers", "memory", "scratch", "restart", "overwrite", "dry_run", "append"),
+        *("executor", "ray_address"),
+    ),
     "Buckets": ("storage_options", "input_storage_options", "stage"),
 }
 _PURPOSE_OF = {name: purpose for purpose, names in _PURPOSES.items() for name in names}

@@ -37,8 +37,8 @@ def publish(
 ) -> None:
     """Make the dataset of a plan.
 
-    Readers see it from then on. Each receipt of a part is compared with the plan and with the files. If parts are missing, the
-    exit code is 4, and the message has them as --array takes them.
+    Readers see it from then on. Each receipt of a part is compared with the plan and with the
+    files. If parts are missing, the exit code is 4, and the message has them as --array takes them.
     """
     with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
         import slaf

@@ -34,7 +34,7 @@ __all__ = [
 
 INPUT = (
     "an AnnData, MuData, loom or 10x file, a folder of matrix.mtx, a zarr store, a TileDB-SOMA "
-    "experiment, an SCDL folder, or a dataset"
+    "experiment, an SCDL folder, a BAM or CRAM file, or a dataset"
 )
 
 # HDF5 and TileDB read in one thread at a time: more workers would wait for it.

@@ -496,14 +496,13 @@ class Source(ABC):
 
     def measured_cells(self) -> pa.Table:
         """The table of `cells` with the columns that `measure` gives: may read all values."""
+        rows = RowRange(0, self.info.n_cells)
+        return self._once("measured obs", lambda: self.cells_with(self.measure(rows)))
 
-        def read() -> pa.Table:
-            rows = RowRange(0, self.info.n_cells)
-            table, measured = self.cells(), self.measure(rows)
-            originals = [column_of(field).original for field in table.schema]
-            return fill_columns(table, originals, measured)
-
-        return self._once("measured obs", read)
+    def cells_with(self, measured: Mapping[RowRange, Mapping[str, Sequence[Any]]]) -> pa.Table:
+        """The table of `cells` with columns that `measure` gave."""
+        table = self.cells()
+        return fill_columns(table, [column_of(field).original for field in table.schema], measured)
 
     def genes(self) -> pa.Table:
         """Genes in order: `gene_id`, then var as :mod:`slaf.annotations.dataframes` has it."""

@@ -269,8 +269,10 @@ class Concat(Source):
         """Keep the inputs of some cells open, with what they have read."""
         with ExitStack() as leases:
             for member in self._members:
-                if member.rows.overlap(rows):
-                    leases.enter_context(member.lease())
+                wanted = rows.overlap(member.rows)
+                if wanted:
+                    source = leases.enter_context(member.lease())
+                    leases.enter_context(source.kept_open(wanted.shifted(-member.rows.start)))
             yield
 
     def slots(self) -> Slots:

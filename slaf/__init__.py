@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from slaf.conversion.append import append
     from slaf.conversion.compact import CompactReport, compact
     from slaf.conversion.convert import convert
+    from slaf.conversion.copy import copy
     from slaf.conversion.preview import Preview
+    from slaf.conversion.remove import remove
     from slaf.converter import SLAFConverter
     from slaf.dataset.dataset import Dataset
     from slaf.dataset.dataset import open_dataset as open
@@ -72,11 +74,13 @@ __all__ = [
     "append",
     "compact",
     "convert",
+    "copy",
     "diff",
     "export",
     "history",
     "info",
     "open",
+    "remove",
     "repair",
     "scan",
     "status",
@@ -91,7 +95,9 @@ _MODULES = {
         "compact",
     ),
     "slaf.conversion.convert": ("convert",),
+    "slaf.conversion.copy": ("copy",),
     "slaf.conversion.preview": ("Preview",),
+    "slaf.conversion.remove": ("remove",),
     "slaf.converter": ("SLAFConverter",),
     "slaf.dataset.dataset": (
         "Dataset",

@@ -10,12 +10,14 @@ from slaf_cli.annotate import annotate
 from slaf_cli.append import append
 from slaf_cli.compact import compact
 from slaf_cli.convert import convert
+from slaf_cli.copy import copy
 from slaf_cli.diff import diff
 from slaf_cli.export import export
 from slaf_cli.history import history
 from slaf_cli.info import info
 from slaf_cli.process import end, set_up
 from slaf_cli.query import query
+from slaf_cli.remove import remove
 from slaf_cli.repair import repair
 from slaf_cli.status import status
 from slaf_cli.verify import verify
@@ -59,8 +61,8 @@ def _slaf(
 
 
 _COMMANDS = (
-    *(convert, append, annotate, compact, info, status, history, verify, repair, query, export),
-    diff,
+    *(convert, append, annotate, remove, compact, info, status, history, verify, repair, query),
+    *(export, copy, diff),
 )
 for _command in _COMMANDS:
     app.command()(_command)

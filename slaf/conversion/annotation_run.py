@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -13,8 +13,8 @@ from msgspec import structs
 from slaf.annotations.arrays import arrays_to_columns, pairs_to_table
 from slaf.annotations.columns import ColumnSet, to_lance
 from slaf.conversion.plan_append import parts_of_blocks, stored_options
+from slaf.conversion.rewrite import rewrite_parts
 from slaf.dataset.source import DatasetSource
-from slaf.errors import InputError
 from slaf.format.config import LEGACY_DIR, load, table_directories
 from slaf.format.records import LayersRecord, MatrixRecord, SlotRecord
 from slaf.format.schema import (
@@ -38,7 +38,6 @@ from slaf.runs.annotated import (
 from slaf.runs.annotations import elements_file
 from slaf.runs.checksums import storage_options_record, table_digests, with_checksums
 from slaf.runs.commit import TableFragments, TableGrowth, TableRows, commit_tables
-from slaf.runs.encode import NeedsWiderType, encode_part
 from slaf.runs.gene_encodings import choose_gene_encodings
 from slaf.runs.matrix_tables import matrix_tables, recorded_matrix_tables
 from slaf.runs.output_run import begin_or_resume
@@ -46,7 +45,6 @@ from slaf.runs.plan import Plan
 from slaf.runs.publish import with_plain_ids
 from slaf.runs.row_offsets import row_offsets
 from slaf.runs.value_types import AxisIds
-from slaf.runtime.executors import run_parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -190,26 +188,7 @@ class AnnotationRun:
         read = self.dataset.annotations.read_columns
         ids = AxisIds(read(CELLS, ["cell_id"]).column(0), read(GENES, ["gene_id"]).column(0))
         choose_gene_encodings(run, source, self.published.tables)
-        while True:
-            progress.begin(*run.covered(), run.plan.cells_to_write)
-            encode = partial(
-                encode_part,
-                source,
-                run.plan,
-                location=run.location,
-                identifiers=ids,
-                base=self._kept_base,
-                progress=progress,
-            )
-            try:
-                run_parts(run.remaining(), encode, run.record, 0)
-            except NeedsWiderType as misfit:
-                run.begin(misfit.wider)
-            except InputError:
-                run.abandon()
-                raise
-            else:
-                return
+        rewrite_parts(run, source, self._kept_base, ids, progress=progress)
 
     @property
     def _kept_base(self) -> DatasetConfig:

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slaf.options import Join, ReadOptions, SlotSelection
+    from slaf.options import ReadOptions, SlotSelection
     from slaf.sources.base import Raw, Source, SourceInfo
-    from slaf.sources.concat.genes import Alignment
+    from slaf.sources.concat.genes import Alignment, GeneJoin
     from slaf.sources.concat.pool import SourcePool
 
 __all__ = [
@@ -171,7 +171,7 @@ def open_members(
     pool: SourcePool,
     inputs: Sequence[Input],
     existing: ExistingDataset | None,
-    join: Join,
+    join: GeneJoin,
     selection: SlotSelection,
     *,
     allow_duplicate: bool,
@@ -242,7 +242,7 @@ def check_raw(source: Source) -> Raw:
 
 
 def _scan(
-    pool: SourcePool, choices: Sequence[tuple[Mapping[str, str | bool], str]], join: Join
+    pool: SourcePool, choices: Sequence[tuple[Mapping[str, str | bool], str]], join: GeneJoin
 ) -> Iterator[tuple[Member, pa.Array]]:
     """Each member by itself, with all its slots, and the ids of its genes."""
     last_var: pa.Table | None = None
@@ -279,7 +279,7 @@ def _scan(
 
 
 def _record(
-    info: SourceInfo, offset: int, choice: Mapping[str, str | bool], prefix: str, join: Join
+    info: SourceInfo, offset: int, choice: Mapping[str, str | bool], prefix: str, join: GeneJoin
 ) -> SourceRecord:
     return SourceRecord(
         uri=info.uri,

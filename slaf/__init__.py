@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from slaf.conversion.compact import CompactReport, compact
     from slaf.conversion.convert import convert
     from slaf.conversion.copy import copy
+    from slaf.conversion.distributed import (
+        PartReport,
+        PlanReport,
+        discard_plan,
+        part,
+        plan,
+        publish,
+    )
     from slaf.conversion.preview import Preview
     from slaf.conversion.remove import remove
     from slaf.converter import SLAFConverter
@@ -57,6 +65,8 @@ __all__ = [
     "ForkedProcess",
     "InputError",
     "InputInfo",
+    "PartReport",
+    "PlanReport",
     "Preview",
     "QueryError",
     "ReadOnlyError",
@@ -76,10 +86,14 @@ __all__ = [
     "convert",
     "copy",
     "diff",
+    "discard_plan",
     "export",
     "history",
     "info",
     "open",
+    "part",
+    "plan",
+    "publish",
     "remove",
     "repair",
     "scan",
@@ -96,6 +110,14 @@ _MODULES = {
     ),
     "slaf.conversion.convert": ("convert",),
     "slaf.conversion.copy": ("copy",),
+    "slaf.conversion.distributed": (
+        "PartReport",
+        "PlanReport",
+        "discard_plan",
+        "part",
+        "plan",
+        "publish",
+    ),
     "slaf.conversion.preview": ("Preview",),
     "slaf.conversion.remove": ("remove",),
     "slaf.converter": ("SLAFConverter",),

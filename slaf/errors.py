@@ -14,7 +14,10 @@
     ├── ConflictError                      the output is not free for this command
     │   ├── OutputExists (FileExistsError) a dataset or something else exists at the output
     │   ├── UnfinishedRun                  another conversion is unfinished at the output
+    │   ├── NoPlan (LookupError)           nothing is planned at the output
+    │   ├── MissingParts                   parts of a plan are not done, or not valid
     │   ├── DuplicateInput                 an input is in the dataset already, or given twice
+    │   │   └── AlreadyInDataset           all inputs are in the dataset: nothing is left to append
     │   └── Locked (BlockingIOError)       another process writes to the output
     ├── DatasetError                       no dataset can be opened
     │   ├── NotADataset (FileNotFoundError)
@@ -25,6 +28,7 @@
     ├── QueryError (ValueError)            SQL that cannot be run
     ├── ReadOnlyError (TypeError)          an assignment to a view
     ├── ForkedProcess (RuntimeError)       work in a forked process; start it by spawn
+    ├── MissingPackage (ImportError)       a package of an extra is not installed
     ├── TargetError (ValueError)           an output cannot be written as requested
     ├── VerificationFailed                 a dataset differs from its digests or its source
     └── StorageError (OSError)             the disk or bucket refused
@@ -52,11 +56,16 @@ class SlafError(Exception):
 
     remedy = ""
 
-    def __str__(self) -> str:
-        """One paragraph: message, notes that callers added, remedy."""
+    @property
+    def message(self) -> str:
+        """What was found and where, with the notes that callers added."""
         notes = getattr(self, "__notes__", ())
         # OSError itself would put the number of the error first.
-        return "; ".join(filter(None, [*map(str, self.args[-1:]), *notes, self.remedy]))
+        return "; ".join(filter(None, [*map(str, self.args[-1:]), *notes]))
+
+    def __str__(self) -> str:
+        """One paragraph: message and remedy."""
+        return "; ".join(filter(None, [self.message, self.remedy]))
 
 
 class InputError(SlafError, ValueError):
@@ -120,8 +129,30 @@ class UnfinishedRun(ConflictError):
     """A conversion of another input, or with other options, is unfinished at the output."""
 
 
+class NoPlan(ConflictError, LookupError):
+    """Nothing is planned at the output."""
+
+
+class MissingParts(ConflictError):
+    """Parts of a plan have no valid receipt, so that nothing is published.
+
+    Attributes
+    ----------
+    missing
+        The indices of the parts, in order.
+    """
+
+    def __init__(self, message: str, missing: tuple[int, ...]) -> None:
+        super().__init__(message)
+        self.missing = missing
+
+
 class DuplicateInput(ConflictError):
     """An input is in the dataset already, or was given twice."""
+
+
+class AlreadyInDataset(DuplicateInput):
+    """All inputs are in the dataset already, so that nothing is left to append."""
 
 
 class Locked(ConflictError, BlockingIOError):
@@ -182,6 +213,10 @@ class AccessDenied(StorageError, PermissionError):
 
 class StorageUnavailable(StorageError, ConnectionError):
     """The bucket did not answer correctly, in spite of retries."""
+
+
+class MissingPackage(SlafError, ImportError):
+    """A package of an extra is not installed."""
 
 
 class VerificationFailed(SlafError):

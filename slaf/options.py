@@ -55,14 +55,19 @@ __all__ = [
     "InputOptions",
     "Join",
     "Layout",
+    "Normalization",
     "Option",
     "Options",
     "PartOptions",
+    "PlanDryRun",
+    "PlanOptions",
+    "PlanRun",
     "ReadOptions",
     "RunOptions",
     "ScanOptions",
     "SlotSelection",
     "StoreOptions",
+    "Strand",
     "UnsMerge",
     "docs_of",
     "one_of",
@@ -75,6 +80,8 @@ Compression: TypeAlias = Literal["fast", "balanced", "small"]
 Join: TypeAlias = Literal["strict", "union", "intersection"]
 UnsMerge: TypeAlias = Literal["same", "unique", "first", "only"]
 Layout: TypeAlias = Literal["csr", "csc"]
+Strand: TypeAlias = Literal["+", "-"]
+Normalization: TypeAlias = Literal["cpm", "rpkm"]
 ArrayCompression: TypeAlias = Literal["gzip", "zstd", "lzf", "none"]
 
 LAYER: Final = "layer"
@@ -88,6 +95,8 @@ _KINDS: Final = (LAYER, "raw", RAW_VARM, *SLOTS, *COLUMNS)
 INPUT_CHOICES: Final = (
     *("genome", "feature_type", "measurement", "modality"),
     *("barcodes", "features", "gene_id_column", "transpose"),
+    *("bin_size", "regions", "chroms", "min_mapq", "exclude_flags", "include_flags"),
+    *("stranded", "blacklist"),
 )
 
 # Cells that one digest covers, unless the caller says how many make a part.
@@ -347,6 +356,17 @@ def _slot_names(names: str | Sequence[str]) -> tuple[str, ...]:
     return listed
 
 
+def _strandedness(value: Any) -> str:
+    """The strands of a library.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    return str(one_of(Literal["R", "F", "U"], "stranded", value))
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReadOptions(Options):
     """How an input is read: the record that formats get."""
@@ -388,6 +408,44 @@ class ReadOptions(Options):
     transpose: bool | None = None
     """Whether the rows of an MTX file are cells; by default its tables and the names of its files
     tell. Changes no time or memory.
+    """
+
+    bin_size: int | None = option(None, metavar="BASES", minimum=1)
+    """Bases of a bin, which is a gene of a file of reads; 1,000 by default. Fewer take more time
+    and bytes.
+    """
+
+    regions: str | os.PathLike[str] | None = option(None, metavar="BED", parse=os.fspath)
+    """BED file of the regions that are the genes of a file of reads, in place of bins. Fewer take
+    fewer bytes.
+    """
+
+    chroms: str | None = option(None, metavar="REGEX|main|all")
+    """Contigs of a file of reads: those whose whole name the expression matches, the main ones
+    (chromosomes and the mitochondrial genome), or all, by default. Fewer take less time and bytes.
+    """
+
+    min_mapq: int | None = option(None, minimum=0)
+    """Least mapping quality of a read that counts; 0 by default. Changes no time."""
+
+    exclude_flags: int | None = option(None, minimum=0)
+    """Sum of the SAM flags of which a read that counts has none; by default 3844: unmapped,
+    secondary, of failed quality, duplicate, supplementary. Unmapped reads never count. Changes no
+    time.
+    """
+
+    include_flags: int | None = option(None, minimum=0)
+    """Sum of the SAM flags which a read that counts has all; 0 by default. Changes no time."""
+
+    stranded: str | None = option(None, metavar="R|F|U", parse=_strandedness)
+    """Count forward and reverse fragments apart in the table of coverage: F where the first read
+    of a fragment has its strand, R where it has the other one (dUTP); U, the default, counts them
+    together. Apart they take more bytes.
+    """
+
+    blacklist: str | os.PathLike[str] | None = option(None, metavar="BED", parse=os.fspath)
+    """BED file of regions: a read with an aligned base in one of them does not count. Changes no
+    time.
     """
 
     workers: int = option(0, minimum=0)
@@ -441,7 +499,7 @@ class ReadOptions(Options):
         """Threads that read cells at once, and share the memory."""
         return max(self.workers, 1)
 
-    def choice(self) -> dict[str, str | bool]:
+    def choice(self) -> dict[str, str | bool | int]:
         """What was chosen of the input, besides its matrix."""
         chosen = {name: getattr(self, name) for name in INPUT_CHOICES}
         return {name: value for name, value in chosen.items() if value is not None}
@@ -570,7 +628,8 @@ class InputOptions(Options):
     """How several inputs are found and named."""
 
     format: str | None = None
-    """Format of the inputs (h5ad, zarr, mudata, loom, 10x_h5, 10x_mtx, tiledb, scdl or slaf) where
+    """Format of the inputs (h5ad, zarr, mudata, loom, 10x_h5, 10x_mtx, tiledb, scdl, bam or
+    slaf) where
     their content leaves a doubt. Changes no time, memory or bytes.
     """
 
@@ -647,6 +706,42 @@ class AppendOptions(RunOptions, PartOptions, ReadOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlanOptions(ConvertOptions):
+    """The keywords of `slaf.plan`: those of `slaf.convert`, or with `append` of `slaf.append`."""
+
+    append: bool = False
+    """Add the inputs to the dataset at the output. How it is stored was chosen when it was made."""
+
+    matrix: str = option("", metavar="X|raw|layer:NAME")
+    """Matrix of the inputs: X, raw or layer:NAME; of an append the one that the dataset was made
+    of, by default. Its nonzeros decide time and bytes.
+    """
+
+    by_gene: bool | None = None  # type: ignore[assignment]  # of an append also None
+    """Also write the nonzeros in the order of genes, which `slaf publish` does: two and a half
+    times the time, and half as many bytes again. By default a dataset stays with them or without.
+    """
+
+    def for_verb(self) -> ConvertOptions | AppendOptions:
+        """The options of the verb that is planned.
+
+        Raises
+        ------
+        ValueError
+            If one was chosen that an append does not have.
+        """
+        if not self.append:
+            chosen = replace(self, matrix=self.matrix or "X", by_gene=bool(self.by_gene))
+            return ConvertOptions.part_of(chosen)
+        allowed = {"append", *options_of(AppendOptions)}
+        for name, declared in options_of(PlanOptions).items():
+            if name not in allowed and getattr(self, name) != declared.default:
+                msg = f"{name} was chosen when the dataset was made: leave it out of an append"
+                raise ValueError(msg)
+        return AppendOptions.part_of(self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScanOptions(InputOptions, ReadOptions):
     """The keywords of `slaf.scan`."""
 
@@ -681,5 +776,19 @@ class AppendRun(AppendOptions):
 @dataclass(frozen=True, kw_only=True)
 class AppendDryRun(AppendOptions):
     """The keywords of an append that is not done."""
+
+    dry_run: Literal[True]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRun(PlanOptions):
+    """The keywords of a plan."""
+
+    dry_run: Literal[False] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanDryRun(PlanOptions):
+    """The keywords of a plan that is not made."""
 
     dry_run: Literal[True]

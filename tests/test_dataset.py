@@ -540,6 +540,7 @@ def test_a_reader_after_a_table_was_made_again(tmp_path: Path, *, removed: bool)
         return anndata.AnnData(matrix, layers={"spliced": matrix * 2})
 
     old = slaf.convert(input_of(1), output)
+    layer = old.layers["spliced"]
     old.offsets("layers")
     if removed:
         shutil.rmtree(output)
@@ -547,7 +548,7 @@ def test_a_reader_after_a_table_was_made_again(tmp_path: Path, *, removed: bool)
         slaf.convert(input_of(2), output, layers="none", overwrite=True)
     slaf.convert(input_of(5), output, overwrite=not removed)
     with pytest.raises(DamagedDataset, match=r"is that of another dataset.*; open it anew"):
-        old.layers["spliced"].to_memory()
+        layer.to_memory()
 
 
 def test_a_dataset_where_a_place_is_asked_for(dataset: Dataset) -> None:

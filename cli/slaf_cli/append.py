@@ -26,7 +26,7 @@ def append(
     Genes are aligned by id. Until every cell is on disk, readers see DATASET as it was. An append
     that was stopped is finished by the same command.
     """
-    with edge(quiet=quiet, verbose=verbose):
+    with edge(quiet=quiet, verbose=verbose, json=json):
         check_local_paths(inputs)
         import slaf
 

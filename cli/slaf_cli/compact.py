@@ -41,7 +41,7 @@ def compact(
     DATASET as it was, and disk space is needed for both. A run that was stopped is finished by the
     same command.
     """
-    with edge(quiet=quiet, verbose=verbose):
+    with edge(quiet=quiet, verbose=verbose, json=json):
         import slaf
 
         with Bar(shown=not quiet) as bar:

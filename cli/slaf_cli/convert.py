@@ -38,7 +38,7 @@ def convert(
     is on disk there is no dataset at OUTPUT. A conversion that was stopped is finished by the same
     command.
     """
-    with edge(quiet=quiet, verbose=verbose):
+    with edge(quiet=quiet, verbose=verbose, json=json):
         check_local_paths(inputs)
         import slaf
 

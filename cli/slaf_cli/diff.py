@@ -56,7 +56,7 @@ def diff(
     slots. How a dataset is stored does not count. The first differences of each kind are printed,
     and the exit code is then 5.
     """
-    with edge(quiet=quiet, verbose=verbose):
+    with edge(quiet=quiet, verbose=verbose, json=json):
         import slaf
 
         with Bar(shown=not quiet) as bar:

@@ -61,7 +61,7 @@ def repair(
     inputs, and has to match the digests of the conversion: otherwise nothing is changed. A repair
     that was stopped is finished by the same command.
     """
-    with edge(quiet=quiet, verbose=verbose):
+    with edge(quiet=quiet, verbose=verbose, json=json):
         import slaf
 
         with Bar(shown=not quiet) as bar:

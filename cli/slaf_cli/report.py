@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from slaf.errors import ConflictError, SlafError, StorageError, VerificationFailed
+from slaf.errors import AlreadyInDataset, ConflictError, SlafError, StorageError, VerificationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -29,6 +29,7 @@ __all__ = [
     "Terminated",
     "annotation_rows",
     "edge",
+    "error_to_json",
     "exit_code",
     "in_bytes",
     "left_out_rows",
@@ -55,6 +56,7 @@ class ExitCode(IntEnum):
     CONFLICT = 4
     VERIFICATION_FAILED = 5
     STORAGE = 6
+    ALREADY_IN_DATASET = 7
     INTERRUPTED = 128 + signal.SIGINT
     UNREAD = 128 + 13  # SIGPIPE, which not every system has
     TERMINATED = 128 + signal.SIGTERM
@@ -73,6 +75,7 @@ _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (Terminated, ExitCode.TERMINATED),
     (KeyboardInterrupt, ExitCode.INTERRUPTED),
     (VerificationFailed, ExitCode.VERIFICATION_FAILED),
+    (AlreadyInDataset, ExitCode.ALREADY_IN_DATASET),
     (ConflictError, ExitCode.CONFLICT),
     (StorageError, ExitCode.STORAGE),
     (SlafError, ExitCode.BAD_INPUT),
@@ -82,8 +85,10 @@ _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
 
 
 @contextmanager
-def edge(*, quiet: bool, verbose: bool) -> Iterator[None]:
+def edge(*, quiet: bool, verbose: bool, json: bool = False) -> Iterator[None]:
     """Run a command: log to stderr, turn errors into a paragraph and an exit code.
+
+    With `json`, stdout holds one document also when the command fails: the error.
 
     Raises
     ------
@@ -102,6 +107,8 @@ def edge(*, quiet: bool, verbose: bool) -> Iterator[None]:
                 traceback.print_exception(error, file=sys.stderr)
             with suppress(OSError):  # the exit code remains
                 typer.echo(f"slaf: {_on_one_line(_explanation(error))}", err=True)
+            if json:
+                _print_error(error)
             raise typer.Exit(exit_code(error)) from None
 
 
@@ -110,6 +117,20 @@ def exit_code(error: BaseException) -> ExitCode:
     if _is_exhaustion(error):
         return ExitCode.STORAGE
     return next(code for kind, code in _CODES if isinstance(error, kind))
+
+
+def error_to_json(
+    what: str, message: str, remedy: str, code: ExitCode
+) -> dict[str, dict[str, str | int | None]]:
+    """An error as a document: exit code, what was found, name of its kind, what to do."""
+    return {
+        "error": {
+            "code": int(code),
+            "message": _on_one_line(message),
+            "what": what,
+            "remedy": remedy or None,
+        }
+    }
 
 
 def print_json(data: dict[str, Any]) -> None:
@@ -159,6 +180,16 @@ def in_bytes(number: float) -> str:
         del units[0]
     digits = max(2 - len(str(int(number))) + 1, 0)
     return f"{number:,.{digits}f} {units[0]}"
+
+
+def _print_error(error: BaseException) -> None:
+    """Print an error in JSON; after a failed verification beside the fields of its report."""
+    found = error.report.to_json() if isinstance(error, VerificationFailed) else {}
+    message, remedy = _explanation(error), ""
+    if isinstance(error, SlafError):
+        message, remedy = error.message, error.remedy
+    with suppress(OSError):  # the exit code remains
+        print_json(found | error_to_json(type(error).__name__, message, remedy, exit_code(error)))
 
 
 def _on_one_line(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -58,6 +59,15 @@ def verify(
             metavar="N", help="Which blocks --sample draws. Changes no time, memory or bytes."
         ),
     ] = 0,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Read only the share I of N of the blocks and files, counted from 0: on N "
+            "machines the time of a verification is divided by N.",
+            show_default=False,
+        ),
+    ] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -71,7 +81,11 @@ def verify(
     if sample is not None and (quick or against):
         msg = "it reads some blocks: leave out --quick and --against"
         raise typer.BadParameter(msg, param_hint="--sample")
-    with edge(quiet=quiet, verbose=verbose):
+    share = None if part is None else _share(part)
+    if share and (quick or against or sample is not None):
+        msg = "it reads some blocks: leave out --quick, --sample and --against"
+        raise typer.BadParameter(msg, param_hint="--part")
+    with edge(quiet=quiet, verbose=verbose, json=json):
         import slaf
 
         try:
@@ -82,13 +96,23 @@ def verify(
                     quick=quick,
                     sample=sample,
                     seed=seed,
+                    part=share,
                     **chosen,
                     progress=bar,
                 )
         except slaf.VerificationFailed as failed:
-            _print(failed.report, json=json)
+            if not json:  # else the report is printed with the error
+                _print(failed.report, json=False)
             raise
         _print(report, json=json)
+
+
+def _share(text: str) -> tuple[int, int]:
+    matched = re.fullmatch(r"(\d+)/(\d+)", text)
+    if matched is None or int(matched[1]) >= int(matched[2]):
+        msg = f"{text!r} is no share; write it as 0/4 to 3/4"
+        raise typer.BadParameter(msg, param_hint="--part")
+    return int(matched[1]), int(matched[2])
 
 
 def _print(report: Report, *, json: bool) -> None:

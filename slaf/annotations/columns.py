@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from slaf.sparse.ranges import RowRange
+
 __all__ = [
     "STRING",
     "Column",
@@ -27,6 +29,7 @@ __all__ = [
     "arrow_table",
     "categories_of",
     "column_of",
+    "fill_columns",
     "find_names",
     "from_lance",
     "index_name_of",
@@ -164,6 +167,34 @@ def with_categories(column: Column, array: pa.ChunkedArray) -> Column:
     is_empty = array.null_count == len(array)
     values = categories_of(array, column.values).to_pylist() if is_empty else None
     return replace(column, values=values)
+
+
+def fill_columns(
+    table: pa.Table,
+    originals: Iterable[str | None],
+    measured: Mapping[RowRange, Mapping[str, Sequence[Any]]],
+) -> pa.Table:
+    """The table with other values in some rows of columns.
+
+    Parameters
+    ----------
+    table
+        The table.
+    originals
+        The user's names of its columns.
+    measured
+        The values by the user's name of their column, which must not be missing, for each range of
+        rows.
+    """
+    for at, name in enumerate(originals):
+        changes = {rows: own[name] for rows, own in measured.items() if name and name in own}
+        if changes:
+            values = table.column(at).to_numpy().copy()
+            for rows, own in changes.items():
+                values[rows.start : rows.stop] = own
+            field = table.schema.field(at)
+            table = table.set_column(at, field, pa.array(values, field.type))
+    return table
 
 
 def find_names(

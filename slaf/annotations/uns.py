@@ -166,7 +166,10 @@ def _write(file: Any, name: str, element: Any, path: tuple[str, ...]) -> None:
         # In the order in which HDF5 lists them: equal elements give equal bytes.
         for key, value in sorted(element.items(), key=lambda item: str(item[0])):
             if not isinstance(key, str) or "/" in key or not key:
-                msg = f"{_joined(path)} has the key {key!r}, which HDF5 cannot store; rename it"
+                msg = (
+                    f"{_joined(path)} has the key {key!r}, which HDF5 cannot store; rename it, or "
+                    f"{_leave_out((*path, key))}"
+                )
                 raise InputError(msg)
             _write(file[name], key, value, (*path, key))
         return
@@ -177,7 +180,7 @@ def _write(file: Any, name: str, element: Any, path: tuple[str, ...]) -> None:
         reason = str(error).partition("\n")[0]
         msg = (
             f"{_joined(path)} holds a {type(element).__name__}, which anndata cannot write "
-            f"({reason}); remove or change it"
+            f"({reason}); change it, or {_leave_out(path)}"
         )
         raise InputError(msg) from error
 
@@ -194,7 +197,7 @@ def _hints(element: Any, read_back: Any, path: tuple[str, ...]) -> Iterator[Type
     if not _is_restored(element, read_back, hint):
         msg = (
             f"{_joined(path)} holds a {type(element).__name__}, which anndata reads back as a "
-            f"{type(read_back).__name__} that is not equal; remove or change it"
+            f"{type(read_back).__name__} that is not equal; change it, or {_leave_out(path)}"
         )
         raise InputError(msg)
     yield hint
@@ -243,6 +246,11 @@ def _dtype(descr: Any) -> np.dtype[Any]:
     if isinstance(descr, str):
         return np.dtype(descr)
     return np.dtype([(name, _dtype(field)) for name, field in descr])
+
+
+def _leave_out(path: tuple[Any, ...]) -> str:
+    """How to leave out the element with these keys; of uns the whole first key."""
+    return f"leave it out with --without {':'.join(map(str, path[:2]))}"
 
 
 def _joined(path: tuple[str, ...]) -> str:

@@ -12,7 +12,7 @@ from msgspec import structs
 
 from slaf.annotations.arrays import arrays_to_columns, pairs_to_table
 from slaf.annotations.columns import ColumnSet, to_lance
-from slaf.conversion.plan_append import parts_of_blocks, stored_options
+from slaf.conversion.plan_append import stored_options
 from slaf.conversion.rewrite import rewrite_parts
 from slaf.dataset.source import DatasetSource
 from slaf.format.config import LEGACY_DIR, load, table_directories
@@ -41,7 +41,7 @@ from slaf.runs.commit import TableFragments, TableGrowth, TableRows, commit_tabl
 from slaf.runs.gene_encodings import choose_gene_encodings
 from slaf.runs.matrix_tables import matrix_tables, recorded_matrix_tables
 from slaf.runs.output_run import begin_or_resume
-from slaf.runs.plan import Plan
+from slaf.runs.plan import Plan, parts_of_blocks
 from slaf.runs.publish import with_plain_ids
 from slaf.runs.row_offsets import row_offsets
 from slaf.runs.value_types import AxisIds

@@ -7,27 +7,28 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from slaf.conversion.plan_append import with_rewrite
 from slaf.errors import DamagedInput, InputError
 from slaf.format.schema import EXPRESSION
 from slaf.runs.annotations import encode_annotations
 from slaf.runs.encode import NeedsWiderType, encode_part
 from slaf.runs.gene_encodings import choose_gene_encodings
 from slaf.runs.gene_order import sort_by_gene
+from slaf.runs.output_run import OutputRun
 from slaf.runs.publish import publish
 from slaf.runtime.executors import run_parts
 from slaf.sources.names import is_named_counts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from slaf.conversion.prepare import AxisTables, Prepared
     from slaf.runs.journal import PartResult
-    from slaf.runs.output_run import OutputRun
     from slaf.runs.plan import Plan
     from slaf.runs.publish import Axes
     from slaf.runtime.progress import Progress
     from slaf.sources.concat.source import Concat
 
-__all__ = ["execute_run", "log_warnings"]
+__all__ = ["encode_unsorted", "execute_run", "log_warnings"]
 
 logger = logging.getLogger("slaf")
 
@@ -45,14 +46,51 @@ def execute_run(
         return
     axes = tables.axes
     choose_gene_encodings(run, prepared.inputs, () if run.base is None else run.base.tables)
-    _encode(run, prepared.inputs, axes, workers, progress)
+    _encode(run, prepared.inputs, axes, workers, progress=progress)
     sort_by_gene(run, prepared.reading, workers, progress)
     annotations = tables.annotations or encode_annotations(prepared.inputs, axes.cells, axes.genes)
     publish(run, axes, f"slaf {version('slaf')}", annotations)
 
 
-def _encode(run: OutputRun, inputs: Concat, axes: Axes, workers: int, progress: Progress) -> None:
-    """Encode the remaining parts; restart with a wider type if a value needs it."""
+def encode_unsorted(
+    run: OutputRun, prepared: Prepared, axes: Axes, workers: int, progress: Progress
+) -> tuple[str, ...]:
+    """Encode the parts of inputs that are not in the order of cells, which are sorted once.
+
+    Returns the locations of these inputs.
+    """
+    inputs, n_base = prepared.inputs, len(run.plan.sources) - len(run.plan.added)
+    choose_gene_encodings(run, inputs, () if run.base is None else run.base.tables)
+    first = len(inputs.inputs) - len(run.plan.added)
+    unsorted = {
+        n_base + at for at in range(len(run.plan.added)) if not inputs.is_sorted(first + at)
+    }
+
+    def remaining(run: OutputRun) -> list[int]:
+        plan = run.plan
+        starts = ((part, plan.parts[part].start) for part in run.remaining())
+        return [
+            part
+            for part, start in starts
+            if (plan.base is None or start >= plan.base.n_cells)
+            and plan.source_index(start) in unsorted
+        ]
+
+    if unsorted:
+        _encode(run, inputs, axes, workers, progress=progress, remaining=remaining)
+    return tuple(run.plan.sources[at].uri for at in sorted(unsorted))
+
+
+def _encode(
+    run: OutputRun,
+    inputs: Concat,
+    axes: Axes,
+    workers: int,
+    *,
+    progress: Progress,
+    remaining: Callable[[OutputRun], list[int]] = OutputRun.remaining,
+) -> None:
+    """Encode parts that remain; restart with a wider type if a value needs it."""
     while True:
         plan = run.plan
         cells, nonzeros = run.covered()
@@ -69,11 +107,11 @@ def _encode(run: OutputRun, inputs: Concat, axes: Axes, workers: int, progress: 
             progress=progress,
         )
         try:
-            run_parts(run.remaining(), encode, run.record, workers)
+            run_parts(remaining(run), encode, run.record, workers)
         except NeedsWiderType as misfit:
             _, n_discarded = run.covered()
             blocks = () if run.base is None else run.base.blocks
-            run.begin(with_rewrite(misfit.wider, misfit.table, blocks))
+            run.begin(plan.widened(misfit.types, blocks))
             _log_rewrite(plan, run.plan, n_discarded)
         except InputError as error:
             several = isinstance(error, DamagedInput) and len(plan.added) > 1

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from slaf.conversion.prepare import Prepared
-    from slaf.dataset.dataset import Dataset
     from slaf.format.config import SourceRecord
     from slaf.runs.estimate import Estimate
     from slaf.runs.output_run import OutputRun
@@ -33,6 +32,8 @@ __all__ = ["Preview", "preview", "with_options"]
 Run = ParamSpec("Run")
 DryRun = ParamSpec("DryRun")
 Record = TypeVar("Record", bound=Options)
+Result = TypeVar("Result")
+Result_co = TypeVar("Result_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class Preview:
         return data
 
 
-class Verb(Protocol[Run, DryRun]):
+class Verb(Protocol[Run, DryRun, Result_co]):
     """A function of inputs, a location, and options as keywords; a dry run gives a `Preview`."""
 
     @overload
@@ -111,7 +112,7 @@ class Verb(Protocol[Run, DryRun]):
         /,
         *args: Run.args,
         **options: Run.kwargs,
-    ) -> Dataset: ...
+    ) -> Result_co: ...
 
     @overload
     def __call__(
@@ -126,7 +127,7 @@ class Verb(Protocol[Run, DryRun]):
 
 def with_options(
     record: type[Record], _run: Callable[Run, object], _dry_run: Callable[DryRun, object]
-) -> Callable[[Callable[[Inputs, Any, Record], Dataset | Preview]], Verb[Run, DryRun]]:
+) -> Callable[[Callable[[Inputs, Any, Record], Result | Preview]], Verb[Run, DryRun, Result]]:
     """Decorate a function of inputs, a location and a record: options become its keywords.
 
     Parameters
@@ -138,9 +139,9 @@ def with_options(
     """
     options, docs = options_of(record), docs_of(record)
 
-    def decorate(function: Callable[[Inputs, Any, Record], Dataset | Preview]) -> Any:
+    def decorate(function: Callable[[Inputs, Any, Record], Result | Preview]) -> Any:
         @wraps(function)
-        def verb(inputs: Inputs, output: Any, /, **keywords: Any) -> Dataset | Preview:
+        def verb(inputs: Inputs, output: Any, /, **keywords: Any) -> Result | Preview:
             return function(inputs, output, record.from_keywords(function.__name__, keywords))
 
         declared = inspect.signature(function)

@@ -158,13 +158,13 @@ class RemainingDataset:
         )
 
     def _matrices(self, record: AnnotationsRecord) -> AnnotationsRecord:
-        """The record of layers and raw."""
+        """The record of layers, raw and coverage."""
         rows = {table: int(offsets[-1]) for table, offsets in self.remaining_offsets.items()}
 
         def remaining(matrix: MatrixRecord) -> MatrixRecord:
             return structs.replace(matrix, blocks=self._blocks(matrix.blocks))
 
-        layers, raw = record.layers, record.raw
+        layers, raw, coverage = record.layers, record.raw, record.coverage
         if layers is not None:
             matrices = tuple(map(remaining, layers.matrices))
             layers = structs.replace(layers, rows=rows["layers"], matrices=matrices)
@@ -175,7 +175,10 @@ class RemainingDataset:
                 matrix=remaining(raw.matrix),
                 genes_present=self._of_sources(raw.genes_present),
             )
-        return structs.replace(record, layers=layers, raw=raw)
+        if coverage is not None:
+            columns = tuple(map(remaining, coverage.matrices))
+            coverage = structs.replace(coverage, rows=rows["coverage"], matrices=columns)
+        return structs.replace(record, layers=layers, raw=raw, coverage=coverage)
 
     # ---------------------------------------------------------------------------- tables and files
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.compute as pc
 from msgspec import structs
 
-from slaf.conversion.plan_append import has_gene_order, parts_of_blocks, stored_options
+from slaf.conversion.plan_append import has_gene_order, stored_options
 from slaf.conversion.remaining import RemainingDataset
 from slaf.conversion.rewrite import Layout, clean_up_published, location_of, rewrite_parts
 from slaf.dataset.dataset import open_dataset
@@ -27,7 +27,7 @@ from slaf.runs.checksums import storage_options_record, table_digests, with_chec
 from slaf.runs.commit import TableFragments, TableGrowth, TableRows, commit_tables
 from slaf.runs.gene_order import CellOrder, gene_order_record, sort_by_gene
 from slaf.runs.output_run import OutputRun, begin_or_resume
-from slaf.runs.plan import Plan
+from slaf.runs.plan import Plan, parts_of_blocks
 from slaf.runs.publish import with_plain_ids
 from slaf.runs.row_offsets import row_offsets
 from slaf.runtime.progress import NullProgress

@@ -55,7 +55,7 @@ class Layout:
         """The layout of a published dataset."""
         published = dataset.published
         partitioned = partitioned_tables(published.tables)
-        tables = [spec.name for spec in partitioned if spec.axis == CELL_ORDER]
+        tables = [spec.name for spec in partitioned if spec.axis.name == CELL_ORDER.name]
         fragments = {
             name: fragments_of(dataset.location, published.tables[name], published.versions[name])
             for name in tables
@@ -129,7 +129,7 @@ def rewrite_parts(
         try:
             run_parts(run.remaining(), encode, run.record, workers)
         except NeedsWiderType as misfit:
-            run.begin(misfit.wider)
+            run.begin(run.plan.widened(misfit.types))
         except (DamagedDataset, InputError):
             run.abandon()
             raise

@@ -138,7 +138,7 @@ class SourceRecord(Record, frozen=True):
     n_genes: Count
     offset: Count
     identity: Mapping[str, Any]
-    choice: Mapping[str, str | bool] = {}
+    choice: Mapping[str, str | bool | int] = {}
     genes: Annotated[
         str, matching("strict|union|intersection", "one of strict, union, intersection")
     ] = "strict"

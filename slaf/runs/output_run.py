@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from slaf.errors import DuplicateInput, OutputExists, UnfinishedRun
+from slaf.errors import AlreadyInDataset, DuplicateInput, NoPlan, OutputExists, UnfinishedRun
 from slaf.format.config import (
     CONFIG,
     LEGACY_DIR,
@@ -42,6 +42,8 @@ __all__ = [
     "begin_or_resume",
     "check_not_complete",
     "check_not_repeated",
+    "check_planned",
+    "no_plan",
     "unfinished_run",
 ]
 
@@ -95,8 +97,7 @@ class OutputRun:
 
     def remaining(self) -> list[int]:
         """The indices of the parts that are not done, in order."""
-        done = self.journal.parts[CELL_ORDER.name]
-        return [index for index in range(len(self.plan.parts)) if index not in done]
+        return self.journal.missing()
 
     def parts(self, axis: Axis = CELL_ORDER) -> list[PartResult]:
         """The parts of an axis that are done, in order."""
@@ -137,7 +138,7 @@ class OutputRun:
         Files of an earlier attempt are removed at once if there is no dataset yet, and otherwise
         when a run is published or given up.
         """
-        self._save(self.previous, Checkpoint(plan))
+        self._save(self.previous, Checkpoint(plan, directory=self.checkpoint.directory))
         if self.legacy is not None:
             # The files of another program's dataset stay.
             self.location.remove(LEGACY_DIR)
@@ -145,9 +146,11 @@ class OutputRun:
         elif self.previous is None:
             remove_other_files(self.location)
 
-    def resume(self, plan: Plan) -> None:
+    def resume(self, plan: Plan, directory: str | None = None) -> None:
         """Continue with the parts that remain; damaged inputs may have been repaired."""
         checkpoint = self.checkpoint.resumed(plan)
+        if directory is not None and not checkpoint.published:
+            checkpoint = replace(checkpoint, directory=directory)
         if checkpoint is not self.checkpoint:
             self._save(self.previous, checkpoint)
             self.journal = Journal.read(self.location, checkpoint)
@@ -167,6 +170,21 @@ class OutputRun:
         if n_kept:
             self._save(self.previous, checkpoint)
         return n_kept
+
+    @classmethod
+    def planned(cls, location: Location) -> OutputRun:
+        """The unfinished run at a location, by whatever command it was begun.
+
+        Raises
+        ------
+        NoPlan
+            If there is none.
+        """
+        manifest = load(location)
+        checkpoint = None if manifest is None else checkpoint_of(location, manifest)
+        if manifest is None or checkpoint is None:
+            raise no_plan(location, manifest)
+        return cls.unfinished(location, manifest, checkpoint)
 
     def abandon(self) -> None:
         """Leave the output as it was before the run: the previous dataset, or nothing."""
@@ -274,21 +292,53 @@ def unfinished_run(
 
 
 def begin_or_resume(
-    location: Location, plan: Plan, *, overwrite: bool, restart: bool, allow_duplicate: bool
+    location: Location,
+    plan: Plan,
+    *,
+    overwrite: bool,
+    restart: bool,
+    allow_duplicate: bool,
+    directory: str | None = None,
 ) -> OutputRun:
     """The run that this plan is, at a location that is locked: begun, or taken up again.
 
-    Parameters and errors are those of `unfinished_run`.
+    Further parameters and errors are those of `unfinished_run`.
+
+    Parameters
+    ----------
+    directory
+        Of a run whose parts are encoded by other processes, the directory of relative inputs.
     """
     run = unfinished_run(
         location, plan, overwrite=overwrite, restart=restart, allow_duplicate=allow_duplicate
     )
     if run is None:
-        run = OutputRun(location, _load(location, plan) or Manifest(), Checkpoint(plan))
+        manifest = _load(location, plan) or Manifest()
+        run = OutputRun(location, manifest, Checkpoint(plan, directory=directory))
         run.begin(plan)
     else:
-        run.resume(plan)
+        run.resume(plan, directory)
     return run
+
+
+def check_planned(location: Location) -> None:
+    """Refuse a location without an unfinished run; reads config.json alone.
+
+    Raises
+    ------
+    NoPlan
+        If there is none.
+    """
+    manifest = load(location)
+    if manifest is None or manifest.checkpoint is None:
+        raise no_plan(location, manifest)
+
+
+def no_plan(location: Location, manifest: Manifest | None) -> NoPlan:
+    """The error that nothing is planned at a location."""
+    published = manifest is not None and manifest.published is not None
+    there = "a published dataset and no plan" if published else "no plan"
+    return NoPlan(f"{location}: there is {there}; make one with `slaf plan`")
 
 
 def check_not_repeated(base: Sequence[SourceRecord], added: Sequence[SourceRecord]) -> None:
@@ -301,10 +351,13 @@ def check_not_repeated(base: Sequence[SourceRecord], added: Sequence[SourceRecor
 
     Raises
     ------
+    AlreadyInDataset
+        If the dataset has the content of all of them.
     DuplicateInput
         If the content of one is that of another, wherever it lies.
     """
     seen = {content_key(source): source for source in base}
+    nothing_new = all(content_key(source) in seen for source in added)
     for source in added:
         first = seen.setdefault(content_key(source), source)
         if first is not source:
@@ -313,7 +366,7 @@ def check_not_repeated(base: Sequence[SourceRecord], added: Sequence[SourceRecor
                 f"{source.uri}: the same input is there {where}; leave it out, or take its cells "
                 "once more with --allow-duplicate"
             )
-            raise DuplicateInput(msg)
+            raise AlreadyInDataset(msg) if nothing_new else DuplicateInput(msg)
 
 
 def _load(location: Location, plan: Plan) -> Manifest | None:

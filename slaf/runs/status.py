@@ -13,6 +13,7 @@ from slaf.format.config import CONFIG, Manifest, load
 from slaf.format.schema import CELL_ORDER, GENE_ORDER
 from slaf.runs.checkpoint import checkpoint_of
 from slaf.runs.journal import Journal
+from slaf.runtime.job_arrays import indices_text
 from slaf.storage.location import Location
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ class State(StrEnum):
     STOPPED = "stopped"
     """No process is writing; the same command continues the run."""
 
+    PLANNED = "planned"
+    """`slaf plan` began it; any process encodes its parts, and `slaf publish` ends it."""
+
 
 @dataclass(frozen=True, slots=True)
 class ConversionStatus:
@@ -47,7 +51,7 @@ class ConversionStatus:
     place
         The output.
     state
-        Whether it is finished, running or stopped.
+        Whether it is finished, running, stopped or planned.
     published
         Whether there is a dataset to read, also one that is being replaced.
     parts_done, parts
@@ -67,6 +71,10 @@ class ConversionStatus:
         Genes whose nonzeros are on disk in gene order, with the option `by_gene`.
     tables
         The tables of the published dataset.
+    missing
+        The parts that are not done, by their indices, like "3,7-9"; "" for none.
+    refused
+        The receipts that count for nothing, and why.
     """
 
     place: str
@@ -83,6 +91,8 @@ class ConversionStatus:
     options: Mapping[str, Any] | None = None
     genes_done: int = 0
     tables: tuple[str, ...] = ()
+    missing: str = ""
+    refused: Mapping[str, str] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As `slaf status --json` prints it."""
@@ -110,7 +120,8 @@ def status(
     if manifest.published is not None and (checkpoint is None or checkpoint.published):
         return _of_published(location, manifest.published, running=running)
     if checkpoint is not None:
-        state = State.RUNNING if running else State.STOPPED
+        state = State.STOPPED if checkpoint.directory is None else State.PLANNED
+        state = State.RUNNING if running else state
         return _of_run(location, manifest, checkpoint, state)
     if running:
         return ConversionStatus(str(location), State.RUNNING, published=False)
@@ -156,4 +167,6 @@ def _of_run(
         options=plan.options.to_json(),
         genes_done=sum(len(part.rows) for part in journal.parts[GENE_ORDER.name].values()),
         tables=() if previous is None else tuple(previous.tables),
+        missing=indices_text(journal.missing()),
+        refused=journal.refused,
     )

@@ -26,6 +26,7 @@ _DEFAULT_MODALITY = "rna"
 # The members of the file with elements of all modalities together.
 _TABLES = ("obs", "var")
 _SLOTS = ("obsm", "varm", "obsp", "varp", "uns")
+_MEMBERS = frozenset({"mod", "obsmap", "varmap", *_TABLES, *_SLOTS})
 
 
 def _recognises(path: Path) -> bool:
@@ -77,7 +78,8 @@ def _of_all_modalities(groups: Groups, modalities: list[str]) -> list[str]:
         found += in_words(f"columns of {table} of the MuData", _own(columns, modalities))
     for slot in _SLOTS:
         found += in_words(f"{slot} of the MuData", _own(groups.keys(slot), modalities))
-    return found
+    others = [name for name in groups.keys("") if name not in _MEMBERS]
+    return found + in_words("others of the MuData", others)
 
 
 def _own(names: list[str], modalities: list[str]) -> list[str]:

@@ -25,6 +25,8 @@ __all__ = ["Directory", "storage_errors", "write_atomically"]
 
 # Seconds. `is_locked` holds the lock for an instant, which must not look like a writer.
 _LOCK_TIMEOUT = 0.2
+# Attempts to remove a directory to which other processes write.
+_REMOVALS = 20
 _MISSING = (FileNotFoundError, NotADirectoryError)
 
 # What a file system says that has no hard links, or no more of one file.
@@ -132,6 +134,17 @@ class Directory:
         """The free bytes on the disk of this directory, which need not exist."""
         return shutil.disk_usage(self._existing_parent()).free
 
+    def file_system(self) -> str:
+        """The type of the file system, as Linux has it in /proc; "" on another system."""
+        device = self._existing_parent().stat().st_dev
+        number = f"{os.major(device)}:{os.minor(device)}"
+        with suppress(OSError):
+            for line in Path("/proc/self/mountinfo").read_text(errors="replace").splitlines():
+                fields, _, kind = line.partition(" - ")
+                if fields.split()[2] == number:
+                    return kind.split()[0]
+        return ""
+
     def disk(self) -> object:
         """The device number of the disk."""
         return self._existing_parent().stat().st_dev
@@ -151,8 +164,10 @@ class Directory:
     def put(self, name: str, data: bytes) -> None:
         """Write a file atomically and durably."""
         target = self.path / name
+        # Several processes write the files of a run, in a directory, and one those next to it.
+        mark = f".{uuid4().hex}" if "/" in name else ""
         with storage_errors("write", target):
-            with write_atomically(target) as file:
+            with write_atomically(target, mark) as file:
                 file.write(data)
             self._sync_directories([target])
 
@@ -182,7 +197,7 @@ class Directory:
         path = self.path / name
         with storage_errors("remove", path):
             if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
+                _remove_directory(path)
             else:
                 path.unlink()
 
@@ -329,6 +344,20 @@ def _link_new(new: Path, target: Path) -> None:
     else:
         # Without hard links two writers of one moment may both believe to be the first.
         new.replace(target)
+
+
+def _remove_directory(path: Path) -> None:
+    """Remove a directory to which other processes may still write."""
+    for left in reversed(range(_REMOVALS)):
+        try:
+            shutil.rmtree(path)
+        except OSError as error:
+            if error.errno == errno.ENOENT and not path.exists():
+                return
+            if error.errno not in {errno.ENOENT, errno.ENOTEMPTY} or not left:
+                raise
+        else:
+            return
 
 
 def _sync(path: Path) -> None:

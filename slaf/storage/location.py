@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from slaf.errors import StorageError
+from slaf.runtime.extras import require
 from slaf.storage.backend import LOCK_NAME
 from slaf.storage.local import Directory
 from slaf.storage.urls import is_url
@@ -172,6 +173,10 @@ class Location:
         """The free bytes on the disk; None where there is no limit."""
         return self._backend.free()
 
+    def file_system(self) -> str:
+        """The type of the file system, like "nfs4"; "" in a bucket, and where it is not known."""
+        return self._backend.file_system()
+
     def shares_disk(self, other: Location) -> bool:
         """Whether both take their space from the same disk."""
         return self._backend.disk() == other._backend.disk()
@@ -291,6 +296,7 @@ class Location:
 def _backend(path: str | os.PathLike[str], options: Mapping[str, str]) -> Backend:
     text = os.fspath(path)
     if is_url(text):
+        require("obstore", "a bucket")
         from slaf.storage.object_prefix import ObjectPrefix
 
         return ObjectPrefix(text, options)

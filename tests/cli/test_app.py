@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import subprocess
 import sys
@@ -15,9 +16,12 @@ from typer.main import get_command
 
 import slaf
 from slaf.errors import (
+    AlreadyInDataset,
     ConversionInProgress,
     DamagedInput,
+    DuplicateInput,
     Locked,
+    NoSuchInput,
     NotADataset,
     OutputExists,
     QueryError,
@@ -200,6 +204,8 @@ def test_usage_errors_end_with_2(words: list[str]) -> None:
         (QueryError("x"), ExitCode.BAD_INPUT),
         (OutputExists("x"), ExitCode.CONFLICT),
         (Locked("x"), ExitCode.CONFLICT),
+        (DuplicateInput("x"), ExitCode.CONFLICT),
+        (AlreadyInDataset("x"), ExitCode.ALREADY_IN_DATASET),
         (VerificationFailed("x", Report("x", ())), ExitCode.VERIFICATION_FAILED),
         (StorageError(28, "x"), ExitCode.STORAGE),
         (PermissionError(13, "x"), ExitCode.STORAGE),
@@ -223,6 +229,35 @@ def test_each_error_has_its_exit_code(
     assert printed.err.startswith("slaf: ")
     assert printed.err.count("\n") == 1
     assert "Errno" not in printed.err or not isinstance(error, StorageError)
+
+
+@pytest.mark.parametrize("error", [NoSuchInput("a: no\nfile"), QueryError("x"), OSError(5, "x")])
+def test_an_error_is_printed_in_json(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    """With JSON, stdout has the error with the exit code, its name, one line, and the remedy."""
+    error.add_note("4 parts are done")
+    with pytest.raises(typer.Exit) as ended, edge(quiet=True, verbose=False, json=True):
+        raise error
+    printed = capsys.readouterr()
+    (told,) = json.loads(printed.out).values()
+    assert set(told) == {"code", "message", "what", "remedy"}
+    assert told["code"] == ended.value.exit_code
+    assert told["what"] == type(error).__name__
+    assert told["remedy"] == ("check the path" if isinstance(error, NoSuchInput) else None)
+    assert "; ".join(filter(None, [told["message"], told["remedy"]])) in printed.err
+    assert told["message"].endswith("4 parts are done")
+
+
+@pytest.mark.parametrize(
+    "words", [["info"], ["convert", "a", "b", "--wokers", "2"], ["verify", "x", "--sample", "0"]]
+)
+def test_a_wrong_call_is_told_in_json(words: list[str]) -> None:
+    """With `--json` a missing argument, an unknown option or a bad value is told in JSON too."""
+    ended = run(*words, "--json")
+    assert ended.code == ExitCode.USAGE
+    assert ended.json["error"]["what"] == "UsageError"
+    assert ended.json["error"]["code"] == ExitCode.USAGE
+    assert ended.json["error"]["message"] in " ".join(ended.err.split())
+    assert run(*words).out == ""
 
 
 def test_an_error_of_many_lines_becomes_one_paragraph(capsys: pytest.CaptureFixture[str]) -> None:
@@ -277,7 +312,7 @@ def test_what_the_library_can_do_the_command_can_reach(verb: str) -> None:
 def test_what_commands_do_is_said_whole() -> None:
     """The list of commands cuts no sentence."""
     listed = run("--help").succeeded().out.partition("Commands:")[2].splitlines()
-    assert len([line for line in listed if line]) == 12
+    assert len([line for line in listed if line]) == 18
     assert all(line.endswith(".") and "..." not in line for line in listed if line)
 
 

@@ -85,9 +85,12 @@ def test_genes_are_not_taken_away(made: Path, more: list[Path]) -> None:
     assert run("append", more[0], made, "--join", "intersection").code == ExitCode.USAGE
 
 
-def test_a_source_that_is_in_it(source: Path, made: Path) -> None:
-    """The same input is refused with 4, and appended again with --allow-duplicate."""
-    assert "--allow-duplicate" in run("append", source, made).failed(ExitCode.CONFLICT)
+def test_a_source_that_is_in_it(source: Path, more: list[Path], made: Path) -> None:
+    """An input that is in is refused with 7, with a new one with 4; --allow-duplicate takes it."""
+    refused = run("append", source, made, "--json")
+    assert "--allow-duplicate" in refused.failed(ExitCode.ALREADY_IN_DATASET)
+    assert refused.json["error"]["what"] == "AlreadyInDataset"
+    assert "--allow-duplicate" in run("append", source, more[0], made).failed(ExitCode.CONFLICT)
     run("append", source, made, "--allow-duplicate").succeeded()
     assert slaf.open(made).n_cells == 120
 

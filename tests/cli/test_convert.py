@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 DATASET_KEYS = {
     *("kind", "location", "n_cells", "n_genes", "nonzeros", "density", "value_type", "dtype"),
     *("bytes", "tables", "obs", "var", "statistics", "annotations", "sources"),
-    *("created_at", "last_updated", "history", "writer"),
+    *("created_at", "last_updated", "writer"),
 }
 PREVIEW_KEYS = {
     *("operation", "sources", "output", "n_cells", "n_genes", "shared_genes", "size"),

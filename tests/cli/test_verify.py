@@ -59,6 +59,7 @@ def test_differences_as_json(forged: Path) -> None:
     assert ended.json["ok"] is False
     assert ended.json["counts"] == {"digest": 1}
     assert ended.json["differences"][0].keys() == {"kind", "where", "expected", "found"}
+    assert ended.json["error"]["what"] == "VerificationFailed"
 
 
 def test_quick_reads_no_values(forged: Path) -> None:

@@ -104,6 +104,10 @@ class Kind:
     disk: bool = False
 
 
+# Of a command whose output is whole, or was before.
+_WHOLE = (0, ExitCode.CONFLICT, ExitCode.ALREADY_IN_DATASET)
+
+
 def _below(output: Path) -> Path:
     return output.parent
 
@@ -121,7 +125,7 @@ def _at_a_change(
         met = ended.met is None or ended.met > 0
         more = _OF_TILEDB if output.suffix == ".soma" else ()
         # An output that was whole already may be refused.
-        return Struck(met, _untold(ended, (*codes, *more) if met else (0, ExitCode.CONFLICT)))
+        return Struck(met, _untold(ended, (*codes, *more) if met else _WHOLE))
 
     return strike
 
@@ -144,7 +148,7 @@ def _at_a_time(commands: Commands, ready: Ready, output: Path, rng: random.Rando
     command = commands.start(ready.operation.words(output), _below(output), Befallen())
     ended = command.wait(kill_after=rng.uniform(0, ready.seconds))
     # An output that an earlier fault has left whole may be refused.
-    return Struck(ended.code < 0, _untold(ended, (0, ExitCode.CONFLICT, -signal.SIGKILL)))
+    return Struck(ended.code < 0, _untold(ended, (*_WHOLE, -signal.SIGKILL)))
 
 
 def _effect(moment: Moment, failure: Failure) -> Callable[..., Struck]:
@@ -255,7 +259,7 @@ def _together(commands: Commands, ready: Ready, output: Path, rng: random.Random
     time.sleep(rng.uniform(0, ready.seconds))
     second = commands.start(words, _below(output), Befallen())
     ended = [first.wait(), second.wait()]
-    untold = [_untold(one, (0, ExitCode.CONFLICT)) for one in ended]
+    untold = [_untold(one, _WHOLE) for one in ended]
     if not any(one.code == 0 for one in ended):
         untold.append(f"neither did it: {ended}")
     return Struck(met=True, untold="; ".join(filter(None, untold)))

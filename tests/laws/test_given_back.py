@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import tempfile
 import warnings
 from pathlib import Path
@@ -17,6 +19,7 @@ from hypothesis import given, settings
 
 import slaf
 from slaf.errors import DamagedDataset, InputError, TargetError, VerificationFailed
+from slaf.format.validation import with_checksum
 from slaf.targets import FORMATS
 from slaf.testing.strategies import NUMERIC_TYPES, columns, frames, matrices
 from tests.builders import counts, write_h5ad
@@ -218,14 +221,28 @@ def test_a_table_with_other_ids_is_refused(
     assert dataset.n_genes == 4
 
 
-def test_a_dataset_of_an_earlier_release_fails_its_proof(
-    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def with_other_elements(dataset: Dataset, other: Dataset) -> Dataset:
+    """The dataset with the tables of obsm of another one, as a release that checked no ids had it.
+
+    That release stored the ids of the input, where those of the dataset have a prefix.
+    """
+    path, source = (Path(str(each.location)) for each in (dataset, other))
+    config, others = (json.loads((at / "config.json").read_bytes()) for at in (path, source))
+    old, new = config["elements"]["file"], others["elements"]["file"]
+    (path / old).unlink()
+    shutil.copy(source / new, path / new)
+    config["elements"] = others["elements"]
+    stored = {each["file"]: each for each in others["proof"]["files"]}
+    files = config["proof"]["files"]
+    config["proof"]["files"] = [stored[new] if each["file"] == old else each for each in files]
+    (path / "config.json").write_bytes(with_checksum(config))
+    return slaf.open(path)
+
+
+def test_a_dataset_of_an_earlier_release_fails_its_proof(table: Path, tmp_path: Path) -> None:
     """Verify and diff name a table with other ids than its axis, and `to_anndata` refuses it."""
     good = slaf.convert(table, tmp_path / "good.slaf")
-    with monkeypatch.context() as earlier:
-        earlier.setattr("slaf.sources.concat.annotations.with_ids", lambda _, element, *__: element)
-        bad = slaf.convert(table, tmp_path / "bad.slaf", cell_id_prefix=True)
+    bad = with_other_elements(slaf.convert(table, tmp_path / "bad.slaf", cell_id_prefix=True), good)
     with pytest.raises(VerificationFailed, match=r"index of obsm\['table'\]"):
         slaf.verify(bad)
     assert any("obsm" in str(each) for each in slaf.diff(good, bad).differences)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,15 +13,12 @@ from slaf.errors import DamagedInput, InputError, SlafError
 from slaf.options import RAW_VARM, SLOTS
 from slaf.runtime.lazy import LazyMapping
 from slaf.sources.base import Slots
-from slaf.sources.hdf5.enumerations import decode_enumeration, is_enumeration
 from slaf.sources.hdf5.file import decode_text
-from slaf.sources.hdf5.links import attribute, try_resolve
 from slaf.storage.system_errors import system_errno, system_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    import h5py
     import pandas as pd
 
     from slaf.sources.anndata.groups import Groups
@@ -90,7 +87,7 @@ def read_frame(groups: Groups, name: str) -> pd.DataFrame:
             adata = groups.read_tables_of_arrays({axis: name, other: other, **members})
             frame = getattr(adata, axis)
         else:
-            frame = _read_elem(groups.get(name))
+            frame = _read(groups, name)
     if not isinstance(frame, pd.DataFrame):
         msg = f"{name} holds a {type(frame).__name__}, not a table"
         raise DamagedInput(msg)
@@ -127,24 +124,24 @@ def read_varm_of_raw(groups: Groups) -> Mapping[str, Any]:
 
 def columns_left_out(groups: Groups) -> Iterator[str]:
     """The columns of tables that are not in their column-order, so that anndata hides them."""
-    for slot in ("obs", "var", "raw/var", "obsm", "varm", "raw/varm"):
-        tables = {slot: slot}
-        if slot.endswith("m"):
-            tables = {f"{slot}:{key}": f"{slot}/{key}" for key in element_names(groups, slot)}
-        for label, table in tables.items():
-            hidden = _hidden_columns(groups, table)
-            if hidden:
-                yield f"{label} ({', '.join(hidden)})"
+    tables = {name: name for name in ("obs", "var", "raw/var")}
+    for slot in ("obsm", "varm", "raw/varm"):
+        names = element_names(groups, slot)
+        tables |= {f"{slot}:{name}": f"{slot}/{name}" for name in names}
+    for label, path in tables.items():
+        hidden = _hidden_columns(groups, path)
+        if hidden:
+            yield f"{label} ({', '.join(hidden)})"
 
 
 def _hidden_columns(groups: Groups, table: str) -> list[str]:
-    order = groups.attribute(table, "column-order") if _is_group(groups, table) else None
+    order = _attribute(groups, table, "column-order")
     if order is None:
         return []
     shown = {decode_text(name) or "" for name in np.ravel(order)}
     # A name with a slash is a path of groups.
     shown |= {name.partition("/")[0] for name in shown} | {"__categories"}
-    shown.add(decode_text(groups.attribute(table, "_index", "_index")) or "")
+    shown.add(decode_text(_attribute(groups, table, "_index")) or "_index")
     return [name for name in groups.keys(table) if name not in shown]
 
 
@@ -161,77 +158,63 @@ def element_names(groups: Groups, slot: str) -> list[str]:
 
 def _is_part_of_a_name(groups: Groups, path: str) -> bool:
     """Whether a group is made by a slash in a name: it says nothing of itself."""
-    return (
-        _is_group(groups, path)
-        and bool(groups.keys(path))
-        and all(groups.attribute(path, mark) is None for mark in _MARKS)
-    )
+    with suppress(DamagedInput):
+        is_group = groups.has(path) and groups.shape(path) is None
+        marks = (_attribute(groups, path, mark) for mark in _MARKS)
+        return is_group and bool(groups.keys(path)) and all(mark is None for mark in marks)
+    return False
 
 
-def _is_group(groups: Groups, path: str) -> bool:
-    """Whether there is a group that can be opened; what is damaged is named when it is read."""
-    try:
-        return groups.has(path) and groups.shape(path) is None
-    except DamagedInput:
-        return False
+def _attribute(groups: Groups, path: str, name: str) -> Any:
+    """An attribute; None if there is none, or no such element: reading it says why."""
+    with suppress(DamagedInput):
+        return groups.attribute(path, name)
+    return None
 
 
 def _read_element(groups: Groups, path: str) -> Any:
-    element = groups.get(path)
+    groups.get(path)
     with _anndata_errors(path, InputError):
-        if is_enumeration(element) and not path.startswith("uns/"):
-            msg = f"{path} is an enumeration of HDF5, not numbers; leave it out with --without"
+        if groups.is_enumeration(path) and not path.startswith("uns/"):
+            remedy = f"leave it out with --without {_without(path)}"
+            msg = f"{path} is an enumeration of HDF5, not numbers; {remedy}"
             raise InputError(msg)
-        return _read_elem(element)
+        return _read(groups, path)
 
 
-def _read_elem(element: Any) -> Any:
-    """An element as anndata reads it, with the names of enumerations in place of their codes."""
-    import anndata
-    import h5py
-
-    if is_enumeration(element):
-        return decode_enumeration(element)
-    is_group = isinstance(element, h5py.Group)
-    if is_group and "_index" in element.attrs and attribute(element, "encoding-type") is None:
-        return _untyped_frame(element)
-    value = anndata.io.read_elem(element)
-    return _with_enumerations(element, value) if is_group else value
+def _without(path: str) -> str:
+    """What leaves out an element, or a slot, by its path."""
+    slot, _, key = path.replace("raw/varm", RAW_VARM).partition("/")
+    return f"{slot}:{key}" if key else slot
 
 
-def _with_enumerations(group: h5py.Group, value: Any) -> Any:
-    """The enumerations in a table or a mapping, and in mappings below it, decoded."""
-    import pandas as pd
-
-    names: Any = value if isinstance(value, dict | pd.DataFrame) else ()
-    for name in names:
-        member = try_resolve(group, name)
-        if is_enumeration(member):
-            value[name] = decode_enumeration(member)
-        elif isinstance(value, dict) and member is not None:
-            value[name] = _with_enumerations(member, value[name])
-    return value
+def _read(groups: Groups, path: str) -> Any:
+    """An element as anndata reads it, and tables whose group does not say that it is one."""
+    is_table = groups.shape(path) is None and groups.attribute(path, "_index") is not None
+    if is_table and groups.attribute(path, "encoding-type") is None:
+        return _untyped_frame(groups, path)
+    return groups.read(path)
 
 
-def _untyped_frame(group: h5py.Group) -> pd.DataFrame:
+def _untyped_frame(groups: Groups, table: str) -> pd.DataFrame:
     """A table whose group does not say that it is one, as SeuratDisk writes it."""
-    import anndata
     import pandas as pd
 
-    index = decode_text(attribute(group, "_index")) or "_index"
+    index = decode_text(groups.attribute(table, "_index")) or "_index"
     hidden = {index, "__categories"}
-    order = attribute(group, "column-order", [name for name in group if name not in hidden])
+    columns = [name for name in groups.keys(table) if name not in hidden]
+    order = groups.attribute(table, "column-order", columns)
     names = [decode_text(name) or "" for name in np.ravel(order)]
-    categories = try_resolve(group, "__categories")
+    categories = groups.keys(f"{table}/__categories")
 
     def column(name: str) -> Any:
-        values = _read_elem(group[name])
-        if categories is None or name not in categories:
+        values = groups.read(f"{table}/{name}")
+        if name not in categories:
             return values
-        levels = anndata.io.read_elem(categories[name])
-        return pd.Categorical.from_codes(values, categories=pd.Index(levels, dtype=object))
+        levels = pd.Index(groups.read(f"{table}/__categories/{name}"), dtype=object)
+        return pd.Categorical.from_codes(values, categories=levels)
 
-    ids = pd.Index(anndata.io.read_elem(group[index]), name=None if index == "_index" else index)
+    ids = pd.Index(groups.read(f"{table}/{index}"), name=None if index == "_index" else index)
     data = {name: column(name) for name in names}
     return pd.DataFrame(data, index=ids, columns=pd.Index(names, dtype=object))
 
@@ -290,11 +273,9 @@ def _anndata_errors(label: str, error_type: type[InputError]) -> Iterator[None]:
         except SlafError:
             raise
         except ImportError as error:
-            slot, _, key = label.replace("raw/varm", RAW_VARM).partition("/")
-            name = f"{slot}:{key}" if key else slot
             msg = (
                 f"{label} needs a package that is not installed here ({error}); install it, or "
-                f"leave the element out with --without {name}"
+                f"leave the element out with --without {_without(label)}"
             )
             raise error_type(msg) from error
         except (*_READING_ERRORS, IORegistryError) as error:

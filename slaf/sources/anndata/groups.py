@@ -42,7 +42,7 @@ _LAYER = "layer:"
 # The paths of raw and of its genes; before 0.7.0 their names had a dot.
 _RAW = (("raw/X", "raw/var"), ("raw.X", "raw.var"))
 
-# The members that mean something; before 0.7.0 those of raw had a dot.
+# The members of an AnnData that mean something.
 _MEMBERS = frozenset(
     {"X", "layers", "raw", "raw.X", "raw.var", "raw.varm", "obs", "var", *SLOTS, "__categories"}
 )
@@ -78,13 +78,27 @@ class Groups(Protocol):
         """Whether there is a group or an array of this name."""
 
     def get(self, path: str) -> Any:
-        """The group or array of h5py or zarr, checked, as `anndata.io.read_elem` takes it.
+        """The group or array of h5py or zarr, checked.
 
         Raises
         ------
         DamagedInput
             If there is none.
         """
+
+    def read(self, path: str) -> Any:
+        """An element as anndata reads it, but the names of an enumeration, not its codes.
+
+        Raises
+        ------
+        DamagedInput
+            If there is none.
+        InputError
+            If a code has no name.
+        """
+
+    def is_enumeration(self, path: str) -> bool:
+        """Whether it is an array of codes with names, of HDF5."""
 
     def shape(self, path: str) -> tuple[int, ...] | None:
         """The shape of an array; None for a group."""
@@ -216,6 +230,9 @@ class StoredAnnData(Source):
             return LabelledMatrix(self._open_element(self._find(name)[0]), errors)
 
     def _names(self) -> tuple[str, ...]:
+        return self._once("names", self._find_names)
+
+    def _find_names(self) -> tuple[str, ...]:
         names = ["X"] if self._groups.has("X") else []
         if any(self._groups.has(path) for path, _ in _RAW):
             names.append("raw")

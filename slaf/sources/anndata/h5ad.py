@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from slaf.sources.anndata.groups import StoredAnnData
 from slaf.sources.base import SourceFormat
 from slaf.sources.hdf5.arrays import open_compressed, open_nd
+from slaf.sources.hdf5.enumerations import is_enumeration, read_decoded
 from slaf.sources.hdf5.file import (
     errors_as_damaged_input,
     get_checked,
@@ -75,6 +76,14 @@ class Hdf5Groups:
     def get(self, path: str) -> Any:
         """The group or dataset, which is in the file itself."""
         return get_checked(self._root, path)
+
+    def read(self, path: str) -> Any:
+        """The element as anndata reads it, with the names of enumerations."""
+        return read_decoded(self.get(path))
+
+    def is_enumeration(self, path: str) -> bool:
+        """Whether it is a dataset of an enumeration."""
+        return is_enumeration(resolve_link(self._root, path))
 
     def shape(self, path: str) -> tuple[int, ...] | None:
         """The shape of a dataset; None for a group."""

@@ -85,6 +85,16 @@ class ZarrGroups:
             raise DamagedInput(msg)
         return element
 
+    def read(self, path: str) -> Any:
+        """The element as anndata reads it."""
+        import anndata
+
+        return anndata.io.read_elem(self.get(path))
+
+    def is_enumeration(self, path: str) -> bool:  # noqa: ARG002 - zarr has none
+        """False."""
+        return False
+
     def shape(self, path: str) -> tuple[int, ...] | None:
         """The shape of an array; None for a group."""
         shape: tuple[int, ...] | None = getattr(self.get(path), "shape", None)

@@ -16,6 +16,7 @@ from slaf.errors import InputError
 from slaf.format.config import SourceRecord
 from slaf.sources.concat.genes import align
 from slaf.sources.concat.same_cells import check_samples_differ
+from slaf.sources.concat.same_contigs import check_same_contigs
 from slaf.sources.slots import slot_names
 from slaf.sparse.ranges import RowRange
 
@@ -129,6 +130,8 @@ class Member:
         The number of inputs that it was made of.
     is_existing
         Whether it is the dataset to which the others are added.
+    contigs
+        The contigs of its reads; None for an input without coverage.
     """
 
     lease: Callable[[], AbstractContextManager[Source]]
@@ -144,6 +147,7 @@ class Member:
     columns: tuple[str, ...]
     n_inputs: int = 1
     is_existing: bool = False
+    contigs: tuple[tuple[str, int], ...] | None = None
 
     @property
     def label(self) -> str:
@@ -215,6 +219,7 @@ def open_members(
             (one.uri, one.folder, member.ids_of_input)
             for one, (member, _) in zip(inputs, scanned[n_existing:], strict=True)
         )
+    check_same_contigs([(one.label, one.contigs, one.ids) for one, _ in scanned])
     members, ids = [member for member, _ in scanned], [ids for _, ids in scanned]
     genes_present = []
     if existing is not None:
@@ -242,7 +247,7 @@ def check_raw(source: Source) -> Raw:
 
 
 def _scan(
-    pool: SourcePool, choices: Sequence[tuple[Mapping[str, str | bool], str]], join: GeneJoin
+    pool: SourcePool, choices: Sequence[tuple[Mapping[str, str | bool | int], str]], join: GeneJoin
 ) -> Iterator[tuple[Member, pa.Array]]:
     """Each member by itself, with all its slots, and the ids of its genes."""
     last_var: pa.Table | None = None
@@ -256,11 +261,13 @@ def _scan(
             cells, var, info = source.cells(), source.genes(), source.info
             repeated = last_var is not None and var.equals(last_var, check_metadata=True)
             if not repeated:
-                ids = var.column(0).combine_chunks()
+                chunks = var.column(0).chunks
+                # Of one chunk it would be a copy.
+                ids = chunks[0] if len(chunks) == 1 else var.column(0).combine_chunks()
             last_var = var
             if len(positions) != info.n_genes:
                 positions = np.arange(info.n_genes)
-            available = tuple(slot_names(source))
+            available, coverage = tuple(slot_names(source)), source.coverage()
             member = Member(
                 lease=partial(pool.lease, at),
                 info=info,
@@ -273,13 +280,18 @@ def _scan(
                 available=available,
                 selected=available,
                 columns=(*_column_names("obs", cells), *_column_names("var", var)),
+                contigs=None if coverage is None else coverage.contigs,
             )
         yield member, ids
         start = member.rows.stop
 
 
 def _record(
-    info: SourceInfo, offset: int, choice: Mapping[str, str | bool], prefix: str, join: GeneJoin
+    info: SourceInfo,
+    offset: int,
+    choice: Mapping[str, str | bool | int],
+    prefix: str,
+    join: GeneJoin,
 ) -> SourceRecord:
     return SourceRecord(
         uri=info.uri,

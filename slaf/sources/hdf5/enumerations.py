@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from slaf.errors import InputError
+from slaf.sources.hdf5.links import try_resolve
 
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["decode_enumeration", "is_enumeration"]
+__all__ = ["decode_enumeration", "is_enumeration", "read_decoded"]
 
 _MISSING: Final = "NA"
 _LOGICAL: Final = frozenset({"FALSE", "TRUE", _MISSING})
@@ -25,6 +26,35 @@ def is_enumeration(element: Any) -> bool:
     import h5py
 
     return isinstance(element, h5py.Dataset) and h5py.check_enum_dtype(element.dtype) is not None
+
+
+def read_decoded(element: h5py.Group | h5py.Dataset) -> Any:
+    """An element as anndata reads it, with the names of enumerations in place of their codes.
+
+    Raises
+    ------
+    InputError
+        As `decode_enumeration` does.
+    """
+    import anndata
+
+    if is_enumeration(element):
+        return decode_enumeration(element)
+    return _with_enumerations(element, anndata.io.read_elem(element))
+
+
+def _with_enumerations(element: Any, value: Any) -> Any:
+    """The enumerations in a table or a mapping, and in mappings below it, decoded."""
+    import pandas as pd
+
+    names: Any = value if isinstance(value, dict | pd.DataFrame) else ()
+    for name in names:
+        member = try_resolve(element, name)
+        if is_enumeration(member):
+            value[name] = decode_enumeration(member)
+        elif isinstance(value, dict) and member is not None:
+            value[name] = _with_enumerations(member, value[name])
+    return value
 
 
 def decode_enumeration(dataset: h5py.Dataset) -> Any:

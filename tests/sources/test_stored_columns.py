@@ -1,9 +1,11 @@
-"""Columns and elements of h5ad that anndata hides, or that programs in R and Julia wrote."""
+"""What anndata hides of a stored AnnData, and what programs in R and Julia write."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import anndata
@@ -11,12 +13,14 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import zarr
 
 import slaf
 from slaf.errors import InputError, MissingMatrix
 from tests.builders import counts, write_h5ad
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 LOGICAL = {"FALSE": 0, "TRUE": 1, "NA": 2}
@@ -75,26 +79,63 @@ def test_enumerations_that_mean_nothing_are_refused(
         slaf.convert(path, tmp_path / "out.slaf")
 
 
-def test_what_anndata_hides_is_named(path: Path) -> None:
+@pytest.fixture(params=["in.h5ad", "in.zarr", "in.h5mu"])
+def anywhere(request: pytest.FixtureRequest, path: Path) -> Path:
+    """The same AnnData as h5ad, on zarr, and as the modality of a MuData."""
+    store: Path = path.with_name(request.param)
+    if store.suffix == ".zarr":
+        with warnings.catch_warnings():
+            # anndata tells what its next release will do.
+            warnings.simplefilter("ignore")
+            anndata.read_h5ad(path).write_zarr(store)
+    elif store.suffix == ".h5mu":
+        with h5py.File(store, "w") as file, h5py.File(path, "r") as whole:
+            whole.copy("/", file.create_group("mod"), "rna")
+    return store
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """The group of the AnnData in an h5ad, a zarr store or a MuData, to write into."""
+    if path.suffix == ".zarr":
+        root = zarr.open_group(path, mode="a", use_consolidated=False)
+        yield root
+        zarr.consolidate_metadata(root.store)
+        return
+    with h5py.File(path, "r+") as file:
+        yield file["mod/rna"] if path.suffix == ".h5mu" else file
+
+
+def test_what_anndata_hides_is_named(anywhere: Path) -> None:
     """Columns that are not in column-order, and unknown groups at the top, are left behind."""
-    with h5py.File(path, "r+") as file:
-        file["obs/score"] = np.arange(5.0)
-        file["var/chrom"] = np.arange(4)
-        file["velocity/spliced"] = np.ones((5, 4))
-    info = slaf.info(path)
+    with opened(anywhere) as group:
+        anndata.io.write_elem(group["obsm"], "t", pd.DataFrame({"a": range(5)}))
+        group["obs/score"] = np.arange(5.0)
+        group["var/chrom"] = np.arange(4)
+        group["obsm/t/b"] = np.arange(5)
+        group["velocity/spliced"] = np.ones((5, 4))
+    info = slaf.info(anywhere)
     assert isinstance(info, slaf.InputInfo)
-    assert info.not_converted == ("obs (score)", "var (chrom)", "velocity")
+    assert info.not_converted == ("obs (score)", "var (chrom)", "obsm:t (b)", "velocity")
 
 
-def test_slashes_in_names(path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("anywhere", ["in.h5mu"], indirect=True)
+def test_members_of_a_mudata_that_are_not_converted_are_named(anywhere: Path) -> None:
+    """What a MuData holds besides its modalities, tables and slots is left behind by name."""
+    with h5py.File(anywhere, "r+") as file:
+        file["velocity/spliced"] = np.ones((5, 4))
+    info = slaf.info(anywhere)
+    assert isinstance(info, slaf.InputInfo)
+    assert info.not_converted == ("others of the MuData (velocity)",)
+
+
+def test_slashes_in_names(anywhere: Path, tmp_path: Path) -> None:
     """A name with a slash is read as such; an export of AnnData leaves it out, and says so."""
-    with h5py.File(path, "r+") as file:
-        anndata.io.write_elem(file["layers"], "G1", {})
-        for attribute in list(file["layers/G1"].attrs):
-            del file["layers/G1"].attrs[attribute]
-        file["layers/G1/S"] = np.ones((5, 4), "f4")
-        file["obsm/G2/M"] = np.ones((5, 2))
-        file["obsm/G2/deep/N"] = np.zeros((5, 2))
+    path = anywhere
+    with opened(path) as group:
+        group["layers/G1/S"] = np.ones((5, 4), "f4")
+        group["obsm/G2/M"] = np.ones((5, 2))
+        group["obsm/G2/deep/N"] = np.zeros((5, 2))
     dataset = slaf.convert(path, tmp_path / "out.slaf")
     assert list(dataset.layers) == ["G1/S"]
     assert list(dataset.obsm) == ["G2/M", "G2/deep/N"]
@@ -108,19 +149,31 @@ def test_slashes_in_names(path: Path, tmp_path: Path) -> None:
     assert (list(dataset.layers), list(dataset.obsm)) == ([], ["G2/deep/N"])
 
 
-def test_tables_without_an_encoding(path: Path, tmp_path: Path) -> None:
+def test_a_table_with_a_slash_in_its_name(anywhere: Path, tmp_path: Path) -> None:
+    """Such a table of obsm is refused with what leaves it out, and that leaves it out."""
+    with opened(anywhere) as group:
+        ids = pd.Index([f"cell-{at}" for at in range(5)])
+        anndata.io.write_elem(group["obsm"].require_group("G"), "t", pd.DataFrame(index=ids))
+    with pytest.raises(InputError, match="leave it out with --without obsm:G/t"):
+        slaf.convert(anywhere, tmp_path / "out.slaf")
+    assert not slaf.convert(anywhere, tmp_path / "out.slaf", without="obsm:G/t").obsm
+
+
+def test_tables_without_an_encoding(anywhere: Path, tmp_path: Path) -> None:
     """A table that does not say that it is one, as SeuratDisk's, is read by its attributes."""
-    with h5py.File(path, "r+") as file:
-        order = ["n", "kind"]
+    path, order = anywhere, ["n", "kind"]
+    with opened(path) as root:
         for slot, n in (("obs", 5), ("var", 4)):
-            del file[slot]
-            group = file.create_group(slot)
+            del root[slot]
+            group = root.create_group(slot)
             group.attrs["_index"] = "rows"
-            group.attrs.create("column-order", order, dtype=h5py.string_dtype())
-            group["rows"] = [f"{slot}-{at}" for at in range(n)]
+            group.attrs["column-order"] = order
             group["n"] = np.arange(n)
             group["kind"] = np.arange(n, dtype="i4") % 2
-            group["__categories/kind"] = ["x", "y"]
+            rows = np.array([f"{slot}-{at}" for at in range(n)], dtype=object)
+            anndata.io.write_elem(group, "rows", rows)
+            levels = group.create_group("__categories")
+            anndata.io.write_elem(levels, "kind", np.array(["x", "y"], dtype=object))
     dataset = slaf.convert(path, tmp_path / "out.slaf")
     assert dataset.obs.index.tolist() == [f"obs-{at}" for at in range(5)]
     assert dataset.obs["kind"].tolist() == ["x", "y", "x", "y", "x"]

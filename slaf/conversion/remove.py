@@ -23,6 +23,7 @@ from slaf.format.epoch import locked
 from slaf.format.schema import BY_GENE, CELLS, EXPRESSION, GENES, TABLES
 from slaf.options import ReadOptions, StoreOptions
 from slaf.runs.annotated import with_annotated_digests
+from slaf.runs.annotations import put_files
 from slaf.runs.checksums import storage_options_record, table_digests, with_checksums
 from slaf.runs.commit import TableFragments, TableGrowth, TableRows, commit_tables
 from slaf.runs.gene_order import CellOrder, gene_order_record, sort_by_gene
@@ -281,8 +282,7 @@ def _publish(
 ) -> None:
     location, plan, published = run.location, run.plan, remaining.dataset.published
     record, files = remaining.with_files(remaining.config.annotations)
-    for file, content in files:
-        location.put(file.file, content)
+    put_files(location, files)
     whole = remaining.tables()
     if plan.options.plain_types:
         whole = {n: None if t is None else with_plain_ids(n, t) for n, t in whole.items()}

@@ -95,7 +95,7 @@ def test_something_else_stays(dataset: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("replacing", [False, True])
-@pytest.mark.parametrize("most", [4, pytest.param(None, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("most", [2, pytest.param(None, marks=pytest.mark.slow)])
 def test_crashes(tmp_path: Path, most: int | None, *, replacing: bool) -> None:
     """Stopped at any effect readers see all of it or what was there; the same call ends well."""
     conversion = copied(tmp_path, replacing=replacing)

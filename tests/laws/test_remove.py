@@ -50,7 +50,7 @@ def removed_and_others(data: st.DataObject, folder: Path) -> None:
     assert dataset.to_anndata().shape == (len(stays), dataset.n_genes)
 
 
-@settings(max_examples=4)
+@settings(max_examples=2)
 @given(data=st.data())
 @pytest.mark.filterwarnings("ignore")
 def test_removing_gives_the_dataset_of_the_others(data: st.DataObject) -> None:

@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from slaf.conversion.annotate import annotate
     from slaf.conversion.append import append
     from slaf.conversion.compact import CompactReport, compact
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from slaf.converter import SLAFConverter
     from slaf.dataset.dataset import Dataset
     from slaf.dataset.dataset import open_dataset as open
+    from slaf.dataset.head import head, schema
     from slaf.dataset.history import DatasetVersion, history
     from slaf.dataset.info import DatasetInfo, FolderInfo, InputInfo, info
     from slaf.dataset.scan import Scan, scan
@@ -88,6 +90,7 @@ __all__ = [
     "diff",
     "discard_plan",
     "export",
+    "head",
     "history",
     "info",
     "open",
@@ -97,6 +100,7 @@ __all__ = [
     "remove",
     "repair",
     "scan",
+    "schema",
     "status",
     "verify",
 ]
@@ -124,6 +128,10 @@ _MODULES = {
     "slaf.dataset.dataset": (
         "Dataset",
         "open",
+    ),
+    "slaf.dataset.head": (
+        "head",
+        "schema",
     ),
     "slaf.dataset.history": (
         "DatasetVersion",
@@ -177,6 +185,10 @@ _RENAMED = {"open": "open_dataset"}
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("slaf")
     if name not in _HOMES:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)

@@ -142,7 +142,7 @@ class MissingParts(ConflictError):
         The indices of the parts, in order.
     """
 
-    def __init__(self, message: str, missing: tuple[int, ...]) -> None:
+    def __init__(self, message: str, missing: tuple[int, ...] = ()) -> None:
         super().__init__(message)
         self.missing = missing
 

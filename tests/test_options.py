@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from concurrent.futures import Executor, Future
 from dataclasses import FrozenInstanceError, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,20 @@ class Recorder:
         self.calls += cells + nonzeros
 
 
+class Counter(Executor):
+    """An executor that counts what it runs, in this thread."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run it."""
+        self.calls += 1
+        future: Future[Any] = Future()
+        future.set_result(function(*args, **kwargs))
+        return future
+
+
 @dataclass(frozen=True)
 class Case:
     """A value of an option that changes something.
@@ -101,6 +116,9 @@ READ = {
     "by_gene": Case(value=True),
     "without": Case("obsm"),
     "cell_id_prefix": Case(value=True),
+    "samples": Case("{sheet}"),
+    "executor": Case(Counter()),
+    "ray_address": Case("auto"),
     "progress": Case(Recorder()),
     "dry_run": Case(value=True),
 }
@@ -140,6 +158,7 @@ APPEND = (
     READ
     | {name: replace(case, at_output="reads.slaf") for name, case in READS.items()}
     | {
+        "new_only": Case(value=True, inputs=("first.h5ad", "more.h5ad")),
         "matrix": Case("layer:other"),
         "join": Case("union", inputs=("wider.h5ad",)),
         "allow_duplicate": Case(value=True, inputs=("first.h5ad",)),
@@ -162,6 +181,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raw = anndata.AnnData(
         counts(N_CELLS, 9, seed=3), var=pd.DataFrame(index=[f"raw-{gene}" for gene in range(9)])
     )
+    (folder / "sheet.csv").write_text("sample,donor\nmore,D1\n")
     for seed, name in enumerate(("first", "more")):
         matrix = counts(N_CELLS, N_GENES, seed=seed)
         write_h5ad(
@@ -199,7 +219,7 @@ def outcome(
     for dry_run in dict.fromkeys([True, options.get("dry_run", False)]):
         try:
             result = verb(inputs, output, **options | {"dry_run": dry_run})
-        except (slaf.SlafError, OSError) as error:
+        except (slaf.SlafError, OSError, ValueError) as error:
             seen.append((type(error), str(error).replace(str(output), "OUTPUT")))
         else:
             seen.append(shown(result, output) if dry_run else "done")
@@ -212,7 +232,9 @@ def outcome(
         seen += [dataset.published.checksums.storage, dataset.expression.schema.to_string()]
     progress = options.get("progress")
     staged = Path(options.get("stage") or "nowhere").exists()
-    return [*seen, staged, progress.calls if progress else 0]
+    executor = options.get("executor")
+    ran = executor.calls if executor else 0
+    return [*seen, staged, progress.calls if progress else 0, ran]
 
 
 def shown(preview: slaf.Preview, output: Path) -> dict[str, Any]:
@@ -251,6 +273,7 @@ class Calls:
             "{s3}": self._s3.options,
             "{gone}": gone | {"client_max_retries": "0", "client_retry_timeout": "1"},
             "{stage}": str(work / "stage"),
+            "{sheet}": str(self._folder / "sheet.csv"),
             "{file}": str(self._folder / "more.h5ad"),
             "{bed}": str(self._folder / "regions.bed"),
         }
@@ -370,7 +393,7 @@ def test_a_part_of_a_record() -> None:
 def other_values(record: type[Options]) -> Iterator[tuple[str, Any]]:
     """Each option of a record with a value that is not its default."""
     cases = CONVERT if record is ConvertOptions else APPEND
-    for name in options_of(record):
+    for name in options_of(record).keys() - {"executor", "ray_address"}:
         value = cases[name].value
         is_placeholder = isinstance(value, str) and value.startswith("{") and "storage" in name
         yield name, {"key": "value"} if is_placeholder else value
@@ -384,6 +407,8 @@ def test_a_plan_passes_every_option_on(verb: type[Options]) -> None:
         planned = PlanOptions(append=append, **{name: value}).for_verb()
         assert planned == verb(**{name: value})
         assert planned != verb(), name
+    with pytest.raises(ValueError, match="new_only is for an append"):
+        PlanOptions(new_only=True).for_verb()
     others = dict(other_values(ConvertOptions))
     for name in options_of(ConvertOptions).keys() - options_of(AppendOptions).keys():
         with pytest.raises(ValueError, match=f"{name} was chosen when the dataset was made"):

@@ -27,13 +27,14 @@ def copy(
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Copy a dataset between disks and buckets.
 
     Each file is checked against its digest. Until all are there, there is no dataset at OUTPUT, or
     the one that it replaces. A copy that was stopped is finished by the same command.
     """
-    with edge(quiet=quiet, verbose=verbose):
+    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
         import slaf
 
         with Bar(shown=not quiet) as bar:

@@ -31,6 +31,7 @@ def remove(
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Take the cells of some inputs out of a dataset again.
 
@@ -38,7 +39,7 @@ def remove(
     are checked against their digests. Until all is on disk, readers see DATASET as it was. A run
     that was stopped is finished by the same command.
     """
-    with edge(quiet=quiet, verbose=verbose):
+    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
         import slaf
 
         with Bar(shown=not quiet) as bar:

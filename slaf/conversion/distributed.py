@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from msgspec import to_builtins
 
 from slaf.conversion.execute import encode_unsorted, execute_run, log_warnings
-from slaf.conversion.planned import PlannedRun, reopened
+from slaf.conversion.planned import PlannedRun, check_reachable, reopened
 from slaf.conversion.prepare import prepare_append, prepare_convert
 from slaf.conversion.preview import preview, with_options
 from slaf.conversion.slafdb import SlafdbDataset, check_dataset_exists, open_append_target
 from slaf.dataset.dataset import Dataset, open_dataset
-from slaf.errors import InputError, MissingParts, UnsupportedFormat
+from slaf.errors import MissingParts, UnsupportedFormat
 from slaf.format.config import SCRATCH
 from slaf.format.epoch import locked
 from slaf.options import AppendOptions, PlanDryRun, PlanOptions, PlanRun, ReadOptions
@@ -27,9 +27,7 @@ from slaf.runs.journal import Journal
 from slaf.runs.output_run import OutputRun, begin_or_resume, check_not_complete, check_planned
 from slaf.runtime.job_arrays import indices_text, task_index
 from slaf.runtime.progress import NullProgress
-from slaf.sources.base import HasSource
 from slaf.storage.location import Location
-from slaf.storage.paths import is_anndata
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -159,7 +157,7 @@ def plan(
     TypeError, ValueError
         If an option is unknown, its value is invalid, or an append does not have it.
     """
-    _check_reachable(inputs)
+    check_reachable(inputs)
     chosen = options.for_verb()
     location = Location.of(output, options.storage_options)
     with ExitStack() as opened:
@@ -377,7 +375,8 @@ def publish(
             stage=stage,
         )
         with reopened(run, reading) as prepared:
-            execute_run(run, prepared, prepared.tables(), workers, progress or NullProgress())
+            seen = progress or NullProgress()
+            execute_run(run, prepared, prepared.tables(), workers, progress=seen)
     return open_dataset(location)
 
 
@@ -419,16 +418,6 @@ def discard_plan(
     with locked(location):
         OutputRun.planned(location).abandon()
         location.remove(SCRATCH)
-
-
-def _check_reachable(inputs: Inputs) -> None:
-    for one in inputs if isinstance(inputs, list | tuple) else [inputs]:
-        if is_anndata(one) or isinstance(one, HasSource):
-            msg = (
-                f"{type(one).__name__} in memory: other processes cannot read it; write it to a "
-                "file, and plan with that"
-            )
-            raise InputError(msg)
 
 
 def _append_target(location: Location) -> Dataset:

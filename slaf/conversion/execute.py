@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from slaf.errors import DamagedInput, InputError
 from slaf.format.schema import EXPRESSION
@@ -22,13 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from slaf.conversion.prepare import AxisTables, Prepared
-    from slaf.runs.journal import PartResult
     from slaf.runs.plan import Plan
     from slaf.runs.publish import Axes
     from slaf.runtime.progress import Progress
     from slaf.sources.concat.source import Concat
 
-__all__ = ["encode_unsorted", "execute_run", "log_warnings"]
+__all__ = ["DamagedParts", "encode_unsorted", "execute_run", "log_warnings"]
 
 logger = logging.getLogger("slaf")
 
@@ -38,13 +37,28 @@ _REPORTED_NONZEROS = 1 << 24
 
 
 def execute_run(
-    run: OutputRun, prepared: Prepared, tables: AxisTables, workers: int, progress: Progress
+    run: OutputRun,
+    prepared: Prepared,
+    tables: AxisTables,
+    workers: int,
+    *,
+    progress: Progress,
+    elsewhere: Callable[[OutputRun, Prepared, Progress], None] | None = None,
 ) -> None:
-    """Finish a run: encode its parts, sort rows by gene, publish."""
+    """Finish a run: encode its parts, sort rows by gene, publish.
+
+    Parameters
+    ----------
+    elsewhere
+        Encodes parts by other processes: those of inputs in the order of cells.
+    """
     if run.checkpoint.published:
         run.clean_up()
         return
     axes = tables.axes
+    if elsewhere is not None:
+        encode_unsorted(run, prepared, axes, workers, progress)
+        elsewhere(run, prepared, progress)
     choose_gene_encodings(run, prepared.inputs, () if run.base is None else run.base.tables)
     _encode(run, prepared.inputs, axes, workers, progress=progress)
     sort_by_gene(run, prepared.reading, workers, progress)
@@ -95,10 +109,9 @@ def _encode(
         plan = run.plan
         cells, nonzeros = run.covered()
         progress.begin(cells, nonzeros, plan.cells_to_write)
-        damaged: set[int] = set()
+        damaged = DamagedParts()
         encode = partial(
-            _encode_readable,
-            damaged,
+            encode_part,
             inputs,
             plan,
             location=run.location,
@@ -107,36 +120,40 @@ def _encode(
             progress=progress,
         )
         try:
-            run_parts(remaining(run), encode, run.record, workers)
+            run_parts(remaining(run), encode, run.record, workers, failed=damaged.note)
         except NeedsWiderType as misfit:
             _, n_discarded = run.covered()
             blocks = () if run.base is None else run.base.blocks
             run.begin(plan.widened(misfit.types, blocks))
             _log_rewrite(plan, run.plan, n_discarded)
         except InputError as error:
-            several = isinstance(error, DamagedInput) and len(plan.added) > 1
-            # The finished parts of the other inputs are kept until the damaged one is replaced.
-            if several and (n_kept := run.keep_without(damaged)):
-                error.add_note(
-                    f"{n_kept} of {len(plan.parts)} parts are kept: repair it and run the "
-                    "same again, or discard them with --restart"
-                )
-            else:
-                run.abandon()
+            damaged.keep_others(run, error)
             raise
         else:
             return
 
 
-def _encode_readable(
-    damaged: set[int], inputs: Concat, plan: Plan, index: int, **arguments: Any
-) -> PartResult:
-    """Encode a part; add it to `damaged` if its input is damaged."""
-    try:
-        return encode_part(inputs, plan, index, **arguments)
-    except DamagedInput:
-        damaged.add(index)
-        raise
+class DamagedParts:
+    """The parts of a run whose inputs turn out to be damaged."""
+
+    def __init__(self) -> None:
+        self._indices: set[int] = set()
+
+    def note(self, part: int, error: BaseException) -> None:
+        """Take note of a part that failed, if its input is damaged."""
+        if isinstance(error, DamagedInput):
+            self._indices.add(part)
+
+    def keep_others(self, run: OutputRun, error: InputError) -> None:
+        """Keep the parts of other inputs until the damaged one is replaced; or give the run up."""
+        several = isinstance(error, DamagedInput) and len(run.plan.added) > 1
+        if several and (n_kept := run.keep_without(self._indices)):
+            error.add_note(
+                f"{n_kept} of {len(run.plan.parts)} parts are kept: repair it and run the "
+                "same again, or discard them with --restart"
+            )
+        else:
+            run.abandon()
 
 
 def _log_rewrite(previous: Plan, plan: Plan, n_discarded: int) -> None:

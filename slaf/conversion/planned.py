@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,35 +12,42 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from slaf.conversion.execute import DamagedParts
 from slaf.conversion.prepare import Prepared
 from slaf.dataset.dataset import Dataset
 from slaf.dataset.source import DatasetSource, dataset_as_input
-from slaf.errors import Locked, SourceChanged, StorageError
+from slaf.errors import InputError, Locked, SourceChanged, StorageError
 from slaf.format.config import load
 from slaf.format.schema import LAYERS
-from slaf.runs.checkpoint import recorded_checkpoint
+from slaf.runs.checkpoint import checkpoint_of, recorded_checkpoint
 from slaf.runs.encode import NeedsWiderType, encode_part
-from slaf.runs.gene_lists import read_planned_genes
+from slaf.runs.gene_lists import read_planned_genes, write_planned_genes
 from slaf.runs.journal import Journal
 from slaf.runs.output_run import no_plan
 from slaf.runs.value_types import AxisIds, request_types
+from slaf.runtime.executors import run_parts
+from slaf.runtime.extras import require
+from slaf.runtime.progress import NullProgress
 from slaf.sources import recorded_input
+from slaf.sources.base import HasSource
 from slaf.sources.concat.planned import PlannedInput
 from slaf.sources.concat.source import Concat
+from slaf.storage.location import Location
+from slaf.storage.paths import is_anndata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from slaf.format.config import DatasetConfig, SourceRecord
-    from slaf.options import ReadOptions
+    from slaf.options import AppendOptions, ConvertOptions, ReadOptions
     from slaf.runs.checkpoint import Checkpoint
     from slaf.runs.journal import PartResult
     from slaf.runs.output_run import OutputRun
     from slaf.runs.plan import Plan
     from slaf.runtime.progress import Progress
-    from slaf.storage.location import Location
+    from slaf.sources.base import Inputs
 
-__all__ = ["EncodedPart", "PlannedRun", "reopened"]
+__all__ = ["EncodedPart", "PlannedRun", "check_reachable", "elsewhere", "reopened"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +126,18 @@ class PlannedRun:
             raise Locked(msg)
 
     def is_current(self) -> bool:
-        """Whether the plan is neither published nor given up."""
+        """Whether the plan is neither published nor given up, nor another with wider types."""
+        manifest = load(self.location)
+        now = None if manifest is None else checkpoint_of(self.location, manifest)
+        return now is not None and not now.published and now.plan.digest == self.plan.digest
+
+    def is_begun(self) -> bool:
+        """Whether config.json has this plan, or the same with wider types, unpublished."""
         manifest = load(self.location)
         recorded = None if manifest is None else recorded_checkpoint(self.location, manifest)
         if recorded is None or recorded.published:
             return False
-        return recorded.plan.digest == self.recorded.plan.digest
+        return recorded.plan.digest in {self.recorded.plan.digest, self.plan.digest}
 
     def encode(self, index: int, reading: ReadOptions, progress: Progress) -> EncodedPart:
         """Encode a part, unless it is done, and write its receipt.
@@ -143,18 +157,25 @@ class PlannedRun:
         if (done := Journal(self.location, self.checkpoint).part(index)) is not None:
             return EncodedPart(done, was_done=True)
         try:
-            written = self._encode(index, reading, progress)
+            run, written = self._encode(index, reading, progress)
         except StorageError:
             # A publication removes the files of parts that it does not need.
-            if self.is_current():
+            if self.is_begun():
                 raise
             return EncodedPart(None)
-        if self.is_current():
+        if run.is_current():
             return EncodedPart(written)
-        self._remove_unused(written)
-        return EncodedPart(None)
+        run.remove_unused(written)
+        if not run.is_begun():
+            return EncodedPart(None)
+        # Another part has requested a wider type meanwhile.
+        run = PlannedRun.load(self.location)
+        return run.encode(run.plan.parts.index(written.rows), reading, progress)
 
-    def _encode(self, index: int, reading: ReadOptions, progress: Progress) -> PartResult:
+    def _encode(
+        self, index: int, reading: ReadOptions, progress: Progress
+    ) -> tuple[PlannedRun, PartResult]:
+        """Encode a part; the plan with the types that it has, and the part."""
         run, cells = self, self.plan.parts[index]
         with self._open(index, reading) as (source, identifiers):
             while True:
@@ -175,9 +196,8 @@ class PlannedRun:
                     run = replace(run, checkpoint=checkpoint)
                     index = run.plan.parts.index(cells)
                 else:
-                    journal = Journal(run.location, run.checkpoint)
-                    journal.record(part)
-                    return part
+                    Journal(run.location, run.checkpoint).record(part)
+                    return run, part
 
     @contextmanager
     def _open(self, index: int, reading: ReadOptions) -> Iterator[tuple[PlannedInput, AxisIds]]:
@@ -211,15 +231,137 @@ class PlannedRun:
         with placed:
             yield placed, ids
 
-    def _remove_unused(self, part: PartResult) -> None:
-        """Remove the files of a part of which the publication took no notice."""
+    def remove_unused(self, part: PartResult) -> None:
+        """Remove a part of a plan that is no longer current, unless it was published."""
         manifest = load(self.location)
         published = None if manifest is None else manifest.published
         used = {file.file for file in published.checksums.files} if published else set()
         if used.isdisjoint(part.files):
             for name in part.files:
                 self.location.remove(name)
-            self.location.remove(self.plan.journal)
+            Journal(self.location, self.checkpoint).remove(part)
+
+
+@contextmanager
+def elsewhere(
+    inputs: Inputs, options: ConvertOptions | AppendOptions
+) -> Iterator[Callable[[OutputRun, Prepared, Progress], None] | None]:
+    """What encodes the parts of a run by other processes; None if this one does.
+
+    Raises
+    ------
+    InputError
+        If the inputs are in the memory of this process.
+    MissingPackage
+        If Ray is not installed.
+    """
+    chosen = options.executor
+    if chosen is None:
+        yield None
+        return
+    check_reachable(inputs)
+    if isinstance(chosen, Executor):
+        yield partial(_encode_elsewhere, chosen, options.storage_options)
+        return
+    require("ray", "a cluster of Ray")
+    from slaf.runtime.ray import RayExecutor
+
+    pool = RayExecutor(options.ray_address)
+    try:
+        yield partial(_encode_elsewhere, pool, None)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def check_reachable(inputs: Inputs) -> None:
+    """Refuse inputs in memory, which other processes cannot read.
+
+    Raises
+    ------
+    InputError
+        Naming the first.
+    """
+    for one in inputs if isinstance(inputs, list | tuple) else [inputs]:
+        if is_anndata(one) or isinstance(one, HasSource):
+            msg = (
+                f"{type(one).__name__} in memory: other processes cannot read it; write it to a "
+                "file, and plan with that"
+            )
+            raise InputError(msg)
+
+
+def _encode_elsewhere(
+    pool: Executor,
+    storage_options: Mapping[str, str] | None,
+    run: OutputRun,
+    prepared: Prepared,
+    progress: Progress,
+) -> None:
+    """Encode the parts that remain by the processes of an executor.
+
+    Each process opens the input of its part, and writes the receipt; nothing live is passed on.
+
+    Parameters
+    ----------
+    pool
+        The executor.
+    storage_options
+        How its processes reach buckets; what is not given they take from their environment.
+    run, prepared
+        The run, whose lock this process holds.
+
+    Raises
+    ------
+    StorageError
+        If processes do not see what others wrote.
+    """
+    write_planned_genes(run.location, run.plan, prepared.inputs)
+    recorded, location = run.plan.digest, run.location
+    output = str(location if location.is_remote else location.path)
+    reading = replace(prepared.reading, workers=0)
+    encode = partial(_encode_there, output, storage_options, recorded, reading)
+    while remaining := run.remaining():
+        before, damaged = run.plan.digest, DamagedParts()
+        progress.begin(*run.covered(), run.plan.cells_to_write)
+        try:
+            run_parts(
+                remaining,
+                encode,
+                lambda done: progress.advance(*done),
+                0,
+                executor=pool,
+                failed=damaged.note,
+            )
+        except InputError as error:
+            run.refresh()
+            damaged.keep_others(run, error)
+            raise
+        run.refresh()
+        if run.remaining() == remaining and run.plan.digest == before:
+            msg = f"{run.location}: the receipts of the workers are not seen here; name an output "
+            raise StorageError(msg + "that all of them reach")
+
+
+def _encode_there(
+    output: str,
+    storage_options: Mapping[str, str] | None,
+    recorded: str,
+    reading: ReadOptions,
+    index: int,
+) -> tuple[int, int]:
+    """Encode a part in a process of an executor; its cells and nonzeros.
+
+    Parameters
+    ----------
+    recorded
+        The digest of the plan that config.json has to have.
+    """
+    run = PlannedRun.load(Location(output, storage_options))
+    if run.recorded.plan.digest != recorded:
+        msg = f"{output}: another plan is seen there; name an output that all workers reach"
+        raise StorageError(msg)
+    done = run.encode(index, reading, NullProgress()).result
+    return (0, 0) if done is None else Journal.covered_by([done])
 
 
 @contextmanager

@@ -188,6 +188,13 @@ class Journal:
                 self._location.put(name, data)
         self._add(name, part)
 
+    def remove(self, part: PartResult) -> None:
+        """Remove the receipt of a part, whoever wrote it, and the row counts."""
+        plan = self._checkpoint.plan
+        counts = (_counts_name(plan, table, part.index) for table in part.tables)
+        for name in (self._name(part.axis, part.index), *counts):
+            self._location.remove(name)
+
     def missing(self) -> list[int]:
         """The indices of the parts of cells that are not done, in order."""
         done = self.parts[CELL_ORDER.name]

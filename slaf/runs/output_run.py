@@ -74,6 +74,9 @@ class OutputRun:
         self.checkpoint = checkpoint
         self.journal = Journal(location, checkpoint)
         self._epoch = manifest.epoch
+        self._saved = checkpoint
+        # Parts may have requested wider types, which config.json has not.
+        self._is_saved = (manifest.checkpoint or {}).get("journal") == checkpoint.plan.digest
 
     @classmethod
     def unfinished(
@@ -151,7 +154,8 @@ class OutputRun:
         checkpoint = self.checkpoint.resumed(plan)
         if directory is not None and not checkpoint.published:
             checkpoint = replace(checkpoint, directory=directory)
-        if checkpoint is not self.checkpoint:
+        is_new = checkpoint is not self.checkpoint or not self._is_saved
+        if is_new and not checkpoint.published:
             self._save(self.previous, checkpoint)
             self.journal = Journal.read(self.location, checkpoint)
         for name, reason in self.journal.refused.items():
@@ -185,6 +189,11 @@ class OutputRun:
         if manifest is None or checkpoint is None:
             raise no_plan(location, manifest)
         return cls.unfinished(location, manifest, checkpoint)
+
+    def refresh(self) -> None:
+        """Read what other processes have done: receipts, and requests for wider types."""
+        self.checkpoint = self._saved.with_requested_types(self.location, self.previous)
+        self.journal = Journal.read(self.location, self.checkpoint)
 
     def abandon(self) -> None:
         """Leave the output as it was before the run: the previous dataset, or nothing."""
@@ -231,7 +240,7 @@ class OutputRun:
         save(self.location, Manifest(dataset, checkpoint.to_json(), self.legacy, self._epoch))
         if checkpoint.plan.digest != self.plan.digest:
             self.journal = Journal(self.location, checkpoint)
-        self.checkpoint = checkpoint
+        self.checkpoint = self._saved = checkpoint
 
 
 def check_not_complete(location: Location, *, overwrite: bool) -> None:

@@ -15,6 +15,7 @@ _EXTRAS: Final = {
     "obstore": "cloud",
     "pybigtools": "bam",
     "pysam": "bam",
+    "ray": "ray",
     "tiledbsoma": "soma",
     "torch": "torch",
 }

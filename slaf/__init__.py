@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from slaf.conversion.append import append
     from slaf.conversion.compact import CompactReport, compact
     from slaf.conversion.convert import convert
+    from slaf.conversion.copy import copy
     from slaf.conversion.distributed import (
         PartReport,
         PlanReport,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         publish,
     )
     from slaf.conversion.preview import Preview
+    from slaf.conversion.remove import remove
     from slaf.converter import SLAFConverter
     from slaf.dataset.concat import concat
     from slaf.dataset.dataset import Dataset
@@ -93,6 +95,7 @@ __all__ = [
     "compact",
     "concat",
     "convert",
+    "copy",
     "diff",
     "discard_plan",
     "export",
@@ -105,6 +108,7 @@ __all__ = [
     "part",
     "plan",
     "publish",
+    "remove",
     "repair",
     "scan",
     "schema",
@@ -124,6 +128,7 @@ _MODULES = {
         "compact",
     ),
     "slaf.conversion.convert": ("convert",),
+    "slaf.conversion.copy": ("copy",),
     "slaf.conversion.distributed": (
         "PartReport",
         "PlanReport",
@@ -133,6 +138,7 @@ _MODULES = {
         "publish",
     ),
     "slaf.conversion.preview": ("Preview",),
+    "slaf.conversion.remove": ("remove",),
     "slaf.converter": ("SLAFConverter",),
     "slaf.dataset.concat": ("concat",),
     "slaf.dataset.dataset": (

@@ -14,7 +14,7 @@ from slaf.dataset.matrix import SelectedStored, StoredMatrix
 from slaf.errors import MissingMatrix
 from slaf.format.config import CONFIG
 from slaf.format.schema import CELLS, GENES, RAW, RAW_GENES
-from slaf.options import ALIGNED_SLOTS
+from slaf.options import ALIGNED_SLOTS, RAW_VARM
 from slaf.runtime.lazy import DeferredMapping
 from slaf.sources import register
 from slaf.sources.base import (
@@ -33,7 +33,7 @@ from slaf.sources.unsupported import is_dataset
 from slaf.sparse.ranges import RowRange
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -61,8 +61,17 @@ def dataset_as_input(dataset: Dataset) -> ExistingDataset:
         DatasetSource(dataset),
         records,
         lambda: [dataset.annotations.uns_of(at) for at in range(len(records))],
-        frozenset(dataset.published.annotated_names),
+        frozenset(_not_of_inputs(dataset)),
     )
+
+
+def _not_of_inputs(dataset: Dataset) -> Iterator[str]:
+    """The names of what is not from the inputs that the dataset has: "obs:NAME", "varm:KEY", …."""
+    yield from dataset.published.annotated_names
+    if dataset.published.removed:
+        yield from (f"varm:{key}" for key in dataset.annotations.slot("varm"))
+        raw = dataset.stored_raw
+        yield from () if raw is None else (f"{RAW_VARM}:{key}" for key in raw.varm)
 
 
 class DatasetSource(Source):

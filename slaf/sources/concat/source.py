@@ -11,7 +11,7 @@ import numpy as np
 
 from slaf.errors import MissingMatrix
 from slaf.format.schema import RAW
-from slaf.options import LAYER, RAW_VARM, Join, SlotSelection
+from slaf.options import LAYER, RAW_VARM, SlotSelection
 from slaf.sources.base import MatrixSize, Source, SourceInfo, measured_by
 from slaf.sources.concat import axes, messages
 from slaf.sources.concat.annotations import (
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.sources.base import Coverage, Matrix, Measured, Raw, Slots
+    from slaf.sources.concat.genes import GeneJoin
     from slaf.sources.concat.members import ExistingDataset, Input, Member
     from slaf.sparse.ranges import RowRange
 
@@ -81,7 +82,7 @@ class Concat(Source):
     def __init__(
         self,
         inputs: Sequence[Input],
-        join: Join = "strict",
+        join: GeneJoin = "strict",
         existing: ExistingDataset | None = None,
         selection: SlotSelection | None = None,
         *,
@@ -325,10 +326,11 @@ class Concat(Source):
         key
             The name of the element.
         """
-        if slot == "varm" and self._existing is not None:
-            n_genes = self._existing.source.info.n_genes
-            if f"{slot}:{key}" in self._existing.annotated:
-                # Whichever input has the genes: all of the dataset have values.
-                return np.arange(self.info.n_genes) >= n_genes
         raw = self.raw() if slot == RAW_VARM else None
+        existing = self._existing
+        if slot != "obsm" and existing is not None and f"{slot}:{key}" in existing.annotated:
+            # Whichever input has the genes: all of the dataset have values.
+            own = existing.source.raw() if slot == RAW_VARM else None
+            n_genes = existing.source.info.n_genes if own is None else own.genes.num_rows
+            return np.arange(self.info.n_genes if raw is None else raw.genes.num_rows) >= n_genes
         return axes.rows_without_values(slot, key, self.records, self.info.n_genes, raw)

@@ -18,6 +18,7 @@ from slaf.dataset.names import AxisNames
 from slaf.dataset.query import QueryTable, run_query
 from slaf.dataset.raw import RawView
 from slaf.dataset.selection import resolve_indexer
+from slaf.dataset.steps import Steps
 from slaf.dataset.verbs import Verbs
 from slaf.errors import DamagedDataset, SelectionError
 from slaf.format.schema import CELLS, EXPRESSION, GENES, RAW, VALUE
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.dataset.selection import Indexer
+    from slaf.dataset.steps import Step
     from slaf.sources.base import Matrix, Source
     from slaf.sparse.ranges import Rows
 
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["View"]
 
 
-class View(Verbs):
+class View(Steps, Verbs):
     """Some cells and genes of a dataset, or of inputs, in an order: lazy and immutable.
 
     ``view[cells, genes]`` is another view. Cells and genes are selected by a position or several, a
@@ -56,13 +58,17 @@ class View(Verbs):
         The dataset or the scan.
     cells, genes
         Positions in it, in any order, each any number of times; None for all.
+    steps
+        The steps of an analysis that made the view, beside selections.
 
     Attributes
     ----------
     origin
-        The dataset or the scan; of a dataset, itself.
+        The dataset or the scan, itself one, or one with its values changed.
     cells, genes
         Positions in the origin, int64, in the order of the view; None for all.
+    steps
+        As above.
 
     Examples
     --------
@@ -74,20 +80,32 @@ class View(Verbs):
     ['3', '1']
     """
 
-    def __init__(self, origin: View, cells: Positions = None, genes: Positions = None) -> None:
-        self.__dict__.update(origin=origin, cells=cells, genes=genes)
+    def __init__(
+        self,
+        origin: View,
+        cells: Positions = None,
+        genes: Positions = None,
+        steps: tuple[Step, ...] = (),
+    ) -> None:
+        self.__dict__.update(origin=origin, cells=cells, genes=genes, steps=steps)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return View, (self.origin, self.cells, self.genes)
+        return View, (self.origin, self.cells, self.genes, self.steps)
 
     origin: View
     cells: Positions
     genes: Positions
+    steps: tuple[Step, ...]
 
     @property
     def source(self) -> Source:
         """The dataset, or the inputs, as a source."""
         return self.origin.source
+
+    @property
+    def root(self) -> View:
+        """The dataset or the scan, whatever steps lie between."""
+        return self.origin if self.origin is self else self.origin.root
 
     @property
     def label(self) -> str:
@@ -129,6 +147,7 @@ class View(Verbs):
             self.origin,
             composed(self.cells, _partial(rows, self.n_obs)),
             composed(self.genes, _partial(columns, self.n_vars)),
+            self.steps,
         )
 
     def resolve(self, axis: str, indexer: Indexer) -> Rows:
@@ -198,6 +217,23 @@ class View(Verbs):
         """The ids of the genes."""
         return self._index(GENES)
 
+    def obs_column(self, name: str) -> pd.Series[Any]:
+        """A column of obs; no other is read.
+
+        Raises
+        ------
+        SelectionError
+            If there is none.
+        """
+        columns = self.source.columns(CELLS)
+        chosen = [column for column in columns.columns if column.original == name]
+        if not chosen:
+            names = ", ".join(repr(c.original) for c in columns.columns if c.original is not None)
+            msg = f"{self.label}: obs has no column {name!r}; it has {names or 'none at all'}"
+            raise SelectionError(msg)
+        one = ColumnSet((columns.columns[0], chosen[0]), columns.index_name)
+        return self._columns(CELLS, one)[name]
+
     def obs_vector(self, key: str, layer: str | None = None) -> NDArray[Any]:
         """A column of obs, or the values of a gene, as an array with an element for each cell.
 
@@ -257,6 +293,18 @@ class View(Verbs):
             If there is no such layer.
         """
         return self.source.matrix(self._matrix_name(layer))
+
+    def lazy_matrix(self, layer: str | None = None) -> LazyMatrix:
+        """X, a layer or "raw" of the view.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such layer.
+        """
+        if layer == RAW and self.raw is not None:
+            return self.raw.X
+        return self._lazy(layer)
 
     # ---------------------------------------------------------------------------------- annotations
 
@@ -365,7 +413,7 @@ class View(Verbs):
             If there is no such cell or layer.
         """
         view = self[[cell] if isinstance(cell, str) else cell]
-        row = view._matrix(layer).to_memory()  # noqa: SLF001 - another view
+        row = view.lazy_matrix(layer).to_memory()
         if dense:
             values: NDArray[Any] = row.toarray()[0]
             return values
@@ -387,7 +435,7 @@ class View(Verbs):
             If there is no such cell, gene or layer.
         """
         cells, genes = ([at] if isinstance(at, str) else at for at in (cell, gene))
-        return self[cells, genes]._matrix(layer).to_memory()[0, 0]  # noqa: SLF001 - another view
+        return self[cells, genes].lazy_matrix(layer).to_memory()[0, 0]
 
     def to_memory(self) -> anndata.AnnData:
         """As `to_anndata`, by the name that a backed AnnData has for it."""
@@ -494,12 +542,6 @@ class View(Verbs):
         label = "X" if layer is None else f"layers[{layer!r}]"
         return LazyMatrix(self.source, self._matrix_name(layer), label, self.cells, self.genes)
 
-    def _matrix(self, layer: str | None) -> LazyMatrix:
-        """X, a layer or raw of the view."""
-        if layer == RAW and self.raw is not None:
-            return self.raw.X
-        return self._lazy(layer)
-
     def _matrix_name(self, layer: str | None) -> str | None:
         if layer is None or (layer == RAW and self.source.raw() is not None):
             return layer
@@ -556,6 +598,9 @@ class _ViewSource(SelectedSource):
 
     def __init__(self, view: View) -> None:
         super().__init__(view.source, view.cells, view.genes)
+        if view.steps:
+            steps = [[step.name, step.options] for step in view.steps]
+            self.info = replace(self.info, identity={**self.info.identity, "steps": steps})
         if view.cells is None and view.genes is None:
             return
         digest = content_identity(

@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-newer test-slow faults hostile lint types layers docs check bench bench-peers clean
+.PHONY: help env demo test test-newer test-slow faults hostile lint types layers docs check install-size bench bench-peers clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -51,7 +51,7 @@ test: $(STAMP)  ## the tests, and the examples in docstrings, by all cores
 NEWER := $(shell for each in python3.12 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.12.*/bin/python3.12; \
   do "$$each" -c '' 2>/dev/null && echo "$$each" && break; done)
 NEWER_TESTS := tests/laws tests/annotations tests/targets/test_round_trip.py \
-  tests/targets/test_corpus.py tests/sources/test_h5ad_corpus.py tests/sources/test_h5ad_columns.py
+  tests/targets/test_corpus.py tests/sources/test_h5ad_corpus.py tests/sources/test_stored_columns.py
 
 test-newer:  ## laws, round trips and the corpus with the newer libraries of Python 3.12
 	@if [ -z "$(NEWER)" ]; then echo "there is no Python 3.12: the tests of its libraries are skipped"; \
@@ -80,6 +80,18 @@ docs: $(STAMP)  ## the documentation, into build/site
 	$(BIN)/mkdocs build --strict
 
 check: lint types layers test docs  ## all of the above: what CI runs
+
+# Without pip itself, and without the bytecode that Python writes beside what it imports.
+install-size:  ## the bytes and packages of an installation without extras, and what its import takes
+	rm -rf build/plain
+	$(PYTHON) -m venv build/plain
+	build/plain/bin/python -m pip install --quiet --no-compile .
+	@build/plain/bin/python -P -c "import resource, slaf; \
+	  print(f'import slaf: {resource.getrusage(resource.RUSAGE_SELF).ru_utime * 1000:.0f} ms of CPU, Python itself included')"
+	@build/plain/bin/python -m pip list --format freeze | grep -vE '^(pip|setuptools)==' | wc -l | xargs echo "packages:"
+	@rm -rf build/plain/lib/python*/site-packages/pip build/plain/lib/python*/site-packages/setuptools
+	@find build/plain -name __pycache__ -prune -exec rm -rf {} +
+	@du -sm build/plain | cut -f1 | xargs echo "MB:"
 
 bench: $(STAMP)  ## time, peak memory and bytes of conversions and reads
 	$(BIN)/python -m benchmarks ours

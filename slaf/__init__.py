@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from slaf.conversion.annotate import annotate
     from slaf.conversion.append import append
     from slaf.conversion.compact import CompactReport, compact
     from slaf.conversion.convert import convert
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from slaf.converter import SLAFConverter
     from slaf.dataset.dataset import Dataset
     from slaf.dataset.dataset import open_dataset as open
+    from slaf.dataset.history import DatasetVersion, history
     from slaf.dataset.info import DatasetInfo, FolderInfo, InputInfo, info
     from slaf.dataset.scan import Scan, scan
     from slaf.dataset.view import View
@@ -47,6 +49,7 @@ __all__ = [
     "Dataset",
     "DatasetError",
     "DatasetInfo",
+    "DatasetVersion",
     "ExportReport",
     "FolderInfo",
     "ForkedProcess",
@@ -65,11 +68,13 @@ __all__ = [
     "TargetError",
     "VerificationFailed",
     "View",
+    "annotate",
     "append",
     "compact",
     "convert",
     "diff",
     "export",
+    "history",
     "info",
     "open",
     "repair",
@@ -79,6 +84,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "slaf.conversion.annotate": ("annotate",),
     "slaf.conversion.append": ("append",),
     "slaf.conversion.compact": (
         "CompactReport",
@@ -90,6 +96,10 @@ _MODULES = {
     "slaf.dataset.dataset": (
         "Dataset",
         "open",
+    ),
+    "slaf.dataset.history": (
+        "DatasetVersion",
+        "history",
     ),
     "slaf.dataset.info": (
         "DatasetInfo",

@@ -194,6 +194,10 @@ class StorageUnavailable(StorageError, ConnectionError):
     """The bucket did not answer correctly, in spite of retries."""
 
 
+class MissingPackage(SlafError, ImportError):
+    """A package of an extra is not installed."""
+
+
 class VerificationFailed(SlafError):
     """A dataset differs from its digests or from its source.
 

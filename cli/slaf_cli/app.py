@@ -7,11 +7,13 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from slaf_cli.annotate import annotate
 from slaf_cli.append import append
 from slaf_cli.compact import compact
 from slaf_cli.convert import convert
 from slaf_cli.diff import diff
 from slaf_cli.export import export
+from slaf_cli.history import history
 from slaf_cli.info import info
 from slaf_cli.process import end, set_up
 from slaf_cli.query import query
@@ -85,7 +87,11 @@ def _slaf(
     """
 
 
-for _command in (convert, append, compact, info, status, verify, repair, query, export, diff):
+_COMMANDS = (
+    *(convert, append, annotate, compact, info, status, history, verify, repair, query, export),
+    diff,
+)
+for _command in _COMMANDS:
     app.command()(_command)
 
 

@@ -43,6 +43,14 @@ def repair(
             show_default=False,
         ),
     ] = None,
+    drop_annotated: Annotated[
+        bool,
+        typer.Option(
+            "--drop-annotated",
+            help="Drop what DATASET was annotated with where its files are damaged: no input has "
+            "it. Changes no time.",
+        ),
+    ] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -57,7 +65,9 @@ def repair(
         import slaf
 
         with Bar(shown=not quiet) as bar:
-            repaired = slaf.repair(dataset, inputs or None, **chosen, progress=bar)
+            repaired = slaf.repair(
+                dataset, inputs or None, drop_annotated=drop_annotated, **chosen, progress=bar
+            )
         _print(repaired, json=json)
 
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slaf.dataset.annotations import Annotations, StoredRaw
+from slaf.dataset.history import history
 from slaf.dataset.query import QueryTable
 from slaf.dataset.view import View
 from slaf.errors import SelectionError
-from slaf.format.config import DatasetConfig, load_published
+from slaf.format.config import DatasetConfig, load_former, load_published
 from slaf.format.schema import (
     BY_GENE,
     CELLS,
@@ -352,6 +353,7 @@ class Dataset(View):
 def open_dataset(
     dataset: str | os.PathLike[str] | Location,
     *,
+    version: int | None = None,
     storage_options: Mapping[str, str] | None = None,
 ) -> Dataset:
     """Open a published dataset for reading.
@@ -360,6 +362,8 @@ def open_dataset(
     ----------
     dataset
         The directory of the dataset, or its URL in a bucket.
+    version
+        A version that `slaf.history` lists, while its files are there; the newest by default.
     storage_options
         For a URL, credentials and settings of the bucket, by the names of Lance and obstore; the
         environment has the others.
@@ -379,4 +383,12 @@ def open_dataset(
     """
     check_not_forked()
     location = Location.of(dataset, storage_options)
-    return Dataset(location, load_published(location))
+    published = load_published(location)
+    if version is None or version == published.version:
+        return Dataset(location, published)
+    former = load_former(location, version)
+    if former is None:
+        there = ", ".join(str(one.version) for one in history(location) if one.is_kept)
+        msg = f"{location}: there is no version {version} to open; there is {there}"
+        raise SelectionError(msg)
+    return Dataset(location, former)

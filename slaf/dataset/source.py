@@ -48,11 +48,12 @@ def dataset_as_input(dataset: Dataset) -> ExistingDataset:
     records = dataset.sources
     if dataset.annotations.record.selection is None:
         # The release without a selection of slots converted none, and recorded no slots.
-        records = tuple(structs.replace(record, slots=()) for record in records)
+        records = tuple(structs.replace(record, slots=record.slots or ()) for record in records)
     return ExistingDataset(
         DatasetSource(dataset),
         records,
         lambda: [dataset.annotations.uns_of(at) for at in range(len(records))],
+        frozenset(dataset.published.annotated_names),
     )
 
 
@@ -70,7 +71,6 @@ class DatasetSource(Source):
         self._dataset = dataset
         self.info = SourceInfo.of(
             dataset.matrix(),
-            " and ".join(dict.fromkeys(source.matrix for source in dataset.sources)),
             uri=str(dataset.location),
             format="slaf",
             identity={"versions": dict(dataset.published.versions)},
@@ -79,7 +79,7 @@ class DatasetSource(Source):
 
     def open_matrix(self, name: str) -> Matrix:
         """X, raw or a layer."""
-        if name in {"X", self.info.matrix}:
+        if name == "X":
             return self._dataset.matrix()
         if name == RAW and (raw := self.raw()) is not None:
             return raw.matrix

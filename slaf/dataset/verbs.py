@@ -9,6 +9,7 @@ from slaf.errors import SelectionError
 if TYPE_CHECKING:
     import os
 
+    from slaf.dataset.dataset import Dataset
     from slaf.dataset.view import View
     from slaf.targets.export import ExportReport
     from slaf.training.loader import Loader
@@ -77,3 +78,29 @@ class Verbs:
             msg = f"{view.label}: a loader reads datasets; convert it with slaf.convert first"
             raise SelectionError(msg)
         return Loader(view.origin, view.cells, view.genes, **options)
+
+    def annotate(self, **changes: Any) -> Dataset:
+        """Add columns, elements and layers to the dataset in place, replace them, or drop some.
+
+        Datasets that are open stay as they are.
+
+        Parameters
+        ----------
+        changes
+            By keyword, each parameter of `slaf.annotate`: `obs`, `obsm`, `from_anndata`, ….
+
+        Returns
+        -------
+        Dataset
+            The new dataset.
+
+        Raises
+        ------
+        InputError
+            If an id is unknown or repeated, or something is there with other values.
+        SelectionError
+            If the view is a part of a dataset, or of inputs.
+        """
+        from slaf.conversion.annotate import annotate
+
+        return annotate(cast("View", self), **changes)

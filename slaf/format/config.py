@@ -15,7 +15,15 @@ from slaf.annotations.columns import ColumnSet
 from slaf.errors import ConversionInProgress, DamagedDataset, NotADataset, UnsupportedFormat
 from slaf.format.epoch import EPOCH, epoch_of
 from slaf.format.files import NO_CHECKSUMS, FileChecksums
-from slaf.format.records import AnnotationsRecord, Block, GeneOrderRecord, SlotRecord, ValueType
+from slaf.format.records import (
+    AnnotatedRecord,
+    AnnotationsRecord,
+    Block,
+    GeneOrderRecord,
+    HistoryRecord,
+    SlotRecord,
+    ValueType,
+)
 from slaf.format.schema import (
     CELLS,
     EXPRESSION,
@@ -53,9 +61,12 @@ __all__ = [
     "Manifest",
     "Metadata",
     "SourceRecord",
+    "former_config",
     "load",
+    "load_former",
     "load_published",
     "save",
+    "save_former",
     "table_directories",
 ]
 
@@ -68,6 +79,9 @@ LEGACY_DIR: Final = "adopted"
 # The directory of the files of a run, and the receipt of a part in it.
 SCRATCH: Final = ".parts"
 RECEIPT: Final = re.compile(r"part-(\d{6,})\.json")
+
+# The directory of the records of former versions that are kept.
+HISTORY: Final = "history"
 _JOURNAL: Final = re.compile(r"[0-9a-f]{32}")
 
 # The key of the unfinished run in the config.json of slafdb.
@@ -185,6 +199,10 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
         The checksums of its files; empty in datasets of releases that recorded none.
     annotations
         Layers, raw and annotations, whose keys are at the top level of config.json.
+    annotated
+        What of all this is not from the inputs; None if all of it is.
+    history
+        The versions of the dataset, this one last; empty in datasets of releases without.
     """
 
     n_cells: Count
@@ -204,6 +222,30 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
     by_gene: GeneOrderRecord | None = None
     checksums: FileChecksums = field(name="proof", default=NO_CHECKSUMS)
     annotations: AnnotationsRecord = AnnotationsRecord()
+    annotated: AnnotatedRecord | None = None
+    history: tuple[HistoryRecord, ...] = ()
+
+    @property
+    def version(self) -> int:
+        """The number of this version of the dataset."""
+        return self.history[-1].version if self.history else 1
+
+    def with_history(self, previous: DatasetConfig | None, operation: str) -> DatasetConfig:
+        """The dataset as the next version of a previous one."""
+        before = () if previous is None or operation == "convert" else previous.history
+        if previous is not None and not before and operation != "convert":
+            # A release without a history made it.
+            before = previous.with_history(None, "convert").history
+        version = before[-1].version + 1 if before else 1
+        return structs.replace(self, history=(*before, self._history_record(version, operation)))
+
+    def _history_record(self, version: int, operation: str) -> HistoryRecord:
+        return HistoryRecord(version, self.last_updated, operation, self.n_cells, self.n_genes)
+
+    @property
+    def annotated_names(self) -> tuple[str, ...]:
+        """What was added, replaced or dropped since: "obs:NAME", "obsm:KEY", "layer:NAME", …."""
+        return () if self.annotated is None else self.annotated.names
 
     @property
     def expression_count(self) -> int:
@@ -493,6 +535,40 @@ def load_published(location: Location) -> DatasetConfig:
         )
         raise ConversionInProgress(msg)
     return manifest.published
+
+
+def former_config(version: int) -> str:
+    """The file with the config.json of a version that was published before."""
+    return f"{HISTORY}/{version:06d}.json"
+
+
+def load_former(location: Location, version: int) -> DatasetConfig | None:
+    """A version that was published before; None if it is not kept.
+
+    Raises
+    ------
+    DamagedDataset
+        If its record is damaged.
+    """
+    raw = location.read(former_config(version))
+    if raw is None:
+        return None
+    try:
+        data = json.loads(raw)
+        broken = checksum_error(raw, data)
+        former = DatasetConfig.from_json(data)
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        broken = str(error)
+    if broken:
+        msg = f"{location}: {former_config(version)} is damaged: {broken}; use another version"
+        raise DamagedDataset(msg)
+    return former
+
+
+def save_former(location: Location, former: DatasetConfig) -> None:
+    """Keep the record of a version that is about to be replaced."""
+    data = {"format_version": FORMAT_VERSION, "status": "published"} | former.to_json()
+    location.put(former_config(former.version), with_checksum(data))
 
 
 def save(location: Location, manifest: Manifest) -> None:

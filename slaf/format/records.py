@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from msgspec import field
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+    "AnnotatedRecord",
     "AnnotationsRecord",
     "Block",
     "FileRecord",
     "GeneBlock",
     "GeneOrderRecord",
+    "HistoryRecord",
     "LayersRecord",
     "MatrixRecord",
     "RawRecord",
@@ -264,6 +267,44 @@ class AnnotationsRecord(Record, frozen=True, omit_defaults=True):
         if self.layers is not None:
             data["layers"] |= _slafdb_columns(matrix.name for matrix in self.layers.matrices)
         return data
+
+
+class AnnotatedRecord(Record, frozen=True):
+    """What was added to a dataset, replaced or dropped after its inputs were converted.
+
+    Attributes
+    ----------
+    names
+        "obs:NAME", "obsm:KEY", "layer:NAME", …; a name that the dataset lacks was dropped.
+    digests
+        The digest that each table, and each file of elements by "uns" or "elements", would have
+        without these: a repair makes it again from the inputs.
+    """
+
+    names: tuple[str, ...]
+    digests: Mapping[str, Digest] = {}
+
+
+class HistoryRecord(Record, frozen=True, omit_defaults=True):
+    """A version of a dataset: what was published by one run.
+
+    Attributes
+    ----------
+    version
+        Its number, from 1.
+    published_at
+        ISO 8601, UTC.
+    operation
+        The run that made it: "convert", "append", "annotate", ….
+    n_cells, n_genes
+        The shape of the matrix.
+    """
+
+    version: Count
+    published_at: str
+    operation: str
+    n_cells: Count
+    n_genes: Count
 
 
 def _slafdb_columns(columns: Iterable[str]) -> JSON:

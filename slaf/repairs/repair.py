@@ -12,6 +12,7 @@ from slaf.errors import DamagedDataset, InputError, NoSuchInput, SourceChanged
 from slaf.format.config import load, load_published
 from slaf.format.epoch import locked
 from slaf.options import ReadOptions
+from slaf.repairs.annotated import without_lost_annotations
 from slaf.repairs.damage import Damage
 from slaf.repairs.parts import plan_repair
 from slaf.repairs.publish import discard
@@ -76,6 +77,7 @@ def repair(
     memory: int | None = None,
     scratch: str | os.PathLike[str] | None = None,
     restart: bool = False,
+    drop_annotated: bool = False,
     storage_options: Mapping[str, str] | None = None,
     input_storage_options: Mapping[str, str] | None = None,
     stage: str | os.PathLike[str] | None = None,
@@ -99,6 +101,8 @@ def repair(
         As for `slaf.convert`.
     restart
         Discard an unfinished run of the dataset, also an append.
+    drop_annotated
+        Drop what the dataset was annotated with where its files are damaged: no input has it.
     storage_options, input_storage_options, stage
         As for `slaf.convert`.
     progress
@@ -112,7 +116,7 @@ def repair(
     Raises
     ------
     DatasetError
-        If there is no dataset, or it has no checksums of files.
+        If there is no dataset, it has no checksums of files, or what it was annotated with is lost.
     SourceChanged
         If the inputs differ from what was converted. The dataset is unchanged.
     InputError
@@ -139,6 +143,8 @@ def repair(
             return RepairReport(str(location), len(published.checksums.files))
         with ExitStack() as opened:
             rows = salvageable_rows(location, published, damage)
+            published = without_lost_annotations(published, damage, rows, drop=drop_annotated)
+            rows = {name: found for name, found in rows.items() if name in published.tables}
             reading = ReadOptions(
                 matrix=published.sources[0].matrix if published.sources else "X",
                 workers=workers,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from slaf.annotations.arrays import pairs_to_table
+from slaf.annotations.uns import read_elements
 from slaf.errors import DamagedDataset, SourceChanged
 from slaf.format.digests import table_digest
-from slaf.format.schema import CELLS, GENE_ORDER, GENES, partitioned_tables
-from slaf.runs.annotations import encode_annotations
+from slaf.format.schema import CELLS, GENE_ORDER, GENES, pair_table, partitioned_tables
+from slaf.runs.annotated import PAIR_SLOTS, elements_without, table_without
+from slaf.runs.annotations import elements_file, encode_annotations
 from slaf.runs.publish import cells_table, genes_table, with_plain_ids
 from slaf.tables.read import read_file
 
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.format.config import DatasetConfig
+    from slaf.format.records import FileRecord
     from slaf.format.schema import Axis
     from slaf.runs.annotations import EncodedAnnotations
     from slaf.runs.publish import Axes
@@ -84,19 +89,62 @@ class RebuiltTables:
         SourceChanged
             If the inputs give another.
         """
-        files = (*self._annotations.files.values(), *self._annotations.uns_per_source)
+        key = name.partition("-")[0]
+        files = [*self._annotations.files.values(), *self._annotations.uns_per_source]
+        if self._published.annotated is not None:
+            files.append(self._remaining(key))
         for record, content in filter(None, files):
             if record.file == name:
                 return content
-        raise self._source_changed(name.partition("-")[0])
+        raise self._source_changed(key)
+
+    def remaining_file(self, key: str) -> tuple[FileRecord, bytes] | None:
+        """The file "uns" or "elements" without what the dataset was annotated with.
+
+        Raises
+        ------
+        SourceChanged
+            If the inputs give another.
+        """
+        made = self._remaining(key)
+        annotated = self._published.annotated
+        expected = "" if annotated is None else annotated.digests.get(key, "")
+        if ("" if made is None else made[0].digest) != expected:
+            raise self._source_changed(key)
+        return made
+
+    def _remaining(self, key: str) -> tuple[FileRecord, bytes] | None:
+        if key not in self._annotations.files:
+            return None
+        record, content = self._annotations.files[key]
+        elements = read_elements(BytesIO(content), list(record.notes))
+        kept = elements_without(elements, self._published.annotated_names)
+        return elements_file(key, kept) if kept else None
+
+    def _without_annotated(self, name: str, table: pa.Table) -> pa.Table:
+        columns, specs = self._axes.columns[name], self._annotations.forms
+        return table_without(name, table, columns, specs, self._published.annotated_names)
 
     def _table(self, name: str, starts: Mapping[str, NDArray[np.int64]]) -> pa.Table | None:
         if name == CELLS:
             sources = self._published.sources
-            return cells_table(self._axes.cells, starts, self._annotations.cells, sources)
+            cells = cells_table(self._axes.cells, starts, self._annotations.cells, sources)
+            return self._without_annotated(CELLS, cells)
         if name == GENES:
-            return genes_table(self._axes.genes, starts, self._annotations.genes)
+            genes = genes_table(self._axes.genes, starts, self._annotations.genes)
+            return self._without_annotated(GENES, genes)
+        slot = PAIR_SLOTS.get(name)
+        if slot is not None and any(
+            n.startswith(f"{slot}:") for n in self._published.annotated_names
+        ):
+            return self._remaining_pairs(slot)
         return self._annotations.tables.get(name)
+
+    def _remaining_pairs(self, slot: str) -> pa.Table | None:
+        elements, names = getattr(self._source.slots(), slot), self._published.annotated_names
+        kept = {key: elements[key] for key in elements if f"{slot}:{key}" not in names}
+        n = self._published.n_cells if slot == "obsp" else self._published.n_genes
+        return pairs_to_table(kept, n, pair_table(slot).ids)[0]
 
     def _source_changed(self, name: str) -> SourceChanged:
         return SourceChanged(

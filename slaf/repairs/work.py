@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import structs
 
 from slaf.dataset.dataset import Dataset
 from slaf.errors import VerificationFailed
@@ -140,13 +141,23 @@ class Repair:
         data = self._data()
         tables = {name: rows for name, rows in self.rows.items() if rows is not None}
         files: dict[str, bytes] = {}
+        published = self.published
         lost = [name for name, rows in self.rows.items() if rows is None]
         if source is not None and axes is not None and (lost or self.damage.elements):
             rebuilt = RebuiltTables(source, self.published, axes)
             starts = self._starts(data, lost)
             tables |= {name: rebuilt.table(name, starts) for name in lost}
-            files = {name: rebuilt.file(name) for name in self.damage.elements}
-        return RepairedDataset(self.run, self.published, self.damage, data, tables, files)
+            recorded = {record.file for record in published.annotations.files}
+            for name in self.damage.elements:
+                if name in recorded:
+                    files[name] = rebuilt.file(name)
+                elif (
+                    remaining := rebuilt.remaining_file(key := name.partition("-")[0])
+                ) is not None:
+                    record, files[remaining[0].file] = remaining
+                    annotations = structs.replace(published.annotations, **{key: record})
+                    published = structs.replace(published, annotations=annotations)
+        return RepairedDataset(self.run, published, self.damage, data, tables, files)
 
     def _rewrite_parts(self, source: Concat, axes: Axes, workers: int, progress: Progress) -> None:
         run = self.run

@@ -50,7 +50,13 @@ if TYPE_CHECKING:
     from slaf.sources.concat.genes import Ranges
     from slaf.sources.concat.source import Concat
 
-__all__ = ["EncodedAnnotations", "encode_annotations", "write_annotations"]
+__all__ = [
+    "EncodedAnnotations",
+    "File",
+    "elements_file",
+    "encode_annotations",
+    "write_annotations",
+]
 
 
 # A file of elements, and its content.
@@ -215,17 +221,24 @@ def _pack(
         uns_per_source = source.uns_per_source()
         uns = dict(source.merge_uns(uns_per_source))
         if uns:
-            files["uns"] = _file("uns", {"uns": uns})
+            files["uns"] = elements_file("uns", {"uns": uns})
         if left:
-            files["elements"] = _file("elements", left)
+            files["elements"] = elements_file("elements", left)
         if len(source.records) == 1:
             return files, ()
         return files, tuple(
-            _file("uns", {"uns": dict(one)}) if one else None for one in uns_per_source
+            elements_file("uns", {"uns": dict(one)}) if one else None for one in uns_per_source
         )
 
 
-def _file(key: str, content: Mapping[str, Any]) -> File:
+def elements_file(key: str, content: Mapping[str, Any]) -> File:
+    """The record and the content of a file of elements, "uns" or "elements".
+
+    Raises
+    ------
+    InputError
+        If an element cannot be stored exactly; the error names it.
+    """
     data, notes = write_elements(content)
     digest = xxhash.xxh3_128(data).hexdigest()
     return FileRecord(f"{key}-{digest}.h5", len(data), digest, tuple(notes)), data

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from slaf.annotations.uns import as_json
 from slaf.dataset.annotations import Annotations
-from slaf.format.config import LEGACY_DIR, SCRATCH, table_directories
+from slaf.format.config import (
+    HISTORY,
+    LEGACY_DIR,
+    SCRATCH,
+    former_config,
+    table_directories,
+)
 from slaf.format.records import is_uns_file
 from slaf.format.schema import TABLES
 from slaf.tables.commit import append, commit, drop_newer_versions, remove_unreferenced
@@ -122,12 +128,27 @@ def _commit(location: Location, plan: Plan, table: str, change: TableChange) -> 
     return version
 
 
-def clean_up(location: Location, published: DatasetConfig) -> None:
-    """Remove every file that a published dataset does not need, and write uns.json."""
+def clean_up(
+    location: Location, published: DatasetConfig, former: DatasetConfig | None = None
+) -> None:
+    """Remove every file that a published dataset does not need, and write uns.json.
+
+    Parameters
+    ----------
+    former
+        The version before, if it is kept.
+    """
+    kept = [published] if former is None else [published, former]
     for table, directory in published.tables.items():
-        remove_unreferenced(location, directory, published.versions[table])
-    records = published.annotations.files
-    remove_other_files(location, {*published.tables.values(), *(file.file for file in records)})
+        versions = {
+            one.versions[table] for one in kept[1:] if one.tables.get(table) == directory
+        } - {published.versions[table]}
+        remove_unreferenced(location, directory, published.versions[table], versions)
+    names = {name for one in kept for name in one.tables.values()}
+    names |= {file.file for one in kept for file in one.annotations.files}
+    if former is not None:
+        names.add(former_config(former.version))
+    remove_other_files(location, names)
     _write_uns_json(location, published)
 
 
@@ -142,6 +163,9 @@ def remove_other_files(location: Location, kept: AbstractSet[str] = frozenset())
         removable.add(LEGACY_DIR)
     for name in sorted(removable - kept):
         location.remove(name)
+    for name in location.list(HISTORY):
+        if name not in kept:
+            location.remove(name)
     location.remove(SCRATCH)
 
 

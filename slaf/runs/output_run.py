@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from slaf.errors import AlreadyInDataset, DuplicateInput, OutputExists, UnfinishedRun
-from slaf.format.config import CONFIG, LEGACY_DIR, SCRATCH, Manifest, load, save
+from slaf.format.config import (
+    CONFIG,
+    LEGACY_DIR,
+    SCRATCH,
+    Manifest,
+    load,
+    load_former,
+    save,
+    save_former,
+)
 from slaf.format.epoch import remove_stale_lock
 from slaf.format.schema import CELL_ORDER, GENE_ORDER, TABLES
 from slaf.runs.checkpoint import Checkpoint, checkpoint_of
@@ -179,6 +188,9 @@ class OutputRun:
 
         Its tables are committed. Replacing config.json is the moment in which it is published.
         """
+        if self._keeps_former and self.previous is not None:
+            save_former(self.location, self.previous)
+        dataset = dataset.with_history(self.previous, self.plan.operation)
         self._save(dataset, replace(self.checkpoint, published=True))
         self.previous, self.legacy = dataset, None
         self.clean_up()
@@ -186,9 +198,16 @@ class OutputRun:
     def clean_up(self) -> None:
         """Remove the files that a published dataset does not need, and then the checkpoint."""
         if self.previous is not None:
-            clean_up(self.location, self.previous)
+            version = self.previous.version - 1
+            former = load_former(self.location, version) if self._keeps_former else None
+            clean_up(self.location, self.previous, former)
             published = with_uns_json_checksum(self.location, self.previous, UNS_JSON)
             save(self.location, Manifest(published, epoch=self._epoch))
+
+    @property
+    def _keeps_former(self) -> bool:
+        """Whether the version before is kept until the next run."""
+        return self.plan.operation == "annotate" and self.legacy is None
 
     def _save(self, dataset: DatasetConfig | None, checkpoint: Checkpoint) -> None:
         save(self.location, Manifest(dataset, checkpoint.to_json(), self.legacy, self._epoch))

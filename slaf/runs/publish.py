@@ -26,6 +26,7 @@ from slaf.format.schema import (
     partitioned_tables,
     read_dtype,
 )
+from slaf.runs.annotated import with_annotated_digests
 from slaf.runs.annotations import write_annotations
 from slaf.runs.checksums import storage_options_record, table_digests, with_checksums
 from slaf.runs.commit import TableFragments, TableGrowth, TableRows, commit_tables
@@ -112,7 +113,11 @@ def publish(run: OutputRun, axes: Axes, writer: str, annotations: EncodedAnnotat
     dataset = _describe(run, axes, versions, writer, annotations=record)
     stored = storage_options_record(plan)
     checksums = FileChecksums((), table_digests(whole_tables), stored)
-    run.publish(with_checksums(location, dataset, run.files(), checksums, base=run.base))
+    dataset = with_checksums(location, dataset, run.files(), checksums, base=run.base)
+    if dataset.annotated is not None:
+        # Its tables can be read now that their files are recorded.
+        dataset = with_annotated_digests(location, dataset, dataset.annotated.names)
+    run.publish(dataset)
 
 
 def _partitioned_change(run: OutputRun, table: str, offsets: NDArray[np.int64]) -> TableChange:
@@ -231,6 +236,7 @@ def _describe(
         tables={name: plan.directory(name) for name in versions},
         by_gene=gene_order_record(run),
         annotations=annotations,
+        annotated=None if run.base is None else run.base.annotated,
     )
 
 

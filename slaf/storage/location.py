@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from slaf.errors import StorageError
+from slaf.runtime.extras import require
 from slaf.storage.backend import LOCK_NAME
 from slaf.storage.local import Directory
 from slaf.storage.urls import is_url
@@ -291,6 +292,7 @@ class Location:
 def _backend(path: str | os.PathLike[str], options: Mapping[str, str]) -> Backend:
     text = os.fspath(path)
     if is_url(text):
+        require("obstore", "a bucket")
         from slaf.storage.object_prefix import ObjectPrefix
 
         return ObjectPrefix(text, options)

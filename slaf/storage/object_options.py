@@ -11,6 +11,7 @@ from obstore.exceptions import BaseError
 from obstore.store import HTTPStore, from_url
 
 from slaf.errors import StorageError
+from slaf.runtime.extras import require
 from slaf.storage.errors import short_reason
 from slaf.storage.urls import WEB, redacted, scheme_of
 
@@ -129,11 +130,9 @@ def _profile(config: Mapping[str, str]) -> dict[str, Any]:
     has_keys = keys & {"access_key_id", "skip_signature"} or "AWS_ACCESS_KEY_ID" in os.environ
     if has_keys or not ("AWS_PROFILE" in os.environ or _has_profiles()):
         return {}
-    try:
-        from obstore.auth.boto3 import Boto3CredentialProvider
-    except ImportError:
-        msg = "the profiles of AWS are read by boto3, which is missing: pip install 'slaf[s3]'"
-        raise StorageError(msg) from None
+    require("boto3", "a profile of AWS")
+    from obstore.auth.boto3 import Boto3CredentialProvider
+
     return {"credential_provider": Boto3CredentialProvider()}
 
 

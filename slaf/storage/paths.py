@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, TypeGuard, cast
 
 from slaf.errors import DamagedInput, NoSuchInput, StorageError
+from slaf.runtime.extras import require
 from slaf.storage.urls import is_url, local_path
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def input_path(name: object, options: Mapping[str, str] | None) -> Path:
         raise TypeError(msg)
     if not is_url(name):
         return local_path(name)
+    require("obstore", "a bucket")
     from slaf.storage.remote_path import RemotePath
 
     return cast("Path", RemotePath.of(name, options or {}))

@@ -15,7 +15,7 @@ from slaf.tables.fragments import STORAGE_VERSION
 from slaf.tables.read import files_of, manifest_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     import pyarrow as pa
 
@@ -119,10 +119,27 @@ def drop_newer_versions(location: Location, name: str, version: int) -> None:
             location.remove(file)
 
 
-def remove_unreferenced(location: Location, name: str, version: int) -> None:
-    """Remove every file of a table that its version does not name, if that is the newest."""
+def remove_unreferenced(
+    location: Location, name: str, version: int, former: Collection[int] = ()
+) -> None:
+    """Remove every file of a table that no version names, if the version is the newest.
+
+    Parameters
+    ----------
+    location, name, version
+        The table and its version.
+    former
+        Further versions that are kept.
+    """
     dataset = open_newest(location, name)
     if dataset.version != version:
+        return
+    if former:
+        versions = (version, *former)
+        kept = {f"{name}/{file}" for each in versions for file in files_of(location, name, each)}
+        for file in location.list(name):
+            if file not in kept and not file.endswith(_HINT):
+                location.remove(file)
         return
     with location.mutation("clean", name), write_errors(location, name):
         dataset.cleanup_old_versions(

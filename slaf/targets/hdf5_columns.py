@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slaf.runtime.extras import require
 from slaf.runtime.resources import cpu_count
 from slaf.targets.csr import AppendableArray
 from slaf.targets.hdf5_file import SafeFile
@@ -175,6 +176,7 @@ def _dataset_options(compression: ArrayCompression) -> dict[str, Any]:
     if compression == "none":
         return {}
     if compression == "zstd":
+        require("hdf5plugin", "zstd in HDF5")
         import hdf5plugin
 
         return dict(hdf5plugin.Zstd(clevel=_ZSTD_LEVEL))

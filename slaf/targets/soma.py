@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from slaf.errors import StorageError, TargetError
+from slaf.runtime.extras import require
 from slaf.runtime.prefetch import prefetch
 from slaf.sparse.casting import exact_cast
 from slaf.targets.base import TargetFormat
@@ -68,6 +69,7 @@ class SomaTarget:
         for slot, label in (("obs", "cell"), ("var", "gene"), ("raw/var", "gene of raw")):
             if slot in contents.elements:
                 _check_ids(contents.elements[slot], label)
+        require("tiledbsoma", "a TileDB-SOMA experiment")
         messages: list[str] = []
         self._contents = contents
         self._elements = {

@@ -14,6 +14,7 @@ import numpy as np
 
 from slaf.errors import DatasetError, SelectionError, StorageError
 from slaf.format.config import load_published
+from slaf.runtime.extras import require
 from slaf.runtime.prefetch import prefetch
 from slaf.training.batch import Encoder
 from slaf.training.columns import CellColumns
@@ -346,7 +347,7 @@ class Loader:
         ------
         ValueError
             If cells or memory do not suffice for so many workers.
-        ImportError
+        MissingPackage
             If PyTorch is not installed.
         """
         module = _torch_module()
@@ -373,7 +374,7 @@ class Loader:
         ------
         SelectionError
             If a column does not exist, or a selected cell has no value in it.
-        ImportError, ValueError
+        MissingPackage, ValueError
             As for `torch`.
         """
         module = _torch_module()
@@ -422,11 +423,9 @@ class Loader:
 
 
 def _torch_module() -> Any:
-    try:
-        from slaf.training import torch
-    except ImportError as error:
-        msg = "PyTorch is missing; install it with: pip install 'slaf[torch]'"
-        raise ImportError(msg) from error
+    require("torch", "a dataset of PyTorch")
+    from slaf.training import torch
+
     return torch
 
 

@@ -9,15 +9,15 @@ import numpy as np
 import pyarrow as pa
 from msgspec.structs import replace
 
-from slaf.annotations.columns import STRING, to_lance
-from slaf.format.schema import CELL_COLUMNS, CELLS, EXPRESSION, GENE_COLUMNS, GENES
+from slaf.annotations.columns import STRING, to_lance, without_columns
+from slaf.format.schema import CELL_COLUMNS, CELLS, EXPRESSION, GENE_COLUMNS, GENES, TABLES
 from slaf.sparse.casting import as_float64
 from slaf.sparse.ranges import RowRange
 from slaf.tables.read import read_table, take_rows
 from slaf.verification.rows import RowTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from numpy.typing import NDArray
 
@@ -38,7 +38,12 @@ __all__ = [
 
 
 def check_against(
-    dataset: Dataset, source: Source, differences: DifferenceLog, progress: Progress
+    dataset: Dataset,
+    source: Source,
+    differences: DifferenceLog,
+    progress: Progress,
+    *,
+    ignored: Collection[str] = (),
 ) -> None:
     """Compare every value, id and column, and note differences with their cell and gene.
 
@@ -52,15 +57,17 @@ def check_against(
         Collects differences.
     progress
         Advances with each batch.
+    ignored
+        The names of columns, "obs:NAME" and "var:NAME", that are not compared.
     """
     shape = (source.info.n_cells, source.info.n_genes)
     differences.compare("shape", "cells × genes", shape, dataset.shape)
     if shape != dataset.shape:
         return
     with differences.catching(CELLS):
-        compare_axis(dataset, CELLS, source.cells(), CELL_COLUMNS, differences)
+        compare_axis(dataset, CELLS, source.cells(), CELL_COLUMNS, differences, ignored=ignored)
     with differences.catching(GENES):
-        compare_axis(dataset, GENES, source.genes(), GENE_COLUMNS, differences)
+        compare_axis(dataset, GENES, source.genes(), GENE_COLUMNS, differences, ignored=ignored)
     for block in dataset.published.blocks:
         for batch in source.matrix().batches(RowRange(block.start, block.stop)):
             with differences.catching(str(block)):
@@ -76,6 +83,7 @@ def compare_axis(
     differences: DifferenceLog,
     *,
     columns: ColumnSet | None = None,
+    ignored: Collection[str] = (),
 ) -> None:
     """Compare the columns of a table of a dataset with those of a source with as many rows.
 
@@ -91,9 +99,13 @@ def compare_axis(
         Collects differences.
     columns
         The record of the table's columns; by default `columns` in config.json.
+    ignored
+        The names, "obs:NAME" and "var:NAME", that are not compared.
     """
+    if columns is None:
+        columns = _without(dataset.published.columns[name], TABLES[name].slot, ignored)
+        table = without_columns(table, lambda column: f"{TABLES[name].slot}:{column}" in ignored)
     expected, expected_columns = to_lance(table, format_columns)
-    columns = columns or dataset.published.columns[name]
     differences.compare(name, "name of the index", expected_columns.index_name, columns.index_name)
     stored_columns = {column.original: column for column in columns.columns}
     originals = [column.original for column in expected_columns.columns]
@@ -108,6 +120,13 @@ def compare_axis(
             differences.note(name, f"type of {title}", column, stored_column)
         pair = expected.column(column.name), stored.column(stored_column.name)
         _compare_column(name, title, *pair, differences)
+
+
+def _without(columns: ColumnSet, slot: str, ignored: Collection[str]) -> ColumnSet:
+    kept = (
+        c for c in columns.columns if c.original is None or f"{slot}:{c.original}" not in ignored
+    )
+    return replace(columns, columns=tuple(kept))
 
 
 def _same_type(first: Column, second: Column) -> bool:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from slaf.format.schema import GENE_COLUMNS, GENES, LAYERS, RAW, RAW_GENES
-from slaf.options import ALIGNED_SLOTS
+from slaf.options import ALIGNED_SLOTS, LAYER
+from slaf.runtime.lazy import LazyMapping
 from slaf.sparse.ranges import RowRange
 from slaf.verification.against import cell_gene_label, compare_axis, compare_entries
 from slaf.verification.elements import ElementComparison
 from slaf.verification.rows import row_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from slaf.dataset.annotations import StoredRaw
     from slaf.dataset.dataset import Dataset
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["check_annotations_against"]
 
 _NOTHING = "nothing"
+T = TypeVar("T")
 
 # Gives the expected and the actual type of a matrix.
 MatrixTypes: TypeAlias = "Callable[[Matrix, MatrixRecord], tuple[str, str]]"
@@ -39,6 +41,7 @@ def check_annotations_against(
     progress: Progress,
     *,
     types: MatrixTypes,
+    ignored: Collection[str] = (),
 ) -> None:
     """Compare layers, raw and every slot; the kind of a difference is its slot.
 
@@ -54,14 +57,18 @@ def check_annotations_against(
         Advances by the cells compared, once for each table of layers or raw.
     types
         Gives the expected and the actual type of a matrix.
+    ignored
+        The names, "layer:NAME", "obsm:KEY", …, that are not compared.
     """
     if (source.info.n_cells, source.info.n_genes) != dataset.shape:
         return
     raw: Raw | None = None
     with differences.catching("layers, raw and annotations"):
-        raw, layers = source.raw(), source.layers()
+        raw, layers = source.raw(), _without(source.layers(), LAYER, ignored)
         matrices: dict[str, Mapping[str, Matrix]] = {LAYERS: layers}
-        _check_layer_names(dataset, layers, differences)
+        _check_layer_names(
+            layers, _without(dataset.annotations.layers, LAYER, ignored), differences
+        )
         if _raw_is_comparable(dataset, raw, differences) and raw is not None:
             matrices[RAW] = {RAW: raw.matrix}
         recorded = dataset.published.annotations.matrices()
@@ -69,13 +76,19 @@ def check_annotations_against(
             expected, records = matrices[table.name], recorded[table.name]
             pairs = [(r, expected[r.original]) for r in records if r.original in expected]
             _compare_values(table, pairs, types, differences, progress)
-    _check_slots(dataset, source, raw, differences)
+    _check_slots(dataset, source, raw, differences, ignored)
+
+
+def _without(elements: Mapping[str, T], kind: str, ignored: Collection[str]) -> Mapping[str, T]:
+    """The elements whose names, as "obsm:KEY", are compared."""
+    return LazyMapping(
+        [key for key in elements if f"{kind}:{key}" not in ignored], elements.__getitem__
+    )
 
 
 def _check_layer_names(
-    dataset: Dataset, expected: Mapping[str, Matrix], differences: DifferenceLog
+    expected: Mapping[str, Matrix], stored: Mapping[str, MatrixRecord], differences: DifferenceLog
 ) -> None:
-    stored = dataset.annotations.layers
     for name in (name for name in expected if name not in stored):
         layer = f"a layer of {expected[name].dtype}"
         differences.note(LAYERS, repr(name), layer, _NOTHING)
@@ -135,7 +148,11 @@ def _compare_batch(
 
 
 def _check_slots(
-    dataset: Dataset, source: Source, raw: Raw | None, differences: DifferenceLog
+    dataset: Dataset,
+    source: Source,
+    raw: Raw | None,
+    differences: DifferenceLog,
+    ignored: Collection[str],
 ) -> None:
     """Compare every element of obsm, varm, obsp, varp, uns and varm of raw."""
     with differences.catching("uns"):
@@ -147,7 +164,8 @@ def _check_slots(
         stored_raw = dataset.stored_raw
         if raw is not None and stored_raw and raw.genes.num_rows == stored_raw.n_genes:
             pairs["raw varm"] = raw.varm, stored_raw.varm
-        for slot, (expected, stored) in pairs.items():
+        for slot, whole in pairs.items():
+            expected, stored = (_without(elements, slot, ignored) for elements in whole)
             comparison = ElementComparison(slot, differences)
             for key in comparison.compare_keys(slot, expected, stored):
                 where = f"{slot}[{key!r}]"

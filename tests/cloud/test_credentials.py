@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import slaf
-from slaf.errors import StorageError
+from slaf.errors import MissingPackage
 from slaf.storage.location import Location
 from slaf.storage.urls import redacted
 from tests.builders import counts, write_h5ad
@@ -53,8 +53,8 @@ def test_from_a_profile(s3: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     source = write_h5ad(tmp_path / "in.h5ad", counts(12, 6))
     slaf.convert(source, s3.at("out.slaf"), storage_options=reach)
     slaf.verify(s3.at("out.slaf"), source, storage_options=reach)
-    monkeypatch.setitem(sys.modules, "obstore.auth.boto3", None)
-    with pytest.raises(StorageError, match=r"pip install 'slaf\[s3\]'"):
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    with pytest.raises(MissingPackage, match=r"pip install 'slaf\[s3\]'"):
         Location(s3.at("out.slaf"), reach)
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from slaf.dataset.dataset import Dataset
+
 __all__ = [
     "Output",
     "PartFile",
@@ -31,7 +33,7 @@ __all__ = [
 # Of a dataset's config.json, what depends on the run and not on what was converted: the times,
 # the names and checksums of files, and the Lance versions, which count the commits that earlier
 # attempts made. What a version holds is compared table by table instead.
-_OF_THE_RUN = ("created_at", "last_updated", "versions", "proof", CHECKSUM_KEY)
+_OF_THE_RUN = ("created_at", "last_updated", "versions", "proof", "history", CHECKSUM_KEY)
 _LAST_VERSION = 2**64 - 1
 
 
@@ -162,9 +164,22 @@ def published_parts(path: Path) -> list[PartFile]:
 
 
 def unaccounted(path: Path) -> set[str]:
-    """The files at this path that are not part of the dataset which is published there."""
-    dataset = slaf.open(path)
+    """The files at this path that are not part of a dataset which can be opened there."""
     files = {file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()}
+    for version in slaf.history(path):
+        if version.is_kept:
+            files = _unaccounted(files, slaf.open(path, version=version.version))
+            config = f"history/{version.version:06d}.json"
+            data = json.loads((path / config).read_bytes()) if config in files else {}
+            files -= {config, *_files(data)}
+    config = json.loads((path / "config.json").read_bytes())
+    readable = {"uns.json"} if "uns" in config else set()
+    assert readable <= files
+    return files - {"config.json", *readable, *_files(config)}
+
+
+def _unaccounted(files: set[str], dataset: Dataset) -> set[str]:
+    """Those of the files that are in no table of a dataset."""
     for name, directory in dataset.published.tables.items():
         table = dataset.table(name)
         manifest = f"{_LAST_VERSION - table.version:020}.manifest"
@@ -180,10 +195,7 @@ def unaccounted(path: Path) -> set[str]:
             for segment in index.segments:
                 folder = f"{directory}/_indices/{segment.uuid}/"
                 files -= {file for file in files if file.startswith(folder)}
-    config = json.loads((path / "config.json").read_bytes())
-    readable = {"uns.json"} if "uns" in config else set()
-    assert readable <= files
-    return files - {"config.json", *readable, *_files(config)}
+    return files
 
 
 def _files(config: dict[str, Any]) -> list[str]:

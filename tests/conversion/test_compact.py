@@ -239,7 +239,7 @@ def test_every_compression_and_back(stored: Path, tmp_path: Path) -> None:
         assert {name: one.schema for name, one in after.tables.items()} == {
             name: one.schema for name, one in expected.tables.items()
         }
-        own = {"proof", "created_at", "last_updated"}
+        own = {"proof", "created_at", "last_updated", "history"}
         assert {k: v for k, v in after.config.items() if k not in own} == {
             k: v for k, v in expected.config.items() if k not in own
         }

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 import slaf
 from tests.builders import counts, write_h5ad
 from tests.conversion import cases
@@ -112,6 +114,25 @@ class Compacting(Converting):
         """The command."""
         options = [f"--{name}={value}" for name, value in self.conversion.options.items()]
         return ("compact", str(output), *options, "--quiet")
+
+
+@dataclass(frozen=True)
+class Annotation(Conversion):
+    """One call of `slaf.annotate`, with a table and the result of an analysis."""
+
+    def run(self, output: Path | Location) -> None:
+        """Make the call."""
+        slaf.annotate(output, **self.options, replace=True)
+
+
+@dataclass(frozen=True)
+class Annotating(Converting):
+    """`slaf annotate`."""
+
+    def words(self, output: Path) -> tuple[str, ...]:
+        """The command."""
+        obs, result = (str(self.conversion.options[name]) for name in ("obs", "from_anndata"))
+        return ("annotate", str(output), "--obs", obs, "--from", result, "--replace", "--quiet")
 
 
 @dataclass(frozen=True)
@@ -231,6 +252,21 @@ def after_appends(folder: Path, **options: str) -> Operation:
     return Compacting(Compaction(first, options, folder / "old.slaf", more=[second, third]))
 
 
+def annotation(folder: Path) -> Operation:
+    """A column, and elements and a layer that replace others and that need a wider type."""
+    first, _ = cases.inputs_with_everything(folder)
+    adata = slaf.convert(first, folder / "old.slaf", chunk_size=3).to_anndata()
+    adata.obs.assign(mark=range(adata.n_obs))[["mark"]].to_csv(folder / "marks.csv")
+    for name, layer in list(adata.layers.items()):
+        adata.layers[name] = layer * 70_000
+    adata.layers["more"] = adata.X * 0.5
+    adata.obsm["X_new"] = np.ones((adata.n_obs, 2))
+    adata.uns["new"] = {"by": "hand"}
+    adata.write_h5ad(folder / "result.h5ad")
+    options = {"obs": folder / "marks.csv", "from_anndata": folder / "result.h5ad"}
+    return Annotating(Annotation(first, options, folder / "old.slaf", more=[]))
+
+
 def _converting(case: Callable[[Path], Conversion]) -> Callable[[Path], Operation]:
     return lambda folder: Converting(case(folder))
 
@@ -256,6 +292,7 @@ FEW: dict[str, Callable[[Path], Operation]] = {
     "convert, many files": _converting(many_files),
     "append, many parts": _converting(append_of_many_parts),
     "compact": after_appends,
+    "annotate": annotation,
     "export, h5ad": _exporting("out.h5ad", layout="csc"),
     "export, over a zarr": _exporting("out.zarr", replacing=True),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +98,9 @@ class Call:
         if self.operation == "compact":
             slaf.compact(place)
             return
+        if self.operation == "annotate":
+            slaf.annotate(place, **dict(self.options), replace=True)
+            return
         call = slaf.append if self.operation == "append" else slaf.convert
         call(list(self.inputs), place, **dict(self.options), **more)
 
@@ -163,6 +166,20 @@ class Machine(RuleBasedStateMachine):
         assert self.published is not None
         self._give(Call("compact", (), (), self.published), at)
 
+    @precondition(lambda self: self.published is not None and self.stopped is None)
+    @rule(at=stops, values=st.lists(st.sampled_from([0, 3, 70_000, 0.5]), min_size=1, max_size=5))
+    def annotate(self, at: Any, values: list[float]) -> None:
+        """Replace a column of cells, and add or replace a layer."""
+        assert self.published is not None
+        self.n_samples += 1
+        cells = tuple((cell, f"z{self.n_samples}") for cell, _ in self.published.cells)
+        layer = np.resize(values, (len(cells), len(self.published.genes)))
+        options = (
+            ("obs", {"batch": pd.Categorical([batch for _, batch in cells])}),
+            ("layers", {"other": layer}),
+        )
+        self._give(Call("annotate", (), options, replace(self.published, cells=cells)), at)
+
     @precondition(lambda self: self.stopped is not None)
     @rule(at=stops)
     def resume(self, at: Any) -> None:
@@ -187,6 +204,7 @@ class Machine(RuleBasedStateMachine):
         """Prove what is published, against its inputs too."""
         assert slaf.verify(self.output).ok
         assert slaf.verify(self.output, against=list(self.inputs)).ok
+        assert slaf.open(self.output).to_anndata().shape == slaf.open(self.output).shape
 
     @precondition(lambda self: self.published is not None)
     @rule()
@@ -262,9 +280,8 @@ class Machine(RuleBasedStateMachine):
         """What readers see after a command: what was there before, or what it makes."""
         seen = self._seen()
         if seen == call.makes and seen != self.published:
-            self.inputs = (
-                (*self.inputs, *call.inputs) if call.operation == "append" else call.inputs
-            )
+            added_to = self.inputs if call.operation in {"append", "annotate"} else ()
+            self.inputs = (*added_to, *call.inputs)
             self.published = seen
         assert seen == self.published
 

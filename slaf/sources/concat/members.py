@@ -89,11 +89,14 @@ class ExistingDataset:
         The inputs that it was made of.
     uns_per_source
         Reads the uns of each of these.
+    annotated
+        The names of what is not from these: "obs:NAME", "varm:KEY", "uns:KEY", ….
     """
 
     source: Source
     records: tuple[SourceRecord, ...]
     uns_per_source: Callable[[], Sequence[Mapping[str, Any]]]
+    annotated: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,7 +13,7 @@ from slaf.format.schema import RAW
 from slaf.options import COLUMNS, LAYER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable, Sequence
 
     from slaf.options import SlotSelection
     from slaf.sources.concat.members import Member
@@ -104,7 +104,9 @@ def check_known_slots(
             raise MissingMatrix(msg)
 
 
-def check_same_slots(members: Sequence[Member], selection: SlotSelection) -> None:
+def check_same_slots(
+    members: Sequence[Member], selection: SlotSelection, annotated: Container[str] = ()
+) -> None:
     """Refuse inputs if one lacks what another has, and the selection is strict.
 
     Raises
@@ -113,6 +115,8 @@ def check_same_slots(members: Sequence[Member], selection: SlotSelection) -> Non
         Naming both, and what it is.
     """
     for name in _not_in_all(members) if selection.is_strict else ():
+        if name in annotated:
+            continue
         has, lacks = (
             next(member.label for member in members if (name in member.selected) is wanted)
             for wanted in (True, False)

@@ -102,7 +102,8 @@ class Concat(Source):
                 self._members, self._gene_ids, join, lambda: self.merge_uns(self.uns_per_source())
             )
             self.info = self._describe()
-            messages.check_same_slots(self._members, self.selection)
+            annotated = frozenset() if existing is None else existing.annotated
+            messages.check_same_slots(self._members, self.selection, annotated)
             failing.pop_all()
 
     def _describe(self) -> SourceInfo:
@@ -229,8 +230,17 @@ class Concat(Source):
         return [*existing, *(read_uns(member, self.selection) for member in added)]
 
     def merge_uns(self, uns_per_source: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-        """One uns of those of all inputs; the uns of a single input as it is."""
-        return merge_uns(uns_per_source, self.selection.uns_merge)
+        """One uns of those of all inputs; the uns of a single input as it is.
+
+        What an existing dataset was annotated with stays, and what it dropped stays away.
+        """
+        merged = merge_uns(uns_per_source, self.selection.uns_merge)
+        names = frozenset() if self._existing is None else self._existing.annotated
+        if self._existing is None or not any(name.startswith("uns:") for name in names):
+            return merged
+        own = self._existing.source.slots().uns
+        kept = {key: own[key] for key in own if f"uns:{key}" in names}
+        return {key: merged[key] for key in merged if f"uns:{key}" not in names} | kept
 
     def check_known_slots(self, without: Iterable[str]) -> None:
         """Refuse a choice of layers, or of slots to leave out, that no input has.
@@ -258,5 +268,10 @@ class Concat(Source):
         key
             The name of the element.
         """
+        if slot == "varm" and self._existing is not None:
+            n_genes = self._existing.source.info.n_genes
+            if f"{slot}:{key}" in self._existing.annotated:
+                # Whichever input has the genes: all of the dataset have values.
+                return np.arange(self.info.n_genes) >= n_genes
         raw = self.raw() if slot == RAW_VARM else None
         return axes.rows_without_values(slot, key, self.records, self.info.n_genes, raw)

@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from slaf.errors import DamagedInput, InputError, SlafError
+from slaf.runtime.extras import require
 from slaf.sources.base import check_numeric
 from slaf.sources.hdf5.chunks import filters_of
 from slaf.sources.hdf5.enumerations import is_enumeration
@@ -187,7 +188,8 @@ def parse_shape(shape: Any, label: str) -> tuple[int, int]:
 def load_filters(dataset: h5py.Dataset) -> None:
     """Register the filters of a dataset that HDF5 lacks: Blosc, zstd, bitshuffle."""
     if not _BUILTIN_FILTERS.issuperset(filters_of(dataset)):
-        import hdf5plugin  # noqa: F401 - importing it registers the filters
+        # Its import registers the filters.
+        require("hdf5plugin", f"{dataset.file.filename}: the compression of {dataset.name}")
 
 
 def decode_text(value: Any) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slaf.errors import DamagedInput, MissingMatrix
+from slaf.runtime.extras import require
 from slaf.runtime.lazy import DeferredMapping, LazyMapping
 from slaf.runtime.worker_thread import WorkerThread
 from slaf.sources.base import Raw, Slots, Source, SourceFormat, SourceInfo
@@ -121,6 +122,7 @@ class SomaSource(Source):
         return Slots(**aligned, uns=DeferredMapping(lambda: self._thread.call(self._uns)))
 
     def _open(self, options: ReadOptions) -> None:
+        require("tiledbsoma", f"{self._path}: a TileDB-SOMA experiment")
         with soma_errors(self._uri, ": not an experiment that can be opened"):
             self._experiment = _experiment(self._path)
         try:

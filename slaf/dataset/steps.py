@@ -89,8 +89,8 @@ class Steps:
             the cells of this view: of "counts" and "genes" (their logarithms, log1p), or of the
             percentage of genes with a name. ``{"counts": 5, "mt": 3}``.
         masks
-            The pattern of the genes with a name, a regular expression that their id or their symbol
-            begins with. "mt" is ``^MT-``, "ribo" ``^RP[SL]`` and "hb" ``^HB[^(P)]`` otherwise.
+            The pattern of the genes with a name, a regular expression that is searched in ids and
+            symbols. "mt" is ``^MT-``, "ribo" ``^RP[SL]`` and "hb" ``^HB[^(P)]`` otherwise.
         bounds
             Least and most of any metric, as a resolved `mad` has them:
             ``{"log1p_total_counts": (3.2, 9.1)}``.

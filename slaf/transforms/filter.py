@@ -159,7 +159,7 @@ def mad_bounds(values: NDArray[Any], deviations: float) -> tuple[float, float]:
 def genes_like(
     pattern: str, ids: pa.ChunkedArray, symbols: pa.ChunkedArray | None
 ) -> NDArray[np.bool_]:
-    """The genes whose id or symbol matches a regular expression, from its beginning.
+    """The genes whose id or symbol matches a regular expression, anywhere in it.
 
     Raises
     ------
@@ -167,14 +167,14 @@ def genes_like(
         If it is no regular expression, or matches none.
     """
     try:
-        match = re.compile(pattern).match
+        search = re.compile(pattern).search
     except re.error as error:
         msg = f"{pattern!r} is no regular expression: {error}"
         raise SelectionError(msg) from None
     mask = np.zeros(len(ids), np.bool_)
     for names in (ids, symbols):
         if names is not None:
-            mask |= np.fromiter((bool(match(name or "")) for name in names.to_pylist()), np.bool_)
+            mask |= np.fromiter((bool(search(name or "")) for name in names.to_pylist()), np.bool_)
     if not mask.any():
         msg = f"no gene has an id or a symbol like {pattern!r}; give the pattern of these genes"
         raise SelectionError(msg)

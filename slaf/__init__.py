@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from slaf.conversion.compact import CompactReport, compact
     from slaf.conversion.convert import convert
     from slaf.conversion.preview import Preview
+    from slaf.conversion.transform import RuleEffect, TransformPreview, transform
     from slaf.converter import SLAFConverter
     from slaf.dataset.dataset import Dataset
     from slaf.dataset.dataset import open_dataset as open
@@ -60,12 +61,14 @@ __all__ = [
     "ReadOnlyError",
     "RepairReport",
     "Report",
+    "RuleEffect",
     "SLAFConverter",
     "Scan",
     "SelectionError",
     "SlafError",
     "StorageError",
     "TargetError",
+    "TransformPreview",
     "VerificationFailed",
     "View",
     "annotate",
@@ -80,6 +83,7 @@ __all__ = [
     "repair",
     "scan",
     "status",
+    "transform",
     "verify",
 ]
 
@@ -92,6 +96,11 @@ _MODULES = {
     ),
     "slaf.conversion.convert": ("convert",),
     "slaf.conversion.preview": ("Preview",),
+    "slaf.conversion.transform": (
+        "RuleEffect",
+        "TransformPreview",
+        "transform",
+    ),
     "slaf.converter": ("SLAFConverter",),
     "slaf.dataset.dataset": (
         "Dataset",

@@ -20,6 +20,7 @@ from slaf_cli.query import query
 from slaf_cli.repair import repair
 from slaf_cli.report import ExitCode, error_to_json, print_json
 from slaf_cli.status import status
+from slaf_cli.transform import transform
 from slaf_cli.verify import verify
 
 __all__ = ["app", "main", "program"]
@@ -89,7 +90,7 @@ def _slaf(
 
 _COMMANDS = (
     *(convert, append, annotate, compact, info, status, history, verify, repair, query, export),
-    diff,
+    *(diff, transform),
 )
 for _command in _COMMANDS:
     app.command()(_command)

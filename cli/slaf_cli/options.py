@@ -149,6 +149,8 @@ def _kind(option: Option) -> Any:
         return Path | None
     if int in option.kinds:
         return int | None
+    if {float, str} <= option.kinds:
+        return str | None
     return str if option.name == "layers" else option.type
 
 
@@ -162,7 +164,7 @@ def _metavar(option: Option) -> str | None:
         return "KEY=VALUE"
     if os.PathLike[str] in option.kinds:
         return "DIRECTORY"
-    return "N" if int in option.kinds else "NAME"
+    return "N" if option.kinds & {int, float} else "NAME"
 
 
 def _declaration(option: Option) -> str:

@@ -76,7 +76,7 @@ def append(
         if options.dry_run:
             return preview(prepared, unfinished)
         tables = prepared.tables()
-        log_warnings(prepared.inputs)
+        log_warnings(prepared)
         prepared.estimate(tables)
         run = begin_or_resume(
             location,

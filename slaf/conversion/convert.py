@@ -17,10 +17,11 @@ from slaf.storage.location import Location
 if TYPE_CHECKING:
     import os
 
+    from slaf.conversion.prepare import Prepared
     from slaf.conversion.preview import Preview
     from slaf.sources.base import Inputs
 
-__all__ = ["convert"]
+__all__ = ["convert", "finish_conversion"]
 
 
 @with_options(ConvertOptions, ConvertRun, ConvertDryRun)
@@ -64,17 +65,30 @@ def convert(
     with prepare_convert(inputs, location, options) as prepared:
         if options.dry_run:
             return preview(prepared, prepared.unfinished(options, overwrite=options.overwrite))
-        tables = prepared.tables()
-        log_warnings(prepared.inputs)
-        prepared.estimate(tables)
-        with locked(location):
-            run = begin_or_resume(
-                location,
-                prepared.plan,
-                overwrite=options.overwrite,
-                restart=options.restart,
-                allow_duplicate=options.allow_duplicate,
-            )
-            progress = options.progress or NullProgress()
-            execute_run(run, prepared, tables, options.workers, progress)
+        finish_conversion(prepared, options)
     return open_dataset(location)
+
+
+def finish_conversion(prepared: Prepared, options: ConvertOptions) -> None:
+    """Begin a prepared conversion, or take it up again, and publish the dataset.
+
+    Parameters
+    ----------
+    prepared
+        The conversion.
+    options
+        How it runs.
+    """
+    location, tables = prepared.location, prepared.tables()
+    log_warnings(prepared)
+    prepared.estimate(tables)
+    with locked(location):
+        run = begin_or_resume(
+            location,
+            prepared.plan,
+            overwrite=options.overwrite,
+            restart=options.restart,
+            allow_duplicate=options.allow_duplicate,
+        )
+        progress = options.progress or NullProgress()
+        execute_run(run, prepared, tables, options.workers, progress)

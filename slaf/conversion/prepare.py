@@ -16,7 +16,8 @@ from slaf.conversion.plan_append import (
 )
 from slaf.conversion.slafdb import SlafdbDataset, plan_slafdb_append
 from slaf.dataset.source import dataset_as_input
-from slaf.errors import Locked, OutputExists
+from slaf.dataset.transformed_inputs import SINGLE_RUN, repeated, transformed_inputs
+from slaf.errors import InputError, Locked, OutputExists
 from slaf.options import ConvertOptions, ReadOptions, StoreOptions
 from slaf.runs.annotations import encode_annotations
 from slaf.runs.estimate import check_disk_space, estimate
@@ -27,20 +28,31 @@ from slaf.sources import as_inputs
 from slaf.sources.concat.source import Concat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from slaf.dataset.dataset import Dataset
+    from slaf.format.records import StepRecord
     from slaf.options import AppendOptions, RunOptions
     from slaf.runs.annotations import EncodedAnnotations
     from slaf.runs.estimate import Estimate
     from slaf.runs.output_run import OutputRun
     from slaf.runs.plan import Plan
     from slaf.runs.publish import Axes
+    from slaf.sources import InputList
     from slaf.sources.base import Inputs
+    from slaf.sources.concat.members import Input
     from slaf.sources.search import LeftOut
     from slaf.storage.location import Location
 
-__all__ = ["AxisTables", "Prepared", "prepare_append", "prepare_convert"]
+__all__ = [
+    "AxisTables",
+    "Prepared",
+    "check_no_input",
+    "open_inputs",
+    "prepare_append",
+    "prepare_convert",
+    "prepared_run",
+]
 
 # The bytes of encoded annotations that are kept during a run; larger ones are encoded again.
 _KEPT_BYTES = 64 << 20
@@ -151,17 +163,72 @@ def prepare_convert(
     InputError
         If an input cannot be converted, or they cannot be concatenated.
     """
-    stored, reading = StoreOptions.part_of(options), _read_options(location, options)
+    reading = _read_options(location, options)
     found = as_inputs(inputs, options.format, reading, prefixed=options.cell_id_prefix)
-    _check_no_input(location, [one.uri for one in found.inputs])
-    with Concat(
-        found.inputs,
+    check_no_input(location, [one.uri for one in found.inputs])
+    with prepared_run(location, options, found, reading) as prepared:
+        yield prepared
+
+
+@contextmanager
+def prepared_run(
+    location: Location,
+    options: ConvertOptions,
+    found: InputList,
+    reading: ReadOptions,
+    transforms: tuple[StepRecord, ...] = (),
+) -> Iterator[Prepared]:
+    """Prepare the conversion of inputs that were found; they are open within the context.
+
+    Parameters
+    ----------
+    location
+        The location of the dataset.
+    options
+        How it is stored.
+    found
+        The inputs.
+    reading
+        How they are read.
+    transforms
+        What the inputs are seen through.
+    """
+    stored = StoreOptions.part_of(options)
+    with _as_one(found.inputs, options) as opened:
+        opened.check_known_slots(() if transforms else stored.without)
+        plan = make_plan(opened, stored, transforms)
+        yield Prepared(location, plan, opened, reading, found.left_out)
+
+
+@contextmanager
+def open_inputs(
+    inputs: Inputs, location: Location, options: ConvertOptions
+) -> Iterator[tuple[InputList, ReadOptions, Concat]]:
+    """Open the inputs of a run as one source, within the context, before they are transformed.
+
+    Raises
+    ------
+    InputError
+        If an input cannot be read, or they cannot be concatenated.
+    OutputExists
+        If the output is an input.
+    """
+    reading = _read_options(location, options)
+    found = as_inputs(inputs, options.format, reading, prefixed=options.cell_id_prefix)
+    check_no_input(location, [one.uri for one in found.inputs])
+    with _as_one(found.inputs, options) as opened:
+        opened.check_known_slots(options.without)
+        yield found, reading, opened
+
+
+def _as_one(inputs: Sequence[Input], options: ConvertOptions) -> Concat:
+    stored = StoreOptions.part_of(options)
+    return Concat(
+        inputs,
         stored.join,
         selection=stored.slots,
         allow_duplicate=options.allow_duplicate,
-    ) as opened:
-        opened.check_known_slots(stored.without)
-        yield Prepared(location, make_plan(opened, stored), opened, reading, found.left_out)
+    )
 
 
 @contextmanager
@@ -194,7 +261,7 @@ def prepare_append(
         prefixed=options.cell_id_prefix,
         before=[source.uri for source in dataset.sources],
     )
-    opens = found.inputs
+    opens = _repeating(dataset, found.inputs, requested)
     existing = None if isinstance(dataset, SlafdbDataset) else dataset_as_input(dataset)
     if isinstance(dataset, SlafdbDataset):
         # It is written again: its own inputs come first.
@@ -216,7 +283,30 @@ def prepare_append(
         yield Prepared(dataset.location, plan, opened, reading, found.left_out)
 
 
-def _check_no_input(location: Location, uris: Iterable[str]) -> None:
+def _repeating(
+    dataset: Dataset | SlafdbDataset, inputs: list[Input], options: StoreOptions
+) -> list[Input]:
+    """The inputs seen through what was done to those of the dataset.
+
+    Raises
+    ------
+    InputError
+        If a step depends on all cells.
+    """
+    if isinstance(dataset, SlafdbDataset) or not dataset.published.transforms:
+        return inputs
+    for step in dataset.published.transforms:
+        if step.name in SINGLE_RUN:
+            msg = (
+                f"{dataset.location}: its cells were chosen or ordered by {step.name}, which "
+                "depends on all cells; transform all inputs anew with `slaf transform`"
+            )
+            raise InputError(msg)
+    with Concat(inputs, "union", selection=options.slots, allow_duplicate=True) as opened:
+        return transformed_inputs(inputs, opened, repeated(opened, dataset))
+
+
+def check_no_input(location: Location, uris: Iterable[str]) -> None:
     """Check that the output, which may be replaced, is none of the inputs.
 
     Raises
@@ -226,9 +316,9 @@ def _check_no_input(location: Location, uris: Iterable[str]) -> None:
     """
     places = {str(location)}
     if not location.is_remote:
-        places.add(os.path.abspath(location.path))  # noqa: PTH100 - of a URL too
+        places.add(os.path.realpath(location.path))
     for uri in uris:
-        if uri in places or os.path.abspath(uri) in places:  # noqa: PTH100 - (as above)
+        if uri in places or os.path.realpath(uri) in places:
             msg = f"{uri}: it is the output and an input; write to another place"
             raise OutputExists(msg)
 

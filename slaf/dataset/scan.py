@@ -14,7 +14,7 @@ from slaf.sources.concat.source import Concat
 if TYPE_CHECKING:
     from slaf.sources.base import Inputs, Source
 
-__all__ = ["Scan", "scan"]
+__all__ = ["Scan", "SourceView", "scan"]
 
 
 def scan(inputs: Inputs, **options: Any) -> Scan:
@@ -50,6 +50,35 @@ def scan(inputs: Inputs, **options: Any) -> Scan:
     [[0.0, 1.0], [0.0, 0.0]]
     """
     return Scan(inputs, ScanOptions.from_keywords("scan", options))
+
+
+class SourceView(View):
+    """The view of all of a source that stays open.
+
+    Parameters
+    ----------
+    source
+        The source.
+    """
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(self)
+        self._source = source
+
+    @property
+    def source(self) -> Source:
+        """The source."""
+        return self._source
+
+    @property
+    def n_obs(self) -> int:
+        """Number of cells."""
+        return self.source.info.n_cells
+
+    @property
+    def n_vars(self) -> int:
+        """Number of genes."""
+        return self.source.info.n_genes
 
 
 class Scan(View):

@@ -59,6 +59,30 @@ class Step:
 class Steps:
     """The base class of views with the steps of an analysis."""
 
+    def select(self, *, cells: str | None = None, genes: str | None = None) -> View:
+        """The cells and genes for which conditions on obs and var are true, as a step.
+
+        Parameters
+        ----------
+        cells, genes
+            The conditions, as in ``view[cells, genes]``; None for all.
+
+        Raises
+        ------
+        QueryError
+            If one is no condition.
+        """
+        view = _view(self)
+        rows, removed = [], {}
+        for axis, condition in ((CELLS, cells), (GENES, genes)):
+            names = AxisNames(view, axis)
+            kept = np.arange(names.size) if condition is None else names.where(condition)
+            rows.append(np.sort(kept))
+            if condition is not None:
+                removed[f"{axis} {condition}"] = names.size - len(kept)
+        step = Step("select", _given(cells=cells, genes=genes), removed)
+        return _selected(view, step, cells=rows[0], genes=rows[1])
+
     # ------------------------------------------------------------------------------ cells and genes
 
     def filter_cells(
@@ -113,10 +137,10 @@ class Steps:
         names = [*(max_pct or {}), *_names_of_masks([*(mad or {}), *(bounds or {})])]
         chosen = {name: _pattern(patterns, name) for name in dict.fromkeys(names)}
         totals = _cell_totals(view, layer, chosen)
-        resolved = {metric: tuple(bound) for metric, bound in (bounds or {}).items()}
+        resolved = {metric: list(bound) for metric, bound in (bounds or {}).items()}
         for name, deviations in (mad or {}).items():
             metric = mad_metric(name)
-            resolved[metric] = mad_bounds(cell_metric(totals, metric), deviations)
+            resolved[metric] = list(mad_bounds(cell_metric(totals, metric), deviations))
         given = {
             "min_counts": min_counts,
             "max_counts": max_counts,
@@ -188,9 +212,9 @@ class Steps:
         if not 0 <= n <= view.n_obs:
             msg = f"{n:,} cells cannot be drawn of {view.n_obs:,}; draw at most as many"
             raise SelectionError(msg)
-        cells, largest = drawn(cell_keys(AxisNames(view, CELLS).ids(), _seed(seed)), n)
+        cells = drawn(cell_keys(AxisNames(view, CELLS).ids(), _seed(seed)), n)
         removed = {f"sample {n}": view.n_obs - n}
-        step = Step("sample", {"n": n, "seed": seed, "largest": largest}, removed)
+        step = Step("sample", {"n": n, "seed": seed}, removed)
         return _selected(view, step, cells=cells)
 
     def sort_by(self, column: str, *, first: object = None) -> View:
@@ -281,9 +305,9 @@ class Steps:
         SelectionError
             If there is no such layer, or the new one is there already.
         InputError
-            When a negative value is read.
+            When a negative value is read, or if there is no median.
         ValueError
-            If the total is not above zero, or there is no median.
+            If the total is not above zero.
 
         Examples
         --------

@@ -79,13 +79,13 @@ class CellRules:
 
     def _rules(self) -> Sequence[tuple[str, str, Bounds]]:
         given: list[tuple[str, str, Bounds]] = [
-            (f"min_counts {self.min_counts}", "total_counts", (self.min_counts, None)),
-            (f"max_counts {self.max_counts}", "total_counts", (None, self.max_counts)),
-            (f"min_genes {self.min_genes}", "n_genes", (self.min_genes, None)),
-            (f"max_genes {self.max_genes}", "n_genes", (None, self.max_genes)),
+            (f"min_counts {_number(self.min_counts)}", "total_counts", (self.min_counts, None)),
+            (f"max_counts {_number(self.max_counts)}", "total_counts", (None, self.max_counts)),
+            (f"min_genes {_number(self.min_genes)}", "n_genes", (self.min_genes, None)),
+            (f"max_genes {_number(self.max_genes)}", "n_genes", (None, self.max_genes)),
         ]
         for name, most in self.max_pct.items():
-            given.append((f"max_pct {name}={most}", f"pct_counts_{name}", (None, most)))
+            given.append((f"max_pct {name}={_number(most)}", f"pct_counts_{name}", (None, most)))
         for metric, (low, high) in self.bounds.items():
             text = f"{metric} within {_number(low)} and {_number(high)}"
             given.append((text, metric, (low, high)))
@@ -110,7 +110,7 @@ class GeneRules:
                 if bound is None:
                     continue
                 satisfied = values >= bound if side == "min" else values <= bound
-                removed[f"{side}_{kind} {bound}"] = int((~satisfied).sum())
+                removed[f"{side}_{kind} {_number(bound)}"] = int((~satisfied).sum())
                 mask &= satisfied
         return Kept(mask, removed)
 
@@ -182,4 +182,6 @@ def genes_like(
 
 
 def _number(bound: float | None) -> str:
-    return "any" if bound is None else f"{bound:.6g}"
+    if bound is None:
+        return "any"
+    return f"{bound:.0f}" if float(bound).is_integer() else f"{bound:.6g}"

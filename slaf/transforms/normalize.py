@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slaf.errors import InputError
 from slaf.transforms.base import UnfitValue, ValueStep
 from slaf.transforms.totals import row_sums
 
@@ -72,13 +73,13 @@ def median_total(totals: NDArray[Any]) -> float:
 
     Raises
     ------
-    ValueError
+    InputError
         If no cell has any.
     """
     positive = totals[totals > 0]
     if not len(positive):
         msg = "no cell has a value, so there is no median of totals; give target_sum"
-        raise ValueError(msg)
+        raise InputError(msg)
     return float(np.median(positive))
 
 

@@ -29,14 +29,12 @@ _PIECE = 1 << 20
 _MOST = 1 << 28
 
 
-def drawn(keys: NDArray[np.uint64], n: int) -> tuple[NDArray[np.int64], int]:
-    """The positions of the `n` cells with the smallest numbers, and the largest of these.
+def drawn(keys: NDArray[np.uint64], n: int) -> NDArray[np.int64]:
+    """The positions of the `n` cells with the smallest numbers, in order.
 
-    Cells of one id have one number: they are drawn together, and the last of them beyond `n`
-    are left out.
+    Of cells with one id, which have one number, the first are drawn.
     """
-    order = np.argsort(keys, kind="stable")[:n]
-    return np.sort(order), int(keys[order[-1]]) if n else 0
+    return np.sort(np.argsort(keys, kind="stable")[:n])
 
 
 @dataclass(frozen=True)

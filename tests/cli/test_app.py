@@ -312,7 +312,7 @@ def test_what_the_library_can_do_the_command_can_reach(verb: str) -> None:
 def test_what_commands_do_is_said_whole() -> None:
     """The list of commands cuts no sentence."""
     listed = run("--help").succeeded().out.partition("Commands:")[2].splitlines()
-    assert len([line for line in listed if line]) == 12
+    assert len([line for line in listed if line]) == 13
     assert all(line.endswith(".") and "..." not in line for line in listed if line)
 
 

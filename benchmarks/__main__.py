@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Protocol
 
-from benchmarks import budget, loading, memory, ours, peers, targets
+from benchmarks import budget, coverage, loading, machines, memory, ours, peers, targets
 
 
 class Benchmark(Protocol):
@@ -26,6 +26,8 @@ _BENCHMARKS: dict[str, Benchmark] = {
     "loading": loading,
     "memory": memory,
     "budget": budget,
+    "coverage": coverage,
+    "machines": machines,
 }
 
 

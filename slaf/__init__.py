@@ -9,15 +9,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from slaf.conversion.annotate import annotate
     from slaf.conversion.append import append
     from slaf.conversion.compact import CompactReport, compact
     from slaf.conversion.convert import convert
+    from slaf.conversion.distributed import (
+        PartReport,
+        PlanReport,
+        discard_plan,
+        part,
+        plan,
+        publish,
+    )
     from slaf.conversion.preview import Preview
     from slaf.conversion.transform import RuleEffect, TransformPreview, transform
     from slaf.converter import SLAFConverter
     from slaf.dataset.dataset import Dataset
     from slaf.dataset.dataset import open_dataset as open
+    from slaf.dataset.head import head, schema
     from slaf.dataset.history import DatasetVersion, history
     from slaf.dataset.info import DatasetInfo, FolderInfo, InputInfo, info
     from slaf.dataset.scan import Scan, scan
@@ -56,6 +66,8 @@ __all__ = [
     "ForkedProcess",
     "InputError",
     "InputInfo",
+    "PartReport",
+    "PlanReport",
     "Preview",
     "QueryError",
     "ReadOnlyError",
@@ -76,12 +88,18 @@ __all__ = [
     "compact",
     "convert",
     "diff",
+    "discard_plan",
     "export",
+    "head",
     "history",
     "info",
     "open",
+    "part",
+    "plan",
+    "publish",
     "repair",
     "scan",
+    "schema",
     "status",
     "transform",
     "verify",
@@ -95,6 +113,14 @@ _MODULES = {
         "compact",
     ),
     "slaf.conversion.convert": ("convert",),
+    "slaf.conversion.distributed": (
+        "PartReport",
+        "PlanReport",
+        "discard_plan",
+        "part",
+        "plan",
+        "publish",
+    ),
     "slaf.conversion.preview": ("Preview",),
     "slaf.conversion.transform": (
         "RuleEffect",
@@ -105,6 +131,10 @@ _MODULES = {
     "slaf.dataset.dataset": (
         "Dataset",
         "open",
+    ),
+    "slaf.dataset.head": (
+        "head",
+        "schema",
     ),
     "slaf.dataset.history": (
         "DatasetVersion",
@@ -158,6 +188,10 @@ _RENAMED = {"open": "open_dataset"}
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("slaf")
     if name not in _HOMES:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)

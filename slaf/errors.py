@@ -14,6 +14,8 @@
     ├── ConflictError                      the output is not free for this command
     │   ├── OutputExists (FileExistsError) a dataset or something else exists at the output
     │   ├── UnfinishedRun                  another conversion is unfinished at the output
+    │   ├── NoPlan (LookupError)           nothing is planned at the output
+    │   ├── MissingParts                   parts of a plan are not done, or not valid
     │   ├── DuplicateInput                 an input is in the dataset already, or given twice
     │   │   └── AlreadyInDataset           all inputs are in the dataset: nothing is left to append
     │   └── Locked (BlockingIOError)       another process writes to the output
@@ -26,6 +28,7 @@
     ├── QueryError (ValueError)            SQL that cannot be run
     ├── ReadOnlyError (TypeError)          an assignment to a view
     ├── ForkedProcess (RuntimeError)       work in a forked process; start it by spawn
+    ├── MissingPackage (ImportError)       a package of an extra is not installed
     ├── TargetError (ValueError)           an output cannot be written as requested
     ├── VerificationFailed                 a dataset differs from its digests or its source
     └── StorageError (OSError)             the disk or bucket refused
@@ -124,6 +127,24 @@ class OutputExists(ConflictError, FileExistsError):
 
 class UnfinishedRun(ConflictError):
     """A conversion of another input, or with other options, is unfinished at the output."""
+
+
+class NoPlan(ConflictError, LookupError):
+    """Nothing is planned at the output."""
+
+
+class MissingParts(ConflictError):
+    """Parts of a plan have no valid receipt, so that nothing is published.
+
+    Attributes
+    ----------
+    missing
+        The indices of the parts, in order.
+    """
+
+    def __init__(self, message: str, missing: tuple[int, ...] = ()) -> None:
+        super().__init__(message)
+        self.missing = missing
 
 
 class DuplicateInput(ConflictError):

@@ -14,6 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from itertools import pairwise
@@ -43,6 +44,7 @@ __all__ = [
     "INPUT_CHOICES",
     "LAYER",
     "RAW_VARM",
+    "READS_CHOICES",
     "SLOTS",
     "VALUE_STEPS",
     "AppendDryRun",
@@ -56,15 +58,21 @@ __all__ = [
     "InputOptions",
     "Join",
     "Layout",
+    "Normalization",
     "Option",
     "Options",
     "PartOptions",
+    "PlanDryRun",
+    "PlanOptions",
+    "PlanRun",
     "ReadOptions",
     "RunOptions",
+    "SampleOptions",
     "ScanOptions",
     "SlotSelection",
     "StepOptions",
     "StoreOptions",
+    "Strand",
     "TransformOptions",
     "UnsMerge",
     "docs_of",
@@ -78,6 +86,8 @@ Compression: TypeAlias = Literal["fast", "balanced", "small"]
 Join: TypeAlias = Literal["strict", "union", "intersection"]
 UnsMerge: TypeAlias = Literal["same", "unique", "first", "only"]
 Layout: TypeAlias = Literal["csr", "csc"]
+Strand: TypeAlias = Literal["+", "-"]
+Normalization: TypeAlias = Literal["cpm", "rpkm"]
 ArrayCompression: TypeAlias = Literal["gzip", "zstd", "lzf", "none"]
 
 LAYER: Final = "layer"
@@ -89,10 +99,15 @@ COLUMNS: Final = ("obs", "var")
 VALUE_STEPS: Final = ("downsample_counts", "normalize_total", "log1p")
 _KINDS: Final = (LAYER, "raw", RAW_VARM, *SLOTS, *COLUMNS)
 
-# The options that only some formats know.
+# The options of files of reads, and all that only some formats know.
+READS_CHOICES: Final = (
+    *("bin_size", "regions", "chroms", "min_mapq", "exclude_flags", "include_flags"),
+    *("stranded", "blacklist"),
+)
 INPUT_CHOICES: Final = (
     *("genome", "feature_type", "measurement", "modality"),
     *("barcodes", "features", "gene_id_column", "transpose"),
+    *READS_CHOICES,
 )
 
 # Cells that one digest covers, unless the caller says how many make a part.
@@ -352,6 +367,31 @@ def _slot_names(names: str | Sequence[str]) -> tuple[str, ...]:
     return listed
 
 
+def _strandedness(value: Any) -> str:
+    """The strands of a library.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    return str(one_of(Literal["R", "F", "U"], "stranded", value))
+
+
+def _executor(value: Any) -> Any:
+    """What encodes parts.
+
+    Raises
+    ------
+    ValueError
+        If it is neither "ray" nor an executor.
+    """
+    if value != "ray" and not isinstance(value, Executor):
+        msg = f"executor is {value!r}, but it is ray, or in Python a concurrent.futures.Executor"
+        raise ValueError(msg)
+    return value
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReadOptions(Options):
     """How an input is read: the record that formats get."""
@@ -393,6 +433,44 @@ class ReadOptions(Options):
     transpose: bool | None = None
     """Whether the rows of an MTX file are cells; by default its tables and the names of its files
     tell. Changes no time or memory.
+    """
+
+    bin_size: int | None = option(None, metavar="BASES", minimum=1)
+    """Bases of a bin, which is a gene of a file of reads; 1,000 by default. Fewer take more time
+    and bytes.
+    """
+
+    regions: str | os.PathLike[str] | None = option(None, metavar="BED", parse=os.fspath)
+    """BED file of the regions that are the genes of a file of reads, in place of bins. Fewer take
+    fewer bytes.
+    """
+
+    chroms: str | None = option(None, metavar="REGEX|main|all")
+    """Contigs of a file of reads: those whose whole name the expression matches, the main ones
+    (chromosomes and the mitochondrial genome), or all, by default. Fewer take less time and bytes.
+    """
+
+    min_mapq: int | None = option(None, minimum=0)
+    """Least mapping quality of a read that counts; 0 by default. Changes no time."""
+
+    exclude_flags: int | None = option(None, minimum=0)
+    """Sum of the SAM flags of which a read that counts has none; by default 3844: unmapped,
+    secondary, of failed quality, duplicate, supplementary. Unmapped reads never count. Changes no
+    time.
+    """
+
+    include_flags: int | None = option(None, minimum=0)
+    """Sum of the SAM flags which a read that counts has all; 0 by default. Changes no time."""
+
+    stranded: str | None = option(None, metavar="R|F|U", parse=_strandedness)
+    """Count forward and reverse fragments apart in the table of coverage: F where the first read
+    of a fragment has its strand, R where it has the other one (dUTP); U, the default, counts them
+    together. Apart they take more bytes.
+    """
+
+    blacklist: str | os.PathLike[str] | None = option(None, metavar="BED", parse=os.fspath)
+    """BED file of regions: a read with an aligned base in one of them does not count. Changes no
+    time.
     """
 
     workers: int = option(0, minimum=0)
@@ -446,7 +524,7 @@ class ReadOptions(Options):
         """Threads that read cells at once, and share the memory."""
         return max(self.workers, 1)
 
-    def choice(self) -> dict[str, str | bool]:
+    def choice(self) -> dict[str, str | bool | int]:
         """What was chosen of the input, besides its matrix."""
         chosen = {name: getattr(self, name) for name in INPUT_CHOICES}
         return {name: value for name, value in chosen.items() if value is not None}
@@ -572,16 +650,27 @@ class StoreOptions(SlotSelection, PartOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class InputOptions(Options):
-    """How several inputs are found and named."""
+    """How inputs are found."""
 
     format: str | None = None
-    """Format of the inputs (h5ad, zarr, mudata, loom, 10x_h5, 10x_mtx, tiledb, scdl or slaf) where
+    """Format of the inputs (h5ad, zarr, mudata, loom, 10x_h5, 10x_mtx, tiledb, scdl, bam or
+    slaf) where
     their content leaves a doubt. Changes no time, memory or bytes.
     """
 
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions(Options):
+    """What tells the cells of several inputs apart."""
+
     cell_id_prefix: bool = False
-    """Put the name of its input before each cell id, which makes ids that occur in several unique.
-    A few bytes a cell.
+    """Put the part of its path that tells an input from the others before each cell id, like S01_,
+    which makes ids that occur in several unique. A few bytes a cell.
+    """
+
+    samples: str | os.PathLike[str] | None = option(None, metavar="FILE", parse=os.fspath)
+    """Sample sheet (csv or tsv with a header), a row for each sample: its columns become columns of
+    obs. One of them has the file name, the path or the sample of each input. A few bytes a cell.
     """
 
 
@@ -609,14 +698,35 @@ class RunOptions(InputOptions):
     read, so values that no type holds are not found.
     """
 
+    executor: Executor | str | None = option(None, metavar="ray", parse=_executor)
+    """Encode the parts by other processes, which reach inputs and output: "ray" for the tasks of a
+    Ray cluster (extra `slaf[ray]`), in Python also any `concurrent.futures.Executor`. Ray's take
+    credentials from their environment. Less time, and the memory of a part for each.
+    """
+
+    ray_address: str | None = None
+    """Address of the Ray cluster, like auto or ray://head:10001; by default that of RAY_ADDRESS, or
+    else this machine. Its cores decide the time.
+    """
+
     progress: Progress | None = option(None, shown=False)
     """Object that receives the progress of the run, by the two methods of
     `slaf.runtime.progress.Progress`.
     """
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ray_address is not None and self.executor != "ray":
+            msg = "ray_address is for executor='ray'; name both"
+            raise ValueError(msg)
+        given = self.input_storage_options or getattr(self, "storage_options", None)
+        if self.executor == "ray" and given:
+            msg = "storage options are not sent to Ray; set them in the environment of its workers"
+            raise ValueError(msg)
+
 
 @dataclass(frozen=True, kw_only=True)
-class ConvertOptions(RunOptions, StoreOptions, ReadOptions):
+class ConvertOptions(RunOptions, SampleOptions, StoreOptions, ReadOptions):
     """The keywords of `slaf.convert`."""
 
     overwrite: bool = False
@@ -790,6 +900,22 @@ class AppendOptions(RunOptions, PartOptions, ReadOptions):
     what was left out when the dataset was made: less time and bytes.
     """
 
+    cell_id_prefix: bool | None = None
+    """Put the part of its path that tells an input from the others before each cell id, like S01_;
+    by default as the dataset was made. A few bytes a cell.
+    """
+
+    samples: str | os.PathLike[str] | None = option(None, metavar="FILE|none", parse=os.fspath)
+    """Sample sheet (csv or tsv with a header), a row for each sample: its columns become columns of
+    obs. One of them has the file name, the path or the sample of each input. By default the sheet
+    that was given last is read again; none takes no sheet. A few bytes a cell.
+    """
+
+    new_only: bool = False
+    """Leave out the inputs whose content the dataset has already: the time to compare them. Where
+    nothing is left to append, the command line ends with 7.
+    """
+
     by_gene: bool | None = None
     """Write all nonzeros in the order of genes too, anew with each append: time and bytes; or leave
     that out from now on. By default the dataset stays with them or without.
@@ -797,7 +923,66 @@ class AppendOptions(RunOptions, PartOptions, ReadOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScanOptions(InputOptions, ReadOptions):
+class PlanOptions(ConvertOptions):
+    """The keywords of `slaf.plan`: those of `slaf.convert`, or with `append` of `slaf.append`.
+
+    An executor is refused.
+    """
+
+    append: bool = False
+    """Add the inputs to the dataset at the output. How it is stored was chosen when it was made."""
+
+    matrix: str = option("", metavar="X|raw|layer:NAME")
+    """Matrix of the inputs: X, raw or layer:NAME; of an append the one that the dataset was made
+    of, by default. Its nonzeros decide time and bytes.
+    """
+
+    by_gene: bool | None = None  # type: ignore[assignment]  # of an append also None
+    """Also write the nonzeros in the order of genes, which `slaf publish` does: two and a half
+    times the time, and half as many bytes again. By default a dataset stays with them or without.
+    """
+
+    cell_id_prefix: bool | None = None  # type: ignore[assignment]  # of an append also None
+    """Put the part of its path that tells an input from the others before each cell id, like S01_,
+    which makes ids that occur in several unique; an append does as the run before it, by default. A
+    few bytes a cell.
+    """
+
+    new_only: bool = False
+    """Of an append: leave out the inputs whose content the dataset has already."""
+
+    def for_verb(self) -> ConvertOptions | AppendOptions:
+        """The options of the verb that is planned.
+
+        Raises
+        ------
+        ValueError
+            If one was chosen that an append does not have.
+        """
+        if self.executor is not None:
+            msg = "executor is for slaf convert and append; the parts of a plan are for slaf part"
+            raise ValueError(msg)
+        if not self.append:
+            if self.new_only:
+                msg = "new_only is for an append: there is no dataset yet; name append too"
+                raise ValueError(msg)
+            chosen = replace(
+                self,
+                matrix=self.matrix or "X",
+                by_gene=bool(self.by_gene),
+                cell_id_prefix=bool(self.cell_id_prefix),
+            )
+            return ConvertOptions.part_of(chosen)
+        allowed = {"append", *options_of(AppendOptions)}
+        for name, declared in options_of(PlanOptions).items():
+            if name not in allowed and getattr(self, name) != declared.default:
+                msg = f"{name} was chosen when the dataset was made: leave it out of an append"
+                raise ValueError(msg)
+        return AppendOptions.part_of(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanOptions(InputOptions, SampleOptions, ReadOptions):
     """The keywords of `slaf.scan`."""
 
     join: Join = "strict"
@@ -831,5 +1016,19 @@ class AppendRun(AppendOptions):
 @dataclass(frozen=True, kw_only=True)
 class AppendDryRun(AppendOptions):
     """The keywords of an append that is not done."""
+
+    dry_run: Literal[True]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRun(PlanOptions):
+    """The keywords of a plan."""
+
+    dry_run: Literal[False] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanDryRun(PlanOptions):
+    """The keywords of a plan that is not made."""
 
     dry_run: Literal[True]

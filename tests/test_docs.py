@@ -19,6 +19,7 @@ import typer
 from scipy.io import mmwrite
 
 import slaf
+import slaf.dataset.source
 import slaf.errors
 from slaf.sources import FORMATS
 from slaf.testing.strategies import Stored
@@ -28,6 +29,7 @@ from tests.cloud.servers import azurite, fake_gcs, moto, upload
 from tests.conversion.slafdb_datasets import slafdb_files
 from tests.formats.builders import Mtx, write_genomes, write_soma, write_v3
 from tests.pages import PAGES, ROOT, Reader, anchors, blocks, links, name_of
+from tests.sources.reads import M, Read, write_reads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +43,9 @@ NOT_RUN = {
     "docs/index.md": 1,
     "docs/how-to/azure.md": 2,
     "docs/how-to/buckets.md": 1,
+    "docs/how-to/cron.md": 1,
     "docs/how-to/gcs.md": 3,
+    "docs/how-to/machines.md": 5,
     "docs/how-to/processes.md": 1,
     "docs/how-to/s3.md": 4,
     "docs/how-to/train.md": 1,
@@ -139,11 +143,27 @@ def _write_other_formats(adata: anndata.AnnData, directory: Path) -> None:
         rows = (text if name == "cells.csv" else f"{text}-name,{text}" for text in table)
         (directory / name).write_text("\n".join([header, *rows]))
     shutil.rmtree(named)
+    _write_reads(directory)
     write_soma(directory / "pbmc_soma", logged, layers={"counts": counts, "data": logged})
+
+
+def _write_reads(directory: Path) -> None:
+    contigs = (("chr1", 5000), ("chr2", 3000))
+    for seed, name in enumerate(("control", "treated")):
+        random = np.random.default_rng(seed)
+        alignments = [
+            Read(at % 2, int(random.integers(0, 2900)), ((M, 100),), 1024 if at < 20 else 0)
+            for at in range(390)
+        ]
+        alignments += [Read(0, 60, ((M, 100),))] * 10
+        write_reads(directory / f"{name}.bam", alignments, contigs)
 
 
 def _write_samples(adata: anndata.AnnData, directory: Path) -> None:
     """Samples that differ as samples do: in the order of genes, in obs, in what was measured."""
+    (directory / "sheet.csv").write_text(
+        "sample,donor,age,treated\nS01,D1,34,true\nS02,D2,NA,false\nS03,D3,41,true\n"
+    )
     (directory / "samples").mkdir()
     healthy, ill = adata[:300].copy(), adata[300:, ::-1].copy()
     ill.obs["treated"] = np.arange(ill.n_obs) % 2 == 0

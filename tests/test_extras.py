@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import h5py
 import hdf5plugin
@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-EXTRAS = {"boto3": "s3", "hdf5plugin": "plugins", "obstore": "cloud", "tiledbsoma": "soma"}
+EXTRAS = {
+    "boto3": "s3",
+    "hdf5plugin": "plugins",
+    "obstore": "cloud",
+    "pybigtools": "bam",
+    "pysam": "bam",
+    "tiledbsoma": "soma",
+}
 
 
 @pytest.fixture
@@ -52,6 +59,13 @@ def packed(path: Path) -> Path:
     return path
 
 
+def reads(path: Path) -> Path:
+    """A file that begins as SAM does."""
+    made = path.with_name("reads.sam")
+    made.write_text("@HD\tVN:1.6\n")
+    return made
+
+
 def experiment(path: Path) -> Path:
     """A folder that looks like a TileDB-SOMA experiment."""
     made = path.with_name("experiment")
@@ -64,10 +78,11 @@ def experiment(path: Path) -> Path:
     [
         ("hdf5plugin", lambda path: slaf.convert(packed(path), path.with_name("out.slaf"))),
         ("tiledbsoma", lambda path: slaf.info(experiment(path))),
+        ("pysam", lambda path: slaf.info(reads(path))),
         ("obstore", lambda path: slaf.convert(path, "s3://bucket/out.slaf")),
         ("obstore", lambda _: slaf.info("https://example.org/in.h5ad")),
     ],
-    ids=["filter", "experiment", "bucket", "web"],
+    ids=["filter", "experiment", "reads", "bucket", "web"],
 )
 def test_a_missing_package_is_named_with_its_extra(
     source: Path, package: str, use: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
@@ -87,9 +102,9 @@ def test_an_export_names_the_extra(
     dataset = slaf.convert(source, tmp_path / "out.slaf")
     for package in ("tiledbsoma", "hdf5plugin"):
         monkeypatch.setitem(sys.modules, package, None)
-    options = {"compression": "zstd"} if name == "out.h5ad" else {}
+    compression: Literal["zstd"] | None = "zstd" if name == "out.h5ad" else None
     with pytest.raises(MissingPackage, match="pip install"):
-        slaf.export(dataset, tmp_path / name, **options)
+        slaf.export(dataset, tmp_path / name, compression=compression)
     assert not list(tmp_path.glob(f"*{name}*"))
 
 

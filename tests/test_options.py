@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import FrozenInstanceError, dataclass, field
+from concurrent.futures import Executor, Future
+from dataclasses import FrozenInstanceError, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from slaf.options import (
     AppendOptions,
     ConvertOptions,
     Options,
+    PlanOptions,
     ReadOptions,
     StoreOptions,
     docs_of,
@@ -28,13 +30,14 @@ from slaf.testing.crashing import Crash, CrashingStorage
 from tests.builders import counts, write_h5ad
 from tests.cloud.servers import Cloud, moto, upload
 from tests.conversion.outputs import output_of
+from tests.sources.reads import M, Read, write_reads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 N_CELLS, N_GENES = 12, 6
 IN_THE_MIDDLE = 20
-RECORDS = [ConvertOptions, AppendOptions]
+RECORDS = [ConvertOptions, AppendOptions, PlanOptions]
 
 
 # --------------------------------------------------------------------------- no option does nothing
@@ -53,6 +56,20 @@ class Recorder:
     def advance(self, cells: int, nonzeros: int) -> None:
         """Count it."""
         self.calls += cells + nonzeros
+
+
+class Counter(Executor):
+    """An executor that counts what it runs, in this thread."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run it."""
+        self.calls += 1
+        future: Future[Any] = Future()
+        future.set_result(function(*args, **kwargs))
+        return future
 
 
 @dataclass(frozen=True)
@@ -99,29 +116,55 @@ READ = {
     "by_gene": Case(value=True),
     "without": Case("obsm"),
     "cell_id_prefix": Case(value=True),
+    "samples": Case("{sheet}"),
+    "executor": Case(Counter()),
+    "ray_address": Case("auto"),
     "progress": Case(Recorder()),
     "dry_run": Case(value=True),
 }
-CONVERT = READ | {
-    "matrix": Case("layer:other"),
-    "layers": Case("none"),
-    "raw": Case(value=False),
-    "uns_merge": Case("only", inputs=("more.h5ad", "columns.h5ad")),
-    "join": Case("union", inputs=("more.h5ad", "wider.h5ad")),
-    "compression": Case("small"),
-    "create_indices": Case(value=True),
-    "string_ids": Case(value=True),
-    "plain_types": Case(value=True),
-    "allow_duplicate": Case(value=True, inputs=("more.h5ad", "more.h5ad")),
-    "restart": Case(value=True, at_output="begun.slaf"),
-    "overwrite": Case(value=True, at_output="dataset.slaf"),
+# These are of files of reads alone.
+READS = {
+    name: Case(value, inputs=("reads.bam",))
+    for name, value in {
+        "bin_size": 50,
+        "regions": "{bed}",
+        "chroms": "chr1",
+        "min_mapq": 31,
+        "exclude_flags": 16,
+        "include_flags": 16,
+        "stranded": "R",
+        "blacklist": "{bed}",
+    }.items()
 }
-APPEND = READ | {
-    "matrix": Case("layer:other"),
-    "join": Case("union", inputs=("wider.h5ad",)),
-    "allow_duplicate": Case(value=True, inputs=("first.h5ad",)),
-    "restart": Case(value=True, at_output="adding.slaf"),
-}
+CONVERT = (
+    READ
+    | READS
+    | {
+        "matrix": Case("layer:other"),
+        "layers": Case("none"),
+        "raw": Case(value=False),
+        "uns_merge": Case("only", inputs=("more.h5ad", "columns.h5ad")),
+        "join": Case("union", inputs=("more.h5ad", "wider.h5ad")),
+        "compression": Case("small"),
+        "create_indices": Case(value=True),
+        "string_ids": Case(value=True),
+        "plain_types": Case(value=True),
+        "allow_duplicate": Case(value=True, inputs=("more.h5ad", "more.h5ad")),
+        "restart": Case(value=True, at_output="begun.slaf"),
+        "overwrite": Case(value=True, at_output="dataset.slaf"),
+    }
+)
+APPEND = (
+    READ
+    | {name: replace(case, at_output="reads.slaf") for name, case in READS.items()}
+    | {
+        "new_only": Case(value=True, inputs=("first.h5ad", "more.h5ad")),
+        "matrix": Case("layer:other"),
+        "join": Case("union", inputs=("wider.h5ad",)),
+        "allow_duplicate": Case(value=True, inputs=("first.h5ad",)),
+        "restart": Case(value=True, at_output="adding.slaf"),
+    }
+)
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +181,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raw = anndata.AnnData(
         counts(N_CELLS, 9, seed=3), var=pd.DataFrame(index=[f"raw-{gene}" for gene in range(9)])
     )
+    (folder / "sheet.csv").write_text("sample,donor\nmore,D1\n")
     for seed, name in enumerate(("first", "more")):
         matrix = counts(N_CELLS, N_GENES, seed=seed)
         write_h5ad(
@@ -151,6 +195,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     columns = counts(N_CELLS, N_GENES, seed=5).tocsc()
     write_h5ad(folder / "columns.h5ad", columns, uns={"colour": "red"})
     write_h5ad(folder / "wider.h5ad", counts(N_CELLS, N_GENES + 2, seed=6))
+    alignments = [Read(0, 10, ((M, 20),)), Read(1, 5, ((M, 9),), 16), Read(3, 0, ((M, 40),))]
+    write_reads(folder / "reads.bam", alignments)
+    (folder / "regions.bed").write_text("chr1\t5\t15\n")
+    slaf.convert(write_reads(folder / "first.bam", alignments[:2]), folder / "reads.slaf")
     slaf.convert(folder / "first.h5ad", folder / "dataset.slaf")
     shutil.copytree(folder / "dataset.slaf", folder / "adding.slaf")
     for verb, name in ((slaf.convert, "begun.slaf"), (slaf.append, "adding.slaf")):
@@ -171,7 +219,7 @@ def outcome(
     for dry_run in dict.fromkeys([True, options.get("dry_run", False)]):
         try:
             result = verb(inputs, output, **options | {"dry_run": dry_run})
-        except (slaf.SlafError, OSError) as error:
+        except (slaf.SlafError, OSError, ValueError) as error:
             seen.append((type(error), str(error).replace(str(output), "OUTPUT")))
         else:
             seen.append(shown(result, output) if dry_run else "done")
@@ -184,7 +232,9 @@ def outcome(
         seen += [dataset.published.checksums.storage, dataset.expression.schema.to_string()]
     progress = options.get("progress")
     staged = Path(options.get("stage") or "nowhere").exists()
-    return [*seen, staged, progress.calls if progress else 0]
+    executor = options.get("executor")
+    ran = executor.calls if executor else 0
+    return [*seen, staged, progress.calls if progress else 0, ran]
 
 
 def shown(preview: slaf.Preview, output: Path) -> dict[str, Any]:
@@ -223,7 +273,9 @@ class Calls:
             "{s3}": self._s3.options,
             "{gone}": gone | {"client_max_retries": "0", "client_retry_timeout": "1"},
             "{stage}": str(work / "stage"),
+            "{sheet}": str(self._folder / "sheet.csv"),
             "{file}": str(self._folder / "more.h5ad"),
+            "{bed}": str(self._folder / "regions.bed"),
         }
         completed = {
             key: words.get(value, value) if isinstance(value, str) else value
@@ -272,7 +324,8 @@ def test_every_option_is_documented(record: type[Options]) -> None:
     docs = docs_of(record)
     assert set(docs) >= set(options_of(record))
     assert all(len(docs[name]) > 30 and docs[name].endswith(".") for name in options_of(record))
-    verb = slaf.convert if record is ConvertOptions else slaf.append
+    verbs: dict[type[Options], Any] = {ConvertOptions: slaf.convert, AppendOptions: slaf.append}
+    verb = verbs.get(record, slaf.plan)
     assert all(f"\n{name}\n    " in (verb.__doc__ or "") for name in options_of(record))
 
 
@@ -335,3 +388,28 @@ def test_a_part_of_a_record() -> None:
     options = ConvertOptions(matrix="raw", workers=3, compression="fast")
     assert ReadOptions.part_of(options) == ReadOptions(matrix="raw", workers=3)
     assert StoreOptions.part_of(options) == StoreOptions(compression="fast")
+
+
+def other_values(record: type[Options]) -> Iterator[tuple[str, Any]]:
+    """Each option of a record with a value that is not its default."""
+    cases = CONVERT if record is ConvertOptions else APPEND
+    for name in options_of(record).keys() - {"executor", "ray_address"}:
+        value = cases[name].value
+        is_placeholder = isinstance(value, str) and value.startswith("{") and "storage" in name
+        yield name, {"key": "value"} if is_placeholder else value
+
+
+@pytest.mark.parametrize("verb", [ConvertOptions, AppendOptions])
+def test_a_plan_passes_every_option_on(verb: type[Options]) -> None:
+    """Each option of a plan is that of the verb that is planned, or refused for it by name."""
+    append = verb is AppendOptions
+    for name, value in other_values(verb):
+        planned = PlanOptions(append=append, **{name: value}).for_verb()
+        assert planned == verb(**{name: value})
+        assert planned != verb(), name
+    with pytest.raises(ValueError, match="new_only is for an append"):
+        PlanOptions(new_only=True).for_verb()
+    others = dict(other_values(ConvertOptions))
+    for name in options_of(ConvertOptions).keys() - options_of(AppendOptions).keys():
+        with pytest.raises(ValueError, match=f"{name} was chosen when the dataset was made"):
+            PlanOptions(append=True, **{name: others[name]}).for_verb()

@@ -645,6 +645,39 @@ def test_samples_differ(dataset: Path) -> None:
     assert "the digest of 4 of 4 blocks" in slaf.verify(dataset, sample=99).checks[-1]
 
 
+def test_shares_are_a_whole_verification(dataset: Path) -> None:
+    """Each damaged block and file is found by exactly one share, and all shares read all blocks."""
+    reports = [slaf.verify(dataset, part=(which, 3)) for which in range(3)]
+    texts = [next(check for check in one.checks if "share" in check) for one in reports]
+    assert sum(int(text.removeprefix("the digest of ")[0]) for text in texts) == 4
+    edit(dataset, first_digest)
+    shares = [(which, 3) for which in range(3)]
+    damaged = [share for share in shares if not is_sound(dataset, share)]
+    assert len(damaged) == 1
+    file = data_file(dataset, "expression")
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert sum(not is_sound(dataset, share, "file") for share in shares) == 1
+
+
+def is_sound(dataset: Path, part: tuple[int, int], kind: str = "") -> bool:
+    """Whether a share of a dataset has no difference, or none of a kind."""
+    try:
+        return slaf.verify(dataset, part=part).ok
+    except slaf.VerificationFailed as error:
+        return bool(kind) and kind not in {one.kind for one in error.report.differences}
+
+
+@pytest.mark.parametrize("options", [{"quick": True}, {"against": "in.h5ad"}, {"sample": 1}])
+def test_a_share_with_other_options(options: dict[str, Any], dataset: Path) -> None:
+    """A share reads some blocks: it goes with no other choice of them, and has to exist."""
+    with pytest.raises(ValueError, match="part reads some blocks"):
+        slaf.verify(dataset, part=(0, 2), **options)
+    with pytest.raises(ValueError, match="there is no share 2 of 2"):
+        slaf.verify(dataset, part=(2, 2))
+
+
 @pytest.mark.parametrize("options", [{"quick": True}, {"against": "in.h5ad"}])
 def test_a_sample_with_other_options(options: dict[str, Any], dataset: Path) -> None:
     """A sample is refused with `quick` or `against`, and if it is empty."""

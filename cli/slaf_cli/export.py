@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from slaf.options import ArrayCompression, ConvertOptions, Layout
+from slaf.options import ArrayCompression, ConvertOptions, Layout, Strand
 from slaf_cli import options
 from slaf_cli.progress import Bar, cost, with_cost
 from slaf_cli.report import RESUMABLE, edge, exit_code, in_bytes, print_json
@@ -39,8 +39,8 @@ def export(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="The format (h5ad, zarr, 10x_h5, 10x_mtx or tiledb), where the name of OUTPUT "
-            "does not say it. It decides time and bytes.",
+            help="The format (h5ad, zarr, 10x_h5, 10x_mtx, tiledb, scdl or bigwig), where the name "
+            "of OUTPUT does not say it. It decides time and bytes.",
         ),
     ] = None,
     cells: Annotated[
@@ -78,6 +78,20 @@ def export(
             show_default=False,
         ),
     ] = None,
+    strand: Annotated[
+        Strand | None,
+        typer.Option(
+            metavar="+|-",
+            help="For bigwig: only the fragments of this strand, of reads converted with "
+            "--stranded.",
+        ),
+    ] = None,
+    cpm: Annotated[
+        bool,
+        typer.Option(
+            "--cpm", help="For bigwig: depth per million reads that count, instead of depth."
+        ),
+    ] = False,
     memory: Annotated[
         int | None,
         typer.Option(
@@ -115,13 +129,14 @@ def export(
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Write a dataset in another format.
 
     All of DATASET, or a part of it, becomes a file or a folder. Content that the format cannot hold
     is listed first. Until all is on disk, or in the bucket, OUTPUT does not exist.
     """
-    with edge(quiet=quiet, verbose=verbose, json=json):
+    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
         import slaf
 
         began = time.monotonic()
@@ -133,6 +148,8 @@ def export(
                 format=format,
                 layout=layout,
                 compression=compression,
+                strand=strand,
+                cpm=cpm,
                 memory=memory,
                 scratch=scratch,
                 overwrite=overwrite,

@@ -34,13 +34,14 @@ def info(
     *,
     json: options.Json = False,
     verbose: options.Verbose = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Describe a dataset, or inputs.
 
     Inputs are described as a conversion would take them; of a folder also what is left out, and
     why. Values are not read.
     """
-    with edge(quiet=False, verbose=verbose, json=json):
+    with edge(quiet=False, verbose=verbose, log_file=log_file, json=json):
         from slaf.dataset.info import DatasetInfo, InputInfo
         from slaf.dataset.info import info as describe
 
@@ -85,6 +86,7 @@ def _input_rows(described: InputInfo) -> list[tuple[str, object]]:
         ("matrix", f"{described.matrix} (of {', '.join(described.matrices)})"),
         ("shape", f"{described.n_cells:,} cells × {described.n_genes:,} genes"),
         ("values", f"{_entries(described)} of {described.dtype}, {described.size.layout}"),
+        *([("reads", "\n".join(described.details))] if described.details else []),
         ("obs", _columns(described.obs)),
         ("var", _columns(described.var)),
         *annotation_rows(described.annotations),

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from slaf.options import ConvertOptions, Option, Options, docs_of, options_of
+from slaf.options import INPUT_CHOICES, ConvertOptions, Option, Options, docs_of, options_of
 from slaf.options import parse_bytes as size_in_bytes
 
 __all__ = [
@@ -21,7 +21,9 @@ __all__ = [
     "Dataset",
     "Inputs",
     "Json",
+    "LogFile",
     "Quiet",
+    "Target",
     "Verbose",
     "flag_of",
     "parse_bytes",
@@ -50,6 +52,22 @@ _MORE_HELP = {
     "without": _REPEATED,
 }
 
+_OUTPUT = "Output"
+
+# The options of the library by purpose, as --help lists them.
+_PURPOSES = {
+    "Input": ("matrix", *INPUT_CHOICES, "format", "allow_duplicate", "new_only"),
+    "Content": ("join", "layers", "raw", "without", "uns_merge"),
+    "Samples": ("cell_id_prefix", "samples"),
+    "Tables": (
+        *("compression", "create_indices", "string_ids", "by_gene", "plain_types"),
+        *("chunk_size", "compact"),
+    ),
+    "Run": ("workers", "memory", "scratch", "restart", "overwrite", "dry_run"),
+    "Buckets": ("storage_options", "input_storage_options", "stage"),
+}
+_PURPOSE_OF = {name: purpose for purpose, names in _PURPOSES.items() for name in names}
+
 Inputs = Annotated[
     list[str],
     typer.Argument(
@@ -58,18 +76,45 @@ Inputs = Annotated[
         show_default=False,
     ),
 ]
+Target = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATASET|INPUT", help=f"A dataset, or an input: {INPUT}.", show_default=False
+    ),
+]
 Dataset = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print the result, or the error, as JSON.")]
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="Print the result, or the error, as JSON.", rich_help_panel=_OUTPUT
+    ),
+]
 Quiet = Annotated[
     bool,
     typer.Option(
-        "--quiet", "-q", help="No progress bar and no notes; warnings and errors still appear."
+        "--quiet",
+        "-q",
+        help="No progress and no notes; warnings and errors still appear.",
+        rich_help_panel=_OUTPUT,
     ),
 ]
 Verbose = Annotated[
     bool,
     typer.Option(
-        "--verbose", "-v", help="Also log every change on disk, and show tracebacks of errors."
+        "--verbose",
+        "-v",
+        help="Also log every change on disk, and show tracebacks of errors.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+
+LogFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Write log lines, with times, to the end of this file too, also with --quiet.",
+        show_default=False,
+        rich_help_panel=_OUTPUT,
     ),
 ]
 
@@ -114,7 +159,9 @@ def takes(
         ]
         parameters += [_parameter(option, docs.get(option.name, "")) for option in added]
         # A stable sort: arguments, options of the command, of the library, and of the output.
-        parameters.sort(key=lambda each: (each.kind, each.name in {"json", "quiet", "verbose"}))
+        parameters.sort(
+            key=lambda each: (each.kind, each.name in {"json", "quiet", "verbose", "log_file"})
+        )
         command.__name__, command.__doc__ = function.__name__, function.__doc__
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {each.name: each.annotation for each in parameters}
@@ -132,6 +179,7 @@ def _parameter(option: Option, doc: str) -> inspect.Parameter:
         help=_help(option, doc),
         parser=parse_bytes if sized else None,
         min=None if sized else option.minimum,
+        rich_help_panel=_PURPOSE_OF.get(option.name),
     )
     return inspect.Parameter(
         option.name,
@@ -149,9 +197,9 @@ def _kind(option: Option) -> Any:
         return Path | None
     if int in option.kinds:
         return int | None
-    if {float, str} <= option.kinds:
-        return str | None
-    return str if option.name == "layers" else option.type
+    if str in option.kinds:
+        return str | None if option.default is None else str
+    return option.type
 
 
 def _metavar(option: Option) -> str | None:

@@ -27,12 +27,13 @@ def status(
     *,
     json: options.Json = False,
     verbose: options.Verbose = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Show the progress of a conversion.
 
     For a conversion that was stopped, the command that finishes it is printed too.
     """
-    with edge(quiet=False, verbose=verbose, json=json):
+    with edge(quiet=False, verbose=verbose, log_file=log_file, json=json):
         from slaf.runs.status import status as read_status
 
         run = read_status(output, **chosen)
@@ -55,7 +56,11 @@ def _rows(run: ConversionStatus, resume: str | None) -> list[tuple[str, object]]
         rows.insert(3, ("parts", f"{run.parts_done:,} of {run.parts:,}"))
     if run.options is not None and run.options.get("by_gene"):
         rows.append(("genes", f"{run.genes_done:,} of {run.n_genes:,} in their own order"))
-    if resume is not None and run.state == "stopped":
+    if run.state == "planned" and run.missing:
+        rows.append(("missing", run.missing))
+    if run.refused:
+        rows.append(("not used", "\n".join(f"{n}: {why}" for n, why in run.refused.items())))
+    if resume is not None and run.state in {"stopped", "planned"}:
         rows.append(("resume", resume))
     return rows
 
@@ -77,6 +82,8 @@ def _command(run: ConversionStatus) -> str | None:
         inputs = [word for source in run.sources for word in ("--from", source.uri)]
         words = inputs if run.operation == "repair" else []
         return shlex.join(["slaf", run.operation, run.place, *words])
+    if run.state == "planned":
+        return shlex.join(["slaf", "part" if run.missing else "publish", run.place])
     if not run.sources or run.options is None:
         return None
     if "anndata" in {source.format for source in run.sources}:
@@ -87,11 +94,11 @@ def _command(run: ConversionStatus) -> str | None:
         **run.options,
         **first.choice,
         "matrix": first.matrix,
-        "cell_id_prefix": any(source.prefix for source in run.sources),
     }
     if run.operation == "append" and "expression_by_gene" not in run.tables:
         chosen["by_gene"] = chosen["by_gene"] or None
     words = ["slaf", run.operation, *(source.uri for source in run.sources), run.place]
     for name, option in options_of(record).items():
-        words += options.words_of(option, chosen.get(name, option.default))
+        value = chosen.get(name)
+        words += options.words_of(option, option.default if value is None else value)
     return shlex.join(words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -58,9 +59,19 @@ def verify(
             metavar="N", help="Which blocks --sample draws. Changes no time, memory or bytes."
         ),
     ] = 0,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Read only the share I of N of the blocks and files, counted from 0: on N "
+            "machines the time of a verification is divided by N.",
+            show_default=False,
+        ),
+    ] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Check that a dataset is what was converted.
 
@@ -71,7 +82,11 @@ def verify(
     if sample is not None and (quick or against):
         msg = "it reads some blocks: leave out --quick and --against"
         raise typer.BadParameter(msg, param_hint="--sample")
-    with edge(quiet=quiet, verbose=verbose, json=json):
+    share = None if part is None else _share(part)
+    if share and (quick or against or sample is not None):
+        msg = "it reads some blocks: leave out --quick, --sample and --against"
+        raise typer.BadParameter(msg, param_hint="--part")
+    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
         import slaf
 
         try:
@@ -82,6 +97,7 @@ def verify(
                     quick=quick,
                     sample=sample,
                     seed=seed,
+                    part=share,
                     **chosen,
                     progress=bar,
                 )
@@ -90,6 +106,14 @@ def verify(
                 _print(failed.report, json=False)
             raise
         _print(report, json=json)
+
+
+def _share(text: str) -> tuple[int, int]:
+    matched = re.fullmatch(r"(\d+)/(\d+)", text)
+    if matched is None or int(matched[1]) >= int(matched[2]):
+        msg = f"{text!r} is no share; write it as 0/4 to 3/4"
+        raise typer.BadParameter(msg, param_hint="--part")
+    return int(matched[1]), int(matched[2])
 
 
 def _print(report: Report, *, json: bool) -> None:

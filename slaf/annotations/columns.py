@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from slaf.sparse.ranges import RowRange
+
 __all__ = [
     "STRING",
     "Column",
@@ -27,6 +29,7 @@ __all__ = [
     "arrow_table",
     "categories_of",
     "column_of",
+    "fill_columns",
     "find_names",
     "from_lance",
     "index_name_of",
@@ -35,6 +38,7 @@ __all__ = [
     "safe_name",
     "table_with_metadata",
     "to_lance",
+    "with_constants",
     "without_columns",
 ]
 
@@ -155,6 +159,34 @@ def to_lance(table: pa.Table, reserved: Iterable[str]) -> tuple[pa.Table, Column
     return _recast(table, fields), ColumnSet(tuple(columns), index_name_of(table))
 
 
+def fill_columns(
+    table: pa.Table,
+    originals: Iterable[str | None],
+    measured: Mapping[RowRange, Mapping[str, Sequence[Any]]],
+) -> pa.Table:
+    """The table with other values in some rows of columns.
+
+    Parameters
+    ----------
+    table
+        The table.
+    originals
+        The user's names of its columns.
+    measured
+        The values by the user's name of their column, which must not be missing, for each range of
+        rows.
+    """
+    for at, name in enumerate(originals):
+        changes = {rows: own[name] for rows, own in measured.items() if name and name in own}
+        if changes:
+            values = table.column(at).to_numpy().copy()
+            for rows, own in changes.items():
+                values[rows.start : rows.stop] = own
+            field = table.schema.field(at)
+            table = table.set_column(at, field, pa.array(values, field.type))
+    return table
+
+
 def find_names(
     names: Sequence[str], values: pa.ChunkedArray
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -195,6 +227,33 @@ def without_columns(table: pa.Table, leave_out: Callable[[str], bool]) -> pa.Tab
     return table.select(
         [at for at, name in enumerate(originals) if name is None or not leave_out(name)]
     )
+
+
+def with_constants(
+    table: pa.Table, columns: Mapping[str, Sequence[Any]], lengths: Sequence[int]
+) -> pa.Table:
+    """A table with metadata, and further columns behind its own, constant over runs of rows.
+
+    Parameters
+    ----------
+    table
+        The table.
+    columns
+        For each new column its value in each run: text, which is stored as categories, numbers or
+        booleans; None where it is missing.
+    lengths
+        The rows of each run.
+    """
+    rows = pa.array(np.repeat(np.arange(len(lengths)), lengths))
+    for name, values in columns.items():
+        of_runs = pa.array(values)
+        if not pa.types.is_primitive(of_runs.type):
+            of_runs = of_runs.cast(pa.string()).dictionary_encode()
+        array = pa.chunked_array([of_runs.take(rows)])
+        column = _column(name, array)
+        metadata = {_KEY: json.dumps(msgspec.to_builtins(column))}
+        table = table.append_column(pa.field(name, array.type, metadata=metadata), array)
+    return table
 
 
 def column_of(field: pa.Field) -> Column:

@@ -12,7 +12,7 @@ from msgspec import structs
 
 from slaf.annotations.arrays import arrays_to_columns, pairs_to_table
 from slaf.annotations.columns import ColumnSet, to_lance
-from slaf.conversion.plan_append import parts_of_blocks, stored_options
+from slaf.conversion.plan_append import stored_options
 from slaf.dataset.source import DatasetSource
 from slaf.errors import InputError
 from slaf.format.config import LEGACY_DIR, load, table_directories
@@ -42,7 +42,7 @@ from slaf.runs.encode import NeedsWiderType, encode_part
 from slaf.runs.gene_encodings import choose_gene_encodings
 from slaf.runs.matrix_tables import matrix_tables, recorded_matrix_tables
 from slaf.runs.output_run import begin_or_resume
-from slaf.runs.plan import Plan
+from slaf.runs.plan import Plan, parts_of_blocks
 from slaf.runs.publish import with_plain_ids
 from slaf.runs.row_offsets import row_offsets
 from slaf.runs.value_types import AxisIds
@@ -204,7 +204,7 @@ class AnnotationRun:
             try:
                 run_parts(run.remaining(), encode, run.record, 0)
             except NeedsWiderType as misfit:
-                run.begin(misfit.wider)
+                run.begin(run.plan.widened(misfit.types))
             except InputError:
                 run.abandon()
                 raise

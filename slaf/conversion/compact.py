@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from msgspec import structs
 
-from slaf.conversion.plan_append import parts_of_blocks, stored_options
+from slaf.conversion.plan_append import stored_options
 from slaf.dataset.dataset import open_dataset
 from slaf.dataset.source import DatasetSource
 from slaf.errors import DamagedDataset
@@ -39,7 +39,7 @@ from slaf.runs.gene_encodings import choose_gene_encodings
 from slaf.runs.gene_order import sort_by_gene
 from slaf.runs.matrix_tables import recorded_matrix_tables
 from slaf.runs.output_run import begin_or_resume
-from slaf.runs.plan import PART_NONZEROS, Plan
+from slaf.runs.plan import PART_NONZEROS, Plan, parts_of_blocks
 from slaf.runs.value_types import AxisIds
 from slaf.runtime.executors import run_parts
 from slaf.runtime.progress import NullProgress
@@ -183,7 +183,7 @@ class _Layout:
         """The layout of a published dataset."""
         published = dataset.published
         partitioned = partitioned_tables(published.tables)
-        tables = [spec.name for spec in partitioned if spec.axis == CELL_ORDER]
+        tables = [spec.name for spec in partitioned if spec.axis.name == CELL_ORDER.name]
         fragments = {
             name: fragments_of(dataset.location, published.tables[name], published.versions[name])
             for name in tables
@@ -264,7 +264,9 @@ def _with_compression(plan: Plan, compression: Compression, *, by_gene: bool) ->
         types = {
             column.name: allowed[0]
             for column in table.values
-            if column.value_type in COUNTS and (is_other or column.value_type not in allowed)
+            if not TABLES[table.table].value_types[0]
+            and column.value_type in COUNTS
+            and (is_other or column.value_type not in allowed)
         }
         encoding = "" if is_other else table.gene_encoding
         encoding = encoding or gene_encodings(table.n_genes, options)[0]
@@ -312,7 +314,7 @@ def _encode(
         try:
             run_parts(run.remaining(), encode, run.record, workers)
         except NeedsWiderType as misfit:
-            run.begin(misfit.wider)
+            run.begin(plan.widened(misfit.types))
         else:
             return
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from slaf.conversion.execute import execute_run, log_warnings
+from slaf.conversion.planned import elsewhere
 from slaf.conversion.prepare import prepare_convert
 from slaf.conversion.preview import preview, with_options
 from slaf.dataset.dataset import Dataset, open_dataset
@@ -15,8 +17,6 @@ from slaf.runtime.progress import NullProgress
 from slaf.storage.location import Location
 
 if TYPE_CHECKING:
-    import os
-
     from slaf.conversion.prepare import Prepared
     from slaf.conversion.preview import Preview
     from slaf.sources.base import Inputs
@@ -65,15 +65,17 @@ def convert(
     with prepare_convert(inputs, location, options) as prepared:
         if options.dry_run:
             return preview(prepared, prepared.unfinished(options, overwrite=options.overwrite))
-        finish_conversion(prepared, options)
+        finish_conversion(inputs, prepared, options)
     return open_dataset(location)
 
 
-def finish_conversion(prepared: Prepared, options: ConvertOptions) -> None:
+def finish_conversion(inputs: Inputs, prepared: Prepared, options: ConvertOptions) -> None:
     """Begin a prepared conversion, or take it up again, and publish the dataset.
 
     Parameters
     ----------
+    inputs
+        The inputs, as they were given.
     prepared
         The conversion.
     options
@@ -89,6 +91,9 @@ def finish_conversion(prepared: Prepared, options: ConvertOptions) -> None:
             overwrite=options.overwrite,
             restart=options.restart,
             allow_duplicate=options.allow_duplicate,
+            directory=None if options.executor is None else os.getcwd(),  # noqa: PTH109
         )
-        progress = options.progress or NullProgress()
-        execute_run(run, prepared, tables, options.workers, progress)
+        with elsewhere(inputs, options) as encode:
+            progress = options.progress or NullProgress()
+            workers = options.workers
+            execute_run(run, prepared, tables, workers, progress=progress, elsewhere=encode)

@@ -5,29 +5,29 @@ from __future__ import annotations
 import logging
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from slaf.conversion.plan_append import with_rewrite
 from slaf.errors import DamagedInput, InputError
 from slaf.format.schema import EXPRESSION
 from slaf.runs.annotations import encode_annotations
 from slaf.runs.encode import NeedsWiderType, encode_part
 from slaf.runs.gene_encodings import choose_gene_encodings
 from slaf.runs.gene_order import sort_by_gene
+from slaf.runs.output_run import OutputRun
 from slaf.runs.publish import publish
 from slaf.runtime.executors import run_parts
 from slaf.sources.names import is_named_counts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from slaf.conversion.prepare import AxisTables, Prepared
-    from slaf.runs.journal import PartResult
-    from slaf.runs.output_run import OutputRun
     from slaf.runs.plan import Plan
     from slaf.runs.publish import Axes
     from slaf.runtime.progress import Progress
     from slaf.sources.concat.source import Concat
 
-__all__ = ["execute_run", "log_warnings"]
+__all__ = ["DamagedParts", "encode_unsorted", "execute_run", "log_warnings"]
 
 logger = logging.getLogger("slaf")
 
@@ -37,30 +37,81 @@ _REPORTED_NONZEROS = 1 << 24
 
 
 def execute_run(
-    run: OutputRun, prepared: Prepared, tables: AxisTables, workers: int, progress: Progress
+    run: OutputRun,
+    prepared: Prepared,
+    tables: AxisTables,
+    workers: int,
+    *,
+    progress: Progress,
+    elsewhere: Callable[[OutputRun, Prepared, Progress], None] | None = None,
 ) -> None:
-    """Finish a run: encode its parts, sort rows by gene, publish."""
+    """Finish a run: encode its parts, sort rows by gene, publish.
+
+    Parameters
+    ----------
+    elsewhere
+        Encodes parts by other processes: those of inputs in the order of cells.
+    """
     if run.checkpoint.published:
         run.clean_up()
         return
     axes = tables.axes
+    if elsewhere is not None:
+        encode_unsorted(run, prepared, axes, workers, progress)
+        elsewhere(run, prepared, progress)
     choose_gene_encodings(run, prepared.inputs, () if run.base is None else run.base.tables)
-    _encode(run, prepared.inputs, axes, workers, progress)
+    _encode(run, prepared.inputs, axes, workers, progress=progress)
     sort_by_gene(run, prepared.reading, workers, progress)
     annotations = tables.annotations or encode_annotations(prepared.inputs, axes.cells, axes.genes)
     publish(run, axes, f"slaf {version('slaf')}", annotations)
 
 
-def _encode(run: OutputRun, inputs: Concat, axes: Axes, workers: int, progress: Progress) -> None:
-    """Encode the remaining parts; restart with a wider type if a value needs it."""
+def encode_unsorted(
+    run: OutputRun, prepared: Prepared, axes: Axes, workers: int, progress: Progress
+) -> tuple[str, ...]:
+    """Encode the parts of inputs that are not in the order of cells, which are sorted once.
+
+    Returns the locations of these inputs.
+    """
+    inputs, n_base = prepared.inputs, len(run.plan.sources) - len(run.plan.added)
+    choose_gene_encodings(run, inputs, () if run.base is None else run.base.tables)
+    first = len(inputs.inputs) - len(run.plan.added)
+    unsorted = {
+        n_base + at for at in range(len(run.plan.added)) if not inputs.is_sorted(first + at)
+    }
+
+    def remaining(run: OutputRun) -> list[int]:
+        plan = run.plan
+        starts = ((part, plan.parts[part].start) for part in run.remaining())
+        return [
+            part
+            for part, start in starts
+            if (plan.base is None or start >= plan.base.n_cells)
+            and plan.source_index(start) in unsorted
+        ]
+
+    if unsorted:
+        _encode(run, inputs, axes, workers, progress=progress, remaining=remaining)
+    return tuple(run.plan.sources[at].uri for at in sorted(unsorted))
+
+
+def _encode(
+    run: OutputRun,
+    inputs: Concat,
+    axes: Axes,
+    workers: int,
+    *,
+    progress: Progress,
+    remaining: Callable[[OutputRun], list[int]] = OutputRun.remaining,
+) -> None:
+    """Encode parts that remain; restart with a wider type if a value needs it."""
     while True:
         plan = run.plan
         cells, nonzeros = run.covered()
         progress.begin(cells, nonzeros, plan.cells_to_write)
-        damaged: set[int] = set()
+        damaged = DamagedParts()
         encode = partial(
-            _encode_readable,
-            damaged,
+            encode_part,
             inputs,
             plan,
             location=run.location,
@@ -69,36 +120,40 @@ def _encode(run: OutputRun, inputs: Concat, axes: Axes, workers: int, progress: 
             progress=progress,
         )
         try:
-            run_parts(run.remaining(), encode, run.record, workers)
+            run_parts(remaining(run), encode, run.record, workers, failed=damaged.note)
         except NeedsWiderType as misfit:
             _, n_discarded = run.covered()
             blocks = () if run.base is None else run.base.blocks
-            run.begin(with_rewrite(misfit.wider, misfit.table, blocks))
+            run.begin(plan.widened(misfit.types, blocks))
             _log_rewrite(plan, run.plan, n_discarded)
         except InputError as error:
-            several = isinstance(error, DamagedInput) and len(plan.added) > 1
-            # The finished parts of the other inputs are kept until the damaged one is replaced.
-            if several and (n_kept := run.keep_without(damaged)):
-                error.add_note(
-                    f"{n_kept} of {len(plan.parts)} parts are kept: repair it and run the "
-                    "same again, or discard them with --restart"
-                )
-            else:
-                run.abandon()
+            damaged.keep_others(run, error)
             raise
         else:
             return
 
 
-def _encode_readable(
-    damaged: set[int], inputs: Concat, plan: Plan, index: int, **arguments: Any
-) -> PartResult:
-    """Encode a part; add it to `damaged` if its input is damaged."""
-    try:
-        return encode_part(inputs, plan, index, **arguments)
-    except DamagedInput:
-        damaged.add(index)
-        raise
+class DamagedParts:
+    """The parts of a run whose inputs turn out to be damaged."""
+
+    def __init__(self) -> None:
+        self._indices: set[int] = set()
+
+    def note(self, part: int, error: BaseException) -> None:
+        """Take note of a part that failed, if its input is damaged."""
+        if isinstance(error, DamagedInput):
+            self._indices.add(part)
+
+    def keep_others(self, run: OutputRun, error: InputError) -> None:
+        """Keep the parts of other inputs until the damaged one is replaced; or give the run up."""
+        several = isinstance(error, DamagedInput) and len(run.plan.added) > 1
+        if several and (n_kept := run.keep_without(self._indices)):
+            error.add_note(
+                f"{n_kept} of {len(run.plan.parts)} parts are kept: repair it and run the "
+                "same again, or discard them with --restart"
+            )
+        else:
+            run.abandon()
 
 
 def _log_rewrite(previous: Plan, plan: Plan, n_discarded: int) -> None:

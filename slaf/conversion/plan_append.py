@@ -11,26 +11,22 @@ from slaf.format.config import LEGACY_DIR, table_directories
 from slaf.format.schema import EXPRESSION
 from slaf.options import Compression, SlotSelection, StoreOptions
 from slaf.runs.matrix_tables import matrix_tables, recorded_matrix_tables
-from slaf.runs.plan import PART_NONZEROS, BaseDataset, Plan, plan_parts
-from slaf.sparse.ranges import RowRange
+from slaf.runs.plan import BaseDataset, Plan, plan_parts
 from slaf.tables.read import index_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from slaf.conversion.slafdb import SlafdbDataset
     from slaf.format.config import SourceRecord
-    from slaf.format.records import Block
     from slaf.sources.concat.source import Concat
 
 __all__ = [
     "dataset_matrix",
     "dataset_slots",
     "has_gene_order",
-    "parts_of_blocks",
     "plan_append",
     "stored_options",
-    "with_rewrite",
 ]
 
 
@@ -70,26 +66,8 @@ def plan_append(dataset: Dataset, inputs: Concat, options: StoreOptions) -> Plan
     # More genes may need wider ids, and new layers need new columns.
     for table in (spec.name for spec in plan.partitioned):
         if plan.adds_to(table) and not plan.schema(table).equals(dataset.table(table).schema):
-            plan = with_rewrite(plan, table, published.blocks)
+            plan = plan.with_rewrite(table, published.blocks)
     return plan
-
-
-def with_rewrite(plan: Plan, table: str, blocks: Sequence[Block]) -> Plan:
-    """The plan of a run that also writes the existing rows of a table again, with new types.
-
-    Parameters
-    ----------
-    plan
-        The plan of an append.
-    table
-        The table whose types have changed.
-    blocks
-        The checksum blocks of the existing rows.
-    """
-    if not plan.adds_to(table):
-        return plan
-    parts = plan.parts if plan.rewrites else (*parts_of_blocks(blocks), *plan.parts)
-    return replace(plan, rewrites=(*plan.rewrites, table), parts=parts)
 
 
 def stored_options(dataset: Dataset, requested: StoreOptions) -> StoreOptions:
@@ -127,16 +105,6 @@ def stored_options(dataset: Dataset, requested: StoreOptions) -> StoreOptions:
             return options
     msg = f"{dataset.location}: the columns of expression are not those of this format: {schema}"
     raise DamagedDataset(msg)
-
-
-def parts_of_blocks(blocks: Sequence[Block]) -> Iterator[RowRange]:
-    """Parts of whole blocks by which a dataset is written again."""
-    first, rows = 0, 0
-    for index, block in enumerate(blocks):
-        rows += block.rows
-        if rows >= PART_NONZEROS or index == len(blocks) - 1:
-            yield RowRange(blocks[first].start, block.stop)
-            first, rows = index + 1, 0
 
 
 def dataset_matrix(sources: Sequence[SourceRecord]) -> str:

@@ -5,8 +5,14 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from slaf.conversion.new_inputs import (
+    NewInputs,
+    existing_with_samples,
+    select_new,
+    with_remembered_samples,
+)
 from slaf.conversion.plan_append import (
     dataset_matrix,
     dataset_slots,
@@ -15,17 +21,17 @@ from slaf.conversion.plan_append import (
     stored_options,
 )
 from slaf.conversion.slafdb import SlafdbDataset, plan_slafdb_append
-from slaf.dataset.source import dataset_as_input
 from slaf.dataset.transformed_inputs import SINGLE_RUN, repeated, transformed_inputs
 from slaf.errors import InputError, Locked, OutputExists
-from slaf.options import ConvertOptions, ReadOptions, StoreOptions
+from slaf.options import READS_CHOICES, ConvertOptions, ReadOptions, StoreOptions
 from slaf.runs.annotations import encode_annotations
 from slaf.runs.estimate import check_disk_space, estimate
 from slaf.runs.output_run import unfinished_run
 from slaf.runs.plan import make_plan
 from slaf.runs.publish import read_axes
-from slaf.sources import as_inputs
+from slaf.sources import as_inputs, choices_of
 from slaf.sources.concat.source import Concat
+from slaf.sources.samples import with_samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -47,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AxisTables",
     "Prepared",
+    "check_in_this_process",
     "check_no_input",
     "open_inputs",
     "prepare_append",
@@ -93,6 +100,8 @@ class Prepared:
         The options for reading the inputs.
     left_out
         Contents of the folders of inputs that are not converted.
+    n_later
+        Further inputs, which another run has to append.
     """
 
     location: Location
@@ -100,6 +109,7 @@ class Prepared:
     inputs: Concat
     reading: ReadOptions
     left_out: tuple[LeftOut, ...]
+    n_later: int = 0
 
     def unfinished(self, options: RunOptions, *, overwrite: bool = False) -> OutputRun | None:
         """The unfinished run that this one continues; None if it starts.
@@ -163,11 +173,21 @@ def prepare_convert(
     InputError
         If an input cannot be converted, or they cannot be concatenated.
     """
-    reading = _read_options(location, options)
-    found = as_inputs(inputs, options.format, reading, prefixed=options.cell_id_prefix)
-    check_no_input(location, [one.uri for one in found.inputs])
+    found, reading = _found(inputs, location, options)
     with prepared_run(location, options, found, reading) as prepared:
         yield prepared
+
+
+def _found(
+    inputs: Inputs, location: Location, options: ConvertOptions
+) -> tuple[InputList, ReadOptions]:
+    """The inputs with their samples, and how they are read."""
+    reading = _read_options(location, options)
+    found = as_inputs(inputs, options.format, reading)
+    check_no_input(location, [one.uri for one in found.inputs])
+    prefixed = options.cell_id_prefix
+    opens = with_samples(found.inputs, options.samples, reading, prefixed=prefixed)
+    return replace(found, inputs=opens), reading
 
 
 @contextmanager
@@ -213,9 +233,7 @@ def open_inputs(
     OutputExists
         If the output is an input.
     """
-    reading = _read_options(location, options)
-    found = as_inputs(inputs, options.format, reading, prefixed=options.cell_id_prefix)
-    check_no_input(location, [one.uri for one in found.inputs])
+    found, reading = _found(inputs, location, options)
     with _as_one(found.inputs, options) as opened:
         opened.check_known_slots(options.without)
         yield found, reading, opened
@@ -253,19 +271,21 @@ def prepare_append(
         by_gene=by_gene,
         **dataset_slots(dataset, options.without).to_json(),
     )
-    reading = _read_options(dataset.location, replace(options, matrix=matrix))
-    found = as_inputs(
-        inputs,
-        options.format,
-        reading,
-        prefixed=options.cell_id_prefix,
-        before=[source.uri for source in dataset.sources],
-    )
-    opens = _repeating(dataset, found.inputs, requested)
-    existing = None if isinstance(dataset, SlafdbDataset) else dataset_as_input(dataset)
+    options = replace(options, matrix=matrix, **_choices_of_reads(inputs, dataset, options))
+    reading = _read_options(dataset.location, options)
+    earlier = [source.uri for source in dataset.sources]
+    found = as_inputs(inputs, options.format, reading, before=earlier)
+    new = NewInputs(found.inputs)
+    if options.new_only:
+        new = select_new(found.inputs, dataset, restart=options.restart)
+    opens = with_remembered_samples(new.inputs, dataset, options, reading)
+    opens = _repeating(dataset, opens, requested, options)
+    existing = None
     if isinstance(dataset, SlafdbDataset):
         # It is written again: its own inputs come first.
         opens = [*dataset.inputs(), *opens]
+    else:
+        existing = existing_with_samples(dataset, requested.slots)
     with Concat(
         opens,
         requested.join,
@@ -280,18 +300,39 @@ def prepare_append(
             plan = plan_slafdb_append(dataset, opened, requested)
         else:
             plan = plan_append(dataset, opened, stored_options(dataset, requested))
-        yield Prepared(dataset.location, plan, opened, reading, found.left_out)
+        yield Prepared(dataset.location, plan, opened, reading, found.left_out, new.n_later)
+
+
+def _choices_of_reads(
+    inputs: Inputs, dataset: Dataset | SlafdbDataset, options: AppendOptions
+) -> dict[str, Any]:
+    """How the reads of a dataset were counted, for files of reads that are added to it."""
+    recorded = [source.choice for source in dataset.sources if source.format == "bam"]
+    if not recorded:
+        return {}
+    where = options.input_storage_options or options.storage_options
+    names = choices_of(inputs, options.format, where) & set(READS_CHOICES)
+    if options.bin_size is not None or options.regions is not None:
+        names -= {"bin_size", "regions"}
+    return {
+        name: recorded[0].get(name)
+        for name in names
+        if getattr(options, name) is None and len({str(one.get(name)) for one in recorded}) == 1
+    }
 
 
 def _repeating(
-    dataset: Dataset | SlafdbDataset, inputs: list[Input], options: StoreOptions
+    dataset: Dataset | SlafdbDataset,
+    inputs: list[Input],
+    stored: StoreOptions,
+    options: AppendOptions,
 ) -> list[Input]:
     """The inputs seen through what was done to those of the dataset.
 
     Raises
     ------
     InputError
-        If a step depends on all cells.
+        If a step depends on all cells, or other processes would do the work.
     """
     if isinstance(dataset, SlafdbDataset) or not dataset.published.transforms:
         return inputs
@@ -302,8 +343,22 @@ def _repeating(
                 "depends on all cells; transform all inputs anew with `slaf transform`"
             )
             raise InputError(msg)
-    with Concat(inputs, "union", selection=options.slots, allow_duplicate=True) as opened:
+    check_in_this_process(dataset.published.transforms, options.executor)
+    with Concat(inputs, "union", selection=stored.slots, allow_duplicate=True) as opened:
         return transformed_inputs(inputs, opened, repeated(opened, dataset))
+
+
+def check_in_this_process(transforms: Sequence[StepRecord], executor: object) -> None:
+    """Refuse transformed inputs for other processes, which would read them as they lie.
+
+    Raises
+    ------
+    InputError
+        If there are both.
+    """
+    if transforms and executor is not None:
+        msg = "inputs that are transformed are read by this process; use no executor and no plan"
+        raise InputError(msg)
 
 
 def check_no_input(location: Location, uris: Iterable[str]) -> None:

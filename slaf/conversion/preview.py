@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from slaf.conversion.prepare import Prepared
-    from slaf.dataset.dataset import Dataset
     from slaf.format.config import SourceRecord
     from slaf.runs.estimate import Estimate
     from slaf.runs.output_run import OutputRun
@@ -34,6 +33,7 @@ Run = ParamSpec("Run")
 DryRun = ParamSpec("DryRun")
 Record = TypeVar("Record", bound=Options)
 Result = TypeVar("Result")
+Result_co = TypeVar("Result_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Preview:
         return data
 
 
-class Verb(Protocol[Run, DryRun]):
+class Verb(Protocol[Run, DryRun, Result_co]):
     """A function of inputs, a location, and options as keywords; a dry run gives a `Preview`."""
 
     @overload
@@ -112,7 +112,7 @@ class Verb(Protocol[Run, DryRun]):
         /,
         *args: Run.args,
         **options: Run.kwargs,
-    ) -> Dataset: ...
+    ) -> Result_co: ...
 
     @overload
     def __call__(
@@ -127,7 +127,7 @@ class Verb(Protocol[Run, DryRun]):
 
 def with_options(
     record: type[Record], _run: Callable[Run, object], _dry_run: Callable[DryRun, object]
-) -> Callable[[Callable[[Inputs, Any, Record], Dataset | Preview]], Verb[Run, DryRun]]:
+) -> Callable[[Callable[[Inputs, Any, Record], Result | Preview]], Verb[Run, DryRun, Result]]:
     """Decorate a function of inputs, a location and a record: options become its keywords.
 
     Parameters

@@ -132,6 +132,9 @@ def transform(
     >>> slaf.transform(adata, "out.slaf", min_genes=2, log1p=True, dry_run=True).rules
     (RuleEffect(step='filter_cells', rule='min_genes 2', removed=1),)
     """
+    if options.executor is not None:
+        msg = "a transform runs in this process; leave executor out"
+        raise TargetError(msg)
     target = export_format(output, options.output_format)
     if target is not None:
         return _export(inputs, output, target, options)
@@ -142,7 +145,7 @@ def transform(
         if options.dry_run:
             prepared.unfinished(options, overwrite=options.overwrite)
             return _preview(view, location)
-        finish_conversion(prepared, options)
+        finish_conversion(inputs, prepared, options)
     return open_dataset(location)
 
 

@@ -16,6 +16,7 @@ from slaf.format.config import DatasetConfig, load_former, load_published
 from slaf.format.schema import (
     BY_GENE,
     CELLS,
+    COVERAGE,
     EXPRESSION,
     GENES,
     LAYERS,
@@ -238,6 +239,16 @@ class Dataset(View):
             raise SelectionError(msg)
         return self._stored(LAYERS, records[layer], self.n_genes)
 
+    def coverage_columns(self) -> dict[str, StoredMatrix]:
+        """The strand, start, length and depth of the runs of coverage, as they are stored."""
+        record = self.annotations.record.coverage
+        if record is None:
+            return {}
+        return {
+            column.original: self._stored(COVERAGE, column, record.n_genes)
+            for column in record.matrices
+        }
+
     @cached_property
     def annotations(self) -> Annotations:
         """The layers, raw and slots, and their records in config.json."""
@@ -335,8 +346,11 @@ class Dataset(View):
         )
 
     def _query_table(self, name: str) -> QueryTable:
+        from slaf.dataset.coverage import query_table
         from slaf.tables.read import stream_columns
 
+        if name == COVERAGE:
+            return query_table(self)
         table = self.table(name)
         originals = {}
         if name in (CELLS, GENES):

@@ -127,6 +127,8 @@ class InputInfo:
         The content that a conversion leaves out, as text.
     left_out
         Other contents of its folder, and why they are not converted.
+    details
+        What else there is to say of the format, as text: contigs, reads and index of a BAM file.
     """
 
     location: str
@@ -142,6 +144,7 @@ class InputInfo:
     annotations: tuple[str, ...]
     not_converted: tuple[str, ...]
     left_out: tuple[LeftOut, ...] = ()
+    details: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As `slaf info --json` prints it."""
@@ -184,6 +187,7 @@ def info(
     transpose: bool | None = None,
     format: str | None = None,
     storage_options: Mapping[str, str] | None = None,
+    **choices: Any,
 ) -> DatasetInfo | InputInfo | FolderInfo:
     """Describe a published dataset, an input, or the inputs that a folder or pattern stands for.
 
@@ -199,6 +203,9 @@ def info(
         The format of an input; None to recognise it by its content.
     storage_options
         For a URL, credentials and settings of the bucket.
+    choices
+        Further choices of the input by keyword, as for `slaf.convert`: `modality`, or those of
+        files of reads.
 
     Raises
     ------
@@ -225,6 +232,7 @@ def info(
         gene_id_column=gene_id_column,
         transpose=transpose,
         storage_options=storage_options,
+        **choices,
     )
     return input_info(path, options, format)
 
@@ -310,6 +318,7 @@ def _source_info(source: Source) -> InputInfo:
         var=_types(to_lance(source.genes(), ())[1]),
         annotations=describe_slots(source),
         not_converted=description.not_converted,
+        details=description.details,
     )
 
 
@@ -319,6 +328,9 @@ def _describe_slots(record: AnnotationsRecord) -> Iterator[str]:
         yield f"layers {', '.join(layers)}"
     if record.raw is not None:
         yield f"raw {record.raw.n_genes:,} genes, {record.raw.rows:,} nonzeros"
+    if record.coverage is not None:
+        contigs, rows = record.coverage.contigs, record.coverage.rows
+        yield f"coverage of {len(contigs):,} contigs, {rows:,} runs"
     for slot, specs in record.specs.items():
         yield f"{slot} {', '.join(spec.key for spec in specs)}"
     if record.uns is not None:

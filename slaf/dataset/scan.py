@@ -10,6 +10,7 @@ from slaf.options import ReadOptions, ScanOptions
 from slaf.runtime.forks import check_not_forked
 from slaf.sources import as_inputs
 from slaf.sources.concat.source import Concat
+from slaf.sources.samples import with_samples
 
 if TYPE_CHECKING:
     from slaf.sources.base import Inputs, Source
@@ -98,8 +99,9 @@ class Scan(View):
         self._inputs = inputs
         self._options = options
         reading = ReadOptions.part_of(options)
-        found = as_inputs(inputs, options.format, reading, prefixed=options.cell_id_prefix)
-        self._source: Concat | None = Concat(found.inputs, options.join)
+        found = as_inputs(inputs, options.format, reading).inputs
+        named = with_samples(found, options.samples, reading, prefixed=options.cell_id_prefix)
+        self._source: Concat | None = Concat(named, options.join)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(Scan, options=self._options), (self._inputs,)

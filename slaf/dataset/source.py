@@ -17,7 +17,7 @@ from slaf.format.schema import CELLS, GENES, RAW, RAW_GENES
 from slaf.options import ALIGNED_SLOTS
 from slaf.runtime.lazy import DeferredMapping
 from slaf.sources import register
-from slaf.sources.base import Raw, Slots, Source, SourceFormat, SourceInfo
+from slaf.sources.base import Coverage, Raw, Slots, Source, SourceFormat, SourceInfo
 from slaf.sources.concat.members import ExistingDataset
 from slaf.sources.identity import file_identity
 from slaf.sources.slots import dropped_with_raw, other_layers
@@ -104,6 +104,14 @@ class DatasetSource(Source):
         return Raw(
             raw.matrix, self._table(RAW_GENES, record.columns), raw.varm, record.genes_present
         )
+
+    def open_coverage(self) -> Coverage | None:
+        """The coverage of the dataset; None without one."""
+        record = self._dataset.annotations.record.coverage
+        if record is None:
+            return None
+        contigs = tuple((contig.name, contig.length) for contig in record.contigs)
+        return Coverage(contigs, self._dataset.coverage_columns())
 
     def slots(self) -> Slots:
         """obsm, varm, obsp, varp and uns of the dataset."""

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from slaf.dataset.selection import Indexer
     from slaf.dataset.steps import Step
+    from slaf.options import Normalization, Strand
     from slaf.sources.base import Matrix, Source
     from slaf.sparse.ranges import Rows
 
@@ -457,6 +458,72 @@ class View(Steps, Verbs):
         )
 
     # ------------------------------------------------------------------------------------------ SQL
+
+    def coverage(
+        self,
+        region: str,
+        samples: Sequence[str] | str | None = None,
+        strand: Strand | None = None,
+        normalize: Normalization | None = None,
+    ) -> NDArray[Any]:
+        """The depth of each base of a region, of files of reads.
+
+        Parameters
+        ----------
+        region
+            As in BED, from 0 and half-open: ``"chr1:100-200"`` has 100 bases; ``"chr1"`` is a whole
+            contig. Names of contigs may have "chr" or lack it.
+        samples
+            The ids of cells, in the order of the result; all in their order if None.
+        strand
+            "+" or "-": the fragments of one strand; all if None.
+        normalize
+            "cpm" divides by the millions of reads that count (`total_reads` in obs); "rpkm" by
+            these and the kilobases of a bin of one base: it is 1,000 times as much.
+
+        Returns
+        -------
+        numpy.ndarray
+            Samples × bases: uint32, or float64 if normalised.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such sample, contig or region, no coverage, or strands were not counted
+            apart.
+        """
+        from slaf.dataset.coverage import depth
+
+        names = [samples] if isinstance(samples, str) else samples
+        view = self if names is None else self[list(names)]
+        return depth(view, region, strand, normalize)
+
+    def coverage_runs(
+        self,
+        region: str,
+        strand: Strand | None = None,
+        normalize: Normalization | None = None,
+    ) -> Iterator[tuple[str, str, int, int, int | float]]:
+        """The runs of equal depth in a region: sample, contig, start, stop and depth.
+
+        Parameters
+        ----------
+        region, strand, normalize
+            As for `coverage`.
+
+        Yields
+        ------
+        tuple
+            A run whose depth is not zero, sample by sample.
+
+        Raises
+        ------
+        SelectionError
+            As for `coverage`.
+        """
+        from slaf.dataset.coverage import named_runs
+
+        return named_runs(self, region, strand, normalize)
 
     def sql(self, query: str) -> pl.DataFrame:
         """The result of a query over the tables `cells`, `genes` and `expression`.

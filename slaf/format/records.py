@@ -11,7 +11,7 @@ from msgspec import field
 from slaf.annotations.arrays import ElementSpec
 from slaf.annotations.columns import ColumnSet
 from slaf.annotations.uns import TypeHint
-from slaf.format.schema import LAYERS, RAW, VALUE, VALUE_TYPES
+from slaf.format.schema import COVERAGE, LAYERS, RAW, VALUE, VALUE_TYPES
 from slaf.format.validation import Count, Digest, NumericType, Range, Record, matching
 from slaf.options import SlotSelection
 
@@ -22,6 +22,8 @@ __all__ = [
     "AnnotatedRecord",
     "AnnotationsRecord",
     "Block",
+    "ContigRecord",
+    "CoverageRecord",
     "FileRecord",
     "GeneBlock",
     "GeneOrderRecord",
@@ -206,6 +208,31 @@ class RawRecord(Record, frozen=True):
         return {self.matrix.name: self.matrix.blocks}
 
 
+class ContigRecord(Record, frozen=True):
+    """A contig, and its length in bases."""
+
+    name: str
+    length: Count
+
+
+class CoverageRecord(Record, frozen=True):
+    """The table `coverage`: its rows, its contigs in order, and its columns of values."""
+
+    rows: Count
+    contigs: tuple[ContigRecord, ...]
+    matrices: tuple[MatrixRecord, ...] = field(name="columns")
+
+    @property
+    def n_genes(self) -> int:
+        """The number of contigs, which are its columns as a matrix."""
+        return len(self.contigs)
+
+    @property
+    def blocks_by_column(self) -> dict[str, tuple[Block, ...]]:
+        """The blocks of each value column."""
+        return {matrix.name: matrix.blocks for matrix in self.matrices}
+
+
 class FileRecord(Record, frozen=True, forbid_unknown_fields=True):
     """A file of elements in anndata's encoding.
 
@@ -243,6 +270,8 @@ class AnnotationsRecord(Record, frozen=True, omit_defaults=True):
         The elements of each slot.
     layers, raw
         The layers and raw.
+    coverage
+        The coverage of reads.
     uns, elements
         The files of uns, and of the elements that do not fit into a table.
     uns_per_source
@@ -257,6 +286,7 @@ class AnnotationsRecord(Record, frozen=True, omit_defaults=True):
     varp: SlotRecord | None = None
     layers: LayersRecord | None = None
     raw: RawRecord | None = None
+    coverage: CoverageRecord | None = None
     uns: FileRecord | None = None
     elements: FileRecord | None = None
     uns_per_source: tuple[FileRecord | None, ...] = field(name="unses", default=())
@@ -274,8 +304,8 @@ class AnnotationsRecord(Record, frozen=True, omit_defaults=True):
         return tuple({record.file: record for record in records if record}.values())
 
     def matrices(self) -> dict[str, tuple[MatrixRecord, ...]]:
-        """The columns of values of `layers` and `raw`, by table."""
-        records = {LAYERS: self.layers, RAW: self.raw}
+        """The columns of values of `layers`, `raw` and `coverage`, by table."""
+        records = {LAYERS: self.layers, RAW: self.raw, COVERAGE: self.coverage}
         return {table: record.matrices for table, record in records.items() if record is not None}
 
     def to_json(self) -> JSON:

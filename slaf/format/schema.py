@@ -24,6 +24,7 @@ __all__ = [
     "CELLS",
     "CELL_COLUMNS",
     "CELL_ORDER",
+    "COVERAGE",
     "EXPRESSION",
     "FORMAT_VERSION",
     "GENES",
@@ -60,6 +61,7 @@ BY_GENE: Final = "expression_by_gene"
 LAYERS: Final = "layers"
 RAW: Final = "raw"
 CELLS: Final = "cells"
+COVERAGE: Final = "coverage"
 GENES: Final = "genes"
 RAW_GENES: Final = "raw_genes"
 
@@ -88,6 +90,7 @@ class Axis:
 
 
 CELL_ORDER: Final = Axis("cells", "cell", ("cell_integer_id", "gene_integer_id"))
+CONTIG_ORDER: Final = Axis("cells", "cell", ("cell_integer_id", "contig"))
 GENE_ORDER: Final = Axis("genes", "gene", ("gene_integer_id", "cell_integer_id"))
 
 
@@ -116,6 +119,8 @@ class TableSpec:
         the table that is named as the axis. "" for a table that is written whole.
     values
         Its value columns; none if they are in the record.
+    value_types
+        The types of its value columns, and those with plain types; none if the values decide.
     nullable
         Whether a row may lack a value.
     copies
@@ -135,6 +140,7 @@ class TableSpec:
     ids: tuple[str, str]
     start_index: str = ""
     values: tuple[str, ...] = ()
+    value_types: tuple[str, str] = ("", "")
     nullable: bool = False
     copies: str = ""
     indices: Mapping[str, IndexKind] = field(default_factory=dict)
@@ -205,6 +211,16 @@ _SPECS: Final = (
         values=(VALUE,),
     ),
     TableSpec(
+        name=COVERAGE,
+        axis=CONTIG_ORDER,
+        slot="coverage",
+        record="coverage",
+        ids=CONTIG_ORDER.ids,
+        start_index="coverage_start_index",
+        values=("strand", "start", "length", "depth"),
+        value_types=("uint32", "int64"),
+    ),
+    TableSpec(
         name=BY_GENE,
         axis=GENE_ORDER,
         slot="X",
@@ -254,7 +270,7 @@ def pair_table(slot: str) -> TableSpec:
 
 def _reserved_columns(table: str) -> tuple[str, ...]:
     spec = TABLES[table]
-    offsets = (one.start_index for one in partitioned_tables() if one.axis == spec.axis)
+    offsets = (one.start_index for one in partitioned_tables() if one.axis.name == spec.axis.name)
     return (*spec.ids, *offsets)
 
 
@@ -414,16 +430,14 @@ def table_schema(
     spec = TABLES[table]
     owner, other = spec.ids
     gene_type, _, codec = (gene_encoding or _gene_type_1_0(n_genes, options)).partition(" ")
-    types = {
-        "cell_integer_id": "int32" if options.plain_types else "uint32",
-        "gene_integer_id": gene_type,
-    }
+    types = {"cell_integer_id": "int32" if options.plain_types else "uint32"}
     if not gene_encoding:
         is_packed = spec.axis == GENE_ORDER or options.compression == "small"
         codec = "zstd default" if is_packed and options.compression != "fast" else ""
     elif spec.axis == GENE_ORDER:
         codec = _CELL_CODECS[options.compression]
-    fields = [_field(owner, types[owner]), _field(other, types[other], codec)]
+    fields = [_field(owner, types.get(owner, gene_type))]
+    fields.append(_field(other, types.get(other, gene_type), codec))
     fields += [
         _field(
             name, str(dtype), _value_codec(dtype, options, gene_encoding), nullable=spec.nullable

@@ -133,7 +133,8 @@ class Repair:
         SourceChanged
             If the inputs differ from what was converted.
         """
-        axes = None if source is None else read_axes(source)
+        is_lost = self.rows.get(CELLS, self.published) is None
+        axes = None if source is None else read_axes(source, measured=is_lost)
         if source is not None and axes is not None:
             self._rewrite_parts(source, axes, workers, progress)
         if self.damage.genes:

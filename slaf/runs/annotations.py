@@ -19,6 +19,8 @@ from slaf.format.digests import BlockDigest
 from slaf.format.records import (
     AnnotationsRecord,
     Block,
+    ContigRecord,
+    CoverageRecord,
     FileRecord,
     LayersRecord,
     MatrixRecord,
@@ -28,6 +30,7 @@ from slaf.format.records import (
 from slaf.format.schema import (
     CELL_COLUMNS,
     COUNTS,
+    COVERAGE,
     GENE_COLUMNS,
     LAYERS,
     RAW,
@@ -83,6 +86,8 @@ class EncodedAnnotations:
         Of several inputs, the file of the uns of each; None of one that has none.
     measured
         Of several inputs, the genes that the raw of each has.
+    contigs
+        The contigs of coverage.
     """
 
     cells: Mapping[str, pa.Array]
@@ -93,6 +98,7 @@ class EncodedAnnotations:
     files: Mapping[str, File] = field(default_factory=dict)
     uns_per_source: tuple[File | None, ...] = ()
     measured: tuple[Ranges, ...] = ()
+    contigs: tuple[tuple[str, int], ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -161,6 +167,7 @@ def encode_annotations(source: Concat, cells: pa.Table, genes: pa.Table) -> Enco
     if raw is not None:
         encoded[RAW_VARM] = raw.varm
         tables[RAW_GENES] = raw.genes
+    coverage = source.coverage()
     files, uns_per_source = _pack(
         source, {slot: dict(elements.left) for slot, elements in encoded.items() if elements.left}
     )
@@ -173,6 +180,7 @@ def encode_annotations(source: Concat, cells: pa.Table, genes: pa.Table) -> Enco
         files,
         uns_per_source,
         () if raw is None else raw.measured,
+        () if coverage is None else coverage.contigs,
     )
 
 
@@ -273,11 +281,14 @@ def write_annotations(
     # Equal elements of several inputs are one file.
     for file, content in {record.file: content for record, content in files}.items():
         run.location.put(file, content)
-    layers, raw = None, None
+    layers, raw, coverage = None, None, None
     for table in run.plan.matrix_tables:
         rows = int(offsets[table.table][-1])
         if table.table == LAYERS:
             layers = LayersRecord(rows, _matrices(run, table))
+        elif table.table == COVERAGE:
+            contigs = tuple(ContigRecord(*contig) for contig in annotations.contigs)
+            coverage = CoverageRecord(rows, contigs, _matrices(run, table))
         elif table.table == RAW and annotations.raw_columns is not None:
             raw = RawRecord(
                 rows=rows,
@@ -294,6 +305,7 @@ def write_annotations(
         selection=run.plan.options.slots,
         layers=layers,
         raw=raw,
+        coverage=coverage,
         uns_per_source=uns_per_source if any(uns_per_source) else (),
         uns=records.get("uns"),
         elements=records.get("elements"),

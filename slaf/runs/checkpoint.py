@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from slaf.errors import DamagedDataset
 from slaf.runs.plan import Plan
+from slaf.runs.value_types import requested_types
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from slaf.format.config import Manifest
+    from slaf.format.config import DatasetConfig, Manifest
     from slaf.storage.location import Location
 
-__all__ = ["Checkpoint", "checkpoint_of"]
+__all__ = ["Checkpoint", "checkpoint_of", "recorded_checkpoint"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +34,15 @@ class Checkpoint:
     attempts
         How often the parts of a source were given up, by its position; receipts of an earlier
         attempt count for nothing.
+    directory
+        Of a run that `slaf plan` began, the directory in which relative paths of its inputs are.
     """
 
     plan: Plan
     published: bool = False
     damaged: tuple[int, ...] = ()
     attempts: Mapping[int, int] = field(default_factory=dict)
+    directory: str | None = None
 
     def attempt(self, part: int) -> int:
         """The attempt whose receipt of a part counts."""
@@ -62,9 +66,26 @@ class Checkpoint:
         given_up = {source: self.attempts.get(source, 0) + 1 for source in sources}
         return replace(self, attempts={**self.attempts, **given_up})
 
+    def with_requested_types(
+        self, location: Location, published: DatasetConfig | None
+    ) -> Checkpoint:
+        """The checkpoint with the wider types that parts have requested; the same without any.
+
+        Parameters
+        ----------
+        published
+            The dataset that the run adds to, whose rows may have to be written again.
+        """
+        types = requested_types(location, self.plan)
+        if not types:
+            return self
+        blocks = () if published is None else published.blocks
+        return replace(self, plan=self.plan.widened(types, blocks))
+
     def to_json(self) -> dict[str, Any]:
         """The object of config.json."""
-        return {
+        planned = {} if self.directory is None else {"directory": self.directory}
+        return planned | {
             "plan": self.plan.to_json(),
             "journal": self.plan.digest,
             "published": self.published,
@@ -90,11 +111,30 @@ class Checkpoint:
             msg = "its journal is not that of its plan"
             raise ValueError(msg)
         attempts = {int(source): number for source, number in data["attempts"].items()}
-        return cls(plan, damaged=tuple(data["damaged"]), attempts=attempts)
+        return cls(
+            plan,
+            damaged=tuple(data["damaged"]),
+            attempts=attempts,
+            directory=data.get("directory"),
+        )
 
 
 def checkpoint_of(location: Location, manifest: Manifest) -> Checkpoint | None:
-    """The checkpoint of a manifest; None without one.
+    """The checkpoint of a manifest, with the types that parts have requested; None without one.
+
+    Raises
+    ------
+    DamagedDataset
+        If another release began the run, or it is damaged.
+    """
+    checkpoint = recorded_checkpoint(location, manifest)
+    if checkpoint is None or checkpoint.published:
+        return checkpoint
+    return checkpoint.with_requested_types(location, manifest.published)
+
+
+def recorded_checkpoint(location: Location, manifest: Manifest) -> Checkpoint | None:
+    """The checkpoint of a manifest as config.json has it; None without one.
 
     Raises
     ------

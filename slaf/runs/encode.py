@@ -27,7 +27,7 @@ from slaf.sparse.statistics import Statistics
 from slaf.tables.write import write_part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -51,16 +51,13 @@ class NeedsWiderType(Exception):
 
     Parameters
     ----------
-    wider
-        The plan with wider types.
-    table
-        The table whose types are wider.
+    types
+        The types that hold the values, by table and value column.
     """
 
-    def __init__(self, wider: Plan, table: str) -> None:
-        super().__init__(table)
-        self.wider = wider
-        self.table = table
+    def __init__(self, types: Mapping[str, Mapping[str, str]]) -> None:
+        super().__init__(types)
+        self.types = types
 
 
 def encode_part(
@@ -93,6 +90,28 @@ def encode_part(
     DamagedDataset
         If rows that are written again are not those of the dataset.
     """
+    with source.kept_open(plan.parts[index]):
+        return _encode_open(
+            source,
+            plan,
+            index,
+            location,
+            identifiers=identifiers,
+            base=base,
+            progress=progress,
+        )
+
+
+def _encode_open(
+    source: Source,
+    plan: Plan,
+    index: int,
+    location: Location,
+    *,
+    identifiers: AxisIds,
+    base: DatasetConfig | None,
+    progress: Progress,
+) -> PartResult:
     cells, results = plan.parts[index], {}
     blocks = list(_block_ranges(plan, cells, () if base is None else base.blocks))
     # `expression` last: the other tables are likelier to need a wider type.
@@ -107,7 +126,8 @@ def encode_part(
         write_row_counts(location, plan, table.table, index, writer.row_counts())
     if EXPRESSION not in results:
         progress.advance(len(cells), 0)
-    return PartResult("cells", index, cells, results)
+    measured = source.measure(cells) if EXPRESSION in results else {}
+    return PartResult("cells", index, cells, results, measured.get(cells, {}))
 
 
 def _block_ranges(plan: Plan, cells: RowRange, recorded: Sequence[Block]) -> Iterator[RowRange]:
@@ -214,8 +234,7 @@ class PartWriter:
             except InexactValue:
                 misfits[column.name] = self._wider_type(column, batch)
         if misfits:
-            name = self._table.table
-            raise NeedsWiderType(self._plan.widened(name, misfits), name)
+            raise NeedsWiderType({self._table.table: misfits})
         for column, cast in zip(self._table.values, values, strict=True):
             if cast.dtype == np.uint32 and np.max(cast, initial=0) > np.iinfo(np.uint16).max:
                 self._beyond_uint16.add(column.name)
@@ -247,7 +266,9 @@ class PartWriter:
     def _record_batch(
         self, batches: Sequence[Batch], values: Sequence[NDArray[Any]]
     ) -> pa.RecordBatch:
-        gene_type = np.dtype(self._schema.field("gene_integer_id").type.to_pandas_dtype())
+        gene_type = np.dtype(
+            self._schema.field(TABLES[self._table.table].ids[1]).type.to_pandas_dtype()
+        )
         if len(batches) == 1:
             (batch,) = batches
             counts, cells, columns = batch.counts, batch.cells(), list(values)
@@ -259,7 +280,7 @@ class PartWriter:
         arrays = [cells, genes, *columns]
         if self._schema.names[0] == "cell_id":
             arrays[:0] = [
-                self._identifiers.cells.take(pa.array(cells)).combine_chunks(),
+                self._identifiers.of_cells(cells).combine_chunks(),
                 self._identifiers.genes.take(pa.array(genes)).combine_chunks(),
             ]
         return pa.record_batch(
@@ -288,6 +309,9 @@ def _union(
     batches: Sequence[Batch], values: Sequence[NDArray[Any]]
 ) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[Any], list[Any]]:
     """Rows for the entries of any of several matrices: counts, cells, genes and value columns."""
+    first, *others = batches
+    if all(batch.genes is first.genes for batch in others):
+        return first.counts, first.cells(), first.genes, list(values)
     keys = [(batch.cells().astype(np.uint64) << _SHIFT) | batch.genes for batch in batches]
     union = keys[0]
     if not all(np.array_equal(other, union) for other in keys[1:]):

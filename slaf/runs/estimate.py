@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from slaf.runs.plan import Plan
     from slaf.sources.base import Matrix, Source
 
-__all__ = ["Estimate", "check_disk_space", "estimate"]
+__all__ = ["Estimate", "check_disk_space", "estimate", "part_estimate"]
 
 logger = logging.getLogger("slaf")
 
@@ -132,6 +132,25 @@ def estimate(plan: Plan, source: Source, annotations: int, workers: int, memory:
         for matrix in source_matrices(source, table.table)[0].values():
             whole = whole.with_matrix(plan, matrix)
     return whole.by_gene(plan, source.matrix(), memory) if plan.options.by_gene else whole
+
+
+def part_estimate(plan: Plan, source: Source, memory: int) -> Estimate:
+    """Estimate one part of a plan, encoded by a process of its own.
+
+    Parameters
+    ----------
+    memory
+        The memory budget of sorting, where an input is not in the order of cells.
+    """
+    cells_only = replace(plan, options=replace(plan.options, by_gene=False))
+    whole = estimate(cells_only, source, 0, 1, memory)
+    n_parts = max(len(plan.parts), 1)
+    return replace(
+        whole,
+        bytes=whole.bytes // n_parts,
+        least_bytes=whole.least_bytes // n_parts,
+        seconds=_START_SECONDS + (whole.seconds - _START_SECONDS) / n_parts,
+    )
 
 
 def check_disk_space(

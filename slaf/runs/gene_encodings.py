@@ -10,7 +10,7 @@ import pyarrow as pa
 from msgspec import structs
 
 from slaf.errors import InputError
-from slaf.format.schema import gene_encodings
+from slaf.format.schema import TABLES, gene_encodings
 from slaf.runs.matrix_tables import source_matrices
 from slaf.sparse.ranges import RowRange
 from slaf.tables.write import encoded_size
@@ -58,8 +58,8 @@ def choose_gene_encodings(run: OutputRun, source: Source, kept: Container[str] =
 def _encoded(table: MatrixTable, plan: Plan, source: Source) -> MatrixTable:
     """The table with the encoding that takes fewest bytes of its first rows."""
     encodings = gene_encodings(table.n_genes, plan.options)
-    if len(encodings) > 1:
-        genes = _first_genes(source, table.table, plan.parts[0].start)
+    if len(encodings) > 1 and not TABLES[table.table].value_types[0]:
+        genes = _first_genes(source, table.table, plan.parts[0])
         if len(genes) >= _FEWEST_ROWS:
             candidates = [structs.replace(table, gene_encoding=each) for each in encodings]
             return min(candidates, key=lambda each: _bytes(each, plan, genes))
@@ -68,16 +68,18 @@ def _encoded(table: MatrixTable, plan: Plan, source: Source) -> MatrixTable:
 
 def _bytes(table: MatrixTable, plan: Plan, genes: NDArray[np.uint32]) -> int:
     """The bytes of gene ids in a table."""
-    field = table.schema(plan.options).field("gene_integer_id")
+    field = table.schema(plan.options).field(TABLES[table.table].ids[1])
     array = pa.array(genes.astype(field.type.to_pandas_dtype(), copy=False))
     return encoded_size(pa.record_batch([array], schema=pa.schema([field])))
 
 
-def _first_genes(source: Source, table: str, start: int) -> NDArray[np.uint32]:
+def _first_genes(source: Source, table: str, part: RowRange) -> NDArray[np.uint32]:
     """The genes of the first rows; of several layers those of the first."""
     matrix = next(iter(source_matrices(source, table)[0].values()))
+    # A file of reads is read as a whole: the first is, and kept for the first part.
+    stop = matrix.shape[0] if source.coverage() is None else part.stop
     genes, n_rows = [np.empty(0, np.uint32)], 0
-    batches = matrix.batches(RowRange(start, matrix.shape[0]))
+    batches = matrix.batches(RowRange(part.start, stop))
     try:
         for batch in batches:
             genes.append(batch.genes)

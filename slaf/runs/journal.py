@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -21,7 +21,7 @@ from slaf.sparse.statistics import Statistics
 from slaf.tables.fragments import Fragment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Collection, Iterable
 
     from numpy.typing import NDArray
 
@@ -71,7 +71,7 @@ class TableResult(Record, frozen=True, omit_defaults=True):
     fingerprint: str = ""
 
 
-class PartResult(Record, frozen=True):
+class PartResult(Record, frozen=True, omit_defaults=True):
     """A part whose rows are on disk.
 
     Attributes
@@ -84,12 +84,15 @@ class PartResult(Record, frozen=True):
         Its cells or genes.
     tables
         Its rows in each table that it writes.
+    measured
+        The columns of its cells that were measured with its values.
     """
 
     axis: Literal["cells", "genes"]
     index: Count = field(name="part")
     rows: RowRange
     tables: Mapping[str, TableResult]
+    measured: Mapping[str, Sequence[int | float]] = {}
 
     @property
     def files(self) -> dict[str, StoredFile]:
@@ -130,15 +133,38 @@ class Journal:
         """The journal with all receipts in its directory."""
         journal = cls(location, checkpoint)
         sizes = location.sizes()
-        directory = f"{checkpoint.plan.journal}/"
-        names = [name for name in sizes if name.startswith(directory) and _is_receipt(name)]
+        names = journal.names(sizes)
         with ThreadPoolExecutor(_READERS if location.is_remote else 1) as readers:
             for name, raw in zip(names, readers.map(location.read, names), strict=True):
                 try:
-                    journal._add(name, journal._checked(raw, sizes))
+                    journal._add(name, journal._checked(raw, sizes.get))
                 except _INVALID as error:
                     journal.refused[name] = str(error)
         return journal
+
+    def names(self, files: Iterable[str]) -> list[str]:
+        """Those of the files that are named as receipts of this plan."""
+        directory = f"{self._checkpoint.plan.journal}/"
+        return [name for name in files if name.startswith(directory) and _is_receipt(name)]
+
+    def unnamed(self) -> list[int]:
+        """The parts of cells of which no file has the name of their receipt; reads no receipt."""
+        names = set(self.names(self._location.list(self._checkpoint.plan.journal)))
+        parts = range(len(self._checkpoint.plan.parts))
+        return [part for part in parts if self._name(CELL_ORDER.name, part) not in names]
+
+    def part(self, index: int) -> PartResult | None:
+        """A part of cells, if it is done; reads its receipt alone."""
+        name = self._name(CELL_ORDER.name, index)
+        raw = self._location.read(name)
+        if raw is None:
+            return None
+        try:
+            self._add(name, self._checked(raw, self._location.size_of))
+        except _INVALID as error:
+            self.refused[name] = str(error)
+            return None
+        return self.parts[CELL_ORDER.name][index]
 
     def record(self, part: PartResult) -> None:
         """Write the receipt of a part, once its files are on disk, or use an earlier receipt.
@@ -148,9 +174,8 @@ class Journal:
         StorageError
             If a file of the part is missing, or not whole.
         """
-        name = self._name(part)
-        sizes = {file: self._location.size_of(file) for file in part.files}
-        if missing := _first_difference(_file_sizes(part), sizes):
+        name = self._name(part.axis, part.index)
+        if missing := _first_difference(_file_sizes(part), self._location.size_of):
             msg = f"{self._location}: {missing} is not on the disk as it was written"
             raise StorageError(msg)
         data = with_checksum(
@@ -158,31 +183,47 @@ class Journal:
         )
         if not self._location.put_new(name, data):
             try:
-                part = self._checked(self._location.read(name), self._location.sizes())
+                part = self._checked(self._location.read(name), self._location.size_of)
             except _INVALID:
                 self._location.put(name, data)
         self._add(name, part)
 
+    def remove(self, part: PartResult) -> None:
+        """Remove the receipt of a part, whoever wrote it, and the row counts."""
+        plan = self._checkpoint.plan
+        counts = (_counts_name(plan, table, part.index) for table in part.tables)
+        for name in (self._name(part.axis, part.index), *counts):
+            self._location.remove(name)
+
+    def missing(self) -> list[int]:
+        """The indices of the parts of cells that are not done, in order."""
+        done = self.parts[CELL_ORDER.name]
+        return [index for index in range(len(self._checkpoint.plan.parts)) if index not in done]
+
     def covered(self) -> tuple[int, int]:
         """Cells and nonzeros of the parts that are done."""
-        parts = self.parts[CELL_ORDER.name].values()
+        return self.covered_by(self.parts[CELL_ORDER.name].values())
+
+    @staticmethod
+    def covered_by(parts: Collection[PartResult]) -> tuple[int, int]:
+        """Cells and nonzeros of parts."""
         tables = (part.tables[EXPRESSION] for part in parts if EXPRESSION in part.tables)
         nonzeros = sum(block.rows for result in tables for block in result.blocks[VALUE])
         return sum(len(part.rows) for part in parts), nonzeros
 
     def _add(self, name: str, part: PartResult) -> None:
-        if self._name(part) != name:
+        if self._name(part.axis, part.index) != name:
             msg = "it is the receipt of another part"
             raise ValueError(msg)
         self.parts[part.axis][part.index] = part
 
-    def _name(self, part: PartResult) -> str:
-        return f"{self._checkpoint.plan.journal}/{_PREFIX[part.axis]}-{part.index:06d}.json"
+    def _name(self, axis: str, index: int) -> str:
+        return f"{self._checkpoint.plan.journal}/{_PREFIX[axis]}-{index:06d}.json"
 
     def _attempt(self, part: PartResult) -> int:
         return self._checkpoint.attempt(part.index) if part.axis == CELL_ORDER.name else 0
 
-    def _checked(self, raw: bytes | None, sizes: Mapping[str, int]) -> PartResult:
+    def _checked(self, raw: bytes | None, size_of: Callable[[str], int | None]) -> PartResult:
         """The part of a receipt, if the receipt is whole and so are its files.
 
         Raises
@@ -203,7 +244,7 @@ class Journal:
             msg = "its input was damaged, and may have been repaired since"
             raise ValueError(msg)
         _check_part(plan, part)
-        if missing := _first_difference(_file_sizes(part) | _count_sizes(plan, part), sizes):
+        if missing := _first_difference(_file_sizes(part) | _count_sizes(plan, part), size_of):
             msg = f"{missing} is missing or not whole"
             raise ValueError(msg)
         return part
@@ -235,9 +276,9 @@ def _is_receipt(name: str) -> bool:
     return RECEIPT.fullmatch(base.replace("genes-", "part-", 1)) is not None
 
 
-def _first_difference(expected: Mapping[str, int], sizes: Mapping[str, int | None]) -> str:
+def _first_difference(expected: Mapping[str, int], size_of: Callable[[str], int | None]) -> str:
     """The first file that is not of its size; "" for none."""
-    return next((name for name, size in expected.items() if sizes.get(name) != size), "")
+    return next((name for name, size in expected.items() if size_of(name) != size), "")
 
 
 def _file_sizes(part: PartResult) -> dict[str, int]:

@@ -10,6 +10,7 @@ from msgspec import structs
 from slaf.annotations.columns import safe_name
 from slaf.errors import DamagedInput
 from slaf.format.schema import (
+    COVERAGE,
     EXPRESSION,
     LAYERS,
     RAW,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from slaf.format.config import DatasetConfig
+    from slaf.format.schema import TableSpec
     from slaf.options import StoreOptions
     from slaf.sources.base import Matrix, Source
 
@@ -129,7 +131,6 @@ def matrix_tables(
         for column in table.values
     }
     encodings = {table.table: table.gene_encoding for table in recorded}
-    first = str(allowed_types(options)[0])
     tables = []
     for spec in partitioned_tables():
         matrices, n_genes = source_matrices(source, spec.name)
@@ -137,10 +138,10 @@ def matrix_tables(
         used = {name.casefold() for name in spec.ids}
         values = tuple(
             ValueColumn(
-                name=spec.values[0] if spec.values else safe_name(original, used),
+                name=_column_name(spec, original, used),
                 original=original,
                 dtype=str(matrix.dtype),
-                value_type=types.get((spec.name, original), first),
+                value_type=types.get((spec.name, original), _first_type(spec, options)),
             )
             for original, matrix in matrices.items()
         )
@@ -150,6 +151,17 @@ def matrix_tables(
             encoding = encodings.get(spec.name, gene_encodings(n_genes, options)[0])
             tables.append(MatrixTable(spec.name, n_genes, values, widened(encoding, n_genes)))
     return tuple(tables)
+
+
+def _column_name(spec: TableSpec, original: str, used: set[str]) -> str:
+    if original in spec.values or not spec.values:
+        return safe_name(original, used)
+    return spec.values[0]
+
+
+def _first_type(spec: TableSpec, options: StoreOptions) -> str:
+    """The type to begin with: the only one, or the first of those that are allowed."""
+    return spec.value_types[options.plain_types] or str(allowed_types(options)[0])
 
 
 def _check_shape(
@@ -168,6 +180,9 @@ def source_matrices(source: Source, table: str) -> tuple[Mapping[str, Matrix], i
     """The matrices of a source that a table stores, by their names; and their number of genes."""
     if table == EXPRESSION:
         return {EXPRESSION: source.matrix()}, source.info.n_genes
+    coverage = source.coverage() if table == COVERAGE else None
+    if coverage is not None:
+        return coverage.columns, len(coverage.contigs)
     if table == LAYERS:
         return source.layers(), source.info.n_genes
     raw = source.raw() if table == RAW else None

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from slaf.errors import AlreadyInDataset, DuplicateInput, OutputExists, UnfinishedRun
+from slaf.errors import AlreadyInDataset, DuplicateInput, NoPlan, OutputExists, UnfinishedRun
 from slaf.format.config import (
     CONFIG,
     LEGACY_DIR,
@@ -42,6 +42,8 @@ __all__ = [
     "begin_or_resume",
     "check_not_complete",
     "check_not_repeated",
+    "check_planned",
+    "no_plan",
     "unfinished_run",
 ]
 
@@ -72,6 +74,9 @@ class OutputRun:
         self.checkpoint = checkpoint
         self.journal = Journal(location, checkpoint)
         self._epoch = manifest.epoch
+        self._saved = checkpoint
+        # Parts may have requested wider types, which config.json has not.
+        self._is_saved = (manifest.checkpoint or {}).get("journal") == checkpoint.plan.digest
 
     @classmethod
     def unfinished(
@@ -95,8 +100,7 @@ class OutputRun:
 
     def remaining(self) -> list[int]:
         """The indices of the parts that are not done, in order."""
-        done = self.journal.parts[CELL_ORDER.name]
-        return [index for index in range(len(self.plan.parts)) if index not in done]
+        return self.journal.missing()
 
     def parts(self, axis: Axis = CELL_ORDER) -> list[PartResult]:
         """The parts of an axis that are done, in order."""
@@ -137,7 +141,7 @@ class OutputRun:
         Files of an earlier attempt are removed at once if there is no dataset yet, and otherwise
         when a run is published or given up.
         """
-        self._save(self.previous, Checkpoint(plan))
+        self._save(self.previous, Checkpoint(plan, directory=self.checkpoint.directory))
         if self.legacy is not None:
             # The files of another program's dataset stay.
             self.location.remove(LEGACY_DIR)
@@ -145,10 +149,13 @@ class OutputRun:
         elif self.previous is None:
             remove_other_files(self.location)
 
-    def resume(self, plan: Plan) -> None:
+    def resume(self, plan: Plan, directory: str | None = None) -> None:
         """Continue with the parts that remain; damaged inputs may have been repaired."""
         checkpoint = self.checkpoint.resumed(plan)
-        if checkpoint is not self.checkpoint:
+        if directory is not None and not checkpoint.published:
+            checkpoint = replace(checkpoint, directory=directory)
+        is_new = checkpoint is not self.checkpoint or not self._is_saved
+        if is_new and not checkpoint.published:
             self._save(self.previous, checkpoint)
             self.journal = Journal.read(self.location, checkpoint)
         for name, reason in self.journal.refused.items():
@@ -167,6 +174,26 @@ class OutputRun:
         if n_kept:
             self._save(self.previous, checkpoint)
         return n_kept
+
+    @classmethod
+    def planned(cls, location: Location) -> OutputRun:
+        """The unfinished run at a location, by whatever command it was begun.
+
+        Raises
+        ------
+        NoPlan
+            If there is none.
+        """
+        manifest = load(location)
+        checkpoint = None if manifest is None else checkpoint_of(location, manifest)
+        if manifest is None or checkpoint is None:
+            raise no_plan(location, manifest)
+        return cls.unfinished(location, manifest, checkpoint)
+
+    def refresh(self) -> None:
+        """Read what other processes have done: receipts, and requests for wider types."""
+        self.checkpoint = self._saved.with_requested_types(self.location, self.previous)
+        self.journal = Journal.read(self.location, self.checkpoint)
 
     def abandon(self) -> None:
         """Leave the output as it was before the run: the previous dataset, or nothing."""
@@ -213,7 +240,7 @@ class OutputRun:
         save(self.location, Manifest(dataset, checkpoint.to_json(), self.legacy, self._epoch))
         if checkpoint.plan.digest != self.plan.digest:
             self.journal = Journal(self.location, checkpoint)
-        self.checkpoint = checkpoint
+        self.checkpoint = self._saved = checkpoint
 
 
 def check_not_complete(location: Location, *, overwrite: bool) -> None:
@@ -274,21 +301,53 @@ def unfinished_run(
 
 
 def begin_or_resume(
-    location: Location, plan: Plan, *, overwrite: bool, restart: bool, allow_duplicate: bool
+    location: Location,
+    plan: Plan,
+    *,
+    overwrite: bool,
+    restart: bool,
+    allow_duplicate: bool,
+    directory: str | None = None,
 ) -> OutputRun:
     """The run that this plan is, at a location that is locked: begun, or taken up again.
 
-    Parameters and errors are those of `unfinished_run`.
+    Further parameters and errors are those of `unfinished_run`.
+
+    Parameters
+    ----------
+    directory
+        Of a run whose parts are encoded by other processes, the directory of relative inputs.
     """
     run = unfinished_run(
         location, plan, overwrite=overwrite, restart=restart, allow_duplicate=allow_duplicate
     )
     if run is None:
-        run = OutputRun(location, _load(location, plan) or Manifest(), Checkpoint(plan))
+        manifest = _load(location, plan) or Manifest()
+        run = OutputRun(location, manifest, Checkpoint(plan, directory=directory))
         run.begin(plan)
     else:
-        run.resume(plan)
+        run.resume(plan, directory)
     return run
+
+
+def check_planned(location: Location) -> None:
+    """Refuse a location without an unfinished run; reads config.json alone.
+
+    Raises
+    ------
+    NoPlan
+        If there is none.
+    """
+    manifest = load(location)
+    if manifest is None or manifest.checkpoint is None:
+        raise no_plan(location, manifest)
+
+
+def no_plan(location: Location, manifest: Manifest | None) -> NoPlan:
+    """The error that nothing is planned at a location."""
+    published = manifest is not None and manifest.published is not None
+    there = "a published dataset and no plan" if published else "no plan"
+    return NoPlan(f"{location}: there is {there}; make one with `slaf plan`")
 
 
 def check_not_repeated(base: Sequence[SourceRecord], added: Sequence[SourceRecord]) -> None:

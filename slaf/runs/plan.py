@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.format.config import DatasetConfig
+    from slaf.format.records import Block
     from slaf.sources.concat.source import Concat
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Plan",
     "likely_type",
     "make_plan",
+    "parts_of_blocks",
     "plan_parts",
 ]
 
@@ -49,7 +51,7 @@ __all__ = [
 PART_NONZEROS = 32 << 20
 
 # Keys that do not identify an input: its location, and copies of the options.
-_PLACES = {"identity", "uri", "offset", "measured", "holds", "taken"}
+_PLACES = {"identity", "uri", "offset", "measured", "holds", "taken", "sheet"}
 
 # The keys of the last release for the tables; its published runs have to be cleaned up only.
 _EARLIER_KEYS = {"value_type", "companions"}
@@ -213,10 +215,38 @@ class Plan:
         """The inputs of this run."""
         return self.sources if self.base is None else self.sources[self.base.n_sources :]
 
-    def widened(self, table: str, types: Mapping[str, str]) -> Plan:
-        """The plan of a new run, with other types of some value columns of a table."""
-        tables = (one.widened(types) if one.table == table else one for one in self.matrix_tables)
-        return replace(self, matrix_tables=tuple(tables), run_id=uuid4().hex)
+    def widened(self, types: Mapping[str, Mapping[str, str]], blocks: Sequence[Block] = ()) -> Plan:
+        """The plan of a new run with other types of value columns: the same for the same types.
+
+        Parameters
+        ----------
+        types
+            The types of value columns, by table.
+        blocks
+            The checksum blocks of the base, whose rows in these tables are written again.
+        """
+        run = f"{self.run_id} {json.dumps(types, sort_keys=True)}"
+        tables = tuple(one.widened(types.get(one.table, {})) for one in self.matrix_tables)
+        plan = replace(self, matrix_tables=tables, run_id=xxhash.xxh3_128_hexdigest(run.encode()))
+        for table in tables:
+            if table.table in types:
+                plan = plan.with_rewrite(table.table, blocks)
+        return plan
+
+    def with_rewrite(self, table: str, blocks: Sequence[Block]) -> Plan:
+        """The plan of a run that also writes the existing rows of a table again, with new types.
+
+        Parameters
+        ----------
+        table
+            The table whose types have changed; without existing rows the plan stays as it is.
+        blocks
+            The checksum blocks of the existing rows.
+        """
+        if not self.adds_to(table):
+            return self
+        parts = self.parts if self.rewrites else (*parts_of_blocks(blocks), *self.parts)
+        return replace(self, rewrites=(*self.rewrites, table), parts=parts)
 
     def differences(self, other: Plan) -> Iterator[str]:
         """The differences from `other`, an unfinished run, in words."""
@@ -354,6 +384,16 @@ def plan_parts(inputs: Concat, options: StoreOptions, first: int = 0) -> Iterato
                 start, stop = (rows.start + at * block_cells for at in (first_block, last))
                 yield RowRange(start, min(stop, rows.stop))
                 first_block = last
+
+
+def parts_of_blocks(blocks: Sequence[Block]) -> Iterator[RowRange]:
+    """Parts of whole blocks by which a dataset is written again."""
+    first, rows = 0, 0
+    for index, block in enumerate(blocks):
+        rows += block.rows
+        if rows >= PART_NONZEROS or index == len(blocks) - 1:
+            yield RowRange(blocks[first].start, block.stop)
+            first, rows = index + 1, 0
 
 
 def likely_type(first: NDArray[Any], options: StoreOptions) -> np.dtype[Any]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from slaf.annotations.columns import to_lance
+from slaf.annotations.columns import fill_columns, to_lance
 from slaf.format.config import DatasetConfig, Metadata
 from slaf.format.files import FileChecksums
 from slaf.format.schema import (
@@ -71,9 +71,18 @@ class Axes:
         return AxisIds(self.cells.column(0), self.genes.column(0))
 
 
-def read_axes(source: Source) -> Axes:
-    """Read obs and var of a source, which fails here if they cannot be stored."""
-    cells, cell_columns = to_lance(source.cells(), CELL_COLUMNS)
+def read_axes(source: Source, *, measured: bool = False) -> Axes:
+    """Read obs and var of a source, which fails here if they cannot be stored.
+
+    Parameters
+    ----------
+    source
+        The source.
+    measured
+        Whether to measure what is known once values are read, which a run records with its parts.
+    """
+    table = source.measured_cells() if measured else source.cells()
+    cells, cell_columns = to_lance(table, CELL_COLUMNS)
     genes, gene_columns = to_lance(source.genes(), GENE_COLUMNS)
     return Axes(cells, genes, {CELLS: cell_columns, GENES: gene_columns})
 
@@ -92,7 +101,7 @@ def publish(run: OutputRun, axes: Axes, writer: str, annotations: EncodedAnnotat
     annotations
         The annotations of the result.
     """
-    location, plan = run.location, run.plan
+    location, plan, axes = run.location, run.plan, _with_measured(axes, run)
     offsets = all_row_offsets(run)
     whole_tables = {
         CELLS: cells_table(axes.cells, offsets, annotations.cells, plan.sources),
@@ -118,6 +127,13 @@ def publish(run: OutputRun, axes: Axes, writer: str, annotations: EncodedAnnotat
         # Its tables can be read now that their files are recorded.
         dataset = with_annotated_digests(location, dataset, dataset.annotated.names)
     run.publish(dataset)
+
+
+def _with_measured(axes: Axes, run: OutputRun) -> Axes:
+    """The cells with the columns that were measured with their values."""
+    measured = {part.rows: part.measured for part in run.parts()}
+    originals = [column.original for column in axes.columns[CELLS].columns]
+    return replace(axes, cells=fill_columns(axes.cells, originals, measured))
 
 
 def _partitioned_change(run: OutputRun, table: str, offsets: NDArray[np.int64]) -> TableChange:
@@ -186,7 +202,7 @@ def _axis_table(
     starts = {
         one.start_index: pa.array(offsets[one.name][:n])
         for one in partitioned_tables(offsets)
-        if one.axis == spec.axis
+        if one.axis.name == spec.axis.name
     }
     columns = {spec.ids[1]: pa.array(np.arange(n, dtype=np.uint32)), **starts, **more}
     for position, (column, values) in enumerate(columns.items(), start=1):

@@ -13,6 +13,8 @@ from slaf.format.config import CONFIG, Manifest, load
 from slaf.format.schema import CELL_ORDER, GENE_ORDER
 from slaf.runs.checkpoint import checkpoint_of
 from slaf.runs.journal import Journal
+from slaf.runtime.job_arrays import indices_text
+from slaf.sources.samples import last_sheet
 from slaf.storage.location import Location
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from slaf.format.config import DatasetConfig, SourceRecord
     from slaf.runs.checkpoint import Checkpoint
+    from slaf.runs.plan import Plan
 
 __all__ = ["ConversionStatus", "State", "status"]
 
@@ -37,6 +40,9 @@ class State(StrEnum):
     STOPPED = "stopped"
     """No process is writing; the same command continues the run."""
 
+    PLANNED = "planned"
+    """`slaf plan` began it; any process encodes its parts, and `slaf publish` ends it."""
+
 
 @dataclass(frozen=True, slots=True)
 class ConversionStatus:
@@ -47,7 +53,7 @@ class ConversionStatus:
     place
         The output.
     state
-        Whether it is finished, running or stopped.
+        Whether it is finished, running, stopped or planned.
     published
         Whether there is a dataset to read, also one that is being replaced.
     parts_done, parts
@@ -62,11 +68,16 @@ class ConversionStatus:
     operation
         "convert", "append", "repair" or "compact".
     options
-        The options of the unfinished run; empty when it is finished.
+        The options of the unfinished run, those of samples where they are not those of the dataset;
+        empty when it is finished.
     genes_done
         Genes whose nonzeros are on disk in gene order, with the option `by_gene`.
     tables
         The tables of the published dataset.
+    missing
+        The parts that are not done, by their indices, like "3,7-9"; "" for none.
+    refused
+        The receipts that count for nothing, and why.
     """
 
     place: str
@@ -83,6 +94,8 @@ class ConversionStatus:
     options: Mapping[str, Any] | None = None
     genes_done: int = 0
     tables: tuple[str, ...] = ()
+    missing: str = ""
+    refused: Mapping[str, str] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As `slaf status --json` prints it."""
@@ -110,7 +123,8 @@ def status(
     if manifest.published is not None and (checkpoint is None or checkpoint.published):
         return _of_published(location, manifest.published, running=running)
     if checkpoint is not None:
-        state = State.RUNNING if running else State.STOPPED
+        state = State.STOPPED if checkpoint.directory is None else State.PLANNED
+        state = State.RUNNING if running else state
         return _of_run(location, manifest, checkpoint, state)
     if running:
         return ConversionStatus(str(location), State.RUNNING, published=False)
@@ -153,7 +167,20 @@ def _of_run(
         # A repair and a compaction are of the inputs of the dataset.
         sources=plan.added if plan.operation == "append" else plan.sources,
         operation=plan.operation,
-        options=plan.options.to_json(),
+        options=plan.options.to_json() | _sample_options(plan),
         genes_done=sum(len(part.rows) for part in journal.parts[GENE_ORDER.name].values()),
         tables=() if previous is None else tuple(previous.tables),
+        missing=indices_text(journal.missing()),
+        refused=journal.refused,
     )
+
+
+def _sample_options(plan: Plan) -> dict[str, Any]:
+    """The options of samples that differ from what the run takes without them."""
+    earlier = plan.sources[: len(plan.sources) - len(plan.added)]
+    prefixed, was_prefixed = (any(s.prefix for s in some) for some in (plan.added, earlier))
+    sheet, last = (last_sheet(some) for some in (plan.added, earlier))
+    return {
+        "cell_id_prefix": None if prefixed == was_prefixed else prefixed,
+        "samples": None if sheet == last else sheet or "none",
+    }

@@ -1,10 +1,17 @@
-"""Executors of the parts of a run: this thread, or a pool of threads."""
+"""Executors of the parts of a run: this thread, a pool of threads, or any other executor."""
 
 from __future__ import annotations
 
 import threading
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +20,7 @@ from slaf.runtime.malloc import trim_heap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
 
 __all__ = ["run_parts"]
 
@@ -25,30 +33,57 @@ def run_parts(
     encode: Callable[[Part], Result],
     record: Callable[[Result], None],
     workers: int,
+    *,
+    executor: Executor | None = None,
+    failed: Callable[[Part, BaseException], None] | None = None,
 ) -> None:
     """Encode parts on workers and record each when it is finished, in any order.
 
-    At most as many parts as workers run at once; 0 workers are this thread. When a part fails,
-    running ones are finished and recorded, and its exception is raised. An interruption waits for
-    running parts too, but cancels what they do before their first rows.
+    When a part fails, running ones are finished and recorded, and its exception is raised. An
+    interruption waits for running parts too, but cancels what they do before their first rows.
+
+    Parameters
+    ----------
+    parts, encode, record
+        The parts, and what is done with each: `record` is called in this thread.
+    workers
+        The threads, at most as many parts run at once; 0 are this thread.
+    executor
+        Runs `encode` in place of threads, as many at once as it likes; it is not shut down.
+    failed
+        Is told of each part that fails.
     """
     queue = iter(parts)
     failure: BaseException | None = None
     cancelled = threading.Event()
-    with _executor(workers, cancelled) as pool, _set_on_interruption(cancelled):
-        running = {pool.submit(encode, part) for part in islice(queue, max(workers, 1))}
-        while running:
-            finished, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                error = future.exception()
-                failure = failure or error
-                if error is None:
-                    record(future.result())
-                    trim_heap()
-            if failure is None:
-                running |= {pool.submit(encode, part) for part in islice(queue, len(finished))}
+    with _executor(workers, cancelled, executor) as pool, _set_on_interruption(cancelled):
+        at_once = max(workers, 1) if executor is None else None
+        running = {pool.submit(encode, part): part for part in islice(queue, at_once)}
+        try:
+            while running:
+                finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    part, error = running.pop(future), _error_of(future)
+                    failure = failure or error
+                    if error is None:
+                        record(future.result())
+                        trim_heap()
+                    elif failed is not None:
+                        failed(part, error)
+                if failure is None:
+                    more = islice(queue, len(finished))
+                    running |= {pool.submit(encode, part): part for part in more}
+                else:
+                    running = {f: part for f, part in running.items() if not f.cancel()}
+        finally:
+            for future in running:
+                future.cancel()
     if failure is not None:
         raise failure
+
+
+def _error_of(future: Future[Any]) -> BaseException | None:
+    return CancelledError() if future.cancelled() else future.exception()
 
 
 class _SerialExecutor(Executor):
@@ -63,7 +98,11 @@ class _SerialExecutor(Executor):
         return future
 
 
-def _executor(workers: int, cancelled: threading.Event) -> Executor:
+def _executor(
+    workers: int, cancelled: threading.Event, executor: Executor | None
+) -> AbstractContextManager[Executor]:
+    if executor is not None:
+        return nullcontext(executor)
     if workers == 0:
         return _SerialExecutor()
     return ThreadPoolExecutor(

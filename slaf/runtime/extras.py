@@ -13,6 +13,9 @@ _EXTRAS: Final = {
     "boto3": "s3",
     "hdf5plugin": "plugins",
     "obstore": "cloud",
+    "pybigtools": "bam",
+    "pysam": "bam",
+    "ray": "ray",
     "tiledbsoma": "soma",
     "torch": "torch",
 }

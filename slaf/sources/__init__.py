@@ -11,10 +11,11 @@ from slaf.errors import MissingMatrix, NoSuchInput, UnknownFormat
 from slaf.options import ReadOptions
 from slaf.sources import loom, mudata, scdl
 from slaf.sources.anndata import h5ad, zarr
+from slaf.sources.bam import source as bam
 from slaf.sources.base import HasSource
 from slaf.sources.concat.members import Input
+from slaf.sources.detect import format_named
 from slaf.sources.feature_types import FEATURE_TYPE, subset_or_close
-from slaf.sources.names import cell_id_prefixes
 from slaf.sources.search import find_inputs
 from slaf.sources.soma import experiment as soma
 from slaf.sources.tenx import h5 as tenx_h5
@@ -28,10 +29,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from slaf.format.config import SourceRecord
     from slaf.sources.base import Inputs, Source, SourceFormat
     from slaf.sources.search import LeftOut
 
-__all__ = ["FORMATS", "InputList", "as_inputs", "choices_of", "open_source", "register"]
+__all__ = [
+    "FORMATS",
+    "InputList",
+    "as_inputs",
+    "choices_of",
+    "open_source",
+    "recorded_input",
+    "register",
+]
 
 logger = logging.getLogger("slaf")
 
@@ -47,6 +57,7 @@ FORMATS: list[SourceFormat] = [
     tenx_mtx.FORMAT,
     soma.FORMAT,
     scdl.FORMAT,
+    bam.FORMAT,
 ]
 
 
@@ -118,7 +129,6 @@ def as_inputs(
     format: str | None,
     options: ReadOptions,
     *,
-    prefixed: bool = False,
     before: Sequence[str] = (),
 ) -> InputList:
     """Find all inputs, each to be opened when it is read.
@@ -132,10 +142,8 @@ def as_inputs(
         The format of all; detected by content if None.
     options
         The matrix to read, and the memory for sorting.
-    prefixed
-        Put the name of its input before each cell id.
     before
-        The URIs of earlier inputs, whose names and prefixes must differ.
+        The URIs of earlier inputs, from which those in memory are told apart.
 
     Raises
     ------
@@ -168,11 +176,42 @@ def as_inputs(
         raise NoSuchInput(msg)
     _check_named_tables(len(found), options)
     _log_left_out(left_out)
-    if prefixed:
-        uris = [*before, *(one.uri for one in found)]
-        prefixes = cell_id_prefixes(uris)[len(before) :]
-        found = [replace(one, prefix=own) for one, own in zip(found, prefixes, strict=True)]
     return InputList(found, tuple(left_out))
+
+
+def recorded_input(
+    record: SourceRecord, options: ReadOptions, directory: str | os.PathLike[str]
+) -> Input:
+    """An input that a plan or a dataset records, to be opened where it is.
+
+    Parameters
+    ----------
+    record
+        The record, whose choices take precedence over the options.
+    options
+        How it is read.
+    directory
+        The directory of a relative path.
+
+    Raises
+    ------
+    UnknownFormat
+        If its format is not known here.
+    """
+    choice: dict[str, Any] = dict(record.choice)
+    options = replace(options, matrix=record.matrix, **choice)
+    path = input_path(record.uri, options.storage_options)
+    if as_remote(path) is None:
+        path = directory / path
+    format = format_named(record.format, FORMATS)
+    return Input(
+        str(path),
+        partial(_open, path, format),
+        options,
+        record.prefix,
+        sample=record.sample,
+        sheet=record.sheet,
+    )
 
 
 def _check_named_tables(n_inputs: int, options: ReadOptions) -> None:

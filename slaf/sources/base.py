@@ -19,7 +19,7 @@ from typing import (
 
 import numpy as np
 
-from slaf.annotations.columns import find_names, to_lance
+from slaf.annotations.columns import column_of, fill_columns, find_names, to_lance
 from slaf.errors import InexactValue, InputError, MissingMatrix
 from slaf.format.schema import CELL_COLUMNS, CELLS, GENE_COLUMNS
 from slaf.runtime.lazy import LazyMapping
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from slaf.sparse.batch import Batch
 
 __all__ = [
+    "Coverage",
     "HasSource",
     "Inputs",
     "LabelledMatrix",
@@ -267,6 +268,23 @@ class Raw:
 
 
 @dataclass(frozen=True, slots=True)
+class Coverage:
+    """The depth of every base of aligned reads, as runs of equal depth.
+
+    Attributes
+    ----------
+    contigs
+        The name and the length of each contig.
+    columns
+        The strand, start, length and depth of the runs, as matrices of cells × contigs. A cell has
+        several runs of a contig, in the order of strands and starts.
+    """
+
+    contigs: tuple[tuple[str, int], ...]
+    columns: Mapping[str, Matrix]
+
+
+@dataclass(frozen=True, slots=True)
 class Slots:
     """The elements of obsm, varm, obsp, varp and uns by name, as anndata has them in memory.
 
@@ -315,6 +333,8 @@ class SourceInfo:
         `Source.matrix` takes it.
     not_converted
         The content that a conversion leaves out, in words.
+    details
+        What else there is to say of the format, in words.
     """
 
     uri: str
@@ -328,6 +348,7 @@ class SourceInfo:
     matrices: tuple[str, ...] = ("X",)
     layers: Mapping[str, str] = field(default_factory=dict)
     not_converted: tuple[str, ...] = ()
+    details: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, matrix: Matrix, name: str = "X", **fields: Any) -> Self:
@@ -347,8 +368,8 @@ class Source(ABC):
     """A read-only input: matrices of cells × genes in cell order, two tables, and annotations.
 
     A format sets `info` and implements `read_cells`, `read_genes` and `open_matrix`; and
-    `open_raw`, `slots` and `close` where it has these. Several threads may call the methods. A
-    source is a context manager that closes what it opened.
+    `open_raw`, `open_coverage`, `measure`, `slots` and `close` where it has these. Several threads
+    may call the methods. A source is a context manager that closes what it opened.
 
     Attributes
     ----------
@@ -384,6 +405,25 @@ class Source(ABC):
         """Open raw, for `raw`."""
         return None
 
+    def open_coverage(self) -> Coverage | None:
+        """Open the coverage, for `coverage`."""
+        return None
+
+    def measure(
+        self,
+        rows: RowRange,  # noqa: ARG002
+    ) -> Mapping[RowRange, Mapping[str, Sequence[Any]]]:
+        """Columns of some cells that are known once their values are read, for ranges of cells.
+
+        `cells` has other values of the same types for them.
+        """
+        return {}
+
+    @contextmanager
+    def kept_open(self, rows: RowRange) -> Iterator[None]:  # noqa: ARG002
+        """Keep what some cells are read from open, with what it has read."""
+        yield
+
     def slots(self) -> Slots:
         """obsm, varm, obsp, varp and uns; elements are read when they are used."""
         return Slots()
@@ -395,6 +435,17 @@ class Source(ABC):
         """Cells in order: `cell_id`, then obs as :mod:`slaf.annotations.dataframes` has it."""
         return self._once("obs", self.read_cells)
 
+    def measured_cells(self) -> pa.Table:
+        """The table of `cells` with the columns that `measure` gives: may read all values."""
+
+        def read() -> pa.Table:
+            rows = RowRange(0, self.info.n_cells)
+            table, measured = self.cells(), self.measure(rows)
+            originals = [column_of(field).original for field in table.schema]
+            return fill_columns(table, originals, measured)
+
+        return self._once("measured obs", read)
+
     def genes(self) -> pa.Table:
         """Genes in order: `gene_id`, then var as :mod:`slaf.annotations.dataframes` has it."""
         return self._once("var", self.read_genes)
@@ -402,6 +453,10 @@ class Source(ABC):
     def raw(self) -> Raw | None:
         """The matrix called raw, unless it is the chosen one, or there is none."""
         return self._once("raw", self.open_raw)
+
+    def coverage(self) -> Coverage | None:
+        """The runs of equal depth; None for an input that is no file of reads."""
+        return self._once("coverage", self.open_coverage)
 
     def matrix(self, name: str | None = None) -> Matrix:
         """The matrix of this name, or the chosen one.
@@ -472,7 +527,7 @@ class Source(ABC):
     def stored(self, axis: str) -> tuple[pa.Table, ColumnSet]:
         """The cells or genes as a dataset stores them, without positions; and their columns."""
         table, reserved = (
-            (self.cells(), CELL_COLUMNS) if axis == CELLS else (self.genes(), GENE_COLUMNS)
+            (self.measured_cells(), CELL_COLUMNS) if axis == CELLS else (self.genes(), GENE_COLUMNS)
         )
         return self._once(f"stored {axis}", lambda: to_lance(table, reserved))
 

@@ -22,13 +22,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.annotations.columns import ColumnSet
-    from slaf.sources.base import Matrix, MatrixSize
+    from slaf.sources.base import Coverage, Matrix, MatrixSize
     from slaf.sparse.csr import Entries
     from slaf.sparse.ranges import Rows
 
     Positions = NDArray[np.int64] | None
 
-__all__ = ["SelectedMatrix", "SelectedSource", "element_pairs", "element_rows", "is_ascending"]
+__all__ = [
+    "RunsOfCells",
+    "SelectedMatrix",
+    "SelectedSource",
+    "element_pairs",
+    "element_rows",
+    "is_ascending",
+]
 
 # Cells between two requested ones that are read with them.
 _GAP = 512
@@ -182,6 +189,18 @@ class SelectedMatrix:
             )
 
 
+class RunsOfCells(SelectedMatrix):
+    """Some cells of a column of runs, of which a cell may have several of one contig."""
+
+    _cells: NDArray[np.int64]
+
+    def batches(self, rows: RowRange) -> Iterator[Batch]:
+        """These cells, in order."""
+        for at, cell in enumerate(self._cells[rows.start : rows.stop].tolist(), rows.start):
+            for batch in self._matrix.batches(RowRange(cell, cell + 1)):
+                yield batch.shifted(at - cell)
+
+
 class SelectedSource(Source):
     """Some cells and genes of a source, in their order, with all that belongs to them.
 
@@ -211,7 +230,7 @@ class SelectedSource(Source):
 
     def read_cells(self) -> pa.Table:
         """The selected cells."""
-        cells = self._source.cells()
+        cells = self._source.measured_cells()
         return cells if self._cells is None else cells.take(self._cells)
 
     def read_genes(self) -> pa.Table:
@@ -249,6 +268,15 @@ class SelectedSource(Source):
         """The raw of the source, with the selected cells."""
         raw = self._source.raw()
         return None if raw is None else replace(raw, matrix=self.matrix("raw"))
+
+    def open_coverage(self) -> Coverage | None:
+        """The coverage of the source, with the selected cells."""
+        coverage = self._source.coverage()
+        if coverage is None or self._cells is None:
+            return coverage
+        cells = self._cells
+        columns = {name: RunsOfCells(one, cells) for name, one in coverage.columns.items()}
+        return replace(coverage, columns=columns)
 
     def slots(self) -> Slots:
         """The slots of the source, with the selected cells and genes."""

@@ -69,7 +69,14 @@ def describe_slots(source: Source) -> tuple[str, ...]:
     slots, raw = source.slots(), source.raw()
     layers = in_words("layers", source.info.layers)
     genes = [] if raw is None else [f"raw ({raw.genes.num_rows:,} genes)"]
-    return (*layers, *genes, *(text for s in SLOTS for text in in_words(s, getattr(slots, s))))
+    coverage = source.coverage()
+    runs = [] if coverage is None else [f"coverage ({len(coverage.contigs):,} contigs)"]
+    return (
+        *layers,
+        *genes,
+        *runs,
+        *(text for s in SLOTS for text in in_words(s, getattr(slots, s))),
+    )
 
 
 def in_words(slot: str, names: Iterable[str]) -> list[str]:

@@ -113,6 +113,9 @@ class Backend(Protocol):
     def free(self) -> int | None:
         """The free bytes; None where there is no limit."""
 
+    def file_system(self) -> str:
+        """The type of the file system; "" if there is none, or it is not known."""
+
     def disk(self) -> object:
         """A value that is equal for all directories of one disk."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from uuid import uuid4
 
-from slaf.errors import Locked, SlafError
+from slaf.errors import Locked, SlafError, StorageError
 from slaf.storage.backend import LOCK_NAME, NEW_SUFFIX, FileStat, is_transient
 from slaf.storage.system_errors import system_error
 from slaf.storage.urls import local_path
@@ -25,10 +25,15 @@ __all__ = ["Directory", "storage_errors", "write_atomically"]
 
 # Seconds. `is_locked` holds the lock for an instant, which must not look like a writer.
 _LOCK_TIMEOUT = 0.2
+# Attempts to remove a directory to which other processes write.
+_REMOVALS = 20
 _MISSING = (FileNotFoundError, NotADirectoryError)
 
 # What a file system says that has no hard links, or no more of one file.
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+
+# What one says that has no locks: Lustre without `-o flock`, some FUSE, NFS without its daemon.
+_NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK}
 
 
 class Directory:
@@ -132,6 +137,17 @@ class Directory:
         """The free bytes on the disk of this directory, which need not exist."""
         return shutil.disk_usage(self._existing_parent()).free
 
+    def file_system(self) -> str:
+        """The type of the file system, as Linux has it in /proc; "" on another system."""
+        device = self._existing_parent().stat().st_dev
+        number = f"{os.major(device)}:{os.minor(device)}"
+        with suppress(OSError):
+            for line in Path("/proc/self/mountinfo").read_text(errors="replace").splitlines():
+                fields, _, kind = line.partition(" - ")
+                if fields.split()[2] == number:
+                    return kind.split()[0]
+        return ""
+
     def disk(self) -> object:
         """The device number of the disk."""
         return self._existing_parent().stat().st_dev
@@ -151,8 +167,10 @@ class Directory:
     def put(self, name: str, data: bytes) -> None:
         """Write a file atomically and durably."""
         target = self.path / name
+        # Several processes write the files of a run, in a directory, and one those next to it.
+        mark = f".{uuid4().hex}" if "/" in name else ""
         with storage_errors("write", target):
-            with write_atomically(target) as file:
+            with write_atomically(target, mark) as file:
                 file.write(data)
             self._sync_directories([target])
 
@@ -182,7 +200,7 @@ class Directory:
         path = self.path / name
         with storage_errors("remove", path):
             if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
+                _remove_directory(path)
             else:
                 path.unlink()
 
@@ -202,6 +220,7 @@ class Directory:
 
         lock = FileLock(self.path / LOCK_NAME)
         with storage_errors("lock", self.path):
+            self._check_locks()
             try:
                 lock.acquire(timeout=_LOCK_TIMEOUT)
             except Timeout:  # an OSError itself
@@ -218,7 +237,36 @@ class Directory:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
+        except OSError as error:
+            # Nobody can hold a lock that there is not.
+            if error.errno not in _NO_LOCKS:
+                raise system_error(str(self.path), "lock", error) from error
         return False
+
+    def _check_locks(self) -> None:
+        """Refuse a file system without locks that end with their process.
+
+        Raises
+        ------
+        StorageError
+            If it is one.
+        """
+        import fcntl
+
+        descriptor = os.open(self.path / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                msg = (
+                    f"{self}: the file system ({self.file_system() or 'unknown'}) has no locks, "
+                    "without which two processes could write at once; mount it with -o flock, or "
+                    "name an output elsewhere"
+                )
+                raise StorageError(error.errno, msg) from error
+            # Any other is for the lock itself to report.
+        finally:
+            os.close(descriptor)
 
     def _existing_parent(self) -> Path:
         """The directory, or the nearest parent that exists."""
@@ -329,6 +377,20 @@ def _link_new(new: Path, target: Path) -> None:
     else:
         # Without hard links two writers of one moment may both believe to be the first.
         new.replace(target)
+
+
+def _remove_directory(path: Path) -> None:
+    """Remove a directory to which other processes may still write."""
+    for left in reversed(range(_REMOVALS)):
+        try:
+            shutil.rmtree(path)
+        except OSError as error:
+            if error.errno == errno.ENOENT and not path.exists():
+                return
+            if error.errno not in {errno.ENOENT, errno.ENOTEMPTY} or not left:
+                raise
+        else:
+            return
 
 
 def _sync(path: Path) -> None:

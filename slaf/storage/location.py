@@ -173,6 +173,10 @@ class Location:
         """The free bytes on the disk; None where there is no limit."""
         return self._backend.free()
 
+    def file_system(self) -> str:
+        """The type of the file system, like "nfs4"; "" in a bucket, and where it is not known."""
+        return self._backend.file_system()
+
     def shares_disk(self, other: Location) -> bool:
         """Whether both take their space from the same disk."""
         return self._backend.disk() == other._backend.disk()

@@ -123,6 +123,10 @@ class ObjectPrefix:
     def free(self) -> None:
         """None: a bucket has no limit."""
 
+    def file_system(self) -> str:
+        """None."""
+        return ""
+
     def disk(self) -> object:
         """A value that equals no other: prefixes share no disk."""
         return object()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slaf.targets import h5ad, scdl, soma, tenx_h5, tenx_mtx, zarr
+from slaf.targets import bigwig, h5ad, scdl, soma, tenx_h5, tenx_mtx, zarr
 
 if TYPE_CHECKING:
     from slaf.targets.base import TargetFormat
@@ -18,4 +18,5 @@ FORMATS: tuple[TargetFormat, ...] = (
     tenx_mtx.FORMAT,
     soma.FORMAT,
     scdl.FORMAT,
+    bigwig.FORMAT,
 )

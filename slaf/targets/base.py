@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from slaf.options import ArrayCompression, Layout
+    from slaf.options import ArrayCompression, Layout, Strand
     from slaf.runtime.progress import Progress
     from slaf.targets.contents import Contents
 
@@ -30,12 +30,18 @@ class WriteOptions:
         The bytes that sorting by gene may take.
     scratch
         The directory for what does not fit in `memory`.
+    strand
+        "+" or "-": the fragments of coverage that count; None for all.
+    cpm
+        Whether depths are counts per million reads.
     """
 
     layout: Layout
     compression: ArrayCompression
     memory: int
     scratch: Path
+    strand: Strand | None = None
+    cpm: bool = False
 
 
 class Target(Protocol):
@@ -77,6 +83,8 @@ class TargetFormat:
         Makes the target of some contents.
     layouts, compressions
         The choices, the default first; empty if there is no choice.
+    has_strands
+        Whether it holds coverage, with the options `strand` and `cpm`.
     marker_files
         The files or folders at the top of an output folder by which readers recognise the format,
         the indispensable one last; empty if the output is a file.
@@ -89,4 +97,5 @@ class TargetFormat:
     open: Callable[[Contents, WriteOptions], Target]
     layouts: tuple[Layout, ...] = ()
     compressions: tuple[ArrayCompression, ...] = ()
+    has_strands: bool = False
     marker_files: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
+from slaf.dataset.coverage import CoverageReader
 from slaf.dataset.dataset import Dataset
 
 if TYPE_CHECKING:
@@ -65,10 +66,13 @@ class Contents:
     elements
         "obs", "var" and "raw/var" are frames; "obsm", "varm", "obsp", "varp", "uns" and
         "raw/varm" are dictionaries of what anndata writes.
+    coverage
+        The reader of coverage; None without it.
     """
 
     matrices: Mapping[str, Matrix]
     elements: Mapping[str, Any]
+    coverage: CoverageReader | None = None
 
     @property
     def x(self) -> Matrix:
@@ -101,7 +105,9 @@ def contents_of(view: View) -> Contents:
     }
     if view.raw is not None:
         elements |= {"raw/var": view.raw.var.copy(), "raw/varm": dict(view.raw.varm)}
-    return Contents(dict(_matrices(view)), elements)
+    coverage = view.source.coverage()
+    reader = None if coverage is None else CoverageReader(view, coverage)
+    return Contents(dict(_matrices(view)), elements, reader)
 
 
 def _matrices(view: View) -> Iterator[tuple[str, Matrix]]:

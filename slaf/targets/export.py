@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
-    from slaf.options import ArrayCompression, Layout
+    from slaf.options import ArrayCompression, Layout, Strand
     from slaf.runtime.progress import Progress
     from slaf.storage.location import Location
 
@@ -69,6 +69,8 @@ def export(
     format: str | None = None,
     layout: Layout | None = None,
     compression: ArrayCompression | None = None,
+    strand: Strand | None = None,
+    cpm: bool = False,
     memory: int | None = None,
     scratch: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
@@ -90,12 +92,17 @@ def export(
     output
         A path, whose parent folders are created, or a URL in a bucket.
     format
-        "h5ad", "zarr", "10x_h5", "10x_mtx" or "tiledb"; by the suffix of the output if None.
+        "h5ad", "zarr", "10x_h5", "10x_mtx", "tiledb", "scdl" or "bigwig"; by the suffix of the
+        output if None.
     layout
         "csr" or "csc", for h5ad and zarr; "csr" if None.
     compression
         For h5ad "gzip" (if None), "zstd", "lzf" or "none"; for zarr "zstd" (if None), "gzip" or
         "none".
+    strand
+        For bigwig, "+" or "-": the fragments of one strand; all if None.
+    cpm
+        For bigwig, divide depths by the millions of reads of the sample.
     memory
         Bytes that sorting for "csc" may take; 128 MiB if None.
     scratch
@@ -147,10 +154,18 @@ def export(
         _choice(target_format, "compression", compression, target_format.compressions) or "gzip",
         _DEFAULT_MEMORY if memory is None else memory,
         directory,
+        strand,
+        cpm,
     )
+    if not target_format.has_strands and (strand is not None or cpm):
+        msg = f"{target_format.description} has no strands and no counts per million; use bigwig"
+        raise TargetError(msg)
     contents = contents_of(opened)
     target = target_format.open(contents, options)
-    _report_left_out(target_format, target.left_out, strict=strict)
+    left_out = target.left_out
+    if contents.coverage is not None and not target_format.has_strands:
+        left_out = (*left_out, "coverage is left out")
+    _report_left_out(target_format, left_out, strict=strict)
     size = destination.publish(
         target.write,
         target_format,
@@ -159,7 +174,7 @@ def export(
         progress=progress or NullProgress(),
     )
     shape = contents.x.shape
-    return ExportReport(str(destination), target_format.name, *shape, size, target.left_out)
+    return ExportReport(str(destination), target_format.name, *shape, size, left_out)
 
 
 def _format_of(output: str, name: str | None) -> TargetFormat:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.annotations.columns import ColumnSet
-    from slaf.sources.base import Matrix, MatrixSize, Raw
+    from slaf.sources.base import Coverage, Matrix, MatrixSize, Raw
 
     Positions = NDArray[np.int64] | None
 
@@ -168,6 +168,10 @@ class TransformedSource(Source):
     def open_raw(self) -> Raw | None:
         """The raw of the source."""
         return self._source.raw()
+
+    def open_coverage(self) -> Coverage | None:
+        """The coverage of the source."""
+        return self._source.coverage()
 
     def slots(self) -> Slots:
         """The slots of the source; uns may say what was done."""

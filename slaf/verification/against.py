@@ -65,7 +65,8 @@ def check_against(
     if shape != dataset.shape:
         return
     with differences.catching(CELLS):
-        compare_axis(dataset, CELLS, source.cells(), CELL_COLUMNS, differences, ignored=ignored)
+        cells = source.measured_cells()
+        compare_axis(dataset, CELLS, cells, CELL_COLUMNS, differences, ignored=ignored)
     with differences.catching(GENES):
         compare_axis(dataset, GENES, source.genes(), GENE_COLUMNS, differences, ignored=ignored)
     for block in dataset.published.blocks:

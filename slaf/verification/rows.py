@@ -202,7 +202,7 @@ _MAX_LISTED = 20
 
 @dataclass(frozen=True, slots=True)
 class BlockSample:
-    """Some blocks, read in place of all.
+    """Some blocks, read in place of all: drawn at random, or a share of all.
 
     Attributes
     ----------
@@ -241,6 +241,35 @@ class BlockSample:
             f"the digest of {len(positions):,} of {len(blocks):,} blocks, drawn with seed {seed} "
             f"({', '.join(listed)})"
         )
+        return cls._of(blocks, positions, description)
+
+    @classmethod
+    def share(cls, blocks: Sequence[Block], share: tuple[int, int]) -> Self:
+        """One of several shares, of neighbouring blocks, which are all blocks together.
+
+        Parameters
+        ----------
+        share
+            Which share, counted from 0, and the number of shares.
+
+        Raises
+        ------
+        ValueError
+            If there is no such share.
+        """
+        which, number = share
+        if not 0 <= which < number:
+            msg = f"there is no share {which} of {number}: they count from 0, like 0/{number}"
+            raise ValueError(msg)
+        start, stop = (len(blocks) * at // number for at in (which, which + 1))
+        description = (
+            f"the digest of {stop - start:,} of {len(blocks):,} blocks, share {which} of {number} "
+            "of blocks and files"
+        )
+        return cls._of(blocks, tuple(range(start, stop)), description)
+
+    @classmethod
+    def _of(cls, blocks: Sequence[Block], positions: tuple[int, ...], description: str) -> Self:
         n_cells = sum(blocks[position].stop - blocks[position].start for position in positions)
         return cls(positions, n_cells, description)
 

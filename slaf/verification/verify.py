@@ -38,6 +38,7 @@ def verify(
     quick: bool = False,
     sample: int | None = None,
     seed: int = 0,
+    part: tuple[int, int] | None = None,
     format: str | None = None,
     memory: int | None = None,
     scratch: str | os.PathLike[str] | None = None,
@@ -60,6 +61,9 @@ def verify(
         Number of blocks to read, drawn at random, in place of all blocks and files.
     seed
         The seed of the sample; the same seed draws the same blocks.
+    part
+        Which share of the blocks and files to read, and the number of shares: ``(0, 4)`` to
+        ``(3, 4)`` together are a whole verification, on as many machines.
     format
         The format of the inputs; found by the content of each if None.
     memory
@@ -89,7 +93,8 @@ def verify(
     Locked
         If anything differs because the dataset was written to during verification.
     ValueError
-        If `sample` is less than 1, or given with `quick` or `against`.
+        If `sample` is less than 1, there is no such `part`, or one of both is given with another,
+        `quick` or `against`.
     DatasetError, InputError
         If the dataset or an input cannot be read.
     """
@@ -98,9 +103,13 @@ def verify(
         if isinstance(dataset, Dataset)
         else open_dataset(dataset, storage_options=storage_options)
     )
-    drawn = BlockSample.draw(opened.published.blocks, sample, seed)
-    if drawn is not None and (quick or against is not None):
-        msg = "sample reads some blocks: leave out quick, and against"
+    blocks = opened.published.blocks
+    drawn = BlockSample.draw(blocks, sample, seed)
+    if part is not None:
+        drawn = BlockSample.share(blocks, part)
+    if (drawn is not None and (quick or against is not None)) or (part and sample):
+        name = "part" if part else "sample"
+        msg = f"{name} reads some blocks: leave out {'sample, ' if part else ''}quick, and against"
         raise ValueError(msg)
     differences = DifferenceLog()
     progress = progress or NullProgress()
@@ -109,10 +118,12 @@ def verify(
     tables = partitioned_tables(opened.published.tables)
     n_copies = sum(bool(spec.copies) for spec in tables)
     n_read = n_passes * (len(tables) - n_copies)
-    n_read += n_copies if drawn is None and not quick else 0
-    progress.begin(0, 0, n_read * cells)
+    # What is not in blocks is checked once.
+    is_whole = not quick and (drawn is None or (part is not None and part[0] == 0))
+    progress.begin(0, 0, n_read * cells + n_copies * is_whole * opened.n_cells)
     # Files first: other checks rely on undamaged ones.
-    checks = _check_files(opened, differences, read=not quick and drawn is None)
+    read = not quick and sample is None
+    checks = _check_files(opened, differences, read=read, share=part or (0, 1))
     if not differences:
         checks.append("ids, offsets, counts and blocks of the tables")
         check_tables(opened, differences)
@@ -121,7 +132,7 @@ def verify(
         check_file_ranges(opened, differences)
     # Rows are read by their offsets, which have to be correct.
     if not differences and not quick:
-        checks += _check_content(opened, differences, progress, drawn)
+        checks += _check_content(opened, differences, progress, drawn, is_whole=is_whole)
     if against is not None and not differences.has("file", "offsets", "config", "unreadable"):
         options = ReadOptions(
             matrix=opened.sources[0].matrix,
@@ -155,15 +166,26 @@ def _failure(dataset: Dataset, report: Report) -> SlafError:
 
 
 def _check_content(
-    dataset: Dataset, differences: DifferenceLog, progress: Progress, drawn: BlockSample | None
+    dataset: Dataset,
+    differences: DifferenceLog,
+    progress: Progress,
+    drawn: BlockSample | None,
+    *,
+    is_whole: bool,
 ) -> list[str]:
-    """Read all values, or those of a sample; returns the checks as text."""
+    """Read all values, or those of a sample; returns the checks as text.
+
+    Parameters
+    ----------
+    is_whole
+        Whether to check what is not in blocks, too.
+    """
     n_blocks = len(dataset.published.blocks)
     positions = drawn.positions if drawn else range(n_blocks)
     check_digests(dataset, differences, progress, positions)
-    if drawn is not None:
-        return [drawn.description]
-    checks = [f"the digest of every block ({n_blocks:,})"]
+    checks = [drawn.description if drawn else f"the digest of every block ({n_blocks:,})"]
+    if not is_whole:
+        return checks
     if not differences and any(
         spec.copies for spec in partitioned_tables(dataset.published.tables)
     ):
@@ -193,13 +215,16 @@ def _compare(
     )
 
 
-def _check_files(dataset: Dataset, differences: DifferenceLog, *, read: bool) -> list[str]:
-    """Check the files; returns the check as text."""
+def _check_files(
+    dataset: Dataset, differences: DifferenceLog, *, read: bool, share: tuple[int, int]
+) -> list[str]:
+    """Check the files, of which a share is read; returns the check as text."""
     n_files = len(dataset.published.checksums.files)
     if not n_files:
         # The dataset was made before files were recorded.
         return []
-    check_files(dataset, differences, read=read)
+    check_files(dataset, differences, read=read, share=share)
     n_unknown = 0 if differences else n_files_without_checksum(dataset)
     without = f"; {n_unknown:,} have none" if n_unknown else ""
-    return [f"the {'checksum' if read else 'size'} of every file ({n_files:,}{without})"]
+    every = "every file" if share == (0, 1) else f"every {share[1]}th file"
+    return [f"the {'checksum' if read else 'size'} of {every} ({n_files:,}{without})"]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 STATUS_KEYS = {
     *("place", "state", "published", "parts_done", "parts", "cells_done", "n_cells", "n_genes"),
     *("nonzeros_done", "operation", "sources", "options", "resume", "genes_done", "tables"),
+    *("missing", "refused"),
 }
 
 

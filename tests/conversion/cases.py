@@ -14,6 +14,7 @@ import slaf
 from slaf.testing.crashing import Crash, CrashingStorage
 from tests.builders import counts, write_h5ad
 from tests.conversion.stopped import Conversion
+from tests.sources.reads import M, N, Read, write_reads
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +27,7 @@ __all__ = [
     "appending_by_gene",
     "appending_genes",
     "appending_nothing",
+    "appending_reads",
     "appending_to_a_transform",
     "beside",
     "blank",
@@ -35,6 +37,7 @@ __all__ = [
     "indexed",
     "inputs_with_everything",
     "plain",
+    "reads",
     "replacing",
     "replacing_and_widening",
     "replacing_what_is_beside",
@@ -139,6 +142,28 @@ def several_with_everything(folder: Path) -> Conversion:
     first, second = inputs_with_everything(folder)
     bare = write_h5ad(folder / "bare.h5ad", counts(5, N_GENES, seed=7))
     return Conversion(first, {"chunk_size": 6}, more=[second, bare])
+
+
+def reads(folder: Path) -> Conversion:
+    """Three files of reads, each a cell and a part, one of them without reads."""
+    first, second, third = files_of_reads(folder)
+    return Conversion(first, {"bin_size": 20, "stranded": "F"}, more=[second, third])
+
+
+def appending_reads(folder: Path) -> Conversion:
+    """A file of reads is added to a dataset of two."""
+    first, second, third = files_of_reads(folder)
+    slaf.convert([first, second], folder / "old.slaf", bin_size=20)
+    return Conversion(third, {"bin_size": 20}, folder / "old.slaf", [first, second])
+
+
+def files_of_reads(folder: Path) -> list[Path]:
+    """Three BAM files, the second without reads."""
+    some = [Read(0, at * 7, ((M, 9), (N, 5), (M, 4)), 16 * (at % 2)) for at in range(30)]
+    return [
+        write_reads(folder / f"{name}.bam", alignments)
+        for name, alignments in (("a", some), ("b", []), ("c", [*some[::3], Read(2, 0, ((M, 7),))]))
+    ]
 
 
 def appending_beside(folder: Path) -> Conversion:

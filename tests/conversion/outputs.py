@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ __all__ = [
 # the names and checksums of files, and the Lance versions, which count the commits that earlier
 # attempts made. What a version holds is compared table by table instead.
 _OF_THE_RUN = ("created_at", "last_updated", "versions", "proof", "history", CHECKSUM_KEY)
+_RECEIPT = re.compile(r"/(part|genes)-\d+\.json$")
 _LAST_VERSION = 2**64 - 1
 
 
@@ -127,7 +129,7 @@ def receipts(location: Location, checkpoint: dict[str, Any] | None) -> list[dict
     if checkpoint is None or "journal" not in checkpoint:
         return []
     names = location.list(f".parts/{checkpoint['journal'][:16]}")
-    raws = [location.read(name) or b"" for name in names if name.endswith(".json")]
+    raws = [location.read(name) or b"" for name in names if _RECEIPT.search(name)]
     return [
         done
         for done in (json.loads(raw) for raw in raws if _is_whole(raw))

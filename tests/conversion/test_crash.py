@@ -18,6 +18,7 @@ from tests.conversion.cases import (
     appending_by_gene,
     appending_genes,
     appending_nothing,
+    appending_reads,
     appending_to_a_transform,
     beside,
     blank,
@@ -26,6 +27,7 @@ from tests.conversion.cases import (
     empty,
     indexed,
     plain,
+    reads,
     replacing,
     replacing_and_widening,
     replacing_what_is_beside,
@@ -47,8 +49,8 @@ if TYPE_CHECKING:
 CASES = [plain, concurrent, replacing, indexed, widening, replacing_and_widening, restarting]
 CASES += [empty, blank, several, beside, replacing_what_is_beside]
 CASES += [appending, appending_and_widening, appending_genes, appending_nothing]
-CASES += [appending_beside, by_gene, appending_by_gene]
 CASES += [transforming, appending_to_a_transform]
+CASES += [appending_beside, by_gene, appending_by_gene, reads, appending_reads]
 # In the normal run one case is stopped before every effect, and each other before some of its own.
 # What is there after an effect is what the next one finds: few cases are stopped after some.
 POINTS: list[tuple[Callable[[Path], Conversion], Moment, int | None]]

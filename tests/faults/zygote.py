@@ -82,6 +82,7 @@ def _obey(address: str) -> int:
     import slaf.conversion.append
     import slaf.conversion.compact
     import slaf.conversion.convert
+    import slaf.conversion.distributed
     import slaf.repairs.repair
     import slaf.targets.export
     import slaf.verification.verify  # noqa: F401 - (the same)

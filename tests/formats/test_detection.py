@@ -19,6 +19,7 @@ from tests.cli.terminal import run
 from tests.formats.builders import Mtx, write_genomes, write_soma, write_v2, write_v3
 from tests.formats.checks import converted, refused
 from tests.formats.store_builders import write_h5mu, write_loom, write_zarr
+from tests.sources.reads import Read, write_reads
 from tests.training.scdl import write_scdl
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def test_each_format_can_be_forced(tmp_path: Path) -> None:
         "10x_mtx": Mtx().write(tmp_path / "mtx", STORED),
         "tiledb": write_soma(tmp_path / "soma", STORED),
         "scdl": write_scdl(tmp_path / "scdl", sp.csr_matrix(STORED.dense())),
+        "bam": write_reads(tmp_path / "a.bam", [Read(0, 5, ((0, 10),))]),
         "slaf": slaf.convert(
             write_v3(tmp_path / "a.h5", STORED), tmp_path / "a.slaf"
         ).location.path,
@@ -68,7 +70,9 @@ def test_each_format_can_be_forced(tmp_path: Path) -> None:
     assert list(inputs) == [known.name for known in FORMATS]
     for true, path in inputs.items():
         for forced in inputs:
-            if forced == true:
+            if forced == true == "bam":
+                assert format_of(path) == forced
+            elif forced == true:
                 converted(path, stored[true], format=forced)
             else:
                 assert str(path) in refused(path, "--format", forced)
@@ -78,7 +82,7 @@ def test_an_unknown_format(tmp_path: Path) -> None:
     """A format that does not exist is refused with those that do."""
     path = write_v3(tmp_path / "in.h5", STORED)
     said = refused(path, "--format", "csv")
-    known = "h5ad, zarr, mudata, loom, 10x_h5, 10x_mtx, tiledb, scdl, slaf"
+    known = "h5ad, zarr, mudata, loom, 10x_h5, 10x_mtx, tiledb, scdl, bam, slaf"
     assert f"there is no format 'csv'; known are {known}" in said
 
 

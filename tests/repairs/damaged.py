@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import slaf
 from tests.builders import counts, write_h5ad
-from tests.conversion.cases import N_CELLS, N_GENES, ending_in, slots
+from tests.conversion.cases import N_CELLS, N_GENES, ending_in, files_of_reads, slots
 from tests.conversion.outputs import output_of, unaccounted
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.conversion.outputs import Output
 
-__all__ = ["Original", "flip", "make_original", "proven_files"]
+__all__ = ["Original", "flip", "make_original", "make_original_of_reads", "proven_files"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,13 @@ def make_original(folder: Path, chunk_size: int = 4) -> Original:
         source, folder / "out.slaf", chunk_size=chunk_size, create_indices=True, by_gene=True
     )
     return Original([source], folder / "out.slaf")
+
+
+def make_original_of_reads(folder: Path) -> Original:
+    """A dataset of files of reads, with coverage."""
+    inputs = files_of_reads(folder)
+    slaf.convert(inputs, folder / "out.slaf", bin_size=20, stranded="R", create_indices=True)
+    return Original(inputs, folder / "out.slaf")
 
 
 def proven_files(dataset: Path) -> list[str]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from slaf.options import Join
 
-__all__ = ["Alignment", "Ranges", "align"]
+__all__ = ["Alignment", "Ranges", "align", "positions_among"]
 
 Ranges = tuple[tuple[int, int], ...]
 _MAX_EXAMPLES = 5
@@ -80,6 +80,21 @@ def align(
         aligner.intersect(ids, labels)
     positions = [aligner.align(own, label, join) for own, label in zip(ids, labels, strict=True)]
     return Alignment(aligner.ids, tuple(positions))
+
+
+def positions_among(ids: pa.Array, all_ids: pa.Array, genes_present: Ranges) -> NDArray[np.int64]:
+    """The positions of the genes of an input, once those of all inputs are aligned.
+
+    Parameters
+    ----------
+    ids
+        The gene ids of the input, in its order.
+    all_ids
+        The ids of the alignment.
+    genes_present
+        The genes that the input has, as the alignment gave them.
+    """
+    return _Aligner(all_ids, "", [genes_present]).align(ids, "", "intersection")
 
 
 class _Aligner:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from slaf.sources.concat.members import Member
     from slaf.sparse.ranges import RowRange
 
-__all__ = ["ChosenMatrix", "ConcatMatrix", "ConcatPart", "FindMatrix"]
+__all__ = ["ChosenMatrix", "ConcatMatrix", "ConcatPart", "FindMatrix", "empty_batch"]
 
 T = TypeVar("T")
 
@@ -98,7 +98,7 @@ class ConcatMatrix:
             if not wanted:
                 continue
             if gene_map is None:
-                yield _empty_batch(wanted, self.dtype)
+                yield empty_batch(wanted, self.dtype)
                 continue
             with member.lease() as source:
                 for batch in self._find(source).batches(wanted.shifted(-start)):
@@ -140,6 +140,7 @@ class ChosenMatrix(ConcatMatrix):
         return np.concatenate([part.member.sample_values for part in self._parts])
 
 
-def _empty_batch(rows: RowRange, dtype: np.dtype[Any]) -> Batch:
+def empty_batch(rows: RowRange, dtype: np.dtype[Any]) -> Batch:
+    """Cells without entries."""
     counts = np.zeros(len(rows), np.int64)
     return Batch(rows, counts, np.empty(0, np.uint32), np.empty(0, dtype))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -21,24 +21,33 @@ from slaf.sources.concat.annotations import (
     single_raw,
     single_slots,
 )
+from slaf.sources.concat.coverage import concat_coverage, measure_cells
 from slaf.sources.concat.matrix import ChosenMatrix
-from slaf.sources.concat.members import SAMPLE_SIZE, open_members, selected_columns
+from slaf.sources.concat.members import (
+    SAMPLE_SIZE,
+    check_raw,
+    open_members,
+    selected_columns,
+)
 from slaf.sources.concat.pool import SourcePool
 from slaf.sources.identity import content_identity
 from slaf.sources.names import counts_rank
 from slaf.sparse.casting import is_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from slaf.sources.base import Matrix, Raw, Slots
+    from slaf.sources.base import Coverage, Matrix, Raw, Slots
     from slaf.sources.concat.members import ExistingDataset, Input, Member
     from slaf.sparse.ranges import RowRange
 
 __all__ = ["Concat"]
+
+# The ids that are digested at a time.
+_IDS = 1 << 16
 
 
 class Concat(Source):
@@ -178,8 +187,31 @@ class Concat(Source):
 
     def gene_digest(self) -> str:
         """A digest of the ids of all genes, in their order."""
-        identity = content_identity(gene.encode() + b"\0" for gene in self._gene_ids.to_pylist())
+        # Some at a time: as Python's strings they take ten times the memory.
+        parts = (self._gene_ids.slice(at, _IDS) for at in range(0, len(self._gene_ids), _IDS))
+        identity = content_identity("\0".join([*part.to_pylist(), ""]).encode() for part in parts)
         return str(identity["sample"])
+
+    @property
+    def gene_ids(self) -> pa.Array:
+        """The ids of all genes."""
+        return self._gene_ids
+
+    def is_sorted(self, index: int) -> bool:
+        """Whether the converted matrices of an input are in the order of cells."""
+        member = self._members[index]
+
+        def sizes(source: Source) -> Iterator[MatrixSize]:
+            yield source.info.size
+            yield from (
+                layer.size
+                for name, layer in source.layers().items()
+                if f"{LAYER}:{name}" in member.selected
+            )
+            if RAW in member.selected:
+                yield check_raw(source).matrix.size
+
+        return not member.with_open(lambda source: any(size.scratch for size in sizes(source)))
 
     def offsets(self, index: int, step: int) -> NDArray[np.int64]:
         """Entries before cells 0, step, 2 * step, … of one input, and in all of it."""
@@ -222,6 +254,23 @@ class Concat(Source):
     def open_raw(self) -> Raw | None:
         """Raw, if it is selected; of several inputs the raws of all that have one."""
         return self._annotations.raw() if self._only is None else single_raw(self._only)
+
+    def open_coverage(self) -> Coverage | None:
+        """The coverage of all, whose contigs are the same."""
+        return concat_coverage(self._members)
+
+    def measure(self, rows: RowRange) -> Mapping[RowRange, Mapping[str, Sequence[Any]]]:
+        """Columns of some cells that are known once their values are read."""
+        return measure_cells(self._members, rows)
+
+    @contextmanager
+    def kept_open(self, rows: RowRange) -> Iterator[None]:
+        """Keep the inputs of some cells open, with what they have read."""
+        with ExitStack() as leases:
+            for member in self._members:
+                if member.rows.overlap(rows):
+                    leases.enter_context(member.lease())
+            yield
 
     def slots(self) -> Slots:
         """The selected slots; of several inputs merged."""

@@ -1,0 +1,47 @@
+"""`slaf publish`: make a plan whose parts are done a dataset."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from slaf.options import ConvertOptions
+from slaf_cli import options
+from slaf_cli.report import edge
+from slaf_cli.running import watched
+
+__all__ = ["publish"]
+
+
+@options.takes(
+    ConvertOptions,
+    "workers",
+    "memory",
+    "scratch",
+    "storage_options",
+    "input_storage_options",
+    "stage",
+)
+def publish(
+    output: Annotated[
+        str,
+        typer.Argument(metavar="OUTPUT", help="The output of `slaf plan`.", show_default=False),
+    ],
+    chosen: options.Chosen,
+    *,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    log_file: options.LogFile = None,
+) -> None:
+    """Make a plan whose parts are all done the dataset that readers see.
+
+    Each receipt of a part is compared with the plan and with the files. If parts are missing, the
+    exit code is 4, and the message has them as --array takes them.
+    """
+    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
+        import slaf
+
+        with watched(output, chosen["storage_options"], quiet=quiet, json=json) as bar:
+            slaf.publish(output, **chosen, progress=bar)

@@ -1,0 +1,1 @@
+"""Coverage of aligned reads: BAM, CRAM and SAM."""

@@ -823,7 +823,7 @@ class StepOptions(Options):
 
     downsample_counts: int | None = option(None, minimum=0)
     """Draw counts of each cell, by `seed` and its id, until it has no more than so many: a second
-    or two a million counts.
+    for twenty million counts.
     """
 
     seed: int = option(0, minimum=0)
@@ -873,6 +873,11 @@ class StepOptions(Options):
 @dataclass(frozen=True, kw_only=True)
 class TransformOptions(ConvertOptions, StepOptions):
     """The keywords of `slaf.transform`."""
+
+    dry_run: bool = False
+    """Report how many cells and genes each rule removes, and write nothing. The matrix is read as
+    often as the rules ask.
+    """
 
     output_format: str | None = None
     """Format to export to, where the name of the output does not say it, as h5ad; slaf for a

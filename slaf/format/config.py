@@ -22,6 +22,7 @@ from slaf.format.records import (
     GeneOrderRecord,
     HistoryRecord,
     SlotRecord,
+    StepRecord,
     ValueType,
 )
 from slaf.format.schema import (
@@ -219,6 +220,8 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
         What of all this is not from the inputs; None if all of it is.
     removed
         The inputs whose cells were removed again, as they were recorded.
+    transforms
+        What was done to all inputs before they were stored, in order.
     history
         The versions of the dataset, this one last; empty in datasets of releases without.
     """
@@ -242,6 +245,7 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
     annotations: AnnotationsRecord = AnnotationsRecord()
     annotated: AnnotatedRecord | None = None
     removed: tuple[SourceRecord, ...] = ()
+    transforms: tuple[StepRecord, ...] = ()
     history: tuple[HistoryRecord, ...] = ()
 
     @property

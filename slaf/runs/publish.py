@@ -262,6 +262,7 @@ def _describe(
         annotations=annotations,
         annotated=None if run.base is None else run.base.annotated,
         removed=() if run.base is None else run.base.removed,
+        transforms=plan.transforms,
     )
 
 

@@ -287,7 +287,7 @@ def test_region_command(datasets: dict[str, slaf.Dataset]) -> None:
 def test_each_file_is_read_once(
     workers: int, files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bins, bases and numbers of reads come of one pass, and a preview needs none."""
+    """Bins, bases and numbers of reads come of one pass, as their proof; a preview needs none."""
     read: list[str] = []
 
     def blocks(self: AlignmentFile, *arguments: Any) -> Any:
@@ -299,7 +299,10 @@ def test_each_file_is_read_once(
     inputs = list(files.values())
     slaf.convert(inputs, tmp_path / "out.slaf", dry_run=True)
     assert not read
-    slaf.convert(inputs, tmp_path / "out.slaf", workers=workers)
+    dataset = slaf.convert(inputs, tmp_path / "out.slaf", workers=workers)
+    assert sorted(read) == sorted(map(str, inputs))
+    read.clear()
+    assert slaf.verify(dataset, inputs).ok
     assert sorted(read) == sorted(map(str, inputs))
 
 

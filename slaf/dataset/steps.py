@@ -238,7 +238,7 @@ class Steps:
         from slaf.transforms.sort import order_by
 
         view = _view(self)
-        order = order_by(view.obs_column(column), first)
+        order = order_by(view.obs_columns([column])[column], first)
         step = Step("sort_by", _given(column=column, first=first))
         return _selected(view, step, cells=order)
 

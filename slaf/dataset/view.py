@@ -12,11 +12,14 @@ import pyarrow as pa
 from slaf.annotations.columns import ColumnSet
 from slaf.annotations.dataframes import to_frame
 from slaf.annotations.read_only import ReadOnlyDict, ReadOnlyFrame, ReadOnlyMapping, refuse
+from slaf.dataset.aggregate import Aggregates
+from slaf.dataset.blocks import Blocks
 from slaf.dataset.display import as_html, as_text
 from slaf.dataset.lazy_matrix import LazyMatrix, composed
 from slaf.dataset.names import AxisNames
 from slaf.dataset.query import QueryTable, run_query
 from slaf.dataset.raw import RawView
+from slaf.dataset.reduce import Reductions
 from slaf.dataset.selection import resolve_indexer
 from slaf.dataset.steps import Steps
 from slaf.dataset.verbs import Verbs
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["View"]
 
 
-class View(Steps, Verbs):
+class View(Steps, Verbs, Reductions, Aggregates, Blocks):
     """Some cells and genes of a dataset, or of inputs, in an order: lazy and immutable.
 
     ``view[cells, genes]`` is another view. Cells and genes are selected by a position or several, a
@@ -218,22 +221,29 @@ class View(Steps, Verbs):
         """The ids of the genes."""
         return self._index(GENES)
 
-    def obs_column(self, name: str) -> pd.Series[Any]:
-        """A column of obs; no other is read.
+    def obs_columns(self, names: Sequence[str]) -> pd.DataFrame:
+        """Some columns of obs; no others are read.
+
+        Parameters
+        ----------
+        names
+            The names of columns.
 
         Raises
         ------
         SelectionError
-            If there is none.
+            If there is no such column.
         """
         columns = self.source.columns(CELLS)
-        chosen = [column for column in columns.columns if column.original == name]
-        if not chosen:
-            names = ", ".join(repr(c.original) for c in columns.columns if c.original is not None)
-            msg = f"{self.label}: obs has no column {name!r}; it has {names or 'none at all'}"
+        index, *others = columns.columns
+        by_name = {column.original: column for column in others}
+        unknown = [name for name in names if name not in by_name]
+        if unknown:
+            listed = ", ".join(repr(name) for name in by_name) or "none at all"
+            msg = f"obs has no column {unknown[0]!r}; it has {listed}"
             raise SelectionError(msg)
-        one = ColumnSet((columns.columns[0], chosen[0]), columns.index_name)
-        return self._columns(CELLS, one)[name]
+        chosen = (index, *(by_name[name] for name in names))
+        return self._columns(CELLS, ColumnSet(chosen, columns.index_name))
 
     def obs_vector(self, key: str, layer: str | None = None) -> NDArray[Any]:
         """A column of obs, or the values of a gene, as an array with an element for each cell.
@@ -285,18 +295,8 @@ class View(Steps, Verbs):
         raw = self.source.raw()
         return None if raw is None else RawView(self.source, raw, self.cells)
 
-    def matrix(self, layer: str | None = None) -> Matrix:
-        """The matrix, a layer or "raw" of the origin; `cells` and `genes` are positions in it.
-
-        Raises
-        ------
-        SelectionError
-            If there is no such layer.
-        """
-        return self.source.matrix(self._matrix_name(layer))
-
     def lazy_matrix(self, layer: str | None = None) -> LazyMatrix:
-        """X, a layer or "raw" of the view.
+        """X, a layer or "raw" of the view; raw has genes of its own.
 
         Raises
         ------
@@ -306,6 +306,16 @@ class View(Steps, Verbs):
         if layer == RAW and self.raw is not None:
             return self.raw.X
         return self._lazy(layer)
+
+    def matrix(self, layer: str | None = None) -> Matrix:
+        """The matrix, a layer or "raw" of the origin; `cells` and `genes` are positions in it.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such layer.
+        """
+        return self.source.matrix(self._matrix_name(layer))
 
     # ---------------------------------------------------------------------------------- annotations
 
@@ -340,8 +350,10 @@ class View(Steps, Verbs):
 
     # ------------------------------------------------------------------------------------ to memory
 
-    def to_anndata(self, *, layers: Sequence[str] | None = None) -> anndata.AnnData:
-        """All of the view as an AnnData in memory.
+    def to_anndata(
+        self, *, layers: Sequence[str] | None = None, lazy: bool = False
+    ) -> anndata.AnnData:
+        """All of the view as an AnnData in memory, or with matrices that dask reads.
 
         X, the layers and raw are CSR; all else is as in the input. Raw keeps all of its genes.
 
@@ -349,6 +361,8 @@ class View(Steps, Verbs):
         ----------
         layers
             The names of the layers to read; None for all.
+        lazy
+            Whether X, the layers and raw are dask arrays, as `to_dask` makes them.
 
         Raises
         ------
@@ -356,16 +370,22 @@ class View(Steps, Verbs):
             If there is no such layer.
         DamagedDataset, InputError
             If no AnnData can hold it, or it cannot be read.
+        MissingPackage
+            If it is lazy and dask is not installed.
         """
         if isinstance(layers, str):
             layers = [layers]
         names = [self._layer_name(name) for name in (self.layers if layers is None else layers)]
         raw = self.raw
+
+        def read(layer: str | None) -> Any:
+            return self.to_dask(layer) if lazy else self.lazy_matrix(layer).to_memory()
+
         return self._as_anndata(
-            X=self.X.to_memory(),
+            X=read(None),
             obs=self._frame(CELLS),
             var=self._frame(GENES),
-            layers={name: self.layers[name].to_memory() for name in names},
+            layers={name: read(name) for name in names},
             obsm=dict(self.obsm),
             varm=dict(self.varm),
             obsp=dict(self.obsp),
@@ -373,7 +393,7 @@ class View(Steps, Verbs):
             uns=dict(self.uns),
             raw=None
             if raw is None
-            else {"X": raw.X.to_memory(), "var": raw.frame(), "varm": dict(raw.varm)},
+            else {"X": read(RAW), "var": raw.frame(), "varm": dict(raw.varm)},
         )
 
     def _as_anndata(self, **parts: Any) -> anndata.AnnData:

@@ -220,6 +220,8 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
         What of all this is not from the inputs; None if all of it is.
     transforms
         What was done to all inputs before they were stored, in order.
+    removed
+        The inputs whose cells were removed again, as they were recorded.
     history
         The versions of the dataset, this one last; empty in datasets of releases without.
     """
@@ -243,6 +245,7 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
     annotations: AnnotationsRecord = AnnotationsRecord()
     annotated: AnnotatedRecord | None = None
     transforms: tuple[StepRecord, ...] = ()
+    removed: tuple[SourceRecord, ...] = ()
     history: tuple[HistoryRecord, ...] = ()
 
     @property

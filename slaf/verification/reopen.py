@@ -7,13 +7,16 @@ from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-import slaf.dataset.source  # noqa: F401 - registers datasets as inputs
+import numpy as np
+
+from slaf.dataset.source import dataset_as_input  # registers datasets as inputs
 from slaf.dataset.transformed_inputs import repeated, transformed_inputs
 from slaf.errors import NoSuchInput
 from slaf.options import Join, SlotSelection, one_of
 from slaf.sources import as_inputs
 from slaf.sources.concat.members import ExistingDataset
 from slaf.sources.concat.source import Concat
+from slaf.sources.selection import SelectedSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,19 +79,19 @@ def reopen_inputs(
     ]
     whole: Concat | None = None
     start = 0
+    previous = _without_cells(dataset) if dataset.published.removed else None
     default_slots = dataset.annotations.record.selection
     # Inputs of one run share the choice of genes and slots, and follow those of earlier runs.
     for (join, taken), group in groupby(
         records, key=lambda record: (record.genes, record.selection or default_slots)
     ):
         stop = start + len(list(group))
-        previous = (
-            None if whole is None else ExistingDataset(whole, whole.records, whole.uns_per_source)
-        )
+        if whole is not None:
+            previous = ExistingDataset(whole, whole.records, whole.uns_per_source)
         selection = taken or SlotSelection.nothing()
         whole = Concat(
             _transformed(dataset, openers[start:stop], join, selection),
-            one_of(Join, "genes", join),
+            "first" if dataset.published.removed else one_of(Join, "genes", join),
             previous,
             selection,
             # What was taken once is what is compared.
@@ -114,6 +117,16 @@ def _transformed(
         inputs, one_of(Join, "genes", join), selection=selection, allow_duplicate=True
     ) as opened:
         return transformed_inputs(inputs, opened, repeated(opened, dataset))
+
+
+def _without_cells(dataset: Dataset) -> ExistingDataset:
+    """The dataset without cells, in the place of inputs whose cells were removed.
+
+    What these gave it stays: genes and their columns, and the types of columns and elements.
+    """
+    existing = dataset_as_input(dataset)
+    source = SelectedSource(existing.source, np.empty(0, np.int64))
+    return replace(existing, source=source, records=(), uns_per_source=list)
 
 
 def check_records(dataset: Dataset, inputs: Concat, differences: DifferenceLog) -> None:

@@ -376,6 +376,7 @@ def _sample(path: Path) -> str:
 FORMAT = SourceFormat(
     name="bam",
     description="BAM, CRAM or SAM file of aligned reads",
+    package="pysam",
     recognises=lambda path: file_kind(path) is not None,
     open=BamSource,
     looks_for="the magic of BAM or CRAM, or the header of SAM",

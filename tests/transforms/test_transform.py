@@ -127,7 +127,12 @@ def check(inputs: list[Path], options: dict[str, Any], top: Path, *, several: bo
     if not several:
         options |= {"sort_by": "gene", "first": "NTC"} if "sample" in options else {}
     with slaf.scan(given) as view:
-        expected = steps(view, options)
+        try:
+            expected = steps(view, options)
+        except SelectionError as error:
+            # There are fewer cells than are to be drawn.
+            assert "cannot be drawn" in str(error)  # noqa: PT017 - any other error fails
+            return
         if 0 in expected.shape or ("first" in options and "NTC" not in set(expected.obs["gene"])):
             return
         expected = expected.to_anndata()
@@ -159,7 +164,7 @@ def test_the_dataset_is_the_view(
 
 @pytest.mark.slow
 @given(options=chosen(), n_inputs=st.integers(1, 2))
-@settings(SHORT, max_examples=150)
+@settings(SHORT, max_examples=60)
 def test_every_dataset_is_the_view(
     inputs: list[Path],
     options: dict[str, Any],

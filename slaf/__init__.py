@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from slaf.conversion.aggregate import AggregateReport, aggregate
     from slaf.conversion.annotate import annotate
     from slaf.conversion.append import append
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from slaf.dataset.concat import concat
     from slaf.dataset.dataset import Dataset
     from slaf.dataset.dataset import open_dataset as open
+    from slaf.dataset.head import head, schema
     from slaf.dataset.history import DatasetVersion, history
     from slaf.dataset.info import DatasetInfo, FolderInfo, InputInfo, info
     from slaf.dataset.overlap import GeneOverlap, gene_overlap
@@ -96,6 +98,7 @@ __all__ = [
     "export",
     "formats",
     "gene_overlap",
+    "head",
     "history",
     "info",
     "open",
@@ -104,6 +107,7 @@ __all__ = [
     "publish",
     "repair",
     "scan",
+    "schema",
     "status",
     "verify",
 ]
@@ -134,6 +138,10 @@ _MODULES = {
     "slaf.dataset.dataset": (
         "Dataset",
         "open",
+    ),
+    "slaf.dataset.head": (
+        "head",
+        "schema",
     ),
     "slaf.dataset.history": (
         "DatasetVersion",
@@ -189,6 +197,10 @@ _RENAMED = {"open": "open_dataset"}
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("slaf")
     if name not in _HOMES:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)

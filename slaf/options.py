@@ -65,6 +65,7 @@ __all__ = [
     "PlanRun",
     "ReadOptions",
     "RunOptions",
+    "SampleOptions",
     "ScanOptions",
     "SlotSelection",
     "StoreOptions",
@@ -640,7 +641,7 @@ class StoreOptions(SlotSelection, PartOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class InputOptions(Options):
-    """How several inputs are found and named."""
+    """How inputs are found."""
 
     format: str | None = None
     """Format of the inputs (h5ad, zarr, mudata, loom, 10x_h5, 10x_mtx, tiledb, scdl, bam or
@@ -648,9 +649,19 @@ class InputOptions(Options):
     their content leaves a doubt. Changes no time, memory or bytes.
     """
 
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions(Options):
+    """What tells the cells of several inputs apart."""
+
     cell_id_prefix: bool = False
-    """Put the name of its input before each cell id, which makes ids that occur in several unique.
-    A few bytes a cell.
+    """Put the part of its path that tells an input from the others before each cell id, like S01_,
+    which makes ids that occur in several unique. A few bytes a cell.
+    """
+
+    samples: str | os.PathLike[str] | None = option(None, metavar="FILE", parse=os.fspath)
+    """Sample sheet (csv or tsv with a header), a row for each sample: its columns become columns of
+    obs. One of them has the file name, the path or the sample of each input. A few bytes a cell.
     """
 
 
@@ -706,7 +717,7 @@ class RunOptions(InputOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvertOptions(RunOptions, StoreOptions, ReadOptions):
+class ConvertOptions(RunOptions, SampleOptions, StoreOptions, ReadOptions):
     """The keywords of `slaf.convert`."""
 
     overwrite: bool = False
@@ -735,6 +746,22 @@ class AppendOptions(RunOptions, PartOptions, ReadOptions):
     what was left out when the dataset was made: less time and bytes.
     """
 
+    cell_id_prefix: bool | None = None
+    """Put the part of its path that tells an input from the others before each cell id, like S01_;
+    by default as the dataset was made. A few bytes a cell.
+    """
+
+    samples: str | os.PathLike[str] | None = option(None, metavar="FILE|none", parse=os.fspath)
+    """Sample sheet (csv or tsv with a header), a row for each sample: its columns become columns of
+    obs. One of them has the file name, the path or the sample of each input. By default the sheet
+    that was given last is read again; none takes no sheet. A few bytes a cell.
+    """
+
+    new_only: bool = False
+    """Leave out the inputs whose content the dataset has already: the time to compare them. Where
+    nothing is left to append, the command line ends with 7.
+    """
+
     by_gene: bool | None = None
     """Write all nonzeros in the order of genes too, anew with each append: time and bytes; or leave
     that out from now on. By default the dataset stays with them or without.
@@ -761,6 +788,15 @@ class PlanOptions(ConvertOptions):
     times the time, and half as many bytes again. By default a dataset stays with them or without.
     """
 
+    cell_id_prefix: bool | None = None  # type: ignore[assignment]  # of an append also None
+    """Put the part of its path that tells an input from the others before each cell id, like S01_,
+    which makes ids that occur in several unique; an append does as the run before it, by default. A
+    few bytes a cell.
+    """
+
+    new_only: bool = False
+    """Of an append: leave out the inputs whose content the dataset has already."""
+
     def for_verb(self) -> ConvertOptions | AppendOptions:
         """The options of the verb that is planned.
 
@@ -773,7 +809,15 @@ class PlanOptions(ConvertOptions):
             msg = "executor is for slaf convert and append; the parts of a plan are for slaf part"
             raise ValueError(msg)
         if not self.append:
-            chosen = replace(self, matrix=self.matrix or "X", by_gene=bool(self.by_gene))
+            if self.new_only:
+                msg = "new_only is for an append: there is no dataset yet; name append too"
+                raise ValueError(msg)
+            chosen = replace(
+                self,
+                matrix=self.matrix or "X",
+                by_gene=bool(self.by_gene),
+                cell_id_prefix=bool(self.cell_id_prefix),
+            )
             return ConvertOptions.part_of(chosen)
         allowed = {"append", *options_of(AppendOptions)}
         for name, declared in options_of(PlanOptions).items():
@@ -784,7 +828,7 @@ class PlanOptions(ConvertOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScanOptions(InputOptions, ReadOptions):
+class ScanOptions(InputOptions, SampleOptions, ReadOptions):
     """The keywords of `slaf.scan`."""
 
     join: Join = "strict"

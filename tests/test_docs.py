@@ -43,6 +43,7 @@ NOT_RUN = {
     "docs/index.md": 1,
     "docs/how-to/azure.md": 2,
     "docs/how-to/buckets.md": 1,
+    "docs/how-to/cron.md": 1,
     "docs/how-to/gcs.md": 3,
     "docs/how-to/machines.md": 4,
     "docs/how-to/processes.md": 1,
@@ -160,6 +161,9 @@ def _write_reads(directory: Path) -> None:
 
 def _write_samples(adata: anndata.AnnData, directory: Path) -> None:
     """Samples that differ as samples do: in the order of genes, in obs, in what was measured."""
+    (directory / "sheet.csv").write_text(
+        "sample,donor,age,treated\nS01,D1,34,true\nS02,D2,NA,false\nS03,D3,41,true\n"
+    )
     (directory / "samples").mkdir()
     healthy, ill = adata[:300].copy(), adata[300:, ::-1].copy()
     ill.obs["treated"] = np.arange(ill.n_obs) % 2 == 0

@@ -116,6 +116,7 @@ READ = {
     "by_gene": Case(value=True),
     "without": Case("obsm"),
     "cell_id_prefix": Case(value=True),
+    "samples": Case("{sheet}"),
     "executor": Case(Counter()),
     "ray_address": Case("auto"),
     "progress": Case(Recorder()),
@@ -157,6 +158,7 @@ APPEND = (
     READ
     | {name: replace(case, at_output="reads.slaf") for name, case in READS.items()}
     | {
+        "new_only": Case(value=True, inputs=("first.h5ad", "more.h5ad")),
         "matrix": Case("layer:other"),
         "join": Case("union", inputs=("wider.h5ad",)),
         "allow_duplicate": Case(value=True, inputs=("first.h5ad",)),
@@ -179,6 +181,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raw = anndata.AnnData(
         counts(N_CELLS, 9, seed=3), var=pd.DataFrame(index=[f"raw-{gene}" for gene in range(9)])
     )
+    (folder / "sheet.csv").write_text("sample,donor\nmore,D1\n")
     for seed, name in enumerate(("first", "more")):
         matrix = counts(N_CELLS, N_GENES, seed=seed)
         write_h5ad(
@@ -270,6 +273,7 @@ class Calls:
             "{s3}": self._s3.options,
             "{gone}": gone | {"client_max_retries": "0", "client_retry_timeout": "1"},
             "{stage}": str(work / "stage"),
+            "{sheet}": str(self._folder / "sheet.csv"),
             "{file}": str(self._folder / "more.h5ad"),
             "{bed}": str(self._folder / "regions.bed"),
         }
@@ -403,6 +407,8 @@ def test_a_plan_passes_every_option_on(verb: type[Options]) -> None:
         planned = PlanOptions(append=append, **{name: value}).for_verb()
         assert planned == verb(**{name: value})
         assert planned != verb(), name
+    with pytest.raises(ValueError, match="new_only is for an append"):
+        PlanOptions(new_only=True).for_verb()
     others = dict(other_values(ConvertOptions))
     for name in options_of(ConvertOptions).keys() - options_of(AppendOptions).keys():
         with pytest.raises(ValueError, match=f"{name} was chosen when the dataset was made"):

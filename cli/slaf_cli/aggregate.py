@@ -63,13 +63,14 @@ def aggregate(
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Write statistics of groups of cells: groups × genes.
 
     Memory grows with the groups, not with the cells. The columns of the groups and their number of
     cells are the obs of OUTPUT.
     """
-    with edge(quiet=quiet, verbose=verbose, json=json):
+    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
         import slaf
 
         began = time.monotonic()

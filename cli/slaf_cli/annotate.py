@@ -68,6 +68,7 @@ def annotate(
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Add, replace or drop columns, elements and layers.
 
@@ -78,7 +79,7 @@ def annotate(
     if not (obs or var or from_anndata or drop):
         msg = "nothing to do: give --obs, --var, --from or --drop"
         raise typer.BadParameter(msg)
-    with edge(quiet=quiet, verbose=verbose):
+    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
         import slaf
 
         with Bar(shown=not quiet) as bar:

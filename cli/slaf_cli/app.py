@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from slaf_cli.aggregate import aggregate
 from slaf_cli.annotate import annotate
@@ -15,6 +15,8 @@ from slaf_cli.convert import convert
 from slaf_cli.diff import diff
 from slaf_cli.export import export
 from slaf_cli.formats import formats
+from slaf_cli.head import head
+from slaf_cli.help import Command, Commands
 from slaf_cli.history import history
 from slaf_cli.info import info
 from slaf_cli.part import part
@@ -25,42 +27,26 @@ from slaf_cli.qc import qc
 from slaf_cli.query import query
 from slaf_cli.region import region
 from slaf_cli.repair import repair
-from slaf_cli.report import ExitCode, error_to_json, print_json
+from slaf_cli.schema import schema
 from slaf_cli.status import status
 from slaf_cli.verify import verify
 
 __all__ = ["app", "main", "program"]
 
-# Missing arguments and unknown options are its other children.
-_UsageError: type[typer.BadParameter] = typer.BadParameter.__base__  # type: ignore[assignment]
-
-_JSON = "--json"
-
-
-class _Commands(TyperGroup):
-    """The commands; a wrong call with `--json` is told in JSON too."""
-
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        """Note whether JSON is requested before the words are handed on."""
-        ctx.meta[_JSON] = _JSON in args
-        return super().parse_args(ctx, args)
-
-    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
-        """Run a command."""
-        try:
-            return super().invoke(ctx)
-        except _UsageError as error:
-            if ctx.meta[_JSON]:
-                message, remedy = error.format_message(), "slaf COMMAND --help lists the options"
-                print_json(error_to_json("UsageError", message, remedy, ExitCode.USAGE))
-            raise
-
+# The commands by purpose, as `slaf --help` lists them.
+_PURPOSES: dict[str, tuple[Callable[..., None], ...]] = {
+    "Write a dataset": (convert, append, annotate, compact),
+    "Write it by many machines": (plan, part, publish),
+    "Look at it": (info, head, schema, query, region, formats),
+    "Compute": (qc, aggregate),
+    "Hand it on": (export,),
+    "Trust it": (verify, diff, status, history, repair),
+}
 
 app = typer.Typer(
     name="slaf",
-    cls=_Commands,
+    cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
@@ -94,10 +80,9 @@ def _slaf(
     """
 
 
-_WRITING = (convert, append, plan, part, publish, annotate, compact, repair, aggregate)
-_READING = (info, status, history, verify, query, region, export, diff, qc, formats)
-for _command in (*_WRITING, *_READING):
-    app.command()(_command)
+for _purpose, _commands in _PURPOSES.items():
+    for _command in _commands:
+        app.command(cls=Command, rich_help_panel=_purpose)(_command)
 
 
 def main() -> None:

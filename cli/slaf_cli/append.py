@@ -20,13 +20,14 @@ def append(
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Add the cells of inputs to a dataset.
 
     Genes are aligned by id. Until every cell is on disk, readers see DATASET as it was. An append
     that was stopped is finished by the same command.
     """
-    with edge(quiet=quiet, verbose=verbose, json=json):
+    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
         check_local_paths(inputs)
         import slaf
 

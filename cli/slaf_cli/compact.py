@@ -33,6 +33,7 @@ def compact(
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Merge the small fragments of a dataset, or change its compression.
 
@@ -41,7 +42,7 @@ def compact(
     DATASET as it was, and disk space is needed for both. A run that was stopped is finished by the
     same command.
     """
-    with edge(quiet=quiet, verbose=verbose, json=json):
+    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
         import slaf
 
         with Bar(shown=not quiet) as bar:

@@ -31,6 +31,7 @@ def convert(
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Convert inputs into a dataset.
 
@@ -38,7 +39,7 @@ def convert(
     is on disk there is no dataset at OUTPUT. A conversion that was stopped is finished by the same
     command.
     """
-    with edge(quiet=quiet, verbose=verbose, json=json):
+    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
         check_local_paths(inputs)
         import slaf
 

@@ -49,6 +49,7 @@ def diff(
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Compare two datasets, or inputs.
 
@@ -56,7 +57,7 @@ def diff(
     slots. How a dataset is stored does not count. The first differences of each kind are printed,
     and the exit code is then 5.
     """
-    with edge(quiet=quiet, verbose=verbose, json=json):
+    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
         import slaf
 
         with Bar(shown=not quiet) as bar:

@@ -129,13 +129,14 @@ def export(
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Write a dataset in another format.
 
     All of DATASET, or a part of it, becomes a file or a folder. Content that the format cannot hold
     is listed first. Until all is on disk, or in the bucket, OUTPUT does not exist.
     """
-    with edge(quiet=quiet, verbose=verbose, json=json):
+    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
         import slaf
 
         began = time.monotonic()

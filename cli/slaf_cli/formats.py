@@ -10,9 +10,14 @@ from slaf_cli.report import edge, print_json
 __all__ = ["formats"]
 
 
-def formats(*, json: options.Json = False, verbose: options.Verbose = False) -> None:
+def formats(
+    *,
+    json: options.Json = False,
+    verbose: options.Verbose = False,
+    log_file: options.LogFile = None,
+) -> None:
     """List the formats that can be read and written here, and what a missing one needs."""
-    with edge(quiet=False, verbose=verbose, json=json):
+    with edge(quiet=False, verbose=verbose, log_file=log_file, json=json):
         import slaf
 
         listed = slaf.formats()

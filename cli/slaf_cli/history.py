@@ -13,14 +13,19 @@ __all__ = ["history"]
 
 @options.takes(ConvertOptions, "storage_options")
 def history(
-    dataset: options.Dataset, chosen: options.Chosen, *, json: options.Json = False
+    dataset: options.Dataset,
+    chosen: options.Chosen,
+    *,
+    json: options.Json = False,
+    verbose: options.Verbose = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """List the versions of a dataset, the newest last.
 
     The version before an annotation is kept until the next run; `slaf.open(DATASET, version=N)`
     opens it.
     """
-    with edge(quiet=False, verbose=False):
+    with edge(quiet=False, verbose=verbose, log_file=log_file, json=json):
         import slaf
 
         versions = slaf.history(dataset, **chosen)

@@ -35,13 +35,14 @@ def info(
     *,
     json: options.Json = False,
     verbose: options.Verbose = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Describe a dataset, or inputs.
 
     Inputs are described as a conversion would take them; of a folder also what is left out, and
     why. Values are not read.
     """
-    with edge(quiet=False, verbose=verbose, json=json):
+    with edge(quiet=False, verbose=verbose, log_file=log_file, json=json):
         from slaf.dataset.info import info as describe
 
         described = [describe(target, **chosen) for target in targets]

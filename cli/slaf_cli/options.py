@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from slaf.options import ConvertOptions, Option, Options, docs_of, options_of
+from slaf.options import INPUT_CHOICES, ConvertOptions, Option, Options, docs_of, options_of
 from slaf.options import parse_bytes as size_in_bytes
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Inputs",
     "Json",
     "Layer",
+    "LogFile",
     "Quiet",
     "Target",
     "Verbose",
@@ -52,6 +53,22 @@ _MORE_HELP = {
     "without": _REPEATED,
 }
 
+_OUTPUT = "Output"
+
+# The options of the library by purpose, as --help lists them.
+_PURPOSES = {
+    "Input": ("matrix", *INPUT_CHOICES, "format", "allow_duplicate", "new_only"),
+    "Content": ("join", "layers", "raw", "without", "uns_merge"),
+    "Samples": ("cell_id_prefix", "samples"),
+    "Tables": (
+        *("compression", "create_indices", "string_ids", "by_gene", "plain_types"),
+        *("chunk_size", "compact"),
+    ),
+    "Run": ("workers", "memory", "scratch", "restart", "overwrite", "dry_run"),
+    "Buckets": ("storage_options", "input_storage_options", "stage"),
+}
+_PURPOSE_OF = {name: purpose for purpose, names in _PURPOSES.items() for name in names}
+
 Inputs = Annotated[
     list[str],
     typer.Argument(
@@ -60,28 +77,49 @@ Inputs = Annotated[
         show_default=False,
     ),
 ]
-Dataset = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset.", show_default=False)]
 Target = Annotated[
     str,
     typer.Argument(
         metavar="DATASET|INPUT", help=f"A dataset, or an input: {INPUT}.", show_default=False
     ),
 ]
+Dataset = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset.", show_default=False)]
 Layer = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="This layer, or raw, instead of X.", show_default=False),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the result, or the error, as JSON.")]
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="Print the result, or the error, as JSON.", rich_help_panel=_OUTPUT
+    ),
+]
 Quiet = Annotated[
     bool,
     typer.Option(
-        "--quiet", "-q", help="No progress bar and no notes; warnings and errors still appear."
+        "--quiet",
+        "-q",
+        help="No progress and no notes; warnings and errors still appear.",
+        rich_help_panel=_OUTPUT,
     ),
 ]
 Verbose = Annotated[
     bool,
     typer.Option(
-        "--verbose", "-v", help="Also log every change on disk, and show tracebacks of errors."
+        "--verbose",
+        "-v",
+        help="Also log every change on disk, and show tracebacks of errors.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+
+LogFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Write log lines, with times, to the end of this file too, also with --quiet.",
+        show_default=False,
+        rich_help_panel=_OUTPUT,
     ),
 ]
 
@@ -126,7 +164,9 @@ def takes(
         ]
         parameters += [_parameter(option, docs.get(option.name, "")) for option in added]
         # A stable sort: arguments, options of the command, of the library, and of the output.
-        parameters.sort(key=lambda each: (each.kind, each.name in {"json", "quiet", "verbose"}))
+        parameters.sort(
+            key=lambda each: (each.kind, each.name in {"json", "quiet", "verbose", "log_file"})
+        )
         command.__name__, command.__doc__ = function.__name__, function.__doc__
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {each.name: each.annotation for each in parameters}
@@ -144,6 +184,7 @@ def _parameter(option: Option, doc: str) -> inspect.Parameter:
         help=_help(option, doc),
         parser=parse_bytes if sized else None,
         min=None if sized else option.minimum,
+        rich_help_panel=_PURPOSE_OF.get(option.name),
     )
     return inspect.Parameter(
         option.name,

@@ -53,6 +53,7 @@ def part(
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Encode a part of a plan, unless it is done.
 
@@ -64,7 +65,7 @@ def part(
     if index is not None and listed is not None:
         msg = "name one part with --index, or several with --range"
         raise typer.BadParameter(msg, param_hint="--range")
-    with edge(quiet=quiet, verbose=verbose, json=json):
+    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
         import slaf
 
         reports: list[PartReport] = []

@@ -39,6 +39,7 @@ def plan(
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Plan a conversion, or an append, whose parts any machines encode.
 
@@ -50,7 +51,7 @@ def plan(
     if bool(inputs) == discard:
         msg = "name the output alone" if discard else "name the inputs, and then the output"
         raise typer.BadParameter(msg, param_hint="INPUT... OUTPUT")
-    with edge(quiet=quiet, verbose=verbose, json=json):
+    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
         import slaf
 
         if discard:

@@ -33,13 +33,14 @@ def publish(
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Make a plan whose parts are all done the dataset that readers see.
 
     Each receipt of a part is compared with the plan and with the files. If parts are missing, the
     exit code is 4, and the message has them as --array takes them.
     """
-    with edge(quiet=quiet, verbose=verbose, json=json):
+    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
         import slaf
 
         with watched(output, chosen["storage_options"], quiet=quiet, json=json) as bar:

@@ -74,6 +74,7 @@ def qc(
     ] = False,
     json: options.Json = False,
     verbose: options.Verbose = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Summarise the quality of cells, by scanpy's names of metrics.
 
@@ -85,7 +86,7 @@ def qc(
         raise typer.BadParameter(msg, param_hint="--replace")
     tops = _numbers(percent_top)
     masks = options.key_values(mask, "--mask")
-    with edge(quiet=False, verbose=verbose, json=json):
+    with edge(quiet=False, verbose=verbose, log_file=log_file, json=json):
         from slaf.dataset.scan import open_or_scan
 
         with open_or_scan(target, **chosen) as view:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from enum import StrEnum
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, TypeAlias, get_args
 
 import typer
 
 from slaf.options import ConvertOptions
 from slaf_cli import options
 from slaf_cli.report import edge
+from slaf_cli.table import table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,15 +23,7 @@ __all__ = ["query"]
 _ROWS_AT_ONCE = 1 << 16
 
 
-class ResultFormat(StrEnum):
-    """Formats for the rows of a result."""
-
-    TABLE = "table"
-    CSV = "csv"
-    TSV = "tsv"
-    JSON = "json"
-    NDJSON = "ndjson"
-    PARQUET = "parquet"
+ResultFormat: TypeAlias = Literal["table", "csv", "tsv", "json", "ndjson", "parquet"]
 
 
 @options.takes(ConvertOptions, "storage_options")
@@ -57,7 +49,6 @@ def query(
     format: Annotated[
         ResultFormat | None,
         typer.Option(
-            metavar="table|csv|tsv|json|ndjson|parquet",
             help="Format of the rows; by default that of the suffix of --output, or a table.",
             show_default=False,
         ),
@@ -69,17 +60,22 @@ def query(
             help="Write to this file, replacing it once the result is whole, instead of stdout.",
         ),
     ] = None,
+    json: options.Json = False,
     verbose: options.Verbose = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Print the result of SQL over a dataset.
 
     The result has to fit in memory.
     """
-    format = format or _format_of(output)
-    if format is ResultFormat.PARQUET and output is None and sys.stdout.isatty():
+    if json and format not in {None, "json"}:
+        msg = f"--json is --format json, and not {format}; give one of them"
+        raise typer.BadParameter(msg, param_hint="--format")
+    format = "json" if json else format or _format_of(output)
+    if format == "parquet" and output is None and sys.stdout.isatty():
         msg = "parquet is not for a terminal; name a file with --output, or pipe it"
         raise typer.BadParameter(msg, param_hint="--format")
-    with edge(quiet=False, verbose=verbose):
+    with edge(quiet=False, verbose=verbose, log_file=log_file, json=format == "json"):
         import slaf
 
         text = _text_of(sql, file)
@@ -107,7 +103,7 @@ def _text_of(sql: str | None, file: Path | None) -> str:
 
 def _format_of(output: Path | None) -> ResultFormat:
     suffix = "" if output is None else output.suffix.lower().removeprefix(".")
-    return ResultFormat(suffix) if suffix in list(ResultFormat) else ResultFormat.TABLE
+    return next((known for known in get_args(ResultFormat) if known == suffix), "table")
 
 
 def _write(chunks: Iterable[bytes], file: BinaryIO) -> None:
@@ -117,17 +113,17 @@ def _write(chunks: Iterable[bytes], file: BinaryIO) -> None:
 
 def _encoded(result: pl.DataFrame, format: ResultFormat) -> Iterator[bytes]:
     """Encode rows; writing them is left to the caller, so that a closed pipe ends the command."""
-    if format is ResultFormat.TABLE:
-        yield f"{_table(result)}\n".encode()
-    elif format is ResultFormat.JSON:
+    if format == "table":
+        yield f"{table(result)}\n".encode()
+    elif format == "json":
         yield f"{result.write_json()}\n".encode()
-    elif format is ResultFormat.NDJSON:
+    elif format == "ndjson":
         for rows in result.iter_slices(_ROWS_AT_ONCE):
             yield rows.write_ndjson().encode()
-    elif format is ResultFormat.PARQUET:
+    elif format == "parquet":
         yield _parquet(result)
     else:
-        yield from _csv(result, "\t" if format is ResultFormat.TSV else ",")
+        yield from _csv(result, "\t" if format == "tsv" else ",")
 
 
 def _parquet(result: pl.DataFrame) -> bytes:
@@ -151,19 +147,3 @@ def _csv(result: pl.DataFrame, separator: str) -> Iterator[bytes]:
     yield result.clear().write_csv(separator=separator).encode()
     for rows in result.iter_slices(_ROWS_AT_ONCE):
         yield rows.write_csv(include_header=False, separator=separator).encode()
-
-
-def _table(result: pl.DataFrame) -> str:
-    import polars as pl
-
-    with pl.Config(
-        tbl_rows=-1,
-        tbl_cols=-1,
-        tbl_width_chars=-1,
-        fmt_str_lengths=1 << 16,
-        tbl_hide_dataframe_shape=True,
-        tbl_hide_column_data_types=True,
-        tbl_formatting="ASCII_MARKDOWN",
-        float_precision=None,
-    ):
-        return str(result)

@@ -53,12 +53,13 @@ def region(
     ] = None,
     json: options.Json = False,
     verbose: options.Verbose = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Print the depth of the bases of a region, as runs of equal depth.
 
     Bases of no depth are left out.
     """
-    with edge(quiet=False, verbose=verbose):
+    with edge(quiet=False, verbose=verbose, log_file=log_file, json=json):
         import slaf
 
         view = slaf.open(dataset, **chosen)

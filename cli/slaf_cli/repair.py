@@ -54,6 +54,7 @@ def repair(
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Write the damaged files of a dataset again.
 
@@ -61,7 +62,7 @@ def repair(
     inputs, and has to match the digests of the conversion: otherwise nothing is changed. A repair
     that was stopped is finished by the same command.
     """
-    with edge(quiet=quiet, verbose=verbose, json=json):
+    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
         import slaf
 
         with Bar(shown=not quiet) as bar:

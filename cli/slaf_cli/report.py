@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 import signal
 import sys
@@ -15,9 +14,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from slaf.errors import AlreadyInDataset, ConflictError, SlafError, StorageError, VerificationFailed
+from slaf_cli.log import FILE_ONLY, logger, logging_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
     from types import FrameType
 
     from slaf import Comparison, Report
@@ -37,8 +38,6 @@ __all__ = [
     "print_counts",
     "print_json",
 ]
-
-logger = logging.getLogger("slaf")
 
 
 _STEP = 1000
@@ -85,8 +84,10 @@ _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
 
 
 @contextmanager
-def edge(*, quiet: bool, verbose: bool, json: bool = False) -> Iterator[None]:
-    """Run a command: log to stderr, turn errors into a paragraph and an exit code.
+def edge(
+    *, quiet: bool, verbose: bool, log_file: Path | None = None, json: bool = False
+) -> Iterator[None]:
+    """Run a command: log to stderr and to a file, turn errors into a paragraph and an exit code.
 
     With `json`, stdout holds one document also when the command fails: the error.
 
@@ -95,9 +96,10 @@ def edge(*, quiet: bool, verbose: bool, json: bool = False) -> Iterator[None]:
     typer.Exit
         With an `ExitCode`, if the command raised.
     """
-    with _logging(quiet=quiet, verbose=verbose), _termination():
+    with _termination():
         try:
-            yield
+            with logging_of(quiet=quiet, verbose=verbose, log_file=log_file), _end_in_log():
+                yield
         except (typer.Exit, typer.BadParameter):
             raise  # typer handles these
         except BrokenPipeError:
@@ -110,6 +112,20 @@ def edge(*, quiet: bool, verbose: bool, json: bool = False) -> Iterator[None]:
             if json:
                 _print_error(error)
             raise typer.Exit(exit_code(error)) from None
+
+
+@contextmanager
+def _end_in_log() -> Iterator[None]:
+    """Log the exit code, and the error, to the file."""
+    try:
+        yield
+    except (KeyboardInterrupt, Exception) as error:
+        code = ExitCode.USAGE if isinstance(error, typer.BadParameter) else exit_code(error)
+        text = _on_one_line(_explanation(error))
+        logger.error("slaf: %s", text, extra=FILE_ONLY)
+        logger.info("end: exit code %d", code, extra=FILE_ONLY)
+        raise
+    logger.info("end: exit code 0", extra=FILE_ONLY)
 
 
 def exit_code(error: BaseException) -> ExitCode:
@@ -219,21 +235,6 @@ def _is_exhaustion(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError | ImportError) and bool(_NO_MEMORY.search(str(error)))
     )
-
-
-@contextmanager
-def _logging(*, quiet: bool, verbose: bool) -> Iterator[None]:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    level = logger.level
-    logger.addHandler(handler)
-    normal = logging.WARNING if quiet else logging.INFO
-    logger.setLevel(logging.DEBUG if verbose else normal)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        logger.removeHandler(handler)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from slaf_cli.log import FILE_ONLY, logger
 from slaf_cli.progress import Bar, cost, with_cost
 from slaf_cli.report import (
     RESUMABLE,
@@ -76,14 +77,16 @@ def _how_to_resume(output: str, storage_options: Mapping[str, str]) -> str:
 
 
 def _print_summary(dataset: DatasetInfo, seconds: float, *, json: bool) -> None:
-    if json:
-        print_json(with_cost(dataset.to_json(), seconds))
-        return
-    typer.echo(
+    summary = (
         f"{dataset.location}: {dataset.n_cells:,} cells × {dataset.n_genes:,} genes, "
         f"{dataset.nonzeros:,} nonzeros ({dataset.value_type}), {in_bytes(dataset.bytes)}; "
         f"{cost(seconds)}"
     )
+    logger.info("%s", summary, extra=FILE_ONLY)
+    if json:
+        print_json(with_cost(dataset.to_json(), seconds))
+    else:
+        typer.echo(summary)
 
 
 def print_preview(preview: Preview, *, json: bool) -> None:

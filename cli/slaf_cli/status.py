@@ -27,12 +27,13 @@ def status(
     *,
     json: options.Json = False,
     verbose: options.Verbose = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Show the progress of a conversion.
 
     For a conversion that was stopped, the command that finishes it is printed too.
     """
-    with edge(quiet=False, verbose=verbose, json=json):
+    with edge(quiet=False, verbose=verbose, log_file=log_file, json=json):
         from slaf.runs.status import status as read_status
 
         run = read_status(output, **chosen)
@@ -93,11 +94,11 @@ def _command(run: ConversionStatus) -> str | None:
         **run.options,
         **first.choice,
         "matrix": first.matrix,
-        "cell_id_prefix": any(source.prefix for source in run.sources),
     }
     if run.operation == "append" and "expression_by_gene" not in run.tables:
         chosen["by_gene"] = chosen["by_gene"] or None
     words = ["slaf", run.operation, *(source.uri for source in run.sources), run.place]
     for name, option in options_of(record).items():
-        words += options.words_of(option, chosen.get(name, option.default))
+        value = chosen.get(name)
+        words += options.words_of(option, option.default if value is None else value)
     return shlex.join(words)

@@ -71,6 +71,7 @@ def verify(
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Check that a dataset is what was converted.
 
@@ -85,7 +86,7 @@ def verify(
     if share and (quick or against or sample is not None):
         msg = "it reads some blocks: leave out --quick, --sample and --against"
         raise typer.BadParameter(msg, param_hint="--part")
-    with edge(quiet=quiet, verbose=verbose, json=json):
+    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
         import slaf
 
         try:

@@ -38,6 +38,7 @@ __all__ = [
     "safe_name",
     "table_with_metadata",
     "to_lance",
+    "with_constants",
     "without_columns",
 ]
 
@@ -226,6 +227,33 @@ def without_columns(table: pa.Table, leave_out: Callable[[str], bool]) -> pa.Tab
     return table.select(
         [at for at, name in enumerate(originals) if name is None or not leave_out(name)]
     )
+
+
+def with_constants(
+    table: pa.Table, columns: Mapping[str, Sequence[Any]], lengths: Sequence[int]
+) -> pa.Table:
+    """A table with metadata, and further columns behind its own, constant over runs of rows.
+
+    Parameters
+    ----------
+    table
+        The table.
+    columns
+        For each new column its value in each run: text, which is stored as categories, numbers or
+        booleans; None where it is missing.
+    lengths
+        The rows of each run.
+    """
+    rows = pa.array(np.repeat(np.arange(len(lengths)), lengths))
+    for name, values in columns.items():
+        of_runs = pa.array(values)
+        if not pa.types.is_primitive(of_runs.type):
+            of_runs = of_runs.cast(pa.string()).dictionary_encode()
+        array = pa.chunked_array([of_runs.take(rows)])
+        column = _column(name, array)
+        metadata = {_KEY: json.dumps(msgspec.to_builtins(column))}
+        table = table.append_column(pa.field(name, array.type, metadata=metadata), array)
+    return table
 
 
 def column_of(field: pa.Field) -> Column:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from slaf.sources.base import Inputs
 
 __all__ = ["append"]
+
+logger = logging.getLogger("slaf")
 
 
 @with_options(AppendOptions, AppendRun, AppendDryRun)
@@ -58,23 +61,28 @@ def append(
         If an input cannot be added exactly. The dataset is unchanged.
     ConflictError
         If another process writes to the dataset, another run is unfinished, or the dataset has an
-        input already.
-    StorageError
+        StorageError
         If writing fails; the append can be resumed.
     TypeError, ValueError
         If an option is unknown, or its value is invalid.
     """
     location = Location.of(dataset, options.storage_options)
     check_dataset_exists(location)
-    with ExitStack() as opened:
-        if not options.dry_run:
-            opened.enter_context(locked(location))
+    if options.dry_run:
+        with prepare_append(inputs, open_append_target(location), options) as prepared:
+            # A conflict is reported before any table is read.
+            return preview(prepared, prepared.unfinished(options))
+    while n_later := _append(inputs, location, options):
+        logger.info("the append that was stopped is finished; %s more follow", f"{n_later:,}")
+    return open_dataset(location)
+
+
+def _append(inputs: Inputs, location: Location, options: AppendOptions) -> int:
+    """Append inputs, or finish an append; the number of inputs that are left to append."""
+    with locked(location), ExitStack() as opened:
         target = open_append_target(location)
         prepared = opened.enter_context(prepare_append(inputs, target, options))
-        # A conflict is reported before any table is read.
-        unfinished = prepared.unfinished(options)
-        if options.dry_run:
-            return preview(prepared, unfinished)
+        prepared.unfinished(options)
         tables = prepared.tables()
         log_warnings(prepared.inputs)
         prepared.estimate(tables)
@@ -90,4 +98,4 @@ def append(
             progress = options.progress or NullProgress()
             workers = options.workers
             execute_run(run, prepared, tables, workers, progress=progress, elsewhere=encode)
-    return open_dataset(location)
+        return prepared.n_later

@@ -7,6 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from slaf.conversion.new_inputs import (
+    NewInputs,
+    existing_with_samples,
+    select_new,
+    with_remembered_samples,
+)
 from slaf.conversion.plan_append import (
     dataset_matrix,
     dataset_slots,
@@ -15,7 +21,6 @@ from slaf.conversion.plan_append import (
     stored_options,
 )
 from slaf.conversion.slafdb import SlafdbDataset, plan_slafdb_append
-from slaf.dataset.source import dataset_as_input
 from slaf.errors import Locked, OutputExists
 from slaf.options import ConvertOptions, ReadOptions, StoreOptions
 from slaf.runs.annotations import encode_annotations
@@ -25,6 +30,7 @@ from slaf.runs.plan import make_plan
 from slaf.runs.publish import read_axes
 from slaf.sources import as_inputs
 from slaf.sources.concat.source import Concat
+from slaf.sources.samples import with_samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -81,6 +87,8 @@ class Prepared:
         The options for reading the inputs.
     left_out
         Contents of the folders of inputs that are not converted.
+    n_later
+        Further inputs, which another run has to append.
     """
 
     location: Location
@@ -88,6 +96,7 @@ class Prepared:
     inputs: Concat
     reading: ReadOptions
     left_out: tuple[LeftOut, ...]
+    n_later: int = 0
 
     def unfinished(self, options: RunOptions, *, overwrite: bool = False) -> OutputRun | None:
         """The unfinished run that this one continues; None if it starts.
@@ -152,10 +161,10 @@ def prepare_convert(
         If an input cannot be converted, or they cannot be concatenated.
     """
     stored, reading = StoreOptions.part_of(options), _read_options(location, options)
-    found = as_inputs(inputs, options.format, reading, prefixed=options.cell_id_prefix)
+    found = as_inputs(inputs, options.format, reading)
     _check_no_input(location, [one.uri for one in found.inputs])
     with Concat(
-        found.inputs,
+        with_samples(found.inputs, options.samples, reading, prefixed=options.cell_id_prefix),
         stored.join,
         selection=stored.slots,
         allow_duplicate=options.allow_duplicate,
@@ -187,18 +196,18 @@ def prepare_append(
         **dataset_slots(dataset, options.without).to_json(),
     )
     reading = _read_options(dataset.location, replace(options, matrix=matrix))
-    found = as_inputs(
-        inputs,
-        options.format,
-        reading,
-        prefixed=options.cell_id_prefix,
-        before=[source.uri for source in dataset.sources],
-    )
-    opens = found.inputs
-    existing = None if isinstance(dataset, SlafdbDataset) else dataset_as_input(dataset)
+    earlier = [source.uri for source in dataset.sources]
+    found = as_inputs(inputs, options.format, reading, before=earlier)
+    new = NewInputs(found.inputs)
+    if options.new_only:
+        new = select_new(found.inputs, dataset, restart=options.restart)
+    opens = with_remembered_samples(new.inputs, dataset, options, reading)
+    existing = None
     if isinstance(dataset, SlafdbDataset):
         # It is written again: its own inputs come first.
         opens = [*dataset.inputs(), *opens]
+    else:
+        existing = existing_with_samples(dataset, requested.slots)
     with Concat(
         opens,
         requested.join,
@@ -213,7 +222,7 @@ def prepare_append(
             plan = plan_slafdb_append(dataset, opened, requested)
         else:
             plan = plan_append(dataset, opened, stored_options(dataset, requested))
-        yield Prepared(dataset.location, plan, opened, reading, found.left_out)
+        yield Prepared(dataset.location, plan, opened, reading, found.left_out, new.n_later)
 
 
 def _check_no_input(location: Location, uris: Iterable[str]) -> None:

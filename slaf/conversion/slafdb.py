@@ -36,6 +36,7 @@ from slaf.options import ReadOptions
 from slaf.runs.plan import BaseDataset, Plan, make_plan
 from slaf.sources.base import MatrixSize, Source, SourceInfo, check_only_x
 from slaf.sources.concat.members import Input
+from slaf.sources.samples import names_of_records
 from slaf.tables.read import index_names, newest_version, read_table
 from slaf.tables.rows import TableRows
 
@@ -124,7 +125,11 @@ class SlafdbDataset:
 
     def inputs(self) -> list[Input]:
         """The inputs of the dataset, each to be read from its tables."""
-        return [Input(record.uri, self._opener(record), ReadOptions()) for record in self.sources]
+        names = names_of_records(self.sources)
+        return [
+            Input(record.uri, self._opener(record), ReadOptions(), sample_name=name)
+            for record, name in zip(self.sources, names, strict=True)
+        ]
 
     def options(self, requested: StoreOptions) -> StoreOptions:
         """The requested options, with those of its tables where slafdb has them."""

@@ -6,13 +6,14 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from slaf.dataset.dataset import open_dataset
+from slaf.dataset.dataset import Dataset, open_dataset
 from slaf.dataset.view import View
 from slaf.format.config import load
 from slaf.options import ReadOptions, ScanOptions
 from slaf.runtime.forks import check_not_forked
 from slaf.sources import as_inputs
 from slaf.sources.concat.source import Concat
+from slaf.sources.samples import with_samples
 from slaf.storage.location import Location
 from slaf.storage.urls import is_web
 
@@ -58,7 +59,7 @@ def scan(inputs: Inputs, **options: Any) -> Scan:
 
 
 def open_or_scan(dataset_or_inputs: View | Inputs, **options: Any) -> View:
-    """The view of a dataset, or of inputs; a view itself stays open when it is closed.
+    """The view of a dataset, or of inputs; closing it leaves a view that was given open.
 
     Parameters
     ----------
@@ -67,6 +68,8 @@ def open_or_scan(dataset_or_inputs: View | Inputs, **options: Any) -> View:
     options
         By keyword, as for `slaf.scan`; of a dataset only `storage_options` is used.
     """
+    if isinstance(dataset_or_inputs, Dataset):
+        return dataset_or_inputs
     if isinstance(dataset_or_inputs, View):
         return View(dataset_or_inputs.origin, dataset_or_inputs.cells, dataset_or_inputs.genes)
     storage_options = options.get("storage_options")
@@ -94,8 +97,9 @@ class Scan(View):
         self._inputs = inputs
         self._options = options
         reading = ReadOptions.part_of(options)
-        found = as_inputs(inputs, options.format, reading, prefixed=options.cell_id_prefix)
-        self._source: Concat | None = Concat(found.inputs, options.join)
+        found = as_inputs(inputs, options.format, reading).inputs
+        named = with_samples(found, options.samples, reading, prefixed=options.cell_id_prefix)
+        self._source: Concat | None = Concat(named, options.join)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(Scan, options=self._options), (self._inputs,)

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self, TypeAlias, cast
 
 import numpy as np
 from msgspec import field, structs
@@ -60,6 +60,7 @@ __all__ = [
     "DatasetConfig",
     "Manifest",
     "Metadata",
+    "SampleValue",
     "SourceRecord",
     "former_config",
     "load",
@@ -89,9 +90,13 @@ _LEGACY_RUN: Final = "adoption"
 _WAYS_OUT: Final = "restore it from a copy, or remove the dataset and convert again"
 JSON = dict[str, Any]
 
+# A value that all cells of an input have in a column of obs; None where it is missing.
+SampleValue: TypeAlias = str | bool | int | float | None
+
 # A table is next to config.json or in LEGACY_DIR: no config.json leads to another directory.
 _FOLDER: Final = r"(adopted/)?[^/\\\0]*[^/\\\0.][^/\\\0]*"
 _Folder = Annotated[str, matching(_FOLDER, "the name of a folder")]
+_OF_SAMPLES: Final = frozenset({"obs", "sheet"})
 _ALL_GENES: Final = ((0, 2**63 - 1),)
 
 
@@ -123,6 +128,10 @@ class SourceRecord(Record, frozen=True):
         The genes of the dataset that the input has, as ranges ``[start, stop)`` of positions.
     prefix
         The prefix of its cell ids.
+    sample
+        Columns of obs with one value for all of its cells: its sample, and the row of its sheet.
+    sheet
+        The sample sheet of these columns; "" without one.
     slots
         The names of its converted layers, raw and annotations: "layer:NAME", "raw", "obsm:KEY", …;
         None if they were not recorded, and are all slots of the dataset.
@@ -144,6 +153,8 @@ class SourceRecord(Record, frozen=True):
     ] = "strict"
     genes_present: tuple[Range, ...] = field(name="measured", default=_ALL_GENES)
     prefix: str = ""
+    sample: Mapping[str, SampleValue] = field(name="obs", default={})
+    sheet: str = ""
     slots: tuple[str, ...] | None = field(name="holds", default=None)
     selection: SlotSelection | None = field(name="taken", default=None)
 
@@ -155,6 +166,11 @@ class SourceRecord(Record, frozen=True):
             ranges = str(self.genes_present)[:60]
             msg = f"measured is {ranges!r}, but must be ranges [start, stop] of genes"
             raise ValueError(msg)
+
+    def to_json(self) -> JSON:
+        """The JSON object; without samples it has no keys of theirs."""
+        data = super().to_json()
+        return {key: value for key, value in data.items() if value or key not in _OF_SAMPLES}
 
 
 class Metadata(Record, frozen=True):
@@ -328,6 +344,7 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
     def to_json(self) -> JSON:
         """The keys of config.json, with those that slafdb reads."""
         data = super().to_json()
+        data["sources"] = [source.to_json() for source in self.sources]
         total = self.n_cells * self.n_genes
         density = self.expression_count / total if total else 0.0
         data["array_shape"] = [self.n_cells, self.n_genes]

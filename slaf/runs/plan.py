@@ -50,7 +50,7 @@ __all__ = [
 PART_NONZEROS = 32 << 20
 
 # Keys that do not identify an input: its location, and copies of the options.
-_PLACES = {"identity", "uri", "offset", "measured", "holds", "taken"}
+_PLACES = {"identity", "uri", "offset", "measured", "holds", "taken", "sheet"}
 
 # The keys of the last release for the tables; its published runs have to be cleaned up only.
 _EARLIER_KEYS = {"value_type", "companions"}

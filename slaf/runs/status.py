@@ -14,6 +14,7 @@ from slaf.format.schema import CELL_ORDER, GENE_ORDER
 from slaf.runs.checkpoint import checkpoint_of
 from slaf.runs.journal import Journal
 from slaf.runtime.job_arrays import indices_text
+from slaf.sources.samples import last_sheet
 from slaf.storage.location import Location
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from slaf.format.config import DatasetConfig, SourceRecord
     from slaf.runs.checkpoint import Checkpoint
+    from slaf.runs.plan import Plan
 
 __all__ = ["ConversionStatus", "State", "status"]
 
@@ -66,7 +68,8 @@ class ConversionStatus:
     operation
         "convert", "append", "repair" or "compact".
     options
-        The options of the unfinished run; empty when it is finished.
+        The options of the unfinished run, those of samples where they are not those of the dataset;
+        empty when it is finished.
     genes_done
         Genes whose nonzeros are on disk in gene order, with the option `by_gene`.
     tables
@@ -164,9 +167,20 @@ def _of_run(
         # A repair and a compaction are of the inputs of the dataset.
         sources=plan.added if plan.operation == "append" else plan.sources,
         operation=plan.operation,
-        options=plan.options.to_json(),
+        options=plan.options.to_json() | _sample_options(plan),
         genes_done=sum(len(part.rows) for part in journal.parts[GENE_ORDER.name].values()),
         tables=() if previous is None else tuple(previous.tables),
         missing=indices_text(journal.missing()),
         refused=journal.refused,
     )
+
+
+def _sample_options(plan: Plan) -> dict[str, Any]:
+    """The options of samples that differ from what the run takes without them."""
+    earlier = plan.sources[: len(plan.sources) - len(plan.added)]
+    prefixed, was_prefixed = (any(s.prefix for s in some) for some in (plan.added, earlier))
+    sheet, last = (last_sheet(some) for some in (plan.added, earlier))
+    return {
+        "cell_id_prefix": None if prefixed == was_prefixed else prefixed,
+        "samples": None if sheet == last else sheet or "none",
+    }

@@ -16,7 +16,6 @@ from slaf.sources.base import HasSource
 from slaf.sources.concat.members import Input
 from slaf.sources.detect import format_named
 from slaf.sources.feature_types import FEATURE_TYPE, subset_or_close
-from slaf.sources.names import cell_id_prefixes
 from slaf.sources.search import find_inputs
 from slaf.sources.soma import experiment as soma
 from slaf.sources.tenx import h5 as tenx_h5
@@ -130,7 +129,6 @@ def as_inputs(
     format: str | None,
     options: ReadOptions,
     *,
-    prefixed: bool = False,
     before: Sequence[str] = (),
 ) -> InputList:
     """Find all inputs, each to be opened when it is read.
@@ -144,10 +142,8 @@ def as_inputs(
         The format of all; detected by content if None.
     options
         The matrix to read, and the memory for sorting.
-    prefixed
-        Put the name of its input before each cell id.
     before
-        The URIs of earlier inputs, whose names and prefixes must differ.
+        The URIs of earlier inputs, from which those in memory are told apart.
 
     Raises
     ------
@@ -180,10 +176,6 @@ def as_inputs(
         raise NoSuchInput(msg)
     _check_named_tables(len(found), options)
     _log_left_out(left_out)
-    if prefixed:
-        uris = [*before, *(one.uri for one in found)]
-        prefixes = cell_id_prefixes(uris)[len(before) :]
-        found = [replace(one, prefix=own) for one, own in zip(found, prefixes, strict=True)]
     return InputList(found, tuple(left_out))
 
 

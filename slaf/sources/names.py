@@ -1,19 +1,39 @@
-"""Unique names of the inputs of a dataset, and prefixes of their cell ids."""
+"""Names of the inputs of a dataset: of their files, and of their samples."""
 
 from __future__ import annotations
 
-from collections import Counter
+import re
+from itertools import count
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["cell_id_prefixes", "counts_rank", "is_named_counts", "unique_names"]
+__all__ = [
+    "counts_rank",
+    "is_named_counts",
+    "path_parts",
+    "sample_names",
+    "unique_names",
+    "without_suffix",
+]
 
 # The names of matrices that hold counts, the most telling first.
 _COUNTS = ("counts", "raw_counts", "raw", "spliced", "x")
 
-_SUFFIXES = (".h5ad", ".h5", ".gz", ".mtx")
+_SUFFIX = re.compile(r"(?:\.(?:h5ad|h5mu|hdf5|h5|loom|zarr|zip|mtx|gz|slaf))+$")
+
+# What tools call their files and folders, whatever the sample.
+_KIND = (
+    r"(?:sample_)?(?:raw|filtered|unfiltered)(?:_(?:feature|peak|gene)_bc_matri(?:x|ces)(?:_h5)?)?"
+)
+_OF_A_TOOL = re.compile(
+    rf"{_KIND}|outs?|counts?|matrix|adata|anndata|(?:cell_)?feature_(?:bc|cell)?_?matrix"
+    r"|counts_(?:un)?filtered|Gene(?:Full\w*)?|Velocyto|Solo\.out|DGE_(?:un)?filtered|quants(?:_mat)?"
+    r"|alevin|af_quant|all-sample|binned_outputs|square_\d+um"
+)
+_WORDS_OF_A_TOOL = re.compile(rf"(?<=.)(?:[_.-](?:{_KIND}|matrix)|Solo\.out)$")
+_LAST_WORD = re.compile(r"(?<=.)[_.-][^_.-]*$")
 
 
 def counts_rank(matrix: str) -> int:
@@ -50,25 +70,85 @@ def unique_names(uris: Sequence[str]) -> tuple[str, ...]:
             lengths[at] += 1
 
 
-def cell_id_prefixes(uris: Sequence[str]) -> tuple[str, ...]:
-    """A prefix for the cell ids of each input, each different.
+def sample_names(uris: Sequence[str], earlier: Sequence[str] = ()) -> tuple[str, ...]:
+    """A short name for each input: the part of its path that tells it from the others.
 
-    Prefixed ids may still be equal: "a_" and "b_c", "a_b_" and "c".
+    What tools call their files and folders is left out. Names are different, also of inputs with
+    the same URI; text joined to them, as in "a_" and "b_c", "a_b_" and "c", may still be equal.
+
+    Parameters
+    ----------
+    uris
+        The inputs.
+    earlier
+        The names that the first inputs have already, which stay.
+
+    Examples
+    --------
+    >>> sample_names(["runs/S01/outs/filtered_feature_bc_matrix.h5", "runs/S02/outs/raw.h5"])
+    ('S01', 'S02')
     """
-    names = unique_names(uris)
-    stems = [_stem(name) for name in names]
-    stems = [
-        stem if stems.count(stem) == 1 else name for stem, name in zip(stems, names, strict=True)
+    paths = list(dict.fromkeys(path_parts(uri) for uri in uris))
+    short = [_without_tools(path) for path in paths]
+    if len(set(short)) < len(short):
+        short = [(*path[:-1], without_suffix(path[-1])) for path in paths]
+    name_of = dict(zip(paths, _telling_parts(short), strict=True))
+    names, used = list(earlier), set(earlier)
+    for uri in uris[len(names) :]:
+        name = name_of[path_parts(uri)]
+        numbered = (f"{name}-{number}" for number in count(2))
+        names.append(name if name not in used else next(n for n in numbered if n not in used))
+        used.add(names[-1])
+    return tuple(names)
+
+
+def path_parts(uri: str) -> tuple[str, ...]:
+    """The folders and the name of an input; what AnnData in memory are called is one name."""
+    if uri.startswith("<"):
+        return (uri.strip("<>").partition(" ")[0],)
+    return tuple(part for part in uri.split("/") if part not in {"", "."}) or (uri,)
+
+
+def without_suffix(name: str) -> str:
+    """The name of a file without the suffixes of its format."""
+    return _SUFFIX.sub("", name) or name
+
+
+def _without_tools(path: tuple[str, ...]) -> tuple[str, ...]:
+    """The path without suffix, and without what a tool calls its files and folders."""
+    *folders, name = path
+    parts = [*folders, without_suffix(name)]
+    while len(parts) > 1 and _OF_A_TOOL.fullmatch(parts[-1]):
+        parts.pop()
+    last = parts[-1]
+    return (*parts[:-1], last if _OF_A_TOOL.fullmatch(last) else _WORDS_OF_A_TOOL.sub("", last))
+
+
+def _telling_parts(paths: Sequence[tuple[str, ...]]) -> list[str]:
+    """Of each of several different paths the last part that tells all apart, else those that do."""
+    depth = max(map(len, paths), default=0)
+    columns = [
+        [path[-at] if len(path) >= at else "" for path in paths] for at in range(1, depth + 1)
     ]
-    seen: Counter[str] = Counter()
-    prefixes = []
-    for stem in stems:
-        seen[stem] += 1
-        prefixes.append(f"{stem}_" if seen[stem] == 1 else f"{stem}-{seen[stem]}_")
-    return tuple(prefixes)
+    for parts in columns:
+        if len(set(parts)) == len(parts) and all(parts):
+            return _without_common_words(parts)
+    chosen: list[list[str]] = []
+    for parts in columns:
+        if len(set(parts)) > 1:
+            chosen.insert(0, parts)
+        names = ["_".join(filter(None, of_path)) for of_path in zip(*chosen, strict=True)]
+        if len(set(names)) == len(paths) and all(names):
+            return names
+    return ["_".join(path) for path in paths]
 
 
-def _stem(name: str) -> str:
-    for suffix in _SUFFIXES:
-        name = name.removesuffix(suffix)
-    return name
+def _without_common_words(names: list[str]) -> list[str]:
+    """The names without the last words that all have, as long as they differ."""
+    while len(names) > 1:
+        words = {word[0] if (word := _LAST_WORD.search(name)) else "" for name in names}
+        shorter = [_LAST_WORD.sub("", name) for name in names]
+        if len(words) > 1 or "" in words or len(set(shorter)) < len(names):
+            break
+        names = shorter
+    return names

@@ -63,7 +63,13 @@ def reopen_inputs(
         )
         raise NoSuchInput(msg)
     openers = [
-        replace(opener, options=_recorded_options(options, record), prefix=record.prefix)
+        replace(
+            opener,
+            options=_recorded_options(options, record),
+            prefix=record.prefix,
+            sample=record.sample,
+            sheet=record.sheet,
+        )
         for opener, record in zip(openers, records, strict=True)
     ]
     whole: Concat | None = None

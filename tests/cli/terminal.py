@@ -22,9 +22,11 @@ from slaf_cli.app import app
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["SLAF", "Ended", "at_terminal", "run", "start", "stop_after", "wait_until"]
+__all__ = ["SLAF", "TIME", "Ended", "at_terminal", "run", "start", "stop_after", "wait_until"]
 
 SLAF = str(Path(sys.executable).with_name("slaf"))
+# What a log line begins with, off a terminal and in files.
+TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 
 
 @dataclass(frozen=True)

@@ -461,7 +461,7 @@ def test_prefixes(tmp_path: Path) -> None:
         )
     slaf.convert(paths[:2], tmp_path / "out.slaf", cell_id_prefix=True)
     dataset = slaf.append(paths[2], tmp_path / "out.slaf", cell_id_prefix=True)
-    expected = [f"{folder}/in_cell-{cell}" for folder in "abc" for cell in range(4)]
+    expected = [f"{folder}_cell-{cell}" for folder in "abc" for cell in range(4)]
     assert list(dataset.obs.index) == expected
     assert dataset.table("cells").to_table().column("source_file").to_pylist() == [
         f"{folder}/in.h5ad" for folder in "abc" for _ in range(4)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import structs
 
-from slaf.annotations.columns import column_of, replace_ids, without_columns
+from slaf.annotations.columns import column_of, replace_ids, with_constants, without_columns
 from slaf.errors import InputError
 from slaf.format.config import SourceRecord
 from slaf.sources.concat.genes import align
@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from slaf.format.config import SampleValue
     from slaf.options import Join, ReadOptions, SlotSelection
     from slaf.sources.base import Raw, Source, SourceInfo
     from slaf.sources.concat.genes import Alignment
     from slaf.sources.concat.pool import SourcePool
 
 __all__ = [
+    "SAMPLE",
     "SAMPLE_SIZE",
     "ExistingDataset",
     "Input",
@@ -39,10 +41,14 @@ __all__ = [
     "check_raw",
     "open_members",
     "raw_genes",
+    "record_of",
     "selected_columns",
 ]
 
 T = TypeVar("T")
+
+# The column of obs with the sample of each cell.
+SAMPLE: Final = "sample"
 
 # Sampled values of each input.
 SAMPLE_SIZE = 1 << 12
@@ -62,6 +68,12 @@ class Input:
         How it is read.
     prefix
         The prefix of its cell ids.
+    sample_name
+        What its column `sample` has, unless it has such a column, or one is in `sample`.
+    sample
+        Columns of obs with one value for all of its cells, which it must not have.
+    sheet
+        The sample sheet of these columns; "" without one.
     folder
         The number of the folder or pattern that stands for it and for others; None if it was named
         by itself.
@@ -71,6 +83,9 @@ class Input:
     open: Callable[[ReadOptions], Source]
     options: ReadOptions
     prefix: str = ""
+    sample_name: str = ""
+    sample: Mapping[str, SampleValue] = field(default_factory=dict)
+    sheet: str = ""
     folder: int | None = None
 
     def opened(self) -> Source:
@@ -92,12 +107,23 @@ class ExistingDataset:
         Reads the uns of each of these.
     annotated
         The names of what is not from these: "obs:NAME", "varm:KEY", "uns:KEY", ….
+    new_columns
+        Columns of obs that it gets from the samples of these records, for it has them not yet.
     """
 
     source: Source
     records: tuple[SourceRecord, ...]
     uns_per_source: Callable[[], Sequence[Mapping[str, Any]]]
     annotated: frozenset[str] = frozenset()
+    new_columns: tuple[str, ...] = ()
+
+    def cells(self) -> pa.Table:
+        """Its cells, with the new columns."""
+        columns = {
+            name: [record.sample.get(name) for record in self.records] for name in self.new_columns
+        }
+        lengths = [record.n_cells for record in self.records]
+        return with_constants(self.source.cells(), columns, lengths)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -208,10 +234,7 @@ def open_members(
     InputError
         If one cannot be read.
     """
-    choices = [(one.options.choice(), one.prefix) for one in inputs]
-    if existing is not None:
-        choices.insert(0, ({}, ""))
-    scanned = list(_scan(pool, choices, join))
+    scanned = list(_scan(pool, inputs, existing, join))
     if not allow_duplicate:
         # Before genes are aligned: whether they are the same does not matter for these.
         n_existing = len(scanned) - len(inputs)
@@ -221,6 +244,7 @@ def open_members(
         )
     check_same_contigs([(one.label, one.contigs, one.ids) for one, _ in scanned])
     members, ids = [member for member, _ in scanned], [ids for _, ids in scanned]
+    members = list(_with_samples(members, inputs, selection))
     genes_present = []
     if existing is not None:
         n_inputs = len(existing.records)
@@ -247,7 +271,7 @@ def check_raw(source: Source) -> Raw:
 
 
 def _scan(
-    pool: SourcePool, choices: Sequence[tuple[Mapping[str, str | bool | int], str]], join: Join
+    pool: SourcePool, inputs: Sequence[Input], existing: ExistingDataset | None, join: Join
 ) -> Iterator[tuple[Member, pa.Array]]:
     """Each member by itself, with all its slots, and the ids of its genes."""
     last_var: pa.Table | None = None
@@ -255,10 +279,12 @@ def _scan(
     # One array for all inputs with as many genes: there may be thousands.
     positions = np.arange(0)
     start = 0
-    for at, (choice, prefix) in enumerate(choices):
+    several: Sequence[Input | None] = [*([] if existing is None else [None]), *inputs]
+    for at, one in enumerate(several):
         with pool.lease(at) as source:
             # Tables first: damage in them is named better than by the slots.
-            cells, var, info = source.cells(), source.genes(), source.info
+            cells = source.cells() if one or not existing else existing.cells()
+            var, info, prefix = source.genes(), source.info, one.prefix if one else ""
             repeated = last_var is not None and var.equals(last_var, check_metadata=True)
             if not repeated:
                 chunks = var.column(0).chunks
@@ -271,7 +297,7 @@ def _scan(
             member = Member(
                 lease=partial(pool.lease, at),
                 info=info,
-                record=_record(info, start, choice, prefix, join),
+                record=_record(info, start, one.options.choice() if one else {}, prefix, join),
                 rows=RowRange(start, start + info.n_cells),
                 cells=_prefixed(cells, prefix),
                 positions=positions,
@@ -284,6 +310,12 @@ def _scan(
             )
         yield member, ids
         start = member.rows.stop
+
+
+def record_of(one: Input) -> SourceRecord:
+    """The record of an input by itself, which is opened for it."""
+    with one.opened() as source:
+        return _record(source.info, 0, one.options.choice(), "", "strict")
 
 
 def _record(
@@ -304,6 +336,54 @@ def _record(
     )
 
 
+def _with_samples(
+    members: Sequence[Member], inputs: Sequence[Input], selection: SlotSelection
+) -> Iterator[Member]:
+    """The members with the columns of obs that are selected, and those of their samples.
+
+    Raises
+    ------
+    InputError
+        If inputs have columns of their sheet already, naming all of them.
+    """
+    n_existing = len(members) - len(inputs)
+    conflicts: dict[str, list[str]] = {}
+    yield from members[:n_existing]
+    for member, one in zip(members[n_existing:], inputs, strict=True):
+        own = {name.partition(":")[2] for name in member.columns if name.startswith("obs:")}
+        kept = {name for name in own if selection.includes(f"obs:{name}")}
+        sample = dict(one.sample)
+        if one.sample_name and SAMPLE not in own and selection.includes(f"obs:{SAMPLE}"):
+            sample = {SAMPLE: one.sample_name, **sample}
+        for name in kept.intersection(sample):
+            conflicts.setdefault(name, []).append(member.label)
+        cells = with_constants(
+            selected_columns(member.cells, "obs", selection),
+            {name: [value] for name, value in sample.items()},
+            [len(member.rows)],
+        )
+        record = structs.replace(
+            member.record, sample=sample, sheet=one.sheet, genes_present=()
+        )  # of the genes, when they are aligned
+        given = (SAMPLE, *one.sample) if one.sample_name else one.sample
+        columns = dict.fromkeys([*member.columns, *(f"obs:{name}" for name in given)])
+        yield replace(member, cells=cells, record=record, columns=tuple(columns))
+    if conflicts:
+        raise _sheet_conflict(conflicts)
+
+
+def _sheet_conflict(conflicts: Mapping[str, Sequence[str]]) -> InputError:
+    columns = ", ".join(
+        f"{name!r} in {labels[0]}" + (f" and {len(labels) - 1:,} more" if len(labels) > 1 else "")
+        for name, labels in sorted(conflicts.items())
+    )
+    options = " ".join(f"--without obs:{name}" for name in sorted(conflicts))
+    return InputError(
+        f"the sample sheet has columns that obs has already: {columns}; rename them in the sheet, "
+        f"or leave out those of the inputs with {options}"
+    )
+
+
 def _finalise(member: Member, alignment: Alignment, at: int, selection: SlotSelection) -> Member:
     """The member with the positions of its genes, and its selected slots."""
     available = member.available
@@ -314,11 +394,8 @@ def _finalise(member: Member, alignment: Alignment, at: int, selection: SlotSele
         slots=selected,
         selection=selection,
     )
-    cells = member.cells
-    if not member.is_existing:
-        cells = selected_columns(cells, "obs", selection)
     positions = alignment.positions[at]
-    return replace(member, record=record, cells=cells, positions=positions, selected=selected)
+    return replace(member, record=record, positions=positions, selected=selected)
 
 
 def selected_columns(table: pa.Table, slot: str, selection: SlotSelection) -> pa.Table:

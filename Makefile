@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-newer test-slow faults hostile lint types layers docs check install-size bench bench-peers clean
+.PHONY: help env demo test test-newer test-slow faults hostile lint types layers docs image check install-size bench bench-peers clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -61,7 +61,8 @@ test-slow: $(STAMP)  ## the long campaigns
 	$(BIN)/python -m pytest -m slow
 
 faults: $(STAMP)  ## the campaigns of a thousand kills and faults, on a disk and in buckets
-	$(BIN)/python -m pytest -m slow tests/faults tests/cloud/test_kills.py --capture=no
+	$(BIN)/python -m pytest -m slow tests/faults tests/cloud/test_kills.py tests/cloud/test_machines.py \
+	  --capture=no
 
 hostile: $(STAMP)  ## every hostile input of the corpus, and every good one cut and changed
 	$(BIN)/python -m pytest -m "slow or not slow" tests/hostile --capture=no
@@ -78,6 +79,10 @@ layers: $(STAMP)  ## who may import whom
 
 docs: $(STAMP)  ## the documentation, into build/site
 	$(BIN)/mkdocs build --strict
+
+image:  ## the container image `slaf`, where there is a builder
+	@if command -v docker >/dev/null && docker info >/dev/null 2>&1; then docker build --tag slaf .; \
+	else echo "there is no builder of images here" >&2; fi
 
 check: lint types layers test docs  ## all of the above: what CI runs
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Protocol
 
-from benchmarks import budget, coverage, loading, memory, ours, peers, targets
+from benchmarks import budget, coverage, loading, machines, memory, ours, peers, targets
 
 
 class Benchmark(Protocol):
@@ -27,6 +27,7 @@ _BENCHMARKS: dict[str, Benchmark] = {
     "memory": memory,
     "budget": budget,
     "coverage": coverage,
+    "machines": machines,
 }
 
 

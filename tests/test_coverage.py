@@ -13,7 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import slaf
-from slaf.errors import DuplicateInput, SelectionError, TargetError, VerificationFailed
+from slaf.errors import (
+    DuplicateInput,
+    GeneMismatch,
+    SelectionError,
+    TargetError,
+    VerificationFailed,
+)
 from slaf.sources.bam.alignments import AlignmentFile
 from tests.cli.terminal import run
 from tests.sources.reads import CONTIGS, M, Read, depth_of, used, write_reads
@@ -188,6 +194,21 @@ def test_a_changed_read_is_found(
     assert not slaf.diff(datasets["whole"], datasets["plain"]).differences
     found = slaf.diff(datasets["whole"], datasets["whole"][["a", "c", "b", "d"]])
     assert "coverage" in {difference.kind for difference in found.differences}
+
+
+def test_appended_reads_are_counted_alike(files: dict[str, Path], tmp_path: Path) -> None:
+    """An append counts as the dataset was counted, but for what it is told."""
+    options: dict[str, Any] = {"bin_size": 70, "exclude_flags": 16, "stranded": "R"}
+    slaf.convert(files["a"], tmp_path / "out.slaf", **options)
+    slaf.append(files["b"], tmp_path / "out.slaf")
+    dataset = slaf.append(files["c"], tmp_path / "out.slaf", min_mapq=7, stranded="F")
+    assert dataset.obs["read_filter"].tolist() == [
+        "mapq >= 0, exclude 16, include 0, strand R",
+        "mapq >= 0, exclude 16, include 0, strand R",
+        "mapq >= 7, exclude 16, include 0, strand F",
+    ]
+    with pytest.raises(GeneMismatch):
+        slaf.append(files["d"], tmp_path / "out.slaf", bin_size=10)
 
 
 def test_swapped_files_are_refused(files: dict[str, Path], tmp_path: Path) -> None:

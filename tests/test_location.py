@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -111,3 +112,26 @@ def test_without_links(*, links: bool, tmp_path: Path, monkeypatch: pytest.Monke
         assert location.read("b") == b"first"
     assert ((tmp_path / "a").stat().st_ino == (tmp_path / "b").stat().st_ino) == links
     assert location.list(".") == ["a", "b"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_without_locks(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system without locks is refused by whoever needs one, and named; others go on."""
+
+    def flock(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    location = Location(tmp_path)
+    (tmp_path / ".lock").touch()
+    monkeypatch.setattr(fcntl, "flock", flock)
+    refusal = pytest.raises(StorageError, match=r"has no locks, .* mount it with -o flock")
+    with refusal, location.lock():
+        pass
+    assert not location.is_locked()
+
+
+def test_the_type_of_a_file_system(tmp_path: Path) -> None:
+    """The type of the file system is what the system says, and that of a new directory too."""
+    location = Location(tmp_path / "not" / "yet")
+    assert location.file_system() == Location(tmp_path).file_system()
+    assert location.file_system() or not Path("/proc/self/mountinfo").exists()

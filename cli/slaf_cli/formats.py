@@ -16,7 +16,10 @@ def formats(
     verbose: options.Verbose = False,
     log_file: options.LogFile = None,
 ) -> None:
-    """List the formats that can be read and written here, and what a missing one needs."""
+    """List the formats that are read and written.
+
+    One that needs a package that is not installed has the line that installs it.
+    """
     with edge(quiet=False, verbose=verbose, log_file=log_file, json=json):
         import slaf
 

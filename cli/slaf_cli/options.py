@@ -64,7 +64,10 @@ _PURPOSES = {
         *("compression", "create_indices", "string_ids", "by_gene", "plain_types"),
         *("chunk_size", "compact"),
     ),
-    "Run": ("workers", "memory", "scratch", "restart", "overwrite", "dry_run"),
+    "Run": (
+        *("workers", "memory", "scratch", "restart", "overwrite", "dry_run", "append"),
+        *("executor", "ray_address"),
+    ),
     "Buckets": ("storage_options", "input_storage_options", "stage"),
 }
 _PURPOSE_OF = {name: purpose for purpose, names in _PURPOSES.items() for name in names}
@@ -84,15 +87,15 @@ Target = Annotated[
     ),
 ]
 Dataset = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset.", show_default=False)]
-Layer = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="This layer, or raw, instead of X.", show_default=False),
-]
 Json = Annotated[
     bool,
     typer.Option(
         "--json", help="Print the result, or the error, as JSON.", rich_help_panel=_OUTPUT
     ),
+]
+Layer = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="This layer, or raw, instead of X.", show_default=False),
 ]
 Quiet = Annotated[
     bool,

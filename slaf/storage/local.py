@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from uuid import uuid4
 
-from slaf.errors import Locked, SlafError
+from slaf.errors import Locked, SlafError, StorageError
 from slaf.storage.backend import LOCK_NAME, NEW_SUFFIX, FileStat, is_transient
 from slaf.storage.system_errors import system_error
 from slaf.storage.urls import local_path
@@ -31,6 +31,9 @@ _MISSING = (FileNotFoundError, NotADirectoryError)
 
 # What a file system says that has no hard links, or no more of one file.
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+
+# What one says that has no locks: Lustre without `-o flock`, some FUSE, NFS without its daemon.
+_NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK}
 
 
 class Directory:
@@ -217,6 +220,7 @@ class Directory:
 
         lock = FileLock(self.path / LOCK_NAME)
         with storage_errors("lock", self.path):
+            self._check_locks()
             try:
                 lock.acquire(timeout=_LOCK_TIMEOUT)
             except Timeout:  # an OSError itself
@@ -233,7 +237,36 @@ class Directory:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
+        except OSError as error:
+            # Nobody can hold a lock that there is not.
+            if error.errno not in _NO_LOCKS:
+                raise system_error(str(self.path), "lock", error) from error
         return False
+
+    def _check_locks(self) -> None:
+        """Refuse a file system without locks that end with their process.
+
+        Raises
+        ------
+        StorageError
+            If it is one.
+        """
+        import fcntl
+
+        descriptor = os.open(self.path / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                msg = (
+                    f"{self}: the file system ({self.file_system() or 'unknown'}) has no locks, "
+                    "without which two processes could write at once; mount it with -o flock, or "
+                    "name an output elsewhere"
+                )
+                raise StorageError(error.errno, msg) from error
+            # Any other is for the lock itself to report.
+        finally:
+            os.close(descriptor)
 
     def _existing_parent(self) -> Path:
         """The directory, or the nearest parent that exists."""

@@ -1,0 +1,80 @@
+"""Total CPU of 1, 2 and 4 processes at one plan, and what planning many parts takes."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.inputs import Counts, Input, cached_input
+from benchmarks.process import measure
+from benchmarks.table import report, seconds, size
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from benchmarks.process import Usage
+
+__all__ = ["TOLERANCE", "add_arguments", "run"]
+
+# Tolerated excess of the CPU of several processes over that of one.
+TOLERANCE = 0.10
+_PROCESSES = (1, 2, 4)
+_MANY_PARTS = 10_000
+_MOST_SECONDS, _MOST_BYTES = 10, 500 << 20
+_SLAF = Path(sys.executable).with_name("slaf")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of this benchmark."""
+    parser.add_argument("--cells", type=int, default=100_000, help="cells of the input")
+    parser.add_argument(
+        "--parts", type=int, default=_MANY_PARTS, help="parts of the large plan, of five cells"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure both; 1 if more processes take more CPU, or the large plan too much."""
+    source = cached_input(Input(Counts(arguments.cells))).path
+    small = cached_input(Input(Counts(arguments.parts * 5))).path
+    with tempfile.TemporaryDirectory(dir=source.parent) as folder:
+        totals = {n: _encode(source, Path(folder) / f"{n}.slaf", n) for n in _PROCESSES}
+        planning = measure(
+            [_SLAF, "plan", small, Path(folder) / "many.slaf", "--chunk-size", "5", "--quiet"]
+        )
+    rows = [_row(f"parts by {n}", usages) for n, usages in totals.items()]
+    report([*rows, _row("plan of many", [planning])], as_json=arguments.json)
+    total = {n: sum(usage.cpu_seconds for usage in usages) for n, usages in totals.items()}
+    too_much = max(total.values()) > total[1] * (1 + TOLERANCE)
+    too_large = planning.seconds > _MOST_SECONDS or planning.peak_bytes > _MOST_BYTES
+    return int(too_much or too_large)
+
+
+def _encode(source: Path, output: Path, n_processes: int) -> list[Usage]:
+    """Encode all parts of a plan, an equal share by each process at once."""
+    import slaf
+
+    n_parts = slaf.plan(source, output).parts
+    bounds = [n_parts * at // n_processes for at in range(n_processes + 1)]
+    shares = [f"{a}-{b - 1}" for a, b in pairwise(bounds) if b > a]
+    with ThreadPoolExecutor(n_processes) as pool:
+        usages = list(pool.map(lambda share: _part(output, share), shares))
+    measure([_SLAF, "publish", output, "--quiet"])
+    return usages
+
+
+def _part(output: Path, share: str) -> Usage:
+    return measure([_SLAF, "part", output, "--range", share, "--quiet"])
+
+
+def _row(name: str, usages: Sequence[Usage]) -> dict[str, str | int | float]:
+    return {
+        "what": name,
+        "cpu_seconds": seconds(sum(usage.cpu_seconds for usage in usages)),
+        "seconds": seconds(max(usage.seconds for usage in usages)),
+        "peak_MiB": size(max(usage.peak_bytes for usage in usages)),
+    }

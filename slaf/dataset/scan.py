@@ -6,7 +6,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from slaf.dataset.dataset import open_dataset
+from slaf.dataset.dataset import Dataset, open_dataset
 from slaf.dataset.view import View
 from slaf.format.config import load
 from slaf.options import ReadOptions, ScanOptions
@@ -59,7 +59,7 @@ def scan(inputs: Inputs, **options: Any) -> Scan:
 
 
 def open_or_scan(dataset_or_inputs: View | Inputs, **options: Any) -> View:
-    """The view of a dataset, or of inputs; a view itself stays open when it is closed.
+    """The view of a dataset, or of inputs; closing it leaves a view that was given open.
 
     Parameters
     ----------
@@ -68,6 +68,8 @@ def open_or_scan(dataset_or_inputs: View | Inputs, **options: Any) -> View:
     options
         By keyword, as for `slaf.scan`; of a dataset only `storage_options` is used.
     """
+    if isinstance(dataset_or_inputs, Dataset):
+        return dataset_or_inputs
     if isinstance(dataset_or_inputs, View):
         view = dataset_or_inputs
         return View(view.origin, view.cells, view.genes, view.steps)

@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from slaf.conversion.execute import DamagedParts
+from slaf.conversion.new_inputs import existing_with_samples
 from slaf.conversion.prepare import Prepared
 from slaf.dataset.dataset import Dataset
-from slaf.dataset.source import DatasetSource, dataset_as_input
+from slaf.dataset.source import DatasetSource
 from slaf.errors import InputError, Locked, SourceChanged, StorageError
 from slaf.format.config import load
 from slaf.format.schema import LAYERS
@@ -376,13 +377,16 @@ def reopened(run: OutputRun, reading: ReadOptions) -> Iterator[Prepared]:
         If one cannot be read.
     """
     plan, base = run.plan, run.base
-    existing = None if base is None else dataset_as_input(Dataset(run.location, base))
+    slots = plan.options.slots
+    existing = None
+    if base is not None:
+        existing = existing_with_samples(Dataset(run.location, base), slots)
     directory = run.checkpoint.directory or ""
     with Concat(
         [recorded_input(record, reading, directory) for record in plan.added],
         plan.options.join,
         existing,
-        plan.options.slots,
+        slots,
         allow_duplicate=True,
     ) as opened:
         now = replace(plan, sources=opened.records)

@@ -204,7 +204,14 @@ def recorded_input(
     if as_remote(path) is None:
         path = directory / path
     format = format_named(record.format, FORMATS)
-    return Input(str(path), partial(_open, path, format), options, record.prefix)
+    return Input(
+        str(path),
+        partial(_open, path, format),
+        options,
+        record.prefix,
+        sample=record.sample,
+        sheet=record.sheet,
+    )
 
 
 def _check_named_tables(n_inputs: int, options: ReadOptions) -> None:

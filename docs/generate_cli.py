@@ -76,7 +76,8 @@ def _option(parameter: inspect.Parameter) -> tuple[str, str] | None:
     if bool in (kind, *get_args(kind)):
         shown = f" Default: `{names.partition('/')[0]}`." if default is True else ""
         return names, f"{info.help or ''}{shown}"
-    shown = "" if default is None else f" Default: `{default}`."
+    is_shown = default not in {None, inspect.Parameter.empty}
+    shown = "" if not is_shown else f" Default: `{default}`."
     return f"{names} {value or 'VALUE'}", f"{info.help or ''}{shown}"
 
 

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
+    from slaf.conversion.aggregate import AggregateReport, aggregate
     from slaf.conversion.annotate import annotate
     from slaf.conversion.append import append
     from slaf.conversion.compact import CompactReport, compact
     from slaf.conversion.convert import convert
+    from slaf.conversion.copy import copy
     from slaf.conversion.distributed import (
         PartReport,
         PlanReport,
@@ -23,12 +25,15 @@ if TYPE_CHECKING:
         publish,
     )
     from slaf.conversion.preview import Preview
+    from slaf.conversion.remove import remove
     from slaf.converter import SLAFConverter
+    from slaf.dataset.concat import concat
     from slaf.dataset.dataset import Dataset
     from slaf.dataset.dataset import open_dataset as open
     from slaf.dataset.head import head, schema
     from slaf.dataset.history import DatasetVersion, history
     from slaf.dataset.info import DatasetInfo, FolderInfo, InputInfo, info
+    from slaf.dataset.overlap import GeneOverlap, gene_overlap
     from slaf.dataset.scan import Scan, scan
     from slaf.dataset.view import View
     from slaf.errors import (
@@ -47,11 +52,13 @@ if TYPE_CHECKING:
     from slaf.repairs.repair import RepairReport, repair
     from slaf.runs.status import ConversionStatus, status
     from slaf.targets.export import ExportReport, export
+    from slaf.targets.formats import FormatInfo, formats
     from slaf.verification.diff import diff
     from slaf.verification.report import Comparison, Report
     from slaf.verification.verify import verify
 
 __all__ = [
+    "AggregateReport",
     "CompactReport",
     "Comparison",
     "ConflictError",
@@ -63,6 +70,8 @@ __all__ = [
     "ExportReport",
     "FolderInfo",
     "ForkedProcess",
+    "FormatInfo",
+    "GeneOverlap",
     "InputError",
     "InputInfo",
     "PartReport",
@@ -80,13 +89,18 @@ __all__ = [
     "TargetError",
     "VerificationFailed",
     "View",
+    "aggregate",
     "annotate",
     "append",
     "compact",
+    "concat",
     "convert",
+    "copy",
     "diff",
     "discard_plan",
     "export",
+    "formats",
+    "gene_overlap",
     "head",
     "history",
     "info",
@@ -94,6 +108,7 @@ __all__ = [
     "part",
     "plan",
     "publish",
+    "remove",
     "repair",
     "scan",
     "schema",
@@ -102,6 +117,10 @@ __all__ = [
 ]
 
 _MODULES = {
+    "slaf.conversion.aggregate": (
+        "AggregateReport",
+        "aggregate",
+    ),
     "slaf.conversion.annotate": ("annotate",),
     "slaf.conversion.append": ("append",),
     "slaf.conversion.compact": (
@@ -109,6 +128,7 @@ _MODULES = {
         "compact",
     ),
     "slaf.conversion.convert": ("convert",),
+    "slaf.conversion.copy": ("copy",),
     "slaf.conversion.distributed": (
         "PartReport",
         "PlanReport",
@@ -118,7 +138,9 @@ _MODULES = {
         "publish",
     ),
     "slaf.conversion.preview": ("Preview",),
+    "slaf.conversion.remove": ("remove",),
     "slaf.converter": ("SLAFConverter",),
+    "slaf.dataset.concat": ("concat",),
     "slaf.dataset.dataset": (
         "Dataset",
         "open",
@@ -137,6 +159,7 @@ _MODULES = {
         "InputInfo",
         "info",
     ),
+    "slaf.dataset.overlap": ("GeneOverlap", "gene_overlap"),
     "slaf.dataset.scan": (
         "Scan",
         "scan",
@@ -167,6 +190,7 @@ _MODULES = {
         "ExportReport",
         "export",
     ),
+    "slaf.targets.formats": ("FormatInfo", "formats"),
     "slaf.verification.diff": ("diff",),
     "slaf.verification.report": (
         "Comparison",

@@ -44,6 +44,7 @@ __all__ = [
     "INPUT_CHOICES",
     "LAYER",
     "RAW_VARM",
+    "READS_CHOICES",
     "SLOTS",
     "AppendDryRun",
     "AppendOptions",
@@ -93,12 +94,15 @@ SLOTS: Final = (*ALIGNED_SLOTS, "uns")
 COLUMNS: Final = ("obs", "var")
 _KINDS: Final = (LAYER, "raw", RAW_VARM, *SLOTS, *COLUMNS)
 
-# The options that only some formats know.
+# The options of files of reads, and all that only some formats know.
+READS_CHOICES: Final = (
+    *("bin_size", "regions", "chroms", "min_mapq", "exclude_flags", "include_flags"),
+    *("stranded", "blacklist"),
+)
 INPUT_CHOICES: Final = (
     *("genome", "feature_type", "measurement", "modality"),
     *("barcodes", "features", "gene_id_column", "transpose"),
-    *("bin_size", "regions", "chroms", "min_mapq", "exclude_flags", "include_flags"),
-    *("stranded", "blacklist"),
+    *READS_CHOICES,
 )
 
 # Cells that one digest covers, unless the caller says how many make a part.

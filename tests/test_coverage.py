@@ -13,7 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import slaf
-from slaf.errors import DuplicateInput, SelectionError, TargetError, VerificationFailed
+from slaf.errors import (
+    DuplicateInput,
+    GeneMismatch,
+    SelectionError,
+    TargetError,
+    VerificationFailed,
+)
 from slaf.sources.bam.alignments import AlignmentFile
 from tests.cli.terminal import run
 from tests.sources.reads import CONTIGS, M, Read, depth_of, used, write_reads
@@ -190,6 +196,21 @@ def test_a_changed_read_is_found(
     assert "coverage" in {difference.kind for difference in found.differences}
 
 
+def test_appended_reads_are_counted_alike(files: dict[str, Path], tmp_path: Path) -> None:
+    """An append counts as the dataset was counted, but for what it is told."""
+    options: dict[str, Any] = {"bin_size": 70, "exclude_flags": 16, "stranded": "R"}
+    slaf.convert(files["a"], tmp_path / "out.slaf", **options)
+    slaf.append(files["b"], tmp_path / "out.slaf")
+    dataset = slaf.append(files["c"], tmp_path / "out.slaf", min_mapq=7, stranded="F")
+    assert dataset.obs["read_filter"].tolist() == [
+        "mapq >= 0, exclude 16, include 0, strand R",
+        "mapq >= 0, exclude 16, include 0, strand R",
+        "mapq >= 7, exclude 16, include 0, strand F",
+    ]
+    with pytest.raises(GeneMismatch):
+        slaf.append(files["d"], tmp_path / "out.slaf", bin_size=10)
+
+
 def test_swapped_files_are_refused(files: dict[str, Path], tmp_path: Path) -> None:
     """A sample that the dataset has is not added again, under whatever name."""
     slaf.convert([files["a"], files["b"]], tmp_path / "out.slaf", bin_size=50)
@@ -266,7 +287,7 @@ def test_region_command(datasets: dict[str, slaf.Dataset]) -> None:
 def test_each_file_is_read_once(
     workers: int, files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bins, bases and numbers of reads come of one pass, and a preview needs none."""
+    """Bins, bases and numbers of reads come of one pass, as their proof; a preview needs none."""
     read: list[str] = []
 
     def blocks(self: AlignmentFile, *arguments: Any) -> Any:
@@ -278,7 +299,10 @@ def test_each_file_is_read_once(
     inputs = list(files.values())
     slaf.convert(inputs, tmp_path / "out.slaf", dry_run=True)
     assert not read
-    slaf.convert(inputs, tmp_path / "out.slaf", workers=workers)
+    dataset = slaf.convert(inputs, tmp_path / "out.slaf", workers=workers)
+    assert sorted(read) == sorted(map(str, inputs))
+    read.clear()
+    assert slaf.verify(dataset, inputs).ok
     assert sorted(read) == sorted(map(str, inputs))
 
 

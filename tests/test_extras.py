@@ -37,7 +37,7 @@ def source(tmp_path: Path) -> Path:
 @pytest.fixture
 def plain(source: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The h5ad, where no package of an extra can be imported."""
-    for package in (*EXTRAS, "torch"):
+    for package in (*EXTRAS, "dask", "scanpy", "torch"):
         monkeypatch.setitem(sys.modules, package, None)
     return source
 

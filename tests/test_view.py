@@ -414,3 +414,13 @@ def test_a_closed_scan(tmp_path: Path) -> None:
     assert not list((tmp_path / "scratch").iterdir())
     with pytest.raises(ValueError, match="the scan is closed"):
         view.X[:3]
+
+
+def test_categories_without_values_are_converted(tmp_path: Path) -> None:
+    """A view of cells without a value in a categorical column is converted with all categories."""
+    kinds = pd.Categorical(["x", None, "y"])
+    adata = anndata.AnnData(np.eye(3, dtype=np.float32), pd.DataFrame({"kind": kinds}, list("abc")))
+    part = slaf.convert(adata, tmp_path / "whole.slaf")[["b"]]
+    made = slaf.convert(part, tmp_path / "part.slaf")
+    assert made.obs["kind"].cat.categories.to_list() == ["x", "y"]
+    assert slaf.diff(part, made).differences == ()

@@ -7,12 +7,15 @@ from typing import Annotated
 
 import typer
 
+from slaf_cli.aggregate import aggregate
 from slaf_cli.annotate import annotate
 from slaf_cli.append import append
 from slaf_cli.compact import compact
 from slaf_cli.convert import convert
+from slaf_cli.copy import copy
 from slaf_cli.diff import diff
 from slaf_cli.export import export
+from slaf_cli.formats import formats
 from slaf_cli.head import head
 from slaf_cli.help import Command, Commands
 from slaf_cli.history import history
@@ -21,8 +24,10 @@ from slaf_cli.part import part
 from slaf_cli.plan import plan
 from slaf_cli.process import end, set_up
 from slaf_cli.publish import publish
+from slaf_cli.qc import qc
 from slaf_cli.query import query
 from slaf_cli.region import region
+from slaf_cli.remove import remove
 from slaf_cli.repair import repair
 from slaf_cli.schema import schema
 from slaf_cli.status import status
@@ -32,10 +37,11 @@ __all__ = ["app", "main", "program"]
 
 # The commands by purpose, as `slaf --help` lists them.
 _PURPOSES: dict[str, tuple[Callable[..., None], ...]] = {
-    "Write a dataset": (convert, append, annotate, compact),
+    "Write a dataset": (convert, append, annotate, remove, compact),
     "Write it by many machines": (plan, part, publish),
-    "Look at it": (info, head, schema, query, region),
-    "Hand it on": (export,),
+    "Look at it": (info, head, schema, query, region, formats),
+    "Compute": (qc, aggregate),
+    "Hand it on": (export, copy),
     "Trust it": (verify, diff, status, history, repair),
 }
 

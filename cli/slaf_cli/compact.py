@@ -35,12 +35,12 @@ def compact(
     verbose: options.Verbose = False,
     log_file: options.LogFile = None,
 ) -> None:
-    """Merge the small fragments of a dataset, or change its compression.
+    """Merge small fragments, or change the compression.
 
-    Many appends leave small fragments. Rows keep their values and order, and each block is checked
-    against its digest; fragments that are large enough are kept. Until all is on disk, readers see
-    DATASET as it was, and disk space is needed for both. A run that was stopped is finished by the
-    same command.
+    Many appends leave small fragments of DATASET. Rows keep their values and order, and each block
+    is checked against its digest; fragments that are large enough are kept. Until all is on disk,
+    readers see DATASET as it was, and disk space is needed for both. A run that was stopped is
+    finished by the same command.
     """
     with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
         import slaf

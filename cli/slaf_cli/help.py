@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -21,6 +22,16 @@ _JSON = "--json"
 _ORDER = ("Arguments", "Options")
 
 
+# Messages of pydantic, which typer hands on, and what they mean.
+_PLAIN = (
+    (r"^Value error, ", ""),
+    (r"^Input should be a valid integer.*", "it is no whole number"),
+    (r"^Input should be greater than or equal to (.*)", r"it is \1 or more"),
+)
+# Words that are no commands, and what does what they mean.
+_MEANT = {"open": "`slaf info` and `slaf head` show what is in it; in Python slaf.open opens it"}
+
+
 class Command(TyperCommand):
     """A command whose options are listed by purpose."""
 
@@ -30,6 +41,7 @@ class Command(TyperCommand):
         try:
             return super().parse_args(ctx, args)
         except _UsageError as error:
+            error.message = _in_plain_words(error.message)
             missing: Any = getattr(error, "param", None)
             last: Any = self._last_argument(ctx)
             if missing is not None and missing.nargs == -1 and last is not None:
@@ -62,6 +74,15 @@ class Commands(TyperGroup):
         ctx.meta[_JSON] = _JSON in args
         return super().parse_args(ctx, args)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command of a word; of another word, what does what it means."""
+        try:
+            return super().resolve_command(ctx, args)
+        except _UsageError as error:
+            if meant := _MEANT.get(args[0]):
+                error.message = f"No such command {args[0]!r}. {meant}"
+            raise
+
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run a command."""
         try:
@@ -83,6 +104,12 @@ class Commands(TyperGroup):
                 row = (name, command.get_short_help_str(width))
                 sections.setdefault(title, []).append(row)
         _write(formatter, sections.items())
+
+
+def _in_plain_words(message: str) -> str:
+    for pattern, plain in _PLAIN:
+        message = re.sub(pattern, plain, message)
+    return message
 
 
 def _write(formatter: Any, sections: Iterable[tuple[str, list[tuple[str, str]]]]) -> None:

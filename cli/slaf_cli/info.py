@@ -12,7 +12,7 @@ from slaf_cli import options
 from slaf_cli.report import annotation_rows, edge, in_bytes, left_out_rows, lines, print_json
 
 if TYPE_CHECKING:
-    from slaf import DatasetInfo, FolderInfo, InputInfo
+    from slaf import DatasetInfo, FolderInfo, GeneOverlap, InputInfo
 
 __all__ = ["info"]
 
@@ -22,11 +22,12 @@ _MOST_INPUTS = 20
 
 @options.takes(ConvertOptions, "matrix", *INPUT_CHOICES, "format", "storage_options")
 def info(
-    target: Annotated[
-        str,
+    targets: Annotated[
+        list[str],
         typer.Argument(
-            metavar="DATASET|INPUT",
-            help=f"A dataset, or inputs: {options.INPUT}; or a folder or pattern of inputs.",
+            metavar="DATASET|INPUT...",
+            help=f"A dataset, or inputs: {options.INPUT}; or a folder or pattern of inputs. "
+            "Of several, also the genes that they have in common.",
             show_default=False,
         ),
     ],
@@ -42,18 +43,47 @@ def info(
     why. Values are not read.
     """
     with edge(quiet=False, verbose=verbose, log_file=log_file, json=json):
-        from slaf.dataset.info import DatasetInfo, InputInfo
         from slaf.dataset.info import info as describe
 
-        described = describe(target, **chosen)
+        described = [describe(target, **chosen) for target in targets]
+        if len(described) == 1:
+            if json:
+                print_json(described[0].to_json())
+            else:
+                typer.echo(lines(_rows(described[0])))
+            return
+        from slaf.dataset.overlap import gene_overlap
+
+        overlap = gene_overlap(targets, **chosen)
         if json:
-            print_json(described.to_json())
-        elif isinstance(described, DatasetInfo):
-            typer.echo(lines(_dataset_rows(described)))
-        elif isinstance(described, InputInfo):
-            typer.echo(lines(_input_rows(described)))
-        else:
-            typer.echo(lines(_folder_rows(described)))
+            listed = [one.to_json() for one in described]
+            print_json({"kind": "several", "described": listed, "genes": overlap.to_json()})
+            return
+        for one in described:
+            typer.echo(f"{lines(_rows(one))}\n")
+        typer.echo(_overlap_text(overlap))
+
+
+def _rows(described: DatasetInfo | InputInfo | FolderInfo) -> list[tuple[str, object]]:
+    from slaf.dataset.info import DatasetInfo, InputInfo
+
+    if isinstance(described, DatasetInfo):
+        return _dataset_rows(described)
+    return _input_rows(described) if isinstance(described, InputInfo) else _folder_rows(described)
+
+
+def _overlap_text(overlap: GeneOverlap) -> str:
+    """Shared genes of each two, and their Jaccard index."""
+    names = [str(name) for name in overlap.shared.index]
+    shared, jaccard = overlap.shared.to_numpy(), overlap.jaccard.to_numpy()
+    rows: list[tuple[str, object]] = [
+        ("genes", f"{overlap.in_all:,} in all, {overlap.in_any:,} in any")
+    ]
+    for at, name in enumerate(names):
+        for other, second in enumerate(names[at + 1 :], at + 1):
+            number, index = shared[at, other], jaccard[at, other]
+            rows.append(("", f"{name} and {second}: {number:,} shared, Jaccard {index:.3g}"))
+    return lines(rows)
 
 
 def _dataset_rows(dataset: DatasetInfo) -> list[tuple[str, object]]:

@@ -21,6 +21,7 @@ __all__ = [
     "Dataset",
     "Inputs",
     "Json",
+    "Layer",
     "LogFile",
     "Quiet",
     "Target",
@@ -33,7 +34,7 @@ __all__ = [
 
 INPUT = (
     "an AnnData, MuData, loom or 10x file, a folder of matrix.mtx, a zarr store, a TileDB-SOMA "
-    "experiment, an SCDL folder, or a dataset"
+    "experiment, an SCDL folder, a BAM or CRAM file, or a dataset"
 )
 
 # HDF5 and TileDB read in one thread at a time: more workers would wait for it.
@@ -63,7 +64,10 @@ _PURPOSES = {
         *("compression", "create_indices", "string_ids", "by_gene", "plain_types"),
         *("chunk_size", "compact"),
     ),
-    "Run": ("workers", "memory", "scratch", "restart", "overwrite", "dry_run"),
+    "Run": (
+        *("workers", "memory", "scratch", "restart", "overwrite", "dry_run", "append"),
+        *("executor", "ray_address"),
+    ),
     "Buckets": ("storage_options", "input_storage_options", "stage"),
 }
 _PURPOSE_OF = {name: purpose for purpose, names in _PURPOSES.items() for name in names}
@@ -88,6 +92,10 @@ Json = Annotated[
     typer.Option(
         "--json", help="Print the result, or the error, as JSON.", rich_help_panel=_OUTPUT
     ),
+]
+Layer = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="This layer, or raw, instead of X.", show_default=False),
 ]
 Quiet = Annotated[
     bool,

@@ -41,7 +41,7 @@ def plan(
     verbose: options.Verbose = False,
     log_file: options.LogFile = None,
 ) -> None:
-    """Plan a conversion, or an append, whose parts any machines encode.
+    """Plan a conversion or an append by parts.
 
     The parts are then encoded by `slaf part OUTPUT`, in the tasks of a job array or anywhere else,
     in any order, and `slaf publish OUTPUT` makes the dataset. Inputs that are not in the order of

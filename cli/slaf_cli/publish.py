@@ -35,10 +35,10 @@ def publish(
     verbose: options.Verbose = False,
     log_file: options.LogFile = None,
 ) -> None:
-    """Make a plan whose parts are all done the dataset that readers see.
+    """Make the dataset of a plan.
 
-    Each receipt of a part is compared with the plan and with the files. If parts are missing, the
-    exit code is 4, and the message has them as --array takes them.
+    Readers see it from then on. Each receipt of a part is compared with the plan and with the
+    files. If parts are missing, the exit code is 4, and the message has them as --array takes them.
     """
     with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
         import slaf

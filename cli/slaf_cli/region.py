@@ -55,9 +55,9 @@ def region(
     verbose: options.Verbose = False,
     log_file: options.LogFile = None,
 ) -> None:
-    """Print the depth of the bases of a region, as runs of equal depth.
+    """Print the depth of the bases of a region.
 
-    Bases of no depth are left out.
+    A row is a run of bases of equal depth. Bases of no depth are left out.
     """
     with edge(quiet=False, verbose=verbose, log_file=log_file, json=json):
         import slaf

@@ -38,6 +38,7 @@ __all__ = [
     "safe_name",
     "table_with_metadata",
     "to_lance",
+    "with_categories",
     "with_constants",
     "without_columns",
 ]
@@ -154,9 +155,19 @@ def to_lance(table: pa.Table, reserved: Iterable[str]) -> tuple[pa.Table, Column
     fields: list[pa.Field] = []
     for position, field in enumerate(table.schema):
         name = safe_name(field.name, used) if position else field.name
-        columns.append(replace(column_of(field), name=name))
+        column = with_categories(column_of(field), table.column(position))
+        columns.append(replace(column, name=name))
         fields.append(pa.field(name, _without_order(field.type)))
     return _recast(table, fields), ColumnSet(tuple(columns), index_name_of(table))
+
+
+def with_categories(column: Column, array: pa.ChunkedArray) -> Column:
+    """A column with its categories where it has no values, of which Lance stores none."""
+    if column.categories is None:
+        return column
+    is_empty = array.null_count == len(array)
+    values = categories_of(array, column.values).to_pylist() if is_empty else None
+    return replace(column, values=values)
 
 
 def fill_columns(

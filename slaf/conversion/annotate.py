@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from slaf.conversion.annotation_input import AnnotationInput
 from slaf.conversion.annotation_run import AnnotationRun
+from slaf.conversion.rewrite import is_unfinished, location_of
 from slaf.dataset.dataset import Dataset, open_dataset
-from slaf.dataset.view import View
-from slaf.errors import InputError, SelectionError
-from slaf.format.config import load, load_published
+from slaf.errors import InputError
+from slaf.format.config import load_published
 from slaf.format.epoch import locked
 from slaf.format.schema import CELLS, GENES
 from slaf.options import ALIGNED_SLOTS, LAYER, ReadOptions
 from slaf.runtime.progress import NullProgress
-from slaf.storage.location import Location
 
 if TYPE_CHECKING:
     import os
@@ -26,13 +25,20 @@ if TYPE_CHECKING:
     import anndata
 
     from slaf.conversion.annotation_input import Annotating, ColumnsInput
+    from slaf.dataset.view import View
     from slaf.runtime.progress import Progress
+    from slaf.storage.location import Location
 
 __all__ = ["annotate"]
 
 logger = logging.getLogger("slaf")
 
 _SHOWN = 10
+
+_ADVICE = (
+    "annotate the dataset itself, with a table or an AnnData of these cells: rows go to the cells "
+    "of their ids, and the others have no value"
+)
 
 
 def annotate(
@@ -120,7 +126,7 @@ def annotate(
     ...     "depth" in ds.obs, ds.uns["by"]
     (True, 'hand')
     """
-    location = _location_of(dataset, storage_options)
+    location = location_of(dataset, storage_options, _ADVICE)
     load_published(location)
     with ExitStack() as opened:
         opened.enter_context(locked(location))
@@ -141,41 +147,9 @@ def annotate(
         _check_dropped(current, dropped, added)
         _check_replaced(current, () if replace else reading.differing)
         run = AnnotationRun(current, added, frozenset(dropped))
-        if run.changes or _is_unfinished(location):
+        if run.changes or is_unfinished(location, "annotate"):
             run.execute(restart=restart, progress=progress or NullProgress())
     return open_dataset(location)
-
-
-def _location_of(
-    dataset: str | os.PathLike[str] | Location | View, storage_options: Mapping[str, str] | None
-) -> Location:
-    """The location of a dataset, which is not a view of a part of one.
-
-    Raises
-    ------
-    SelectionError
-        If it is a view that is no dataset.
-    """
-    if isinstance(dataset, Dataset):
-        return dataset.location
-    if not isinstance(dataset, View):
-        return Location.of(dataset, storage_options)
-    if isinstance(dataset.origin, Dataset):
-        advice = (
-            "a view of a part of it; annotate the dataset itself, with a table or AnnData of these "
-            "cells: rows go to the cells of their ids, and the others have no value"
-        )
-    else:
-        advice = "a view of inputs, which are not changed; convert them with slaf.convert first"
-    msg = f"{dataset.label}: this is {advice}"
-    raise SelectionError(msg)
-
-
-def _is_unfinished(location: Location) -> bool:
-    """Whether an annotation was stopped; it may only have to clean up."""
-    manifest = load(location)
-    checkpoint = None if manifest is None else manifest.checkpoint
-    return checkpoint is not None and bool(checkpoint["plan"].get("operation") == "annotate")
 
 
 def existing_names(dataset: Dataset) -> list[str]:

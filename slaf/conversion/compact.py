@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +12,12 @@ import numpy as np
 from msgspec import structs
 
 from slaf.conversion.plan_append import stored_options
+from slaf.conversion.rewrite import Layout, is_unfinished, rewrite_parts
 from slaf.dataset.dataset import open_dataset
 from slaf.dataset.source import DatasetSource
-from slaf.errors import DamagedDataset
-from slaf.format.config import load, load_published
+from slaf.format.config import load_published
 from slaf.format.epoch import locked
 from slaf.format.schema import (
-    CELL_ORDER,
     CELLS,
     COUNTS,
     EXPRESSION,
@@ -29,23 +27,20 @@ from slaf.format.schema import (
     TABLES,
     allowed_types,
     gene_encodings,
-    partitioned_tables,
 )
 from slaf.options import Compression, ReadOptions, StoreOptions, one_of
 from slaf.runs.checksums import storage_options_record, table_digests, with_checksums
 from slaf.runs.commit import TableFragments, TableGrowth, commit_tables
-from slaf.runs.encode import NeedsWiderType, encode_part
 from slaf.runs.gene_encodings import choose_gene_encodings
 from slaf.runs.gene_order import sort_by_gene
 from slaf.runs.matrix_tables import recorded_matrix_tables
 from slaf.runs.output_run import begin_or_resume
 from slaf.runs.plan import PART_NONZEROS, Plan, parts_of_blocks
 from slaf.runs.value_types import AxisIds
-from slaf.runtime.executors import run_parts
 from slaf.runtime.progress import NullProgress
 from slaf.sparse.ranges import RowRange
 from slaf.storage.location import Location
-from slaf.tables.read import fragments_of, read_table
+from slaf.tables.read import read_table
 
 if TYPE_CHECKING:
     import os
@@ -145,9 +140,9 @@ def compact(
     load_published(location)
     with locked(location):
         opened = open_dataset(location)
-        before = _Layout.of(opened)
+        before = _Merging.of(opened)
         plan = _plan(opened, before, compression)
-        if not plan.parts and not _is_unfinished(location):
+        if not plan.parts and not is_unfinished(location, "compact"):
             return CompactReport(str(location), before.n_fragments, before.n_fragments)
         run = begin_or_resume(
             location, plan, overwrite=False, restart=restart, allow_duplicate=True
@@ -157,47 +152,14 @@ def compact(
         else:
             _rewrite(run, opened, workers, progress or NullProgress())
             _publish(run, opened, before)
-        after = _Layout.of(open_dataset(location))
+        after = _Merging.of(open_dataset(location))
     return CompactReport(
         str(location), before.n_fragments, after.n_fragments, run.plan.cells_to_write
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """The fragments of a dataset and the row offsets of its cells.
-
-    Attributes
-    ----------
-    fragments
-        The fragments of each table in cell order.
-    offsets
-        The row offsets of each cell in each of these tables.
-    """
-
-    fragments: Mapping[str, list[Fragment]]
-    offsets: Mapping[str, NDArray[np.int64]]
-
-    @classmethod
-    def of(cls, dataset: Dataset) -> _Layout:
-        """The layout of a published dataset."""
-        published = dataset.published
-        partitioned = partitioned_tables(published.tables)
-        tables = [spec.name for spec in partitioned if spec.axis.name == CELL_ORDER.name]
-        fragments = {
-            name: fragments_of(dataset.location, published.tables[name], published.versions[name])
-            for name in tables
-        }
-        return cls(fragments, {name: dataset.offsets(name) for name in fragments})
-
-    @property
-    def n_fragments(self) -> dict[str, int]:
-        """The number of fragments of each table."""
-        return {table: len(fragments) for table, fragments in self.fragments.items()}
-
-    def ends(self, table: str) -> NDArray[np.int64]:
-        """The row after the last of each fragment of a table."""
-        return np.cumsum([0, *(fragment.rows for fragment in self.fragments[table])])[1:]
+class _Merging(Layout):
+    """The fragments of a dataset, of which adjacent small ones are merged."""
 
     def fragments_within(self, table: str, cells: RowRange) -> slice:
         """The fragments of a table whose rows are all of these cells."""
@@ -213,9 +175,7 @@ class _Layout:
             The first cell of each block, and the number of cells.
         """
         # The blocks between two of these cells have fragments of their own in every table.
-        cuts = bounds
-        for table, offsets in self.offsets.items():
-            cuts = cuts[np.isin(offsets[cuts], np.append(self.ends(table), 0))]
+        cuts = self.cuts(bounds)
         rows = self.offsets[EXPRESSION]
         first, n_units = int(cuts[0]), 0
         for start, stop in pairwise(cuts.tolist()):
@@ -233,7 +193,7 @@ class _Layout:
             yield cells
 
 
-def _plan(dataset: Dataset, layout: _Layout, compression: Compression | None) -> Plan:
+def _plan(dataset: Dataset, layout: _Merging, compression: Compression | None) -> Plan:
     """The plan that merges small fragments, or writes all rows with another compression."""
     published = dataset.published
     plan = Plan.of_dataset(
@@ -274,52 +234,18 @@ def _with_compression(plan: Plan, compression: Compression, *, by_gene: bool) ->
     return replace(plan, options=options, matrix_tables=tuple(tables))
 
 
-def _is_unfinished(location: Location) -> bool:
-    """Whether a run of compact was stopped; it may only have to clean up."""
-    manifest = load(location)
-    checkpoint = None if manifest is None else manifest.checkpoint
-    return checkpoint is not None and bool(checkpoint["plan"].get("operation") == "compact")
-
-
 def _rewrite(run: OutputRun, dataset: Dataset, workers: int, progress: Progress) -> None:
     """Write the parts that remain, and for another compression the gene order too."""
     source = DatasetSource(dataset)
     if _is_recompressed(run.plan, dataset):
         choose_gene_encodings(run, source)
-    try:
-        _encode(run, source, dataset, workers, progress)
-    except DamagedDataset:
-        run.abandon()
-        raise
+    read = dataset.annotations.read_columns
+    identifiers = AxisIds(read(CELLS, ["cell_id"]).column(0), read(GENES, ["gene_id"]).column(0))
+    rewrite_parts(run, source, dataset.published, identifiers, workers=workers, progress=progress)
     sort_by_gene(run, ReadOptions(workers=workers).near(run.location), workers, progress)
 
 
-def _encode(
-    run: OutputRun, source: DatasetSource, dataset: Dataset, workers: int, progress: Progress
-) -> None:
-    read = dataset.annotations.read_columns
-    identifiers = AxisIds(read(CELLS, ["cell_id"]).column(0), read(GENES, ["gene_id"]).column(0))
-    while True:
-        plan = run.plan
-        progress.begin(*run.covered(), plan.cells_to_write)
-        encode = partial(
-            encode_part,
-            source,
-            plan,
-            location=run.location,
-            identifiers=identifiers,
-            base=dataset.published,
-            progress=progress,
-        )
-        try:
-            run_parts(run.remaining(), encode, run.record, workers)
-        except NeedsWiderType as misfit:
-            run.begin(plan.widened(misfit.types))
-        else:
-            return
-
-
-def _publish(run: OutputRun, dataset: Dataset, layout: _Layout) -> None:
+def _publish(run: OutputRun, dataset: Dataset, layout: _Merging) -> None:
     """Commit the new fragments with those that stay, and publish the dataset."""
     location, plan, published = run.location, run.plan, dataset.published
     written = {spec.name for spec in plan.partitioned}
@@ -387,7 +313,7 @@ def _with_value_types(published: DatasetConfig, plan: Plan) -> DatasetConfig:
     return structs.replace(published, value_type=plan.value_type, annotations=annotations)
 
 
-def _merged_fragments(layout: _Layout, table: str, run: OutputRun) -> Iterator[Fragment]:
+def _merged_fragments(layout: _Merging, table: str, run: OutputRun) -> Iterator[Fragment]:
     """The fragments of the compacted table, in order."""
     fragments, at = layout.fragments[table], 0
     for part in run.parts_of(table):

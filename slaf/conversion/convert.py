@@ -35,8 +35,9 @@ def convert(
     Parameters
     ----------
     inputs
-        An h5ad, a 10x H5 file or MTX folder, a SOMA experiment, or an AnnData in memory, which is
-        not changed; a folder of inputs; or a list of these, whose cells are concatenated.
+        An h5ad, a 10x H5 file or MTX folder, a SOMA experiment, a BAM file, which is one cell, or
+        an AnnData in memory, which is not changed; a folder of inputs; or a list of these, whose
+        cells are concatenated.
     output
         A directory that does not exist yet, or the URL of one in a bucket.
     options

@@ -29,7 +29,12 @@ if TYPE_CHECKING:
     from slaf.sources.concat.members import ExistingDataset, Input
     from slaf.storage.location import Location
 
-__all__ = ["NewInputs", "existing_with_samples", "select_new", "with_remembered_samples"]
+__all__ = [
+    "NewInputs",
+    "existing_with_samples",
+    "select_new",
+    "with_remembered_samples",
+]
 
 _NO_SHEET = "none"
 _LISTED = 50

@@ -378,9 +378,7 @@ def reopened(run: OutputRun, reading: ReadOptions) -> Iterator[Prepared]:
     """
     plan, base = run.plan, run.base
     slots = plan.options.slots
-    existing = None
-    if base is not None:
-        existing = existing_with_samples(Dataset(run.location, base), slots)
+    existing = None if base is None else existing_with_samples(Dataset(run.location, base), slots)
     directory = run.checkpoint.directory or ""
     with Concat(
         [recorded_input(record, reading, directory) for record in plan.added],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slaf.conversion.new_inputs import (
     NewInputs,
@@ -22,13 +22,13 @@ from slaf.conversion.plan_append import (
 )
 from slaf.conversion.slafdb import SlafdbDataset, plan_slafdb_append
 from slaf.errors import Locked, OutputExists
-from slaf.options import ConvertOptions, ReadOptions, StoreOptions
+from slaf.options import READS_CHOICES, ConvertOptions, ReadOptions, StoreOptions
 from slaf.runs.annotations import encode_annotations
 from slaf.runs.estimate import check_disk_space, estimate
 from slaf.runs.output_run import unfinished_run
 from slaf.runs.plan import make_plan
 from slaf.runs.publish import read_axes
-from slaf.sources import as_inputs
+from slaf.sources import as_inputs, choices_of
 from slaf.sources.concat.source import Concat
 from slaf.sources.samples import with_samples
 
@@ -195,7 +195,8 @@ def prepare_append(
         by_gene=by_gene,
         **dataset_slots(dataset, options.without).to_json(),
     )
-    reading = _read_options(dataset.location, replace(options, matrix=matrix))
+    options = replace(options, matrix=matrix, **_choices_of_reads(inputs, dataset, options))
+    reading = _read_options(dataset.location, options)
     earlier = [source.uri for source in dataset.sources]
     found = as_inputs(inputs, options.format, reading, before=earlier)
     new = NewInputs(found.inputs)
@@ -223,6 +224,24 @@ def prepare_append(
         else:
             plan = plan_append(dataset, opened, stored_options(dataset, requested))
         yield Prepared(dataset.location, plan, opened, reading, found.left_out, new.n_later)
+
+
+def _choices_of_reads(
+    inputs: Inputs, dataset: Dataset | SlafdbDataset, options: AppendOptions
+) -> dict[str, Any]:
+    """How the reads of a dataset were counted, for files of reads that are added to it."""
+    recorded = [source.choice for source in dataset.sources if source.format == "bam"]
+    if not recorded:
+        return {}
+    where = options.input_storage_options or options.storage_options
+    names = choices_of(inputs, options.format, where) & set(READS_CHOICES)
+    if options.bin_size is not None or options.regions is not None:
+        names -= {"bin_size", "regions"}
+    return {
+        name: recorded[0].get(name)
+        for name in names
+        if getattr(options, name) is None and len({str(one.get(name)) for one in recorded}) == 1
+    }
 
 
 def _check_no_input(location: Location, uris: Iterable[str]) -> None:

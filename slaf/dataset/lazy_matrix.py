@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from slaf.dataset.reduce import MatrixReductions
 from slaf.errors import SelectionError
 from slaf.sparse.ranges import RowRange, as_positions
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["LazyMatrix", "composed"]
 
 
-class LazyMatrix:
+class LazyMatrix(MatrixReductions):
     """X, a layer or raw of a view: cells × genes; slices read it as CSR.
 
     Parameters
@@ -36,6 +37,11 @@ class LazyMatrix:
         Positions in it; None for all.
     label
         Its name, for messages.
+
+    Attributes
+    ----------
+    source, name, cells, genes, label
+        As given.
 
     Examples
     --------
@@ -58,23 +64,23 @@ class LazyMatrix:
         cells: Positions = None,
         genes: Positions = None,
     ) -> None:
-        self._source = source
-        self._name = name
-        self._label = label
-        self._cells = cells
-        self._genes = genes
+        self.source = source
+        self.name = name
+        self.label = label
+        self.cells = cells
+        self.genes = genes
 
     def __repr__(self) -> str:
         n_cells, n_genes = self.shape
         return (
-            f"{type(self).__name__}: {self._label}, {n_cells:,} cells × {n_genes:,} genes, "
+            f"{type(self).__name__}: {self.label}, {n_cells:,} cells × {n_genes:,} genes, "
             f"{self.dtype}; [rows] or .to_memory() reads it as CSR"
         )
 
     @property
     def matrix(self) -> Matrix:
         """The matrix, read in batches; of a view, with its cells and genes."""
-        return self._source.select(self._name, self._cells, self._genes)
+        return self.source.select(self.name, self.cells, self.genes)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -98,7 +104,7 @@ class LazyMatrix:
     @property
     def most_entries(self) -> int:
         """The number of entries of all genes, or its upper bound."""
-        matrix = self._source.select(self._name, self._cells)
+        matrix = self.source.select(self.name, self.cells)
         return int(matrix.indptr_estimate(max(matrix.shape[0], 1))[-1])
 
     @property
@@ -115,7 +121,7 @@ class LazyMatrix:
         DamagedDataset, InputError
             If it cannot be read.
         """
-        return self._source.read(self._name, self._cells, self._genes)
+        return self.source.read(self.name, self.cells, self.genes)
 
     def batches(self) -> Iterator[Batch]:
         """All cells, in order, in batches of bounded size."""
@@ -133,21 +139,21 @@ class LazyMatrix:
         if all(is_list):
             msg = (
                 "two lists select single entries in numpy, and a block in AnnData; write "
-                f"{self._label}[cells][:, genes] for the block"
+                f"{self.label}[cells][:, genes] for the block"
             )
             raise SelectionError(msg)
-        found = self._source.read(
-            self._name, composed(self._cells, cells), composed(self._genes, genes)
+        found = self.source.read(
+            self.name, composed(self.cells, cells), composed(self.genes, genes)
         )
         is_one = all(isinstance(at, int | np.integer) for at in (rows, columns))
         return found[0, 0] if is_one else found
 
     def __array__(self, *_arguments: Any, **_keywords: Any) -> NoReturn:
-        msg = f"{self._label} is not in memory; write {self._label}.to_memory().toarray()"
+        msg = f"{self.label} is not in memory; write {self.label}.to_memory().toarray()"
         raise TypeError(msg)
 
     def __iter__(self) -> NoReturn:
-        msg = f"{self._label} is read by slices, as in {self._label}[0:100], or by .batches()"
+        msg = f"{self.label} is read by slices, as in {self.label}[0:100], or by .batches()"
         raise TypeError(msg)
 
     def __getattr__(self, name: str) -> NoReturn:
@@ -155,7 +161,7 @@ class LazyMatrix:
 
         msg = f"a LazyMatrix has no {name!r}"
         if not name.startswith("_") and hasattr(sp.csr_matrix, name):
-            msg = f"{self._label} is not in memory; write {self._label}.to_memory().{name}"
+            msg = f"{self.label} is not in memory; write {self.label}.to_memory().{name}"
         raise AttributeError(msg)
 
 

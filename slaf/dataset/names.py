@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from slaf.dataset.view import View
 
-__all__ = ["AxisNames"]
+__all__ = ["SYMBOLS", "AxisNames"]
 
 # Columns of var with the symbols of genes, the first that there is.
-_SYMBOLS = (
+SYMBOLS = (
     *("gene_name", "feature_name", "gene_symbol", "gene_symbols", "gene_names"),
     *("symbol", "symbols", "hgnc_symbol", "Symbol", "SYMBOL", "GeneSymbol", "GeneName", "name"),
 )
@@ -61,7 +61,7 @@ class AxisNames:
         if self.axis == CELLS:
             return None
         columns = {c.original: c for c in self.view.source.columns(self.axis).columns}
-        chosen = next((columns[name] for name in _SYMBOLS if name in columns), None)
+        chosen = next((columns[name] for name in SYMBOLS if name in columns), None)
         if chosen is None:
             return None
         rows = self.view.positions(self.axis)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from slaf.dataset.dataset import open_dataset
 from slaf.dataset.view import View
+from slaf.format.config import load
 from slaf.options import ReadOptions, ScanOptions
 from slaf.runtime.forks import check_not_forked
 from slaf.sources import as_inputs
 from slaf.sources.concat.source import Concat
 from slaf.sources.samples import with_samples
+from slaf.storage.location import Location
+from slaf.storage.urls import is_web
 
 if TYPE_CHECKING:
     from slaf.sources.base import Inputs, Source
 
-__all__ = ["Scan", "scan"]
+__all__ = ["Scan", "open_or_scan", "scan"]
 
 
 def scan(inputs: Inputs, **options: Any) -> Scan:
@@ -51,6 +56,26 @@ def scan(inputs: Inputs, **options: Any) -> Scan:
     [[0.0, 1.0], [0.0, 0.0]]
     """
     return Scan(inputs, ScanOptions.from_keywords("scan", options))
+
+
+def open_or_scan(dataset_or_inputs: View | Inputs, **options: Any) -> View:
+    """The view of a dataset, or of inputs; a view itself stays open when it is closed.
+
+    Parameters
+    ----------
+    dataset_or_inputs
+        A view, a dataset, or inputs as for `slaf.scan`.
+    options
+        By keyword, as for `slaf.scan`; of a dataset only `storage_options` is used.
+    """
+    if isinstance(dataset_or_inputs, View):
+        return View(dataset_or_inputs.origin, dataset_or_inputs.cells, dataset_or_inputs.genes)
+    storage_options = options.get("storage_options")
+    if isinstance(dataset_or_inputs, str | os.PathLike) and not is_web(str(dataset_or_inputs)):
+        location = Location.of(dataset_or_inputs, storage_options)
+        if load(location) is not None:
+            return open_dataset(location)
+    return scan(dataset_or_inputs, **options)
 
 
 class Scan(View):

@@ -14,10 +14,18 @@ from slaf.dataset.matrix import SelectedStored, StoredMatrix
 from slaf.errors import MissingMatrix
 from slaf.format.config import CONFIG
 from slaf.format.schema import CELLS, GENES, RAW, RAW_GENES
-from slaf.options import ALIGNED_SLOTS
+from slaf.options import ALIGNED_SLOTS, RAW_VARM
 from slaf.runtime.lazy import DeferredMapping
 from slaf.sources import register
-from slaf.sources.base import Coverage, Raw, Slots, Source, SourceFormat, SourceInfo
+from slaf.sources.base import (
+    Coverage,
+    Raw,
+    Slots,
+    Source,
+    SourceFormat,
+    SourceInfo,
+    measured_by,
+)
 from slaf.sources.concat.members import ExistingDataset
 from slaf.sources.identity import file_identity
 from slaf.sources.slots import dropped_with_raw, other_layers
@@ -25,7 +33,7 @@ from slaf.sources.unsupported import is_dataset
 from slaf.sparse.ranges import RowRange
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -35,7 +43,7 @@ if TYPE_CHECKING:
     from slaf.annotations.columns import ColumnSet
     from slaf.dataset.dataset import Dataset
     from slaf.options import ReadOptions
-    from slaf.sources.base import Matrix
+    from slaf.sources.base import Matrix, Measured
 
 __all__ = ["FORMAT", "DatasetInput", "DatasetSource", "dataset_as_input"]
 
@@ -53,8 +61,17 @@ def dataset_as_input(dataset: Dataset) -> ExistingDataset:
         DatasetSource(dataset),
         records,
         lambda: [dataset.annotations.uns_of(at) for at in range(len(records))],
-        frozenset(dataset.published.annotated_names),
+        frozenset(_not_of_inputs(dataset)),
     )
+
+
+def _not_of_inputs(dataset: Dataset) -> Iterator[str]:
+    """The names of what is not from the inputs that the dataset has: "obs:NAME", "varm:KEY", …."""
+    yield from dataset.published.annotated_names
+    if dataset.published.removed:
+        yield from (f"varm:{key}" for key in dataset.annotations.slot("varm"))
+        raw = dataset.stored_raw
+        yield from () if raw is None else (f"{RAW_VARM}:{key}" for key in raw.varm)
 
 
 class DatasetSource(Source):
@@ -104,6 +121,12 @@ class DatasetSource(Source):
         return Raw(
             raw.matrix, self._table(RAW_GENES, record.columns), raw.varm, record.genes_present
         )
+
+    def measured(self, name: str | None = None) -> Sequence[Measured]:
+        """The genes that each input of the dataset has measured."""
+        if name in {None, "X", self.info.matrix}:
+            return measured_by(self._dataset.sources)
+        return measured_by(self._dataset.sources, name, self.raw() if name == RAW else None)
 
     def open_coverage(self) -> Coverage | None:
         """The coverage of the dataset; None without one."""

@@ -12,11 +12,14 @@ import pyarrow as pa
 from slaf.annotations.columns import ColumnSet
 from slaf.annotations.dataframes import to_frame
 from slaf.annotations.read_only import ReadOnlyDict, ReadOnlyFrame, ReadOnlyMapping, refuse
+from slaf.dataset.aggregate import Aggregates
+from slaf.dataset.blocks import Blocks
 from slaf.dataset.display import as_html, as_text
 from slaf.dataset.lazy_matrix import LazyMatrix, composed
 from slaf.dataset.names import AxisNames
 from slaf.dataset.query import QueryTable, run_query
 from slaf.dataset.raw import RawView
+from slaf.dataset.reduce import Reductions
 from slaf.dataset.selection import resolve_indexer
 from slaf.dataset.verbs import Verbs
 from slaf.errors import DamagedDataset, SelectionError
@@ -44,7 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["View"]
 
 
-class View(Verbs):
+class View(Verbs, Reductions, Aggregates, Blocks):
     """Some cells and genes of a dataset, or of inputs, in an order: lazy and immutable.
 
     ``view[cells, genes]`` is another view. Cells and genes are selected by a position or several, a
@@ -199,6 +202,30 @@ class View(Verbs):
         """The ids of the genes."""
         return self._index(GENES)
 
+    def obs_columns(self, names: Sequence[str]) -> pd.DataFrame:
+        """Some columns of obs; no others are read.
+
+        Parameters
+        ----------
+        names
+            The names of columns.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such column.
+        """
+        columns = self.source.columns(CELLS)
+        index, *others = columns.columns
+        by_name = {column.original: column for column in others}
+        unknown = [name for name in names if name not in by_name]
+        if unknown:
+            listed = ", ".join(repr(name) for name in by_name) or "none at all"
+            msg = f"obs has no column {unknown[0]!r}; it has {listed}"
+            raise SelectionError(msg)
+        chosen = (index, *(by_name[name] for name in names))
+        return self._columns(CELLS, ColumnSet(chosen, columns.index_name))
+
     def obs_vector(self, key: str, layer: str | None = None) -> NDArray[Any]:
         """A column of obs, or the values of a gene, as an array with an element for each cell.
 
@@ -249,6 +276,18 @@ class View(Verbs):
         raw = self.source.raw()
         return None if raw is None else RawView(self.source, raw, self.cells)
 
+    def lazy_matrix(self, layer: str | None = None) -> LazyMatrix:
+        """X, a layer or "raw" of the view; raw has genes of its own.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such layer.
+        """
+        if layer == RAW and self.raw is not None:
+            return self.raw.X
+        return self._lazy(layer)
+
     def matrix(self, layer: str | None = None) -> Matrix:
         """The matrix, a layer or "raw" of the origin; `cells` and `genes` are positions in it.
 
@@ -292,8 +331,10 @@ class View(Verbs):
 
     # ------------------------------------------------------------------------------------ to memory
 
-    def to_anndata(self, *, layers: Sequence[str] | None = None) -> anndata.AnnData:
-        """All of the view as an AnnData in memory.
+    def to_anndata(
+        self, *, layers: Sequence[str] | None = None, lazy: bool = False
+    ) -> anndata.AnnData:
+        """All of the view as an AnnData in memory, or with matrices that dask reads.
 
         X, the layers and raw are CSR; all else is as in the input. Raw keeps all of its genes.
 
@@ -301,6 +342,8 @@ class View(Verbs):
         ----------
         layers
             The names of the layers to read; None for all.
+        lazy
+            Whether X, the layers and raw are dask arrays, as `to_dask` makes them.
 
         Raises
         ------
@@ -308,16 +351,22 @@ class View(Verbs):
             If there is no such layer.
         DamagedDataset, InputError
             If no AnnData can hold it, or it cannot be read.
+        MissingPackage
+            If it is lazy and dask is not installed.
         """
         if isinstance(layers, str):
             layers = [layers]
         names = [self._layer_name(name) for name in (self.layers if layers is None else layers)]
         raw = self.raw
+
+        def read(layer: str | None) -> Any:
+            return self.to_dask(layer) if lazy else self.lazy_matrix(layer).to_memory()
+
         return self._as_anndata(
-            X=self.X.to_memory(),
+            X=read(None),
             obs=self._frame(CELLS),
             var=self._frame(GENES),
-            layers={name: self.layers[name].to_memory() for name in names},
+            layers={name: read(name) for name in names},
             obsm=dict(self.obsm),
             varm=dict(self.varm),
             obsp=dict(self.obsp),
@@ -325,7 +374,7 @@ class View(Verbs):
             uns=dict(self.uns),
             raw=None
             if raw is None
-            else {"X": raw.X.to_memory(), "var": raw.frame(), "varm": dict(raw.varm)},
+            else {"X": read(RAW), "var": raw.frame(), "varm": dict(raw.varm)},
         )
 
     def _as_anndata(self, **parts: Any) -> anndata.AnnData:
@@ -366,7 +415,7 @@ class View(Verbs):
             If there is no such cell or layer.
         """
         view = self[[cell] if isinstance(cell, str) else cell]
-        row = view._matrix(layer).to_memory()  # noqa: SLF001 - another view
+        row = view.lazy_matrix(layer).to_memory()
         if dense:
             values: NDArray[Any] = row.toarray()[0]
             return values
@@ -388,7 +437,7 @@ class View(Verbs):
             If there is no such cell, gene or layer.
         """
         cells, genes = ([at] if isinstance(at, str) else at for at in (cell, gene))
-        return self[cells, genes]._matrix(layer).to_memory()[0, 0]  # noqa: SLF001 - another view
+        return self[cells, genes].lazy_matrix(layer).to_memory()[0, 0]
 
     def to_memory(self) -> anndata.AnnData:
         """As `to_anndata`, by the name that a backed AnnData has for it."""
@@ -560,12 +609,6 @@ class View(Verbs):
     def _lazy(self, layer: str | None) -> LazyMatrix:
         label = "X" if layer is None else f"layers[{layer!r}]"
         return LazyMatrix(self.source, self._matrix_name(layer), label, self.cells, self.genes)
-
-    def _matrix(self, layer: str | None) -> LazyMatrix:
-        """X, a layer or raw of the view."""
-        if layer == RAW and self.raw is not None:
-            return self.raw.X
-        return self._lazy(layer)
 
     def _matrix_name(self, layer: str | None) -> str | None:
         if layer is None or (layer == RAW and self.source.raw() is not None):

@@ -217,6 +217,8 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
         Layers, raw and annotations, whose keys are at the top level of config.json.
     annotated
         What of all this is not from the inputs; None if all of it is.
+    removed
+        The inputs whose cells were removed again, as they were recorded.
     history
         The versions of the dataset, this one last; empty in datasets of releases without.
     """
@@ -239,6 +241,7 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
     checksums: FileChecksums = field(name="proof", default=NO_CHECKSUMS)
     annotations: AnnotationsRecord = AnnotationsRecord()
     annotated: AnnotatedRecord | None = None
+    removed: tuple[SourceRecord, ...] = ()
     history: tuple[HistoryRecord, ...] = ()
 
     @property

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
+    import pyarrow as pa
+
     from slaf.format.config import DatasetConfig
     from slaf.runtime.progress import Progress
     from slaf.sources.base import Inputs
@@ -153,6 +155,7 @@ def repair(
                 storage_options=input_storage_options or storage_options,
                 stage=stage,
             ).near(location)
+            _check_still_in_inputs(location, published, damage, rows)
             source = None
             if damage.needs_inputs or None in rows.values():
                 damaged = Dataset(location, published)
@@ -179,6 +182,24 @@ def repair(
         tuple((cells.start, cells.stop) for cells in damage.parts),
         tuple(sorted(damage.tables)),
     )
+
+
+def _check_still_in_inputs(
+    location: Location,
+    published: DatasetConfig,
+    damage: Damage,
+    rows: Mapping[str, pa.Table | None],
+) -> None:
+    """Refuse to make again what inputs gave that were removed: the others do not have it."""
+    lost = sorted({name for name, found in rows.items() if found is None} | damage.elements)
+    if published.removed and lost:
+        uris = ", ".join(source.uri for source in published.removed)
+        msg = (
+            f"{location}: {', '.join(lost)} cannot be made again, for inputs were removed that "
+            f"gave columns and elements to it ({uris}); restore it from a copy, or convert the "
+            "other inputs again"
+        )
+        raise DamagedDataset(msg)
 
 
 def _inputs_needed(dataset: Dataset) -> NoSuchInput:

@@ -42,7 +42,7 @@ from slaf.format.schema import (
 from slaf.options import RAW_VARM
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -52,12 +52,14 @@ if TYPE_CHECKING:
     from slaf.runs.output_run import OutputRun
     from slaf.sources.concat.genes import Ranges
     from slaf.sources.concat.source import Concat
+    from slaf.storage.location import Location
 
 __all__ = [
     "EncodedAnnotations",
     "File",
     "elements_file",
     "encode_annotations",
+    "put_files",
     "write_annotations",
 ]
 
@@ -252,6 +254,14 @@ def elements_file(key: str, content: Mapping[str, Any]) -> File:
     return FileRecord(f"{key}-{digest}.h5", len(data), digest, tuple(notes)), data
 
 
+def put_files(location: Location, files: Iterable[File]) -> None:
+    """Write files of elements, but for those that are there: a bucket would give these new tags."""
+    # Equal elements of several inputs are one file, whose name has the digest of its content.
+    for file, content in {record.file: content for record, content in files}.items():
+        if location.size_of(file) != len(content):
+            location.put(file, content)
+
+
 def _not_stored(elements: Mapping[str, Any], forms: list[ElementSpec]) -> dict[str, Any]:
     return {form.key: elements[form.key] for form in forms if form.name is None}
 
@@ -278,9 +288,7 @@ def write_annotations(
         The row offsets of the tables that are written in parts.
     """
     files = [*annotations.files.values(), *filter(None, annotations.uns_per_source)]
-    # Equal elements of several inputs are one file.
-    for file, content in {record.file: content for record, content in files}.items():
-        run.location.put(file, content)
+    put_files(run.location, files)
     layers, raw, coverage = None, None, None
     for table in run.plan.matrix_tables:
         rows = int(offsets[table.table][-1])

@@ -258,8 +258,25 @@ class GeneOrder:
         return after - before
 
 
-def sort_by_gene(run: OutputRun, reading: ReadOptions, workers: int, progress: Progress) -> None:
+def sort_by_gene(
+    run: OutputRun,
+    reading: ReadOptions,
+    workers: int,
+    progress: Progress,
+    rows: CellOrder | None = None,
+) -> None:
     """Write the genes that remain of a run whose other parts are all done.
+
+    Parameters
+    ----------
+    run
+        The run.
+    reading
+        The memory budget of sorting, and its scratch directory.
+    workers, progress
+        As for `slaf.convert`.
+    rows
+        The rows in cell order; those of the parts behind those that stay, by default.
 
     Raises
     ------
@@ -275,7 +292,7 @@ def sort_by_gene(run: OutputRun, reading: ReadOptions, workers: int, progress: P
     progress.begin(0, 0, 2 * plan.n_cells)
     try:
         done = {part.index for part in run.parts(GENE_ORDER)}
-        with GeneOrder(CellOrder.of_run(run), reading, progress) as genes:
+        with GeneOrder(rows or CellOrder.of_run(run), reading, progress) as genes:
             run_parts(
                 (blocks for blocks in genes.cut() if blocks[0].start not in done),
                 lambda blocks: genes.write(blocks, plan),

@@ -93,7 +93,7 @@ class Plan:
     run_id
         Tells this run from another of the same input.
     operation
-        "convert", "append" or "repair".
+        "convert", "append", "annotate", "remove", "compact" or "repair".
     sources
         The inputs of the dataset and their identities, in the order of their cells: those of
         the base, and then those of this run.
@@ -249,6 +249,9 @@ class Plan:
         yield from _differing("option ", other.options.to_json(), self.options.to_json())
         counts = {"inputs": len(other.added)}, {"inputs": len(self.added)}
         yield from _differing("number of ", *counts)
+        if self.operation == other.operation == "remove":
+            stay = (", ".join(source.uri for source in plan.sources) for plan in (other, self))
+            yield from _differing("", *({"inputs that stay": uris} for uris in stay))
         for unfinished, source in zip(other.added, self.added, strict=False):
             which = f"input {source.uri}: " if len(self.added) > 1 else "input "
             yield from _differing(which, _describe_source(unfinished), _describe_source(source))

@@ -49,7 +49,15 @@ if TYPE_CHECKING:
     from slaf.runs.output_run import OutputRun
     from slaf.sources.base import Source
 
-__all__ = ["Axes", "cells_table", "genes_table", "publish", "read_axes", "with_plain_ids"]
+__all__ = [
+    "Axes",
+    "cells_table",
+    "genes_table",
+    "publish",
+    "read_axes",
+    "source_files",
+    "with_plain_ids",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +171,7 @@ def cells_table(
     sources
         The inputs.
     """
-    return _axis_table(CELLS, cells, offsets, annotations, {SOURCE_FILE: _source_files(sources)})
+    return _axis_table(CELLS, cells, offsets, annotations, {SOURCE_FILE: source_files(sources)})
 
 
 def genes_table(
@@ -212,7 +220,7 @@ def _axis_table(
     return rows
 
 
-def _source_files(sources: Sequence[SourceRecord]) -> pa.DictionaryArray:
+def source_files(sources: Sequence[SourceRecord]) -> pa.DictionaryArray:
     """For each cell the name of the input it came from, which tells it from the others."""
     names = unique_names([source.uri for source in sources])
     distinct = list(dict.fromkeys(names))
@@ -253,6 +261,7 @@ def _describe(
         by_gene=gene_order_record(run),
         annotations=annotations,
         annotated=None if run.base is None else run.base.annotated,
+        removed=() if run.base is None else run.base.removed,
     )
 
 

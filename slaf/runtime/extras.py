@@ -7,18 +7,26 @@ from typing import Final
 
 from slaf.errors import MissingPackage
 
-__all__ = ["require"]
+__all__ = ["install_line", "require"]
 
 _EXTRAS: Final = {
     "boto3": "s3",
+    "dask": "dask",
     "hdf5plugin": "plugins",
     "obstore": "cloud",
     "pybigtools": "bam",
     "pysam": "bam",
     "ray": "ray",
+    "scanpy": "scanpy",
+    "skmisc": "scanpy",
     "tiledbsoma": "soma",
     "torch": "torch",
 }
+
+
+def install_line(package: str) -> str:
+    """The line that installs the extra with a package."""
+    return f"pip install 'slaf[{_EXTRAS[package]}]'"
 
 
 def require(package: str, purpose: str) -> None:
@@ -41,6 +49,5 @@ def require(package: str, purpose: str) -> None:
     except ModuleNotFoundError as error:
         if error.name != package:
             raise
-        install = f"pip install 'slaf[{_EXTRAS[package]}]'"
-        msg = f"{purpose} needs {package}, which is not installed: {install}"
+        msg = f"{purpose} needs {package}, which is not installed: {install_line(package)}"
         raise MissingPackage(msg) from None

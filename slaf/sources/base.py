@@ -10,6 +10,7 @@ from functools import partial
 from typing import (
     TYPE_CHECKING,
     Any,
+    NamedTuple,
     Protocol,
     Self,
     TypeAlias,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.annotations.columns import ColumnSet
+    from slaf.format.config import SourceRecord
     from slaf.options import ReadOptions
     from slaf.sparse.batch import Batch
 
@@ -50,6 +52,7 @@ __all__ = [
     "Matrix",
     "MatrixSize",
     "MatrixView",
+    "Measured",
     "Raw",
     "Slots",
     "Source",
@@ -58,6 +61,7 @@ __all__ = [
     "add_note",
     "check_numeric",
     "check_only_x",
+    "measured_by",
 ]
 
 
@@ -206,6 +210,35 @@ class LabelledMatrix(MatrixView):
             yield from self._matrix.batches(rows)
 
 
+def measured_by(
+    records: Sequence[SourceRecord], slot: str | None = None, raw: Raw | None = None
+) -> tuple[Measured, ...]:
+    """The genes that each of several inputs has measured.
+
+    Parameters
+    ----------
+    records
+        The inputs.
+    slot
+        "layer:NAME" for the genes of a layer, which not every input has.
+    raw
+        For the genes of raw.
+    """
+    cells = [RowRange(record.offset, record.offset + record.n_cells) for record in records]
+    if raw is not None:
+        ranges = raw.genes_present or (((0, raw.matrix.shape[1]),),) * len(records)
+        return tuple(map(Measured, cells, ranges))
+    return tuple(
+        Measured(
+            rows,
+            record.genes_present
+            if not slot or record.slots is None or slot in record.slots
+            else (),
+        )
+        for rows, record in zip(cells, records, strict=True)
+    )
+
+
 def check_only_x(matrix: str, label: str) -> None:
     """Refuse any matrix but X.
 
@@ -265,6 +298,21 @@ class Raw:
     genes: pa.Table
     varm: Mapping[str, Any]
     genes_present: tuple[tuple[tuple[int, int], ...], ...] = ()
+
+
+class Measured(NamedTuple):
+    """The genes that an input of several has measured: a zero of another is no measurement.
+
+    Attributes
+    ----------
+    rows
+        The cells of the input.
+    genes
+        The genes, as ranges ``[start, stop)``.
+    """
+
+    rows: RowRange
+    genes: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -428,6 +476,17 @@ class Source(ABC):
         """obsm, varm, obsp, varp and uns; elements are read when they are used."""
         return Slots()
 
+    def measured(self, name: str | None = None) -> Sequence[Measured]:
+        """The genes that each input has measured, in the order of cells.
+
+        Parameters
+        ----------
+        name
+            As for `matrix`.
+        """
+        n_cells, n_genes = self.matrix(name).shape
+        return (Measured(RowRange(0, n_cells), ((0, n_genes),)),)
+
     def close(self) -> None:  # noqa: B027 - not every format keeps something open
         """Close what was opened."""
 
@@ -437,14 +496,13 @@ class Source(ABC):
 
     def measured_cells(self) -> pa.Table:
         """The table of `cells` with the columns that `measure` gives: may read all values."""
+        rows = RowRange(0, self.info.n_cells)
+        return self._once("measured obs", lambda: self.cells_with(self.measure(rows)))
 
-        def read() -> pa.Table:
-            rows = RowRange(0, self.info.n_cells)
-            table, measured = self.cells(), self.measure(rows)
-            originals = [column_of(field).original for field in table.schema]
-            return fill_columns(table, originals, measured)
-
-        return self._once("measured obs", read)
+    def cells_with(self, measured: Mapping[RowRange, Mapping[str, Sequence[Any]]]) -> pa.Table:
+        """The table of `cells` with columns that `measure` gave."""
+        table = self.cells()
+        return fill_columns(table, [column_of(field).original for field in table.schema], measured)
 
     def genes(self) -> pa.Table:
         """Genes in order: `gene_id`, then var as :mod:`slaf.annotations.dataframes` has it."""
@@ -598,6 +656,8 @@ class SourceFormat:
     members
         The inputs in a folder that it recognises, and the names of all files that they are made
         of; the folder may hold other inputs too. None where the folder itself is the input.
+    package
+        The package of an extra that reading needs.
     """
 
     name: str
@@ -608,3 +668,4 @@ class SourceFormat:
     choices: frozenset[str] = frozenset()
     suffixes: tuple[str, ...] = ()
     members: Callable[[Path], tuple[list[Path], AbstractSet[str]]] | None = None
+    package: str = ""

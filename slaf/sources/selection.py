@@ -106,7 +106,9 @@ class SelectedMatrix:
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
 
     def sample_values(self) -> NDArray[Any]:
-        """Some of the first stored values of the matrix."""
+        """Some of the first stored values of the matrix; none of no cells, which nothing reads."""
+        if self._cells is not None and not len(self._cells):
+            return np.empty(0, self.dtype)
         return self._matrix.sample_values()
 
     def indptr_estimate(self, step: int) -> NDArray[np.int64]:

@@ -90,6 +90,13 @@ def _begins_with(*signatures: bytes, suffixes: tuple[str, ...] = ()) -> Callable
     )
 
 
+def _is_packed(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
 def _is_h5seurat(path: Path) -> bool:
     has_assays = _has_members({"assays", "meta.data"}, {"assays", "cell.names"})
     return path.name.lower().endswith(".h5seurat") or has_assays(path)
@@ -174,5 +181,10 @@ FOREIGN = (
         "make an AnnData of it (anndata.io.read_csv or read_text, transposed with .T if its rows "
         "are genes), and give that to slaf.convert; of a matrix.mtx name the matrix itself, and "
         "this with --barcodes or --features",
+    ),
+    UnsupportedInput(
+        "a file packed by gzip",
+        _is_packed,
+        "unpack it with `gunzip -k {path}`, and convert {stem}",
     ),
 )

@@ -67,9 +67,12 @@ def read_errors(
 
 
 def changed_since(uri: str, version: int, options: dict[str, str] | None = None) -> str:
-    """Hint for an error in reading a version that is not the newest of its table, or nothing."""
+    """Hint for an error in reading a version that is not the newest of its table, or nothing.
+
+    A table that is gone may have been replaced by one in another directory.
+    """
     try:
-        newest = lance.dataset(uri, storage_options=options).version
-    except LANCE_ERRORS:
-        return ""
-    return "" if newest <= version else "; if it was written to since it was opened, open it anew"
+        is_newest = lance.dataset(uri, storage_options=options).version <= version
+    except LANCE_ERRORS as error:
+        is_newest = "not found" not in str(error).lower()
+    return "" if is_newest else "; if it was written to since it was opened, open it anew"

@@ -83,6 +83,8 @@ class TargetFormat:
         Makes the target of some contents.
     layouts, compressions
         The choices, the default first; empty if there is no choice.
+    package
+        The package of an extra that writing needs.
     has_strands
         Whether it holds coverage, with the options `strand` and `cpm`.
     marker_files
@@ -97,5 +99,6 @@ class TargetFormat:
     open: Callable[[Contents, WriteOptions], Target]
     layouts: tuple[Layout, ...] = ()
     compressions: tuple[ArrayCompression, ...] = ()
+    package: str = ""
     has_strands: bool = False
     marker_files: tuple[str, ...] = ()

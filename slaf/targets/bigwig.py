@@ -139,6 +139,7 @@ def _matches(path: Path) -> bool:
 FORMAT = TargetFormat(
     name="bigwig",
     description="bigWig",
+    package="pybigtools",
     suffixes=(),
     matches=_matches,
     open=BigWigTarget,

@@ -221,6 +221,7 @@ def _matches(path: Path) -> bool:
 FORMAT = TargetFormat(
     name="tiledb",
     description="TileDB-SOMA experiment",
+    package="tiledbsoma",
     suffixes=(".soma", ".tiledb"),
     matches=_matches,
     open=SomaTarget,

@@ -14,6 +14,7 @@ from slaf.format.schema import CELL_COLUMNS, CELLS, EXPRESSION, GENE_COLUMNS, GE
 from slaf.sparse.casting import as_float64
 from slaf.sparse.ranges import RowRange
 from slaf.tables.read import read_table, take_rows
+from slaf.verification.coverage_against import CoverageComparison
 from slaf.verification.rows import RowTable
 
 if TYPE_CHECKING:
@@ -64,16 +65,30 @@ def check_against(
     differences.compare("shape", "cells × genes", shape, dataset.shape)
     if shape != dataset.shape:
         return
-    with differences.catching(CELLS):
-        cells = source.measured_cells()
-        compare_axis(dataset, CELLS, cells, CELL_COLUMNS, differences, ignored=ignored)
+    coverage = CoverageComparison(dataset, source, differences)
+    if not coverage.is_possible:
+        _compare_cells(dataset, source.cells(), differences, ignored)
     with differences.catching(GENES):
         compare_axis(dataset, GENES, source.genes(), GENE_COLUMNS, differences, ignored=ignored)
     for block in dataset.published.blocks:
-        for batch in source.matrix().batches(RowRange(block.start, block.stop)):
-            with differences.catching(str(block)):
-                _compare_batch(dataset, batch, differences)
-            progress.advance(len(batch.rows), batch.nnz)
+        rows = RowRange(block.start, block.stop)
+        # Files of reads are read once for their values, their coverage and their numbers of reads.
+        with source.kept_open(rows):
+            for batch in source.matrix().batches(rows):
+                with differences.catching(str(block)):
+                    _compare_batch(dataset, batch, differences)
+                progress.advance(len(batch.rows), batch.nnz)
+            if coverage.is_possible:
+                coverage.compare(rows, progress)
+    if coverage.is_possible:
+        _compare_cells(dataset, source.cells_with(coverage.measured), differences, ignored)
+
+
+def _compare_cells(
+    dataset: Dataset, cells: pa.Table, differences: DifferenceLog, ignored: Collection[str]
+) -> None:
+    with differences.catching(CELLS):
+        compare_axis(dataset, CELLS, cells, CELL_COLUMNS, differences, ignored=ignored)
 
 
 def compare_axis(

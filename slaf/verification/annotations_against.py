@@ -10,7 +10,6 @@ from slaf.options import ALIGNED_SLOTS, LAYER
 from slaf.runtime.lazy import LazyMapping
 from slaf.sparse.ranges import RowRange
 from slaf.verification.against import cell_gene_label, compare_axis, compare_entries
-from slaf.verification.coverage_against import check_coverage_against
 from slaf.verification.elements import ElementComparison
 from slaf.verification.rows import row_tables
 
@@ -77,7 +76,6 @@ def check_annotations_against(
             expected, records = matrices[table.name], recorded[table.name]
             pairs = [(r, expected[r.original]) for r in records if r.original in expected]
             _compare_values(table, pairs, types, differences, progress)
-    check_coverage_against(dataset, source, differences, progress)
     _check_slots(dataset, source, raw, differences, ignored)
 
 

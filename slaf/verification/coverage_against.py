@@ -10,7 +10,7 @@ from slaf.format.schema import COVERAGE, TABLES
 from slaf.sparse.ranges import RowRange
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -19,15 +19,13 @@ if TYPE_CHECKING:
     from slaf.sources.base import Coverage, Source
     from slaf.verification.report import DifferenceLog
 
-__all__ = ["check_coverage_against"]
+__all__ = ["CoverageComparison"]
 
 _NOTHING = "nothing"
 
 
-def check_coverage_against(
-    dataset: Dataset, source: Source, differences: DifferenceLog, progress: Progress
-) -> None:
-    """Compare the runs of every cell, and note the first that differs with its place.
+class CoverageComparison:
+    """Compares the runs of cells, and notes the first of each cell that differs with its place.
 
     Parameters
     ----------
@@ -37,18 +35,33 @@ def check_coverage_against(
         The source.
     differences
         Collects differences.
-    progress
-        Advances by the cells compared.
+
+    Attributes
+    ----------
+    is_possible
+        Whether both have the same contigs.
+    measured
+        What the source measured of the cells that were compared.
     """
-    with differences.catching(COVERAGE):
-        coverage, record = source.coverage(), dataset.published.annotations.coverage
+
+    def __init__(self, dataset: Dataset, source: Source, differences: DifferenceLog) -> None:
+        self.measured: dict[RowRange, Mapping[str, Sequence[Any]]] = {}
+        self._dataset = dataset
+        self._source = source
+        self._differences = differences
+        self._coverage, record = source.coverage(), dataset.published.annotations.coverage
         stored = None if record is None else tuple((c.name, c.length) for c in record.contigs)
-        expected = None if coverage is None else coverage.contigs
+        expected = None if self._coverage is None else self._coverage.contigs
         differences.compare(COVERAGE, "contigs", expected or _NOTHING, stored or _NOTHING)
-        if coverage is None or stored != expected:
-            return
-        for cell in range(dataset.n_cells):
-            _compare_cell(dataset, coverage, cell, differences)
+        self.is_possible = expected is not None and stored == expected
+
+    def compare(self, rows: RowRange, progress: Progress) -> None:
+        """Compare some cells."""
+        self.measured |= self._source.measure(rows)
+        for cell in range(rows.start, rows.stop):
+            with self._differences.catching(f"{COVERAGE} of cell {cell}"):
+                if self._coverage is not None:
+                    _compare_cell(self._dataset, self._coverage, cell, self._differences)
             progress.advance(1, 0)
 
 

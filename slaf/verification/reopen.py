@@ -7,12 +7,15 @@ from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-import slaf.dataset.source  # noqa: F401 - registers datasets as inputs
+import numpy as np
+
+from slaf.dataset.source import dataset_as_input  # registers datasets as inputs
 from slaf.errors import NoSuchInput
 from slaf.options import Join, SlotSelection, one_of
 from slaf.sources import as_inputs
 from slaf.sources.concat.members import ExistingDataset
 from slaf.sources.concat.source import Concat
+from slaf.sources.selection import SelectedSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,18 +77,18 @@ def reopen_inputs(
     ]
     whole: Concat | None = None
     start = 0
+    previous = _without_cells(dataset) if dataset.published.removed else None
     default_slots = dataset.annotations.record.selection
     # Inputs of one run share the choice of genes and slots, and follow those of earlier runs.
     for (join, taken), group in groupby(
         records, key=lambda record: (record.genes, record.selection or default_slots)
     ):
         stop = start + len(list(group))
-        previous = (
-            None if whole is None else ExistingDataset(whole, whole.records, whole.uns_per_source)
-        )
+        if whole is not None:
+            previous = ExistingDataset(whole, whole.records, whole.uns_per_source)
         whole = Concat(
             openers[start:stop],
-            one_of(Join, "genes", join),
+            "first" if dataset.published.removed else one_of(Join, "genes", join),
             previous,
             taken or SlotSelection.nothing(),
             # What was taken once is what is compared.
@@ -97,6 +100,16 @@ def reopen_inputs(
         raise NoSuchInput(msg)
     with whole:
         yield whole
+
+
+def _without_cells(dataset: Dataset) -> ExistingDataset:
+    """The dataset without cells, in the place of inputs whose cells were removed.
+
+    What these gave it stays: genes and their columns, and the types of columns and elements.
+    """
+    existing = dataset_as_input(dataset)
+    source = SelectedSource(existing.source, np.empty(0, np.int64))
+    return replace(existing, source=source, records=(), uns_per_source=list)
 
 
 def check_records(dataset: Dataset, inputs: Concat, differences: DifferenceLog) -> None:

@@ -122,11 +122,15 @@ def _check_dtype(dataset: Dataset, differences: DifferenceLog) -> None:
     published = dataset.published
     value_type = published.value_type
     types = {
-        read_dtype(source.dtype, value_type, dtype_overflowed=False) for source in published.sources
+        read_dtype(source.dtype, value_type, dtype_overflowed=False)
+        for source in (*published.sources, *published.removed)
     }
     # Which sums overflowed their type, and the greatest magnitude, are not recorded.
     beyond = (published.expression_stats.get("max_value") or 0) > np.iinfo(COUNTS[0]).max
     wide = {value_type, narrowest_count(value_type, beyond_uint16=beyond)}
+    if published.removed:
+        # Types stay as they were: the greatest value may be removed.
+        wide.add(narrowest_count(value_type, beyond_uint16=True))
     possible = {
         common_type([*kept, *dtype_overflowed], value_type, greatest)
         for n in range(len(types) + 1)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 INPUT_KEYS = {
     *("kind", "location", "format", "matrix", "n_cells", "n_genes", "dtype", "size", "matrices"),
-    *("obs", "var", "annotations", "not_converted", "left_out"),
+    *("obs", "var", "annotations", "not_converted", "details", "left_out"),
 }
 
 

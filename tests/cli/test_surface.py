@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import pandas as pd
 import pytest
 
 import slaf
-from slaf.options import AppendOptions, ConvertOptions, options_of
+from slaf.options import AppendOptions, ConvertOptions, PlanOptions, options_of
 from slaf_cli import options, progress
 from slaf_cli.app import app
 from slaf_cli.progress import Bar
@@ -87,8 +88,8 @@ def test_quiet_has_no_progress(
 
 def test_every_option_has_a_purpose() -> None:
     """Each option of a conversion and an append is listed in the help by its purpose."""
-    names = {*options_of(ConvertOptions), *options_of(AppendOptions)} - {"progress"}
-    assert set(options._PURPOSE_OF) == names  # noqa: SLF001 - the table itself
+    names = {*options_of(ConvertOptions), *options_of(AppendOptions), *options_of(PlanOptions)}
+    assert set(options._PURPOSE_OF) == names - {"progress"}  # noqa: SLF001 - the table itself
     printed = run("convert", "--help").succeeded().out
     places = [printed.index(f"\n{title}:") for title in ("Arguments", "Input", "Run", "Output")]
     assert places == sorted(places)
@@ -119,6 +120,31 @@ def test_the_missing_argument(words: list[str], missing: str) -> None:
     """The argument that is missing is named."""
     ended = run(*words)
     assert (ended.code, f"Missing argument '{missing}'" in ended.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["convert", "a", "b", "--workers", "x"], "'--workers': it is no whole number"),
+        (["convert", "a", "b", "--chunk-size", "0"], "'--chunk-size': it is 1 or more"),
+        (["convert", "a", "b", "--compression", "x"], "'--compression': 'x' is not one of 'fast'"),
+        (["open", "a"], "No such command 'open'. `slaf info` and `slaf head` show"),
+        (["apend", "a"], "Did you mean 'append'"),
+    ],
+)
+def test_a_wrong_call_in_plain_words(words: list[str], message: str) -> None:
+    """A wrong call is told in words of this program, and not of the libraries below it."""
+    ended = run(*words)
+    assert ended.code == 2
+    assert message in ended.err
+
+
+def test_a_packed_file_says_how_to_unpack_it(tmp_path: Path) -> None:
+    """A file of gzip that is no input is refused with the line that unpacks it."""
+    path = tmp_path / "counts.gz"
+    path.write_bytes(gzip.compress(b"anything"))
+    told = run("convert", path, tmp_path / "out.slaf").failed(3)
+    assert "a file packed by gzip: unpack it with `gunzip -k" in told
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -116,7 +116,7 @@ def finished_parts(path: Path) -> dict[int, list[PartFile]]:
         at: _part_files(
             path,
             [file["path"] for one in result["fragments"] for file in one["metadata"]["files"]],
-            table,
+            f"{table}.lance",
         )
         for at, done in found.items()
         for table, result in done["tables"].items()
@@ -161,7 +161,7 @@ def published_parts(path: Path) -> list[PartFile]:
         if name in dataset.published.tables:
             fragments = dataset.table(name).get_fragments()
             files = [file.path for part in fragments for file in part.data_files()]
-            found += _part_files(path, files, name)
+            found += _part_files(path, files, dataset.published.tables[name])
     return found
 
 
@@ -223,6 +223,6 @@ def tree(path: Path) -> dict[str, tuple[int, bytes | None]]:
     }
 
 
-def _part_files(path: Path, names: list[str], table: str) -> list[PartFile]:
-    statuses = [(name, (path / f"{table}.lance/data" / name).stat()) for name in names]
+def _part_files(path: Path, names: list[str], directory: str) -> list[PartFile]:
+    statuses = [(name, (path / directory / "data" / name).stat()) for name in names]
     return [PartFile(name, status.st_ino, status.st_mtime_ns) for name, status in statuses]

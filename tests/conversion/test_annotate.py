@@ -16,6 +16,7 @@ from slaf.errors import InputError, UnfinishedRun
 from slaf.testing.crashing import Crash, CrashingStorage
 from tests.builders import counts, write_h5ad
 from tests.conversion.outputs import output_of, unaccounted
+from tests.conversion.stopped import points
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -289,7 +290,8 @@ def test_damaged_layers_are_dropped_by_name(dataset: Dataset, source: Path) -> N
     assert slaf.verify(slaf.annotate(made.location, drop="layer:norm")).ok
 
 
-def test_crashes(dataset: Dataset, source: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("most", [4, pytest.param(None, marks=pytest.mark.slow)])
+def test_crashes(dataset: Dataset, source: Path, tmp_path: Path, most: int | None) -> None:
     """Stopped at any effect readers see all of it or what was there; the same call ends well."""
     path = dataset.location.path
     changes: dict[str, Any] = {
@@ -305,7 +307,7 @@ def test_crashes(dataset: Dataset, source: Path, tmp_path: Path) -> None:
     slaf.annotate(recorder, **changes)
     after = output_of(whole)
     assert slaf.verify(whole, against=source).ok
-    for at in range(0, len(recorder.effects), 3):
+    for at in points(len(recorder.effects), most, "annotate"):
         again = tmp_path / f"{at}.slaf"
         shutil.copytree(path, again)
         with pytest.raises(Crash):

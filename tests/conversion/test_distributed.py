@@ -83,7 +83,12 @@ def check_law(folder: Path, seed: int) -> None:
     rng = random.Random(seed)
     inputs = [write_input(folder, f"{seed}-{at}", rng) for at in range(rng.randint(1, 3))]
     more = [write_input(folder, f"{seed}-more-{at}", rng) for at in range(rng.randint(1, 2))]
-    options: dict[str, Any] = OPTIONS | rng.choice([{}, {"string_ids": True}, {"by_gene": True}])
+    sheet = folder / f"{seed}.csv"
+    lines = [f"{path.name},{place}" for place, path in enumerate([*inputs, *more])]
+    sheet.write_text("\n".join(["file,plate", *lines]))
+    options: dict[str, Any] = OPTIONS | rng.choice(
+        [{}, {"string_ids": True}, {"by_gene": True}, {"samples": sheet, "cell_id_prefix": True}]
+    )
     one, many = folder / f"{seed}-one.slaf", folder / f"{seed}-many.slaf"
     slaf.convert(inputs, one, **options)
     slaf.plan(inputs, many, **options)

@@ -291,6 +291,20 @@ def test_stopped_after_it_was_published(runs: Path, tmp_path: Path) -> None:
         slaf.convert(runs / "S01", output, cell_id_prefix=True)
 
 
+def test_a_planned_append_has_samples(runs: Path, tmp_path: Path) -> None:
+    """A plan, parts and publication give the samples that an append gives."""
+    expected, output = tmp_path / "expected.slaf", tmp_path / "out.slaf"
+    for path in (expected, output):
+        slaf.convert(runs / "S01", path)
+    slaf.append(runs, expected, new_only=True, samples=tmp_path / "sheet.csv")
+    slaf.plan(runs, output, append=True, new_only=True, samples=tmp_path / "sheet.csv")
+    for index in range(2):
+        slaf.part(output, index=index)
+    dataset = slaf.publish(output)
+    pd.testing.assert_frame_equal(dataset.to_anndata().obs, slaf.open(expected).to_anndata().obs)
+    slaf.verify(dataset, against=runs)
+
+
 def test_rows_without_input_are_told(
     runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -136,6 +136,43 @@ class Annotating(Converting):
 
 
 @dataclass(frozen=True)
+class Removal(Conversion):
+    """One call of `slaf.remove`, on what the inputs were appended to."""
+
+    def run(self, output: Path | Location) -> None:
+        """Make the call."""
+        slaf.remove(output, **self.options)
+
+
+@dataclass(frozen=True)
+class Removing(Converting):
+    """`slaf remove`."""
+
+    def words(self, output: Path) -> tuple[str, ...]:
+        """The command."""
+        return ("remove", str(output), "--source", self.conversion.options["source"], "--quiet")
+
+
+@dataclass(frozen=True)
+class Copy(Conversion):
+    """One call of `slaf.copy`, over another dataset or to nothing."""
+
+    def run(self, output: Path | Location) -> None:
+        """Make the call."""
+        slaf.copy(self.options["dataset"], output, overwrite=True)
+
+
+@dataclass(frozen=True)
+class Copying(Converting):
+    """`slaf copy`."""
+
+    def words(self, output: Path) -> tuple[str, ...]:
+        """The command."""
+        dataset = str(self.conversion.options["dataset"])
+        return ("copy", dataset, str(output), "--overwrite", "--quiet")
+
+
+@dataclass(frozen=True)
 class Exporting:
     """`slaf export`.
 
@@ -252,6 +289,27 @@ def after_appends(folder: Path, **options: str) -> Operation:
     return Compacting(Compaction(first, options, folder / "old.slaf", more=[second, third]))
 
 
+def removal(folder: Path) -> Removal:
+    """The second of three inputs, with everything beside their matrices, and the gene order."""
+    first, second = cases.inputs_with_everything(folder)
+    third = write_h5ad(folder / "bare.h5ad", counts(5, 6, seed=7))
+    slaf.convert(first, folder / "old.slaf", create_indices=True, by_gene=True, chunk_size=5)
+    for more in (second, third):
+        slaf.append(more, folder / "old.slaf", chunk_size=2)
+    options = {"source": second.name}
+    return Removal(first, options, folder / "old.slaf", more=[third])
+
+
+def copied(folder: Path, *, replacing: bool = False) -> Copy:
+    """A dataset with everything, copied to nothing or over another."""
+    first, second = cases.inputs_with_everything(folder)
+    slaf.convert(first, folder / "in.slaf", chunk_size=5, by_gene=True)
+    if replacing:
+        slaf.convert(second, folder / "old.slaf", create_indices=True)
+    found = folder / "old.slaf" if replacing else None
+    return Copy(first, {"dataset": folder / "in.slaf"}, found)
+
+
 def annotation(folder: Path) -> Operation:
     """A column, and elements and a layer that replace others and that need a wider type."""
     first, _ = cases.inputs_with_everything(folder)
@@ -293,10 +351,13 @@ FEW: dict[str, Callable[[Path], Operation]] = {
     "append, many parts": _converting(append_of_many_parts),
     "compact": after_appends,
     "annotate": annotation,
+    "remove": lambda folder: Removing(removal(folder)),
+    "copy, over a dataset": lambda folder: Copying(copied(folder, replacing=True)),
     "export, h5ad": _exporting("out.h5ad", layout="csc"),
     "export, over a zarr": _exporting("out.zarr", replacing=True),
 }
 MANY = FEW | {
+    "copy": lambda folder: Copying(copied(folder)),
     "convert, many parts": _converting(many_parts),
     "convert, two parts at a time": _converting(two_at_a_time),
     "convert, over a dataset": _converting(cases.replacing_and_widening),

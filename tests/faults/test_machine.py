@@ -82,6 +82,12 @@ class Model:
         values = {**dict(self.values), **sample.values}
         return Model(self.cells + sample.cells, self.genes + more, tuple(sorted(values.items())))
 
+    def without(self, number: str) -> Model:
+        """The same without the cells of an input; genes stay."""
+        cells = tuple(each for each in self.cells if each[0].partition("-")[0] != number)
+        kept = {cell for cell, _ in cells}
+        return Model(cells, self.genes, tuple(one for one in self.values if one[0][0] in kept))
+
 
 @dataclass(frozen=True)
 class Call:
@@ -97,6 +103,9 @@ class Call:
         place = CrashingStorage(output, *at) if at is not None else output
         if self.operation == "compact":
             slaf.compact(place)
+            return
+        if self.operation == "remove":
+            slaf.remove(place, **dict(self.options))
             return
         if self.operation == "annotate":
             slaf.annotate(place, **dict(self.options), replace=True)
@@ -179,6 +188,15 @@ class Machine(RuleBasedStateMachine):
             ("layers", {"other": layer}),
         )
         self._give(Call("annotate", (), options, replace(self.published, cells=cells)), at)
+
+    @precondition(lambda self: len(self.inputs) > 1 and self.stopped is None)
+    @rule(at=stops, which=st.integers(0, 9))
+    def remove(self, at: Any, which: int) -> None:
+        """Take one of the inputs out again."""
+        assert self.published is not None
+        path = self.inputs[which % len(self.inputs)]
+        options = (("source", str(path)),)
+        self._give(Call("remove", (path,), options, self.published.without(path.stem)), at)
 
     @precondition(lambda self: self.stopped is not None)
     @rule(at=stops)
@@ -280,8 +298,11 @@ class Machine(RuleBasedStateMachine):
         """What readers see after a command: what was there before, or what it makes."""
         seen = self._seen()
         if seen == call.makes and seen != self.published:
-            added_to = self.inputs if call.operation in {"append", "annotate"} else ()
-            self.inputs = (*added_to, *call.inputs)
+            if call.operation == "remove":
+                self.inputs = tuple(one for one in self.inputs if one not in call.inputs)
+            else:
+                added_to = self.inputs if call.operation in {"append", "annotate"} else ()
+                self.inputs = (*added_to, *call.inputs)
             self.published = seen
         assert seen == self.published
 

@@ -42,7 +42,7 @@ def converted(adata: anndata.AnnData, path: Path) -> Dataset | None:
         return None
 
 
-@settings(max_examples=5)
+@settings(max_examples=3)
 @given(data=st.data(), seed=st.integers(0, 9))
 @pytest.mark.filterwarnings("ignore")
 def test_annotating_gives_what_anndata_gives(data: st.DataObject, seed: int) -> None:
@@ -66,7 +66,7 @@ def test_annotating_gives_what_anndata_gives(data: st.DataObject, seed: int) -> 
         assert dataset.to_anndata().shape == whole.shape
 
 
-@settings(max_examples=4)
+@settings(max_examples=2)
 @given(data=st.data())
 @pytest.mark.filterwarnings("ignore")
 def test_what_is_replaced_is_what_anndata_sets(data: st.DataObject) -> None:

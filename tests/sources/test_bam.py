@@ -371,3 +371,17 @@ def test_corpus(name: str, corpus: Path, tmp_path: Path) -> None:
             np.testing.assert_array_equal(columns["length"][of], np.diff(at)[covered])
             np.testing.assert_array_equal(columns["depth"][of], depth[:-1][covered])
         assert row(source).sum() == total
+
+
+def test_a_sample_is_removed(tmp_path: Path) -> None:
+    """The runs of the other samples stay, at their new positions, and their proof."""
+    paths = [
+        write_reads(tmp_path / f"{name}.bam", [Read(0, 3 * at, ((M, 5 + at),))] * (at + 1))
+        for at, name in enumerate("abc")
+    ]
+    whole = slaf.convert(paths, tmp_path / "out.slaf", bin_size=10)
+    expected = whole.coverage("chr1:0-30")[[0, 2]]
+    made = slaf.remove(whole, "b.bam")
+    assert np.array_equal(made.coverage("chr1:0-30"), expected)
+    assert slaf.verify(made, against=[paths[0], paths[2]]).ok
+    assert slaf.append(paths[1], made.location, bin_size=10).n_obs == 3

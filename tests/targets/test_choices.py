@@ -18,6 +18,7 @@ from slaf.errors import SelectionError, StorageError, TargetError
 from slaf.targets import FORMATS
 from slaf.testing.strategies import Stored
 from tests.builders import names, write_stored
+from tests.sources.reads import M, Read, write_reads
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +55,9 @@ def features() -> pd.DataFrame:
 def test_formats_are_chosen_by_name_or_suffix(format: Any, tmp_path: Path) -> None:
     """Each format is chosen by its suffixes, or by its name with any suffix."""
     dataset = dataset_of(tmp_path)
+    if format.has_strands:
+        reads = write_reads(tmp_path / "in.bam", [Read(0, 5, ((M, 9),))])
+        dataset = slaf.convert(reads, tmp_path / "reads.slaf")
     for number, suffix in enumerate((*format.suffixes, "")):
         name = None if suffix else format.name
         report = slaf.export(dataset, tmp_path / f"out-{number}{suffix}", format=name)

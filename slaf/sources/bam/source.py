@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from slaf.annotations.columns import arrow_table
 from slaf.errors import DamagedInput, InputError
+from slaf.options import READS_CHOICES
 from slaf.sources.bam.alignments import (
     DEFAULT_EXCLUDED,
     AlignmentFile,
@@ -375,14 +376,10 @@ def _sample(path: Path) -> str:
 FORMAT = SourceFormat(
     name="bam",
     description="BAM, CRAM or SAM file of aligned reads",
+    package="pysam",
     recognises=lambda path: file_kind(path) is not None,
     open=BamSource,
     looks_for="the magic of BAM or CRAM, or the header of SAM",
-    choices=frozenset(
-        {
-            *("bin_size", "regions", "chroms", "min_mapq", "exclude_flags", "include_flags"),
-            *("stranded", "blacklist"),
-        }
-    ),
+    choices=frozenset(READS_CHOICES),
     suffixes=(".bam", ".cram"),
 )

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from slaf.options import Join, SlotSelection, UnsMerge
+    from slaf.options import SlotSelection, UnsMerge
     from slaf.sources.base import Matrix, Source
-    from slaf.sources.concat.genes import Alignment
+    from slaf.sources.concat.genes import Alignment, GeneJoin
     from slaf.sources.concat.matrix import FindMatrix
     from slaf.sources.concat.members import Member
 
@@ -101,7 +101,7 @@ class MergedAnnotations:
         self,
         members: Sequence[Member],
         gene_ids: pa.Array,
-        join: Join,
+        join: GeneJoin,
         uns: Callable[[], Mapping[str, Any]],
     ) -> None:
         self._members = tuple(members)
@@ -137,7 +137,8 @@ class MergedAnnotations:
         tables = [raw_genes(member, raw) for member, raw in raws.items()]
         genes, _ = merge_genes(zip(tables, alignment.positions, labels, strict=True))
         present = {
-            member: raw.genes_present or (alignment.genes_present(at),)
+            # A dataset whose inputs are all given again stands for none of them.
+            member: (raw.genes_present or (alignment.genes_present(at),))[: member.n_inputs]
             for at, (member, raw) in enumerate(raws.items())
         }
         return Raw(

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from slaf.errors import GeneMismatch
+from slaf.options import Join
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from slaf.options import Join
 
-__all__ = ["Alignment", "Ranges", "align", "positions_among"]
+__all__ = ["Alignment", "GeneJoin", "Ranges", "align", "positions_among"]
 
 Ranges = tuple[tuple[int, int], ...]
+
+# The genes of several inputs: as the user chooses, or those of the first, whatever others have.
+GeneJoin: TypeAlias = Join | Literal["first"]
 _MAX_EXAMPLES = 5
 
 
@@ -51,7 +54,7 @@ class Alignment:
 def align(
     ids: Sequence[pa.Array],
     labels: Sequence[str],
-    join: Join,
+    join: GeneJoin,
     genes_present: Sequence[Ranges] = (),
 ) -> Alignment:
     """Align the genes of several inputs by id.
@@ -123,7 +126,7 @@ class _Aligner:
         self._aligned = [(self.ids, np.where(mask, np.cumsum(mask) - 1, -1))]
         self.ids = kept
 
-    def align(self, ids: pa.Array, label: str, join: Join) -> NDArray[np.int64]:
+    def align(self, ids: pa.Array, label: str, join: GeneJoin) -> NDArray[np.int64]:
         """The positions of the genes of an input; adds new genes for a union."""
         for aligned, known in self._aligned:
             if aligned.equals(ids):

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.format.config import SampleValue
-    from slaf.options import Join, ReadOptions, SlotSelection
+    from slaf.options import ReadOptions, SlotSelection
     from slaf.sources.base import Raw, Source, SourceInfo
-    from slaf.sources.concat.genes import Alignment
+    from slaf.sources.concat.genes import Alignment, GeneJoin
     from slaf.sources.concat.pool import SourcePool
 
 __all__ = [
@@ -201,7 +201,7 @@ def open_members(
     pool: SourcePool,
     inputs: Sequence[Input],
     existing: ExistingDataset | None,
-    join: Join,
+    join: GeneJoin,
     selection: SlotSelection,
     *,
     allow_duplicate: bool,
@@ -271,7 +271,7 @@ def check_raw(source: Source) -> Raw:
 
 
 def _scan(
-    pool: SourcePool, inputs: Sequence[Input], existing: ExistingDataset | None, join: Join
+    pool: SourcePool, inputs: Sequence[Input], existing: ExistingDataset | None, join: GeneJoin
 ) -> Iterator[tuple[Member, pa.Array]]:
     """Each member by itself, with all its slots, and the ids of its genes."""
     last_var: pa.Table | None = None
@@ -319,7 +319,11 @@ def record_of(one: Input) -> SourceRecord:
 
 
 def _record(
-    info: SourceInfo, offset: int, choice: Mapping[str, str | bool | int], prefix: str, join: Join
+    info: SourceInfo,
+    offset: int,
+    choice: Mapping[str, str | bool | int],
+    prefix: str,
+    join: GeneJoin,
 ) -> SourceRecord:
     return SourceRecord(
         uri=info.uri,

@@ -11,8 +11,8 @@ import numpy as np
 
 from slaf.errors import MissingMatrix
 from slaf.format.schema import RAW
-from slaf.options import LAYER, RAW_VARM, Join, SlotSelection
-from slaf.sources.base import MatrixSize, Source, SourceInfo
+from slaf.options import LAYER, RAW_VARM, SlotSelection
+from slaf.sources.base import MatrixSize, Source, SourceInfo, measured_by
 from slaf.sources.concat import axes, messages
 from slaf.sources.concat.annotations import (
     MergedAnnotations,
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from slaf.sources.base import Coverage, Matrix, Raw, Slots
+    from slaf.sources.base import Coverage, Matrix, Measured, Raw, Slots
+    from slaf.sources.concat.genes import GeneJoin
     from slaf.sources.concat.members import ExistingDataset, Input, Member
     from slaf.sparse.ranges import RowRange
 
@@ -81,7 +82,7 @@ class Concat(Source):
     def __init__(
         self,
         inputs: Sequence[Input],
-        join: Join = "strict",
+        join: GeneJoin = "strict",
         existing: ExistingDataset | None = None,
         selection: SlotSelection | None = None,
         *,
@@ -250,6 +251,12 @@ class Concat(Source):
         """Raw, if it is selected; of several inputs the raws of all that have one."""
         return self._annotations.raw() if self._only is None else single_raw(self._only)
 
+    def measured(self, name: str | None = None) -> Sequence[Measured]:
+        """The genes that each input has measured."""
+        if name in {None, self.info.matrix}:
+            return measured_by(self.records)
+        return measured_by(self.records, name, self.raw() if name == RAW else None)
+
     def open_coverage(self) -> Coverage | None:
         """The coverage of all, whose contigs are the same."""
         return concat_coverage(self._members)
@@ -263,8 +270,10 @@ class Concat(Source):
         """Keep the inputs of some cells open, with what they have read."""
         with ExitStack() as leases:
             for member in self._members:
-                if member.rows.overlap(rows):
-                    leases.enter_context(member.lease())
+                wanted = rows.overlap(member.rows)
+                if wanted:
+                    source = leases.enter_context(member.lease())
+                    leases.enter_context(source.kept_open(wanted.shifted(-member.rows.start)))
             yield
 
     def slots(self) -> Slots:
@@ -317,10 +326,11 @@ class Concat(Source):
         key
             The name of the element.
         """
-        if slot == "varm" and self._existing is not None:
-            n_genes = self._existing.source.info.n_genes
-            if f"{slot}:{key}" in self._existing.annotated:
-                # Whichever input has the genes: all of the dataset have values.
-                return np.arange(self.info.n_genes) >= n_genes
         raw = self.raw() if slot == RAW_VARM else None
+        existing = self._existing
+        if slot != "obsm" and existing is not None and f"{slot}:{key}" in existing.annotated:
+            # Whichever input has the genes: all of the dataset have values.
+            own = existing.source.raw() if slot == RAW_VARM else None
+            n_genes = existing.source.info.n_genes if own is None else own.genes.num_rows
+            return np.arange(self.info.n_genes if raw is None else raw.genes.num_rows) >= n_genes
         return axes.rows_without_values(slot, key, self.records, self.info.n_genes, raw)

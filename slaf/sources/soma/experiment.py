@@ -291,6 +291,7 @@ def _recognises(path: Path) -> bool:
 FORMAT = SourceFormat(
     name="tiledb",
     description="TileDB-SOMA experiment",
+    package="tiledbsoma",
     recognises=_recognises,
     open=SomaSource,
     looks_for="a TileDB group (a folder with __group)",

@@ -1,0 +1,427 @@
+"""Sums, means, variances and ranges of a view, by axis."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+
+import numpy as np
+
+from slaf.errors import InexactValue, SelectionError
+from slaf.runtime.prefetch import prefetch
+from slaf.sparse.casting import exact_cast
+from slaf.sparse.reduce import (
+    Count,
+    Extreme,
+    Slots,
+    SquaredDeviations,
+    Sum,
+    accumulate,
+    as_floats,
+    divide,
+    variance_of_whole,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from slaf.dataset.lazy_matrix import LazyMatrix
+    from slaf.dataset.view import View
+    from slaf.sparse.batch import Batch
+
+__all__ = [
+    "Axis",
+    "MatrixReductions",
+    "Moments",
+    "Reductions",
+    "Statistic",
+    "axis_number",
+    "cells_measuring",
+    "read_ahead",
+    "warn_of_unmeasured",
+]
+
+Axis: TypeAlias = "Literal['cells', 'genes', 0, 1] | None"
+Statistic: TypeAlias = Literal["sum", "mean", "variance", "min", "max", "count_nonzero"]
+
+# Batches that are read while others are added.
+_AHEAD = 2
+
+logger = logging.getLogger(__name__)
+
+
+class MatrixReductions:
+    """Reductions of a lazy matrix, each in one pass in bounded memory; its base class."""
+
+    def sum(self, axis: Axis = None) -> Any:
+        """The sums of the values.
+
+        Of a matrix of whole numbers they are exact: int64, or Python's integers if one is larger.
+        Of a matrix of floats they are float64: rounded once if all values are whole, else added in
+        the order of cells, and of genes within a cell.
+
+        Parameters
+        ----------
+        axis
+            The axis that vanishes: "cells" (or 0) for the sum of each gene, "genes" (or 1) for that
+            of each cell; None for one number.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such axis.
+        """
+        return _reduced(cast("LazyMatrix", self), axis, "sum")
+
+    def mean(self, axis: Axis = None, *, measured_only: bool = False) -> Any:
+        """The means of the values, zeros that are not stored included, as float64.
+
+        Parameters
+        ----------
+        axis
+            As for `sum`.
+        measured_only
+            Whether to leave out the zeros of genes that an input of several has not measured.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such axis.
+        """
+        return _reduced(cast("LazyMatrix", self), axis, "mean", measured_only=measured_only)
+
+    def variance(self, axis: Axis = None, *, ddof: int = 0, measured_only: bool = False) -> Any:
+        """The variances of the values, zeros that are not stored included, as float64.
+
+        Exact, and rounded once, if all values are whole; else a second pass adds the squares of
+        deviations from the mean.
+
+        Parameters
+        ----------
+        axis
+            As for `sum`.
+        ddof
+            What is subtracted from the number of values; NaN where nothing remains.
+        measured_only
+            As for `mean`.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such axis.
+        """
+        matrix = cast("LazyMatrix", self)
+        return _reduced(matrix, axis, "variance", ddof=ddof, measured_only=measured_only)
+
+    def min(self, axis: Axis = None) -> Any:
+        """The least values, zeros that are not stored included, in the type of the matrix.
+
+        Parameters
+        ----------
+        axis
+            As for `sum`.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such axis.
+        ValueError
+            If there are no values.
+        """
+        return _reduced(cast("LazyMatrix", self), axis, "min")
+
+    def max(self, axis: Axis = None) -> Any:
+        """The greatest values, zeros that are not stored included, in the type of the matrix.
+
+        Parameters
+        ----------
+        axis
+            As for `sum`.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such axis.
+        ValueError
+            If there are no values.
+        """
+        return _reduced(cast("LazyMatrix", self), axis, "max")
+
+    def count_nonzero(self, axis: Axis = None) -> Any:
+        """The numbers of values that are not zero, as int64; NaN is not zero.
+
+        Parameters
+        ----------
+        axis
+            As for `sum`.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such axis.
+        """
+        return _reduced(cast("LazyMatrix", self), axis, "count_nonzero")
+
+
+class Reductions:
+    """Reductions of X or a layer of a view; a base class of views.
+
+    ``view.sum("cells", layer="counts")`` is ``view.layers["counts"].sum("cells")``.
+    """
+
+    def sum(self, axis: Axis = None, *, layer: str | None = None) -> Any:
+        """The sums of the values; see `slaf.dataset.reduce.MatrixReductions.sum`.
+
+        Parameters
+        ----------
+        axis
+            The axis that vanishes: "cells" (or 0) for the sum of each gene, "genes" (or 1) for that
+            of each cell; None for one number.
+        layer
+            The layer instead of X, or "raw".
+
+        Examples
+        --------
+        >>> import anndata, numpy, slaf
+        >>> view = slaf.scan(anndata.AnnData(numpy.array([[1, 0, 2], [0, 0, 5]])))
+        >>> view.sum("cells")
+        array([1, 0, 7])
+        >>> view.mean("genes")
+        array([1.        , 1.66666667])
+        """
+        return cast("View", self).lazy_matrix(layer).sum(axis)
+
+    def mean(
+        self, axis: Axis = None, *, layer: str | None = None, measured_only: bool = False
+    ) -> Any:
+        """The means of the values; see `slaf.dataset.reduce.MatrixReductions.mean`."""
+        return cast("View", self).lazy_matrix(layer).mean(axis, measured_only=measured_only)
+
+    def variance(
+        self,
+        axis: Axis = None,
+        *,
+        ddof: int = 0,
+        layer: str | None = None,
+        measured_only: bool = False,
+    ) -> Any:
+        """The variances of the values; see `slaf.dataset.reduce.MatrixReductions.variance`."""
+        return (
+            cast("View", self)
+            .lazy_matrix(layer)
+            .variance(axis, ddof=ddof, measured_only=measured_only)
+        )
+
+    def min(self, axis: Axis = None, *, layer: str | None = None) -> Any:
+        """The least values; see `slaf.dataset.reduce.MatrixReductions.min`."""
+        return cast("View", self).lazy_matrix(layer).min(axis)
+
+    def max(self, axis: Axis = None, *, layer: str | None = None) -> Any:
+        """The greatest values; see `slaf.dataset.reduce.MatrixReductions.max`."""
+        return cast("View", self).lazy_matrix(layer).max(axis)
+
+    def count_nonzero(self, axis: Axis = None, *, layer: str | None = None) -> Any:
+        """The numbers of values; see `slaf.dataset.reduce.MatrixReductions.count_nonzero`."""
+        return cast("View", self).lazy_matrix(layer).count_nonzero(axis)
+
+
+# ------------------------------------------------------------------------------------------ moments
+
+
+class Moments:
+    """Statistics of the slots of a matrix, of one pass or two.
+
+    Parameters
+    ----------
+    matrix
+        The matrix.
+    slots
+        The numbers to compute.
+    n
+        The number of values of each slot, zeros included; of a sum nothing depends on it.
+    ddof
+        For variances.
+    """
+
+    def __init__(
+        self, matrix: LazyMatrix, slots: Slots, n: NDArray[np.int64], ddof: int = 0
+    ) -> None:
+        self._read = partial(read_ahead, matrix)
+        self._dtype = matrix.dtype
+        self._slots = slots
+        self._n = n
+        self._ddof = ddof
+
+    def compute(self, names: tuple[Statistic, ...]) -> dict[Statistic, NDArray[Any]]:
+        """Statistics by name.
+
+        Raises
+        ------
+        ValueError
+            If there are no values, and so no least or greatest one.
+        """
+        if {"min", "max"}.intersection(names) and (self._n == 0).any():
+            msg = "there are no values, and so none is the least or the greatest"
+            raise ValueError(msg)
+        found, is_whole = accumulate(self._read, partial(self._make, names))
+        return {name: self._statistic(name, found, is_whole=is_whole) for name in names}
+
+    def _make(self, names: tuple[Statistic, ...], is_whole: bool) -> dict[str, Any]:  # noqa: FBT001
+        slots, wanted = self._slots, set(names)
+        parts: dict[str, Any] = {}
+        if wanted & {"sum", "mean", "variance"}:
+            parts["sum"] = Sum(slots, is_whole=is_whole)
+        if "variance" in wanted:
+            parts["squares"] = Sum(slots, is_whole=True, squared=True) if is_whole else Count(slots)
+        if "count_nonzero" in wanted:
+            parts["count_nonzero"] = Count(slots)
+        for name in ("min", "max"):
+            if name in wanted:
+                parts[name] = Extreme(slots, self._n, self._dtype, name)
+        return parts
+
+    def _statistic(self, name: Statistic, of: Mapping[str, Any], *, is_whole: bool) -> NDArray[Any]:
+        if name == "sum":
+            sums: NDArray[Any] = of["sum"].result
+            return as_floats(sums) if self._dtype.kind == "f" else sums
+        if name == "mean":
+            return divide(of["sum"].result, self._n)
+        if name == "variance":
+            if is_whole:
+                sums, squares = of["sum"].result, of["squares"].result
+                return variance_of_whole(self._n, sums, squares, self._ddof)
+            return self._variance_of_floats(of["sum"].result, of["squares"].result)
+        if name == "count_nonzero":
+            counts: NDArray[np.int64] = of[name].result
+            return counts
+        return _narrowed(of[name].result, self._dtype)
+
+    def _variance_of_floats(
+        self, sums: NDArray[np.float64], n_entries: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        means = divide(sums, self._n)
+        deviations = SquaredDeviations(self._slots, means)
+        with np.errstate(invalid="ignore", over="ignore"):
+            for batch in self._read():
+                deviations.add(batch, batch.values.astype(np.float64))
+            squares = deviations.result + (self._n - n_entries) * means * means
+        return divide(squares, np.maximum(self._n - self._ddof, 0))
+
+
+def _reduced(
+    matrix: LazyMatrix,
+    axis: Axis,
+    name: Statistic,
+    *,
+    ddof: int = 0,
+    measured_only: bool = False,
+) -> Any:
+    number, shape = axis_number(axis), matrix.shape
+    slots = Slots.of_axis(number, shape)
+    n = np.full(slots.size, shape[0] * shape[1] // max(slots.size, 1), np.int64)
+    if number is not None and not slots.size:
+        return Moments(matrix, slots, n).compute((name,))[name]
+    if name in {"mean", "variance"}:
+        measured = _measured(matrix, number)
+        if measured_only:
+            n = measured
+        else:
+            warn_of_unmeasured(matrix.label, n, measured)
+    found = Moments(matrix, slots, n, ddof).compute((name,))[name]
+    return found[0] if number is None else found
+
+
+def axis_number(axis: Axis) -> int | None:
+    """0 for the axis of cells, 1 for that of genes; None for both.
+
+    Raises
+    ------
+    SelectionError
+        If it is none of them.
+    """
+    numbers = {"cells": 0, "genes": 1, 0: 0, 1: 1, None: None}
+    if axis not in numbers:
+        msg = f'there is no axis {axis!r}; "cells" (or 0) gives a number for each gene, "genes" '
+        msg += "(or 1) one for each cell, and None one for all"
+        raise SelectionError(msg)
+    return numbers[axis]
+
+
+# ---------------------------------------------------------------------- genes that are not measured
+
+
+def cells_measuring(matrix: LazyMatrix, groups: NDArray[np.int64], n_groups: int) -> Any:
+    """The number of cells of each group whose input has measured each gene: groups × genes.
+
+    Parameters
+    ----------
+    matrix
+        The matrix.
+    groups
+        The group of each cell; −1 for a cell of none.
+    n_groups
+        The number of groups.
+    """
+    counts = np.zeros((n_groups, matrix.source.matrix(matrix.name).shape[1]), np.int64)
+    origins = _origins(matrix)
+    for measured in matrix.source.measured(matrix.name):
+        within = (origins >= measured.rows.start) & (origins < measured.rows.stop) & (groups >= 0)
+        of_input = np.bincount(groups[within], minlength=n_groups)[:, None]
+        for start, stop in measured.genes:
+            counts[:, start:stop] += of_input
+    return counts if matrix.genes is None else counts[:, matrix.genes]
+
+
+def genes_measured(matrix: LazyMatrix) -> NDArray[np.int64]:
+    """The number of genes that the input of each cell has measured."""
+    origins, width = _origins(matrix), matrix.source.matrix(matrix.name).shape[1]
+    counts = np.zeros(len(origins), np.int64)
+    for measured in matrix.source.measured(matrix.name):
+        mask = np.zeros(width, np.bool_)
+        for start, stop in measured.genes:
+            mask[start:stop] = True
+        n_genes = int((mask if matrix.genes is None else mask[matrix.genes]).sum())
+        counts[(origins >= measured.rows.start) & (origins < measured.rows.stop)] = n_genes
+    return counts
+
+
+def warn_of_unmeasured(label: str, n: NDArray[Any], measured: NDArray[Any]) -> None:
+    """Warn that zeros are no measurements, if some are none."""
+    n_fewer = int((measured < n).sum())
+    if n_fewer:
+        logger.warning(
+            "%s: %s of %s numbers include zeros of genes that not all inputs have measured; "
+            "measured_only=True leaves these out",
+            label,
+            f"{n_fewer:,}",
+            f"{n.size:,}",
+        )
+
+
+def _measured(matrix: LazyMatrix, axis: int | None) -> NDArray[np.int64]:
+    """The number of measurements of each slot of an axis."""
+    if axis == 1:
+        return genes_measured(matrix)
+    counts: NDArray[np.int64] = cells_measuring(matrix, np.zeros(matrix.shape[0], np.int64), 1)[0]
+    return counts if axis == 0 else counts.sum(keepdims=True)
+
+
+def _origins(matrix: LazyMatrix) -> NDArray[np.int64]:
+    """The position of each cell in the source."""
+    return np.arange(matrix.shape[0]) if matrix.cells is None else matrix.cells
+
+
+def _narrowed(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The values in the type of the matrix; in 64 bits, if sums of repeated entries need them."""
+    try:
+        return exact_cast(values, dtype)
+    except InexactValue:
+        return values
+
+
+def read_ahead(matrix: LazyMatrix) -> Iterator[Batch]:
+    """All batches of a matrix, read in a thread."""
+    return prefetch(matrix.batches(), _AHEAD)

@@ -1,0 +1,1 @@
+"""Transforms: what is done to cells, genes and values, as a stream of batches."""

@@ -60,7 +60,10 @@ def _print_version(requested: bool) -> None:
     if requested:
         from importlib.metadata import version
 
-        typer.echo(f"slaf {version('slaf')}")
+        from slaf.kernels import are_compiled
+
+        kernels = "with" if are_compiled() else "without"
+        typer.echo(f"slaf {version('slaf')}, {kernels} compiled kernels")
         raise typer.Exit
 
 

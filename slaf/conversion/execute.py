@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from slaf.errors import DamagedInput, InputError
 from slaf.format.schema import EXPRESSION
+from slaf.kernels import are_compiled
 from slaf.runs.annotations import encode_annotations
 from slaf.runs.encode import NeedsWiderType, encode_part
 from slaf.runs.gene_encodings import choose_gene_encodings
@@ -188,6 +189,10 @@ def log_warnings(prepared: Prepared) -> None:
             inputs.info.matrix,
             " and ".join(count_matrices),
             advice,
+        )
+    if not are_compiled():
+        logger.info(
+            "slaf was installed without a C compiler, and is slower: `pip install` it anew with one"
         )
     if inputs.info.not_converted:
         logger.warning("not converted: %s", "; ".join(inputs.info.not_converted))

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from slaf.annotations.columns import ColumnSet
 from slaf.annotations.dataframes import to_frame
-from slaf.annotations.read_only import ReadOnlyDict, ReadOnlyFrame, ReadOnlyMapping, refuse
+from slaf.annotations.read_only import ReadOnlyDict, ReadOnlyMapping, read_only_frame, refuse
 from slaf.dataset.aggregate import Aggregates
 from slaf.dataset.blocks import Blocks
 from slaf.dataset.display import as_html, as_text
@@ -204,12 +204,12 @@ class View(Steps, Verbs, Reductions, Aggregates, Blocks):
     @property
     def obs(self) -> pd.DataFrame:
         """The table of cells, with the column names and types of the input; read on access."""
-        return ReadOnlyFrame.of(self._frame(CELLS), "obs")
+        return read_only_frame(self._frame(CELLS), "obs")
 
     @property
     def var(self) -> pd.DataFrame:
         """The table of genes, with the column names and types of the input; read on access."""
-        return ReadOnlyFrame.of(self._frame(GENES), "var")
+        return read_only_frame(self._frame(GENES), "var")
 
     @property
     def obs_names(self) -> pd.Index[Any]:

@@ -217,11 +217,15 @@ class PartWriter:
 
     def _update_digest(self, digest: BlockDigest, batch: Batch, values: NDArray[Any]) -> None:
         digest.add_lengths(batch.counts)
+        has_statistics = self._table.table == EXPRESSION
+        are_counts = values.dtype == np.uint16
+        if has_statistics and are_counts:
+            self._statistics.append(Statistics.of_counts(values))
         for part in RowRange(0, batch.nnz).split(CACHE_ENTRIES):
             # The cast was exact: these are the numbers of the source.
             widened = as_float64(values[part.start : part.stop])
             digest.add_entries(batch.genes[part.start : part.stop], widened)
-            if self._table.table == EXPRESSION:
+            if has_statistics and not are_counts:
                 self._statistics.append(Statistics.of(widened.values))
 
     def _cast(self, batches: Sequence[Batch]) -> list[NDArray[Any]]:

@@ -12,6 +12,8 @@ import numpy as np
 from slaf.sparse.casting import pooled_empty
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 __all__ = ["ChunkedArray"]
@@ -66,6 +68,13 @@ class ChunkedArray(ABC):
             msg = "only an array of one dimension is read in steps"
             raise IndexError(msg)
         return self._read_nd(wanted, order)
+
+    def pieces(self, start: int, stop: int) -> Iterator[NDArray[Any]]:
+        """A part of an array of one dimension, as views of its chunks, none of them empty."""
+        (size,) = self.chunks
+        for origin in range(start - start % size, stop, size):
+            chunk = self._chunk((origin,))
+            yield chunk[max(start - origin, 0) : min(stop - origin, size)]
 
     def _read_1d(self, wanted: range) -> NDArray[Any]:
         out = pooled_empty(len(wanted), self.dtype)

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from slaf.errors import DamagedInput
+from slaf.kernels import kernels
 from slaf.sources.base import MatrixSize
+from slaf.sources.chunked import ChunkedArray
 from slaf.sources.unsorted import UnsortedMatrix
-from slaf.sparse.batch import BATCH_NONZEROS, Batch, batch_from_compressed
-from slaf.sparse.casting import to_int64
+from slaf.sparse.batch import BATCH_NONZEROS, Batch, batch_from_pieces
+from slaf.sparse.casting import pooled_empty, to_int64
 from slaf.sparse.external_sort import Coo
 from slaf.sparse.ranges import RowRange, split_by_nnz
 
@@ -27,6 +29,10 @@ _SAMPLED_VALUES = 1 << 16
 
 # Offsets read at a time: half a megabyte.
 _OFFSETS = 1 << 16
+
+
+# The types of counts: most matrices hold nothing else, whatever their own type is.
+_COUNTS = (np.dtype(np.uint16), np.dtype(np.uint32))
 
 
 class ArrayLike(Protocol):
@@ -69,6 +75,7 @@ class CompressedRows:
         self.shape = shape
         self.dtype = data.dtype
         self.size = MatrixSize("CSR", len(data))
+        self._narrow = [each for each in _COUNTS if each.itemsize < self.dtype.itemsize]
 
     def sample_values(self) -> NDArray[Any]:
         """The first stored values."""
@@ -86,13 +93,27 @@ class CompressedRows:
             _check_offsets(indptr, span, len(self._data))
             for first, last in split_by_nnz(indptr, BATCH_NONZEROS):
                 low, high = int(indptr[first]), int(indptr[last])
-                yield batch_from_compressed(
+                yield batch_from_pieces(
                     RowRange(span.start + first, span.start + last),
-                    indptr[first : last + 1],
-                    np.asarray(self._indices[low:high]),
-                    np.asarray(self._data[low:high]),
+                    np.diff(indptr[first : last + 1]),
+                    _pieces(self._indices, low, high),
+                    self._read_values(low, high),
                     self.shape[1],
                 )
+
+    def _read_values(self, start: int, stop: int) -> NDArray[Any]:
+        """Values in the narrowest type that held all values so far, or in that of the file."""
+        while self._narrow:
+            dtype, *wider = self._narrow
+            values, at = pooled_empty(stop - start, dtype), 0
+            for piece in _pieces(self._data, start, stop):
+                if not kernels().cast(piece, values[at : at + len(piece)]):
+                    break
+                at += len(piece)
+            else:
+                return values
+            self._narrow = wider
+        return np.asarray(self._data[start:stop])
 
 
 def compressed_columns(
@@ -122,6 +143,13 @@ def compressed_columns(
             )
 
     return UnsortedMatrix(shape, data.dtype, MatrixSize("CSC", len(data)), entries, options)
+
+
+def _pieces(array: ArrayLike, start: int, stop: int) -> Iterator[NDArray[Any]]:
+    """A part of an array, in the pieces that it is decoded in."""
+    if isinstance(array, ChunkedArray):
+        return array.pieces(start, stop)
+    return iter([np.asarray(array[start:stop])])
 
 
 def _check(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from slaf.errors import DamagedInput, InexactValue
+from slaf.kernels import kernels
+from slaf.kernels.reference import first_changed
 from slaf.sparse.ranges import RowRange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
@@ -33,13 +36,6 @@ __all__ = [
 # Entries for several passes in a row: they fit the cache of a processor, and intermediate arrays of
 # them take little memory.
 CACHE_ENTRIES = 1 << 15
-
-# The limits up to which a float type holds every whole number.
-_LARGEST_EXACT = {
-    np.dtype(np.float16): 2**11,
-    np.dtype(np.float32): 2**24,
-    np.dtype(np.float64): 2**53,
-}
 
 
 def pooled_empty(length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -66,11 +62,9 @@ def exact_cast(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
         np.copyto(cast, values)
         return cast
     for part in RowRange(0, len(values)).split(CACHE_ENTRIES):
-        original, result = values[part.start : part.stop], cast[part.start : part.stop]
-        _cast(original, result)
-        changed = _first_changed(original, result)
-        if changed is not None:
-            msg = f"{original[changed]!s} cannot be held exactly as {dtype}"
+        original = values[part.start : part.stop]
+        if not kernels().cast(original, cast[part.start : part.stop]):
+            msg = f"{original[first_inexact(original, dtype)]!s} cannot be held exactly as {dtype}"
             raise InexactValue(msg)
     return cast
 
@@ -84,12 +78,12 @@ def is_lossless(source: np.dtype[Any], target: np.dtype[Any]) -> bool:
 
 def first_inexact(values: NDArray[Any], dtype: np.dtype[Any]) -> int | None:
     """The position of the first value that `dtype` cannot hold exactly; None if it holds all."""
-    if values.dtype == dtype:
+    if is_lossless(values.dtype, dtype):
         return None
     values = native_byte_order(values)
-    cast = np.empty(values.shape, dtype)
-    _cast(values, cast)
-    return _first_changed(values, cast)
+    with np.errstate(invalid="ignore", over="ignore"):
+        cast = values.astype(dtype)
+    return first_changed(values, cast)
 
 
 def is_whole(values: NDArray[Any]) -> bool:
@@ -146,21 +140,40 @@ def to_int64(values: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def checked_gene_ids(
-    genes: NDArray[Any], n_genes: int, rows: RowRange, counts: NDArray[np.int64]
-) -> NDArray[np.uint32]:
+    pieces: Iterable[NDArray[Any]], n_genes: int, rows: RowRange, counts: NDArray[np.int64]
+) -> tuple[NDArray[np.uint32], int]:
     """Gene positions as uint32, each checked to be below `n_genes`.
+
+    Parameters
+    ----------
+    pieces
+        The positions of the entries, one for each, in any number of arrays.
+    n_genes
+        The number of genes.
+    rows, counts
+        The cells, and the number of entries in each.
+
+    Returns
+    -------
+    ids
+        All positions.
+    int
+        The number of those that are not above the one before.
 
     Raises
     ------
     DamagedInput
         With the cell and the position, if one is out of range.
     """
-
-    def owner(entry: int) -> str:
-        cell = rows.start + int(np.searchsorted(np.cumsum(counts), entry, side="right"))
-        return f"cell {cell}"
-
-    return checked_indices(genes, n_genes, "gene", owner).astype(np.uint32, copy=False)
+    ids, at, descents = pooled_empty(int(counts.sum()), np.dtype(np.uint32)), 0, 0
+    for piece in pieces:
+        found = kernels().positions(_native_integers(piece, "gene"), ids, at, n_genes)
+        if found < 0:
+            cells = np.repeat(np.arange(rows.start, rows.stop), counts)[at:]
+            checked_indices(piece, n_genes, "gene", partial(_owner, cells))
+        descents += found
+        at += len(piece)
+    return ids, descents
 
 
 def checked_indices(
@@ -184,10 +197,7 @@ def checked_indices(
     DamagedInput
         With the owner and the position, if one is out of range.
     """
-    if positions.dtype.kind not in "iu":
-        msg = f"{axis} positions are of type {positions.dtype}, not integers"
-        raise DamagedInput(msg)
-    positions = native_byte_order(positions)
+    positions = _native_integers(positions, axis)
     # As unsigned numbers negative positions are huge: one pass finds both errors.
     unsigned = positions.view(f"u{positions.dtype.itemsize}")
     if len(unsigned) and int(unsigned.max()) >= size:
@@ -200,38 +210,15 @@ def checked_indices(
     return unsigned
 
 
-def _cast(values: NDArray[Any], out: NDArray[Any]) -> None:
-    # Casting back finds the values that do not fit; numpy need not warn.
-    with np.errstate(invalid="ignore", over="ignore"):
-        np.copyto(out, values, casting="unsafe")
+def _owner(cells: NDArray[np.int64], entry: int) -> str:
+    return f"cell {cells[entry]}"
 
 
-def _first_changed(values: NDArray[Any], cast: NDArray[Any]) -> int | None:
-    with np.errstate(invalid="ignore", over="ignore"):
-        same = cast.astype(values.dtype) == values
-    source, target = values.dtype.kind, cast.dtype.kind
-    if source == target == "f":
-        same |= np.isnan(values)
-    elif source == "f" and target != "b":
-        limits = np.iinfo(cast.dtype)
-        if limits.max > _LARGEST_EXACT[values.dtype.newbyteorder("=")]:
-            same &= _within(values, limits)
-    elif target == "f":
-        same &= _within(cast, np.iinfo(values.dtype))
-    elif source != target:
-        # A signed number and an unsigned one may have the same bits.
-        same &= (values >= 0) & (cast >= 0)
-    return None if same.all() else int(np.argmin(same))
-
-
-def _within(floats: NDArray[Any], limits: np.iinfo[Any]) -> NDArray[np.bool_]:
-    """Which floats are within the limits of an integer type: beyond, a cast back proves nothing.
-
-    2**32 as float32 may be cast to the uint32 2**32 - 1, which as float32 is 2**32 again.
-    """
-    # As float16 the limits themselves would be infinite.
-    wide = floats.astype(np.float32) if floats.dtype == np.float16 else floats
-    return (wide >= float(limits.min)) & (wide < float(limits.max) + 1.0)
+def _native_integers(positions: NDArray[Any], axis: str) -> NDArray[Any]:
+    if positions.dtype.kind not in "iu":
+        msg = f"{axis} positions are of type {positions.dtype}, not integers"
+        raise DamagedInput(msg)
+    return native_byte_order(positions)
 
 
 def native_byte_order(values: NDArray[Any]) -> NDArray[Any]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from slaf.kernels import kernels
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -61,6 +63,16 @@ class Statistics:
         # Not `dot`, whose threads would compete with those of other parts.
         squares = float(np.einsum("i,i->", deviations, deviations))
         return cls(count, len(values), float(values.min()), float(values.max()), mean, squares)
+
+    @classmethod
+    def of_counts(cls, values: NDArray[np.uint16]) -> Statistics:
+        """The statistics of small whole numbers, whose sums are exact."""
+        count = len(values)
+        if not count:
+            return cls()
+        total, squares, least, largest = kernels().sums(values)
+        deviations = (squares * count - total * total) / count
+        return cls(count, count, float(least), float(largest), total / count, deviations)
 
     def __add__(self, other: Statistics) -> Statistics:
         """The statistics of the values of both (Chan, Golub and LeVeque 1979)."""

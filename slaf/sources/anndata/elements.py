@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from slaf.annotations.dataframes import from_frame
 from slaf.errors import DamagedInput, InputError, SlafError
 from slaf.options import RAW_VARM, SLOTS
 from slaf.runtime.lazy import LazyMapping
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     import pandas as pd
+    import pyarrow as pa
 
     from slaf.sources.anndata.groups import Groups
 
@@ -27,8 +29,8 @@ __all__ = [
     "columns_left_out",
     "count_rows",
     "element_names",
-    "read_frame",
     "read_slots",
+    "read_table",
     "read_varm_of_raw",
 ]
 
@@ -68,17 +70,24 @@ def count_rows(groups: Groups, table: str) -> int:
     return shape[0]
 
 
-def read_frame(groups: Groups, name: str) -> pd.DataFrame:
-    """A table as anndata reads it.
+def read_table(groups: Groups, name: str, id_name: str) -> pa.Table:
+    """A table as anndata reads it, in Arrow.
 
     Raises
     ------
     DamagedInput
         If it cannot be read, or is not a table.
+    InputError
+        If a column holds values that cannot be stored.
     """
+    groups.check_table(name, count_rows(groups, name))
+    table = groups.read_plain_table(name, id_name)
+    return from_frame(_read_frame(groups, name), id_name) if table is None else table
+
+
+def _read_frame(groups: Groups, name: str) -> pd.DataFrame:
     import pandas as pd
 
-    groups.check_table(name, count_rows(groups, name))
     with _anndata_errors(name, DamagedInput):
         if groups.shape(name) is not None:
             axis, other = ("var", "obs") if name.endswith("var") else ("obs", "var")
@@ -264,8 +273,6 @@ def _with_neighbors(groups: Groups, slots: Slots) -> Slots:
 
 @contextmanager
 def _anndata_errors(label: str, error_type: type[InputError]) -> Iterator[None]:
-    from anndata._io.specs.registry import IORegistryError
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -278,8 +285,17 @@ def _anndata_errors(label: str, error_type: type[InputError]) -> Iterator[None]:
                 f"leave the element out with --without {_without(label)}"
             )
             raise error_type(msg) from error
-        except (*_READING_ERRORS, IORegistryError) as error:
+        except Exception as error:
+            if not isinstance(error, _READING_ERRORS) and not _is_of_registry(error):
+                raise
             if system_errno(error):
                 raise system_error(label, "read", error) from error
             msg = f"{label} cannot be read: {error}"
             raise error_type(msg) from error
+
+
+def _is_of_registry(error: Exception) -> bool:
+    """Whether anndata knows no such element; anndata is imported only for errors."""
+    from anndata._io.specs.registry import IORegistryError
+
+    return isinstance(error, IORegistryError)

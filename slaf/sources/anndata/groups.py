@@ -6,15 +6,14 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from slaf.annotations.dataframes import from_frame
 from slaf.errors import DamagedInput, MissingMatrix
 from slaf.options import SLOTS
 from slaf.sources.anndata.elements import (
     columns_left_out,
     count_rows,
     element_names,
-    read_frame,
     read_slots,
+    read_table,
     read_varm_of_raw,
 )
 from slaf.sources.base import LabelledMatrix, Raw, Source, SourceInfo, add_note
@@ -123,6 +122,9 @@ class Groups(Protocol):
 
     def open_dense(self, path: str) -> tuple[DenseArray, tuple[int, int] | None]:
         """An array of numbers in two dimensions, checked, and the shape of its chunks."""
+
+    def read_plain_table(self, path: str, id_name: str) -> pa.Table | None:
+        """A checked table, where that is possible without anndata: see `plain_tables`."""
 
     def read_tables_of_arrays(self, members: Mapping[str, str]) -> anndata.AnnData:
         """Some members of a file of anndata before 0.7, whose tables are arrays, by new names."""
@@ -278,7 +280,7 @@ class StoredAnnData(Source):
 
     def _table(self, name: str, id_name: str, n_rows: int) -> pa.Table:
         with add_note(f"in {name} of {self._groups.uri}"):
-            table = from_frame(read_frame(self._groups, name), id_name)
+            table = read_table(self._groups, name, id_name)
         if table.num_rows != n_rows:
             found = f"{name} has {table.num_rows:,} rows where {n_rows:,} are needed"
             msg = f"{self._groups.uri}: {found}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from slaf.sources.anndata.groups import StoredAnnData
+from slaf.sources.anndata.plain_tables import read_plain_table
 from slaf.sources.base import SourceFormat
 from slaf.sources.hdf5.arrays import open_compressed, open_nd
 from slaf.sources.hdf5.enumerations import is_enumeration, read_decoded
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     import anndata
     import h5py
+    import pyarrow as pa
 
     from slaf.options import ReadOptions
     from slaf.sources.csr import ArrayLike
@@ -114,6 +116,10 @@ class Hdf5Groups:
         dataset = self.get(path)
         check_dense(numeric(dataset, dataset.name))
         return open_nd(dataset, remote_bytes(self._path)), dataset.chunks
+
+    def read_plain_table(self, path: str, id_name: str) -> pa.Table | None:
+        """A checked table, if all of it is plain."""
+        return read_plain_table(self.get(path), id_name)
 
     def read_tables_of_arrays(self, members: Mapping[str, str]) -> anndata.AnnData:
         """Some members of a file of anndata before 0.7, by their new names.

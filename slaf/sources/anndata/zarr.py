@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import anndata
+    import pyarrow as pa
     import zarr
 
     from slaf.options import ReadOptions
@@ -133,6 +134,10 @@ class ZarrGroups:
         self._check_sizes(path, array, ratio=MAX_RATIO_OF_ZEROS)
         rows, columns = array.chunks
         return ZarrArray(array, self._objects), (rows, columns)
+
+    def read_plain_table(self, path: str, id_name: str) -> pa.Table | None:  # noqa: ARG002
+        """None: zarr is imported in any case, and anndata with it."""
+        return None
 
     def read_tables_of_arrays(self, members: Mapping[str, str]) -> anndata.AnnData:
         """Refuse tables of anndata before 0.7, which wrote them as arrays."""

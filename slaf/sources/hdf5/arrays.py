@@ -20,6 +20,7 @@ from slaf.sources.hdf5.chunks import (
 )
 from slaf.sources.hdf5.file import get_checked, numeric
 from slaf.sources.hdf5.limits import check_arrays
+from slaf.sources.hdf5.local_chunks import LocalChunks
 from slaf.sources.hdf5.remote_chunks import ContiguousArray, RemoteChunks
 
 if TYPE_CHECKING:
@@ -58,9 +59,7 @@ def open_1d(
 
 
 def open_nd(dataset: h5py.Dataset, data: RemoteBytes | None = None) -> h5py.Dataset | DeflatedArray:
-    """An array, opened for the fastest way of reading: by raw chunks, if they are only deflated.
-
-    Chunks of a remote file are fetched raw, deflated or not.
+    """An array, opened for the fastest way of reading: by raw chunks, deflated or not.
 
     Raises
     ------
@@ -70,7 +69,8 @@ def open_nd(dataset: h5py.Dataset, data: RemoteBytes | None = None) -> h5py.Data
     if _is_shifted(dataset):
         data = None
     filters = filters_of(dataset)
-    is_raw = data is not None and dataset.chunks is not None and not filters
+    is_raw = not filters and dataset.chunks is not None
+    is_raw = is_raw and (data is not None or LocalChunks.serves(dataset))
     if is_plain(dataset) and (is_raw or filters in {(DEFLATE,), (SHUFFLE, DEFLATE)}):
         return DeflatedArray(dataset, data)
     check_chunks(dataset)
@@ -100,27 +100,27 @@ def _is_shifted(dataset: h5py.Dataset) -> bool:
 
 
 class DeflatedArray(ChunkedArray):
-    """A dataset read chunk by chunk and inflated by ISA-L, outside the lock of HDF5.
+    """A dataset read chunk by chunk, inflated by ISA-L, without HDF5 and its lock.
 
     Files are not trusted: the size of each chunk is checked.
 
     Parameters
     ----------
     dataset
-        Chunked, with no filter but deflate, or shuffle and deflate.
+        Chunked, with no filter but shuffle and deflate.
     data
-        The bytes of a remote file; then chunks may have no filter at all.
+        The bytes of a remote file.
     """
 
     def __init__(self, dataset: h5py.Dataset, data: RemoteBytes | None = None) -> None:
         super().__init__(dataset.shape, dataset.dtype, dataset.chunks)
         self._dataset = dataset
         self._filters = filters_of(dataset)
-        self._remote = None if data is None else RemoteChunks(dataset, data)
-        # Asking whether a chunk was written costs as much as reading it.
-        pairs = zip(self.shape, self.chunks, strict=True)
-        n_chunks = math.prod(-(-size // chunk) for size, chunk in pairs)
-        self._has_gaps = dataset.id.get_num_chunks() < n_chunks
+        self._chunks: RemoteChunks | LocalChunks | None = None
+        if data is not None:
+            self._chunks = RemoteChunks(dataset, data)
+        elif LocalChunks.serves(dataset):
+            self._chunks = LocalChunks(dataset)
         self._name = str(dataset.name)
 
     def read_chunk(self, origin: tuple[int, ...]) -> NDArray[Any]:
@@ -143,9 +143,9 @@ class DeflatedArray(ChunkedArray):
 
     def _read_raw(self, origin: tuple[int, ...]) -> tuple[int, bytes] | None:
         """The skipped filters and the bytes of a chunk; None if it was never written."""
-        if self._remote is not None:
-            return self._remote.read_raw(origin)
-        if self._has_gaps and self._dataset.id.get_chunk_info_by_coord(origin).byte_offset is None:
+        if self._chunks is not None:
+            return self._chunks.read_raw(origin)
+        if self._dataset.id.get_chunk_info_by_coord(origin).byte_offset is None:
             return None
         skipped, packed = self._dataset.id.read_direct_chunk(origin)
         return skipped, packed

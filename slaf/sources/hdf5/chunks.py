@@ -8,9 +8,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from slaf.errors import DamagedInput
+from slaf.kernels import kernels
 
 if TYPE_CHECKING:
     import h5py
@@ -24,6 +23,7 @@ __all__ = [
     "filters_of",
     "inflate",
     "is_plain",
+    "largest_chunk",
     "size_in_file",
     "stored_chunks",
 ]
@@ -33,6 +33,9 @@ __all__ = [
 DEFLATE, SHUFFLE, _CHECKSUM = 1, 2, 3
 _KNOWN = frozenset({DEFLATE, SHUFFLE, _CHECKSUM})
 _CHECKSUM_BYTES = 4
+
+# Encoding makes incompressible data larger by less than this.
+_SLACK_BYTES = 64 << 10
 
 
 def filters_of(dataset: h5py.Dataset) -> tuple[int, ...]:
@@ -104,17 +107,12 @@ def decode_chunk(
 
 def _unshuffle(raw: bytes | memoryview, itemsize: int) -> memoryview:
     """Elements whose first bytes were stored together, then their second bytes, and so on."""
-    count = len(raw) // itemsize
-    planes = np.frombuffer(raw, np.uint8, count * itemsize).reshape(itemsize, count)
-    elements = np.zeros((count, itemsize), np.uint8)
-    for at, plane in enumerate(planes):
-        # Most bytes of small numbers are zero: checking costs a tenth of copying.
-        if count and plane.max():
-            elements[:, at] = plane
-    if count * itemsize == len(raw):
-        return elements.reshape(-1).data
+    whole = len(raw) - len(raw) % itemsize
+    elements = kernels().unshuffle(raw[:whole], itemsize)
+    if whole == len(raw):
+        return elements.data
     # A rest of less than an element, such as a checksum, is not shuffled.
-    return memoryview(elements.tobytes() + bytes(raw[count * itemsize :]))
+    return memoryview(elements.tobytes() + bytes(raw[whole:]))
 
 
 def check_chunks(dataset: h5py.Dataset) -> None:
@@ -144,6 +142,11 @@ def check_chunks(dataset: h5py.Dataset) -> None:
             if n_bytes != size:
                 msg = f"{label} holds {n_bytes:,} bytes where {size:,} are needed"
                 raise DamagedInput(msg)
+
+
+def largest_chunk(dataset: h5py.Dataset) -> int:
+    """The most bytes that a chunk may take in a file: encoding makes none much larger."""
+    return int(2 * math.prod(dataset.chunks) * dataset.dtype.itemsize) + _SLACK_BYTES
 
 
 def stored_chunks(dataset: h5py.Dataset) -> list[h5py.h5d.StoreInfo]:

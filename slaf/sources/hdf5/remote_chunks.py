@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from slaf.errors import DamagedInput
-from slaf.sources.hdf5.chunks import chunk_label, stored_chunks
+from slaf.sources.hdf5.chunks import chunk_label, largest_chunk, stored_chunks
 from slaf.storage.range_prefetch import RANGE_BYTES, RangePrefetcher
 
 if TYPE_CHECKING:
@@ -29,9 +28,6 @@ _MAX_GAP = 8 << 10
 # large, up to a span.
 _FIRST_BYTES = 128 << 10
 
-# Encoding makes incompressible data larger by less than this.
-_SLACK_BYTES = 64 << 10
-
 
 class RemoteChunks:
     """The raw chunks of a dataset, by their origin.
@@ -51,7 +47,7 @@ class RemoteChunks:
 
     def __init__(self, dataset: h5py.Dataset, data: RemoteBytes) -> None:
         self._chunks = {chunk.chunk_offset: chunk for chunk in stored_chunks(dataset)}
-        largest = 2 * math.prod(dataset.chunks) * dataset.dtype.itemsize + _SLACK_BYTES
+        largest = largest_chunk(dataset)
         for origin, chunk in self._chunks.items():
             if chunk.size > largest or chunk.byte_offset + chunk.size > data.size:
                 msg = f"{chunk_label(str(dataset.name), origin)} lies beyond its file"

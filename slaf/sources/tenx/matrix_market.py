@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from slaf.errors import DamagedInput, InexactValue
+from slaf.kernels import kernels
 from slaf.sources.tenx.text import Text, open_text
 from slaf.sparse.external_sort import Coo
 
@@ -252,6 +253,17 @@ class _Lines:
 
     def entries(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Rows and columns, counted from 0, and values."""
+        header = self.header
+        dtype = None if header.field == "pattern" else header.dtype
+        shape = header.n_rows, header.n_columns
+        found = kernels().entries(self.data, shape, dtype)
+        if found is None:
+            return self._entries_of_any_lines()
+        rows, columns, values = found
+        return rows, columns, np.ones(len(rows), header.dtype) if values is None else values
+
+    def _entries_of_any_lines(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """The same of every line that Arrow reads, with the error of others."""
         table = self._parse(self.header.columns)
         rows = self._zero_based(table.column("row"), self.header.n_rows, "row")
         columns = self._zero_based(table.column("column"), self.header.n_columns, "column")

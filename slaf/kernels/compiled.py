@@ -1,0 +1,141 @@
+"""The kernels of kernels.c, called by ctypes: without the lock of the interpreter."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from slaf.kernels.reference import Entries, Kernels, Sums
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+__all__ = ["CompiledKernels"]
+
+_POINTER, _SIZE, _UINT32 = ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint32
+_CAST = (ctypes.c_int32, _POINTER, _POINTER, _SIZE)
+_POSITIONS = (_SIZE, _POINTER, _POINTER, _SIZE, _SIZE, _UINT32)
+_ENTRIES = (_SIZE, ctypes.c_char_p, _SIZE, _UINT32, _UINT32, _POINTER, _POINTER, _POINTER)
+
+_LARGEST_UINT32 = 2**32 - 1
+
+# Elements that are unshuffled by one pass, by their bytes.
+_WIDTHS = (2, 4, 8)
+
+
+class CompiledKernels(Kernels):
+    """The same passes in C; whatever these do not take is left to numpy.
+
+    Parameters
+    ----------
+    library
+        As `load_library` loads it.
+    """
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library = library
+        cast = {
+            f"{of}_{to}": self._function(f"slaf_cast_{of}_{to}", _CAST)
+            for of in ("f4", "f8", "i4", "i8")
+            for to in ("u2", "u4")
+        }
+        # Of unsigned numbers the same bits are beyond.
+        same = {"u4_u2": cast["i4_u2"], "u8_u2": cast["i8_u2"], "u8_u4": cast["i8_u4"]}
+        self._casts = {
+            (np.dtype(name[:2]), np.dtype(name[3:])): function
+            for name, function in (cast | same).items()
+        }
+        self._positions = {
+            size: self._function(f"slaf_positions_{size}", _POSITIONS) for size in (4, 8)
+        }
+        self._repeat = self._function("slaf_repeat", (None, _UINT32, _POINTER, _SIZE, _POINTER))
+        self._sums = self._function("slaf_sums_u2", (None, _POINTER, _SIZE, _POINTER))
+        self._unshuffle = {
+            size: self._function(f"slaf_unshuffle_{size}", (None, _POINTER, _POINTER, _SIZE))
+            for size in _WIDTHS
+        }
+
+        self._entries = {
+            kind: self._function(f"slaf_entries_{kind}8", _ENTRIES) for kind in ("i", "f")
+        }
+
+    def _function(self, name: str, types: tuple[Any, ...]) -> Callable[..., Any]:
+        function = self._library[name]
+        function.restype, *function.argtypes = types
+        return function
+
+    def cast(self, values: NDArray[Any], out: NDArray[Any]) -> bool:
+        """Write values in another type; whether it holds all of them exactly."""
+        function = self._casts.get((values.dtype, out.dtype))
+        if function is None or not _are_plain(values, out):
+            return super().cast(values, out)
+        return bool(function(_address(values), _address(out), len(values)))
+
+    def positions(
+        self, positions: NDArray[Any], out: NDArray[np.uint32], start: int, size: int
+    ) -> int:
+        """Write positions on an axis as uint32."""
+        function = self._positions.get(positions.dtype.itemsize)
+        if function is None or not size or not _are_plain(positions, out):
+            return super().positions(positions, out, start, size)
+        last = min(size - 1, _LARGEST_UINT32)
+        return int(function(_address(positions), _address(out), start, len(positions), last))
+
+    def repeat(self, first: int, counts: NDArray[np.int64], out: NDArray[np.uint32]) -> None:
+        """Write `first`, `first + 1` and so on, each as often as its count says."""
+        if int(counts.sum()) != len(out) or not _are_plain(counts, out):
+            super().repeat(first, counts, out)
+            return
+        self._repeat(first, _address(counts), len(counts), _address(out))
+
+    def sums(self, values: NDArray[np.uint16]) -> Sums:
+        """The sum, the sum of squares, the least and the largest of at least one number."""
+        if not _are_plain(values):
+            return super().sums(values)
+        sums = (ctypes.c_uint64 * 4)()
+        self._sums(_address(values), len(values), sums)
+        total, squares, least, largest = sums
+        return total, squares, least, largest
+
+    def unshuffle(self, raw: bytes | memoryview, itemsize: int) -> NDArray[np.uint8]:
+        """The bytes of elements whose first bytes are together, then their second ones."""
+        function = self._unshuffle.get(itemsize)
+        if function is None:
+            return super().unshuffle(raw, itemsize)
+        planes = np.frombuffer(raw, np.uint8)
+        elements = np.empty(len(planes), np.uint8)
+        function(_address(planes), _address(elements), len(planes) // itemsize)
+        return elements
+
+    def entries(
+        self, text: bytes, shape: tuple[int, int], dtype: np.dtype[Any] | None
+    ) -> Entries | None:
+        """The entries in whole lines of an MTX file; None if these hold anything else."""
+        n_lines = text.count(b"\n")
+        rows, columns = (np.empty(n_lines, np.uint32) for _ in range(2))
+        values = None if dtype is None else np.empty(n_lines, dtype)
+        found = self._entries["f" if dtype is not None and dtype.kind == "f" else "i"](
+            text,
+            len(text),
+            *(min(size, _LARGEST_UINT32) for size in shape),
+            _address(rows),
+            _address(columns),
+            None if values is None else _address(values),
+        )
+        return (rows, columns, values) if found == n_lines else None
+
+
+def _address(array: NDArray[Any]) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+def _are_plain(*arrays: NDArray[Any]) -> bool:
+    return all(
+        array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative
+        for array in arrays
+    )

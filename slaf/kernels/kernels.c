@@ -1,0 +1,174 @@
+/* The passes over every entry of a matrix; reference.py has the same ones in numpy.
+ *
+ * Plain C, called by ctypes: nothing of Python is used, so that one library serves all versions of
+ * it, and no pass holds the lock of the interpreter. A pass refuses what it cannot do: the caller
+ * then goes the exact way, which also says what is wrong, and where.
+ */
+
+#include <stdint.h>
+#include <string.h>
+
+/* Raised with every change of what a function takes or does; compiled.py has it too. */
+#define VERSION 1
+
+/* Each pass for processors with AVX2 and for others; the dynamic linker chooses. */
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__)
+#define PASS __attribute__((target_clones("avx2", "default")))
+#else
+#define PASS
+#endif
+
+/* Elements that are judged together, so that their loop has no branch. */
+#define BLOCK 4096
+
+#define FOR_BLOCKS \
+    for (int64_t start = 0, stop; stop = start + BLOCK < n ? start + BLOCK : n, start < n; start = stop)
+
+int32_t slaf_version(void) { return VERSION; }
+
+/* Casts: 1 if every value is held exactly; else 0, and the output is incomplete. */
+#define CAST(NAME, FROM, TO, ...)                                                \
+    PASS int32_t NAME(const FROM *restrict in, TO *restrict out, int64_t n) {    \
+        FOR_BLOCKS {                                                             \
+            uint32_t wrong = 0;                                                  \
+            for (int64_t i = start; i < stop; i++) {                             \
+                __VA_ARGS__                                                      \
+            }                                                                    \
+            if (wrong) return 0;                                                 \
+        }                                                                        \
+        return 1;                                                                \
+    }
+
+/* A float that is added to 2**23, or 2**52 as a double, is rounded to a whole number, which is in
+ * the low bits of the sum. Of a number out of range, or NaN, the high bits differ too.
+ */
+#define FLOAT_TO(NAME, FROM, TO, WIDE, BITS, ONE, ONE_BITS)                      \
+    CAST(NAME, FROM, TO,                                                         \
+         WIDE x = in[i], sum = x + ONE;                                          \
+         BITS bits;                                                              \
+         memcpy(&bits, &sum, sizeof bits);                                       \
+         bits ^= ONE_BITS;                                                       \
+         out[i] = (TO)bits;                                                      \
+         wrong |= (bits > (TO)-1) | (sum - ONE != x);)
+
+#define FLOAT_ONE 8388608.0f, UINT32_C(0x4B000000)
+#define DOUBLE_ONE 4503599627370496.0, UINT64_C(0x4330000000000000)
+#define FLOAT_TO_(...) FLOAT_TO(__VA_ARGS__)
+
+/* As an unsigned number a negative one is huge. */
+#define INT_TO(NAME, FROM, TO, BITS)                                             \
+    CAST(NAME, FROM, TO,                                                         \
+         FROM x = in[i];                                                         \
+         out[i] = (TO)x;                                                         \
+         wrong |= (x >> BITS) != 0;)
+
+FLOAT_TO_(slaf_cast_f4_u2, float, uint16_t, float, uint32_t, FLOAT_ONE)
+FLOAT_TO_(slaf_cast_f8_u2, double, uint16_t, double, uint64_t, DOUBLE_ONE)
+FLOAT_TO_(slaf_cast_f4_u4, float, uint32_t, double, uint64_t, DOUBLE_ONE)
+FLOAT_TO_(slaf_cast_f8_u4, double, uint32_t, double, uint64_t, DOUBLE_ONE)
+INT_TO(slaf_cast_i4_u2, uint32_t, uint16_t, 16)
+INT_TO(slaf_cast_i8_u2, uint64_t, uint16_t, 16)
+INT_TO(slaf_cast_i4_u4, uint32_t, uint32_t, 31)
+INT_TO(slaf_cast_i8_u4, uint64_t, uint32_t, 32)
+
+/* Positions as uint32, written from out[at] on: the number of those that are not above the one
+ * before, or -1 if one is beyond `last`.
+ */
+#define POSITIONS(NAME, FROM)                                                           \
+    PASS int64_t NAME(const FROM *restrict in, uint32_t *restrict out, int64_t at, int64_t n, uint32_t last) { \
+        int64_t descents = n && at && in[0] <= out[at - 1];                             \
+        out += at;                                                                      \
+        FOR_BLOCKS {                                                                    \
+            uint32_t wrong = 0, down = 0;                                               \
+            for (int64_t i = start; i < stop; i++) {                                    \
+                out[i] = (uint32_t)in[i];                                               \
+                wrong |= in[i] > last;                                                  \
+            }                                                                           \
+            if (wrong) return -1;                                                       \
+            for (int64_t i = start ? start : 1; i < stop; i++)                          \
+                down += out[i] <= out[i - 1];                                           \
+            descents += down;                                                           \
+        }                                                                               \
+        return descents;                                                                \
+    }
+
+POSITIONS(slaf_positions_4, uint32_t)
+POSITIONS(slaf_positions_8, uint64_t)
+
+/* first, first + 1, …, each as often as `counts` says. */
+PASS void slaf_repeat(uint32_t first, const int64_t *counts, int64_t n, uint32_t *restrict out) {
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t id = first + (uint32_t)i;
+        for (int64_t k = 0; k < counts[i]; k++) out[k] = id;
+        out += counts[i];
+    }
+}
+
+/* The sum and the sum of squares, the least and the largest of n > 0 numbers. No sum wraps: n is
+ * at most 2**31.
+ */
+PASS void slaf_sums_u2(const uint16_t *in, int64_t n, uint64_t *out) {
+    uint64_t sum = 0, squares = 0;
+    uint16_t least = in[0], largest = in[0];
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t x = in[i];
+        sum += x;
+        squares += x * x;
+        least = in[i] < least ? in[i] : least;
+        largest = in[i] > largest ? in[i] : largest;
+    }
+    out[0] = sum;
+    out[1] = squares;
+    out[2] = least;
+    out[3] = largest;
+}
+
+/* Elements whose first bytes were stored together, then their second bytes, and so on. */
+#define UNSHUFFLE(NAME, T, ONE)                                          \
+    PASS void NAME(const uint8_t *restrict in, T *restrict out, int64_t n) {               \
+        for (int64_t i = 0; i < n; i++) out[i] = ONE;                    \
+    }
+
+#define BYTE(T, K) ((T)in[i + (K) * n] << (8 * (K)))
+UNSHUFFLE(slaf_unshuffle_2, uint16_t, (uint16_t)(BYTE(uint16_t, 0) | BYTE(uint16_t, 1)))
+UNSHUFFLE(slaf_unshuffle_4, uint32_t,
+          BYTE(uint32_t, 0) | BYTE(uint32_t, 1) | BYTE(uint32_t, 2) | BYTE(uint32_t, 3))
+UNSHUFFLE(slaf_unshuffle_8, uint64_t,
+          BYTE(uint64_t, 0) | BYTE(uint64_t, 1) | BYTE(uint64_t, 2) | BYTE(uint64_t, 3) |
+          BYTE(uint64_t, 4) | BYTE(uint64_t, 5) | BYTE(uint64_t, 6) | BYTE(uint64_t, 7))
+
+/* A whole number of at most nine digits, and the byte behind it; -1 if there is none. */
+static inline int64_t number(const uint8_t **text, const uint8_t *end, uint8_t behind) {
+    const uint8_t *at = *text;
+    uint32_t value = 0;
+    while (at < end && (uint8_t)(*at - '0') < 10) value = value * 10 + (*at++ - '0');
+    if (at == *text || at - *text > 9 || at == end || *at != behind) return -1;
+    *text = at + 1;
+    return value;
+}
+
+/* Lines of an MTX file, "ROW COLUMN VALUE" or "ROW COLUMN", with rows and columns from 1: the number
+ * of entries; -1 if a line is anything else, or out of range. Each line has room for an entry.
+ */
+#define ENTRIES(NAME, VALUE)                                                             \
+    int64_t NAME(const uint8_t *text, int64_t size, uint32_t n_rows, uint32_t n_columns, \
+                 uint32_t *rows, uint32_t *columns, VALUE *values) {                     \
+        const uint8_t *end = text + size;                                                \
+        int64_t n = 0;                                                                   \
+        for (; text < end; n++) {                                                        \
+            int64_t row = number(&text, end, ' ');                                       \
+            if (row < 1 || row > n_rows) return -1;                                      \
+            int64_t column = number(&text, end, values ? ' ' : '\n');                    \
+            if (column < 1 || column > n_columns) return -1;                             \
+            rows[n] = (uint32_t)row - 1;                                                 \
+            columns[n] = (uint32_t)column - 1;                                           \
+            if (!values) continue;                                                       \
+            int64_t value = number(&text, end, '\n');                                    \
+            if (value < 0) return -1;                                                    \
+            values[n] = (VALUE)value;                                                    \
+        }                                                                                \
+        return n;                                                                        \
+    }
+
+ENTRIES(slaf_entries_i8, int64_t)
+ENTRIES(slaf_entries_f8, double)

@@ -1,0 +1,159 @@
+"""The kernels in numpy: what the compiled ones are tested with, and what replaces them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Entries", "Kernels", "Sums"]
+
+# The sum, the sum of squares, the least and the largest of some whole numbers.
+Sums = tuple[int, int, int, int]
+
+# Rows, columns and values.
+Entries: TypeAlias = "tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[Any] | None]"
+
+
+class Kernels:
+    """Passes over the entries of a matrix."""
+
+    def cast(self, values: NDArray[Any], out: NDArray[Any]) -> bool:
+        """Write values in another type; whether it holds all of them exactly.
+
+        Parameters
+        ----------
+        values
+            Numbers.
+        out
+            As many numbers of another type; undefined, if that does not hold all.
+        """
+        # Casting back finds the values that do not fit; numpy need not warn.
+        with np.errstate(invalid="ignore", over="ignore"):
+            np.copyto(out, values, casting="unsafe")
+        return first_changed(values, out) is None
+
+    def positions(
+        self, positions: NDArray[Any], out: NDArray[np.uint32], start: int, size: int
+    ) -> int:
+        """Write positions on an axis as uint32.
+
+        Parameters
+        ----------
+        positions
+            Integers in the byte order of this machine.
+        out
+            An array in which the positions of earlier calls are written before `start`.
+        start
+            Where the first of these is written.
+        size
+            The length of the axis.
+
+        Returns
+        -------
+        int
+            The number of positions that are not above the one before, in this call or an earlier
+            one; −1 if a position is not on the axis.
+        """
+        # As unsigned numbers negative positions are huge: one pass finds both errors.
+        unsigned = positions.view(f"u{positions.dtype.itemsize}")
+        if len(unsigned) and int(unsigned.max()) >= size:
+            return -1
+        stop = start + len(unsigned)
+        out[start:stop] = unsigned
+        with_last = out[max(start - 1, 0) : stop]
+        return int(np.count_nonzero(with_last[1:] <= with_last[:-1]))
+
+    def repeat(self, first: int, counts: NDArray[np.int64], out: NDArray[np.uint32]) -> None:
+        """Write `first`, `first + 1` and so on, each as often as its count says."""
+        ids = np.arange(first, first + len(counts), dtype=np.uint32)
+        out[:] = np.repeat(ids, counts)
+
+    def sums(self, values: NDArray[np.uint16]) -> Sums:
+        """The sum, the sum of squares, the least and the largest of at least one number."""
+        wide = values.astype(np.uint64)
+        squares = np.einsum("i,i->", wide, wide)
+        return int(wide.sum()), int(squares), int(values.min()), int(values.max())
+
+    def unshuffle(self, raw: bytes | memoryview, itemsize: int) -> NDArray[np.uint8]:
+        """The bytes of elements whose first bytes are together, then their second ones, and so on.
+
+        Parameters
+        ----------
+        raw
+            A multiple of `itemsize` bytes.
+        itemsize
+            The bytes of an element.
+        """
+        planes = np.frombuffer(raw, np.uint8).reshape(itemsize, -1)
+        elements = np.zeros((planes.shape[1], itemsize), np.uint8)
+        for at, plane in enumerate(planes):
+            # Most bytes of small numbers are zero: checking costs a tenth of copying.
+            if plane.any():
+                elements[:, at] = plane
+        return elements.reshape(-1)
+
+    def entries(
+        self,
+        text: bytes,  # noqa: ARG002
+        shape: tuple[int, int],  # noqa: ARG002
+        dtype: np.dtype[Any] | None,  # noqa: ARG002
+    ) -> Entries | None:
+        """The entries in whole lines of an MTX file.
+
+        Parameters
+        ----------
+        text
+            Lines of a row, a column and a value, which are whole numbers of at most nine digits.
+        shape
+            The numbers of rows and columns.
+        dtype
+            The type of the values, of 64 bits; None for lines without a value.
+
+        Returns
+        -------
+        tuple or None
+            Rows and columns, counted from 0, and values (None without); or None, if a line is
+            anything else, or out of range. It is always None in numpy, which parses no text.
+        """
+        return None
+
+
+# The limits up to which a float type holds every whole number.
+_LARGEST_EXACT = {
+    np.dtype(np.float16): 2**11,
+    np.dtype(np.float32): 2**24,
+    np.dtype(np.float64): 2**53,
+}
+
+
+def first_changed(values: NDArray[Any], cast: NDArray[Any]) -> int | None:
+    """The position of the first value that a cast has changed; None if there is none."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        same = cast.astype(values.dtype) == values
+    source, target = values.dtype.kind, cast.dtype.kind
+    if source == target == "f":
+        same |= np.isnan(values)
+    elif source == "f" and target != "b":
+        limits = np.iinfo(cast.dtype)
+        if limits.max > _LARGEST_EXACT[values.dtype.newbyteorder("=")]:
+            same &= _within(values, limits)
+    elif target == "f":
+        same &= _within(cast, np.iinfo(values.dtype))
+    elif source != target:
+        # A signed number and an unsigned one may have the same bits.
+        same &= (values >= 0) & (cast >= 0)
+    return None if same.all() else int(np.argmin(same))
+
+
+def _within(floats: NDArray[Any], limits: np.iinfo[Any]) -> NDArray[np.bool_]:
+    """Which floats are within the limits of an integer type: beyond, a cast back proves nothing.
+
+    2**32 as float32 may be cast to the uint32 2**32 - 1, which as float32 is 2**32 again.
+    """
+    # As float16 the limits themselves would be infinite.
+    wide = floats.astype(np.float32) if floats.dtype == np.float16 else floats
+    return (wide >= float(limits.min)) & (wide < float(limits.max) + 1.0)

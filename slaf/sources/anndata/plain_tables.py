@@ -1,0 +1,156 @@
+"""obs and var of plain columns, from HDF5 to Arrow: without anndata and pandas.
+
+What is not plain is left to anndata: every other encoding, and all that is damaged.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+from msgspec.structs import replace
+
+from slaf.annotations.columns import Column, table_with_metadata
+from slaf.sources.hdf5.file import decode_text
+
+if TYPE_CHECKING:
+    import h5py
+    from numpy.typing import NDArray
+
+__all__ = ["read_plain_table"]
+
+# https://anndata.readthedocs.io/en/stable/fileformat-prose.html
+_TABLE: Final = ("dataframe", "0.2.0")
+_STRINGS: Final = ("string-array", "0.2.0")
+_NUMBERS: Final = ("array", "0.2.0")
+_CATEGORICAL: Final = ("categorical", "0.2.0")
+_NULLABLE: Final = {
+    ("nullable-integer", "0.1.0"): "iu",
+    ("nullable-boolean", "0.1.0"): "b",
+}
+
+# What h5py and Arrow raise for an element that is damaged.
+_READING_ERRORS: Final = (OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError)
+
+# From this release on pandas has another type for strings, which is part of a table.
+_PANDAS_WITH_STRINGS: Final = 3
+
+
+class _NotPlainError(Exception):
+    """Something that anndata is to read."""
+
+
+def read_plain_table(table: h5py.Group | h5py.Dataset, id_name: str) -> pa.Table | None:
+    """The table that `from_frame` makes of what anndata reads; None if not all of it is plain.
+
+    Parameters
+    ----------
+    table
+        An obs or a var, checked.
+    id_name
+        "cell_id" or "gene_id".
+    """
+    if not _pandas_has_objects():
+        return None
+    try:
+        return _read(table, id_name)
+    except (_NotPlainError, *_READING_ERRORS):
+        return None
+
+
+@lru_cache(maxsize=1)
+def _pandas_has_objects() -> bool:
+    return int(version("pandas").partition(".")[0]) < _PANDAS_WITH_STRINGS
+
+
+def _read(table: h5py.Group, id_name: str) -> pa.Table:
+    _expect(_encoding(table) == _TABLE)
+    index, *names = table.attrs["_index"], *np.ravel(table.attrs["column-order"])
+    _expect(all(isinstance(name, str) for name in (index, *names)))
+    _expect(len(set(names)) == len(names))
+    ids = table[index]
+    _expect(_encoding(ids) == _STRINGS)
+    arrays, columns = [_strings(ids)], [Column(id_name, None, "object")]
+    for name in names:
+        array, column = _column(table[name], Column(name, name, "object"))
+        _expect(len(array) == len(arrays[0]))
+        arrays.append(array)
+        columns.append(column)
+    return table_with_metadata(arrays, columns, None if index == "_index" else index)
+
+
+def _column(element: Any, column: Column) -> tuple[pa.Array, Column]:
+    encoding = _encoding(element)
+    if encoding == _CATEGORICAL:
+        return _categorical(element, column)
+    if encoding in _NULLABLE:
+        return _nullable(element, column, _NULLABLE[encoding])
+    return _values(element, column)
+
+
+def _values(element: Any, column: Column) -> tuple[pa.Array, Column]:
+    if _encoding(element) == _STRINGS:
+        return _strings(element), replace(column, missing="None")
+    _expect(_encoding(element) == _NUMBERS)
+    values = _numbers(element, "biuf")
+    return pa.array(values, from_pandas=False), replace(column, dtype=str(values.dtype))
+
+
+def _categorical(element: h5py.Group, column: Column) -> tuple[pa.Array, Column]:
+    categories, of_values = _values(element["categories"], column)
+    # Others have types of their own in an index of pandas.
+    _expect(pa.types.is_string(categories.type) or pa.types.is_integer(categories.type))
+    codes = _numbers(element["codes"], "iu").astype(np.int64)
+    is_sound = len(categories.unique()) == len(categories)
+    _expect(is_sound and codes.min(initial=-1) >= -1 and codes.max(initial=-1) < len(categories))
+    ordered = bool(element.attrs["ordered"])
+    indices = pa.array(codes.astype(np.int32), mask=codes < 0)
+    return pa.DictionaryArray.from_arrays(indices, categories, ordered=ordered), replace(
+        column,
+        dtype="category",
+        ordered=ordered,
+        categories=of_values.dtype,
+        missing=of_values.missing,
+        values=None if (codes >= 0).any() else categories.to_pylist(),
+    )
+
+
+def _nullable(element: h5py.Group, column: Column, kinds: str) -> tuple[pa.Array, Column]:
+    values = _numbers(element["values"], kinds)
+    mask = _numbers(element["mask"], "b") if "mask" in element else np.zeros(len(values), np.bool_)
+    # The types of pandas begin with capitals: Int64, UInt8; but boolean.
+    name = str(values.dtype)
+    name = "boolean" if kinds == "b" else name.replace("uint", "UInt").replace("int", "Int")
+    return pa.array(values, mask=mask), replace(column, dtype=name)
+
+
+def _numbers(dataset: h5py.Dataset, kinds: str) -> NDArray[Any]:
+    import h5py
+
+    _expect(isinstance(dataset, h5py.Dataset) and dataset.ndim == 1)
+    _expect(dataset.dtype.kind in kinds and h5py.check_enum_dtype(dataset.dtype) is None)
+    values: NDArray[Any] = dataset[:]
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def _strings(dataset: h5py.Dataset) -> pa.Array:
+    import h5py
+
+    _expect(isinstance(dataset, h5py.Dataset) and dataset.ndim == 1)
+    kind = h5py.check_string_dtype(dataset.dtype)
+    _expect(kind is not None and kind.length is None and kind.encoding == "utf-8")
+    return pa.array(dataset[:], pa.binary()).cast(pa.string())
+
+
+def _encoding(element: Any) -> tuple[str | None, str | None]:
+    marks = (element.attrs.get(f"encoding-{name}") for name in ("type", "version"))
+    kind, of_version = map(decode_text, marks)
+    return kind, of_version
+
+
+def _expect(is_plain: object) -> None:
+    if not is_plain:
+        raise _NotPlainError

@@ -1,0 +1,86 @@
+"""Read the chunks of HDF5 arrays in local files without HDF5, and so without its lock."""
+
+from __future__ import annotations
+
+import math
+import os
+import weakref
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from slaf.errors import DamagedInput
+from slaf.sources.hdf5.chunks import chunk_label, largest_chunk
+
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = ["LocalChunks"]
+
+_LARGEST_OFFSET = 2**63 - 1
+
+
+class LocalChunks:
+    """The raw chunks of a dataset whose chunks were all written, by their origin.
+
+    Parameters
+    ----------
+    dataset
+        A dataset that `serves` accepts.
+    """
+
+    def __init__(self, dataset: h5py.Dataset) -> None:
+        self._name = str(dataset.name)
+        self._chunks = dataset.chunks
+        self._counts = _counts(dataset)
+        # In one pass over the index of HDF5; in arrays, for there may be a million chunks.
+        n_chunks = math.prod(self._counts)
+        self._starts, self._sizes = np.zeros(n_chunks, np.uint64), np.zeros(n_chunks, np.uint64)
+        self._skipped = np.zeros(n_chunks, np.uint32)
+        dataset.id.chunk_iter(self._note)
+        # A descriptor of its own: that of HDF5 may become another file's when it is closed.
+        self._descriptor = os.dup(dataset.file.id.get_vfd_handle())
+        weakref.finalize(self, os.close, self._descriptor)
+        self._largest = min(largest_chunk(dataset), os.fstat(self._descriptor).st_size)
+
+    @staticmethod
+    def serves(dataset: h5py.Dataset) -> bool:
+        """Whether a dataset is in a local file, with all its chunks where HDF5 says."""
+        file = dataset.file
+        is_local = file.driver == "sec2" and not file.userblock_size
+        return is_local and dataset.id.get_num_chunks() == math.prod(_counts(dataset))
+
+    def read_raw(self, origin: tuple[int, ...]) -> tuple[int, bytes]:
+        """The skipped filters and the bytes of a chunk.
+
+        Raises
+        ------
+        DamagedInput
+            If the chunk is larger than possible, or the file ends before it does.
+        """
+        at = self._index(origin)
+        start, size = int(self._starts[at]), int(self._sizes[at])
+        is_possible = size <= self._largest and start <= _LARGEST_OFFSET
+        raw = os.pread(self._descriptor, size, start) if is_possible else b""
+        if not size or len(raw) != size:
+            msg = f"{chunk_label(self._name, origin)} lies beyond its file"
+            raise DamagedInput(msg)
+        return int(self._skipped[at]), raw
+
+    def _note(self, chunk: h5py.h5d.StoreInfo) -> None:
+        at = self._index(chunk.chunk_offset)
+        if at >= len(self._starts):
+            return  # of a damaged index
+        self._starts[at], self._sizes[at] = chunk.byte_offset, chunk.size
+        self._skipped[at] = chunk.filter_mask
+
+    def _index(self, origin: tuple[int, ...]) -> int:
+        at = 0
+        for start, size, count in zip(origin, self._chunks, self._counts, strict=True):
+            at = at * count + start // size
+        return at
+
+
+def _counts(dataset: h5py.Dataset) -> list[int]:
+    """The number of chunks along each axis."""
+    return [-(-size // chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True)]

@@ -1,0 +1,252 @@
+"""The compiled kernels and those of numpy: one meaning, and one result of a conversion."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given
+
+import slaf
+from hatch_build import LIBRARY, SOURCE, compile_library
+from slaf import kernels
+from slaf.errors import SlafError
+from slaf.kernels.compiled import CompiledKernels
+from slaf.kernels.reference import Kernels
+from slaf.sources.tenx import matrix_market
+from slaf.testing.strategies import numbers
+from tests.builders import counts, write_h5ad
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CHECKOUT = Path(__file__).parents[1]
+REFERENCE = Kernels()
+
+# Longer than the blocks that are judged together.
+_LENGTHS = st.integers(0, 20) | st.integers(4_000, 9_000)
+_CASTS = [
+    (source, target)
+    for source in ("f4", "f8", "i4", "i8", "u4", "u8")
+    for target in ("u2", "u4")
+    if source != target
+]
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> CompiledKernels:
+    """The kernels of the checkout, compiled now."""
+    library = tmp_path_factory.mktemp("kernels") / "kernels.so"
+    if not compile_library(CHECKOUT / SOURCE, library):
+        pytest.skip("there is no C compiler")
+    return CompiledKernels(kernels.load_library(library))
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that each example writes anew."""
+    return tmp_path_factory.mktemp("text") / "matrix.mtx"
+
+
+def drawn(data: st.DataObject, dtype: np.dtype[Any], limit: int) -> NDArray[Any]:
+    """Numbers below a limit, and often one or two of any kind among them."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    values = rng.integers(0, limit, data.draw(_LENGTHS)).astype(dtype)
+    if len(values):
+        for value in data.draw(st.lists(numbers(dtype), max_size=2)):
+            values[data.draw(st.integers(0, len(values) - 1))] = value
+    return values
+
+
+@pytest.mark.parametrize(("source", "target"), _CASTS)
+@given(data=st.data())
+def test_casts(compiled: CompiledKernels, source: str, target: str, data: st.DataObject) -> None:
+    """A compiled cast is exact for the same values as that of numpy, and gives the same."""
+    values = drawn(data, np.dtype(source), 2**16)
+    expected, found = (np.zeros(len(values), target) for _ in range(2))
+    exact = REFERENCE.cast(values, expected)
+    assert compiled.cast(values, found) is exact
+    if exact:
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(("source", "target"), _CASTS)
+def test_casts_of_single_numbers(compiled: CompiledKernels, source: str, target: str) -> None:
+    """Powers of two and their neighbours, fractions, and numbers that are none, one by one."""
+    dtype = np.dtype(source)
+    wide = [s * 2.0**bits + by for bits in range(65) for by in (-1, 0, 0.5, 1) for s in (1, -1)]
+    wide += [np.inf, -np.inf, np.nan, -0.0, 5e-324, -5e-324]
+    with np.errstate(all="ignore"):
+        values = np.array(wide).astype(dtype)
+    for value in values.reshape(-1, 1):
+        expected, found = np.zeros(1, target), np.zeros(1, target)
+        exact = REFERENCE.cast(value, expected)
+        assert compiled.cast(value, found) is exact, value
+        assert not exact or found == expected
+
+
+@pytest.mark.parametrize("dtype", ["i4", "u4", "i8", "u8", "i2", ">i4"])
+@given(data=st.data())
+def test_positions(compiled: CompiledKernels, dtype: str, data: st.DataObject) -> None:
+    """Positions in pieces are checked, and their descents counted, as those of numpy."""
+    values = np.dtype(dtype)
+    pieces = [drawn(data, values, 50), np.sort(drawn(data, values, 2_000))]
+    pieces = [piece.astype(values.newbyteorder("=")) for piece in pieces]
+    size = data.draw(st.sampled_from([0, 40, 2_000, 2**31, 2**32 - 1]))
+    expected, found = (np.zeros(sum(map(len, pieces)), np.uint32) for _ in range(2))
+    at = 0
+    for piece in pieces:
+        descents = REFERENCE.positions(piece, expected, at, size)
+        assert compiled.positions(piece, found, at, size) == descents
+        if descents < 0:
+            return
+        at += len(piece)
+    np.testing.assert_array_equal(found, expected)
+
+
+@given(st.integers(0, 2**32 - 100), st.lists(st.integers(0, 70), max_size=20))
+def test_repeats(compiled: CompiledKernels, first: int, lengths: list[int]) -> None:
+    """Each id is written as often as its count says."""
+    each = np.array(lengths, np.int64)
+    expected, found = (np.zeros(sum(lengths), np.uint32) for _ in range(2))
+    REFERENCE.repeat(first, each, expected)
+    compiled.repeat(first, each, found)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_every_plain_line_is_compiled(compiled: CompiledKernels) -> None:
+    """Lines of whole numbers need no other parser, the largest ones neither."""
+    found = compiled.entries(b"1 2 3\n9 9 999999999\n", (9, 9), np.dtype(np.float64))
+    assert found is not None
+    columns = [np.asarray(column).tolist() for column in found]
+    assert columns == [[0, 8], [1, 8], [3.0, 999_999_999.0]]
+
+
+@given(st.data())
+def test_sums(compiled: CompiledKernels, data: st.DataObject) -> None:
+    """Sums are exact, also those of the largest numbers."""
+    values = np.append(drawn(data, np.dtype(np.uint16), 2**16), np.full(3, 65_535, np.uint16))
+    whole = [int(value) for value in values]
+    expected = sum(whole), sum(value**2 for value in whole), min(whole), max(whole)
+    assert compiled.sums(values) == REFERENCE.sums(values) == expected
+
+
+@given(st.sampled_from([1, 2, 3, 4, 8]), st.integers(0, 5_000), st.integers(0, 99))
+def test_unshuffled(compiled: CompiledKernels, size: int, count: int, seed: int) -> None:
+    """Elements come out of their shuffled bytes as they were."""
+    elements = np.random.default_rng(seed).integers(0, 9, (count, size)).astype(np.uint8)
+    shuffled = np.ascontiguousarray(elements.T).tobytes()
+    for each in (compiled, REFERENCE):
+        np.testing.assert_array_equal(each.unshuffle(shuffled, size), elements.ravel())
+
+
+_NUMBERS_OF_TEXT = st.integers(0, 12).map(str) | st.sampled_from(
+    [
+        "",
+        "007",
+        "+1",
+        "-1",
+        "1.0",
+        "2.5",
+        "1e1",
+        "999999999",
+        "4294967297",
+        "0x1",
+        "nan",
+        "a",
+        "9" * 20,
+    ]
+)
+_LINES = st.tuples(_NUMBERS_OF_TEXT, _NUMBERS_OF_TEXT, _NUMBERS_OF_TEXT).map(" ".join)
+_ODD_LINES = st.sampled_from(
+    ["", "% comment", "1\t1\t1", " 1 1 1", "1 1 1 ", "1 1", "1 1 1 1", "1 1 1\r"]
+)
+_GOOD_LINES = st.tuples(*[st.integers(1, 9).map(str)] * 3).map(" ".join)
+
+
+def parsed(used: Kernels, path: Path) -> Any:
+    """The entries of an MTX file with these kernels; or the error."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matrix_market, "kernels", lambda: used)
+        try:
+            pieces = list(matrix_market.entries(path, matrix_market.read_header(path), 4))
+        except SlafError as error:
+            return str(error)
+    return [(piece.cells.tolist(), piece.genes.tolist(), piece.values.tolist()) for piece in pieces]
+
+
+@given(
+    st.sampled_from(["integer", "unsigned-integer", "real", "pattern"]),
+    st.lists(_GOOD_LINES, max_size=9) | st.lists(_GOOD_LINES | _LINES | _ODD_LINES, max_size=9),
+)
+def test_lines_of_text(compiled: CompiledKernels, text: Path, field: str, lines: list[str]) -> None:
+    """Any lines of an MTX file have the same entries, or the same error, with both kernels."""
+    if field == "pattern":
+        lines = [line.rpartition(" ")[0] for line in lines]
+    head = f"%%MatrixMarket matrix coordinate {field} general\n9 9 {len(lines)}\n"
+    text.write_text(head + "\n".join(lines), newline="")
+    assert parsed(compiled, text) == parsed(REFERENCE, text)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a library", b"\x7fELF" + bytes(60)])
+def test_a_library_that_does_not_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    """Without a library, or with one of another machine, the kernels are those of numpy."""
+    monkeypatch.setattr(kernels, "FILE", tmp_path / "kernels.so")
+    if content is not None:
+        kernels.FILE.write_bytes(content)
+    assert type(kernels.kernels.__wrapped__()) is Kernels
+    assert not kernels.are_compiled()
+
+
+def test_a_library_of_another_version(tmp_path: Path) -> None:
+    """A library that was compiled from other source than that of the package is not used."""
+    source, library = tmp_path / "kernels.c", tmp_path / "kernels.so"
+    source.write_text("int slaf_version(void) { return 0; }")
+    if not compile_library(source, library):
+        pytest.skip("there is no C compiler")
+    with pytest.raises(OSError, match="another version"):
+        kernels.load_library(library)
+
+
+def test_no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a compiler that works none is left of an earlier library, and nothing is raised."""
+    library = tmp_path / "kernels.so"
+    for compiler in ("false", "no-such-compiler"):
+        library.write_bytes(b"of before")
+        monkeypatch.setenv("CC", compiler)
+        assert not compile_library(CHECKOUT / SOURCE, library)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_conversions_without_compiled_kernels(tmp_path: Path) -> None:
+    """A package without the library says once that it is slower, and writes the same blocks."""
+    matrix = counts(300, 40)
+    path = write_h5ad(tmp_path / "counts.h5ad", matrix)
+    slaf.convert(path, tmp_path / "here.slaf")
+    script = (
+        "import sys; from pathlib import Path; from slaf import kernels;"
+        "kernels.FILE = Path('no-such-file');"
+        "from slaf_cli.app import program; program()"
+    )
+    words = ["convert", str(path), str(tmp_path / "there.slaf")]
+    ran = subprocess.run(
+        [sys.executable, "-c", script, *words], check=True, capture_output=True, text=True
+    )
+    assert ran.stderr.count("installed without a C compiler") == 1
+    configs = (tmp_path / name / "config.json" for name in ("here.slaf", "there.slaf"))
+    here, there = (json.loads(config.read_text()) for config in configs)
+    assert here["blocks"] == there["blocks"]
+    assert here["metadata"] == there["metadata"]
+
+
+def test_the_library_is_in_its_place() -> None:
+    """What the hook of the build compiles is what the package loads."""
+    assert CHECKOUT / LIBRARY == kernels.FILE

@@ -218,17 +218,10 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
         Layers, raw and annotations, whose keys are at the top level of config.json.
     annotated
         What of all this is not from the inputs; None if all of it is.
-<<<<<<< HEAD
-    removed
-        The inputs whose cells were removed again, as they were recorded.
-    transforms
-        What was done to all inputs before they were stored, in order.
-=======
     transforms
         What was done to all inputs before they were stored, in order.
     removed
         The inputs whose cells were removed again, as they were recorded.
->>>>>>> transforms
     history
         The versions of the dataset, this one last; empty in datasets of releases without.
     """
@@ -251,13 +244,8 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
     checksums: FileChecksums = field(name="proof", default=NO_CHECKSUMS)
     annotations: AnnotationsRecord = AnnotationsRecord()
     annotated: AnnotatedRecord | None = None
-<<<<<<< HEAD
-    removed: tuple[SourceRecord, ...] = ()
-    transforms: tuple[StepRecord, ...] = ()
-=======
     transforms: tuple[StepRecord, ...] = ()
     removed: tuple[SourceRecord, ...] = ()
->>>>>>> transforms
     history: tuple[HistoryRecord, ...] = ()
 
     @property

@@ -261,13 +261,8 @@ def _describe(
         by_gene=gene_order_record(run),
         annotations=annotations,
         annotated=None if run.base is None else run.base.annotated,
-<<<<<<< HEAD
-        removed=() if run.base is None else run.base.removed,
-        transforms=plan.transforms,
-=======
         transforms=plan.transforms,
         removed=() if run.base is None else run.base.removed,
->>>>>>> transforms
     )
 
 

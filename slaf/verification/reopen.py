@@ -105,19 +105,6 @@ def reopen_inputs(
         yield whole
 
 
-<<<<<<< HEAD
-def _without_cells(dataset: Dataset) -> ExistingDataset:
-    """The dataset without cells, in the place of inputs whose cells were removed.
-
-    What these gave it stays: genes and their columns, and the types of columns and elements.
-    """
-    existing = dataset_as_input(dataset)
-    source = SelectedSource(existing.source, np.empty(0, np.int64))
-    return replace(existing, source=source, records=(), uns_per_source=list)
-
-
-=======
->>>>>>> transforms
 def _transformed(
     dataset: Dataset, inputs: list[Input], join: str, selection: SlotSelection
 ) -> list[Input]:
@@ -130,8 +117,6 @@ def _transformed(
         inputs, one_of(Join, "genes", join), selection=selection, allow_duplicate=True
     ) as opened:
         return transformed_inputs(inputs, opened, repeated(opened, dataset))
-<<<<<<< HEAD
-=======
 
 
 def _without_cells(dataset: Dataset) -> ExistingDataset:
@@ -142,7 +127,6 @@ def _without_cells(dataset: Dataset) -> ExistingDataset:
     existing = dataset_as_input(dataset)
     source = SelectedSource(existing.source, np.empty(0, np.int64))
     return replace(existing, source=source, records=(), uns_per_source=list)
->>>>>>> transforms
 
 
 def check_records(dataset: Dataset, inputs: Concat, differences: DifferenceLog) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from slaf.conversion.preview import Preview
     from slaf.conversion.remove import remove
+    from slaf.conversion.transform import RuleEffect, TransformPreview, transform
     from slaf.converter import SLAFConverter
     from slaf.dataset.concat import concat
     from slaf.dataset.dataset import Dataset
@@ -81,12 +82,14 @@ __all__ = [
     "ReadOnlyError",
     "RepairReport",
     "Report",
+    "RuleEffect",
     "SLAFConverter",
     "Scan",
     "SelectionError",
     "SlafError",
     "StorageError",
     "TargetError",
+    "TransformPreview",
     "VerificationFailed",
     "View",
     "aggregate",
@@ -113,6 +116,7 @@ __all__ = [
     "scan",
     "schema",
     "status",
+    "transform",
     "verify",
 ]
 
@@ -139,6 +143,11 @@ _MODULES = {
     ),
     "slaf.conversion.preview": ("Preview",),
     "slaf.conversion.remove": ("remove",),
+    "slaf.conversion.transform": (
+        "RuleEffect",
+        "TransformPreview",
+        "transform",
+    ),
     "slaf.converter": ("SLAFConverter",),
     "slaf.dataset.concat": ("concat",),
     "slaf.dataset.dataset": (

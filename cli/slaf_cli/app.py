@@ -31,13 +31,14 @@ from slaf_cli.remove import remove
 from slaf_cli.repair import repair
 from slaf_cli.schema import schema
 from slaf_cli.status import status
+from slaf_cli.transform import transform
 from slaf_cli.verify import verify
 
 __all__ = ["app", "main", "program"]
 
 # The commands by purpose, as `slaf --help` lists them.
 _PURPOSES: dict[str, tuple[Callable[..., None], ...]] = {
-    "Write a dataset": (convert, append, annotate, remove, compact),
+    "Write a dataset": (convert, append, transform, annotate, remove, compact),
     "Write it by many machines": (plan, part, publish),
     "Look at it": (info, head, schema, query, region, formats),
     "Compute": (qc, aggregate),

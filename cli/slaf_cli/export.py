@@ -18,7 +18,7 @@ from slaf_cli.report import RESUMABLE, edge, exit_code, in_bytes, print_json
 if TYPE_CHECKING:
     from slaf import Exported
 
-__all__ = ["export"]
+__all__ = ["export", "note_about_output", "print_report"]
 
 
 @options.takes(ConvertOptions, "storage_options", "input_storage_options")
@@ -140,7 +140,7 @@ def export(
         import slaf
 
         began = time.monotonic()
-        with Bar(shown=not quiet) as bar, _note_about_output(output):
+        with Bar(shown=not quiet) as bar, note_about_output(output):
             reach = chosen.get("input_storage_options") or chosen.get("storage_options")
             exported = slaf.export(
                 slaf.open(dataset, storage_options=reach)[cells, genes],
@@ -157,11 +157,11 @@ def export(
                 **chosen,
                 progress=bar,
             )
-        _print(exported, time.monotonic() - began, json=json)
+        print_report(exported, time.monotonic() - began, json=json)
 
 
 @contextmanager
-def _note_about_output(output: str) -> Iterator[None]:
+def note_about_output(output: str) -> Iterator[None]:
     """Add to the error of a stopped export that OUTPUT is never half written."""
     from slaf.storage.urls import redacted
 
@@ -173,7 +173,8 @@ def _note_about_output(output: str) -> Iterator[None]:
         raise
 
 
-def _print(exported: Exported, seconds: float, *, json: bool) -> None:
+def print_report(exported: Exported, seconds: float, *, json: bool) -> None:
+    """Print what was written, and what it took."""
     if json:
         print_json(with_cost(exported.to_json(), seconds))
         return

@@ -10,12 +10,17 @@ from slaf_cli.report import edge, print_json
 __all__ = ["formats"]
 
 
-def formats(*, json: options.Json = False, verbose: options.Verbose = False) -> None:
+def formats(
+    *,
+    json: options.Json = False,
+    verbose: options.Verbose = False,
+    log_file: options.LogFile = None,
+) -> None:
     """List the formats that are read and written.
 
     One that needs a package that is not installed has the line that installs it.
     """
-    with edge(quiet=False, verbose=verbose, json=json):
+    with edge(quiet=False, verbose=verbose, log_file=log_file, json=json):
         import slaf
 
         listed = slaf.formats()

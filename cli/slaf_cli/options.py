@@ -220,7 +220,7 @@ def _metavar(option: Option) -> str | None:
         return "KEY=VALUE"
     if os.PathLike[str] in option.kinds:
         return "DIRECTORY"
-    return "N" if int in option.kinds else "NAME"
+    return "N" if option.kinds & {int, float} else "NAME"
 
 
 def _declaration(option: Option) -> str:

@@ -79,7 +79,8 @@ def qc(
     """Summarise the quality of cells, by scanpy's names of metrics.
 
     The metrics are computed in one pass; of counts they are exact. With --write they become columns
-    of obs and var, by one commit; cells that are appended later have none.
+    of obs and var, by one commit. An append does not compute them anew: its cells have none, and
+    those of genes are of the cells before; then run it again, with --replace.
     """
     if replace and not write:
         msg = "--replace needs --write"

@@ -84,7 +84,7 @@ def _append(inputs: Inputs, location: Location, options: AppendOptions) -> int:
         prepared = opened.enter_context(prepare_append(inputs, target, options))
         prepared.unfinished(options)
         tables = prepared.tables()
-        log_warnings(prepared.inputs)
+        log_warnings(prepared)
         prepared.estimate(tables)
         run = begin_or_resume(
             location,

@@ -17,10 +17,11 @@ from slaf.runtime.progress import NullProgress
 from slaf.storage.location import Location
 
 if TYPE_CHECKING:
+    from slaf.conversion.prepare import Prepared
     from slaf.conversion.preview import Preview
     from slaf.sources.base import Inputs
 
-__all__ = ["convert"]
+__all__ = ["convert", "finish_conversion"]
 
 
 @with_options(ConvertOptions, ConvertRun, ConvertDryRun)
@@ -65,20 +66,35 @@ def convert(
     with prepare_convert(inputs, location, options) as prepared:
         if options.dry_run:
             return preview(prepared, prepared.unfinished(options, overwrite=options.overwrite))
-        tables = prepared.tables()
-        log_warnings(prepared.inputs)
-        prepared.estimate(tables)
-        with locked(location):
-            run = begin_or_resume(
-                location,
-                prepared.plan,
-                overwrite=options.overwrite,
-                restart=options.restart,
-                allow_duplicate=options.allow_duplicate,
-                directory=None if options.executor is None else os.getcwd(),  # noqa: PTH109
-            )
-            with elsewhere(inputs, options) as encode:
-                progress = options.progress or NullProgress()
-                workers = options.workers
-                execute_run(run, prepared, tables, workers, progress=progress, elsewhere=encode)
+        finish_conversion(inputs, prepared, options)
     return open_dataset(location)
+
+
+def finish_conversion(inputs: Inputs, prepared: Prepared, options: ConvertOptions) -> None:
+    """Begin a prepared conversion, or take it up again, and publish the dataset.
+
+    Parameters
+    ----------
+    inputs
+        The inputs, as they were given.
+    prepared
+        The conversion.
+    options
+        How it runs.
+    """
+    location, tables = prepared.location, prepared.tables()
+    log_warnings(prepared)
+    prepared.estimate(tables)
+    with locked(location):
+        run = begin_or_resume(
+            location,
+            prepared.plan,
+            overwrite=options.overwrite,
+            restart=options.restart,
+            allow_duplicate=options.allow_duplicate,
+            directory=None if options.executor is None else os.getcwd(),  # noqa: PTH109
+        )
+        with elsewhere(inputs, options) as encode:
+            progress = options.progress or NullProgress()
+            workers = options.workers
+            execute_run(run, prepared, tables, workers, progress=progress, elsewhere=encode)

@@ -13,7 +13,7 @@ from msgspec import to_builtins
 
 from slaf.conversion.execute import encode_unsorted, execute_run, log_warnings
 from slaf.conversion.planned import PlannedRun, check_reachable, reopened
-from slaf.conversion.prepare import prepare_append, prepare_convert
+from slaf.conversion.prepare import check_in_this_process, prepare_append, prepare_convert
 from slaf.conversion.preview import preview, with_options
 from slaf.conversion.slafdb import SlafdbDataset, check_dataset_exists, open_append_target
 from slaf.dataset.dataset import Dataset, open_dataset
@@ -183,7 +183,8 @@ def plan(
 def _plan(prepared: Prepared, options: PlanOptions) -> PlanReport:
     """Begin the run, or take it up again, under the lock of its location."""
     tables = prepared.tables()
-    log_warnings(prepared.inputs)
+    check_in_this_process(prepared.plan.transforms, options)
+    log_warnings(prepared)
     prepared.estimate(tables)
     run = begin_or_resume(
         prepared.location,

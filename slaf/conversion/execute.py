@@ -171,9 +171,11 @@ def _log_rewrite(previous: Plan, plan: Plan, n_discarded: int) -> None:
         )
 
 
-def log_warnings(inputs: Concat) -> None:
+def log_warnings(prepared: Prepared) -> None:
     """Log the remarks on the inputs, before any part is written."""
-    count_matrices = inputs.matrices_with_counts()
+    inputs = prepared.inputs
+    # Who changes values has seen which matrix they are of.
+    count_matrices = () if prepared.plan.transforms else inputs.matrices_with_counts()
     if count_matrices:
         # By its name alone: another matrix of whole numbers may be anything.
         first = count_matrices[0]

@@ -61,6 +61,7 @@ def plan_append(dataset: Dataset, inputs: Concat, options: StoreOptions) -> Plan
         base=BaseDataset.of(published),
         matrix_tables=matrix_tables(inputs, options, recorded_matrix_tables(published)),
         tables={**table_directories(legacy=legacy), **published.tables},
+        transforms=published.transforms,
     )
     # More genes may need wider ids, and new layers need new columns.
     for table in (spec.name for spec in plan.partitioned):

@@ -21,7 +21,8 @@ from slaf.conversion.plan_append import (
     stored_options,
 )
 from slaf.conversion.slafdb import SlafdbDataset, plan_slafdb_append
-from slaf.errors import Locked, OutputExists
+from slaf.dataset.transformed_inputs import SINGLE_RUN, repeated, transformed_inputs
+from slaf.errors import InputError, Locked, OutputExists
 from slaf.options import READS_CHOICES, ConvertOptions, ReadOptions, StoreOptions
 from slaf.runs.annotations import encode_annotations
 from slaf.runs.estimate import check_disk_space, estimate
@@ -33,20 +34,32 @@ from slaf.sources.concat.source import Concat
 from slaf.sources.samples import with_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from slaf.dataset.dataset import Dataset
+    from slaf.format.records import StepRecord
     from slaf.options import AppendOptions, RunOptions
     from slaf.runs.annotations import EncodedAnnotations
     from slaf.runs.estimate import Estimate
     from slaf.runs.output_run import OutputRun
     from slaf.runs.plan import Plan
     from slaf.runs.publish import Axes
+    from slaf.sources import InputList
     from slaf.sources.base import Inputs
+    from slaf.sources.concat.members import Input
     from slaf.sources.search import LeftOut
     from slaf.storage.location import Location
 
-__all__ = ["AxisTables", "Prepared", "prepare_append", "prepare_convert"]
+__all__ = [
+    "AxisTables",
+    "Prepared",
+    "check_in_this_process",
+    "check_no_input",
+    "open_inputs",
+    "prepare_append",
+    "prepare_convert",
+    "prepared_run",
+]
 
 # The bytes of encoded annotations that are kept during a run; larger ones are encoded again.
 _KEPT_BYTES = 64 << 20
@@ -160,17 +173,80 @@ def prepare_convert(
     InputError
         If an input cannot be converted, or they cannot be concatenated.
     """
-    stored, reading = StoreOptions.part_of(options), _read_options(location, options)
+    found, reading = _found(inputs, location, options)
+    with prepared_run(location, options, found, reading) as prepared:
+        yield prepared
+
+
+def _found(
+    inputs: Inputs, location: Location, options: ConvertOptions
+) -> tuple[InputList, ReadOptions]:
+    """The inputs with their samples, and how they are read."""
+    reading = _read_options(location, options)
     found = as_inputs(inputs, options.format, reading)
-    _check_no_input(location, [one.uri for one in found.inputs])
-    with Concat(
-        with_samples(found.inputs, options.samples, reading, prefixed=options.cell_id_prefix),
+    check_no_input(location, [one.uri for one in found.inputs])
+    prefixed = options.cell_id_prefix
+    opens = with_samples(found.inputs, options.samples, reading, prefixed=prefixed)
+    return replace(found, inputs=opens), reading
+
+
+@contextmanager
+def prepared_run(
+    location: Location,
+    options: ConvertOptions,
+    found: InputList,
+    reading: ReadOptions,
+    transforms: tuple[StepRecord, ...] = (),
+) -> Iterator[Prepared]:
+    """Prepare the conversion of inputs that were found; they are open within the context.
+
+    Parameters
+    ----------
+    location
+        The location of the dataset.
+    options
+        How it is stored.
+    found
+        The inputs.
+    reading
+        How they are read.
+    transforms
+        What the inputs are seen through.
+    """
+    stored = StoreOptions.part_of(options)
+    with _as_one(found.inputs, options) as opened:
+        opened.check_known_slots(() if transforms else stored.without)
+        plan = make_plan(opened, stored, transforms)
+        yield Prepared(location, plan, opened, reading, found.left_out)
+
+
+@contextmanager
+def open_inputs(
+    inputs: Inputs, location: Location, options: ConvertOptions
+) -> Iterator[tuple[InputList, ReadOptions, Concat]]:
+    """Open the inputs of a run as one source, within the context, before they are transformed.
+
+    Raises
+    ------
+    InputError
+        If an input cannot be read, or they cannot be concatenated.
+    OutputExists
+        If the output is an input.
+    """
+    found, reading = _found(inputs, location, options)
+    with _as_one(found.inputs, options) as opened:
+        opened.check_known_slots(options.without)
+        yield found, reading, opened
+
+
+def _as_one(inputs: Sequence[Input], options: ConvertOptions) -> Concat:
+    stored = StoreOptions.part_of(options)
+    return Concat(
+        inputs,
         stored.join,
         selection=stored.slots,
         allow_duplicate=options.allow_duplicate,
-    ) as opened:
-        opened.check_known_slots(stored.without)
-        yield Prepared(location, make_plan(opened, stored), opened, reading, found.left_out)
+    )
 
 
 @contextmanager
@@ -203,6 +279,7 @@ def prepare_append(
     if options.new_only:
         new = select_new(found.inputs, dataset, restart=options.restart)
     opens = with_remembered_samples(new.inputs, dataset, options, reading)
+    opens = _repeating(dataset, opens, requested, options)
     existing = None
     if isinstance(dataset, SlafdbDataset):
         # It is written again: its own inputs come first.
@@ -244,7 +321,47 @@ def _choices_of_reads(
     }
 
 
-def _check_no_input(location: Location, uris: Iterable[str]) -> None:
+def _repeating(
+    dataset: Dataset | SlafdbDataset,
+    inputs: list[Input],
+    stored: StoreOptions,
+    options: AppendOptions,
+) -> list[Input]:
+    """The inputs seen through what was done to those of the dataset.
+
+    Raises
+    ------
+    InputError
+        If a step depends on all cells, or other processes would do the work.
+    """
+    if isinstance(dataset, SlafdbDataset) or not dataset.published.transforms:
+        return inputs
+    for step in dataset.published.transforms:
+        if step.name in SINGLE_RUN:
+            msg = (
+                f"{dataset.location}: its cells were chosen or ordered by {step.name}, which "
+                "depends on all cells; transform all inputs anew with `slaf transform`"
+            )
+            raise InputError(msg)
+    check_in_this_process(dataset.published.transforms, options.executor)
+    with Concat(inputs, "union", selection=stored.slots, allow_duplicate=True) as opened:
+        return transformed_inputs(inputs, opened, repeated(opened, dataset))
+
+
+def check_in_this_process(transforms: Sequence[StepRecord], executor: object) -> None:
+    """Refuse transformed inputs for other processes, which would read them as they lie.
+
+    Raises
+    ------
+    InputError
+        If there are both.
+    """
+    if transforms and executor is not None:
+        msg = "inputs that are transformed are read by this process; use no executor and no plan"
+        raise InputError(msg)
+
+
+def check_no_input(location: Location, uris: Iterable[str]) -> None:
     """Check that the output, which may be replaced, is none of the inputs.
 
     Raises
@@ -254,9 +371,9 @@ def _check_no_input(location: Location, uris: Iterable[str]) -> None:
     """
     places = {str(location)}
     if not location.is_remote:
-        places.add(os.path.abspath(location.path))  # noqa: PTH100 - of a URL too
+        places.add(os.path.realpath(location.path))
     for uri in uris:
-        if uri in places or os.path.abspath(uri) in places:  # noqa: PTH100 - (as above)
+        if uri in places or os.path.realpath(uri) in places:
             msg = f"{uri}: it is the output and an input; write to another place"
             raise OutputExists(msg)
 

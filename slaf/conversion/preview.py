@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from slaf.sources.search import LeftOut
     from slaf.storage.location import Location
 
-__all__ = ["Preview", "preview", "with_options"]
+__all__ = ["Preview", "preview", "with_keywords", "with_options"]
 
 Run = ParamSpec("Run")
 DryRun = ParamSpec("DryRun")
@@ -137,11 +137,19 @@ def with_options(
     _run, _dry_run
         The same options for type checkers, without and with `dry_run=True`.
     """
+    decorate: Any = with_keywords(record)
+    return decorate  # type: ignore[no-any-return] # `Verb` has overloads that no decorator infers
+
+
+def with_keywords(
+    record: type[Record],
+) -> Callable[[Callable[[Inputs, Any, Record], Result]], Callable[..., Result]]:
+    """Decorate a function of inputs, a location and a record: options become its keywords."""
     options, docs = options_of(record), docs_of(record)
 
-    def decorate(function: Callable[[Inputs, Any, Record], Result | Preview]) -> Any:
+    def decorate(function: Callable[[Inputs, Any, Record], Result]) -> Callable[..., Result]:
         @wraps(function)
-        def verb(inputs: Inputs, output: Any, /, **keywords: Any) -> Result | Preview:
+        def verb(inputs: Inputs, output: Any, /, **keywords: Any) -> Result:
             return function(inputs, output, record.from_keywords(function.__name__, keywords))
 
         declared = inspect.signature(function)

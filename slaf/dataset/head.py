@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from slaf.dataset.dataset import open_dataset
-from slaf.dataset.scan import scan
-from slaf.dataset.view import View
-from slaf.format.config import load
+from slaf.dataset.scan import open_or_scan
 from slaf.options import one_of
-from slaf.storage.location import Location
-from slaf.storage.urls import is_web
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
 
     import anndata
     import polars as pl
+
+    from slaf.dataset.view import View
 
 __all__ = ["HeadTable", "head", "schema"]
 
@@ -70,8 +66,7 @@ def head(
     if n < 0:
         msg = f"n is {n}, but it is 0 or more"
         raise ValueError(msg)
-    with ExitStack() as opened:
-        view = _view(opened, dataset_or_input, format, storage_options)
+    with open_or_scan(dataset_or_input, format=format, storage_options=storage_options) as view:
         return view.sql(f"SELECT * FROM {name} LIMIT {n:d}")  # noqa: S608 - one of three names
 
 
@@ -109,8 +104,7 @@ def schema(
     """
     import polars as pl
 
-    with ExitStack() as opened:
-        view = _view(opened, dataset_or_input, format, storage_options)
+    with open_or_scan(dataset_or_input, format=format, storage_options=storage_options) as view:
         described = {name: view.sql(f'DESCRIBE "{name}"') for name in view.query_tables()}
     return pl.concat(
         found.select(
@@ -120,19 +114,3 @@ def schema(
         )
         for name, found in described.items()
     )
-
-
-def _view(
-    opened: ExitStack,
-    target: Any,
-    format: str | None,
-    storage_options: Mapping[str, str] | None,
-) -> View:
-    """The view of a dataset or of inputs, which is closed at the end."""
-    if isinstance(target, View):
-        return target
-    if isinstance(target, str | os.PathLike) and not is_web(target):
-        location = Location.of(target, storage_options)
-        if load(location) is not None:
-            return open_dataset(location)
-    return opened.enter_context(scan(target, format=format, storage_options=storage_options))

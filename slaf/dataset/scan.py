@@ -6,7 +6,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from slaf.dataset.dataset import open_dataset
+from slaf.dataset.dataset import Dataset, open_dataset
 from slaf.dataset.view import View
 from slaf.format.config import load
 from slaf.options import ReadOptions, ScanOptions
@@ -20,7 +20,7 @@ from slaf.storage.urls import is_web
 if TYPE_CHECKING:
     from slaf.sources.base import Inputs, Source
 
-__all__ = ["Scan", "open_or_scan", "scan"]
+__all__ = ["Scan", "SourceView", "open_or_scan", "scan"]
 
 
 def scan(inputs: Inputs, **options: Any) -> Scan:
@@ -59,7 +59,7 @@ def scan(inputs: Inputs, **options: Any) -> Scan:
 
 
 def open_or_scan(dataset_or_inputs: View | Inputs, **options: Any) -> View:
-    """The view of a dataset, or of inputs; a view itself stays open when it is closed.
+    """The view of a dataset, or of inputs; closing it leaves a view that was given open.
 
     Parameters
     ----------
@@ -68,14 +68,46 @@ def open_or_scan(dataset_or_inputs: View | Inputs, **options: Any) -> View:
     options
         By keyword, as for `slaf.scan`; of a dataset only `storage_options` is used.
     """
+    if isinstance(dataset_or_inputs, Dataset):
+        return dataset_or_inputs
     if isinstance(dataset_or_inputs, View):
-        return View(dataset_or_inputs.origin, dataset_or_inputs.cells, dataset_or_inputs.genes)
+        view = dataset_or_inputs
+        return View(view.origin, view.cells, view.genes, view.steps)
     storage_options = options.get("storage_options")
     if isinstance(dataset_or_inputs, str | os.PathLike) and not is_web(str(dataset_or_inputs)):
         location = Location.of(dataset_or_inputs, storage_options)
         if load(location) is not None:
             return open_dataset(location)
     return scan(dataset_or_inputs, **options)
+
+
+class SourceView(View):
+    """The view of all of a source that stays open.
+
+    Parameters
+    ----------
+    source
+        The source.
+    """
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(self)
+        self._source = source
+
+    @property
+    def source(self) -> Source:
+        """The source."""
+        return self._source
+
+    @property
+    def n_obs(self) -> int:
+        """Number of cells."""
+        return self.source.info.n_cells
+
+    @property
+    def n_vars(self) -> int:
+        """Number of genes."""
+        return self.source.info.n_genes
 
 
 class Scan(View):

@@ -21,6 +21,7 @@ from slaf.dataset.query import QueryTable, run_query
 from slaf.dataset.raw import RawView
 from slaf.dataset.reduce import Reductions
 from slaf.dataset.selection import resolve_indexer
+from slaf.dataset.steps import Steps
 from slaf.dataset.verbs import Verbs
 from slaf.errors import DamagedDataset, SelectionError
 from slaf.format.schema import CELLS, EXPRESSION, GENES, RAW, VALUE
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.dataset.selection import Indexer
+    from slaf.dataset.steps import Step
     from slaf.options import Normalization, Strand
     from slaf.sources.base import Matrix, Source
     from slaf.sparse.ranges import Rows
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["View"]
 
 
-class View(Verbs, Reductions, Aggregates, Blocks):
+class View(Steps, Verbs, Reductions, Aggregates, Blocks):
     """Some cells and genes of a dataset, or of inputs, in an order: lazy and immutable.
 
     ``view[cells, genes]`` is another view. Cells and genes are selected by a position or several, a
@@ -60,13 +62,17 @@ class View(Verbs, Reductions, Aggregates, Blocks):
         The dataset or the scan.
     cells, genes
         Positions in it, in any order, each any number of times; None for all.
+    steps
+        The steps of an analysis that made the view, beside selections.
 
     Attributes
     ----------
     origin
-        The dataset or the scan; of a dataset, itself.
+        The dataset or the scan, itself one, or one with its values changed.
     cells, genes
         Positions in the origin, int64, in the order of the view; None for all.
+    steps
+        As above.
 
     Examples
     --------
@@ -78,20 +84,32 @@ class View(Verbs, Reductions, Aggregates, Blocks):
     ['3', '1']
     """
 
-    def __init__(self, origin: View, cells: Positions = None, genes: Positions = None) -> None:
-        self.__dict__.update(origin=origin, cells=cells, genes=genes)
+    def __init__(
+        self,
+        origin: View,
+        cells: Positions = None,
+        genes: Positions = None,
+        steps: tuple[Step, ...] = (),
+    ) -> None:
+        self.__dict__.update(origin=origin, cells=cells, genes=genes, steps=steps)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return View, (self.origin, self.cells, self.genes)
+        return View, (self.origin, self.cells, self.genes, self.steps)
 
     origin: View
     cells: Positions
     genes: Positions
+    steps: tuple[Step, ...]
 
     @property
     def source(self) -> Source:
         """The dataset, or the inputs, as a source."""
         return self.origin.source
+
+    @property
+    def root(self) -> View:
+        """The dataset or the scan, whatever steps lie between."""
+        return self.origin if self.origin is self else self.origin.root
 
     @property
     def label(self) -> str:
@@ -133,6 +151,7 @@ class View(Verbs, Reductions, Aggregates, Blocks):
             self.origin,
             composed(self.cells, _partial(rows, self.n_obs)),
             composed(self.genes, _partial(columns, self.n_vars)),
+            self.steps,
         )
 
     def resolve(self, axis: str, indexer: Indexer) -> Rows:
@@ -221,7 +240,7 @@ class View(Verbs, Reductions, Aggregates, Blocks):
         unknown = [name for name in names if name not in by_name]
         if unknown:
             listed = ", ".join(repr(name) for name in by_name) or "none at all"
-            msg = f"obs has no column {unknown[0]!r}; it has {listed}"
+            msg = f"{self.label}: obs has no column {unknown[0]!r}; it has {listed}"
             raise SelectionError(msg)
         chosen = (index, *(by_name[name] for name in names))
         return self._columns(CELLS, ColumnSet(chosen, columns.index_name))
@@ -666,6 +685,9 @@ class _ViewSource(SelectedSource):
 
     def __init__(self, view: View) -> None:
         super().__init__(view.source, view.cells, view.genes)
+        if view.steps:
+            steps = [[step.name, step.options] for step in view.steps]
+            self.info = replace(self.info, identity={**self.info.identity, "steps": steps})
         if view.cells is None and view.genes is None:
             return
         digest = content_identity(

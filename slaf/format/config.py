@@ -22,6 +22,7 @@ from slaf.format.records import (
     GeneOrderRecord,
     HistoryRecord,
     SlotRecord,
+    StepRecord,
     ValueType,
 )
 from slaf.format.schema import (
@@ -217,6 +218,8 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
         Layers, raw and annotations, whose keys are at the top level of config.json.
     annotated
         What of all this is not from the inputs; None if all of it is.
+    transforms
+        What was done to all inputs before they were stored, in order.
     removed
         The inputs whose cells were removed again, as they were recorded.
     history
@@ -241,6 +244,7 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
     checksums: FileChecksums = field(name="proof", default=NO_CHECKSUMS)
     annotations: AnnotationsRecord = AnnotationsRecord()
     annotated: AnnotatedRecord | None = None
+    transforms: tuple[StepRecord, ...] = ()
     removed: tuple[SourceRecord, ...] = ()
     history: tuple[HistoryRecord, ...] = ()
 

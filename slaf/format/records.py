@@ -32,16 +32,36 @@ __all__ = [
     "MatrixRecord",
     "RawRecord",
     "SlotRecord",
+    "StepRecord",
     "ValueType",
     "is_uns_file",
 ]
 
 JSON = dict[str, Any]
 
+_STEPS: Final = (
+    *("select", "filter_cells", "filter_genes", "sample", "sort_by"),
+    *("downsample_counts", "normalize_total", "log1p"),
+)
 _TYPES: Final = [str(dtype) for dtype in VALUE_TYPES]
 ValueType = Annotated[str, matching("|".join(_TYPES), f"one of {', '.join(_TYPES)}")]
 _FILE: Final = r"(uns|elements)-[0-9a-f]{32}\.h5"
 _FileName = Annotated[str, matching(_FILE, "uns-DIGEST.h5 or elements-DIGEST.h5")]
+
+
+class StepRecord(Record, frozen=True):
+    """What was done to all inputs before they were stored: a method of `slaf.View`.
+
+    Attributes
+    ----------
+    name
+        The name of the step; "select" for the selection of cells and genes by filters.
+    options
+        Its keywords, with the numbers that were computed.
+    """
+
+    name: Annotated[str, matching("|".join(_STEPS), f"one of {', '.join(_STEPS)}")]
+    options: Mapping[str, Any] = {}
 
 
 class Block(Record, frozen=True):

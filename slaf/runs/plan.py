@@ -12,6 +12,7 @@ import xxhash
 
 from slaf.errors import InexactValue
 from slaf.format.config import SourceRecord, journal_directory, table_directories
+from slaf.format.records import StepRecord
 from slaf.format.schema import (
     EXPRESSION,
     TABLES,
@@ -117,6 +118,8 @@ class Plan:
         and get the new ones behind them.
     tables
         The directory of each table.
+    transforms
+        What is done to all inputs before they are stored.
     """
 
     sources: tuple[SourceRecord, ...]
@@ -132,6 +135,7 @@ class Plan:
     operation: str = "convert"
     run_id: str = field(default_factory=lambda: uuid4().hex)
     tables: Mapping[str, str] = field(default_factory=table_directories)
+    transforms: tuple[StepRecord, ...] = ()
 
     @classmethod
     def of_dataset(cls, published: DatasetConfig, **fields: Any) -> Self:
@@ -143,6 +147,7 @@ class Plan:
             block_cells=max((block.stop - block.start for block in published.blocks), default=1),
             matrix_tables=recorded_matrix_tables(published),
             base=BaseDataset.of(published),
+            transforms=published.transforms,
             **fields,
         )
 
@@ -247,6 +252,7 @@ class Plan:
         """The differences from `other`, an unfinished run, in words."""
         yield from _differing("", {"operation": other.operation}, {"operation": self.operation})
         yield from _differing("option ", other.options.to_json(), self.options.to_json())
+        yield from _differing("step ", _numbered(other.transforms), _numbered(self.transforms))
         counts = {"inputs": len(other.added)}, {"inputs": len(self.added)}
         yield from _differing("number of ", *counts)
         if self.operation == other.operation == "remove":
@@ -310,6 +316,7 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """As the checkpoint has it."""
         data: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        steps = [step.to_json() for step in data.pop("transforms")]
         return data | {
             "sources": [source.to_json() for source in self.sources],
             "tables": dict(self.tables),
@@ -318,6 +325,8 @@ class Plan:
             "rewrites": list(self.rewrites),
             "parts": [[part.start, part.stop] for part in self.parts],
             "matrix_tables": [table.to_json() for table in self.matrix_tables],
+            # Without any, plans have the digests of earlier releases.
+            **({"transforms": steps} if steps else {}),
         }
 
     @classmethod
@@ -332,11 +341,14 @@ class Plan:
                 "parts": tuple(RowRange(start, stop) for start, stop in data["parts"]),
                 "rewrites": _tables(data["rewrites"]),
                 "matrix_tables": tuple(map(MatrixTable.from_json, data.get("matrix_tables", ()))),
+                "transforms": tuple(map(StepRecord.from_json, data.get("transforms", ()))),
             }
         )
 
 
-def make_plan(inputs: Concat, options: StoreOptions) -> Plan:
+def make_plan(
+    inputs: Concat, options: StoreOptions, transforms: tuple[StepRecord, ...] = ()
+) -> Plan:
     """Plan the conversion of inputs into a dataset of their own; reads their offsets.
 
     Raises
@@ -354,6 +366,7 @@ def make_plan(inputs: Concat, options: StoreOptions) -> Plan:
         # No sample decides types: the first batch that does not fit asks for the next one.
         matrix_tables=matrix_tables(inputs, options),
         gene_ids=inputs.gene_digest(),
+        transforms=transforms,
     )
 
 
@@ -405,6 +418,10 @@ def _describe_source(source: SourceRecord) -> dict[str, Any]:
     # The location of an input may change between two runs; its content may not.
     described = source.to_json() | dict(source.identity)
     return {key: described[key] for key in described if key not in _PLACES}
+
+
+def _numbered(steps: Sequence[StepRecord]) -> dict[str, Any]:
+    return {str(at): step.to_json() for at, step in enumerate(steps, start=1)}
 
 
 def _differing(what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:

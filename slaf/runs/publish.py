@@ -261,6 +261,7 @@ def _describe(
         by_gene=gene_order_record(run),
         annotations=annotations,
         annotated=None if run.base is None else run.base.annotated,
+        transforms=plan.transforms,
         removed=() if run.base is None else run.base.removed,
     )
 

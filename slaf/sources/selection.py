@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slaf.format.schema import CELLS
 from slaf.runtime.lazy import LazyMapping
 from slaf.sources.base import Raw, Slots, Source
 from slaf.sparse.batch import BATCH_NONZEROS, Batch
@@ -15,11 +16,12 @@ from slaf.sparse.csr import ColumnSelection, csr_from_batches, drop_entries
 from slaf.sparse.ranges import RowRange, split_by_nnz
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from slaf.annotations.columns import ColumnSet
     from slaf.sources.base import Coverage, Matrix, MatrixSize
     from slaf.sparse.csr import Entries
     from slaf.sparse.ranges import Rows
@@ -237,6 +239,19 @@ class SelectedSource(Source):
         """The selected genes."""
         genes = self._source.genes()
         return genes if self._genes is None else genes.take(self._genes)
+
+    def columns(self, axis: str) -> ColumnSet:
+        """The columns of the source."""
+        return self._source.columns(axis)
+
+    def schema(self, axis: str) -> pa.Schema:
+        """The types of the columns of the source."""
+        return self._source.schema(axis)
+
+    def read_columns(self, axis: str, names: Sequence[str], rows: Positions = None) -> pa.Table:
+        """Some columns of some of the selected cells or genes."""
+        selected = self._cells if axis == CELLS else self._genes
+        return self._source.read_columns(axis, names, _composed(selected, rows))
 
     def open_matrix(self, name: str) -> Matrix:
         """A matrix of the source, with the selected cells and genes; raw has its own genes."""

@@ -144,7 +144,8 @@ def export(
     destination = destination_at(output, storage_options)
     target_format = _format_of(destination.name, format)
     destination.check(target_format, overwrite=overwrite)
-    if isinstance(opened.origin, Dataset) and destination.is_within(opened.origin.location):
+    root = opened.root
+    if isinstance(root, Dataset) and destination.is_within(root.location):
         msg = f"{destination}: it would be in the dataset; name an output outside of it"
         raise TargetError(msg)
     directory = destination.scratch if scratch is None else local_path(scratch)

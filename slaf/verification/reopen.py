@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slaf.dataset.source import dataset_as_input  # registers datasets as inputs
+from slaf.dataset.transformed_inputs import repeated, transformed_inputs
 from slaf.errors import NoSuchInput
 from slaf.options import Join, SlotSelection, one_of
 from slaf.sources import as_inputs
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from slaf.format.config import SourceRecord
     from slaf.options import ReadOptions
     from slaf.sources.base import Inputs
+    from slaf.sources.concat.members import Input
     from slaf.verification.report import DifferenceLog
 
 __all__ = ["check_records", "reopen_inputs"]
@@ -86,11 +88,12 @@ def reopen_inputs(
         stop = start + len(list(group))
         if whole is not None:
             previous = ExistingDataset(whole, whole.records, whole.uns_per_source)
+        selection = taken or SlotSelection.nothing()
         whole = Concat(
-            openers[start:stop],
+            _transformed(dataset, openers[start:stop], join, selection),
             "first" if dataset.published.removed else one_of(Join, "genes", join),
             previous,
-            taken or SlotSelection.nothing(),
+            selection,
             # What was taken once is what is compared.
             allow_duplicate=True,
         )
@@ -100,6 +103,20 @@ def reopen_inputs(
         raise NoSuchInput(msg)
     with whole:
         yield whole
+
+
+def _transformed(
+    dataset: Dataset, inputs: list[Input], join: str, selection: SlotSelection
+) -> list[Input]:
+    """The inputs seen through the steps that the dataset records."""
+    if not dataset.published.transforms:
+        return inputs
+    # Where genes are not left out, those that an input has do not depend on the others.
+    join = join if join == "intersection" else "union"
+    with Concat(
+        inputs, one_of(Join, "genes", join), selection=selection, allow_duplicate=True
+    ) as opened:
+        return transformed_inputs(inputs, opened, repeated(opened, dataset))
 
 
 def _without_cells(dataset: Dataset) -> ExistingDataset:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["contents", "files_of", "finished_parts", "output_of", "published", "unaccounted"]
 
 # What depends on the run and not on what was converted.
-_OF_THE_RUN = {"created_at", "last_updated", "versions", "proof", "checkpoint"}
+_OF_THE_RUN = {"created_at", "last_updated", "versions", "proof", "history", "checkpoint"}
 _OF_THE_RUN |= {"epoch", CHECKSUM_KEY}
 _LAST_VERSION = 2**64 - 1
 

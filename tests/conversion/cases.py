@@ -28,6 +28,7 @@ __all__ = [
     "appending_genes",
     "appending_nothing",
     "appending_reads",
+    "appending_to_a_transform",
     "beside",
     "blank",
     "by_gene",
@@ -43,6 +44,7 @@ __all__ = [
     "restarting",
     "several",
     "several_with_everything",
+    "transforming",
     "widening",
     "widening_beside",
 ]
@@ -83,6 +85,34 @@ def plain(folder: Path) -> Conversion:
     """Four parts."""
     source = write_h5ad(folder / "in.h5ad", counts(N_CELLS, N_GENES))
     return Conversion(source, {"chunk_size": 3})
+
+
+STEPS: dict[str, Any] = {
+    "min_genes": 1,
+    "mad": {"counts": 3},
+    "min_cells": 2,
+    "normalize_total": "median",
+    "log1p": True,
+    "as_layer": "log",
+    "chunk_size": 3,
+}
+
+
+def transforming(folder: Path) -> Conversion:
+    """Two inputs, filtered, with a layer of logarithms."""
+    paths = [folder / f"{name}.h5ad" for name in ("in", "more")]
+    for seed, path in enumerate(paths):
+        write_h5ad(path, counts(N_CELLS, N_GENES, seed=seed))
+    return Conversion(paths[0], STEPS, more=paths[1:], transforms=True)
+
+
+def appending_to_a_transform(folder: Path) -> Conversion:
+    """Cells that are filtered and normalised as those of the dataset were."""
+    first = transforming(folder)
+    first.run(folder / "before.slaf")
+    source = write_h5ad(folder / "new.h5ad", counts(N_CELLS, N_GENES, seed=7))
+    options = {"chunk_size": 5}
+    return Conversion(source, options, folder / "before.slaf", first.inputs)
 
 
 def beside(folder: Path) -> Conversion:

@@ -47,7 +47,7 @@ def points(n_effects: int, most: int | None, seed: object) -> list[int]:
 
 @dataclass(frozen=True)
 class Conversion:
-    """One call of `slaf.convert` or `slaf.append`, which may be stopped and is then made again.
+    """One call of `slaf.convert`, `append` or `transform`, which may be stopped and made again.
 
     Attributes
     ----------
@@ -59,6 +59,8 @@ class Conversion:
         What is at the output before it, to be copied there; None for nothing.
     added_to
         The inputs of the dataset that is there, if the call appends to it; None if it converts.
+    transforms
+        Whether it is one of `slaf.transform`.
     """
 
     source: Path
@@ -66,6 +68,7 @@ class Conversion:
     found: Path | None = None
     added_to: list[Path] | None = None
     more: list[Path] = field(default_factory=list)
+    transforms: bool = False
 
     @property
     def inputs(self) -> list[Path]:
@@ -85,7 +88,8 @@ class Conversion:
 
     def run(self, output: Path | Location) -> None:
         """Make the call."""
-        call = slaf.convert if self.added_to is None else slaf.append
+        call: Any = slaf.convert if self.added_to is None else slaf.append
+        call = slaf.transform if self.transforms else call
         call([self.source, *self.more], output, **self.options)
 
     def uninterrupted(self, path: Path) -> Output:

@@ -111,7 +111,7 @@ _LAW: dict[str, Any] = {
 }
 
 
-@settings(max_examples=4, **_LAW)
+@settings(max_examples=2, **_LAW)
 @given(seed=st.integers(0, 10_000))
 def test_parts_in_any_order_make_what_one_process_makes(seed: int, tmp_path: Path) -> None:
     """Many inputs, layers, raw, unsorted ones, wider types: by parts the same dataset."""

@@ -75,7 +75,7 @@ def campaign(folder: Path, kills: int, seed: int) -> Machines:
 @pytest.mark.timeout(900)
 def test_machines_that_are_killed(tmp_path: Path) -> None:
     """Parts, plan and publication killed a few times: the dataset is that of one process."""
-    assert campaign(tmp_path, kills=3, seed=0).kills >= 3
+    assert campaign(tmp_path, kills=2, seed=0).kills >= 2
 
 
 @pytest.mark.slow

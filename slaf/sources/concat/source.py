@@ -146,6 +146,11 @@ class Concat(Source):
         return tuple(member.rows for member in self._members)
 
     @property
+    def gene_positions(self) -> tuple[NDArray[np.int64], ...]:
+        """The position of each gene of each input among all; −1 for those left out."""
+        return tuple(member.positions for member in self._members)
+
+    @property
     def _only(self) -> Member | None:
         """The member, if it is a single input."""
         return self._members[0] if len(self._members) == 1 and self._existing is None else None

@@ -1,0 +1,446 @@
+"""Steps: the methods of a view that transform it, each of which gives another view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from slaf.dataset.names import AxisNames
+from slaf.errors import SelectionError
+from slaf.format.schema import CELLS, GENES, RAW
+from slaf.transforms.cell_keys import cell_keys
+from slaf.transforms.filter import (
+    MASKS,
+    CellRules,
+    GeneRules,
+    cell_metric,
+    genes_like,
+    mad_bounds,
+    mad_metric,
+)
+from slaf.transforms.normalize import Log1p, NormalizeTotal, median_total
+from slaf.transforms.sample import DownsampleCounts, drawn
+from slaf.transforms.totals import cell_totals, gene_totals
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from slaf.dataset.view import View
+    from slaf.sources.base import Matrix
+    from slaf.transforms.base import ValueStep
+    from slaf.transforms.totals import CellTotals
+
+__all__ = ["Step", "Steps"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of a view as it was resolved: the call that does the same to other cells.
+
+    Attributes
+    ----------
+    name
+        The method of a view.
+    options
+        Its keywords, as JSON, with the numbers that were computed.
+    removed
+        The number of cells or genes that each rule removes by itself.
+    """
+
+    name: str
+    options: Mapping[str, Any]
+    removed: Mapping[str, int] = field(default_factory=dict)
+
+
+class Steps:
+    """The base class of views with the steps of an analysis."""
+
+    def select(self, *, cells: str | None = None, genes: str | None = None) -> View:
+        """The cells and genes for which conditions on obs and var are true, as a step.
+
+        Parameters
+        ----------
+        cells, genes
+            The conditions, as in ``view[cells, genes]``; None for all.
+
+        Raises
+        ------
+        QueryError
+            If one is no condition.
+        """
+        view = _view(self)
+        rows, removed = [], {}
+        for axis, condition in ((CELLS, cells), (GENES, genes)):
+            names = AxisNames(view, axis)
+            kept = np.arange(names.size) if condition is None else names.where(condition)
+            rows.append(np.sort(kept))
+            if condition is not None:
+                removed[f"{axis} {condition}"] = names.size - len(kept)
+        step = Step("select", _given(cells=cells, genes=genes), removed)
+        return _selected(view, step, cells=rows[0], genes=rows[1])
+
+    # ------------------------------------------------------------------------------ cells and genes
+
+    def filter_cells(
+        self,
+        *,
+        min_counts: float | None = None,
+        max_counts: float | None = None,
+        min_genes: float | None = None,
+        max_genes: float | None = None,
+        max_pct: Mapping[str, float] | None = None,
+        mad: Mapping[str, float] | None = None,
+        masks: Mapping[str, str] | None = None,
+        bounds: Mapping[str, Sequence[float | None]] | None = None,
+        layer: str | None = None,
+    ) -> View:
+        """The cells that satisfy all rules; reads the matrix once.
+
+        Parameters
+        ----------
+        min_counts, max_counts
+            Least and most of the sum of a cell's values, both included.
+        min_genes, max_genes
+            Least and most values above zero.
+        max_pct
+            The most percent of the sum in some genes, by the name of these: ``{"mt": 10}``.
+        mad
+            The most deviations from the median, in units of the median absolute deviation over
+            the cells of this view: of "counts" and "genes" (their logarithms, log1p), or of the
+            percentage of genes with a name. ``{"counts": 5, "mt": 3}``.
+        masks
+            The pattern of the genes with a name, a regular expression that is searched in ids and
+            symbols. "mt" is ``^MT-``, "ribo" ``^RP[SL]`` and "hb" ``^HB[^(P)]`` otherwise.
+        bounds
+            Least and most of any metric, as a resolved `mad` has them:
+            ``{"log1p_total_counts": (3.2, 9.1)}``.
+        layer
+            The layer that is counted instead of X, or "raw".
+
+        Raises
+        ------
+        SelectionError
+            If there is no such layer, or no gene has a name.
+
+        Examples
+        --------
+        >>> import anndata, numpy, slaf
+        >>> view = slaf.scan(anndata.AnnData(numpy.tril(numpy.ones((4, 3)))))
+        >>> view.filter_cells(min_genes=2).obs_names.to_list()
+        ['1', '2', '3']
+        """
+        view, patterns = _view(self), {**MASKS, **(masks or {})}
+        names = [*(max_pct or {}), *_names_of_masks([*(mad or {}), *(bounds or {})])]
+        chosen = {name: _pattern(patterns, name) for name in dict.fromkeys(names)}
+        totals = _cell_totals(view, layer, chosen)
+        resolved = {metric: list(bound) for metric, bound in (bounds or {}).items()}
+        for name, deviations in (mad or {}).items():
+            metric = mad_metric(name)
+            resolved[metric] = list(mad_bounds(cell_metric(totals, metric), deviations))
+        given = {
+            "min_counts": min_counts,
+            "max_counts": max_counts,
+            "min_genes": min_genes,
+            "max_genes": max_genes,
+            "max_pct": dict(max_pct or {}),
+            "bounds": resolved,
+        }
+        rules = CellRules(**given)  # type: ignore[arg-type]
+        kept = rules.kept(totals)
+        step = Step("filter_cells", _given(**given, masks=chosen, layer=layer), kept.removed)
+        return _selected(view, step, cells=np.flatnonzero(kept.mask))
+
+    def filter_genes(
+        self,
+        *,
+        min_cells: float | None = None,
+        max_cells: float | None = None,
+        min_counts: float | None = None,
+        max_counts: float | None = None,
+        layer: str | None = None,
+    ) -> View:
+        """The genes that satisfy all rules; reads the matrix once.
+
+        Parameters
+        ----------
+        min_cells, max_cells
+            Least and most cells with a value above zero, both included.
+        min_counts, max_counts
+            Least and most of the sum of the gene's values.
+        layer
+            The layer that is counted instead of X.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such layer, or it is "raw", whose genes are others.
+        """
+        view = _view(self)
+        _refuse_raw(layer)
+        given = {
+            "min_cells": min_cells,
+            "max_cells": max_cells,
+            "min_counts": min_counts,
+            "max_counts": max_counts,
+        }
+        kept = GeneRules(**given).kept(gene_totals(_matrix(view, layer)))
+        step = Step("filter_genes", _given(**given, layer=layer), kept.removed)
+        return _selected(view, step, genes=np.flatnonzero(kept.mask))
+
+    def sample(self, n: int, *, seed: int = 0) -> View:
+        """Cells drawn at random, in their order.
+
+        Which cells are drawn depends on the seed and on their ids, and on nothing else.
+
+        Parameters
+        ----------
+        n
+            The number of cells.
+        seed
+            Another seed draws others.
+
+        Raises
+        ------
+        SelectionError
+            If there are fewer cells.
+        """
+        view = _view(self)
+        if not 0 <= n <= view.n_obs:
+            msg = f"{n:,} cells cannot be drawn of {view.n_obs:,}; draw at most as many"
+            raise SelectionError(msg)
+        cells = drawn(cell_keys(AxisNames(view, CELLS).ids(), _seed(seed)), n)
+        removed = {f"sample {n}": view.n_obs - n}
+        step = Step("sample", {"n": n, "seed": seed}, removed)
+        return _selected(view, step, cells=cells)
+
+    def sort_by(self, column: str, *, first: object = None) -> View:
+        """The cells in the order of a column of obs; equal ones stay in theirs.
+
+        Categories follow each other in their order, other values ascend, cells without a value come
+        last.
+
+        Parameters
+        ----------
+        column
+            The name of the column.
+        first
+            The value whose cells come first, as "NTC".
+
+        Raises
+        ------
+        SelectionError
+            If there is no such column, or no cell has the value.
+        """
+        from slaf.transforms.sort import order_by
+
+        view = _view(self)
+        order = order_by(view.obs_columns([column])[column], first)
+        step = Step("sort_by", _given(column=column, first=first))
+        return _selected(view, step, cells=order)
+
+    # --------------------------------------------------------------------------------------- values
+
+    def downsample_counts(
+        self,
+        counts_per_cell: int,
+        *,
+        seed: int = 0,
+        layer: str | None = None,
+        as_layer: str | None = None,
+    ) -> View:
+        """Counts drawn without replacement, until no cell has more than so many.
+
+        What is drawn of a cell depends on the seed and on its id, and on no other cell.
+
+        Parameters
+        ----------
+        counts_per_cell
+            The most counts of a cell.
+        seed
+            Another seed draws others.
+        layer
+            The layer that is changed instead of X.
+        as_layer
+            The name of a new layer for the result; X or `layer` stays as it is.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such layer, or the new one is there already.
+        InputError
+            When values are read that are no counts.
+        """
+        if counts_per_cell < 0:
+            msg = f"counts_per_cell is {counts_per_cell}, but it is at least 0"
+            raise ValueError(msg)
+        step = DownsampleCounts(layer, as_layer, counts_per_cell, _seed(seed))
+        given = {"counts_per_cell": counts_per_cell, "seed": seed}
+        return _transformed(_view(self), step, "downsample_counts", given)
+
+    def normalize_total(
+        self,
+        target_sum: float | None = None,
+        *,
+        layer: str | None = None,
+        as_layer: str | None = None,
+    ) -> View:
+        """Values multiplied so that each cell has the same total over the genes of this view.
+
+        They are computed in float64 and rounded once to float32, or to float64 where the values
+        are float64. A cell without values stays so.
+
+        Parameters
+        ----------
+        target_sum
+            The total; the median over the cells that have any, if None, which reads the matrix.
+        layer, as_layer
+            As for `downsample_counts`.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such layer, or the new one is there already.
+        InputError
+            When a negative value is read, or if there is no median.
+        ValueError
+            If the total is not above zero.
+
+        Examples
+        --------
+        >>> import anndata, numpy, slaf
+        >>> view = slaf.scan(anndata.AnnData(numpy.array([[1.0, 3.0], [5.0, 0.0]])))
+        >>> view.normalize_total(100).X.to_memory().toarray().tolist()
+        [[25.0, 75.0], [100.0, 0.0]]
+        """
+        view = _view(self)
+        if target_sum is None:
+            totals = cell_totals(_matrix(view, layer), {}, n_genes=False)
+            target_sum = median_total(totals.total_counts)
+        if not 0 < target_sum < float("inf"):
+            msg = f"target_sum is {target_sum}, but it is a number above 0"
+            raise ValueError(msg)
+        step = NormalizeTotal(layer, as_layer, float(target_sum))
+        return _transformed(view, step, "normalize_total", {"target_sum": float(target_sum)})
+
+    def log1p(self, *, layer: str | None = None, as_layer: str | None = None) -> View:
+        """The natural logarithm of one more than each value.
+
+        Of X, `uns["log1p"]` says so, as scanpy has it.
+
+        Parameters
+        ----------
+        layer, as_layer
+            As for `downsample_counts`.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such layer, or the new one is there already; or if the values are
+            logarithms already.
+        InputError
+            When a negative value is read.
+        """
+        view = _view(self)
+        _refuse_logarithms(view, layer)
+        return _transformed(view, Log1p(layer, as_layer), "log1p", {})
+
+
+def _view(steps: Steps) -> View:
+    return cast("View", steps)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None and value != {}}
+
+
+def _selected(
+    view: View,
+    step: Step,
+    *,
+    cells: NDArray[np.int64] | None = None,
+    genes: NDArray[np.int64] | None = None,
+) -> View:
+    """Some cells and genes of a view, which remembers the step."""
+    from slaf.dataset.view import View
+
+    chosen = [
+        slice(None) if rows is None or np.array_equal(rows, np.arange(size)) else rows
+        for rows, size in zip((cells, genes), view.shape, strict=True)
+    ]
+    selected = view[chosen[0], chosen[1]]
+    return View(selected.origin, selected.cells, selected.genes, (*view.steps, step))
+
+
+def _transformed(view: View, step: ValueStep, name: str, given: Mapping[str, Any]) -> View:
+    from slaf.dataset.transformed import TransformedView
+
+    _refuse_raw(step.layer)
+    options = _given(**given, layer=step.layer, as_layer=step.as_layer)
+    return TransformedView(view, step, (*view.steps, Step(name, options)))
+
+
+def _seed(seed: int) -> int:
+    if not 0 <= seed < 1 << 64:
+        msg = f"seed is {seed}, but it is a whole number from 0 to 2**64 - 1"
+        raise ValueError(msg)
+    return int(seed)
+
+
+def _refuse_raw(layer: str | None) -> None:
+    if layer == RAW:
+        msg = (
+            "raw has genes of its own; make it the matrix where the view is made, as by "
+            'slaf.scan(..., matrix="raw")'
+        )
+        raise SelectionError(msg)
+
+
+def _refuse_logarithms(view: View, layer: str | None) -> None:
+    where = "X" if layer is None else f"layers[{layer!r}]"
+    done = any(s.name == "log1p" and _target(s.options) == layer for s in view.steps)
+    if done or (layer is None and "log1p" in view.uns):
+        why = "" if done else ', as uns["log1p"] says'
+        msg = (
+            f"{view.label}: {where} holds logarithms already{why}; take the logarithm of counts, "
+            "in another layer, or leave uns:log1p out of the input if it is wrong"
+        )
+        raise SelectionError(msg)
+
+
+def _target(options: Mapping[str, Any]) -> Any:
+    return options.get("as_layer", options.get("layer"))
+
+
+def _matrix(view: View, layer: str | None) -> Matrix:
+    return view.lazy_matrix(layer).matrix
+
+
+def _cell_totals(view: View, layer: str | None, patterns: Mapping[str, str]) -> CellTotals:
+    names = AxisNames(view, GENES)
+    if patterns and layer == RAW:
+        msg = "percentages are of the genes of X, which raw has not; count X or a layer"
+        raise SelectionError(msg)
+    masks = {
+        name: genes_like(pattern, names.ids(), names.symbols())
+        for name, pattern in patterns.items()
+    }
+    return cell_totals(_matrix(view, layer), masks)
+
+
+def _names_of_masks(metrics: Sequence[str]) -> list[str]:
+    """The names of genes in metrics, or in the names that MAD has for them."""
+    known = {"counts", "genes", "total_counts", "n_genes"}
+    plain = [metric.removeprefix("log1p_").removeprefix("pct_counts_") for metric in metrics]
+    return [name for name in plain if name not in known]
+
+
+def _pattern(patterns: Mapping[str, str], name: str) -> str:
+    if name not in patterns:
+        msg = f"no genes are called {name!r}; give their pattern in masks, as {{{name!r}: '^X-'}}"
+        raise SelectionError(msg)
+    return patterns[name]

@@ -1,0 +1,189 @@
+"""Inputs seen through steps: resolved over all of them, and done to each by itself."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from slaf.dataset.scan import SourceView
+from slaf.dataset.transformed import TransformedView
+from slaf.errors import InputError
+from slaf.format.records import StepRecord
+from slaf.sources.selection import SelectedSource, is_ascending
+from slaf.transforms.base import TransformedSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from slaf.dataset.dataset import Dataset
+    from slaf.dataset.view import View
+    from slaf.options import ReadOptions
+    from slaf.sources.base import Source
+    from slaf.sources.concat.members import Input
+    from slaf.sources.concat.source import Concat
+    from slaf.transforms.base import ValueStep
+
+    Positions = NDArray[np.int64] | None
+
+__all__ = ["SINGLE_RUN", "repeated", "steps_of", "transformed_inputs"]
+
+# The steps that no append can repeat, as they depend on all cells.
+SINGLE_RUN = ("sort_by", "sample")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stage:
+    """Some cells and genes of an input, in their order, and what is done to their values."""
+
+    cells: Positions
+    genes: Positions
+    step: ValueStep | None
+
+    def applied(self, source: Source, prefix: str) -> Source:
+        """The source seen through the stage."""
+        if self.cells is not None or self.genes is not None:
+            source = SelectedSource(source, self.cells, self.genes)
+        return source if self.step is None else TransformedSource(source, self.step, prefix)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _TransformedInput:
+    """Opens an input seen through stages.
+
+    Attributes
+    ----------
+    opens
+        Opens the input itself.
+    stages
+        In their order.
+    prefix
+        The prefix of its cell ids.
+    """
+
+    opens: Callable[[ReadOptions], Source]
+    stages: tuple[_Stage, ...]
+    prefix: str
+
+    def __call__(self, options: ReadOptions) -> Source:
+        """The input, open."""
+        with ExitStack() as closing:
+            source = closing.enter_context(self.opens(options))
+            for stage in self.stages:
+                source = stage.applied(source, self.prefix)
+            closing.pop_all()
+        return source
+
+
+def steps_of(view: View) -> tuple[StepRecord, ...]:
+    """The steps of a view as config.json records them."""
+    return tuple(StepRecord(step.name, dict(step.options)) for step in view.steps)
+
+
+def repeated(inputs: Concat, dataset: Dataset) -> View:
+    """The view of inputs through the steps that a dataset records.
+
+    Of rules for genes the genes of the dataset are the result.
+    """
+    view: View = SourceView(inputs)
+    for step in dataset.published.transforms:
+        if step.name == "filter_genes":
+            kept = set(dataset.var_names)
+            view = view[:, np.array([name in kept for name in view.var_names], np.bool_)]
+        else:
+            view = getattr(view, step.name)(**step.options)
+    return view
+
+
+def transformed_inputs(inputs: Sequence[Input], opened: Concat, view: View) -> list[Input]:
+    """The inputs, each seen through what a view does to all of them.
+
+    Parameters
+    ----------
+    inputs
+        The inputs.
+    opened
+        The same as one source.
+    view
+        A view of this source.
+
+    Raises
+    ------
+    InputError
+        If the view has the cells of several inputs in another order.
+    """
+    levels = list(_levels(view))
+    pairs = zip(inputs, opened.inputs, opened.gene_positions, strict=True)
+    return [
+        replace(
+            one,
+            open=_TransformedInput(
+                one.open,
+                tuple(_stages(levels, rows.start, rows.stop, places, single=len(inputs) == 1)),
+                one.prefix,
+            ),
+        )
+        for one, rows, places in pairs
+    ]
+
+
+_Level = tuple["View", "ValueStep | None"]
+
+
+def _levels(view: View) -> Iterator[_Level]:
+    """The views of which each changes values of the one before, and how; the first one first."""
+    levels: list[_Level] = [(view, None)]
+    while isinstance(origin := levels[0][0].origin, TransformedView):
+        levels.insert(0, (origin.base, origin.step))
+    yield from levels
+
+
+def _stages(
+    levels: Sequence[_Level], start: int, stop: int, places: NDArray[np.int64], *, single: bool
+) -> Iterator[_Stage]:
+    """The stages of one input.
+
+    Parameters
+    ----------
+    levels
+        The views of all inputs.
+    start, stop
+        The cells of the input among all.
+    places
+        The position of each of its genes among all; −1 for those left out.
+    single
+        Whether it is the only input, of which cells may be in any order.
+    """
+    for view, step in levels:
+        cells, within = view.cells, (start, stop)
+        if cells is not None:
+            if single:
+                start, stop = 0, len(cells)
+            elif is_ascending(cells):
+                start, stop = np.searchsorted(cells, within).tolist()
+            else:
+                msg = (
+                    "the cells of several inputs are not sorted into one dataset: convert them "
+                    "first, and transform the dataset"
+                )
+                raise InputError(msg)
+            cells = cells[start:stop] - within[0]
+        own, places = _own_genes(view, places)
+        yield _Stage(cells, own, step)
+
+
+def _own_genes(view: View, places: NDArray[np.int64]) -> tuple[Positions, NDArray[np.int64]]:
+    """The genes of an input that a view has, and their positions in the view."""
+    n_genes = view.origin.n_vars
+    own = np.full(n_genes, -1, np.int64)
+    present = np.flatnonzero(places >= 0)
+    own[places[present]] = present
+    if view.genes is not None:
+        own = own[view.genes]
+    places = np.flatnonzero(own >= 0)
+    own = own[places]
+    return own, places

@@ -1,0 +1,109 @@
+"""Normalise cells to a total, and the logarithm of values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from slaf.errors import InputError
+from slaf.transforms.base import UnfitValue, ValueStep
+from slaf.transforms.totals import row_sums
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from slaf.sparse.batch import Batch
+
+__all__ = ["Log1p", "NormalizeTotal", "median_total"]
+
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+
+
+@dataclass(frozen=True)
+class NormalizeTotal(ValueStep):
+    """Values multiplied so that each cell has the same total.
+
+    Attributes
+    ----------
+    target_sum
+        The total.
+    """
+
+    target_sum: float = 1e4
+
+    def dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        """float64 of float64, else float32, as in scanpy."""
+        return _FLOAT64 if dtype == _FLOAT64 else _FLOAT32
+
+    def apply(self, batch: Batch, dtype: np.dtype[Any], keys: NDArray[np.uint64]) -> NDArray[Any]:
+        """The normalised values, computed in float64 and rounded once."""
+        del keys
+        check_not_negative(batch)
+        totals = row_sums(batch.counts, batch.values).astype(np.float64, copy=False)
+        with np.errstate(invalid="ignore"):
+            factors = self.target_sum / np.where(totals == 0, self.target_sum, totals)
+            return _rounded(batch.values * np.repeat(factors, batch.counts), dtype)
+
+
+@dataclass(frozen=True)
+class Log1p(ValueStep):
+    """The natural logarithm of one more than each value."""
+
+    def dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        """float32 of float32 and float16, else float64, as in scanpy."""
+        return _FLOAT32 if dtype.kind == "f" and dtype != _FLOAT64 else _FLOAT64
+
+    def apply(self, batch: Batch, dtype: np.dtype[Any], keys: NDArray[np.uint64]) -> NDArray[Any]:
+        """The logarithms, computed in float64 and rounded once."""
+        del keys
+        check_not_negative(batch)
+        return _rounded(np.log1p(batch.values, dtype=np.float64), dtype)
+
+    def uns(self, uns: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Of X, as scanpy marks it."""
+        return uns if self.target is not None else {**uns, "log1p": {"base": None}}
+
+
+def median_total(totals: NDArray[Any]) -> float:
+    """The median of the totals of cells that have any.
+
+    Raises
+    ------
+    InputError
+        If no cell has any.
+    """
+    positive = totals[totals > 0]
+    if not len(positive):
+        msg = "no cell has a value, so there is no median of totals; give target_sum"
+        raise InputError(msg)
+    return float(np.median(positive))
+
+
+def check_not_negative(batch: Batch) -> None:
+    """Refuse negative values.
+
+    Raises
+    ------
+    UnfitValue
+        If there is one.
+    """
+    if batch.values.dtype.kind in "bu" or not batch.nnz:
+        return
+    negative = batch.values < 0
+    if negative.any():
+        reason = "but only counts, which are not negative, are normalised; choose their layer"
+        raise UnfitValue(int(np.argmax(negative)), reason)
+
+
+def _rounded(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
+    try:
+        with np.errstate(over="raise"):
+            return values.astype(dtype, copy=False)
+    except FloatingPointError:
+        at = int(np.argmax(np.isfinite(values) & (values > np.finfo(dtype).max)))
+        reason = f"too large for {dtype} once it is multiplied; choose a smaller target"
+        raise UnfitValue(at, reason) from None

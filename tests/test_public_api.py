@@ -126,6 +126,13 @@ def test_the_wheel_holds_two_packages(wheel: list[str]) -> None:
     assert f"{metadata}/licenses/LICENSE" in wheel
 
 
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+def test_the_wheel_holds_the_compiled_kernels(wheel: list[str]) -> None:
+    """Where there is a C compiler, the wheel has the library, and not its source."""
+    assert "slaf/kernels/kernels.so" in wheel
+    assert "slaf/kernels/kernels.c" not in wheel
+
+
 def test_the_wheel_holds_every_module(wheel: list[str]) -> None:
     """Every module of the checkout is in the wheel, and the markers that they are typed."""
     for package, folder in (("slaf", CHECKOUT / "slaf"), ("slaf_cli", CHECKOUT / "cli/slaf_cli")):

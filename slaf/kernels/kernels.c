@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Raised with every change of what a function takes or does; compiled.py has it too. */
+/* Raised with every change of what a function takes or does; __init__.py has it too. */
 #define VERSION 1
 
 /* Each pass for processors with AVX2 and for others; the dynamic linker chooses. */

@@ -398,6 +398,7 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
         _require("columns", config.columns, (CELLS, GENES))
         _check_selections(data)
         _check_offsets(config)
+        _check_history(config)
         n_uns, n_sources = len(annotations.uns_per_source), len(config.sources)
         if n_uns not in {0, n_sources}:
             msg = f"unses is a list of {n_uns}, but must be of {n_sources}, one for each source"
@@ -416,6 +417,18 @@ def _check_offsets(config: DatasetConfig) -> None:
     if cells != config.n_cells:
         msg = f"n_cells is {config.n_cells}, but the sources have {cells} cells"
         raise ValueError(msg)
+
+
+def _check_history(config: DatasetConfig) -> None:
+    """Check that versions count from 1, and that the last one has the shape of the dataset."""
+    for at, record in enumerate(config.history):
+        if record.version != at + 1:
+            msg = f"history[{at}].version is {record.version}, but must be {at + 1}"
+            raise ValueError(msg)
+    for last in config.history[-1:]:
+        if (last.n_cells, last.n_genes) != (config.n_cells, config.n_genes):
+            msg = f"history[{len(config.history) - 1}] and n_cells, n_genes do not agree"
+            raise ValueError(msg)
 
 
 def _check_selections(data: JSON) -> None:

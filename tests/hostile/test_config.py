@@ -29,6 +29,7 @@ FREE = {
     *("created_at", "last_updated", "writer", "multi_file", "uri", "identity", "choice"),
     *("format", "matrix", "index_name", "sparsity", "density", "total_possible_elements"),
     *("expression_stats", "optimizations", "measured", "prefix", "taken"),
+    *("published_at", "operation"),
     # What a column was in the user's frame: nothing else says it.
     *("dtype", "original", "ordered", "categories", "missing"),
 }
@@ -78,7 +79,8 @@ def leaves(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 def is_free(way: tuple[Any, ...]) -> bool:
     """Whether a value is one that nothing else depends on."""
-    return bool(FREE & set(way)) or way in {INPUT_GENES, ("sources", 0, "genes")}
+    # A dataset without a history is one of an earlier release.
+    return bool(FREE & set(way)) or way in {INPUT_GENES, ("sources", 0, "genes"), ("history",)}
 
 
 def edited(config: Any, way: tuple[Any, ...], value: Any) -> Any:

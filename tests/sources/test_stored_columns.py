@@ -191,7 +191,7 @@ def test_columns_are_left_out(tmp_path: Path) -> None:
     without = ["obs:batch", "var:length"]
     dataset = slaf.convert(paths[0], tmp_path / "out.slaf", without=without)
     dataset = slaf.append(paths[1], tmp_path / "out.slaf")
-    assert list(dataset.obs.columns) == ["depth"]
+    assert list(dataset.obs.columns) == ["depth", "sample"]
     assert list(dataset.var.columns) == []
     assert dataset.raw is not None
     assert list(dataset.raw.var.columns) == []

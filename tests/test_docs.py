@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import runpy
 import shutil
+import tomllib
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import anndata
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pytest
 import scipy.sparse as sp
@@ -35,10 +34,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    import anndata
+
 REFERENCE = ROOT / "docs" / "reference"
+# The page that makes the files of all others.
+EXAMPLE_FILES = ROOT / "docs" / "example-files.md"
 # How many blocks of each page nobody runs, for they need a clone, a network or another program.
 NOT_RUN = {
-    "README.md": 2,
+    "README.md": 1,
     "docs/benchmarks.md": 1,
     "docs/index.md": 1,
     "docs/how-to/azure.md": 2,
@@ -49,11 +52,15 @@ NOT_RUN = {
     "docs/how-to/processes.md": 1,
     "docs/how-to/s3.md": 4,
     "docs/how-to/train.md": 1,
+    "docs/how-to/umap.md": 2,
 }
 # The pages whose commands run as the installed program, each in a process of its own.
-AS_INSTALLED = {"README.md", "docs/tutorial.md"}
+AS_INSTALLED = {"docs/tutorial.md"}
 CLOUDS = {"s3": moto, "gcs": fake_gcs, "azure": azurite, "export": moto}
 
+_EXAMPLE_FILE = re.compile(
+    r"\b(?:pbmc|normalised|panel|deep|healthy|ill)\.h5ad|\bsheet\.csv|slaf convert (samples|runs)\b"
+)
 _TEST = re.compile(r"`(?P<path>(?:tests|slaf)/[\w/]+\.py)(?:::(?P<names>[\w:]+))?`")
 
 
@@ -81,28 +88,14 @@ class StopsHalfway:
 def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the pages take for granted: inputs of each format, and a conversion that was stopped."""
     directory = tmp_path_factory.mktemp("examples")
-    random = np.random.default_rng(0)
-    n_cells, n_genes = 700, 60
-    counts = sp.csr_matrix(random.poisson(0.4, (n_cells, n_genes)).astype(np.float32))
-    types = random.choice(["B cell", "NK cell", "T cell"], n_cells)
-    obs = pd.DataFrame(
-        {"cell_type": pd.Categorical(types), "pct_mt": random.random(n_cells).round(3)},
-        index=[f"AAC-{number}" for number in range(n_cells)],
-    )
-    names = ["CD3D", "CD8A", "MS4A1", "NKG7", *(f"GENE{number}" for number in range(4, n_genes))]
-    var = pd.DataFrame(
-        {"gene_name": names}, index=[f"ENSG{number:011d}" for number in range(n_genes)]
-    )
-    pbmc = anndata.AnnData(counts, obs=obs, var=var)
-    pbmc.write_h5ad(directory / "pbmc.h5ad")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(directory)
+        reader = Reader(EXAMPLE_FILES, directory)
+        reader.read()
+    pbmc, normalised = reader.names["pbmc"], reader.names["normalised"]
     _write_tenx(pbmc, directory / "filtered_feature_bc_matrix")
-    normalised = pbmc.copy()
-    normalised.raw = pbmc
-    normalised.X = counts.log1p()
-    normalised.layers["spliced"] = counts
-    normalised.write_h5ad(directory / "normalised.h5ad")
     _write_other_formats(normalised, directory)
-    _write_samples(pbmc, directory)
+    _write_slafdb(pbmc, directory)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(directory)
         with pytest.raises(Stopped):
@@ -159,30 +152,8 @@ def _write_reads(directory: Path) -> None:
         write_reads(directory / f"{name}.bam", alignments, contigs)
 
 
-def _write_samples(adata: anndata.AnnData, directory: Path) -> None:
-    """Samples that differ as samples do: in the order of genes, in obs, in what was measured."""
-    (directory / "sheet.csv").write_text(
-        "sample,donor,age,treated\nS01,D1,34,true\nS02,D2,NA,false\nS03,D3,41,true\n"
-    )
-    (directory / "samples").mkdir()
-    healthy, ill = adata[:300].copy(), adata[300:, ::-1].copy()
-    ill.obs["treated"] = np.arange(ill.n_obs) % 2 == 0
-    del ill.obs["pct_mt"]
-    healthy.write_h5ad(directory / "samples" / "healthy.h5ad")
-    ill.write_h5ad(directory / "samples" / "ill.h5ad")
-    panel = adata[:50, :40].copy()
-    panel.var_names = [*panel.var_names[:38], "HIV-gag", "HIV-pol"]
-    panel.write_h5ad(directory / "panel.h5ad")
-    deep = adata[:20].copy()
-    deep.X = deep.X * 70_000
-    deep.write_h5ad(directory / "deep.h5ad")
-    for number, start in enumerate(range(0, 600, 200), start=1):
-        outs = directory / "runs" / f"S{number:02d}" / "outs"
-        outs.mkdir(parents=True)
-        counts = _stored(adata.X[start : start + 200])
-        whole = replace(counts, values=counts.values.astype(np.int32))
-        barcodes = [f"S{number}-{at}".encode() for at in range(whole.shape[0])]
-        write_v3(outs / "filtered_feature_bc_matrix.h5", whole, barcodes={"barcodes": barcodes})
+def _write_slafdb(adata: anndata.AnnData, directory: Path) -> None:
+    """Datasets of slafdb, of one file and of two."""
     earlier = slafdb_files(adata.X[:350], genes=adata.var_names)
     earlier.write(directory / "earlier.slaf")
     starts = earlier.tables["cells"].column("cell_start_index").to_numpy()
@@ -203,7 +174,8 @@ def test_examples_run(
 ) -> None:
     """Every example of a page runs, in order, and prints what the page says."""
     # With the times of the files, by which a stopped conversion knows its input.
-    shutil.copytree(examples, tmp_path, dirs_exist_ok=True)
+    if page != EXAMPLE_FILES:
+        shutil.copytree(examples, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     with _bucket(page, tmp_path, monkeypatch):
         Reader(page, tmp_path, processes=name_of(page) in AS_INSTALLED).read()
@@ -227,6 +199,14 @@ def test_code_blocks_are_known_to_the_site() -> None:
     """The site takes attributes of a block in braces only: other blocks would be shown as text."""
     for page in (ROOT / "docs").rglob("*.md"):
         assert not re.findall(r"^```\w+ .*", page.read_text(encoding="utf-8"), re.MULTILINE), page
+
+
+def test_every_page_says_where_its_files_come_from() -> None:
+    """A page whose examples use an example file links the page that makes them."""
+    for page in PAGES:
+        code = "".join(block.code for block in blocks(page) if block.runs)
+        if page != EXAMPLE_FILES and _EXAMPLE_FILE.search(code):
+            assert any(EXAMPLE_FILES.name in link for link in links(page)), name_of(page)
 
 
 def test_few_examples_are_not_run() -> None:
@@ -273,6 +253,20 @@ def test_every_public_name_is_documented(name: str) -> None:
         assert f"slaf.{name}" in anchors(REFERENCE / "python.md")
 
 
+def test_every_extra_is_documented() -> None:
+    """Each extra that users install stands in the table of the home page."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    page = (ROOT / "docs/index.md").read_text(encoding="utf-8")
+    users = project["optional-dependencies"].keys() - {"dev", "test-torch"}
+    assert users == set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+
+
+def test_the_citation_names_this_version() -> None:
+    """CITATION.cff has the version of pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert f"\nversion: {project['version']}\n" in (ROOT / "CITATION.cff").read_text("utf-8")
+
+
 def exit_code_of(error: Any) -> int | None:
     """The exit code of a command that ends by an error of this class."""
     if not (isinstance(error, type) and issubclass(error, Exception)):
@@ -311,7 +305,9 @@ def test_every_documented_error_says_what_to_do() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=name_of
+    "page",
+    [*PAGES, *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"))],
+    ids=name_of,
 )
 def test_links_lead_somewhere(page: Path) -> None:
     """Each link inside the project leads to a file and a heading that exist."""

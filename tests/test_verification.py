@@ -228,7 +228,7 @@ def test_a_value(row: int, dataset: Path, source: Path) -> None:
     assert only(failed(dataset), "digest").where == f"cells {start} to {start + CHUNK}"
     found = only(failed(dataset, against=source), "value")
     assert found.where == f"cell {cell} ('cell-{cell}'), gene {gene} ('gene-{gene}')"
-    assert (found.expected, found.found) == (f"{value}.0", f"{value + 1}")
+    assert (found.expected, found.found) == (f"{value}", f"{value + 1}")
 
 
 def test_a_gene_of_a_value(dataset: Path, source: Path) -> None:
@@ -238,7 +238,7 @@ def test_a_gene_of_a_value(dataset: Path, source: Path) -> None:
     assert kinds(failed(dataset)) == {"digest"}
     one, other = failed(dataset, against=source, quick=True).differences
     assert one.where == f"cell {cell} ('cell-{cell}'), gene {gene} ('gene-{gene}')"
-    assert (one.expected, one.found) == (f"{value}.0", "0")
+    assert (one.expected, one.found) == (f"{value}", "0")
     assert other.where == f"cell {cell} ('cell-{cell}'), gene {N_GENES} (none)"
     assert (other.expected, other.found) == ("0", str(value))
 

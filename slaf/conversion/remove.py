@@ -111,12 +111,12 @@ def remove(
     --------
     >>> import anndata, numpy, slaf, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     for name in ("a", "b"):
-    ...         anndata.AnnData(numpy.eye(3, 2)).write_h5ad(f"{folder}/{name}.h5ad")
+    ...     anndata.AnnData(numpy.eye(3, 2)).write_h5ad(f"{folder}/a.h5ad")
+    ...     anndata.AnnData(numpy.eye(4, 2)).write_h5ad(f"{folder}/b.h5ad")
     ...     files = [f"{folder}/a.h5ad", f"{folder}/b.h5ad"]
     ...     ds = slaf.convert(files, f"{folder}/out.slaf")
     ...     slaf.remove(ds, "a.h5ad").shape
-    (3, 2)
+    (4, 2)
     """
     location = location_of(
         dataset, storage_options, "remove takes inputs out of the whole dataset: give it that"

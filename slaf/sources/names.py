@@ -21,7 +21,7 @@ __all__ = [
 # The names of matrices that hold counts, the most telling first.
 _COUNTS = ("counts", "raw_counts", "raw", "spliced", "x")
 
-_SUFFIX = re.compile(r"(?:\.(?:h5ad|h5mu|hdf5|h5|loom|zarr|zip|mtx|gz|slaf))+$")
+_SUFFIX = re.compile(r"(?:\.(?:bam|cram|sam|h5ad|h5mu|hdf5|h5|loom|zarr|zip|mtx|gz|slaf))+$")
 
 # What tools call their files and folders, whatever the sample.
 _KIND = (

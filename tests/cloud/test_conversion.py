@@ -93,7 +93,7 @@ def test_the_program(source: Path, cloud: Cloud, tmp_path: Path) -> None:
     asked = run("query", place, "SELECT COUNT(*) AS n FROM cells", "--format", "csv", *words)
     assert asked.out.split() == ["n", "16"]
     assert run("convert", source, place, *words).code == 4
-    assert run("append", source, place, *words).code == 4
+    assert run("append", source, place, *words).code == 7
     run("append", source, place, "--allow-duplicate", "--dry-run", *words).succeeded()
     added = run("append", source, place, "--allow-duplicate", "--json", *words)
     assert added.succeeded().json["n_cells"] == 32

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 import slaf
+from slaf.sources.anndata.plain_tables import read_plain_table
 from tests.builders import counts, names, write_h5ad
 
 if TYPE_CHECKING:
@@ -39,7 +40,12 @@ def test_each_element_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             reads[element.name] += 1
         return read_elem(element)
 
+    def counting_tables(table: Any, id_name: str) -> Any:
+        reads[table.name] += 1
+        return read_plain_table(table, id_name)
+
     monkeypatch.setattr(anndata.io, "read_elem", counting)
+    monkeypatch.setattr("slaf.sources.anndata.h5ad.read_plain_table", counting_tables)
     slaf.convert(path, tmp_path / "out.slaf")
     elements = ["obsm/X_pca", "varm/loadings", "obsp/distances", "varp/links", "raw/varm/x"]
     elements += ["uns/neighbors", "uns/colours"]

@@ -51,7 +51,7 @@ _LEFT_OUT: Final = -1
 # Of CRAM only flags, positions, qualities of mapping and CIGARs are decoded, for which it needs
 # no reference.
 _CRAM_FIELDS: Final = [b"required_fields=62"]
-_MAGIC_BYTES = 1 << 16
+_MAGIC_BYTES = 1 << 12
 _BAM: Final = b"BAM\1"
 _SORT_ORDER: Final = re.compile(r"^@HD\t.*\bSO:(\w+)", re.MULTILINE)
 # Reads between two looks at whether the run was stopped, less one.

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slaf.format.schema import CELLS
+from slaf.format.schema import CELLS, RAW
 from slaf.runtime.lazy import LazyMapping
-from slaf.sources.base import Raw, Slots, Source
+from slaf.sources.base import Measured, Raw, Slots, Source
 from slaf.sparse.batch import BATCH_NONZEROS, Batch
 from slaf.sparse.csr import ColumnSelection, csr_from_batches, drop_entries
-from slaf.sparse.ranges import RowRange, split_by_nnz
+from slaf.sparse.ranges import RowRange, mask_of, runs_of, split_by_nnz
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -259,12 +259,12 @@ class SelectedSource(Source):
 
     def select(self, name: str | None, cells: Positions = None, genes: Positions = None) -> Matrix:
         """Some of the selected cells and genes of a matrix."""
-        is_raw = name == "raw" != self._source.info.matrix
-        return self._source.select(
-            name,
-            _composed(self._cells, cells),
-            genes if is_raw else _composed(self._genes, genes),
-        )
+        genes = genes if self._is_raw(name) else _composed(self._genes, genes)
+        return self._source.select(name, _composed(self._cells, cells), genes)
+
+    def _is_raw(self, name: str | None) -> bool:
+        """Whether a matrix has genes of its own."""
+        return name == RAW != self._source.info.matrix
 
     def open_raw(self) -> Raw | None:
         """The raw of the source, with the selected cells."""
@@ -279,6 +279,25 @@ class SelectedSource(Source):
         cells = self._cells
         columns = {name: RunsOfCells(one, cells) for name, one in coverage.columns.items()}
         return replace(coverage, columns=columns)
+
+    def measured(self, name: str | None = None) -> Sequence[Measured]:
+        """The selected genes that the input of each selected cell has measured."""
+        found = list(self._source.measured(name))
+        cells, genes = self._cells, self._genes
+        if genes is not None and not self._is_raw(name):
+            width = self._source.info.n_genes
+            among = {one.genes: runs_of(mask_of(one.genes, width)[genes]) for one in found}
+            found = [Measured(one.rows, among[one.genes]) for one in found]
+        if cells is None:
+            return found
+        inputs = np.searchsorted([one.rows.stop for one in found], cells, side="right")
+        ends = [*(np.flatnonzero(np.diff(inputs)) + 1).tolist(), len(cells)]
+        starts = [0, *ends[:-1]]
+        return [
+            Measured(RowRange(start, stop), found[inputs[start]].genes)
+            for start, stop in zip(starts, ends, strict=True)
+            if start < stop
+        ]
 
     def slots(self) -> Slots:
         """The slots of the source, with the selected cells and genes."""

@@ -153,7 +153,7 @@ def compact(
 
 
 class _Merging(Layout):
-    """The fragments of a dataset, of which adjacent small ones are merged."""
+    """The fragments of a dataset; adjacent small ones are merged."""
 
     def fragments_within(self, table: str, cells: RowRange) -> slice:
         """The fragments of a table whose rows are all of these cells."""

@@ -1,4 +1,4 @@
-"""Steps: the methods of a view that transform it, each of which gives another view."""
+"""Steps: the methods of a view that transform it; each gives another view."""
 
 from __future__ import annotations
 

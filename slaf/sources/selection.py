@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -192,7 +192,7 @@ class SelectedMatrix:
 
 
 class RunsOfCells(SelectedMatrix):
-    """Some cells of a column of runs, of which a cell may have several of one contig."""
+    """Some cells of a column of runs; a cell may have several runs of one contig."""
 
     _cells: NDArray[np.int64]
 
@@ -276,9 +276,7 @@ class SelectedSource(Source):
         coverage = self._source.coverage()
         if coverage is None or self._cells is None:
             return coverage
-        cells = self._cells
-        columns = {name: RunsOfCells(one, cells) for name, one in coverage.columns.items()}
-        return replace(coverage, columns=columns)
+        return coverage.mapped(partial(RunsOfCells, cells=self._cells))
 
     def measured(self, name: str | None = None) -> Sequence[Measured]:
         """The selected genes that the input of each selected cell has measured."""

@@ -253,7 +253,7 @@ class _TransformedMatrix(MatrixView):
 
     @property
     def size(self) -> MatrixSize:
-        """The number of entries, of which some may become zero."""
+        """The number of entries; some may become zero."""
         return replace(self._matrix.size, exact=False)
 
     def sample_values(self) -> NDArray[Any]:

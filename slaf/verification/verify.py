@@ -218,7 +218,7 @@ def _compare(
 def _check_files(
     dataset: Dataset, differences: DifferenceLog, *, read: bool, share: tuple[int, int]
 ) -> list[str]:
-    """Check the files, of which a share is read; returns the check as text."""
+    """Check the files, a share of them by reading it; returns the check as text."""
     n_files = len(dataset.published.checksums.files)
     if not n_files:
         # The dataset was made before files were recorded.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import weakref
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,8 +39,7 @@ class LocalChunks:
         self._starts, self._sizes = np.zeros(n_chunks, np.uint64), np.zeros(n_chunks, np.uint64)
         self._skipped = np.zeros(n_chunks, np.uint32)
         dataset.id.chunk_iter(self._note)
-        # A descriptor of its own: that of HDF5 may become another file's when it is closed.
-        self._descriptor = os.dup(dataset.file.id.get_vfd_handle())
+        self._descriptor = _opened_again(dataset.file)
         weakref.finalize(self, os.close, self._descriptor)
         self._largest = min(largest_chunk(dataset), os.fstat(self._descriptor).st_size)
 
@@ -79,6 +79,20 @@ class LocalChunks:
         for start, size, count in zip(origin, self._chunks, self._counts, strict=True):
             at = at * count + start // size
         return at
+
+
+def _opened_again(file: h5py.File) -> int:
+    """A descriptor of an open file: that of HDF5 may become another file's when it is closed.
+
+    A duplicate would keep the lock of HDF5 too, for as long as anything refers to the chunks.
+    """
+    handle = file.id.get_vfd_handle()
+    with suppress(OSError):
+        descriptor = os.open(file.filename, os.O_RDONLY)
+        if os.path.samestat(os.fstat(descriptor), os.fstat(handle)):
+            return descriptor
+        os.close(descriptor)
+    return os.dup(handle)
 
 
 def _counts(dataset: h5py.Dataset) -> list[int]:

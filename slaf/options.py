@@ -454,7 +454,7 @@ class ReadOptions(Options):
     """Least mapping quality of a read that counts; 0 by default. Changes no time."""
 
     exclude_flags: int | None = option(None, minimum=0)
-    """Sum of the SAM flags of which a read that counts has none; by default 3844: unmapped,
+    """Sum of the SAM flags that a read must not have to count; by default 3844: unmapped,
     secondary, of failed quality, duplicate, supplementary. Unmapped reads never count. Changes no
     time.
     """
@@ -556,7 +556,7 @@ class SlotSelection(Options):
     )
     """Further matrices of the same genes: all, none, or some by name. Their nonzeros add time and
     bytes. Where an input lacks what another has, values are missing; strict converts all, and
-    refuses inputs of which one lacks a layer, raw or an element of obsm or obsp that another
+    refuses inputs if one lacks a layer, raw or an element of obsm or obsp that another
     has.
     """
 
@@ -680,7 +680,7 @@ class RunOptions(InputOptions):
 
     allow_duplicate: bool = False
     """Take an input once more that was given, or is in the dataset, already; and inputs of one
-    folder or pattern of which one has all cell ids of another: time and bytes for both.
+    folder or pattern where one has all cell ids of another: time and bytes for both.
     """
 
     input_storage_options: Mapping[str, str] | None = option(

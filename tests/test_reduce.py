@@ -234,3 +234,9 @@ def test_genes_that_an_input_has_not_measured(
         assert np.isnan(view[:2].mean("cells", measured_only=True)[2])
         assert not caplog.text
         assert view.mean("cells", layer="two", measured_only=True)[1:].tolist() == [6, 8]
+        # Also of cells and genes in another order, whose values were changed.
+        changed = view[[4, 0, 3, 1], ["c", "a"]].normalize_total(1)
+        assert changed.mean("cells", measured_only=True).tolist() == [1, 1]
+        assert changed[1:].mean("genes", measured_only=True).tolist() == [1, 1, 1]
+        layer = view[::-1].downsample_counts(100, layer="two", as_layer="new")
+        assert layer.mean("cells", layer="new", measured_only=True)[1:].tolist() == [6, 8]

@@ -137,7 +137,7 @@ def _array(index: Any) -> Any:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(cells=indexers(N_CELLS, "cell"), genes=indexers(N_GENES, "gene"), data=st.data())
 def test_any_selection(  # noqa: PLR0917 - fixtures and what is drawn
     kind: str,

@@ -162,7 +162,7 @@ def to_lance(table: pa.Table, reserved: Iterable[str]) -> tuple[pa.Table, Column
 
 
 def with_categories(column: Column, array: pa.ChunkedArray) -> Column:
-    """A column with its categories where it has no values, of which Lance stores none."""
+    """A column with its categories if it has no values: Lance stores no categories then."""
     if column.categories is None:
         return column
     is_empty = array.null_count == len(array)

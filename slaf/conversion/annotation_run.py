@@ -11,14 +11,19 @@ from msgspec import structs
 
 from slaf.conversion.annotation_tables import AnnotatedTables
 from slaf.conversion.plan_append import stored_options
-from slaf.conversion.rewrite import rewrite_parts
+from slaf.conversion.rewrite import (
+    begin_rewrite,
+    clean_up_published,
+    ids_of,
+    is_unfinished,
+    rewrite_parts,
+    with_written,
+)
 from slaf.dataset.source import DatasetSource
-from slaf.format.config import LEGACY_DIR, load, table_directories
+from slaf.format.config import LEGACY_DIR, table_directories
 from slaf.format.records import LayersRecord, MatrixRecord
 from slaf.format.schema import (
-    CELLS,
     EXPRESSION,
-    GENES,
     LAYERS,
     read_dtype,
 )
@@ -27,15 +32,12 @@ from slaf.runs.annotated import (
     with_annotated_digests,
 )
 from slaf.runs.annotations import put_files
-from slaf.runs.checksums import storage_options_record, table_digests, with_checksums
 from slaf.runs.commit import TableFragments, TableGrowth, TableRows, commit_tables
 from slaf.runs.gene_encodings import choose_gene_encodings
 from slaf.runs.matrix_tables import matrix_tables, recorded_matrix_tables
-from slaf.runs.output_run import begin_or_resume
 from slaf.runs.plan import Plan, parts_of_blocks
 from slaf.runs.publish import with_plain_ids
 from slaf.runs.row_offsets import row_offsets
-from slaf.runs.value_types import AxisIds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -142,16 +144,9 @@ class AnnotationRun:
     def _begin(self, source: AnnotatedSource, *, restart: bool) -> OutputRun:
         """The run, begun anew: what it is given cannot be known again after it was stopped."""
         location, plan = self.dataset.location, self._plan(source)
-        manifest = load(location)
-        unfinished = None if manifest is None else manifest.checkpoint
-        again = unfinished is not None and unfinished["plan"].get("operation") == "annotate"
-        if again and unfinished is not None and unfinished["published"]:
-            begin_or_resume(
-                location, plan, overwrite=False, restart=False, allow_duplicate=True
-            ).clean_up()
-        return begin_or_resume(
-            location, plan, overwrite=False, restart=restart or again, allow_duplicate=True
-        )
+        clean_up_published(location)
+        again = is_unfinished(location, "annotate")
+        return begin_rewrite(location, plan, restart=restart or again)
 
     def _plan(self, source: AnnotatedSource) -> Plan:
         published = self.published
@@ -172,9 +167,8 @@ class AnnotationRun:
 
     def _encode(self, run: OutputRun, source: AnnotatedSource, progress: Progress) -> None:
         """Write the rows of `layers`."""
-        read = self.dataset.annotations.read_columns
-        ids = AxisIds(read(CELLS, ["cell_id"]).column(0), read(GENES, ["gene_id"]).column(0))
         choose_gene_encodings(run, source, self.published.tables)
+        ids = ids_of(self.dataset)
         rewrite_parts(run, source, self._kept_base, ids, progress=progress)
 
     @property
@@ -223,13 +217,7 @@ class AnnotationRun:
             annotations=record,
             last_updated=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        if published.checksums.files:
-            stored = storage_options_record(run.plan)
-            new = {name: rows for name, rows in whole.items() if rows is not None}
-            checksums = structs.replace(
-                published.checksums, tables=table_digests(new), storage=stored
-            )
-            annotated = with_checksums(location, annotated, run.files(), checksums, base=published)
+        annotated = with_written(run, annotated, whole)
         # The files of the tables are recorded, so that these can be read.
         run.publish(with_annotated_digests(location, annotated, self._names))
 
@@ -238,9 +226,8 @@ class AnnotationRun:
         return tuple(sorted({*self.published.annotated_names, *self.changes}))
 
     def _layers_change(self, run: OutputRun, offsets: NDArray[np.int64]) -> TableChange:
-        fragments = [one for result in run.results(LAYERS) for one in result.fragments]
-        directory = run.plan.directory(LAYERS)
-        return TableFragments(directory, run.plan.schema(LAYERS), fragments, offsets)
+        directory, schema = run.plan.directory(LAYERS), run.plan.schema(LAYERS)
+        return TableFragments(directory, schema, run.fragments(LAYERS), offsets)
 
     def _layers_record(self, run: OutputRun, offsets: NDArray[np.int64]) -> LayersRecord:
         kept = self._kept_base.annotations.matrices().get(LAYERS, ())

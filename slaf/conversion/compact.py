@@ -12,16 +12,14 @@ import numpy as np
 from msgspec import structs
 
 from slaf.conversion.plan_append import stored_options
-from slaf.conversion.rewrite import Layout, is_unfinished, rewrite_parts
+from slaf.conversion.rewrite import Layout, begin_rewrite, ids_of, is_unfinished, rewrite_parts
 from slaf.dataset.dataset import open_dataset
 from slaf.dataset.source import DatasetSource
 from slaf.format.config import load_published
 from slaf.format.epoch import locked
 from slaf.format.schema import (
-    CELLS,
     COUNTS,
     EXPRESSION,
-    GENES,
     LAYERS,
     RAW,
     TABLES,
@@ -34,9 +32,7 @@ from slaf.runs.commit import TableFragments, TableGrowth, commit_tables
 from slaf.runs.gene_encodings import choose_gene_encodings
 from slaf.runs.gene_order import sort_by_gene
 from slaf.runs.matrix_tables import recorded_matrix_tables
-from slaf.runs.output_run import begin_or_resume
 from slaf.runs.plan import PART_NONZEROS, Plan, parts_of_blocks
-from slaf.runs.value_types import AxisIds
 from slaf.runtime.progress import NullProgress
 from slaf.sparse.ranges import RowRange
 from slaf.storage.location import Location
@@ -144,9 +140,7 @@ def compact(
         plan = _plan(opened, before, compression)
         if not plan.parts and not is_unfinished(location, "compact"):
             return CompactReport(str(location), before.n_fragments, before.n_fragments)
-        run = begin_or_resume(
-            location, plan, overwrite=False, restart=restart, allow_duplicate=True
-        )
+        run = begin_rewrite(location, plan, restart=restart)
         if run.checkpoint.published:
             run.clean_up()
         else:
@@ -159,7 +153,7 @@ def compact(
 
 
 class _Merging(Layout):
-    """The fragments of a dataset, of which adjacent small ones are merged."""
+    """The fragments of a dataset; adjacent small ones are merged."""
 
     def fragments_within(self, table: str, cells: RowRange) -> slice:
         """The fragments of a table whose rows are all of these cells."""
@@ -239,9 +233,8 @@ def _rewrite(run: OutputRun, dataset: Dataset, workers: int, progress: Progress)
     source = DatasetSource(dataset)
     if _is_recompressed(run.plan, dataset):
         choose_gene_encodings(run, source)
-    read = dataset.annotations.read_columns
-    identifiers = AxisIds(read(CELLS, ["cell_id"]).column(0), read(GENES, ["gene_id"]).column(0))
-    rewrite_parts(run, source, dataset.published, identifiers, workers=workers, progress=progress)
+    ids = ids_of(dataset)
+    rewrite_parts(run, source, dataset.published, ids, workers=workers, progress=progress)
     sort_by_gene(run, ReadOptions(workers=workers).near(run.location), workers, progress)
 
 
@@ -254,7 +247,7 @@ def _publish(run: OutputRun, dataset: Dataset, layout: _Merging) -> None:
         if table in layout.fragments:
             fragments = list(_merged_fragments(layout, table, run))
         elif table in written:
-            fragments = [one for result in run.results(table) for one in result.fragments]
+            fragments = run.fragments(table)
         else:
             changes[table] = TableGrowth(directory, published.versions[table])
             continue

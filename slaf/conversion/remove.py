@@ -15,7 +15,14 @@ from msgspec import structs
 
 from slaf.conversion.plan_append import has_gene_order, stored_options
 from slaf.conversion.remaining import RemainingDataset
-from slaf.conversion.rewrite import Layout, clean_up_published, location_of, rewrite_parts
+from slaf.conversion.rewrite import (
+    Layout,
+    begin_rewrite,
+    clean_up_published,
+    location_of,
+    rewrite_parts,
+    with_written,
+)
 from slaf.dataset.dataset import open_dataset
 from slaf.errors import SelectionError
 from slaf.format.config import Metadata, load_published
@@ -24,10 +31,8 @@ from slaf.format.schema import BY_GENE, CELLS, EXPRESSION, GENES, TABLES
 from slaf.options import ReadOptions, StoreOptions
 from slaf.runs.annotated import with_annotated_digests
 from slaf.runs.annotations import put_files
-from slaf.runs.checksums import storage_options_record, table_digests, with_checksums
 from slaf.runs.commit import TableFragments, TableGrowth, TableRows, commit_tables
 from slaf.runs.gene_order import CellOrder, gene_order_record, sort_by_gene
-from slaf.runs.output_run import OutputRun, begin_or_resume
 from slaf.runs.plan import Plan, parts_of_blocks
 from slaf.runs.publish import with_plain_ids
 from slaf.runs.row_offsets import row_offsets
@@ -46,6 +51,7 @@ if TYPE_CHECKING:
     from slaf.dataset.view import View
     from slaf.format.config import SourceRecord
     from slaf.runs.commit import TableChange
+    from slaf.runs.output_run import OutputRun
     from slaf.runtime.progress import Progress
     from slaf.storage.location import Location
     from slaf.tables.fragments import Fragment
@@ -212,13 +218,8 @@ def _remove(
 ) -> None:
     """Write the rows behind the gap again, and publish the dataset."""
     n_kept = _kept_cells(remaining, layout)
-    run = begin_or_resume(
-        remaining.dataset.location,
-        _plan(remaining, n_kept),
-        overwrite=False,
-        restart=restart,
-        allow_duplicate=True,
-    )
+    plan = _plan(remaining, n_kept)
+    run = begin_rewrite(remaining.dataset.location, plan, restart=restart)
     rewrite_parts(
         run,
         remaining.source,
@@ -261,7 +262,7 @@ def _fragments(run: OutputRun, layout: Layout, table: str, n_kept: int) -> list[
     """The fragments that stay, and those of all parts."""
     n_fragments = int(np.searchsorted(layout.ends(table), layout.offsets[table][n_kept], "right"))
     kept = layout.fragments[table][:n_fragments]
-    return [*kept, *(one for result in run.results(table) for one in result.fragments)]
+    return [*kept, *run.fragments(table)]
 
 
 def _cell_order(
@@ -300,12 +301,7 @@ def _publish(
         annotations=record,
         last_updated=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    if published.checksums.files:
-        new = {name: rows for name, rows in whole.items() if rows is not None}
-        checksums = structs.replace(
-            published.checksums, tables=table_digests(new), storage=storage_options_record(plan)
-        )
-        dataset = with_checksums(location, dataset, run.files(), checksums, base=published)
+    dataset = with_written(run, dataset, whole)
     if dataset.annotated is not None:
         dataset = with_annotated_digests(location, dataset, dataset.annotated.names)
     run.publish(dataset)
@@ -334,9 +330,8 @@ def _changes(
             schema = plan.schema(table)
             changes[table] = TableFragments(directory, schema, fragments[table], offsets)
         elif table == BY_GENE:
-            of_genes = [one for result in run.results(table) for one in result.fragments]
-            offsets = row_offsets(run, table)
-            changes[table] = TableFragments(directory, plan.schema(table), of_genes, offsets)
+            offsets, schema = row_offsets(run, table), plan.schema(table)
+            changes[table] = TableFragments(directory, schema, run.fragments(table), offsets)
         elif table not in whole:
             changes[table] = TableGrowth(directory, remaining.dataset.published.versions[table])
         elif (rows := whole[table]) is not None:

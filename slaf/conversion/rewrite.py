@@ -7,15 +7,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
+from msgspec import structs
 
 from slaf.dataset.dataset import Dataset
 from slaf.dataset.view import View
 from slaf.errors import DamagedDataset, InputError, SelectionError
 from slaf.format.config import load
-from slaf.format.schema import CELL_ORDER, partitioned_tables
+from slaf.format.schema import CELL_ORDER, CELLS, GENES, partitioned_tables
 from slaf.runs.checkpoint import checkpoint_of
+from slaf.runs.checksums import storage_options_record, table_digests, with_checksums
 from slaf.runs.encode import NeedsWiderType, encode_part
-from slaf.runs.output_run import OutputRun
+from slaf.runs.output_run import OutputRun, begin_or_resume
+from slaf.runs.value_types import AxisIds
 from slaf.runtime.executors import run_parts
 from slaf.storage.location import Location
 from slaf.tables.read import fragments_of
@@ -24,15 +27,25 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
+    import pyarrow as pa
     from numpy.typing import NDArray
 
     from slaf.format.config import DatasetConfig
-    from slaf.runs.value_types import AxisIds
+    from slaf.runs.plan import Plan
     from slaf.runtime.progress import Progress
     from slaf.sources.base import Source
     from slaf.tables.fragments import Fragment
 
-__all__ = ["Layout", "clean_up_published", "is_unfinished", "location_of", "rewrite_parts"]
+__all__ = [
+    "Layout",
+    "begin_rewrite",
+    "clean_up_published",
+    "ids_of",
+    "is_unfinished",
+    "location_of",
+    "rewrite_parts",
+    "with_written",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +95,40 @@ class Layout:
         for table, offsets in self.offsets.items():
             bounds = bounds[np.isin(offsets[bounds], np.append(self.ends(table), 0))]
         return bounds
+
+
+def begin_rewrite(location: Location, plan: Plan, *, restart: bool) -> OutputRun:
+    """The run that changes a dataset, begun or taken up again; its inputs are those it has."""
+    return begin_or_resume(location, plan, overwrite=False, restart=restart, allow_duplicate=True)
+
+
+def ids_of(dataset: Dataset) -> AxisIds:
+    """The ids of the cells and genes of a dataset."""
+    read = dataset.annotations.read_columns
+    return AxisIds(read(CELLS, ["cell_id"]).column(0), read(GENES, ["gene_id"]).column(0))
+
+
+def with_written(
+    run: OutputRun, dataset: DatasetConfig, tables: Mapping[str, pa.Table | None]
+) -> DatasetConfig:
+    """The record of a changed dataset, with the checksums of what was written, if it has any.
+
+    Parameters
+    ----------
+    run
+        The run, whose tables are committed.
+    dataset
+        The record, with the checksums of the dataset before.
+    tables
+        The tables that were written whole; None for one that is gone.
+    """
+    before = dataset.checksums
+    if not before.files:
+        return dataset
+    digests = table_digests({name: rows for name, rows in tables.items() if rows is not None})
+    storage = storage_options_record(run.plan)
+    checksums = structs.replace(before, tables=digests, storage=storage)
+    return with_checksums(run.location, dataset, run.files(), checksums, base=run.previous)
 
 
 def rewrite_parts(

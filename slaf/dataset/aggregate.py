@@ -13,6 +13,7 @@ from slaf.dataset.reduce import Moments, cells_measuring, read_ahead, warn_of_un
 from slaf.errors import InexactValue, SelectionError
 from slaf.format.schema import RAW
 from slaf.sparse.reduce import Slots
+from slaf.transforms.filter import genes_like
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -282,36 +283,11 @@ def _gene_mask(var: pd.DataFrame, mask: GeneMask, name: str) -> NDArray[np.bool_
         If it is of another length, no regular expression, or matches no gene.
     """
     if isinstance(mask, str):
-        return genes_like(var, mask)
+        columns = [var.index, *(var[name] for name in SYMBOLS if name in var)][:2]
+        return genes_like(mask, *(column.tolist() for column in columns))
     found = np.asarray(mask)
     if found.dtype != np.bool_ or found.shape != (len(var),):
         msg = f"the mask {name!r} is not a boolean for each of {len(var):,} genes"
-        raise SelectionError(msg)
-    return found
-
-
-def genes_like(var: pd.DataFrame, pattern: str) -> NDArray[np.bool_]:
-    """The genes in whose id or symbol a regular expression is found.
-
-    Raises
-    ------
-    SelectionError
-        If it is none, or there is no such gene.
-    """
-    import re
-
-    columns = [var.index, *(var[name] for name in SYMBOLS if name in var)][:2]
-    try:
-        search = re.compile(pattern).search
-    except re.error as error:
-        msg = f"{pattern!r} is no regular expression: {error}"
-        raise SelectionError(msg) from None
-    found = np.zeros(len(var), np.bool_)
-    for column in columns:
-        found |= np.array([bool(search(str(name))) for name in column], np.bool_)
-    if not found.any():
-        examples = ", ".join(repr(str(column[0])) for column in map(list, columns) if column)
-        msg = f"no id or symbol of a gene matches {pattern!r}; they are like {examples or 'none'}"
         raise SelectionError(msg)
     return found
 

@@ -11,6 +11,7 @@ import numpy as np
 from slaf.errors import InexactValue, SelectionError
 from slaf.runtime.prefetch import prefetch
 from slaf.sparse.casting import exact_cast
+from slaf.sparse.ranges import mask_of
 from slaf.sparse.reduce import (
     Count,
     Extreme,
@@ -365,27 +366,37 @@ def cells_measuring(matrix: LazyMatrix, groups: NDArray[np.int64], n_groups: int
     n_groups
         The number of groups.
     """
-    counts = np.zeros((n_groups, matrix.source.matrix(matrix.name).shape[1]), np.int64)
-    origins = _origins(matrix)
-    for measured in matrix.source.measured(matrix.name):
-        within = (origins >= measured.rows.start) & (origins < measured.rows.stop) & (groups >= 0)
-        of_input = np.bincount(groups[within], minlength=n_groups)[:, None]
-        for start, stop in measured.genes:
-            counts[:, start:stop] += of_input
-    return counts if matrix.genes is None else counts[:, matrix.genes]
+    inputs, masks = _inputs(matrix)
+    counts = np.zeros((n_groups, matrix.shape[1]), np.int64)
+    for at, mask in enumerate(masks):
+        of_input = groups[(inputs == at) & (groups >= 0)]
+        counts[:, mask] += np.bincount(of_input, minlength=n_groups)[:, None]
+    return counts
 
 
 def genes_measured(matrix: LazyMatrix) -> NDArray[np.int64]:
     """The number of genes that the input of each cell has measured."""
-    origins, width = _origins(matrix), matrix.source.matrix(matrix.name).shape[1]
-    counts = np.zeros(len(origins), np.int64)
-    for measured in matrix.source.measured(matrix.name):
-        mask = np.zeros(width, np.bool_)
-        for start, stop in measured.genes:
-            mask[start:stop] = True
-        n_genes = int((mask if matrix.genes is None else mask[matrix.genes]).sum())
-        counts[(origins >= measured.rows.start) & (origins < measured.rows.stop)] = n_genes
+    inputs, masks = _inputs(matrix)
+    counts: NDArray[np.int64] = np.array([mask.sum() for mask in masks], np.int64)[inputs]
     return counts
+
+
+def _inputs(matrix: LazyMatrix) -> tuple[NDArray[np.int64], list[NDArray[np.bool_]]]:
+    """The index of each cell's input, and the genes that each input has measured.
+
+    Inputs that have measured the same genes are one.
+    """
+    measured = matrix.source.measured(matrix.name)
+    distinct = list(dict.fromkeys(one.genes for one in measured))
+    width = matrix.source.matrix(matrix.name).shape[1]
+    masks = [mask_of(genes, width) for genes in distinct]
+    if matrix.genes is not None:
+        masks = [mask[matrix.genes] for mask in masks]
+    cells = np.arange(matrix.shape[0]) if matrix.cells is None else matrix.cells
+    number = {genes: at for at, genes in enumerate(distinct)}
+    numbers = np.array([number[one.genes] for one in measured], np.int64)
+    at = np.searchsorted([one.rows.stop for one in measured], cells, side="right")
+    return numbers[at], masks
 
 
 def warn_of_unmeasured(label: str, n: NDArray[Any], measured: NDArray[Any]) -> None:
@@ -407,11 +418,6 @@ def _measured(matrix: LazyMatrix, axis: int | None) -> NDArray[np.int64]:
         return genes_measured(matrix)
     counts: NDArray[np.int64] = cells_measuring(matrix, np.zeros(matrix.shape[0], np.int64), 1)[0]
     return counts if axis == 0 else counts.sum(keepdims=True)
-
-
-def _origins(matrix: LazyMatrix) -> NDArray[np.int64]:
-    """The position of each cell in the source."""
-    return np.arange(matrix.shape[0]) if matrix.cells is None else matrix.cells
 
 
 def _narrowed(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -110,7 +110,7 @@ class SourceView(View):
         return self.source.info.n_genes
 
 
-class Scan(View):
+class Scan(SourceView):
     """The view of all of some inputs; `slaf.scan` makes one.
 
     Parameters
@@ -123,13 +123,13 @@ class Scan(View):
 
     def __init__(self, inputs: Inputs, options: ScanOptions) -> None:
         check_not_forked()
-        super().__init__(self)
-        self._inputs = inputs
-        self._options = options
         reading = ReadOptions.part_of(options)
         found = as_inputs(inputs, options.format, reading).inputs
         named = with_samples(found, options.samples, reading, prefixed=options.cell_id_prefix)
-        self._source: Concat | None = Concat(named, options.join)
+        super().__init__(Concat(named, options.join))
+        self._inputs = inputs
+        self._options = options
+        self._is_closed = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(Scan, options=self._options), (self._inputs,)
@@ -144,23 +144,13 @@ class Scan(View):
             If the scan is closed.
         """
         check_not_forked()
-        if self._source is None:
+        if self._is_closed:
             msg = "the scan is closed; call slaf.scan again"
             raise ValueError(msg)
         return self._source
 
-    @property
-    def n_obs(self) -> int:
-        """Number of cells."""
-        return self.source.info.n_cells
-
-    @property
-    def n_vars(self) -> int:
-        """Number of genes."""
-        return self.source.info.n_genes
-
     def close(self) -> None:
         """Close the inputs, and remove scratch."""
-        source, self._source = self._source, None
-        if source is not None:
-            source.__exit__()
+        if not self._is_closed:
+            self._is_closed = True
+            self._source.__exit__()

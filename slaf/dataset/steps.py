@@ -1,4 +1,4 @@
-"""Steps: the methods of a view that transform it, each of which gives another view."""
+"""Steps: the methods of a view that transform it; each gives another view."""
 
 from __future__ import annotations
 
@@ -318,8 +318,7 @@ class Steps:
         """
         view = _view(self)
         if target_sum is None:
-            totals = cell_totals(_matrix(view, layer), {}, n_genes=False)
-            target_sum = median_total(totals.total_counts)
+            target_sum = median_total(view.sum("genes", layer=layer))
         if not 0 < target_sum < float("inf"):
             msg = f"target_sum is {target_sum}, but it is a number above 0"
             raise ValueError(msg)
@@ -425,10 +424,10 @@ def _cell_totals(view: View, layer: str | None, patterns: Mapping[str, str]) -> 
     if patterns and layer == RAW:
         msg = "percentages are of the genes of X, which raw has not; count X or a layer"
         raise SelectionError(msg)
-    masks = {
-        name: genes_like(pattern, names.ids(), names.symbols())
-        for name, pattern in patterns.items()
-    }
+    masks = {}
+    if patterns:
+        columns = [one.to_pylist() for one in (names.ids(), names.symbols()) if one is not None]
+        masks = {name: genes_like(pattern, *columns) for name, pattern in patterns.items()}
     return cell_totals(_matrix(view, layer), masks)
 
 

@@ -135,7 +135,7 @@ _Level = tuple["View", "ValueStep | None"]
 
 
 def _levels(view: View) -> Iterator[_Level]:
-    """The views of which each changes values of the one before, and how; the first one first."""
+    """The views that change values, each those of the one before, and how; the first one first."""
     levels: list[_Level] = [(view, None)]
     while isinstance(origin := levels[0][0].origin, TransformedView):
         levels.insert(0, (origin.base, origin.step))
@@ -156,7 +156,7 @@ def _stages(
     places
         The position of each of its genes among all; −1 for those left out.
     single
-        Whether it is the only input, of which cells may be in any order.
+        Whether it is the only input: then its cells may be in any order.
     """
     for view, step in levels:
         cells, within = view.cells, (start, stop)

@@ -73,7 +73,7 @@ class CellOrder:
     def of_run(cls, run: OutputRun) -> Self:
         """The rows of a run whose other parts are all done, behind those that stay."""
         directory = run.plan.directory(EXPRESSION)
-        fragments = [one for result in run.results(EXPRESSION) for one in result.fragments]
+        fragments = run.fragments(EXPRESSION)
         if run.previous is not None and run.plan.adds_to(EXPRESSION):
             version = run.previous.versions[EXPRESSION]
             fragments[:0] = fragments_of(run.location, directory, version)

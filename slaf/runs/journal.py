@@ -148,7 +148,7 @@ class Journal:
         return [name for name in files if name.startswith(directory) and _is_receipt(name)]
 
     def unnamed(self) -> list[int]:
-        """The parts of cells of which no file has the name of their receipt; reads no receipt."""
+        """The parts of cells without a file of the name of their receipt; reads no receipt."""
         names = set(self.names(self._location.list(self._checkpoint.plan.journal)))
         parts = range(len(self._checkpoint.plan.parts))
         return [part for part in parts if self._name(CELL_ORDER.name, part) not in names]

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from slaf.runs.journal import PartResult, TableResult
     from slaf.runs.plan import Plan
     from slaf.storage.location import Location
+    from slaf.tables.fragments import Fragment
 
 __all__ = [
     "OutputRun",
@@ -114,6 +115,10 @@ class OutputRun:
     def results(self, table: str) -> list[TableResult]:
         """The rows of a table in each part that is done, in order."""
         return [part.tables[table] for part in self.parts_of(table)]
+
+    def fragments(self, table: str) -> list[Fragment]:
+        """The fragments of a table of all parts that are done, in order."""
+        return [fragment for result in self.results(table) for fragment in result.fragments]
 
     def blocks(self, table: str, column: str) -> tuple[Block, ...]:
         """The blocks of a value column: those that stay, and those of all parts."""

@@ -43,7 +43,7 @@ class RayExecutor(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as it is declared
-        """Leave the cluster, of which tasks may be cancelled; one that was made here ends."""
+        """Leave the cluster, and cancel its tasks on request; one that was made here ends."""
         del wait
         if cancel_futures:
             for reference in list(self._references.values()):

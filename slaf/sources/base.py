@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import (
     TYPE_CHECKING,
@@ -330,6 +330,10 @@ class Coverage:
 
     contigs: tuple[tuple[str, int], ...]
     columns: Mapping[str, Matrix]
+
+    def mapped(self, change: Callable[[Matrix], Matrix]) -> Coverage:
+        """The runs of other cells, by what becomes of each column."""
+        return replace(self, columns={name: change(one) for name, one in self.columns.items()})
 
 
 @dataclass(frozen=True, slots=True)

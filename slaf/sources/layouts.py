@@ -32,8 +32,8 @@ class Layout:
     is_exclusive
         Whether nothing else in the folder is an input, whatever its name.
     asks
-        Whether several matches of one name are several forms of the same sample, of which the
-        user has to name one.
+        Whether several matches of one name are several forms of the same sample; the user has to
+        name one of them.
     """
 
     tool: str

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slaf.format.schema import CELLS
+from slaf.format.schema import CELLS, RAW
 from slaf.runtime.lazy import LazyMapping
-from slaf.sources.base import Raw, Slots, Source
+from slaf.sources.base import Measured, Raw, Slots, Source
 from slaf.sparse.batch import BATCH_NONZEROS, Batch
 from slaf.sparse.csr import ColumnSelection, csr_from_batches, drop_entries
-from slaf.sparse.ranges import RowRange, split_by_nnz
+from slaf.sparse.ranges import RowRange, mask_of, runs_of, split_by_nnz
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -192,7 +192,7 @@ class SelectedMatrix:
 
 
 class RunsOfCells(SelectedMatrix):
-    """Some cells of a column of runs, of which a cell may have several of one contig."""
+    """Some cells of a column of runs; a cell may have several runs of one contig."""
 
     _cells: NDArray[np.int64]
 
@@ -259,12 +259,12 @@ class SelectedSource(Source):
 
     def select(self, name: str | None, cells: Positions = None, genes: Positions = None) -> Matrix:
         """Some of the selected cells and genes of a matrix."""
-        is_raw = name == "raw" != self._source.info.matrix
-        return self._source.select(
-            name,
-            _composed(self._cells, cells),
-            genes if is_raw else _composed(self._genes, genes),
-        )
+        genes = genes if self._is_raw(name) else _composed(self._genes, genes)
+        return self._source.select(name, _composed(self._cells, cells), genes)
+
+    def _is_raw(self, name: str | None) -> bool:
+        """Whether a matrix has genes of its own."""
+        return name == RAW != self._source.info.matrix
 
     def open_raw(self) -> Raw | None:
         """The raw of the source, with the selected cells."""
@@ -276,9 +276,26 @@ class SelectedSource(Source):
         coverage = self._source.coverage()
         if coverage is None or self._cells is None:
             return coverage
-        cells = self._cells
-        columns = {name: RunsOfCells(one, cells) for name, one in coverage.columns.items()}
-        return replace(coverage, columns=columns)
+        return coverage.mapped(partial(RunsOfCells, cells=self._cells))
+
+    def measured(self, name: str | None = None) -> Sequence[Measured]:
+        """The selected genes that the input of each selected cell has measured."""
+        found = list(self._source.measured(name))
+        cells, genes = self._cells, self._genes
+        if genes is not None and not self._is_raw(name):
+            width = self._source.info.n_genes
+            among = {one.genes: runs_of(mask_of(one.genes, width)[genes]) for one in found}
+            found = [Measured(one.rows, among[one.genes]) for one in found]
+        if cells is None:
+            return found
+        inputs = np.searchsorted([one.rows.stop for one in found], cells, side="right")
+        ends = [*(np.flatnonzero(np.diff(inputs)) + 1).tolist(), len(cells)]
+        starts = [0, *ends[:-1]]
+        return [
+            Measured(RowRange(start, stop), found[inputs[start]].genes)
+            for start, stop in zip(starts, ends, strict=True)
+            if start < stop
+        ]
 
     def slots(self) -> Slots:
         """The slots of the source, with the selected cells and genes."""

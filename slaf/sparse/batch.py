@@ -176,6 +176,8 @@ def batch_from_dense(rows: RowRange, block: NDArray[Any]) -> Batch:
 class GeneMap:
     """The positions of the genes of a matrix in another one, which may have fewer genes.
 
+    Entries stay in their order where no position changes, also several of one gene.
+
     Parameters
     ----------
     positions
@@ -188,6 +190,11 @@ class GeneMap:
         self._positions = positions
         self._n_genes = n_genes
         self._is_identity = bool(np.array_equal(positions, np.arange(len(positions))))
+
+    @classmethod
+    def first(cls, n: int, n_genes: int) -> GeneMap:
+        """The genes stay where they are: the first of so many."""
+        return cls(np.arange(n), n_genes)
 
     def apply(self, batch: Batch) -> Batch:
         """The same cells with new gene positions; the batch itself if no position changes."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 __all__ = [
     "RowRange",
@@ -17,6 +17,8 @@ __all__ = [
     "as_positions",
     "estimate_indptr",
     "indptr_from_counts",
+    "mask_of",
+    "runs_of",
     "split_by_nnz",
 ]
 
@@ -81,3 +83,17 @@ def estimate_indptr(n_cells: int, step: int, entries: int) -> NDArray[np.int64]:
     indptr = (cells * (entries / max(n_cells, 1))).astype(np.int64)
     indptr[-1] = entries
     return indptr
+
+
+def mask_of(ranges: Iterable[tuple[int, int]], size: int) -> NDArray[np.bool_]:
+    """Whether each of so many positions is in one of some ranges ``[start, stop)``."""
+    mask = np.zeros(size, np.bool_)
+    for start, stop in ranges:
+        mask[start:stop] = True
+    return mask
+
+
+def runs_of(mask: NDArray[np.bool_]) -> tuple[tuple[int, int], ...]:
+    """The positions at which a mask is true, as ranges ``[start, stop)``."""
+    edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0))
+    return tuple((start, stop) for start, stop in edges.reshape(-1, 2).tolist())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 import numpy as np
 
 from slaf.sparse.casting import exact_cast
+from slaf.sparse.ranges import indptr_from_counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -28,6 +29,7 @@ __all__ = [
     "accumulate",
     "as_floats",
     "divide",
+    "row_sums",
     "variance_of_whole",
 ]
 
@@ -202,15 +204,26 @@ class Sum:
 
 
 class Count:
-    """The number of entries of each slot: NaN is one, zero is none."""
+    """The number of entries of each slot: NaN is one, zero is none.
 
-    def __init__(self, slots: Slots) -> None:
+    Parameters
+    ----------
+    slots
+        The slots.
+    positive
+        Whether only values above zero count.
+    """
+
+    def __init__(self, slots: Slots, *, positive: bool = False) -> None:
         self._slots = slots
+        self._positive = positive
         self.result = np.zeros(slots.size, np.int64)
 
     def add(self, batch: Batch, values: NDArray[Any]) -> None:
         """Count the entries of a batch."""
-        keys, _ = self._slots.of(batch, values)
+        keys, values = self._slots.of(batch, values)
+        if self._positive:
+            keys = keys[values > 0]
         np.add.at(self.result, keys, np.ones(len(keys), np.int64))
 
 
@@ -271,6 +284,26 @@ class SquaredDeviations:
         keys, values = self._slots.of(batch, values)
         deviations = values - self._means[keys]
         np.add.at(self.result, keys, deviations * deviations)
+
+
+def row_sums(counts: NDArray[np.int64], values: NDArray[Any]) -> NDArray[Any]:
+    """The sum of each row: int64 of whole numbers; of floats float64, added from left to right.
+
+    Parameters
+    ----------
+    counts
+        The number of entries in each row.
+    values
+        The entries.
+    """
+    if values.dtype.kind == "f":
+        rows = np.repeat(np.arange(len(counts)), counts)
+        added: NDArray[Any] = np.bincount(rows, values, minlength=len(counts))
+        return added
+    sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(values, dtype=np.int64)])
+    indptr = indptr_from_counts(counts)
+    totals: NDArray[np.int64] = sums[indptr[1:]] - sums[indptr[:-1]]
+    return totals
 
 
 def as_floats(numbers: NDArray[Any]) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ from slaf.errors import DatasetError, SelectionError, StorageError
 from slaf.format.config import load_published
 from slaf.runtime.extras import require
 from slaf.runtime.prefetch import prefetch
+from slaf.sparse.ranges import mask_of
 from slaf.training.batch import Encoder
 from slaf.training.columns import CellColumns
 from slaf.training.map_style import CellMap
@@ -471,10 +472,7 @@ def _measured_genes(
     ranges = [source.genes_present for source in dataset.sources]
     if raw is not None:
         ranges = list(raw.genes_present)
-    measured = np.zeros((len(ranges), n_genes), np.bool_)
-    for row, spans in zip(measured, ranges, strict=True):
-        for start, stop in spans:
-            row[start:stop] = True
+    measured = np.stack([mask_of(each, n_genes) for each in ranges])
     if genes is not None:
         measured = measured[:, genes]
     return None if measured.all() else measured

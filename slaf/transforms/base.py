@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.annotations.columns import ColumnSet
-    from slaf.sources.base import Coverage, Matrix, MatrixSize, Raw
+    from slaf.sources.base import Coverage, Matrix, MatrixSize, Measured, Raw
 
     Positions = NDArray[np.int64] | None
 
@@ -173,6 +173,11 @@ class TransformedSource(Source):
         """The coverage of the source."""
         return self._source.coverage()
 
+    def measured(self, name: str | None = None) -> Sequence[Measured]:
+        """The genes that each input of the source has measured."""
+        changed = name == self._name or (name is None and self._name == self.info.matrix)
+        return self._source.measured(self._read_name if changed else name)
+
     def slots(self) -> Slots:
         """The slots of the source; uns may say what was done."""
         slots = self._source.slots()
@@ -248,7 +253,7 @@ class _TransformedMatrix(MatrixView):
 
     @property
     def size(self) -> MatrixSize:
-        """The number of entries, of which some may become zero."""
+        """The number of entries; some may become zero."""
         return replace(self._matrix.size, exact=False)
 
     def sample_values(self) -> NDArray[Any]:

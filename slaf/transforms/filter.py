@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slaf.errors import SelectionError
+from slaf.sparse.reduce import as_floats
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import pyarrow as pa
     from numpy.typing import NDArray
 
     from slaf.transforms.totals import CellTotals, GeneTotals
@@ -128,13 +128,14 @@ def within(values: NDArray[Any], low: float | None, high: float | None) -> NDArr
 def cell_metric(totals: CellTotals, metric: str) -> NDArray[Any]:
     """A metric of each cell: "total_counts", "n_genes", "pct_counts_NAME", or "log1p_" of one."""
     if metric.startswith("log1p_"):
-        plain = cell_metric(totals, metric.removeprefix("log1p_")).astype(np.float64)
-        logarithms: NDArray[np.float64] = np.log1p(plain)
+        logarithms: NDArray[np.float64] = np.log1p(
+            as_floats(cell_metric(totals, metric.removeprefix("log1p_")))
+        )
         return logarithms
     if metric.startswith("pct_counts_"):
-        part = totals.masked[metric.removeprefix("pct_counts_")]
+        part = as_floats(totals.masked[metric.removeprefix("pct_counts_")])
         with np.errstate(invalid="ignore", divide="ignore"):
-            percent = 100.0 * part / totals.total_counts
+            percent = 100.0 * part / as_floats(totals.total_counts)
         # A cell without counts has no counts of these genes either.
         return np.where(totals.total_counts == 0, 0.0, percent)
     values: NDArray[Any] = getattr(totals, metric)
@@ -156,29 +157,34 @@ def mad_bounds(values: NDArray[Any], deviations: float) -> tuple[float, float]:
     return median - spread, median + spread
 
 
-def genes_like(
-    pattern: str, ids: pa.ChunkedArray, symbols: pa.ChunkedArray | None
-) -> NDArray[np.bool_]:
-    """The genes whose id or symbol matches a regular expression, anywhere in it.
+def genes_like(pattern: str, *names: Sequence[Any]) -> NDArray[np.bool_]:
+    """The genes in whose id or symbol a regular expression is found.
+
+    Parameters
+    ----------
+    pattern
+        The regular expression.
+    names
+        The ids of all genes, and their symbols if they have any.
 
     Raises
     ------
     SelectionError
-        If it is no regular expression, or matches none.
+        If it is no regular expression, or there is no such gene.
     """
     try:
         search = re.compile(pattern).search
     except re.error as error:
         msg = f"{pattern!r} is no regular expression: {error}"
         raise SelectionError(msg) from None
-    mask = np.zeros(len(ids), np.bool_)
-    for names in (ids, symbols):
-        if names is not None:
-            mask |= np.fromiter((bool(search(name or "")) for name in names.to_pylist()), np.bool_)
-    if not mask.any():
-        msg = f"no gene has an id or a symbol like {pattern!r}; give the pattern of these genes"
+    found = np.zeros(len(names[0]), np.bool_)
+    for each in names:
+        found |= np.array([isinstance(one, str) and bool(search(one)) for one in each], np.bool_)
+    if not found.any():
+        examples = ", ".join(repr(each[0]) for each in names if len(each))
+        msg = f"no id or symbol of a gene matches {pattern!r}; they are like {examples or 'none'}"
         raise SelectionError(msg)
-    return mask
+    return found
 
 
 def _number(bound: float | None) -> str:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slaf.errors import InputError
+from slaf.sparse.reduce import as_floats, row_sums
 from slaf.transforms.base import UnfitValue, ValueStep
-from slaf.transforms.totals import row_sums
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,7 +76,7 @@ def median_total(totals: NDArray[Any]) -> float:
     InputError
         If no cell has any.
     """
-    positive = totals[totals > 0]
+    positive = as_floats(totals[totals > 0])
     if not len(positive):
         msg = "no cell has a value, so there is no median of totals; give target_sum"
         raise InputError(msg)

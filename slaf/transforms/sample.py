@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slaf.sparse.ranges import indptr_from_counts
+from slaf.sparse.reduce import row_sums
 from slaf.transforms.base import UnfitValue, ValueStep
 from slaf.transforms.cell_keys import cell_keys, mixed
 from slaf.transforms.normalize import check_not_negative
-from slaf.transforms.totals import row_sums
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -58,51 +58,78 @@ def reopen_inputs(
     InputError
         If an input cannot be read.
     """
+    with _combined(dataset, _recorded_inputs(dataset, inputs, format, options)) as whole:
+        yield whole
+
+
+def _recorded_inputs(
+    dataset: Dataset, inputs: Inputs, format: str | None, options: ReadOptions
+) -> list[Input]:
+    """The inputs, each read as the dataset records."""
     records = dataset.sources
-    openers = as_inputs(inputs, format, options).inputs
-    if len(openers) != len(records):
+    found = as_inputs(inputs, format, options).inputs
+    if not records:
+        msg = f"{dataset.location} was made of no input"
+        raise NoSuchInput(msg)
+    if len(found) != len(records):
         uris = ", ".join(record.uri for record in records)
         msg = (
-            f"{dataset.location} was made of {len(records):,} inputs, and {len(openers):,} are "
+            f"{dataset.location} was made of {len(records):,} inputs, and {len(found):,} are "
             f"given; name all of them in their order: {uris}"
         )
         raise NoSuchInput(msg)
-    openers = [
+    return [
         replace(
-            opener,
+            one,
             options=_recorded_options(options, record),
             prefix=record.prefix,
             sample=record.sample,
             sheet=record.sheet,
         )
-        for opener, record in zip(openers, records, strict=True)
+        for one, record in zip(found, records, strict=True)
     ]
-    whole: Concat | None = None
-    start = 0
-    previous = _without_cells(dataset) if dataset.published.removed else None
-    default_slots = dataset.annotations.record.selection
-    # Inputs of one run share the choice of genes and slots, and follow those of earlier runs.
-    for (join, taken), group in groupby(
-        records, key=lambda record: (record.genes, record.selection or default_slots)
+
+
+def _combined(dataset: Dataset, inputs: list[Input]) -> Concat:
+    """The inputs as one source: those of each run added to those of the runs before."""
+    first, *later = _runs(dataset)
+    removed = bool(dataset.published.removed)
+    whole = _of_run(dataset, inputs, first, _without_cells(dataset) if removed else None)
+    for run in later:
+        previous = ExistingDataset(whole, whole.records, whole.uns_per_source)
+        whole = _of_run(dataset, inputs, run, previous)
+    return whole
+
+
+class _Run(NamedTuple):
+    """Inputs of one run, or of several alike: they share the choice of genes and slots."""
+
+    inputs: slice
+    join: str
+    slots: SlotSelection
+
+
+def _runs(dataset: Dataset) -> Iterator[_Run]:
+    default, start = dataset.annotations.record.selection, 0
+    for (join, slots), group in groupby(
+        dataset.sources, key=lambda record: (record.genes, record.selection or default)
     ):
         stop = start + len(list(group))
-        if whole is not None:
-            previous = ExistingDataset(whole, whole.records, whole.uns_per_source)
-        selection = taken or SlotSelection.nothing()
-        whole = Concat(
-            _transformed(dataset, openers[start:stop], join, selection),
-            "first" if dataset.published.removed else one_of(Join, "genes", join),
-            previous,
-            selection,
-            # What was taken once is what is compared.
-            allow_duplicate=True,
-        )
+        yield _Run(slice(start, stop), join, slots or SlotSelection.nothing())
         start = stop
-    if whole is None:
-        msg = f"{dataset.location} was made of no input"
-        raise NoSuchInput(msg)
-    with whole:
-        yield whole
+
+
+def _of_run(
+    dataset: Dataset, inputs: list[Input], run: _Run, previous: ExistingDataset | None
+) -> Concat:
+    return Concat(
+        _transformed(dataset, inputs[run.inputs], run.join, run.slots),
+        "first" if dataset.published.removed else one_of(Join, "genes", run.join),
+        previous,
+        run.slots,
+        # What was taken once is what is compared.
+        allow_duplicate=True,
+    )
 
 
 def _transformed(

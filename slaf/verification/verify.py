@@ -103,24 +103,17 @@ def verify(
         if isinstance(dataset, Dataset)
         else open_dataset(dataset, storage_options=storage_options)
     )
-    blocks = opened.published.blocks
-    drawn = BlockSample.draw(blocks, sample, seed)
-    if part is not None:
-        drawn = BlockSample.share(blocks, part)
+    drawn = _drawn(opened, sample, seed, part)
     if (drawn is not None and (quick or against is not None)) or (part and sample):
         name = "part" if part else "sample"
         msg = f"{name} reads some blocks: leave out {'sample, ' if part else ''}quick, and against"
         raise ValueError(msg)
     differences = DifferenceLog()
     progress = progress or NullProgress()
-    cells = opened.n_cells if drawn is None else drawn.n_cells
-    n_passes = (not quick) + (against is not None)
-    tables = partitioned_tables(opened.published.tables)
-    n_copies = sum(bool(spec.copies) for spec in tables)
-    n_read = n_passes * (len(tables) - n_copies)
     # What is not in blocks is checked once.
     is_whole = not quick and (drawn is None or (part is not None and part[0] == 0))
-    progress.begin(0, 0, n_read * cells + n_copies * is_whole * opened.n_cells)
+    n_passes = (not quick) + (against is not None)
+    progress.begin(0, 0, _n_cells_read(opened, drawn, n_passes, is_whole=is_whole))
     # Files first: other checks rely on undamaged ones.
     read = not quick and sample is None
     checks = _check_files(opened, differences, read=read, share=part or (0, 1))
@@ -150,6 +143,25 @@ def verify(
     if not report.ok:
         raise _failure(opened, report)
     return report
+
+
+def _drawn(
+    dataset: Dataset, sample: int | None, seed: int, part: tuple[int, int] | None
+) -> BlockSample | None:
+    """The blocks to read; None for all."""
+    blocks = dataset.published.blocks
+    drawn = BlockSample.draw(blocks, sample, seed)
+    return drawn if part is None else BlockSample.share(blocks, part)
+
+
+def _n_cells_read(
+    dataset: Dataset, drawn: BlockSample | None, n_passes: int, *, is_whole: bool
+) -> int:
+    """The cells that are read, each once for each table and pass."""
+    cells = dataset.n_cells if drawn is None else drawn.n_cells
+    tables = partitioned_tables(dataset.published.tables)
+    n_copies = sum(bool(spec.copies) for spec in tables)
+    return n_passes * (len(tables) - n_copies) * cells + n_copies * is_whole * dataset.n_cells
 
 
 def _failure(dataset: Dataset, report: Report) -> SlafError:
@@ -218,7 +230,7 @@ def _compare(
 def _check_files(
     dataset: Dataset, differences: DifferenceLog, *, read: bool, share: tuple[int, int]
 ) -> list[str]:
-    """Check the files, of which a share is read; returns the check as text."""
+    """Check the files, a share of them by reading it; returns the check as text."""
     n_files = len(dataset.published.checksums.files)
     if not n_files:
         # The dataset was made before files were recorded.

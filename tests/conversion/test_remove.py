@@ -136,7 +136,7 @@ def test_another_removal_does_not_finish_it(dataset: Path) -> None:
     assert slaf.remove(dataset, "donor a").obs_names[0] == "b-0"
 
 
-@pytest.mark.parametrize("most", [4, pytest.param(None, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("most", [2, pytest.param(None, marks=pytest.mark.slow)])
 def test_crashes(tmp_path: Path, most: int | None) -> None:
     """Stopped at any effect readers see all of it or what was there; the same call ends well."""
     conversion = removal(tmp_path)

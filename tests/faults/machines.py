@@ -42,6 +42,8 @@ class Machines:
         The options that reach a bucket.
     seconds
         The time that a process takes, about.
+    spared
+        The share of processes that live.
     ends
         How many processes ended in which way, by command.
     """
@@ -51,6 +53,7 @@ class Machines:
     rng: random.Random
     reach: tuple[str, ...] = ()
     seconds: float = 0.4
+    spared: float = 0.35
     ends: Counter[tuple[str, int]] = field(default_factory=Counter)
 
     @property
@@ -102,7 +105,7 @@ class Machines:
 
     def _when(self, began: float) -> float | None:
         """The seconds from now after which a process is killed; None if it lives."""
-        if self.rng.random() < 0.35:
+        if self.rng.random() < self.spared:
             return None
         return max(self.rng.uniform(0, self.seconds) + began - time.monotonic(), 0.001)
 

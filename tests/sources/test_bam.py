@@ -333,6 +333,10 @@ def test_a_folder_of_reads(tmp_path: Path) -> None:
     with slaf.scan(tmp_path, bin_size=100) as view:
         assert view.obs.equals(dataset.obs)
         np.testing.assert_array_equal(view.X[:].toarray(), dataset.X[:].toarray())
+    # What is known once the reads were counted is known of changed values too.
+    logs = slaf.transform(tmp_path, tmp_path / "logs.slaf", bin_size=100, log1p=True)
+    assert isinstance(logs, slaf.Dataset)
+    assert logs.obs.equals(dataset.obs)
     copy = slaf.convert(dataset["two"], tmp_path / "copy.slaf")
     assert copy.obs.total_reads.tolist() == [2]
     assert copy.table("coverage").count_rows() > 0

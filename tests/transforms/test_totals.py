@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 
 from slaf.sparse.ranges import RowRange
-from slaf.transforms.totals import row_sums
+from slaf.sparse.reduce import row_sums
 
 
 @given(st.lists(st.lists(st.integers(-(2**62), 2**62), max_size=4), max_size=6))

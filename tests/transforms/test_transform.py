@@ -143,7 +143,7 @@ def check(inputs: list[Path], options: dict[str, Any], top: Path, *, several: bo
 
 
 SHORT = settings(
-    max_examples=4,
+    max_examples=3,
     deadline=None,
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -261,13 +261,13 @@ def test_another_run_is_not_resumed(inputs: list[Path], tmp_path: Path) -> None:
     with pytest.raises(Crash):
         transform(
             inputs, CrashingStorage(tmp_path / "out.slaf", at=IN_THE_MIDDLE), min_genes=4,
-            chunk_size=4,
+            chunk_size=8,
         )  # fmt: skip
     with pytest.raises(UnfinishedRun, match=r"step 1 was .*'min_genes': 4.0.* and is .*5.0"):
-        transform(inputs, tmp_path / "out.slaf", min_genes=5, chunk_size=4)
+        transform(inputs, tmp_path / "out.slaf", min_genes=5, chunk_size=8)
     with pytest.raises(UnfinishedRun, match="step 1 was"):
-        slaf.convert(inputs, tmp_path / "out.slaf", chunk_size=4)
-    made = transform(inputs, tmp_path / "out.slaf", min_genes=4, chunk_size=4)
+        slaf.convert(inputs, tmp_path / "out.slaf", chunk_size=8)
+    made = transform(inputs, tmp_path / "out.slaf", min_genes=4, chunk_size=8)
     assert slaf.verify(made, inputs).ok
 
 

@@ -314,7 +314,7 @@ def test_what_is_refused() -> None:
         view.log1p(as_layer="half")
     with pytest.raises(SelectionError, match="31 cells cannot be drawn of 30"):
         view.sample(31)
-    with pytest.raises(SelectionError, match=r"no gene has an id or a symbol like '\^RP"):
+    with pytest.raises(SelectionError, match=r"no id or symbol of a gene matches '\^RP"):
         view.filter_cells(max_pct={"ribo": 5})
     with pytest.raises(SelectionError, match="no genes are called 'x'; give their pattern"):
         view.filter_cells(mad={"x": 5})

@@ -70,7 +70,7 @@ class ReadFilter:
     min_mapq
         The least quality of mapping.
     exclude_flags, include_flags
-        Flags of which a read has none, and all.
+        Flags that a read must not have, and must have.
     stranded
         The strand of a fragment: "F" that of its first read, "R" the opposite, "U" none.
     blacklist
@@ -318,7 +318,7 @@ def file_kind(path: Path) -> str | None:
 
 
 def _check_header(path: Path) -> None:
-    """Read the header of a BAM file, of which pysam would print what is wrong.
+    """Read the header of a BAM file; what pysam prints of a wrong one is an error.
 
     Raises
     ------

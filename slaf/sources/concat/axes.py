@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from slaf.annotations.concat_columns import concat_rows, outer_join_genes
+from slaf.sparse.ranges import mask_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -111,7 +112,4 @@ def rows_without_values(
     if raw is not None:
         n_genes = raw.genes.num_rows
         genes_present = list(raw.genes_present) or [((0, n_genes),)]
-    missing = np.ones(n_genes, np.bool_)
-    for start, stop in genes_present[has_element.index(True)]:
-        missing[start:stop] = False
-    return missing
+    return ~mask_of(genes_present[has_element.index(True)], n_genes)

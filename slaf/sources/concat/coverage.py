@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from slaf.errors import InputError
 from slaf.sources.base import Coverage
 from slaf.sources.concat.matrix import ConcatMatrix, ConcatPart
@@ -14,6 +12,8 @@ from slaf.sparse.batch import GeneMap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import numpy as np
 
     from slaf.sources.base import Matrix, Source
     from slaf.sources.concat.members import Member
@@ -53,10 +53,8 @@ def _measure(source: Source, rows: RowRange) -> Mapping[RowRange, Mapping[str, S
 
 
 def _column(members: Sequence[Member], name: str, dtype: np.dtype[Any], n_contigs: int) -> Matrix:
-    # A cell has several runs of a contig, which are in order as they are.
-    same = GeneMap(np.arange(n_contigs), n_contigs)
     shape = members[-1].rows.stop, n_contigs
-    parts = [ConcatPart(member, same) for member in members]
+    parts = [ConcatPart(member, GeneMap.first(n_contigs, n_contigs)) for member in members]
     return ConcatMatrix(parts, lambda source: _coverage(source).columns[name], shape, dtype)
 
 

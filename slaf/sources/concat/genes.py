@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from slaf.errors import GeneMismatch
 from slaf.options import Join
+from slaf.sparse.ranges import mask_of, runs_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,11 +45,10 @@ class Alignment:
 
     def genes_present(self, index: int) -> Ranges:
         """The genes of an input, as ranges of positions."""
-        positions = np.sort(self.positions[index][self.positions[index] >= 0])
-        if not len(positions):
-            return ()
-        runs = np.split(positions, np.flatnonzero(np.diff(positions) != 1) + 1)
-        return tuple((int(run[0]), int(run[-1]) + 1) for run in runs)
+        positions = self.positions[index]
+        mask = np.zeros(len(self.ids), np.bool_)
+        mask[positions[positions >= 0]] = True
+        return runs_of(mask)
 
 
 def align(
@@ -108,9 +108,7 @@ class _Aligner:
         self._label = label
         self._aligned: list[tuple[pa.Array, NDArray[np.int64]]] = [(ids, np.arange(len(ids)))]
         for ranges in dict.fromkeys(genes_present):
-            positions = np.concatenate(
-                [np.empty(0, np.int64), *(np.arange(*run) for run in ranges)]
-            )
+            positions = np.flatnonzero(mask_of(ranges, len(ids)))
             self._aligned.append((ids.take(pa.array(positions)), positions))
 
     def intersect(self, ids: Sequence[pa.Array], labels: Sequence[str]) -> None:

@@ -47,7 +47,7 @@ class GeneList:
     def map_from(self, ids: pa.Array) -> GeneMap:
         """The positions of the genes of the input."""
         if self.present is None:
-            return GeneMap(np.arange(len(ids)), len(self.ids))
+            return GeneMap.first(len(ids), len(self.ids))
         return GeneMap(positions_among(ids, self.ids, self.present), len(self.ids))
 
 
@@ -135,13 +135,8 @@ class PlannedInput(Source):
         if coverage is None:
             return None
         n_contigs = len(coverage.contigs)
-        # A cell has several runs of a contig, which are in order as they are.
-        same = GeneMap(np.arange(n_contigs), n_contigs)
-        columns = {
-            name: _PlacedMatrix(column, self._start, same, n_contigs)
-            for name, column in coverage.columns.items()
-        }
-        return replace(coverage, columns=columns)
+        same = GeneMap.first(n_contigs, n_contigs)
+        return coverage.mapped(lambda one: _PlacedMatrix(one, self._start, same, n_contigs))
 
     def measure(self, rows: RowRange) -> Mapping[RowRange, Mapping[str, Sequence[Any]]]:
         """Columns of some cells that are known once their values are read."""

@@ -71,7 +71,7 @@ def _check_bins(inputs: Sequence[tuple[str, pa.ChunkedArray]]) -> None:
 
 
 def _contained(inputs: Sequence[tuple[str, pa.ChunkedArray]]) -> Iterator[tuple[int, int]]:
-    """The pairs of inputs of which the second has all ids of the first."""
+    """The pairs of inputs where the second has all ids of the first."""
     lengths = [len(ids) for _, ids in inputs]
     sets: dict[int, pa.Array] = {}
     probes = [ids.take(_spread(len(ids))).combine_chunks() for _, ids in inputs]

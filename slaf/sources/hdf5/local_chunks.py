@@ -39,7 +39,6 @@ class LocalChunks:
         self._starts, self._sizes = np.zeros(n_chunks, np.uint64), np.zeros(n_chunks, np.uint64)
         self._skipped = np.zeros(n_chunks, np.uint32)
         dataset.id.chunk_iter(self._note)
-        # A descriptor of its own: that of HDF5 may become another file's when it is closed.
         self._descriptor = _opened_again(dataset.file)
         weakref.finalize(self, os.close, self._descriptor)
         self._largest = min(largest_chunk(dataset), os.fstat(self._descriptor).st_size)
@@ -83,14 +82,16 @@ class LocalChunks:
 
 
 def _opened_again(file: h5py.File) -> int:
-    """A descriptor of a file, without the lock that HDF5 holds on its own."""
+    """A descriptor of an open file: that of HDF5 may become another file's when it is closed.
+
+    A duplicate would keep the lock of HDF5 too, for as long as anything refers to the chunks.
+    """
     handle = file.id.get_vfd_handle()
     with suppress(OSError):
         descriptor = os.open(file.filename, os.O_RDONLY)
         if os.path.samestat(os.fstat(descriptor), os.fstat(handle)):
             return descriptor
         os.close(descriptor)
-    # Another file has its name now. Closing both frees the lock.
     return os.dup(handle)
 
 

@@ -254,7 +254,7 @@ def _usa_parts(whole: _Part) -> dict[str, _Part]:
 
 
 def _third_of_usa(genes: pa.Table) -> int:
-    """The number of genes, each of which is listed three times; 0 if they are not."""
+    """The number of genes, if each is listed three times; else 0."""
     ids = genes.column(0).to_pylist()
     n, rest = divmod(len(ids), len(_USA))
     expected = [f"{gene}{suffix}" for suffix in _USA.values() for gene in ids[:n]]

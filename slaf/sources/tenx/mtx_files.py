@@ -134,7 +134,7 @@ def files_of(path: Path) -> MtxFiles:
 
 
 def without_packed_copies(paths: Iterable[Path]) -> tuple[list[Path], set[str]]:
-    """The files of which none is a packed copy of another, and the names of the copies."""
+    """The files without packed copies of others, and the names of these copies."""
     kept: dict[str, Path] = {}
     copies = set()
     # Packed files first: they are read in less time.

@@ -696,7 +696,8 @@ class _ViewSource(SelectedSource):
         info, (n_cells, n_genes) = self.info, view.source.matrix().shape
         part = f"{info.n_cells:,} of {n_cells:,} cells × {info.n_genes:,} of {n_genes:,} genes"
         identity = {**info.identity, "selection": digest["sample"]}
-        self.info = replace(info, uri=f"<{part} of {info.uri}>", identity=identity)
+        uri = f"<{part} of {info.uri}>"
+        self.info = replace(info, uri=uri, identity=identity, reads=info.places)
 
     def close(self) -> None:
         """Leave the source of the view open."""

@@ -144,12 +144,18 @@ def verify(
         with reopen_inputs(opened, against, format, options) as source:
             but = ", ".join(opened.published.annotated_names)
             but = f", but for what was annotated: {but}" if but else ""
-            checks.append(f"every value, id and column of {source.info.uri}{but}")
+            checks.append(f"every value, id and column of {_names(source)}{but}")
             _compare(opened, source, differences, progress)
     report = Report(str(opened.location), tuple(checks), *differences.results())
     if not report.ok:
         raise _failure(opened, report)
     return report
+
+
+def _names(inputs: Concat) -> str:
+    """The first input, and how many there are besides."""
+    first, *more = (record.uri for record in inputs.records)
+    return f"{first} and {len(more):,} more" if more else first
 
 
 def _failure(dataset: Dataset, report: Report) -> SlafError:

@@ -220,6 +220,13 @@ def test_aggregates_in_any_order(dataset: slaf.Dataset) -> None:
     np.testing.assert_array_equal(one.X.sum(0), dataset.sum("cells"))
 
 
+def test_a_column_named_twice(dataset: slaf.Dataset) -> None:
+    """It makes the groups that it makes once."""
+    once, twice = dataset.aggregate("kind"), dataset.aggregate(["kind", "kind"])
+    pd.testing.assert_frame_equal(once.obs, twice.obs)
+    np.testing.assert_array_equal(once.X, twice.X)
+
+
 def test_groups_of_equal_names() -> None:
     """Groups whose labels join to the same text have different names."""
     obs = pd.DataFrame({"a": ["x_y", "x"], "b": ["z", "y_z"]}, index=["1", "2"])

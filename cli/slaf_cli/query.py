@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Iterable, Iterator
 from io import BytesIO
@@ -107,8 +108,20 @@ def _format_of(output: Path | None) -> ResultFormat:
 
 
 def _write(chunks: Iterable[bytes], file: BinaryIO) -> None:
-    file.writelines(chunks)
+    """Write all chunks.
+
+    A `BufferedWriter` is not told, one time in four, of a reader that leaves while it writes more
+    than a pipe holds; the system always tells.
+    """
     file.flush()
+    raw = getattr(file, "raw", file)
+    for chunk in chunks:
+        left = memoryview(chunk)
+        while left:
+            written = raw.write(left)
+            if written is None:
+                raise BlockingIOError(errno.EAGAIN, "the output takes no more now")
+            left = left[written:]
 
 
 def _encoded(result: pl.DataFrame, format: ResultFormat) -> Iterator[bytes]:

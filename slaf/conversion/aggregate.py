@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from slaf.conversion.convert import convert
 from slaf.dataset.scan import open_or_scan, scan
+from slaf.storage.overlap import check_apart
 from slaf.targets import FORMATS
 from slaf.targets.export import export
 
@@ -82,7 +83,7 @@ def aggregate(
     SelectionError
         If there is no such column, statistic or layer.
     ConflictError
-        If the output exists.
+        If the output exists, or is an input.
     StorageError
         If a disk or bucket fails.
 
@@ -98,6 +99,7 @@ def aggregate(
     """
     reach = input_storage_options or storage_options
     with open_or_scan(dataset_or_inputs, storage_options=reach) as view:
+        check_apart(output, view.source.info.places)
         groups = view.aggregate(by, func, layer=layer, ddof=ddof, measured_only=measured_only)
     to = {"overwrite": overwrite, "storage_options": storage_options}
     if any(str(output).endswith(each.suffixes) for each in FORMATS if each.suffixes):

@@ -21,6 +21,7 @@ from slaf.runs.checksums import with_uns_json_checksum
 from slaf.runs.commit import UNS_JSON, clean_up, remove_other_files
 from slaf.runtime.progress import NullProgress
 from slaf.storage.location import Location
+from slaf.storage.overlap import check_apart
 from slaf.tables.read import files_of
 from slaf.verification.files import damaged_files
 
@@ -102,7 +103,7 @@ def copy(
     source = Location.of(given, input_storage_options or storage_options)
     location = Location.of(output, storage_options)
     published = load_published(source)
-    _check_apart(source, location)
+    check_apart(location, [str(source)])
     _check_output(location, overwrite=overwrite)
     with locked(location):
         _check_output(location, overwrite=overwrite)
@@ -113,12 +114,6 @@ def copy(
             made.publish()
         made.finish()
     return open_dataset(location)
-
-
-def _check_apart(source: Location, output: Location) -> None:
-    if f"{output.uri('')}/".startswith(f"{source.uri('').rstrip('/')}/"):
-        msg = f"{output}: this is within the dataset that is to be copied; name another output"
-        raise OutputExists(msg)
 
 
 def _check_output(location: Location, *, overwrite: bool) -> None:

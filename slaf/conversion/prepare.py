@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from slaf.conversion.plan_append import (
 )
 from slaf.conversion.slafdb import SlafdbDataset, plan_slafdb_append
 from slaf.dataset.transformed_inputs import SINGLE_RUN, repeated, transformed_inputs
-from slaf.errors import InputError, Locked, OutputExists
+from slaf.errors import InputError, Locked
 from slaf.options import READS_CHOICES, ConvertOptions, ReadOptions, StoreOptions
 from slaf.runs.annotations import encode_annotations
 from slaf.runs.estimate import check_disk_space, estimate
@@ -32,9 +31,10 @@ from slaf.runs.publish import read_axes
 from slaf.sources import as_inputs, choices_of
 from slaf.sources.concat.source import Concat
 from slaf.sources.samples import with_samples
+from slaf.storage.overlap import check_apart
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from slaf.dataset.dataset import Dataset
     from slaf.format.records import StepRecord
@@ -54,7 +54,6 @@ __all__ = [
     "AxisTables",
     "Prepared",
     "check_in_this_process",
-    "check_no_input",
     "open_inputs",
     "prepare_append",
     "prepare_convert",
@@ -184,7 +183,7 @@ def _found(
     """The inputs with their samples, and how they are read."""
     reading = _read_options(location, options)
     found = as_inputs(inputs, options.format, reading)
-    check_no_input(location, [one.uri for one in found.inputs])
+    check_apart(location, found.places)
     prefixed = options.cell_id_prefix
     opens = with_samples(found.inputs, options.samples, reading, prefixed=prefixed)
     return replace(found, inputs=opens), reading
@@ -275,6 +274,7 @@ def prepare_append(
     reading = _read_options(dataset.location, options)
     earlier = [source.uri for source in dataset.sources]
     found = as_inputs(inputs, options.format, reading, before=earlier)
+    check_apart(dataset.location, found.places)
     new = NewInputs(found.inputs)
     if options.new_only:
         new = select_new(found.inputs, dataset, restart=options.restart)
@@ -359,23 +359,6 @@ def check_in_this_process(transforms: Sequence[StepRecord], executor: object) ->
     if transforms and executor is not None:
         msg = "inputs that are transformed are read by this process; use no executor and no plan"
         raise InputError(msg)
-
-
-def check_no_input(location: Location, uris: Iterable[str]) -> None:
-    """Check that the output, which may be replaced, is none of the inputs.
-
-    Raises
-    ------
-    OutputExists
-        If it is one.
-    """
-    places = {str(location)}
-    if not location.is_remote:
-        places.add(os.path.realpath(location.path))
-    for uri in uris:
-        if uri in places or os.path.realpath(uri) in places:
-            msg = f"{uri}: it is the output and an input; write to another place"
-            raise OutputExists(msg)
 
 
 def _read_options(location: Location, options: ConvertOptions | AppendOptions) -> ReadOptions:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from slaf.conversion.convert import finish_conversion
-from slaf.conversion.prepare import check_no_input, open_inputs, prepared_run
+from slaf.conversion.prepare import open_inputs, prepared_run
 from slaf.conversion.preview import with_keywords
 from slaf.dataset.dataset import Dataset, open_dataset
 from slaf.dataset.scan import SourceView
@@ -234,8 +234,7 @@ def _export(
     """Write the result in another format."""
     _refuse_unused(options, target)
     location = Location.of(output, options.storage_options)
-    with open_inputs(inputs, location, options) as (found, reading, opened):
-        check_no_input(location, [one.uri for one in found.inputs])
+    with open_inputs(inputs, location, options) as (_, reading, opened):
         view = with_steps(SourceView(opened), options)
         if options.dry_run:
             return _preview(view, output)

@@ -177,7 +177,7 @@ def group_labels(view: View, by: str | Sequence[str]) -> _Groups:
     """
     import pandas as pd
 
-    names = [by] if isinstance(by, str) else list(by)
+    names = [by] if isinstance(by, str) else list(dict.fromkeys(by))
     frame = view.obs_columns(names)
     columns = [pd.Categorical(frame[name]) for name in names]
     missing = reduce(np.logical_or, (column.codes < 0 for column in columns))

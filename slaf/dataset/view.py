@@ -227,7 +227,7 @@ class View(Steps, Verbs, Reductions, Aggregates, Blocks):
         Parameters
         ----------
         names
-            The names of columns.
+            The names of columns; a repeated one is there once.
 
         Raises
         ------
@@ -242,7 +242,7 @@ class View(Steps, Verbs, Reductions, Aggregates, Blocks):
             listed = ", ".join(repr(name) for name in by_name) or "none at all"
             msg = f"{self.label}: obs has no column {unknown[0]!r}; it has {listed}"
             raise SelectionError(msg)
-        chosen = (index, *(by_name[name] for name in names))
+        chosen = (index, *(by_name[name] for name in dict.fromkeys(names)))
         return self._columns(CELLS, ColumnSet(chosen, columns.index_name))
 
     def obs_vector(self, key: str, layer: str | None = None) -> NDArray[Any]:
@@ -696,7 +696,8 @@ class _ViewSource(SelectedSource):
         info, (n_cells, n_genes) = self.info, view.source.matrix().shape
         part = f"{info.n_cells:,} of {n_cells:,} cells × {info.n_genes:,} of {n_genes:,} genes"
         identity = {**info.identity, "selection": digest["sample"]}
-        self.info = replace(info, uri=f"<{part} of {info.uri}>", identity=identity)
+        uri = f"<{part} of {info.uri}>"
+        self.info = replace(info, uri=uri, identity=identity, reads=info.places)
 
     def close(self) -> None:
         """Leave the source of the view open."""

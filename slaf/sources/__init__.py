@@ -123,6 +123,15 @@ class InputList:
     inputs: list[Input]
     left_out: tuple[LeftOut, ...]
 
+    @property
+    def places(self) -> list[str]:
+        """The paths and URLs of what is read."""
+        return [
+            place
+            for one in self.inputs
+            for place in ((one.uri,) if one.reads is None else one.reads)
+        ]
+
 
 def as_inputs(
     what: Inputs,
@@ -157,12 +166,13 @@ def as_inputs(
     n_in_memory = sum(uri.startswith("<AnnData") for uri in before)
     for at, one in enumerate(what if isinstance(what, list | tuple) else [what]):
         if isinstance(one, HasSource):
-            label = one.as_source().info.uri
-            found.append(Input(label, partial(_open_view, one), options))
+            info = one.as_source().info
+            found.append(Input(info.uri, partial(_open_view, one), options, reads=info.places))
             continue
         if is_anndata(one):
             n_in_memory += 1
-            found.append(Input("AnnData", partial(_open_anndata, one, number=n_in_memory), options))
+            opens = partial(_open_anndata, one, number=n_in_memory)
+            found.append(Input("AnnData", opens, options, reads=()))
             continue
         inside = find_inputs(input_path(one, options.storage_options), FORMATS, format)
         left_out += inside.left_out

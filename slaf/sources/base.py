@@ -387,6 +387,8 @@ class SourceInfo:
         The content that a conversion leaves out, in words.
     details
         What else there is to say of the format, in words.
+    reads
+        The paths and URLs of what is read; `uri` if None.
     """
 
     uri: str
@@ -401,6 +403,12 @@ class SourceInfo:
     layers: Mapping[str, str] = field(default_factory=dict)
     not_converted: tuple[str, ...] = ()
     details: tuple[str, ...] = ()
+    reads: tuple[str, ...] | None = None
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The paths and URLs of what is read."""
+        return (self.uri,) if self.reads is None else self.reads
 
     @classmethod
     def of(cls, matrix: Matrix, name: str = "X", **fields: Any) -> Self:

@@ -32,8 +32,11 @@ def scheme_of(url: str) -> str:
     Raises
     ------
     StorageError
-        If the scheme is not supported.
+        If the scheme is not supported, or nothing follows it.
     """
+    if re.fullmatch(r"[a-z][a-z0-9+.-]*:/*", url, re.IGNORECASE):
+        msg = f"{url}: this names no bucket or host; write it as s3://bucket/path"
+        raise StorageError(msg)
     matched = _URL.match(url)
     scheme = matched[1].lower() if matched else ""
     if scheme not in BUCKETS | WEB:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slaf.runtime.progress import Progress
-    from slaf.storage.location import Location
     from slaf.targets.base import TargetFormat
     from slaf.targets.upload import BucketDestination
 
@@ -62,10 +61,6 @@ class LocalDestination:
 
     def __str__(self) -> str:
         return str(self._path)
-
-    def is_within(self, dataset: Location) -> bool:
-        """Whether the output would be among the files of a dataset."""
-        return not dataset.is_remote and dataset.path.resolve() in self._path.resolve().parents
 
     def check(self, format: TargetFormat, *, overwrite: bool) -> None:
         """Check that the output may be written.

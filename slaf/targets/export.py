@@ -6,10 +6,11 @@ import logging
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from slaf.dataset.dataset import Dataset, open_dataset
+from slaf.dataset.dataset import open_dataset
 from slaf.dataset.view import View
 from slaf.errors import TargetError
 from slaf.runtime.progress import NullProgress
+from slaf.storage.overlap import check_apart
 from slaf.storage.urls import local_path
 from slaf.targets import FORMATS
 from slaf.targets.base import TargetFormat, WriteOptions
@@ -143,11 +144,8 @@ def export(
         logger.warning("%s: no cell is selected", opened.label)
     destination = destination_at(output, storage_options)
     target_format = _format_of(destination.name, format)
+    check_apart(destination, opened.source.info.places)
     destination.check(target_format, overwrite=overwrite)
-    root = opened.root
-    if isinstance(root, Dataset) and destination.is_within(root.location):
-        msg = f"{destination}: it would be in the dataset; name an output outside of it"
-        raise TargetError(msg)
     directory = destination.scratch if scratch is None else local_path(scratch)
     options = WriteOptions(
         _choice(target_format, "layout", layout, target_format.layouts) or "csr",

@@ -97,10 +97,6 @@ class BucketDestination:
     def __str__(self) -> str:
         return redacted(self._url)
 
-    def is_within(self, dataset: Location) -> bool:
-        """Whether the output would be among the objects of a dataset."""
-        return f"{self}/".startswith(f"{dataset}/")
-
     def check(self, format: TargetFormat, *, overwrite: bool) -> None:
         """Check that the output may be written; the rest of a stopped export may be removed."""
         if self._staging.read(_JOURNAL) is None:

@@ -137,7 +137,7 @@ def verify(
         with reopen_inputs(opened, against, format, options) as source:
             but = ", ".join(opened.published.annotated_names)
             but = f", but for what was annotated: {but}" if but else ""
-            checks.append(f"every value, id and column of {source.info.uri}{but}")
+            checks.append(f"every value, id and column of {_names(source)}{but}")
             _compare(opened, source, differences, progress)
     report = Report(str(opened.location), tuple(checks), *differences.results())
     if not report.ok:
@@ -162,6 +162,12 @@ def _n_cells_read(
     tables = partitioned_tables(dataset.published.tables)
     n_copies = sum(bool(spec.copies) for spec in tables)
     return n_passes * (len(tables) - n_copies) * cells + n_copies * is_whole * dataset.n_cells
+
+
+def _names(inputs: Concat) -> str:
+    """The first input, and how many there are besides."""
+    first, *more = (record.uri for record in inputs.records)
+    return f"{first} and {len(more):,} more" if more else first
 
 
 def _failure(dataset: Dataset, report: Report) -> SlafError:

@@ -162,7 +162,7 @@ def test_what_is_refused(dataset: Path, cloud: Cloud) -> None:
         with pytest.raises(OutputExists, match="is not replaced; remove it"):
             slaf.export(dataset, cloud.at(name), **reach)
     slaf.convert(dataset.parent / "in.h5ad", cloud.at("in.slaf"), storage_options=cloud.options)
-    with pytest.raises(TargetError, match="it would be in the dataset"):
+    with pytest.raises(OutputExists, match="it would be in the dataset"):
         slaf.export(cloud.at("in.slaf"), cloud.at("in.slaf/out.h5ad"), **reach)
     with pytest.raises(StorageError, match="this is a bucket; name an output in it"):
         slaf.export(dataset, f"{cloud.name}://slaf-test/", format="h5ad", **reach)

@@ -167,6 +167,9 @@ def test_other_urls() -> None:
     """A URL of an unsupported scheme is refused at once."""
     with pytest.raises(StorageError, match="ftp:// is not known here"):
         Location("ftp://host/x")
+    for nothing in ("s3://", "gs:///", "ftp://"):
+        with pytest.raises(StorageError, match=f"{nothing}.*: this names no bucket"):
+            Location(nothing)
     with pytest.raises(StorageError, match="this scheme is for inputs only") as caught:
         Location("https://user:pass@host/x?sig=secret")
     assert "https://host/x:" in str(caught.value)

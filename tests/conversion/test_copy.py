@@ -85,7 +85,7 @@ def test_something_else_stays(dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(OutputExists, match="something else is there"):
         slaf.copy(dataset, tmp_path, overwrite=True)
-    with pytest.raises(OutputExists, match="within the dataset"):
+    with pytest.raises(OutputExists, match="in the dataset"):
         slaf.copy(dataset, dataset / "copy")
     source = write_h5ad(tmp_path / "in.h5ad", counts(5, 4))
     with pytest.raises(Crash):

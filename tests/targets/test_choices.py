@@ -14,7 +14,7 @@ import pytest
 import scanpy
 
 import slaf
-from slaf.errors import SelectionError, StorageError, TargetError
+from slaf.errors import OutputExists, SelectionError, StorageError, TargetError
 from slaf.targets import FORMATS
 from slaf.testing.strategies import Stored
 from tests.builders import names, write_stored
@@ -229,7 +229,7 @@ def test_a_dataset_is_never_replaced(tmp_path: Path) -> None:
     for overwrite in (False, True):
         with pytest.raises(slaf.ConflictError):
             slaf.export(dataset, tmp_path / "in.slaf", format="zarr", overwrite=overwrite)
-    with pytest.raises(TargetError, match="it would be in the dataset"):
+    with pytest.raises(OutputExists, match="it would be in the dataset"):
         slaf.export(dataset, tmp_path / "in.slaf" / "out.h5ad")
     assert slaf.verify(tmp_path / "in.slaf").ok
 

@@ -67,6 +67,7 @@ class AnnDataSource(Source):
         self.info = SourceInfo.of(
             matrix,
             chosen,
+            reads=(),
             uri="<AnnData>" if number == 1 else f"<AnnData {number}>",
             format="anndata",
             identity=DeferredMapping(lambda: content_identity(self._content(matrix))),

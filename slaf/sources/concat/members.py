@@ -77,6 +77,8 @@ class Input:
     folder
         The number of the folder or pattern that stands for it and for others; None if it was named
         by itself.
+    reads
+        The paths and URLs of what is read; `uri` if None.
     """
 
     uri: str
@@ -87,6 +89,7 @@ class Input:
     sample: Mapping[str, SampleValue] = field(default_factory=dict)
     sheet: str = ""
     folder: int | None = None
+    reads: tuple[str, ...] | None = None
 
     def opened(self) -> Source:
         """The input, open for reading."""

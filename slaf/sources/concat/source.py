@@ -123,6 +123,7 @@ class Concat(Source):
         dropped = any((member.positions < 0).any() for member in self._members)
         matrix = " and ".join(dict.fromkeys(record.matrix for record in self.records))
         return SourceInfo(
+            reads=tuple(place for member in self._members for place in member.info.places),
             uri=f"{first} and {len(more):,} more" if more else first,
             format=" and ".join(dict.fromkeys(record.format for record in self.records)),
             matrix=matrix,

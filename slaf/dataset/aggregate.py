@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from slaf.dataset.view import View
     from slaf.transforms.qc import QCMetrics
 
-__all__ = ["STATISTICS", "Aggregates", "GeneMask", "group_labels"]
+__all__ = ["STATISTICS", "Aggregates", "GeneMask", "genes_like", "genes_of", "group_labels"]
 
 STATISTICS: tuple[Statistic, ...] = ("sum", "mean", "variance", "min", "max", "count_nonzero")
 
@@ -91,7 +91,7 @@ class Aggregates:
         from slaf.transforms.qc import PERCENT_TOP, qc_metrics
 
         view = cast("View", self)
-        matrix, var = view.lazy_matrix(layer), _genes_of(view, layer)
+        matrix, var = view.lazy_matrix(layer), genes_of(view, layer)
         masks = dict(mask or {}) if mt is None else {"mt": mt, **(mask or {})}
         found = {name: _gene_mask(var, one, name) for name, one in masks.items()}
         for name in [var_mask] if isinstance(var_mask, str) else var_mask:
@@ -225,7 +225,7 @@ def _aggregate(
     layers = {name: values.reshape(n_groups, n_genes) for name, values in layers.items()}
     obs = groups.table.assign(n_cells=sizes)
     obs.index = _labels(groups.table)
-    return anndata.AnnData(layers[names[0]], obs=obs, var=_genes_of(view, layer), layers=layers)
+    return anndata.AnnData(layers[names[0]], obs=obs, var=genes_of(view, layer), layers=layers)
 
 
 def _checked(func: Statistic | Sequence[Statistic]) -> tuple[Statistic, ...]:
@@ -267,7 +267,7 @@ def _fitting(name: str, values: NDArray[Any]) -> NDArray[Any]:
 # -------------------------------------------------------------------------------------------- genes
 
 
-def _genes_of(view: View, layer: str | None) -> pd.DataFrame:
+def genes_of(view: View, layer: str | None) -> pd.DataFrame:
     """The table of the genes of a layer, as a frame that can be changed."""
     raw = view.raw if layer == RAW else None
     return view.var.copy() if raw is None else raw.frame()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from msgspec import to_builtins
@@ -76,7 +76,7 @@ class SourceQuality:
     n_genes
         The genes of the matrix that it has measured.
     nonzeros
-        The nonzeros of its cells.
+        The nonzeros of its cells; None if the values could not be read.
     metrics
         The summary of each metric, by scanpy's names: `n_genes_by_counts`, `total_counts` and,
         where there are mitochondrial genes, `total_counts_mt` and `pct_counts_mt`.
@@ -88,9 +88,9 @@ class SourceQuality:
     name: str
     record: SourceRecord
     n_genes: int
-    nonzeros: int
-    metrics: Mapping[str, Summary]
-    knee: tuple[tuple[int, float], ...]
+    nonzeros: int | None = None
+    metrics: Mapping[str, Summary] = field(default_factory=dict)
+    knee: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,13 +159,13 @@ def _sources(report: DatasetReport) -> Iterator[str]:
             shown(source.record.matrix),
             f"{source.record.n_cells:,}",
             f"{source.n_genes:,}",
-            f"{source.nonzeros:,}",
+            number(source.nonzeros),
             shown(source.record.dtype),
         )
         for source in report.sources[:SOURCES_DRAWN]
     ]
     header = ("Source", "Format", "Matrix", "Cells", "Genes measured", "Nonzeros", "Type")
-    yield _table(f"{len(report.sources):,} sources", header, rows)
+    yield _table("Sources, in the order of their cells", header, rows)
     others = report.sources[SOURCES_DRAWN:]
     if others:
         cells = sum(source.record.n_cells for source in others)
@@ -175,11 +175,8 @@ def _sources(report: DatasetReport) -> Iterator[str]:
 def _quality(report: DatasetReport) -> Iterator[str]:
     drawn = report.sources[:SOURCES_DRAWN]
     curves = "".join(_knee(at, source) for at, source in enumerate(drawn) if source.knee)
-    if not curves:
-        yield "<p>No cell has values above zero that could be drawn.</p>"
-        return
     yield "<h3>Counts of a cell by rank</h3>"
-    yield f'<div class="kk">{curves}</div>'
+    yield f'<div class="kk">{curves}</div>' if curves else "<p>No cell has a sum above zero.</p>"
     for metric, title in _METRICS.items():
         if any(metric in source.metrics for source in drawn):
             yield f"<h3>{title}</h3>{_boxes(drawn, metric, title)}"

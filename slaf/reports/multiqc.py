@@ -86,15 +86,14 @@ def _sections(report: DatasetReport) -> Iterator[dict[str, Any]]:
 
 
 def _row(source: SourceQuality) -> dict[str, float]:
-    row = {
+    row: dict[str, float | None] = {
         "cells": source.record.n_cells,
         "genes_measured": source.n_genes,
         "nonzeros": source.nonzeros,
     }
-    medians = {
-        name: source.metrics.get(metric, {}).get("median") for name, metric in _MEDIANS.items()
-    }
-    return row | {name: value for name, value in medians.items() if value is not None}
+    for name, metric in _MEDIANS.items():
+        row[name] = source.metrics.get(metric, {}).get("median")
+    return {name: value for name, value in row.items() if value is not None}
 
 
 def _sample(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from slaf.runtime.progress import Progress
     from slaf.sparse.batch import Batch
 
-__all__ = ["KNEE_POINTS", "Quality", "ValueKinds", "measure"]
+__all__ = ["KNEE_POINTS", "Quality", "ValueKinds", "measure", "without_values"]
 
 KNEE_POINTS = 200
 _TOP_GENES = 20
@@ -150,21 +150,26 @@ def _mitochondrial(var: pd.DataFrame, pattern: str | None) -> NDArray[np.bool_]:
 
 
 def _of_sources(dataset: Dataset, layer: str | None, metrics: QCMetrics) -> Iterator[SourceQuality]:
+    for source in without_values(dataset, layer):
+        start = source.record.offset
+        obs = metrics.obs.iloc[start : start + source.record.n_cells]
+        yield replace(
+            source,
+            nonzeros=int(obs["n_genes_by_counts"].sum()),
+            metrics=_summaries(obs, metrics.var),
+            knee=tuple(_knee(as_floats(obs["total_counts"].to_numpy()))),
+        )
+
+
+def without_values(dataset: Dataset, layer: str | None) -> Iterator[SourceQuality]:
+    """The inputs of a dataset whose values are not read."""
     names = unique_names([record.uri for record in dataset.sources])
     raw = dataset.annotations.record.raw if layer == RAW else None
     for at, (name, record) in enumerate(zip(names, dataset.sources, strict=True)):
         ranges = record.genes_present
         if raw is not None:
             ranges = raw.genes_present[at] if raw.genes_present else ((0, raw.n_genes),)
-        obs = metrics.obs.iloc[record.offset : record.offset + record.n_cells]
-        yield SourceQuality(
-            name=name,
-            record=record,
-            n_genes=sum(stop - start for start, stop in ranges),
-            nonzeros=int(obs["n_genes_by_counts"].sum()),
-            metrics=_summaries(obs, metrics.var),
-            knee=tuple(_knee(as_floats(obs["total_counts"].to_numpy()))),
-        )
+        yield SourceQuality(name, record, sum(stop - start for start, stop in ranges))
 
 
 def _summaries(obs: pd.DataFrame, var: pd.DataFrame) -> dict[str, dict[str, float | None]]:

@@ -14,7 +14,7 @@ from slaf.reports.contents import DatasetReport, Verification
 from slaf.reports.html import MOST_BYTES, START, as_html
 from slaf.reports.left_behind import left_behind
 from slaf.reports.multiqc import write_multiqc
-from slaf.reports.quality import Quality, measure
+from slaf.reports.quality import Quality, measure, without_values
 from slaf.reports.repeat import repeat
 from slaf.reports.table_bytes import table_bytes
 from slaf.reports.warnings import warnings_of
@@ -176,7 +176,7 @@ def _contents(
         bytes=location.size(),
         warnings=tuple(warnings_of(dataset, layer, state, quality)),
         verification=state,
-        sources=() if quality is None else quality.sources,
+        sources=tuple(without_values(dataset, layer)) if quality is None else quality.sources,
         mt_genes=0 if quality is None else quality.mt_genes,
         genes=() if quality is None else quality.genes,
         tables=tuple(table_bytes(dataset)),

@@ -44,7 +44,7 @@ def _escaped(c: str) -> str:
 def number(value: float | None) -> str:
     """A number with at most four digits behind the first, and the thousands apart."""
     if value is None:
-        return "none"
+        return "unknown"
     if float(value).is_integer() and abs(value) < _MOST_EXACT:
         return f"{int(value):,}"
     return f"{value:,.1f}" if abs(value) >= _STEP else f"{value:.4g}"

@@ -176,7 +176,7 @@ def test_a_report_of_nothing() -> None:
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        (None, "none"),
+        (None, "unknown"),
         (3.0, "3"),
         (1234567.0, "1,234,567"),
         (1234.56, "1,234.6"),
@@ -184,7 +184,7 @@ def test_a_report_of_nothing() -> None:
     ],
 )
 def test_numbers(value: float | None, expected: str) -> None:
-    """A number has few digits, and none is said so."""
+    """A number has few digits, and a missing one is said so."""
     assert number(value) == expected
 
 

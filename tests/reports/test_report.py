@@ -163,7 +163,9 @@ def test_a_damaged_dataset(tmp_path: Path) -> None:
     for damaged in (whole[: len(whole) // 2], b"\0" * len(whole)):
         data.write_bytes(damaged)
         page = tmp_path / f"{len(damaged)}.html"
-        assert kinds(slaf.report(dataset, page))[0] == "damaged"
+        made = slaf.report(dataset, page)
+        assert kinds(made)[0] == "damaged"
+        assert [source.n_genes for source in made.sources] == [9]
         assert 'class="bad"' in page.read_text()
     ended = run("report", tmp_path / "made.slaf", "--json")
     assert ended.code == 5

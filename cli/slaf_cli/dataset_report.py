@@ -64,7 +64,7 @@ def report(
     verbose: options.Verbose = False,
     log_file: options.LogFile = None,
 ) -> None:
-    """Describe a dataset on one page: warnings, sources, quality, genes, bytes, provenance.
+    """Describe a dataset, its quality and its origin on one page.
 
     The values are read once, fractions twice. The page needs nothing from elsewhere, and the same
     dataset gives the same page. A damaged dataset is described as far as it can be read, and the

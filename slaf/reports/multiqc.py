@@ -38,25 +38,20 @@ def write_multiqc(report: DatasetReport, location: Location) -> list[str]:
     report
         The report.
     location
-        A directory that MultiQC searches; it is made. Several datasets may share it, whose sources
-        are then in the same sections.
+        A directory that MultiQC searches; it is made. Datasets of different names may share it,
+        whose sources are then in the same sections.
     """
     location.mkdir()
-    dataset = report.location.rstrip("/").rpartition("/")[2]
     names = []
     for section in _sections(report):
-        names.append(f"{dataset}_{section['id']}_mqc.json")
+        names.append(f"{_name(report)}_{section['id']}_mqc.json")
         text = json.dumps(section, indent=1, ensure_ascii=True, allow_nan=False)
         location.put(names[-1], f"{text}\n".encode())
     return names
 
 
 def _sections(report: DatasetReport) -> Iterator[dict[str, Any]]:
-    sources: dict[str, SourceQuality] = {}
-    for source in report.sources:
-        name = _sample(source.name)
-        same = sum(_sample(each.name) == name for each in sources.values())
-        sources[f"{name} ({same + 1})" if same else name] = source
+    sources = dict(zip(_samples(report), report.sources, strict=True))
     yield {
         "id": "slaf_sources",
         "section_name": "SLAF: sources",
@@ -96,6 +91,22 @@ def _row(source: SourceQuality) -> dict[str, float]:
     return {name: value for name, value in row.items() if value is not None}
 
 
-def _sample(name: str) -> str:
+def _samples(report: DatasetReport) -> list[str]:
+    """A name for each source, which begins with that of the dataset, or is that of the only one."""
+    dataset = _plain(_name(report).removesuffix(".slaf"))
+    if len(report.sources) == 1:
+        return [dataset]
+    names = [f"{dataset} {_plain(source.name)}" for source in report.sources]
+    return [
+        f"{name} ({names[:at].count(name) + 1})" if name in names[:at] else name
+        for at, name in enumerate(names)
+    ]
+
+
+def _name(report: DatasetReport) -> str:
+    return report.location.rstrip("/").rpartition("/")[2]
+
+
+def _plain(name: str) -> str:
     """A name without markup, which MultiQC would show as such."""
     return "".join(c if c.isprintable() and c not in "<>&\"'" else "_" for c in name)

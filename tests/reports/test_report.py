@@ -256,11 +256,15 @@ def test_files_for_multiqc(tmp_path: Path) -> None:
     }
     assert set(found) == {"a.slaf_slaf_sources_mqc.json", "a.slaf_slaf_knee_mqc.json"}
     table = found["a.slaf_slaf_sources_mqc.json"]["data"]
-    assert list(table) == ["_b__.h5ad", "_b__.h5ad (2)"]
-    assert table["_b__.h5ad"]["cells"] == 20
+    assert list(table) == ["a _b__.h5ad", "a _b__.h5ad (2)"]
+    assert table["a _b__.h5ad"]["cells"] == 20
     curves = found["a.slaf_slaf_knee_mqc.json"]["data"]
-    assert len(curves["_b__.h5ad"]) == len(made.sources[0].knee)
+    assert len(curves["a _b__.h5ad"]) == len(made.sources[0].knee)
     assert len(curves) <= SOURCES_DRAWN
+    slaf.convert(adata, tmp_path / "b.slaf")
+    slaf.report(tmp_path / "b.slaf", multiqc=tmp_path / "deep" / "mqc")
+    other = json.loads((tmp_path / "deep" / "mqc" / "b.slaf_slaf_sources_mqc.json").read_text())
+    assert list(other["data"]) == ["b"]
 
 
 def test_the_command(folder: Path, tmp_path: Path) -> None:

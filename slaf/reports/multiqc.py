@@ -61,7 +61,8 @@ def _sections(report: DatasetReport) -> Iterator[dict[str, Any]]:
         "headers": _COLUMNS,
         "data": {name: _row(source) for name, source in sources.items()},
     }
-    curves = {name: dict(one.knee) for name, one in sources.items() if one.knee}
+    # Pairs: MultiQC sorts the keys of an object as text, so that 10 comes before 2.
+    curves = {name: one.knee for name, one in sources.items() if one.knee}
     if curves:
         yield {
             "id": "slaf_knee",

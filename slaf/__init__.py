@@ -51,6 +51,8 @@ if TYPE_CHECKING:
         VerificationFailed,
     )
     from slaf.repairs.repair import RepairReport, repair
+    from slaf.reports.contents import DatasetReport
+    from slaf.reports.report import report
     from slaf.runs.status import ConversionStatus, status
     from slaf.targets.export import ExportReport, export
     from slaf.targets.formats import FormatInfo, formats
@@ -67,6 +69,7 @@ __all__ = [
     "Dataset",
     "DatasetError",
     "DatasetInfo",
+    "DatasetReport",
     "DatasetVersion",
     "ExportReport",
     "FolderInfo",
@@ -113,6 +116,7 @@ __all__ = [
     "publish",
     "remove",
     "repair",
+    "report",
     "scan",
     "schema",
     "status",
@@ -191,6 +195,8 @@ _MODULES = {
         "RepairReport",
         "repair",
     ),
+    "slaf.reports.contents": ("DatasetReport",),
+    "slaf.reports.report": ("report",),
     "slaf.runs.status": (
         "ConversionStatus",
         "status",

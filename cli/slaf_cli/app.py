@@ -13,6 +13,7 @@ from slaf_cli.append import append
 from slaf_cli.compact import compact
 from slaf_cli.convert import convert
 from slaf_cli.copy import copy
+from slaf_cli.dataset_report import report
 from slaf_cli.diff import diff
 from slaf_cli.export import export
 from slaf_cli.formats import formats
@@ -40,7 +41,7 @@ __all__ = ["app", "main", "program"]
 _PURPOSES: dict[str, tuple[Callable[..., None], ...]] = {
     "Write a dataset": (convert, append, transform, annotate, remove, compact),
     "Write it by many machines": (plan, part, publish),
-    "Look at it": (info, head, schema, query, region, formats),
+    "Look at it": (info, report, head, schema, query, region, formats),
     "Compute": (qc, aggregate),
     "Hand it on": (export, copy),
     "Trust it": (verify, diff, status, history, repair),

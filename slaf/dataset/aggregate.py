@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     from slaf.dataset.view import View
     from slaf.transforms.qc import QCMetrics
 
-__all__ = ["STATISTICS", "Aggregates", "GeneMask", "group_labels"]
+__all__ = [
+    "STATISTICS",
+    "Aggregates",
+    "GeneMask",
+    "gene_mask",
+    "genes_like",
+    "genes_of",
+    "group_labels",
+]
 
 STATISTICS: tuple[Statistic, ...] = ("sum", "mean", "variance", "min", "max", "count_nonzero")
 
@@ -92,9 +100,9 @@ class Aggregates:
         from slaf.transforms.qc import PERCENT_TOP, qc_metrics
 
         view = cast("View", self)
-        matrix, var = view.lazy_matrix(layer), _genes_of(view, layer)
+        matrix, var = view.lazy_matrix(layer), genes_of(view, layer)
         masks = dict(mask or {}) if mt is None else {"mt": mt, **(mask or {})}
-        found = {name: _gene_mask(var, one, name) for name, one in masks.items()}
+        found = {name: gene_mask(var, one, name) for name, one in masks.items()}
         for name in [var_mask] if isinstance(var_mask, str) else var_mask:
             found[name] = _column_mask(var, name)
         if percent_top is None:
@@ -226,7 +234,7 @@ def _aggregate(
     layers = {name: values.reshape(n_groups, n_genes) for name, values in layers.items()}
     obs = groups.table.assign(n_cells=sizes)
     obs.index = _labels(groups.table)
-    return anndata.AnnData(layers[names[0]], obs=obs, var=_genes_of(view, layer), layers=layers)
+    return anndata.AnnData(layers[names[0]], obs=obs, var=genes_of(view, layer), layers=layers)
 
 
 def _checked(func: Statistic | Sequence[Statistic]) -> tuple[Statistic, ...]:
@@ -268,13 +276,13 @@ def _fitting(name: str, values: NDArray[Any]) -> NDArray[Any]:
 # -------------------------------------------------------------------------------------------- genes
 
 
-def _genes_of(view: View, layer: str | None) -> pd.DataFrame:
+def genes_of(view: View, layer: str | None) -> pd.DataFrame:
     """The table of the genes of a layer, as a frame that can be changed."""
     raw = view.raw if layer == RAW else None
     return view.var.copy() if raw is None else raw.frame()
 
 
-def _gene_mask(var: pd.DataFrame, mask: GeneMask, name: str) -> NDArray[np.bool_]:
+def gene_mask(var: pd.DataFrame, mask: GeneMask, name: str) -> NDArray[np.bool_]:
     """The genes of a mask.
 
     Raises

@@ -33,6 +33,7 @@ __all__ = [
     "InputInfo",
     "TableInfo",
     "dataset_info",
+    "describe_recorded_slots",
     "info",
     "input_info",
 ]
@@ -268,7 +269,7 @@ def dataset_info(
         obs=_types(published.columns[CELLS]),
         var=_types(published.columns[GENES]),
         statistics=published.expression_stats,
-        annotations=tuple(_describe_slots(published.annotations)),
+        annotations=tuple(describe_recorded_slots(published.annotations)),
         sources=published.sources,
         created_at=published.created_at,
         last_updated=published.last_updated,
@@ -322,7 +323,8 @@ def _source_info(source: Source) -> InputInfo:
     )
 
 
-def _describe_slots(record: AnnotationsRecord) -> Iterator[str]:
+def describe_recorded_slots(record: AnnotationsRecord) -> Iterator[str]:
+    """Layers, raw, obsm and the other slots that are recorded, as text."""
     if record.layers is not None:
         layers = (f"{layer.original} ({layer.value_type})" for layer in record.layers.matrices)
         yield f"layers {', '.join(layers)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
 import lance
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LanceTable",
+    "column_bytes",
     "data_files",
     "files_of",
     "fragments_of",
@@ -205,3 +207,38 @@ def files_of(location: Location, name: str, version: int) -> list[str]:
         listed = location.list(f"{name}/_indices/{uuid}")
         files += [file.removeprefix(f"{name}/") for file in listed]
     return files
+
+
+def column_bytes(location: Location, name: str, version: int) -> dict[str, int]:
+    """Bytes of each column of a version of a table, by the footers of its data files.
+
+    A file in which columns and fields do not correspond, as in those of Lance 2.0 with nested
+    types, counts for none.
+
+    Raises
+    ------
+    DamagedDataset
+        If a file cannot be read.
+    """
+    sizes: dict[str, int] = {}
+    for file, _ in data_files(open_table(location, name, version)):
+        uri = location.uri(f"{name}/{file}")
+        with read_errors(uri):
+            reader = LanceFileReader(uri, storage_options=location.storage_options)
+            stored = [column.size_bytes for column in reader.file_statistics().columns]
+            schema = reader.metadata().schema
+        leaves = [_leaves(field.type) for field in schema]
+        if sum(leaves) != len(stored):
+            continue
+        following = iter(stored)
+        for field, n in zip(schema, leaves, strict=True):
+            sizes[field.name] = sizes.get(field.name, 0) + sum(islice(following, n))
+    return sizes
+
+
+def _leaves(dtype: pa.DataType) -> int:
+    """The number of columns of a file in which values of a type are stored."""
+    if pa.types.is_struct(dtype):
+        return sum(_leaves(dtype.field(at).type) for at in range(dtype.num_fields))
+    is_list = pa.types.is_list(dtype) or pa.types.is_large_list(dtype)
+    return _leaves(dtype.value_type) if is_list else 1

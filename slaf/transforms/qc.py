@@ -80,10 +80,11 @@ def _summary(obs: pd.DataFrame) -> pd.DataFrame:
     for name in obs:
         values = as_floats(obs[name].to_numpy())
         values = values[~np.isnan(values)]
-        quantiles = np.full(len(_QUANTILES), np.nan)
+        quantiles, mean = np.full(len(_QUANTILES), np.nan), np.nan
         if len(values):
-            quantiles = np.quantile(values, list(_QUANTILES.values()))
-        mean = values.mean() if len(values) else np.nan
+            with np.errstate(invalid="ignore"):  # between infinite values
+                quantiles = np.quantile(values, list(_QUANTILES.values()))
+                mean = values.mean()
         rows[name] = [len(values), *quantiles, mean]
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=["n_cells", *_QUANTILES, "mean"])
     frame.index.name = "metric"

@@ -319,7 +319,7 @@ def test_the_console_script_is_installed() -> None:
     assert ended.stdout.startswith(f"slaf {version('slaf')}, ")
 
 
-@pytest.mark.parametrize("verb", ["convert", "append", "compact", "repair"])
+@pytest.mark.parametrize("verb", ["convert", "append", "compact", "repair", "report"])
 def test_what_the_library_can_do_the_command_can_reach(verb: str) -> None:
     """Every argument of the function, but for the progress it tells, is one of the command."""
     command = get_command(app).commands[verb]  # type: ignore[attr-defined]

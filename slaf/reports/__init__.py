@@ -1,0 +1,1 @@
+"""The page that describes a dataset, and the same figures for MultiQC."""

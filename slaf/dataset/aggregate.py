@@ -31,7 +31,6 @@ __all__ = [
     "Aggregates",
     "GeneMask",
     "gene_mask",
-    "genes_like",
     "genes_of",
     "group_labels",
 ]

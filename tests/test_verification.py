@@ -729,6 +729,7 @@ def more_genes(config: dict[str, Any]) -> None:
     """A gene more than there is."""
     config["array_shape"][1] += 1
     config["n_genes"] += 1
+    config["history"][-1]["n_genes"] += 1
 
 
 def fewer_rows(config: dict[str, Any]) -> None:

@@ -471,7 +471,8 @@ def _measured_genes(
     n_genes = dataset.n_genes if raw is None else raw.n_genes
     ranges = [source.genes_present for source in dataset.sources]
     if raw is not None:
-        ranges = list(raw.genes_present)
+        # None are recorded where all inputs have all.
+        ranges = list(raw.genes_present) or [((0, n_genes),)]
     measured = np.stack([mask_of(each, n_genes) for each in ranges])
     if genes is not None:
         measured = measured[:, genes]

@@ -91,7 +91,8 @@ def test_nothing_secret(
         commands += [["convert", source], ["append", source], ["convert", there.at("more.h5ad")]]
         commands += [["export", "--format", "h5ad", place, *as_input(words)]]
         for command in commands:
-            ended = run(*command, there.at("x"), "--verbose", *there.words())
+            output = there.at("y" if command[0] == "export" else "x")
+            ended = run(*command, output, "--verbose", *there.words())
             assert ended.code == 6, ended.err
             check(ended.out + ended.err)
         proxy.rule = lambda *_: Fault.CUT_BEFORE

@@ -100,7 +100,10 @@ def opened(path: Path) -> Iterator[Any]:
     if path.suffix == ".zarr":
         root = zarr.open_group(path, mode="a", use_consolidated=False)
         yield root
-        zarr.consolidate_metadata(root.store)
+        with warnings.catch_warnings():
+            # In version 3 it is no part of the specification, and anndata writes it.
+            warnings.simplefilter("ignore")
+            zarr.consolidate_metadata(root.store)
         return
     with h5py.File(path, "r+") as file:
         yield file["mod/rna"] if path.suffix == ".h5mu" else file

@@ -226,7 +226,7 @@ def _codecs_of_v3(dtype: np.dtype[Any], metadata: Any) -> tuple[_Shards | None, 
         shards = _Shards(
             tuple(metadata.chunk_grid.chunk_shape),
             len(kinds) > 1,
-            sharding.index_location.value == "end",
+            _name(sharding.index_location) == "end",
         )
         codecs = list(sharding.codecs)
     if not codecs or not isinstance(codecs[0], BytesCodec):
@@ -242,7 +242,12 @@ def _codecs_of_v3(dtype: np.dtype[Any], metadata: Any) -> tuple[_Shards | None, 
 
 
 def _is_big(codec: Any) -> bool:
-    return codec.endian is not None and codec.endian.value == "big"
+    return bool(_name(codec.endian) == "big")
+
+
+def _name(choice: Any) -> Any:
+    """The name of a choice: an enumeration before zarr 3.2, text since."""
+    return getattr(choice, "value", choice)
 
 
 def _numcodec(codec: Any) -> Any:

@@ -43,6 +43,7 @@ __all__ = [
     "begin_or_resume",
     "check_not_complete",
     "check_not_repeated",
+    "check_of_inputs",
     "check_planned",
     "no_plan",
     "unfinished_run",
@@ -346,6 +347,23 @@ def check_planned(location: Location) -> None:
     manifest = load(location)
     if manifest is None or manifest.checkpoint is None:
         raise no_plan(location, manifest)
+
+
+def check_of_inputs(location: Location, plan: Plan) -> None:
+    """Refuse a run that makes something else than its inputs: the records of these do not say it.
+
+    Raises
+    ------
+    UnfinishedRun
+        If it is one.
+    """
+    if plan.operation not in {"convert", "append"} or plan.transforms:
+        what = "transform" if plan.operation == "convert" else plan.operation
+        msg = (
+            f"{location}: an unfinished {what} is there, and no plan; finish it with the command "
+            "that began it, or discard it with --restart"
+        )
+        raise UnfinishedRun(msg)
 
 
 def no_plan(location: Location, manifest: Manifest | None) -> NoPlan:

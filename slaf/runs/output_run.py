@@ -25,6 +25,7 @@ from slaf.runs.checksums import with_uns_json_checksum
 from slaf.runs.commit import UNS_JSON, clean_up, remove_other_files
 from slaf.runs.journal import Journal
 from slaf.sources.identity import content_key
+from slaf.tables.commit import drop_newer_versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -209,6 +210,9 @@ class OutputRun:
         elif self.previous is None:
             self.location.remove(CONFIG)
         else:
+            # It may have committed tables.
+            for table, directory in self.previous.tables.items():
+                drop_newer_versions(self.location, directory, self.previous.versions[table])
             self.clean_up()
 
     def forget(self) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import slaf
 from slaf.errors import (
+    DamagedDataset,
     DuplicateInput,
     InputError,
     Locked,
@@ -204,6 +205,18 @@ def test_a_part_without_a_valid_receipt_is_refused_by_name(
     slaf.publish(output)
     assert output_of(output) == output_of(done / "one.slaf")
     assert not unaccounted(output)
+
+
+def test_row_counts_that_are_not_those_of_the_rows(output: Path, source: Path, done: Path) -> None:
+    """Numbers of rows that were changed are refused, and the plan begins again."""
+    counts_of_part = receipt_of(output, 1).parent / "expression-000001.counts"
+    counts_of_part.write_bytes(bytes(counts_of_part.stat().st_size))
+    with pytest.raises(
+        DamagedDataset, match=r"000001\.counts is not what was written; begin again"
+    ):
+        slaf.publish(output)
+    slaf.convert(source, output, chunk_size=3, restart=True)
+    assert output_of(output) == output_of(done / "one.slaf")
 
 
 def test_a_part_is_done_once(output: Path) -> None:

@@ -54,10 +54,11 @@ def copy(
 ) -> Dataset:
     """Copy a dataset: from a disk to a bucket, back, or within either.
 
-    Each file is compared with its digest, or its tag, when it is read, and with what was read when
-    it is there. Until all files are there, there is no dataset at the output, or the one that it
-    replaces. The same call finishes a copy that was stopped. Versions that `slaf.history` lists
-    before the one that is copied are not.
+    Each file is compared with its digest, or its tag, when it is read; and with its size, on a disk
+    also with its digest, when it is there. A file without any in config.json, as of the datasets of
+    earlier releases, is copied as it is. Until all files are there, there is no dataset at the
+    output, or the one that it replaces. The same call finishes a copy that was stopped. Versions
+    that `slaf.history` lists before the one that is copied are not.
 
     Parameters
     ----------

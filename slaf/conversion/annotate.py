@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from slaf.conversion.annotation_input import AnnotationInput
 from slaf.conversion.annotation_run import AnnotationRun
-from slaf.conversion.rewrite import is_unfinished, location_of
+from slaf.conversion.rewrite import clean_up_published, is_unfinished, location_of
 from slaf.dataset.dataset import Dataset, open_dataset
 from slaf.errors import InputError
 from slaf.format.config import load_published
@@ -130,6 +130,7 @@ def annotate(
     load_published(location)
     with ExitStack() as opened:
         opened.enter_context(locked(location))
+        clean_up_published(location)
         current = open_dataset(location)
         reading = AnnotationInput(current, on)
         for axis, columns in ((CELLS, obs), (GENES, var)):
@@ -147,8 +148,10 @@ def annotate(
         _check_dropped(current, dropped, added)
         _check_replaced(current, () if replace else reading.differing)
         run = AnnotationRun(current, added, frozenset(dropped))
-        if run.changes or is_unfinished(location, "annotate"):
+        if run.changes:
             run.execute(restart=restart, progress=progress or NullProgress())
+        elif is_unfinished(location, "annotate"):
+            run.discard_stopped()
     return open_dataset(location)
 
 

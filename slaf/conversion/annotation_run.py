@@ -13,7 +13,6 @@ from slaf.conversion.annotation_tables import AnnotatedTables
 from slaf.conversion.plan_append import stored_options
 from slaf.conversion.rewrite import (
     begin_rewrite,
-    clean_up_published,
     ids_of,
     is_unfinished,
     rewrite_parts,
@@ -136,6 +135,10 @@ class AnnotationRun:
             self._encode(run, source, progress)
         self._publish(run, source, tables)
 
+    def discard_stopped(self) -> None:
+        """Discard an annotation that was stopped, where nothing is to be changed any more."""
+        self._begin(AnnotatedSource(self.dataset, {}, frozenset()), restart=True).abandon()
+
     @property
     def _dropped_layers(self) -> frozenset[str]:
         prefix = f"{LAYER}:"
@@ -144,7 +147,6 @@ class AnnotationRun:
     def _begin(self, source: AnnotatedSource, *, restart: bool) -> OutputRun:
         """The run, begun anew: what it is given cannot be known again after it was stopped."""
         location, plan = self.dataset.location, self._plan(source)
-        clean_up_published(location)
         again = is_unfinished(location, "annotate")
         return begin_rewrite(location, plan, restart=restart or again)
 

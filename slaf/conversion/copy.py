@@ -54,15 +54,16 @@ def copy(
 ) -> Dataset:
     """Copy a dataset: from a disk to a bucket, back, or within either.
 
-    Each file is compared with its digest, or its tag, when it is read, and with what was read when
-    it is there. Until all files are there, there is no dataset at the output, or the one that it
-    replaces. The same call finishes a copy that was stopped. Versions that `slaf.history` lists
-    before the published one are not copied.
+    Each file is compared with its digest, or its tag, when it is read; and with its size, on a disk
+    also with its digest, when it is there. A file without any in config.json, as of the datasets of
+    earlier releases, is copied as it is. Until all files are there, there is no dataset at the
+    output, or the one that it replaces. The same call finishes a copy that was stopped. Versions
+    that `slaf.history` lists before the one that is copied are not.
 
     Parameters
     ----------
     dataset
-        A published dataset, or the URL of one in a bucket.
+        A published dataset, or the URL of one in a bucket; opened at an earlier version, this one.
     output
         Its new path or URL.
     overwrite
@@ -102,11 +103,11 @@ def copy(
     given = dataset.location if isinstance(dataset, Dataset) else dataset
     source = Location.of(given, input_storage_options or storage_options)
     location = Location.of(output, storage_options)
-    published = load_published(source)
+    published = dataset.published if isinstance(dataset, Dataset) else load_published(source)
     check_apart(location, [str(source)])
-    _check_output(location, overwrite=overwrite)
+    _check_output(location, published, overwrite=overwrite)
     with locked(location):
-        _check_output(location, overwrite=overwrite)
+        _check_output(location, published, overwrite=overwrite)
         made = _Copy(source, published, location)
         if not made.is_published:
             made.begin()
@@ -116,8 +117,8 @@ def copy(
     return open_dataset(location)
 
 
-def _check_output(location: Location, *, overwrite: bool) -> None:
-    """Refuse an output with something that is not to be replaced.
+def _check_output(location: Location, published: DatasetConfig, *, overwrite: bool) -> None:
+    """Refuse an output with something that is not to be replaced, but for a copy that was stopped.
 
     Raises
     ------
@@ -126,19 +127,21 @@ def _check_output(location: Location, *, overwrite: bool) -> None:
     UnfinishedRun
         If there is an unfinished run of another command.
     """
-    manifest = load(location)
-    if location.read(_JOURNAL) is not None:
+    manifest, journal = load(location), _journal_at(location)
+    if manifest is None:
+        if not journal and not location.is_empty():
+            msg = f"{location}: something else is there; name an output that does not exist yet"
+            raise OutputExists(msg)
         return
-    if manifest is None and not location.is_empty():
-        msg = f"{location}: something else is there; name an output that does not exist yet"
-        raise OutputExists(msg)
-    if manifest is not None and manifest.checkpoint is not None:
+    if manifest.checkpoint is not None:
         msg = (
             f"{location}: an unfinished run is there; finish it with the command that began it, or "
             "name another output"
         )
         raise UnfinishedRun(msg)
-    if manifest is not None and not overwrite:
+    found = None if manifest.published is None else _identity(manifest.published)
+    is_copied = found == journal.get("copied") == _identity(published)
+    if not overwrite and not is_copied:
         msg = (
             f"{location}: a finished dataset is there; name another output, or replace it with "
             "--overwrite"
@@ -177,13 +180,7 @@ class _Copy:
 
     @cached_property
     def _journal(self) -> dict[str, str]:
-        """The mark of the unfinished copy at the output, and its run; empty without one."""
-        raw = self.location.read(_JOURNAL)
-        try:
-            found = json.loads(raw or b"{}")
-        except ValueError:
-            return {}
-        return found if isinstance(found, dict) else {}
+        return _journal_at(self.location)
 
     @property
     def is_published(self) -> bool:
@@ -235,8 +232,8 @@ class _Copy:
         for name, of_source in self._names.items():
             if of_source not in sizes:
                 raise self._damaged(of_source, "is missing")
-            if name in existing and existing[name] != sizes[of_source]:
-                existing.pop(name)
+            if existing.get(name) != sizes[of_source] or not self._is_whole(name):
+                existing.pop(name, None)
         missing = {n: sizes[of] for n, of in self._names.items() if n not in existing}
         self._check_space(sum(missing.values()))
         advance = self._advance(progress, sum(sizes[of] for of in self._names.values()))
@@ -246,6 +243,14 @@ class _Copy:
             for names in _groups(missing):
                 for n_bytes in threads.map(self._copy, names):
                     advance(n_bytes)
+
+    def _is_whole(self, name: str) -> bool:
+        """Whether a file of its size is whole; one that the replaced dataset has too is read."""
+        replaced = () if self._replaced is None else self._replaced.annotations.files
+        if name not in {record.file for record in replaced}:
+            return True
+        content = self._read(self._names[name])
+        return self.location.digest(name) == str(xxhash.xxh3_128_hexdigest(content))
 
     def _copy(self, name: str) -> int:
         content = self._read(self._names[name])
@@ -360,11 +365,20 @@ class _Copy:
         remove_other_files(self.location, kept)
 
 
+def _journal_at(location: Location) -> dict[str, str]:
+    """The mark of the unfinished copy at a location, and what it copies; empty without one."""
+    raw = location.read(_JOURNAL)
+    try:
+        found = json.loads(raw or b"{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _identity(config: DatasetConfig) -> str:
-    """The digest of what a dataset holds, wherever its tables are."""
-    data = [config.last_updated, config.writer, config.versions, config.n_cells, config.n_genes]
-    blocks = [block.digest for block in config.blocks]
-    return str(xxhash.xxh3_128_hexdigest(json.dumps([data, blocks], sort_keys=True).encode()))
+    """The digest of what a dataset holds, wherever its tables and files are."""
+    data = config.to_json() | {"tables": sorted(config.tables), "proof": config.checksums.tables}
+    return str(xxhash.xxh3_128_hexdigest(json.dumps(data, sort_keys=True).encode()))
 
 
 def _groups(sizes: Mapping[str, int]) -> Iterator[Sequence[str]]:

@@ -24,7 +24,13 @@ from slaf.options import AppendOptions, PlanDryRun, PlanOptions, PlanRun, ReadOp
 from slaf.runs.estimate import part_estimate
 from slaf.runs.gene_lists import write_planned_genes
 from slaf.runs.journal import Journal
-from slaf.runs.output_run import OutputRun, begin_or_resume, check_not_complete, check_planned
+from slaf.runs.output_run import (
+    OutputRun,
+    begin_or_resume,
+    check_not_complete,
+    check_of_inputs,
+    check_planned,
+)
 from slaf.runtime.job_arrays import indices_text, task_index
 from slaf.runtime.progress import NullProgress
 from slaf.storage.location import Location
@@ -268,6 +274,8 @@ def part(
     ------
     NoPlan
         If there is no plan at the output.
+    UnfinishedRun
+        If a run of another command is there: an annotation, a removal, a transform, ….
     InputError
         If the input cannot be read, or is not what was planned.
     Locked
@@ -279,6 +287,7 @@ def part(
     """
     location = Location.of(output, storage_options)
     run = PlannedRun.load(location)
+    check_of_inputs(location, run.plan)
     run.check_free()
     n_parts = len(run.plan.parts)
     if index is None:
@@ -350,6 +359,8 @@ def publish(
     ------
     NoPlan
         If there is no plan at the output.
+    UnfinishedRun
+        If a run of another command is there: an annotation, a removal, a transform, ….
     MissingParts
         If parts are missing, or their receipts are not valid; it names them.
     InputError
@@ -366,6 +377,7 @@ def publish(
         if run.checkpoint.published:
             run.clean_up()
             return open_dataset(location)
+        check_of_inputs(location, run.plan)
         _check_no_gaps(run)
         reading = _read_options(
             location,

@@ -194,9 +194,11 @@ def is_unfinished(location: Location, operation: str) -> bool:
 def clean_up_published(location: Location) -> None:
     """End a run that is published, and was stopped while it removed files."""
     manifest = load(location)
-    checkpoint = None if manifest is None else checkpoint_of(location, manifest)
-    if manifest is not None and checkpoint is not None and checkpoint.published:
-        OutputRun.unfinished(location, manifest, checkpoint).clean_up()
+    # One that is not may be of another release, and is to be discarded.
+    if manifest is not None and (manifest.checkpoint or {}).get("published"):
+        checkpoint = checkpoint_of(location, manifest)
+        if checkpoint is not None:
+            OutputRun.unfinished(location, manifest, checkpoint).clean_up()
 
 
 def location_of(

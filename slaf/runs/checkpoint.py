@@ -49,9 +49,9 @@ class Checkpoint:
         return self.attempts.get(self.plan.source_index(self.plan.parts[part].start), 0)
 
     def without_sources_of(self, parts: Iterable[int]) -> Checkpoint:
-        """The checkpoint once it is known that the inputs of these parts are damaged."""
+        """The checkpoint once it is known that the inputs of these parts are damaged too."""
         starts = (self.plan.parts[index].start for index in parts)
-        damaged = tuple(sorted(set(map(self.plan.source_index, starts))))
+        damaged = tuple(sorted({*self.damaged, *map(self.plan.source_index, starts)}))
         return replace(self._without(damaged), damaged=damaged)
 
     def resumed(self, plan: Plan) -> Checkpoint:

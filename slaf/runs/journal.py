@@ -257,14 +257,23 @@ def write_row_counts(
     location.put(_counts_name(plan, table, index), counts.astype(_LENGTHS).tobytes())
 
 
-def read_row_counts(location: Location, plan: Plan, table: str, index: int) -> NDArray[np.int64]:
-    """The numbers of rows that `write_row_counts` wrote."""
-    name = _counts_name(plan, table, index)
-    raw = location.read(name)
-    if raw is None:
-        msg = f"{location}: {name} is missing; begin again with --restart"
+def read_row_counts(
+    location: Location, plan: Plan, table: str, part: PartResult
+) -> NDArray[np.int64]:
+    """The numbers of rows that `write_row_counts` wrote.
+
+    Raises
+    ------
+    DamagedDataset
+        If they are missing, or are not those of the rows on disk.
+    """
+    name = _counts_name(plan, table, part.index)
+    counts = np.frombuffer(location.read(name) or b"", _LENGTHS).astype(np.int64)
+    n_rows = sum(fragment.rows for fragment in part.tables[table].fragments)
+    if len(counts) != len(part.rows) or counts.sum() != n_rows:
+        msg = f"{location}: {name} is not what was written; begin again with --restart"
         raise DamagedDataset(msg)
-    return np.frombuffer(raw, _LENGTHS).astype(np.int64)
+    return counts
 
 
 def _counts_name(plan: Plan, table: str, index: int) -> str:

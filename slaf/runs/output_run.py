@@ -25,6 +25,7 @@ from slaf.runs.checksums import with_uns_json_checksum
 from slaf.runs.commit import UNS_JSON, clean_up, remove_other_files
 from slaf.runs.journal import Journal
 from slaf.sources.identity import content_key
+from slaf.tables.commit import drop_newer_versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -43,6 +44,7 @@ __all__ = [
     "begin_or_resume",
     "check_not_complete",
     "check_not_repeated",
+    "check_of_inputs",
     "check_planned",
     "no_plan",
     "unfinished_run",
@@ -208,6 +210,9 @@ class OutputRun:
         elif self.previous is None:
             self.location.remove(CONFIG)
         else:
+            # It may have committed tables.
+            for table, directory in self.previous.tables.items():
+                drop_newer_versions(self.location, directory, self.previous.versions[table])
             self.clean_up()
 
     def forget(self) -> None:
@@ -346,6 +351,23 @@ def check_planned(location: Location) -> None:
     manifest = load(location)
     if manifest is None or manifest.checkpoint is None:
         raise no_plan(location, manifest)
+
+
+def check_of_inputs(location: Location, plan: Plan) -> None:
+    """Refuse a run that makes something else than its inputs: the records of these do not say it.
+
+    Raises
+    ------
+    UnfinishedRun
+        If it is one.
+    """
+    if plan.operation not in {"convert", "append"} or plan.transforms:
+        what = "transform" if plan.operation == "convert" else plan.operation
+        msg = (
+            f"{location}: an unfinished {what} is there, and no plan; finish it with the command "
+            "that began it, or discard it with --restart"
+        )
+        raise UnfinishedRun(msg)
 
 
 def no_plan(location: Location, manifest: Manifest | None) -> NoPlan:

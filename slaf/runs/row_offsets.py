@@ -31,6 +31,6 @@ def row_offsets(run: OutputRun, table: str) -> NDArray[np.int64]:
         if run.previous is not None and plan.adds_to(table):
             base = Dataset(run.location, run.previous).offsets(table)
     parts = run.parts_of(table)
-    counts = [read_row_counts(run.location, plan, table, part.index) for part in parts]
+    counts = [read_row_counts(run.location, plan, table, part) for part in parts]
     ends = base[-1] + np.cumsum(np.concatenate([np.zeros(1, np.int64), *counts]))
     return np.append(base[:-1], ends)

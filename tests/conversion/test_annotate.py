@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -336,3 +337,45 @@ def test_crashes(dataset: Dataset, source: Path, tmp_path: Path, most: int | Non
         assert unaccounted(again) == set()
         assert slaf.verify(again).ok
         shutil.rmtree(again)
+
+
+def test_a_stopped_annotation_makes_one_version(dataset: Dataset, tmp_path: Path) -> None:
+    """Where the same call, or one that changes nothing, ends it, the version before stays."""
+    slaf.annotate(dataset, uns={"hand": 1})
+    whole = shutil.copytree(dataset.location.path, tmp_path / "whole.slaf")
+    recorder = CrashingStorage(whole)
+    slaf.annotate(recorder, obs={"n": range(N)})
+    n_effects = len(recorder.effects)
+    for at in (n_effects - 7, n_effects - 4):
+        again = shutil.copytree(dataset.location.path, tmp_path / f"{at}.slaf")
+        with pytest.raises(Crash):
+            slaf.annotate(CrashingStorage(again, at), obs={"n": range(N)})
+        published = slaf.history(again)[-2:]
+        slaf.annotate(again, uns={"hand": 1})
+        assert slaf.history(again)[-2:] == published
+        assert [one.is_kept for one in published] == [True, True]
+        assert unaccounted(again) == set()
+        slaf.annotate(again, obs={"n": range(N)})
+        assert len(slaf.history(again)) == 3
+        assert slaf.open(again, version=2).uns["hand"] == 1
+
+
+@pytest.mark.parametrize("verb", [slaf.annotate, slaf.remove])
+def test_a_run_of_another_release_is_discarded(verb: Any, source: Path, tmp_path: Path) -> None:
+    """A run that this release cannot take up is refused, or ends with `restart=True`."""
+    output = tmp_path / "out.slaf"
+    more = write_h5ad(tmp_path / "more.h5ad", counts(4, M))
+    slaf.convert([source, more], output, join="union")
+    with pytest.raises(Crash):
+        slaf.remove(CrashingStorage(output, 3), "more.h5ad")
+    config = json.loads((output / "config.json").read_bytes())
+    del config["checkpoint"]["journal"], config["digest"]
+    config["checkpoint"]["done"] = []
+    (output / "config.json").write_text(json.dumps(config))
+    changes: Any = (
+        {"obs": {"n": range(N + 4)}} if verb is slaf.annotate else {"source": "more.h5ad"}
+    )
+    with pytest.raises(slaf.DatasetError, match="or discard it with --restart"):
+        verb(output, **changes)
+    assert verb(output, **changes, restart=True).n_obs in (N, N + 4)
+    assert slaf.verify(output).ok

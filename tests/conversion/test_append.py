@@ -31,6 +31,8 @@ from slaf.errors import (
     UnfinishedRun,
     UnknownFormat,
 )
+from slaf.runs.output_run import OutputRun
+from slaf.storage.location import Location
 from slaf.testing.crashing import Crash, CrashingStorage
 from tests.builders import counts, write_h5ad, write_stored
 from tests.conversion.outputs import finished_parts, output_of, tree, unaccounted
@@ -378,6 +380,23 @@ def test_a_damaged_file_that_is_mended(appends: Any, workers: int, tmp_path: Pat
     assert len(kept) >= (4 if appends else 7)
     inputs[2].write_bytes(good)
     conversion.finish(output, replace(expected, config=as_of(expected, inputs[2])))
+
+
+def test_damaged_files_of_two_attempts(tmp_path: Path) -> None:
+    """A file that an attempt found damaged may be mended after another attempt found another."""
+    inputs = files(tmp_path, 4)
+    good = [path.read_bytes() for path in inputs]
+    output = tmp_path / "out.slaf"
+    damage(inputs[2])
+    with pytest.raises(DamagedInput, match=r"2\.h5ad"):
+        slaf.convert(inputs, output, chunk_size=4)
+    # As an attempt of several workers does that reaches this file before the other.
+    run = OutputRun.planned(Location(output))
+    of_last = [at for at in run.remaining() if run.plan.source_index(run.plan.parts[at].start) == 3]
+    assert run.keep_without(of_last)
+    for path, content in zip(inputs[2:], good[2:], strict=True):
+        path.write_bytes(content)
+    assert slaf.verify(slaf.convert(inputs, output, chunk_size=4), against=inputs).ok
 
 
 def as_of(expected: Output, path: Path) -> dict[str, Any]:

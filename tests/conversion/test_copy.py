@@ -6,9 +6,12 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import structs
 
 import slaf
 from slaf.errors import DamagedDataset, OutputExists, UnfinishedRun
+from slaf.format.config import Manifest, save
+from slaf.storage.location import Location
 from slaf.testing.crashing import Crash, CrashingStorage, Moment
 from tests.builders import counts, write_h5ad
 from tests.cli.terminal import run
@@ -63,6 +66,60 @@ def test_a_damaged_copy_is_copied_again(dataset: Path, tmp_path: Path) -> None:
     name = next(one.file for one in made.published.checksums.files if "/data/" in one.file)
     (tmp_path / "out.slaf" / name).write_bytes(b"damaged")
     assert slaf.verify(slaf.copy(dataset, tmp_path / "out.slaf", overwrite=True)).ok
+
+
+def test_a_damaged_file_of_elements_is_copied_again(dataset: Path, tmp_path: Path) -> None:
+    """A file that what is replaced and the copy have is not taken for whole by its size."""
+    made = slaf.copy(dataset, tmp_path / "out.slaf")
+    path = tmp_path / "out.slaf" / made.published.annotations.files[0].file
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert slaf.verify(slaf.copy(dataset, tmp_path / "out.slaf", overwrite=True)).ok
+
+
+def test_another_dataset_of_the_same_values_is_copied(tmp_path: Path) -> None:
+    """Datasets of one second that differ in annotations alone are told apart."""
+    source = write_h5ad(tmp_path / "in.h5ad", counts(5, 4))
+    made = slaf.convert(source, tmp_path / "in.slaf").published
+    assert made.annotations.uns is None
+    slaf.annotate(tmp_path / "in.slaf", uns={"n": 1})
+    slaf.copy(tmp_path / "in.slaf", tmp_path / "out.slaf")
+    location = Location(tmp_path / "in.slaf")
+    first = slaf.open(location).published
+    other = slaf.annotate(location, uns={"n": 2}, replace=True).published
+    save(location, Manifest(structs.replace(other, last_updated=first.last_updated)))
+    assert slaf.copy(location, tmp_path / "out.slaf", overwrite=True).uns["n"] == 2
+
+
+def test_a_version_that_was_opened_is_copied(dataset: Path, tmp_path: Path) -> None:
+    """The version that was given, not the newest; one whose files are gone is refused."""
+    before = slaf.open(dataset, version=1)
+    made = slaf.copy(before, tmp_path / "out.slaf")
+    assert "by" not in made.uns
+    assert "by" in slaf.open(dataset).uns
+    assert slaf.verify(made).ok
+    assert not unaccounted(tmp_path / "out.slaf")
+    slaf.compact(made.location)
+    with pytest.raises(DamagedDataset, match="open it anew"):
+        slaf.copy(made, tmp_path / "other.slaf")
+
+
+def test_what_was_stopped_replaces_nothing_else(dataset: Path, tmp_path: Path) -> None:
+    """What a copy that was stopped leaves lets no other call replace a dataset, or a run."""
+    output = tmp_path / "out.slaf"
+    source = write_h5ad(tmp_path / "in.h5ad", counts(5, 4))
+    slaf.convert(source, output)
+    with pytest.raises(Crash):
+        slaf.copy(dataset, CrashingStorage(output, 6), overwrite=True)
+    assert (output / ".copy.new").exists()
+    with pytest.raises(OutputExists, match="replace it with --overwrite"):
+        slaf.copy(dataset, output)
+    with pytest.raises(Crash):
+        slaf.annotate(CrashingStorage(output, 3), obs={"n": range(5)})
+    with pytest.raises(UnfinishedRun, match="an unfinished run is there"):
+        slaf.copy(dataset, output, overwrite=True)
+    assert slaf.annotate(output, obs={"n": range(5)}).shape == (5, 4)
 
 
 def test_what_is_damaged_is_not_copied(dataset: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import slaf
 from slaf.errors import (
+    DamagedDataset,
     DuplicateInput,
     InputError,
     Locked,
@@ -31,6 +32,7 @@ from slaf.format.epoch import locked
 from slaf.format.validation import with_checksum
 from slaf.runtime.job_arrays import parse_indices
 from slaf.storage.location import Location
+from slaf.testing.crashing import Crash, CrashingStorage
 from tests.builders import counts, write_h5ad
 from tests.conversion.outputs import output_of, unaccounted
 from tests.conversion.slafdb_datasets import slafdb_files
@@ -205,6 +207,18 @@ def test_a_part_without_a_valid_receipt_is_refused_by_name(
     assert not unaccounted(output)
 
 
+def test_row_counts_that_are_not_those_of_the_rows(output: Path, source: Path, done: Path) -> None:
+    """Numbers of rows that were changed are refused, and the plan begins again."""
+    counts_of_part = receipt_of(output, 1).parent / "expression-000001.counts"
+    counts_of_part.write_bytes(bytes(counts_of_part.stat().st_size))
+    with pytest.raises(
+        DamagedDataset, match=r"000001\.counts is not what was written; begin again"
+    ):
+        slaf.publish(output)
+    slaf.convert(source, output, chunk_size=3, restart=True)
+    assert output_of(output) == output_of(done / "one.slaf")
+
+
 def test_a_part_is_done_once(output: Path) -> None:
     """A part that is done is left as it is, whatever asks for it."""
     before = {path: path.stat().st_mtime_ns for path in output.rglob("*")}
@@ -316,6 +330,34 @@ def test_no_plan(done: Path, tmp_path: Path) -> None:
         for verb in (slaf.part, slaf.publish, slaf.discard_plan):
             with pytest.raises(NoPlan, match="no plan; make one with `slaf plan`"):
                 verb(output)
+
+
+OTHER_RUNS: dict[str, Callable[[Location, Path], object]] = {
+    "annotate": lambda output, _: slaf.annotate(output, obs={"n": range(3 * N_PARTS)}),
+    "remove": lambda output, source: slaf.remove(output, str(source)),
+    "transform": lambda output, source: slaf.transform(source, output, sort_by="depth"),
+}
+
+
+@pytest.mark.parametrize("verb", OTHER_RUNS)
+def test_a_run_of_another_command_is_no_plan(verb: str, source: Path, tmp_path: Path) -> None:
+    """Parts and publication leave it alone, and its own call still ends it."""
+    call, found, output = OTHER_RUNS[verb], tmp_path / "found.slaf", tmp_path / "out.slaf"
+    if verb != "transform":
+        more = [write_h5ad(tmp_path / "more.h5ad", counts(5, 6, seed=2))]
+        slaf.convert([source, *more] if verb == "remove" else source, found)
+        shutil.copytree(found, output)
+        shutil.copytree(found, tmp_path / "whole.slaf")
+    recorder = CrashingStorage(tmp_path / "whole.slaf")
+    call(recorder, source)
+    published = max(at for at, one in enumerate(recorder.effects[:-2]) if one.name == "config.json")
+    with pytest.raises(Crash):
+        call(CrashingStorage(output, published), source)
+    for end in (slaf.part, slaf.publish):
+        with pytest.raises(UnfinishedRun, match=f"an unfinished {verb} is there, and no plan"):
+            end(output)
+    call(Location(output), source)
+    assert output_of(output) == output_of(tmp_path / "whole.slaf")
 
 
 def test_no_such_part(output: Path) -> None:

@@ -345,7 +345,8 @@ def _repeating(
             raise InputError(msg)
     check_in_this_process(dataset.published.transforms, options.executor)
     with Concat(inputs, "union", selection=stored.slots, allow_duplicate=True) as opened:
-        return transformed_inputs(inputs, opened, repeated(opened, dataset))
+        view = repeated(opened, dataset.published.transforms, set(dataset.var_names))
+        return transformed_inputs(inputs, opened, view)
 
 
 def check_in_this_process(transforms: Sequence[StepRecord], executor: object) -> None:

@@ -12,6 +12,7 @@ from slaf.dataset.scan import SourceView
 from slaf.dataset.transformed import TransformedView
 from slaf.errors import InputError
 from slaf.format.records import StepRecord
+from slaf.format.schema import CELLS
 from slaf.sources.selection import SelectedSource, is_ascending
 from slaf.transforms.base import TransformedSource
 
@@ -29,10 +30,15 @@ if TYPE_CHECKING:
 
     Positions = NDArray[np.int64] | None
 
-__all__ = ["FILTER_GENES", "SINGLE_RUN", "repeated", "steps_of", "transformed_inputs"]
+__all__ = [
+    "FILTER_GENES",
+    "depends_on_all_cells",
+    "repeated",
+    "steps_of",
+    "transformed_inputs",
+]
 
-# The steps that no append can repeat, as they depend on all cells.
-SINGLE_RUN = ("sort_by", "sample")
+_SINGLE_RUN = ("sort_by", "sample")
 
 # The step whose result, which depends on all cells, no record has: it is the genes of the dataset.
 FILTER_GENES = "filter_genes"
@@ -84,6 +90,12 @@ class _TransformedInput:
 def steps_of(view: View) -> tuple[StepRecord, ...]:
     """The steps of a view as config.json records them."""
     return tuple(StepRecord(step.name, dict(step.options)) for step in view.steps)
+
+
+def depends_on_all_cells(step: StepRecord) -> bool:
+    """Whether no append can repeat a step: of other cells it would choose or order others."""
+    condition = str(step.options.get(CELLS, "")).lower()
+    return step.name in _SINGLE_RUN or "cell_integer_id" in condition
 
 
 def repeated(

@@ -285,6 +285,14 @@ def test_lost_genes_are_kept_by_the_rule_again(inputs: list[Path], tmp_path: Pat
     assert slaf.verify(made.location, inputs).ok
 
 
+def test_cells_by_position_are_of_one_run(inputs: list[Path], tmp_path: Path) -> None:
+    """A condition on the positions of cells means other cells of an append, which is refused."""
+    made = transform(inputs[0], tmp_path / "out.slaf", cells="Cell_Integer_Id < 5")
+    assert slaf.verify(made, inputs[0]).ok
+    with pytest.raises(InputError, match="chosen or ordered by select, which depends on all"):
+        slaf.append(inputs[1], made.location)
+
+
 def test_a_sample_without_one_of_its_inputs(inputs: list[Path], tmp_path: Path) -> None:
     """Of the cells that were drawn, those of the other inputs are left, and verified."""
     made = transform(inputs, tmp_path / "out.slaf", sample=20, seed=1)

@@ -262,3 +262,22 @@ def test_aggregates_that_are_refused(dataset: slaf.Dataset) -> None:
     large = anndata.AnnData(np.full((2, 1), 2**63 - 1), obs)
     with pytest.raises(InexactValue, match="do not hold the sum 18446744073709551614"):
         slaf.scan(large).aggregate("kind")
+
+
+def test_groups_of_more_combinations_than_64_bits_number() -> None:
+    """Cells that differ in one of many columns with many categories are of two groups."""
+    categories = [str(at) for at in range(1 << 13)]
+    names = ["a", "b", "c", "d", "e"]
+    for differing in names:
+        obs = pd.DataFrame(
+            {
+                name: pd.Categorical(
+                    ["0", "4096" if name == differing else "0", None], categories=categories
+                )
+                for name in names
+            },
+            index=["x", "y", "z"],
+        )
+        view = slaf.scan(anndata.AnnData(np.ones((3, 2)), obs))
+        assert view.aggregate(names).obs["n_cells"].tolist() == [1, 1]
+        assert [group.obs_names.tolist() for group in view.groups(names).values()] == [["x"], ["y"]]

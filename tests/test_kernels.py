@@ -120,6 +120,17 @@ def test_repeats(compiled: CompiledKernels, first: int, lengths: list[int]) -> N
     np.testing.assert_array_equal(found, expected)
 
 
+def test_no_kernel_writes_beyond_its_array(compiled: CompiledKernels) -> None:
+    """An array of another length, or counts below zero, are refused as numpy refuses them."""
+    for each in (compiled, REFERENCE):
+        with pytest.raises(ValueError, match="broadcast"):
+            each.cast(np.zeros(3, "f4"), np.zeros(2, "u2"))
+        with pytest.raises(ValueError, match="broadcast"):
+            each.positions(np.zeros(3, "i4"), np.zeros(4, np.uint32), 2, 9)
+        with pytest.raises(ValueError, match="negative"):
+            each.repeat(0, np.array([-1, 2]), np.zeros(1, np.uint32))
+
+
 def test_every_plain_line_is_compiled(compiled: CompiledKernels) -> None:
     """Lines of whole numbers need no other parser, the largest ones neither."""
     found = compiled.entries(b"1 2 3\n9 9 999999999\n", (9, 9), np.dtype(np.float64))

@@ -12,6 +12,7 @@ from slaf.format.schema import EXPRESSION
 from slaf.options import Compression, SlotSelection, StoreOptions
 from slaf.runs.matrix_tables import matrix_tables, recorded_matrix_tables
 from slaf.runs.plan import BaseDataset, Plan, plan_parts
+from slaf.sources.concat.members import SAMPLE
 from slaf.tables.read import index_names
 
 if TYPE_CHECKING:
@@ -121,6 +122,8 @@ def has_gene_order(dataset: Dataset | SlafdbDataset) -> bool:
 def dataset_slots(dataset: Dataset | SlafdbDataset, without: Sequence[str]) -> SlotSelection:
     """The selection of slots of a dataset, for the inputs that are added.
 
+    What the dataset was annotated with is of no input, whatever these have by its name.
+
     Parameters
     ----------
     dataset
@@ -129,7 +132,13 @@ def dataset_slots(dataset: Dataset | SlafdbDataset, without: Sequence[str]) -> S
         Further slots to leave out.
     """
     # A dataset of slafdb has no slots: all of the added inputs are converted.
-    slots = SlotSelection()
+    slots, annotated = SlotSelection(), []
     if isinstance(dataset, Dataset):
         slots = dataset.annotations.record.selection or SlotSelection.nothing()
-    return replace(slots, without=tuple(dict.fromkeys([*slots.without, *without])))
+        # The uns of each input is kept; names of samples are given with the inputs.
+        annotated = [
+            name
+            for name in dataset.published.annotated_names
+            if name != f"obs:{SAMPLE}" and not name.startswith("uns:")
+        ]
+    return replace(slots, without=tuple(dict.fromkeys([*slots.without, *without, *annotated])))

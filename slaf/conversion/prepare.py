@@ -20,7 +20,11 @@ from slaf.conversion.plan_append import (
     stored_options,
 )
 from slaf.conversion.slafdb import SlafdbDataset, plan_slafdb_append
-from slaf.dataset.transformed_inputs import SINGLE_RUN, repeated, transformed_inputs
+from slaf.dataset.transformed_inputs import (
+    depends_on_all_cells,
+    repeated,
+    transformed_inputs,
+)
 from slaf.errors import InputError, Locked
 from slaf.options import READS_CHOICES, ConvertOptions, ReadOptions, StoreOptions
 from slaf.runs.annotations import encode_annotations
@@ -337,7 +341,7 @@ def _repeating(
     if isinstance(dataset, SlafdbDataset) or not dataset.published.transforms:
         return inputs
     for step in dataset.published.transforms:
-        if step.name in SINGLE_RUN:
+        if depends_on_all_cells(step):
             msg = (
                 f"{dataset.location}: its cells were chosen or ordered by {step.name}, which "
                 "depends on all cells; transform all inputs anew with `slaf transform`"
@@ -345,7 +349,8 @@ def _repeating(
             raise InputError(msg)
     check_in_this_process(dataset.published.transforms, options.executor)
     with Concat(inputs, "union", selection=stored.slots, allow_duplicate=True) as opened:
-        return transformed_inputs(inputs, opened, repeated(opened, dataset))
+        view = repeated(opened, dataset.published.transforms, set(dataset.var_names))
+        return transformed_inputs(inputs, opened, view)
 
 
 def check_in_this_process(transforms: Sequence[StepRecord], executor: object) -> None:

@@ -40,6 +40,9 @@ STATISTICS: tuple[Statistic, ...] = ("sum", "mean", "variance", "min", "max", "c
 # A regular expression for ids and symbols, or whether each gene is in it.
 GeneMask: TypeAlias = "str | Sequence[bool] | NDArray[np.bool_]"
 
+# Combinations of categories, which int64 numbers.
+_MOST_KEYS = 1 << 62
+
 logger = logging.getLogger(__name__)
 
 
@@ -189,9 +192,12 @@ def group_labels(view: View, by: str | Sequence[str]) -> _Groups:
     columns = [pd.Categorical(frame[name]) for name in names]
     missing = reduce(np.logical_or, (column.codes < 0 for column in columns))
     sizes = [len(column.categories) for column in columns]
-    keys = np.zeros(len(frame), np.int64)
+    keys, n_keys = np.zeros(len(frame), np.int64), 1
     for column, size in zip(columns, sizes, strict=True):
-        keys = keys * size + column.codes
+        if n_keys * size >= _MOST_KEYS:
+            distinct, keys = np.unique(keys, return_inverse=True)
+            n_keys = len(distinct)
+        keys, n_keys = keys * size + column.codes, n_keys * size
     found, inverse = np.unique(keys[~missing], return_inverse=True)
     codes = np.full(len(frame), -1, np.int64)
     codes[~missing] = inverse

@@ -12,15 +12,15 @@ from slaf.dataset.scan import SourceView
 from slaf.dataset.transformed import TransformedView
 from slaf.errors import InputError
 from slaf.format.records import StepRecord
+from slaf.format.schema import CELLS
 from slaf.sources.selection import SelectedSource, is_ascending
 from slaf.transforms.base import TransformedSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from slaf.dataset.dataset import Dataset
     from slaf.dataset.view import View
     from slaf.options import ReadOptions
     from slaf.sources.base import Source
@@ -30,10 +30,18 @@ if TYPE_CHECKING:
 
     Positions = NDArray[np.int64] | None
 
-__all__ = ["SINGLE_RUN", "repeated", "steps_of", "transformed_inputs"]
+__all__ = [
+    "FILTER_GENES",
+    "depends_on_all_cells",
+    "repeated",
+    "steps_of",
+    "transformed_inputs",
+]
 
-# The steps that no append can repeat, as they depend on all cells.
-SINGLE_RUN = ("sort_by", "sample")
+_SINGLE_RUN = ("sort_by", "sample")
+
+# The step whose result, which depends on all cells, no record has: it is the genes of the dataset.
+FILTER_GENES = "filter_genes"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,16 +92,30 @@ def steps_of(view: View) -> tuple[StepRecord, ...]:
     return tuple(StepRecord(step.name, dict(step.options)) for step in view.steps)
 
 
-def repeated(inputs: Concat, dataset: Dataset) -> View:
+def depends_on_all_cells(step: StepRecord) -> bool:
+    """Whether no append can repeat a step: of other cells it would choose or order others."""
+    condition = str(step.options.get(CELLS, "")).lower()
+    return step.name in _SINGLE_RUN or "cell_integer_id" in condition
+
+
+def repeated(
+    inputs: Concat, steps: Iterable[StepRecord], genes: Collection[str] | None = None
+) -> View:
     """The view of inputs through the steps that a dataset records.
 
-    Of rules for genes the genes of the dataset are the result.
+    Parameters
+    ----------
+    inputs
+        The inputs.
+    steps
+        The steps.
+    genes
+        The result of rules for genes over the inputs of the first run; None to follow the rules.
     """
     view: View = SourceView(inputs)
-    for step in dataset.published.transforms:
-        if step.name == "filter_genes":
-            kept = set(dataset.var_names)
-            view = view[:, np.array([name in kept for name in view.var_names], np.bool_)]
+    for step in steps:
+        if step.name == FILTER_GENES and genes is not None:
+            view = view[:, np.array([name in genes for name in view.var_names], np.bool_)]
         else:
             view = getattr(view, step.name)(**step.options)
     return view

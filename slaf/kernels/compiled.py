@@ -71,7 +71,7 @@ class CompiledKernels(Kernels):
     def cast(self, values: NDArray[Any], out: NDArray[Any]) -> bool:
         """Write values in another type; whether it holds all of them exactly."""
         function = self._casts.get((values.dtype, out.dtype))
-        if function is None or not _are_plain(values, out):
+        if function is None or values.shape != out.shape or not _are_plain(values, out):
             return super().cast(values, out)
         return bool(function(_address(values), _address(out), len(values)))
 
@@ -80,14 +80,16 @@ class CompiledKernels(Kernels):
     ) -> int:
         """Write positions on an axis as uint32."""
         function = self._positions.get(positions.dtype.itemsize)
-        if function is None or not size or not _are_plain(positions, out):
+        has_room = start + len(positions) <= len(out)
+        if function is None or not size or not has_room or not _are_plain(positions, out):
             return super().positions(positions, out, start, size)
         last = min(size - 1, _LARGEST_UINT32)
         return int(function(_address(positions), _address(out), start, len(positions), last))
 
     def repeat(self, first: int, counts: NDArray[np.int64], out: NDArray[np.uint32]) -> None:
         """Write `first`, `first + 1` and so on, each as often as its count says."""
-        if int(counts.sum()) != len(out) or not _are_plain(counts, out):
+        fits = int(counts.sum()) == len(out) and int(counts.min(initial=0)) >= 0
+        if not fits or not _are_plain(counts, out):
             super().repeat(first, counts, out)
             return
         self._repeat(first, _address(counts), len(counts), _address(out))

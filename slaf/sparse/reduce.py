@@ -287,7 +287,9 @@ class SquaredDeviations:
 
 
 def row_sums(counts: NDArray[np.int64], values: NDArray[Any]) -> NDArray[Any]:
-    """The sum of each row: int64 of whole numbers; of floats float64, added from left to right.
+    """The sum of each row: of whole numbers int64, or Python's integers where one may be larger.
+
+    Of floats float64, added from left to right.
 
     Parameters
     ----------
@@ -300,9 +302,13 @@ def row_sums(counts: NDArray[np.int64], values: NDArray[Any]) -> NDArray[Any]:
         rows = np.repeat(np.arange(len(counts)), counts)
         added: NDArray[Any] = np.bincount(rows, values, minlength=len(counts))
         return added
-    sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(values, dtype=np.int64)])
+    # Sums of all rows may wrap around, and their differences are right; those of a row may not.
+    is_small = _largest(values) * int(counts.max(initial=0)) < _INT64
+    dtype = np.dtype(np.int64 if is_small else object)
+    values = values if is_small else values.astype(object)
+    sums = np.concatenate([np.zeros(1, dtype), np.cumsum(values, dtype=dtype)])
     indptr = indptr_from_counts(counts)
-    totals: NDArray[np.int64] = sums[indptr[1:]] - sums[indptr[:-1]]
+    totals: NDArray[Any] = sums[indptr[1:]] - sums[indptr[:-1]]
     return totals
 
 

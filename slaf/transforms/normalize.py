@@ -44,9 +44,9 @@ class NormalizeTotal(ValueStep):
         del keys
         check_not_negative(batch)
         totals = row_sums(batch.counts, batch.values).astype(np.float64, copy=False)
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             factors = self.target_sum / np.where(totals == 0, self.target_sum, totals)
-            return _rounded(batch.values * np.repeat(factors, batch.counts), dtype)
+            return _rounded(batch, batch.values * np.repeat(factors, batch.counts), dtype)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Log1p(ValueStep):
         """The logarithms, computed in float64 and rounded once."""
         del keys
         check_not_negative(batch)
-        return _rounded(np.log1p(batch.values, dtype=np.float64), dtype)
+        return _rounded(batch, np.log1p(batch.values, dtype=np.float64), dtype)
 
     def uns(self, uns: Mapping[str, Any]) -> Mapping[str, Any]:
         """Of X, as scanpy marks it."""
@@ -99,11 +99,18 @@ def check_not_negative(batch: Batch) -> None:
         raise UnfitValue(int(np.argmax(negative)), reason)
 
 
-def _rounded(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
-    try:
-        with np.errstate(over="raise"):
-            return values.astype(dtype, copy=False)
-    except FloatingPointError:
-        at = int(np.argmax(np.isfinite(values) & (values > np.finfo(dtype).max)))
+def _rounded(batch: Batch, values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """New values of a batch in a type, which is to hold those of finite ones.
+
+    Raises
+    ------
+    UnfitValue
+        If one is too large.
+    """
+    with np.errstate(over="ignore"):
+        rounded = values.astype(dtype, copy=False)
+    beyond = np.isinf(rounded)
+    if beyond.any() and (beyond := beyond & np.isfinite(batch.values)).any():
         reason = f"too large for {dtype} once it is multiplied; choose a smaller target"
-        raise UnfitValue(at, reason) from None
+        raise UnfitValue(int(np.argmax(beyond)), reason)
+    return rounded

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from slaf.dataset.source import dataset_as_input  # registers datasets as inputs
-from slaf.dataset.transformed_inputs import repeated, transformed_inputs
+from slaf.dataset.transformed_inputs import FILTER_GENES, repeated, transformed_inputs
 from slaf.errors import NoSuchInput
+from slaf.format.records import StepRecord
 from slaf.options import Join, SlotSelection, one_of
 from slaf.sources import as_inputs
 from slaf.sources.concat.members import ExistingDataset
@@ -94,10 +95,11 @@ def _combined(dataset: Dataset, inputs: list[Input]) -> Concat:
     """The inputs as one source: those of each run added to those of the runs before."""
     first, *later = _runs(dataset)
     removed = bool(dataset.published.removed)
-    whole = _of_run(dataset, inputs, first, _without_cells(dataset) if removed else None)
+    genes = _kept_genes(dataset, inputs, first)
+    whole = _of_run(dataset, inputs, first, genes, _without_cells(dataset) if removed else None)
     for run in later:
         previous = ExistingDataset(whole, whole.records, whole.uns_per_source)
-        whole = _of_run(dataset, inputs, run, previous)
+        whole = _of_run(dataset, inputs, run, genes, previous)
     return whole
 
 
@@ -120,10 +122,14 @@ def _runs(dataset: Dataset) -> Iterator[_Run]:
 
 
 def _of_run(
-    dataset: Dataset, inputs: list[Input], run: _Run, previous: ExistingDataset | None
+    dataset: Dataset,
+    inputs: list[Input],
+    run: _Run,
+    genes: set[str] | None,
+    previous: ExistingDataset | None,
 ) -> Concat:
     return Concat(
-        _transformed(dataset, inputs[run.inputs], run.join, run.slots),
+        _transformed(dataset, inputs[run.inputs], run, genes),
         "first" if dataset.published.removed else one_of(Join, "genes", run.join),
         previous,
         run.slots,
@@ -133,17 +139,47 @@ def _of_run(
 
 
 def _transformed(
-    dataset: Dataset, inputs: list[Input], join: str, selection: SlotSelection
+    dataset: Dataset, inputs: list[Input], run: _Run, genes: set[str] | None
 ) -> list[Input]:
     """The inputs seen through the steps that the dataset records."""
     if not dataset.published.transforms:
         return inputs
+    with _together(inputs, run) as opened:
+        return transformed_inputs(inputs, opened, repeated(opened, _steps(dataset), genes))
+
+
+def _kept_genes(dataset: Dataset, inputs: list[Input], first: _Run) -> set[str] | None:
+    """The genes that rules keep of the inputs of the first run; None if there are no others.
+
+    Of the dataset itself these are taken only where an input of the first run is no more.
+    """
+    published = dataset.published
+    if not any(step.name == FILTER_GENES for step in published.transforms):
+        return None
+    if published.removed:
+        return set(dataset.var_names)
+    n_cells = published.history[0].n_cells if published.history else published.n_cells
+    n_inputs = sum(one.offset + one.n_cells <= n_cells for one in dataset.sources)
+    if n_inputs == first.inputs.stop == len(inputs):
+        return None
+    with _together(inputs[:n_inputs], first) as opened:
+        return set(repeated(opened, published.transforms).var_names)
+
+
+def _together(inputs: list[Input], run: _Run) -> Concat:
     # Where genes are not left out, those that an input has do not depend on the others.
-    join = join if join == "intersection" else "union"
-    with Concat(
-        inputs, one_of(Join, "genes", join), selection=selection, allow_duplicate=True
-    ) as opened:
-        return transformed_inputs(inputs, opened, repeated(opened, dataset))
+    join = run.join if run.join == "intersection" else "union"
+    return Concat(inputs, one_of(Join, "genes", join), selection=run.slots, allow_duplicate=True)
+
+
+def _steps(dataset: Dataset) -> Iterator[StepRecord]:
+    """The steps that the dataset records, for the inputs that it still has."""
+    for step in dataset.published.transforms:
+        if step.name == "sample" and dataset.published.removed:
+            # Of the cells that were drawn, these are left: again those with the smallest numbers.
+            yield StepRecord(step.name, {**step.options, "n": dataset.n_cells})
+        else:
+            yield step
 
 
 def _without_cells(dataset: Dataset) -> ExistingDataset:

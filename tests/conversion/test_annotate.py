@@ -215,6 +215,34 @@ def test_an_append_keeps_what_was_annotated(dataset: Dataset, source: Path, tmp_
     assert made.to_anndata().shape == made.shape
 
 
+def test_an_append_takes_nothing_of_the_same_name(
+    dataset: Dataset, source: Path, tmp_path: Path
+) -> None:
+    """What an input has by the name of an annotation, kept or dropped, is not mixed with it."""
+    made = dataset.annotate(
+        obs={"depth": range(N)},
+        var={"length": range(M, 2 * M)},
+        obsm={"X_pca": np.ones((N, 2))},
+        layers={"norm": counts(N, M, seed=4) * 0.5},
+        drop=["obs:batch", "layer:own"],
+        replace=True,
+    )
+    more = write_h5ad(
+        tmp_path / "more.h5ad",
+        counts(5, M, seed=2),
+        obsm={"X_pca": np.full((5, 2), 9.0)},
+        layers={"own": counts(5, M), "norm": counts(5, M)},
+    )
+    made = slaf.append(more, made.location, cell_id_prefix=True)
+    assert made.obs["depth"].isna().tolist() == [False] * N + [True] * 5
+    assert made.var["length"].tolist() == list(range(M, 2 * M))
+    assert "batch" not in made.obs
+    assert np.isnan(made.obsm["X_pca"][N:]).all()
+    assert list(made.layers) == ["norm"]
+    assert made.layers["norm"][N:].nnz == 0
+    assert slaf.verify(made, against=[source, more]).ok
+
+
 def test_a_view_is_refused(dataset: Dataset) -> None:
     """A view of a part of a dataset, or of inputs, is refused with what to do instead."""
     with pytest.raises(slaf.SelectionError, match="annotate the dataset itself"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import random
 import shutil
 import tempfile
@@ -206,6 +207,21 @@ def test_regions_and_blacklist(alignments: list[Read], data: st.DataObject) -> N
             assert row(source).tolist() == sums
             ids = [f"{CONTIGS[contig][0]}:{start}-{end}" for contig, start, end in regions]
             assert source.genes().column(0).to_pylist() == ids
+
+
+def test_an_index_of_an_earlier_file_is_not_used(tmp_path: Path) -> None:
+    """An index that is older than its file would miss reads: the file is read whole."""
+    contigs = (("chr1", 1_000_000), ("chr2", 1_000_000))
+    path, index = tmp_path / "s.bam", tmp_path / "s.bam.bai"
+    for n in (50, 5_000):
+        some = [Read(at % 2, at * 150, ((0, 10),), 0, 60) for at in range(n)]
+        write_reads(path, some, contigs, index=n == 50)
+    os.utime(index, (1e9, 1e9))
+    with slaf.scan(path, chroms="chr1", bin_size=1_000) as view:
+        assert view.sum() == 10 * 2_500
+    found = slaf.info(path)
+    assert isinstance(found, slaf.InputInfo)
+    assert "index: older than the file, and not used" in found.details
 
 
 @pytest.mark.parametrize("index", [True, False])

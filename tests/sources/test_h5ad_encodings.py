@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 import slaf
+from slaf.sources.hdf5.arrays import DeflatedArray, open_1d
 from slaf.sparse.external_sort import ExternalSort
 from slaf.testing.strategies import Stored
 from tests.builders import as_matrix, counts, names, write_elements, write_stored
@@ -467,3 +468,25 @@ def test_layers_by_columns_are_sorted_once(
     assert len(sorted_once) == 2 * n_inputs
     slaf.verify(tmp_path / "out.slaf", against=paths)
     assert len(sorted_once) == 4 * n_inputs
+
+
+@pytest.mark.slow
+def test_a_chunk_larger_than_one_read(tmp_path: Path) -> None:
+    """A chunk of more than 2 GiB, which Linux does not read at once, is read to its end."""
+    n, path = 2**28 + 1, tmp_path / "large.h5"
+    with h5py.File(path, "w") as file:
+        how = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        how.set_chunk((n,))
+        # Nothing is written, so that the file is sparse.
+        how.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        how.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        space = h5py.h5s.create_simple((n,))
+        made = h5py.h5d.create(file.id, b"x", h5py.h5t.STD_I64LE, space, dcpl=how)
+        chunk = made.get_chunk_info(0)
+    with path.open("r+b") as raw:
+        raw.seek(chunk.byte_offset + chunk.size - 8)
+        raw.write((7).to_bytes(8, "little"))
+    with h5py.File(path) as file:
+        array = open_1d(file["x"])
+        assert isinstance(array, DeflatedArray)
+        assert array[n - 2 : n].tolist() == [0, 7]

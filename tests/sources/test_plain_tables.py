@@ -104,6 +104,7 @@ def mark(name: str, key: str, value: Any) -> Callable[[h5py.Group], None]:
 DAMAGED: dict[str, Callable[[h5py.Group], None]] = {
     "a code without a category": put("kind/codes", np.array([0, 3, 1], "i1")),
     "a code below none": put("kind/codes", np.array([0, -2, 1], "i1")),
+    "a code that would be none as int64": put("kind/codes", np.array([0, 2**64 - 1, 1], "u8")),
     "fractions as codes": put("kind/codes", np.array([0, 0.5, 1])),
     "equal categories": put("kind/categories", ["b", "b", "z"]),
     "a shorter column": put("int", np.arange(2)),
@@ -119,6 +120,7 @@ DAMAGED: dict[str, Callable[[h5py.Group], None]] = {
     "an index that is not there": mark(".", "_index", "gone"),
     "numbers as names": mark(".", "column-order", [1, 2]),
     "a mask of other length": put("Int/mask", np.zeros(2, bool)),
+    "no mask": lambda table: table.__delitem__("Int/mask"),
     "a mask of numbers": put("Int/mask", np.zeros(3, "u1")),
 }
 

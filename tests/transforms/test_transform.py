@@ -256,6 +256,53 @@ def test_an_output_that_is_an_input(inputs: list[Path], tmp_path: Path) -> None:
     assert slaf.verify(tmp_path / "in.slaf", path).ok
 
 
+@pytest.mark.parametrize("appended", [False, True])
+def test_rules_for_genes_are_verified(inputs: list[Path], tmp_path: Path, appended: bool) -> None:  # noqa: FBT001
+    """Genes that the rule does not keep are a difference: those of the dataset are no proof."""
+    made = transform(inputs[0], tmp_path / "out.slaf", min_cells=17)
+    if appended:
+        made = slaf.append(inputs[1], made.location)
+    given = inputs if appended else inputs[:1]
+    assert 0 < made.n_vars < 12
+    assert slaf.verify(made, given).ok
+    path = tmp_path / "out.slaf" / "config.json"
+    config = json.loads(path.read_bytes())
+    config["transforms"][0]["options"]["min_cells"] = 1
+    del config["digest"]
+    path.write_text(json.dumps(config))
+    with pytest.raises(VerificationFailed, match="genes, measured by"):
+        slaf.verify(tmp_path / "out.slaf", given)
+
+
+def test_lost_genes_are_kept_by_the_rule_again(inputs: list[Path], tmp_path: Path) -> None:
+    """The genes that a rule has kept are repaired from the inputs, without those of the dataset."""
+    made = transform(inputs, tmp_path / "out.slaf", min_cells=35)
+    wanted = made.to_anndata()
+    (file,) = (tmp_path / "out.slaf" / "genes.lance" / "data").iterdir()
+    file.write_bytes(b"damaged")
+    slaf.repair(made.location, inputs)
+    assert_equal(slaf.open(made.location).to_anndata(), wanted)
+    assert slaf.verify(made.location, inputs).ok
+
+
+def test_cells_by_position_are_of_one_run(inputs: list[Path], tmp_path: Path) -> None:
+    """A condition on the positions of cells means other cells of an append, which is refused."""
+    made = transform(inputs[0], tmp_path / "out.slaf", cells="Cell_Integer_Id < 5")
+    assert slaf.verify(made, inputs[0]).ok
+    with pytest.raises(InputError, match="chosen or ordered by select, which depends on all"):
+        slaf.append(inputs[1], made.location)
+
+
+def test_a_sample_without_one_of_its_inputs(inputs: list[Path], tmp_path: Path) -> None:
+    """Of the cells that were drawn, those of the other inputs are left, and verified."""
+    made = transform(inputs, tmp_path / "out.slaf", sample=20, seed=1)
+    left = [name for name in made.obs_names if name in slaf.scan(inputs[1]).obs_names]
+    made = slaf.remove(made.location, str(inputs[0]))
+    assert 0 < len(left) < 20
+    assert made.obs_names.to_list() == left
+    assert slaf.verify(made, inputs[1]).ok
+
+
 def test_another_run_is_not_resumed(inputs: list[Path], tmp_path: Path) -> None:
     """A run that was stopped is finished by the same steps alone; others name the difference."""
     with pytest.raises(Crash):

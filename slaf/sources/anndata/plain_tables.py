@@ -103,9 +103,10 @@ def _categorical(element: h5py.Group, column: Column) -> tuple[pa.Array, Column]
     categories, of_values = _values(element["categories"], column)
     # Others have types of their own in an index of pandas.
     _expect(pa.types.is_string(categories.type) or pa.types.is_integer(categories.type))
-    codes = _numbers(element["codes"], "iu").astype(np.int64)
-    is_sound = len(categories.unique()) == len(categories)
-    _expect(is_sound and codes.min(initial=-1) >= -1 and codes.max(initial=-1) < len(categories))
+    codes = _numbers(element["codes"], "iu")
+    _expect(len(categories.unique()) == len(categories))
+    # Before they are cast: as int64 the largest unsigned number would be -1, a missing value.
+    _expect(not len(codes) or -1 <= int(codes.min()) <= int(codes.max()) < len(categories))
     ordered = bool(element.attrs["ordered"])
     indices = pa.array(codes.astype(np.int32), mask=codes < 0)
     return pa.DictionaryArray.from_arrays(indices, categories, ordered=ordered), replace(
@@ -120,7 +121,7 @@ def _categorical(element: h5py.Group, column: Column) -> tuple[pa.Array, Column]
 
 def _nullable(element: h5py.Group, column: Column, kinds: str) -> tuple[pa.Array, Column]:
     values = _numbers(element["values"], kinds)
-    mask = _numbers(element["mask"], "b") if "mask" in element else np.zeros(len(values), np.bool_)
+    mask = _numbers(element["mask"], "b")
     # The types of pandas begin with capitals: Int64, UInt8; but boolean.
     name = str(values.dtype)
     name = "boolean" if kinds == "b" else name.replace("uint", "UInt").replace("int", "Int")

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
@@ -24,7 +25,6 @@ from slaf.storage.system_errors import system_errno, system_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -53,6 +53,7 @@ _LEFT_OUT: Final = -1
 _CRAM_FIELDS: Final = [b"required_fields=62"]
 _MAGIC_BYTES = 1 << 12
 _BAM: Final = b"BAM\1"
+_INDEXES: Final = (".csi", ".bai")
 _SORT_ORDER: Final = re.compile(r"^@HD\t.*\bSO:(\w+)", re.MULTILINE)
 # Reads between two looks at whether the run was stopped, less one.
 _CHECKED = (1 << 16) - 1
@@ -134,7 +135,9 @@ class AlignmentFile:
     contigs, sort_order
         As the header has them.
     has_index
-        Whether there is an index.
+        Whether there is an index that can be used.
+    has_old_index
+        Whether there is one that is older than the file, and not used.
     n_indexed
         The mapped alignments by the index; None where it does not say.
 
@@ -155,7 +158,9 @@ class AlignmentFile:
             lengths = zip(file.references, file.lengths, strict=True)
             self.contigs = tuple(Contig(name, length) for name, length in lengths)
             self.sort_order = "unknown" if order is None else order[1]
-            self.has_index = not file.is_sam and file.has_index()
+            # htslib uses an index of an earlier file too, and then misses reads.
+            self.has_old_index = file.is_bam and _has_old_index(path)
+            self.has_index = not file.is_sam and file.has_index() and not self.has_old_index
             # An index of CRAM has no numbers of reads.
             self.n_indexed = file.mapped if self.has_index and file.is_bam else None
 
@@ -315,6 +320,14 @@ def file_kind(path: Path) -> str | None:
             if zlib.decompressobj(wbits=31).decompress(magic, len(_BAM)) == _BAM:
                 return "BAM"
     return None
+
+
+def _has_old_index(path: Path) -> bool:
+    """Whether an index of a BAM file was written before the file itself."""
+    names = [Path(f"{path}{suffix}") for suffix in _INDEXES]
+    names += [path.with_suffix(suffix) for suffix in _INDEXES]
+    written = path.stat().st_mtime_ns
+    return any(name.stat().st_mtime_ns < written for name in names if name.is_file())
 
 
 def _check_header(path: Path) -> None:

@@ -284,12 +284,15 @@ class BamSource(Source):
     def _details(self) -> tuple[str, ...]:
         file = self._file
         bases = sum(contig.length for contig in self._contigs)
+        index = "yes" if file.has_index else "no"
+        if file.has_old_index:
+            index = "older than the file, and not used"
         reads = "unknown, without an index" if file.n_indexed is None else f"{file.n_indexed:,}"
         return (
             f"{len(self._contigs):,} of {len(file.contigs):,} contigs, {bases:,} bases",
             f"mapped reads: {reads}",
             f"sort order: {file.sort_order}",
-            f"index: {'yes' if file.has_index else 'no'}",
+            f"index: {index}",
         )
 
 

@@ -61,7 +61,7 @@ class LocalChunks:
         at = self._index(origin)
         start, size = int(self._starts[at]), int(self._sizes[at])
         is_possible = size <= self._largest and start <= _LARGEST_OFFSET
-        raw = os.pread(self._descriptor, size, start) if is_possible else b""
+        raw = _read_at(self._descriptor, size, start) if is_possible else b""
         if not size or len(raw) != size:
             msg = f"{chunk_label(self._name, origin)} lies beyond its file"
             raise DamagedInput(msg)
@@ -79,6 +79,15 @@ class LocalChunks:
         for start, size, count in zip(origin, self._chunks, self._counts, strict=True):
             at = at * count + start // size
         return at
+
+
+def _read_at(descriptor: int, size: int, start: int) -> bytes:
+    """So many bytes of a file, or those before its end."""
+    raw = os.pread(descriptor, size, start)
+    # Linux reads at most 2 GiB at a time.
+    while len(raw) < size and (more := os.pread(descriptor, size - len(raw), start + len(raw))):
+        raw += more
+    return raw
 
 
 def _opened_again(file: h5py.File) -> int:

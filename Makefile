@@ -51,9 +51,10 @@ test: $(STAMP)  ## the tests, and the examples in docstrings, by all cores
 NEWER := $(shell for each in python3.12 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.12.*/bin/python3.12; \
   do "$$each" -c '' 2>/dev/null && echo "$$each" && break; done)
 NEWER_TESTS := tests/laws tests/annotations tests/targets/test_round_trip.py \
-  tests/targets/test_corpus.py tests/sources/test_h5ad_corpus.py tests/sources/test_stored_columns.py
+  tests/targets/test_corpus.py tests/sources/test_h5ad_corpus.py tests/sources/test_stored_columns.py \
+  tests/formats/test_zarr.py tests/formats/test_laws.py tests/compat
 
-test-newer:  ## laws, round trips and the corpus with the newer libraries of Python 3.12
+test-newer:  ## laws, round trips, the corpus and earlier datasets with the newer libraries of Python 3.12
 	@if [ -z "$(NEWER)" ]; then echo "there is no Python 3.12: the tests of its libraries are skipped"; \
 	else $(MAKE) test PYTHON="$(NEWER)" TESTS="$(NEWER_TESTS)"; fi
 

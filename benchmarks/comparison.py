@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.cases import cases, reading
 from benchmarks.inputs import FOLDER
-from benchmarks.machine import machine, revision
+from benchmarks.machine import machine, measured
 from benchmarks.programs import PROGRAMS
 from benchmarks.results import Results
 from benchmarks.rounds import check_cost, convert_in_turn, read_in_turn
@@ -64,7 +64,7 @@ def compare(
         Folder of inputs, environments, outputs and figures.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    results = Results.begin(folder / f"{name}.json", {**machine(), "revision": revision()})
+    results = Results.begin(folder / f"{name}.json", {**machine(), **measured()})
     for case in cases(sizes):
         if only in case.name:
             chosen = tuple(program for program in case.programs if program in programs)

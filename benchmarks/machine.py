@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["machine", "revision"]
+__all__ = ["machine", "measured"]
 
 _CPUS = Path("/proc/cpuinfo")
 _GIB = 1 << 30
@@ -26,8 +26,8 @@ def machine() -> dict[str, str | int]:
     }
 
 
-def revision() -> str:
-    """The measured commit, with a plus if files differ from it."""
+def measured() -> dict[str, str]:
+    """The revision, with a plus if files differ from it, and the day of its commit."""
     folder = Path(__file__).parent
 
     def git(*arguments: str) -> str:
@@ -37,7 +37,11 @@ def revision() -> str:
         return done.stdout.strip()
 
     changed = git("status", "--porcelain", "--untracked-files=no", "--", "../slaf", "../cli", ".")
-    return f"{git('rev-parse', '--short=12', 'HEAD')}{'+' if changed else ''}" or "unknown"
+    revision = f"{git('rev-parse', '--short=12', 'HEAD')}{'+' if changed else ''}"
+    return {
+        "revision": revision or "unknown",
+        "date": git("show", "--no-patch", "--format=%cs", "HEAD") or "an unknown day",
+    }
 
 
 def _processor() -> str:

@@ -106,7 +106,8 @@ def _machine(results: Results) -> str:
     about = results.about
     return (
         f"{about['cores']} cores of {about['processor']}, {about['memory']} of memory, "
-        f"{about['system']}, Python {about['python']}; revision `{about['revision']}`"
+        f"{about['system']}, Python {about['python']}; "
+        f"revision `{about['revision']}` of {about['date']}"
     )
 
 

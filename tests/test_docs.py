@@ -20,6 +20,7 @@ from scipy.io import mmwrite
 import slaf
 import slaf.dataset.source
 import slaf.errors
+from slaf.options import INPUT_CHOICES
 from slaf.sources import FORMATS
 from slaf.testing.strategies import Stored
 from slaf_cli.app import app
@@ -56,6 +57,19 @@ NOT_RUN = {
 }
 # The pages whose commands run as the installed program, each in a process of its own.
 AS_INSTALLED = {"docs/tutorial.md"}
+# The extras that the examples of pages need.
+NEEDS = {
+    "azure.md": "cloud",
+    "bam.md": "bam",
+    "buckets.md": "cloud",
+    "compute.md": "scanpy",
+    "export.md": "plugins",
+    "from-scanpy.md": "scanpy",
+    "gcs.md": "cloud",
+    "s3.md": "cloud",
+    "soma.md": "soma",
+    "umap.md": "scanpy",
+}
 CLOUDS = {"s3": moto, "gcs": fake_gcs, "azure": azurite, "export": moto}
 
 _EXAMPLE_FILE = re.compile(
@@ -261,6 +275,19 @@ def test_every_extra_is_documented() -> None:
     assert users == set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
 
 
+@pytest.mark.parametrize("page", NEEDS)
+def test_a_page_names_the_extra_that_its_examples_need(page: str) -> None:
+    """Somebody with a plain installation reads which extra to install."""
+    assert f"slaf[{NEEDS[page]}]" in (ROOT / "docs/how-to" / page).read_text(encoding="utf-8")
+
+
+def test_every_choice_of_an_input_is_specified() -> None:
+    """Each option that a source records as its choice stands in the format on disk."""
+    page = (ROOT / "docs/format.md").read_text(encoding="utf-8")
+    (choice,) = re.findall(r"^\| `choice` \|(.*)\|$", page, re.MULTILINE)
+    assert re.findall(r"`(\w+)`", choice) == list(INPUT_CHOICES)
+
+
 def test_the_citation_names_this_version() -> None:
     """CITATION.cff has the version of pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -286,8 +313,11 @@ def test_every_error_and_exit_code_is_documented() -> None:
             shown = f" (`{builtins[0]}`)" if builtins and name != "SlafError" else ""
             column = "" if name == "SlafError" else f" {codes[name]}"
             assert f"| `{name}`{shown} |{column} |" in page
-    for code in ExitCode:
-        assert re.search(rf"^\| {code.value} \|", page, re.MULTILINE), code
+    rows = dict(re.findall(r"^\| (\d+) \|(.*)\|$", page, re.MULTILINE))
+    assert rows.keys() == {str(code.value) for code in ExitCode}
+    for name, thing in vars(slaf.errors).items():
+        if slaf.SlafError in getattr(thing, "__bases__", ()):
+            assert f"`{name}`" in rows[str(codes[name])]
 
 
 def test_every_documented_error_says_what_to_do() -> None:

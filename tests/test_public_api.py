@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -97,13 +98,14 @@ def test_opening_imports_no_writer() -> None:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The names of the files in a wheel that is built from a copy of the checkout."""
+    """The names of the files in a wheel that is built from what a container image copies."""
     top = tmp_path_factory.mktemp("wheel")
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.so")
-    for name in ("slaf", "cli"):
-        shutil.copytree(CHECKOUT / name, top / "copy" / name, ignore=ignored)
-    for name in ("pyproject.toml", "README.md", "LICENSE", "hatch_build.py"):
-        shutil.copy(CHECKOUT / name, top / "copy" / name)
+    for line in (CHECKOUT / ".dockerignore").read_text().splitlines():
+        if line.startswith("!"):
+            admitted = CHECKOUT / line[1:]
+            copy = partial(shutil.copytree, ignore=ignored) if admitted.is_dir() else shutil.copy
+            copy(admitted, top / "copy" / admitted.name)
     options = ["--wheel", "--no-isolation", "--outdir", str(top / "dist")]
     built = subprocess.run(
         [sys.executable, "-m", "build", *options, str(top / "copy")],
@@ -124,6 +126,11 @@ def test_the_wheel_holds_two_packages(wheel: list[str]) -> None:
     assert tops == {"slaf", "slaf_cli", metadata}
     assert f"{metadata}/entry_points.txt" in wheel
     assert f"{metadata}/licenses/LICENSE" in wheel
+
+
+def test_the_image_reaches_buckets_and_ray() -> None:
+    """The container image has the extras with which the page about machines uses it."""
+    assert "[cloud,ray]" in (CHECKOUT / "Dockerfile").read_text()
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")

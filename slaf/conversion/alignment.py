@@ -89,7 +89,10 @@ class Ids:
         repeated = _repeated(names)
         unknown = [name for name in dict.fromkeys(names) if name not in self._positions]
         if unknown:
-            msg = f"{title} has {_listed(unknown)}, which is no {singular} of the dataset"
+            msg = (
+                f"{title} has {_listed(unknown)}, which is no {singular} of the dataset; leave its "
+                "row out, or name the column of the ids with --on"
+            )
         elif repeated:
             msg = f"{title} has {_listed(repeated)} several times; keep one row for each {singular}"
         elif len(self._positions) < len(self) and (shared := _repeated(self.values.to_pylist())):

@@ -440,6 +440,9 @@ def _names_of_masks(metrics: Sequence[str]) -> list[str]:
 
 def _pattern(patterns: Mapping[str, str], name: str) -> str:
     if name not in patterns:
-        msg = f"no genes are called {name!r}; give their pattern in masks, as {{{name!r}: '^X-'}}"
+        msg = (
+            f"no genes are called {name!r}; give their pattern by --mask {name}='^X-', or in "
+            f"Python by masks={{{name!r}: '^X-'}}"
+        )
         raise SelectionError(msg)
     return patterns[name]

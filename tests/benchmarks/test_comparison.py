@@ -34,6 +34,7 @@ ABOUT: dict[str, Any] = {
     "system": "Linux x86_64",
     "python": "3.12.1",
     "revision": "0123456789ab",
+    "date": "2026-03-01",
 }
 
 
@@ -170,8 +171,9 @@ def made(tmp_path: Path) -> Results:
 
 
 def test_the_page_tells_who_wins_and_who_fails(tmp_path: Path) -> None:
-    """The page says where a peer is ahead, fails, loses or reads other values."""
+    """The page says where a peer is ahead, fails, loses or reads other values, and as of when."""
     shown = page(made(tmp_path), SIZES)
+    assert "revision `0123456789ab` of 2026-03-01.\n" in shown
     assert "| slafdb | 4.00 | 2.00 | 2.00 | 537 | 2.40 | 1 |" in shown
     assert "**slafdb is better than slaf** in CPU (0.67 ×), peak memory (0.50 ×)." in shown
     assert "crispyx fails: `ValueError: 'x' | y`" in shown

@@ -93,7 +93,7 @@ def test_elements_of_some_cells_and_genes(dataset: Dataset) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"obs": pd.DataFrame({"a": [1]}, ["nobody"])}, "'nobody', which is no cell"),
+        ({"obs": pd.DataFrame({"a": [1]}, ["nobody"])}, "'nobody', which is no cell .* --on"),
         ({"obs": pd.DataFrame({"a": [1, 2]}, ["cell-1"] * 2)}, "'cell-1' several times"),
         ({"obs": {"batch": ["x"] * N}}, "obs:batch with other values; replace with --replace"),
         ({"obs": {"a": [1]}}, "obs:a cannot be a column of 12 rows"),

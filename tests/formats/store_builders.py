@@ -90,7 +90,7 @@ def write_h5mu(path: Path, **modalities: Stored) -> Path:
                 obs=names("cell", n_cells),
                 var=names("gene", n_genes),
             )
-            anndata.io.write_elem(file, f"mod/{name}", adata)
+            anndata.io.write_elem(file.require_group("mod"), name, adata)
         file.attrs.update({"encoding-type": "MuData", "encoding-version": "0.1.0"})
         anndata.io.write_elem(file, "obs", names("cell", n_cells))
         anndata.io.write_elem(file, "var", names("gene", n_genes))

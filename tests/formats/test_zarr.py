@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import warnings
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ from tests.formats.store_builders import write_zarr
 from tests.sources.test_laws import everything
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 STORED = Stored((3, 2), np.array([0, 2, 2]), np.array([1, 0, 1]), np.array([3, 4, 5], np.int32))
 V2 = [
@@ -92,13 +93,21 @@ def test_any_slice_of_any_array(
             np.testing.assert_array_equal(array[::3], values[::3])
 
 
+@contextmanager
+def written_as(version: int) -> Iterator[None]:
+    """With anndata set to write this version of zarr; 0.13 warns wherever that setting is used."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with anndata.settings.override(zarr_write_format=version):
+            yield
+
+
 @pytest.mark.parametrize("version", [2, 3])
 @pytest.mark.parametrize("layout", ["csr", "csc"])
 def test_an_export_is_read_back(version: int, layout: Any, tmp_path: Path) -> None:
     """What was exported to zarr is an input, with every slot as it was."""
     dataset = slaf.convert(everything(), tmp_path / "a.slaf")
-    with anndata.settings.override(zarr_write_format=version), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with written_as(version):
         slaf.export(dataset, tmp_path / "out.zarr", layout=layout)
     again = slaf.convert(tmp_path / "out.zarr", tmp_path / "b.slaf")
     assert again.published.blocks == dataset.published.blocks
@@ -209,8 +218,7 @@ def test_as_anndata_reads(tmp_path: Path) -> None:
     adata.obs["kind"] = ["a", "b"] * 10
     for version in (2, 3):
         path = tmp_path / f"{version}.zarr"
-        with anndata.settings.override(zarr_write_format=version), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with written_as(version):
             adata.write_zarr(path)
         dataset = slaf.convert(path, tmp_path / f"{version}.slaf")
         assert_same_matrix(dataset.X.to_memory(), adata.X)

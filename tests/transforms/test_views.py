@@ -316,7 +316,7 @@ def test_what_is_refused() -> None:
         view.sample(31)
     with pytest.raises(SelectionError, match=r"no id or symbol of a gene matches '\^RP"):
         view.filter_cells(max_pct={"ribo": 5})
-    with pytest.raises(SelectionError, match="no genes are called 'x'; give their pattern"):
+    with pytest.raises(SelectionError, match="called 'x'; give their pattern by --mask x="):
         view.filter_cells(mad={"x": 5})
     with pytest.raises(SelectionError, match="no cell has 'none' in 'gene'; there are"):
         view.sort_by("gene", first="none")

@@ -379,7 +379,7 @@ def _strandedness(value: Any) -> str:
 
 
 def _executor(value: Any) -> Any:
-    """What encodes parts.
+    """The executor of parts, checked.
 
     Raises
     ------
@@ -854,7 +854,7 @@ class StepOptions(Options):
     """The layer that is counted and changed instead of X. Its nonzeros decide time."""
 
     as_layer: str | None = None
-    """Store changed values as a new layer of this name, beside what they were made of: time and
+    """Store changed values as a new layer of this name, next to the one they were made of: time and
     bytes for both.
     """
 

@@ -78,6 +78,8 @@ _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (ConflictError, ExitCode.CONFLICT),
     (StorageError, ExitCode.STORAGE),
     (SlafError, ExitCode.BAD_INPUT),
+    (typer.BadParameter, ExitCode.USAGE),
+    (BrokenPipeError, ExitCode.UNREAD),
     (OSError, ExitCode.STORAGE),
     (Exception, ExitCode.BUG),
 )
@@ -102,8 +104,8 @@ def edge(
                 yield
         except (typer.Exit, typer.BadParameter):
             raise  # typer handles these
-        except BrokenPipeError:
-            raise typer.Exit(ExitCode.UNREAD) from None
+        except BrokenPipeError as error:
+            raise typer.Exit(exit_code(error)) from None
         except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - the edge reports it
             if verbose:
                 traceback.print_exception(error, file=sys.stderr)
@@ -119,13 +121,18 @@ def _end_in_log() -> Iterator[None]:
     """Log the exit code, and the error, to the file."""
     try:
         yield
-    except (KeyboardInterrupt, Exception) as error:
-        code = ExitCode.USAGE if isinstance(error, typer.BadParameter) else exit_code(error)
-        text = _on_one_line(_explanation(error))
-        logger.error("slaf: %s", text, extra=FILE_ONLY)
-        logger.info("end: exit code %d", code, extra=FILE_ONLY)
+    except typer.Exit as stop:  # its result is printed
+        _log_end(stop.exit_code)
         raise
-    logger.info("end: exit code 0", extra=FILE_ONLY)
+    except (KeyboardInterrupt, Exception) as error:
+        logger.error("slaf: %s", _on_one_line(_explanation(error)), extra=FILE_ONLY)
+        _log_end(exit_code(error))
+        raise
+    _log_end(ExitCode.DONE)
+
+
+def _log_end(code: int) -> None:
+    logger.info("end: exit code %d", code, extra=FILE_ONLY)
 
 
 def exit_code(error: BaseException) -> ExitCode:
@@ -199,7 +206,7 @@ def in_bytes(number: float) -> str:
 
 
 def _print_error(error: BaseException) -> None:
-    """Print an error in JSON; after a failed verification beside the fields of its report."""
+    """Print an error in JSON; after a failed verification with the fields of its report."""
     found = error.report.to_json() if isinstance(error, VerificationFailed) else {}
     message, remedy = _explanation(error), ""
     if isinstance(error, SlafError):
@@ -217,6 +224,8 @@ def _on_one_line(text: str) -> str:
 def _explanation(error: BaseException) -> str:
     if isinstance(error, SlafError):
         return str(error)
+    if isinstance(error, typer.BadParameter):
+        return error.format_message()
     notes = "; ".join(("", *getattr(error, "__notes__", ())))
     if isinstance(error, KeyboardInterrupt):
         return f"{exit_code(error).name.lower()}{notes}"

@@ -104,7 +104,7 @@ class PartReport:
         "done"; "was done" if it had been before; "not needed" if the plan was published or given up
         meanwhile.
     cells, nonzeros
-        What it holds.
+        Its content.
     """
 
     output: str

@@ -67,7 +67,7 @@ class Quality:
     Attributes
     ----------
     sources
-        That of each input.
+        The quality of each input.
     genes
         The genes with the greatest sums.
     mt_genes

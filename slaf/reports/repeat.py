@@ -46,7 +46,7 @@ def _choices(record: SourceRecord) -> dict[str, Any]:
 
 
 def _store_options(config: DatasetConfig, sources: list[SourceRecord]) -> dict[str, Any]:
-    """What differs from the defaults, as keywords."""
+    """The options that differ from the defaults, as keywords."""
     stored = config.store_options
     selection = sources[0].selection or config.annotations.selection or SlotSelection()
     found = {name: getattr(stored, name) for name in options_of(StoreOptions)}

@@ -125,7 +125,7 @@ def _without_tools(path: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _telling_parts(paths: Sequence[tuple[str, ...]]) -> list[str]:
-    """Of each of several different paths the last part that tells all apart, else those that do."""
+    """The last parts of paths that tell all apart: one of each path if it does, else more."""
     depth = max(map(len, paths), default=0)
     columns = [
         [path[-at] if len(path) >= at else "" for path in paths] for at in range(1, depth + 1)

@@ -231,3 +231,7 @@ class VerificationFailed(SlafError):
     def __init__(self, message: str, report: Any) -> None:
         super().__init__(message)
         self.report = report
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The message and the report: another process hands on both."""
+        return type(self), (*self.args, self.report), vars(self)

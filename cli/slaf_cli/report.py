@@ -81,7 +81,7 @@ _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (typer.BadParameter, ExitCode.USAGE),
     (BrokenPipeError, ExitCode.UNREAD),
     (OSError, ExitCode.STORAGE),
-    (Exception, ExitCode.BUG),
+    (BaseException, ExitCode.BUG),  # panics of libraries in Rust are no Exception
 )
 
 
@@ -102,11 +102,11 @@ def edge(
         try:
             with logging_of(quiet=quiet, verbose=verbose, log_file=log_file), _end_in_log():
                 yield
-        except (typer.Exit, typer.BadParameter):
-            raise  # typer handles these
+        except (typer.Exit, typer.BadParameter, SystemExit, GeneratorExit):
+            raise  # typer and Python handle these
         except BrokenPipeError as error:
             raise typer.Exit(exit_code(error)) from None
-        except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - the edge reports it
+        except BaseException as error:  # noqa: BLE001 - the edge reports it
             if verbose:
                 traceback.print_exception(error, file=sys.stderr)
             with suppress(OSError):  # the exit code remains
@@ -124,7 +124,9 @@ def _end_in_log() -> Iterator[None]:
     except typer.Exit as stop:  # its result is printed
         _log_end(stop.exit_code)
         raise
-    except (KeyboardInterrupt, Exception) as error:
+    except (SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
         logger.error("slaf: %s", _on_one_line(_explanation(error)), extra=FILE_ONLY)
         _log_end(exit_code(error))
         raise

@@ -36,7 +36,7 @@ __all__ = ["copy"]
 
 logger = logging.getLogger("slaf")
 
-# What is copied while the copy is unfinished; readers ignore a file of such a name.
+# The record of an unfinished copy; readers ignore a file of such a name.
 _JOURNAL = ".copy.new"
 
 # Files that are in memory at a time: so many, of so many bytes, or one that is larger.

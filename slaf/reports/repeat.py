@@ -26,7 +26,7 @@ _OF_A_SCAN = ("cell_id_prefix", "samples", "join")
 def repeat(config: DatasetConfig) -> tuple[str, ...]:
     """The commands: of a shell; or of Python, if steps were recorded.
 
-    What was annotated since is in none of them, nor are inputs that were removed.
+    Later annotations are in none of them, nor are inputs that were removed.
     """
     if not config.sources:
         return ()

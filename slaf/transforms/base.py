@@ -82,7 +82,7 @@ class ValueStep(ABC):
         dtype
             The type of the new values.
         keys
-            What `keys` made of the ids of these cells.
+            The numbers that `keys` made of the ids of these cells.
 
         Raises
         ------

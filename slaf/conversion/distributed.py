@@ -256,7 +256,7 @@ def part(
         The output of `slaf.plan`.
     index
         The part, counted from 0; by default that of this task in a job array (SLURM, PBS, LSF, SGE,
-        AWS Batch, Google Batch, Kubernetes), or, outside of one, a part that is missing.
+        AWS Batch, Google Batch, Cloud Run, Kubernetes); outside of one, a part that is missing.
     memory, scratch, stage
         As for `slaf.convert`.
     storage_options, input_storage_options

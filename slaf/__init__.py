@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from slaf.dataset.concat import concat
     from slaf.dataset.dataset import Dataset
     from slaf.dataset.dataset import open_dataset as open
+    from slaf.dataset.gene_overlap import GeneOverlap, gene_overlap
     from slaf.dataset.head import head, schema
     from slaf.dataset.history import DatasetVersion, history
     from slaf.dataset.info import DatasetInfo, FolderInfo, InputInfo, info
-    from slaf.dataset.overlap import GeneOverlap, gene_overlap
     from slaf.dataset.scan import Scan, scan
     from slaf.dataset.view import View
     from slaf.errors import (
@@ -172,7 +172,7 @@ _MODULES = {
         "InputInfo",
         "info",
     ),
-    "slaf.dataset.overlap": ("GeneOverlap", "gene_overlap"),
+    "slaf.dataset.gene_overlap": ("GeneOverlap", "gene_overlap"),
     "slaf.dataset.scan": (
         "Scan",
         "scan",
@@ -217,15 +217,17 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 _RENAMED = {"open": "open_dataset"}
 
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
+if not TYPE_CHECKING:  # else every name would be one of this module
 
-        return version("slaf")
-    if name not in _HOMES:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
-    return getattr(importlib.import_module(_HOMES[name]), _RENAMED.get(name, name))
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("slaf")
+        if name not in _HOMES:
+            msg = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(msg)
+        return getattr(importlib.import_module(_HOMES[name]), _RENAMED.get(name, name))
 
 
 def __dir__() -> list[str]:

@@ -58,7 +58,7 @@ class SlafError(Exception):
 
     @property
     def message(self) -> str:
-        """What was found and where, with the notes that callers added."""
+        """The fault and its place, with the notes that callers added."""
         notes = getattr(self, "__notes__", ())
         # OSError itself would put the number of the error first.
         return "; ".join(filter(None, [*map(str, self.args[-1:]), *notes]))
@@ -231,3 +231,7 @@ class VerificationFailed(SlafError):
     def __init__(self, message: str, report: Any) -> None:
         super().__init__(message)
         self.report = report
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The message and the report: another process hands on both."""
+        return type(self), (*self.args, self.report), vars(self)

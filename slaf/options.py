@@ -379,7 +379,7 @@ def _strandedness(value: Any) -> str:
 
 
 def _executor(value: Any) -> Any:
-    """What encodes parts.
+    """The executor of parts, checked.
 
     Raises
     ------
@@ -661,7 +661,7 @@ class InputOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class SampleOptions(Options):
-    """What tells the cells of several inputs apart."""
+    """The names of the cells and samples of several inputs."""
 
     cell_id_prefix: bool = False
     """Put the part of its path that tells an input from the others before each cell id, like S01_,
@@ -854,7 +854,7 @@ class StepOptions(Options):
     """The layer that is counted and changed instead of X. Its nonzeros decide time."""
 
     as_layer: str | None = None
-    """Store changed values as a new layer of this name, beside what they were made of: time and
+    """Store changed values as a new layer of this name, next to the one they were made of: time and
     bytes for both.
     """
 
@@ -954,7 +954,7 @@ class PlanOptions(ConvertOptions):
     """
 
     new_only: bool = False
-    """Of an append: leave out the inputs whose content the dataset has already."""
+    """Leave out the inputs whose content the dataset has already; for an append only."""
 
     def for_verb(self) -> ConvertOptions | AppendOptions:
         """The options of the verb that is planned.

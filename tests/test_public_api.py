@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import pytest
 
 import slaf
 from slaf import errors
+from slaf.errors import DamagedInput, SlafError, VerificationFailed
+from slaf.verification.report import Difference, Report
 
 CHECKOUT = Path(__file__).parents[1]
 # What takes long to import, and is needed only by some of what the package does.
@@ -30,6 +33,18 @@ def test_a_name(name: str) -> None:
     found = getattr(slaf, name)
     assert name in dir(slaf)
     assert (found.__doc__ or "").strip()
+
+
+@pytest.mark.parametrize("error", [*SlafError.__subclasses__(), DamagedInput])
+def test_an_error_of_another_process(error: type[SlafError]) -> None:
+    """An error that another process raised is the same here, with its report and its notes."""
+    report = Report("out.slaf", ("tables",), (Difference("rows", "cells", "3", "2"),))
+    raised = error("text", report) if issubclass(error, VerificationFailed) else error("text")
+    raised.add_note("4 parts are done")
+    received = pickle.loads(pickle.dumps(raised))  # noqa: S301 - our own
+    assert type(received) is error
+    assert str(received) == str(raised)
+    assert vars(received) == vars(raised)
 
 
 @pytest.mark.parametrize("name", slaf.__all__)
@@ -51,7 +66,7 @@ def test_the_names_are_sorted() -> None:
 def test_no_other_name() -> None:
     """A name that is not there is an AttributeError that says so."""
     with pytest.raises(AttributeError, match="module 'slaf' has no attribute 'nothing'"):
-        slaf.nothing  # noqa: B018
+        slaf.nothing  # type: ignore[attr-defined]  # noqa: B018
 
 
 def test_the_packages_do_not_shadow_the_functions() -> None:

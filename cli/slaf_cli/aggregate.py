@@ -10,12 +10,12 @@ import typer
 from slaf.options import ConvertOptions
 from slaf_cli import options
 from slaf_cli.progress import cost, with_cost
-from slaf_cli.report import edge, print_json
+from slaf_cli.report import print_json
 
 __all__ = ["aggregate"]
 
 
-@options.takes(ConvertOptions, "storage_options", "input_storage_options", "overwrite")
+@options.command(ConvertOptions, "storage_options", "input_storage_options", "overwrite")
 def aggregate(
     target: options.Target,
     output: Annotated[
@@ -49,7 +49,7 @@ def aggregate(
     ddof: Annotated[
         int,
         typer.Option(
-            metavar="N", help="What is subtracted from the number of values, of a variance.", min=0
+            metavar="N", help="Subtracted from the number of values, for a variance.", min=0
         ),
     ] = 0,
     measured_only: Annotated[
@@ -61,35 +61,32 @@ def aggregate(
         ),
     ] = False,
     json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    log_file: options.LogFile = None,
+    quiet: options.Quiet = False,  # noqa: ARG001 - for the log
 ) -> None:
     """Write statistics of groups of cells: groups × genes.
 
     Memory grows with the groups, not with the cells. The columns of the groups and their number of
     cells are the obs of OUTPUT.
     """
-    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
-        import slaf
+    import slaf
 
-        began = time.monotonic()
-        statistics: Any = func.split(",")
-        written = slaf.aggregate(
-            target,
-            output,
-            by=by.split(","),
-            func=statistics,
-            layer=layer,
-            ddof=ddof,
-            measured_only=measured_only,
-            **chosen,
-        )
-        seconds = time.monotonic() - began
-        if json:
-            print_json(with_cost(written.to_json(), seconds))
-            return
-        typer.echo(
-            f"{written.output}: {written.n_groups:,} groups × {written.n_genes:,} genes; "
-            f"{cost(seconds)}"
-        )
+    began = time.monotonic()
+    statistics: Any = func.split(",")
+    written = slaf.aggregate(
+        target,
+        output,
+        by=by.split(","),
+        func=statistics,
+        layer=layer,
+        ddof=ddof,
+        measured_only=measured_only,
+        **chosen,
+    )
+    seconds = time.monotonic() - began
+    if json:
+        print_json(with_cost(written.to_json(), seconds))
+        return
+    typer.echo(
+        f"{written.output}: {written.n_groups:,} groups × {written.n_genes:,} genes; "
+        f"{cost(seconds)}"
+    )

@@ -10,12 +10,12 @@ import typer
 from slaf.options import ConvertOptions
 from slaf_cli import options
 from slaf_cli.progress import Bar
-from slaf_cli.report import edge, print_json
+from slaf_cli.report import print_json
 
 __all__ = ["annotate"]
 
 
-@options.takes(ConvertOptions, "restart", "storage_options")
+@options.command(ConvertOptions, "restart", "storage_options")
 def annotate(
     dataset: options.Dataset,
     chosen: options.Chosen,
@@ -67,8 +67,6 @@ def annotate(
     ] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    log_file: options.LogFile = None,
 ) -> None:
     """Add, replace or drop columns, elements and layers.
 
@@ -79,30 +77,29 @@ def annotate(
     if not (obs or var or from_anndata or drop):
         msg = "nothing to do: give --obs, --var, --from or --drop"
         raise typer.BadParameter(msg)
-    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
-        import slaf
+    import slaf
 
-        with Bar(shown=not quiet) as bar:
-            made = slaf.annotate(
-                dataset,
-                obs=obs,
-                var=var,
-                from_anndata=from_anndata,
-                drop=drop or (),
-                on=on,
-                replace=replace,
-                **chosen,
-                progress=bar,
-            )
-        published = made.published
-        if json:
-            print_json(
-                {
-                    "dataset": str(made.location),
-                    "version": published.version,
-                    "annotated": list(published.annotated_names),
-                }
-            )
-            return
-        names = ", ".join(published.annotated_names)
-        typer.echo(f"{made.location}: version {published.version}, annotated: {names or 'nothing'}")
+    with Bar(shown=not quiet) as bar:
+        made = slaf.annotate(
+            dataset,
+            obs=obs,
+            var=var,
+            from_anndata=from_anndata,
+            drop=drop or (),
+            on=on,
+            replace=replace,
+            **chosen,
+            progress=bar,
+        )
+    published = made.published
+    if json:
+        print_json(
+            {
+                "dataset": str(made.location),
+                "version": published.version,
+                "annotated": list(published.annotated_names),
+            }
+        )
+        return
+    names = ", ".join(published.annotated_names)
+    typer.echo(f"{made.location}: version {published.version}, annotated: {names or 'nothing'}")

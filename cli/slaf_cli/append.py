@@ -5,13 +5,12 @@ from __future__ import annotations
 from slaf.options import AppendOptions
 from slaf.storage.paths import check_local_paths
 from slaf_cli import options
-from slaf_cli.report import edge
 from slaf_cli.running import print_preview, watched
 
 __all__ = ["append"]
 
 
-@options.takes(AppendOptions)
+@options.command(AppendOptions)
 def append(
     inputs: options.Inputs,
     dataset: options.Dataset,
@@ -19,20 +18,17 @@ def append(
     *,
     json: options.Json = False,
     quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    log_file: options.LogFile = None,
 ) -> None:
     """Add the cells of inputs to a dataset.
 
     Genes are aligned by id. Until every cell is on disk, readers see DATASET as it was. An append
     that was stopped is finished by the same command.
     """
-    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
-        check_local_paths(inputs)
-        import slaf
+    check_local_paths(inputs)
+    import slaf
 
-        if chosen.pop("dry_run"):
-            print_preview(slaf.append(inputs, dataset, dry_run=True, **chosen), json=json)
-            return
-        with watched(dataset, chosen["storage_options"], quiet=quiet, json=json) as bar:
-            slaf.append(inputs, dataset, dry_run=False, **chosen, progress=bar)
+    if chosen.pop("dry_run"):
+        print_preview(slaf.append(inputs, dataset, dry_run=True, **chosen), json=json)
+        return
+    with watched(dataset, chosen["storage_options"], quiet=quiet, json=json) as bar:
+        slaf.append(inputs, dataset, dry_run=False, **chosen, progress=bar)

@@ -9,15 +9,15 @@ import typer
 from slaf.options import Compression, ConvertOptions
 from slaf_cli import options
 from slaf_cli.progress import Bar
-from slaf_cli.report import edge, print_json
+from slaf_cli.report import print_json
 
 if TYPE_CHECKING:
-    from slaf import Compacted
+    from slaf import CompactReport
 
 __all__ = ["compact"]
 
 
-@options.takes(ConvertOptions, "workers", "restart", "storage_options")
+@options.command(ConvertOptions, "workers", "restart", "storage_options")
 def compact(
     dataset: options.Dataset,
     chosen: options.Chosen,
@@ -32,8 +32,6 @@ def compact(
     ] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    log_file: options.LogFile = None,
 ) -> None:
     """Merge small fragments, or change the compression.
 
@@ -42,15 +40,14 @@ def compact(
     readers see DATASET as it was, and disk space is needed for both. A run that was stopped is
     finished by the same command.
     """
-    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
-        import slaf
+    import slaf
 
-        with Bar(shown=not quiet) as bar:
-            compacted = slaf.compact(dataset, compression=compression, **chosen, progress=bar)
-        _print(compacted, json=json)
+    with Bar(shown=not quiet) as bar:
+        compacted = slaf.compact(dataset, compression=compression, **chosen, progress=bar)
+    _print(compacted, json=json)
 
 
-def _print(compacted: Compacted, *, json: bool) -> None:
+def _print(compacted: CompactReport, *, json: bool) -> None:
     if json:
         print_json(compacted.to_json())
         return

@@ -9,13 +9,12 @@ import typer
 from slaf.options import ConvertOptions
 from slaf.storage.paths import check_local_paths
 from slaf_cli import options
-from slaf_cli.report import edge
 from slaf_cli.running import print_preview, watched
 
 __all__ = ["convert"]
 
 
-@options.takes(ConvertOptions)
+@options.command(ConvertOptions)
 def convert(
     inputs: options.Inputs,
     output: Annotated[
@@ -30,8 +29,6 @@ def convert(
     *,
     json: options.Json = False,
     quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    log_file: options.LogFile = None,
 ) -> None:
     """Convert inputs into a dataset.
 
@@ -39,12 +36,11 @@ def convert(
     is on disk there is no dataset at OUTPUT. A conversion that was stopped is finished by the same
     command.
     """
-    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
-        check_local_paths(inputs)
-        import slaf
+    check_local_paths(inputs)
+    import slaf
 
-        if chosen.pop("dry_run"):
-            print_preview(slaf.convert(inputs, output, dry_run=True, **chosen), json=json)
-            return
-        with watched(output, chosen["storage_options"], quiet=quiet, json=json) as bar:
-            slaf.convert(inputs, output, dry_run=False, **chosen, progress=bar)
+    if chosen.pop("dry_run"):
+        print_preview(slaf.convert(inputs, output, dry_run=True, **chosen), json=json)
+        return
+    with watched(output, chosen["storage_options"], quiet=quiet, json=json) as bar:
+        slaf.convert(inputs, output, dry_run=False, **chosen, progress=bar)

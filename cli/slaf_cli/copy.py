@@ -9,12 +9,12 @@ import typer
 from slaf.options import ConvertOptions
 from slaf_cli import options
 from slaf_cli.progress import Bar
-from slaf_cli.report import edge, print_json
+from slaf_cli.report import print_json
 
 __all__ = ["copy"]
 
 
-@options.takes(ConvertOptions, "storage_options", "input_storage_options")
+@options.command(ConvertOptions, "storage_options", "input_storage_options")
 def copy(
     dataset: options.Dataset,
     output: Annotated[str, typer.Argument(help="The new path or URL.", show_default=False)],
@@ -26,20 +26,17 @@ def copy(
     ] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    log_file: options.LogFile = None,
 ) -> None:
     """Copy a dataset between disks and buckets.
 
     Each file is checked against its digest. Until all are there, there is no dataset at OUTPUT, or
     the one that it replaces. A copy that was stopped is finished by the same command.
     """
-    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
-        import slaf
+    import slaf
 
-        with Bar(shown=not quiet) as bar:
-            made = slaf.copy(dataset, output, overwrite=overwrite, **chosen, progress=bar)
-        if json:
-            print_json({"dataset": str(made.location), "n_cells": made.n_cells})
-            return
-        typer.echo(f"{made.location}: {made.n_cells:,} cells × {made.n_genes:,} genes")
+    with Bar(shown=not quiet) as bar:
+        made = slaf.copy(dataset, output, overwrite=overwrite, **chosen, progress=bar)
+    if json:
+        print_json({"dataset": str(made.location), "n_cells": made.n_cells})
+        return
+    typer.echo(f"{made.location}: {made.n_cells:,} cells × {made.n_genes:,} genes")

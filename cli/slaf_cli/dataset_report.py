@@ -9,7 +9,7 @@ import typer
 from slaf.options import ConvertOptions
 from slaf_cli import options
 from slaf_cli.progress import Bar
-from slaf_cli.report import ExitCode, edge, print_json
+from slaf_cli.report import ExitCode, print_json
 
 if TYPE_CHECKING:
     from slaf import DatasetReport
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["report"]
 
 
-@options.takes(ConvertOptions, "storage_options")
+@options.command(ConvertOptions, "storage_options")
 def report(
     dataset: options.Dataset,
     chosen: options.Chosen,
@@ -61,8 +61,6 @@ def report(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a page.")] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    log_file: options.LogFile = None,
 ) -> None:
     """Describe a dataset, its quality and its origin on one page.
 
@@ -73,27 +71,26 @@ def report(
     if output is None and multiqc is None and not json:
         msg = "choose --output, --multiqc or --json"
         raise typer.BadParameter(msg, param_hint="--output")
-    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
-        import slaf
+    import slaf
 
-        with Bar(shown=not quiet) as bar:
-            made = slaf.report(
-                dataset,
-                output,
-                multiqc=multiqc,
-                layer=layer,
-                mt=mt,
-                verify=verify,
-                overwrite=overwrite,
-                **chosen,
-                progress=bar,
-            )
-        if json:
-            print_json(made.to_json())
-        else:
-            _print(made, [place for place in (output, multiqc) if place is not None])
-        if made.verification.state == "failed":
-            raise typer.Exit(ExitCode.VERIFICATION_FAILED)
+    with Bar(shown=not quiet) as bar:
+        made = slaf.report(
+            dataset,
+            output,
+            multiqc=multiqc,
+            layer=layer,
+            mt=mt,
+            verify=verify,
+            overwrite=overwrite,
+            **chosen,
+            progress=bar,
+        )
+    if json:
+        print_json(made.to_json())
+    else:
+        _print(made, [place for place in (output, multiqc) if place is not None])
+    if made.verification.state == "failed":
+        raise typer.Exit(ExitCode.VERIFICATION_FAILED)
 
 
 def _print(made: DatasetReport, written: list[str]) -> None:

@@ -9,7 +9,7 @@ import typer
 from slaf.options import ConvertOptions
 from slaf_cli import options
 from slaf_cli.progress import Bar
-from slaf_cli.report import ExitCode, edge, print_counts, print_json
+from slaf_cli.report import ExitCode, print_counts, print_json
 
 if TYPE_CHECKING:
     from slaf import Comparison
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["diff"]
 
 
-@options.takes(
+@options.command(
     ConvertOptions,
     "matrix",
     "genome",
@@ -48,8 +48,6 @@ def diff(
     *,
     json: options.Json = False,
     quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    log_file: options.LogFile = None,
 ) -> None:
     """Compare two datasets, or inputs.
 
@@ -57,14 +55,13 @@ def diff(
     slots. How a dataset is stored does not count. The first differences of each kind are printed,
     and the exit code is then 5.
     """
-    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
-        import slaf
+    import slaf
 
-        with Bar(shown=not quiet) as bar:
-            comparison = slaf.diff(first, second, **chosen, progress=bar)
-        _print(comparison, json=json)
-        if not comparison.ok:
-            raise typer.Exit(ExitCode.VERIFICATION_FAILED)
+    with Bar(shown=not quiet) as bar:
+        comparison = slaf.diff(first, second, **chosen, progress=bar)
+    _print(comparison, json=json)
+    if not comparison.ok:
+        raise typer.Exit(ExitCode.VERIFICATION_FAILED)
 
 
 def _print(comparison: Comparison, *, json: bool) -> None:

@@ -13,15 +13,15 @@ import typer
 from slaf.options import ArrayCompression, ConvertOptions, Layout, Strand
 from slaf_cli import options
 from slaf_cli.progress import Bar, cost, with_cost
-from slaf_cli.report import RESUMABLE, edge, exit_code, in_bytes, print_json
+from slaf_cli.report import RESUMABLE, exit_code, in_bytes, print_json
 
 if TYPE_CHECKING:
-    from slaf import Exported
+    from slaf import ExportReport
 
 __all__ = ["export", "note_about_output", "print_report"]
 
 
-@options.takes(ConvertOptions, "storage_options", "input_storage_options")
+@options.command(ConvertOptions, "storage_options", "input_storage_options")
 def export(
     dataset: options.Dataset,
     output: Annotated[
@@ -128,36 +128,33 @@ def export(
     ] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    log_file: options.LogFile = None,
 ) -> None:
     """Write a dataset in another format.
 
     All of DATASET, or a part of it, becomes a file or a folder. Content that the format cannot hold
     is listed first. Until all is on disk, or in the bucket, OUTPUT does not exist.
     """
-    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
-        import slaf
+    import slaf
 
-        began = time.monotonic()
-        with Bar(shown=not quiet) as bar, note_about_output(output):
-            reach = chosen.get("input_storage_options") or chosen.get("storage_options")
-            exported = slaf.export(
-                slaf.open(dataset, storage_options=reach)[cells, genes],
-                output,
-                format=format,
-                layout=layout,
-                compression=compression,
-                strand=strand,
-                cpm=cpm,
-                memory=memory,
-                scratch=scratch,
-                overwrite=overwrite,
-                strict=strict,
-                **chosen,
-                progress=bar,
-            )
-        print_report(exported, time.monotonic() - began, json=json)
+    began = time.monotonic()
+    with Bar(shown=not quiet) as bar, note_about_output(output):
+        reach = chosen.get("input_storage_options") or chosen.get("storage_options")
+        exported = slaf.export(
+            slaf.open(dataset, storage_options=reach)[cells, genes],
+            output,
+            format=format,
+            layout=layout,
+            compression=compression,
+            strand=strand,
+            cpm=cpm,
+            memory=memory,
+            scratch=scratch,
+            overwrite=overwrite,
+            strict=strict,
+            **chosen,
+            progress=bar,
+        )
+    print_report(exported, time.monotonic() - began, json=json)
 
 
 @contextmanager
@@ -173,7 +170,7 @@ def note_about_output(output: str) -> Iterator[None]:
         raise
 
 
-def print_report(exported: Exported, seconds: float, *, json: bool) -> None:
+def print_report(exported: ExportReport, seconds: float, *, json: bool) -> None:
     """Print what was written, and what it took."""
     if json:
         print_json(with_cost(exported.to_json(), seconds))

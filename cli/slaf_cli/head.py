@@ -8,13 +8,12 @@ import typer
 
 from slaf.options import ConvertOptions
 from slaf_cli import options
-from slaf_cli.report import edge
 from slaf_cli.table import print_frame
 
 __all__ = ["head"]
 
 
-@options.takes(ConvertOptions, "format", "storage_options")
+@options.command(ConvertOptions, "format", "storage_options")
 def head(
     target: options.Target,
     chosen: options.Chosen,
@@ -25,14 +24,11 @@ def head(
         typer.Option(help="The cells, the genes, or the nonzeros."),
     ] = "obs",
     json: options.Json = False,
-    verbose: options.Verbose = False,
-    log_file: options.LogFile = None,
 ) -> None:
     """Print the first rows of obs, var or expression.
 
     An input is read as a conversion would make it; nothing is written.
     """
-    with edge(quiet=False, verbose=verbose, log_file=log_file, json=json):
-        import slaf
+    import slaf
 
-        print_frame(slaf.head(target, n, table=table, **chosen), json=json)
+    print_frame(slaf.head(target, n, table=table, **chosen), json=json)

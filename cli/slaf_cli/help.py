@@ -67,7 +67,7 @@ class Command(TyperCommand):
 
 
 class Commands(TyperGroup):
-    """The commands, listed by purpose; a wrong call with `--json` is told in JSON too."""
+    """The commands, listed by purpose; a wrong call with `--json` is reported in JSON too."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """Note whether JSON is requested before the words are handed on."""

@@ -9,7 +9,7 @@ import typer
 
 from slaf.options import INPUT_CHOICES, ConvertOptions
 from slaf_cli import options
-from slaf_cli.report import annotation_rows, edge, in_bytes, left_out_rows, lines, print_json
+from slaf_cli.report import annotation_rows, in_bytes, left_out_rows, lines, print_json
 
 if TYPE_CHECKING:
     from slaf import DatasetInfo, FolderInfo, GeneOverlap, InputInfo
@@ -20,7 +20,7 @@ _MOST_COLUMNS = 12
 _MOST_INPUTS = 20
 
 
-@options.takes(ConvertOptions, "matrix", *INPUT_CHOICES, "format", "storage_options")
+@options.command(ConvertOptions, "matrix", *INPUT_CHOICES, "format", "storage_options")
 def info(
     targets: Annotated[
         list[str],
@@ -34,34 +34,31 @@ def info(
     chosen: options.Chosen,
     *,
     json: options.Json = False,
-    verbose: options.Verbose = False,
-    log_file: options.LogFile = None,
 ) -> None:
     """Describe a dataset, or inputs.
 
     Inputs are described as a conversion would take them; of a folder also what is left out, and
     why. Values are not read.
     """
-    with edge(quiet=False, verbose=verbose, log_file=log_file, json=json):
-        from slaf.dataset.info import info as describe
+    from slaf.dataset.info import info as describe
 
-        described = [describe(target, **chosen) for target in targets]
-        if len(described) == 1:
-            if json:
-                print_json(described[0].to_json())
-            else:
-                typer.echo(lines(_rows(described[0])))
-            return
-        from slaf.dataset.overlap import gene_overlap
-
-        overlap = gene_overlap(targets, **chosen)
+    described = [describe(target, **chosen) for target in targets]
+    if len(described) == 1:
         if json:
-            listed = [one.to_json() for one in described]
-            print_json({"kind": "several", "described": listed, "genes": overlap.to_json()})
-            return
-        for one in described:
-            typer.echo(f"{lines(_rows(one))}\n")
-        typer.echo(_overlap_text(overlap))
+            print_json(described[0].to_json())
+        else:
+            typer.echo(lines(_rows(described[0])))
+        return
+    from slaf.dataset.gene_overlap import gene_overlap
+
+    overlap = gene_overlap(targets, **chosen)
+    if json:
+        listed = [one.to_json() for one in described]
+        print_json({"kind": "several", "described": listed, "genes": overlap.to_json()})
+        return
+    for one in described:
+        typer.echo(f"{lines(_rows(one))}\n")
+    typer.echo(_overlap_text(overlap))
 
 
 def _rows(described: DatasetInfo | InputInfo | FolderInfo) -> list[tuple[str, object]]:

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -14,6 +15,7 @@ import typer
 
 from slaf.options import INPUT_CHOICES, ConvertOptions, Option, Options, docs_of, options_of
 from slaf.options import parse_bytes as size_in_bytes
+from slaf_cli.report import edge
 
 __all__ = [
     "INPUT",
@@ -22,13 +24,11 @@ __all__ = [
     "Inputs",
     "Json",
     "Layer",
-    "LogFile",
     "Quiet",
     "Target",
-    "Verbose",
+    "command",
     "flag_of",
     "parse_bytes",
-    "takes",
     "words_of",
 ]
 
@@ -106,7 +106,7 @@ Quiet = Annotated[
         rich_help_panel=_OUTPUT,
     ),
 ]
-Verbose = Annotated[
+_Verbose = Annotated[
     bool,
     typer.Option(
         "--verbose",
@@ -115,8 +115,7 @@ Verbose = Annotated[
         rich_help_panel=_OUTPUT,
     ),
 ]
-
-LogFile = Annotated[
+_LogFile = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
@@ -124,6 +123,12 @@ LogFile = Annotated[
         show_default=False,
         rich_help_panel=_OUTPUT,
     ),
+]
+
+# The options of every command, besides those that it declares.
+_LOGGING = [
+    inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+    for name, default, kind in (("verbose", False, _Verbose), ("log_file", None, _LogFile))
 ]
 
 # Values of the library's options, as keywords.
@@ -139,26 +144,37 @@ def flag_of(option: Option) -> str:
 _FLAGS = {name: flag_of(option) for name, option in options_of(ConvertOptions).items()}
 
 
-def takes(
-    record: type[Options], *names: str
+def command(
+    record: type[Options] | None = None,
+    *names: str,
+    prints_json: Callable[[Mapping[str, Any]], bool] = itemgetter("json"),
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Decorate a command with options of the library, which it gets as its argument `chosen`.
+    """Decorate a command: add options, and turn its errors into a paragraph and an exit code.
+
+    The options are --verbose, --log-file and those of the library, which the command gets as its
+    argument `chosen`.
 
     Parameters
     ----------
     record
-        Record with the options.
+        Record with the options of the library; None adds none of them.
     names
         Options to add; all if none is named.
+    prints_json
+        Whether a command with these arguments prints JSON, and so its error too.
     """
-    available, docs = options_of(record), docs_of(record)
+    available, docs = ({}, {}) if record is None else (options_of(record), docs_of(record))
     added = [available[name] for name in names or available if name != "progress"]
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        def command(**arguments: Any) -> None:
-            values = {option.name: _value(option, arguments.pop(option.name)) for option in added}
-            chosen = {name: value for name, value in values.items() if value is not None}
-            function(**arguments, chosen=chosen)
+        def run(*, verbose: bool, log_file: Path | None, **arguments: Any) -> None:
+            quiet, json = arguments.get("quiet", False), prints_json(arguments)
+            with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
+                values = {each.name: _value(each, arguments.pop(each.name)) for each in added}
+                if record is not None:
+                    chosen = {name: value for name, value in values.items() if value is not None}
+                    arguments["chosen"] = chosen
+                function(**arguments)
 
         parameters = [
             parameter
@@ -166,14 +182,15 @@ def takes(
             if parameter.name != "chosen"
         ]
         parameters += [_parameter(option, docs.get(option.name, "")) for option in added]
+        parameters += _LOGGING
         # A stable sort: arguments, options of the command, of the library, and of the output.
         parameters.sort(
             key=lambda each: (each.kind, each.name in {"json", "quiet", "verbose", "log_file"})
         )
-        command.__name__, command.__doc__ = function.__name__, function.__doc__
-        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        command.__annotations__ = {each.name: each.annotation for each in parameters}
-        return command
+        run.__name__, run.__doc__ = function.__name__, function.__doc__
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {each.name: each.annotation for each in parameters}
+        return run
 
     return decorate
 

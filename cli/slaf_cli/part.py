@@ -10,7 +10,7 @@ from slaf.options import ConvertOptions
 from slaf.runtime.job_arrays import parse_indices
 from slaf_cli import options
 from slaf_cli.progress import Bar
-from slaf_cli.report import edge, print_json
+from slaf_cli.report import print_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["part"]
 
 
-@options.takes(
+@options.command(
     ConvertOptions, "memory", "scratch", "storage_options", "input_storage_options", "stage"
 )
 def part(
@@ -52,8 +52,6 @@ def part(
     ] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    log_file: options.LogFile = None,
 ) -> None:
     """Encode a part of a plan, unless it is done.
 
@@ -65,16 +63,15 @@ def part(
     if index is not None and listed is not None:
         msg = "name one part with --index, or several with --range"
         raise typer.BadParameter(msg, param_hint="--range")
-    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
-        import slaf
+    import slaf
 
-        reports: list[PartReport] = []
-        with Bar(shown=not quiet) as bar:
-            for each in indices:
-                if reports and each is not None and each >= reports[0].parts:
-                    break
-                reports.append(slaf.part(output, each, **chosen, progress=bar))
-        _print(reports, json=json)
+    reports: list[PartReport] = []
+    with Bar(shown=not quiet) as bar:
+        for each in indices:
+            if reports and each is not None and each >= reports[0].parts:
+                break
+            reports.append(slaf.part(output, each, **chosen, progress=bar))
+    _print(reports, json=json)
 
 
 def _indices(text: str) -> Sequence[int | None]:

@@ -11,7 +11,7 @@ from slaf.options import PlanOptions
 from slaf.storage.paths import check_local_paths
 from slaf_cli import options
 from slaf_cli.progress import Bar
-from slaf_cli.report import edge, in_bytes, lines, print_json
+from slaf_cli.report import in_bytes, lines, print_json
 from slaf_cli.running import print_preview
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["plan"]
 
 
-@options.takes(PlanOptions)
+@options.command(PlanOptions)
 def plan(
     paths: Annotated[
         list[str],
@@ -38,8 +38,6 @@ def plan(
     ] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    log_file: options.LogFile = None,
 ) -> None:
     """Plan a conversion or an append by parts.
 
@@ -51,22 +49,21 @@ def plan(
     if bool(inputs) == discard:
         msg = "name the output alone" if discard else "name the inputs, and then the output"
         raise typer.BadParameter(msg, param_hint="INPUT... OUTPUT")
-    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
-        import slaf
+    import slaf
 
-        if discard:
-            slaf.discard_plan(output, storage_options=chosen["storage_options"])
-            return
-        check_local_paths(inputs)
-        if chosen.pop("dry_run"):
-            print_preview(slaf.plan(inputs, output, dry_run=True, **chosen), json=json)
-            return
-        with Bar(shown=not quiet) as bar:
-            report = slaf.plan(inputs, output, dry_run=False, **chosen, progress=bar)
-        if json:
-            print_json(report.to_json())
-        else:
-            typer.echo(lines(_rows(report)))
+    if discard:
+        slaf.discard_plan(output, storage_options=chosen["storage_options"])
+        return
+    check_local_paths(inputs)
+    if chosen.pop("dry_run"):
+        print_preview(slaf.plan(inputs, output, dry_run=True, **chosen), json=json)
+        return
+    with Bar(shown=not quiet) as bar:
+        report = slaf.plan(inputs, output, dry_run=False, **chosen, progress=bar)
+    if json:
+        print_json(report.to_json())
+    else:
+        typer.echo(lines(_rows(report)))
 
 
 def _rows(report: PlanReport) -> list[tuple[str, object]]:

@@ -8,13 +8,12 @@ import typer
 
 from slaf.options import ConvertOptions
 from slaf_cli import options
-from slaf_cli.report import edge
 from slaf_cli.running import watched
 
 __all__ = ["publish"]
 
 
-@options.takes(
+@options.command(
     ConvertOptions,
     "workers",
     "memory",
@@ -32,16 +31,13 @@ def publish(
     *,
     json: options.Json = False,
     quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    log_file: options.LogFile = None,
 ) -> None:
     """Make the dataset of a plan.
 
     Readers see it from then on. Each receipt of a part is compared with the plan and with the
     files. If parts are missing, the exit code is 4, and the message has them as --array takes them.
     """
-    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
-        import slaf
+    import slaf
 
-        with watched(output, chosen["storage_options"], quiet=quiet, json=json) as bar:
-            slaf.publish(output, **chosen, progress=bar)
+    with watched(output, chosen["storage_options"], quiet=quiet, json=json) as bar:
+        slaf.publish(output, **chosen, progress=bar)

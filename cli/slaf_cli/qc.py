@@ -8,7 +8,7 @@ import typer
 
 from slaf.options import ConvertOptions
 from slaf_cli import options
-from slaf_cli.report import edge, print_json
+from slaf_cli.report import print_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["qc"]
 
 
-@options.takes(ConvertOptions, "storage_options")
+@options.command(ConvertOptions, "storage_options")
 def qc(
     target: options.Target,
     chosen: options.Chosen,
@@ -73,8 +73,6 @@ def qc(
         bool, typer.Option("--replace", help="With --write, replace columns of the same names.")
     ] = False,
     json: options.Json = False,
-    verbose: options.Verbose = False,
-    log_file: options.LogFile = None,
 ) -> None:
     """Summarise the quality of cells, by scanpy's names of metrics.
 
@@ -87,26 +85,24 @@ def qc(
         raise typer.BadParameter(msg, param_hint="--replace")
     tops = _numbers(percent_top)
     masks = options.key_values(mask, "--mask")
-    with edge(quiet=False, verbose=verbose, log_file=log_file, json=json):
-        from slaf.dataset.scan import open_or_scan
+    from slaf.dataset.scan import open_or_scan
 
-        with open_or_scan(target, **chosen) as view:
-            metrics = view.qc_metrics(
-                mt=mt, mask=masks, var_mask=var_mask or (), percent_top=tops, layer=layer
+    with open_or_scan(target, **chosen) as view:
+        metrics = view.qc_metrics(
+            mt=mt, mask=masks, var_mask=var_mask or (), percent_top=tops, layer=layer
+        )
+        groups = None if by is None else view.obs_columns([by])[by]
+        if write:
+            # Values of all rows in order: ids may occur twice.
+            frames = (metrics.obs, metrics.var)
+            obs, var = (
+                {str(name): values.to_numpy() for name, values in each.items()} for each in frames
             )
-            groups = None if by is None else view.obs_columns([by])[by]
-            if write:
-                # Values of all rows in order: ids may occur twice.
-                frames = (metrics.obs, metrics.var)
-                obs, var = (
-                    {str(name): values.to_numpy() for name, values in each.items()}
-                    for each in frames
-                )
-                view.annotate(obs=obs, var=var, replace=replace, **chosen)
-        if json:
-            print_json(_as_json(metrics, groups))
-        else:
-            typer.echo(_as_text(metrics, groups))
+            view.annotate(obs=obs, var=var, replace=replace, **chosen)
+    if json:
+        print_json(_as_json(metrics, groups))
+    else:
+        typer.echo(_as_text(metrics, groups))
 
 
 def _numbers(text: str | None) -> list[int] | None:

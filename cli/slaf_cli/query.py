@@ -7,13 +7,12 @@ import sys
 from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, TypeAlias, get_args
 
 import typer
 
 from slaf.options import ConvertOptions
 from slaf_cli import options
-from slaf_cli.report import edge
 from slaf_cli.table import table
 
 if TYPE_CHECKING:
@@ -27,7 +26,11 @@ _ROWS_AT_ONCE = 1 << 16
 ResultFormat: TypeAlias = Literal["table", "csv", "tsv", "json", "ndjson", "parquet"]
 
 
-@options.takes(ConvertOptions, "storage_options")
+@options.command(
+    ConvertOptions,
+    "storage_options",
+    prints_json=lambda arguments: _format_of(**arguments) == "json",
+)
 def query(
     dataset: options.Dataset,
     chosen: options.Chosen,
@@ -62,8 +65,6 @@ def query(
         ),
     ] = None,
     json: options.Json = False,
-    verbose: options.Verbose = False,
-    log_file: options.LogFile = None,
 ) -> None:
     """Print the result of SQL over a dataset.
 
@@ -72,25 +73,24 @@ def query(
     if json and format not in {None, "json"}:
         msg = f"--json is --format json, and not {format}; give one of them"
         raise typer.BadParameter(msg, param_hint="--format")
-    format = "json" if json else format or _format_of(output)
+    format = _format_of(json=json, format=format, output=output)
     if format == "parquet" and output is None and sys.stdout.isatty():
         msg = "parquet is not for a terminal; name a file with --output, or pipe it"
         raise typer.BadParameter(msg, param_hint="--format")
-    with edge(quiet=False, verbose=verbose, log_file=log_file, json=format == "json"):
-        import slaf
+    import slaf
 
-        text = _text_of(sql, file)
-        chunks = _encoded(slaf.open(dataset, **chosen).sql(text), format)
-        if output is None:
-            _write(chunks, sys.stdout.buffer)
-            return
-        part = output.with_name(f".{output.name}.new")
-        try:
-            with part.open("wb") as new:
-                _write(chunks, new)
-            part.replace(output)
-        finally:
-            part.unlink(missing_ok=True)
+    text = _text_of(sql, file)
+    chunks = _encoded(slaf.open(dataset, **chosen).sql(text), format)
+    if output is None:
+        _write(chunks, sys.stdout.buffer)
+        return
+    part = output.with_name(f".{output.name}.new")
+    try:
+        with part.open("wb") as new:
+            _write(chunks, new)
+        part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _text_of(sql: str | None, file: Path | None) -> str:
@@ -102,7 +102,13 @@ def _text_of(sql: str | None, file: Path | None) -> str:
     return sys.stdin.read() if sql == "-" else str(sql)
 
 
-def _format_of(output: Path | None) -> ResultFormat:
+def _format_of(
+    *, json: bool, format: ResultFormat | None, output: Path | None, **_others: Any
+) -> ResultFormat:
+    if json:
+        return "json"
+    if format is not None:
+        return format
     suffix = "" if output is None else output.suffix.lower().removeprefix(".")
     return next((known for known in get_args(ResultFormat) if known == suffix), "table")
 
@@ -110,8 +116,8 @@ def _format_of(output: Path | None) -> ResultFormat:
 def _write(chunks: Iterable[bytes], file: BinaryIO) -> None:
     """Write all chunks.
 
-    A `BufferedWriter` is not told, one time in four, of a reader that leaves while it writes more
-    than a pipe holds; the system always tells.
+    A `BufferedWriter` misses, one time in four, a reader that leaves while it writes more than a
+    pipe holds; the system always reports it.
     """
     file.flush()
     raw = getattr(file, "raw", file)

@@ -9,7 +9,7 @@ import typer
 
 from slaf.options import ConvertOptions, Normalization, Strand
 from slaf_cli import options
-from slaf_cli.report import edge, print_json
+from slaf_cli.report import print_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ __all__ = ["region"]
 _COLUMNS = ("sample", "contig", "start", "stop", "depth")
 
 
-@options.takes(ConvertOptions, "storage_options")
+@options.command(ConvertOptions, "storage_options")
 def region(
     dataset: options.Dataset,
     bases: Annotated[
@@ -52,24 +52,21 @@ def region(
         ),
     ] = None,
     json: options.Json = False,
-    verbose: options.Verbose = False,
-    log_file: options.LogFile = None,
 ) -> None:
     """Print the depth of the bases of a region.
 
     A row is a run of bases of equal depth. Bases of no depth are left out.
     """
-    with edge(quiet=False, verbose=verbose, log_file=log_file, json=json):
-        import slaf
+    import slaf
 
-        view = slaf.open(dataset, **chosen)
-        selected = view if samples is None else view[samples.split(",")]
-        rows = list(selected.coverage_runs(bases, strand=strand, normalize=normalize))
-        if json:
-            runs = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
-            print_json({"region": bases, "runs": runs})
-        else:
-            sys.stdout.writelines(_lines(rows))
+    view = slaf.open(dataset, **chosen)
+    selected = view if samples is None else view[samples.split(",")]
+    rows = list(selected.coverage_runs(bases, strand=strand, normalize=normalize))
+    if json:
+        runs = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+        print_json({"region": bases, "runs": runs})
+    else:
+        sys.stdout.writelines(_lines(rows))
 
 
 def _lines(rows: list[tuple[Any, ...]]) -> Iterator[str]:

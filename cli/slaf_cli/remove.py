@@ -9,12 +9,12 @@ import typer
 from slaf.options import ConvertOptions
 from slaf_cli import options
 from slaf_cli.progress import Bar
-from slaf_cli.report import edge, print_json
+from slaf_cli.report import print_json
 
 __all__ = ["remove"]
 
 
-@options.takes(ConvertOptions, "workers", "restart", "storage_options")
+@options.command(ConvertOptions, "workers", "restart", "storage_options")
 def remove(
     dataset: options.Dataset,
     chosen: options.Chosen,
@@ -30,8 +30,6 @@ def remove(
     ],
     json: options.Json = False,
     quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    log_file: options.LogFile = None,
 ) -> None:
     """Take the cells of some inputs out of a dataset again.
 
@@ -39,25 +37,24 @@ def remove(
     are checked against their digests. Until all is on disk, readers see DATASET as it was. A run
     that was stopped is finished by the same command.
     """
-    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
-        import slaf
+    import slaf
 
-        with Bar(shown=not quiet) as bar:
-            made = slaf.remove(dataset, source, **chosen, progress=bar)
-        published = made.published
-        removed = [one.uri for one in published.removed]
-        if json:
-            print_json(
-                {
-                    "dataset": str(made.location),
-                    "version": published.version,
-                    "n_cells": made.n_cells,
-                    "n_genes": made.n_genes,
-                    "sources": [one.uri for one in published.sources],
-                    "removed": removed,
-                }
-            )
-            return
-        shape = f"{made.n_cells:,} cells × {made.n_genes:,} genes"
-        typer.echo(f"{made.location}: version {published.version}, {shape}")
-        typer.echo(f"removed so far: {', '.join(removed)}")
+    with Bar(shown=not quiet) as bar:
+        made = slaf.remove(dataset, source, **chosen, progress=bar)
+    published = made.published
+    removed = [one.uri for one in published.removed]
+    if json:
+        print_json(
+            {
+                "dataset": str(made.location),
+                "version": published.version,
+                "n_cells": made.n_cells,
+                "n_genes": made.n_genes,
+                "sources": [one.uri for one in published.sources],
+                "removed": removed,
+            }
+        )
+        return
+    shape = f"{made.n_cells:,} cells × {made.n_genes:,} genes"
+    typer.echo(f"{made.location}: version {published.version}, {shape}")
+    typer.echo(f"removed so far: {', '.join(removed)}")

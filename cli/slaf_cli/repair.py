@@ -9,15 +9,15 @@ import typer
 from slaf.options import ConvertOptions
 from slaf_cli import options
 from slaf_cli.progress import Bar
-from slaf_cli.report import edge, print_json
+from slaf_cli.report import print_json
 
 if TYPE_CHECKING:
-    from slaf import Repaired
+    from slaf import RepairReport
 
 __all__ = ["repair"]
 
 
-@options.takes(
+@options.command(
     ConvertOptions,
     "format",
     "workers",
@@ -53,8 +53,6 @@ def repair(
     ] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    log_file: options.LogFile = None,
 ) -> None:
     """Write the damaged files of a dataset again.
 
@@ -62,17 +60,16 @@ def repair(
     inputs, and has to match the digests of the conversion: otherwise nothing is changed. A repair
     that was stopped is finished by the same command.
     """
-    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
-        import slaf
+    import slaf
 
-        with Bar(shown=not quiet) as bar:
-            repaired = slaf.repair(
-                dataset, inputs or None, drop_annotated=drop_annotated, **chosen, progress=bar
-            )
-        _print(repaired, json=json)
+    with Bar(shown=not quiet) as bar:
+        repaired = slaf.repair(
+            dataset, inputs or None, drop_annotated=drop_annotated, **chosen, progress=bar
+        )
+    _print(repaired, json=json)
 
 
-def _print(repaired: Repaired, *, json: bool) -> None:
+def _print(repaired: RepairReport, *, json: bool) -> None:
     if json:
         print_json(repaired.to_json())
         return

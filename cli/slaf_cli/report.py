@@ -78,8 +78,10 @@ _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (ConflictError, ExitCode.CONFLICT),
     (StorageError, ExitCode.STORAGE),
     (SlafError, ExitCode.BAD_INPUT),
+    (typer.BadParameter, ExitCode.USAGE),
+    (BrokenPipeError, ExitCode.UNREAD),
     (OSError, ExitCode.STORAGE),
-    (Exception, ExitCode.BUG),
+    (BaseException, ExitCode.BUG),  # panics of libraries in Rust are no Exception
 )
 
 
@@ -100,11 +102,11 @@ def edge(
         try:
             with logging_of(quiet=quiet, verbose=verbose, log_file=log_file), _end_in_log():
                 yield
-        except (typer.Exit, typer.BadParameter):
-            raise  # typer handles these
-        except BrokenPipeError:
-            raise typer.Exit(ExitCode.UNREAD) from None
-        except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - the edge reports it
+        except (typer.Exit, typer.BadParameter, SystemExit, GeneratorExit):
+            raise  # typer and Python handle these
+        except BrokenPipeError as error:
+            raise typer.Exit(exit_code(error)) from None
+        except BaseException as error:  # noqa: BLE001 - the edge reports it
             if verbose:
                 traceback.print_exception(error, file=sys.stderr)
             with suppress(OSError):  # the exit code remains
@@ -119,13 +121,20 @@ def _end_in_log() -> Iterator[None]:
     """Log the exit code, and the error, to the file."""
     try:
         yield
-    except (KeyboardInterrupt, Exception) as error:
-        code = ExitCode.USAGE if isinstance(error, typer.BadParameter) else exit_code(error)
-        text = _on_one_line(_explanation(error))
-        logger.error("slaf: %s", text, extra=FILE_ONLY)
-        logger.info("end: exit code %d", code, extra=FILE_ONLY)
+    except typer.Exit as stop:  # its result is printed
+        _log_end(stop.exit_code)
         raise
-    logger.info("end: exit code 0", extra=FILE_ONLY)
+    except (SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        logger.error("slaf: %s", _on_one_line(_explanation(error)), extra=FILE_ONLY)
+        _log_end(exit_code(error))
+        raise
+    _log_end(ExitCode.DONE)
+
+
+def _log_end(code: int) -> None:
+    logger.info("end: exit code %d", code, extra=FILE_ONLY)
 
 
 def exit_code(error: BaseException) -> ExitCode:
@@ -199,7 +208,7 @@ def in_bytes(number: float) -> str:
 
 
 def _print_error(error: BaseException) -> None:
-    """Print an error in JSON; after a failed verification beside the fields of its report."""
+    """Print an error in JSON; after a failed verification with the fields of its report."""
     found = error.report.to_json() if isinstance(error, VerificationFailed) else {}
     message, remedy = _explanation(error), ""
     if isinstance(error, SlafError):
@@ -217,6 +226,8 @@ def _on_one_line(text: str) -> str:
 def _explanation(error: BaseException) -> str:
     if isinstance(error, SlafError):
         return str(error)
+    if isinstance(error, typer.BadParameter):
+        return error.format_message()
     notes = "; ".join(("", *getattr(error, "__notes__", ())))
     if isinstance(error, KeyboardInterrupt):
         return f"{exit_code(error).name.lower()}{notes}"

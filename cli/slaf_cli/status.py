@@ -9,7 +9,7 @@ import typer
 
 from slaf.options import AppendOptions, ConvertOptions, Options, options_of
 from slaf_cli import options
-from slaf_cli.report import edge, lines, print_json
+from slaf_cli.report import lines, print_json
 
 if TYPE_CHECKING:
     from slaf import ConversionStatus
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["status"]
 
 
-@options.takes(ConvertOptions, "storage_options")
+@options.command(ConvertOptions, "storage_options")
 def status(
     output: Annotated[
         str,
@@ -26,22 +26,19 @@ def status(
     chosen: options.Chosen,
     *,
     json: options.Json = False,
-    verbose: options.Verbose = False,
-    log_file: options.LogFile = None,
 ) -> None:
     """Show the progress of a conversion.
 
     For a conversion that was stopped, the command that finishes it is printed too.
     """
-    with edge(quiet=False, verbose=verbose, log_file=log_file, json=json):
-        from slaf.runs.status import status as read_status
+    from slaf.runs.status import status as read_status
 
-        run = read_status(output, **chosen)
-        resume = _command(run)
-        if json:
-            print_json(run.to_json() | {"resume": resume})
-        else:
-            typer.echo(lines(_rows(run, resume)))
+    run = read_status(output, **chosen)
+    resume = _command(run)
+    if json:
+        print_json(run.to_json() | {"resume": resume})
+    else:
+        typer.echo(lines(_rows(run, resume)))
 
 
 def _rows(run: ConversionStatus, resume: str | None) -> list[tuple[str, object]]:
@@ -65,23 +62,35 @@ def _rows(run: ConversionStatus, resume: str | None) -> list[tuple[str, object]]
     return rows
 
 
+# The effect of an operation on the dataset that readers see meanwhile.
+_EFFECTS = {
+    "convert": "replaces",
+    "transform": "replaces",
+    "append": "adds to",
+    "annotate": "annotates",
+    "remove": "removes cells from",
+    "repair": "repairs",
+    "compact": "merges",
+}
+
+
 def _state(run: ConversionStatus) -> str:
     if not run.published:
         return str(run.state)
     if run.parts:
-        verb = {"convert": "replaces", "repair": "repairs", "compact": "merges"}.get(
-            run.operation, "adds to"
-        )
+        verb = _EFFECTS[run.operation]
         return f"{run.state}; the dataset that it {verb} can be read meanwhile"
     return f"{run.state}; `slaf info {shlex.quote(run.place)}` describes the dataset"
 
 
 def _command(run: ConversionStatus) -> str | None:
-    """Command that finishes the run."""
+    """Command that finishes the run; advice, where the run has no record of its arguments."""
     if run.operation in {"repair", "compact"}:
         inputs = [word for source in run.sources for word in ("--from", source.uri)]
         words = inputs if run.operation == "repair" else []
         return shlex.join(["slaf", run.operation, run.place, *words])
+    if run.operation in {"transform", "annotate", "remove"}:
+        return f"run the same slaf {run.operation} again, with the same arguments"
     if run.state == "planned":
         return shlex.join(["slaf", "part" if run.missing else "publish", run.place])
     if not run.sources or run.options is None:

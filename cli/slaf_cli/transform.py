@@ -12,7 +12,7 @@ from slaf.storage.paths import check_local_paths
 from slaf_cli import options
 from slaf_cli.export import note_about_output, print_report
 from slaf_cli.progress import Bar
-from slaf_cli.report import edge, print_json
+from slaf_cli.report import print_json
 from slaf_cli.running import watched
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["transform"]
 
 
-@options.takes(TransformOptions)
+@options.command(TransformOptions)
 def transform(
     inputs: options.Inputs,
     output: Annotated[
@@ -37,7 +37,6 @@ def transform(
     *,
     json: options.Json = False,
     quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Filter, normalise and sort inputs.
 
@@ -50,22 +49,21 @@ def transform(
         TransformOptions(**chosen)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    with edge(quiet=quiet, verbose=verbose, json=json):
-        check_local_paths(inputs)
-        import slaf
-        from slaf.conversion.transform import export_format
+    check_local_paths(inputs)
+    import slaf
+    from slaf.conversion.transform import export_format
 
-        if chosen["dry_run"]:
-            preview: Any = slaf.transform(inputs, output, **chosen)
-            _print(preview, json=json)
-        elif export_format(output, chosen.get("output_format")) is None:
-            with watched(output, chosen["storage_options"], quiet=quiet, json=json) as bar:
-                slaf.transform(inputs, output, **chosen, progress=bar)
-        else:
-            began = time.monotonic()
-            with Bar(shown=not quiet) as bar, note_about_output(output):
-                report = slaf.transform(inputs, output, **chosen, progress=bar)
-            print_report(report, time.monotonic() - began, json=json)
+    if chosen["dry_run"]:
+        preview: Any = slaf.transform(inputs, output, **chosen)
+        _print(preview, json=json)
+    elif export_format(output, chosen.get("output_format")) is None:
+        with watched(output, chosen["storage_options"], quiet=quiet, json=json) as bar:
+            slaf.transform(inputs, output, **chosen, progress=bar)
+    else:
+        began = time.monotonic()
+        with Bar(shown=not quiet) as bar, note_about_output(output):
+            report: Any = slaf.transform(inputs, output, **chosen, progress=bar)
+        print_report(report, time.monotonic() - began, json=json)
 
 
 def _print(preview: TransformPreview, *, json: bool) -> None:

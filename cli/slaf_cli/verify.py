@@ -10,7 +10,7 @@ import typer
 from slaf.options import ConvertOptions
 from slaf_cli import options
 from slaf_cli.progress import Bar
-from slaf_cli.report import edge, print_counts, print_json
+from slaf_cli.report import print_counts, print_json
 
 if TYPE_CHECKING:
     from slaf import Report
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["verify"]
 
 
-@options.takes(
+@options.command(
     ConvertOptions,
     "format",
     "memory",
@@ -70,8 +70,6 @@ def verify(
     ] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    log_file: options.LogFile = None,
 ) -> None:
     """Check that a dataset is what was converted.
 
@@ -86,26 +84,25 @@ def verify(
     if share and (quick or against or sample is not None):
         msg = "it reads some blocks: leave out --quick, --sample and --against"
         raise typer.BadParameter(msg, param_hint="--part")
-    with edge(quiet=quiet, verbose=verbose, log_file=log_file, json=json):
-        import slaf
+    import slaf
 
-        try:
-            with Bar(shown=not quiet) as bar:
-                report = slaf.verify(
-                    dataset,
-                    against or None,
-                    quick=quick,
-                    sample=sample,
-                    seed=seed,
-                    part=share,
-                    **chosen,
-                    progress=bar,
-                )
-        except slaf.VerificationFailed as failed:
-            if not json:  # else the report is printed with the error
-                _print(failed.report, json=False)
-            raise
-        _print(report, json=json)
+    try:
+        with Bar(shown=not quiet) as bar:
+            report = slaf.verify(
+                dataset,
+                against or None,
+                quick=quick,
+                sample=sample,
+                seed=seed,
+                part=share,
+                **chosen,
+                progress=bar,
+            )
+    except slaf.VerificationFailed as failed:
+        if not json:  # else the report is printed with the error
+            _print(failed.report, json=False)
+        raise
+    _print(report, json=json)
 
 
 def _share(text: str) -> tuple[int, int]:

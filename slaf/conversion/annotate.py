@@ -90,7 +90,7 @@ def annotate(
     on
         The column of a table in `obs` or `var` that has the ids.
     replace
-        Whether what the dataset has with other values is replaced; otherwise it is refused.
+        Replace content of the same name and other values; otherwise it is refused.
     restart
         Discard an unfinished run of the dataset, be it another.
     storage_options

@@ -84,7 +84,7 @@ class Annotating:
 
 
 class AnnotationInput:
-    """What a dataset is annotated with, read and aligned.
+    """The annotations to add to a dataset, read and aligned.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ class AnnotationInput:
     Attributes
     ----------
     result
-        What is not there with the same values.
+        The annotations that the dataset lacks, or has with other values.
     differing
         The names of what is there with other values.
     """

@@ -94,7 +94,7 @@ class AnnotationRun:
     dataset
         The dataset.
     added
-        What is added, or replaces what is there, in the order of the dataset.
+        The new content, which is added or replaces other, in the order of the dataset.
     dropped
         The names to drop.
     """

@@ -36,7 +36,7 @@ __all__ = ["copy"]
 
 logger = logging.getLogger("slaf")
 
-# What is copied while the copy is unfinished; readers ignore a file of such a name.
+# The record of an unfinished copy; readers ignore a file of such a name.
 _JOURNAL = ".copy.new"
 
 # Files that are in memory at a time: so many, of so many bytes, or one that is larger.
@@ -173,7 +173,7 @@ class _Copy:
 
     @cached_property
     def _mark(self) -> str:
-        """Which dataset is copied, and what it replaces."""
+        """A digest of the dataset that is copied, and of the one that it replaces."""
         configs = [self.published, *([] if self._replaced is None else [self._replaced])]
         text = json.dumps([config.to_json() for config in configs], sort_keys=True)
         return str(xxhash.xxh3_128_hexdigest(text.encode()))
@@ -194,7 +194,7 @@ class _Copy:
 
     @cached_property
     def _tables(self) -> dict[str, str]:
-        """The directory of each table in the copy: a new one beside those of another dataset."""
+        """The directory of each table in the copy: a new one next to those of another dataset."""
         if self._replaced is None:
             return dict(self.published.tables)
         return {name: f"{name}-{self._mark[:8]}.lance" for name in self.published.tables}

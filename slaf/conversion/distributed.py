@@ -110,7 +110,7 @@ class PartReport:
         "done"; "was done" if it had been before; "not needed" if the plan was published or given up
         meanwhile.
     cells, nonzeros
-        What it holds.
+        Its content.
     """
 
     output: str
@@ -262,7 +262,7 @@ def part(
         The output of `slaf.plan`.
     index
         The part, counted from 0; by default that of this task in a job array (SLURM, PBS, LSF, SGE,
-        AWS Batch, Google Batch, Kubernetes), or, outside of one, a part that is missing.
+        AWS Batch, Google Batch, Cloud Run, Kubernetes); outside of one, a part that is missing.
     memory, scratch, stage
         As for `slaf.convert`.
     storage_options, input_storage_options

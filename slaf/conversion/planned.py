@@ -247,7 +247,7 @@ class PlannedRun:
 def elsewhere(
     inputs: Inputs, options: ConvertOptions | AppendOptions
 ) -> Iterator[Callable[[OutputRun, Prepared, Progress], None] | None]:
-    """What encodes the parts of a run by other processes; None if this one does.
+    """The executor of parts in other processes; None if this process encodes them.
 
     Raises
     ------

@@ -214,7 +214,7 @@ def prepared_run(
     reading
         How they are read.
     transforms
-        What the inputs are seen through.
+        The steps through which the inputs are seen.
     """
     stored = StoreOptions.part_of(options)
     with _as_one(found.inputs, options) as opened:

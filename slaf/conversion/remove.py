@@ -322,7 +322,7 @@ def _changes(
     fragments: Mapping[str, list[Fragment]],
     whole: Mapping[str, pa.Table | None],
 ) -> dict[str, TableChange]:
-    """What becomes of each table; one that would hold nothing is left out."""
+    """The change of each table; one that would be empty is left out."""
     plan, changes = run.plan, dict[str, "TableChange"]()
     for table, directory in plan.tables.items():
         if table in fragments:

@@ -213,7 +213,7 @@ def location_of(
     dataset, storage_options
         As for `slaf.annotate`.
     advice
-        What to do instead of giving a view of a part.
+        The remedy, if it is a view of a part.
 
     Raises
     ------

@@ -71,7 +71,7 @@ class TransformPreview:
     shape
         The shape of the result.
     rules
-        What each rule removes of the cells and genes that the steps before it left.
+        The cells and genes that each rule removes of those that the steps before it left.
     steps
         The steps, with the numbers that were computed.
     """
@@ -197,7 +197,7 @@ def _calls(options: StepOptions) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _next(values: Mapping[str, str | None]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the next step reads, and reads and makes: the layer that is new changes from now on."""
+    """The options `layer`, and also `as_layer`, of the next step; a new layer is changed on."""
     layer = {"layer": values["as_layer"] or values["layer"]}
     return layer, layer | {"as_layer": None}
 

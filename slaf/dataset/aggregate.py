@@ -135,7 +135,7 @@ class Aggregates:
         layer
             The layer instead of X, or "raw".
         ddof
-            What is subtracted from the number of values, of a variance.
+            The number that is subtracted from that of values, for a variance.
         measured_only
             Whether to leave out, of means and variances, the zeros of genes that an input of
             several has not measured.

@@ -129,7 +129,7 @@ class InputInfo:
     left_out
         Other contents of its folder, and why they are not converted.
     details
-        What else there is to say of the format, as text: contigs, reads and index of a BAM file.
+        Further facts of the format, as text: contigs, reads and index of a BAM file.
     """
 
     location: str

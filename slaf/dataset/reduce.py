@@ -105,7 +105,7 @@ class MatrixReductions:
         axis
             As for `sum`.
         ddof
-            What is subtracted from the number of values; NaN where nothing remains.
+            The number that is subtracted from that of values; NaN where nothing remains.
         measured_only
             As for `mean`.
 

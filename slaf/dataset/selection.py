@@ -75,7 +75,7 @@ def resolve_indexer(indexer: Any, names: Names) -> Rows:
         positions, or of ids with its end; a mask; a boolean Series, which is aligned by its index;
         an id or several, or symbols of genes; or a filter on the table.
     names
-        What is selected from.
+        The names of all cells or genes.
 
     Raises
     ------
@@ -176,7 +176,7 @@ def _sliced(requested: slice, names: Names) -> Rows:
 
 
 def _name_or_filter(text: str, names: Names) -> NDArray[np.int64]:
-    """What an id or a symbol stands for, or else a filter.
+    """The positions of an id or a symbol, or else of a filter.
 
     Raises
     ------

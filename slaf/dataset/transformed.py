@@ -24,7 +24,7 @@ class TransformedView(View):
     base
         The other view.
     step
-        What is done to the values.
+        The change of the values.
     steps
         All steps until then.
     """

@@ -63,7 +63,7 @@ class View(Steps, Verbs, Reductions, Aggregates, Blocks):
     cells, genes
         Positions in it, in any order, each any number of times; None for all.
     steps
-        The steps of an analysis that made the view, beside selections.
+        The steps of an analysis that made the view, besides selections.
 
     Attributes
     ----------

@@ -217,9 +217,9 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
     annotations
         Layers, raw and annotations, whose keys are at the top level of config.json.
     annotated
-        What of all this is not from the inputs; None if all of it is.
+        The content that is not from the inputs; None if all of it is.
     transforms
-        What was done to all inputs before they were stored, in order.
+        The steps that all inputs went through before they were stored, in order.
     removed
         The inputs whose cells were removed again, as they were recorded.
     history
@@ -267,7 +267,7 @@ class DatasetConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def annotated_names(self) -> tuple[str, ...]:
-        """What was added, replaced or dropped since: "obs:NAME", "obsm:KEY", "layer:NAME", …."""
+        """The names added, replaced or dropped since: "obs:NAME", "obsm:KEY", "layer:NAME", …."""
         return () if self.annotated is None else self.annotated.names
 
     @property
@@ -568,7 +568,7 @@ def load_published(location: Location) -> DatasetConfig:
         done, total = manifest.progress(location)
         msg = (
             f"{location}: conversion in progress, {done} of {total} parts; "
-            "run the same `slaf convert` again to finish it if it was stopped"
+            "`slaf status` prints the command that finishes it, if it was stopped"
         )
         raise ConversionInProgress(msg)
     return manifest.published

@@ -50,7 +50,7 @@ _FileName = Annotated[str, matching(_FILE, "uns-DIGEST.h5 or elements-DIGEST.h5"
 
 
 class StepRecord(Record, frozen=True):
-    """What was done to all inputs before they were stored: a method of `slaf.View`.
+    """A step that all inputs went through before they were stored: a method of `slaf.View`.
 
     Attributes
     ----------
@@ -320,7 +320,7 @@ class AnnotationsRecord(Record, frozen=True, omit_defaults=True):
 
 
 class AnnotatedRecord(Record, frozen=True):
-    """What was added to a dataset, replaced or dropped after its inputs were converted.
+    """The content added, replaced or dropped after the inputs of a dataset were converted.
 
     Attributes
     ----------

@@ -150,7 +150,7 @@ def first_changed(values: NDArray[Any], cast: NDArray[Any]) -> int | None:
 
 
 def _within(floats: NDArray[Any], limits: np.iinfo[Any]) -> NDArray[np.bool_]:
-    """Which floats are within the limits of an integer type: beyond, a cast back proves nothing.
+    """A mask of the floats within the limits of an integer; beyond, a cast back proves nothing.
 
     2**32 as float32 may be cast to the uint32 2**32 - 1, which as float32 is 2**32 again.
     """

@@ -1,4 +1,4 @@
-"""What a dataset was annotated with and lost, which no input has: named, or dropped."""
+"""Annotations of a dataset that are lost, and that no input has: named, or dropped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report says of a dataset: its warnings, sources, quality, genes, bytes and history."""
+"""The content of a report: warnings, sources, quality, genes, bytes and history."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class TableBytes:
 
 @dataclass(frozen=True, slots=True)
 class DatasetReport:
-    """What `slaf report` says of a dataset.
+    """The content of a report of a dataset, as `slaf report` makes it.
 
     Attributes
     ----------
@@ -165,9 +165,9 @@ class DatasetReport:
     annotations
         Layers, raw, obsm and the other slots, as text.
     left_behind
-        What of the inputs is not in the dataset, as far as it is recorded, as text.
+        The content of the inputs that is not in the dataset, as far as it is recorded, as text.
     steps
-        What was done to the inputs before they were stored.
+        The steps that the inputs went through before they were stored.
     history
         The versions of the dataset.
     created_at, last_updated, writer

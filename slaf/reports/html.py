@@ -18,7 +18,7 @@ __all__ = ["MOST_BYTES", "SOURCES_DRAWN", "START", "as_html"]
 START = "<!doctype html>\n"
 MOST_BYTES = 300_000
 
-# What is shown, so that the page stays small; `--json` has the rest.
+# Limits that keep the page small; `--json` has the rest.
 SOURCES_DRAWN = 20
 _MOST_ROWS = 20
 _MOST_COLUMNS = 40

@@ -1,4 +1,4 @@
-"""What of the inputs is not in a dataset, as far as config.json records it."""
+"""The content of the inputs that is not in a dataset, as far as config.json records it."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class Quality:
     Attributes
     ----------
     sources
-        That of each input.
+        The quality of each input.
     genes
         The genes with the greatest sums.
     mt_genes
@@ -140,7 +140,7 @@ class _Reader:
 
 
 def _mitochondrial(var: pd.DataFrame, pattern: str | None) -> NDArray[np.bool_]:
-    """The genes of a pattern; without one those of human or mouse, of which there may be none."""
+    """The genes of a pattern; without one those of human or mouse, if there are any."""
     if pattern is not None:
         return gene_mask(var, pattern, "mt")
     try:

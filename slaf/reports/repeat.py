@@ -26,7 +26,7 @@ _OF_A_SCAN = ("cell_id_prefix", "samples", "join")
 def repeat(config: DatasetConfig) -> tuple[str, ...]:
     """The commands: of a shell; or of Python, if steps were recorded.
 
-    What was annotated since is in none of them, nor are inputs that were removed.
+    Later annotations are in none of them, nor are inputs that were removed.
     """
     if not config.sources:
         return ()
@@ -46,7 +46,7 @@ def _choices(record: SourceRecord) -> dict[str, Any]:
 
 
 def _store_options(config: DatasetConfig, sources: list[SourceRecord]) -> dict[str, Any]:
-    """What differs from the defaults, as keywords."""
+    """The options that differ from the defaults, as keywords."""
     stored = config.store_options
     selection = sources[0].selection or config.annotations.selection or SlotSelection()
     found = {name: getattr(stored, name) for name in options_of(StoreOptions)}

@@ -77,7 +77,7 @@ def bar(axis: Axis, value: float) -> str:
 
 
 def _row() -> str:
-    """A row; its numbers are beside it and in a table, so that a reader aloud leaves it out."""
+    """A row; its numbers are next to it and in a table, so that a reader aloud leaves it out."""
     return f'<svg viewBox="0 0 {_LENGTH} 20" preserveAspectRatio="none" aria-hidden="true">'
 
 

@@ -37,7 +37,7 @@ def warnings_of(
     state
         The state of verification.
     quality
-        What was measured; None if the values could not be read.
+        The measured quality; None if the values could not be read.
     """
     if state.state == "failed":
         first = state.differences[0] if state.differences else "no difference was kept"

@@ -35,7 +35,7 @@ class Checkpoint:
         How often the parts of a source were given up, by its position; receipts of an earlier
         attempt count for nothing.
     directory
-        Of a run that `slaf plan` began, the directory in which relative paths of its inputs are.
+        The directory of relative paths of inputs, for a run that `slaf plan` began.
     """
 
     plan: Plan

@@ -326,7 +326,7 @@ def begin_or_resume(
     Parameters
     ----------
     directory
-        Of a run whose parts are encoded by other processes, the directory of relative inputs.
+        The directory of relative paths of inputs, if other processes encode the parts.
     """
     run = unfinished_run(
         location, plan, overwrite=overwrite, restart=restart, allow_duplicate=allow_duplicate

@@ -119,7 +119,7 @@ class Plan:
     tables
         The directory of each table.
     transforms
-        What is done to all inputs before they are stored.
+        The steps that all inputs go through before they are stored.
     """
 
     sources: tuple[SourceRecord, ...]

@@ -66,7 +66,7 @@ class ConversionStatus:
     sources
         The inputs of the run, or of the dataset; none while a process is about to begin.
     operation
-        "convert", "append", "repair" or "compact".
+        "convert", "append", "transform", "annotate", "remove", "repair" or "compact".
     options
         The options of the unfinished run, those of samples where they are not those of the dataset;
         empty when it is finished.
@@ -164,9 +164,9 @@ def _of_run(
         n_cells=plan.cells_to_write,
         n_genes=plan.n_genes,
         nonzeros_done=nonzeros_done,
-        # A repair and a compaction are of the inputs of the dataset.
+        # An append is of the inputs that it adds.
         sources=plan.added if plan.operation == "append" else plan.sources,
-        operation=plan.operation,
+        operation="transform" if plan.transforms and plan.base is None else plan.operation,
         options=plan.options.to_json() | _sample_options(plan),
         genes_done=sum(len(part.rows) for part in journal.parts[GENE_ORDER.name].values()),
         tables=() if previous is None else tuple(previous.tables),

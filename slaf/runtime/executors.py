@@ -51,7 +51,7 @@ def run_parts(
     executor
         Runs `encode` in place of threads, as many at once as it likes; it is not shut down.
     failed
-        Is told of each part that fails.
+        Called with each part that fails, and its error.
     """
     queue = iter(parts)
     failure: BaseException | None = None

@@ -386,7 +386,7 @@ class SourceInfo:
     not_converted
         The content that a conversion leaves out, in words.
     details
-        What else there is to say of the format, in words.
+        Further facts of the format, in words.
     reads
         The paths and URLs of what is read; `uri` if None.
     """
@@ -639,7 +639,7 @@ class Source(ABC):
 
 @runtime_checkable
 class HasSource(Protocol):
-    """What is open as a source already: a view."""
+    """An object that is open as a source already: a view."""
 
     def as_source(self) -> Source:
         """The source; closing it leaves what it was made of open."""

@@ -73,8 +73,9 @@ def unique_names(uris: Sequence[str]) -> tuple[str, ...]:
 def sample_names(uris: Sequence[str], earlier: Sequence[str] = ()) -> tuple[str, ...]:
     """A short name for each input: the part of its path that tells it from the others.
 
-    What tools call their files and folders is left out. Names are different, also of inputs with
-    the same URI; text joined to them, as in "a_" and "b_c", "a_b_" and "c", may still be equal.
+    The names that tools give their files and folders are left out. Names are different, also of
+    inputs with the same URI; text joined to them, as in "a_" and "b_c", "a_b_" and "c", may still
+    be equal.
 
     Parameters
     ----------
@@ -125,7 +126,7 @@ def _without_tools(path: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _telling_parts(paths: Sequence[tuple[str, ...]]) -> list[str]:
-    """Of each of several different paths the last part that tells all apart, else those that do."""
+    """The last parts of paths that tell all apart: one of each path if it does, else more."""
     depth = max(map(len, paths), default=0)
     columns = [
         [path[-at] if len(path) >= at else "" for path in paths] for at in range(1, depth + 1)

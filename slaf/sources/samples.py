@@ -112,7 +112,7 @@ class _Sheet:
     label
         Its path or URL as it was given.
     names
-        Of its columns.
+        The names of its columns.
     rows
         The text of each row.
     """
@@ -207,7 +207,7 @@ class _Sheet:
 
 
 def _keys(uri: str, name: str) -> frozenset[str]:
-    """What a row may call an input: its sample, or a run of the parts of its path."""
+    """The names by which a row may call an input: its sample, or a run of the parts of its path."""
     path = uri
     if "://" not in uri and not uri.startswith("<"):
         path = str(input_path(uri, None).absolute())

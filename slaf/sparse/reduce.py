@@ -94,7 +94,7 @@ class Slots:
 
 
 class Accumulator(Protocol):
-    """What entries are added to."""
+    """A statistic to which batches of entries are added."""
 
     def add(self, batch: Batch, values: NDArray[Any]) -> None:
         """Add the entries of a batch, with values of int64, of Python's integers, or of float64."""
@@ -354,7 +354,7 @@ def variance_of_whole(
     sums, squares
         Their sums, and the sums of their squares.
     ddof
-        What is subtracted from `n`.
+        The number that is subtracted from `n`.
     """
     if max(_largest(n) * _largest(squares), _largest(sums) ** 2) >= _INT64:
         sums, squares = sums.astype(object), squares.astype(object)

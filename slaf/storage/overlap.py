@@ -1,4 +1,4 @@
-"""Whether an output lies where an input does."""
+"""Refuse an output that is an input, around one, or within a dataset."""
 
 from __future__ import annotations
 

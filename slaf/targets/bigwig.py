@@ -27,6 +27,9 @@ __all__ = ["FORMAT", "BigWigTarget"]
 _TABLE: Final = "samples.tsv"
 _SUFFIX: Final = ".bw"
 
+# The modules of the exceptions of pybigtools: of its errors, and of its panics.
+_PYBIGTOOLS: Final = ("pybigtools", "pyo3_runtime")
+
 
 class BigWigTarget:
     """A bigWig file for each sample, and ``samples.tsv``, which names them.
@@ -116,17 +119,25 @@ def _write_file(
                 for start, stop, value in rows:
                     n_bases += stop - start
                     yield name, start, stop, value
+        except GeneratorExit:
+            raise
         except BaseException as error:  # noqa: BLE001 - pybigtools would print it; raised below
             caught.append(error)
 
-    file = pybigtools.open(str(path), "w")
-    file.write(dict(reader.coverage.contigs), values())
-    file.close()
+    n_written = None
+    try:
+        file = pybigtools.open(str(path), "w")
+        file.write(dict(reader.coverage.contigs), values())
+        file.close()
+        written = pybigtools.open(str(path))
+        n_written = written.info()["summary"]["basesCovered"]
+        written.close()
+    except BaseException as error:
+        # On a full disk it panics, or reads less than a bigWig.
+        if type(error).__module__ not in _PYBIGTOOLS:
+            raise
     if caught:
         raise caught[0]
-    written = pybigtools.open(str(path))
-    n_written = written.info()["summary"]["basesCovered"]
-    written.close()
     if n_written != n_bases:
         msg = f"{path}: it is not whole on the disk; make room, and export again"
         raise StorageError(None, msg)

@@ -38,7 +38,7 @@ class UnfitValue(Exception):
     nonzero
         Its position among the nonzeros of the batch.
     reason
-        What there is against it, and what to do.
+        The fault, and the remedy.
     """
 
     def __init__(self, nonzero: int, reason: str) -> None:
@@ -56,7 +56,7 @@ class ValueStep(ABC):
     layer
         The layer that it reads; None for X.
     as_layer
-        The layer that it makes, beside what it reads; None to replace that.
+        The layer that it makes, next to the one it reads; None to replace that.
     """
 
     layer: str | None = None
@@ -82,7 +82,7 @@ class ValueStep(ABC):
         dtype
             The type of the new values.
         keys
-            What `keys` made of the ids of these cells.
+            The numbers that `keys` made of the ids of these cells.
 
         Raises
         ------
@@ -96,7 +96,7 @@ class ValueStep(ABC):
         return np.empty(0, np.uint64)
 
     def uns(self, uns: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What becomes of uns."""
+        """The uns of the result."""
         return uns
 
 
@@ -108,7 +108,7 @@ class TransformedSource(Source):
     source
         The source; closed with this one.
     step
-        What is done to the values.
+        The change of the values.
     prefix
         The text before each cell id that the source does not have itself.
 
@@ -226,7 +226,7 @@ class _TransformedMatrix(MatrixView):
     matrix
         The matrix, with all genes.
     step
-        What is done to the values.
+        The change of the values.
     keys
         Reads a number for each cell.
     label

@@ -23,7 +23,7 @@ __all__ = ["MASKS", "CellRules", "GeneRules", "Kept", "genes_like", "within"]
 # Patterns of genes that have a name; further ones are given.
 MASKS: Mapping[str, str] = {"mt": "^MT-", "ribo": "^RP[SL]", "hb": "^HB[^(P)]"}
 
-# The metrics that MAD takes, beside percentages: logarithms, as quotients of counts matter.
+# The metrics that MAD takes, besides percentages: logarithms, as quotients of counts matter.
 _LOGARITHMS = {"counts": "log1p_total_counts", "genes": "log1p_n_genes"}
 
 Bounds = tuple[float | None, float | None]
@@ -31,7 +31,7 @@ Bounds = tuple[float | None, float | None]
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What rules keep.
+    """The cells or genes that rules keep.
 
     Attributes
     ----------
@@ -116,7 +116,7 @@ class GeneRules:
 
 
 def within(values: NDArray[Any], low: float | None, high: float | None) -> NDArray[np.bool_]:
-    """Which values lie within bounds, both included; NaN lies within none."""
+    """A mask of the values within bounds, both included; NaN is within none."""
     satisfied = np.ones(len(values), np.bool_)
     if low is not None:
         satisfied &= values >= low

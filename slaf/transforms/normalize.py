@@ -64,7 +64,7 @@ class Log1p(ValueStep):
         return _rounded(batch, np.log1p(batch.values, dtype=np.float64), dtype)
 
     def uns(self, uns: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Of X, as scanpy marks it."""
+        """The uns, with the mark of scanpy if X is changed."""
         return uns if self.target is not None else {**uns, "log1p": {"base": None}}
 
 

@@ -76,7 +76,7 @@ class DownsampleCounts(ValueStep):
 
 
 def _draw(counts: NDArray[np.int64], n: int, key: np.uint64) -> NDArray[np.int64]:
-    """Of these counts `n`, each with the same chance."""
+    """Draw `n` of these counts, each with the same chance."""
     ends = np.cumsum(counts)
     total = int(ends[-1])
     if not n:

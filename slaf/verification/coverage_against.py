@@ -41,7 +41,7 @@ class CoverageComparison:
     is_possible
         Whether both have the same contigs.
     measured
-        What the source measured of the cells that were compared.
+        The values that the source measured, of the cells that were compared.
     """
 
     def __init__(self, dataset: Dataset, source: Source, differences: DifferenceLog) -> None:

@@ -80,7 +80,7 @@ def check_files(
     read
         Whether to read the files; otherwise only existence and sizes are checked.
     share
-        Which share of the files is read, and of how many.
+        The share of the files that is read, and the number of shares.
     """
     for damaged in damaged_files(dataset.location, dataset.published, read=read, share=share):
         where = f"{damaged.file.file} ({describe_file(dataset.published, damaged.file)})"
@@ -162,7 +162,7 @@ def damaged_files(
         Whether to read the files; manifests are always read, because Lance may crash on damaged
         ones.
     share
-        Which share of the files is read, and of how many.
+        The share of the files that is read, and the number of shares.
     """
     proof = published.checksums
     if not proof.files:

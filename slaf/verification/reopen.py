@@ -185,7 +185,7 @@ def _steps(dataset: Dataset) -> Iterator[StepRecord]:
 def _without_cells(dataset: Dataset) -> ExistingDataset:
     """The dataset without cells, in the place of inputs whose cells were removed.
 
-    What these gave it stays: genes and their columns, and the types of columns and elements.
+    Their genes, columns of genes, and types of columns and elements stay.
     """
     existing = dataset_as_input(dataset)
     source = SelectedSource(existing.source, np.empty(0, np.int64))

@@ -250,7 +250,7 @@ class BlockSample:
         Parameters
         ----------
         share
-            Which share, counted from 0, and the number of shares.
+            The share, counted from 0, and the number of shares.
 
         Raises
         ------

@@ -62,7 +62,7 @@ def verify(
     seed
         The seed of the sample; the same seed draws the same blocks.
     part
-        Which share of the blocks and files to read, and the number of shares: ``(0, 4)`` to
+        The share of the blocks and files to read, and the number of shares: ``(0, 4)`` to
         ``(3, 4)`` together are a whole verification, on as many machines.
     format
         The format of the inputs; found by the content of each if None.

@@ -21,8 +21,20 @@ from slaf_cli.app import app
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
-__all__ = ["SLAF", "TIME", "Ended", "at_terminal", "run", "start", "stop_after", "wait_until"]
+__all__ = [
+    "SLAF",
+    "TIME",
+    "Ended",
+    "StopsAfter",
+    "at_terminal",
+    "run",
+    "start",
+    "stop_after",
+    "stopped",
+    "wait_until",
+]
 
 SLAF = str(Path(sys.executable).with_name("slaf"))
 # What a log line begins with, off a terminal and in files.
@@ -103,7 +115,7 @@ class _Stopped(Exception):
     """A conversion that somebody stopped."""
 
 
-class _StopsAfter:
+class StopsAfter:
     """Stops a conversion after some cells."""
 
     def __init__(self, cells: int) -> None:
@@ -119,10 +131,15 @@ class _StopsAfter:
             raise _Stopped
 
 
+def stopped() -> AbstractContextManager[Any]:
+    """A block whose run `StopsAfter` stops."""
+    return pytest.raises(_Stopped)
+
+
 def stop_after(
     cells: int, source: Path | list[Path], output: Path, *, appends: bool = False, **options: Any
 ) -> None:
     """Leave a conversion or an append that was stopped after about so many cells."""
     call = slaf.append if appends else slaf.convert
-    with pytest.raises(_Stopped):
-        call(source, output, progress=_StopsAfter(cells), **options)
+    with stopped():
+        call(source, output, progress=StopsAfter(cells), **options)

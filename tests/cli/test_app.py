@@ -7,8 +7,10 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import typer
@@ -32,10 +34,16 @@ from slaf.errors import (
 from slaf.kernels import are_compiled
 from slaf.verification.report import Report
 from slaf_cli.app import app
+from slaf_cli.export import note_about_output
 from slaf_cli.options import parse_bytes
 from slaf_cli.report import ExitCode, edge, in_bytes, lines
+from slaf_cli.running import watched
 from tests.builders import counts, write_h5ad
 from tests.cli.terminal import SLAF, run, start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
 COMMANDS = ("convert", "info", "status", "verify", "query")
 HEAVY = {"anndata", "h5py", "lance", "numpy", "pandas", "polars", "pyarrow", "scanpy", "scipy"}
@@ -212,6 +220,20 @@ def test_usage_errors_end_with_2(words: list[str]) -> None:
     assert "Error: " in ended.err
 
 
+class Panic(BaseException):
+    """An error of a library in Rust, which is no Exception."""
+
+
+def export_of() -> AbstractContextManager[object]:
+    """A block that writes an export."""
+    return note_about_output("none.h5ad")
+
+
+def conversion_of() -> AbstractContextManager[object]:
+    """A block that writes a dataset."""
+    return watched("none.slaf", {}, quiet=True, json=False)
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
@@ -231,19 +253,25 @@ def test_usage_errors_end_with_2(words: list[str]) -> None:
         (RuntimeError("can't start new thread"), ExitCode.STORAGE),
         (ImportError("x.so: failed to map segment from shared object"), ExitCode.STORAGE),
         (ZeroDivisionError("x"), ExitCode.BUG),
+        (Panic("x"), ExitCode.BUG),
         (KeyboardInterrupt(), ExitCode.INTERRUPTED),
     ],
     ids=lambda value: type(value).__name__,
 )
+@pytest.mark.parametrize("around", [nullcontext, export_of, conversion_of])
 def test_each_error_has_its_exit_code(
-    error: BaseException, code: ExitCode, capsys: pytest.CaptureFixture[str]
+    error: BaseException,
+    code: ExitCode,
+    around: Callable[[], AbstractContextManager[object]],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Whatever a command raises becomes one line on stderr and the exit code of its kind."""
-    with pytest.raises(typer.Exit) as ended, edge(quiet=False, verbose=False):
+    with pytest.raises(typer.Exit) as ended, edge(quiet=False, verbose=False), around():
         raise error
     assert ended.value.exit_code == code
     printed = capsys.readouterr()
     assert printed.out == ""
+    assert "StopIteration" not in printed.err
     assert printed.err.startswith("slaf: ")
     assert printed.err.count("\n") == 1
     assert "Errno" not in printed.err or not isinstance(error, StorageError)

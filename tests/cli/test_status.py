@@ -14,9 +14,10 @@ from slaf.format.validation import with_checksum
 from slaf.storage.location import Location
 from slaf_cli.report import ExitCode
 from tests.builders import counts, write_h5ad
-from tests.cli.terminal import run, stop_after
+from tests.cli.terminal import StopsAfter, run, stop_after, stopped
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 STATUS_KEYS = {
@@ -101,6 +102,36 @@ def test_what_only_python_has_is_resumed_there(source: Path, tmp_path: Path) -> 
     output = tmp_path / "out.slaf"
     stop_after(20, anndata.read_h5ad(source), output, chunk_size=10)
     assert "in Python" in run("status", output, "--json").succeeded().json["resume"]
+
+
+def test_what_no_command_can_name_is_run_again(source: Path, tmp_path: Path) -> None:
+    """Of a transform, a removal and an annotation status says to run the same one again."""
+    output = tmp_path / "out.slaf"
+    other = write_h5ad(tmp_path / "other.h5ad", counts(40, 20, seed=1))
+
+    def check(
+        verb: str, effect: str, call: Callable[..., Any], *inputs: Any, **options: Any
+    ) -> None:
+        with stopped():
+            call(*inputs, **options, progress=StopsAfter(0))
+        found = run("status", output, "--json").succeeded().json
+        assert (found["operation"], found["state"]) == (verb, "stopped")
+        again = f"run the same slaf {verb} again, with the same arguments"
+        assert found["resume"] == again
+        printed = run("status", output).succeeded().out
+        assert f"resume    {again}" in printed
+        assert effect in printed
+        if not found["published"]:
+            assert "`slaf status` prints the command" in run("verify", output).failed(3)
+        call(*inputs, **options)
+        assert run("status", output, "--json").succeeded().json["state"] == "finished"
+
+    check("transform", "stopped\n", slaf.transform, [source, other], output, min_genes=1)
+    removed = "stopped; the dataset that it removes cells from can be read meanwhile"
+    check("remove", removed, slaf.remove, output, "in.h5ad")
+    layers = {"same": slaf.open(output).X.to_memory()}
+    annotated = "stopped; the dataset that it annotates can be read meanwhile"
+    check("annotate", annotated, slaf.annotate, output, layers=layers)
 
 
 def test_a_running_conversion_is_told_from_a_stopped_one(source: Path, tmp_path: Path) -> None:

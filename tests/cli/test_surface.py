@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import inspect
 import json
 import os
 import re
@@ -13,13 +14,14 @@ from typing import TYPE_CHECKING
 import anndata
 import pandas as pd
 import pytest
+import typer
 
 import slaf
 from slaf.options import AppendOptions, ConvertOptions, PlanOptions, options_of
 from slaf_cli import options, progress
 from slaf_cli.app import app
 from slaf_cli.progress import Bar
-from slaf_cli.report import edge
+from slaf_cli.report import ExitCode, edge
 from tests.builders import counts, write_h5ad
 from tests.cli.terminal import SLAF, TIME, at_terminal, run
 
@@ -51,6 +53,42 @@ def test_a_log_file(source: Path, tmp_path: Path) -> None:
         assert start.removeprefix("...") in line
     assert f"slaf: {output}: a finished dataset is there" in lines[-2]
     assert lines[-1].endswith("end: exit code 4")
+
+
+def test_the_end_in_a_log_file(dataset: Path, source: Path, tmp_path: Path) -> None:
+    """A log file ends with the exit code of the command, and only a bug is called one."""
+    other = write_h5ad(tmp_path / "other.h5ad", counts(60, 20, seed=1))
+    for words, code, text in (
+        (("diff", dataset, other), 5, "begin: in "),
+        (("query", dataset), 2, "slaf: Invalid value for SQL: give the SQL"),
+        (("verify", dataset, "--sample", "1", "--quick"), 2, "leave out --quick"),
+        (("annotate", dataset), 2, "nothing to do"),
+        (("transform", source, tmp_path / "out", "--as-layer", "x"), 2, "as_layer"),
+        (("info", tmp_path / "none.h5ad"), 3, "none.h5ad"),
+    ):
+        log = tmp_path / f"{words[0]}.log"
+        assert run(*words, "--log-file", log).code == code
+        *_, last, end = log.read_text().splitlines()
+        assert text in last
+        assert "bug" not in last
+        assert end.endswith(f"end: exit code {code}")
+
+
+def test_a_reader_that_leaves_in_a_log_file(tmp_path: Path) -> None:
+    """A log file has the exit code of a command whose reader has gone."""
+    log = tmp_path / "slaf.log"
+    with pytest.raises(typer.Exit) as ended, edge(quiet=False, verbose=False, log_file=log):
+        raise BrokenPipeError
+    assert ended.value.exit_code == ExitCode.UNREAD
+    assert log.read_text().endswith(f"end: exit code {ExitCode.UNREAD}\n")
+
+
+def test_each_command_has_the_options_of_the_log() -> None:
+    """Each command has --json, --verbose and --log-file."""
+    for command in app.registered_commands:
+        assert command.callback is not None
+        names = inspect.signature(command.callback).parameters
+        assert {"json", "verbose", "log_file"} <= names.keys(), command.callback.__name__
 
 
 def test_a_log_file_that_cannot_be_written(source: Path, tmp_path: Path) -> None:

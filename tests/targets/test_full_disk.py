@@ -14,6 +14,7 @@ from slaf.errors import StorageError
 from slaf.targets.hdf5_file import SafeFile
 from slaf_cli.report import ExitCode
 from tests.builders import counts, write_h5ad
+from tests.sources.reads import M, Read, write_reads
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,6 +58,28 @@ def test_a_file_at_the_size_limit(name: str, most: int, tmp_path: Path) -> None:
     assert "Traceback" not in ended.stderr
     # Threads of zarr may write for a moment longer: that is in a hidden folder.
     assert [path.name for path in (tmp_path / "to").iterdir() if path.name[0] != "."] == []
+
+
+@pytest.mark.parametrize("percent", [10, 90])
+def test_a_bigwig_at_the_size_limit(percent: int, tmp_path: Path) -> None:
+    """Whether pybigtools panics or leaves a part of the file, the command exits with 6."""
+    reads = [Read(0, 9 * at, ((M, 5 + at % 7),)) for at in range(3000)]
+    source = write_reads(tmp_path / "in.bam", reads, [("chr1", 30_000)])
+    slaf.convert(source, tmp_path / "in.slaf")
+    slaf.export(tmp_path / "in.slaf", tmp_path / "whole", format="bigwig")
+    most = (tmp_path / "whole" / "in.bw").stat().st_size * percent // 100
+    words = ["export", str(tmp_path / "in.slaf"), str(tmp_path / "out"), "--format", "bigwig"]
+    ended = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(most), *words],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == ExitCode.STORAGE, ended.stderr
+    last = ended.stderr.splitlines()[-1]
+    assert "in.bw: it is not whole on the disk; make room, and export again" in last
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_data_after_an_error_is_dropped(tmp_path: Path) -> None:

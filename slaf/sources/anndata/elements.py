@@ -192,7 +192,7 @@ def _read_element(groups: Groups, path: str) -> Any:
 
 
 def _without(path: str) -> str:
-    """What leaves out an element, or a slot, by its path."""
+    """The value of --without for an element, or a slot, by its path."""
     slot, _, key = path.replace("raw/varm", RAW_VARM).partition("/")
     return f"{slot}:{key}" if key else slot
 

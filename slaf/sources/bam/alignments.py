@@ -270,7 +270,7 @@ class _Scan:
         self._counts.used += used
 
     def flush(self) -> Iterator[ContigBlocks]:
-        """What was collected, by contig; it is forgotten."""
+        """The blocks collected so far, by contig; they are not kept."""
         collected, self._blocks = self._blocks, {}
         for contig in sorted(collected):
             strands = collected.pop(contig)

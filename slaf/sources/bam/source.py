@@ -302,7 +302,7 @@ class _SweptMatrix:
     Parameters
     ----------
     shape, dtype
-        Of the matrix.
+        The shape and type of the matrix.
     estimate
         The likely number of entries.
     read

@@ -69,7 +69,7 @@ class Input:
     prefix
         The prefix of its cell ids.
     sample_name
-        What its column `sample` has, unless it has such a column, or one is in `sample`.
+        The value of its column `sample`, unless it has such a column, or one is in `sample`.
     sample
         Columns of obs with one value for all of its cells, which it must not have.
     sheet

@@ -296,7 +296,7 @@ class Concat(Source):
     def merge_uns(self, uns_per_source: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
         """One uns of those of all inputs; the uns of a single input as it is.
 
-        What an existing dataset was annotated with stays, and what it dropped stays away.
+        Annotations of an existing dataset stay, and content that it dropped stays away.
         """
         merged = merge_uns(uns_per_source, self.selection.uns_merge)
         names = frozenset() if self._existing is None else self._existing.annotated

@@ -31,7 +31,7 @@ class GeneOverlap:
     shared
         The number of ids that each two have in common: inputs × inputs.
     jaccard
-        That number, divided by the number of ids of either; NaN for two without genes.
+        `shared`, divided by the number of ids of either; NaN for two without genes.
     in_all, in_any
         The number of ids of all, and of any.
     """

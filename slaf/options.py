@@ -66,6 +66,7 @@ __all__ = [
     "PlanOptions",
     "PlanRun",
     "ReadOptions",
+    "ReadingOptions",
     "RunOptions",
     "SampleOptions",
     "ScanOptions",
@@ -987,7 +988,12 @@ class PlanOptions(ConvertOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScanOptions(InputOptions, SampleOptions, ReadOptions):
+class ReadingOptions(InputOptions, ReadOptions):
+    """How an input is found and read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanOptions(SampleOptions, ReadingOptions):
     """The keywords of `slaf.scan`."""
 
     join: Join = "strict"

@@ -15,7 +15,7 @@ from slaf_cli.report import print_json
 __all__ = ["annotate"]
 
 
-@options.command(ConvertOptions, "restart", "storage_options")
+@options.command(ConvertOptions, "restart", *options.READING[1:])
 def annotate(
     dataset: options.Dataset,
     chosen: options.Chosen,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["qc"]
 
 
-@options.command(ConvertOptions, "storage_options")
+@options.command(ConvertOptions, *options.READING)
 def qc(
     target: options.Target,
     chosen: options.Chosen,
@@ -98,7 +98,8 @@ def qc(
             obs, var = (
                 {str(name): values.to_numpy() for name, values in each.items()} for each in frames
             )
-            view.annotate(obs=obs, var=var, replace=replace, **chosen)
+            reach = chosen.get("storage_options")
+            view.annotate(obs=obs, var=var, replace=replace, storage_options=reach)
     if json:
         print_json(_as_json(metrics, groups))
     else:

@@ -281,7 +281,7 @@ def test_the_first_tries(
     [
         ("CD3D", "'CD3D' is no cell, and no filter on cells: there is no column 'CD3D'"),
         ("louvain = 1", "louvain holds text, and 1 is a number; write text in single quotes"),
-        ("louvain = '1' & pct > 1", "use AND"),
+        ("louvain = '1' & pct > 1", "write AND instead of &"),
         ((slice(None), ["CD3E", "nowhere"]), "'CD3E', 'nowhere' \\('CD3E' is like 'CD3D'"),
         ((slice(None), "DUP"), "'DUP' is the symbol of several genes; select them by position"),
         ((0, 0, 0), "two dimensions, cells and genes, and not 3"),

@@ -71,6 +71,8 @@ def constant(value: Any) -> str:
 
 def comparable(series: pd.Series[Any], value: Any) -> tuple[Any, Any]:
     """A column with missing values of pandas' own, and a constant of its type."""
+    if series.isna().all() and isinstance(value, str) and series.dtype.kind != "M":
+        return series.astype("string"), value
     if series.dtype == "category":
         series = series.astype(object)
     if series.dtype.kind == "M":

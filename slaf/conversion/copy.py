@@ -19,6 +19,7 @@ from slaf.format.epoch import locked
 from slaf.format.files import StoredFile, etag_scope
 from slaf.runs.checksums import with_uns_json_checksum
 from slaf.runs.commit import UNS_JSON, clean_up, remove_other_files
+from slaf.runs.output_run import check_name
 from slaf.runtime.progress import NullProgress
 from slaf.storage.location import Location
 from slaf.storage.overlap import check_apart
@@ -130,6 +131,7 @@ def _check_output(location: Location, published: DatasetConfig, *, overwrite: bo
     """
     manifest, journal = load(location), _journal_at(location)
     if manifest is None:
+        check_name(location)
         if not journal and not location.is_empty():
             msg = f"{location}: something else is there; name an output that does not exist yet"
             raise OutputExists(msg)

@@ -156,12 +156,13 @@ class DatasetViewSource(DatasetSource):
         name: str | None,
         cells: NDArray[np.int64] | None = None,
         genes: NDArray[np.int64] | None = None,
+        reading: ReadOptions | None = None,
     ) -> Matrix:
         """Some cells and genes of a matrix."""
         matrix = self.matrix(name)
         if not isinstance(matrix, StoredMatrix) or (cells is None and genes is None):
             return matrix
-        return SelectedStored(matrix, cells, genes)
+        return SelectedStored(matrix, cells, genes, reading)
 
     def read(
         self,

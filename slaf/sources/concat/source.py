@@ -91,6 +91,7 @@ class Concat(Source):
         super().__init__()
         self._existing = existing
         self.selection = selection or SlotSelection()
+        self.reading = inputs[0].options if inputs else None
         opens = [one.opened for one in inputs]
         if existing is not None:
             opens.insert(0, lambda: existing.source)

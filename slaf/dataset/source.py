@@ -53,7 +53,8 @@ _MOST_LOOKUPS = 100
 
 def dataset_as_input(dataset: Dataset) -> ExistingDataset:
     """A dataset and its inputs, for an append."""
-    records = dataset.sources
+    records, annotated = dataset.sources, dataset.published.annotated
+    computed = () if annotated is None else annotated.computed
     if dataset.annotations.record.selection is None:
         # The release without a selection of slots converted none, and recorded no slots.
         records = tuple(structs.replace(record, slots=record.slots or ()) for record in records)
@@ -62,6 +63,7 @@ def dataset_as_input(dataset: Dataset) -> ExistingDataset:
         records,
         lambda: [dataset.annotations.uns_of(at) for at in range(len(records))],
         frozenset(_not_of_inputs(dataset)),
+        frozenset(name for one in computed for name in one.names),
     )
 
 

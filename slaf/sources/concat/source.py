@@ -164,6 +164,7 @@ class Concat(Source):
             repeated=axes.repeated_ids(self.cells()) if len(self._members) > 1 else 0,
             differing=self._annotations.differing,
             differing_columns=self._merged_genes[1],
+            computed=frozenset() if self._existing is None else self._existing.computed,
         )
 
     def matrices_with_counts(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,6 +124,9 @@ class Call:
         if self.operation == "annotate":
             slaf.annotate(place, **dict(self.options), replace=True)
             return
+        if self.operation == "copy":
+            slaf.copy(dict(self.options)["dataset"], place, overwrite=True)
+            return
         call = slaf.append if self.operation == "append" else slaf.convert
         call(list(self.inputs), place, **dict(self.options), **more)
 
@@ -154,6 +158,7 @@ class Machine(RuleBasedStateMachine):
         self.inputs: tuple[Path, ...] = ()
         self.stopped: Call | None = None
         self.older: list[tuple[Dataset, Model]] = []
+        self.copy: tuple[Model | None, tuple[Path, ...]] = (None, ())
 
     def teardown(self) -> None:
         """Remove everything."""
@@ -211,6 +216,28 @@ class Machine(RuleBasedStateMachine):
         path = self.inputs[which % len(self.inputs)]
         options = (("source", str(path)),)
         self._give(Call("remove", (path,), options, self.published.without(path.stem)), at)
+
+    @precondition(lambda self: self.published is not None and self.stopped is None)
+    @rule(at=stops)
+    def copy_away(self, at: Any) -> None:
+        """Copy it to another place, over an earlier copy, or one that was stopped."""
+        place = self.folder / "copy.slaf"
+        with suppress(Crash):
+            slaf.copy(self.output, CrashingStorage(place, *at) if at else place, overwrite=True)
+            at = None
+        seen = self._seen(place)
+        assert seen == self.published or (at is not None and seen == self.copy[0])
+        if seen == self.published:
+            self.copy = (seen, self.inputs)
+
+    @precondition(lambda self: self.copy[0] is not None and self.stopped is None)
+    @rule(at=stops)
+    def copy_back(self, at: Any) -> None:
+        """Copy what was copied away in the place of what is there."""
+        makes, inputs = self.copy
+        assert makes is not None
+        options = (("dataset", self.folder / "copy.slaf"),)
+        self._give(Call("copy", inputs, options, makes), at)
 
     @precondition(lambda self: self.stopped is not None)
     @rule(at=stops)
@@ -273,7 +300,8 @@ class Machine(RuleBasedStateMachine):
             assert found == model
             return
         # A compact publishes the same rows in other files.
-        assert slaf.open(self.output).published.versions != dataset.published.versions
+        now, then = slaf.open(self.output).published, dataset.published
+        assert (now.versions, now.tables) != (then.versions, then.tables)
         assert told.endswith("open it anew")
 
     @invariant()
@@ -321,9 +349,9 @@ class Machine(RuleBasedStateMachine):
             self.published = call.makes
         assert seen == self.published
 
-    def _seen(self) -> Model | None:
+    def _seen(self, place: Path | None = None) -> Model | None:
         try:
-            return held(slaf.open(self.output))
+            return held(slaf.open(place or self.output))
         except (ConversionInProgress, NotADataset):
             return None
 

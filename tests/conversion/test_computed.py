@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import slaf
+from slaf.errors import DuplicateInput
 from slaf.testing.crashing import Crash, CrashingStorage, Moment
 from tests.builders import counts, write_h5ad
 
@@ -104,7 +105,7 @@ def test_a_stopped_append_computes_them(inputs: list[Path], tmp_path: Path, mome
         except Crash:
             found = slaf.open(path)
             assert found.n_obs == 11 or found.obs.equals(before)
-        except slaf.DuplicateInput:
+        except DuplicateInput:
             made = slaf.open(path)
             break
         else:

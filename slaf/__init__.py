@@ -28,14 +28,13 @@ if TYPE_CHECKING:
     from slaf.conversion.remove import remove
     from slaf.conversion.transform import RuleEffect, TransformPreview, transform
     from slaf.converter import SLAFConverter
-    from slaf.dataset.concat import concat
     from slaf.dataset.dataset import Dataset
     from slaf.dataset.dataset import open_dataset as open
     from slaf.dataset.gene_overlap import GeneOverlap, gene_overlap
     from slaf.dataset.head import head, schema
     from slaf.dataset.history import DatasetVersion, history
     from slaf.dataset.info import DatasetInfo, FolderInfo, InputInfo, info
-    from slaf.dataset.scan import Scan, scan
+    from slaf.dataset.scan import Scan, concat, scan
     from slaf.dataset.view import View
     from slaf.errors import (
         ConflictError,
@@ -153,7 +152,6 @@ _MODULES = {
         "transform",
     ),
     "slaf.converter": ("SLAFConverter",),
-    "slaf.dataset.concat": ("concat",),
     "slaf.dataset.dataset": (
         "Dataset",
         "open",
@@ -175,6 +173,7 @@ _MODULES = {
     "slaf.dataset.gene_overlap": ("GeneOverlap", "gene_overlap"),
     "slaf.dataset.scan": (
         "Scan",
+        "concat",
         "scan",
     ),
     "slaf.dataset.view": ("View",),

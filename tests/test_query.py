@@ -18,6 +18,7 @@ from hypothesis import given
 
 import slaf
 from slaf.errors import QueryError, SelectionError
+from tests.builders import examples
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -94,6 +95,7 @@ def views(obs: pd.DataFrame, folder: str) -> tuple[slaf.View, slaf.View]:
     return slaf.scan(adata), slaf.convert(adata, Path(folder) / "out.slaf")
 
 
+@examples(15)
 @given(data=st.data())
 def test_filters_are_those_of_pandas(data: st.DataObject) -> None:
     """Every comparison, negated, in a list, between bounds and combined, equals pandas'."""

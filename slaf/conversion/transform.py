@@ -11,7 +11,7 @@ from slaf.conversion.prepare import open_inputs, prepared_run
 from slaf.conversion.preview import with_keywords
 from slaf.dataset.dataset import Dataset, open_dataset
 from slaf.dataset.scan import SourceView
-from slaf.dataset.transformed_inputs import steps_of, transformed_inputs
+from slaf.dataset.transformed_inputs import STANDARDIZE_GENES, steps_of, transformed_inputs
 from slaf.errors import TargetError
 from slaf.options import StoreOptions, TransformOptions, options_of
 from slaf.runs.output_run import check_not_complete
@@ -93,11 +93,11 @@ def transform(
 ) -> Dataset | ExportReport | TransformPreview:
     """Filter, sample, normalise and sort inputs, and write the result.
 
-    The steps are done in the order of the options: `cells`, `genes`; the rules for cells;
-    `sample`; `downsample_counts`; `min_cells`; `normalize_total`; `log1p`; `sort_by`. Layers, raw,
-    obsm and all else are those of the cells and genes that are left. Values stream through in
-    batches; what depends on all cells is computed first, and recorded in config.json with the
-    steps: `slaf.verify` and `slaf.append` repeat the record. The same call resumes.
+    The steps are done in the order of the options: `standardize_genes`; `cells`, `genes`; the rules
+    for cells; `sample`; `downsample_counts`; `min_cells`; `normalize_total`; `log1p`; `sort_by`.
+    Layers, raw, obsm and all else are those of the cells and genes that are left. Values stream
+    through in batches; what depends on all cells is computed first, and recorded in config.json
+    with the steps: `slaf.verify` and `slaf.append` repeat the record. The same call resumes.
 
     Parameters
     ----------
@@ -170,6 +170,8 @@ def with_steps(view: View, options: StepOptions) -> View:
 
 def _calls(options: StepOptions) -> Iterator[tuple[str, dict[str, Any]]]:
     """The methods of a view, and their keywords."""
+    if options.standardize_genes:
+        yield STANDARDIZE_GENES, {}
     if options.cells is not None or options.genes is not None:
         yield "select", {"cells": options.cells, "genes": options.genes}
     layer = {"layer": options.layer}

@@ -54,7 +54,7 @@ class Operation(Protocol):
 
 @dataclass(frozen=True)
 class Converting:
-    """`slaf convert` or `slaf append`."""
+    """`slaf convert`, `slaf append` or `slaf transform`."""
 
     conversion: Conversion
 
@@ -65,11 +65,14 @@ class Converting:
     def words(self, output: Path) -> tuple[str, ...]:
         """The command."""
         call = "convert" if self.conversion.added_to is None else "append"
+        call = "transform" if self.conversion.transforms else call
         inputs = [self.conversion.source, *self.conversion.more]
         options: list[str] = []
         for name, value in self.conversion.options.items():
             flag = "--" + name.removeprefix("create_").replace("_", "-")
-            options += [flag] if value is True else [flag, str(value)]
+            several = value.items() if isinstance(value, dict) else [(value,)]
+            for pair in several:
+                options += [flag] if value is True else [flag, "=".join(map(str, pair))]
         return (call, *map(str, inputs), str(output), *options, "--quiet")
 
     def uninterrupted(self, output: Path) -> Any:
@@ -350,6 +353,7 @@ FEW: dict[str, Callable[[Path], Operation]] = {
     "convert, many files": _converting(many_files),
     "append, many parts": _converting(append_of_many_parts),
     "compact": after_appends,
+    "transform": _converting(cases.transforming),
     "annotate": annotation,
     "remove": lambda folder: Removing(removal(folder)),
     "copy, over a dataset": lambda folder: Copying(copied(folder, replacing=True)),
@@ -367,6 +371,8 @@ MANY = FEW | {
     "convert, indexed": _converting(cases.indexed),
     "convert, by gene": _converting(cases.by_gene),
     "convert, other genes": _converting(cases.several),
+    "append, to a transform": _converting(cases.appending_to_a_transform),
+    "append, with metrics": _converting(cases.appending_with_metrics),
     "append, other genes": _converting(cases.appending),
     "append, by gene": _converting(cases.appending_by_gene),
     "append, widening": _converting(cases.appending_and_widening),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RuleEffect", "TransformPreview", "export_format", "transform", "with_steps"]
 
+logger = logging.getLogger("slaf")
+
 _DATASET = "slaf"
 
 # The rules that one pass over the matrix decides.
@@ -56,6 +59,11 @@ class RuleEffect:
     step: str
     rule: str
     removed: int
+
+    def __str__(self) -> str:
+        of_genes = self.step == "filter_genes" or self.rule.startswith("genes ")
+        axis = "genes" if of_genes else "cells"
+        return f"{self.step}: {self.rule} removes {self.removed:,} {axis}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +153,7 @@ def transform(
         if options.dry_run:
             prepared.unfinished(options, overwrite=options.overwrite)
             return _preview(view, location)
+        _log_effects(view)
         finish_conversion(inputs, prepared, options)
     return open_dataset(location)
 
@@ -212,14 +221,21 @@ def _numbers(named: str | Sequence[str]) -> dict[str, float]:
     return {name: float(value) for name, value in _pairs(named).items()}
 
 
+def _effects(view: View) -> Iterator[RuleEffect]:
+    for step in view.steps:
+        for rule, removed in step.removed.items():
+            yield RuleEffect(step.name, rule, removed)
+
+
+def _log_effects(view: View) -> None:
+    """Say what each rule removes, before anything is written."""
+    for effect in _effects(view):
+        logger.info("%s", effect)
+
+
 def _preview(view: View, output: object) -> TransformPreview:
-    effects = [
-        RuleEffect(step.name, rule, removed)
-        for step in view.steps
-        for rule, removed in step.removed.items()
-    ]
     steps = tuple({"name": step.name, "options": dict(step.options)} for step in view.steps)
-    return TransformPreview(str(output), view.root.shape, view.shape, tuple(effects), steps)
+    return TransformPreview(str(output), view.root.shape, view.shape, tuple(_effects(view)), steps)
 
 
 def export_format(output: object, requested: str | None = None) -> str | None:
@@ -240,6 +256,7 @@ def _export(
         view = with_steps(SourceView(opened), options)
         if options.dry_run:
             return _preview(view, output)
+        _log_effects(view)
         return export(
             view,
             output,

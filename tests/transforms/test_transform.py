@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING, Any
 
 import anndata
@@ -396,11 +397,17 @@ def test_every_option_changes_something(inputs: list[Path]) -> None:
 # ------------------------------------------------------------------------------------- the command
 
 
-def test_the_dry_run_counts(inputs: list[Path], tmp_path: Path) -> None:
-    """It says what each rule removes, and writes nothing."""
+def test_the_dry_run_counts(
+    inputs: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It says what each rule removes, and writes nothing; a run logs the same before it writes."""
+    caplog.set_level(logging.INFO, "slaf")
     preview = transform(inputs, tmp_path / "out.slaf", **RULES, sample=9, dry_run=True)
     made = transform(inputs, tmp_path / "out.slaf", **RULES, sample=9)
     assert (preview.inputs, preview.shape) == ((60, 12), made.shape)
+    assert [*map(str, preview.rules)] == [
+        message for message in caplog.messages if " removes " in message
+    ]
     by_rule = {effect.rule: effect.removed for effect in preview.rules}
     with slaf.scan(inputs) as view:
         assert by_rule["min_genes 4"] == 60 - view.filter_cells(min_genes=4).n_obs

@@ -169,7 +169,7 @@ class AnnotationRun:
         """The run, begun anew: what it is given cannot be known again after it was stopped."""
         location, plan = self.dataset.location, self._plan(source)
         again = is_unfinished(location, "annotate")
-        return begin_rewrite(location, plan, restart=restart or again)
+        return begin_rewrite(location, plan, source, restart=restart or again)
 
     def _plan(self, source: AnnotatedSource) -> Plan:
         published = self.published

@@ -218,7 +218,8 @@ def _remove(
     """Write the rows behind the gap again, and publish the dataset."""
     n_kept = _kept_cells(remaining, layout)
     plan = _plan(remaining, n_kept)
-    run = begin_rewrite(remaining.dataset.location, plan, restart=restart)
+    location = remaining.dataset.location
+    run = begin_rewrite(location, plan, remaining.source, restart=restart)
     rewrite_parts(
         run,
         remaining.source,

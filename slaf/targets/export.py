@@ -17,6 +17,7 @@ from slaf.targets import FORMATS
 from slaf.targets.base import TargetFormat, WriteOptions
 from slaf.targets.contents import contents_of
 from slaf.targets.destination import destination_at
+from slaf.targets.space import check_export_space
 
 if TYPE_CHECKING:
     import os
@@ -165,6 +166,9 @@ def export(
     if contents.coverage is not None and not target_format.has_strands:
         left_out = (*left_out, "coverage is left out")
     _report_left_out(target_format, left_out, strict=strict)
+    is_packed = target_format.is_packed and compression != "none"
+    staging = destination.staging(directory)
+    check_export_space(staging, opened, target_format, is_packed=is_packed)
     size = destination.publish(
         target.write,
         target_format,

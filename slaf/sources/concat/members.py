@@ -53,6 +53,9 @@ SAMPLE: Final = "sample"
 # Sampled values of each input.
 SAMPLE_SIZE = 1 << 12
 
+# The positions of genes before they are aligned.
+_UNALIGNED: Final[NDArray[np.int64]] = np.empty(0, np.int64)
+
 
 @dataclass(frozen=True, slots=True)
 class Input:
@@ -282,8 +285,6 @@ def _scan(
     """Each member by itself, with all its slots, and the ids of its genes."""
     last_var: pa.Table | None = None
     ids = pa.array([], pa.string())
-    # One array for all inputs with as many genes: there may be thousands.
-    positions = np.arange(0)
     start = 0
     several: Sequence[Input | None] = [*([] if existing is None else [None]), *inputs]
     for at, one in enumerate(several):
@@ -297,8 +298,6 @@ def _scan(
                 # Of one chunk it would be a copy.
                 ids = chunks[0] if len(chunks) == 1 else var.column(0).combine_chunks()
             last_var = var
-            if len(positions) != info.n_genes:
-                positions = np.arange(info.n_genes)
             available, coverage = tuple(slot_names(source)), source.coverage()
             member = Member(
                 lease=partial(pool.lease, at),
@@ -306,7 +305,7 @@ def _scan(
                 record=_record(info, start, one.options.choice() if one else {}, prefix, join),
                 rows=RowRange(start, start + info.n_cells),
                 cells=_prefixed(cells, prefix),
-                positions=positions,
+                positions=_UNALIGNED,
                 genes_repeated=repeated,
                 sample_values=source.matrix().sample_values()[:SAMPLE_SIZE].copy(),
                 available=available,

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from slaf.dataset.gene_overlap import GeneOverlap, gene_overlap
     from slaf.dataset.head import head, schema
     from slaf.dataset.history import DatasetVersion, history
+    from slaf.dataset.inference import Inference, infer
     from slaf.dataset.info import DatasetInfo, FolderInfo, InputInfo, info
     from slaf.dataset.scan import Scan, concat, scan
     from slaf.dataset.view import View
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
     from slaf.runs.status import ConversionStatus, status
     from slaf.targets.export import ExportReport, export
     from slaf.targets.formats import FormatInfo, formats
+    from slaf.transforms.gene_ids import gene_symbols, standard_gene_ids
+    from slaf.transforms.labels import standard_labels
     from slaf.verification.diff import diff
     from slaf.verification.report import Comparison, Report
     from slaf.verification.verify import verify
@@ -75,6 +78,7 @@ __all__ = [
     "ForkedProcess",
     "FormatInfo",
     "GeneOverlap",
+    "Inference",
     "InputError",
     "InputInfo",
     "PartReport",
@@ -106,8 +110,10 @@ __all__ = [
     "export",
     "formats",
     "gene_overlap",
+    "gene_symbols",
     "head",
     "history",
+    "infer",
     "info",
     "open",
     "part",
@@ -118,6 +124,8 @@ __all__ = [
     "report",
     "scan",
     "schema",
+    "standard_gene_ids",
+    "standard_labels",
     "status",
     "transform",
     "verify",
@@ -171,6 +179,7 @@ _MODULES = {
         "info",
     ),
     "slaf.dataset.gene_overlap": ("GeneOverlap", "gene_overlap"),
+    "slaf.dataset.inference": ("Inference", "infer"),
     "slaf.dataset.scan": (
         "Scan",
         "concat",
@@ -205,6 +214,8 @@ _MODULES = {
         "export",
     ),
     "slaf.targets.formats": ("FormatInfo", "formats"),
+    "slaf.transforms.gene_ids": ("gene_symbols", "standard_gene_ids"),
+    "slaf.transforms.labels": ("standard_labels",),
     "slaf.verification.diff": ("diff",),
     "slaf.verification.report": (
         "Comparison",

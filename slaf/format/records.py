@@ -42,7 +42,7 @@ __all__ = [
 JSON = dict[str, Any]
 
 _STEPS: Final = (
-    *("select", "filter_cells", "filter_genes", "sample", "sort_by"),
+    *("standardize_genes", "select", "filter_cells", "filter_genes", "sample", "sort_by"),
     *("downsample_counts", "normalize_total", "log1p"),
 )
 _TYPES: Final = [str(dtype) for dtype in VALUE_TYPES]

@@ -63,6 +63,11 @@ def _named_numbers(values: Any) -> tuple[str, ...]:
 class StepOptions(Options):
     """The steps of `slaf.transform`, in the order in which they are done."""
 
+    standardize_genes: bool = False
+    """Take the version off the gene ids of Ensembl, before genes are aligned; refused where two
+    genes would have one id. The column original_gene_id of var has the ids before.
+    """
+
     cells: str | None = option(None, metavar="FILTER")
     """Only the cells for which this condition on obs is true. Fewer take less time and bytes."""
 

@@ -20,6 +20,7 @@ from tests.conversion.cases import (
     appending_nothing,
     appending_reads,
     appending_to_a_transform,
+    appending_with_metrics,
     beside,
     blank,
     by_gene,
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 CASES = [plain, concurrent, replacing, indexed, widening, replacing_and_widening, restarting]
 CASES += [empty, blank, several, beside, replacing_what_is_beside]
 CASES += [appending, appending_and_widening, appending_genes, appending_nothing]
-CASES += [transforming, appending_to_a_transform]
+CASES += [transforming, appending_to_a_transform, appending_with_metrics]
 CASES += [appending_beside, by_gene, appending_by_gene, reads, appending_reads]
 # In the normal run one case is stopped before every effect, and each other before some of its own.
 # What is there after an effect is what the next one finds: few cases are stopped after some.

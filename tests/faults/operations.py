@@ -70,8 +70,9 @@ class Converting:
         options: list[str] = []
         for name, value in self.conversion.options.items():
             flag = "--" + name.removeprefix("create_").replace("_", "-")
-            pairs = [f"{key}={of}" for key, of in value.items()] if isinstance(value, dict) else []
-            options += [flag] if value is True else [flag, *(pairs or [str(value)])]
+            several = value.items() if isinstance(value, dict) else [(value,)]
+            for pair in several:
+                options += [flag] if value is True else [flag, "=".join(map(str, pair))]
         return (call, *map(str, inputs), str(output), *options, "--quiet")
 
     def uninterrupted(self, output: Path) -> Any:
@@ -371,6 +372,7 @@ MANY = FEW | {
     "convert, indexed": _converting(cases.indexed),
     "convert, by gene": _converting(cases.by_gene),
     "convert, other genes": _converting(cases.several),
+    "append, with metrics": _converting(cases.appending_with_metrics),
     "append, other genes": _converting(cases.appending),
     "append, by gene": _converting(cases.appending_by_gene),
     "append, widening": _converting(cases.appending_and_widening),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -79,7 +80,9 @@ class Commands(TyperGroup):
         try:
             return super().resolve_command(ctx, args)
         except _UsageError as error:
-            if meant := _MEANT.get(args[0]):
+            near = get_close_matches(args[0], self.list_commands(ctx), n=1)
+            meant = _MEANT.get(args[0]) or (f"The nearest is {near[0]!r}" if near else "")
+            if meant:
                 error.message = f"No such command {args[0]!r}. {meant}"
             raise
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Protocol
 
-from benchmarks import budget, coverage, loading, machines, memory, ours, peers, targets
+from benchmarks import budget, coverage, loading, machines, memory, ours, peers, targets, transforms
 
 
 class Benchmark(Protocol):
@@ -28,6 +28,7 @@ _BENCHMARKS: dict[str, Benchmark] = {
     "budget": budget,
     "coverage": coverage,
     "machines": machines,
+    "transforms": transforms,
 }
 
 

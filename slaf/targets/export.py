@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from slaf.dataset.dataset import open_dataset
 from slaf.dataset.view import View
 from slaf.errors import TargetError
+from slaf.options import ReadOptions
 from slaf.runtime.progress import NullProgress
 from slaf.storage.overlap import check_apart
 from slaf.storage.urls import local_path
@@ -159,7 +160,7 @@ def export(
     if not target_format.has_strands and (strand is not None or cpm):
         msg = f"{target_format.description} has no strands and no counts per million; use bigwig"
         raise TargetError(msg)
-    contents = contents_of(opened)
+    contents = contents_of(opened, ReadOptions(memory=options.memory, scratch=directory))
     target = target_format.open(contents, options)
     left_out = target.left_out
     if contents.coverage is not None and not target_format.has_strands:

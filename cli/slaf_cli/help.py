@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -80,9 +79,7 @@ class Commands(TyperGroup):
         try:
             return super().resolve_command(ctx, args)
         except _UsageError as error:
-            near = get_close_matches(args[0], self.list_commands(ctx), n=1)
-            meant = _MEANT.get(args[0]) or (f"The nearest is {near[0]!r}" if near else "")
-            if meant:
+            if meant := _MEANT.get(args[0]):
                 error.message = f"No such command {args[0]!r}. {meant}"
             raise
 

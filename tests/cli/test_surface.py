@@ -166,7 +166,6 @@ def test_the_missing_argument(words: list[str], missing: str) -> None:
         (["convert", "a", "b", "--workers", "x"], "'--workers': it is no whole number"),
         (["convert", "a", "b", "--chunk-size", "0"], "'--chunk-size': it is 1 or more"),
         (["convert", "a", "b", "--compression", "x"], "'--compression': 'x' is not one of 'fast'"),
-        (["convrt", "a"], "No such command 'convrt'. The nearest is 'convert'"),
         (["open", "a"], "No such command 'open'. `slaf info` and `slaf head` show"),
         (["apend", "a"], "Did you mean 'append'"),
     ],

@@ -287,6 +287,19 @@ def test_lazy_frames_do_not_wrap(both: tuple[slaf.View, slaf.View]) -> None:
     ]
 
 
+def test_names_of_tables(both: tuple[slaf.View, slaf.View]) -> None:
+    """Obs and var are tables in Python too; one that is not there is named, with the nearest."""
+    dataset = both[1]
+    assert isinstance(dataset, slaf.Dataset)
+    assert dataset.table("obs").count_rows() == N
+    assert dataset.lazy("var").collect().height == 2
+    for read in (dataset.table, dataset.lazy):
+        with pytest.raises(SelectionError, match=r"no table 'cell'; the nearest is 'cells'"):
+            read("cell")
+    with pytest.raises(SelectionError, match=r"several genes are a list, or a filter: column IN"):
+        dataset[:, "0,1"]
+
+
 def test_names_and_columns(both: tuple[slaf.View, slaf.View]) -> None:
     """Aggregates have names, tables are described, and names in backticks are names."""
     for view in both:

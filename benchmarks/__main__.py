@@ -6,7 +6,18 @@ import argparse
 import sys
 from typing import Protocol
 
-from benchmarks import budget, coverage, loading, machines, memory, ours, peers, scdl, targets
+from benchmarks import (
+    budget,
+    coverage,
+    loading,
+    machines,
+    memory,
+    ours,
+    peers,
+    scdl,
+    targets,
+    transforms,
+)
 
 
 class Benchmark(Protocol):
@@ -29,6 +40,7 @@ _BENCHMARKS: dict[str, Benchmark] = {
     "budget": budget,
     "coverage": coverage,
     "machines": machines,
+    "transforms": transforms,
 }
 
 

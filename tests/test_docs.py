@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import shutil
@@ -28,7 +29,7 @@ from slaf_cli.report import ExitCode, exit_code
 from tests.cloud.servers import azurite, fake_gcs, moto, upload
 from tests.conversion.slafdb_datasets import slafdb_files
 from tests.formats.builders import Mtx, write_genomes, write_soma, write_v3
-from tests.pages import PAGES, ROOT, Reader, anchors, blocks, links, name_of
+from tests.pages import PAGES, ROOT, Reader, anchors, blocks, executed, links, name_of
 from tests.sources.reads import M, Read, write_reads
 
 if TYPE_CHECKING:
@@ -193,6 +194,23 @@ def test_examples_run(
     monkeypatch.chdir(tmp_path)
     with _bucket(page, tmp_path, monkeypatch):
         Reader(page, tmp_path, processes=name_of(page) in AS_INSTALLED).read()
+
+
+def test_the_notebook_runs(tmp_path: Path) -> None:
+    """Each cell of the notebook runs in a kernel of Jupyter, and warns of nothing."""
+    notebook = ROOT / "docs" / "notebook.ipynb"
+    assert all(not cell.get("outputs") for cell in json.loads(notebook.read_text("utf-8"))["cells"])
+    for cell in executed(notebook, tmp_path).cells:
+        for output in cell.get("outputs", []):
+            assert output.get("name") != "stderr", output["text"]
+
+
+def test_what_the_site_makes_is_made_by_the_examples() -> None:
+    """A figure that the build shows on a page is a file that an example of this page writes."""
+    for page in PAGES:
+        code = "".join(block.code for block in blocks(page) if block.runs)
+        for name in re.findall(r"^<!-- made: (\S+) ", page.read_text("utf-8"), re.MULTILINE):
+            assert name in code, f"{name_of(page)}: {name}"
 
 
 @contextmanager

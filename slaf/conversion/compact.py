@@ -140,11 +140,12 @@ def compact(
         plan = _plan(opened, before, compression)
         if not plan.parts and not is_unfinished(location, "compact"):
             return CompactReport(str(location), before.n_fragments, before.n_fragments)
-        run = begin_rewrite(location, plan, restart=restart)
+        source = DatasetSource(opened)
+        run = begin_rewrite(location, plan, source, restart=restart)
         if run.checkpoint.published:
             run.clean_up()
         else:
-            _rewrite(run, opened, workers, progress or NullProgress())
+            _rewrite(run, opened, source, workers, progress or NullProgress())
             _publish(run, opened, before)
         after = _Merging.of(open_dataset(location))
     return CompactReport(
@@ -228,9 +229,10 @@ def _with_compression(plan: Plan, compression: Compression, *, by_gene: bool) ->
     return replace(plan, options=options, matrix_tables=tuple(tables))
 
 
-def _rewrite(run: OutputRun, dataset: Dataset, workers: int, progress: Progress) -> None:
+def _rewrite(
+    run: OutputRun, dataset: Dataset, source: DatasetSource, workers: int, progress: Progress
+) -> None:
     """Write the parts that remain, and for another compression the gene order too."""
-    source = DatasetSource(dataset)
     if _is_recompressed(run.plan, dataset):
         choose_gene_encodings(run, source)
     ids = ids_of(dataset)

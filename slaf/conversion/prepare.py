@@ -26,6 +26,7 @@ from slaf.dataset.transformed_inputs import (
     transformed_inputs,
 )
 from slaf.errors import InputError, Locked
+from slaf.format.config import load_published
 from slaf.options import READS_CHOICES, ConvertOptions, ReadOptions, StoreOptions
 from slaf.runs.annotations import encode_annotations
 from slaf.runs.estimate import check_disk_space, estimate
@@ -161,7 +162,8 @@ class Prepared:
         """
         budget = self.reading.memory_budget
         needed = estimate(self.plan, self.inputs, tables.nbytes, self.reading.workers, budget)
-        check_disk_space(self.location, self.reading, needed, adding=self.plan.base is not None)
+        base = None if self.plan.base is None else load_published(self.location)
+        check_disk_space(self.location, self.reading, needed, base=base)
         return needed
 
 

@@ -29,12 +29,11 @@ from slaf.format.config import Metadata, load_published
 from slaf.format.epoch import locked
 from slaf.format.schema import BY_GENE, CELLS, EXPRESSION, GENES, TABLES
 from slaf.options import ReadOptions, StoreOptions
-from slaf.runs.annotated import with_annotated_digests
 from slaf.runs.annotations import put_files
 from slaf.runs.commit import TableFragments, TableGrowth, TableRows, commit_tables
 from slaf.runs.gene_order import CellOrder, gene_order_record, sort_by_gene
 from slaf.runs.plan import Plan, parts_of_blocks
-from slaf.runs.publish import with_plain_ids
+from slaf.runs.publish import with_annotated, with_plain_ids
 from slaf.runs.row_offsets import row_offsets
 from slaf.runtime.progress import NullProgress
 from slaf.sources.names import unique_names
@@ -219,7 +218,8 @@ def _remove(
     """Write the rows behind the gap again, and publish the dataset."""
     n_kept = _kept_cells(remaining, layout)
     plan = _plan(remaining, n_kept)
-    run = begin_rewrite(remaining.dataset.location, plan, restart=restart)
+    location = remaining.dataset.location
+    run = begin_rewrite(location, plan, remaining.source, restart=restart)
     rewrite_parts(
         run,
         remaining.source,
@@ -302,9 +302,7 @@ def _publish(
         last_updated=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     dataset = with_written(run, dataset, whole)
-    if dataset.annotated is not None:
-        dataset = with_annotated_digests(location, dataset, dataset.annotated.names)
-    run.publish(dataset)
+    run.publish(with_annotated(run, dataset, run.previous))
 
 
 def _genes_table(run: OutputRun, remaining: RemainingDataset) -> pa.Table:

@@ -12,11 +12,13 @@ from msgspec import structs
 from slaf.dataset.dataset import Dataset
 from slaf.dataset.view import View
 from slaf.errors import DamagedDataset, InputError, SelectionError
-from slaf.format.config import load
+from slaf.format.config import load, load_published
 from slaf.format.schema import CELL_ORDER, CELLS, GENES, partitioned_tables
+from slaf.options import ReadOptions
 from slaf.runs.checkpoint import checkpoint_of
 from slaf.runs.checksums import storage_options_record, table_digests, with_checksums
 from slaf.runs.encode import NeedsWiderType, encode_part
+from slaf.runs.estimate import check_disk_space, rewrite_estimate
 from slaf.runs.output_run import OutputRun, begin_or_resume
 from slaf.runs.value_types import AxisIds
 from slaf.runtime.executors import run_parts
@@ -97,8 +99,28 @@ class Layout:
         return bounds
 
 
-def begin_rewrite(location: Location, plan: Plan, *, restart: bool) -> OutputRun:
-    """The run that changes a dataset, begun or taken up again; its inputs are those it has."""
+def begin_rewrite(location: Location, plan: Plan, source: Source, *, restart: bool) -> OutputRun:
+    """The run that changes a dataset, begun or taken up again; its inputs are those it has.
+
+    Parameters
+    ----------
+    source
+        The rows, as they will be.
+
+    Raises
+    ------
+    StorageError
+        If what is written again surely does not fit on the disk.
+    ConflictError
+        If another run is unfinished.
+    """
+    reading = ReadOptions().near(location)
+    needed = rewrite_estimate(plan, source)
+    base = load_published(location)
+    use = "what is written again takes"
+    check_disk_space(
+        location, reading, needed, base=base, use=use, remedy="another disk with `slaf copy`"
+    )
     return begin_or_resume(location, plan, overwrite=False, restart=restart, allow_duplicate=True)
 
 

@@ -352,15 +352,11 @@ class Dataset(View):
         if name == COVERAGE:
             return query_table(self)
         table = self.table(name)
-        originals = {}
-        if name in (CELLS, GENES):
-            columns = self.published.columns[name].columns
-            originals = {c.original: c.name for c in columns if c.original is not None}
         return QueryTable(
             table.schema,
             lambda columns: stream_columns(table, columns),
             nan_is_missing=name in (CELLS, GENES),
-            originals=originals,
+            columns=self.published.columns[name] if name in (CELLS, GENES) else None,
         )
 
 

@@ -54,7 +54,7 @@ class Operation(Protocol):
 
 @dataclass(frozen=True)
 class Converting:
-    """`slaf convert` or `slaf append`."""
+    """`slaf convert`, `slaf append` or `slaf transform`."""
 
     conversion: Conversion
 
@@ -65,11 +65,13 @@ class Converting:
     def words(self, output: Path) -> tuple[str, ...]:
         """The command."""
         call = "convert" if self.conversion.added_to is None else "append"
+        call = "transform" if self.conversion.transforms else call
         inputs = [self.conversion.source, *self.conversion.more]
         options: list[str] = []
         for name, value in self.conversion.options.items():
             flag = "--" + name.removeprefix("create_").replace("_", "-")
-            options += [flag] if value is True else [flag, str(value)]
+            pairs = [f"{key}={of}" for key, of in value.items()] if isinstance(value, dict) else []
+            options += [flag] if value is True else [flag, *(pairs or [str(value)])]
         return (call, *map(str, inputs), str(output), *options, "--quiet")
 
     def uninterrupted(self, output: Path) -> Any:
@@ -353,6 +355,7 @@ FEW: dict[str, Callable[[Path], Operation]] = {
     "annotate": annotation,
     "remove": lambda folder: Removing(removal(folder)),
     "copy, over a dataset": lambda folder: Copying(copied(folder, replacing=True)),
+    "transform": _converting(cases.transforming),
     "export, h5ad": _exporting("out.h5ad", layout="csc"),
     "export, over a zarr": _exporting("out.zarr", replacing=True),
 }
@@ -372,6 +375,7 @@ MANY = FEW | {
     "append, widening": _converting(cases.appending_and_widening),
     "append, everything beside the matrix": _converting(cases.appending_beside),
     "append, a layer that is new": _converting(cases.appending_a_layer),
+    "append, to a transform": _converting(cases.appending_to_a_transform),
     "compact, another compression": partial(after_appends, compression="small"),
     "export, over an h5ad": _exporting("out.h5ad", replacing=True),
     "export, 10x H5": _exporting("out.h5"),

@@ -113,6 +113,8 @@ class ExistingDataset:
         Reads the uns of each of these.
     annotated
         The names of what is not from these: "obs:NAME", "varm:KEY", "uns:KEY", ….
+    computed
+        Those of columns that are computed anew.
     new_columns
         Columns of obs that it gets from the samples of these records, for it has them not yet.
     """
@@ -121,6 +123,7 @@ class ExistingDataset:
     records: tuple[SourceRecord, ...]
     uns_per_source: Callable[[], Sequence[Mapping[str, Any]]]
     annotated: frozenset[str] = frozenset()
+    computed: frozenset[str] = frozenset()
     new_columns: tuple[str, ...] = ()
 
     def cells(self) -> pa.Table:

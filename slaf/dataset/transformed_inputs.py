@@ -89,7 +89,9 @@ class _TransformedInput:
 
 def steps_of(view: View) -> tuple[StepRecord, ...]:
     """The steps of a view as config.json records them."""
-    return tuple(StepRecord(step.name, dict(step.options)) for step in view.steps)
+    return tuple(
+        StepRecord(step.name, dict(step.options), step.before, step.after) for step in view.steps
+    )
 
 
 def depends_on_all_cells(step: StepRecord) -> bool:

@@ -134,6 +134,8 @@ def _conversions(results: Results, sizes: Sizes) -> Iterable[str]:
             [
                 f"### {case.name}",
                 f"{nonzeros / 1e6:,.1f} million nonzeros.",
+                # The build of the site draws it.
+                "<!-- chart: wall, s -->",
                 _table(head, rows, numbers_from=1),
                 *_remarks(case, programs),
             ]

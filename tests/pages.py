@@ -21,7 +21,19 @@ from slaf_cli.app import app
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["PAGES", "ROOT", "Block", "Reader", "anchors", "blocks", "links", "name_of"]
+    from nbformat import NotebookNode
+
+__all__ = [
+    "PAGES",
+    "ROOT",
+    "Block",
+    "Reader",
+    "anchors",
+    "blocks",
+    "executed",
+    "links",
+    "name_of",
+]
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -33,6 +45,18 @@ _HEADING = re.compile(r"^#+ +(?P<title>.+)$|^::: (?P<object>\S+)$", re.MULTILINE
 _TIME = re.compile(r"^\d{4}-\d\d-\d\dT[\d:]{8}Z ", re.MULTILINE)
 _OPERATORS = frozenset("();<>|&")
 _LOOSELY = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def executed(notebook: Path, directory: Path) -> NotebookNode:
+    """A notebook with the outputs of its cells, which a kernel of Jupyter ran in a directory."""
+    # Tests that run pages only start without Jupyter.
+    import nbformat
+    from nbclient import NotebookClient
+
+    cells: NotebookNode = nbformat.reads(notebook.read_text("utf-8"), as_version=4)  # type: ignore[no-untyped-call]
+    where = {"metadata": {"path": str(directory)}}
+    NotebookClient(cells, timeout=600, resources=where).execute()
+    return cells
 
 
 def name_of(page: Path) -> str:

@@ -34,7 +34,7 @@ class Action(IntEnum):
     FAIL_ON
         It fails, and so does everything after it that takes space (with EROFS, everything).
     CLOCK
-        The clock jumps.
+        The clock jumps; at 0, it is off from the beginning.
     """
 
     COUNT = 0

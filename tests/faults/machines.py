@@ -1,14 +1,15 @@
-"""Processes that work at one plan at once, each of which may be killed or meet a full disk."""
+"""Processes at one plan, each with a clock of its own, that are killed or meet a full disk."""
 
 from __future__ import annotations
 
 import signal
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from slaf_cli.report import ExitCode
+from tests.faults.interposer import Action
 from tests.faults.orders import Befallen
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class Machines:
         The time that a process takes, about.
     spared
         The share of processes that live.
+    clocks
+        How far the clock of each may be off, in seconds.
     ends
         How many processes ended in which way, by command.
     """
@@ -54,6 +57,7 @@ class Machines:
     reach: tuple[str, ...] = ()
     seconds: float = 0.4
     spared: float = 0.35
+    clocks: int = 40 * 86_400
     ends: Counter[tuple[str, int]] = field(default_factory=Counter)
 
     @property
@@ -111,7 +115,9 @@ class Machines:
 
     def _start(self, words: tuple[str, ...], befallen: Befallen | None = None) -> Command:
         quiet = (*words, *self.reach, "--quiet")
-        return self.commands.start(quiet, self.folder, befallen or Befallen())
+        off = self.rng.randint(-self.clocks, self.clocks)
+        clock = replace(befallen or Befallen(), action=Action.CLOCK, at=0, argument=off)
+        return self.commands.start(quiet, self.folder, clock)
 
     def _end(
         self, command: Command, name: str, kill_after: float | None, allowed: set[int]

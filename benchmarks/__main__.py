@@ -6,7 +6,18 @@ import argparse
 import sys
 from typing import Protocol
 
-from benchmarks import budget, coverage, loading, machines, memory, ours, peers, targets, transforms
+from benchmarks import (
+    budget,
+    coverage,
+    loading,
+    machines,
+    memory,
+    ours,
+    peers,
+    scdl,
+    targets,
+    transforms,
+)
 
 
 class Benchmark(Protocol):
@@ -24,6 +35,7 @@ _BENCHMARKS: dict[str, Benchmark] = {
     "peers": peers,
     "targets": targets,
     "loading": loading,
+    "scdl": scdl,
     "memory": memory,
     "budget": budget,
     "coverage": coverage,

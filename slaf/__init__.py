@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from slaf.conversion.remove import remove
     from slaf.conversion.transform import RuleEffect, TransformPreview, transform
     from slaf.converter import SLAFConverter
-    from slaf.dataset.concat import concat
     from slaf.dataset.dataset import Dataset
     from slaf.dataset.dataset import open_dataset as open
     from slaf.dataset.gene_overlap import GeneOverlap, gene_overlap
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from slaf.dataset.history import DatasetVersion, history
     from slaf.dataset.inference import Inference, infer
     from slaf.dataset.info import DatasetInfo, FolderInfo, InputInfo, info
-    from slaf.dataset.scan import Scan, scan
+    from slaf.dataset.scan import Scan, concat, scan
     from slaf.dataset.view import View
     from slaf.errors import (
         ConflictError,
@@ -161,7 +160,6 @@ _MODULES = {
         "transform",
     ),
     "slaf.converter": ("SLAFConverter",),
-    "slaf.dataset.concat": ("concat",),
     "slaf.dataset.dataset": (
         "Dataset",
         "open",
@@ -184,6 +182,7 @@ _MODULES = {
     "slaf.dataset.inference": ("Inference", "infer"),
     "slaf.dataset.scan": (
         "Scan",
+        "concat",
         "scan",
     ),
     "slaf.dataset.view": ("View",),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -53,11 +53,15 @@ class Step:
         Its keywords, as JSON, with the numbers that were computed.
     removed
         The number of cells or genes that each rule removes by itself.
+    before, after
+        The shape of what it was done to, and of what it gave.
     """
 
     name: str
     options: Mapping[str, Any]
     removed: Mapping[str, int] = field(default_factory=dict)
+    before: tuple[int, int] = (0, 0)
+    after: tuple[int, int] = (0, 0)
 
 
 class Steps:
@@ -109,9 +113,8 @@ class Steps:
         from slaf.dataset.transformed import TransformedView
 
         view = _view(self)
-        made = TransformedView(
-            view, StandardizeGenes(), (*view.steps, Step("standardize_genes", {}))
-        )
+        done = Step("standardize_genes", {}, before=view.shape, after=view.shape)
+        made = TransformedView(view, StandardizeGenes(), (*view.steps, done))
         changed = int((made.var_names != view.var_names).sum())
         logger.info("%s: %s gene ids lose their version", view.label, f"{changed:,}")
         return made
@@ -405,7 +408,8 @@ def _selected(
         for rows, size in zip((cells, genes), view.shape, strict=True)
     ]
     selected = view[chosen[0], chosen[1]]
-    return View(selected.origin, selected.cells, selected.genes, (*view.steps, step))
+    done = replace(step, before=view.shape, after=selected.shape)
+    return View(selected.origin, selected.cells, selected.genes, (*view.steps, done))
 
 
 def _transformed(view: View, step: ValueStep, name: str, given: Mapping[str, Any]) -> View:
@@ -413,7 +417,8 @@ def _transformed(view: View, step: ValueStep, name: str, given: Mapping[str, Any
 
     _refuse_raw(step.layer)
     options = _given(**given, layer=step.layer, as_layer=step.as_layer)
-    return TransformedView(view, step, (*view.steps, Step(name, options)))
+    done = Step(name, options, before=view.shape, after=view.shape)
+    return TransformedView(view, step, (*view.steps, done))
 
 
 def _seed(seed: int) -> int:

@@ -111,7 +111,9 @@ def standardized_inputs(inputs: Sequence[Input]) -> list[Input]:
 
 def steps_of(view: View) -> tuple[StepRecord, ...]:
     """The steps of a view as config.json records them."""
-    return tuple(StepRecord(step.name, dict(step.options)) for step in view.steps)
+    return tuple(
+        StepRecord(step.name, dict(step.options), step.before, step.after) for step in view.steps
+    )
 
 
 def depends_on_all_cells(step: StepRecord) -> bool:

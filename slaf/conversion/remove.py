@@ -18,15 +18,13 @@ from slaf.conversion.remaining import RemainingDataset
 from slaf.conversion.rewrite import (
     Layout,
     begin_rewrite,
-    clean_up_published,
-    location_of,
+    changing,
     rewrite_parts,
     with_written,
 )
 from slaf.dataset.dataset import open_dataset
 from slaf.errors import SelectionError
-from slaf.format.config import Metadata, load_published
-from slaf.format.epoch import locked
+from slaf.format.config import Metadata
 from slaf.format.schema import BY_GENE, CELLS, EXPRESSION, GENES, TABLES
 from slaf.options import ReadOptions, StoreOptions
 from slaf.runs.annotations import put_files
@@ -123,20 +121,15 @@ def remove(
     ...     slaf.remove(ds, "a.h5ad").shape
     (4, 2)
     """
-    location = location_of(
-        dataset, storage_options, "remove takes inputs out of the whole dataset: give it that"
-    )
-    load_published(location)
-    with locked(location):
-        clean_up_published(location)
-        opened = open_dataset(location)
+    advice = "remove takes inputs out of the whole dataset: give it that"
+    with changing(dataset, storage_options, advice) as opened:
         names = [source] if isinstance(source, str) else list(source)
         removed = _sources_named(opened, names)
         layout = Layout.of(opened)
         if removed:
             remaining = RemainingDataset(opened, removed, layout.offsets)
             _remove(remaining, layout, workers, progress or NullProgress(), restart=restart)
-    return open_dataset(location)
+    return open_dataset(opened.location)
 
 
 # --------------------------------------------------------------------------------------- the inputs

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from slaf.annotations.columns import ColumnSet
     from slaf.dataset.comparisons import Kind
 
-__all__ = ["QueryTable", "is_condition", "run_query", "where"]
+__all__ = ["ALIASES", "QueryTable", "is_condition", "run_query", "where"]
 
 # Nothing but the registered tables can be read, and nothing is written.
 _CLOSED: Final[dict[str, str | int | float | list[str]]] = {
@@ -41,7 +41,8 @@ _SELECT: Final = "SELECT (\n{}\n) AS condition FROM {}"
 # What DuckDB refuses where it looks at one row at a time.
 _WHERE: Final = "SELECT 1 FROM {} WHERE (\n{}\n)"
 _VIEW: Final = "CREATE VIEW {} AS SELECT {} FROM {}"
-_ALIASES: Final = {"obs": "cells", "var": "genes"}
+# Other names of tables.
+ALIASES: Final = {"obs": "cells", "var": "genes"}
 _BACKTICKS: Final = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?P<name>[^`]*)`""")
 
 
@@ -317,7 +318,7 @@ def _register(
         connection.register(f"__{name}", streams[-1])
         listed = ", ".join(f"{table.expression(s)} AS {quoted(n)}" for n, s in columns.items())
         connection.execute(_VIEW.format(quoted(name), listed, quoted(f"__{name}")))
-    for alias, name in _ALIASES.items():
+    for alias, name in ALIASES.items():
         if name in tables:
             connection.execute(_VIEW.format(alias, "*", name))
     connection.execute("SET lock_configuration = true")
@@ -337,7 +338,7 @@ def _query_errors(
         for stream in streams:
             if stream.error is not None:
                 raise stream.error from None
-        aliases = {alias: tables[name] for alias, name in _ALIASES.items() if name in tables}
+        aliases = {alias: tables[name] for alias, name in ALIASES.items() if name in tables}
         names = {name: table.names() for name, table in (dict(tables) | aliases).items()}
         raise QueryError(explained(str(error), sql, names)) from None
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["explained"]
+__all__ = ["explained", "nearest"]
 
 _QUOTED: Final = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""")
 _UNKNOWN_COLUMN: Final = re.compile(
@@ -81,10 +81,10 @@ def _of_name(message: str, tables: Mapping[str, Sequence[str]]) -> str:
         name = unknown[1] or unknown[2]
         if name.casefold() in _MISSING:
             return f"{name} is no value in SQL; write column IS NULL, or column IS NOT NULL"
-        near = _nearest(name, [column for columns in tables.values() for column in columns])
+        near = nearest(name, [column for columns in tables.values() for column in columns])
         return f"there is no column {name!r}; {near}; text stands in single quotes"
     if unknown := _UNKNOWN_TABLE.search(message):
-        return f"there is no table {unknown[1]!r}; {_nearest(unknown[1], [*tables])}"
+        return f"there is no table {unknown[1]!r}; {nearest(unknown[1], [*tables])}"
     if unknown := _UNKNOWN_QUALIFIER.search(message):
         return f"there is no table {unknown[1]!r} here; write the name of the column alone"
     return ""
@@ -136,7 +136,8 @@ def _of_syntax(message: str, sql: str, tables: Mapping[str, Sequence[str]]) -> s
     return f"it is no SQL at {near!r}"
 
 
-def _nearest(name: str, names: Sequence[str]) -> str:
+def nearest(name: str, names: Sequence[str]) -> str:
+    """The name that is most like one that there is not, and all names."""
     names = list(dict.fromkeys(names))
     near = difflib.get_close_matches(name, names, n=1)
     listed = ", ".join(names)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import logging
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -20,6 +21,7 @@ from slaf.transforms.filter import (
     mad_bounds,
     mad_metric,
 )
+from slaf.transforms.gene_ids import StandardizeGenes
 from slaf.transforms.normalize import Log1p, NormalizeTotal, median_total
 from slaf.transforms.sample import DownsampleCounts, drawn
 from slaf.transforms.totals import cell_totals, gene_totals
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Step", "Steps"]
 
+logger = logging.getLogger("slaf")
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -49,11 +53,15 @@ class Step:
         Its keywords, as JSON, with the numbers that were computed.
     removed
         The number of cells or genes that each rule removes by itself.
+    before, after
+        The shape of what it was done to, and of what it gave.
     """
 
     name: str
     options: Mapping[str, Any]
     removed: Mapping[str, int] = field(default_factory=dict)
+    before: tuple[int, int] = (0, 0)
+    after: tuple[int, int] = (0, 0)
 
 
 class Steps:
@@ -82,6 +90,34 @@ class Steps:
                 removed[f"{axis} {condition}"] = names.size - len(kept)
         step = Step("select", _given(cells=cells, genes=genes), removed)
         return _selected(view, step, cells=rows[0], genes=rows[1])
+
+    def standardize_genes(self) -> View:
+        """Standard ids of genes: those of Ensembl without their version, all others as they are.
+
+        The column `original_gene_id` of var has the ids before. `slaf.transform` does it before
+        the genes of several inputs are aligned.
+
+        Raises
+        ------
+        InputError
+            If two genes would have one id.
+
+        Examples
+        --------
+        >>> import anndata, numpy, slaf
+        >>> adata = anndata.AnnData(numpy.eye(2))
+        >>> adata.var_names = ["ENSG00000141510.18", "MT-ND1.2"]
+        >>> slaf.scan(adata).standardize_genes().var_names.to_list()
+        ['ENSG00000141510', 'MT-ND1.2']
+        """
+        from slaf.dataset.transformed import TransformedView
+
+        view = _view(self)
+        done = Step("standardize_genes", {}, before=view.shape, after=view.shape)
+        made = TransformedView(view, StandardizeGenes(), (*view.steps, done))
+        changed = int((made.var_names != view.var_names).sum())
+        logger.info("%s: %s gene ids lose their version", view.label, f"{changed:,}")
+        return made
 
     # ------------------------------------------------------------------------------ cells and genes
 
@@ -372,7 +408,8 @@ def _selected(
         for rows, size in zip((cells, genes), view.shape, strict=True)
     ]
     selected = view[chosen[0], chosen[1]]
-    return View(selected.origin, selected.cells, selected.genes, (*view.steps, step))
+    done = replace(step, before=view.shape, after=selected.shape)
+    return View(selected.origin, selected.cells, selected.genes, (*view.steps, done))
 
 
 def _transformed(view: View, step: ValueStep, name: str, given: Mapping[str, Any]) -> View:
@@ -380,7 +417,8 @@ def _transformed(view: View, step: ValueStep, name: str, given: Mapping[str, Any
 
     _refuse_raw(step.layer)
     options = _given(**given, layer=step.layer, as_layer=step.as_layer)
-    return TransformedView(view, step, (*view.steps, Step(name, options)))
+    done = Step(name, options, before=view.shape, after=view.shape)
+    return TransformedView(view, step, (*view.steps, done))
 
 
 def _seed(seed: int) -> int:

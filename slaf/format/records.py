@@ -42,7 +42,7 @@ __all__ = [
 JSON = dict[str, Any]
 
 _STEPS: Final = (
-    *("select", "filter_cells", "filter_genes", "sample", "sort_by"),
+    *("standardize_genes", "select", "filter_cells", "filter_genes", "sample", "sort_by"),
     *("downsample_counts", "normalize_total", "log1p"),
 )
 _TYPES: Final = [str(dtype) for dtype in VALUE_TYPES]
@@ -60,10 +60,15 @@ class StepRecord(Record, frozen=True):
         The name of the step; "select" for the selection of cells and genes by filters.
     options
         Its keywords, with the numbers that were computed.
+    before, after
+        The cells and genes of the inputs of the first run before the step, and after it; None in
+        datasets of earlier releases.
     """
 
     name: Annotated[str, matching("|".join(_STEPS), f"one of {', '.join(_STEPS)}")]
     options: Mapping[str, Any] = {}
+    before: tuple[Count, Count] | None = None
+    after: tuple[Count, Count] | None = None
 
 
 class Block(Record, frozen=True):

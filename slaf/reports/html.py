@@ -11,6 +11,7 @@ from slaf.reports.text import SENTENCE, number, shown, size
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from slaf.format.records import StepRecord
     from slaf.reports.contents import DatasetReport, SourceQuality
 
 __all__ = ["MOST_BYTES", "SOURCES_DRAWN", "START", "as_html"]
@@ -170,6 +171,23 @@ def _sources(report: DatasetReport) -> Iterator[str]:
     if others:
         cells = sum(source.record.n_cells for source in others)
         yield f"<p>And {len(others):,} more with {cells:,} cells, in --json.</p>"
+    if any(step.before for step in report.steps):
+        yield f"<h3>Before and after each step</h3>{_before_and_after(report.steps)}"
+
+
+def _before_and_after(steps: Sequence[StepRecord]) -> str:
+    rows = []
+    for step in steps[:_MOST_ROWS]:
+        (cells, genes), (cells_left, genes_left) = step.before or (0, 0), step.after or (0, 0)
+        left = (_left(cells, cells_left), _left(genes, genes_left))
+        rows.append((step.name, f"{cells:,}", left[0], f"{genes:,}", left[1]))
+    header = ("Step", "Cells before", "Cells after", "Genes before", "Genes after")
+    return _table("The inputs of the first run, step by step", header, rows)
+
+
+def _left(before: int, after: int) -> str:
+    """A number, and its share of the number before, where it is smaller."""
+    return f"{after:,}" if after == before else f"{after:,} ({after / before:.1%})"
 
 
 def _quality(report: DatasetReport) -> Iterator[str]:

@@ -185,7 +185,7 @@ class BucketDestination:
             _in_threads(put, others)
             for name in markers:
                 put(name)
-        except BaseException as error:
+        except BaseException as error:  # also Ctrl-C and SIGTERM
             self._clean_up_after(error)
             raise
         self._staging.remove(_JOURNAL)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Positions = NDArray[np.int64] | None
 
-__all__ = ["TransformedSource", "UnfitValue", "ValueStep"]
+__all__ = ["SourceStep", "TransformedSource", "UnfitValue", "ValueStep"]
 
 
 class UnfitValue(Exception):
@@ -48,8 +48,24 @@ class UnfitValue(Exception):
         self.reason = reason
 
 
+class SourceStep(ABC):
+    """A step that gives another source."""
+
+    @abstractmethod
+    def applied(self, source: Source, prefix: str = "") -> Source:
+        """The source seen through the step, which is closed with it.
+
+        Parameters
+        ----------
+        source
+            The source.
+        prefix
+            The text before each cell id that the source does not have itself.
+        """
+
+
 @dataclass(frozen=True)
-class ValueStep(ABC):
+class ValueStep(SourceStep):
     """A step that changes the values of one matrix, each cell by itself.
 
     Attributes
@@ -67,6 +83,10 @@ class ValueStep(ABC):
     def target(self) -> str | None:
         """The layer that it changes or makes; None for X."""
         return self.layer if self.as_layer is None else self.as_layer
+
+    def applied(self, source: Source, prefix: str = "") -> Source:
+        """The source with these values."""
+        return TransformedSource(source, self, prefix)
 
     @abstractmethod
     def dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 import slaf
+from slaf.errors import DuplicateInput
 from slaf.testing.crashing import Crash, CrashingStorage, Moment
 from tests.builders import counts, write_h5ad
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-OPTIONS = {"mask": {"few": "gene-[12]$"}, "percent_top": [2, 3]}
+OPTIONS: dict[str, Any] = {"mask": {"few": "gene-[12]$"}, "percent_top": [2, 3]}
 
 
 @pytest.fixture
@@ -104,7 +105,7 @@ def test_a_stopped_append_computes_them(inputs: list[Path], tmp_path: Path, mome
         except Crash:
             found = slaf.open(path)
             assert found.n_obs == 11 or found.obs.equals(before)
-        except slaf.DuplicateInput:
+        except DuplicateInput:
             made = slaf.open(path)
             break
         else:

@@ -70,8 +70,9 @@ class Converting:
         options: list[str] = []
         for name, value in self.conversion.options.items():
             flag = "--" + name.removeprefix("create_").replace("_", "-")
-            pairs = [f"{key}={of}" for key, of in value.items()] if isinstance(value, dict) else []
-            options += [flag] if value is True else [flag, *(pairs or [str(value)])]
+            several = value.items() if isinstance(value, dict) else [(value,)]
+            for pair in several:
+                options += [flag] if value is True else [flag, "=".join(map(str, pair))]
         return (call, *map(str, inputs), str(output), *options, "--quiet")
 
     def uninterrupted(self, output: Path) -> Any:
@@ -272,11 +273,11 @@ def many_files(folder: Path) -> Conversion:
     return Conversion(files[0], {"chunk_size": 3}, more=files[1:])
 
 
-def append_of_many_parts(folder: Path) -> Conversion:
+def append_of_many_parts(folder: Path, n_parts: int = N_PARTS) -> Conversion:
     """Two files at a time, to a dataset that has indices."""
     older = write_h5ad(folder / "old.h5ad", counts(10, 20, seed=1))
     slaf.convert(older, folder / "old.slaf", chunk_size=3, create_indices=True)
-    halves = [write_h5ad(folder / f"{n}.h5ad", counts(N_PARTS, 20, seed=n)) for n in (2, 3)]
+    halves = [write_h5ad(folder / f"{n}.h5ad", counts(n_parts, 20, seed=n)) for n in (2, 3)]
     options = {"chunk_size": 2, "workers": 2}
     return Conversion(halves[0], options, folder / "old.slaf", [older], halves[1:])
 
@@ -349,8 +350,7 @@ def _exporting(
 # To try another command, add a line.
 FEW: dict[str, Callable[[Path], Operation]] = {
     "convert, everything beside the matrix": _converting(cases.beside),
-    "convert, many files": _converting(many_files),
-    "append, many parts": _converting(append_of_many_parts),
+    "append, some parts": _converting(partial(append_of_many_parts, n_parts=8)),
     "compact": after_appends,
     "annotate": annotation,
     "remove": lambda folder: Removing(removal(folder)),
@@ -360,7 +360,9 @@ FEW: dict[str, Callable[[Path], Operation]] = {
     "export, over a zarr": _exporting("out.zarr", replacing=True),
 }
 MANY = FEW | {
+    "convert, many files": _converting(many_files),
     "copy": lambda folder: Copying(copied(folder)),
+    "append, many parts": _converting(append_of_many_parts),
     "convert, many parts": _converting(many_parts),
     "convert, two parts at a time": _converting(two_at_a_time),
     "convert, over a dataset": _converting(cases.replacing_and_widening),
@@ -370,6 +372,7 @@ MANY = FEW | {
     "convert, indexed": _converting(cases.indexed),
     "convert, by gene": _converting(cases.by_gene),
     "convert, other genes": _converting(cases.several),
+    "append, with metrics": _converting(cases.appending_with_metrics),
     "append, other genes": _converting(cases.appending),
     "append, by gene": _converting(cases.appending_by_gene),
     "append, widening": _converting(cases.appending_and_widening),

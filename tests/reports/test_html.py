@@ -70,7 +70,7 @@ def report_of(text: str, *, many: int = _MANY) -> DatasetReport:
         verification=Verification("failed", (text,) * many, (text,) * many),
         sources=(source,) * many, mt_genes=9, genes=(GeneCounts(text, text, 1e15 / 3, 10**9),) * 20,
         tables=(table,) * 12, annotations=(text,) * many, left_behind=(text,) * many,
-        steps=(StepRecord("select", {"cells": text}),) * many,
+        steps=(StepRecord("select", {"cells": text}, (10**9, 10**6), (10**8, 10**5)),) * many,
         history=(HistoryRecord(1, text, text, 10**9, 10**6),) * many,
         created_at=text, last_updated=text, writer=text, commands=(text,) * many,
     )  # fmt: skip

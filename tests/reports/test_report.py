@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 import slaf
 from slaf.errors import OutputExists
-from slaf.reports.html import SOURCES_DRAWN
+from slaf.reports.html import SOURCES_DRAWN, as_html
 from tests.builders import counts, write_h5ad
 from tests.cli.terminal import run
 
@@ -224,6 +224,11 @@ def test_the_lines_of_a_transformation(
     made = slaf.report(dataset)
     assert kinds(made) == ["fractional"]
     assert "normalize_total, log1p" in made.warnings[0].text
+    page = as_html(made)
+    for step in made.steps:
+        assert step.before
+        assert step.after
+        assert f"<tr><td>{step.name}<td>{step.before[0]:,}<td>{step.after[0]:,}" in page
     exec("\n".join(made.commands), {})  # noqa: S102 - the lines of the report
     assert slaf.diff("a.slaf", "again.slaf").ok
 

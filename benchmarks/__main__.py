@@ -6,7 +6,18 @@ import argparse
 import sys
 from typing import Protocol
 
-from benchmarks import budget, coverage, loading, machines, memory, ours, peers, targets
+from benchmarks import (
+    budget,
+    coverage,
+    loading,
+    machines,
+    memory,
+    ours,
+    peers,
+    scdl,
+    targets,
+    transforms,
+)
 
 
 class Benchmark(Protocol):
@@ -24,10 +35,12 @@ _BENCHMARKS: dict[str, Benchmark] = {
     "peers": peers,
     "targets": targets,
     "loading": loading,
+    "scdl": scdl,
     "memory": memory,
     "budget": budget,
     "coverage": coverage,
     "machines": machines,
+    "transforms": transforms,
 }
 
 

@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from slaf.conversion.remove import remove
     from slaf.conversion.transform import RuleEffect, TransformPreview, transform
     from slaf.converter import SLAFConverter
-    from slaf.dataset.concat import concat
     from slaf.dataset.dataset import Dataset
     from slaf.dataset.dataset import open_dataset as open
     from slaf.dataset.gene_overlap import GeneOverlap, gene_overlap
     from slaf.dataset.head import head, schema
     from slaf.dataset.history import DatasetVersion, history
+    from slaf.dataset.inference import Inference, infer
     from slaf.dataset.info import DatasetInfo, FolderInfo, InputInfo, info
-    from slaf.dataset.scan import Scan, scan
+    from slaf.dataset.scan import Scan, concat, scan
     from slaf.dataset.view import View
     from slaf.errors import (
         ConflictError,
@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     from slaf.runs.status import ConversionStatus, status
     from slaf.targets.export import ExportReport, export
     from slaf.targets.formats import FormatInfo, formats
+    from slaf.transforms.gene_ids import gene_symbols, standard_gene_ids
+    from slaf.transforms.labels import standard_labels
     from slaf.verification.diff import diff
     from slaf.verification.report import Comparison, Report
     from slaf.verification.verify import verify
@@ -76,6 +78,7 @@ __all__ = [
     "ForkedProcess",
     "FormatInfo",
     "GeneOverlap",
+    "Inference",
     "InputError",
     "InputInfo",
     "PartReport",
@@ -107,8 +110,10 @@ __all__ = [
     "export",
     "formats",
     "gene_overlap",
+    "gene_symbols",
     "head",
     "history",
+    "infer",
     "info",
     "open",
     "part",
@@ -119,6 +124,8 @@ __all__ = [
     "report",
     "scan",
     "schema",
+    "standard_gene_ids",
+    "standard_labels",
     "status",
     "transform",
     "verify",
@@ -153,7 +160,6 @@ _MODULES = {
         "transform",
     ),
     "slaf.converter": ("SLAFConverter",),
-    "slaf.dataset.concat": ("concat",),
     "slaf.dataset.dataset": (
         "Dataset",
         "open",
@@ -173,8 +179,10 @@ _MODULES = {
         "info",
     ),
     "slaf.dataset.gene_overlap": ("GeneOverlap", "gene_overlap"),
+    "slaf.dataset.inference": ("Inference", "infer"),
     "slaf.dataset.scan": (
         "Scan",
+        "concat",
         "scan",
     ),
     "slaf.dataset.view": ("View",),
@@ -206,6 +214,8 @@ _MODULES = {
         "export",
     ),
     "slaf.targets.formats": ("FormatInfo", "formats"),
+    "slaf.transforms.gene_ids": ("gene_symbols", "standard_gene_ids"),
+    "slaf.transforms.labels": ("standard_labels",),
     "slaf.verification.diff": ("diff",),
     "slaf.verification.report": (
         "Comparison",

@@ -59,9 +59,13 @@ class SlafError(Exception):
     @property
     def message(self) -> str:
         """The fault and its place, with the notes that callers added."""
-        notes = getattr(self, "__notes__", ())
         # OSError itself would put the number of the error first.
-        return "; ".join(filter(None, [*map(str, self.args[-1:]), *notes]))
+        fault = str(self.args[-1]) if self.args else ""
+        notes = (str(note) for note in getattr(self, "__notes__", ()))
+        # A place that the fault names is not named again.
+        return "; ".join(
+            filter(None, [fault, *(n for n in notes if n.removeprefix("in ") not in fault)])
+        )
 
     def __str__(self) -> str:
         """One paragraph: message and remedy."""

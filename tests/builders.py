@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,12 +21,19 @@ __all__ = [
     "as_matrix",
     "assert_same_matrix",
     "counts",
+    "examples",
     "names",
     "totals",
     "write_elements",
     "write_h5ad",
     "write_stored",
 ]
+
+
+def examples(number: int) -> settings:
+    """So many examples of a law, each of whole conversions; more in a search for new ones."""
+    profile = settings.get_profile(settings.get_current_profile_name())
+    return settings(max_examples=max(number * profile.max_examples // 40, 1))
 
 
 def counts(n_cells: int, n_genes: int, *, seed: int = 0, most: int = 9) -> sp.csr_matrix:

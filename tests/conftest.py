@@ -1,13 +1,15 @@
-"""Fixtures of all tests: reproducible generated data, and the corpus of real files."""
+"""Fixtures of all tests: the corpus of real files, and servers of object storage, each once."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
 import warnings
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from filelock import FileLock
@@ -15,6 +17,10 @@ from hypothesis import HealthCheck, settings
 
 import slaf
 from slaf.errors import InputError
+from tests.cloud.servers import Cloud, azurite, fake_gcs, moto
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # The checks that several files of tests share say what they compared, as tests do.
 pytest.register_assert_rewrite("tests.conversion.outputs", "tests.conversion.stopped")
@@ -35,6 +41,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # What tests make with tiledbsoma itself would otherwise give Ctrl-C to TileDB for the rest of the
 # process: after one it cancels whatever it is asked next.
 os.environ.setdefault("TILEDB_SM_ENABLE_SIGNAL_HANDLERS", "false")
+
+# Files of tests lie in memory, where the system has a folder for such files with room: on a disk
+# each conversion waits dozens of times until its bytes have arrived. TMPDIR names another place.
+_IN_MEMORY = Path("/dev/shm")  # noqa: S108 - with the room for it
+_ROOM = 4 << 30
+if (
+    "TMPDIR" not in os.environ
+    and os.access(_IN_MEMORY, os.W_OK)
+    and shutil.disk_usage(_IN_MEMORY).free > _ROOM
+):
+    os.environ["TMPDIR"] = tempfile.tempdir = str(_IN_MEMORY)
 
 _CORPUS = Path(__file__).parents[2] / "shared" / "corpus"
 
@@ -65,3 +82,24 @@ def converted_corpus(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> 
                     warnings.simplefilter("ignore")
                     slaf.convert(path, output)
     return {path: output for path, output in outputs.items() if output.exists()}
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[Cloud]:
+    """A bucket of S3."""
+    with moto() as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="session")
+def az_server() -> Iterator[Cloud]:
+    """A container of Azure."""
+    with azurite() as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="session")
+def gs_server() -> Iterator[Cloud]:
+    """A bucket of Google."""
+    with fake_gcs() as cloud:
+        yield cloud

@@ -267,7 +267,7 @@ def test_indices_are_sorted(dataset: Dataset) -> None:
             {"cells": "nowhere > 3"},
             "'nowhere > 3' is no cell, and no filter on cells: there is no column 'nowhere'",
         ),
-        ({"genes": "length >"}, "'length >' is no gene, and no filter on genes: syntax error"),
+        ({"genes": "length >"}, "'length >' is no gene, and no filter on genes: it ends too early"),
         (
             {"genes": "length"},
             "'length' is no gene, and no filter on genes: it has values of type BIGINT",
@@ -373,7 +373,7 @@ def test_sql(dataset: Dataset, adata: anndata.AnnData) -> None:
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("SELEC 1", 'syntax error at or near "SELEC" \\(at SELEC 1\\)$'),
+        ("SELEC 1", "it is no SQL at 'SELEC'$"),
         (
             "SELECT bach FROM cells",
             "no column 'bach'; the nearest is 'batch', and all are cell_integer_id",
@@ -382,7 +382,7 @@ def test_sql(dataset: Dataset, adata: anndata.AnnData) -> None:
         ("", "it has 0 statements; write one SELECT"),
         ("SELECT 1; SELECT 2", "it has 2 statements"),
         ("SELECT * FROM cells WHERE batch = 1", "batch holds text, and 1 is a number; write text"),
-        ("SELECT sum(batch) FROM cells", "No function matches the given name and argument types"),
+        ("SELECT sum(batch) FROM cells", "sum is not possible with values of type VARCHAR"),
     ],
 )
 def test_sql_that_is_none(query: str, message: str, dataset: Dataset) -> None:

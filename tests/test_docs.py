@@ -23,10 +23,11 @@ import slaf.dataset.source
 import slaf.errors
 from slaf.options import INPUT_CHOICES
 from slaf.sources import FORMATS
+from slaf.storage.location import Location
 from slaf.testing.strategies import Stored
 from slaf_cli.app import app
 from slaf_cli.report import ExitCode, exit_code
-from tests.cloud.servers import azurite, fake_gcs, moto, upload
+from tests.cloud.servers import upload
 from tests.conversion.slafdb_datasets import slafdb_files
 from tests.formats.builders import Mtx, write_genomes, write_soma, write_v3
 from tests.pages import PAGES, ROOT, Reader, anchors, blocks, executed, links, name_of
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import anndata
+
+    from tests.cloud.servers import Cloud
 
 REFERENCE = ROOT / "docs" / "reference"
 # The page that makes the files of all others.
@@ -71,7 +74,7 @@ NEEDS = {
     "soma.md": "soma",
     "umap.md": "scanpy",
 }
-CLOUDS = {"s3": moto, "gcs": fake_gcs, "azure": azurite, "export": moto}
+CLOUDS = {"s3": "s3_server", "gcs": "gs_server", "azure": "az_server", "export": "s3_server"}
 
 _EXAMPLE_FILE = re.compile(
     r"\b(?:pbmc|normalised|panel|deep|healthy|ill)\.h5ad|\bsheet\.csv|slaf convert (samples|runs)\b"
@@ -185,14 +188,19 @@ def _stored(matrix: Any) -> Stored:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_examples_run(
-    page: Path, examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Path,
+    examples: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     """Every example of a page runs, in order, and prints what the page says."""
     # With the times of the files, by which a stopped conversion knows its input.
     if page != EXAMPLE_FILES:
         shutil.copytree(examples, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    with _bucket(page, tmp_path, monkeypatch):
+    cloud = request.getfixturevalue(CLOUDS[page.stem]) if page.stem in CLOUDS else None
+    with _bucket(cloud, tmp_path, monkeypatch):
         Reader(page, tmp_path, processes=name_of(page) in AS_INSTALLED).read()
 
 
@@ -214,17 +222,19 @@ def test_what_the_site_makes_is_made_by_the_examples() -> None:
 
 
 @contextmanager
-def _bucket(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _bucket(cloud: Cloud | None, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What the page of a cloud takes for granted: a bucket with an input, and credentials."""
-    if page.stem not in CLOUDS:
+    if cloud is None:
         yield
         return
-    with CLOUDS[page.stem]() as cloud:
-        there = replace(cloud, root=f"{cloud.name}://my-bucket")
-        upload(there, folder / "pbmc.h5ad")
-        for name, value in there.environment(folder).items():
-            monkeypatch.setenv(name, value)
-        yield
+    there = replace(cloud, root=f"{cloud.name}://my-bucket")
+    bucket = Location(there.root, there.options)
+    for name in bucket.list("."):
+        bucket.remove(name)
+    upload(there, folder / "pbmc.h5ad")
+    for name, value in there.environment(folder).items():
+        monkeypatch.setenv(name, value)
+    yield
 
 
 def test_code_blocks_are_known_to_the_site() -> None:

@@ -261,3 +261,34 @@ def test_conversions_without_compiled_kernels(tmp_path: Path) -> None:
 def test_the_library_is_in_its_place() -> None:
     """What the hook of the build compiles is what the package loads."""
     assert CHECKOUT / LIBRARY == kernels.FILE
+
+
+@pytest.mark.parametrize(
+    ("of", "to"), [("u2", "i4"), ("u4", "i4"), ("u2", "f4"), ("f4", "f4"), ("u2", "i8")]
+)
+@given(data=st.data())
+def test_gathered_rows(compiled: CompiledKernels, of: str, to: str, data: st.DataObject) -> None:
+    """Rows of several arrays, in any order, several times and empty ones too."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    lengths = data.draw(st.lists(st.integers(0, 40), min_size=1, max_size=4))
+    # Views with a first element anywhere, as of columns that were read together.
+    arrays = [rng.integers(0, 60_000, 3 + n).astype(of)[3:] for n in lengths]
+    n_rows = data.draw(st.integers(0, 12))
+    array = rng.integers(0, len(arrays), n_rows)
+    bounds = [np.sort(rng.integers(0, lengths[at] + 1, 2)) for at in array]
+    starts, stops = np.array(bounds, np.int64).reshape(-1, 2).T
+    rows = rng.integers(0, n_rows, data.draw(st.integers(0, 9))) if n_rows else np.empty(0, int)
+    outs = [np.full(int((stops - starts)[rows].sum()), 7, to) for _ in range(2)]
+    for each, out in zip((compiled, REFERENCE), outs, strict=True):
+        each.gather(arrays, array, starts, stops)(rows, out)
+    np.testing.assert_array_equal(outs[0], outs[1])
+    expected = [arrays[array[row]][starts[row] : stops[row]] for row in rows]
+    np.testing.assert_array_equal(outs[0], np.concatenate([np.empty(0, of), *expected]))
+
+
+def test_rows_beyond_an_array(compiled: CompiledKernels) -> None:
+    """No memory outside the arrays is read."""
+    arrays, stops = [np.arange(4, dtype="u2")], np.array([9])
+    write = compiled.gather(arrays, np.array([0]), np.array([2]), stops)
+    with pytest.raises(ValueError, match="shape"):
+        write(np.array([0]), np.empty(7, "i4"))

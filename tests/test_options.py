@@ -28,7 +28,7 @@ from slaf.options import (
 )
 from slaf.testing.crashing import Crash, CrashingStorage
 from tests.builders import counts, write_h5ad
-from tests.cloud.servers import Cloud, moto, upload
+from tests.cloud.servers import Cloud, upload
 from tests.conversion.outputs import output_of
 from tests.sources.reads import M, Read, write_reads
 
@@ -168,10 +168,9 @@ APPEND = (
 
 
 @pytest.fixture(scope="module")
-def s3() -> Iterator[Cloud]:
+def s3(s3_server: Cloud) -> Cloud:
     """A bucket."""
-    with moto() as cloud:
-        yield cloud.fresh()
+    return s3_server.fresh()
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,12 @@ CRISPYX = (
     *("compress_h5ad", "calculate_optimal_chunk_size", "calculate_optimal_gene_chunk_size"),
     *("calculate_wilcoxon_chunk_size", "calculate_nb_glm_chunk_size", "calculate_pca_chunk_size"),
     *("h5ad_data_bytes", "get_perturbation_slice", "load_obs", "load_var", "compute_overlap"),
+    *("normalize_total_log1p", "normalize_total_block", "write_filtered_subset"),
+    *("calculate_adaptive_qc_thresholds", "sort_by_perturbation", "needs_sorting_for_nbglm"),
+    *("downsample_counts", "standardize_dataset", "standardise_gene_names"),
+    *("normalise_perturbation_labels", "resolve_control_label", "detect_perturbation_column"),
+    *("detect_gene_symbol_column", "ensure_gene_symbol_column", "infer_columns"),
+    "OverlapResult",
 )
 
 

@@ -17,13 +17,15 @@ import pytest
 from hypothesis import given
 
 import slaf
-from slaf.errors import QueryError
+from slaf.errors import QueryError, SelectionError
+from tests.builders import examples
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 N = 6
 _KINDS = pd.CategoricalDtype(["b", "a", "", "ü", "it's"])
+_NUMBERS = pd.CategoricalDtype([3, -3, 0, 1, -1, 2, -2])
 _OPERATORS = {
     "=": operator.eq,
     "<>": operator.ne,
@@ -56,6 +58,7 @@ def columns() -> dict[str, tuple[SearchStrategy[Any], SearchStrategy[Any]]]:
         "boolean": (series(st.booleans() | st.none(), "boolean"), st.booleans()),
         "text": (series(texts | st.none(), object), texts),
         "category": (series(texts | st.none(), _KINDS), texts),
+        "numbers": (series(whole | st.none(), _NUMBERS), whole),
         "time": (series(times | st.none(), "datetime64[ns]"), times),
     }
 
@@ -69,6 +72,8 @@ def constant(value: Any) -> str:
 
 def comparable(series: pd.Series[Any], value: Any) -> tuple[Any, Any]:
     """A column with missing values of pandas' own, and a constant of its type."""
+    if series.isna().all() and isinstance(value, str) and series.dtype.kind != "M":
+        return series.astype("string"), value
     if series.dtype == "category":
         series = series.astype(object)
     if series.dtype.kind == "M":
@@ -90,6 +95,7 @@ def views(obs: pd.DataFrame, folder: str) -> tuple[slaf.View, slaf.View]:
     return slaf.scan(adata), slaf.convert(adata, Path(folder) / "out.slaf")
 
 
+@examples(15)
 @given(data=st.data())
 def test_filters_are_those_of_pandas(data: st.DataObject) -> None:
     """Every comparison, negated, in a list, between bounds and combined, equals pandas'."""
@@ -125,6 +131,95 @@ def test_filters_are_those_of_pandas(data: st.DataObject) -> None:
             assert view[condition].obs_names.to_list() == chosen, condition
             found = view.sql(f"SELECT cell_id FROM obs WHERE {condition}")  # noqa: S608 - ours
             assert sorted(found["cell_id"]) == chosen, condition
+
+
+@pytest.fixture(scope="module")
+def odd() -> slaf.View:
+    """Columns of each kind, under names that SQL knows otherwise."""
+    stages = pd.Categorical(["early", "late", "mid"] * 2, ["early", "mid", "late"], ordered=True)
+    obs = pd.DataFrame(
+        {
+            "n": np.arange(N),
+            "ok": [True, False] * 3,
+            "type": list("xyxyxy"),
+            "stage": stages,
+            "cell type": ["B cell"] * N,
+            "when": pd.to_datetime(["2024-01-01"] * N),
+        },
+        index=list("abcdef"),
+    )
+    return slaf.scan(anndata.AnnData(np.eye(N, 2, dtype=np.float32), obs=obs))
+
+
+@pytest.mark.parametrize(
+    ("condition", "told"),
+    [
+        ("type = 'x' & n > 3", "write AND instead of &"),
+        ("(type == 'x') | (n > 3)", "write OR instead of |"),
+        ("ok && n > 3", "write AND instead of &&"),
+        ("n > 3 || ok", "write OR instead of ||"),
+        ("~ok & (n > 3)", "write AND instead of &, NOT instead of ~"),
+        ("!ok", "write NOT instead of !"),
+        ("1 < n < 3", "a comparison has two sides"),
+        ("type = 1", "type holds text, and 1 is a number"),
+        ("type < 1.5", "type holds text, and 1.5 is a number"),
+        ("type = true", "type holds text, and true is true or false"),
+        ("n = '3'", "n holds numbers, and '3' is text; write a number without quotes"),
+        ("n IN (1, 'x')", "n holds numbers, and 'x' is text"),
+        ("ok = 'yes'", "ok holds true and false, and 'yes' is text; write ok, or NOT ok"),
+        ("n = NULL", "write n IS NULL, or n IS NOT NULL"),
+        ("n NOT IN (1, NULL)", "write n IS NULL, or n IS NOT NULL"),
+        ("n == None", "None is no value in SQL; write column IS NULL"),
+        ("stage < 'late'", "stage is an ordered category, whose order SQL does not know"),
+        ("stage BETWEEN 'early' AND 'mid'", "stage is an ordered category"),
+        ("cell type = 'B cell'", 'write it in double quotes: "cell type"'),
+        ("'cell type' = 'B cell'", 'in single quotes is text; the column is "cell type"'),
+        ("when > '2024-01-01'", 'write it in double quotes: "when"'),
+        ("sum(n) > 3", "looks at one row at a time"),
+        ("row_number() OVER () > 3", "looks at one row at a time"),
+        ("unnest([true, ok])", "looks at one row at a time"),
+        ("type.isin(['x'])", "SQL has no isin; write column IN ('a', 'b')"),
+        ("type.isna()", "SQL has no isna; write column IS NULL"),
+        ("obs.n > 3", "there is no table 'obs' here; write the name of the column alone"),
+        ("n > 3 AND", "it ends too early"),
+        ("(n > 3) AND", "it ends too early"),
+        ("n > 3 ORDER BY n", "it is no SQL at 'ORDER'"),
+        ("lower(n) = '3'", "lower is not possible with values of type BIGINT"),
+        ("", "it is empty"),
+        ("n", "values of type BIGINT, and is not true or false"),
+    ],
+)
+def test_conditions_that_are_refused(condition: str, told: str, odd: slaf.View) -> None:
+    """What SQL understands otherwise than pandas, or not at all, says what to write instead."""
+    with pytest.raises(SelectionError) as caught:
+        odd[condition]
+    assert told in str(caught.value)
+    assert "Candidate" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("condition", "chosen"),
+    [
+        ("n & 1 = 1", "bdf"),
+        ("stage = 'mid' AND n <> 2", "f"),
+        ("ok = true", "ace"),
+        ("ok > 0", "ace"),
+        ("stage IS DISTINCT FROM 'early'", "bcef"),
+        ("\"when\" >= '2024-01-01' AND NOT ok", "bdf"),
+        ("n = (SELECT MAX(n) FROM cells)", "f"),
+    ],
+)
+def test_conditions_that_are_not_refused(condition: str, chosen: str, odd: slaf.View) -> None:
+    """Bits, true, ordered categories by name, times as text, and queries in a condition."""
+    assert odd[condition].obs_names.to_list() == list(chosen)
+
+
+def test_names_in_a_query_are_its_own(odd: slaf.View) -> None:
+    """A name that a query gives is not taken for the column of that name."""
+    found = odd.sql(
+        "SELECT cell_id FROM (SELECT cell_id, CAST(n AS VARCHAR) AS n FROM obs) WHERE n = '3'"
+    )
+    assert found["cell_id"].to_list() == ["d"]
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +285,19 @@ def test_lazy_frames_do_not_wrap(both: tuple[slaf.View, slaf.View]) -> None:
         "b",
         "d",
     ]
+
+
+def test_names_of_tables(both: tuple[slaf.View, slaf.View]) -> None:
+    """Obs and var are tables in Python too; one that is not there is named, with the nearest."""
+    dataset = both[1]
+    assert isinstance(dataset, slaf.Dataset)
+    assert dataset.table("obs").count_rows() == N
+    assert dataset.lazy("var").collect().height == 2
+    for read in (dataset.table, dataset.lazy):
+        with pytest.raises(SelectionError, match=r"no table 'cell'; the nearest is 'cells'"):
+            read("cell")
+    with pytest.raises(SelectionError, match=r"several genes are a list, or a filter: column IN"):
+        dataset[:, "0,1"]
 
 
 def test_names_and_columns(both: tuple[slaf.View, slaf.View]) -> None:

@@ -14,7 +14,7 @@ from hypothesis import assume, given
 from slaf.errors import DamagedInput, InexactValue
 from slaf.sparse.batch import Batch, GeneMap, batch_from_compressed, batch_from_dense
 from slaf.sparse.casting import as_float64, exact_cast, first_inexact, is_whole, to_int64
-from slaf.sparse.ranges import RowRange, estimate_indptr
+from slaf.sparse.ranges import RowRange, estimate_indptr, mask_of, runs_of
 from slaf.testing.strategies import NUMERIC_TYPES, Stored, matrices, numbers
 from tests.builders import totals
 
@@ -289,3 +289,22 @@ def test_estimated_offsets(n_cells: int, step: int, entries: int) -> None:
     lengths = np.diff(indptr)
     assert lengths.min() >= 0
     assert lengths[:-1].max(initial=0) - lengths[:-1].min(initial=10**6) <= 1
+
+
+@given(st.lists(st.booleans(), max_size=12))
+def test_runs_of_a_mask(values: list[bool]) -> None:
+    """They are the true positions, ascending, apart, and as long as they can be."""
+    mask = np.array(values, np.bool_)
+    runs = runs_of(mask)
+    np.testing.assert_array_equal(mask_of(runs, len(mask)), mask)
+    flat = [edge for run in runs for edge in run]
+    assert flat == sorted(set(flat))
+
+
+@given(st.integers(0, 6).flatmap(lambda n: st.permutations(range(-1, n)).map(lambda p: p[:n])))
+def test_genes_that_stay(positions: list[int]) -> None:
+    """A batch is not copied if each gene keeps its position, and only then."""
+    n = len(positions)
+    batch = Batch(RowRange(0, 1), np.array([n]), np.arange(n, dtype=np.uint32), np.ones(n))
+    mapped = GeneMap(np.array(positions, np.int64), n).apply(batch)
+    assert (mapped is batch) == (positions == list(range(n)))

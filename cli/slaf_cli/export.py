@@ -164,7 +164,7 @@ def note_about_output(output: str) -> Iterator[None]:
 
     try:
         yield
-    except BaseException as stop:
+    except BaseException as stop:  # also Ctrl-C and SIGTERM
         if exit_code(stop) in RESUMABLE:
             stop.add_note(f"{redacted(output)} is whole or not there: run the same command again")
         raise

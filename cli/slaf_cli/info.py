@@ -12,7 +12,7 @@ from slaf_cli import options
 from slaf_cli.report import annotation_rows, in_bytes, left_out_rows, lines, print_json
 
 if TYPE_CHECKING:
-    from slaf import DatasetInfo, FolderInfo, GeneOverlap, InputInfo
+    from slaf import DatasetInfo, FolderInfo, GeneOverlap, Inference, InputInfo
 
 __all__ = ["info"]
 
@@ -33,6 +33,14 @@ def info(
     ],
     chosen: options.Chosen,
     *,
+    infer: Annotated[
+        bool,
+        typer.Option(
+            "--infer",
+            help="List the columns that may hold perturbations, their controls, and symbols, "
+            "and whether gene ids have versions. Nothing is changed.",
+        ),
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Describe a dataset, or inputs.
@@ -42,6 +50,15 @@ def info(
     """
     from slaf.dataset.info import info as describe
 
+    if infer:
+        import slaf
+
+        found = {target: slaf.infer(target, **chosen) for target in targets}
+        if json:
+            print_json({"inferred": {target: one.to_json() for target, one in found.items()}})
+        else:
+            typer.echo("\n\n".join(lines(_inferred(*pair)) for pair in found.items()))
+        return
     described = [describe(target, **chosen) for target in targets]
     if len(described) == 1:
         if json:
@@ -67,6 +84,21 @@ def _rows(described: DatasetInfo | InputInfo | FolderInfo) -> list[tuple[str, ob
     if isinstance(described, DatasetInfo):
         return _dataset_rows(described)
     return _input_rows(described) if isinstance(described, InputInfo) else _folder_rows(described)
+
+
+def _inferred(target: str, found: Inference) -> list[tuple[str, object]]:
+    """Candidates, and the option that makes use of them."""
+    columns = [
+        f"{one.column}: {one.n_labels:,} labels, controls: {', '.join(one.controls) or 'none'}"
+        for one in found.perturbations
+    ]
+    versions = f"{found.n_versioned:,} ids have a version (slaf transform --standardize-genes)"
+    return [
+        ("input", target),
+        ("perturbation", "\n".join(columns) or "no column"),
+        ("symbols", ", ".join(found.symbols) or "no column"),
+        ("gene ids", found.conflict or versions),
+    ]
 
 
 def _overlap_text(overlap: GeneOverlap) -> str:

@@ -77,8 +77,7 @@ def qc(
     """Summarise the quality of cells, by scanpy's names of metrics.
 
     The metrics are computed in one pass; of counts they are exact. With --write they become columns
-    of obs and var, by one commit. An append does not compute them anew: its cells have none, and
-    those of genes are of the cells before; then run it again, with --replace.
+    of obs and var, by one commit, and every append and removal computes them anew.
     """
     if replace and not write:
         msg = "--replace needs --write"
@@ -93,12 +92,7 @@ def qc(
         )
         groups = None if by is None else view.obs_columns([by])[by]
         if write:
-            # Values of all rows in order: ids may occur twice.
-            frames = (metrics.obs, metrics.var)
-            obs, var = (
-                {str(name): values.to_numpy() for name, values in each.items()} for each in frames
-            )
-            view.annotate(obs=obs, var=var, replace=replace, **chosen)
+            view.annotate(qc=metrics, replace=replace, **chosen)
     if json:
         print_json(_as_json(metrics, groups))
     else:

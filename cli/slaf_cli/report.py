@@ -126,7 +126,7 @@ def _end_in_log() -> Iterator[None]:
         raise
     except (SystemExit, GeneratorExit):
         raise
-    except BaseException as error:
+    except BaseException as error:  # whatever ends a command stands in its log
         logger.error("slaf: %s", _on_one_line(_explanation(error)), extra=FILE_ONLY)
         _log_end(exit_code(error))
         raise

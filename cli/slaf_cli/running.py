@@ -50,7 +50,7 @@ def _note_how_to_resume(output: str, storage_options: Mapping[str, str]) -> Iter
     """Add to the error of a run that can be resumed how to do so."""
     try:
         yield
-    except BaseException as stop:
+    except BaseException as stop:  # also Ctrl-C and SIGTERM
         if exit_code(stop) in RESUMABLE:
             stop.add_note(_how_to_resume(output, storage_options))
         raise

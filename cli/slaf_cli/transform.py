@@ -72,14 +72,9 @@ def _print(preview: TransformPreview, *, json: bool) -> None:
         print_json(preview.to_json())
         return
     for effect in preview.rules:
-        axis = "genes" if _is_of_genes(effect.step, effect.rule) else "cells"
-        typer.echo(f"{effect.step}: {effect.rule} removes {effect.removed:,} {axis}")
+        typer.echo(effect)
     (cells, genes), (n_cells, n_genes) = preview.shape, preview.inputs
     typer.echo(
         f"{preview.output}: {cells:,} of {n_cells:,} cells × {genes:,} of {n_genes:,} genes would "
         "be written"
     )
-
-
-def _is_of_genes(step: str, rule: str) -> bool:
-    return step == "filter_genes" or (step == "select" and rule.startswith("genes "))

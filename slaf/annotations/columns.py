@@ -260,11 +260,14 @@ def with_constants(
         of_runs = pa.array(values)
         if not pa.types.is_primitive(of_runs.type):
             of_runs = of_runs.cast(pa.string()).dictionary_encode()
-        array = pa.chunked_array([of_runs.take(rows)])
-        column = _column(name, array)
-        metadata = {_KEY: json.dumps(msgspec.to_builtins(column))}
-        table = table.append_column(pa.field(name, array.type, metadata=metadata), array)
+        table = with_column(table, name, pa.chunked_array([of_runs.take(rows)]))
     return table
+
+
+def with_column(table: pa.Table, name: str, array: pa.ChunkedArray) -> pa.Table:
+    """A table with metadata, and a further column behind its own."""
+    metadata = {_KEY: json.dumps(msgspec.to_builtins(_column(name, array)))}
+    return table.append_column(pa.field(name, array.type, metadata=metadata), array)
 
 
 def column_of(field: pa.Field) -> Column:

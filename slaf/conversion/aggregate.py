@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from slaf.conversion.convert import convert
 from slaf.dataset.scan import open_or_scan, scan
+from slaf.runs.output_run import check_not_complete
+from slaf.storage.location import Location
 from slaf.storage.overlap import check_apart
 from slaf.targets import FORMATS
 from slaf.targets.export import export
@@ -98,11 +100,14 @@ def aggregate(
     ('h5ad', 2)
     """
     reach = input_storage_options or storage_options
+    is_exported = any(str(output).endswith(each.suffixes) for each in FORMATS if each.suffixes)
+    if not is_exported:
+        check_not_complete(Location.of(output, storage_options), overwrite=overwrite)
     with open_or_scan(dataset_or_inputs, storage_options=reach) as view:
         check_apart(output, view.source.info.places)
         groups = view.aggregate(by, func, layer=layer, ddof=ddof, measured_only=measured_only)
     to = {"overwrite": overwrite, "storage_options": storage_options}
-    if any(str(output).endswith(each.suffixes) for each in FORMATS if each.suffixes):
+    if is_exported:
         with scan(groups) as found:
             report = export(found, output, **to)  # type: ignore[arg-type]
         return AggregateReport(report.output, report.format, *groups.shape)

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from slaf.conversion.annotation_input import AnnotationInput
 from slaf.conversion.annotation_run import AnnotationRun
-from slaf.conversion.rewrite import clean_up_published, is_unfinished, location_of
+from slaf.conversion.rewrite import changing, is_unfinished
 from slaf.dataset.dataset import Dataset, open_dataset
 from slaf.errors import InputError
-from slaf.format.config import load_published
-from slaf.format.epoch import locked
+from slaf.format.records import ComputedRecord
 from slaf.format.schema import CELLS, GENES
 from slaf.options import ALIGNED_SLOTS, LAYER, ReadOptions
 from slaf.runtime.progress import NullProgress
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from slaf.dataset.view import View
     from slaf.runtime.progress import Progress
     from slaf.storage.location import Location
+    from slaf.transforms.qc import QCMetrics
 
 __all__ = ["annotate"]
 
@@ -53,6 +53,7 @@ def annotate(
     uns: Mapping[str, Any] | None = None,
     layers: Mapping[str, Any] | None = None,
     from_anndata: anndata.AnnData | str | os.PathLike[str] | None = None,
+    qc: QCMetrics | None = None,
     drop: str | Sequence[str] = (),
     on: str | None = None,
     replace: bool = False,
@@ -85,6 +86,9 @@ def annotate(
     from_anndata
         An AnnData, or a file that can be converted: everything in it but X and raw, aligned by its
         ids. What the dataset has already, with the same values, stays.
+    qc
+        Metrics of the dataset, from its `qc_metrics`: columns of obs and var, which every append
+        and removal computes anew.
     drop
         The names to drop: "obs:NAME", "var:NAME", "obsm:KEY", "uns:KEY", "layer:NAME", ….
     on
@@ -126,12 +130,9 @@ def annotate(
     ...     "depth" in ds.obs, ds.uns["by"]
     (True, 'hand')
     """
-    location = location_of(dataset, storage_options, _ADVICE)
-    load_published(location)
     with ExitStack() as opened:
-        opened.enter_context(locked(location))
-        clean_up_published(location)
-        current = open_dataset(location)
+        current = opened.enter_context(changing(dataset, storage_options, _ADVICE))
+        location = current.location
         reading = AnnotationInput(current, on)
         for axis, columns in ((CELLS, obs), (GENES, var)):
             if columns is not None:
@@ -143,16 +144,28 @@ def annotate(
         if from_anndata is not None:
             options = ReadOptions(storage_options=storage_options).near(location)
             reading.add_anndata(from_anndata, opened, options)
+        computed = None if qc is None else _add_metrics(reading, qc)
         added = reading.result
         dropped = (drop,) if isinstance(drop, str) else tuple(drop)
         _check_dropped(current, dropped, added)
         _check_replaced(current, () if replace else reading.differing)
-        run = AnnotationRun(current, added, frozenset(dropped))
-        if run.changes:
+        run = AnnotationRun(current, added, frozenset(dropped), computed)
+        if run.is_new:
             run.execute(restart=restart, progress=progress or NullProgress())
         elif is_unfinished(location, "annotate"):
             run.discard_stopped()
     return open_dataset(location)
+
+
+def _add_metrics(reading: AnnotationInput, metrics: QCMetrics) -> ComputedRecord:
+    """Add metrics of all cells and genes in order, whose ids may occur twice."""
+    frames = {CELLS: metrics.obs, GENES: metrics.var}
+    for axis, frame in frames.items():
+        columns = {str(name): values.to_numpy() for name, values in frame.items()}
+        reading.add_columns(axis, columns)
+    slots = zip(("obs", "var"), frames.values(), strict=True)
+    names = tuple(f"{slot}:{name}" for slot, frame in slots for name in frame)
+    return ComputedRecord(names, metrics.options)
 
 
 def existing_names(dataset: Dataset) -> list[str]:

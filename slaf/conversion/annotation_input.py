@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     ColumnsInput = pd.DataFrame | Mapping[str, Any] | str | os.PathLike[str]
 
-__all__ = ["AXIS_OF", "Annotating", "AnnotationInput"]
+__all__ = ["AXIS_OF", "Annotating", "AnnotationInput", "read_table"]
 
 # The axis of the rows of each slot.
 AXIS_OF = {
@@ -191,7 +191,7 @@ class AnnotationInput:
         import pandas as pd
 
         if isinstance(columns, str | Path) or hasattr(columns, "__fspath__"):
-            yield _read_table(Path(columns), self._on)
+            yield read_table(Path(columns), self._on)
         elif is_frame(columns):
             yield columns if self._on is None else _with_index(columns, self._on)
         else:
@@ -300,7 +300,7 @@ def _entries(matrix: Any, rows: RowRange) -> list[Any]:
     return [counts, genes, wide.values, wide.rest]
 
 
-def _read_table(path: Path, on: str | None) -> pd.DataFrame:
+def read_table(path: Path, on: str | None = None) -> pd.DataFrame:
     """A table from a CSV, TSV or Parquet file, with its ids as index.
 
     Raises

@@ -20,7 +20,7 @@ from slaf.conversion.rewrite import (
 )
 from slaf.dataset.source import DatasetSource
 from slaf.format.config import LEGACY_DIR, table_directories
-from slaf.format.records import LayersRecord, MatrixRecord
+from slaf.format.records import AnnotatedRecord, LayersRecord, MatrixRecord
 from slaf.format.schema import (
     EXPRESSION,
     LAYERS,
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from slaf.conversion.annotation_input import Annotating
     from slaf.dataset.dataset import Dataset
     from slaf.format.config import DatasetConfig, SourceRecord
+    from slaf.format.records import ComputedRecord
     from slaf.runs.commit import TableChange
     from slaf.runs.output_run import OutputRun
     from slaf.runtime.progress import Progress
@@ -97,11 +98,14 @@ class AnnotationRun:
         The new content, which is added or replaces other, in the order of the dataset.
     dropped
         The names to drop.
+    computed
+        The columns that were computed of the dataset, be they new or not.
     """
 
     dataset: Dataset
     added: Annotating
     dropped: frozenset[str]
+    computed: ComputedRecord | None = None
 
     @property
     def published(self) -> DatasetConfig:
@@ -112,6 +116,23 @@ class AnnotationRun:
     def changes(self) -> frozenset[str]:
         """The names of all that is added, replaced or dropped."""
         return self.dropped | frozenset(self.added.names)
+
+    @cached_property
+    def record(self) -> AnnotatedRecord:
+        """The record of all that the dataset will be annotated with, without digests."""
+        before, new = self.published.annotated, [self.computed] if self.computed else []
+        names = {*self.published.annotated_names, *self.changes}
+        names.update(name for one in new for name in one.names)
+        gone = self.changes.union(*(one.names for one in new))
+        kept = () if before is None else before.computed_but(gone)
+        return AnnotatedRecord(tuple(sorted(names)), computed=(*kept, *new))
+
+    @property
+    def is_new(self) -> bool:
+        """Whether anything is to be written."""
+        before = self.published.annotated
+        is_recorded = before is not None and self.record.computed == before.computed
+        return bool(self.changes) or not (self.computed is None or is_recorded)
 
     def has_changed(self, *kinds: str) -> bool:
         """Whether anything of these kinds, "obs" or "layer", is added, replaced or dropped."""
@@ -148,7 +169,7 @@ class AnnotationRun:
         """The run, begun anew: what it is given cannot be known again after it was stopped."""
         location, plan = self.dataset.location, self._plan(source)
         again = is_unfinished(location, "annotate")
-        return begin_rewrite(location, plan, restart=restart or again)
+        return begin_rewrite(location, plan, source, restart=restart or again)
 
     def _plan(self, source: AnnotatedSource) -> Plan:
         published = self.published
@@ -221,11 +242,7 @@ class AnnotationRun:
         )
         annotated = with_written(run, annotated, whole)
         # The files of the tables are recorded, so that these can be read.
-        run.publish(with_annotated_digests(location, annotated, self._names))
-
-    @property
-    def _names(self) -> tuple[str, ...]:
-        return tuple(sorted({*self.published.annotated_names, *self.changes}))
+        run.publish(with_annotated_digests(location, annotated, self.record))
 
     def _layers_change(self, run: OutputRun, offsets: NDArray[np.int64]) -> TableChange:
         directory, schema = run.plan.directory(LAYERS), run.plan.schema(LAYERS)

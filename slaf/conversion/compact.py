@@ -12,11 +12,16 @@ import numpy as np
 from msgspec import structs
 
 from slaf.conversion.plan_append import stored_options
-from slaf.conversion.rewrite import Layout, begin_rewrite, ids_of, is_unfinished, rewrite_parts
+from slaf.conversion.rewrite import (
+    Layout,
+    begin_rewrite,
+    changing,
+    ids_of,
+    is_unfinished,
+    rewrite_parts,
+)
 from slaf.dataset.dataset import open_dataset
 from slaf.dataset.source import DatasetSource
-from slaf.format.config import load_published
-from slaf.format.epoch import locked
 from slaf.format.schema import (
     COUNTS,
     EXPRESSION,
@@ -35,7 +40,6 @@ from slaf.runs.matrix_tables import recorded_matrix_tables
 from slaf.runs.plan import PART_NONZEROS, Plan, parts_of_blocks
 from slaf.runtime.progress import NullProgress
 from slaf.sparse.ranges import RowRange
-from slaf.storage.location import Location
 from slaf.tables.read import read_table
 
 if TYPE_CHECKING:
@@ -45,10 +49,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.dataset.dataset import Dataset
+    from slaf.dataset.view import View
     from slaf.format.config import DatasetConfig
     from slaf.runs.commit import TableChange
     from slaf.runs.output_run import OutputRun
     from slaf.runtime.progress import Progress
+    from slaf.storage.location import Location
     from slaf.tables.fragments import Fragment
 
 __all__ = ["CompactReport", "compact"]
@@ -83,7 +89,7 @@ class CompactReport:
 
 
 def compact(
-    dataset: str | os.PathLike[str] | Location,
+    dataset: str | os.PathLike[str] | Location | View,
     *,
     compression: Compression | None = None,
     workers: int = 0,
@@ -102,7 +108,7 @@ def compact(
     Parameters
     ----------
     dataset
-        A published dataset, or the URL of one in a bucket.
+        A published dataset, or the URL of one in a bucket; no view of a part.
     compression
         The compression of its tables, as for `slaf.convert`; that which they have, by default.
     workers
@@ -121,6 +127,8 @@ def compact(
 
     Raises
     ------
+    SelectionError
+        If it is a view of a part of a dataset, or of inputs.
     DatasetError
         If there is no dataset, or the rows differ from their digests.
     ConflictError
@@ -132,20 +140,16 @@ def compact(
     """
     if compression is not None:
         one_of(Compression, "compression", compression)
-    location = Location.of(dataset, storage_options)
-    load_published(location)
-    with locked(location):
-        opened = open_dataset(location)
-        before = _Merging.of(opened)
+    advice = "compact changes the tables of the whole dataset: give it that"
+    with changing(dataset, storage_options, advice) as opened:
+        location, before = opened.location, _Merging.of(opened)
         plan = _plan(opened, before, compression)
         if not plan.parts and not is_unfinished(location, "compact"):
             return CompactReport(str(location), before.n_fragments, before.n_fragments)
-        run = begin_rewrite(location, plan, restart=restart)
-        if run.checkpoint.published:
-            run.clean_up()
-        else:
-            _rewrite(run, opened, workers, progress or NullProgress())
-            _publish(run, opened, before)
+        source = DatasetSource(opened)
+        run = begin_rewrite(location, plan, source, restart=restart)
+        _rewrite(run, opened, source, workers, progress or NullProgress())
+        _publish(run, opened, before)
         after = _Merging.of(open_dataset(location))
     return CompactReport(
         str(location), before.n_fragments, after.n_fragments, run.plan.cells_to_write
@@ -228,9 +232,10 @@ def _with_compression(plan: Plan, compression: Compression, *, by_gene: bool) ->
     return replace(plan, options=options, matrix_tables=tuple(tables))
 
 
-def _rewrite(run: OutputRun, dataset: Dataset, workers: int, progress: Progress) -> None:
+def _rewrite(
+    run: OutputRun, dataset: Dataset, source: DatasetSource, workers: int, progress: Progress
+) -> None:
     """Write the parts that remain, and for another compression the gene order too."""
-    source = DatasetSource(dataset)
     if _is_recompressed(run.plan, dataset):
         choose_gene_encodings(run, source)
     ids = ids_of(dataset)

@@ -62,7 +62,7 @@ def convert(
     """
     location = Location.of(output, options.storage_options)
     if not options.dry_run:
-        check_not_complete(location, overwrite=options.overwrite)
+        check_not_complete(location, overwrite=options.overwrite, append="`slaf append`")
     with prepare_convert(inputs, location, options) as prepared:
         if options.dry_run:
             return preview(prepared, prepared.unfinished(options, overwrite=options.overwrite))

@@ -19,9 +19,11 @@ from slaf.format.epoch import locked
 from slaf.format.files import StoredFile, etag_scope
 from slaf.runs.checksums import with_uns_json_checksum
 from slaf.runs.commit import UNS_JSON, clean_up, remove_other_files
+from slaf.runs.output_run import check_name
 from slaf.runtime.progress import NullProgress
 from slaf.storage.location import Location
 from slaf.storage.overlap import check_apart
+from slaf.storage.space import check_free
 from slaf.tables.read import files_of
 from slaf.verification.files import damaged_files
 
@@ -129,6 +131,7 @@ def _check_output(location: Location, published: DatasetConfig, *, overwrite: bo
     """
     manifest, journal = load(location), _journal_at(location)
     if manifest is None:
+        check_name(location)
         if not journal and not location.is_empty():
             msg = f"{location}: something else is there; name an output that does not exist yet"
             raise OutputExists(msg)
@@ -235,7 +238,8 @@ class _Copy:
             if existing.get(name) != sizes[of_source] or not self._is_whole(name):
                 existing.pop(name, None)
         missing = {n: sizes[of] for n, of in self._names.items() if n not in existing}
-        self._check_space(sum(missing.values()))
+        n_bytes = sum(missing.values())
+        check_free(self.location, n_bytes, 0, f"the copy takes {n_bytes:,}", "another output")
         advance = self._advance(progress, sum(sizes[of] for of in self._names.values()))
         advance(sum(existing[name] for name in self._names if name in existing))
         is_remote = self.source.is_remote or self.location.is_remote
@@ -256,12 +260,6 @@ class _Copy:
         content = self._read(self._names[name])
         self.location.put(name, content)
         return len(content)
-
-    def _check_space(self, n_bytes: int) -> None:
-        free = self.location.free()
-        if free is not None and free < n_bytes:
-            msg = f"{self.location}: the copy takes {n_bytes:,} bytes, and {free:,} are free there"
-            raise StorageError(msg)
 
     def _advance(self, progress: Progress, total: int) -> Callable[[int], None]:
         """Advance the progress by bytes, as the share of all cells that they are."""

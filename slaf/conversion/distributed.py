@@ -176,7 +176,7 @@ def plan(
             prepared.unfinished(chosen)
         else:
             if not options.dry_run:
-                check_not_complete(location, overwrite=options.overwrite)
+                check_not_complete(location, overwrite=options.overwrite, append="--append")
             prepared = opened.enter_context(prepare_convert(inputs, location, chosen))
         if options.dry_run:
             overwrite = options.overwrite

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from slaf.dataset.source import dataset_as_input
-from slaf.errors import AlreadyInDataset, DuplicateInput, NoSuchInput
+from slaf.errors import AlreadyInDataset, DuplicateInput, InputError, NoSuchInput
 from slaf.format.config import load
 from slaf.format.schema import CELLS
 from slaf.runs.checkpoint import checkpoint_of
@@ -119,10 +119,11 @@ def with_remembered_samples(
         sheet = None
     try:
         return with_samples(inputs, sheet, reading, prefixed=prefixed, earlier=records)
-    except NoSuchInput as error:
-        if options.samples is None:
+    except InputError as error:
+        if options.samples is None and sheet is not None:
             error.add_note("it was the sample sheet of the append or conversion before")
-            error.remedy = "name a sheet with --samples, or take none with --samples none"
+            mended = "name a sheet" if isinstance(error, NoSuchInput) else "mend it, name another"
+            error.remedy = f"{mended} with --samples, or take none with --samples none"
         raise
 
 

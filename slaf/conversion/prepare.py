@@ -22,10 +22,13 @@ from slaf.conversion.plan_append import (
 from slaf.conversion.slafdb import SlafdbDataset, plan_slafdb_append
 from slaf.dataset.transformed_inputs import (
     depends_on_all_cells,
+    has_standard_genes,
     repeated,
+    standardized_inputs,
     transformed_inputs,
 )
 from slaf.errors import InputError, Locked
+from slaf.format.config import load_published
 from slaf.options import READS_CHOICES, ConvertOptions, ReadOptions, StoreOptions
 from slaf.runs.annotations import encode_annotations
 from slaf.runs.estimate import check_disk_space, estimate
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
 
     from slaf.dataset.dataset import Dataset
     from slaf.format.records import StepRecord
-    from slaf.options import AppendOptions, RunOptions
+    from slaf.options import AppendOptions, RunOptions, TransformOptions
     from slaf.runs.annotations import EncodedAnnotations
     from slaf.runs.estimate import Estimate
     from slaf.runs.output_run import OutputRun
@@ -161,7 +164,8 @@ class Prepared:
         """
         budget = self.reading.memory_budget
         needed = estimate(self.plan, self.inputs, tables.nbytes, self.reading.workers, budget)
-        check_disk_space(self.location, self.reading, needed, adding=self.plan.base is not None)
+        base = None if self.plan.base is None else load_published(self.location)
+        check_disk_space(self.location, self.reading, needed, base=base)
         return needed
 
 
@@ -225,7 +229,7 @@ def prepared_run(
 
 @contextmanager
 def open_inputs(
-    inputs: Inputs, location: Location, options: ConvertOptions
+    inputs: Inputs, location: Location, options: TransformOptions
 ) -> Iterator[tuple[InputList, ReadOptions, Concat]]:
     """Open the inputs of a run as one source, within the context, before they are transformed.
 
@@ -237,6 +241,8 @@ def open_inputs(
         If the output is an input.
     """
     found, reading = _found(inputs, location, options)
+    if options.standardize_genes:
+        found = replace(found, inputs=standardized_inputs(found.inputs))
     with _as_one(found.inputs, options) as opened:
         opened.check_known_slots(options.without)
         yield found, reading, opened
@@ -348,6 +354,8 @@ def _repeating(
             )
             raise InputError(msg)
     check_in_this_process(dataset.published.transforms, options.executor)
+    if has_standard_genes(dataset.published.transforms):
+        inputs = standardized_inputs(inputs)
     with Concat(inputs, "union", selection=stored.slots, allow_duplicate=True) as opened:
         view = repeated(opened, dataset.published.transforms, set(dataset.var_names))
         return transformed_inputs(inputs, opened, view)

@@ -18,23 +18,20 @@ from slaf.conversion.remaining import RemainingDataset
 from slaf.conversion.rewrite import (
     Layout,
     begin_rewrite,
-    clean_up_published,
-    location_of,
+    changing,
     rewrite_parts,
     with_written,
 )
 from slaf.dataset.dataset import open_dataset
 from slaf.errors import SelectionError
-from slaf.format.config import Metadata, load_published
-from slaf.format.epoch import locked
+from slaf.format.config import Metadata
 from slaf.format.schema import BY_GENE, CELLS, EXPRESSION, GENES, TABLES
 from slaf.options import ReadOptions, StoreOptions
-from slaf.runs.annotated import with_annotated_digests
 from slaf.runs.annotations import put_files
 from slaf.runs.commit import TableFragments, TableGrowth, TableRows, commit_tables
 from slaf.runs.gene_order import CellOrder, gene_order_record, sort_by_gene
 from slaf.runs.plan import Plan, parts_of_blocks
-from slaf.runs.publish import with_plain_ids
+from slaf.runs.publish import with_annotated, with_plain_ids
 from slaf.runs.row_offsets import row_offsets
 from slaf.runtime.progress import NullProgress
 from slaf.sources.names import unique_names
@@ -124,20 +121,15 @@ def remove(
     ...     slaf.remove(ds, "a.h5ad").shape
     (4, 2)
     """
-    location = location_of(
-        dataset, storage_options, "remove takes inputs out of the whole dataset: give it that"
-    )
-    load_published(location)
-    with locked(location):
-        clean_up_published(location)
-        opened = open_dataset(location)
+    advice = "remove takes inputs out of the whole dataset: give it that"
+    with changing(dataset, storage_options, advice) as opened:
         names = [source] if isinstance(source, str) else list(source)
         removed = _sources_named(opened, names)
         layout = Layout.of(opened)
         if removed:
             remaining = RemainingDataset(opened, removed, layout.offsets)
             _remove(remaining, layout, workers, progress or NullProgress(), restart=restart)
-    return open_dataset(location)
+    return open_dataset(opened.location)
 
 
 # --------------------------------------------------------------------------------------- the inputs
@@ -219,7 +211,8 @@ def _remove(
     """Write the rows behind the gap again, and publish the dataset."""
     n_kept = _kept_cells(remaining, layout)
     plan = _plan(remaining, n_kept)
-    run = begin_rewrite(remaining.dataset.location, plan, restart=restart)
+    location = remaining.dataset.location
+    run = begin_rewrite(location, plan, remaining.source, restart=restart)
     rewrite_parts(
         run,
         remaining.source,
@@ -302,9 +295,7 @@ def _publish(
         last_updated=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     dataset = with_written(run, dataset, whole)
-    if dataset.annotated is not None:
-        dataset = with_annotated_digests(location, dataset, dataset.annotated.names)
-    run.publish(dataset)
+    run.publish(with_annotated(run, dataset, run.previous))
 
 
 def _genes_table(run: OutputRun, remaining: RemainingDataset) -> pa.Table:

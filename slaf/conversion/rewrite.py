@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Self
@@ -9,14 +10,17 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from msgspec import structs
 
-from slaf.dataset.dataset import Dataset
+from slaf.dataset.dataset import Dataset, open_dataset
 from slaf.dataset.view import View
 from slaf.errors import DamagedDataset, InputError, SelectionError
-from slaf.format.config import load
+from slaf.format.config import load, load_published
+from slaf.format.epoch import locked
 from slaf.format.schema import CELL_ORDER, CELLS, GENES, partitioned_tables
+from slaf.options import ReadOptions
 from slaf.runs.checkpoint import checkpoint_of
 from slaf.runs.checksums import storage_options_record, table_digests, with_checksums
 from slaf.runs.encode import NeedsWiderType, encode_part
+from slaf.runs.estimate import check_disk_space, rewrite_estimate
 from slaf.runs.output_run import OutputRun, begin_or_resume
 from slaf.runs.value_types import AxisIds
 from slaf.runtime.executors import run_parts
@@ -25,7 +29,7 @@ from slaf.tables.read import fragments_of
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -39,10 +43,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Layout",
     "begin_rewrite",
-    "clean_up_published",
+    "changing",
     "ids_of",
     "is_unfinished",
-    "location_of",
     "rewrite_parts",
     "with_written",
 ]
@@ -97,8 +100,28 @@ class Layout:
         return bounds
 
 
-def begin_rewrite(location: Location, plan: Plan, *, restart: bool) -> OutputRun:
-    """The run that changes a dataset, begun or taken up again; its inputs are those it has."""
+def begin_rewrite(location: Location, plan: Plan, source: Source, *, restart: bool) -> OutputRun:
+    """The run that changes a dataset, begun or taken up again; its inputs are those it has.
+
+    Parameters
+    ----------
+    source
+        The rows, as they will be.
+
+    Raises
+    ------
+    StorageError
+        If what is written again surely does not fit on the disk.
+    ConflictError
+        If another run is unfinished.
+    """
+    reading = ReadOptions().near(location)
+    needed = rewrite_estimate(plan, source)
+    base = load_published(location)
+    use = "what is written again takes"
+    check_disk_space(
+        location, reading, needed, base=base, use=use, remedy="another disk with `slaf copy`"
+    )
     return begin_or_resume(location, plan, overwrite=False, restart=restart, allow_duplicate=True)
 
 
@@ -191,22 +214,13 @@ def is_unfinished(location: Location, operation: str) -> bool:
     return checkpoint is not None and bool(checkpoint["plan"].get("operation") == operation)
 
 
-def clean_up_published(location: Location) -> None:
-    """End a run that is published, and was stopped while it removed files."""
-    manifest = load(location)
-    # One that is not may be of another release, and is to be discarded.
-    if manifest is not None and (manifest.checkpoint or {}).get("published"):
-        checkpoint = checkpoint_of(location, manifest)
-        if checkpoint is not None:
-            OutputRun.unfinished(location, manifest, checkpoint).clean_up()
-
-
-def location_of(
+@contextmanager
+def changing(
     dataset: str | os.PathLike[str] | Location | View,
     storage_options: Mapping[str, str] | None,
     advice: str,
-) -> Location:
-    """The location of a whole dataset, which is to be changed.
+) -> Iterator[Dataset]:
+    """A whole dataset, which only this process changes until the block ends.
 
     Parameters
     ----------
@@ -219,7 +233,33 @@ def location_of(
     ------
     SelectionError
         If it is a view that is no dataset.
+    DatasetError
+        If there is no dataset.
+    Locked
+        If another process writes to it.
     """
+    location = _location_of(dataset, storage_options, advice)
+    load_published(location)
+    with locked(location):
+        _clean_up_published(location)
+        yield open_dataset(location)
+
+
+def _clean_up_published(location: Location) -> None:
+    """End a run that is published, and was stopped while it removed files."""
+    manifest = load(location)
+    # One that is not may be of another release, and is to be discarded.
+    if manifest is not None and (manifest.checkpoint or {}).get("published"):
+        checkpoint = checkpoint_of(location, manifest)
+        if checkpoint is not None:
+            OutputRun.unfinished(location, manifest, checkpoint).clean_up()
+
+
+def _location_of(
+    dataset: str | os.PathLike[str] | Location | View,
+    storage_options: Mapping[str, str] | None,
+    advice: str,
+) -> Location:
     if isinstance(dataset, Dataset):
         return dataset.location
     if not isinstance(dataset, View):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from slaf.conversion.prepare import open_inputs, prepared_run
 from slaf.conversion.preview import with_keywords
 from slaf.dataset.dataset import Dataset, open_dataset
 from slaf.dataset.scan import SourceView
-from slaf.dataset.transformed_inputs import steps_of, transformed_inputs
+from slaf.dataset.transformed_inputs import STANDARDIZE_GENES, steps_of, transformed_inputs
 from slaf.errors import TargetError
 from slaf.options import StoreOptions, TransformOptions, options_of
 from slaf.runs.output_run import check_not_complete
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from slaf.sources.base import Inputs
 
 __all__ = ["RuleEffect", "TransformPreview", "export_format", "transform", "with_steps"]
+
+logger = logging.getLogger("slaf")
 
 _DATASET = "slaf"
 
@@ -56,6 +59,11 @@ class RuleEffect:
     step: str
     rule: str
     removed: int
+
+    def __str__(self) -> str:
+        of_genes = self.step == "filter_genes" or self.rule.startswith("genes ")
+        axis = "genes" if of_genes else "cells"
+        return f"{self.step}: {self.rule} removes {self.removed:,} {axis}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +101,11 @@ def transform(
 ) -> Dataset | ExportReport | TransformPreview:
     """Filter, sample, normalise and sort inputs, and write the result.
 
-    The steps are done in the order of the options: `cells`, `genes`; the rules for cells;
-    `sample`; `downsample_counts`; `min_cells`; `normalize_total`; `log1p`; `sort_by`. Layers, raw,
-    obsm and all else are those of the cells and genes that are left. Values stream through in
-    batches; what depends on all cells is computed first, and recorded in config.json with the
-    steps: `slaf.verify` and `slaf.append` repeat the record. The same call resumes.
+    The steps are done in the order of the options: `standardize_genes`; `cells`, `genes`; the rules
+    for cells; `sample`; `downsample_counts`; `min_cells`; `normalize_total`; `log1p`; `sort_by`.
+    Layers, raw, obsm and all else are those of the cells and genes that are left. Values stream
+    through in batches; what depends on all cells is computed first, and recorded in config.json
+    with the steps: `slaf.verify` and `slaf.append` repeat the record. The same call resumes.
 
     Parameters
     ----------
@@ -145,6 +153,7 @@ def transform(
         if options.dry_run:
             prepared.unfinished(options, overwrite=options.overwrite)
             return _preview(view, location)
+        _log_effects(view)
         finish_conversion(inputs, prepared, options)
     return open_dataset(location)
 
@@ -170,6 +179,8 @@ def with_steps(view: View, options: StepOptions) -> View:
 
 def _calls(options: StepOptions) -> Iterator[tuple[str, dict[str, Any]]]:
     """The methods of a view, and their keywords."""
+    if options.standardize_genes:
+        yield STANDARDIZE_GENES, {}
     if options.cells is not None or options.genes is not None:
         yield "select", {"cells": options.cells, "genes": options.genes}
     layer = {"layer": options.layer}
@@ -210,14 +221,21 @@ def _numbers(named: str | Sequence[str]) -> dict[str, float]:
     return {name: float(value) for name, value in _pairs(named).items()}
 
 
+def _effects(view: View) -> Iterator[RuleEffect]:
+    for step in view.steps:
+        for rule, removed in step.removed.items():
+            yield RuleEffect(step.name, rule, removed)
+
+
+def _log_effects(view: View) -> None:
+    """Say what each rule removes, before anything is written."""
+    for effect in _effects(view):
+        logger.info("%s", effect)
+
+
 def _preview(view: View, output: object) -> TransformPreview:
-    effects = [
-        RuleEffect(step.name, rule, removed)
-        for step in view.steps
-        for rule, removed in step.removed.items()
-    ]
     steps = tuple({"name": step.name, "options": dict(step.options)} for step in view.steps)
-    return TransformPreview(str(output), view.root.shape, view.shape, tuple(effects), steps)
+    return TransformPreview(str(output), view.root.shape, view.shape, tuple(_effects(view)), steps)
 
 
 def export_format(output: object, requested: str | None = None) -> str | None:
@@ -238,6 +256,7 @@ def _export(
         view = with_steps(SourceView(opened), options)
         if options.dry_run:
             return _preview(view, output)
+        _log_effects(view)
         return export(
             view,
             output,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from functools import partial, reduce
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
@@ -105,14 +106,19 @@ class Aggregates:
         matrix, var = view.lazy_matrix(layer), genes_of(view, layer)
         masks = dict(mask or {}) if mt is None else {"mt": mt, **(mask or {})}
         found = {name: gene_mask(var, one, name) for name, one in masks.items()}
-        for name in [var_mask] if isinstance(var_mask, str) else var_mask:
+        columns = [var_mask] if isinstance(var_mask, str) else list(var_mask)
+        for name in columns:
             found[name] = _column_mask(var, name)
         if percent_top is None:
             percent_top = [top for top in PERCENT_TOP if top <= len(var)]
         axes = (view.obs_names, var.index)
-        return qc_metrics(
+        metrics = qc_metrics(
             partial(read_ahead, matrix), axes, matrix.dtype, found, percent_top, log1p=log1p
         )
+        if not all(isinstance(one, str) for one in masks.values()):
+            return metrics
+        keywords = {"mask": masks, "var_mask": columns, "percent_top": list(map(int, percent_top))}
+        return replace(metrics, options=keywords | {"layer": layer, "log1p": log1p})
 
     def aggregate(
         self,

@@ -9,7 +9,8 @@ import numpy as np
 
 from slaf.dataset.annotations import Annotations, StoredRaw
 from slaf.dataset.history import history
-from slaf.dataset.query import QueryTable
+from slaf.dataset.query import ALIASES, QueryTable
+from slaf.dataset.query_errors import nearest
 from slaf.dataset.view import View
 from slaf.errors import SelectionError
 from slaf.format.config import DatasetConfig, load_former, load_published
@@ -194,7 +195,23 @@ class Dataset(View):
         return self.annotations.uns_of(source)
 
     def table(self, name: str) -> LanceTable:
-        """A table of the dataset, as a Lance dataset."""
+        """A table of the dataset, as a Lance dataset.
+
+        Parameters
+        ----------
+        name
+            The name of the table; `obs` and `var` are other names of `cells` and `genes`.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such table.
+        """
+        name = ALIASES.get(name, name)
+        if name not in self.published.tables:
+            there = nearest(name, [*self.published.tables, *ALIASES])
+            msg = f"{self.label}: there is no table {name!r}; {there}"
+            raise SelectionError(msg)
         return self.annotations.table(name)
 
     def lazy(self, name: str = EXPRESSION) -> pl.LazyFrame:
@@ -205,11 +222,17 @@ class Dataset(View):
         Parameters
         ----------
         name
-            The name of the table.
+            As for `table`.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such table.
         """
         from slaf.tables.polars import lazy_frame
 
-        return lazy_frame(self.table(name), nan_is_missing=name in {CELLS, GENES})
+        nan_is_missing = ALIASES.get(name, name) in {CELLS, GENES}
+        return lazy_frame(self.table(name), nan_is_missing=nan_is_missing)
 
     def query_tables(self) -> dict[str, QueryTable]:
         """The tables that `sql` reads, by name: all that are stored."""
@@ -352,15 +375,11 @@ class Dataset(View):
         if name == COVERAGE:
             return query_table(self)
         table = self.table(name)
-        originals = {}
-        if name in (CELLS, GENES):
-            columns = self.published.columns[name].columns
-            originals = {c.original: c.name for c in columns if c.original is not None}
         return QueryTable(
             table.schema,
             lambda columns: stream_columns(table, columns),
             nan_is_missing=name in (CELLS, GENES),
-            originals=originals,
+            columns=self.published.columns[name] if name in (CELLS, GENES) else None,
         )
 
 

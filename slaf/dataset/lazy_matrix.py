@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
     from numpy.typing import NDArray
 
+    from slaf.options import ReadOptions
     from slaf.sources.base import Matrix, Source
     from slaf.sparse.batch import Batch
 
@@ -123,9 +124,17 @@ class LazyMatrix(MatrixReductions):
         """
         return self.source.read(self.name, self.cells, self.genes)
 
-    def batches(self) -> Iterator[Batch]:
-        """All cells, in order, in batches of bounded size."""
-        return self.matrix.batches(RowRange(0, self.shape[0]))
+    def batches(self, reading: ReadOptions | None = None) -> Iterator[Batch]:
+        """All cells, in order, in batches of bounded size.
+
+        Parameters
+        ----------
+        reading
+            The memory and the scratch directory for sorting cells in another order; those of the
+            input if None.
+        """
+        matrix = self.source.select(self.name, self.cells, self.genes, reading)
+        return matrix.batches(RowRange(0, matrix.shape[0]))
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from contextlib import contextmanager
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
+from slaf.dataset.comparisons import check_comparisons, nodes
+from slaf.dataset.query_errors import explained
 from slaf.errors import QueryError, SlafError
 from slaf.runtime.forks import check_not_forked
 
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-__all__ = ["QueryTable", "is_condition", "run_query", "where"]
+    from slaf.annotations.columns import ColumnSet
+    from slaf.dataset.comparisons import Kind
+
+__all__ = ["ALIASES", "QueryTable", "is_condition", "run_query", "where"]
 
 # Nothing but the registered tables can be read, and nothing is written.
 _CLOSED: Final[dict[str, str | int | float | list[str]]] = {
@@ -34,18 +38,12 @@ _CLOSED: Final[dict[str, str | int | float | list[str]]] = {
 }
 # A condition on lines of its own: a comment in it ends with it.
 _SELECT: Final = "SELECT (\n{}\n) AS condition FROM {}"
+# What DuckDB refuses where it looks at one row at a time.
+_WHERE: Final = "SELECT 1 FROM {} WHERE (\n{}\n)"
 _VIEW: Final = "CREATE VIEW {} AS SELECT {} FROM {}"
-_ALIASES: Final = {"obs": "cells", "var": "genes"}
+# Other names of tables.
+ALIASES: Final = {"obs": "cells", "var": "genes"}
 _BACKTICKS: Final = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?P<name>[^`]*)`""")
-_UNKNOWN_COLUMN: Final = re.compile(
-    r'column "(.+?)" (?:not found|was not found)|column named "(.+?)"'
-)
-_UNKNOWN_TABLE: Final = re.compile(r"Table with name (.+?) does not exist")
-_NUMBERS: Final = frozenset({"INTEGER", "DECIMAL", "DOUBLE", "FLOAT", "BIGINT", "HUGEINT"})
-_COMPARISONS: Final = {
-    "COMPARISON": ("left", "right"),
-    "BETWEEN": ("input", "lower", "upper"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +58,14 @@ class QueryTable:
         Reads some columns, as often as it is called.
     nan_is_missing
         Whether NaN is a missing value, as in obs and var; else it is a value.
-    originals
-        The names of the user's columns, where they are stored under other names.
+    columns
+        The user's columns, as obs and var have them; None for other tables.
     """
 
     schema: pa.Schema
     read: Callable[[list[str]], pa.RecordBatchReader]
     nan_is_missing: bool = True
-    originals: Mapping[str, str] | None = None
+    columns: ColumnSet | None = None
 
     def names(self) -> list[str]:
         """The names by which a query may call its columns."""
@@ -76,8 +74,14 @@ class QueryTable:
     def _further(self) -> dict[str, str]:
         """Original names that differ from all stored names."""
         used = {name.casefold() for name in self.schema.names}
-        originals = self.originals or {}
+        columns = () if self.columns is None else self.columns.columns
+        originals = {each.original: each.name for each in columns if each.original is not None}
         return {name: stored for name, stored in originals.items() if name.casefold() not in used}
+
+    def is_ordered(self, stored: str) -> bool:
+        """Whether a column holds categories that have an order."""
+        columns = () if self.columns is None else self.columns.columns
+        return any(each.name == stored and each.ordered for each in columns)
 
     def chosen(self, mentioned: frozenset[str] | None) -> dict[str, str]:
         """The mentioned columns, or all, or else one: their names in SQL and their stored names."""
@@ -146,10 +150,10 @@ def run_query(tables: Mapping[str, QueryTable], sql: str) -> pl.DataFrame:
 
     sql = _in_double_quotes(sql)
     with _connection() as connection:
-        tree = _parsed(connection, sql)
-        _check_comparisons(tree, tables)
+        tree = _parsed(connection, sql, tables)
+        _check(tree, tables)
         streams = _register(connection, tables, _mentioned(tree))
-        with _query_errors(tables, streams):
+        with _query_errors(sql, tables, streams):
             relation = connection.sql(sql)
             types, table = list(map(str, relation.types)), relation.to_arrow_table()
     columns = [_plain(column, dtype) for column, dtype in zip(table.columns, types, strict=True)]
@@ -168,14 +172,17 @@ def where(name: str, table: QueryTable, condition: str) -> NDArray[np.int64]:
     QueryError
         If it is not a condition on the table.
     """
-    condition = _in_double_quotes(condition)
+    condition, tables = _in_double_quotes(condition), {name: table}
+    if not condition.strip():
+        msg = "it is empty; write a condition, as in n_counts > 1000"
+        raise QueryError(msg)
     with _connection() as connection:
-        tree = _parsed(connection, _SELECT.format(condition, name))
-        tables = {name: table}
-        _check_comparisons(tree, tables)
+        tree = _parsed(connection, _SELECT.format(condition, name), tables, condition)
+        _check(tree, tables)
         # The rows of a stream are in order: the condition itself is the result.
         streams = _register(connection, tables, _mentioned(tree))
-        with _query_errors(tables, streams):
+        with _query_errors(condition, tables, streams):
+            connection.sql(_WHERE.format(name, condition))
             relation = connection.sql(_SELECT.format(condition, name))
             if list(map(str, relation.types)) != ["BOOLEAN"]:
                 msg = f"it has values of type {relation.types[0]}, and is not true or false"
@@ -191,7 +198,7 @@ def is_condition(name: str, table: QueryTable, text: str) -> bool:
     empty = QueryTable(
         table.schema,
         lambda names: _of_names(table.schema, names).empty_table().to_reader(),
-        originals=table.originals,
+        columns=table.columns,
     )
     try:
         where(name, empty, text)
@@ -218,15 +225,25 @@ def _in_double_quotes(sql: str) -> str:
     return _BACKTICKS.sub(replaced, sql)
 
 
-def _parsed(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, Any] | None:
+def _parsed(
+    connection: duckdb.DuckDBPyConnection,
+    sql: str,
+    tables: Mapping[str, QueryTable],
+    given: str | None = None,
+) -> dict[str, Any] | None:
     """The syntax tree of a query; None where DuckDB has none for it.
+
+    Parameters
+    ----------
+    given
+        The condition that the query was made of.
 
     Raises
     ------
     QueryError
         If it is not one query.
     """
-    with _query_errors({}):
+    with _query_errors(given or sql, tables):
         statements = connection.extract_statements(sql)
     if len(statements) != 1:
         msg = f"it has {len(statements)} statements; write one SELECT"
@@ -240,20 +257,11 @@ def _parsed(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, Any] |
     return None if tree["error"] else tree
 
 
-def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
-    """All nodes of a syntax tree."""
-    if isinstance(tree, dict):
-        yield tree
-    children = tree.values() if isinstance(tree, dict) else tree
-    for child in children if isinstance(tree, dict | list) else ():
-        yield from _nodes(child)
-
-
 def _mentioned(tree: dict[str, Any] | None) -> frozenset[str] | None:
     """The names that may be columns, in lower case; None for all columns."""
     names: set[str] = set()
     tables: set[str] = set()
-    for node in _nodes(tree):
+    for node in nodes(tree):
         if node.get("class") == "STAR" or node.get("ref_type") == "NATURAL":
             return None
         names.update(name.casefold() for name in node.get("column_names", ()))
@@ -263,42 +271,28 @@ def _mentioned(tree: dict[str, Any] | None) -> frozenset[str] | None:
     # A table as a value is a structure of all of its columns.
     whole = any(
         len(node["column_names"]) == 1 and node["column_names"][0].casefold() in tables
-        for node in _nodes(tree)
+        for node in nodes(tree)
         if node.get("column_names")
     )
     return None if tree is None or whole else frozenset(names)
 
 
-def _check_comparisons(tree: dict[str, Any] | None, tables: Mapping[str, QueryTable]) -> None:
-    """Refuse to compare text with numbers, which DuckDB would read from the text."""
-    for node in _nodes(tree):
-        keys = _COMPARISONS.get(node.get("class", ""))
-        operands = [node[key] for key in keys] if keys else []
-        if node.get("type") in {"COMPARE_IN", "COMPARE_NOT_IN"}:
-            operands = node["children"]
-        numbers = [
-            one["literal"]["text"]
-            for one in operands
-            if one.get("type") == "VALUE_CONSTANT" and one["literal"]["kind"] in _NUMBERS
-        ]
-        for one in operands if numbers else ():
-            column = one["column_names"][-1] if one.get("type") == "COLUMN_REF" else None
-            if column is not None and _is_text(column, tables):
-                msg = (
-                    f"{column} holds text, and {numbers[0]} is a number; "
-                    f"write text in single quotes: {column} = '{numbers[0]}'"
-                )
-                raise QueryError(msg)
+def _check(tree: dict[str, Any] | None, tables: Mapping[str, QueryTable]) -> None:
+    """Refuse comparisons that DuckDB would answer, and not as pandas does."""
 
+    def columns(name: str) -> Iterator[tuple[QueryTable, str]]:
+        for table in tables.values():
+            for known, stored in table.chosen(frozenset({name.casefold()})).items():
+                if known.casefold() == name.casefold():
+                    yield table, stored
 
-def _is_text(column: str, tables: Mapping[str, QueryTable]) -> bool:
-    types = [
-        _value_type(table.schema.field(stored).type)
-        for table in tables.values()
-        for name, stored in table.chosen(frozenset({column.casefold()})).items()
-        if name.casefold() == column.casefold()
-    ]
-    return bool(types) and all(map(_is_string, types))
+    def kind_of(name: str) -> Kind | None:
+        kinds = {_kind(table.schema.field(stored).type) for table, stored in columns(name)}
+        return None if not kinds else kinds.pop() if len(kinds) == 1 else "other"
+
+    check_comparisons(
+        tree, kind_of, lambda name: any(t.is_ordered(stored) for t, stored in columns(name))
+    )
 
 
 # ---------------------------------------------------------------------------------- the connection
@@ -324,7 +318,7 @@ def _register(
         connection.register(f"__{name}", streams[-1])
         listed = ", ".join(f"{table.expression(s)} AS {quoted(n)}" for n, s in columns.items())
         connection.execute(_VIEW.format(quoted(name), listed, quoted(f"__{name}")))
-    for alias, name in _ALIASES.items():
+    for alias, name in ALIASES.items():
         if name in tables:
             connection.execute(_VIEW.format(alias, "*", name))
     connection.execute("SET lock_configuration = true")
@@ -333,9 +327,9 @@ def _register(
 
 @contextmanager
 def _query_errors(
-    tables: Mapping[str, QueryTable], streams: Sequence[_Stream] = ()
+    sql: str, tables: Mapping[str, QueryTable], streams: Sequence[_Stream] = ()
 ) -> Iterator[None]:
-    """Errors of DuckDB as errors that say the one thing that is wrong, and the nearest name."""
+    """Errors of DuckDB as errors that say the one thing that is wrong, and what to write."""
     import duckdb
 
     try:
@@ -344,33 +338,9 @@ def _query_errors(
         for stream in streams:
             if stream.error is not None:
                 raise stream.error from None
-        raise QueryError(_explained(str(error), tables)) from None
-
-
-def _explained(message: str, tables: Mapping[str, QueryTable]) -> str:
-    if unknown := _UNKNOWN_COLUMN.search(message):
-        name = unknown[1] or unknown[2]
-        columns = [column for table in tables.values() for column in table.names()]
-        near = _nearest(name, columns)
-        return f"there is no column {name!r}; {near}; text stands in single quotes"
-    if unknown := _UNKNOWN_TABLE.search(message):
-        return f"there is no table {unknown[1]!r}; {_nearest(unknown[1], [*tables, *_ALIASES])}"
-    # The first paragraph says what is wrong; the others show where.
-    first, *rest = message.split("\n\n")
-    text = " ".join(first.split()).partition(": ")[2] or first
-    if "file system operations are disabled" in text:
-        return "SQL reads the tables of the dataset only, and no files"
-    lines = (line for part in rest for line in part.splitlines())
-    where = next((line for line in lines if line.startswith("LINE")), "")
-    text = text.replace(" - an explicit cast is required", "").rstrip("!. ")
-    return f"{text} (at {where.partition(': ')[2].strip()})" if where else text
-
-
-def _nearest(name: str, names: Sequence[str]) -> str:
-    names = list(dict.fromkeys(name for name in names))
-    near = difflib.get_close_matches(name, names, n=1)
-    listed = ", ".join(names)
-    return f"the nearest is {near[0]!r}, and all are {listed}" if near else f"there are {listed}"
+        aliases = {alias: tables[name] for alias, name in ALIASES.items() if name in tables}
+        names = {name: table.names() for name, table in (dict(tables) | aliases).items()}
+        raise QueryError(explained(str(error), sql, names)) from None
 
 
 # ---------------------------------------------------------------------------------- types of Arrow
@@ -380,8 +350,13 @@ def _value_type(dtype: pa.DataType) -> pa.DataType:
     return dtype.value_type if pa.types.is_dictionary(dtype) else dtype
 
 
-def _is_string(dtype: pa.DataType) -> bool:
-    return bool(pa.types.is_string(dtype) or pa.types.is_large_string(dtype))
+def _kind(dtype: pa.DataType) -> Kind:
+    dtype = _value_type(dtype)
+    if pa.types.is_string(dtype) or pa.types.is_large_string(dtype):
+        return "text"
+    if pa.types.is_boolean(dtype):
+        return "boolean"
+    return "number" if pa.types.is_integer(dtype) or pa.types.is_floating(dtype) else "other"
 
 
 def _readable(dtype: pa.DataType) -> pa.DataType:

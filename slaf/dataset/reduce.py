@@ -135,20 +135,7 @@ class MatrixReductions:
         return _reduced(cast("LazyMatrix", self), axis, "min")
 
     def max(self, axis: Axis = None) -> Any:
-        """The greatest values, zeros that are not stored included, in the type of the matrix.
-
-        Parameters
-        ----------
-        axis
-            As for `sum`.
-
-        Raises
-        ------
-        SelectionError
-            If there is no such axis.
-        ValueError
-            If there are no values.
-        """
+        """The greatest values; axis, type and errors are those of `min`."""
         return _reduced(cast("LazyMatrix", self), axis, "max")
 
     def count_nonzero(self, axis: Axis = None) -> Any:

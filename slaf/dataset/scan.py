@@ -1,4 +1,4 @@
-"""slaf.scan: the view of inputs that were not converted."""
+"""slaf.scan and slaf.concat: the view of unconverted inputs, and of views end to end."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ from slaf.storage.location import Location
 from slaf.storage.urls import is_web
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slaf.options import Join
     from slaf.sources.base import Inputs, Source
 
-__all__ = ["Scan", "SourceView", "open_or_scan", "scan"]
+__all__ = ["Scan", "SourceView", "concat", "open_or_scan", "scan"]
 
 
 def scan(inputs: Inputs, **options: Any) -> Scan:
@@ -56,6 +59,44 @@ def scan(inputs: Inputs, **options: Any) -> Scan:
     [[0.0, 1.0], [0.0, 0.0]]
     """
     return Scan(inputs, ScanOptions.from_keywords("scan", options))
+
+
+def concat(views: Sequence[View], *, join: Join = "strict", cell_id_prefix: bool = False) -> Scan:
+    """Views end to end: their cells below each other, their genes aligned by id; nothing is read.
+
+    Views of datasets, of inputs, and of parts of them may be mixed. Layers, raw and annotations are
+    merged as those of several inputs of `slaf.convert`.
+
+    Parameters
+    ----------
+    views
+        In the order of their cells.
+    join
+        The genes: "strict" if all must have the same, "union" or "intersection".
+    cell_id_prefix
+        Whether to put the name of its view before each cell id.
+
+    Returns
+    -------
+    Scan
+        A view; closing it leaves the views open.
+
+    Raises
+    ------
+    GeneMismatch
+        If the genes cannot be aligned as chosen.
+    InputError
+        If there is no view, or one cannot be read.
+
+    Examples
+    --------
+    >>> import anndata, numpy, slaf
+    >>> view = slaf.scan(anndata.AnnData(numpy.eye(4, 3)))
+    >>> both = slaf.concat([view[2:], view[:1]])
+    >>> both.obs_names.to_list()
+    ['2', '3', '0']
+    """
+    return scan(list(views), join=join, cell_id_prefix=cell_id_prefix)
 
 
 def open_or_scan(dataset_or_inputs: View | Inputs, **options: Any) -> View:

@@ -193,6 +193,8 @@ def _name_or_filter(text: str, names: Names) -> NDArray[np.int64]:
         except QueryError as error:
             near = _nearest([text], names)
             msg = f"{text!r} is no {one}{near}, and no filter on {names.axis}: {error}"
+            if "," in text and "'" not in text:
+                msg += f"; several {names.axis} are a list, or a filter: column IN ('a', 'b')"
             raise SelectionError(msg) from None
     if names.is_filter(text):
         msg = (

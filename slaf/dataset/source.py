@@ -53,7 +53,8 @@ _MOST_LOOKUPS = 100
 
 def dataset_as_input(dataset: Dataset) -> ExistingDataset:
     """A dataset and its inputs, for an append."""
-    records = dataset.sources
+    records, annotated = dataset.sources, dataset.published.annotated
+    computed = () if annotated is None else annotated.computed
     if dataset.annotations.record.selection is None:
         # The release without a selection of slots converted none, and recorded no slots.
         records = tuple(structs.replace(record, slots=record.slots or ()) for record in records)
@@ -62,6 +63,7 @@ def dataset_as_input(dataset: Dataset) -> ExistingDataset:
         records,
         lambda: [dataset.annotations.uns_of(at) for at in range(len(records))],
         frozenset(_not_of_inputs(dataset)),
+        frozenset(name for one in computed for name in one.names),
     )
 
 
@@ -156,12 +158,13 @@ class DatasetViewSource(DatasetSource):
         name: str | None,
         cells: NDArray[np.int64] | None = None,
         genes: NDArray[np.int64] | None = None,
+        reading: ReadOptions | None = None,
     ) -> Matrix:
         """Some cells and genes of a matrix."""
         matrix = self.matrix(name)
         if not isinstance(matrix, StoredMatrix) or (cells is None and genes is None):
             return matrix
-        return SelectedStored(matrix, cells, genes)
+        return SelectedStored(matrix, cells, genes, reading)
 
     def read(
         self,

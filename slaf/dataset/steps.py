@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,6 +21,7 @@ from slaf.transforms.filter import (
     mad_bounds,
     mad_metric,
 )
+from slaf.transforms.gene_ids import StandardizeGenes
 from slaf.transforms.normalize import Log1p, NormalizeTotal, median_total
 from slaf.transforms.sample import DownsampleCounts, drawn
 from slaf.transforms.totals import cell_totals, gene_totals
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from slaf.transforms.totals import CellTotals
 
 __all__ = ["Step", "Steps"]
+
+logger = logging.getLogger("slaf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,34 @@ class Steps:
                 removed[f"{axis} {condition}"] = names.size - len(kept)
         step = Step("select", _given(cells=cells, genes=genes), removed)
         return _selected(view, step, cells=rows[0], genes=rows[1])
+
+    def standardize_genes(self) -> View:
+        """Standard ids of genes: those of Ensembl without their version, all others as they are.
+
+        The column `original_gene_id` of var has the ids before. `slaf.transform` does it before
+        the genes of several inputs are aligned.
+
+        Raises
+        ------
+        InputError
+            If two genes would have one id.
+
+        Examples
+        --------
+        >>> import anndata, numpy, slaf
+        >>> adata = anndata.AnnData(numpy.eye(2))
+        >>> adata.var_names = ["ENSG00000141510.18", "MT-ND1.2"]
+        >>> slaf.scan(adata).standardize_genes().var_names.to_list()
+        ['ENSG00000141510', 'MT-ND1.2']
+        """
+        from slaf.dataset.transformed import TransformedView
+
+        view = _view(self)
+        done = Step("standardize_genes", {}, before=view.shape, after=view.shape)
+        made = TransformedView(view, StandardizeGenes(), (*view.steps, done))
+        changed = int((made.var_names != view.var_names).sum())
+        logger.info("%s: %s gene ids lose their version", view.label, f"{changed:,}")
+        return made
 
     # ------------------------------------------------------------------------------ cells and genes
 

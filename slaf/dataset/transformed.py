@@ -1,4 +1,4 @@
-"""TransformedView: a view whose values pass through a step."""
+"""TransformedView: a view whose values or gene ids are changed by a step."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from slaf.dataset.view import View
-from slaf.transforms.base import TransformedSource
 
 if TYPE_CHECKING:
     from slaf.dataset.steps import Step
     from slaf.sources.base import Source
-    from slaf.transforms.base import ValueStep
+    from slaf.transforms.base import SourceStep
 
 __all__ = ["TransformedView"]
 
 
 class TransformedView(View):
-    """The view of all of another view, with the values of one matrix changed.
+    """The view of all of another view, with the values of one matrix, or its gene ids, changed.
 
     Parameters
     ----------
@@ -30,9 +29,9 @@ class TransformedView(View):
     """
 
     base: View
-    step: ValueStep
+    step: SourceStep
 
-    def __init__(self, base: View, step: ValueStep, steps: tuple[Step, ...]) -> None:
+    def __init__(self, base: View, step: SourceStep, steps: tuple[Step, ...]) -> None:
         super().__init__(self, steps=steps)
         self.__dict__.update(base=base, step=step)
         # What cannot be done is refused now.
@@ -43,8 +42,8 @@ class TransformedView(View):
 
     @cached_property
     def source(self) -> Source:
-        """The other view as a source, with these values."""
-        return TransformedSource(self.base.as_source(), self.step)
+        """The other view as a source, seen through the step."""
+        return self.step.applied(self.base.as_source())
 
     @property
     def root(self) -> View:

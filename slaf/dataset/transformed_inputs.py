@@ -14,7 +14,7 @@ from slaf.errors import InputError
 from slaf.format.records import StepRecord
 from slaf.format.schema import CELLS
 from slaf.sources.selection import SelectedSource, is_ascending
-from slaf.transforms.base import TransformedSource
+from slaf.transforms.gene_ids import StandardGenes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -26,14 +26,17 @@ if TYPE_CHECKING:
     from slaf.sources.base import Source
     from slaf.sources.concat.members import Input
     from slaf.sources.concat.source import Concat
-    from slaf.transforms.base import ValueStep
+    from slaf.transforms.base import SourceStep
 
     Positions = NDArray[np.int64] | None
 
 __all__ = [
     "FILTER_GENES",
+    "STANDARDIZE_GENES",
     "depends_on_all_cells",
+    "has_standard_genes",
     "repeated",
+    "standardized_inputs",
     "steps_of",
     "transformed_inputs",
 ]
@@ -43,6 +46,9 @@ _SINGLE_RUN = ("sort_by", "sample")
 # The step whose result, which depends on all cells, no record has: it is the genes of the dataset.
 FILTER_GENES = "filter_genes"
 
+# The step that each input goes through before genes are aligned by id.
+STANDARDIZE_GENES = "standardize_genes"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Stage:
@@ -50,13 +56,13 @@ class _Stage:
 
     cells: Positions
     genes: Positions
-    step: ValueStep | None
+    step: SourceStep | None
 
     def applied(self, source: Source, prefix: str) -> Source:
         """The source seen through the stage."""
         if self.cells is not None or self.genes is not None:
             source = SelectedSource(source, self.cells, self.genes)
-        return source if self.step is None else TransformedSource(source, self.step, prefix)
+        return source if self.step is None else self.step.applied(source, prefix)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,6 +93,22 @@ class _TransformedInput:
         return source
 
 
+@dataclass(frozen=True, slots=True)
+class _StandardInput:
+    """Opens an input with standard ids of genes."""
+
+    opens: Callable[[ReadOptions], Source]
+
+    def __call__(self, options: ReadOptions) -> Source:
+        """The input, open."""
+        return StandardGenes(self.opens(options))
+
+
+def standardized_inputs(inputs: Sequence[Input]) -> list[Input]:
+    """The inputs with standard ids of genes, by which they are aligned."""
+    return [replace(one, open=_StandardInput(one.open)) for one in inputs]
+
+
 def steps_of(view: View) -> tuple[StepRecord, ...]:
     """The steps of a view as config.json records them."""
     return tuple(
@@ -98,6 +120,11 @@ def depends_on_all_cells(step: StepRecord) -> bool:
     """Whether no append can repeat a step: of other cells it would choose or order others."""
     condition = str(step.options.get(CELLS, "")).lower()
     return step.name in _SINGLE_RUN or "cell_integer_id" in condition
+
+
+def has_standard_genes(steps: Iterable[StepRecord]) -> bool:
+    """Whether the ids of genes were standardised."""
+    return any(step.name == STANDARDIZE_GENES for step in steps)
 
 
 def repeated(
@@ -155,7 +182,7 @@ def transformed_inputs(inputs: Sequence[Input], opened: Concat, view: View) -> l
     ]
 
 
-_Level = tuple["View", "ValueStep | None"]
+_Level = tuple["View", "SourceStep | None"]
 
 
 def _levels(view: View) -> Iterator[_Level]:

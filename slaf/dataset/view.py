@@ -581,9 +581,9 @@ class View(Steps, Verbs, Reductions, Aggregates, Blocks):
     def query_table(self, axis: str) -> QueryTable:
         """The cells or genes of the view as SQL and filters read them, with their positions."""
         source, rows = self.source, self.cells if axis == CELLS else self.genes
-        columns, size = source.columns(axis).columns, self.n_obs if axis == CELLS else self.n_vars
+        columns, size = source.columns(axis), self.n_obs if axis == CELLS else self.n_vars
         position = f"{axis.removesuffix('s')}_integer_id"
-        names = [column.name for column in columns]
+        names = [column.name for column in columns.columns]
         schema = pa.schema([source.schema(axis).field(name) for name in names])
 
         def read(requested: list[str]) -> pa.RecordBatchReader:
@@ -597,7 +597,7 @@ class View(Steps, Verbs, Reductions, Aggregates, Blocks):
         return QueryTable(
             schema.append(pa.field(position, pa.int64())),
             read,
-            originals={c.original: c.name for c in columns if c.original is not None},
+            columns=columns,
         )
 
     # ---------------------------------------------------------------------------------- as a source

@@ -27,6 +27,9 @@ _CELL, _HIGH, _LOW = np.uint64(32), np.uint64(29), np.uint64(32)
 
 # The entries of a pass, which stay in the cache of a core.
 _PIECE = 1 << 15
+
+# Rows of a column that are added at a time.
+_ROWS = 1 << 18
 _MODULUS = 1 << 64
 
 
@@ -149,7 +152,7 @@ def _add(streams: _Streams, prefix: str, column: pa.ChunkedArray) -> None:
             _add(streams, f"{prefix}categories.", categories)
             _add(streams, f"{prefix}codes.", pa.chunked_array([c.indices for c in unified.chunks]))
         return
-    present = column.drop_null()
+    present = _split(column.drop_null())
     if pa.types.is_fixed_size_list(dtype):
         streams.add(f"{prefix}type", f"list of {dtype.list_size}".encode())
         flat = [chunk.flatten() for chunk in present.chunks]
@@ -158,6 +161,14 @@ def _add(streams: _Streams, prefix: str, column: pa.ChunkedArray) -> None:
     streams.add(f"{prefix}type", str(dtype).encode())
     for name, data in _pieces(present):
         streams.add(f"{prefix}{name}", data)
+
+
+def _split(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The same column in chunks of so few rows that what is made of one takes little memory."""
+    chunks = [
+        chunk.slice(at, _ROWS) for chunk in column.chunks for at in range(0, len(chunk), _ROWS)
+    ]
+    return pa.chunked_array(chunks, column.type)
 
 
 def _pieces(column: pa.ChunkedArray) -> Iterator[tuple[str, Any]]:

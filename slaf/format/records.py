@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from msgspec import field
+from msgspec import Meta, field
+from msgspec.structs import replace
 
 from slaf.annotations.arrays import ElementSpec
 from slaf.annotations.columns import ColumnSet
@@ -16,12 +17,13 @@ from slaf.format.validation import Count, Digest, NumericType, Range, Record, ma
 from slaf.options import SlotSelection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
 __all__ = [
     "AnnotatedRecord",
     "AnnotationsRecord",
     "Block",
+    "ComputedRecord",
     "ContigRecord",
     "CoverageRecord",
     "FileRecord",
@@ -40,7 +42,7 @@ __all__ = [
 JSON = dict[str, Any]
 
 _STEPS: Final = (
-    *("select", "filter_cells", "filter_genes", "sample", "sort_by"),
+    *("standardize_genes", "select", "filter_cells", "filter_genes", "sample", "sort_by"),
     *("downsample_counts", "normalize_total", "log1p"),
 )
 _TYPES: Final = [str(dtype) for dtype in VALUE_TYPES]
@@ -324,6 +326,21 @@ class AnnotationsRecord(Record, frozen=True, omit_defaults=True):
         return data
 
 
+class ComputedRecord(Record, frozen=True, omit_defaults=True):
+    """Columns that were computed of a dataset itself, which appends and removals compute anew.
+
+    Attributes
+    ----------
+    names
+        "obs:NAME" and "var:NAME": metrics by the names of `slaf.View.qc_metrics`.
+    options
+        Its keywords; None for columns that cannot be computed anew, and are dropped then.
+    """
+
+    names: Annotated[tuple[str, ...], Meta(min_length=1)]
+    options: Mapping[str, Any] | None = None
+
+
 class AnnotatedRecord(Record, frozen=True):
     """The content added, replaced or dropped after the inputs of a dataset were converted.
 
@@ -334,10 +351,19 @@ class AnnotatedRecord(Record, frozen=True):
     digests
         The digest that each table, and each file of elements by "uns" or "elements", would have
         without these: a repair makes it again from the inputs.
+    computed
+        How those of the names that were computed of the dataset were.
     """
 
     names: tuple[str, ...]
     digests: Mapping[str, Digest] = {}
+    computed: tuple[ComputedRecord, ...] = ()
+
+    def computed_but(self, names: Container[str]) -> tuple[ComputedRecord, ...]:
+        """The records of computed columns without some names."""
+        left = [tuple(name for name in one.names if name not in names) for one in self.computed]
+        pairs = zip(self.computed, left, strict=True)
+        return tuple(replace(one, names=kept) for one, kept in pairs if kept)
 
 
 class HistoryRecord(Record, frozen=True, omit_defaults=True):

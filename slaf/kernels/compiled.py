@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slaf.kernels.reference import Entries, Kernels, Sums
+from slaf.kernels.reference import Entries, Gather, Kernels, Sums
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -19,6 +19,7 @@ __all__ = ["CompiledKernels"]
 _POINTER, _SIZE, _UINT32 = ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint32
 _CAST = (ctypes.c_int32, _POINTER, _POINTER, _SIZE)
 _POSITIONS = (_SIZE, _POINTER, _POINTER, _SIZE, _SIZE, _UINT32)
+_GATHER = (None, _POINTER, _POINTER, _SIZE, _POINTER)
 _ENTRIES = (_SIZE, ctypes.c_char_p, _SIZE, _UINT32, _UINT32, _POINTER, _POINTER, _POINTER)
 
 _LARGEST_UINT32 = 2**32 - 1
@@ -58,7 +59,10 @@ class CompiledKernels(Kernels):
             size: self._function(f"slaf_unshuffle_{size}", (None, _POINTER, _POINTER, _SIZE))
             for size in _WIDTHS
         }
-
+        self._gather = {
+            (np.dtype(of), np.dtype(to)): self._function(f"slaf_gather_{of}_{to}", _GATHER)
+            for of, to in (("u2", "i4"), ("u4", "i4"), ("u2", "f4"), ("f4", "f4"))
+        }
         self._entries = {
             kind: self._function(f"slaf_entries_{kind}8", _ENTRIES) for kind in ("i", "f")
         }
@@ -102,6 +106,34 @@ class CompiledKernels(Kernels):
         self._sums(_address(values), len(values), sums)
         total, squares, least, largest = sums
         return total, squares, least, largest
+
+    def gather(
+        self,
+        arrays: Sequence[NDArray[Any]],
+        array: NDArray[np.int64],
+        starts: NDArray[np.int64],
+        stops: NDArray[np.int64],
+    ) -> Gather:
+        """A function that writes some of many rows one after the other."""
+        by_numpy = super().gather(arrays, array, starts, stops)
+        lengths = np.array([len(one) for one in arrays], np.int64)
+        if not _are_plain(*arrays) or not len(array):
+            return by_numpy
+        if not ((starts >= 0) & (starts <= stops) & (stops <= lengths[array])).all():
+            return by_numpy
+        dtype, counts = arrays[0].dtype, stops - starts
+        begins = np.array([_address(one) for one in arrays], np.int64)[array]
+        begins += starts * dtype.itemsize
+
+        def write(rows: NDArray[np.int64], out: NDArray[Any]) -> None:
+            function, of_rows = self._gather.get((dtype, out.dtype)), counts[rows]
+            if function is None or int(of_rows.sum()) != len(out) or not _are_plain(out):
+                by_numpy(rows, out)
+                return
+            places = begins[rows]
+            function(_address(places), _address(of_rows), len(rows), _address(out))
+
+        return write
 
     def unshuffle(self, raw: bytes | memoryview, itemsize: int) -> NDArray[np.uint8]:
         """The bytes of elements whose first bytes are together, then their second ones."""

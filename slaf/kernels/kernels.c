@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* Raised with every change of what a function takes or does; __init__.py has it too. */
-#define VERSION 1
+#define VERSION 2
 
 /* Each pass for processors with AVX2 and for others; the dynamic linker chooses. */
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__)
@@ -136,6 +136,21 @@ UNSHUFFLE(slaf_unshuffle_4, uint32_t,
 UNSHUFFLE(slaf_unshuffle_8, uint64_t,
           BYTE(uint64_t, 0) | BYTE(uint64_t, 1) | BYTE(uint64_t, 2) | BYTE(uint64_t, 3) |
           BYTE(uint64_t, 4) | BYTE(uint64_t, 5) | BYTE(uint64_t, 6) | BYTE(uint64_t, 7))
+
+/* Rows from anywhere in memory, one after the other, in a type that holds them. */
+#define GATHER(NAME, FROM, TO)                                                   \
+    PASS void NAME(const int64_t *rows, const int64_t *counts, int64_t n, TO *restrict out) { \
+        for (int64_t row = 0; row < n; row++) {                                  \
+            const FROM *restrict in = (const FROM *)(intptr_t)rows[row];         \
+            for (int64_t i = 0; i < counts[row]; i++) out[i] = (TO)in[i];        \
+            out += counts[row];                                                  \
+        }                                                                        \
+    }
+
+GATHER(slaf_gather_u2_i4, uint16_t, int32_t)
+GATHER(slaf_gather_u4_i4, uint32_t, int32_t)
+GATHER(slaf_gather_u2_f4, uint16_t, float)
+GATHER(slaf_gather_f4_f4, float, float)
 
 /* A whole number of at most nine digits, and the byte behind it; -1 if there is none. */
 static inline int64_t number(const uint8_t **text, const uint8_t *end, uint8_t behind) {

@@ -7,15 +7,20 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from numpy.typing import NDArray
 
-__all__ = ["Entries", "Kernels", "Sums"]
+__all__ = ["Entries", "Gather", "Kernels", "Sums"]
 
 # The sum, the sum of squares, the least and the largest of some whole numbers.
 Sums = tuple[int, int, int, int]
 
 # Rows, columns and values.
 Entries: TypeAlias = "tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[Any] | None]"
+
+# Writes some rows into an array.
+Gather: TypeAlias = "Callable[[NDArray[np.int64], NDArray[Any]], None]"
 
 
 class Kernels:
@@ -77,6 +82,35 @@ class Kernels:
         wide = values.astype(np.uint64)
         squares = np.einsum("i,i->", wide, wide)
         return int(wide.sum()), int(squares), int(values.min()), int(values.max())
+
+    def gather(
+        self,
+        arrays: Sequence[NDArray[Any]],
+        array: NDArray[np.int64],
+        starts: NDArray[np.int64],
+        stops: NDArray[np.int64],
+    ) -> Gather:
+        """A function that writes some of many rows one after the other.
+
+        Parameters
+        ----------
+        arrays
+            Arrays of one type.
+        array, starts, stops
+            The array of each row, and its elements in it.
+
+        Returns
+        -------
+        Callable
+            Of the positions of rows, and of an array of as many elements, whose type holds them.
+        """
+
+        def write(rows: NDArray[np.int64], out: NDArray[Any]) -> None:
+            places = (each[rows].tolist() for each in (array, starts, stops))
+            pieces = [arrays[at][start:stop] for at, start, stop in zip(*places, strict=True)]
+            np.concatenate([out[:0], *pieces], out=out, casting="unsafe")
+
+        return write
 
     def unshuffle(self, raw: bytes | memoryview, itemsize: int) -> NDArray[np.uint8]:
         """The bytes of elements whose first bytes are together, then their second ones, and so on.

@@ -104,9 +104,10 @@ def _place_of_element(published: DatasetConfig, slot: str, key: str, table: str)
 def _without(
     published: DatasetConfig, names: list[str], lost: set[str], files: set[str]
 ) -> DatasetConfig:
-    record, digests = published.annotations, {}
-    if published.annotated is not None:
-        digests = dict(published.annotated.digests)
+    record, annotated, digests = published.annotations, published.annotated, {}
+    if annotated is not None:
+        digests = dict(annotated.digests)
+        annotated = structs.replace(annotated, computed=annotated.computed_but(names))
     slots = {
         slot: SlotRecord(kept) if (kept := tuple(_kept(slot, specs, names))) else None
         for slot, specs in record.specs.items()
@@ -123,7 +124,9 @@ def _without(
         for axis, (of_user, _) in TABLE_SLOTS.items()
     }
     annotations = structs.replace(record, **slots, **dict.fromkeys(files))
-    config = structs.replace(published, columns=columns, annotations=annotations)
+    config = structs.replace(
+        published, columns=columns, annotations=annotations, annotated=annotated
+    )
     gone = {table for table in lost & PAIR_SLOTS.keys() if not config.has_record(table)}
     tables = {
         name: digests.get(name, digest) if name in lost else digest

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from slaf.dataset.dataset import Dataset, open_dataset
 from slaf.dataset.info import describe_recorded_slots
 from slaf.errors import DamagedDataset, OutputExists, VerificationFailed
 from slaf.format.config import CONFIG
-from slaf.format.schema import RAW
-from slaf.reports.contents import DatasetReport, Verification
+from slaf.format.schema import CELLS, GENES, LAYERS, RAW
+from slaf.reports.contents import (
+    ColumnBytes,
+    DatasetReport,
+    FragmentBytes,
+    TableBytes,
+    Verification,
+)
 from slaf.reports.html import MOST_BYTES, START, as_html
 from slaf.reports.left_behind import left_behind
 from slaf.reports.multiqc import write_multiqc
 from slaf.reports.quality import Quality, measure, without_values
 from slaf.reports.repeat import repeat
-from slaf.reports.table_bytes import table_bytes
 from slaf.reports.warnings import warnings_of
 from slaf.runtime.progress import NullProgress
 from slaf.storage.location import Location
 from slaf.storage.urls import is_url, local_path
+from slaf.tables.read import column_bytes
 from slaf.verification.verify import verify as verify_dataset
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from slaf.runtime.progress import Progress
 
@@ -179,7 +186,7 @@ def _contents(
         sources=tuple(without_values(dataset, layer)) if quality is None else quality.sources,
         mt_genes=0 if quality is None else quality.mt_genes,
         genes=() if quality is None else quality.genes,
-        tables=tuple(table_bytes(dataset)),
+        tables=tuple(_table_bytes(dataset)),
         annotations=tuple(describe_recorded_slots(published.annotations)),
         left_behind=tuple(left_behind(published)),
         steps=published.transforms,
@@ -200,6 +207,38 @@ def _matrix(dataset: Dataset, layer: str | None) -> tuple[int, int, str, str]:
     record = annotations.layers[layer] if raw is None else raw.matrix
     n_genes = dataset.n_genes if raw is None else raw.n_genes
     return record.nnz, n_genes, record.dtype, record.value_type
+
+
+def _table_bytes(dataset: Dataset) -> Iterator[TableBytes]:
+    """The bytes of each table; of a damaged one those of its columns are left out."""
+    published = dataset.published
+    for name, directory in published.tables.items():
+        columns: dict[str, int] = {}
+        with suppress(DamagedDataset):
+            columns = column_bytes(dataset.location, directory, published.versions[name])
+        names = _original_names(dataset, name)
+        files = published.checksums.of(directory)
+        yield TableBytes(
+            name,
+            published.versions[name],
+            dataset.location.size(directory),
+            tuple(ColumnBytes(names.get(each, each), size) for each, size in columns.items()),
+            tuple(
+                FragmentBytes(file.file, file.rows, file.bytes)
+                for file in files
+                if "/data/" in file.file
+            ),
+        )
+
+
+def _original_names(dataset: Dataset, table: str) -> dict[str, str]:
+    """The user's names of columns that have another in the table."""
+    if table == LAYERS:
+        return {record.name: name for name, record in dataset.annotations.layers.items()}
+    if table not in (CELLS, GENES):
+        return {}
+    columns = dataset.published.columns[table].columns
+    return {each.name: each.original for each in columns if each.original is not None}
 
 
 def _digest(location: Location) -> str:

@@ -11,7 +11,6 @@ from slaf.annotations.arrays import pairs_to_table
 from slaf.annotations.uns import write_elements
 from slaf.dataset.dataset import Dataset
 from slaf.format.digests import table_digest
-from slaf.format.records import AnnotatedRecord
 from slaf.format.schema import CELLS, GENES, pair_table
 from slaf.options import RAW_VARM
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from slaf.annotations.arrays import ElementSpec
     from slaf.annotations.columns import ColumnSet
     from slaf.format.config import DatasetConfig
+    from slaf.format.records import AnnotatedRecord
     from slaf.storage.location import Location
 
 __all__ = [
@@ -81,11 +81,11 @@ def elements_without(
 
 
 def with_annotated_digests(
-    location: Location, published: DatasetConfig, names: tuple[str, ...]
+    location: Location, published: DatasetConfig, record: AnnotatedRecord
 ) -> DatasetConfig:
     """A dataset, committed but not published, with the record of what it was annotated with."""
-    digests = _digests_without(Dataset(location, published), names)
-    return structs.replace(published, annotated=AnnotatedRecord(names, digests))
+    digests = _digests_without(Dataset(location, published), record.names)
+    return structs.replace(published, annotated=structs.replace(record, digests=digests))
 
 
 def _digests_without(dataset: Dataset, names: Container[str]) -> dict[str, str]:

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import errno
-import logging
 import tempfile
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from slaf.errors import StorageError
 from slaf.runs.matrix_tables import source_matrices
 from slaf.runs.plan import likely_type
 from slaf.sparse.casting import is_whole
 from slaf.storage.location import Location
+from slaf.storage.space import LEAST_SHARE, check_free
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from slaf.format.config import DatasetConfig
     from slaf.options import ReadOptions
     from slaf.runs.plan import Plan
     from slaf.sources.base import Matrix, Source
 
-__all__ = ["Estimate", "check_disk_space", "estimate", "part_estimate"]
-
-logger = logging.getLogger("slaf")
+__all__ = ["Estimate", "check_disk_space", "estimate", "part_estimate", "rewrite_estimate"]
 
 # Measured on 7 million counts and their logarithms, 3,000 cells × 30,000 genes: bytes a value.
 _COUNTS = {"fast": 0.98, "balanced": 0.98, "small": 0.50}
@@ -43,8 +40,6 @@ _INDEX = 3.0
 # Bytes of the positions of a cell and a gene while they are sorted.
 _SORTED_IDS = 6
 
-# Data that compresses far better than any that was measured takes more than this share.
-_LEAST_SHARE = 0.2
 _PROGRAM_MEMORY = 260 << 20
 _WORKER_MEMORY = 62 << 20
 _START_SECONDS = 1.5
@@ -80,9 +75,10 @@ class Estimate:
     memory: int
     seconds: float
 
-    def with_matrix(self, plan: Plan, matrix: Matrix) -> Estimate:
-        """The estimate with one more matrix."""
+    def with_matrix(self, plan: Plan, matrix: Matrix, share: float = 1) -> Estimate:
+        """The estimate with one more matrix, or a share of its entries."""
         size, first = matrix.size, matrix.sample_values()
+        size = replace(size, entries=round(size.entries * share))
         counts = is_whole(first)
         each = _bytes_a_nonzero(plan, likely_type(first, plan.options), first, counts=counts)
         n_bytes = round(size.entries * each)
@@ -91,7 +87,7 @@ class Estimate:
             seconds += size.entries / _SORTED_A_SECOND
         return Estimate(
             bytes=self.bytes + n_bytes,
-            least_bytes=self.least_bytes + (int(n_bytes * _LEAST_SHARE) if size.exact else 0),
+            least_bytes=self.least_bytes + (int(n_bytes * LEAST_SHARE) if size.exact else 0),
             scratch=self.scratch + size.scratch,
             least_scratch=self.least_scratch + (size.least_scratch if size.exact else 0),
             memory=self.memory + size.memory,
@@ -154,7 +150,13 @@ def part_estimate(plan: Plan, source: Source, memory: int) -> Estimate:
 
 
 def check_disk_space(
-    location: Location, options: ReadOptions, expected: Estimate, *, adding: bool = False
+    location: Location,
+    options: ReadOptions,
+    expected: Estimate,
+    *,
+    base: DatasetConfig | None = None,
+    use: str = "the dataset takes",
+    remedy: str = "another output",
 ) -> None:
     """Refuse a run that cannot fit on the disk.
 
@@ -166,8 +168,12 @@ def check_disk_space(
         The scratch directory of sorting.
     expected
         The estimate of the run.
-    adding
-        Whether the files of the dataset stay.
+    base
+        The dataset that is there, if its files stay.
+    use
+        What takes so much, for messages.
+    remedy
+        What can be named instead.
 
     Raises
     ------
@@ -175,9 +181,9 @@ def check_disk_space(
         If less space is free than the dataset, or sorting, takes at the least.
     """
     # The files of an unfinished run count.
-    written = 0 if adding or location.is_remote else location.size()
+    written = 0 if location.is_remote else location.size() - _recorded_bytes(base)
     least = max(expected.least_bytes - written, 0)
-    use = f"the dataset takes about {expected.bytes:,}"
+    use = f"{use} about {expected.bytes:,}"
     if expected.least_scratch:
         scratch = Location(options.scratch or tempfile.gettempdir())
         sorting = f"sorting takes {expected.least_scratch:,} or more"
@@ -185,18 +191,39 @@ def check_disk_space(
             least += expected.least_scratch
             use += f" and {sorting} meanwhile"
         else:
-            _refuse(scratch, expected.least_scratch, sorting, "another directory with --scratch")
-    _refuse(location, least, use, "another output")
-    free = location.free()
-    if free is not None and expected.bytes - written > free:
-        logger.warning("%s: %s bytes are free there, but %s", location, f"{free:,}", use)
+            elsewhere = "another directory with --scratch"
+            check_free(scratch, expected.least_scratch, 0, sorting, elsewhere)
+    check_free(location, least, expected.bytes - written, use, remedy)
 
 
-def _refuse(location: Location, needed: int, use: str, remedy: str) -> None:
-    free = location.free()
-    if free is not None and needed > free:
-        msg = f"{location}: {free:,} bytes are free there, but {use}: make room, or name {remedy}"
-        raise StorageError(errno.ENOSPC, msg)
+def _recorded_bytes(dataset: DatasetConfig | None) -> int:
+    """The bytes of the files of a dataset, as far as they are recorded."""
+    return 0 if dataset is None else sum(file.bytes for file in dataset.checksums.files)
+
+
+def rewrite_estimate(plan: Plan, source: Source) -> Estimate:
+    """Estimate a run that writes some rows of a dataset again.
+
+    Parameters
+    ----------
+    plan
+        Its plan, with the parts that are written.
+    source
+        The rows, as they will be.
+    """
+    whole = Estimate(0, 0, 0, 0, _PROGRAM_MEMORY, _START_SECONDS)
+    for table in plan.matrix_tables if plan.parts else ():
+        if table.table in plan.rewrites:
+            for matrix in source_matrices(source, table.table)[0].values():
+                whole = whole.with_matrix(plan, matrix, _written_share(plan, matrix))
+    return whole
+
+
+def _written_share(plan: Plan, matrix: Matrix) -> float:
+    """The share of the entries of a matrix that the parts of a plan have."""
+    offsets = matrix.indptr_estimate(1)
+    written = sum(int(offsets[part.stop] - offsets[part.start]) for part in plan.parts)
+    return written / max(int(offsets[-1]), 1)
 
 
 def _bytes_a_nonzero(

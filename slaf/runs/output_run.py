@@ -7,7 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from slaf.errors import AlreadyInDataset, DuplicateInput, NoPlan, OutputExists, UnfinishedRun
+from slaf.errors import (
+    AlreadyInDataset,
+    DuplicateInput,
+    NoPlan,
+    OutputExists,
+    TargetError,
+    UnfinishedRun,
+)
 from slaf.format.config import (
     CONFIG,
     LEGACY_DIR,
@@ -42,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = [
     "OutputRun",
     "begin_or_resume",
+    "check_name",
     "check_not_complete",
     "check_not_repeated",
     "check_of_inputs",
@@ -51,6 +59,13 @@ __all__ = [
 ]
 
 logger = logging.getLogger("slaf")
+
+# Names that users give to what they expect to be files, or stores, of other programs.
+_OF_OTHERS = (
+    *(".h5ad", ".h5", ".hdf5", ".h5mu", ".loom", ".zarr", ".soma", ".tiledb", ".scdl", ".mtx"),
+    *(".csv", ".tsv", ".txt", ".json", ".html", ".parquet", ".rds", ".bw", ".bigwig", ".bam"),
+    *(".gz", ".zip"),
+)
 
 
 class OutputRun:
@@ -253,8 +268,17 @@ class OutputRun:
         self.checkpoint = self._saved = checkpoint
 
 
-def check_not_complete(location: Location, *, overwrite: bool) -> None:
+def check_not_complete(location: Location, *, overwrite: bool, append: str = "") -> None:
     """Refuse an output with a finished dataset, unless it is to be replaced.
+
+    Parameters
+    ----------
+    location
+        The output.
+    overwrite
+        Whether to replace a dataset.
+    append
+        How the inputs are added to a dataset instead, for messages.
 
     Raises
     ------
@@ -266,7 +290,7 @@ def check_not_complete(location: Location, *, overwrite: bool) -> None:
     manifest = load(location)
     if manifest is not None and manifest.checkpoint is None:
         remove_stale_lock(location)
-    _check_not_complete(location, manifest, overwrite=overwrite)
+    _check_not_complete(location, manifest, overwrite=overwrite, append=append)
 
 
 def unfinished_run(
@@ -409,13 +433,34 @@ def _load(location: Location, plan: Plan) -> Manifest | None:
     return load(location, legacy=plan.base is not None)
 
 
-def _check_not_complete(location: Location, manifest: Manifest | None, *, overwrite: bool) -> None:
+def _check_not_complete(
+    location: Location, manifest: Manifest | None, *, overwrite: bool, append: str = ""
+) -> None:
     if manifest is None:
+        check_name(location)
         if not location.is_empty():
             msg = f"{location}: something else is there; name an output that does not exist yet"
             raise OutputExists(msg)
     elif manifest.checkpoint is None and not overwrite:
-        raise _finished(location)
+        raise _finished(location, append)
+
+
+def check_name(location: Location) -> None:
+    """Refuse to make a dataset under a name that says it is something else.
+
+    Raises
+    ------
+    TargetError
+        If the name ends as those of files of other formats.
+    """
+    name = str(location).rstrip("/").lower()
+    suffix = next((each for each in _OF_OTHERS if name.endswith(each)), None)
+    if suffix is not None:
+        msg = (
+            f"{location}: what is made is a dataset, a folder of tables, and no {suffix}; name it "
+            "out.slaf or so, and write other formats with `slaf export`"
+        )
+        raise TargetError(msg)
 
 
 def _continued(
@@ -445,8 +490,9 @@ def _continued(
     return checkpoint
 
 
-def _finished(location: Location) -> OutputExists:
+def _finished(location: Location, append: str = "") -> OutputExists:
+    remedies = f"replace it with --overwrite, or add to it with {append}"
     return OutputExists(
-        f"{location}: a finished dataset is there; name another output, or replace it "
-        "with --overwrite"
+        f"{location}: a finished dataset is there; name another output, "
+        f"{remedies if append else 'or replace it with --overwrite'}"
     )

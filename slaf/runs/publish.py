@@ -30,6 +30,7 @@ from slaf.runs.annotated import with_annotated_digests
 from slaf.runs.annotations import write_annotations
 from slaf.runs.checksums import storage_options_record, table_digests, with_checksums
 from slaf.runs.commit import TableFragments, TableGrowth, TableRows, commit_tables
+from slaf.runs.computed import with_computed
 from slaf.runs.gene_order import gene_order_record
 from slaf.runs.row_offsets import all_row_offsets
 from slaf.runs.value_types import AxisIds
@@ -56,6 +57,7 @@ __all__ = [
     "publish",
     "read_axes",
     "source_files",
+    "with_annotated",
     "with_plain_ids",
 ]
 
@@ -131,10 +133,27 @@ def publish(run: OutputRun, axes: Axes, writer: str, annotations: EncodedAnnotat
     stored = storage_options_record(plan)
     checksums = FileChecksums((), table_digests(whole_tables), stored)
     dataset = with_checksums(location, dataset, run.files(), checksums, base=run.base)
-    if dataset.annotated is not None:
-        # Its tables can be read now that their files are recorded.
-        dataset = with_annotated_digests(location, dataset, dataset.annotated.names)
-    run.publish(dataset)
+    # Its tables can be read now that their files are recorded.
+    run.publish(with_annotated(run, dataset, run.base))
+
+
+def with_annotated(
+    run: OutputRun, dataset: DatasetConfig, base: DatasetConfig | None
+) -> DatasetConfig:
+    """A committed dataset whose cells changed, with its metrics and the record of annotations.
+
+    Parameters
+    ----------
+    run
+        The run that changed the cells.
+    dataset
+        The record, with the checksums of its files.
+    base
+        The dataset before.
+    """
+    dataset = with_computed(run, dataset, base)
+    record = dataset.annotated
+    return dataset if record is None else with_annotated_digests(run.location, dataset, record)
 
 
 def _with_measured(axes: Axes, run: OutputRun) -> Axes:

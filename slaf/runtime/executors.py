@@ -115,7 +115,7 @@ def _set_on_interruption(event: threading.Event) -> Iterator[None]:
     try:
         yield
     except Exception:
-        raise
-    except BaseException:
+        raise  # of a part; the others end by themselves
+    except BaseException:  # Ctrl-C and SIGTERM
         event.set()
         raise

@@ -54,7 +54,7 @@ def _run(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     try:
         return work(*args, **kwargs)
     except BaseException as error:
-        # An exception keeps the frames alive, and those their open objects.
+        # Whatever it is: an exception keeps the frames alive, and those their open objects.
         failed: BaseException | None = error
         while failed is not None:
             traceback.clear_frames(failed.__traceback__)

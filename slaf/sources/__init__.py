@@ -248,7 +248,9 @@ def _open_anndata(adata: Any, options: ReadOptions, number: int = 1) -> Source:
     from slaf.sources.anndata.memory import AnnDataSource
 
     _check_choices("the AnnData", frozenset(), options)
-    return AnnDataSource(adata, options, number)
+    source = AnnDataSource(adata, options, number)
+    source.reading = options
+    return source
 
 
 def _open_view(view: HasSource, options: ReadOptions) -> Source:
@@ -257,6 +259,7 @@ def _open_view(view: HasSource, options: ReadOptions) -> Source:
     if options.matrix not in {"X", source.info.matrix}:
         msg = f"{source.info.uri}: a view has its matrix; choose another where slaf.scan makes it"
         raise MissingMatrix(msg)
+    source.reading = options
     return source
 
 
@@ -288,6 +291,7 @@ def _open(path: Path, format: SourceFormat, options: ReadOptions) -> Source:
     else:
         source = format.open(download(remote, local_path(options.stage)), options)
         source.info = replace(source.info, uri=str(remote))
+    source.reading = options
     if options.feature_type is None:
         return source
     return subset_or_close(source, FEATURE_TYPE, options.feature_type)

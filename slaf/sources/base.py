@@ -435,9 +435,12 @@ class Source(ABC):
     ----------
     info
         The description of the input.
+    reading
+        How it is read: the memory and the scratch directory for sorting cells.
     """
 
     info: SourceInfo
+    reading: ReadOptions | None = None
 
     def __init__(self) -> None:
         self._opened: dict[str, Any] = {}
@@ -544,6 +547,7 @@ class Source(ABC):
         name: str | None,
         cells: NDArray[np.int64] | None = None,
         genes: NDArray[np.int64] | None = None,
+        reading: ReadOptions | None = None,
     ) -> Matrix:
         """Some cells and genes of the matrix of this name, or of the chosen one, in their order.
 
@@ -553,11 +557,15 @@ class Source(ABC):
             As for `matrix`.
         cells, genes
             Positions in any order, each any number of times; None for all.
+        reading
+            The memory and the scratch directory for sorting cells; those of the source if None.
         """
         from slaf.sources.selection import SelectedMatrix
 
         matrix = self.matrix(name)
-        return matrix if cells is None and genes is None else SelectedMatrix(matrix, cells, genes)
+        if cells is None and genes is None:
+            return matrix
+        return SelectedMatrix(matrix, cells, genes, reading or self.reading)
 
     def read(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,11 @@ import numpy as np
 from slaf.format.schema import CELLS, RAW
 from slaf.runtime.lazy import LazyMapping
 from slaf.sources.base import Measured, Raw, Slots, Source
+from slaf.sources.unsorted import UnsortedMatrix
 from slaf.sparse.batch import BATCH_NONZEROS, Batch
-from slaf.sparse.csr import ColumnSelection, csr_from_batches, drop_entries
-from slaf.sparse.ranges import RowRange, mask_of, runs_of, split_by_nnz
+from slaf.sparse.csr import ColumnSelection, csr_from_batches, drop_entries, repeat_rows
+from slaf.sparse.external_sort import Coo
+from slaf.sparse.ranges import RowRange, indptr_from_counts, mask_of, runs_of, split_by_nnz
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.annotations.columns import ColumnSet
+    from slaf.options import ReadOptions
     from slaf.sources.base import Coverage, Matrix, MatrixSize
     from slaf.sparse.csr import Entries
     from slaf.sparse.ranges import Rows
@@ -40,7 +44,7 @@ __all__ = [
 # Cells between two requested ones that are read with them.
 _GAP = 512
 
-# Nonzeros that are put in another order at a time: each time the cells between them are read.
+# Nonzeros that are put in another order in memory; more are sorted in scratch.
 _REORDERED = 1 << 23
 
 
@@ -64,18 +68,32 @@ def is_ascending(rows: NDArray[np.int64]) -> bool:
 class SelectedMatrix:
     """Some cells and genes of a matrix, in their order; a `Matrix`.
 
+    Cells in another order are read once, in that of the matrix, and sorted in scratch where memory
+    does not hold them.
+
     Parameters
     ----------
     matrix
         The matrix.
     cells, genes
         Positions in it, in any order, each any number of times; None for all.
+    reading
+        The memory and the scratch directory for sorting; None for those by default.
     """
 
-    def __init__(self, matrix: Matrix, cells: Positions = None, genes: Positions = None) -> None:
+    def __init__(
+        self,
+        matrix: Matrix,
+        cells: Positions = None,
+        genes: Positions = None,
+        reading: ReadOptions | None = None,
+    ) -> None:
         self._matrix = matrix
         self._cells = cells
         self._genes = genes
+        self._reading = reading
+        self._lock = threading.Lock()
+        self._unsorted: UnsortedMatrix | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -94,9 +112,24 @@ class SelectedMatrix:
     @property
     def size(self) -> MatrixSize:
         """The number of entries, which is an estimate, and what sorting the matrix takes."""
+        return self._plain_size if self._reordered is None else self._reordered.size
+
+    @property
+    def _plain_size(self) -> MatrixSize:
         share = 1.0 if self._genes is None else len(self._genes) / max(self._matrix.shape[1], 1)
         entries = self._matrix.size.entries if self._cells is None else int(self._offsets[-1])
         return replace(self._matrix.size, entries=int(entries * share), exact=False)
+
+    @property
+    def _reordered(self) -> UnsortedMatrix | None:
+        """The same cells, sorted in scratch; None for those in order, and for few."""
+        cells = self._cells
+        if cells is None or is_ascending(cells) or self._offsets[-1] <= _REORDERED:
+            return None
+        with self._lock:
+            if self._unsorted is None:
+                self._unsorted = _sorted_in_scratch(self, self._plain_size, self._reading)
+            return self._unsorted
 
     @cached_property
     def _offsets(self) -> NDArray[np.int64]:
@@ -124,6 +157,9 @@ class SelectedMatrix:
         if self._cells is None:
             yield from self._read(rows)
             return
+        if self._reordered is not None:
+            yield from self._reordered.batches(rows)
+            return
         # `_read` counts cells from the first of its positions.
         for batch in self._read(self._cells[rows.start : rows.stop]):
             yield batch.shifted(rows.start)
@@ -138,10 +174,25 @@ class SelectedMatrix:
                 counts, genes, values = _selected(columns, batch.counts, batch.genes, batch.values)
                 yield Batch(batch.rows, counts, genes.astype(np.uint32, copy=False), values)
             return
-        offsets = np.diff(self._matrix.indptr_estimate(1))[cells]
-        ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(offsets)])
-        for first, last in split_by_nnz(ends, _REORDERED):
-            yield from self._reordered(cells[first:last], first, columns)
+        yield from self._in_memory(cells, columns)
+
+    def entries_by_position(self, size: int) -> Iterator[Coo]:
+        """Entries of all cells in the order of the matrix, at most so many at a time.
+
+        Their cells are the positions that they have here.
+        """
+        selected = np.arange(self.shape[0]) if self._cells is None else self._cells
+        unique, copies = np.unique(selected, return_counts=True)
+        order, first = np.argsort(selected, kind="stable"), indptr_from_counts(copies)
+        for batch in self._read(unique):
+            low, high = batch.rows.start, batch.rows.stop
+            counts, genes, values = repeat_rows(
+                copies[low:high], batch.counts, batch.genes, batch.values
+            )
+            cells = np.repeat(order[first[low] : first[high]], counts)
+            for part in RowRange(0, len(cells)).split(size):
+                at = slice(part.start, part.stop)
+                yield Coo(cells[at], genes[at], values[at])
 
     def _ascending(self, cells: Rows) -> Iterator[Batch]:
         """Cells in the order of the matrix."""
@@ -170,8 +221,8 @@ class SelectedMatrix:
             )
             yield Batch(rows, entries[0][kept], *entries[1:])
 
-    def _reordered(
-        self, cells: NDArray[np.int64], first: int, columns: ColumnSelection | None
+    def _in_memory(
+        self, cells: NDArray[np.int64], columns: ColumnSelection | None
     ) -> Iterator[Batch]:
         """Cells in another order, which are in memory at once."""
         unique, inverse = np.unique(cells, return_inverse=True)
@@ -184,7 +235,7 @@ class SelectedMatrix:
         for start, stop in split_by_nnz(matrix.indptr.astype(np.int64), BATCH_NONZEROS):
             low, high = matrix.indptr[start], matrix.indptr[stop]
             yield Batch(
-                RowRange(first + start, first + stop),
+                RowRange(start, stop),
                 np.diff(matrix.indptr[start : stop + 1]).astype(np.int64),
                 matrix.indices[low:high].astype(np.uint32),
                 matrix.data[low:high],
@@ -195,6 +246,7 @@ class RunsOfCells(SelectedMatrix):
     """Some cells of a column of runs; a cell may have several runs of one contig."""
 
     _cells: NDArray[np.int64]
+    _reordered = None
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         """These cells, in order."""
@@ -221,6 +273,7 @@ class SelectedSource(Source):
         self._source = source
         self._cells = cells
         self._genes = genes
+        self.reading = source.reading
         info = source.info
         matrix = source.select(None, cells, genes)
         n_cells, n_genes = matrix.shape
@@ -257,10 +310,17 @@ class SelectedSource(Source):
         """A matrix of the source, with the selected cells and genes; raw has its own genes."""
         return self.select(name)
 
-    def select(self, name: str | None, cells: Positions = None, genes: Positions = None) -> Matrix:
+    def select(
+        self,
+        name: str | None,
+        cells: Positions = None,
+        genes: Positions = None,
+        reading: ReadOptions | None = None,
+    ) -> Matrix:
         """Some of the selected cells and genes of a matrix."""
         genes = genes if self._is_raw(name) else _composed(self._genes, genes)
-        return self._source.select(name, _composed(self._cells, cells), genes)
+        cells = _composed(self._cells, cells)
+        return self._source.select(name, cells, genes, reading or self.reading)
 
     def _is_raw(self, name: str | None) -> bool:
         """Whether a matrix has genes of its own."""
@@ -307,6 +367,24 @@ class SelectedSource(Source):
             LazyMapping(slots.varp, lambda key: element_pairs(slots.varp[key], genes)),
             slots.uns,
         )
+
+
+def _sorted_in_scratch(
+    matrix: SelectedMatrix, size: MatrixSize, reading: ReadOptions | None
+) -> UnsortedMatrix:
+    """Its cells sorted by position, with the scratch and memory that this and its input take."""
+    from slaf.options import ReadOptions
+
+    made = UnsortedMatrix(
+        matrix.shape, matrix.dtype, size, matrix.entries_by_position, reading or ReadOptions()
+    )
+    made.size = replace(
+        made.size,
+        least_scratch=made.size.least_scratch + size.least_scratch,
+        scratch=made.size.scratch + size.scratch,
+        memory=made.size.memory + size.memory,
+    )
+    return made
 
 
 def _composed(first: Positions, second: Positions) -> Positions:

@@ -189,7 +189,10 @@ class GeneMap:
     def __init__(self, positions: NDArray[np.int64], n_genes: int) -> None:
         self._positions = positions
         self._n_genes = n_genes
-        self._is_identity = bool(np.array_equal(positions, np.arange(len(positions))))
+        n = len(positions)
+        # No two are equal, so that those that ascend from the first to the last are all.
+        is_complete = not n or (positions[0] == 0 and positions[-1] == n - 1)
+        self._is_identity = bool(is_complete and (positions[1:] > positions[:-1]).all())
 
     @classmethod
     def first(cls, n: int, n_genes: int) -> GeneMap:

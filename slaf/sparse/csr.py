@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
     from numpy.typing import NDArray
 
-__all__ = ["ColumnSelection", "csr_from_batches", "drop_entries"]
+__all__ = ["ColumnSelection", "csr_from_batches", "drop_entries", "repeat_rows"]
 
 # The lengths of some rows, and the columns and values of their entries.
 Entries: TypeAlias = "tuple[NDArray[Any], ...]"
@@ -68,6 +68,19 @@ def drop_entries(
     at = np.flatnonzero(kept)
     bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
     return np.diff(np.searchsorted(at, bounds)), *(column[at] for column in columns)
+
+
+def repeat_rows(
+    copies: NDArray[np.int64], counts: NDArray[np.int64], *columns: NDArray[Any]
+) -> tuple[NDArray[Any], ...]:
+    """The lengths of rows, each of them so many times in turn, and columns of their entries."""
+    if (copies == 1).all():
+        return counts, *columns
+    repeated = np.repeat(counts, copies)
+    starts = np.repeat(np.cumsum(counts) - counts, copies)
+    at = np.repeat(starts - (np.cumsum(repeated) - repeated), repeated)
+    at += np.arange(len(at))
+    return repeated, *(column[at] for column in columns)
 
 
 class ColumnSelection:

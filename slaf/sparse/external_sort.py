@@ -393,20 +393,31 @@ class _SortedBucket:
 
 
 class _NarrowType:
-    """The narrowest type of all values so far: an unsigned one if all are whole, none negative."""
+    """The narrowest type of all values so far: an unsigned one if all are whole, none negative.
+
+    Parameters
+    ----------
+    dtype
+        The type of the matrix; values may have a narrower one, and sums of them a wider one.
+    """
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self._dtype = dtype
-        narrower = [narrow for narrow in _NARROW_TYPES if narrow.itemsize < dtype.itemsize]
-        self._candidates = narrower if dtype.kind in "iu" else []
+        self._candidates = [narrow for narrow in _NARROW_TYPES if narrow.itemsize < dtype.itemsize]
 
     def including(self, values: NDArray[Any]) -> np.dtype[Any]:
         """The narrowest type that holds these values too."""
+        if values.dtype.kind not in "iu":
+            self._candidates = []
         while self._candidates and len(values):
             if int(values.min()) >= 0 and int(values.max()) <= np.iinfo(self._candidates[0]).max:
                 break
             self._candidates = self._candidates[1:]
-        return self._candidates[0] if self._candidates else self._dtype
+        if self._candidates:
+            return self._candidates[0]
+        if not (self._dtype == np.uint64 and values.dtype.kind == "i" and (values >= 0).all()):
+            self._dtype = np.result_type(self._dtype, values.dtype)
+        return self._dtype
 
 
 def _counting_sort(

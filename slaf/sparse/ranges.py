@@ -95,5 +95,9 @@ def mask_of(ranges: Iterable[tuple[int, int]], size: int) -> NDArray[np.bool_]:
 
 def runs_of(mask: NDArray[np.bool_]) -> tuple[tuple[int, int], ...]:
     """The positions at which a mask is true, as ranges ``[start, stop)``."""
-    edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0))
-    return tuple((start, stop) for start, stop in edges.reshape(-1, 2).tolist())
+    edges = (np.flatnonzero(mask[1:] != mask[:-1]) + 1).tolist()
+    if mask[:1].any():
+        edges.insert(0, 0)
+    if mask[-1:].any():
+        edges.append(len(mask))
+    return tuple(zip(edges[::2], edges[1::2], strict=True))

@@ -87,11 +87,12 @@ class Directory:
         """The bytes of each file below a directory, by its relative path."""
         sizes: dict[str, int] = {}
         for root, _, names in os.walk(self.path / directory):
+            folder = Path(root)
+            inner = folder.relative_to(self.path)
             for name in names:
-                file = Path(root) / name
                 # A writer may have removed it since it was listed.
                 with suppress(FileNotFoundError):
-                    sizes[file.relative_to(self.path).as_posix()] = file.stat().st_size
+                    sizes[(inner / name).as_posix()] = (folder / name).stat().st_size
         return sizes
 
     def size_of(self, name: str) -> int | None:
@@ -274,11 +275,11 @@ class Directory:
 
     def _sync_directories(self, files: Iterable[Path]) -> None:
         """Make the directories of files durable, up to this one, the innermost first."""
+        depth = len(self.path.parts)
         directories = {
             directory
             for parent in {file.parent for file in files}
-            for directory in (parent, *parent.parents)
-            if directory.is_relative_to(self.path)
+            for directory in (parent, *parent.parents[: len(parent.parts) - depth])
         }
         for directory in sorted(directories, reverse=True):
             with storage_errors("sync", directory):
@@ -335,7 +336,7 @@ def write_atomically(
             file.flush()
             os.fsync(file.fileno())
         rename(new, target)
-    except BaseException:
+    except BaseException:  # no error and no Ctrl-C leaves the file
         new.unlink(missing_ok=True)
         raise
 

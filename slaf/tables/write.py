@@ -92,10 +92,21 @@ def write_part(
 
 def write_table(location: Location, name: str, table: pa.Table) -> int:
     """Write and commit all rows of a table; number of the new version."""
-    # In one batch: Lance would concatenate the equal categories of several.
-    batches = table.combine_chunks().to_batches()
+    batches = table.combine_chunks().to_batches(max_chunksize=_rows_per_batch(table.schema))
     fragments = write_part(location, name, table.schema, batches)
     return commit(location, name, table.schema, fragments)
+
+
+def _rows_per_batch(schema: pa.Schema) -> int:
+    """The rows of a batch, for each of which Lance begins a page.
+
+    Of several batches in a page it would concatenate the equal categories. One batch of all rows
+    takes twice the memory.
+    """
+    widths = [
+        field.type.index_type.bit_width for field in schema if pa.types.is_dictionary(field.type)
+    ]
+    return _PAGE_BYTES * 8 // min(widths, default=32)
 
 
 def encoded_size(batch: pa.RecordBatch) -> int:

@@ -117,10 +117,12 @@ def _fit_frame(
 
 
 def _fit_column(column: pd.Series[Any]) -> tuple[pd.Series[Any], str]:
-    """A column of Python objects in a type of anndata, and the name of the type."""
+    """A column in a type of anndata, and the name of the type; "" for one that has it already."""
     import pandas as pd
 
     dtype: Any = column.dtype
+    if isinstance(dtype, pd.Float32Dtype | pd.Float64Dtype):
+        return _fit_floats(column)
     arrow_strings = isinstance(dtype, pd.ArrowDtype) and dtype.kind == "O"
     if dtype != np.dtype(object) and not arrow_strings:
         return column, ""
@@ -130,6 +132,18 @@ def _fit_column(column: pd.Series[Any]) -> tuple[pd.Series[Any], str]:
     if kinds <= {str} and (column.hasnans or arrow_strings):
         return column.astype("string"), "nullable strings"
     return column, ""
+
+
+def _fit_floats(column: pd.Series[Any]) -> tuple[pd.Series[Any], str]:
+    """Nullable floats, which AnnData on disk has not: NaN is the missing value there."""
+    import pandas as pd
+
+    dtype: Any = column.dtype
+    plain = dtype.numpy_dtype
+    values = column.to_numpy(plain, na_value=np.nan)
+    has_both = column.isna().any() and np.isnan(values).sum() > column.isna().sum()
+    told = ", where NaN and missing values are one" if has_both else ", with NaN where missing"
+    return pd.Series(values, column.index, name=column.name), f"{plain}{told}"
 
 
 def _is_writable(new_group: Callable[[], Any], name: Any, element: Any) -> bool:

@@ -109,7 +109,7 @@ def locked_staging(staging: Location, clean_up: Callable[[], None]) -> Iterator[
         clean_up()
         try:
             yield
-        except BaseException:
+        except BaseException:  # also Ctrl-C and SIGTERM
             remove_with_retries(clean_up)
             raise
 

@@ -85,6 +85,8 @@ class TargetFormat:
         The choices, the default first; empty if there is no choice.
     package
         The package of an extra that writing needs.
+    is_packed
+        Whether its arrays are compressed, unless an export says otherwise.
     has_strands
         Whether it holds coverage, with the options `strand` and `cpm`.
     marker_files
@@ -100,5 +102,6 @@ class TargetFormat:
     layouts: tuple[Layout, ...] = ()
     compressions: tuple[ArrayCompression, ...] = ()
     package: str = ""
+    is_packed: bool = True
     has_strands: bool = False
     marker_files: tuple[str, ...] = ()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from slaf.dataset.lazy_matrix import LazyMatrix
     from slaf.dataset.view import View
+    from slaf.options import ReadOptions
     from slaf.sparse.batch import Batch
 
 __all__ = ["LAYERS", "RAW", "Contents", "Matrix", "X", "contents_of"]
@@ -92,8 +93,16 @@ class Contents:
         return frame
 
 
-def contents_of(view: View) -> Contents:
-    """The contents of a view."""
+def contents_of(view: View, reading: ReadOptions | None = None) -> Contents:
+    """The contents of a view.
+
+    Parameters
+    ----------
+    view
+        The view.
+    reading
+        The memory and the scratch directory for cells in another order.
+    """
     elements = {
         "obs": view.obs.copy(),
         "var": view.var.copy(),
@@ -107,17 +116,17 @@ def contents_of(view: View) -> Contents:
         elements |= {"raw/var": view.raw.var.copy(), "raw/varm": dict(view.raw.varm)}
     coverage = view.source.coverage()
     reader = None if coverage is None else CoverageReader(view, coverage)
-    return Contents(dict(_matrices(view)), elements, reader)
+    return Contents(dict(_matrices(view, reading)), elements, reader)
 
 
-def _matrices(view: View) -> Iterator[tuple[str, Matrix]]:
-    yield X, _ViewMatrix(view.X, _value_type(view), is_counted=_is_counted(view))
+def _matrices(view: View, reading: ReadOptions | None) -> Iterator[tuple[str, Matrix]]:
+    yield X, _ViewMatrix(view.X, _value_type(view), _is_counted(view), reading)
     for name, layer in view.layers.items():
         # The rows are those of all layers.
-        yield LAYERS + name, _ViewMatrix(layer, layer.value_type, is_counted=False)
+        yield LAYERS + name, _ViewMatrix(layer, layer.value_type, False, reading)  # noqa: FBT003
     if view.raw is not None:
         raw = view.raw.X
-        yield RAW, _ViewMatrix(raw, raw.value_type, is_counted=isinstance(view.origin, Dataset))
+        yield RAW, _ViewMatrix(raw, raw.value_type, isinstance(view.origin, Dataset), reading)
 
 
 def _is_counted(view: View) -> bool:
@@ -145,11 +154,14 @@ class _ViewMatrix:
         The matrix.
     value_type, is_counted
         As `Matrix` has them.
+    reading
+        The memory and the scratch directory for cells in another order.
     """
 
     matrix: LazyMatrix
     value_type: np.dtype[Any]
     is_counted: bool
+    reading: ReadOptions | None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -168,4 +180,4 @@ class _ViewMatrix:
 
     def batches(self) -> Iterator[Batch]:
         """All cells, in order."""
-        return self.matrix.batches()
+        return self.matrix.batches(self.reading)

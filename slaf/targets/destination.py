@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slaf.runtime.progress import Progress
+    from slaf.storage.location import Location
     from slaf.targets.base import TargetFormat
     from slaf.targets.upload import BucketDestination
 
@@ -72,13 +73,17 @@ class LocalDestination:
         """
         check_replaceable(self._path, format.matches, overwrite=overwrite)
 
+    def staging(self, scratch: Path) -> Location:  # noqa: ARG002 - it is beside the output
+        """The folder that an output is written in."""
+        return staging_dir(self._path)
+
     def publish(
         self,
         write: Callable[[Path, Progress], None],
         format: TargetFormat,
         *,
         overwrite: bool,
-        scratch: Path,  # noqa: ARG002 - it is written on the disk of the output
+        scratch: Path,
         progress: Progress,
     ) -> int:
         """Write the output and publish it; the number of its bytes.
@@ -103,7 +108,7 @@ class LocalDestination:
         StorageError
             If the disk fails.
         """
-        staging = staging_dir(self._path)
+        staging = self.staging(scratch)
         with atomic_output(
             self._path, format.matches, overwrite=overwrite, staging=staging
         ) as path:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from slaf.dataset.dataset import open_dataset
 from slaf.dataset.view import View
 from slaf.errors import TargetError
+from slaf.options import ReadOptions
 from slaf.runtime.progress import NullProgress
 from slaf.storage.overlap import check_apart
 from slaf.storage.urls import local_path
@@ -16,6 +17,7 @@ from slaf.targets import FORMATS
 from slaf.targets.base import TargetFormat, WriteOptions
 from slaf.targets.contents import contents_of
 from slaf.targets.destination import destination_at
+from slaf.targets.space import check_export_space
 
 if TYPE_CHECKING:
     import os
@@ -158,12 +160,15 @@ def export(
     if not target_format.has_strands and (strand is not None or cpm):
         msg = f"{target_format.description} has no strands and no counts per million; use bigwig"
         raise TargetError(msg)
-    contents = contents_of(opened)
+    contents = contents_of(opened, ReadOptions(memory=options.memory, scratch=directory))
     target = target_format.open(contents, options)
     left_out = target.left_out
     if contents.coverage is not None and not target_format.has_strands:
         left_out = (*left_out, "coverage is left out")
     _report_left_out(target_format, left_out, strict=strict)
+    is_packed = target_format.is_packed and compression != "none"
+    staging = destination.staging(directory)
+    check_export_space(staging, opened, target_format, is_packed=is_packed)
     size = destination.publish(
         target.write,
         target_format,

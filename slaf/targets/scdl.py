@@ -193,5 +193,6 @@ FORMAT = TargetFormat(
     suffixes=(".scdl",),
     matches=_matches,
     open=ScdlTarget,
+    is_packed=False,
     marker_files=(METADATA, ROWS, HEADER),
 )

@@ -102,6 +102,12 @@ class BucketDestination:
         if self._staging.read(_JOURNAL) is None:
             self._check(format, overwrite=overwrite)
 
+    def staging(self, scratch: Path) -> Location:
+        """The folder that an output is written in, before it is uploaded."""
+        # Outputs of other buckets may have the same name.
+        url_hash = xxhash.xxh3_64_hexdigest(str(self).encode())
+        return Location(scratch / f".{self.name}-{url_hash}.new")
+
     def publish(
         self,
         write: Callable[[Path, Progress], None],
@@ -131,9 +137,7 @@ class BucketDestination:
         self, scratch: Path, write: Callable[[Path, Progress], None], progress: Progress
     ) -> Iterator[Path]:
         """The output in the scratch directory, until the block ends."""
-        # Outputs of other buckets may have the same name.
-        url_hash = xxhash.xxh3_64_hexdigest(str(self).encode())
-        folder = Location(scratch / f".{self.name}-{url_hash}.new")
+        folder = self.staging(scratch)
 
         def clean_up() -> None:
             folder.remove(self.name)
@@ -181,7 +185,7 @@ class BucketDestination:
             _in_threads(put, others)
             for name in markers:
                 put(name)
-        except BaseException as error:
+        except BaseException as error:  # also Ctrl-C and SIGTERM
             self._clean_up_after(error)
             raise
         self._staging.remove(_JOURNAL)

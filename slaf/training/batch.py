@@ -161,7 +161,13 @@ class Encoder:
         import scipy.sparse as sp
 
         shape = len(entries.indptr) - 1, self._n_genes
-        return sp.csr_matrix((entries.values, entries.genes, entries.indptr), shape=shape)
+        if int(entries.indptr[-1]) > np.iinfo(np.int32).max:
+            return sp.csr_matrix((entries.values, entries.genes, entries.indptr), shape=shape)
+        matrix = sp.csr_matrix(shape, dtype=entries.values.dtype)
+        # The constructor would look at every entry once more.
+        matrix.indptr = entries.indptr.astype(np.int32)
+        matrix.indices, matrix.data = entries.genes, entries.values
+        return matrix
 
     def _dense(self, entries: Entries) -> NDArray[np.float32]:
         n_cells = len(entries.indptr) - 1

@@ -20,7 +20,7 @@ from slaf.training.rows import Rows, sums_of_rows
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from concurrent.futures import Executor
     from pathlib import Path
 
@@ -63,7 +63,7 @@ class CacheReader:
         indptr, genes, values = (map_array(path / n, dtypes[n]) for n in (ROWS, COLUMNS, DATA))
         self._indptr = np.asarray(indptr).astype(np.int64)
         # Plain arrays: a slice of a memmap costs a microsecond.
-        self._arrays = [(np.asarray(genes), np.asarray(values))]
+        self._genes, self._values = np.asarray(genes), np.asarray(values)
         self._totals = np.load(path / _TOTALS) if (path / _TOTALS).exists() else None
 
     def lengths(self, cells: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -71,13 +71,27 @@ class CacheReader:
         rows = np.searchsorted(self._cells, cells)
         return self._indptr[rows + 1] - self._indptr[rows]
 
-    def read(self, cells: NDArray[np.int64], pool: Executor) -> Callable[[], Rows]:  # noqa: ARG002
-        """Cells, ascending and unique; nothing is read before they are used."""
+    def reading(self, cells: NDArray[np.int64]) -> MappedReading:
+        """Cells, ascending and unique; the system reads them when they are used."""
         at = np.searchsorted(self._cells, cells)
         totals = None if self._totals is None else self._totals[at]
+        piece = np.zeros(len(at), np.int64)
         starts, stops = self._indptr[at], self._indptr[at + 1]
-        rows = Rows(self._arrays, np.zeros(len(at), np.int64), starts, stops, totals)
-        return lambda: rows
+        return MappedReading(Rows([self._genes], [self._values], piece, starts, stops, totals))
+
+
+class MappedReading:
+    """Cells that are mapped into memory."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def begin(self, pool: Executor, n_bytes: int | None = None) -> None:
+        """The system reads them."""
+
+    def rows(self) -> Rows:
+        """The cells."""
+        return self._rows
 
 
 @dataclass(frozen=True)

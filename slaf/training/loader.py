@@ -8,7 +8,7 @@ import sys
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 __all__ = ["Loader"]
 
 logger = logging.getLogger("slaf")
+
+# Threads that read from a disk, and from a bucket.
+_THREADS: Final = 2, 16
 
 
 class Loader:
@@ -80,6 +83,7 @@ class Loader:
         self._genes = (
             genes if genes is None else _genes_of_layer(dataset, genes, self.options.layer)
         )
+        self._threads = self.options.threads or _THREADS[dataset.location.is_remote]
         self._pid = os.getpid()
         self._position = self._next = Position()
         # How often the position was set; in memory that the processes of workers share, if any.
@@ -279,7 +283,7 @@ class Loader:
             start=start,
             seed=options.seed,
             epoch=position.epoch,
-            threads=options.threads,
+            threads=self._threads,
             memory=options.memory // workers if options.prefetch else 0,
         )
         return self._guarded(batches)
@@ -395,7 +399,7 @@ class Loader:
                 "neighbouring ones; give the loader a cache",
                 self.dataset.location,
             )
-        return CellMap(self._maker, self.cells, self.options.seed, self.options.threads)
+        return CellMap(self._maker, self.cells, self.options.seed, self._threads)
 
     # ----------------------------------------------------------------------------------- processes
 
@@ -403,7 +407,8 @@ class Loader:
     def _reader(self) -> RowReader:
         matrix = _matrix_of(self.dataset, self.options.layer)
         if self.options.cache is None:
-            return TableReader(matrix, self._genes)
+            is_remote = self.dataset.location.is_remote
+            return TableReader(matrix, self._genes, is_remote=is_remote)
         from slaf.training.cache import CacheContent, open_cache
 
         cells, layer = np.unique(self._selected), self.options.layer

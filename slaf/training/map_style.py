@@ -63,6 +63,8 @@ class CellMap:
         """
         cells = self._cells[np.asarray(positions, np.int64)]
         unique, places = np.unique(cells, return_inverse=True)
+        reading = self._maker.reader.reading(unique)
         with ThreadPoolExecutor(self._threads, "slaf-cells") as pool:
-            rows = self._maker.reader.read(unique, pool)()
+            reading.begin(pool)
+            rows = reading.rows()
         return self._maker.batch(rows, cells, places, (self._seed, 0, int(positions[0])))

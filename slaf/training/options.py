@@ -165,8 +165,8 @@ class LoaderOptions(Options):
     exist: single cells are read from it many times faster than from the tables.
     """
 
-    threads: int = option(2, minimum=1)
-    """Threads that read."""
+    threads: int | None = option(None, minimum=1)
+    """Threads that read; by default 2, and 16 if the dataset is in a bucket, where they wait."""
 
     memory: Any = option("500MB", parse=parse_bytes)
     """Bytes of memory, like "500MB", that the loader and its workers take together."""

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from slaf.errors import DamagedDataset
+from slaf.kernels import kernels
 from slaf.sparse.casting import exact_cast, is_lossless
 from slaf.sparse.ranges import indptr_from_counts, split_by_nnz
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from concurrent.futures import Executor
+    from collections.abc import Iterator, Sequence
+    from concurrent.futures import Executor, Future
 
     from numpy.typing import NDArray
 
     from slaf.dataset.matrix import StoredMatrix
 
-__all__ = ["Entries", "RowReader", "Rows", "TableReader", "sums_of_rows"]
+__all__ = ["Entries", "Reading", "RowReader", "Rows", "TableReader", "sums_of_rows"]
 
-# Entries that a thread reads at a time.
+# Entries that a thread reads at a time, from a disk and from a bucket, where blocks are read one by
+# one, so that threads wait for all at the same time.
 _TASK = 1 << 20
+_TASK_IN_BUCKET = 1 << 18
 
 
 class Entries(NamedTuple):
@@ -51,7 +54,7 @@ class Entries(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """The entries of some cells, in stored types, as in `Entries`."""
+    """The entries of some cells, in the narrowest types, as in `Entries`."""
 
     counts: NDArray[np.int64]
     genes: NDArray[Any]
@@ -59,25 +62,32 @@ class Piece(NamedTuple):
     totals: NDArray[np.float64] | None
 
 
-@dataclass(frozen=True)
 class Rows:
     """Entries of cells that are in memory, or mapped into it.
 
     Parameters
     ----------
-    arrays
-        Genes and values, in pieces of whole cells.
+    genes, values
+        Arrays of whole cells, each of one type.
     piece, starts, stops
-        The piece of each cell, and its entries in it.
+        The array of each cell, and its entries in it.
     totals
         As in `Entries`.
     """
 
-    arrays: Sequence[tuple[NDArray[Any], NDArray[Any]]]
-    piece: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    stops: NDArray[np.int64]
-    totals: NDArray[np.float64] | None
+    def __init__(  # noqa: PLR0917 - the columns of rows
+        self,
+        genes: Sequence[NDArray[Any]],
+        values: Sequence[NDArray[Any]],
+        piece: NDArray[np.int64],
+        starts: NDArray[np.int64],
+        stops: NDArray[np.int64],
+        totals: NDArray[np.float64] | None,
+    ) -> None:
+        self._genes = kernels().gather(genes, piece, starts, stops)
+        self._values = kernels().gather(values, piece, starts, stops)
+        self._value_type = values[0].dtype
+        self._counts, self._totals = stops - starts, totals
 
     def take(self, cells: NDArray[np.int64], dtype: np.dtype[Any]) -> Entries:
         """The entries of some cells, by their positions, with values of a type.
@@ -87,16 +97,30 @@ class Rows:
         InexactValue
             If the type does not hold a value.
         """
-        starts, stops = self.starts[cells], self.stops[cells]
-        places = list(zip(self.piece[cells].tolist(), starts.tolist(), stops.tolist(), strict=True))
-        genes = [self.arrays[at][0][start:stop] for at, start, stop in places]
-        values = [self.arrays[at][1][start:stop] for at, start, stop in places]
-        return Entries(
-            indptr_from_counts(stops - starts),
-            np.concatenate(genes, dtype=np.int32, casting="unsafe"),
-            _joined(values, dtype),
-            None if self.totals is None else self.totals[cells],
-        )
+        indptr = indptr_from_counts(self._counts[cells])
+        genes = np.empty(indptr[-1], np.int32)
+        self._genes(cells, genes)
+        is_held = is_lossless(self._value_type, dtype)
+        values = np.empty(indptr[-1], dtype if is_held else self._value_type)
+        self._values(cells, values)
+        totals = None if self._totals is None else self._totals[cells]
+        return Entries(indptr, genes, exact_cast(values, dtype), totals)
+
+
+class Reading(Protocol):
+    """Cells that are read, or will be."""
+
+    def begin(self, pool: Executor, n_bytes: int | None = None) -> None:
+        """Begin to read the cells: all, or those that take no more memory together."""
+
+    def rows(self) -> Rows:
+        """The cells, once all are read.
+
+        Raises
+        ------
+        DamagedDataset
+            If they cannot be read.
+        """
 
 
 class RowReader(Protocol):
@@ -119,14 +143,8 @@ class RowReader(Protocol):
     def lengths(self, cells: NDArray[np.int64]) -> NDArray[np.int64]:
         """The number of entries of each of some cells, at most."""
 
-    def read(self, cells: NDArray[np.int64], pool: Executor) -> Callable[[], Rows]:
-        """Begin to read cells, ascending and unique; the result waits for them.
-
-        Raises
-        ------
-        DamagedDataset
-            If they cannot be read.
-        """
+    def reading(self, cells: NDArray[np.int64]) -> Reading:
+        """A reading of cells, ascending and unique, which has not begun."""
 
 
 class TableReader:
@@ -138,31 +156,39 @@ class TableReader:
         The matrix.
     genes
         The genes to take, in their order; None for all.
+    is_remote
+        Whether the table is in a bucket.
     """
 
-    def __init__(self, matrix: StoredMatrix, genes: NDArray[np.int64] | None) -> None:
+    def __init__(
+        self, matrix: StoredMatrix, genes: NDArray[np.int64] | None, *, is_remote: bool
+    ) -> None:
         self._matrix = matrix
+        self.task_entries = _TASK_IN_BUCKET if is_remote else _TASK
         self._selection = None if genes is None else GeneSelection(genes, matrix.n_columns)
         self.n_genes = matrix.n_columns if genes is None else len(genes)
         self.dtype = matrix.read_dtype
-        columns = (matrix.rows.axis.ids[1], matrix.column)
-        fields = map(matrix.rows.reader.schema.field, columns)
-        self.entry_bytes = sum(field.type.bit_width // 8 for field in fields)
+        # Half the bytes of uint32.
+        self._gene_type = np.dtype(np.uint16 if self.n_genes <= 1 << 16 else np.uint32)
+        value_type = matrix.rows.reader.schema.field(matrix.column).type
+        self.entry_bytes = self._gene_type.itemsize + value_type.bit_width // 8
 
     def lengths(self, cells: NDArray[np.int64]) -> NDArray[np.int64]:
         """The number of entries of each of some cells, those of all genes and layers."""
         return self._matrix.rows.lengths(cells)
 
-    def read(self, cells: NDArray[np.int64], pool: Executor) -> Callable[[], Rows]:
-        """Begin to read cells, ascending and unique; the result waits for them."""
-        ends = indptr_from_counts(self._matrix.rows.lengths(cells))
-        tasks = [
-            pool.submit(self._pieces, cells[first:last])
-            for first, last in split_by_nnz(ends, _TASK)
-        ]
-        return lambda: _rows([piece for task in tasks for piece in task.result()])
+    def reading(self, cells: NDArray[np.int64]) -> TableReading:
+        """A reading of cells, ascending and unique, which has not begun."""
+        return TableReading(self, cells)
 
-    def _pieces(self, cells: NDArray[np.int64]) -> list[Piece]:
+    def pieces(self, cells: NDArray[np.int64]) -> list[Piece]:
+        """Read cells, ascending and unique.
+
+        Raises
+        ------
+        DamagedDataset
+            If they cannot be read.
+        """
         return [self._piece(*entries) for entries in self._matrix.entries(cells)]
 
     def _piece(self, counts: NDArray[np.int64], genes: NDArray[Any], values: NDArray[Any]) -> Piece:
@@ -172,10 +198,67 @@ class TableReader:
                 f"{self._matrix.n_columns:,}; `slaf verify` it"
             )
             raise DamagedDataset(msg)
-        if self._selection is None:
-            return Piece(counts, genes, values, None)
-        totals = sums_of_rows(indptr_from_counts(counts), values)
-        return Piece(*self._selection.apply(counts, genes, values), totals)
+        totals = None
+        if self._selection is not None:
+            totals = sums_of_rows(indptr_from_counts(counts), values)
+            counts, genes, values = self._selection.apply(counts, genes, values)
+        if genes.dtype != self._gene_type:
+            # Of both columns a copy: else the one would keep what was read of the other.
+            genes, values = genes.astype(self._gene_type), values.copy()
+        return Piece(counts, genes, values, totals)
+
+
+class TableReading:
+    """Cells of a table that threads read.
+
+    Parameters
+    ----------
+    reader
+        Reads them.
+    cells
+        The cells, ascending and unique.
+    """
+
+    def __init__(self, reader: TableReader, cells: NDArray[np.int64]) -> None:
+        self._reader, self._cells = reader, cells
+        self._ends = indptr_from_counts(reader.lengths(cells))
+        self._waiting = deque(_tasks(cells, self._ends, reader.task_entries))
+        self._tasks: list[Future[list[Piece]]] = []
+
+    def begin(self, pool: Executor, n_bytes: int | None = None) -> None:
+        """Begin to read the cells: all, or those that take no more memory together."""
+        while self._waiting:
+            first, last = self._waiting[0]
+            if n_bytes is not None and self._ends[last] * self._reader.entry_bytes > n_bytes:
+                return
+            self._waiting.popleft()
+            self._tasks.append(pool.submit(self._reader.pieces, self._cells[first:last]))
+
+    def rows(self) -> Rows:
+        """The cells, once all are read."""
+        pieces = [piece for task in self._tasks for piece in task.result()]
+        indptrs = [indptr_from_counts(piece.counts) for piece in pieces]
+        empty = [np.zeros(0, np.int64)]
+        totals = [piece.totals for piece in pieces if piece.totals is not None]
+        return Rows(
+            [piece.genes for piece in pieces],
+            [piece.values for piece in pieces],
+            np.repeat(np.arange(len(pieces)), [len(piece.counts) for piece in pieces]),
+            np.concatenate([*empty, *(indptr[:-1] for indptr in indptrs)]),
+            np.concatenate([*empty, *(indptr[1:] for indptr in indptrs)]),
+            np.concatenate(totals) if totals else None,
+        )
+
+
+def _tasks(
+    cells: NDArray[np.int64], ends: NDArray[np.int64], n_entries: int
+) -> Iterator[tuple[int, int]]:
+    """Ranges of cells with about so many entries, cut between cells that are no neighbours."""
+    edges = np.append(np.flatnonzero(np.diff(cells, prepend=-2) != 1), len(cells))
+    for first, last in split_by_nnz(ends[edges], n_entries):
+        begin, end = edges[first], edges[last]
+        for start, stop in split_by_nnz(ends[begin : end + 1], _TASK):
+            yield int(begin + start), int(begin + stop)
 
 
 class GeneSelection:
@@ -224,24 +307,3 @@ def sums_of_rows(indptr: NDArray[np.int64], values: NDArray[Any]) -> NDArray[np.
     if len(filled):
         sums[filled] = np.add.reduceat(values, indptr[:-1][filled], dtype=np.float64)
     return sums
-
-
-def _rows(pieces: Sequence[Piece]) -> Rows:
-    """Cells of several pieces, one piece after the other."""
-    indptrs = [indptr_from_counts(piece.counts) for piece in pieces]
-    empty = [np.zeros(0, np.int64)]
-    totals = [piece.totals for piece in pieces if piece.totals is not None]
-    return Rows(
-        [(piece.genes, piece.values) for piece in pieces],
-        np.repeat(np.arange(len(pieces)), [len(piece.counts) for piece in pieces]),
-        np.concatenate([*empty, *(indptr[:-1] for indptr in indptrs)]),
-        np.concatenate([*empty, *(indptr[1:] for indptr in indptrs)]),
-        np.concatenate(totals) if totals else None,
-    )
-
-
-def _joined(values: list[NDArray[Any]], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """The values of several cells as one array of a type."""
-    if is_lossless(values[0].dtype, dtype):
-        return np.concatenate(values, dtype=dtype)
-    return exact_cast(np.concatenate(values), dtype)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from slaf.training.batch import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from slaf.training.sampling import Draw
 
 __all__ = ["BatchMaker", "read_batches"]
+
+# The share of a window that is read while the one before it is used: all of it would take a third
+# more memory.
+_READ_AHEAD: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -88,24 +92,14 @@ class _Reading:
         self._cells = [matrix[units] for matrix in matrices]
         self._unique, inverse = np.unique(np.stack(self._cells), return_inverse=True)
         self._places = inverse.reshape(len(matrices), *self._cells[0].shape)
-        self._rows: Callable[[], Rows] | None = None
-
-    @property
-    def n_bytes(self) -> int:
-        """The bytes of memory that it takes."""
-        reader = self._maker.reader
-        return int(reader.lengths(self._unique).sum()) * reader.entry_bytes
-
-    def begin(self, pool: ThreadPoolExecutor) -> None:
-        """Begin to read, unless it did."""
-        if self._rows is None:
-            self._rows = self._maker.reader.read(self._unique, pool)
+        reader = maker.reader
+        self.n_bytes = int(reader.lengths(self._unique).sum()) * reader.entry_bytes
+        self._reading = reader.reading(self._unique)
+        self.begin = self._reading.begin
 
     def batches(self, start: int, seed: int, epoch: int) -> Iterator[Batch]:
         """Its batches, from the batch number `start` of the stream on."""
-        if self._rows is None:
-            return
-        rows, cuts = self._rows(), self._window.cuts - self._window.cuts[0]
+        rows, cuts = self._reading.rows(), self._window.cuts - self._window.cuts[0]
         for at in range(max(start - self._window.first_batch, 0), self._window.n_batches):
             span = slice(cuts[at], cuts[at + 1])
             # Batches of different streams have different keys: the first slot tells them apart.
@@ -132,7 +126,7 @@ def read_batches(
     threads: int,
     memory: int,
 ) -> Iterator[Batch]:
-    """The batches of some windows; the next window is read ahead if memory holds two.
+    """The batches of some windows; half of the next one is read ahead, as far as memory holds it.
 
     Parameters
     ----------
@@ -154,10 +148,10 @@ def read_batches(
         for window, draw, units in windows:
             upcoming = _Reading(maker, window, draw, units)
             if current is not None:
-                if current.n_bytes + upcoming.n_bytes <= memory:
-                    upcoming.begin(pool)
+                ahead = min(memory - current.n_bytes, int(upcoming.n_bytes * _READ_AHEAD))
+                upcoming.begin(pool, ahead)
                 yield from current.batches(start, seed, epoch)
-                # Its rows are free before the next window is read.
+                # Its rows are free before the rest of the next window is read.
                 current = None
             upcoming.begin(pool)
             current = upcoming

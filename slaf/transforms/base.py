@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.annotations.columns import ColumnSet
+    from slaf.options import ReadOptions
     from slaf.sources.base import Coverage, Matrix, MatrixSize, Measured, Raw
 
     Positions = NDArray[np.int64] | None
 
-__all__ = ["TransformedSource", "UnfitValue", "ValueStep"]
+__all__ = ["SourceStep", "TransformedSource", "UnfitValue", "ValueStep"]
 
 
 class UnfitValue(Exception):
@@ -47,8 +48,24 @@ class UnfitValue(Exception):
         self.reason = reason
 
 
+class SourceStep(ABC):
+    """A step that gives another source."""
+
+    @abstractmethod
+    def applied(self, source: Source, prefix: str = "") -> Source:
+        """The source seen through the step, which is closed with it.
+
+        Parameters
+        ----------
+        source
+            The source.
+        prefix
+            The text before each cell id that the source does not have itself.
+        """
+
+
 @dataclass(frozen=True)
-class ValueStep(ABC):
+class ValueStep(SourceStep):
     """A step that changes the values of one matrix, each cell by itself.
 
     Attributes
@@ -66,6 +83,10 @@ class ValueStep(ABC):
     def target(self) -> str | None:
         """The layer that it changes or makes; None for X."""
         return self.layer if self.as_layer is None else self.as_layer
+
+    def applied(self, source: Source, prefix: str = "") -> Source:
+        """The source with these values."""
+        return TransformedSource(source, self, prefix)
 
     @abstractmethod
     def dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -123,6 +144,7 @@ class TransformedSource(Source):
         self._source = source
         self._step = step
         self._prefix = prefix
+        self.reading = source.reading
         info = source.info
         self._read_name = info.matrix if step.layer is None else _layer(info.layers, step.layer)
         self._name = self._read_name
@@ -155,12 +177,18 @@ class TransformedSource(Source):
         """A matrix of the source, or the changed one."""
         return self.select(name)
 
-    def select(self, name: str | None, cells: Positions = None, genes: Positions = None) -> Matrix:
+    def select(
+        self,
+        name: str | None,
+        cells: Positions = None,
+        genes: Positions = None,
+        reading: ReadOptions | None = None,
+    ) -> Matrix:
         """Some cells and genes; only these cells are read, but all of their genes."""
-        name = self.info.matrix if name is None else name
+        name, reading = self.info.matrix if name is None else name, reading or self.reading
         if name != self._name:
-            return self._source.select(name, cells, genes)
-        inner = self._source.select(self._read_name, cells)
+            return self._source.select(name, cells, genes, reading)
+        inner = self._source.select(self._read_name, cells, None, reading)
         at = partial(self._label, cells)
         changed = _TransformedMatrix(inner, self._step, partial(self._keys, cells), at)
         return changed if genes is None else SelectedMatrix(changed, None, genes)

@@ -38,10 +38,14 @@ class QCMetrics:
     var
         A row for each gene: `n_cells_by_counts`, `mean_counts`, `pct_dropout_by_counts`,
         `total_counts`.
+    options
+        The keywords of `slaf.View.qc_metrics` that compute them of other cells; None if the genes
+        of a mask were given one by one.
     """
 
     obs: pd.DataFrame
     var: pd.DataFrame
+    options: Mapping[str, Any] | None = None
 
     def summary(self, groups: pd.Series[Any] | None = None) -> pd.DataFrame:
         """The range, quartiles and mean of each metric of cells but logarithms.

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from slaf.dataset.source import dataset_as_input  # registers datasets as inputs
-from slaf.dataset.transformed_inputs import FILTER_GENES, repeated, transformed_inputs
+from slaf.dataset.transformed_inputs import (
+    FILTER_GENES,
+    has_standard_genes,
+    repeated,
+    standardized_inputs,
+    transformed_inputs,
+)
 from slaf.errors import NoSuchInput
 from slaf.format.records import StepRecord
 from slaf.options import Join, SlotSelection, one_of
@@ -79,7 +85,7 @@ def _recorded_inputs(
             f"given; name all of them in their order: {uris}"
         )
         raise NoSuchInput(msg)
-    return [
+    recorded = [
         replace(
             one,
             options=_recorded_options(options, record),
@@ -89,6 +95,8 @@ def _recorded_inputs(
         )
         for one, record in zip(found, records, strict=True)
     ]
+    is_standard = has_standard_genes(dataset.published.transforms)
+    return standardized_inputs(recorded) if is_standard else recorded
 
 
 def _combined(dataset: Dataset, inputs: list[Input]) -> Concat:

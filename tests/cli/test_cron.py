@@ -6,20 +6,20 @@ import re
 import signal
 import subprocess
 from contextlib import chdir
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
+import pytest
 
 import slaf
 from slaf.testing.strategies import Stored
 from tests.cli.terminal import SLAF, TIME, run
 from tests.formats.builders import write_v3
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-N_FIRST, N_CELLS, N_GENES = 8, 4, 6
+N_CELLS, N_GENES = 4, 6
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "cron.md"
 MATRIX = "outs/filtered_feature_bc_matrix.h5"
 
 
@@ -77,6 +77,14 @@ class Lab:
         """The command of each month."""
         return self.run("append", "--new-only", "--quiet")
 
+    def mailed(self) -> str:
+        """What cron mails of the line on the page."""
+        line = next(line for line in PAGE.read_text().splitlines() if line.startswith("0 3 1 * * "))
+        command = line.removeprefix("0 3 1 * * ").replace("/data/lab", str(self.folder))
+        command = command.replace(" monthly ", " runs ").replace("slaf append", f"{SLAF} append")
+        ended = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)  # noqa: S602 - ours
+        return ended.stdout + ended.stderr
+
     def kill(self) -> None:
         """Run the command of each month, and kill it as soon as it has begun to write."""
         config = self.folder / "lab.slaf" / "config.json"
@@ -93,23 +101,25 @@ class Lab:
         assert process.wait() == -signal.SIGKILL
 
 
-def test_the_months(tmp_path: Path) -> None:
+@pytest.mark.parametrize("n_first", [6, pytest.param(40, marks=pytest.mark.slow)])
+def test_the_months(n_first: int, tmp_path: Path) -> None:
     """New samples are appended, a killed run is finished, and what is wrong changes nothing."""
     lab = Lab(tmp_path)
-    lab.add(N_FIRST)
+    lab.add(n_first)
     code, made, _ = lab.run("convert", "--cell-id-prefix", "--samples", "sheet.csv")
-    assert (code, made["n_cells"]) == (0, N_FIRST * N_CELLS)
+    assert (code, made["n_cells"]) == (0, n_first * N_CELLS)
 
     lab.add(3)
     code, made, err = lab.append()
-    assert (code, made["n_cells"], err) == (0, 11 * N_CELLS, "")
+    assert (code, made["n_cells"], err) == (0, (n_first + 3) * N_CELLS, "")
     assert lab.log[-1] == "end: exit code 0"
-    assert "lab.slaf: 44 cells" in lab.log[-2]
+    assert f"lab.slaf: {(n_first + 3) * N_CELLS} cells" in lab.log[-2]
 
-    # Nothing new: 7, and nothing but a line in the log.
+    # Nothing new: 7, and nothing but a line in the log; cron mails nothing.
+    assert lab.mailed() == ""
     code, told, err = lab.append()
     assert (code, told["error"]["what"], told["error"]["code"]) == (7, "AlreadyInDataset", 7)
-    assert err == "slaf: lab.slaf: it has all of the 11 inputs: nothing is new\n"
+    assert err == f"slaf: lab.slaf: it has all of the {n_first + 3} inputs: nothing is new\n"
     assert lab.log[-2:] == [err.strip(), "end: exit code 7"]
 
     _test_a_broken_month(lab)
@@ -127,38 +137,43 @@ def test_the_months(tmp_path: Path) -> None:
 
 def _test_a_broken_month(lab: Lab) -> None:
     """A damaged sample, and one without a row, hold up their month and are named."""
+    before = lab.n_samples
+    broken, without = f"L{before + 2:03d}", f"L{before + 3:03d}"
     lab.add(1)
     lab.add(2, in_sheet=False)
     code, told, _ = lab.append()
     assert (code, told["error"]["code"]) == (3, 3)
-    assert all(name in told["error"]["message"] for name in ("L013", "L014"))
-    lab.enter("L013")
-    lab.enter("L014")
-    path = lab.folder / "runs" / "L013" / MATRIX
+    assert all(name in told["error"]["message"] for name in (broken, without))
+    lab.enter(broken)
+    lab.enter(without)
+    path = lab.folder / "runs" / broken / MATRIX
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     code, told, _ = lab.append()
     assert (code, told["error"]["what"]) == (3, "DamagedInput")
-    assert "L013" in told["error"]["message"]
+    # By name, once.
+    assert told["error"]["message"].count(broken) == 1
+    assert broken in lab.mailed()
     path.write_bytes(whole)
     with h5py.File(path, "r+") as file:
         file["matrix/indices"][0] = 99
     assert lab.append()[0] == 3
-    assert lab.dataset.n_cells == 11 * N_CELLS
+    assert lab.dataset.n_cells == before * N_CELLS
     # Mended, when one more has come: what was kept is finished.
     path.write_bytes(whole)
     lab.add(1)
     code, made, err = lab.append()
-    assert (code, made["n_cells"]) == (0, 15 * N_CELLS), err
+    assert (code, made["n_cells"]) == (0, (before + 4) * N_CELLS), err
 
 
 def _test_a_killed_month(lab: Lab) -> None:
     """A killed run leaves the dataset readable; the next one finishes it, and what came since."""
+    before = lab.n_samples
     lab.add(2)
     lab.kill()
-    assert lab.dataset.n_cells == 15 * N_CELLS
+    assert lab.dataset.n_cells == before * N_CELLS
     lab.add(1)
     code, _, err = lab.run("append", "--new-only", "--chunk-size", "1")
     assert code == 0, err
     assert "the append that was stopped is finished; 1 more follow" in err
-    assert lab.dataset.n_cells == 18 * N_CELLS
+    assert lab.dataset.n_cells == (before + 3) * N_CELLS

@@ -1,4 +1,4 @@
-"""Servers of object storage, started once for all tests, and a fresh place for each."""
+"""A fresh place in a bucket for each test."""
 
 from __future__ import annotations
 
@@ -7,31 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cloud.proxy import Proxy, proxied
-from tests.cloud.servers import Cloud, azurite, fake_gcs, moto
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-
-@pytest.fixture(scope="session")
-def s3_server() -> Iterator[Cloud]:
-    """A bucket of S3."""
-    with moto() as cloud:
-        yield cloud
-
-
-@pytest.fixture(scope="session")
-def az_server() -> Iterator[Cloud]:
-    """A container of Azure."""
-    with azurite() as cloud:
-        yield cloud
-
-
-@pytest.fixture(scope="session")
-def gs_server() -> Iterator[Cloud]:
-    """A bucket of Google."""
-    with fake_gcs() as cloud:
-        yield cloud
+    from tests.cloud.servers import Cloud
 
 
 @pytest.fixture(params=["s3", "az", "gs"])

@@ -103,7 +103,7 @@ class Converting:
 
     def seen(self, cloud: Cloud) -> str:
         """By `slaf.open`, and by reading all of it."""
-        found = published(cloud, "x")
+        found = self._found(cloud)
         if found is None:
             assert self.before is None, "the older dataset is not there any more"
             return "nothing"
@@ -126,6 +126,40 @@ class Converting:
 
     def _place(self, cloud: Cloud) -> Location:
         return Location(cloud.at("x"), cloud.options)
+
+    def _found(self, cloud: Cloud) -> dict[str, Any] | None:
+        return published(cloud, "x")
+
+
+@dataclass(frozen=True)
+class Copying(Converting):
+    """`slaf copy`, of a dataset on a disk, to nothing or over another; its output is called `x`."""
+
+    reach: ClassVar[float] = 0.5
+
+    def words(self, cloud: Cloud) -> tuple[str, ...]:
+        """The command."""
+        return ("copy", str(self.source), cloud.at("x"), "--overwrite")
+
+    @property
+    def begins_anew(self) -> bool:
+        """A copy that is whole is left as it is."""
+        return False
+
+    def kept(self, cloud: Cloud) -> set[str]:
+        """None: a copy has no parts."""
+        del cloud
+        return set()
+
+    def _found(self, cloud: Cloud) -> dict[str, Any] | None:
+        found = published(cloud, "x")
+        return None if found is None else anywhere(found)
+
+
+def anywhere(output: dict[str, Any]) -> dict[str, Any]:
+    """The same, whatever the directories of its tables are called."""
+    config = {key: value for key, value in output["config"].items() if key != "tables"}
+    return output | {"config": config}
 
 
 @dataclass(frozen=True)
@@ -192,6 +226,8 @@ def conversions(folder: Path, n_parts: int) -> dict[str, Operation]:
         "append": Converting(source, both, older, old, appends=True),
         "convert": Converting(source, new),
         "convert --overwrite": Converting(source, new, older, old),
+        "copy": Copying(folder / "new.slaf", anywhere(new)),
+        "copy --overwrite": Copying(folder / "new.slaf", anywhere(new), older, anywhere(old)),
     }
 
 

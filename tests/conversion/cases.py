@@ -29,6 +29,7 @@ __all__ = [
     "appending_nothing",
     "appending_reads",
     "appending_to_a_transform",
+    "appending_with_metrics",
     "beside",
     "blank",
     "by_gene",
@@ -113,6 +114,17 @@ def appending_to_a_transform(folder: Path) -> Conversion:
     source = write_h5ad(folder / "new.h5ad", counts(N_CELLS, N_GENES, seed=7))
     options = {"chunk_size": 5}
     return Conversion(source, options, folder / "before.slaf", first.inputs)
+
+
+def appending_with_metrics(folder: Path) -> Conversion:
+    """Cells that are added to a dataset with metrics, which are computed anew."""
+    first = plain(folder)
+    first.run(folder / "before.slaf")
+    before = slaf.open(folder / "before.slaf")
+    # Without percentages, which are NaN of an empty cell: no NaN equals another.
+    before.annotate(qc=before.qc_metrics(percent_top=[]))
+    source = write_h5ad(folder / "new.h5ad", counts(N_CELLS, N_GENES, seed=7))
+    return Conversion(source, {"chunk_size": 5}, folder / "before.slaf", first.inputs)
 
 
 def beside(folder: Path) -> Conversion:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import slaf
@@ -21,7 +21,7 @@ from slaf.errors import DamagedDataset, GeneMismatch, InexactValue, InputError, 
 from slaf.format.schema import CELLS, EXPRESSION, GENES, RAW_GENES
 from slaf.format.validation import with_checksum
 from slaf.testing.crashing import Crash, CrashingStorage
-from tests.builders import counts
+from tests.builders import counts, examples
 from tests.conversion.outputs import output_of, tree, unaccounted
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from slaf.options import UnsMerge
 
 N_GENES = 5
-# A few, each of many conversions; `HYPOTHESIS_PROFILE=search` looks further.
-_EXAMPLES = settings.get_profile(settings.get_current_profile_name()).max_examples // 5
 GENES_OF_ALL = [f"gene-{gene}" for gene in range(N_GENES)]
 
 
@@ -159,7 +157,7 @@ def check_obsm(ds: slaf.Dataset, cells: slice, adata: anndata.AnnData) -> None:
         assert frame.isna().all(axis=None)
 
 
-@settings(max_examples=_EXAMPLES)
+@examples(5)
 @given(samples())
 def test_what_each_input_held_comes_back(
     tmp_path_factory: pytest.TempPathFactory, chosen: list[Sample]
@@ -172,7 +170,7 @@ def test_what_each_input_held_comes_back(
     slaf.verify(ds, against=adatas)
 
 
-@settings(max_examples=_EXAMPLES)
+@examples(5)
 @given(samples())
 def test_appends_are_one_conversion(
     tmp_path_factory: pytest.TempPathFactory, chosen: list[Sample]

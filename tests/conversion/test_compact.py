@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 import slaf
 from slaf.conversion import compact as compaction
-from slaf.errors import DamagedDataset, UnfinishedRun
+from slaf.errors import DamagedDataset, SelectionError, UnfinishedRun
 from slaf.format.validation import with_checksum
 from slaf.testing.crashing import Crash, CrashingStorage, Moment
 from tests.builders import counts, write_h5ad
@@ -134,7 +134,7 @@ def test_blank_cells(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("moment", "step"),
-    [(Moment.BEFORE, 4), *(pytest.param(m, 1, marks=pytest.mark.slow) for m in Moment)],
+    [(Moment.BEFORE, 6), *(pytest.param(m, 1, marks=pytest.mark.slow) for m in Moment)],
 )
 def test_stopped_at_every_effect(moment: Moment, step: int, tmp_path: Path) -> None:
     """Stopped anywhere, the dataset is what it was, and the same call finishes the work."""
@@ -322,3 +322,11 @@ def test_what_is_added_has_the_new_compression(stored: Path, tmp_path: Path) -> 
     victim.write_bytes(b"damaged")
     slaf.repair(output, [stored / "in.h5ad", more])
     slaf.verify(output, against=[stored / "in.h5ad", more])
+
+
+def test_an_open_dataset(stored: Path, tmp_path: Path) -> None:
+    """It takes the dataset itself, as annotate and remove do, and no view of a part of it."""
+    dataset = slaf.open(shutil.copytree(stored / "out.slaf", tmp_path / "out.slaf"))
+    with pytest.raises(SelectionError, match="a view of a part of it; compact changes the tables"):
+        slaf.compact(dataset[:2])
+    assert slaf.compact(dataset).dataset == str(dataset.location)

@@ -20,6 +20,7 @@ from tests.conversion.cases import (
     appending_nothing,
     appending_reads,
     appending_to_a_transform,
+    appending_with_metrics,
     beside,
     blank,
     by_gene,
@@ -49,14 +50,14 @@ if TYPE_CHECKING:
 CASES = [plain, concurrent, replacing, indexed, widening, replacing_and_widening, restarting]
 CASES += [empty, blank, several, beside, replacing_what_is_beside]
 CASES += [appending, appending_and_widening, appending_genes, appending_nothing]
-CASES += [transforming, appending_to_a_transform]
+CASES += [transforming, appending_to_a_transform, appending_with_metrics]
 CASES += [appending_beside, by_gene, appending_by_gene, reads, appending_reads]
 # In the normal run one case is stopped before every effect, and each other before some of its own.
 # What is there after an effect is what the next one finds: few cases are stopped after some.
 POINTS: list[tuple[Callable[[Path], Conversion], Moment, int | None]]
 POINTS = [(plain, Moment.BEFORE, None), (plain, Moment.AFTER, 6)]
-POINTS += [(case, Moment.BEFORE, 4) for case in CASES if case is not plain]
-POINTS += [(case, Moment.AFTER, 3) for case in (concurrent, beside, appending)]
+POINTS += [(case, Moment.BEFORE, 3) for case in CASES if case is not plain]
+POINTS += [(case, Moment.AFTER, 2) for case in (concurrent, beside, appending)]
 # Those of the normal run that are stopped again and again: one of each kind of call.
 AGAIN = [widening, replacing_and_widening, several, beside, appending, by_gene]
 CASES += [widening_beside, several_with_everything, appending_a_layer]

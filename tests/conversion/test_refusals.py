@@ -20,6 +20,7 @@ from slaf.errors import (
     DamagedDataset,
     NotADataset,
     OutputExists,
+    TargetError,
     UnfinishedRun,
     UnsupportedFormat,
 )
@@ -412,3 +413,34 @@ def test_a_copy_of_an_unfinished_output(conversion: Conversion, tmp_path: Path) 
     output = stopped(conversion, tmp_path / "out.slaf")
     shutil.move(output, tmp_path / "moved.slaf")
     conversion.finish(tmp_path / "moved.slaf", expected)
+
+
+@pytest.mark.parametrize("name", ["out.h5ad", "out.CSV", "out.bw", "out.csv.gz", "out.zarr/"])
+def test_a_name_of_something_else(name: str, conversion: Conversion, tmp_path: Path) -> None:
+    """A dataset is not made under the name of a file of another format, by any verb."""
+    output = f"{tmp_path}/{name}"
+    made = slaf.convert(conversion.source, tmp_path / "in.slaf")
+    makers: list[Callable[[], object]] = [
+        lambda: slaf.convert(conversion.source, output),
+        lambda: slaf.convert(conversion.source, output, dry_run=True),
+        lambda: slaf.plan(conversion.source, output),
+        lambda: slaf.copy(made, output),
+    ]
+    if not output.rstrip("/").endswith((".h5ad", ".zarr")):
+        makers += [
+            lambda: slaf.transform(conversion.source, output, min_genes=1),
+            lambda: slaf.aggregate(conversion.source, output, by="cell_id"),
+        ]
+    for make in makers:
+        with pytest.raises(TargetError, match=r"name it out.slaf or so, .* `slaf export`"):
+            make()
+    assert not list(tmp_path.glob("out.*"))
+
+
+def test_a_dataset_that_can_be_added_to(conversion: Conversion, tmp_path: Path) -> None:
+    """Who makes what is there already is told how it grows: `append`, or a plan with --append."""
+    conversion.run(tmp_path / "out.slaf")
+    with pytest.raises(OutputExists, match="or add to it with `slaf append`"):
+        slaf.convert(conversion.source, tmp_path / "out.slaf")
+    with pytest.raises(OutputExists, match="or add to it with --append"):
+        slaf.plan(conversion.source, tmp_path / "out.slaf")

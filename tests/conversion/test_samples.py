@@ -215,11 +215,17 @@ def test_the_first_gets_its_sample_with_the_second(runs: Path, tmp_path: Path) -
 
 
 def test_a_sheet_that_is_gone(runs: Path, tmp_path: Path) -> None:
-    """The sheet of the conversion is read again by an append, or named as missing."""
+    """The sheet of the conversion is read again by an append; one that does not do is named."""
     slaf.convert([runs / "S01", runs / "S02"], tmp_path / "out.slaf", **options_of(tmp_path))
     (tmp_path / "sheet.csv").rename(tmp_path / "other.csv")
     with pytest.raises(NoSuchInput, match=r"sheet.csv: .* --samples none"):
         slaf.append(runs / "S03", tmp_path / "out.slaf")
+    (tmp_path / "sheet.csv").write_text("sample,donor\nS01,D1\nS02,D2\n")
+    with pytest.raises(InputError, match=r"inputs without a row: .*S03") as caught:
+        slaf.append(runs / "S03", tmp_path / "out.slaf")
+    assert "mend it, name another with --samples, or take none with --samples none" in str(
+        caught.value
+    )
     dataset = slaf.append(runs / "S03", tmp_path / "out.slaf", samples="none")
     assert dataset.obs["donor"].isna().sum() == N_CELLS
     slaf.verify(dataset, against=runs)

@@ -61,4 +61,5 @@ def mounted(path: Path) -> Iterator[Disk | None]:
     try:
         yield Disk(path)
     finally:
-        subprocess.run(["umount", str(path)], check=True)
+        # A library may have a file open for a while longer.
+        subprocess.run(["umount", "--lazy", str(path)], check=True)

@@ -14,7 +14,7 @@ from slaf.testing.crashing import Crash, CrashingStorage, Failure, Moment
 from slaf_cli.report import ExitCode
 from tests.faults.disks import Disk
 from tests.faults.interposer import Action
-from tests.faults.operations import Converting
+from tests.faults.operations import Annotation, Converting
 from tests.faults.orders import Befallen
 
 if TYPE_CHECKING:
@@ -235,7 +235,9 @@ def _dying(*hows: type[BaseException]) -> Callable[..., Struck]:
         assert isinstance(ready.operation, Converting)
         conversion = ready.operation.conversion
         dying = _Dying(rng.randrange(12), rng.choice(hows)("the worker"))
-        options = conversion.options | {"workers": rng.randrange(3), "progress": dying}
+        options = conversion.options | {"progress": dying}
+        if not isinstance(conversion, Annotation):
+            options["workers"] = rng.randrange(3)
         untold = ""
         try:
             replace(conversion, options=options).run(output)

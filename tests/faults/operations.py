@@ -54,7 +54,7 @@ class Operation(Protocol):
 
 @dataclass(frozen=True)
 class Converting:
-    """`slaf convert` or `slaf append`."""
+    """`slaf convert`, `slaf append` or `slaf transform`."""
 
     conversion: Conversion
 
@@ -65,11 +65,14 @@ class Converting:
     def words(self, output: Path) -> tuple[str, ...]:
         """The command."""
         call = "convert" if self.conversion.added_to is None else "append"
+        call = "transform" if self.conversion.transforms else call
         inputs = [self.conversion.source, *self.conversion.more]
         options: list[str] = []
         for name, value in self.conversion.options.items():
             flag = "--" + name.removeprefix("create_").replace("_", "-")
-            options += [flag] if value is True else [flag, str(value)]
+            several = value.items() if isinstance(value, dict) else [(value,)]
+            for pair in several:
+                options += [flag] if value is True else [flag, "=".join(map(str, pair))]
         return (call, *map(str, inputs), str(output), *options, "--quiet")
 
     def uninterrupted(self, output: Path) -> Any:
@@ -270,11 +273,11 @@ def many_files(folder: Path) -> Conversion:
     return Conversion(files[0], {"chunk_size": 3}, more=files[1:])
 
 
-def append_of_many_parts(folder: Path) -> Conversion:
+def append_of_many_parts(folder: Path, n_parts: int = N_PARTS) -> Conversion:
     """Two files at a time, to a dataset that has indices."""
     older = write_h5ad(folder / "old.h5ad", counts(10, 20, seed=1))
     slaf.convert(older, folder / "old.slaf", chunk_size=3, create_indices=True)
-    halves = [write_h5ad(folder / f"{n}.h5ad", counts(N_PARTS, 20, seed=n)) for n in (2, 3)]
+    halves = [write_h5ad(folder / f"{n}.h5ad", counts(n_parts, 20, seed=n)) for n in (2, 3)]
     options = {"chunk_size": 2, "workers": 2}
     return Conversion(halves[0], options, folder / "old.slaf", [older], halves[1:])
 
@@ -347,17 +350,19 @@ def _exporting(
 # To try another command, add a line.
 FEW: dict[str, Callable[[Path], Operation]] = {
     "convert, everything beside the matrix": _converting(cases.beside),
-    "convert, many files": _converting(many_files),
-    "append, many parts": _converting(append_of_many_parts),
+    "append, some parts": _converting(partial(append_of_many_parts, n_parts=8)),
     "compact": after_appends,
     "annotate": annotation,
     "remove": lambda folder: Removing(removal(folder)),
     "copy, over a dataset": lambda folder: Copying(copied(folder, replacing=True)),
+    "transform": _converting(cases.transforming),
     "export, h5ad": _exporting("out.h5ad", layout="csc"),
     "export, over a zarr": _exporting("out.zarr", replacing=True),
 }
 MANY = FEW | {
+    "convert, many files": _converting(many_files),
     "copy": lambda folder: Copying(copied(folder)),
+    "append, many parts": _converting(append_of_many_parts),
     "convert, many parts": _converting(many_parts),
     "convert, two parts at a time": _converting(two_at_a_time),
     "convert, over a dataset": _converting(cases.replacing_and_widening),
@@ -367,11 +372,13 @@ MANY = FEW | {
     "convert, indexed": _converting(cases.indexed),
     "convert, by gene": _converting(cases.by_gene),
     "convert, other genes": _converting(cases.several),
+    "append, with metrics": _converting(cases.appending_with_metrics),
     "append, other genes": _converting(cases.appending),
     "append, by gene": _converting(cases.appending_by_gene),
     "append, widening": _converting(cases.appending_and_widening),
     "append, everything beside the matrix": _converting(cases.appending_beside),
     "append, a layer that is new": _converting(cases.appending_a_layer),
+    "append, to a transform": _converting(cases.appending_to_a_transform),
     "compact, another compression": partial(after_appends, compression="small"),
     "export, over an h5ad": _exporting("out.h5ad", replacing=True),
     "export, 10x H5": _exporting("out.h5"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,35 +59,48 @@ samples = st.fixed_dictionaries(
 stops = st.none() | st.tuples(st.integers(0, MOST_EFFECTS), st.sampled_from(list(Moment)))
 
 
+Cell = tuple[str, str | None]
+
+
 @dataclass(frozen=True)
 class Sample:
     """An input: its cells, with a column of obs, and its values."""
 
     path: Path
-    cells: tuple[tuple[str, str], ...]
+    cells: tuple[Cell, ...]
     genes: tuple[str, ...]
     values: dict[tuple[str, str], float]
 
 
 @dataclass(frozen=True)
 class Model:
-    """What a dataset holds: cells and genes in order, and the values by their ids."""
+    """What a dataset holds: cells and genes in order, and the values by their ids.
 
-    cells: tuple[tuple[str, str], ...] = ()
+    Attributes
+    ----------
+    annotated
+        Whether the column of obs was: then what is appended has no value in it.
+    """
+
+    cells: tuple[Cell, ...] = ()
     genes: tuple[str, ...] = ()
     values: tuple[tuple[tuple[str, str], float], ...] = ()
+    annotated: bool = field(default=False, compare=False)
 
     def with_sample(self, sample: Sample) -> Model:
         """The same with one input more."""
+        cells = tuple((cell, None if self.annotated else batch) for cell, batch in sample.cells)
         more = tuple(gene for gene in sample.genes if gene not in self.genes)
         values = {**dict(self.values), **sample.values}
-        return Model(self.cells + sample.cells, self.genes + more, tuple(sorted(values.items())))
+        makes = self.cells + cells, self.genes + more, tuple(sorted(values.items()))
+        return Model(*makes, self.annotated)
 
     def without(self, number: str) -> Model:
         """The same without the cells of an input; genes stay."""
         cells = tuple(each for each in self.cells if each[0].partition("-")[0] != number)
         kept = {cell for cell, _ in cells}
-        return Model(cells, self.genes, tuple(one for one in self.values if one[0][0] in kept))
+        values = tuple(one for one in self.values if one[0][0] in kept)
+        return replace(self, cells=cells, values=values)
 
 
 @dataclass(frozen=True)
@@ -109,6 +123,9 @@ class Call:
             return
         if self.operation == "annotate":
             slaf.annotate(place, **dict(self.options), replace=True)
+            return
+        if self.operation == "copy":
+            slaf.copy(dict(self.options)["dataset"], place, overwrite=True)
             return
         call = slaf.append if self.operation == "append" else slaf.convert
         call(list(self.inputs), place, **dict(self.options), **more)
@@ -141,6 +158,7 @@ class Machine(RuleBasedStateMachine):
         self.inputs: tuple[Path, ...] = ()
         self.stopped: Call | None = None
         self.older: list[tuple[Dataset, Model]] = []
+        self.copy: tuple[Model | None, tuple[Path, ...]] = (None, ())
 
     def teardown(self) -> None:
         """Remove everything."""
@@ -187,7 +205,8 @@ class Machine(RuleBasedStateMachine):
             ("obs", {"batch": pd.Categorical([batch for _, batch in cells])}),
             ("layers", {"other": layer}),
         )
-        self._give(Call("annotate", (), options, replace(self.published, cells=cells)), at)
+        makes = replace(self.published, cells=cells, annotated=True)
+        self._give(Call("annotate", (), options, makes), at)
 
     @precondition(lambda self: len(self.inputs) > 1 and self.stopped is None)
     @rule(at=stops, which=st.integers(0, 9))
@@ -197,6 +216,28 @@ class Machine(RuleBasedStateMachine):
         path = self.inputs[which % len(self.inputs)]
         options = (("source", str(path)),)
         self._give(Call("remove", (path,), options, self.published.without(path.stem)), at)
+
+    @precondition(lambda self: self.published is not None and self.stopped is None)
+    @rule(at=stops)
+    def copy_away(self, at: Any) -> None:
+        """Copy it to another place, over an earlier copy, or one that was stopped."""
+        place = self.folder / "copy.slaf"
+        with suppress(Crash):
+            slaf.copy(self.output, CrashingStorage(place, *at) if at else place, overwrite=True)
+            at = None
+        seen = self._seen(place)
+        assert seen == self.published or (at is not None and seen == self.copy[0])
+        if seen == self.published:
+            self.copy = (seen, self.inputs)
+
+    @precondition(lambda self: self.copy[0] is not None and self.stopped is None)
+    @rule(at=stops)
+    def copy_back(self, at: Any) -> None:
+        """Copy what was copied away in the place of what is there."""
+        makes, inputs = self.copy
+        assert makes is not None
+        options = (("dataset", self.folder / "copy.slaf"),)
+        self._give(Call("copy", inputs, options, makes), at)
 
     @precondition(lambda self: self.stopped is not None)
     @rule(at=stops)
@@ -235,7 +276,8 @@ class Machine(RuleBasedStateMachine):
         ids, genes = list(adata.obs_names), list(adata.var_names)
         found = entries(sp.csr_array(adata.X))
         values = {(ids[cell], genes[gene]): float(v) for (cell, gene), v in found.items()}
-        cells = tuple(zip(ids, adata.obs["batch"].astype(str), strict=True))
+        batches = (None if pd.isna(batch) else batch for batch in adata.obs["batch"])
+        cells = tuple(zip(ids, batches, strict=True))
         assert Model(cells, tuple(genes), tuple(sorted(values.items()))) == self.published
 
     @precondition(lambda self: self.published is not None)
@@ -258,7 +300,8 @@ class Machine(RuleBasedStateMachine):
             assert found == model
             return
         # A compact publishes the same rows in other files.
-        assert slaf.open(self.output).published.versions != dataset.published.versions
+        now, then = slaf.open(self.output).published, dataset.published
+        assert (now.versions, now.tables) != (then.versions, then.tables)
         assert told.endswith("open it anew")
 
     @invariant()
@@ -303,12 +346,12 @@ class Machine(RuleBasedStateMachine):
             else:
                 added_to = self.inputs if call.operation in {"append", "annotate"} else ()
                 self.inputs = (*added_to, *call.inputs)
-            self.published = seen
+            self.published = call.makes
         assert seen == self.published
 
-    def _seen(self) -> Model | None:
+    def _seen(self, place: Path | None = None) -> Model | None:
         try:
-            return held(slaf.open(self.output))
+            return held(slaf.open(place or self.output))
         except (ConversionInProgress, NotADataset):
             return None
 

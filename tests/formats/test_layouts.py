@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 import slaf
 from slaf.errors import DuplicateInput, UnknownFormat
 from tests.cli.terminal import run
-from tests.cloud.servers import moto, upload
+from tests.cloud.servers import upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tests.cloud.servers import Cloud
 
 N_GENES, N_RAW, N_FILTERED = 4, 7, 3
 SIZE = {"raw": N_RAW, "filtered": N_FILTERED}
@@ -221,14 +223,13 @@ def test_the_cells_of_a_tool(tool: Callable[[Path], None], tmp_path: Path) -> No
         assert slaf.verify(dataset, against=place).ok
 
 
-def test_a_bucket_is_read_as_a_disk(tmp_path: Path) -> None:
+def test_a_bucket_is_read_as_a_disk(s3_server: Cloud, tmp_path: Path) -> None:
     """In a bucket the same matrix of the same layout is taken."""
     starsolo(tmp_path / "S1")
-    with moto() as cloud:
-        s3 = cloud.fresh()
-        url = upload(s3, tmp_path / "S1")
-        dataset = slaf.convert(url, tmp_path / "out.slaf", input_storage_options=dict(s3.options))
-        assert dataset.obs_names.to_list() == matrix_of("filtered")[1]
+    s3 = s3_server.fresh()
+    url = upload(s3, tmp_path / "S1")
+    dataset = slaf.convert(url, tmp_path / "out.slaf", input_storage_options=dict(s3.options))
+    assert dataset.obs_names.to_list() == matrix_of("filtered")[1]
 
 
 def test_sizes_of_bins_are_asked_for(tmp_path: Path) -> None:

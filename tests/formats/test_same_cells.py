@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import slaf
 from slaf.testing.strategies import Stored, matrices
-from tests.builders import write_stored
+from tests.builders import examples, write_stored
 from tests.formats.builders import Mtx, ids, write_soma, write_v2, write_v3
 from tests.formats.store_builders import write_h5mu, write_loom, write_zarr
 
@@ -51,7 +51,7 @@ def digests(dataset: Dataset) -> list[tuple[int, int, int, str]]:
     ]
 
 
-@settings(max_examples=settings.default.max_examples // 5 if settings.default else 8)
+@examples(4)
 @given(
     stored=matrices(np.dtype(np.float32), values=VALUES, repeated=False), chunk=st.integers(1, 5)
 )

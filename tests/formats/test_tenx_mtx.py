@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import slaf
 from slaf.errors import UnfinishedRun
 from slaf.testing.strategies import Stored, matrices
+from tests.builders import examples
 from tests.cli.terminal import run, stop_after
 from tests.formats.builders import Mtx, ids, write_v3
 from tests.formats.checks import converted, refused
@@ -75,6 +76,7 @@ def test_real_numbers(tmp_path: Path) -> None:
     converted(Mtx(field="real").write(tmp_path / "in", stored), stored)
 
 
+@examples(15)
 @given(stored=matrices(np.dtype(np.float64), repeated=False), packed=st.booleans())
 def test_any_real_number(stored: Stored, packed: bool) -> None:  # noqa: FBT001 - hypothesis names them
     """Whatever float64 holds is read from its decimals to the last bit."""

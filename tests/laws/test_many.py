@@ -12,12 +12,12 @@ import hypothesis.strategies as st
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 import slaf
 from slaf.errors import GeneMismatch, SelectionError
 from slaf.testing.strategies import Stored, matrices
-from tests.builders import names, totals, write_stored
+from tests.builders import examples, names, totals, write_stored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,7 +124,7 @@ def true_values(files: Sequence[Sample], kept: set[str]) -> Counter[tuple[int, i
     )
 
 
-@settings(max_examples=60)
+@examples(24)
 @given(files=several(ANY), join=st.sampled_from(["strict", "union", "intersection"]))
 def test_values_are_at_their_ids(files: list[Sample], join: Join) -> None:
     """Every value is at its input's cell and its gene's id, or the genes are refused."""
@@ -158,7 +158,7 @@ def test_values_are_at_their_ids(files: list[Sample], join: Join) -> None:
         assert slaf.verify(dataset, paths).ok
 
 
-@settings(max_examples=25)
+@examples(10)
 @given(files=several(DISTINCT), chunk=st.integers(1, 5))
 def test_one_by_one_is_all_at_once(files: list[Sample], chunk: int) -> None:
     """Files that are appended one by one give the tables of one conversion of all."""

@@ -12,14 +12,14 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import slaf
 from slaf.errors import InexactValue
 from slaf.format.schema import VALUE_TYPES
 from slaf.testing.strategies import Stored, frames, matrices
-from tests.builders import names, totals, write_stored
+from tests.builders import examples, names, totals, write_stored
 
 if TYPE_CHECKING:
     from slaf.dataset.dataset import Dataset
@@ -55,7 +55,7 @@ def assert_holds(dataset: Dataset, expected: dict[tuple[int, int], Any]) -> None
         assert found[place] == value or (found[place] != found[place] and value != value)  # noqa: PLR0124
 
 
-@settings(max_examples=25)
+@examples(12)
 @given(stored=matrices(), layout=st.sampled_from(LAYOUTS), chunk=st.integers(1, 5))
 def test_every_value_is_stored_exactly_in_the_smallest_type(
     stored: Stored, layout: str, chunk: int
@@ -78,7 +78,7 @@ def test_every_value_is_stored_exactly_in_the_smallest_type(
         assert slaf.verify(dataset, path).ok
 
 
-@settings(max_examples=25)
+@examples(12)
 @given(data=st.data())
 @pytest.mark.filterwarnings("ignore:.* names are not unique")
 def test_tables_come_back_with_their_types(data: st.DataObject) -> None:
@@ -94,7 +94,7 @@ def test_tables_come_back_with_their_types(data: st.DataObject) -> None:
         assert slaf.verify(dataset, adata).ok
 
 
-@settings(max_examples=10)
+@examples(6)
 @given(stored=matrices(np.dtype(np.float32)), chunks=st.lists(st.integers(1, 9), min_size=2))
 def test_cutting_changes_no_row(stored: Stored, chunks: list[int]) -> None:
     """Parts of any size, by any number of workers, hold the same rows in the same order."""

@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import slaf
 from slaf.annotations.equality import equal_elements
 from slaf.errors import InexactValue, InputError, MissingMatrix, SelectionError
 from slaf.testing.strategies import NUMERIC_TYPES, Stored, frames, matrices
-from tests.builders import as_matrix, assert_same_matrix, counts, write_h5ad
+from tests.builders import as_matrix, assert_same_matrix, counts, examples, write_h5ad
 from tests.conversion.cases import slots
 from tests.laws.test_round_trip import smallest
 
@@ -179,7 +179,7 @@ def test_awkward_names(tmp_path: Path) -> None:
     assert slaf.verify(dataset, adata).ok
 
 
-@settings(max_examples=15, deadline=None)
+@examples(8)
 @given(data=st.data())
 def test_every_layer_is_stored_exactly_in_its_smallest_type(data: st.DataObject) -> None:
     """Layers of any types and positions share a table, which has a row where one has a value."""
@@ -222,7 +222,7 @@ def test_every_layer_is_stored_exactly_in_its_smallest_type(data: st.DataObject)
         assert slaf.verify(dataset, adata).ok
 
 
-@settings(max_examples=10, deadline=None)
+@examples(6)
 @given(data=st.data())
 @pytest.mark.filterwarnings("ignore:.* names are not unique")
 def test_tables_in_slots(data: st.DataObject) -> None:

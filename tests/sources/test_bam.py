@@ -26,6 +26,7 @@ from slaf.errors import (
 )
 from slaf.options import ReadOptions
 from slaf.sources import open_source
+from slaf.sources.bam import regions
 from slaf.sparse.ranges import RowRange
 from slaf.testing.laws import SourceLaws
 from tests.sources.reads import CONTIGS, M, N, Read, depth_of, reads, used, write_reads
@@ -181,7 +182,7 @@ def test_regions_and_blacklist(alignments: list[Read], data: st.DataObject) -> N
             st.integers(1, CONTIGS[contig][1]),
         ).filter(lambda span: span[1] < span[2])
     )
-    regions = data.draw(st.lists(spans, min_size=1, max_size=6, unique=True))
+    chosen = data.draw(st.lists(spans, min_size=1, max_size=6, unique=True))
     blacklist = data.draw(st.lists(spans, min_size=1, max_size=3))
     black = [np.zeros(length, np.bool_) for _, length in CONTIGS]
     for contig, start, end in blacklist:
@@ -195,7 +196,7 @@ def test_regions_and_blacklist(alignments: list[Read], data: st.DataObject) -> N
     with tempfile.TemporaryDirectory() as folder:
         path = write_reads(Path(folder, "s.bam"), alignments, index=True)
         files = [Path(folder, name) for name in ("regions.bed", "black.bed")]
-        for file, some in zip(files, (regions, blacklist), strict=True):
+        for file, some in zip(files, (chosen, blacklist), strict=True):
             # Names with and without "chr" are the same.
             lines = (f"{CONTIGS[c][0].removeprefix('chr')}\t{a}\t{b}\n" for c, a, b in some)
             file.write_text("# a comment\n" + "".join(lines))
@@ -203,9 +204,9 @@ def test_regions_and_blacklist(alignments: list[Read], data: st.DataObject) -> N
         with open_source(path, options=options) as source:
             expected = depth_of(counted)
             assert_depth(bases(source), expected)
-            sums = [int(expected[contig][start:end].sum()) for contig, start, end in regions]
+            sums = [int(expected[contig][start:end].sum()) for contig, start, end in chosen]
             assert row(source).tolist() == sums
-            ids = [f"{CONTIGS[contig][0]}:{start}-{end}" for contig, start, end in regions]
+            ids = [f"{CONTIGS[contig][0]}:{start}-{end}" for contig, start, end in chosen]
             assert source.genes().column(0).to_pylist() == ids
 
 
@@ -222,6 +223,15 @@ def test_an_index_of_an_earlier_file_is_not_used(tmp_path: Path) -> None:
     found = slaf.info(path)
     assert isinstance(found, slaf.InputInfo)
     assert "index: older than the file, and not used" in found.details
+
+
+def test_more_bins_than_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bins whose ids are more text than a column holds are refused, with what to choose."""
+    path = write_reads(tmp_path / "s.bam", SOME)
+    monkeypatch.setattr(regions, "_MAX_TEXT", 1_000)
+    with pytest.raises(InputError, match=r"398 bins are more .* --bin-size"):
+        slaf.convert(path, tmp_path / "out.slaf", bin_size=1)
+    assert slaf.convert(path, tmp_path / "out.slaf", bin_size=10).n_genes == 41
 
 
 @pytest.mark.parametrize("index", [True, False])

@@ -6,6 +6,8 @@ import os
 import resource
 from typing import TYPE_CHECKING
 
+import lance
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -74,3 +76,17 @@ def test_a_file_that_is_cut_short(tmp_path: Path) -> None:
     assert slaf.status(tmp_path / "out.slaf").parts_done == 0
     slaf.convert(source, tmp_path / "out.slaf", chunk_size=3)
     slaf.verify(tmp_path / "out.slaf", against=source)
+
+
+def test_categories_of_a_long_table(tmp_path: Path) -> None:
+    """They are in every page once, however many pages there are, and the rows are the same."""
+    n = 1_200_000
+    codes = np.random.default_rng(1).integers(0, 30, n)
+    for width in (np.int8, np.int32):
+        names = pa.array([f"contig {at}" for at in range(30)])
+        column = pa.DictionaryArray.from_arrays(codes.astype(width), names)
+        table = pa.table({"contig": column, "number": np.arange(n)})
+        write_table(Location(tmp_path), f"{width.__name__}.lance", table)
+        read = lance.dataset(str(tmp_path / f"{width.__name__}.lance")).to_table()
+        assert all(chunk.dictionary.equals(names) for chunk in read.column("contig").chunks)
+        assert read.equals(table)

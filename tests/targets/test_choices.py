@@ -111,6 +111,8 @@ def test_left_out_columns_are_reported_and_refused_by_strict(
         when=pd.to_datetime(["2020-01-01"] * 3),
         some=np.array(["a", None, "b"], object),
         kind=["a", "b", "c"],
+        part=pd.array([0.5, None, 2], dtype="Float64"),
+        both=pd.arrays.FloatingArray(np.array([np.nan, 1, 2]), np.array([False, True, False])),
     )
     dataset = dataset_of(tmp_path, obs)
     caplog.set_level(logging.WARNING, "slaf")
@@ -118,10 +120,14 @@ def test_left_out_columns_are_reported_and_refused_by_strict(
     assert report.left_out == (
         "obs['when'] (datetime64[ns]) is left out",
         "obs['some'] (object) becomes nullable strings",
+        "obs['part'] (Float64) becomes float64, with NaN where missing",
+        "obs['both'] (Float64) becomes float64, where NaN and missing values are one",
     )
     assert "AnnData on HDF5 does not hold all of the dataset: obs['when']" in caplog.text
     read = anndata.read_h5ad(tmp_path / "out.h5ad").obs
-    assert list(read.columns) == ["some", "kind"]
+    assert list(read.columns) == ["some", "kind", "part", "both"]
+    assert read["part"].fillna(-1).tolist() == [0.5, -1, 2]
+    assert read["both"].isna().tolist() == [True, True, False]
     assert read["some"].isna().tolist() == [False, True, False]
     with pytest.raises(TargetError, match=r"obs\['when'\] \(datetime64\[ns\]\) is left out"):
         slaf.export(dataset, tmp_path / "strict.h5ad", strict=True)

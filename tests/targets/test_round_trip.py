@@ -17,13 +17,13 @@ import scanpy
 import scipy.io
 import tiledbsoma
 import tiledbsoma.io
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import slaf
 from slaf.errors import InexactValue, TargetError
 from slaf.testing.strategies import NUMERIC_TYPES, Stored, frames, matrices
-from tests.builders import as_matrix, counts, names, write_stored
+from tests.builders import as_matrix, counts, examples, names, write_stored
 from tests.conversion.cases import N_CELLS, N_GENES, slots
 from tests.targets.checks import assert_everything, assert_same, assert_values, entries
 
@@ -56,7 +56,7 @@ def converted(stored: Stored, layout: str = "csr", **tables: Any) -> Iterator[tu
 
 
 @pytest.mark.parametrize("kind", READERS)
-@settings(max_examples=8)
+@examples(5)
 @given(data=st.data(), stored=matrices(), source_layout=st.sampled_from(["csr", "csc"]))
 def test_every_value_comes_out_as_it_went_in(
     kind: str, data: st.DataObject, stored: Stored, source_layout: str
@@ -99,7 +99,7 @@ def test_the_type_of_the_source_is_given_back(
 
 
 @pytest.mark.parametrize("kind", READERS)
-@settings(max_examples=8)
+@examples(5)
 @given(data=st.data())
 def test_tables_of_h5ad_come_out_as_they_went_in(kind: str, data: st.DataObject) -> None:
     """Columns of every type that h5ad holds, with their names, order and missing values."""
@@ -115,7 +115,7 @@ def test_tables_of_h5ad_come_out_as_they_went_in(kind: str, data: st.DataObject)
 
 
 @pytest.mark.parametrize("kind", READERS)
-@settings(max_examples=10)
+@examples(6)
 @given(data=st.data())
 def test_a_column_is_written_or_named(kind: str, data: st.DataObject) -> None:
     """Each column of any kind is unchanged in the output, or reported."""
@@ -147,7 +147,7 @@ def assert_same_column(result: pd.Series[Any], expected: pd.Series[Any]) -> None
         pd.testing.assert_series_equal(result, expected)
 
 
-@settings(max_examples=8)
+@examples(5)
 @given(stored=matrices(np.dtype(np.float32), values=WHOLE.map(float), repeated=False))
 def test_10x_h5_of_counts(stored: Stored) -> None:
     """Scanpy reads values, ids of cells and genes, and gene expression as the only type."""
@@ -161,7 +161,7 @@ def test_10x_h5_of_counts(stored: Stored) -> None:
         assert set(result.var["feature_types"]) <= {"Gene Expression"}
 
 
-@settings(max_examples=8)
+@examples(5)
 @given(stored=matrices())
 def test_10x_h5_of_any_numbers(stored: Stored) -> None:
     """`slaf.diff` finds numbers of any type unchanged, fractions and NaN included."""
@@ -178,7 +178,7 @@ def test_10x_h5_of_any_numbers(stored: Stored) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:The default value for `spmatrix`:DeprecationWarning")
-@settings(max_examples=10)
+@examples(6)
 @given(data=st.data())
 def test_10x_mtx(data: st.DataObject) -> None:
     """Scanpy reads the values as float32, scipy unchanged, and the ids of cells and genes."""
@@ -203,7 +203,7 @@ def test_10x_mtx(data: st.DataObject) -> None:
         assert dict(slaf.diff(folder / "out", dataset).counts).keys() <= {"type", "genes"}
 
 
-@settings(max_examples=8)
+@examples(5)
 @given(value=st.floats(allow_nan=False, allow_infinity=False), width=st.sampled_from([32, 64]))
 def test_mtx_holds_every_fraction_exactly(value: float, width: int) -> None:
     """A number is read back from its text exactly, also one of float32."""
@@ -227,7 +227,7 @@ def test_mtx_refuses_nan_and_infinity(value: float, tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"in.h5ad", "in.slaf"}
 
 
-@settings(max_examples=5)
+@examples(5)
 @given(data=st.data())
 def test_soma(data: st.DataObject) -> None:
     """Tiledbsoma reads values, types, ids, and every column of obs that it does not change."""

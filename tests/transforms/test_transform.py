@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING, Any
 
 import anndata
@@ -56,6 +57,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def steps(view: slaf.View, options: dict[str, Any]) -> slaf.View:
     """The same by methods of a view."""
     layer = {"layer": options.get("layer")}
+    if options.get("standardize_genes"):
+        view = view.standardize_genes()
     if "cells" in options or "genes" in options:
         view = view[options.get("cells"), options.get("genes")]
     names = ("min_genes", "max_counts", "mad", "max_pct")
@@ -100,6 +103,7 @@ def assert_equal(one: anndata.AnnData, other: anndata.AnnData) -> None:
 def chosen(draw: Any) -> dict[str, Any]:
     """Options of some steps."""
     available: dict[str, Any] = {
+        "standardize_genes": True,
         "cells": "age > 2",
         "genes": "gene_integer_id <> 4",
         "min_genes": 4,
@@ -351,6 +355,7 @@ def test_what_is_refused(inputs: list[Path], tmp_path: Path) -> None:
 # ------------------------------------------------------------------------- no option does nothing
 
 CASES: dict[str, Any] = {
+    "standardize_genes": True,
     "cells": "age > 2",
     "genes": "gene_integer_id > 2",
     "min_genes": 5,
@@ -383,7 +388,8 @@ def test_every_option_changes_something(inputs: list[Path]) -> None:
     def content(**options: Any) -> tuple[Any, ...]:
         found = with_steps(view, StepOptions(**options)).to_anndata()
         matrices = [found.X, *found.layers.values()]
-        return (*found.obs_names, *found.var_names, *(m.toarray().tobytes() for m in matrices))
+        names = *found.obs_names, *found.var_names, *found.var
+        return (*names, *(m.toarray().tobytes() for m in matrices))
 
     with slaf.scan(inputs[0]) as view:
         for name, value in CASES.items():
@@ -395,11 +401,17 @@ def test_every_option_changes_something(inputs: list[Path]) -> None:
 # ------------------------------------------------------------------------------------- the command
 
 
-def test_the_dry_run_counts(inputs: list[Path], tmp_path: Path) -> None:
-    """It says what each rule removes, and writes nothing."""
+def test_the_dry_run_counts(
+    inputs: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It says what each rule removes, and writes nothing; a run logs the same before it writes."""
+    caplog.set_level(logging.INFO, "slaf")
     preview = transform(inputs, tmp_path / "out.slaf", **RULES, sample=9, dry_run=True)
     made = transform(inputs, tmp_path / "out.slaf", **RULES, sample=9)
     assert (preview.inputs, preview.shape) == ((60, 12), made.shape)
+    assert [*map(str, preview.rules)] == [
+        message for message in caplog.messages if " removes " in message
+    ]
     by_rule = {effect.rule: effect.removed for effect in preview.rules}
     with slaf.scan(inputs) as view:
         assert by_rule["min_genes 4"] == 60 - view.filter_cells(min_genes=4).n_obs

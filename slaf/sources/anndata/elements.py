@@ -285,7 +285,7 @@ def _anndata_errors(label: str, error_type: type[InputError]) -> Iterator[None]:
                 f"leave the element out with --without {_without(label)}"
             )
             raise error_type(msg) from error
-        except Exception as error:
+        except Exception as error:  # the error of anndata's registry has no public name
             if not isinstance(error, _READING_ERRORS) and not _is_of_registry(error):
                 raise
             if system_errno(error):

@@ -60,11 +60,12 @@ class Hdf5Groups:
         self._path = path
         self._file = open_file(path)
         self._root: h5py.Group = self._file
+        self._checked: dict[str, Any] = {}
 
     def within(self, path: str) -> Self:
         """A group of the file, which is closed with it."""
         inner = copy(self)
-        inner._root = resolve_link(self._root, path)  # noqa: SLF001 - of this class
+        inner._root, inner._checked = resolve_link(self._root, path), {}  # noqa: SLF001 - its class
         return inner
 
     def keys(self, path: str) -> list[str]:
@@ -76,8 +77,10 @@ class Hdf5Groups:
         return has_member(self._root, path)
 
     def get(self, path: str) -> Any:
-        """The group or dataset, which is in the file itself."""
-        return get_checked(self._root, path)
+        """The group or dataset, which is in the file itself; it is checked once."""
+        if path not in self._checked:
+            self._checked[path] = get_checked(self._root, path)
+        return self._checked[path]
 
     def read(self, path: str) -> Any:
         """The element as anndata reads it, with the names of enumerations."""

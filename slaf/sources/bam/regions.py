@@ -34,8 +34,10 @@ __all__ = [
 
 # The chromosomes of most genomes, without patches, decoys and unplaced sequences.
 _MAIN: Final = re.compile(r"(chr)?([0-9]{1,2}[LRAB]?|[IVX]{1,5}|[XYZWM]|MT|Mt|Pt)", re.IGNORECASE)
-# Bins whose ids are made at once.
+# Bins whose ids are made at once, the digits of a position, and the bytes of a column of text.
 _PIECE: Final = 1 << 16
+_DIGITS: Final = 19
+_MAX_TEXT: Final = (1 << 31) - 1
 
 _MITOCHONDRIA: Final = {"M": "MT", "MT": "M"}
 
@@ -148,19 +150,36 @@ def _table(
 ) -> pa.Table:
     names = pa.array([contig.name for contig in contigs], pa.string())
     contig = pa.DictionaryArray.from_arrays(pa.array(owners, pa.int32()), names)
-    start, end = pa.array(starts, pa.int64()), pa.array(ends, pa.int64())
-    # Some at a time: text of numbers takes more memory than the ids.
-    ids = [
-        _ids(*(column.slice(piece.start, len(piece)) for column in (contig, start, end)))
-        for piece in RowRange(0, len(owners)).split(_PIECE)
-    ]
-    gene_ids = pa.chunked_array(ids, pa.string()).combine_chunks()
-    return arrow_table("gene_id", gene_ids, {"contig": contig, "start": start, "end": end})
+    columns = {"contig": contig, "start": pa.array(starts), "end": pa.array(ends)}
+    return arrow_table("gene_id", _ids(*columns.values()), columns)
 
 
-def _ids(contig: pa.DictionaryArray, start: pa.Array, end: pa.Array) -> pa.Array:
-    spans = pc.binary_join_element_wise(start.cast(pa.string()), end.cast(pa.string()), "-")
-    return pc.binary_join_element_wise(contig.cast(pa.string()), spans, ":")
+def _ids(contig: pa.DictionaryArray, start: pa.Array, end: pa.Array) -> pa.StringArray:
+    """The ids of bins, made some at a time: numbers as text take more memory than the ids.
+
+    Raises
+    ------
+    InputError
+        If they are more text than one column holds.
+    """
+    n = len(contig)
+    longest = pc.max(pc.binary_length(contig.dictionary)).as_py() or 0
+    # Of the array only what is written takes memory.
+    text = np.empty(n * (longest + 2 * _DIGITS + 2), np.uint8)
+    offsets, size = np.zeros(n + 1, np.int32), 0
+    for piece in RowRange(0, n).split(_PIECE):
+        columns = (one.slice(piece.start, len(piece)) for one in (contig, start, end))
+        first, *others = (column.cast(pa.string()) for column in columns)
+        spans = pc.binary_join_element_wise(*others, "-")
+        _, own, content = pc.binary_join_element_wise(first, spans, ":").buffers()
+        ends = np.frombuffer(own, np.int32, len(piece) + 1)[1:]
+        if size + int(ends[-1]) > _MAX_TEXT:
+            msg = f"{n:,} bins are more than a dataset names; choose larger ones with --bin-size"
+            raise InputError(msg)
+        offsets[piece.start + 1 : piece.stop + 1] = ends + size
+        text[size : size + ends[-1]] = np.frombuffer(content, np.uint8, ends[-1])
+        size += int(ends[-1])
+    return pa.StringArray.from_buffers(n, pa.py_buffer(offsets), pa.py_buffer(text[:size]))
 
 
 def read_bed(path: Path, contigs: Sequence[Contig], chosen: Sequence[int]) -> Intervals:

@@ -45,10 +45,10 @@ class Alignment:
 
     def genes_present(self, index: int) -> Ranges:
         """The genes of an input, as ranges of positions."""
-        positions = self.positions[index]
-        mask = np.zeros(len(self.ids), np.bool_)
-        mask[positions[positions >= 0]] = True
-        return runs_of(mask)
+        # The last is for those that are left out, at −1.
+        mask = np.zeros(len(self.ids) + 1, np.bool_)
+        mask[self.positions[index]] = True
+        return runs_of(mask[:-1])
 
 
 def align(

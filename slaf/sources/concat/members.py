@@ -53,6 +53,9 @@ SAMPLE: Final = "sample"
 # Sampled values of each input.
 SAMPLE_SIZE = 1 << 12
 
+# The positions of genes before they are aligned.
+_UNALIGNED: Final[NDArray[np.int64]] = np.empty(0, np.int64)
+
 
 @dataclass(frozen=True, slots=True)
 class Input:
@@ -110,6 +113,8 @@ class ExistingDataset:
         Reads the uns of each of these.
     annotated
         The names of what is not from these: "obs:NAME", "varm:KEY", "uns:KEY", ….
+    computed
+        Those of columns that are computed anew.
     new_columns
         Columns of obs that it gets from the samples of these records, for it has them not yet.
     """
@@ -118,6 +123,7 @@ class ExistingDataset:
     records: tuple[SourceRecord, ...]
     uns_per_source: Callable[[], Sequence[Mapping[str, Any]]]
     annotated: frozenset[str] = frozenset()
+    computed: frozenset[str] = frozenset()
     new_columns: tuple[str, ...] = ()
 
     def cells(self) -> pa.Table:
@@ -279,8 +285,6 @@ def _scan(
     """Each member by itself, with all its slots, and the ids of its genes."""
     last_var: pa.Table | None = None
     ids = pa.array([], pa.string())
-    # One array for all inputs with as many genes: there may be thousands.
-    positions = np.arange(0)
     start = 0
     several: Sequence[Input | None] = [*([] if existing is None else [None]), *inputs]
     for at, one in enumerate(several):
@@ -294,8 +298,6 @@ def _scan(
                 # Of one chunk it would be a copy.
                 ids = chunks[0] if len(chunks) == 1 else var.column(0).combine_chunks()
             last_var = var
-            if len(positions) != info.n_genes:
-                positions = np.arange(info.n_genes)
             available, coverage = tuple(slot_names(source)), source.coverage()
             member = Member(
                 lease=partial(pool.lease, at),
@@ -303,7 +305,7 @@ def _scan(
                 record=_record(info, start, one.options.choice() if one else {}, prefix, join),
                 rows=RowRange(start, start + info.n_cells),
                 cells=_prefixed(cells, prefix),
-                positions=positions,
+                positions=_UNALIGNED,
                 genes_repeated=repeated,
                 sample_values=source.matrix().sample_values()[:SAMPLE_SIZE].copy(),
                 available=available,

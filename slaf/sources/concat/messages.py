@@ -39,6 +39,7 @@ def notes(
     repeated: int,
     differing: Sequence[str],
     differing_columns: Sequence[str],
+    computed: Container[str] = (),
 ) -> tuple[str, ...]:
     """What a user should know of several inputs, in words.
 
@@ -52,6 +53,8 @@ def notes(
         The elements that differ between inputs.
     differing_columns
         The columns of var that differ between inputs.
+    computed
+        The columns that are computed anew, as "obs:NAME".
     """
     messages = []
     if repeated:
@@ -60,7 +63,11 @@ def notes(
         messages.append(
             f"{repeated:,} cell ids occur more than once: `source_file` tells them apart{remedy}"
         )
-    absent_columns = columns_not_in_all([member.cells for member in members])
+    absent_columns = [
+        name
+        for name in columns_not_in_all([member.cells for member in members])
+        if f"obs:{name}" not in computed
+    ]
     lists = (
         ("slots that some inputs lack have missing values there", _not_in_all(members)),
         ("elements differ between inputs, that of the first is kept", differing),

@@ -91,6 +91,7 @@ class Concat(Source):
         super().__init__()
         self._existing = existing
         self.selection = selection or SlotSelection()
+        self.reading = inputs[0].options if inputs else None
         opens = [one.opened for one in inputs]
         if existing is not None:
             opens.insert(0, lambda: existing.source)
@@ -163,6 +164,7 @@ class Concat(Source):
             repeated=axes.repeated_ids(self.cells()) if len(self._members) > 1 else 0,
             differing=self._annotations.differing,
             differing_columns=self._merged_genes[1],
+            computed=frozenset() if self._existing is None else self._existing.computed,
         )
 
     def matrices_with_counts(self) -> tuple[str, ...]:

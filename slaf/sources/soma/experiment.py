@@ -79,7 +79,7 @@ class SomaSource(Source):
         self._thread = WorkerThread("slaf-soma")
         try:
             self._thread.call(self._open, options)
-        except BaseException:
+        except BaseException:  # nothing stays open, also after Ctrl-C
             self._thread.close()
             raise
 
@@ -128,7 +128,7 @@ class SomaSource(Source):
         try:
             with soma_errors(self._uri):
                 self._open_measurement(options)
-        except BaseException:
+        except BaseException:  # nothing stays open, also after Ctrl-C
             self._close()
             raise
 

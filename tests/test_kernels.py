@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from hypothesis import given
 
 import slaf
@@ -18,7 +19,7 @@ from hatch_build import LIBRARY, SOURCE, compile_library
 from slaf import kernels
 from slaf.errors import SlafError
 from slaf.kernels.compiled import CompiledKernels
-from slaf.kernels.reference import Kernels
+from slaf.kernels.reference import Kernels, Tiles
 from slaf.sources.tenx import matrix_market
 from slaf.testing.strategies import numbers
 from tests.builders import counts, write_h5ad
@@ -146,6 +147,51 @@ def test_sums(compiled: CompiledKernels, data: st.DataObject) -> None:
     whole = [int(value) for value in values]
     expected = sum(whole), sum(value**2 for value in whole), min(whole), max(whole)
     assert compiled.sums(values) == REFERENCE.sums(values) == expected
+
+
+@given(st.data())
+def test_nonzeros_of_dense_cells(compiled: CompiledKernels, data: st.DataObject) -> None:
+    """Nonzeros of chunks in any order of memory, in any type, are those of the whole matrix."""
+    dtype = np.dtype(data.draw(st.sampled_from(["f4", "f8", ">f4", "f2", "u1", "i2", "<i8", "?"])))
+    n_cells, n_genes = (data.draw(st.integers(0, 90)) for _ in range(2))
+    chunk = data.draw(st.tuples(st.integers(1, 50), st.integers(1, 50)))
+    start = data.draw(st.integers(0, 60))
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    whole = rng.integers(0, 3, (start + n_cells, n_genes)).astype(dtype)
+    if whole.size and dtype.kind == "f":
+        whole.flat[rng.integers(whole.size, size=3)] = [np.nan, -0.0, 5e-8]
+    tiles = tiles_of(whole, start, chunk, by_gene=data.draw(st.booleans()))
+    expected = sp.csr_matrix(whole[start:].astype(dtype.newbyteorder("=")) != 0)
+    for each in (compiled, REFERENCE):
+        cells = each.dense_cells(tiles)
+        np.testing.assert_array_equal(cells.counts, np.diff(expected.indptr))
+        first, stop = sorted(data.draw(st.integers(0, n_cells)) for _ in range(2))
+        span = slice(expected.indptr[first], expected.indptr[stop])
+        genes = expected.indices[span]
+        found = np.zeros(len(genes), np.uint32), np.zeros(len(genes), dtype)
+        cells.write(first, stop, *found)
+        np.testing.assert_array_equal(found[0], genes)
+        rows = np.repeat(np.arange(n_cells), np.diff(expected.indptr))[span]
+        np.testing.assert_array_equal(found[1], whole[start:][rows, genes])
+
+
+def tiles_of(whole: NDArray[Any], start: int, chunk: tuple[int, int], *, by_gene: bool) -> Tiles:
+    """The cells from `start` on as chunks that are stored whole, beyond the matrix with ones."""
+    (rows, columns), shape = chunk, whole.shape
+    padded = np.ones([-(-n // by) * by for n, by in zip(shape, chunk, strict=True)], whole.dtype)
+    padded[: shape[0], : shape[1]] = whole
+    origins = [
+        (cell, gene)
+        for cell in range(start - start % rows, shape[0], rows)
+        for gene in range(0, shape[1], columns)
+    ]
+    order = (0, 2, 1) if by_gene else (0, 1, 2)
+    stack = np.empty((len(origins), *(chunk[::-1] if by_gene else chunk)), whole.dtype)
+    stack = stack.transpose(order)
+    for at, (cell, gene) in enumerate(origins):
+        stack[at] = padded[cell : cell + rows, gene : gene + columns]
+    cells, genes = np.array(origins, np.int64).reshape(-1, 2).T
+    return Tiles(stack, cells - start, genes, (shape[0] - start, shape[1]))
 
 
 @given(st.sampled_from([1, 2, 3, 4, 8]), st.integers(0, 5_000), st.integers(0, 99))

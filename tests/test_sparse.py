@@ -12,7 +12,8 @@ import pytest
 from hypothesis import assume, given
 
 from slaf.errors import DamagedInput, InexactValue
-from slaf.sparse.batch import Batch, GeneMap, batch_from_compressed, batch_from_dense
+from slaf.kernels.reference import Tiles
+from slaf.sparse.batch import Batch, GeneMap, batch_from_compressed, batches_from_dense
 from slaf.sparse.casting import as_float64, exact_cast, first_inexact, is_whole, to_int64
 from slaf.sparse.ranges import RowRange, estimate_indptr, mask_of, runs_of
 from slaf.testing.strategies import NUMERIC_TYPES, Stored, matrices, numbers
@@ -100,7 +101,8 @@ def test_a_batch_holds_the_sums_of_its_entries(stored: Stored) -> None:
 @given(matrices(repeated=False))
 def test_a_dense_block_makes_the_batch_of_its_nonzeros(stored: Stored) -> None:
     """A dense block and compressed rows of the same matrix make the same batch."""
-    dense = batch_from_dense(RowRange(0, stored.shape[0]), stored.dense())
+    assume(stored.shape[0] > 0)
+    (dense,) = batches_from_dense(0, Tiles.of(stored.dense()))
     sparse = _batch(stored)
     _check_rules(dense, stored.shape[1])
     assert _positions(dense) == _positions(sparse)

@@ -15,7 +15,7 @@ from slaf_cli.report import print_json
 __all__ = ["aggregate"]
 
 
-@options.command(ConvertOptions, "storage_options", "input_storage_options", "overwrite")
+@options.command(ConvertOptions, *options.READING, "input_storage_options", "overwrite")
 def aggregate(
     target: options.Target,
     output: Annotated[

@@ -23,7 +23,7 @@ __all__ = ["annotate"]
 _SHOWN = 20
 
 
-@options.command(ConvertOptions, "restart", "storage_options")
+@options.command(ConvertOptions, "restart", *options.READING[1:])
 def annotate(
     dataset: options.Dataset,
     chosen: options.Chosen,

@@ -17,18 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["diff"]
 
 
-@options.command(
-    ConvertOptions,
-    "matrix",
-    "genome",
-    "feature_type",
-    "measurement",
-    "format",
-    "memory",
-    "scratch",
-    "storage_options",
-    "stage",
-)
+@options.command(ConvertOptions, *options.READING)
 def diff(
     first: Annotated[
         str,

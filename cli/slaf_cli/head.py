@@ -13,7 +13,7 @@ from slaf_cli.table import print_frame
 __all__ = ["head"]
 
 
-@options.command(ConvertOptions, "format", "storage_options")
+@options.command(ConvertOptions, *options.READING)
 def head(
     target: options.Target,
     chosen: options.Chosen,

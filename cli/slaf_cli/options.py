@@ -19,6 +19,7 @@ from slaf_cli.report import edge
 
 __all__ = [
     "INPUT",
+    "READING",
     "Chosen",
     "Dataset",
     "Inputs",
@@ -71,6 +72,9 @@ _PURPOSES = {
     "Buckets": ("storage_options", "input_storage_options", "stage"),
 }
 _PURPOSE_OF = {name: purpose for purpose, names in _PURPOSES.items() for name in names}
+
+# The options of a command that reads an input and converts nothing.
+READING = ("matrix", *INPUT_CHOICES, "format", "memory", "scratch", "storage_options", "stage")
 
 Inputs = Annotated[
     list[str],

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["qc"]
 
 
-@options.command(ConvertOptions, "storage_options")
+@options.command(ConvertOptions, *options.READING)
 def qc(
     target: options.Target,
     chosen: options.Chosen,
@@ -92,7 +92,8 @@ def qc(
         )
         groups = None if by is None else view.obs_columns([by])[by]
         if write:
-            view.annotate(qc=metrics, replace=replace, **chosen)
+            reach = chosen.get("storage_options")
+            view.annotate(qc=metrics, replace=replace, storage_options=reach)
     if json:
         print_json(_as_json(metrics, groups))
     else:

@@ -9,7 +9,7 @@ from slaf_cli.table import print_frame
 __all__ = ["schema"]
 
 
-@options.command(ConvertOptions, "format", "storage_options")
+@options.command(ConvertOptions, *options.READING)
 def schema(
     target: options.Target,
     chosen: options.Chosen,

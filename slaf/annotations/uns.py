@@ -121,11 +121,10 @@ def read_elements(file: str | os.PathLike[str] | BinaryIO, hints: list[TypeHint]
     hints
         As `write_elements` gave them.
     """
-    import anndata
     import h5py
 
-    with anndata_settings(), h5py.File(file, "r") as opened:
-        elements = {name: anndata.io.read_elem(opened[name]) for name in opened}
+    with h5py.File(file, "r") as opened:
+        elements = {name: _read(opened[name]) for name in opened}
     for hint in hints:
         *groups, last = hint.path
         group = elements
@@ -133,6 +132,19 @@ def read_elements(file: str | os.PathLike[str] | BinaryIO, hints: list[TypeHint]
             group = group[key]
         group[last] = _restored(group[last], hint)
     return elements
+
+
+def _read(node: Any) -> Any:
+    """An element; text and mappings without anndata, whose import takes longer than many runs."""
+    kind = node.attrs.get("encoding-type")
+    if kind == "string":
+        return node.asstr()[()]
+    if kind == "dict":
+        return {name: _read(node[name]) for name in node}
+    import anndata
+
+    with anndata_settings():
+        return anndata.io.read_elem(node)
 
 
 @contextmanager
@@ -157,12 +169,8 @@ def anndata_settings(ignored_module: str = "") -> Iterator[None]:
 
 def _write(file: Any, name: str, element: Any, path: tuple[str, ...]) -> None:
     """Write an element, mappings key by key, so that an error names the key."""
-    import anndata
-    from anndata._io.specs.registry import IORegistryError
-
     if isinstance(element, Mapping):
-        with anndata_settings():
-            anndata.io.write_elem(file, name, {})
+        _mark(file.create_group(name), "dict", "0.1.0")
         # In the order in which HDF5 lists them: equal elements give equal bytes.
         for key, value in sorted(element.items(), key=lambda item: str(item[0])):
             if not isinstance(key, str) or "/" in key or not key:
@@ -173,6 +181,12 @@ def _write(file: Any, name: str, element: Any, path: tuple[str, ...]) -> None:
                 raise InputError(msg)
             _write(file[name], key, value, (*path, key))
         return
+    if type(element) is str and _is_storable(element):
+        _write_text(file, name, element)
+        return
+    import anndata
+    from anndata._io.specs.registry import IORegistryError
+
     try:
         with anndata_settings():
             anndata.io.write_elem(file, name, element)
@@ -183,6 +197,25 @@ def _write(file: Any, name: str, element: Any, path: tuple[str, ...]) -> None:
             f"({reason}); change it, or {_leave_out(path)}"
         )
         raise InputError(msg) from error
+
+
+def _is_storable(text: str) -> bool:
+    """Whether HDF5 can hold a text: one in UTF-8 without NUL."""
+    return "\0" not in text and text.isprintable()
+
+
+def _write_text(file: Any, name: str, text: str) -> None:
+    """Write a text as anndata does.
+
+    https://anndata.readthedocs.io/en/stable/fileformat-prose.html#string-scalars
+    """
+    import h5py
+
+    _mark(file.create_dataset(name, data=text, dtype=h5py.string_dtype()), "string", "0.2.0")
+
+
+def _mark(node: Any, encoding: str, version: str) -> None:
+    node.attrs["encoding-type"], node.attrs["encoding-version"] = encoding, version
 
 
 def _hints(element: Any, read_back: Any, path: tuple[str, ...]) -> Iterator[TypeHint]:

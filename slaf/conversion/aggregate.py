@@ -60,6 +60,7 @@ def aggregate(
     overwrite: bool = False,
     storage_options: Mapping[str, str] | None = None,
     input_storage_options: Mapping[str, str] | None = None,
+    **options: Any,
 ) -> AggregateReport:
     """Write statistics of groups of cells: groups × genes, in memory that grows with these.
 
@@ -79,6 +80,8 @@ def aggregate(
         Storage options of buckets, by the names of Lance and obstore.
     input_storage_options
         Those of the input's bucket; `storage_options` if None.
+    options
+        By keyword, the other fields of `slaf.options.ScanOptions`: how an input is read.
 
     Raises
     ------
@@ -103,7 +106,7 @@ def aggregate(
     is_exported = any(str(output).endswith(each.suffixes) for each in FORMATS if each.suffixes)
     if not is_exported:
         check_not_complete(Location.of(output, storage_options), overwrite=overwrite)
-    with open_or_scan(dataset_or_inputs, storage_options=reach) as view:
+    with open_or_scan(dataset_or_inputs, storage_options=reach, **options) as view:
         check_apart(output, view.source.info.places)
         groups = view.aggregate(by, func, layer=layer, ddof=ddof, measured_only=measured_only)
     to = {"overwrite": overwrite, "storage_options": storage_options}

@@ -14,8 +14,9 @@ from slaf.dataset.dataset import Dataset, open_dataset
 from slaf.errors import InputError
 from slaf.format.records import ComputedRecord
 from slaf.format.schema import CELLS, GENES
-from slaf.options import ALIGNED_SLOTS, LAYER, ReadOptions
+from slaf.options import ALIGNED_SLOTS, LAYER, ReadingOptions, ReadOptions
 from slaf.runtime.progress import NullProgress
+from slaf.sources import open_source
 
 if TYPE_CHECKING:
     import os
@@ -60,6 +61,7 @@ def annotate(
     restart: bool = False,
     storage_options: Mapping[str, str] | None = None,
     progress: Progress | None = None,
+    **options: Any,
 ) -> Dataset:
     """Add columns, elements and layers to a dataset in place, replace them, or drop some.
 
@@ -101,6 +103,9 @@ def annotate(
         Credentials and settings of the bucket.
     progress
         Receives the progress: an object with the methods of `slaf.runtime.progress.Progress`.
+    options
+        By keyword, the other fields of `slaf.options.ReadingOptions`: how the file of
+        `from_anndata` is read.
 
     Returns
     -------
@@ -120,6 +125,8 @@ def annotate(
         If another process writes to the dataset, or another run is unfinished.
     StorageError
         If writing fails; the same call begins again.
+    TypeError, ValueError
+        If an option is unknown, or its value is invalid, or there is no `from_anndata` to read.
 
     Examples
     --------
@@ -130,6 +137,10 @@ def annotate(
     ...     "depth" in ds.obs, ds.uns["by"]
     (True, 'hand')
     """
+    how = ReadingOptions.from_keywords("annotate", options | {"storage_options": storage_options})
+    if options and from_anndata is None:
+        msg = f"{min(options)} says how from_anndata is read, which is not given: leave it out"
+        raise InputError(msg)
     with ExitStack() as opened:
         current = opened.enter_context(changing(dataset, storage_options, _ADVICE))
         location = current.location
@@ -142,8 +153,9 @@ def annotate(
         reading.add_uns(uns or {})
         reading.add_layers(layers or {})
         if from_anndata is not None:
-            options = ReadOptions(storage_options=storage_options).near(location)
-            reading.add_anndata(from_anndata, opened, options)
+            near = ReadOptions.part_of(how).near(location)
+            source = opened.enter_context(open_source(from_anndata, how.format, near))
+            reading.add_source(source)
         computed = None if qc is None else _add_metrics(reading, qc)
         added = reading.result
         dropped = (drop,) if isinstance(drop, str) else tuple(drop)

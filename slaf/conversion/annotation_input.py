@@ -17,7 +17,6 @@ from slaf.conversion.alignment import Ids, read_csr
 from slaf.errors import InputError
 from slaf.format.schema import CELLS, GENES, TABLES
 from slaf.options import ALIGNED_SLOTS, LAYER, ReadOptions
-from slaf.sources import open_source
 from slaf.sources.anndata.memory import as_matrix
 from slaf.sparse.casting import as_float64
 from slaf.sparse.ranges import RowRange
@@ -25,14 +24,13 @@ from slaf.sparse.ranges import RowRange
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Mapping
-    from contextlib import ExitStack
 
     import pandas as pd
     import pyarrow as pa
 
     from slaf.conversion.alignment import Alignment
     from slaf.dataset.dataset import Dataset
-    from slaf.sources.base import Matrix
+    from slaf.sources.base import Matrix, Source
 
     ColumnsInput = pd.DataFrame | Mapping[str, Any] | str | os.PathLike[str]
 
@@ -158,19 +156,8 @@ class AnnotationInput:
             with _naming(f"layer:{name}"):
                 self._add_layer(name, as_matrix(layer, ReadOptions()), *everything)
 
-    def add_anndata(self, adata: Any, opened: ExitStack, options: ReadOptions) -> None:
-        """Add everything of an AnnData, or of a file, but its X and raw.
-
-        Parameters
-        ----------
-        adata
-            An AnnData, or the path of a file that can be converted.
-        opened
-            Keeps it open.
-        options
-            How it is read.
-        """
-        source = opened.enter_context(open_source(adata, None, options))
+    def add_source(self, source: Source) -> None:
+        """Add everything of an input that stays open, but its X and raw."""
         label = source.info.uri
         cells, genes = (
             self._ids[CELLS].align(source.cells().column(0), label),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from slaf.dataset.scan import open_or_scan
 from slaf.options import one_of
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
 
     import anndata
     import polars as pl
@@ -28,8 +27,7 @@ def head(
     n: int = 5,
     *,
     table: HeadTable = "obs",
-    format: str | None = None,
-    storage_options: Mapping[str, str] | None = None,
+    **options: Any,
 ) -> pl.DataFrame:
     """The first rows of a table of a dataset, or of an input as a conversion would make it.
 
@@ -41,10 +39,8 @@ def head(
         How many rows.
     table
         The cells ("obs"), the genes ("var"), or the nonzeros ("expression"), in their order.
-    format
-        The format of an input; None to recognise it by its content.
-    storage_options
-        For a URL, credentials and settings of the bucket.
+    options
+        By keyword, each field of `slaf.options.ScanOptions`: how an input is read.
 
     Raises
     ------
@@ -66,21 +62,16 @@ def head(
     if n < 0:
         msg = f"n is {n}, but it is 0 or more"
         raise ValueError(msg)
-    with open_or_scan(dataset_or_input, format=format, storage_options=storage_options) as view:
+    with open_or_scan(dataset_or_input, **options) as view:
         return view.sql(f"SELECT * FROM {name} LIMIT {n:d}")  # noqa: S608 - one of three names
 
 
-def schema(
-    dataset_or_input: _Target,
-    *,
-    format: str | None = None,
-    storage_options: Mapping[str, str] | None = None,
-) -> pl.DataFrame:
+def schema(dataset_or_input: _Target, **options: Any) -> pl.DataFrame:
     """The columns of the tables that SQL reads, with the types that SQL has for them.
 
     Parameters
     ----------
-    dataset_or_input, format, storage_options
+    dataset_or_input, options
         As for `slaf.head`.
 
     Returns
@@ -104,7 +95,7 @@ def schema(
     """
     import polars as pl
 
-    with open_or_scan(dataset_or_input, format=format, storage_options=storage_options) as view:
+    with open_or_scan(dataset_or_input, **options) as view:
         described = {name: view.sql(f'DESCRIBE "{name}"') for name in view.query_tables()}
     return pl.concat(
         found.select(

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from slaf.dataset.dataset import Dataset, open_dataset
 from slaf.dataset.view import View
+from slaf.errors import InputError
 from slaf.format.config import load
-from slaf.options import ReadOptions, ScanOptions
+from slaf.options import INPUT_CHOICES, ReadOptions, ScanOptions
 from slaf.runtime.forks import check_not_forked
 from slaf.sources import as_inputs
 from slaf.sources.concat.source import Concat
@@ -18,12 +19,12 @@ from slaf.storage.location import Location
 from slaf.storage.urls import is_web
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from slaf.options import Join
     from slaf.sources.base import Inputs, Source
 
-__all__ = ["Scan", "SourceView", "concat", "open_or_scan", "scan"]
+__all__ = ["Scan", "SourceView", "check_nothing_chosen", "concat", "open_or_scan", "scan"]
 
 
 def scan(inputs: Inputs, **options: Any) -> Scan:
@@ -107,7 +108,8 @@ def open_or_scan(dataset_or_inputs: View | Inputs, **options: Any) -> View:
     dataset_or_inputs
         A view, a dataset, or inputs as for `slaf.scan`.
     options
-        By keyword, as for `slaf.scan`; of a dataset only `storage_options` is used.
+        By keyword, as for `slaf.scan`; those that choose something of an input are refused with a
+        dataset.
     """
     if isinstance(dataset_or_inputs, Dataset):
         return dataset_or_inputs
@@ -118,8 +120,23 @@ def open_or_scan(dataset_or_inputs: View | Inputs, **options: Any) -> View:
     if isinstance(dataset_or_inputs, str | os.PathLike) and not is_web(str(dataset_or_inputs)):
         location = Location.of(dataset_or_inputs, storage_options)
         if load(location) is not None:
+            check_nothing_chosen(str(location), options)
             return open_dataset(location)
     return scan(dataset_or_inputs, **options)
+
+
+def check_nothing_chosen(dataset: str, options: Mapping[str, Any]) -> None:
+    """Check that of a dataset nothing is chosen that only an input has.
+
+    Raises
+    ------
+    InputError
+        If a matrix, or what a format knows, is chosen.
+    """
+    chosen = [name for name in ("matrix", *INPUT_CHOICES) if options.get(name) not in {None, "X"}]
+    if chosen:
+        msg = f"{dataset} is a dataset, but {chosen[0]} is chosen of an input: leave it out"
+        raise InputError(msg)
 
 
 class SourceView(View):

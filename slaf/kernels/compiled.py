@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slaf.kernels.reference import Entries, Gather, Kernels, Sums
+from slaf.kernels.reference import DenseCells, Entries, Gather, Kernels, Sums, Tiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,10 +22,17 @@ _POSITIONS = (_SIZE, _POINTER, _POINTER, _SIZE, _SIZE, _UINT32)
 _GATHER = (None, _POINTER, _POINTER, _SIZE, _POINTER)
 _ENTRIES = (_SIZE, ctypes.c_char_p, _SIZE, _UINT32, _UINT32, _POINTER, _POINTER, _POINTER)
 
+_COUNT = (None, _POINTER, _SIZE, ctypes.c_uint64, _POINTER)
+_FILL = (
+    *(None, _POINTER, _SIZE, ctypes.c_uint64),
+    *(_SIZE, _SIZE, _POINTER, _POINTER, _POINTER, _SIZE),
+)
+
 _LARGEST_UINT32 = 2**32 - 1
 
-# Elements that are unshuffled by one pass, by their bytes.
+# Elements that are unshuffled by one pass, by their bytes; and elements of dense matrices.
 _WIDTHS = (2, 4, 8)
+_DENSE_WIDTHS = (1, 2, 4, 8)
 
 
 class CompiledKernels(Kernels):
@@ -65,6 +72,14 @@ class CompiledKernels(Kernels):
         }
         self._entries = {
             kind: self._function(f"slaf_entries_{kind}8", _ENTRIES) for kind in ("i", "f")
+        }
+
+        self._dense = {
+            size: tuple(
+                self._function(f"slaf_{name}_{size}", _typed(types, size))
+                for name, types in (("count", _COUNT), ("fill", _FILL))
+            )
+            for size in _DENSE_WIDTHS
         }
 
     def _function(self, name: str, types: tuple[Any, ...]) -> Callable[..., Any]:
@@ -145,6 +160,16 @@ class CompiledKernels(Kernels):
         function(_address(planes), _address(elements), len(planes) // itemsize)
         return elements
 
+    def dense_cells(self, tiles: Tiles) -> DenseCells:
+        """Whole cells of a dense matrix, of which the nonzero elements are read."""
+        values = tiles.values
+        size = values.dtype.itemsize
+        steps = (stride % size for stride in values.strides)
+        is_number = values.dtype.kind in "biuf" and size in self._dense
+        if not is_number or not values.flags.aligned or any(steps):
+            return super().dense_cells(tiles)
+        return _CompiledCells(tiles, *self._dense[size])
+
     def entries(
         self, text: bytes, shape: tuple[int, int], dtype: np.dtype[Any] | None
     ) -> Entries | None:
@@ -161,6 +186,59 @@ class CompiledKernels(Kernels):
             None if values is None else _address(values),
         )
         return (rows, columns, values) if found == n_lines else None
+
+
+class _CompiledCells(DenseCells):
+    """The same, by the two functions for elements of this size."""
+
+    def __init__(self, tiles: Tiles, count: Callable[..., None], fill: Callable[..., None]) -> None:
+        self._tiles = tiles  # whose memory is read
+        self._fill = fill
+        places = _places(tiles)
+        self._where = _address(places), len(places), _mask(tiles.values.dtype)
+        self._places = places
+        counts = np.zeros(tiles.shape[0], np.uint32)
+        count(*self._where, _address(counts))
+        self.counts = counts.astype(np.int64)
+
+    def write(self, first: int, stop: int, genes: NDArray[np.uint32], values: NDArray[Any]) -> None:
+        """Write genes and values of the nonzero elements of these cells, by cell and gene."""
+        counts = self.counts[first:stop]
+        at = np.cumsum(counts) - counts
+        fits = len(genes) == len(values) == int(counts.sum())
+        if not fits or values.dtype != self._tiles.values.dtype or not _are_plain(genes):
+            super().write(first, stop, genes, values)
+            return
+        out = _address(at), _address(genes), _address(values), len(genes)
+        self._fill(*self._where, first, stop, *out)
+
+
+def _places(tiles: Tiles) -> NDArray[np.int64]:
+    """Tiles as the C functions take them: those within the cells and genes."""
+    values, cells, genes, (n_cells, n_genes) = tiles
+    to_tile, to_cell, to_gene = values.strides
+    rows, columns = np.maximum(-cells, 0), np.maximum(-genes, 0)
+    places = np.empty((len(values), 7), np.int64)
+    places[:, 0] = _address(values) + np.arange(len(values)) * to_tile
+    places[:, 0] += rows * to_cell + columns * to_gene
+    places[:, 1], places[:, 2] = cells + rows, genes + columns
+    places[:, 3] = np.minimum(values.shape[1], n_cells - cells) - rows
+    places[:, 4] = np.minimum(values.shape[2], n_genes - genes) - columns
+    places[:, 5], places[:, 6] = to_cell // values.itemsize, to_gene // values.itemsize
+    return places[(places[:, 3] > 0) & (places[:, 4] > 0)]
+
+
+def _mask(dtype: np.dtype[Any]) -> int:
+    """The bits of an element that are not all zero if it is not: those of a float but its sign."""
+    bits = 8 * dtype.itemsize - (dtype.kind == "f")
+    unsigned = np.array(2**bits - 1, f"{dtype.byteorder}u{dtype.itemsize}")
+    return int(unsigned.view(f"=u{dtype.itemsize}"))
+
+
+def _typed(types: tuple[Any, ...], size: int) -> tuple[Any, ...]:
+    """Types of arguments, with the mask as an unsigned number of this size."""
+    unsigned = {1: ctypes.c_uint8, 2: ctypes.c_uint16, 4: ctypes.c_uint32, 8: ctypes.c_uint64}
+    return tuple(unsigned[size] if each is ctypes.c_uint64 else each for each in types)
 
 
 def _address(array: NDArray[Any]) -> int:

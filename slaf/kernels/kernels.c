@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* Raised with every change of what a function takes or does; __init__.py has it too. */
-#define VERSION 2
+#define VERSION 3
 
 /* Each pass for processors with AVX2 and for others; the dynamic linker chooses. */
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__)
@@ -136,6 +136,97 @@ UNSHUFFLE(slaf_unshuffle_4, uint32_t,
 UNSHUFFLE(slaf_unshuffle_8, uint64_t,
           BYTE(uint64_t, 0) | BYTE(uint64_t, 1) | BYTE(uint64_t, 2) | BYTE(uint64_t, 3) |
           BYTE(uint64_t, 4) | BYTE(uint64_t, 5) | BYTE(uint64_t, 6) | BYTE(uint64_t, 7))
+
+/* A part of a dense matrix, in any order of memory; addresses in bytes, strides in elements. */
+typedef struct {
+    int64_t address, cell, gene, n_cells, n_genes, cell_stride, gene_stride;
+} Tile;
+
+/* Elements that are tested together: most of a matrix of counts are zero. */
+#define GROUP 32
+
+/* A bit for each element of a group that is not zero. */
+#define BITS_OF(T)                                                                        \
+    static inline __attribute__((always_inline)) uint32_t bits_##T(const T *group, T mask) { \
+        uint32_t bits = 0;                                                                \
+        for (int i = 0; i < GROUP; i++) bits |= (uint32_t)((group[i] & mask) != 0) << i;  \
+        return bits;                                                                      \
+    }
+
+/* An element is zero if its bits under the mask are: those of a float without its sign. */
+#define COUNT(NAME, T)                                                                   \
+    PASS void NAME(const Tile *tiles, int64_t n, T mask, uint32_t *restrict counts) {    \
+        for (const Tile *tile = tiles; tile < tiles + n; tile++) {                       \
+            const T *in = (const T *)(intptr_t)tile->address;                            \
+            uint32_t *of = counts + tile->cell;                                          \
+            int64_t to_cell = tile->cell_stride, to_gene = tile->gene_stride;            \
+            if (to_cell == 1) {                                                          \
+                for (int64_t g = 0; g < tile->n_genes; g++, in += to_gene)               \
+                    for (int64_t c = 0; c < tile->n_cells; c++)                          \
+                        of[c] += (in[c] & mask) != 0;                                    \
+                continue;                                                                \
+            }                                                                            \
+            for (int64_t c = 0; c < tile->n_cells; c++, in += to_cell) {                 \
+                uint32_t count = 0;                                                      \
+                if (to_gene == 1)                                                        \
+                    for (int64_t g = 0; g < tile->n_genes; g++)                          \
+                        count += (in[g] & mask) != 0;                                    \
+                else                                                                     \
+                    for (int64_t g = 0; g < tile->n_genes; g++)                          \
+                        count += (in[g * to_gene] & mask) != 0;                          \
+                of[c] += count;                                                          \
+            }                                                                            \
+        }                                                                                \
+    }
+
+/* The nonzero elements of the cells from `first` to `stop`: at[c] is where the next one of cell c is
+ * written. The tiles of a cell are in the order of genes.
+ */
+#define FILL(NAME, T)                                                                    \
+    PASS void NAME(const Tile *tiles, int64_t n, T mask, int64_t first, int64_t stop,    \
+                   int64_t *restrict at, uint32_t *restrict genes, T *restrict values,   \
+                   int64_t size) {                                                       \
+        for (const Tile *tile = tiles; tile < tiles + n; tile++) {                       \
+            const T *in = (const T *)(intptr_t)tile->address;                            \
+            int64_t to_cell = tile->cell_stride, to_gene = tile->gene_stride;            \
+            int64_t low = first > tile->cell ? first - tile->cell : 0;                   \
+            int64_t high = stop < tile->cell + tile->n_cells ? stop - tile->cell : tile->n_cells; \
+            int by_gene = to_cell == 1;                                                  \
+            int64_t n_outer = by_gene ? tile->n_genes : high;                            \
+            int64_t start = by_gene ? low : 0, end = by_gene ? high : tile->n_genes;     \
+            int64_t to_outer = by_gene ? to_gene : to_cell, to_inner = by_gene ? 1 : to_gene; \
+            int64_t *of = at + tile->cell - first;                                       \
+            for (int64_t outer = by_gene ? 0 : low; outer < n_outer; outer++) {          \
+                const T *row = in + outer * to_outer;                                    \
+                for (int64_t i = start; i < end; i += GROUP) {                           \
+                    int64_t left = end - i;                                              \
+                    uint32_t bits = 0;                                                   \
+                    if (to_inner == 1 && left >= GROUP)                                  \
+                        bits = bits_##T(row + i, mask);                                  \
+                    else                                                                 \
+                        for (int64_t k = 0; k < left && k < GROUP; k++)                  \
+                            bits |= (uint32_t)((row[(i + k) * to_inner] & mask) != 0) << k; \
+                    for (; bits; bits &= bits - 1) {                                     \
+                        int64_t inner = i + __builtin_ctz(bits);                         \
+                        int64_t k = of[by_gene ? inner : outer]++;                       \
+                        if (k >= size) return; /* changed since they were counted */     \
+                        genes[k] = (uint32_t)(tile->gene + (by_gene ? outer : inner));   \
+                        values[k] = row[inner * to_inner];                               \
+                    }                                                                    \
+                }                                                                        \
+            }                                                                            \
+        }                                                                                \
+    }
+
+#define NONZEROS(SIZE, T)              \
+    BITS_OF(T)                         \
+    COUNT(slaf_count_##SIZE, T)        \
+    FILL(slaf_fill_##SIZE, T)
+
+NONZEROS(1, uint8_t)
+NONZEROS(2, uint16_t)
+NONZEROS(4, uint32_t)
+NONZEROS(8, uint64_t)
 
 /* Rows from anywhere in memory, one after the other, in a type that holds them. */
 #define GATHER(NAME, FROM, TO)                                                   \

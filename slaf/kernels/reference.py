@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["Entries", "Gather", "Kernels", "Sums"]
+__all__ = ["DenseCells", "Entries", "Gather", "Kernels", "Sums", "Tiles"]
 
 # The sum, the sum of squares, the least and the largest of some whole numbers.
 Sums = tuple[int, int, int, int]
@@ -21,6 +21,82 @@ Entries: TypeAlias = "tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[Any]
 
 # Writes some rows into an array.
 Gather: TypeAlias = "Callable[[NDArray[np.int64], NDArray[Any]], None]"
+
+
+class Tiles(NamedTuple):
+    """Some whole cells of a dense matrix, in parts of one shape.
+
+    Attributes
+    ----------
+    values
+        Parts × cells × genes, in any order of memory.
+    cells, genes
+        The positions of the first cell and the first gene of each part, which may be below 0.
+        Those of a cell are in the order of genes.
+    shape
+        The number of cells and genes. What of a part lies beyond is nothing.
+    """
+
+    values: NDArray[Any]
+    cells: NDArray[np.int64]
+    genes: NDArray[np.int64]
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, block: NDArray[Any]) -> Tiles:
+        """Whole cells in one part."""
+        start = np.zeros(1, np.int64)
+        return cls(block[np.newaxis], start, start, (block.shape[0], block.shape[1]))
+
+
+class DenseCells:
+    """Whole cells of a dense matrix, of which the nonzero elements are read.
+
+    Parameters
+    ----------
+    tiles
+        Their elements.
+
+    Attributes
+    ----------
+    counts
+        The nonzero elements of each cell.
+    """
+
+    def __init__(self, tiles: Tiles) -> None:
+        self._tiles = tiles
+        self.counts = np.zeros(tiles.shape[0], np.int64)
+        for part, cell, _ in self._parts(0, tiles.shape[0]):
+            self.counts[cell : cell + len(part)] += (part != 0).sum(axis=1)
+
+    def write(self, first: int, stop: int, genes: NDArray[np.uint32], values: NDArray[Any]) -> None:
+        """Write genes and values of the nonzero elements of these cells, by cell and gene.
+
+        Parameters
+        ----------
+        first, stop
+            The cells from `first` to before `stop`.
+        genes, values
+            Arrays of as many elements as these cells have; values of the type of the tiles.
+        """
+        columns: list[list[NDArray[Any]]] = [[], [], []]
+        for part, cell, gene in self._parts(first, stop):
+            rows, positions = np.nonzero(part)
+            entries = rows + cell, positions + gene, part[rows, positions]
+            for column, entry in zip(columns, entries, strict=True):
+                column.append(entry)
+        cells, all_genes, all_values = map(_joined, columns)
+        order = np.argsort(cells, kind="stable")
+        genes[:], values[:] = all_genes[order], all_values[order]
+
+    def _parts(self, first: int, stop: int) -> Iterator[tuple[NDArray[Any], int, int]]:
+        """What of each tile lies in these cells, with its first cell and gene."""
+        values, cells, genes, (_, n_genes) = self._tiles
+        for part, cell, gene in zip(values, cells.tolist(), genes.tolist(), strict=True):
+            row, column = max(first - cell, 0), max(-gene, 0)
+            kept = part[row : max(stop - cell, 0), column : max(n_genes - gene, 0)]
+            if kept.size:
+                yield kept, cell + row, gene + column
 
 
 class Kernels:
@@ -130,6 +206,10 @@ class Kernels:
                 elements[:, at] = plane
         return elements.reshape(-1)
 
+    def dense_cells(self, tiles: Tiles) -> DenseCells:
+        """Whole cells of a dense matrix, of which the nonzero elements are read."""
+        return DenseCells(tiles)
+
     def entries(
         self,
         text: bytes,  # noqa: ARG002
@@ -154,6 +234,10 @@ class Kernels:
             anything else, or out of range. It is always None in numpy, which parses no text.
         """
         return None
+
+
+def _joined(arrays: list[NDArray[Any]]) -> NDArray[Any]:
+    return np.concatenate(arrays) if arrays else np.zeros(0, np.int64)
 
 
 # The limits up to which a float type holds every whole number.

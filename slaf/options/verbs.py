@@ -25,6 +25,7 @@ __all__ = [
     "PlanDryRun",
     "PlanOptions",
     "PlanRun",
+    "ReadingOptions",
     "RunOptions",
     "ScanOptions",
     "TransformOptions",
@@ -223,7 +224,12 @@ class PlanOptions(ConvertOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScanOptions(InputOptions, SampleOptions, ReadOptions):
+class ReadingOptions(InputOptions, ReadOptions):
+    """How an input is found and read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanOptions(SampleOptions, ReadingOptions):
     """The keywords of `slaf.scan`."""
 
     join: Join = "strict"

@@ -61,7 +61,9 @@ __all__ = [
     "add_note",
     "check_numeric",
     "check_only_x",
+    "choices",
     "measured_by",
+    "note_once",
 ]
 
 
@@ -274,8 +276,21 @@ def add_note(note: str, error_type: type[InputError] = InputError) -> Iterator[N
     try:
         yield
     except error_type as error:
-        error.add_note(note)
+        note_once(error, note)
         raise
+
+
+def note_once(error: BaseException, note: str) -> None:
+    """Add a note to an error, unless it has it already, alone or with a place within."""
+    known = getattr(error, "__notes__", ())
+    if not any(one == note or one.startswith(f"{note},") for one in known):
+        error.add_note(note)
+
+
+def choices(option: str, names: Iterable[str]) -> str:
+    """What to choose with an option where the given name is none; or that there is nothing."""
+    listed = ", ".join(names)
+    return f"choose one with {option}: {listed}" if listed else "there is none to choose: write one"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -59,15 +59,47 @@ class ChunkedArray(ABC):
 
     def __getitem__(self, key: slice | tuple[slice, ...]) -> NDArray[Any]:
         keys = key if isinstance(key, tuple) else (key,)
-        return self._read_1d(range(len(self))[keys[0]]) if len(keys) == 1 else self.read(keys)
-
-    def read(self, keys: tuple[slice, ...], order: Literal["C", "F"] = "C") -> NDArray[Any]:
-        """A part of an array of several dimensions, in an order of memory."""
+        if len(keys) == 1:
+            return self._read_1d(range(len(self))[keys[0]])
         wanted = [range(size)[part] for part, size in zip(keys, self.shape, strict=True)]
         if any(part.step != 1 for part in wanted):
             msg = "only an array of one dimension is read in steps"
             raise IndexError(msg)
-        return self._read_nd(wanted, order)
+        return self._read_nd(wanted)
+
+    def stack(
+        self, keys: tuple[slice, slice], out: NDArray[Any]
+    ) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
+        """The whole chunks of a part of an array of two dimensions, row by row.
+
+        Parameters
+        ----------
+        keys
+            The part.
+        out
+            An array of an earlier call, which is used again if it has the right shape.
+
+        Returns
+        -------
+        tuple
+            The chunks, with the position in the part of the first row and column of each.
+        """
+        parts = [range(size)[key] for key, size in zip(keys, self.shape, strict=True)]
+        starts = [
+            range(part.start - part.start % size, part.stop, size)
+            for part, size in zip(parts, self.chunks, strict=True)
+        ]
+        origins = list(itertools.product(*starts))
+        shape = (len(origins), *self.chunks)
+        out = out if out.shape == shape else np.empty(shape, self.dtype)
+        self.read_chunks(origins, out)
+        rows, columns = np.array(origins, np.int64).reshape(-1, 2).T
+        return out, rows - parts[0].start, columns - parts[1].start
+
+    def read_chunks(self, origins: list[tuple[int, ...]], out: NDArray[Any]) -> None:
+        """Read the chunks that begin at these positions into an array of chunks."""
+        for at, origin in enumerate(origins):
+            out[at] = self.read_chunk(origin)
 
     def pieces(self, start: int, stop: int) -> Iterator[NDArray[Any]]:
         """A part of an array of one dimension, as views of its chunks, none of them empty."""
@@ -90,8 +122,8 @@ class ChunkedArray(ABC):
             done = stop
         return out
 
-    def _read_nd(self, wanted: list[range], order: Literal["C", "F"]) -> NDArray[Any]:
-        out = np.empty([len(part) for part in wanted], self.dtype, order)
+    def _read_nd(self, wanted: list[range]) -> NDArray[Any]:
+        out = np.empty([len(part) for part in wanted], self.dtype)
         spans = [_spans(part, size) for part, size in zip(wanted, self.chunks, strict=True)]
         for chunk in itertools.product(*spans):
             origin, to, source = zip(*chunk, strict=True)

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from slaf.kernels.reference import Tiles
 from slaf.sources.base import MatrixSize
 from slaf.sources.chunked import ChunkedArray
 from slaf.sources.unsorted import UnsortedMatrix
-from slaf.sparse.batch import Batch, batch_from_dense
+from slaf.sparse.batch import Batch, batches_from_dense
 from slaf.sparse.external_sort import Coo
 from slaf.sparse.ranges import RowRange
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["DenseArray", "DenseRows", "Transposed", "dense_matrix"]
 
 
-# Elements decoded at a time: with positions, masks and copies some 30 bytes each.
+# Elements decoded at a time, without compiled kernels with positions, masks and copies of some 30
+# bytes each.
 _BLOCK_ELEMENTS = 1 << 19
 _SAMPLED_ELEMENTS = 1 << 16
 
@@ -80,12 +82,11 @@ def dense_matrix(array: DenseArray, chunks: tuple[int, int] | None, options: Rea
 
 
 class DenseRows:
-    """A dense matrix, cells × genes, read `step` cells at a time, in batches of fewer cells."""
+    """A dense matrix, cells × genes, read `step` cells at a time, in batches of bounded size."""
 
     def __init__(self, array: DenseArray, step: int) -> None:
         self._array = array
         self._step = step
-        self._batch = _rows_at_once(int(array.shape[1]))
         self.shape = (int(array.shape[0]), int(array.shape[1]))
         self.dtype = array.dtype
 
@@ -109,30 +110,38 @@ class DenseRows:
 
     def batches(self, rows: RowRange) -> Iterator[Batch]:
         """These cells, in order."""
-        start = rows.start
+        start, buffer = rows.start, np.empty((0, 0, 0), self.dtype)
         while start < rows.stop:
             # To the next multiple of the step, so that no chunk is decoded twice.
             stop = min((start // self._step + 1) * self._step, rows.stop)
-            block = np.asarray(self._array[start:stop, 0 : self.shape[1]])
-            for part in RowRange(start, stop).split(self._batch):
-                yield batch_from_dense(part, block[part.start - start : part.stop - start])
+            tiles = self._tiles(RowRange(start, stop), buffer)
+            yield from batches_from_dense(start, tiles)
+            buffer = tiles.values
             start = stop
+
+    def _tiles(self, rows: RowRange, buffer: NDArray[Any]) -> Tiles:
+        """Cells as they are stored: in chunks, which are not copied into one block."""
+        array, shape = self._array, (len(rows), self.shape[1])
+        cells, genes = slice(rows.start, rows.stop), slice(0, self.shape[1])
+        if isinstance(array, Transposed) and isinstance(array.by_gene, ChunkedArray):
+            chunks, gene, cell = array.by_gene.stack((genes, cells), buffer.swapaxes(-1, -2))
+            return Tiles(chunks.swapaxes(1, 2), cell, gene, shape)
+        if isinstance(array, ChunkedArray):
+            return Tiles(*array.stack((cells, genes), buffer), shape)
+        return Tiles.of(np.asarray(array[cells, genes]))
 
 
 class Transposed:
     """An array of genes × cells as one of cells × genes."""
 
     def __init__(self, array: DenseArray) -> None:
-        self._array = array
+        self.by_gene = array
         self.shape = array.shape[::-1]
         self.dtype = array.dtype
 
     def __getitem__(self, key: tuple[slice, slice]) -> NDArray[Any]:
         cells, genes = key
-        if isinstance(self._array, ChunkedArray):
-            # Chunk by chunk they are transposed within the cache of the processor.
-            return self._array.read((genes, cells), "F").T
-        return np.asarray(self._array[genes, cells]).T
+        return np.asarray(self.by_gene[genes, cells]).T
 
 
 def _rows_at_once(n_genes: int) -> int:

@@ -9,7 +9,7 @@ from slaf.errors import MissingMatrix
 from slaf.sources.anndata.groups import StoredAnnData
 from slaf.sources.anndata.h5ad import Hdf5Groups
 from slaf.sources.anndata.zarr import ZarrGroups, top_names
-from slaf.sources.base import SourceFormat
+from slaf.sources.base import SourceFormat, choices
 from slaf.sources.hdf5.file import decode_text, is_hdf5, recognise
 from slaf.sources.slots import in_words
 
@@ -61,8 +61,7 @@ def _chosen(names: list[str], modality: str | None, uri: str) -> str:
     """
     name = modality or (names[0] if len(names) == 1 else _DEFAULT_MODALITY)
     if name not in names:
-        listed = ", ".join(names) or "none at all"
-        msg = f"{uri}: there is no modality {name!r}; choose one with --modality: {listed}"
+        msg = f"{uri}: there is no modality {name!r}; {choices('--modality', names)}"
         raise MissingMatrix(msg)
     return name
 

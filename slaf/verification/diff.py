@@ -8,12 +8,13 @@ import numpy as np
 
 from slaf.dataset.dataset import Dataset, open_dataset
 from slaf.dataset.matrix import StoredMatrix
+from slaf.dataset.scan import check_nothing_chosen
 from slaf.dataset.source import DatasetSource
 from slaf.dataset.view import View
 from slaf.errors import NotADataset
 from slaf.format.config import load
 from slaf.format.schema import narrowest_count, read_dtype
-from slaf.options import ReadOptions
+from slaf.options import ReadingOptions, ReadOptions
 from slaf.runtime.progress import NullProgress
 from slaf.sources import open_source
 from slaf.storage.location import Location
@@ -50,16 +51,8 @@ def diff(
     first: str | os.PathLike[str] | Location | View | anndata.AnnData,
     second: str | os.PathLike[str] | Location | View | anndata.AnnData,
     *,
-    matrix: str = "X",
-    genome: str | None = None,
-    feature_type: str | None = None,
-    measurement: str | None = None,
-    format: str | None = None,
-    memory: int | None = None,
-    scratch: str | os.PathLike[str] | None = None,
-    storage_options: Mapping[str, str] | None = None,
-    stage: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
+    **options: Any,
 ) -> Comparison:
     """Compare two datasets, or a dataset and an input: values, ids, columns and types.
 
@@ -70,17 +63,11 @@ def diff(
     ----------
     first, second
         Two datasets, or a dataset and a view, a file that can be converted, or an AnnData.
-    matrix
-        The matrix of a file to compare: "X", "raw" or "layer:NAME".
-    genome, feature_type, measurement, format, memory, scratch
-        Options for a file, as for `slaf.convert`.
-    storage_options
-        Options for the buckets of both, by the names of Lance and obstore; others are taken from
-        the environment.
-    stage
-        Directory for downloads of a file, as for `slaf.convert`.
     progress
         Reports progress: an object with the two methods of `slaf.runtime.progress.Progress`.
+    options
+        By keyword, each field of `slaf.options.ReadingOptions`: how a file is read, as for
+        `slaf.convert`. `storage_options` are of the buckets of both.
 
     Returns
     -------
@@ -90,8 +77,13 @@ def diff(
     Raises
     ------
     DatasetError, InputError
-        If one of them cannot be read, or none is a dataset.
+        If one of them cannot be read, or none is a dataset; or if both are, and something is
+        chosen of a file.
+    TypeError, ValueError
+        If an option is unknown, or its value is invalid.
     """
+    reading = ReadingOptions.from_keywords("diff", options)
+    storage_options = reading.storage_options
     first_dataset = _dataset(first, storage_options)
     second_dataset = _dataset(second, storage_options)
     names = _name(first, first_dataset), _name(second, second_dataset)
@@ -101,6 +93,8 @@ def diff(
     if dataset is None:
         msg = f"neither {names[0]} nor {names[1]} is a SLAF dataset; one of them has to be"
         raise NotADataset(msg)
+    if first_dataset is not None and second_dataset is not None:
+        check_nothing_chosen(names[1], options)
     for opened in (one for one in (first_dataset, second_dataset) if one is not None):
         check_tables(opened, differences)
         check_row_tables(opened, differences)
@@ -109,21 +103,12 @@ def diff(
     if not differences.has(*_FATAL):
         progress = progress or NullProgress()
         progress.begin(0, 0, len(list(row_tables(dataset))) * dataset.n_cells)
-        options = ReadOptions(
-            matrix=matrix,
-            memory=memory,
-            scratch=scratch,
-            genome=genome,
-            feature_type=feature_type,
-            measurement=measurement,
-            storage_options=storage_options,
-            stage=stage,
-        ).near(dataset.location)
         if first_dataset is not None and second_dataset is not None:
             _compare(dataset, DatasetSource(first_dataset), _types, differences, progress)
         else:
             file = second if second_dataset is None else first
-            with open_source(file, format, options) as source:
+            how = ReadOptions.part_of(reading).near(dataset.location)
+            with open_source(file, reading.format, how) as source:
                 _compare(dataset, source, _types_of_file, differences, progress)
     checks = ("ids, values, columns, types and slots",)
     return Comparison(*names, checks, *differences.results())

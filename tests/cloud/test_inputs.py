@@ -131,6 +131,17 @@ class TestLoom(Elsewhere):
         return write_loom(folder / "in.loom", SINGLE, chunks=(2, 4), compression="gzip")
 
 
+def test_metadata_of_zarr_is_fetched_once(s3: Cloud, tmp_path: Path) -> None:
+    """A store is opened for each table and part, and each object of its metadata fetched once."""
+    url = upload(s3, write_zarr(tmp_path / "in.zarr", STORED, chunks=(2,)))
+    with proxied(s3.endpoint) as proxy:
+        there = s3.via(proxy.endpoint).options
+        slaf.convert(url, tmp_path / "out.slaf", input_storage_options=there)
+        fetched = [one.path for one in proxy.passed if one.path.endswith("zarr.json")]
+    assert fetched
+    assert len(fetched) == len(set(fetched))
+
+
 def test_soma(s3: Cloud, tmp_path: Path) -> None:
     """An experiment is read by TileDB itself, and as it is on a disk."""
     local = write_soma(tmp_path / "in.soma", SINGLE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import shlex
 import subprocess
 import sys
@@ -108,6 +109,27 @@ def test_a_square_matrix_is_asked_about(tmp_path: Path) -> None:
         assert slaf.verify(output, against=folder).ok
 
 
+def test_whatever_reads_an_input_takes_how_it_is_read(tmp_path: Path) -> None:
+    """diff, info, head, schema, qc and aggregate take the choices that a conversion needs."""
+    folder, output = tmp_path / "in", tmp_path / "out.slaf"
+    names: dict[str, Any] = {"barcodes": "cells.txt", "features": "genes.txt"}
+    write_mtx(folder, "filtered", matrix="m.mtx", **names)
+    cells, genes = folder / "cells.csv", folder / "genes.txt"
+    ids = (folder / "cells.txt").read_text().split()
+    cells.write_text("barcode,kind\n" + "".join(f"{name},a\n" for name in ids))
+    chosen = [f"--barcodes={cells}", f"--features={genes}"]
+    matrix = folder / "m.mtx"
+    run("convert", matrix, output, *chosen).succeeded()
+    for command in ("info", "head", "schema", "qc"):
+        run(command, matrix, *chosen).succeeded()
+    run("aggregate", matrix, tmp_path / "groups.slaf", "--by=kind", *chosen).succeeded()
+    for pair in ((output, matrix), (matrix, output)):
+        run("diff", *pair, *chosen).succeeded()
+    for command, targets in (("head", [output]), ("diff", [output, output])):
+        said = run(command, *targets, "--matrix", "raw").failed(3)
+        assert "a dataset, but matrix is chosen of an input: leave it out" in said
+
+
 def test_matrices_of_one_pair_of_tables_are_layers(tmp_path: Path) -> None:
     """Splicing, as STARsolo and kb write it, becomes layers; multi-mappers are named as left."""
     for folder, prefix in ((tmp_path / "star", ""), (tmp_path / "nac", "cells_x_genes.")):
@@ -160,6 +182,25 @@ def test_features_that_samples_share(tmp_path: Path) -> None:
         write_mtx(tmp_path / "in", "filtered", sample, matrix=f"GSM{sample}_matrix.mtx", **names)
     dataset = slaf.convert(tmp_path / "in", tmp_path / "out.slaf")
     assert dataset.obs_names.to_list() == [*BARCODES[:3], *BARCODES[7:10]]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_header_of_other_words_is_taken_away(packed: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    """A table with one line too many is refused with the command that prints it without."""
+    folder = tmp_path / "in"
+    write_mtx(folder, "filtered")
+    table = folder / "barcodes.tsv"
+    table.write_text("my column\n" + table.read_text())
+    if packed:
+        (folder / "barcodes.tsv.gz").write_bytes(gzip.compress(table.read_bytes()))
+        table.unlink()
+    with pytest.raises(DamagedInput) as refused:
+        slaf.convert(folder, tmp_path / "out.slaf")
+    command = re.findall("`(.*?)`", str(refused.value))[0]
+    lines = subprocess.run(["sh", "-c", command], check=True, capture_output=True)
+    (folder / "barcodes.tsv.gz").unlink(missing_ok=True)
+    table.write_bytes(lines.stdout)
+    check(slaf.convert(folder, tmp_path / "out.slaf"))
 
 
 def test_a_header_is_known_by_its_words(tmp_path: Path) -> None:

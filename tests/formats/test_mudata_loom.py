@@ -11,7 +11,7 @@ import pytest
 import scipy.sparse as sp
 
 import slaf
-from slaf.errors import DamagedInput, MissingMatrix
+from slaf.errors import DamagedInput, InputError, MissingMatrix
 from slaf.options import ReadOptions
 from slaf.sources import open_source
 from slaf.testing.strategies import Stored
@@ -57,6 +57,22 @@ def test_all_of_a_modality(tmp_path: Path) -> None:
     with h5py.File(path, "w") as file:
         write_elements(file, **{"mod/rna": adata, "obs": adata.obs, "var": adata.var})
     assert_everything(slaf.convert(path, tmp_path / "out.slaf").to_anndata(), adata)
+
+
+def test_a_modality_annotates(tmp_path: Path) -> None:
+    """What a dataset is annotated from is chosen as an input is, and only where there is one."""
+    path = write_h5mu(tmp_path / "in.h5mu", a=STORED, b=STORED)
+    dataset = slaf.convert(path, tmp_path / "out.slaf", modality="a")
+    with h5py.File(path, "r+") as file:
+        del file["mod/b/obs"]
+        ids = pd.Index(dataset.obs_names, dtype=object)
+        write_elements(file["mod/b"], obs=pd.DataFrame({"kind": [1, 2, 3]}, index=ids))
+    with pytest.raises(MissingMatrix, match="--modality: a, b"):
+        slaf.annotate(dataset, from_anndata=path)
+    annotated = slaf.annotate(dataset, from_anndata=path, modality="b")
+    assert annotated.obs["kind"].tolist() == [1, 2, 3]
+    with pytest.raises(InputError, match="modality says how from_anndata is read"):
+        slaf.annotate(dataset, drop="obs:kind", modality="b")
 
 
 def test_several_tables_of_a_zarr(tmp_path: Path) -> None:

@@ -391,7 +391,7 @@ def test_an_empty_experiment(tmp_path: Path) -> None:
     """An experiment without measurements is refused as such."""
     tiledbsoma.Experiment.create(str(tmp_path / "in")).close()
     said = refused(tmp_path / "in")
-    assert "there is no measurement 'RNA'; choose one with --measurement: none at all" in said
+    assert "there is no measurement 'RNA'; there is none to choose: write one" in said
 
 
 def test_times_in_x(tmp_path: Path) -> None:

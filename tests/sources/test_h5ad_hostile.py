@@ -451,8 +451,13 @@ def test_a_file_without_x(tmp_path: Path) -> None:
     error = refusal(path)
     assert isinstance(error, MissingMatrix)
     assert "there is no matrix 'X'; choose one with --matrix: layer:counts" in str(error)
-    dataset = slaf.convert(path, tmp_path / "out.slaf", matrix="layer:counts")
+    dataset = slaf.convert(path, tmp_path / "counts.slaf", matrix="layer:counts")
     np.testing.assert_array_equal(dataset.X.to_memory().toarray(), STORED.dense())
+    with h5py.File(path, "r+") as file:
+        del file["layers"]
+    said = str(refusal(path))
+    assert "there is no matrix 'X'; there is none to choose: write one" in said
+    assert said.count(str(path)) == 1
 
 
 @pytest.mark.parametrize("matrix", ["raw", "layer:", "layer:x", "obs", "layers/x", "", "../X", "x"])

@@ -16,7 +16,7 @@ from slaf.sources.anndata.elements import (
     read_table,
     read_varm_of_raw,
 )
-from slaf.sources.base import LabelledMatrix, Raw, Source, SourceInfo, add_note
+from slaf.sources.base import LabelledMatrix, Raw, Source, SourceInfo, add_note, choices
 from slaf.sources.csr import CompressedRows, compressed_columns
 from slaf.sources.dense import dense_matrix
 from slaf.sources.hdf5.file import decode_text, parse_shape
@@ -250,8 +250,7 @@ class StoredAnnData(Source):
                     return path, genes
         if matrix.startswith(_LAYER) and matrix in self._names():
             return f"layers/{matrix.removeprefix(_LAYER)}", "var"
-        names = ", ".join(self._names()) or "none at all"
-        msg = f"there is no matrix {matrix!r}; choose one with --matrix: {names}"
+        msg = f"there is no matrix {matrix!r}; {choices('--matrix', self._names())}"
         raise MissingMatrix(msg)
 
     def _open_element(self, path: str) -> Matrix:

@@ -12,7 +12,7 @@ from slaf.annotations.dataframes import from_frame
 from slaf.errors import InputError, MissingMatrix
 from slaf.options import ReadOptions
 from slaf.runtime.lazy import DeferredMapping
-from slaf.sources.base import LabelledMatrix, Raw, Slots, Source, SourceInfo, add_note
+from slaf.sources.base import LabelledMatrix, Raw, Slots, Source, SourceInfo, add_note, choices
 from slaf.sources.csr import CompressedRows, compressed_columns
 from slaf.sources.dense import dense_matrix
 from slaf.sources.identity import content_identity
@@ -138,8 +138,7 @@ class AnnDataSource(Source):
             return self._adata.raw.X
         if name.startswith(_LAYER) and name in self._names():
             return self._adata.layers[name.removeprefix(_LAYER)]
-        names = ", ".join(self._names()) or "none at all"
-        msg = f"the AnnData has no matrix {name!r}; choose one: {names}"
+        msg = f"the AnnData has no matrix {name!r}; {choices('matrix', self._names())}"
         raise MissingMatrix(msg)
 
 

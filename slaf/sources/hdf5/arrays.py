@@ -12,8 +12,8 @@ from slaf.sources.chunked import ChunkedArray
 from slaf.sources.hdf5.chunks import (
     DEFLATE,
     SHUFFLE,
+    ChunkLabel,
     check_chunks,
-    chunk_label,
     decode_chunk,
     filters_of,
     is_plain,
@@ -122,24 +122,33 @@ class DeflatedArray(ChunkedArray):
         elif LocalChunks.serves(dataset):
             self._chunks = LocalChunks(dataset)
         self._name = str(dataset.name)
+        self._chunk_bytes = math.prod(dataset.chunks) * dataset.dtype.itemsize
 
     def read_chunk(self, origin: tuple[int, ...]) -> NDArray[Any]:
         """The elements of the chunk that begins here."""
+        return np.frombuffer(self._decoded(origin), self.dtype).reshape(self.chunks)
+
+    def read_chunks(self, origins: list[tuple[int, ...]], out: NDArray[Any]) -> None:
+        """Read the chunks that begin at these positions into an array of chunks."""
+        size, raw = self._chunk_bytes, out.reshape(-1).view(np.uint8).data
+        for at, origin in enumerate(origins):
+            raw[at * size : (at + 1) * size] = self._decoded(origin)
+
+    def _decoded(self, origin: tuple[int, ...]) -> bytes | memoryview:
+        """The bytes of a chunk in memory."""
         chunk = self._read_raw(origin)
         if chunk is None:
             # A chunk that was never written has the fill value.
-            return np.full(self.chunks, self._dataset.fillvalue, self.dtype)
+            return np.full(self.chunks, self._dataset.fillvalue, self.dtype).tobytes()
         skipped, packed = chunk
-        itemsize = self.dtype.itemsize
-        raw = decode_chunk(
+        return decode_chunk(
             packed,
             self._filters,
             skipped,
-            size=math.prod(self.chunks) * itemsize,
-            itemsize=itemsize,
-            label=chunk_label(self._name, origin),
+            size=self._chunk_bytes,
+            itemsize=self.dtype.itemsize,
+            label=ChunkLabel(self._name, origin),
         )
-        return np.frombuffer(raw, self.dtype).reshape(self.chunks)
 
     def _read_raw(self, origin: tuple[int, ...]) -> tuple[int, bytes] | None:
         """The skipped filters and the bytes of a chunk; None if it was never written."""

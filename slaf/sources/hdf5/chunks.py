@@ -6,7 +6,10 @@ HDF5 itself does not check: for a chunk that is too short it returns other memor
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from isal import isal_zlib
 
 from slaf.errors import DamagedInput
 from slaf.kernels import kernels
@@ -17,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFLATE",
     "SHUFFLE",
+    "ChunkLabel",
     "check_chunks",
-    "chunk_label",
     "decode_chunk",
     "filters_of",
     "inflate",
@@ -36,6 +39,9 @@ _CHECKSUM_BYTES = 4
 
 # Encoding makes incompressible data larger by less than this.
 _SLACK_BYTES = 64 << 10
+
+# So few bytes inflate to at most 1,032 times as many, and may do so at once, which is faster.
+_SMALL_BYTES = 16 << 10
 
 
 def filters_of(dataset: h5py.Dataset) -> tuple[int, ...]:
@@ -68,7 +74,13 @@ def size_in_file(dataset: h5py.Dataset) -> int:
 
 
 def decode_chunk(
-    packed: bytes, filters: tuple[int, ...], skipped: int, *, size: int, itemsize: int, label: str
+    packed: bytes,
+    filters: tuple[int, ...],
+    skipped: int,
+    *,
+    size: int,
+    itemsize: int,
+    label: object,
 ) -> bytes | memoryview:
     """The `size` bytes of a chunk.
 
@@ -81,18 +93,15 @@ def decode_chunk(
     size, itemsize
         The bytes of the chunk, and of one of its elements.
     label
-        Its location, for errors.
+        Its location, as text for errors only.
 
     Raises
     ------
     DamagedInput
         If it has another size.
     """
-    applied = [name for bit, name in enumerate(filters) if not skipped >> bit & 1]
-    # The size before each filter: a checksum follows the data.
-    sizes = [size + _CHECKSUM_BYTES * applied[:at].count(_CHECKSUM) for at in range(len(applied))]
     raw: bytes | memoryview = packed
-    for name, length in zip(reversed(applied), reversed(sizes), strict=True):
+    for name, length in _undone(filters, skipped, size):
         if name == _CHECKSUM:
             raw = raw[:-_CHECKSUM_BYTES]
         elif name == DEFLATE:
@@ -103,6 +112,15 @@ def decode_chunk(
         msg = f"{label} holds {len(raw):,} bytes where {size:,} are needed"
         raise DamagedInput(msg)
     return raw
+
+
+@lru_cache
+def _undone(filters: tuple[int, ...], skipped: int, size: int) -> tuple[tuple[int, int], ...]:
+    """The filters that a chunk went through, the last first, and its bytes before each."""
+    applied = [name for bit, name in enumerate(filters) if not skipped >> bit & 1]
+    # A checksum follows the data.
+    sizes = [size + _CHECKSUM_BYTES * applied[:at].count(_CHECKSUM) for at in range(len(applied))]
+    return tuple(zip(reversed(applied), reversed(sizes), strict=True))
 
 
 def _unshuffle(raw: bytes | memoryview, itemsize: int) -> memoryview:
@@ -133,7 +151,7 @@ def check_chunks(dataset: h5py.Dataset) -> None:
     size = math.prod(dataset.chunks) * itemsize
     for info in stored_chunks(dataset):
         applied = {f for bit, f in enumerate(filters) if not info.filter_mask >> bit & 1}
-        label = chunk_label(str(dataset.name), info.chunk_offset)
+        label = ChunkLabel(str(dataset.name), info.chunk_offset)
         if DEFLATE in applied and applied <= _KNOWN:
             skipped, packed = dataset.id.read_direct_chunk(info.chunk_offset)
             decode_chunk(packed, filters, skipped, size=size, itemsize=itemsize, label=label)
@@ -156,12 +174,17 @@ def stored_chunks(dataset: h5py.Dataset) -> list[h5py.h5d.StoreInfo]:
     return chunks
 
 
-def chunk_label(name: str, origin: tuple[int, ...]) -> str:
-    """The location of a chunk in the dataset of this name, for errors."""
-    return f"{name}: the chunk at {', '.join(f'{start:,}' for start in origin)}"
+class ChunkLabel(NamedTuple):
+    """The location of a chunk in a dataset, which errors alone write as text."""
+
+    name: str
+    origin: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name}: the chunk at {', '.join(f'{start:,}' for start in self.origin)}"
 
 
-def inflate(packed: bytes | memoryview, size: int, label: str, window: int = 15) -> bytes:
+def inflate(packed: bytes | memoryview, size: int, label: object, window: int = 15) -> bytes:
     """Inflate to exactly `size` bytes; `window` as in `zlib.decompressobj`, 31 for gzip.
 
     Raises
@@ -169,15 +192,18 @@ def inflate(packed: bytes | memoryview, size: int, label: str, window: int = 15)
     DamagedInput
         If it inflates to another size.
     """
-    from isal import isal_zlib
-
-    inflater = isal_zlib.decompressobj(window)
+    is_whole, raw = True, b""
     try:
-        raw: bytes = inflater.decompress(packed, size + 1)
+        if len(packed) <= _SMALL_BYTES:
+            raw = isal_zlib.decompress(packed, window, size + 1)
+        else:
+            inflater = isal_zlib.decompressobj(window)
+            raw = inflater.decompress(packed, size + 1)
+            is_whole = inflater.eof
     except isal_zlib.error as error:  # type: ignore[misc]  # its stub says it is an object
         msg = f"{label} cannot be inflated ({error})"
         raise DamagedInput(msg) from error
-    if len(raw) != size or not inflater.eof:
+    if len(raw) != size or not is_whole:
         msg = f"{label} does not inflate to {size:,} bytes"
         raise DamagedInput(msg)
     return raw

@@ -9,7 +9,7 @@ import numpy as np
 
 from slaf.errors import DamagedInput, InputError, SlafError
 from slaf.runtime.extras import require
-from slaf.sources.base import check_numeric
+from slaf.sources.base import check_numeric, note_once
 from slaf.sources.hdf5.chunks import filters_of
 from slaf.sources.hdf5.enumerations import is_enumeration
 from slaf.sources.hdf5.links import check_subtree, resolve_link, try_resolve
@@ -137,7 +137,7 @@ def errors_as_damaged_input(label: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        error.add_note(f"in {label}")
+        note_once(error, f"in {label}")
         raise
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         # h5py raises these for errors of HDF5 and for unknown types.

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import os
 import weakref
+from array import array
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from slaf.errors import DamagedInput
-from slaf.sources.hdf5.chunks import chunk_label, largest_chunk
+from slaf.sources.hdf5.chunks import ChunkLabel, largest_chunk
 
 if TYPE_CHECKING:
     import h5py
@@ -32,12 +31,12 @@ class LocalChunks:
 
     def __init__(self, dataset: h5py.Dataset) -> None:
         self._name = str(dataset.name)
-        self._chunks = dataset.chunks
-        self._counts = _counts(dataset)
+        counts = _counts(dataset)
+        self._axes = tuple(zip(dataset.chunks, counts, strict=True))
         # In one pass over the index of HDF5; in arrays, for there may be a million chunks.
-        n_chunks = math.prod(self._counts)
-        self._starts, self._sizes = np.zeros(n_chunks, np.uint64), np.zeros(n_chunks, np.uint64)
-        self._skipped = np.zeros(n_chunks, np.uint32)
+        n_chunks = math.prod(counts)
+        self._starts, self._sizes = array("Q", bytes(8 * n_chunks)), array("Q", bytes(8 * n_chunks))
+        self._skipped = array("L", bytes(array("L").itemsize * n_chunks))
         dataset.id.chunk_iter(self._note)
         self._descriptor = _opened_again(dataset.file)
         weakref.finalize(self, os.close, self._descriptor)
@@ -59,13 +58,13 @@ class LocalChunks:
             If the chunk is larger than possible, or the file ends before it does.
         """
         at = self._index(origin)
-        start, size = int(self._starts[at]), int(self._sizes[at])
+        start, size = self._starts[at], self._sizes[at]
         is_possible = size <= self._largest and start <= _LARGEST_OFFSET
         raw = _read_at(self._descriptor, size, start) if is_possible else b""
         if not size or len(raw) != size:
-            msg = f"{chunk_label(self._name, origin)} lies beyond its file"
+            msg = f"{ChunkLabel(self._name, origin)} lies beyond its file"
             raise DamagedInput(msg)
-        return int(self._skipped[at]), raw
+        return self._skipped[at], raw
 
     def _note(self, chunk: h5py.h5d.StoreInfo) -> None:
         at = self._index(chunk.chunk_offset)
@@ -76,7 +75,7 @@ class LocalChunks:
 
     def _index(self, origin: tuple[int, ...]) -> int:
         at = 0
-        for start, size, count in zip(origin, self._chunks, self._counts, strict=True):
+        for start, (size, count) in zip(origin, self._axes, strict=True):
             at = at * count + start // size
         return at
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slaf.errors import DamagedInput
-from slaf.sources.hdf5.chunks import chunk_label, largest_chunk, stored_chunks
+from slaf.sources.hdf5.chunks import ChunkLabel, largest_chunk, stored_chunks
 from slaf.storage.range_prefetch import RANGE_BYTES, RangePrefetcher
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class RemoteChunks:
         largest = largest_chunk(dataset)
         for origin, chunk in self._chunks.items():
             if chunk.size > largest or chunk.byte_offset + chunk.size > data.size:
-                msg = f"{chunk_label(str(dataset.name), origin)} lies beyond its file"
+                msg = f"{ChunkLabel(str(dataset.name), origin)} lies beyond its file"
                 raise DamagedInput(msg)
         spans = [[self._chunks[origin] for origin in run] for run in _runs(self._chunks)]
         self._span_of = {chunk.chunk_offset: at for at, span in enumerate(spans) for chunk in span}

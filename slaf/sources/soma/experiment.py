@@ -11,7 +11,7 @@ from slaf.errors import DamagedInput, MissingMatrix
 from slaf.runtime.extras import require
 from slaf.runtime.lazy import DeferredMapping, LazyMapping
 from slaf.runtime.worker_thread import WorkerThread
-from slaf.sources.base import Raw, Slots, Source, SourceFormat, SourceInfo
+from slaf.sources.base import Raw, Slots, Source, SourceFormat, SourceInfo, choices
 from slaf.sources.identity import content_identity
 from slaf.sources.soma.context import context_of, tiledb_uri
 from slaf.sources.soma.elements import (
@@ -170,10 +170,8 @@ class SomaSource(Source):
         if name is None:
             name = names[0] if len(names) == 1 else _DEFAULT_MEASUREMENT
         if name not in names:
-            msg = (
-                f"{self._uri}: there is no measurement {name!r}; choose one with --measurement: "
-                f"{', '.join(names) or 'none at all'}"
-            )
+            listed = choices("--measurement", names)
+            msg = f"{self._uri}: there is no measurement {name!r}; {listed}"
             raise MissingMatrix(msg)
         return name
 
@@ -184,10 +182,10 @@ class SomaSource(Source):
         if matrix == "X":
             name = names[0] if len(names) == 1 else _DEFAULT_LAYER
         if name not in names or matrix == _RAW:
-            layers = ", ".join(_LAYER + layer for layer in names) or "none at all"
+            listed = choices("--matrix", (_LAYER + layer for layer in names))
             msg = (
                 f"{self._uri}: measurement {self._measurement_name} has no matrix {matrix!r}; "
-                f"choose one with --matrix: {layers}"
+                f"{listed}"
             )
             raise MissingMatrix(msg)
         return name

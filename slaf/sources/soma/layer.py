@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slaf.errors import DamagedInput, InputError
+from slaf.kernels.reference import Tiles
 from slaf.sources.base import MatrixSize
 from slaf.sources.soma.tables import positions_of
-from slaf.sparse.batch import BATCH_NONZEROS, Batch, batch_from_compressed, batch_from_dense
+from slaf.sparse.batch import BATCH_NONZEROS, Batch, batch_from_compressed, batches_from_dense
 from slaf.sparse.ranges import RowRange, estimate_indptr, split_by_nnz
 from slaf.storage.errors import safe_cause, translate_lance_error
 
@@ -122,7 +123,7 @@ class SomaLayer:
                 yield from self._sparse(part)
             return
         for part in rows.split(max(_DENSE_ELEMENTS // max(self.shape[1], 1), 1)):
-            yield self._dense(part)
+            yield from self._dense(part)
 
     def _check_kind(self, array: Any) -> None:
         if array.soma_type not in ARRAYS or len(array.shape) != _MATRIX_DIMENSIONS:
@@ -208,8 +209,9 @@ class SomaLayer:
             return self._n_rows if cell else 0
         return max(int(ids[cell]) // self._width * self._width, int(ids[cell - 1]) + 1)
 
-    def _dense(self, rows: RowRange) -> Batch:
-        return batch_from_dense(rows, self._thread.call(self._read_dense, rows))
+    def _dense(self, rows: RowRange) -> Iterator[Batch]:
+        block = self._thread.call(self._read_dense, rows)
+        yield from batches_from_dense(rows.start, Tiles.of(block))
 
     def _read_dense(self, rows: RowRange) -> NDArray[Any]:
         ids, genes = self._cell_ids[rows.start : rows.stop], self._gene_ids

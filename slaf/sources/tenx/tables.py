@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -155,7 +156,8 @@ def _check_rows(path: Path, n_rows: int, needed: int) -> None:
     if n_rows == needed + 1:
         msg = (
             f"{path}: it has {n_rows:,} lines, but the matrix needs {needed:,}; if the first line "
-            "names its columns, take it away with `tail -n +2`"
+            f"names its columns, write it anew with the lines that `zcat -f "
+            f"{shlex.quote(str(path))} | tail -n +2` prints"
         )
         raise DamagedInput(msg, remedy="else it belongs to another matrix")
     if n_rows != needed:

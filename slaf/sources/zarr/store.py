@@ -27,6 +27,8 @@ __all__ = ["Objects", "is_zip", "open_objects"]
 
 _ZIP_SIGNATURE = b"PK\x03\x04"
 
+_SMALL_BYTES = 16 << 10
+
 # The best compression of zip: https://zlib.net/zlib_tech.html
 _MAX_ZIP_RATIO = 1_100
 
@@ -151,7 +153,10 @@ class _RemoteObjects:
             return None
         first, last = _span(start, stop, status.st_size)
         path = self._path(key).with_stat(status)
-        return path.fetch(first, last) if last > first else b""
+        if last <= first:
+            return b""
+        # Small ones, as all metadata, go through the cache that an input opened again finds.
+        return (path.content.read if last - first <= _SMALL_BYTES else path.fetch)(first, last)
 
     def sizes(self, prefix: str) -> Mapping[str, int]:
         start = f"{prefix}/" if prefix else ""

@@ -132,6 +132,9 @@ bench: $(STAMP)  ## time, peak memory and bytes of conversions and reads
 
 bench-peers: $(STAMP)  ## the same beside other programs: most of an hour, writes docs/benchmarks.md
 	$(BIN)/python -m benchmarks peers
+	$(BIN)/python -m benchmarks loading --peers
+	$(BIN)/python -m benchmarks scdl
+	$(BIN)/python -m benchmarks coverage --quantnado
 
 clean:  ## remove what was built, and .venv
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from benchmarks.environment import newer_python, python_of
 from benchmarks.inputs.input import FOLDER
 from benchmarks.process import measure
 from benchmarks.table import report, seconds, size
@@ -38,7 +39,9 @@ _WORKLOADS: Final[dict[str, tuple[tuple[tuple[str, int], ...], tuple[int, ...]]]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this benchmark."""
     parser.add_argument("--workload", choices=list(_WORKLOADS), action="append")
-    parser.add_argument("--quantnado", metavar="PYTHON", help="a python that has quantnado")
+    parser.add_argument(
+        "--quantnado", action="store_true", help="measure it too, in an environment of its own"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -50,8 +53,10 @@ def run(arguments: argparse.Namespace) -> int:
         inputs = _inputs(folder, workload)
         slaf = Path(sys.executable).with_name("slaf")
         commands = {"slaf": [slaf, "convert", *inputs, folder / "out.slaf", "--overwrite", "-q"]}
-        if arguments.quantnado is not None:
-            commands["quantnado"] = [arguments.quantnado, _SCRIPT, folder, *inputs]
+        if arguments.quantnado:
+            interpreter = newer_python() or sys.executable
+            python = python_of("quantnado", "quantnado==0.4.9", interpreter=interpreter)
+            commands["quantnado"] = [python, _SCRIPT, folder, *inputs]
         rows += [_row(workload, name, command) for name, command in commands.items()]
     report(rows, as_json=arguments.json)
     shutil.rmtree(folder / "out.slaf", ignore_errors=True)

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import venv
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from benchmarks.inputs import FOLDER
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["python_of", "versions"]
+__all__ = ["newer_python", "python_of", "versions"]
 
 _NOTE = "requirements.json"
 _VERSIONS = """
@@ -27,10 +26,11 @@ print(json.dumps({name: version(name) for name in sys.argv[1:]}))
 
 
 @cache
-def python_of(name: str, *requirements: str) -> Path:
+def python_of(name: str, *requirements: str, interpreter: str = sys.executable) -> Path:
     """The interpreter of an environment with these requirements; ours without requirements.
 
-    The environment is made on first use, and again if its requirements have changed.
+    The environment is made by `interpreter` on first use, and again if its requirements have
+    changed.
     """
     if not requirements:
         return Path(sys.executable)
@@ -41,11 +41,17 @@ def python_of(name: str, *requirements: str) -> Path:
         return python
     sys.stderr.write(f"creating an environment with {', '.join(requirements)}\n")
     shutil.rmtree(environment, ignore_errors=True)
-    venv.create(environment, with_pip=True)
+    subprocess.run([interpreter, "-m", "venv", environment], check=True)
     options = ["-qq", "--disable-pip-version-check"]
     subprocess.run([python, "-m", "pip", "install", *options, *requirements], check=True)
     note.write_text(json.dumps(requirements))
     return python
+
+
+def newer_python() -> str | None:
+    """A Python 3.12, which some programs need: of pyenv, or on the path; None without one."""
+    installed = Path.home().glob(".pyenv/versions/3.12.*/bin/python3.12")
+    return next(map(str, installed), None) or shutil.which("python3.12")
 
 
 def versions(python: Path, packages: Sequence[str]) -> Mapping[str, str]:

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import slaf
+from benchmarks.environment import newer_python, python_of
 from benchmarks.inputs import Counts, Input, cached_input
 from benchmarks.inputs.input import FOLDER
+from benchmarks.programs import PROGRAMS
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
 __all__ = ["add_arguments", "run"]
 
@@ -27,16 +30,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cells", type=int, default=50_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
-        "--annbatch",
-        metavar="PYTHON",
-        help="a python that has annbatch[zarrs]",
+        "--peers",
+        action="store_true",
+        help="measure other loaders too, each in an environment of its own",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print a table of k cells a CPU second, and return 0."""
     h5ad = cached_input(Input(Counts(arguments.cells))).path
-    commands = _commands(h5ad, FOLDER / "loading", arguments.annbatch)
+    commands = _commands(h5ad, FOLDER / "loading", peers=arguments.peers)
     results: dict[str, list[list[float]]] = {name: [] for name in commands}
     for _ in range(arguments.rounds):
         for name, command in commands.items():
@@ -61,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _commands(h5ad: Path, folder: Path, annbatch: str | None) -> dict[str, list[str]]:
+def _commands(h5ad: Path, folder: Path, *, peers: bool) -> dict[str, list[str]]:
     """The command of each measured program; datasets are converted on first use."""
     folder.mkdir(parents=True, exist_ok=True)
     commands: dict[str, list[str]] = {}
@@ -75,15 +78,35 @@ def _commands(h5ad: Path, folder: Path, annbatch: str | None) -> dict[str, list[
     commands["cache, CSR"] = _ours(dataset, {"cache": str(cache)})
     dense = _DENSE | {"cache": f"{cache}-2000"}
     commands["cache, dense 2,000"] = _ours(dataset, dense, 2000)
-    if annbatch is not None:
-        copy = folder / f"{h5ad.stem}-annbatch.zarr"
-        commands["annbatch 256 × 32, CSR"] = [
-            annbatch,
-            str(_SCRIPTS / "load_annbatch.py"),
-            str(h5ad),
-            str(copy),
-        ]
+    if peers:
+        commands |= {
+            name: [
+                str(python),
+                "-E",
+                "-s",
+                str(_SCRIPTS / "load_peers.py"),
+                program,
+                str(h5ad),
+                store,
+            ]
+            for name, program, python in _peers()
+            for store in [str(folder / f"{h5ad.stem}-{program}")]
+        }
     return commands
+
+
+def _peers() -> Iterator[tuple[str, str, Path]]:
+    """The other loaders: name, function of the script, and interpreter."""
+    newer = newer_python()
+    if newer is None:
+        print("annbatch needs Python 3.12, and there is none: it is left out", file=sys.stderr)
+    else:
+        python = python_of("annbatch", "annbatch[zarrs]==0.3.1", interpreter=newer)
+        yield "annbatch 256 × 32, CSR", "annbatch", python
+    yield "SCDL, PyTorch's DataLoader", "scdl", PROGRAMS["bionemo-scdl"].python
+    python = python_of("scdataset", "scdataset==0.3.0", "anndata==0.12.19")
+    yield "scDataset 64 × 64, h5ad", "scdataset", python
+    yield "anndata, backed h5ad", "backed", python
 
 
 def _ours(dataset: Path, options: dict[str, Any], n_genes: int = 0) -> list[str]:

@@ -49,6 +49,7 @@ _ROOM = 4 << 30
 if (
     "TMPDIR" not in os.environ
     and os.access(_IN_MEMORY, os.W_OK)
+    and not os.statvfs(_IN_MEMORY).f_flag & os.ST_NOEXEC  # a test loads what it has compiled
     and shutil.disk_usage(_IN_MEMORY).free > _ROOM
 ):
     os.environ["TMPDIR"] = tempfile.tempdir = str(_IN_MEMORY)

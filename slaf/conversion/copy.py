@@ -18,7 +18,7 @@ from slaf.format.config import Manifest, load, load_published, save
 from slaf.format.epoch import locked
 from slaf.format.files import StoredFile, etag_scope
 from slaf.runs.checksums import with_uns_json_checksum
-from slaf.runs.commit import UNS_JSON, clean_up, remove_other_files
+from slaf.runs.commit import COPY_JOURNAL, UNS_JSON, clean_up, remove_other_files
 from slaf.runs.output_run import check_name
 from slaf.runtime.progress import NullProgress
 from slaf.storage.location import Location
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["copy"]
 
 logger = logging.getLogger("slaf")
-
-# The record of an unfinished copy; readers ignore a file of such a name.
-_JOURNAL = ".copy.new"
 
 # Files that are in memory at a time: so many, of so many bytes, or one that is larger.
 _MOST_FILES, _MOST_BYTES = 16, 256 << 20
@@ -219,7 +216,7 @@ class _Copy:
             return
         self._remove_others(self._replaced)
         journal = {"mark": self._mark, "copied": _identity(self.published)}
-        self.location.put(_JOURNAL, json.dumps(journal).encode())
+        self.location.put(COPY_JOURNAL, json.dumps(journal).encode())
 
     def write(self, progress: Progress) -> None:
         """Copy the files that are not there.
@@ -352,7 +349,7 @@ class _Copy:
         manifest = load(self.location)
         if manifest is not None and with_uns != published:
             save(self.location, Manifest(with_uns, epoch=manifest.epoch))
-        self.location.remove(_JOURNAL)
+        self.location.remove(COPY_JOURNAL)
 
     def _remove_others(self, published: DatasetConfig | None) -> None:
         """Remove the tables and files that a dataset does not have."""
@@ -365,7 +362,7 @@ class _Copy:
 
 def _journal_at(location: Location) -> dict[str, str]:
     """The mark of the unfinished copy at a location, and what it copies; empty without one."""
-    raw = location.read(_JOURNAL)
+    raw = location.read(COPY_JOURNAL)
     try:
         found = json.loads(raw or b"{}")
     except ValueError:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from slaf.tables.fragments import Fragment
 
 __all__ = [
+    "COPY_JOURNAL",
     "UNS_JSON",
     "TableChange",
     "TableFragments",
@@ -51,6 +52,10 @@ UNS_JSON: Final = "uns.json"
 _DIRECTORY: Final = re.compile(
     rf"(?:{LEGACY_DIR}/)?(?:{'|'.join(TABLES)})(?:-[0-9a-f]{{8}})?\.lance(?=/)"
 )
+
+
+# The record of an unfinished copy; readers ignore a file of such a name.
+COPY_JOURNAL: Final = ".copy.new"
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from slaf.format.epoch import remove_stale_lock
 from slaf.format.schema import CELL_ORDER, GENE_ORDER, TABLES
 from slaf.runs.checkpoint import Checkpoint, checkpoint_of
 from slaf.runs.checksums import with_uns_json_checksum
-from slaf.runs.commit import UNS_JSON, clean_up, remove_other_files
+from slaf.runs.commit import COPY_JOURNAL, UNS_JSON, clean_up, remove_other_files
 from slaf.runs.journal import Journal
 from slaf.sources.identity import content_key
 from slaf.tables.commit import drop_newer_versions
@@ -253,6 +253,8 @@ class OutputRun:
             version = self.previous.version - 1
             former = load_former(self.location, version) if self._keeps_former else None
             clean_up(self.location, self.previous, former)
+            # A copy that was stopped here has lost what it was to make.
+            self.location.remove(COPY_JOURNAL)
             published = with_uns_json_checksum(self.location, self.previous, UNS_JSON)
             save(self.location, Manifest(published, epoch=self._epoch))
 

@@ -54,6 +54,7 @@ class CacheReader:
     """
 
     entry_bytes = 0
+    read_ahead = 1.0
 
     def __init__(
         self, path: Path, cells: NDArray[np.int64], n_genes: int, dtype: np.dtype[Any]

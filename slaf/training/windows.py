@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from slaf.training.sampling import Draw
 
 __all__ = ["BatchMaker", "read_batches"]
-
-# The share of a window that is read while the one before it is used: all of it would take a third
-# more memory.
-_READ_AHEAD: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -126,7 +122,7 @@ def read_batches(
     threads: int,
     memory: int,
 ) -> Iterator[Batch]:
-    """The batches of some windows; half of the next one is read ahead, as far as memory holds it.
+    """The batches of some windows; the next one is read ahead, as far as memory holds it.
 
     Parameters
     ----------
@@ -148,7 +144,9 @@ def read_batches(
         for window, draw, units in windows:
             upcoming = _Reading(maker, window, draw, units)
             if current is not None:
-                ahead = min(memory - current.n_bytes, int(upcoming.n_bytes * _READ_AHEAD))
+                ahead = min(
+                    memory - current.n_bytes, int(upcoming.n_bytes * maker.reader.read_ahead)
+                )
                 upcoming.begin(pool, ahead)
                 yield from current.batches(start, seed, epoch)
                 # Its rows are free before the rest of the next window is read.

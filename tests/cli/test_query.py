@@ -113,7 +113,7 @@ def test_a_failed_query_leaves_the_file(dataset: Path, tmp_path: Path) -> None:
 def test_a_wrong_query_ends_with_3(dataset: Path) -> None:
     """Invalid SQL and unknown tables are refused, with the nearest name."""
     for sql, message in (
-        ("SELEC 1", 'syntax error at or near "SELEC"'),
+        ("SELEC 1", "it is no SQL at 'SELEC'"),
         ("SELECT * FROM cell", "there is no table 'cell'; the nearest is 'cells'"),
         ("SELECT depht FROM obs", "there is no column 'depht'; the nearest is 'depth'"),
     ):

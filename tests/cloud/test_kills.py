@@ -60,9 +60,10 @@ def campaign(
 
 def test_killed_a_few_times(s3: Cloud, workplace: Workplace) -> None:
     """After each kill there is what was before, or all; the same command makes it whole."""
-    chosen = {name: workplace.operations[name] for name in ("append", "copy --overwrite")}
-    found = campaign(chosen, s3, workplace, kills=4, seed=0)
-    assert {name for name, _, _ in found.landed} == set(chosen)
+    for name in ("append", "copy --overwrite"):
+        chosen = {name: workplace.operations[name]}
+        found = campaign(chosen, s3, workplace, kills=2, seed=0)
+        assert sum(found.landed.values()) >= 2
 
 
 @pytest.mark.slow

@@ -122,6 +122,25 @@ def test_what_was_stopped_replaces_nothing_else(dataset: Path, tmp_path: Path) -
     assert slaf.annotate(output, obs={"n": range(5)}).shape == (5, 4)
 
 
+@pytest.mark.parametrize("verb", ["convert", "append", "annotate"])
+def test_nothing_is_left_of_a_stopped_copy(verb: str, dataset: Path, tmp_path: Path) -> None:
+    """Another command on the output of a copy that was stopped leaves nothing of the copy."""
+    output = tmp_path / "out.slaf"
+    first, second = (write_h5ad(tmp_path / f"{at}.h5ad", counts(5, 4, seed=at)) for at in range(2))
+    slaf.convert(first, output)
+    with pytest.raises(Crash):
+        slaf.copy(dataset, CrashingStorage(output, 4), overwrite=True)
+    assert (output / ".copy.new").exists()
+    if verb == "convert":
+        slaf.convert(second, output, overwrite=True)
+    elif verb == "append":
+        slaf.append(second, output)
+    else:
+        slaf.annotate(output, obs={"n": range(5)})
+    assert unaccounted(output) == set()
+    assert not (output / ".copy.new").exists()
+
+
 def test_what_is_damaged_is_not_copied(dataset: Path, tmp_path: Path) -> None:
     """A file that differs from its digest is refused by name, and there is no dataset."""
     slaf.copy(dataset, tmp_path / "in.slaf")

@@ -28,7 +28,7 @@ from slaf.dataset.transformed_inputs import (
     transformed_inputs,
 )
 from slaf.errors import InputError, Locked
-from slaf.format.config import load_published
+from slaf.format.config import load
 from slaf.options import READS_CHOICES, ConvertOptions, ReadOptions, StoreOptions
 from slaf.runs.annotations import encode_annotations
 from slaf.runs.estimate import check_disk_space, estimate
@@ -164,7 +164,9 @@ class Prepared:
         """
         budget = self.reading.memory_budget
         needed = estimate(self.plan, self.inputs, tables.nbytes, self.reading.workers, budget)
-        base = None if self.plan.base is None else load_published(self.location)
+        # The files of a dataset of slafdb are not recorded.
+        manifest = None if self.plan.base is None else load(self.location, legacy=True)
+        base = None if manifest is None else manifest.published
         check_disk_space(self.location, self.reading, needed, base=base)
         return needed
 

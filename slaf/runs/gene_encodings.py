@@ -76,6 +76,8 @@ def _bytes(table: MatrixTable, plan: Plan, genes: NDArray[np.uint32]) -> int:
 def _first_genes(source: Source, table: str, part: RowRange) -> NDArray[np.uint32]:
     """The genes of the first rows; of several layers those of the first."""
     matrix = next(iter(source_matrices(source, table)[0].values()))
+    if matrix.size.exact and matrix.size.entries < _FEWEST_ROWS:
+        return np.empty(0, np.uint32)
     # A file of reads is read as a whole: the first is, and kept for the first part.
     stop = matrix.shape[0] if source.coverage() is None else part.stop
     genes, n_rows = [np.empty(0, np.uint32)], 0

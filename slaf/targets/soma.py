@@ -6,8 +6,10 @@ import gc
 import logging
 import re
 import sys
+import time
 import traceback
 import warnings
+from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,6 +43,9 @@ _LAYER: Final = "data"
 
 # tiledbsoma writes only X and var of raw.
 _RAW_VARM: Final = "raw/varm"
+
+# In seconds: longer than a millisecond, by which TileDB counts.
+_MILLISECONDS = 0.002
 
 # Batches that are read ahead of the one that is written.
 _AHEAD = 2
@@ -97,10 +102,15 @@ class SomaTarget:
         uri = str(path.absolute())
         # Python handles Ctrl-C; TileDB would raise an error of its own.
         context = tiledbsoma.SOMATileDBContext(tiledb_config={"sm.enable_signal_handlers": "false"})
+        adata = self._empty_anndata()
         with _warnings_ignored():
             tiledbsoma.io.from_anndata(
-                uri, self._empty_anndata(), _MEASUREMENT, X_layer_name=_LAYER, context=context
+                uri, adata, _MEASUREMENT, X_layer_name=_LAYER, context=context
             )
+        time.sleep(_MILLISECONDS)
+        with tiledbsoma.Experiment.open(uri, context=context) as experiment:
+            for table, frame in _frames(experiment, adata):
+                _write_categories(table, frame)
         with tiledbsoma.Experiment.open(uri, "w", context=context) as experiment:
             for slot, matrix in self._contents.matrices.items():
                 measurement = _RAW_MEASUREMENT if slot == RAW else _MEASUREMENT
@@ -166,6 +176,46 @@ def _release_arrays(error: BaseException) -> None:
         gc.collect()
     finally:
         sys.unraisablehook = hook
+
+
+def _frames(experiment: Any, adata: anndata.AnnData) -> Iterator[tuple[Any, pd.DataFrame]]:
+    """The tables of an experiment, each with its contents."""
+    measurement = experiment.ms[_MEASUREMENT]
+    yield experiment.obs, adata.obs
+    yield measurement.var, adata.var
+    if adata.raw is not None:
+        yield experiment.ms[_RAW_MEASUREMENT].var, adata.raw.var
+    if "uns" in measurement:
+        yield from _frames_of_uns(measurement["uns"], adata.uns)
+
+
+def _frames_of_uns(collection: Any, uns: Mapping[str, Any]) -> Iterator[tuple[Any, pd.DataFrame]]:
+    import pandas as pd
+
+    for name, value in uns.items():
+        if isinstance(value, pd.DataFrame):
+            yield collection[name], value
+        elif isinstance(value, Mapping):
+            yield from _frames_of_uns(collection[name], value)
+
+
+def _write_categories(table: Any, frame: pd.DataFrame) -> None:
+    """Write the categories of a table once more.
+
+    TileDB keeps them in a second schema of the table, which it loses where both were written in the
+    same millisecond: in memory, or on a fast disk. Those that are there are not written again.
+    """
+    import pyarrow as pa
+    import tiledbsoma
+
+    categories = {
+        field.name: pa.array(frame[field.name].cat.categories, field.type.value_type)
+        for field in table.schema
+        if pa.types.is_dictionary(field.type)
+    }
+    if categories:
+        with tiledbsoma.DataFrame.open(table.uri, "w", context=table.context) as opened:
+            opened.extend_enumeration_values(categories, deduplicate=True)
 
 
 def _write_layer(layer: Any, matrix: Matrix, progress: Progress) -> None:

@@ -18,6 +18,7 @@ import tiledbsoma
 import tiledbsoma.io
 
 import slaf
+from benchmarks.inputs.soma import from_h5ad
 from slaf.errors import UnfinishedRun
 from slaf.sources.soma import layer as soma_layer
 from slaf.testing.strategies import Stored
@@ -43,7 +44,7 @@ def written(path: Path, adata: anndata.AnnData) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         adata.write_h5ad(source)
-        tiledbsoma.io.from_h5ad(str(path), str(source), measurement_name="RNA")
+        from_h5ad(path, source)
     return path
 
 

@@ -25,6 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import slaf
+from benchmarks.inputs.soma import from_h5ad
 from slaf.annotations.equality import equal_elements
 from slaf.errors import DamagedInput
 from slaf.runtime.worker_thread import WorkerThread
@@ -91,7 +92,7 @@ def written(path: Path, adata: anndata.AnnData) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         adata.write_h5ad(path.with_suffix(".h5ad"))
-        tiledbsoma.io.from_h5ad(str(path), str(path.with_suffix(".h5ad")), "RNA")
+        from_h5ad(path, path.with_suffix(".h5ad"))
     return path
 
 

@@ -14,7 +14,8 @@ import scipy.sparse as sp
 import slaf
 from slaf.dataset.source import DatasetSource, dataset_as_input
 from slaf.errors import DamagedDataset, DamagedInput, GeneMismatch
-from slaf.options import ReadOptions
+from slaf.options import ReadOptions, StoreOptions
+from slaf.runs.plan import plan_parts
 from slaf.sources import open_source
 from slaf.sources.concat.members import Input
 from slaf.sources.concat.source import Concat
@@ -242,6 +243,24 @@ def test_each_input_is_opened_once_to_be_compared(tmp_path: Path) -> None:
     assert note.endswith(": varm (loadings-3), varp (loadings-1)")
     # And the first, whose genes are asked for.
     assert len(opened) <= 2 * len(paths) + 1
+
+
+def test_small_inputs_are_opened_once_to_be_planned(tmp_path: Path) -> None:
+    """The parts of inputs of one block each, and which of them are sorted, take no second look."""
+    opened: list[Path] = []
+
+    def counting(path: Path, options: ReadOptions) -> Source:
+        opened.append(path)
+        return open_source(path, options=options)
+
+    layouts = ["csr", "csc", "csr", "csr"]
+    paths = [
+        write_stored(tmp_path / f"{at}.h5ad", STORED, layout) for at, layout in enumerate(layouts)
+    ]
+    with Concat([Input(str(one), partial(counting, one), LITTLE) for one in paths]) as whole:
+        assert tuple(plan_parts(whole, StoreOptions())) == whole.inputs
+        assert [whole.is_sorted(at) for at in range(4)] == [True, False, True, True]
+        assert opened == paths
 
 
 def test_uns_is_read_when_it_is_asked_for(tmp_path: Path) -> None:

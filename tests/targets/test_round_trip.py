@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import scanpy
 import scipy.io
+import scipy.sparse as sp
 import tiledbsoma
 import tiledbsoma.io
 from hypothesis import given
@@ -248,6 +249,26 @@ def test_soma(data: st.DataObject) -> None:
         assert dict(slaf.diff(dataset, folder / "out.soma").counts).keys() <= {
             *("type", "cells", "genes")
         }
+
+
+def test_no_category_is_lost_in_soma(tmp_path: Path) -> None:
+    """Tiledbsoma reads all categories, however fast they were written: most fast in memory."""
+    kinds = pd.Categorical(["b", "a"], ["c", "b", "a"], ordered=True)
+    tables = pd.DataFrame({"kind": kinds}, index=pd.Index(["x", "y"], dtype=object))
+    adata = anndata.AnnData(sp.csr_matrix(np.eye(2, dtype=np.float32)), obs=tables, var=tables)
+    adata.raw = adata
+    adata.uns["of"] = {"tables": tables.reset_index(drop=True)}
+    dataset = slaf.convert(adata, tmp_path / "in.slaf")
+    for number in range(10):
+        path = tmp_path / f"{number}.soma"
+        slaf.export(dataset, path)
+        result = from_soma(path)
+        for table in (result.obs, result.var, result.uns["of"]["tables"]):
+            assert table["kind"].tolist() == ["b", "a"]
+            assert table["kind"].cat.categories.tolist() == ["c", "b", "a"]
+        with tiledbsoma.Experiment.open(str(path)) as experiment:
+            raw = experiment.ms["raw"].var.read().concat().to_pandas()
+        assert raw["kind"].tolist() == ["b", "a"]
 
 
 def from_soma(path: Path) -> anndata.AnnData:

@@ -14,6 +14,8 @@ from msgspec import structs
 from slaf.annotations.columns import column_of, replace_ids, with_constants, without_columns
 from slaf.errors import InputError
 from slaf.format.config import SourceRecord
+from slaf.format.schema import RAW
+from slaf.options import LAYER
 from slaf.sources.concat.genes import align
 from slaf.sources.concat.same_cells import check_samples_differ
 from slaf.sources.concat.same_contigs import check_same_contigs
@@ -167,6 +169,8 @@ class Member:
         Whether it is the dataset to which the others are added.
     contigs
         The contigs of its reads; None for an input without coverage.
+    unsorted
+        The names of those of its matrices that are sorted by cell when they are read.
     """
 
     lease: Callable[[], AbstractContextManager[Source]]
@@ -183,6 +187,7 @@ class Member:
     n_inputs: int = 1
     is_existing: bool = False
     contigs: tuple[tuple[str, int], ...] | None = None
+    unsorted: frozenset[str] = frozenset()
 
     @property
     def label(self) -> str:
@@ -312,9 +317,20 @@ def _scan(
                 selected=available,
                 columns=(*_column_names("obs", cells), *_column_names("var", var)),
                 contigs=None if coverage is None else coverage.contigs,
+                unsorted=frozenset(_unsorted(source)),
             )
         yield member, ids
         start = member.rows.stop
+
+
+def _unsorted(source: Source) -> Iterator[str]:
+    """The names of the matrices of a source that are sorted by cell when they are read."""
+    sizes = {source.info.matrix: source.info.size}
+    sizes |= {f"{LAYER}:{name}": layer.size for name, layer in source.layers().items()}
+    raw = source.raw()
+    if raw is not None:
+        sizes[RAW] = raw.matrix.size
+    return (name for name, size in sizes.items() if size.scratch)
 
 
 def record_of(one: Input) -> SourceRecord:

@@ -111,7 +111,7 @@ def _refusal(
     )
     msg = (
         f"{inner} {every} {outer}, which the same folder or pattern stands for: as two matrices of "
-        "one sample its cells would be taken twice. Name the one that is meant; if they are two "
-        "samples, name both, or take both with --allow-duplicate"
+        "one sample its cells would be taken twice. Name the one that is meant; or name both, if "
+        "they are two samples"
     )
     return DuplicateInput(msg)

@@ -25,7 +25,6 @@ from slaf.sources.concat.coverage import concat_coverage, measure_cells
 from slaf.sources.concat.matrix import ChosenMatrix
 from slaf.sources.concat.members import (
     SAMPLE_SIZE,
-    check_raw,
     open_members,
     selected_columns,
 )
@@ -204,22 +203,14 @@ class Concat(Source):
     def is_sorted(self, index: int) -> bool:
         """Whether the converted matrices of an input are in the order of cells."""
         member = self._members[index]
-
-        def sizes(source: Source) -> Iterator[MatrixSize]:
-            yield source.info.size
-            yield from (
-                layer.size
-                for name, layer in source.layers().items()
-                if f"{LAYER}:{name}" in member.selected
-            )
-            if RAW in member.selected:
-                yield check_raw(source).matrix.size
-
-        return not member.with_open(lambda source: any(size.scratch for size in sizes(source)))
+        return member.unsorted.isdisjoint((member.info.matrix, *member.selected))
 
     def offsets(self, index: int, step: int) -> NDArray[np.int64]:
         """Entries before cells 0, step, 2 * step, … of one input, and in all of it."""
         member = self._members[index]
+        if 0 < len(member.rows) <= step:
+            # Thousands of small inputs are not opened again for it.
+            return np.array([0, member.info.size.entries], np.int64)
         return member.with_open(lambda source: source.matrix().indptr_estimate(step))
 
     def read_cells(self) -> pa.Table:

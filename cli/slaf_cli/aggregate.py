@@ -30,21 +30,22 @@ def aggregate(
     chosen: options.Chosen,
     *,
     by: Annotated[
-        str,
+        list[str],
         typer.Option(
             metavar="COLUMN,…",
-            help="Columns of obs: cells of equal values are a group.",
+            help="Columns of obs: cells of equal values are a group. May be given several times.",
             show_default=False,
         ),
     ],
     func: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
             metavar="NAME,…",
-            help="sum, mean, variance, min, max or count_nonzero; of several the first is X, and "
-            "each a layer.",
+            help="sum (the default), mean, variance, min, max or count_nonzero; of several the "
+            "first is X, and each a layer. May be given several times.",
+            show_default=False,
         ),
-    ] = "sum",
+    ] = None,
     layer: options.Layer = None,
     ddof: Annotated[
         int,
@@ -71,11 +72,11 @@ def aggregate(
     import slaf
 
     began = time.monotonic()
-    statistics: Any = func.split(",")
+    statistics: Any = ",".join(func or ["sum"]).split(",")
     written = slaf.aggregate(
         target,
         output,
-        by=by.split(","),
+        by=",".join(by).split(","),
         func=statistics,
         layer=layer,
         ddof=ddof,

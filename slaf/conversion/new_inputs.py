@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from slaf.format.config import SourceRecord
     from slaf.options import AppendOptions, ReadOptions, SlotSelection
     from slaf.runs.checkpoint import Checkpoint
+    from slaf.sources import InputList
     from slaf.sources.concat.members import ExistingDataset, Input
+    from slaf.sources.search import LeftOut
     from slaf.storage.location import Location
 
 __all__ = [
@@ -56,9 +58,7 @@ class NewInputs:
     n_later: int = 0
 
 
-def select_new(
-    inputs: Sequence[Input], dataset: Dataset | SlafdbDataset, *, restart: bool
-) -> NewInputs:
+def select_new(found: InputList, dataset: Dataset | SlafdbDataset, *, restart: bool) -> NewInputs:
     """The inputs whose content a dataset has not yet.
 
     An append that was stopped is finished first, with its own inputs in their order, unless it is
@@ -69,10 +69,12 @@ def select_new(
     AlreadyInDataset
         If it has all of them.
     DuplicateInput
-        If it has other content of the same path or URL; all are named.
+        If it has other content of the same path or URL, or another form of the same sample; all
+        are named.
     InputError
         If an input cannot be read.
     """
+    inputs = found.inputs
     records = [record_of(one) for one in inputs]
     by_key = {content_key(record): one for record, one in zip(records, inputs, strict=True)}
     known = {content_key(record): record for record in dataset.sources}
@@ -82,6 +84,7 @@ def select_new(
     if stopped:
         return NewInputs(stopped, len([one for one in new.values() if one not in stopped]))
     _check_not_changed(list(new.values()), dataset)
+    _check_no_other_form(list(new.values()), found.left_out, dataset)
     if not new:
         msg = f"{dataset.location}: it has all of the {len(inputs):,} inputs: nothing is new"
         raise AlreadyInDataset(msg)
@@ -177,6 +180,28 @@ def _check_not_changed(new: Sequence[Input], dataset: Dataset | SlafdbDataset) -
             "`slaf remove` first, or name the inputs without --new-only to have both"
         )
         raise DuplicateInput(msg)
+
+
+def _check_no_other_form(
+    new: Sequence[Input], left_out: Sequence[LeftOut], dataset: Dataset | SlafdbDataset
+) -> None:
+    """Refuse inputs in whose folder is another form of them, now left out, which was taken."""
+    known = {_address(record.uri) for record in dataset.sources if _has_path(record.uri)}
+    taken = {_parent(one.path): one.path for one in left_out if _address(one.path) in known}
+    again = [(one.uri, taken[_parent(one.uri)]) for one in new if _parent(one.uri) in taken]
+    if again:
+        more = f", and {len(again) - _LISTED:,} more" if len(again) > _LISTED else ""
+        pairs = ", ".join(f"{one} beside {other}" for one, other in again[:_LISTED]) + more
+        msg = (
+            f"{pairs}: {dataset.location} has the sample already, from the other form of its "
+            "matrix; move the new form away, or take the cells of the earlier one out with "
+            "`slaf remove` first"
+        )
+        raise DuplicateInput(msg)
+
+
+def _parent(uri: str) -> str:
+    return _address(uri).rpartition("/")[0]
 
 
 def _has_path(uri: str) -> bool:

@@ -289,7 +289,7 @@ def prepare_append(
     check_apart(dataset.location, found.places)
     new = NewInputs(found.inputs)
     if options.new_only:
-        new = select_new(found.inputs, dataset, restart=options.restart)
+        new = select_new(found, dataset, restart=options.restart)
     opens = with_remembered_samples(new.inputs, dataset, options, reading)
     opens = _repeating(dataset, opens, requested, options)
     existing = None

@@ -23,6 +23,7 @@ from slaf.format.schema import (
 )
 from slaf.options import StoreOptions
 from slaf.runs.matrix_tables import MatrixTable, matrix_tables, recorded_matrix_tables
+from slaf.sources.identity import without_times
 from slaf.sparse.ranges import RowRange
 
 if TYPE_CHECKING:
@@ -260,7 +261,11 @@ class Plan:
             yield from _differing("", *({"inputs that stay": uris} for uris in stay))
         for unfinished, source in zip(other.added, self.added, strict=False):
             which = f"input {source.uri}: " if len(self.added) > 1 else "input "
-            yield from _differing(which, _describe_source(unfinished), _describe_source(source))
+            yield from _differing(which, _choices(unfinished), _choices(source))
+            if unfinished.identity != source.identity:
+                alike = without_times(unfinished.identity) == without_times(source.identity)
+                how = "copied or touched" if alike else "changed"
+                yield f"input {source.uri} was {how} since it began"
 
     def with_replaced_inputs(self, now: Plan, damaged: Sequence[int]) -> Plan:
         """The plan with its inputs as they are now, if only damaged inputs were changed.
@@ -416,7 +421,11 @@ def _tables(rewrites: Any) -> tuple[str, ...]:
 
 def _describe_source(source: SourceRecord) -> dict[str, Any]:
     # The location of an input may change between two runs; its content may not.
-    described = source.to_json() | dict(source.identity)
+    return _choices(source) | dict(source.identity)
+
+
+def _choices(source: SourceRecord) -> dict[str, Any]:
+    described = source.to_json()
     return {key: described[key] for key in described if key not in _PLACES}
 
 

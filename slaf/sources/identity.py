@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from slaf.format.config import SourceRecord
     from slaf.storage.remote_path import RemotePath
 
-__all__ = ["content_identity", "content_key", "file_identity", "folder_identity"]
+__all__ = ["content_identity", "content_key", "file_identity", "folder_identity", "without_times"]
 
 _SAMPLES = 16
 _TIME = "mtime_ns"
@@ -93,11 +93,12 @@ def content_key(source: SourceRecord) -> str:
 
     Inputs with different content have different keys, unless their samples are equal.
     """
-    identity = _without_times(source.identity)
+    identity = without_times(source.identity)
     return json.dumps([source.format, source.matrix, dict(source.choice), identity], sort_keys=True)
 
 
-def _without_times(identity: Any) -> Any:
+def without_times(identity: Any) -> Any:
+    """An identity, or a part of one, without the times of its files."""
     if not hasattr(identity, "items"):
         return identity
-    return {key: _without_times(value) for key, value in identity.items() if key != _TIME}
+    return {key: without_times(value) for key, value in identity.items() if key != _TIME}

@@ -318,7 +318,29 @@ def _each_sample_once(found: Found, root: str) -> Found:
             single.leave(other, f"another form of {first[0]}")
         single.inputs.append(first)
     single.inputs.sort(key=lambda one: one[0])
+    _check_one_state([path for path, _ in single.inputs], root)
     return single
+
+
+def _check_one_state(paths: Sequence[Path], root: str) -> None:
+    """Refuse raw matrices of some samples beside filtered ones of others: these are incomplete.
+
+    Raises
+    ------
+    UnknownFormat
+        Naming the raw ones.
+    """
+    states: dict[bool, list[Path]] = {}
+    for path in paths:
+        if words := _STATES.findall(str(path).removeprefix(root).lower()):
+            states.setdefault(words[-1] == "filtered", []).append(path)
+    if len(states) > 1:
+        raw = ", ".join(str(path).removeprefix(f"{root}/") for path in states[False])
+        msg = (
+            f"{root}: some samples have a filtered matrix, and others all droplets only: {raw}; "
+            "bring their filtered matrices, move them away, or name each input"
+        )
+        raise UnknownFormat(msg)
 
 
 def _is_same_matrix(one: tuple[Path, SourceFormat], other: tuple[Path, SourceFormat]) -> bool:

@@ -82,9 +82,11 @@ def _recorded_inputs(
         uris = ", ".join(record.uri for record in records)
         msg = (
             f"{dataset.location} was made of {len(records):,} inputs, and {len(found):,} are "
-            f"given; name all of them in their order: {uris}"
+            f"given; its inputs are, in their order: {uris}"
         )
-        raise NoSuchInput(msg)
+        error = NoSuchInput(msg)
+        error.remedy = "name all of these and no others, also where a folder has more by now"
+        raise error
     recorded = [
         replace(
             one,

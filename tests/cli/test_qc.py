@@ -92,6 +92,15 @@ def test_aggregates_are_written(dataset: Path, source: Path, tmp_path: Path) -> 
     run("aggregate", source, tmp_path / "a.slaf", *words, "--overwrite").succeeded()
 
 
+def test_columns_and_statistics_may_be_given_several_times(dataset: Path, tmp_path: Path) -> None:
+    """--by and --func, given twice, are those of one list: neither is lost."""
+    words = ("--by", "batch", "--by", "depth", "--func", "sum", "--func", "mean")
+    run("aggregate", dataset, tmp_path / "a.h5ad", *words).succeeded()
+    made = anndata.read_h5ad(tmp_path / "a.h5ad")
+    assert {"batch", "depth"} <= set(made.obs)
+    assert set(made.layers) == {"sum", "mean"}
+
+
 def test_an_aggregate_with_its_other_options(dataset: Path, tmp_path: Path) -> None:
     """--ddof and --measured-only are those of the library."""
     words = ("--by", "batch", "--func", "variance", "--ddof", "1", "--measured-only")

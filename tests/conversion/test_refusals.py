@@ -138,9 +138,9 @@ def exchange(source: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (change_a_value, "input sample was"),
-        (change_the_size, "input size was"),
-        (change_the_time, "input mtime_ns was"),
+        (change_a_value, "input .* was changed since it began"),
+        (change_the_size, "input .* was changed since it began"),
+        (change_the_time, "input .* was copied or touched since it began"),
         (exchange, f"input n_cells was {N_CELLS} and is {N_CELLS + 1}"),
     ],
 )
@@ -173,7 +173,7 @@ def test_another_anndata(tmp_path: Path) -> None:
         slaf.convert(adata, CrashingStorage(tmp_path / "out.slaf", IN_THE_MIDDLE), chunk_size=3)
     other = adata.copy()
     other.X.data[-1] += 1
-    with pytest.raises(UnfinishedRun, match="input sample was"):
+    with pytest.raises(UnfinishedRun, match=r"input .* was changed since it began"):
         slaf.convert(other, tmp_path / "out.slaf", chunk_size=3)
     assert slaf.convert(adata, tmp_path / "out.slaf", chunk_size=3).shape == (N_CELLS, N_GENES)
 

@@ -8,6 +8,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -255,6 +256,21 @@ def test_only_what_is_new(runs: Path, tmp_path: Path) -> None:
     run_of(runs, "S02", seed=9)
     with pytest.raises(DuplicateInput, match=r"S02.*: changed since"):
         slaf.append(runs, output, new_only=True)
+
+
+def test_another_form_of_a_sample_is_not_new(runs: Path, tmp_path: Path) -> None:
+    """A matrix of a folder is refused where the dataset has another one of the same folder."""
+    filtered = runs / "S02" / "outs" / "filtered_feature_bc_matrix.h5"
+    raw = filtered.with_name("raw_feature_bc_matrix.h5")
+    shutil.copy(filtered, raw)
+    with h5py.File(raw, "r+") as file:
+        file["matrix/data"][0] += 1
+    output = tmp_path / "out.slaf"
+    slaf.convert([runs / "S01", raw, runs / "S03"], output)
+    with pytest.raises(DuplicateInput, match=rf"{filtered} beside {raw}: .* has the sample"):
+        slaf.append(runs, output, new_only=True)
+    slaf.remove(output, str(raw))
+    assert slaf.append(runs, output, new_only=True).n_cells == 3 * N_CELLS
 
 
 def test_what_was_stopped_comes_first(runs: Path, tmp_path: Path) -> None:

@@ -284,6 +284,16 @@ def test_derived_files_do_not_stop_a_run(tmp_path: Path) -> None:
     assert slaf.convert(folder, tmp_path / "out.slaf").shape[0] == N_FILTERED
 
 
+def test_raw_samples_beside_filtered_ones_are_asked_about(tmp_path: Path) -> None:
+    """A sample whose filtered matrix is missing is not taken with all of its droplets."""
+    for sample, state in enumerate(("filtered", "raw")):
+        write_h5(tmp_path / f"in/S{sample}/outs/{state}_feature_bc_matrix.h5", state, sample)
+    with pytest.raises(UnknownFormat, match=r"all droplets only: S1/outs/raw_feature_bc_matrix.h5"):
+        slaf.convert(tmp_path / "in", tmp_path / "out.slaf")
+    one_by_one = [tmp_path / "in/S0", tmp_path / "in/S1"]
+    assert slaf.convert(one_by_one, tmp_path / "out.slaf").n_cells == N_FILTERED + N_RAW
+
+
 def test_info_lists_a_folder(tmp_path: Path) -> None:
     """What would be taken, what not, and why, is listed by info and by a dry run."""
     for sample in (0, 1):

@@ -13,6 +13,16 @@ __all__ = [
     "StepOptions",
 ]
 
+_COUNTED = ("min_genes", "max_genes", "min_counts", "max_counts", "max_pct", "mad", "min_cells")
+
+# Options that are for others: one of these is given too.
+_NEEDED = {
+    "mask": ("max_pct", "mad"),
+    "first": ("sort_by",),
+    "layer": (*_COUNTED, *VALUE_STEPS),
+    "as_layer": VALUE_STEPS,
+}
+
 
 def _number(value: Any) -> float:
     """A number, also as text.
@@ -144,11 +154,11 @@ class StepOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, needed in (("first", ("sort_by",)), ("as_layer", VALUE_STEPS)):
-            if getattr(self, name) is not None and not any(map(self._has, needed)):
+        for name, needed in _NEEDED.items():
+            if self._has(name) and not any(map(self._has, needed)):
                 msg = f"{name} is given, but none of {', '.join(needed)}, for which it is"
                 raise ValueError(msg)
 
     def _has(self, name: str) -> bool:
         value = getattr(self, name)
-        return value is not None and value is not False
+        return value is not None and value is not False and value != ()

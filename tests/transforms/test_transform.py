@@ -345,6 +345,8 @@ def test_what_is_refused(inputs: list[Path], tmp_path: Path) -> None:
     for options, message in (
         ({"first": "NTC"}, "first is given, but none of sort_by"),
         ({"as_layer": "x"}, "as_layer is given, but none of downsample_counts"),
+        ({"layer": "x", "log1p": False}, "layer is given, but none of min_genes, "),
+        ({"mask": {"a": "^A"}, "log1p": True}, "mask is given, but none of max_pct, mad"),
         ({"max_pct": {"mt": "x"}}, "could not convert"),
         ({"normalize_total": 0}, "above 0, or median"),
     ):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import structs
@@ -14,9 +13,8 @@ from slaf.format.config import load
 from slaf.format.schema import CELLS
 from slaf.runs.checkpoint import checkpoint_of
 from slaf.sources.concat.members import SAMPLE, record_of
-from slaf.sources.identity import content_key
+from slaf.sources.identity import address_of, content_key
 from slaf.sources.samples import last_sheet, names_of_records, with_samples
-from slaf.storage.urls import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,8 +88,8 @@ def select_new(
 
 def _given(records: Sequence[SourceRecord], by_key: Mapping[str, Input]) -> list[Input]:
     """These inputs, if all are given: by their content, or where a damaged one was replaced."""
-    by_address = {_address(one.uri): one for one in by_key.values()}
-    found = [by_key.get(content_key(one), by_address.get(_address(one.uri))) for one in records]
+    by_address = {address_of(one.uri): one for one in by_key.values()}
+    found = [by_key.get(content_key(one), by_address.get(address_of(one.uri))) for one in records]
     return [one for one in found if one is not None] if all(found) else []
 
 
@@ -165,9 +163,9 @@ def _earlier_sources(
 
 def _check_not_changed(new: Sequence[Input], dataset: Dataset | SlafdbDataset) -> None:
     """Refuse inputs that the dataset has by the same path with other content."""
-    known = {_address(record.uri): record for record in dataset.sources if _has_path(record.uri)}
+    known = {address_of(record.uri): record for record in dataset.sources if _has_path(record.uri)}
     changed: list[SourceRecord] = [
-        known[address] for one in new if (address := _address(one.uri)) in known
+        known[address] for one in new if (address := address_of(one.uri)) in known
     ]
     if changed:
         more = f", and {len(changed) - _LISTED:,} more" if len(changed) > _LISTED else ""
@@ -181,8 +179,3 @@ def _check_not_changed(new: Sequence[Input], dataset: Dataset | SlafdbDataset) -
 
 def _has_path(uri: str) -> bool:
     return not uri.startswith("<")
-
-
-def _address(uri: str) -> str:
-    """The URL or the absolute path of an input."""
-    return uri if is_url(uri) else str(Path(uri).absolute())

@@ -5,11 +5,10 @@ from __future__ import annotations
 import gc
 import logging
 import re
+import shutil
 import sys
-import time
 import traceback
 import warnings
-from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,8 +43,8 @@ _LAYER: Final = "data"
 # tiledbsoma writes only X and var of raw.
 _RAW_VARM: Final = "raw/varm"
 
-# In seconds: longer than a millisecond, by which TileDB counts.
-_MILLISECONDS = 0.002
+# In memory one of ten tables loses its categories.
+_MOST_ATTEMPTS = 100
 
 # Batches that are read ahead of the one that is written.
 _AHEAD = 2
@@ -104,13 +103,17 @@ class SomaTarget:
         context = tiledbsoma.SOMATileDBContext(tiledb_config={"sm.enable_signal_handlers": "false"})
         adata = self._empty_anndata()
         with _warnings_ignored():
-            tiledbsoma.io.from_anndata(
-                uri, adata, _MEASUREMENT, X_layer_name=_LAYER, context=context
-            )
-        time.sleep(_MILLISECONDS)
-        with tiledbsoma.Experiment.open(uri, context=context) as experiment:
-            for table, frame in _frames(experiment, adata):
-                _write_categories(table, frame)
+            for _ in range(_MOST_ATTEMPTS):
+                tiledbsoma.io.from_anndata(
+                    uri, adata, _MEASUREMENT, X_layer_name=_LAYER, context=context
+                )
+                with tiledbsoma.Experiment.open(uri, context=context) as experiment:
+                    if all(map(_has_categories, _tables(experiment))):
+                        break
+                shutil.rmtree(path)
+            else:
+                msg = f"{path}: TileDB lost categories {_MOST_ATTEMPTS} times; name another disk"
+                raise StorageError(msg)
         with tiledbsoma.Experiment.open(uri, "w", context=context) as experiment:
             for slot, matrix in self._contents.matrices.items():
                 measurement = _RAW_MEASUREMENT if slot == RAW else _MEASUREMENT
@@ -178,44 +181,32 @@ def _release_arrays(error: BaseException) -> None:
         sys.unraisablehook = hook
 
 
-def _frames(experiment: Any, adata: anndata.AnnData) -> Iterator[tuple[Any, pd.DataFrame]]:
-    """The tables of an experiment, each with its contents."""
-    measurement = experiment.ms[_MEASUREMENT]
-    yield experiment.obs, adata.obs
-    yield measurement.var, adata.var
-    if adata.raw is not None:
-        yield experiment.ms[_RAW_MEASUREMENT].var, adata.raw.var
-    if "uns" in measurement:
-        yield from _frames_of_uns(measurement["uns"], adata.uns)
-
-
-def _frames_of_uns(collection: Any, uns: Mapping[str, Any]) -> Iterator[tuple[Any, pd.DataFrame]]:
-    import pandas as pd
-
-    for name, value in uns.items():
-        if isinstance(value, pd.DataFrame):
-            yield collection[name], value
-        elif isinstance(value, Mapping):
-            yield from _frames_of_uns(collection[name], value)
-
-
-def _write_categories(table: Any, frame: pd.DataFrame) -> None:
-    """Write the categories of a table once more.
-
-    TileDB keeps them in a second schema of the table, which it loses where both were written in the
-    same millisecond: in memory, or on a fast disk. Those that are there are not written again.
-    """
-    import pyarrow as pa
+def _tables(collection: Any) -> Iterator[Any]:
+    """All tables of an experiment."""
     import tiledbsoma
 
-    categories = {
-        field.name: pa.array(frame[field.name].cat.categories, field.type.value_type)
-        for field in table.schema
-        if pa.types.is_dictionary(field.type)
-    }
-    if categories:
-        with tiledbsoma.DataFrame.open(table.uri, "w", context=table.context) as opened:
-            opened.extend_enumeration_values(categories, deduplicate=True)
+    for item in collection.values():
+        if isinstance(item, tiledbsoma.DataFrame):
+            yield item
+        elif isinstance(item, tiledbsoma.Collection | tiledbsoma.Measurement):
+            yield from _tables(item)
+
+
+def _has_categories(table: Any) -> bool:
+    """Whether a table has the categories of its values.
+
+    TileDB keeps them in a second schema of the table, which may be lost where both were written in
+    the same millisecond: in memory, or on a fast disk.
+    """
+    import pyarrow as pa
+
+    names = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
+    try:
+        if names:
+            table.read(column_names=names).concat().validate(full=True)
+    except pa.ArrowException:
+        return False
+    return True
 
 
 def _write_layer(layer: Any, matrix: Matrix, progress: Progress) -> None:

@@ -23,6 +23,7 @@ from slaf.testing.strategies import Stored
 from tests.builders import counts, write_stored
 from tests.formats.builders import Mtx, write_soma, write_v3
 from tests.formats.store_builders import write_h5mu, write_loom
+from tests.sources.reads import M, Read, write_reads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,11 +35,13 @@ N_CELLS, N_GENES = 24, 10
 KINDS = (
     *("dataset", "by_gene", "view", "slaf"),
     *("anndata", "csr", "csc", "dense", "zarr", "10x_h5", "10x_mtx", "soma"),
-    *("h5mu", "loom", "scdl", "several"),
+    *("h5mu", "loom", "scdl", "several", "bam"),
 )
 # Those with every slot of the example, and those with at least the columns of its genes.
 WHOLE = {"dataset", "by_gene", "view", "slaf", "anndata", "zarr"}
 WITH_SYMBOLS = WHOLE | {"csr", "csc", "dense", "scdl", "several"}
+# The genes of files of reads are bins, and each is named by its place.
+BINS = {f"gene-{at}": f"chr1:{10 * at}-{10 * at + 10}" for at in range(N_GENES)}
 SYMBOLS = ["CD3D", "MS4A1", *(f"G{at}" for at in range(2, N_GENES - 2))]
 
 
@@ -105,6 +108,7 @@ def views(
         "several": halves,
     }
     found = {name: slaf.scan(path, memory=1 << 10) for name, path in inputs.items()}
+    found["bam"] = slaf.scan(write_samples(top, adata), memory=1 << 10, bin_size=10)
     backwards = np.arange(N_CELLS)[::-1]
     yield found | {
         "dataset": dataset,
@@ -113,6 +117,16 @@ def views(
     }
     for view in found.values():
         view.close()
+
+
+def write_samples(folder: Path, adata: anndata.AnnData) -> list[Path]:
+    """A file of reads for each cell, with as many reads of one base in each bin as the gene has."""
+    paths = []
+    for name, row in zip(adata.obs_names, adata.X.toarray().astype(int), strict=True):
+        alignments = [Read(0, 10 * at, ((M, 1),)) for at, n in enumerate(row) for _ in range(n)]
+        path = folder / f"{name}.bam"
+        paths.append(write_reads(path, alignments, [("chr1", 10 * N_GENES)]))
+    return paths
 
 
 # -------------------------------------------------------------------------------------------- law 9
@@ -164,7 +178,12 @@ def test_any_selection(  # noqa: PLR0917 - fixtures and what is drawn
 ) -> None:
     """Any selection of cells and genes, also of a selection, is that of AnnData in memory."""
     view, expected = views[kind], in_memory(adata, cells[1], genes[1])
-    found = view[cells[0], with_symbols(genes[0], data) if kind in WITH_SYMBOLS else genes[0]]
+    index, ids = genes[0], expected.var_names.to_list()
+    if kind in WITH_SYMBOLS:
+        index = with_symbols(index, data)
+    if kind == "bam":
+        index, ids = as_bins(index), [BINS[gene] for gene in ids]
+    found = view[cells[0], index]
     if data.draw(st.booleans()) and found.n_obs:
         chosen = data.draw(st.lists(st.integers(-found.n_obs, found.n_obs - 1), max_size=5))
         found, expected = (
@@ -173,7 +192,7 @@ def test_any_selection(  # noqa: PLR0917 - fixtures and what is drawn
         )
     assert found.shape == (len(found), found.n_vars) == expected.shape
     assert found.obs_names.to_list() == expected.obs_names.to_list()
-    assert found.var_names.to_list() == expected.var_names.to_list()
+    assert found.var_names.to_list() == ids
     assert (found.X.to_memory() != expected.X).nnz == 0
     if found.n_obs > 1:
         assert (found.X[1:].toarray() == expected.X[1:].toarray()).all()
@@ -187,6 +206,15 @@ def with_symbols(genes: Any, data: st.DataObject) -> Any:
     if not isinstance(genes, list) or not all(isinstance(gene, str) for gene in genes):
         return genes
     return [symbols.get(gene, gene) if data.draw(st.booleans()) else gene for gene in genes]
+
+
+def as_bins(genes: Any) -> Any:
+    """An index by the names of bins instead of those of genes; another index as it is."""
+    if isinstance(genes, pd.Series):
+        return genes.rename(BINS)
+    if isinstance(genes, list):
+        return [BINS.get(gene, gene) for gene in genes]
+    return genes
 
 
 def in_memory(adata: anndata.AnnData, cells: Any, genes: Any) -> anndata.AnnData:

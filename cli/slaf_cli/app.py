@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from slaf_cli.aggregate import aggregate
 from slaf_cli.annotate import annotate
 from slaf_cli.append import append
 from slaf_cli.compact import compact
+from slaf_cli.completion import complete_at_once, take_shell
 from slaf_cli.convert import convert
 from slaf_cli.copy import copy
 from slaf_cli.dataset_report import report
@@ -95,7 +97,11 @@ for _purpose, _commands in _PURPOSES.items():
 def main() -> None:
     """Run the command line; raises `SystemExit` with the exit code."""
     set_up()
-    app()
+    take_shell(sys.argv[1:])
+    try:
+        app()
+    finally:
+        complete_at_once(sys.argv[1:])
 
 
 def program() -> None:

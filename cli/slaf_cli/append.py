@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from slaf.options import AppendOptions
-from slaf.storage.paths import check_local_paths
 from slaf_cli import options
 from slaf_cli.running import print_preview, watched
 
@@ -24,7 +23,6 @@ def append(
     Genes are aligned by id. Until every cell is on disk, readers see DATASET as it was. An append
     that was stopped is finished by the same command.
     """
-    check_local_paths(inputs)
     import slaf
 
     if chosen.pop("dry_run"):

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from slaf.options import ConvertOptions
-from slaf.storage.paths import check_local_paths
 from slaf_cli import options
 from slaf_cli.running import print_preview, watched
 
@@ -36,7 +35,6 @@ def convert(
     is on disk there is no dataset at OUTPUT. A conversion that was stopped is finished by the same
     command.
     """
-    check_local_paths(inputs)
     import slaf
 
     if chosen.pop("dry_run"):

@@ -72,7 +72,11 @@ class Commands(TyperGroup):
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """Note whether JSON is requested before the words are handed on."""
         ctx.meta[_JSON] = _JSON in args
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except _UsageError as error:
+            error.message = _in_plain_words(error.message)
+            raise
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command of a word; of another word, what does what it means."""

@@ -15,6 +15,7 @@ import typer
 
 from slaf.options import INPUT_CHOICES, ConvertOptions, Option, Options, docs_of, options_of
 from slaf.options import parse_bytes as size_in_bytes
+from slaf.storage.paths import check_local_dataset, check_local_paths
 from slaf_cli.report import edge
 
 __all__ = [
@@ -135,6 +136,9 @@ _LOGGING = [
     for name, default, kind in (("verbose", False, _Verbose), ("log_file", None, _LogFile))
 ]
 
+# The arguments that are read, and so have to be there.
+_READ = {"DATASET", "INPUT...", "DATASET|INPUT", "DATASET|INPUT...", "A", "B"}
+
 # Values of the library's options, as keywords.
 Chosen: TypeAlias = dict[str, Any]
 
@@ -178,6 +182,8 @@ def command(
                 if record is not None:
                     chosen = {name: value for name, value in values.items() if value is not None}
                     arguments["chosen"] = chosen
+                for name in read:
+                    _check_is_there(arguments[name], is_dataset=name == "dataset")
                 function(**arguments)
 
         parameters = [
@@ -185,6 +191,7 @@ def command(
             for parameter in inspect.signature(function, eval_str=True).parameters.values()
             if parameter.name != "chosen"
         ]
+        read = [each.name for each in parameters if _metavar_of(each) in _READ]
         parameters += [_parameter(option, docs.get(option.name, "")) for option in added]
         parameters += _LOGGING
         # A stable sort: arguments, options of the command, of the library, and of the output.
@@ -197,6 +204,20 @@ def command(
         return run
 
     return decorate
+
+
+def _metavar_of(parameter: inspect.Parameter) -> str | None:
+    """Placeholder of an argument or option that a command declares."""
+    metavar: str | None = parameter.annotation.__metadata__[0].metavar
+    return metavar
+
+
+def _check_is_there(argument: str | list[str], *, is_dataset: bool) -> None:
+    """Refuse paths of this machine where nothing is, before anything heavy is imported."""
+    if is_dataset:
+        check_local_dataset(str(argument))
+    else:
+        check_local_paths([argument] if isinstance(argument, str) else argument)
 
 
 def _parameter(option: Option, doc: str) -> inspect.Parameter:

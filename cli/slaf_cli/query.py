@@ -47,7 +47,9 @@ def query(
     file: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Read the SQL from this file instead.", show_default=False
+            metavar="FILE",
+            help="Read the SQL from this file instead; - is stdin.",
+            show_default=False,
         ),
     ] = None,
     format: Annotated[
@@ -97,9 +99,9 @@ def _text_of(sql: str | None, file: Path | None) -> str:
     if (sql is None) == (file is None):
         msg = "give the SQL, or a file of it with --file, or - to read it from stdin"
         raise typer.BadParameter(msg, param_hint="SQL")
-    if file is not None:
-        return file.read_text(encoding="utf-8")
-    return sys.stdin.read() if sql == "-" else str(sql)
+    if "-" in {sql, str(file)}:
+        return sys.stdin.read()
+    return str(sql) if file is None else file.read_text(encoding="utf-8")
 
 
 def _format_of(

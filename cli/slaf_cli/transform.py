@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from slaf.options import TransformOptions
-from slaf.storage.paths import check_local_paths
 from slaf_cli import options
 from slaf_cli.export import note_about_output, print_report
 from slaf_cli.progress import Bar
@@ -49,7 +48,6 @@ def transform(
         TransformOptions(**chosen)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    check_local_paths(inputs)
     import slaf
     from slaf.conversion.transform import export_format
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import structs
@@ -14,9 +13,8 @@ from slaf.format.config import load
 from slaf.format.schema import CELLS
 from slaf.runs.checkpoint import checkpoint_of
 from slaf.sources.concat.members import SAMPLE, record_of
-from slaf.sources.identity import content_key
+from slaf.sources.identity import address_of, content_key
 from slaf.sources.samples import last_sheet, names_of_records, with_samples
-from slaf.storage.urls import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,8 +91,8 @@ def select_new(found: InputList, dataset: Dataset | SlafdbDataset, *, restart: b
 
 def _given(records: Sequence[SourceRecord], by_key: Mapping[str, Input]) -> list[Input]:
     """These inputs, if all are given: by their content, or where a damaged one was replaced."""
-    by_address = {_address(one.uri): one for one in by_key.values()}
-    found = [by_key.get(content_key(one), by_address.get(_address(one.uri))) for one in records]
+    by_address = {address_of(one.uri): one for one in by_key.values()}
+    found = [by_key.get(content_key(one), by_address.get(address_of(one.uri))) for one in records]
     return [one for one in found if one is not None] if all(found) else []
 
 
@@ -168,9 +166,9 @@ def _earlier_sources(
 
 def _check_not_changed(new: Sequence[Input], dataset: Dataset | SlafdbDataset) -> None:
     """Refuse inputs that the dataset has by the same path with other content."""
-    known = {_address(record.uri): record for record in dataset.sources if _has_path(record.uri)}
+    known = {address_of(record.uri): record for record in dataset.sources if _has_path(record.uri)}
     changed: list[SourceRecord] = [
-        known[address] for one in new if (address := _address(one.uri)) in known
+        known[address] for one in new if (address := address_of(one.uri)) in known
     ]
     if changed:
         more = f", and {len(changed) - _LISTED:,} more" if len(changed) > _LISTED else ""
@@ -186,8 +184,8 @@ def _check_no_other_form(
     new: Sequence[Input], left_out: Sequence[LeftOut], dataset: Dataset | SlafdbDataset
 ) -> None:
     """Refuse inputs in whose folder is another form of them, now left out, which was taken."""
-    known = {_address(record.uri) for record in dataset.sources if _has_path(record.uri)}
-    taken = {_parent(one.path): one.path for one in left_out if _address(one.path) in known}
+    known = {address_of(record.uri) for record in dataset.sources if _has_path(record.uri)}
+    taken = {_parent(one.path): one.path for one in left_out if address_of(one.path) in known}
     again = [(one.uri, taken[_parent(one.uri)]) for one in new if _parent(one.uri) in taken]
     if again:
         more = f", and {len(again) - _LISTED:,} more" if len(again) > _LISTED else ""
@@ -201,13 +199,8 @@ def _check_no_other_form(
 
 
 def _parent(uri: str) -> str:
-    return _address(uri).rpartition("/")[0]
+    return address_of(uri).rpartition("/")[0]
 
 
 def _has_path(uri: str) -> bool:
     return not uri.startswith("<")
-
-
-def _address(uri: str) -> str:
-    """The URL or the absolute path of an input."""
-    return uri if is_url(uri) else str(Path(uri).absolute())

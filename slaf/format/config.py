@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import field, structs
 
 from slaf.annotations.columns import ColumnSet
-from slaf.errors import ConversionInProgress, DamagedDataset, NotADataset, UnsupportedFormat
+from slaf.errors import ConversionInProgress, DamagedDataset, UnsupportedFormat
 from slaf.format.epoch import EPOCH, epoch_of
 from slaf.format.files import NO_CHECKSUMS, FileChecksums
 from slaf.format.records import (
@@ -48,6 +48,7 @@ from slaf.format.validation import (
     with_checksum,
 )
 from slaf.options import SlotSelection, StoreOptions
+from slaf.storage.paths import no_dataset
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -559,11 +560,7 @@ def load_published(location: Location) -> DatasetConfig:
     manifest = load(location)
     if manifest is None:
         missing = "does not exist" if not location.exists() else f"has no {CONFIG}"
-        msg = (
-            f"{location}: not a SLAF dataset (it {missing}); make one with `slaf convert`, or read "
-            "an input as it lies with slaf.scan"
-        )
-        raise NotADataset(msg)
+        raise no_dataset(location, missing)
     if manifest.published is None:
         done, total = manifest.progress(location)
         msg = (

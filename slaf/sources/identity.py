@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import xxhash
 
 from slaf.storage.paths import as_remote
+from slaf.storage.urls import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
     from slaf.format.config import SourceRecord
     from slaf.storage.remote_path import RemotePath
 
-__all__ = ["content_identity", "content_key", "file_identity", "folder_identity", "without_times"]
+__all__ = [
+    "address_of",
+    "content_identity",
+    "content_key",
+    "file_identity",
+    "folder_identity",
+    "without_times",
+]
 
 _SAMPLES = 16
 _TIME = "mtime_ns"
@@ -86,6 +94,11 @@ def content_identity(pieces: Iterable[bytes]) -> Mapping[str, Any]:
         digest.update(piece)
         size += len(piece)
     return {"size": size, "sample": digest.hexdigest()}
+
+
+def address_of(uri: str) -> str:
+    """The URL or the absolute path of an input."""
+    return uri if is_url(uri) else str(Path(uri).absolute())
 
 
 def content_key(source: SourceRecord) -> str:

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, TypeGuard, cast
 
-from slaf.errors import DamagedInput, NoSuchInput, StorageError
+from slaf.errors import DamagedInput, NoSuchInput, NotADataset, StorageError
 from slaf.runtime.extras import require
 from slaf.storage.urls import is_url, local_path
 
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 __all__ = [
     "as_remote",
     "check_exists",
+    "check_local_dataset",
     "check_local_paths",
     "has_wildcards",
     "input_path",
     "is_anndata",
+    "no_dataset",
     "remote_bytes",
     "reopened",
 ]
@@ -99,6 +101,29 @@ def check_local_paths(names: Iterable[str]) -> None:
     for name in names:
         if not is_url(name) and not has_wildcards(name):
             check_exists(local_path(name))
+
+
+def check_local_dataset(name: str) -> None:
+    """Refuse a dataset of this machine that is not there, before any library is loaded.
+
+    Raises
+    ------
+    NotADataset
+        Naming it.
+    """
+    try:
+        check_local_paths([name])
+    except NoSuchInput:
+        raise no_dataset(name, "does not exist") from None
+
+
+def no_dataset(location: object, what: str) -> NotADataset:
+    """The error of a place without a dataset, with what it does or has."""
+    msg = (
+        f"{location}: not a SLAF dataset (it {what}); make one with `slaf convert`, or read "
+        "an input as it lies with slaf.scan"
+    )
+    return NotADataset(msg)
 
 
 def check_exists(path: Path) -> None:

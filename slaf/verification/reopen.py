@@ -21,12 +21,13 @@ from slaf.errors import NoSuchInput
 from slaf.format.records import StepRecord
 from slaf.options import Join, SlotSelection, one_of
 from slaf.sources import as_inputs
-from slaf.sources.concat.members import ExistingDataset
+from slaf.sources.concat.members import ExistingDataset, record_of
 from slaf.sources.concat.source import Concat
+from slaf.sources.identity import address_of, content_key
 from slaf.sources.selection import SelectedSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from slaf.dataset.dataset import Dataset
     from slaf.format.config import SourceRecord
@@ -52,7 +53,7 @@ def reopen_inputs(
     dataset
         The dataset, which records the options of each input.
     inputs
-        As many inputs as the dataset was made of, in the same order.
+        As many inputs as the dataset was made of, in the same order; a folder may have another.
     format
         The format, as for `slaf.verify`.
     options
@@ -87,6 +88,8 @@ def _recorded_inputs(
         error = NoSuchInput(msg)
         error.remedy = "name all of these and no others, also where a folder has more by now"
         raise error
+    if all(one.folder is not None for one in found):
+        found = _in_recorded_order(found, records)
     recorded = [
         replace(
             one,
@@ -99,6 +102,24 @@ def _recorded_inputs(
     ]
     is_standard = has_standard_genes(dataset.published.transforms)
     return standardized_inputs(recorded) if is_standard else recorded
+
+
+def _in_recorded_order(found: list[Input], records: Sequence[SourceRecord]) -> list[Input]:
+    """The inputs of a folder in the order in which they came into the dataset.
+
+    They are known by their addresses, or in a folder that was moved by their content; otherwise
+    they keep the order of the folder.
+    """
+    addresses = {address_of(one.uri): one for one in found}
+    recorded = [address_of(record.uri) for record in records]
+    if list(addresses) == recorded:
+        return found
+    if addresses.keys() != set(recorded):
+        addresses = {content_key(record_of(one)): one for one in found}
+        recorded = [content_key(record) for record in records]
+    if len(found) != len(addresses) or addresses.keys() != set(recorded):
+        return found
+    return [addresses[each] for each in recorded]
 
 
 def _combined(dataset: Dataset, inputs: list[Input]) -> Concat:

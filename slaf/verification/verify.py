@@ -54,7 +54,8 @@ def verify(
     dataset
         A published dataset.
     against
-        The inputs of the dataset, in the same order, to compare every value, id and column with.
+        The inputs of the dataset, in the same order, to compare every value, id and column with;
+        or a folder of them.
     quick
         Check that the tables agree with each other and with config.json, without reading values.
     sample

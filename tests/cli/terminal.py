@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 import termios
@@ -29,6 +30,7 @@ __all__ = [
     "Ended",
     "StopsAfter",
     "at_terminal",
+    "in_shell",
     "run",
     "start",
     "stop_after",
@@ -101,6 +103,30 @@ def at_terminal(*words: str | Path) -> tuple[int, str]:
             printed += piece
     os.close(terminal)
     return process.wait(), printed.decode()
+
+
+def in_shell(shell: str, env: dict[str, str], typed: str, expected: str) -> str:
+    """Type into an interactive shell until it writes what is expected; all that it wrote."""
+    terminal, shell_end = os.openpty()
+    process = subprocess.Popen(
+        ["setsid", "--ctty", shell, "-i"],
+        env=env,
+        stdin=shell_end,
+        stdout=shell_end,
+        stderr=shell_end,
+    )
+    os.close(shell_end)
+    written = b""
+    # The quotes tell what is printed from the echo of what is typed.
+    for text, answer in (("echo READ''Y\r", "READY"), (typed, expected)):
+        os.write(terminal, text.encode())
+        with suppress(OSError):
+            while answer.encode() not in written and select.select([terminal], [], [], 60)[0]:
+                written += os.read(terminal, 1 << 16)
+    os.close(terminal)
+    process.kill()
+    process.wait()
+    return written.decode()
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 240) -> None:

@@ -87,13 +87,22 @@ def test_info_and_status_of_a_dataset_open_no_table(dataset: Path) -> None:
         assert not imported & heavy
 
 
-@pytest.mark.parametrize("command", ["convert", "append"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["convert", "none.h5ad", "out.slaf"], ["append", "none.h5ad", "none.slaf"]),
+        *(["info", "none.h5ad"], ["query", "none.h5ad", "SELECT 1"], ["verify", "none.h5ad"]),
+        *(["export", "none.h5ad", "out.h5ad"], ["diff", "none.h5ad", "none.slaf"]),
+    ],
+    ids=lambda words: words[0],
+)
 def test_a_wrong_path_is_told_before_anything_heavy_is_imported(
-    command: str, dataset: Path, tmp_path: Path
+    words: list[str], tmp_path: Path
 ) -> None:
     """A path where nothing is costs no library of arrays, tables or formats."""
-    words = command, tmp_path / "none.h5ad", dataset
-    printed = all_modules_of(*words, ends=ExitCode.BAD_INPUT)
+    command, *rest = words
+    paths = [each if " " in each else tmp_path / each for each in rest]
+    printed = all_modules_of(command, *paths, ends=ExitCode.BAD_INPUT)
     assert "none.h5ad:" in " ".join(printed)
     assert not {name.partition(".")[0] for name in printed} & HEAVY
 

@@ -235,6 +235,25 @@ def test_verify_against_several(source: Path, more: list[Path], tmp_path: Path) 
     assert "value" in verified(source, more[0], other).out
 
 
+def test_a_folder_of_inputs_that_came_in_another_order(
+    source: Path, more: list[Path], tmp_path: Path
+) -> None:
+    """A folder is compared whatever the order of its names, also where it was moved to."""
+    folder, output = tmp_path / "folder", tmp_path / "out.slaf"
+    folder.mkdir()
+    copies = [folder / f"{name}.h5ad" for name in "cab"]
+    for path, copy in zip([source, *more], copies, strict=True):
+        shutil.copy(path, copy)
+    run("convert", copies[0], output).succeeded()
+    run("append", *copies[1:], output).succeeded()
+    assert "no difference" in run("verify", output, "--against", folder).succeeded().out
+    moved = folder.rename(tmp_path / "moved")
+    assert "no difference" in run("verify", output, "--against", moved).succeeded().out
+    moved.rename(folder)
+    write_h5ad(copies[1], counts(20, N_GENES, seed=7))
+    assert run("verify", output, "--against", folder).code == ExitCode.VERIFICATION_FAILED
+
+
 def test_formats_are_mixed(tmp_path: Path) -> None:
     """Inputs of several formats are added by one command; `--format` asks for one."""
     first = write_h5ad(tmp_path / "a.h5ad", counts(4, 5))

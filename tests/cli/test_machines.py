@@ -76,15 +76,15 @@ def test_a_dry_run_plans_nothing(source: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ("part", "out.slaf", "--range", "3-"),
-        ("part", "out.slaf", "--range", "1", "--index", "1"),
-        ("verify", "out.slaf", "--part", "2/2"),
-        ("verify", "out.slaf", "--part", "1/2", "--quick"),
+        ("part", "--range", "3-"),
+        ("part", "--range", "1", "--index", "1"),
+        ("verify", "--part", "2/2"),
+        ("verify", "--part", "1/2", "--quick"),
     ],
 )
-def test_usage(words: tuple[str, ...]) -> None:
+def test_usage(words: tuple[str, ...], dataset: Path) -> None:
     """Lists and shares that make no sense are usage errors."""
-    assert run(*words).code == ExitCode.USAGE
+    assert run(words[0], dataset, *words[1:]).code == ExitCode.USAGE
 
 
 def test_verify_on_many_machines(dataset: Path) -> None:

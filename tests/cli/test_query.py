@@ -136,12 +136,13 @@ def test_sql_of_a_file_and_of_stdin(dataset: Path, tmp_path: Path) -> None:
     expected = slaf.open(dataset).sql(TOP).to_dicts()
     query = ("query", dataset, "--format", "json")
     assert run(*query, "--file", tmp_path / "top.sql").succeeded().json == expected
-    ran = run_process(
-        [SLAF, *map(str, query), "-"], input=TOP, check=True, capture_output=True, text=True
-    )
-    assert json.loads(ran.stdout) == expected
-    for words in ((), (TOP, "--file", tmp_path / "top.sql")):
-        ended = run(*query, *words)
+    for words in (["-"], ["--file", "-"]):
+        ran = run_process(
+            [SLAF, *map(str, query), *words], input=TOP, check=True, capture_output=True, text=True
+        )
+        assert json.loads(ran.stdout) == expected
+    for both in ((), (TOP, "--file", tmp_path / "top.sql")):
+        ended = run(*query, *both)
         assert ended.code == ExitCode.USAGE
         assert "give the SQL, or a file of it with --file" in ended.err
 

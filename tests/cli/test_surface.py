@@ -7,9 +7,10 @@ import inspect
 import json
 import os
 import re
+import shutil
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import anndata
 import pandas as pd
@@ -23,10 +24,7 @@ from slaf_cli.app import app
 from slaf_cli.progress import Bar
 from slaf_cli.report import ExitCode, edge
 from tests.builders import counts, write_h5ad
-from tests.cli.terminal import SLAF, TIME, at_terminal, run
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.cli.terminal import SLAF, TIME, at_terminal, in_shell, run
 
 HALVES = ("--matrix", "layer:halves")
 
@@ -195,6 +193,31 @@ def test_completion(shell: str) -> None:
     ended = subprocess.run([SLAF], env=ask, capture_output=True, text=True, check=True)
     assert "schema" in ended.stdout
     assert "convert" not in ended.stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_in_a_shell(shell: str, tmp_path: Path) -> None:
+    """Once installed, the first Tab in a real shell writes the command out."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    path = f"{Path(SLAF).parent}:{os.environ['PATH']}"
+    env = {"HOME": str(tmp_path), "PATH": path, "TERM": "xterm", "LANG": "C.UTF-8"}
+    install = [SLAF, "--install-completion", shell]
+    ended = subprocess.run(install, env=env, capture_output=True, text=True, check=True)
+    assert f"{shell} completion installed" in ended.stdout
+    assert "schema" in in_shell(shell, env, "slaf sch\t", "schema")
+
+
+def test_the_script_of_a_named_shell() -> None:
+    """The script is that of the shell which is named; a shell that is none is refused."""
+    for code, words, text in (
+        (0, ("--show-completion", "zsh"), "#compdef slaf"),
+        (0, ("--show-completion=fish",), "complete --command slaf"),
+        (2, ("--show-completion", "sh"), "'sh' is not one of 'bash', 'zsh', 'fish'"),
+    ):
+        ended = subprocess.run([SLAF, *words], check=False, capture_output=True, text=True)
+        assert (ended.returncode, text in ended.stdout + ended.stderr) == (code, True)
+        assert "Value error" not in ended.stderr
 
 
 def test_head(source: Path, dataset: Path) -> None:

@@ -263,9 +263,11 @@ class Plan:
             which = f"input {source.uri}: " if len(self.added) > 1 else "input "
             yield from _differing(which, _choices(unfinished), _choices(source))
             if unfinished.identity != source.identity:
-                alike = without_times(unfinished.identity) == without_times(source.identity)
-                how = "copied or touched" if alike else "changed"
-                yield f"input {source.uri} was {how} since it began"
+                old, new = map(without_times, (unfinished.identity, source.identity))
+                how = "copied or touched" if old == new else "changed"
+                parts = ", ".join(_changed_parts(old, new))
+                where = f"{parts} of {source.uri}" if parts else source.uri
+                yield f"input {where} was {how} since it began"
 
     def with_replaced_inputs(self, now: Plan, damaged: Sequence[int]) -> Plan:
         """The plan with its inputs as they are now, if only damaged inputs were changed.
@@ -422,6 +424,11 @@ def _tables(rewrites: Any) -> tuple[str, ...]:
 def _describe_source(source: SourceRecord) -> dict[str, Any]:
     # The location of an input may change between two runs; its content may not.
     return _choices(source) | dict(source.identity)
+
+
+def _changed_parts(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    """The names of the files of an input that have changed; none if it is one file."""
+    return (key for key in new if isinstance(new[key], dict) and old.get(key) != new[key])
 
 
 def _choices(source: SourceRecord) -> dict[str, Any]:

@@ -87,13 +87,17 @@ def start(*words: str | Path) -> subprocess.Popen[str]:
 
 
 def at_terminal(*words: str | Path) -> tuple[int, str]:
-    """Run a command at a terminal of 120 columns; its exit code and its output."""
+    """Run a command at a terminal of 120 columns; its exit code and its output.
+
+    Bars show each change, however soon it follows another.
+    """
     terminal, command_end = os.openpty()
     termios.tcsetwinsize(command_end, (40, 120))
     process = subprocess.Popen(
         [SLAF, *map(str, words)],
         stdout=command_end,
         stderr=command_end,
+        env=os.environ | {"TQDM_MININTERVAL": "0"},
     )
     os.close(command_end)
     printed = b""

@@ -229,6 +229,7 @@ def test_more_bins_than_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """Bins whose ids are more text than a column holds are refused, with what to choose."""
     path = write_reads(tmp_path / "s.bam", SOME)
     monkeypatch.setattr(regions, "_MAX_TEXT", 1_000)
+    vars(regions)["_bin_table"].cache_clear()  # others may have made these bins
     with pytest.raises(InputError, match=r"398 bins are more .* --bin-size"):
         slaf.convert(path, tmp_path / "out.slaf", bin_size=1)
     assert slaf.convert(path, tmp_path / "out.slaf", bin_size=10).n_genes == 41

@@ -1,4 +1,4 @@
-"""Normalise, filter and sort a file in alternating runs with crispyx; sums beside a bare scan."""
+"""Normalise, filter and sort a file in alternating runs with crispyx; sums and a bare scan."""
 
 from __future__ import annotations
 

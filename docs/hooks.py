@@ -91,8 +91,8 @@ class _Made:
         return f"```text\n{data['text/plain'].rstrip()}\n```"
 
     def _add(self, name: str, content: bytes) -> None:
-        beside = Path(self._page.file.src_uri).with_name(name).as_posix()
-        made = File.generated(self._config, beside, content=content)
+        path = Path(self._page.file.src_uri).with_name(name).as_posix()
+        made = File.generated(self._config, path, content=content)
         if any(file.dest_uri == made.dest_uri for file in self._files):
             raise PluginError(f"{self._page.file.src_uri}: the site has another {made.dest_uri}")
         self._files.append(made)

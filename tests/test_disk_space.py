@@ -14,7 +14,7 @@ from slaf.errors import StorageError
 from slaf.options import ReadOptions
 from slaf.runs.estimate import Estimate, check_disk_space
 from slaf.targets import FORMATS
-from slaf.targets.space import export_bytes
+from slaf.targets.export_size import export_bytes
 from tests.faults.disks import mounted
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from slaf.errors import InexactValue
 from slaf.sparse.external_sort import Coo, ExternalSort
 from slaf.sparse.ranges import RowRange
 
@@ -36,4 +37,19 @@ def test_values_of_every_type_are_moved_bit_for_bit(dtype: str, memory: int) -> 
     assert np.array_equal(np.concatenate([batch.genes for batch in batches]), genes[order])
     found = np.concatenate([batch.values for batch in batches])
     assert np.array_equal(found, values[order].astype(values.dtype.newbyteorder("=")))
+    matrix.close()
+
+
+def test_numbers_that_no_type_holds_together() -> None:
+    """Entries of two types are not rounded to a type that holds neither."""
+    pieces = [np.array([-1]), np.array([2**64 - 1], np.uint64)]
+
+    def entries(size: int) -> Iterator[Coo]:
+        del size
+        for at, values in enumerate(pieces):
+            yield Coo(np.array([at], np.uint32), np.array([0], np.uint32), values)
+
+    matrix = ExternalSort((2, 1), np.dtype(np.int64), 2, entries, memory=1 << 20, scratch=None)
+    with pytest.raises(InexactValue):
+        list(matrix.batches(RowRange(0, 2)))
     matrix.close()

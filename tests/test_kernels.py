@@ -173,6 +173,11 @@ def test_nonzeros_of_dense_cells(compiled: CompiledKernels, data: st.DataObject)
         np.testing.assert_array_equal(found[0], genes)
         rows = np.repeat(np.arange(n_cells), np.diff(expected.indptr))[span]
         np.testing.assert_array_equal(found[1], whole[start:][rows, genes])
+        # Into an array with other elements in between, which stay.
+        spread = np.zeros(2 * len(genes), dtype)
+        cells.write(first, stop, found[0], spread[::2])
+        np.testing.assert_array_equal(spread[::2], found[1])
+        assert not spread[1::2].any()
 
 
 def tiles_of(whole: NDArray[Any], start: int, chunk: tuple[int, int], *, by_gene: bool) -> Tiles:

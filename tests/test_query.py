@@ -197,6 +197,13 @@ def test_conditions_that_are_refused(condition: str, told: str, odd: slaf.View) 
     assert "Candidate" not in str(caught.value)
 
 
+def test_an_operator_of_sql_is_not_to_be_replaced(odd: slaf.View) -> None:
+    """Of a condition with != and &, only & is to be written otherwise."""
+    with pytest.raises(SelectionError, match="write AND instead of &") as caught:
+        odd["type != 'x' & n > 3"]
+    assert "NOT" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("condition", "chosen"),
     [

@@ -169,7 +169,7 @@ def command(
     names
         Options to add; all if none is named.
     prints_json
-        Whether a command with these arguments prints JSON, and so its error too.
+        Decides by the arguments of a call if its errors are JSON too, as its result is.
     """
     available, docs = ({}, {}) if record is None else (options_of(record), docs_of(record))
     added = [available[name] for name in names or available if name != "progress"]

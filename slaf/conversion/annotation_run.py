@@ -129,7 +129,7 @@ class AnnotationRun:
 
     @property
     def is_new(self) -> bool:
-        """Whether anything is to be written."""
+        """True if the annotation writes anything."""
         before = self.published.annotated
         is_recorded = before is not None and self.record.computed == before.computed
         return bool(self.changes) or not (self.computed is None or is_recorded)

@@ -246,7 +246,7 @@ class _Copy:
                     advance(n_bytes)
 
     def _is_whole(self, name: str) -> bool:
-        """Whether a file of its size is whole; one that the replaced dataset has too is read."""
+        """True if a file of the right size is whole; one of the replaced dataset too is read."""
         replaced = () if self._replaced is None else self._replaced.annotations.files
         if name not in {record.file for record in replaced}:
             return True

@@ -189,7 +189,7 @@ def _check_no_other_form(
     again = [(one.uri, taken[_parent(one.uri)]) for one in new if _parent(one.uri) in taken]
     if again:
         more = f", and {len(again) - _LISTED:,} more" if len(again) > _LISTED else ""
-        pairs = ", ".join(f"{one} beside {other}" for one, other in again[:_LISTED]) + more
+        pairs = ", ".join(f"{one} next to {other}" for one, other in again[:_LISTED]) + more
         msg = (
             f"{pairs}: {dataset.location} has the sample already, from the other form of its "
             "matrix; move the new form away, or take the cells of the earlier one out with "

@@ -122,7 +122,7 @@ def has_gene_order(dataset: Dataset | SlafdbDataset) -> bool:
 def dataset_slots(dataset: Dataset | SlafdbDataset, without: Sequence[str]) -> SlotSelection:
     """The selection of slots of a dataset, for the inputs that are added.
 
-    What the dataset was annotated with is of no input, whatever these have by its name.
+    Annotations of the dataset are left out of the inputs, also where these have the same names.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Comparisons in SQL and filters that DuckDB would answer, and not as pandas does: refused."""
+"""Refuse comparisons in SQL and filters that DuckDB answers otherwise than pandas."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def check_comparisons(
     tree
         The syntax tree of a query; None for no check.
     kind_of
-        The kind of the values of a column; None for what is no column of a table.
+        The kind of the values of a column; None for a name that no column has.
     is_ordered
-        Whether a column holds categories in an order of their own.
+        True for a column of ordered categories.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def check_comparisons(
 
 
 def _operands(node: dict[str, Any]) -> Sequence[dict[str, Any]]:
-    """What is compared with each other."""
+    """The operands of a comparison; none for another node."""
     if node.get("type") in _LISTS:
         children: list[dict[str, Any]] = node["children"]
         return children

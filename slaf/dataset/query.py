@@ -38,7 +38,7 @@ _CLOSED: Final[dict[str, str | int | float | list[str]]] = {
 }
 # A condition on lines of its own: a comment in it ends with it.
 _SELECT: Final = "SELECT (\n{}\n) AS condition FROM {}"
-# What DuckDB refuses where it looks at one row at a time.
+# A condition as DuckDB takes it for one row at a time: sums and counts are refused.
 _WHERE: Final = "SELECT 1 FROM {} WHERE (\n{}\n)"
 _VIEW: Final = "CREATE VIEW {} AS SELECT {} FROM {}"
 # Other names of tables.
@@ -79,7 +79,7 @@ class QueryTable:
         return {name: stored for name, stored in originals.items() if name.casefold() not in used}
 
     def is_ordered(self, stored: str) -> bool:
-        """Whether a column holds categories that have an order."""
+        """True for a column of ordered categories."""
         columns = () if self.columns is None else self.columns.columns
         return any(each.name == stored and each.ordered for each in columns)
 

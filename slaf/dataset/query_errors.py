@@ -1,4 +1,4 @@
-"""What DuckDB says of a query, as the one thing that is wrong and what to write instead."""
+"""Errors of DuckDB in a query: the one thing that is wrong, and the text to write instead."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ _UNKNOWN_FUNCTION: Final = re.compile(r'Function with name "?(.+?)"? does not ex
 _NO_MATCH: Final = re.compile(r"No function matches .*? '(.+?)\((.*?)\)'\.")
 _SYNTAX: Final = re.compile(r'syntax error at or near "(.+?)"')
 _OF_ROWS: Final = re.compile(r"WHERE clause cannot contain|UNNEST not supported here")
+_SIGN: Final = re.compile(r"&&?|\|\|?|~|!(?!=)")
 _WORD: Final = re.compile(r"\w+", re.ASCII)
 
-# What other languages write, and what SQL does.
+# Operators and functions of other languages, with those of SQL.
 _OPERATORS: Final = {
     **dict.fromkeys(("&", "&&"), "AND"),
     **dict.fromkeys(("|", "||"), "OR"),
@@ -48,7 +49,7 @@ def explained(message: str, sql: str, tables: Mapping[str, Sequence[str]]) -> st
     Parameters
     ----------
     message
-        What DuckDB says.
+        The message of DuckDB.
     sql
         The query or condition.
     tables
@@ -95,12 +96,8 @@ def _of_operator(text: str, sql: str) -> str:
     matched = _NO_MATCH.search(text) or _UNKNOWN_FUNCTION.search(text)
     is_chained = text.startswith("Chained comparisons")
     is_mixed = text.startswith(("Cannot compare", "Cannot mix"))
-    bare = _QUOTED.sub("", sql)
-    written = [sign for sign in _OPERATORS if sign in bare and sign * 2 not in _OPERATORS]
-    written += [sign for sign in ("&&", "||") if sign in bare]
-    written += [sign for sign in ("&", "|") if sign in bare.replace(sign * 2, "")]
-    written += ["!"] if "!" in bare.replace("!=", "") else []
-    written = [sign for sign in _OPERATORS if sign in written]
+    found = set(_SIGN.findall(_QUOTED.sub("", sql)))
+    written = [sign for sign in _OPERATORS if sign in found]
     if (matched and matched[1] in _OPERATORS) or (written and (is_chained or is_mixed)):
         instead = ", ".join(f"{_OPERATORS[sign]} instead of {sign}" for sign in written)
         return f"write {instead}"

@@ -75,7 +75,7 @@ def concat(views: Sequence[View], *, join: Join = "strict", cell_id_prefix: bool
     join
         The genes: "strict" if all must have the same, "union" or "intersection".
     cell_id_prefix
-        Whether to put the name of its view before each cell id.
+        Put the name of its view before each cell id.
 
     Returns
     -------

@@ -117,13 +117,13 @@ def steps_of(view: View) -> tuple[StepRecord, ...]:
 
 
 def depends_on_all_cells(step: StepRecord) -> bool:
-    """Whether no append can repeat a step: of other cells it would choose or order others."""
+    """True for a step that no append can repeat: its result depends on all cells."""
     condition = str(step.options.get(CELLS, "")).lower()
     return step.name in _SINGLE_RUN or "cell_integer_id" in condition
 
 
 def has_standard_genes(steps: Iterable[StepRecord]) -> bool:
-    """Whether the ids of genes were standardised."""
+    """True if the ids of genes were standardised."""
     return any(step.name == STANDARDIZE_GENES for step in steps)
 
 

@@ -352,7 +352,7 @@ class AnnotatedRecord(Record, frozen=True):
         The digest that each table, and each file of elements by "uns" or "elements", would have
         without these: a repair makes it again from the inputs.
     computed
-        How those of the names that were computed of the dataset were.
+        The names among these whose columns were computed of the dataset itself, and how.
     """
 
     names: tuple[str, ...]

@@ -206,7 +206,9 @@ class _CompiledCells(DenseCells):
         counts = self.counts[first:stop]
         at = np.cumsum(counts) - counts
         fits = len(genes) == len(values) == int(counts.sum())
-        if not fits or values.dtype != self._tiles.values.dtype or not _are_plain(genes):
+        # Of values of the other order of bytes only the places matter.
+        is_plain = _are_plain(genes) and values.flags.c_contiguous and values.flags.aligned
+        if not fits or values.dtype != self._tiles.values.dtype or not is_plain:
             super().write(first, stop, genes, values)
             return
         out = _address(at), _address(genes), _address(values), len(genes)

@@ -34,7 +34,7 @@ class Tiles(NamedTuple):
         The positions of the first cell and the first gene of each part, which may be below 0.
         Those of a cell are in the order of genes.
     shape
-        The number of cells and genes. What of a part lies beyond is nothing.
+        The number of cells and genes; elements beyond them are left out.
     """
 
     values: NDArray[Any]
@@ -90,7 +90,7 @@ class DenseCells:
         genes[:], values[:] = all_genes[order], all_values[order]
 
     def _parts(self, first: int, stop: int) -> Iterator[tuple[NDArray[Any], int, int]]:
-        """What of each tile lies in these cells, with its first cell and gene."""
+        """The part of each tile in these cells, with its first cell and gene."""
         values, cells, genes, (_, n_genes) = self._tiles
         for part, cell, gene in zip(values, cells.tolist(), genes.tolist(), strict=True):
             row, column = max(first - cell, 0), max(-gene, 0)

@@ -171,9 +171,9 @@ def check_disk_space(
     base
         The dataset that is there, if its files stay.
     use
-        What takes so much, for messages.
+        The subject and verb of the message, as "the dataset takes".
     remedy
-        What can be named instead.
+        The place to name instead, for messages.
 
     Raises
     ------

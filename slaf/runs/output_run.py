@@ -280,7 +280,7 @@ def check_not_complete(location: Location, *, overwrite: bool, append: str = "")
     overwrite
         Whether to replace a dataset.
     append
-        How the inputs are added to a dataset instead, for messages.
+        The command or option that adds inputs to a dataset, for messages.
 
     Raises
     ------
@@ -459,7 +459,7 @@ def check_name(location: Location) -> None:
     suffix = next((each for each in _OF_OTHERS if name.endswith(each)), None)
     if suffix is not None:
         msg = (
-            f"{location}: what is made is a dataset, a folder of tables, and no {suffix}; name it "
+            f"{location}: a dataset is a folder of tables, and no {suffix}; name it "
             "out.slaf or so, and write other formats with `slaf export`"
         )
         raise TargetError(msg)

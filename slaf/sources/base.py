@@ -288,7 +288,7 @@ def note_once(error: BaseException, note: str) -> None:
 
 
 def choices(option: str, names: Iterable[str]) -> str:
-    """What to choose with an option where the given name is none; or that there is nothing."""
+    """The remedy for a name that is not there: the names to choose, or that there are none."""
     listed = ", ".join(names)
     return f"choose one with {option}: {listed}" if listed else "there is none to choose: write one"
 
@@ -451,7 +451,7 @@ class Source(ABC):
     info
         The description of the input.
     reading
-        How it is read: the memory and the scratch directory for sorting cells.
+        The memory and the scratch directory for sorting cells; None for those by default.
     """
 
     info: SourceInfo

@@ -323,7 +323,7 @@ def _each_sample_once(found: Found, root: str) -> Found:
 
 
 def _check_one_state(paths: Sequence[Path], root: str) -> None:
-    """Refuse raw matrices of some samples beside filtered ones of others: these are incomplete.
+    """Refuse samples with raw matrices only among others with filtered ones: they are incomplete.
 
     Raises
     ------

@@ -16,7 +16,7 @@ import numpy as np
 from slaf.errors import StorageError
 from slaf.runtime.cancellation import check_cancelled
 from slaf.sparse.batch import BATCH_NONZEROS, Batch, batch_from_compressed
-from slaf.sparse.casting import checked_indices
+from slaf.sparse.casting import checked_indices, exact_cast
 from slaf.sparse.ranges import RowRange
 
 if TYPE_CHECKING:
@@ -192,10 +192,12 @@ class ExternalSort:
         # Files of Cell Ranger are in the order of cells.
         in_order = _is_sorted(cells)
         order = slice(None) if in_order else _stable_order(numbers)
-        records = np.empty(len(cells), self._record_type(narrow.including(piece.values)))
+        dtype = narrow.including(piece.values)
+        values = piece.values if dtype in _NARROW_TYPES else exact_cast(piece.values, dtype)
+        records = np.empty(len(cells), self._record_type(dtype))
         # Column by column: numpy moves whole records several times slower.
         records["cell"], records["gene"] = cells_in_bucket[order], genes[order]
-        records["value"] = piece.values[order]
+        records["value"] = values[order]
         starts = np.searchsorted(numbers[order], np.arange(1, len(buckets), dtype=numbers.dtype))
         for bucket, part in zip(buckets, np.split(records, starts), strict=True):
             bucket.append(part, in_order=in_order)

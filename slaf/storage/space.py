@@ -1,4 +1,4 @@
-"""Refuse what surely does not fit on a disk, before the first byte is written."""
+"""Refuse a disk that is surely too small, before the first byte is written."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def check_free(location: Location, least: int, likely: int, use: str, remedy: st
     least, likely
         The bytes that are surely needed, and those that are likely to be.
     use
-        What takes how much, for messages.
+        The reason in the message: the thing that is written, and its bytes.
     remedy
-        What can be named instead.
+        The place to name instead, for messages.
 
     Raises
     ------

@@ -100,6 +100,15 @@ class BigWigTarget:
             yield name, runs, runs.depth * factor
 
 
+def _not_whole(path: Path, cause: BaseException | None) -> StorageError:
+    """The error of a file that has not all values, with what pybigtools says of it."""
+    msg = f"{path}: it is not whole on the disk; make room, and export again"
+    error = StorageError(None, msg)
+    if cause is not None:
+        error.add_note(f"pybigtools: {' '.join(str(cause).split())}")
+    return error
+
+
 def _write_file(
     path: Path, contigs: Iterator[tuple[str, Runs, Any]], reader: CoverageReader
 ) -> None:
@@ -124,7 +133,7 @@ def _write_file(
         except BaseException as error:  # noqa: BLE001 - pybigtools would print it; raised below
             caught.append(error)
 
-    n_written = None
+    n_written, cause = None, None
     try:
         file = pybigtools.open(str(path), "w")
         file.write(dict(reader.coverage.contigs), values())
@@ -136,11 +145,11 @@ def _write_file(
         # On a full disk it panics, or reads less than a bigWig.
         if type(error).__module__ not in _PYBIGTOOLS:
             raise
+        cause = error
     if caught:
         raise caught[0]
     if n_written != n_bases:
-        msg = f"{path}: it is not whole on the disk; make room, and export again"
-        raise StorageError(None, msg)
+        raise _not_whole(path, cause) from cause
 
 
 def _matches(path: Path) -> bool:

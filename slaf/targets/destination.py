@@ -73,7 +73,7 @@ class LocalDestination:
         """
         check_replaceable(self._path, format.matches, overwrite=overwrite)
 
-    def staging(self, scratch: Path) -> Location:  # noqa: ARG002 - it is beside the output
+    def staging(self, scratch: Path) -> Location:  # noqa: ARG002 - it is on the disk of the output
         """The folder that an output is written in."""
         return staging_dir(self._path)
 

@@ -17,7 +17,7 @@ from slaf.targets import FORMATS
 from slaf.targets.base import TargetFormat, WriteOptions
 from slaf.targets.contents import contents_of
 from slaf.targets.destination import destination_at
-from slaf.targets.space import check_export_space
+from slaf.targets.export_size import check_export_space
 
 if TYPE_CHECKING:
     import os

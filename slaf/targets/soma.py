@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from slaf.targets.base import WriteOptions
     from slaf.targets.contents import Contents, Matrix
 
-__all__ = ["FORMAT", "SomaTarget"]
+__all__ = ["FORMAT", "SomaTarget", "has_all_categories"]
 
 _MEASUREMENT: Final = "RNA"
 _RAW_MEASUREMENT: Final = "raw"
@@ -108,7 +108,7 @@ class SomaTarget:
                     uri, adata, _MEASUREMENT, X_layer_name=_LAYER, context=context
                 )
                 with tiledbsoma.Experiment.open(uri, context=context) as experiment:
-                    if all(map(_has_categories, _tables(experiment))):
+                    if has_all_categories(experiment):
                         break
                 shutil.rmtree(path)
             else:
@@ -181,8 +181,17 @@ def _release_arrays(error: BaseException) -> None:
         sys.unraisablehook = hook
 
 
+def has_all_categories(experiment: Any) -> bool:
+    """True if each table of an open experiment has the categories of its values.
+
+    TileDB keeps them in a second schema of a table, which may be lost where both were written in
+    the same millisecond: in memory, or on a fast disk.
+    """
+    return all(map(_has_categories, _tables(experiment)))
+
+
 def _tables(collection: Any) -> Iterator[Any]:
-    """All tables of an experiment."""
+    """All tables of an experiment, and of the collections in it."""
     import tiledbsoma
 
     for item in collection.values():
@@ -193,11 +202,6 @@ def _tables(collection: Any) -> Iterator[Any]:
 
 
 def _has_categories(table: Any) -> bool:
-    """Whether a table has the categories of its values.
-
-    TileDB keeps them in a second schema of the table, which may be lost where both were written in
-    the same millisecond: in memory, or on a fast disk.
-    """
     import pyarrow as pa
 
     names = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]

@@ -103,9 +103,6 @@ class StandardGenes(SelectedSource):
         When genes are read, if two would have one id.
     """
 
-    def __init__(self, source: Source) -> None:
-        super().__init__(source)
-
     def read_genes(self) -> pa.Table:
         """The genes with standard ids."""
         return self._standardized(self._source.genes())

@@ -267,7 +267,7 @@ def test_another_form_of_a_sample_is_not_new(runs: Path, tmp_path: Path) -> None
         file["matrix/data"][0] += 1
     output = tmp_path / "out.slaf"
     slaf.convert([runs / "S01", raw, runs / "S03"], output)
-    with pytest.raises(DuplicateInput, match=rf"{filtered} beside {raw}: .* has the sample"):
+    with pytest.raises(DuplicateInput, match=rf"{filtered} next to {raw}: .* has the sample"):
         slaf.append(runs, output, new_only=True)
     slaf.remove(output, str(raw))
     assert slaf.append(runs, output, new_only=True).n_cells == 3 * N_CELLS

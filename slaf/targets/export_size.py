@@ -33,7 +33,7 @@ def check_export_space(
     staging
         The folder that it is written in; what a stopped export left there is removed first.
     view, format
-        What is written, and as what.
+        The view that is written, and its format.
     is_packed
         Whether its arrays are compressed.
 

@@ -1,4 +1,4 @@
-"""What the build of the site adds to the pages: figures, charts and the notebook, made anew.
+"""Figures, charts and the notebook of the pages, made anew by each build of the site.
 
 A page marks what it wants by a comment, and none of it is committed:
 
@@ -85,7 +85,7 @@ class _Made:
         data = output.get("data", {"text/plain": output.get("text", "")})
         if "image/png" in data:
             self._add(name, base64.b64decode(data["image/png"]))
-            return _shown(name, "What the cell above draws")
+            return _shown(name, "The picture of the cell above")
         if "text/html" in data:
             return "".join(str(data["text/html"]).splitlines())
         return f"```text\n{data['text/plain'].rstrip()}\n```"

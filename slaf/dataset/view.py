@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from slaf.annotations.columns import ColumnSet
 from slaf.annotations.dataframes import to_frame
-from slaf.annotations.read_only import ReadOnlyDict, ReadOnlyMapping, read_only_frame, refuse
+from slaf.annotations.read_only import ReadOnlyDict, ReadOnlyMapping, refuse
 from slaf.dataset.aggregate import Aggregates
 from slaf.dataset.blocks import Blocks
 from slaf.dataset.display import as_html, as_text
@@ -204,12 +204,12 @@ class View(Steps, Verbs, Reductions, Aggregates, Blocks):
     @property
     def obs(self) -> pd.DataFrame:
         """The table of cells, with the column names and types of the input; read on access."""
-        return read_only_frame(self._frame(CELLS), "obs")
+        return self._read_only(CELLS, "obs")
 
     @property
     def var(self) -> pd.DataFrame:
         """The table of genes, with the column names and types of the input; read on access."""
-        return read_only_frame(self._frame(GENES), "var")
+        return self._read_only(GENES, "var")
 
     @property
     def obs_names(self) -> pd.Index[Any]:
@@ -619,6 +619,11 @@ class View(Steps, Verbs, Reductions, Aggregates, Blocks):
 
     def _frame(self, axis: str) -> pd.DataFrame:
         return self._columns(axis, self.source.columns(axis))
+
+    def _read_only(self, axis: str, name: str) -> pd.DataFrame:
+        from slaf.annotations.read_only_frame import ReadOnlyFrame
+
+        return ReadOnlyFrame.of(self._frame(axis), name)
 
     def _index(self, axis: str) -> pd.Index[Any]:
         columns = self.source.columns(axis)

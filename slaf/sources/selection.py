@@ -11,7 +11,8 @@ import numpy as np
 
 from slaf.format.schema import CELLS, RAW
 from slaf.runtime.lazy import LazyMapping
-from slaf.sources.base import Measured, Raw, Slots, Source
+from slaf.sources.base import Source
+from slaf.sources.contents import Measured, Raw, Slots
 from slaf.sources.unsorted import UnsortedMatrix
 from slaf.sparse.batch import BATCH_NONZEROS, Batch
 from slaf.sparse.csr import ColumnSelection, csr_from_batches, drop_entries, repeat_rows
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
     from slaf.annotations.columns import ColumnSet
     from slaf.options import ReadOptions
-    from slaf.sources.base import Coverage, Matrix, MatrixSize
+    from slaf.sources.contents import Coverage
+    from slaf.sources.matrix import Matrix, MatrixSize
     from slaf.sparse.csr import Entries
     from slaf.sparse.ranges import Rows
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 import slaf
 from slaf.options import ReadOptions
 from slaf.sources import selection
-from slaf.sources.base import MatrixView
 from slaf.sources.csr import CompressedRows
+from slaf.sources.matrix import MatrixView
 from slaf.sources.selection import SelectedMatrix
 from slaf.sparse.csr import csr_from_batches
 from slaf.sparse.ranges import RowRange

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from slaf.runs.commit import TableChange
     from slaf.runs.output_run import OutputRun
     from slaf.runtime.progress import Progress
-    from slaf.sources.base import Matrix
+    from slaf.sources.matrix import Matrix
 
 __all__ = ["AnnotationRun"]
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from slaf.sources.base import Raw, Source
+    from slaf.sources.base import Source
+    from slaf.sources.contents import Raw
 
     Positions = NDArray[np.int64] | None
 

@@ -16,10 +16,12 @@ from slaf.sources.anndata.elements import (
     read_table,
     read_varm_of_raw,
 )
-from slaf.sources.base import LabelledMatrix, Raw, Source, SourceInfo, add_note, choices
+from slaf.sources.base import Source, SourceInfo, add_note, choices
+from slaf.sources.contents import Raw
 from slaf.sources.csr import CompressedRows, compressed_columns
 from slaf.sources.dense import dense_matrix
 from slaf.sources.hdf5.file import decode_text, parse_shape
+from slaf.sources.matrix import LabelledMatrix
 from slaf.sources.slots import dropped_with_raw, other_layers
 
 if TYPE_CHECKING:
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
 
     from slaf.options import ReadOptions
     from slaf.sources.anndata.groups import Groups
-    from slaf.sources.base import Matrix, Slots
+    from slaf.sources.contents import Slots
+    from slaf.sources.matrix import Matrix
 
 __all__ = ["StoredAnnData"]
 

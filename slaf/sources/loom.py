@@ -15,7 +15,8 @@ import numpy as np
 from slaf.annotations.dataframes import from_frame
 from slaf.errors import DamagedInput, InputError, MissingMatrix
 from slaf.runtime.lazy import LazyMapping
-from slaf.sources.base import LabelledMatrix, Slots, Source, SourceFormat, SourceInfo, add_note
+from slaf.sources.base import Source, SourceFormat, SourceInfo, add_note
+from slaf.sources.contents import Slots
 from slaf.sources.dense import Transposed, dense_matrix
 from slaf.sources.hdf5.arrays import open_nd
 from slaf.sources.hdf5.file import (
@@ -29,6 +30,7 @@ from slaf.sources.hdf5.file import (
 from slaf.sources.hdf5.limits import check_arrays, check_dense
 from slaf.sources.hdf5.links import attribute, has_all, has_member
 from slaf.sources.identity import file_identity
+from slaf.sources.matrix import LabelledMatrix
 from slaf.sources.slots import other_layers
 from slaf.storage.paths import remote_bytes
 
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.options import ReadOptions
-    from slaf.sources.base import Matrix
+    from slaf.sources.matrix import Matrix
 
 __all__ = ["FORMAT", "LoomSource"]
 

@@ -13,7 +13,7 @@ from slaf.annotations.dataframes import from_frame
 from slaf.errors import DamagedInput, InputError, SlafError
 from slaf.options import RAW_VARM, SLOTS
 from slaf.runtime.lazy import LazyMapping
-from slaf.sources.base import Slots
+from slaf.sources.contents import Slots
 from slaf.sources.hdf5.file import decode_text
 from slaf.storage.system_errors import system_errno, system_error
 

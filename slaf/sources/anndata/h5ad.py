@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from slaf.sources.anndata.groups import StoredAnnData
 from slaf.sources.anndata.plain_tables import read_plain_table
+from slaf.sources.anndata.stored import StoredAnnData
 from slaf.sources.base import SourceFormat
 from slaf.sources.hdf5.arrays import open_compressed, open_nd
 from slaf.sources.hdf5.enumerations import is_enumeration, read_decoded

@@ -10,10 +10,11 @@ import numpy as np
 
 from slaf.errors import DamagedInput, InputError, SlafError
 from slaf.runtime.extras import require
-from slaf.sources.base import check_numeric, note_once
+from slaf.sources.base import note_once
 from slaf.sources.hdf5.chunks import filters_of
 from slaf.sources.hdf5.enumerations import is_enumeration
 from slaf.sources.hdf5.links import check_subtree, resolve_link, try_resolve
+from slaf.sources.matrix import check_numeric
 from slaf.storage.paths import as_remote
 from slaf.storage.system_errors import system_errno, system_error
 

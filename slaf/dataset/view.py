@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from slaf.annotations.columns import ColumnSet
 from slaf.annotations.dataframes import to_frame
-from slaf.annotations.read_only import ReadOnlyDict, ReadOnlyMapping, read_only_frame, refuse
+from slaf.annotations.read_only import ReadOnlyDict, ReadOnlyMapping, refuse
 from slaf.dataset.aggregate import Aggregates
 from slaf.dataset.blocks import Blocks
 from slaf.dataset.display import as_html, as_text
@@ -200,12 +200,12 @@ class View(InMemory, Sql, Steps, Verbs, Reductions, Aggregates, Blocks):
     @property
     def obs(self) -> pd.DataFrame:
         """The table of cells, with the column names and types of the input; read on access."""
-        return read_only_frame(self.frame(CELLS), "obs")
+        return self._read_only(CELLS, "obs")
 
     @property
     def var(self) -> pd.DataFrame:
         """The table of genes, with the column names and types of the input; read on access."""
-        return read_only_frame(self.frame(GENES), "var")
+        return self._read_only(GENES, "var")
 
     @property
     def obs_names(self) -> pd.Index[Any]:
@@ -446,6 +446,11 @@ class View(InMemory, Sql, Steps, Verbs, Reductions, Aggregates, Blocks):
         names = [column.name for column in columns.columns]
         rows = self.positions(axis)
         return to_frame(self.source.read_columns(axis, names, rows), columns)
+
+    def _read_only(self, axis: str, name: str) -> pd.DataFrame:
+        from slaf.annotations.read_only_frame import ReadOnlyFrame
+
+        return ReadOnlyFrame.of(self.frame(axis), name)
 
     def _index(self, axis: str) -> pd.Index[Any]:
         columns = self.source.columns(axis)

@@ -260,7 +260,7 @@ class Source(ABC):
         reading
             The memory and the scratch directory for sorting cells; those of the source if None.
         """
-        from slaf.sources.selection import SelectedMatrix
+        from slaf.sources.selected_matrix import SelectedMatrix
 
         matrix = self.matrix(name)
         if cells is None and genes is None:

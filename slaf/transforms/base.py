@@ -12,7 +12,7 @@ import numpy as np
 from slaf.errors import InputError, SelectionError
 from slaf.sources.base import Source
 from slaf.sources.matrix import MatrixView
-from slaf.sources.selection import SelectedMatrix
+from slaf.sources.selected_matrix import SelectedMatrix
 from slaf.sparse.batch import Batch
 from slaf.sparse.csr import drop_entries
 from slaf.sparse.ranges import RowRange

@@ -7,7 +7,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, Self
 
 from slaf.errors import DamagedInput, InputError, MissingMatrix
-from slaf.sources.anndata.groups import StoredAnnData
+from slaf.sources.anndata.stored import StoredAnnData
 from slaf.sources.base import SourceFormat
 from slaf.sources.hdf5.file import errors_as_damaged_input
 from slaf.sources.hdf5.limits import MAX_RATIO, MAX_RATIO_OF_ZEROS, NARROW, check_expansion_ratio

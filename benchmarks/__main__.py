@@ -7,6 +7,7 @@ import sys
 from typing import Protocol
 
 from benchmarks import (
+    bucket,
     budget,
     coverage,
     loading,
@@ -35,6 +36,7 @@ _BENCHMARKS: dict[str, Benchmark] = {
     "peers": peers,
     "targets": targets,
     "loading": loading,
+    "bucket": bucket,
     "scdl": scdl,
     "memory": memory,
     "budget": budget,

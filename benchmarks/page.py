@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from benchmarks.results import Conversions, Results
     from benchmarks.table import Row
 
-__all__ = ["conversion_rows", "page", "reading_rows"]
+__all__ = ["PAGE", "conversion_rows", "page", "reading_rows", "table"]
 
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 _TEMPLATE = Path(__file__).with_name("page.md")
 _MB = 1e6
 _FLOOR = "floor"
@@ -117,7 +118,7 @@ def _versions(results: Results) -> str:
         for name, packages in results.versions.items()
         if not name.startswith((f"{OURS},", "slafdb,"))
     ]
-    return _table(["program", "releases"], rows) if rows else _NOTHING
+    return table(["program", "releases"], rows) if rows else _NOTHING
 
 
 def _modes() -> str:
@@ -136,7 +137,7 @@ def _conversions(results: Results, sizes: Sizes) -> Iterable[str]:
                 f"{nonzeros / 1e6:,.1f} million nonzeros.",
                 # The build of the site draws it.
                 "<!-- chart: wall, s -->",
-                _table(head, rows, numbers_from=1),
+                table(head, rows, numbers_from=1),
                 *_remarks(case, programs),
             ]
         )
@@ -218,7 +219,7 @@ def _reads(results: Results, sizes: Sizes) -> str:
     return "\n\n".join(
         part
         for part in (
-            _table(["program", *names], rows, numbers_from=1),
+            table(["program", *names], rows, numbers_from=1),
             "\n".join(winners + remarks),
         )
         if part
@@ -253,10 +254,11 @@ def _is_faster(processes: list[dict[str, Any]], expected: list[dict[str, Any]], 
 
 def _targets(results: Results, sizes: Sizes) -> str:
     rows = [list(target.row().values()) for target in targets(results, sizes)]
-    return _table(["", "target", "measured", ""], rows)
+    return table(["", "target", "measured", ""], rows)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int = 99) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int = 99) -> str:
+    """A table in Markdown, with the columns from `numbers_from` on to the right."""
     rule = ["---:" if number >= numbers_from else "---" for number in range(len(head))]
     lines = [head, rule, *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,34 +1,43 @@
-"""Cells a CPU second of an epoch of a loader: DATASET OPTIONS N_GENES."""
+"""Epochs of a loader of this program, or all from an h5ad file to the first batch.
+
+epochs DATASET OPTIONS N_GENES, or first H5AD OUTPUT OPTIONS.
+"""
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
-import threading
-import time
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+from usage import print_epochs, print_whole, watch_memory
 
 import slaf
 
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
-def main(dataset: str, options: str, n_genes: str) -> None:
-    """Run an epoch and print cells, CPU seconds, and the peak of anonymous memory."""
-    peak, stopped = [0], threading.Event()
 
-    def watch() -> None:
-        while not stopped.wait(0.02):
-            lines = Path("/proc/self/status").read_text().splitlines()
-            peak[0] = max(peak[0], *(int(x.split()[1]) for x in lines if x.startswith("RssAnon")))
-
-    threading.Thread(target=watch, daemon=True).start()
+def epochs(dataset: str, options: str, n_genes: str) -> None:
+    """Run epochs and print what they took."""
     genes = slice(0, int(n_genes)) if int(n_genes) else None
     loader = slaf.open(dataset)[:, genes].loader(**json.loads(options))
-    started, cells = time.process_time(), 0
-    for batch in loader:
-        cells += len(batch)
-    stopped.set()
-    print(json.dumps([cells, time.process_time() - started, peak[0] << 10]))
+
+    def epoch() -> Generator[int, None, None]:
+        for batch in loader:
+            yield len(batch)
+
+    print_epochs(epoch)
+
+
+def first(h5ad: str, output: str, options: str) -> None:
+    """Convert a file, make a loader, take a batch, and print what it took."""
+    shutil.rmtree(output, ignore_errors=True)
+    dataset = slaf.convert(h5ad, output, **json.loads(options))
+    next(iter(dataset.loader()))
+    print_whole()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    watch_memory()
+    {"epochs": epochs, "first": first}[sys.argv[1]](*sys.argv[2:])

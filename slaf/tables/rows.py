@@ -42,6 +42,11 @@ _DENSE = 1 / 6
 # File readers that a thread keeps open.
 _MOST_OPEN = 64
 
+# Rows of a range that is read from a bucket by the table, which keeps what it has read about the
+# pages of its files; a file reader asks for that in every range again, before it asks for rows.
+# Of a longer range the table would hold more in memory than a window.
+_SHORT = 1 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
@@ -192,7 +197,8 @@ class TableRows(FileRows):
     """
 
     def __init__(self, location: Location, folder: str, table: LanceTable) -> None:
-        fragments = [Fragment(one.metadata.to_json()) for one in table.get_fragments()]
+        self._fragments = table.get_fragments()
+        fragments = [Fragment(one.metadata.to_json()) for one in self._fragments]
         # Rows that others deleted, or columns that they added, can be read by Lance only.
         self._is_plain = all(fragment.is_one_file for fragment in fragments)
         files = [
@@ -214,6 +220,20 @@ class TableRows(FileRows):
         if self._is_plain:
             yield from super()._read_range(rows, columns)
             return
+        yield from self._scan(rows, columns)
+
+    def _read_file(
+        self, index: int, rows: RowRange, columns: Sequence[str]
+    ) -> Iterator[pa.RecordBatch]:
+        if self._location.is_remote and len(rows) <= _SHORT:
+            yield from self._scan(rows, columns, fragments=[self._fragments[index]])
+        else:
+            yield from super()._read_file(index, rows, columns)
+
+    def _scan(
+        self, rows: RowRange, columns: Sequence[str], **options: Any
+    ) -> Iterator[pa.RecordBatch]:
+        """Read a range of rows by Lance's scanner of the table, or of some fragments of it."""
         with self._read_errors(self._table.uri, rows):
             yield from self._table.scanner(
                 columns=list(columns),
@@ -221,6 +241,7 @@ class TableRows(FileRows):
                 limit=len(rows),
                 batch_size=_BATCH_ROWS,
                 scan_in_order=True,
+                **options,
             ).to_batches()
 
     def _read_errors(

@@ -41,7 +41,7 @@ __all__ = ["Loader"]
 logger = logging.getLogger("slaf")
 
 # Threads that read from a disk, and from a bucket.
-_THREADS: Final = 2, 16
+_THREADS: Final = 2, 32
 
 
 class Loader:

@@ -166,7 +166,7 @@ class LoaderOptions(Options):
     """
 
     threads: int | None = option(None, minimum=1)
-    """Threads that read; by default 2, and 16 if the dataset is in a bucket, where they wait."""
+    """Threads that read; by default 2, and 32 if the dataset is in a bucket, where they wait."""
 
     memory: Any = option("500MB", parse=parse_bytes)
     """Bytes of memory, like "500MB", that the loader and its workers take together."""

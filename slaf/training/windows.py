@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from slaf.runtime.malloc import trim_heap
 from slaf.training.batch import Batch
 
 if TYPE_CHECKING:
@@ -139,6 +140,8 @@ def read_batches(
     memory
         Bytes that windows may take together; 0 to read nothing ahead.
     """
+    # What the threads of an epoch before this one, also of one that was left, have freed.
+    trim_heap()
     with ThreadPoolExecutor(threads, "slaf-loader") as pool:
         current: _Reading | None = None
         for window, draw, units in windows:

@@ -32,3 +32,22 @@ def test_blocks_are_read_at_the_same_time(s3: Cloud, tmp_path: Path) -> None:
         np.testing.assert_array_equal(one.cells, other.cells)
         assert (one.X != other.X).nnz == 0
     assert proxy.most_in_flight > 4
+
+
+def test_nothing_but_rows_is_asked_for_again(s3: Cloud, tmp_path: Path) -> None:
+    """A second epoch sends a request for each column of each block, and opens no file."""
+    source = write_h5ad(tmp_path / "in.h5ad", counts(1_536, 6_000))
+    slaf.copy(
+        slaf.convert(source, tmp_path / "out.slaf"), s3.at("out.slaf"), storage_options=s3.options
+    )
+    with proxied(s3.endpoint) as proxy:
+        there = slaf.open(s3.at("out.slaf"), storage_options=s3.via(proxy.endpoint).options)
+        loader = there.loader(batch_size=128, block_size=128)
+        first = len(list(loader))
+        proxy.settle()
+        proxy.passed.clear()
+        assert len(list(loader)) == first == 12
+        proxy.settle()
+    asked = [passed for passed in proxy.passed if "expression" in passed.path]
+    assert {passed.method for passed in asked} == {"GET"}
+    assert len(asked) <= 2 * 12

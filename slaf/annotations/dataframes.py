@@ -84,7 +84,7 @@ def to_frame(table: pa.Table, column_set: ColumnSet) -> pd.DataFrame:
     frame = pd.DataFrame(series, index=ids)
     if not rest:
         # As anndata reads a table without columns; pandas would number them.
-        frame.columns = pd.Index([], dtype=object)
+        frame.columns = pd.Index([""])[:0]
     frame.index.name = column_set.index_name
     return frame
 
@@ -130,7 +130,8 @@ def with_ids(name: str, element: Any, own: pa.ChunkedArray, ids: pa.ChunkedArray
         raise InputError(msg)
     if own.equals(ids) and all(isinstance(label, str) for label in element.index):
         return element
-    index = pd.Index(ids.to_pylist(), dtype=object, name=element.index.name)
+    dtype = element.index.dtype if isinstance(element.index.dtype, pd.StringDtype) else object
+    index = pd.Index(ids.to_pylist(), dtype=dtype, name=element.index.name)
     return element.set_axis(index, axis=0)
 
 

@@ -115,7 +115,8 @@ def _places(
     origins: NDArray[np.uint64], chunks: NDArray[np.uint64], counts: tuple[int, ...]
 ) -> NDArray[np.intp]:
     """The positions of chunks, counted row by row."""
-    at: NDArray[np.intp] = np.ravel_multi_index(tuple((origins // chunks).T.astype(np.intp)), counts)
+    axes = (origins // chunks).astype(np.intp).T
+    at: NDArray[np.intp] = np.ravel_multi_index(tuple(axes), counts)
     return at
 
 

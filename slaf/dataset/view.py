@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from slaf.annotations.columns import ColumnSet
-from slaf.annotations.dataframes import to_frame
+from slaf.annotations.dataframes import on_axis, to_frame
 from slaf.annotations.read_only import ReadOnlyDict, ReadOnlyMapping, read_only_frame, refuse
 from slaf.dataset.aggregate import Aggregates
 from slaf.dataset.blocks import Blocks
@@ -376,24 +376,25 @@ class View(Steps, Verbs, Reductions, Aggregates, Blocks):
         if isinstance(layers, str):
             layers = [layers]
         names = [self._layer_name(name) for name in (self.layers if layers is None else layers)]
-        raw = self.raw
+        raw, obs, var = self.raw, self._frame(CELLS), self._frame(GENES)
+        of_raw = var if raw is None else raw.frame()
 
         def read(layer: str | None) -> Any:
             return self.to_dask(layer) if lazy else self.lazy_matrix(layer).to_memory()
 
         return self._as_anndata(
             X=read(None),
-            obs=self._frame(CELLS),
-            var=self._frame(GENES),
+            obs=obs,
+            var=var,
             layers={name: read(name) for name in names},
-            obsm=dict(self.obsm),
-            varm=dict(self.varm),
+            obsm=_on_axis(self.obsm, obs),
+            varm=_on_axis(self.varm, var),
             obsp=dict(self.obsp),
             varp=dict(self.varp),
             uns=dict(self.uns),
             raw=None
             if raw is None
-            else {"X": read(RAW), "var": raw.frame(), "varm": dict(raw.varm)},
+            else {"X": read(RAW), "var": of_raw, "varm": _on_axis(raw.varm, of_raw)},
         )
 
     def _as_anndata(self, **parts: Any) -> anndata.AnnData:
@@ -706,6 +707,10 @@ class _ViewSource(SelectedSource):
 def replace_columns(columns: ColumnSet, number: int) -> ColumnSet:
     """The first columns of a frame."""
     return ColumnSet(columns.columns[:number], columns.index_name)
+
+
+def _on_axis(elements: Mapping[str, Any], table: pd.DataFrame) -> dict[str, Any]:
+    return {name: on_axis(element, table.index) for name, element in elements.items()}
 
 
 def _two_axes(index: Any) -> tuple[Any, Any]:

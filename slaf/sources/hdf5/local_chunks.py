@@ -115,8 +115,8 @@ def _places(
     origins: NDArray[np.uint64], chunks: NDArray[np.uint64], counts: tuple[int, ...]
 ) -> NDArray[np.intp]:
     """The positions of chunks, counted row by row."""
-    numbers = tuple((origins // chunks).T.astype(np.intp))
-    at: NDArray[np.intp] = np.ravel_multi_index(numbers, counts)
+    axes = (origins // chunks).astype(np.intp).T
+    at: NDArray[np.intp] = np.ravel_multi_index(tuple(axes), counts)
     return at
 
 

@@ -127,7 +127,9 @@ def slafdb(h5ad: str, store: str) -> Callable[[], Generator[int, None, None]]:
     loader = import_module("slaf.ml.dataloaders").SLAFDataLoader
 
     def epoch() -> Generator[int, None, None]:
-        for batch in loader(array, batch_size=_BATCH, raw_mode=True, verbose=False):
+        options = {"batch_size": _BATCH, "raw_mode": True, "verbose": False}
+        # Its reader of a busy machine begins late, and an epoch without it has no batches.
+        for batch in loader(array, prefetcher_ready_timeout=300.0, **options):
             yield len(batch["cell_ids"])
 
     return epoch

@@ -128,8 +128,7 @@ def slafdb(h5ad: str, store: str) -> Callable[[], Generator[int, None, None]]:
 
     def epoch() -> Generator[int, None, None]:
         options = {"batch_size": _BATCH, "raw_mode": True, "verbose": False}
-        # Its reader of a busy machine begins late, and an epoch without it has no batches.
-        for batch in loader(array, prefetcher_ready_timeout=300.0, **options):
+        for batch in loader(array, **options):
             yield len(batch["cell_ids"])
 
     return epoch

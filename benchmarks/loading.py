@@ -139,7 +139,8 @@ def _peers() -> Iterator[tuple[str, str, str, Path]]:
         yield "annbatch, dense, 2,000 of all genes", "annbatch_dense", "annbatch", python
         yield "annbatch, dense, copy of 2,000 genes", "annbatch_genes", "annbatch-genes", python
     yield "SCDL, CSR", "scdl", "scdl", PROGRAMS["bionemo-scdl"].python
-    slafdb = PROGRAMS["slafdb"].requirements
+    # slafdb's loader imports psutil, which it does not require.
+    slafdb = (*PROGRAMS["slafdb"].requirements, "psutil==7.2.2")
     python = python_of("loaders", *slafdb, "scdataset==0.3.0", "anndata==0.12.19")
     yield "scDataset, CSR of h5ad", "scdataset", "none", python
     yield "slafdb, tables of entries", "slafdb", "slafdb.slaf", python

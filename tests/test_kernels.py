@@ -398,6 +398,30 @@ def test_gathered_rows(compiled: CompiledKernels, of: str, to: str, data: st.Dat
     np.testing.assert_array_equal(outs[0], np.concatenate([np.empty(0, of), *expected]))
 
 
+@given(st.integers(0, 6), st.integers(1, 40), st.integers(0, 99))
+def test_whole_rows(compiled: CompiledKernels, n_rows: int, n_genes: int, seed: int) -> None:
+    """Entries are written in any order, the last of a place counts, and all else is zero."""
+    rng = np.random.default_rng(seed)
+    indptr = np.concatenate([[0], np.cumsum(rng.integers(0, 9, n_rows))]).astype(np.int64)
+    genes = rng.integers(0, n_genes, indptr[-1]).astype(np.int32)
+    for dtype in ("f4", "u2", "f8"):
+        values = rng.integers(0, 99, len(genes)).astype(dtype)
+        outs = [np.full((n_rows, n_genes), 7, np.float32) for _ in range(2)]
+        for each, out in zip((compiled, REFERENCE), outs, strict=True):
+            each.dense(indptr, genes, values, out)
+        np.testing.assert_array_equal(outs[0], outs[1])
+
+
+@pytest.mark.parametrize("gene", [3, 2**31 - 1])
+def test_an_entry_outside_a_row(compiled: CompiledKernels, gene: int) -> None:
+    """No memory outside the rows is written."""
+    for each in (compiled, REFERENCE):
+        with pytest.raises(IndexError, match="out of bounds"):
+            each.dense(
+                np.array([0, 1]), np.array([gene], "i4"), np.ones(1, "f4"), np.empty((1, 3), "f4")
+            )
+
+
 def test_rows_beyond_an_array(compiled: CompiledKernels) -> None:
     """No memory outside the arrays is read."""
     arrays, stops = [np.arange(4, dtype="u2")], np.array([9])

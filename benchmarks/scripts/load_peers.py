@@ -127,7 +127,8 @@ def slafdb(h5ad: str, store: str) -> Callable[[], Generator[int, None, None]]:
     loader = import_module("slaf.ml.dataloaders").SLAFDataLoader
 
     def epoch() -> Generator[int, None, None]:
-        for batch in loader(array, batch_size=_BATCH, raw_mode=True, verbose=False):
+        options = {"batch_size": _BATCH, "raw_mode": True, "verbose": False}
+        for batch in loader(array, **options):
             yield len(batch["cell_ids"])
 
     return epoch

@@ -20,6 +20,7 @@ _POINTER, _SIZE, _UINT32 = ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint32
 _CAST = (ctypes.c_int32, _POINTER, _POINTER, _SIZE)
 _POSITIONS = (_SIZE, _POINTER, _POINTER, _SIZE, _SIZE, _UINT32)
 _GATHER = (None, _POINTER, _POINTER, _SIZE, _POINTER)
+_DENSE = (ctypes.c_int32, _POINTER, _POINTER, _POINTER, _SIZE, _SIZE, _POINTER)
 _ENTRIES = (_SIZE, ctypes.c_char_p, _SIZE, _UINT32, _UINT32, _POINTER, _POINTER, _POINTER)
 
 _INFLATE = (
@@ -78,6 +79,7 @@ class CompiledKernels(Kernels):
             (np.dtype(of), np.dtype(to)): self._function(f"slaf_gather_{of}_{to}", _GATHER)
             for of, to in (("u2", "i4"), ("u4", "i4"), ("u2", "f4"), ("f4", "f4"))
         }
+        self._whole_rows = self._function("slaf_dense", _DENSE)
         self._entries = {
             kind: self._function(f"slaf_entries_{kind}8", _ENTRIES) for kind in ("i", "f")
         }
@@ -158,6 +160,25 @@ class CompiledKernels(Kernels):
             function(_address(places), _address(of_rows), len(rows), _address(out))
 
         return write
+
+    def dense(
+        self,
+        indptr: NDArray[np.int64],
+        genes: NDArray[np.int32],
+        values: NDArray[Any],
+        out: NDArray[np.float32],
+    ) -> None:
+        """Write rows of entries as whole rows, zero elsewhere."""
+        types = genes.dtype == np.int32 and values.dtype == out.dtype == np.float32
+        ends = int(indptr[0]), int(indptr[-1])
+        fits = ends == (0, len(genes)) and len(genes) == len(values) and len(indptr) == len(out) + 1
+        ascends = bool((indptr[1:] >= indptr[:-1]).all())
+        done = False
+        if types and fits and ascends and _are_plain(indptr, genes, values, out):
+            arrays = _address(indptr), _address(genes), _address(values)
+            done = bool(self._whole_rows(*arrays, *out.shape, _address(out)))
+        if not done:
+            super().dense(indptr, genes, values, out)
 
     def unshuffle(self, raw: bytes | memoryview, itemsize: int) -> NDArray[np.uint8]:
         """The bytes of elements whose first bytes are together, then their second ones."""

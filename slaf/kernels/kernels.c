@@ -301,6 +301,19 @@ GATHER(slaf_gather_u4_i4, uint32_t, int32_t)
 GATHER(slaf_gather_u2_f4, uint16_t, float)
 GATHER(slaf_gather_f4_f4, float, float)
 
+/* Rows of entries as whole rows, zero elsewhere: 1; or 0 if an entry is outside. */
+PASS int32_t slaf_dense(const int64_t *indptr, const uint32_t *genes, const float *values,
+                        int64_t n, int64_t n_genes, float *restrict out) {
+    for (int64_t row = 0; row < n; row++, out += n_genes) {
+        memset(out, 0, (size_t)n_genes * sizeof *out);
+        for (int64_t i = indptr[row]; i < indptr[row + 1]; i++) {
+            if (genes[i] >= n_genes) return 0;
+            out[genes[i]] = values[i];
+        }
+    }
+    return 1;
+}
+
 /* A whole number of at most nine digits, and the byte behind it; -1 if there is none. */
 static inline int64_t number(const uint8_t **text, const uint8_t *end, uint8_t behind) {
     const uint8_t *at = *text;

@@ -188,6 +188,32 @@ class Kernels:
 
         return write
 
+    def dense(
+        self,
+        indptr: NDArray[np.int64],
+        genes: NDArray[np.int32],
+        values: NDArray[Any],
+        out: NDArray[np.float32],
+    ) -> None:
+        """Write rows of entries as whole rows, zero elsewhere.
+
+        Parameters
+        ----------
+        indptr
+            The first entry of each row, and the end of the last.
+        genes, values
+            The column and the value of each entry.
+        out
+            Rows × columns.
+
+        Raises
+        ------
+        IndexError
+            If a column is outside.
+        """
+        out[:] = 0
+        out[np.repeat(np.arange(len(out)), np.diff(indptr)), genes] = values
+
     def unshuffle(self, raw: bytes | memoryview, itemsize: int) -> NDArray[np.uint8]:
         """The bytes of elements whose first bytes are together, then their second ones, and so on.
 

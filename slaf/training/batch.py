@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from slaf.kernels import kernels
 from slaf.sparse.ranges import indptr_from_counts
 from slaf.training.order import SUBSET, random_words
 
@@ -170,12 +171,9 @@ class Encoder:
         return matrix
 
     def _dense(self, entries: Entries) -> NDArray[np.float32]:
-        n_cells = len(entries.indptr) - 1
-        dense = np.zeros(n_cells * self._n_genes, np.float32)
-        places = np.repeat(np.arange(n_cells) * self._n_genes, np.diff(entries.indptr))
-        places += entries.genes
-        dense[places] = entries.values
-        return dense.reshape(n_cells, self._n_genes)
+        dense = np.empty((len(entries.indptr) - 1, self._n_genes), np.float32)
+        kernels().dense(entries.indptr, entries.genes, entries.values, dense)
+        return dense
 
     def _padded(self, entries: Entries, key: tuple[int, int, int]) -> Padded:
         entries = _subset(entries, self._length, key)

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Entries", "Reading", "RowReader", "Rows", "TableReader", "sums_of_rows"]
 
-# Entries that a thread reads at a time, from a disk and from a bucket, where blocks are read one by
-# one, so that threads wait for all at the same time.
+# Entries that a thread reads at a time, from a disk and from a bucket. From a bucket neighbouring
+# cells with many entries are read by themselves, so that threads wait for all at the same time.
 _TASK = 1 << 20
 _TASK_IN_BUCKET = 1 << 18
+_ALONE_IN_BUCKET = 1 << 13
 
 # The share of a window that is read while the one before it is used, from a disk and from a bucket.
 # All of it takes a third more memory, and from a disk it saves no time.
@@ -173,7 +174,7 @@ class TableReader:
     ) -> None:
         self._matrix = matrix
         self.read_ahead = _READ_AHEAD_IN_BUCKET if is_remote else _READ_AHEAD
-        self.task_entries = _TASK_IN_BUCKET if is_remote else _TASK
+        self._is_remote = is_remote
         self._selection = None if genes is None else GeneSelection(genes, matrix.n_columns)
         self.n_genes = matrix.n_columns if genes is None else len(genes)
         self.dtype = matrix.read_dtype
@@ -189,6 +190,26 @@ class TableReader:
     def reading(self, cells: NDArray[np.int64]) -> TableReading:
         """A reading of cells, ascending and unique, which has not begun."""
         return TableReading(self, cells)
+
+    def tasks(self, cells: NDArray[np.int64], ends: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+        """Ranges of cells that a thread reads, cut between cells that are no neighbours.
+
+        Parameters
+        ----------
+        cells
+            Cells, ascending and unique.
+        ends
+            The first entry of each, and the end of the last.
+        """
+        edges = np.append(np.flatnonzero(np.diff(cells, prepend=-2) != 1), len(cells))
+        n_entries, most = np.diff(ends[edges]), _TASK
+        if self._is_remote:
+            most = _TASK_IN_BUCKET
+            n_entries[n_entries >= _ALONE_IN_BUCKET] = most
+        for first, last in split_by_nnz(indptr_from_counts(n_entries), most):
+            begin, end = edges[first], edges[last]
+            for start, stop in split_by_nnz(ends[begin : end + 1], _TASK):
+                yield int(begin + start), int(begin + stop)
 
     def pieces(self, cells: NDArray[np.int64]) -> list[Piece]:
         """Read cells, ascending and unique.
@@ -231,7 +252,7 @@ class TableReading:
     def __init__(self, reader: TableReader, cells: NDArray[np.int64]) -> None:
         self._reader, self._cells = reader, cells
         self._ends = indptr_from_counts(reader.lengths(cells))
-        self._waiting = deque(_tasks(cells, self._ends, reader.task_entries))
+        self._waiting = deque(reader.tasks(cells, self._ends))
         self._tasks: list[Future[list[Piece]]] = []
 
     def begin(self, pool: Executor, n_bytes: int | None = None) -> None:
@@ -257,17 +278,6 @@ class TableReading:
             np.concatenate([*empty, *(indptr[1:] for indptr in indptrs)]),
             np.concatenate(totals) if totals else None,
         )
-
-
-def _tasks(
-    cells: NDArray[np.int64], ends: NDArray[np.int64], n_entries: int
-) -> Iterator[tuple[int, int]]:
-    """Ranges of cells with about so many entries, cut between cells that are no neighbours."""
-    edges = np.append(np.flatnonzero(np.diff(cells, prepend=-2) != 1), len(cells))
-    for first, last in split_by_nnz(ends[edges], n_entries):
-        begin, end = edges[first], edges[last]
-        for start, stop in split_by_nnz(ends[begin : end + 1], _TASK):
-            yield int(begin + start), int(begin + stop)
 
 
 class GeneSelection:

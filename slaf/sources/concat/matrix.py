@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
-from slaf.sources.base import MatrixSize
-from slaf.sparse.batch import Batch
+from slaf.sources.matrix import MatrixSize
+from slaf.sparse.batch import Batch, GeneMap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from slaf.sources.base import Matrix, Source, SourceInfo
+    from slaf.sources.base import Source, SourceInfo
     from slaf.sources.concat.members import Member
+    from slaf.sources.matrix import Matrix
     from slaf.sparse.batch import GeneMap
     from slaf.sparse.ranges import RowRange
 

@@ -11,9 +11,11 @@ import numpy as np
 from slaf.annotations.lazy_table import id_column
 from slaf.format.schema import RAW
 from slaf.options import LAYER
-from slaf.sources.base import MatrixView, Raw, Source
+from slaf.sources.base import Source
 from slaf.sources.concat.genes import positions_among
 from slaf.sources.concat.matrix import empty_batch
+from slaf.sources.contents import Raw
+from slaf.sources.matrix import MatrixView
 from slaf.sparse.batch import GeneMap
 
 if TYPE_CHECKING:
@@ -23,8 +25,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.annotations.lazy_table import AnyColumn, AnyTable
-    from slaf.sources.base import Coverage, Matrix
     from slaf.sources.concat.genes import Ranges
+    from slaf.sources.contents import Coverage
+    from slaf.sources.matrix import Matrix
     from slaf.sparse.batch import Batch
     from slaf.sparse.ranges import RowRange
 

@@ -13,7 +13,7 @@ from slaf.annotations.lazy_table import LazyColumn, LazyTable
 from slaf.errors import MissingMatrix
 from slaf.format.schema import RAW
 from slaf.options import LAYER, RAW_VARM, SlotSelection
-from slaf.sources.base import MatrixSize, Source, SourceInfo, measured_by
+from slaf.sources.base import Source, SourceInfo
 from slaf.sources.concat import axes, messages
 from slaf.sources.concat.annotations import (
     MergedAnnotations,
@@ -30,7 +30,9 @@ from slaf.sources.concat.members import (
     selected_columns,
 )
 from slaf.sources.concat.pool import SourcePool
+from slaf.sources.contents import measured_by
 from slaf.sources.identity import content_identity
+from slaf.sources.matrix import MatrixSize
 from slaf.sources.names import counts_rank
 from slaf.sparse.casting import is_whole
 
@@ -41,9 +43,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.annotations.lazy_table import AnyColumn, AnyTable
-    from slaf.sources.base import Coverage, Matrix, Measured, Raw, Slots
     from slaf.sources.concat.genes import GeneJoin
     from slaf.sources.concat.members import ExistingDataset, Input, Member
+    from slaf.sources.contents import Coverage, Measured, Raw, Slots
+    from slaf.sources.matrix import Matrix
     from slaf.sparse.ranges import RowRange
 
 __all__ = ["Concat"]

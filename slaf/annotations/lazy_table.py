@@ -26,8 +26,9 @@ __all__ = [
     "id_column",
 ]
 
-# The rows that are made at a time.
-PIECE_ROWS: Final = 1 << 15
+# The rows that are made at a time, and make a page of a column: as many as are read at once, for of
+# several pages Lance would concatenate the equal categories.
+PIECE_ROWS: Final = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,22 @@ def id_column(table: AnyTable) -> AnyColumn:
 
 
 def equal_tables(one: AnyTable, other: AnyTable) -> bool:
-    """Whether two tables have the same rows and metadata; a lazy one only equals a lazy one."""
-    if isinstance(one, LazyTable) or isinstance(other, LazyTable):
-        return one == other
+    """Whether two tables have the same rows and metadata."""
+    if isinstance(one, LazyTable):
+        return one == other if isinstance(other, LazyTable) else _equals_lazy(other, one)
+    if isinstance(other, LazyTable):
+        return _equals_lazy(one, other)
+    return bool(one.equals(other, check_metadata=True))
+
+
+def _equals_lazy(table: pa.Table, lazy: LazyTable) -> bool:
+    if table.num_rows != lazy.num_rows or table.column_names != lazy.column_names:
+        return False
+    slices = (table.slice(at, PIECE_ROWS) for at in range(0, max(table.num_rows, 1), PIECE_ROWS))
+    return all(map(_equal_rows, slices, lazy.pieces()))
+
+
+def _equal_rows(one: pa.Table, other: pa.Table) -> bool:
+    # Chunks and unused categories do not matter to what is stored, but metadata do.
+    one, other = (each.unify_dictionaries().combine_chunks() for each in (one, other))
     return bool(one.equals(other, check_metadata=True))

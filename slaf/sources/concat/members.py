@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from msgspec import structs
 
 from slaf.annotations.columns import column_of, replace_ids, with_constants, without_columns
-from slaf.annotations.lazy_table import equal_tables, id_column
+from slaf.annotations.lazy_table import LazyColumn, LazyTable, equal_tables, id_column
 from slaf.errors import InputError
 from slaf.format.config import SourceRecord
 from slaf.format.schema import RAW
@@ -265,6 +265,9 @@ def open_members(
     check_same_contigs([(one.label, one.contigs, one.ids) for one, _ in scanned])
     members, ids = [member for member, _ in scanned], [ids for _, ids in scanned]
     members = list(_with_samples(members, inputs, selection))
+    if isinstance(ids[-1], LazyColumn) and all(one.genes_repeated for one in members[1:]):
+        # The genes of a dataset are those that the inputs make.
+        ids = [ids[-1]] * len(ids)
     genes_present = []
     if existing is not None:
         n_inputs = len(existing.records)
@@ -304,7 +307,7 @@ def _scan(
             cells = source.cells() if one or not existing else existing.cells()
             var, info, prefix = source.lazy_genes(), source.info, one.prefix if one else ""
             repeated = last_var is not None and equal_tables(var, last_var)
-            if not repeated:
+            if not repeated or isinstance(var, LazyTable):
                 ids = id_column(var)
             last_var = var
             available, coverage = tuple(slot_names(source)), source.coverage()

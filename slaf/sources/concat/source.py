@@ -237,8 +237,10 @@ class Concat(Source):
     @cached_property
     def _merged_genes(self) -> tuple[AnyTable, tuple[str, ...]]:
         if isinstance(self._gene_ids, LazyColumn):
-            selected = partial(selected_columns, slot="var", selection=self.selection)
             table = self._gene_ids.table
+            if self._existing is not None:
+                return table, ()
+            selected = partial(selected_columns, slot="var", selection=self.selection)
             return table.mapped(lambda rows, _: selected(rows), f"of {self.selection}"), ()
         return axes.merge_genes(
             (self._genes_of(member), member.gene_map, member.label)

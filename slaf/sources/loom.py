@@ -28,7 +28,7 @@ from slaf.sources.hdf5.file import (
     safe_keys,
 )
 from slaf.sources.hdf5.limits import check_arrays, check_dense
-from slaf.sources.hdf5.links import attribute, has_member
+from slaf.sources.hdf5.links import attribute, has_all, has_member
 from slaf.sources.identity import file_identity
 from slaf.sources.matrix import LabelledMatrix
 from slaf.sources.slots import other_layers
@@ -268,7 +268,7 @@ FORMAT = SourceFormat(
     name="loom",
     description="loom (.loom)",
     recognises=partial(
-        recognise, matches=lambda file: {"matrix", "row_attrs", "col_attrs"} <= set(file)
+        recognise, matches=lambda file: has_all(file, ("matrix", "row_attrs", "col_attrs"))
     ),
     open=LoomSource,
     looks_for="an HDF5 file with matrix, row_attrs and col_attrs",

@@ -138,7 +138,7 @@ def columns_left_out(groups: Groups) -> Iterator[str]:
         names = element_names(groups, slot)
         tables |= {f"{slot}:{name}": f"{slot}/{name}" for name in names}
     for label, path in tables.items():
-        hidden = _hidden_columns(groups, path)
+        hidden = _hidden_columns(groups, path) if groups.has(path) else []
         if hidden:
             yield f"{label} ({', '.join(hidden)})"
 

@@ -24,7 +24,7 @@ from slaf.sources.hdf5.file import (
     safe_keys,
 )
 from slaf.sources.hdf5.limits import check_arrays, check_table
-from slaf.sources.hdf5.links import try_resolve
+from slaf.sources.hdf5.links import has_all, try_resolve
 from slaf.sources.identity import file_identity
 from slaf.sources.matrix import LabelledMatrix
 from slaf.sources.tenx.spatial import spatial_folder
@@ -237,7 +237,7 @@ def _genomes(file: h5py.File) -> list[str]:
     return [
         name
         for name in file
-        if isinstance(group := try_resolve(file, name), h5py.Group) and set(group) >= _REQUIRED
+        if isinstance(group := try_resolve(file, name), h5py.Group) and has_all(group, _REQUIRED)
     ]
 
 

@@ -1,4 +1,4 @@
-"""Normalise, filter and sort a file in alternating runs with crispyx; sums and a bare scan."""
+"""Transforms and quality control in alternating runs with crispyx; sums and a bare scan."""
 
 from __future__ import annotations
 
@@ -28,13 +28,17 @@ _CASES: Final[dict[str, tuple[str, Layout]]] = {
     "filter, csr": ("filter", "csr"),
     "sort, csr": ("sort", "csr"),
 }
+# Quality control, normalisation and log1p: crispyx reads the file, and we a dataset made of it.
+_FROM_DATASET: Final[dict[str, Layout]] = {"qc, csr": "csr", "qc, csc": "csc"}
+_ALL: Final = (*_CASES, *_FROM_DATASET, "sum")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this benchmark."""
     parser.add_argument("--crispyx", metavar="PYTHON", help="a python that has crispyx 0.2.2")
-    parser.add_argument("--case", choices=[*_CASES, "sum"], action="append")
-    parser.add_argument("--cells", type=int, default=8_000, help="of 2,600 nonzeros each")
+    parser.add_argument("--case", choices=_ALL, action="append")
+    parser.add_argument("--cells", type=int, default=8_000)
+    parser.add_argument("--depth", type=float, default=6_000.0, help="molecules of a median cell")
     parser.add_argument("--runs", type=int, default=5)
 
 
@@ -43,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     folder = FOLDER / "transforms"
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, str | int | float]] = []
-    for case in arguments.case or [*_CASES, "sum"]:
+    for case in arguments.case or _ALL:
         commands = _commands(folder, case, arguments)
         usages: dict[str, list[Usage]] = {program: [] for program in commands}
         for _ in range(arguments.runs):
@@ -59,22 +63,31 @@ def run(arguments: argparse.Namespace) -> int:
 def _commands(folder: Path, case: str, arguments: argparse.Namespace) -> dict[str, list[Any]]:
     """The command of each program, by its name."""
     ours = [sys.executable, _SCRIPTS / "transforms_slaf.py"]
+    step, layout = _CASES.get(case) or ("qc", _FROM_DATASET.get(case, "csr"))
+    counts = Counts(arguments.cells, depth=arguments.depth, layout=layout)
+    source = cached_input(Input(counts)).path
     if case == "sum":
-        dataset = folder / f"{arguments.cells}.slaf"
-        if not dataset.exists():
-            source = cached_input(Input(Counts(arguments.cells))).path
-            measure([Path(sys.executable).with_name("slaf"), "convert", source, dataset, "-q"])
+        dataset = _dataset_of(source, folder)
         return {"a bare scan": [*ours, "scan", dataset], "slaf": [*ours, "sum", dataset]}
-    step, layout = _CASES[case]
-    source = cached_input(Input(Counts(arguments.cells, layout=layout))).path
-    commands = {
-        "slaf, to a dataset": [*ours, step, source, folder / "out.slaf"],
-        "slaf, to h5ad": [*ours, step, source, folder / "out.h5ad"],
-    }
+    if case in _FROM_DATASET:
+        dataset = _dataset_of(source, folder)
+        commands = {"slaf, to h5ad": [*ours, step, dataset, folder / "out.h5ad"]}
+    else:
+        commands = {
+            "slaf, to a dataset": [*ours, step, source, folder / "out.slaf"],
+            "slaf, to h5ad": [*ours, step, source, folder / "out.h5ad"],
+        }
     if arguments.crispyx is not None:
         script = _SCRIPTS / "transforms_crispyx.py"
         commands["crispyx"] = [arguments.crispyx, script, step, source, folder / "out-c.h5ad"]
     return commands
+
+
+def _dataset_of(source: Path, folder: Path) -> Path:
+    dataset = folder / f"{source.stem}.slaf"
+    if not dataset.exists():
+        measure([Path(sys.executable).with_name("slaf"), "convert", source, dataset, "-q"])
+    return dataset
 
 
 def _row(case: str, program: str, usages: list[Usage]) -> dict[str, str | int | float]:

@@ -1,6 +1,6 @@
 """A transform of an h5ad file or a dataset by slaf.
 
-usage: transforms_slaf.py normalize|filter|sort|sum|scan INPUT [OUTPUT]
+usage: transforms_slaf.py normalize|filter|sort|qc|sum|scan INPUT [OUTPUT]
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ _STEPS: dict[str, dict[str, Any]] = {
 }
 _METHODS: dict[str, Callable[[slaf.View], slaf.View]] = {
     "normalize": lambda view: view.normalize_total(1e4).log1p(),
+    # As crispyx does by default; each group of these files has 50 cells and more.
+    "qc": lambda view: (
+        view.filter_cells(min_genes=100).filter_genes(min_cells=100).normalize_total(1e4).log1p()
+    ),
     "filter": lambda view: view[::2, ::2],
     "sort": lambda view: view.sort_by("cell_type", first="type 7"),
 }
@@ -35,7 +39,8 @@ def main() -> None:
             pass
     elif outputs[0].endswith(".h5ad"):
         # Not compressed, as that of crispyx.
-        with slaf.scan(source) as view:
+        opened = slaf.open if source.endswith(".slaf") else slaf.scan
+        with opened(source) as view:
             slaf.export(_METHODS[name](view), outputs[0], compression="none")
     else:
         slaf.transform(source, outputs[0], **_STEPS[name])

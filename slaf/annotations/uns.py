@@ -6,13 +6,14 @@ import io
 import json
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import msgspec
 import numpy as np
 
 from slaf.annotations.equality import equal_elements, is_sparse
+from slaf.annotations.plain_elements import NotPlainError, is_plain, read_plain, write_plain
 from slaf.errors import InputError
 
 if TYPE_CHECKING:
@@ -135,12 +136,10 @@ def read_elements(file: str | os.PathLike[str] | BinaryIO, hints: list[TypeHint]
 
 
 def _read(node: Any) -> Any:
-    """An element; text and mappings without anndata, whose import takes longer than many runs."""
-    kind = node.attrs.get("encoding-type")
-    if kind == "string":
-        return node.asstr()[()]
-    if kind == "dict":
+    if node.attrs.get("encoding-type") == "dict":
         return {name: _read(node[name]) for name in node}
+    with suppress(NotPlainError):
+        return read_plain(node)
     import anndata
 
     with anndata_settings():
@@ -170,7 +169,7 @@ def anndata_settings(ignored_module: str = "") -> Iterator[None]:
 def _write(file: Any, name: str, element: Any, path: tuple[str, ...]) -> None:
     """Write an element, mappings key by key, so that an error names the key."""
     if isinstance(element, Mapping):
-        _mark(file.create_group(name), "dict", "0.1.0")
+        file.create_group(name).attrs.update({"encoding-type": "dict", "encoding-version": "0.1.0"})
         # In the order in which HDF5 lists them: equal elements give equal bytes.
         for key, value in sorted(element.items(), key=lambda item: str(item[0])):
             if not isinstance(key, str) or "/" in key or not key:
@@ -181,8 +180,8 @@ def _write(file: Any, name: str, element: Any, path: tuple[str, ...]) -> None:
                 raise InputError(msg)
             _write(file[name], key, value, (*path, key))
         return
-    if type(element) is str and _is_storable(element):
-        _write_text(file, name, element)
+    if is_plain(element):
+        write_plain(file, name, element)
         return
     import anndata
     from anndata._io.specs.registry import IORegistryError
@@ -197,25 +196,6 @@ def _write(file: Any, name: str, element: Any, path: tuple[str, ...]) -> None:
             f"({reason}); change it, or {_leave_out(path)}"
         )
         raise InputError(msg) from error
-
-
-def _is_storable(text: str) -> bool:
-    """Whether HDF5 can hold a text: one in UTF-8 without NUL."""
-    return "\0" not in text and text.isprintable()
-
-
-def _write_text(file: Any, name: str, text: str) -> None:
-    """Write a text as anndata does.
-
-    https://anndata.readthedocs.io/en/stable/fileformat-prose.html#string-scalars
-    """
-    import h5py
-
-    _mark(file.create_dataset(name, data=text, dtype=h5py.string_dtype()), "string", "0.2.0")
-
-
-def _mark(node: Any, encoding: str, version: str) -> None:
-    node.attrs["encoding-type"], node.attrs["encoding-version"] = encoding, version
 
 
 def _hints(element: Any, read_back: Any, path: tuple[str, ...]) -> Iterator[TypeHint]:

@@ -73,17 +73,33 @@ class Slots:
         """The number of slots."""
         return self.shape[0] * self.shape[1]
 
+    @property
+    def are_of_cells(self) -> bool:
+        """Whether all entries of a cell have one slot, and not those of all cells."""
+        return isinstance(self.genes, str) and self.genes == "one" and not self._is_for_all_cells
+
+    @property
+    def _is_for_all_cells(self) -> bool:
+        return isinstance(self.cells, str) and self.cells == "one"
+
+    def of_cells(self, batch: Batch, sums: NDArray[Any]) -> tuple[Integers, NDArray[Any]]:
+        """The slot of each cell of a batch, and its sum; of the cells that have one."""
+        slots = self._of_rows(batch) * self.shape[1]
+        return _without_negative(slots, slots, sums)
+
     def of(self, batch: Batch, values: NDArray[Any]) -> tuple[Integers, NDArray[Any]]:
         """The slot of each entry of a batch, and its value; of the entries that have one."""
         slots = self._of_genes(batch)
-        if isinstance(self.cells, str) and self.cells == "one":
+        if self._is_for_all_cells:
             return _without_negative(slots, slots, values)
-        cells = np.arange(batch.rows.start, batch.rows.stop)
-        if not isinstance(self.cells, str):
-            cells = self.cells[batch.rows.start : batch.rows.stop]
-        rows = np.repeat(cells, batch.counts)
+        rows = np.repeat(self._of_rows(batch), batch.counts)
         # A gene or a cell without a slot makes its entry negative.
         return _without_negative(np.minimum(rows, slots), rows * self.shape[1] + slots, values)
+
+    def _of_rows(self, batch: Batch) -> Integers:
+        if isinstance(self.cells, str):
+            return np.arange(batch.rows.start, batch.rows.stop)
+        return self.cells[batch.rows.start : batch.rows.stop]
 
     def _of_genes(self, batch: Batch) -> Integers:
         if not isinstance(self.genes, str):
@@ -162,14 +178,21 @@ class Sum:
 
     def add(self, batch: Batch, values: NDArray[Any]) -> None:
         """Add the entries of a batch."""
-        keys, values = self._slots.of(batch, values)
+        # Whole numbers may be added in any order: those of a cell first.
+        by_cell = self._is_whole and self._slots.are_of_cells
+        keys = np.zeros(0, np.int64)
+        if not by_cell:
+            keys, values = self._slots.of(batch, values)
         if not self._is_whole:
             np.add.at(self._sums, keys, values * values if self._squared else values)
             return
         largest = _largest(values) ** (2 if self._squared else 1)
         if self._squared:
             values = (values if largest < _INT64 else values.astype(object)) ** 2
-        if not self._has_room(largest * len(values)):
+        most = largest * len(values)
+        if by_cell:
+            keys, values = self._slots.of_cells(batch, row_sums(batch.counts, values))
+        if not self._has_room(most):
             np.add.at(self._python_integers(), keys, values.astype(object))
         else:
             np.add.at(self._sums, keys, values)
@@ -221,10 +244,19 @@ class Count:
 
     def add(self, batch: Batch, values: NDArray[Any]) -> None:
         """Count the entries of a batch."""
+        if self._slots.are_of_cells:
+            keys, counts = self._slots.of_cells(batch, self._of_each_cell(batch, values))
+            np.add.at(self.result, keys, counts)
+            return
         keys, values = self._slots.of(batch, values)
         if self._positive:
             keys = keys[values > 0]
         np.add.at(self.result, keys, np.ones(len(keys), np.int64))
+
+    def _of_each_cell(self, batch: Batch, values: NDArray[Any]) -> NDArray[np.int64]:
+        if not self._positive or (len(values) and values.min() > 0):  # no NaN is the least
+            return batch.counts
+        return row_sums(batch.counts, (values > 0).astype(np.int64))
 
 
 class Extreme:

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slaf.annotations.equality import is_sparse
+from slaf.annotations.plain_elements import is_plain, write_plain
 from slaf.annotations.uns import anndata_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from contextlib import AbstractContextManager
 
     import pandas as pd
 
@@ -35,10 +36,9 @@ def drop_unwritable(
         there is left out.
     """
     messages: list[str] = []
-    with _warnings_ignored():
-        writable = {
-            slot: _fit(slot, element, new_group, messages) for slot, element in elements.items()
-        }
+    writable = {
+        slot: _fit(slot, element, new_group, messages) for slot, element in elements.items()
+    }
     return writable, tuple(messages)
 
 
@@ -56,19 +56,23 @@ def write_elements(
     array_options
         Keywords of h5py or zarr for arrays.
     """
+    for slot, element in elements.items():
+        # anndata takes no key with a slash, as in "raw/var".
+        parent, _, name = slot.rpartition("/")
+        _write(group[parent] if parent else group, name, element, dict(array_options or {}))
+
+
+def _write(group: Any, name: str, element: Any, array_options: dict[str, Any]) -> None:
+    import h5py
+
+    if isinstance(group, h5py.Group) and is_plain(element):
+        write_plain(group, name, element, array_options)
+        return
     from anndata.io import write_elem
 
-    with _warnings_ignored():
-        for slot, element in elements.items():
-            # anndata takes no key with a slash, as in "raw/var".
-            parent, _, name = slot.rpartition("/")
-            place = group[parent] if parent else group
-            write_elem(place, name, element, dataset_kwargs=dict(array_options or {}))
-
-
-def _warnings_ignored() -> AbstractContextManager[None]:
     # zarr-python 3 warns that strings are not in the specification of zarr 3 yet.
-    return anndata_settings("zarr")
+    with anndata_settings("zarr"):
+        write_elem(group, name, element, dataset_kwargs=array_options)
 
 
 def _fit(label: str, element: Any, new_group: Callable[[], Any], messages: list[str]) -> Any:
@@ -96,7 +100,7 @@ def _fit_frame(
     for name in frame.columns:
         column, new_type = _fit_column(frame[name])
         column_label = f"{label}[{name!r}] ({frame[name].dtype})"
-        # Strings are refused by value, other columns by type.
+        # Strings are refused by value, others by type.
         sample = column if column.dtype.kind == "O" else column.iloc[:1]
         sample_frame = sample.to_frame().reset_index(drop=True).rename_axis(None)
         if not _is_writable(new_group, name, sample_frame):
@@ -147,28 +151,18 @@ def _fit_floats(column: pd.Series[Any]) -> tuple[pd.Series[Any], str]:
 
 
 def _is_writable(new_group: Callable[[], Any], name: Any, element: Any) -> bool:
-    from anndata.io import write_elem
-
     if not is_name(name):
         return False
-    if _is_numeric(element):
+    # Sparse matrices may be large.
+    if is_sparse(element) or is_plain(element):
         return True
     try:
-        write_elem(new_group(), "element", element)
+        _write(new_group(), "element", element, {})
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - the error of anndata's registry has no public name
         return False
     return True
-
-
-def _is_numeric(element: Any) -> bool:
-    """Whether an element is numeric: anndata writes all of these, and they may be large."""
-    import scipy.sparse as sp
-
-    return sp.issparse(element) or (
-        isinstance(element, np.ndarray) and element.dtype.kind in "biuf"
-    )
 
 
 def is_name(name: Any) -> bool:

@@ -12,11 +12,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anndata
+import numpy as np
+import pandas as pd
 import pytest
 import typer
 from typer.main import get_command
 
 import slaf
+from slaf.annotations.equality import equal_elements
 from slaf.errors import (
     AlreadyInDataset,
     ConversionInProgress,
@@ -38,7 +42,7 @@ from slaf_cli.export import note_about_output
 from slaf_cli.options import parse_bytes
 from slaf_cli.report import ExitCode, edge, in_bytes, lines
 from slaf_cli.running import watched
-from tests.builders import counts, write_h5ad
+from tests.builders import counts, names, write_h5ad
 from tests.cli.terminal import SLAF, run, start
 
 if TYPE_CHECKING:
@@ -167,18 +171,62 @@ def test_starting_takes_few_modules(dataset: Path) -> None:
     assert len(all_modules_of("info", dataset)) < MOST_FOR_INFO
 
 
-# Libraries that take a tenth of a second and more to import. (pyarrow imports pandas.)
-SLOW_TO_IMPORT = {"anndata", "scipy", "zarr", "polars", "duckdb", "tiledbsoma", "hdf5plugin"}
+# Libraries that take a tenth of a second and more to import.
+SLOW_TO_IMPORT = {"anndata", "pandas", "scipy", "zarr", "polars", "duckdb", "tiledbsoma"}
+SLOW_TO_IMPORT |= {"hdf5plugin"}
 
 
 def test_a_plain_conversion_imports_no_library_of_other_formats(tmp_path: Path) -> None:
-    """info, convert, status and verify of a plain h5ad need none of the slow libraries."""
+    """info, convert, part, status and verify of a plain h5ad need none of the slow libraries."""
     path = write_h5ad(tmp_path / "in.h5ad", counts(30, 20))
-    output = tmp_path / "out.slaf"
-    assert not SLOW_TO_IMPORT.intersection(all_modules_of("info", path))
+    output, planned = tmp_path / "out.slaf", tmp_path / "planned.slaf"
+    assert not SLOW_TO_IMPORT.intersection(all_modules_of("plan", path, planned))
+    assert not SLOW_TO_IMPORT.intersection(all_modules_of("part", planned))
+    # Arrow asks for pandas where it makes an array of Python's values.
+    assert SLOW_TO_IMPORT.intersection(all_modules_of("info", path)) <= {"pandas"}
     assert not SLOW_TO_IMPORT.intersection(all_modules_of("convert", path, output))
     assert not SLOW_TO_IMPORT.intersection(all_modules_of("status", output))
     assert not SLOW_TO_IMPORT.intersection(all_modules_of("verify", output, "--against", path))
+
+
+@pytest.mark.parametrize("first", ["lance", "pandas"])
+def test_pyarrow_knows_pandas_once_it_is_there(first: str) -> None:
+    """Values of pandas are what they are to pyarrow, whichever of the two is imported first."""
+    code = (
+        "import sys\n"
+        "from slaf_cli.process import set_up\n"
+        f"set_up()\nimport {first}\n"
+        "print('pandas' in sys.modules)\n"
+        "import lance, pandas, pyarrow\n"
+        "column = pandas.Series([1.5, None, 2.5])\n"
+        "table = pyarrow.table({'a': column})\n"
+        "print(table['a'].null_count, table.to_pandas().equals(column.to_frame('a')))\n"
+        "table = pyarrow.table({'a': [1.5, None]}).to_pandas()\n"
+        "print(type(table).__name__, pyarrow.lib._pandas_api.have_pandas)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == [str(first == "pandas"), "1", "True", "DataFrame", "True"]
+
+
+def test_plain_slots_need_no_anndata(tmp_path: Path) -> None:
+    """Arrays, text and numbers in obsm and uns are converted, transformed and exported alone."""
+    uns = {"title": "tiny", "pca": {"variance": np.ones(2), "k": 2, "solver": None}}
+    obs = names("cell", 30).assign(kind=pd.Categorical(["a", "b"] * 15), n=1.5)
+    adata = anndata.AnnData(counts(30, 20), obs=obs, obsm={"X_pca": np.ones((30, 2))}, uns=uns)
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    source, dataset = tmp_path / "in.h5ad", tmp_path / "out.slaf"
+    steps = ("--normalize-total", "1e4", "--log1p")
+    for words in (
+        ("convert", source, dataset),
+        ("transform", dataset, tmp_path / "log.slaf", *steps),
+    ):
+        assert not SLOW_TO_IMPORT.intersection(all_modules_of(*words))
+    exported = all_modules_of("transform", dataset, tmp_path / "log.h5ad", *steps)
+    assert SLOW_TO_IMPORT.intersection(exported) == {"pandas"}
+    assert "anndata" not in all_modules_of("export", dataset, tmp_path / "again.h5ad")
+    again = anndata.read_h5ad(tmp_path / "log.h5ad")
+    assert equal_elements(dict(again.uns), {**uns, "log1p": {"base": None}})
+    pd.testing.assert_frame_equal(again.obs, obs)
 
 
 def test_no_command_is_a_usage_error() -> None:

@@ -5,10 +5,12 @@ anndata and h5py read the codes as numbers: R's NA, the code 2 of a logical, wou
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from slaf.annotations.plain_elements import NotPlainError, read_plain
 from slaf.errors import InputError
 from slaf.sources.hdf5.links import try_resolve
 
@@ -36,10 +38,12 @@ def read_decoded(element: h5py.Group | h5py.Dataset) -> Any:
     InputError
         As `decode_enumeration` does.
     """
-    import anndata
-
     if is_enumeration(element):
         return decode_enumeration(element)
+    with suppress(NotPlainError):
+        return read_plain(element)
+    import anndata
+
     return _with_enumerations(element, anndata.io.read_elem(element))
 
 

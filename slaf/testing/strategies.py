@@ -181,14 +181,15 @@ def frames(draw: DrawFn, n_rows: int, *, on_disk: bool = False) -> pd.DataFrame:
             names().filter(lambda name: not on_disk or _fits_hdf5(name)), max_size=5, unique=True
         )
     )
-    ids = pd.Index(draw(_rows(_TEXT, n_rows)), dtype=object)
+    texts = draw(_rows(_TEXT, n_rows))
+    # Text has the type that pandas infers: in pandas 2 object, in pandas 3 str.
+    ids = pd.Index(["", *texts])[1:] if on_disk else pd.Index(texts, dtype=object)
     # anndata writes no index with the name of a column.
     ids.name = draw(
         st.none()
         | st.sampled_from(["index", "barcode"]).filter(lambda name: name not in column_names)
     )
     data = {name: draw(columns(n_rows, on_disk=on_disk)) for name in column_names}
-    # Names have the type that pandas infers for text: in pandas 2 object, in pandas 3 str.
     return pd.DataFrame(data, index=ids, columns=pd.Index(["", *column_names])[1:])
 
 

@@ -18,7 +18,7 @@ import tiledbsoma.io
 import slaf
 from slaf.errors import InputError, TargetError
 from slaf.sources import open_source
-from tests.builders import as_matrix
+from tests.builders import NEEDS_SOMA, as_matrix
 from tests.targets.checks import assert_everything, entries
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def test_every_h5ad_as_zarr(step: int, converted_corpus: dict[Path, Path], tmp_p
         assert_everything(result, expected, texts=True)
 
 
+@NEEDS_SOMA
 @pytest.mark.parametrize(
     "name",
     [

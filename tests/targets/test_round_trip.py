@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 import slaf
 from slaf.errors import InexactValue, TargetError
 from slaf.testing.strategies import NUMERIC_TYPES, Stored, frames, matrices
-from tests.builders import as_matrix, counts, examples, names, write_stored
+from tests.builders import NEEDS_SOMA, as_matrix, counts, examples, names, write_stored
 from tests.conversion.cases import N_CELLS, N_GENES, slots
 from tests.targets.checks import assert_everything, assert_same, assert_values, entries
 
@@ -228,6 +228,7 @@ def test_mtx_refuses_nan_and_infinity(value: float, tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"in.h5ad", "in.slaf"}
 
 
+@NEEDS_SOMA
 @examples(5)
 @given(data=st.data())
 def test_soma(data: st.DataObject) -> None:
@@ -251,6 +252,7 @@ def test_soma(data: st.DataObject) -> None:
         }
 
 
+@NEEDS_SOMA
 def test_no_category_is_lost_in_soma(tmp_path: Path) -> None:
     """Tiledbsoma reads all categories, however fast they were written: most fast in memory."""
     kinds = pd.Categorical(["b", "a"], ["c", "b", "a"], ordered=True)
@@ -314,6 +316,7 @@ def test_a_selection_of_every_slot(kind: str, layout: Layout, tmp_path: Path) ->
     assert_everything(READERS[kind](output), expected, texts=True)
 
 
+@NEEDS_SOMA
 def test_a_selection_by_way_of_soma(tmp_path: Path) -> None:
     """In TileDB-SOMA too, layers, embeddings, graphs and raw have the selected cells."""
     source = everything()
@@ -372,7 +375,7 @@ def test_many_chunks(
 
 
 @pytest.mark.parametrize(
-    "name", ["out.h5", "out.mtx", pytest.param("out.soma", marks=pytest.mark.slow)]
+    "name", ["out.h5", "out.mtx", pytest.param("out.soma", marks=[pytest.mark.slow, NEEDS_SOMA])]
 )
 def test_many_batches(name: str, large: Dataset, tmp_path: Path) -> None:
     """Batches of formats without choices are put together in order."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.training.batch import Batch
-    from slaf.training.loader import Loader
+    from slaf.training.epochs import Epochs
 
 __all__ = ["BatchDataset", "ScviBatch", "Sparse", "as_tensors"]
 
@@ -54,7 +54,7 @@ class BatchDataset(IterableDataset[dict[str, Any]]):
     """
 
     def __init__(
-        self, loader: Loader, num_workers: int, convert: Callable[[Batch], dict[str, Any]]
+        self, loader: Epochs, num_workers: int, convert: Callable[[Batch], dict[str, Any]]
     ) -> None:
         self._loader, self._convert = loader, convert
         self.num_workers = num_workers
@@ -129,7 +129,7 @@ class ScviBatch:
     """
 
     def __init__(
-        self, loader: Loader, batch: str | None, labels: str | None, sample: str | None
+        self, loader: Epochs, batch: str | None, labels: str | None, sample: str | None
     ) -> None:
         named = {"batch": batch, "labels": labels, "sample": sample}
         self._names = named

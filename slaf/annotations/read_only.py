@@ -10,9 +10,7 @@ from slaf.runtime.lazy import LazyMapping
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import pandas as pd
-
-__all__ = ["ReadOnlyDict", "ReadOnlyMapping", "read_only_frame", "refuse"]
+__all__ = ["ReadOnlyDict", "ReadOnlyMapping", "refuse"]
 
 T = TypeVar("T")
 
@@ -31,13 +29,6 @@ def refuse(name: str) -> NoReturn:
         f"annotate, or change a copy in memory: .{copy}"
     )
     raise ReadOnlyError(msg)
-
-
-def read_only_frame(frame: pd.DataFrame, name: str) -> pd.DataFrame:
-    """A frame that refuses assignments; it is not copied."""
-    from slaf.annotations.read_only_frame import ReadOnlyFrame
-
-    return ReadOnlyFrame.of(frame, name)
 
 
 class ReadOnlyMapping(LazyMapping[T]):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
     from numpy.typing import NDArray
 
-    from slaf.sources.base import Matrix
+    from slaf.sources.matrix import Matrix
 
 __all__ = ["Alignment", "Ids", "read_csr"]
 

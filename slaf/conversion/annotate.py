@@ -7,6 +7,7 @@ import logging
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from slaf.conversion.annotation_change import AnnotationChange
 from slaf.conversion.annotation_input import AnnotationInput
 from slaf.conversion.annotation_run import AnnotationRun
 from slaf.conversion.rewrite import changing, is_unfinished
@@ -161,8 +162,9 @@ def annotate(
         dropped = (drop,) if isinstance(drop, str) else tuple(drop)
         _check_dropped(current, dropped, added)
         _check_replaced(current, () if replace else reading.differing)
-        run = AnnotationRun(current, added, frozenset(dropped), computed)
-        if run.is_new:
+        change = AnnotationChange(current, added, frozenset(dropped), computed)
+        run = AnnotationRun(change)
+        if change.is_new:
             run.execute(restart=restart, progress=progress or NullProgress())
         elif is_unfinished(location, "annotate"):
             run.discard_stopped()

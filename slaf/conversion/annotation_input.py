@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from slaf.conversion.alignment import Alignment
     from slaf.dataset.dataset import Dataset
-    from slaf.sources.base import Matrix, Source
+    from slaf.sources.base import Source
+    from slaf.sources.matrix import Matrix
 
     ColumnsInput = pd.DataFrame | Mapping[str, Any] | str | os.PathLike[str]
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from msgspec import structs
@@ -20,7 +19,7 @@ from slaf.conversion.rewrite import (
 )
 from slaf.dataset.source import DatasetSource
 from slaf.format.config import LEGACY_DIR, table_directories
-from slaf.format.records import AnnotatedRecord, LayersRecord, MatrixRecord
+from slaf.format.records import LayersRecord, MatrixRecord
 from slaf.format.schema import (
     EXPRESSION,
     LAYERS,
@@ -44,14 +43,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from slaf.conversion.annotation_input import Annotating
+    from slaf.conversion.annotation_change import AnnotationChange
     from slaf.dataset.dataset import Dataset
     from slaf.format.config import DatasetConfig, SourceRecord
-    from slaf.format.records import ComputedRecord
     from slaf.runs.commit import TableChange
     from slaf.runs.output_run import OutputRun
     from slaf.runtime.progress import Progress
-    from slaf.sources.base import Matrix
+    from slaf.sources.matrix import Matrix
 
 __all__ = ["AnnotationRun"]
 
@@ -86,57 +84,17 @@ class AnnotatedSource(DatasetSource):
         return super().open_matrix(name) if added is None else added
 
 
-@dataclass(frozen=True)
 class AnnotationRun:
-    """A change of a dataset that is ready to be written.
+    """Writes the tables and files that a change concerns, and publishes the dataset.
 
-    Attributes
+    Parameters
     ----------
-    dataset
-        The dataset.
-    added
-        The new content, which is added or replaces other, in the order of the dataset.
-    dropped
-        The names to drop.
-    computed
-        The columns that were computed of the dataset, be they new or not.
+    change
+        The change.
     """
 
-    dataset: Dataset
-    added: Annotating
-    dropped: frozenset[str]
-    computed: ComputedRecord | None = None
-
-    @property
-    def published(self) -> DatasetConfig:
-        """The record of the dataset before."""
-        return self.dataset.published
-
-    @cached_property
-    def changes(self) -> frozenset[str]:
-        """The names of all that is added, replaced or dropped."""
-        return self.dropped | frozenset(self.added.names)
-
-    @cached_property
-    def record(self) -> AnnotatedRecord:
-        """The record of all that the dataset will be annotated with, without digests."""
-        before, new = self.published.annotated, [self.computed] if self.computed else []
-        names = {*self.published.annotated_names, *self.changes}
-        names.update(name for one in new for name in one.names)
-        gone = self.changes.union(*(one.names for one in new))
-        kept = () if before is None else before.computed_but(gone)
-        return AnnotatedRecord(tuple(sorted(names)), computed=(*kept, *new))
-
-    @property
-    def is_new(self) -> bool:
-        """True if the annotation writes anything."""
-        before = self.published.annotated
-        is_recorded = before is not None and self.record.computed == before.computed
-        return bool(self.changes) or not (self.computed is None or is_recorded)
-
-    def has_changed(self, *kinds: str) -> bool:
-        """Whether anything of these kinds, "obs" or "layer", is added, replaced or dropped."""
-        return any(name.partition(":")[0] in kinds for name in self.changes)
+    def __init__(self, change: AnnotationChange) -> None:
+        self._change = change
 
     def execute(self, *, restart: bool, progress: Progress) -> None:
         """Write the tables that change, and publish the dataset.
@@ -149,31 +107,35 @@ class AnnotationRun:
             If another run is unfinished.
         """
         # All that may be refused is made before the first byte is written.
-        tables = AnnotatedTables(self)
-        source = AnnotatedSource(self.dataset, self.added.layers, self._dropped_layers)
+        tables = AnnotatedTables(self._change)
+        source = AnnotatedSource(
+            self._change.dataset, self._change.added.layers, self._dropped_layers
+        )
         run = self._begin(source, restart=restart)
-        if self.has_changed(LAYER):
+        if self._change.has_changed(LAYER):
             self._encode(run, source, progress)
         self._publish(run, source, tables)
 
     def discard_stopped(self) -> None:
         """Discard an annotation that was stopped, where nothing is to be changed any more."""
-        self._begin(AnnotatedSource(self.dataset, {}, frozenset()), restart=True).abandon()
+        self._begin(AnnotatedSource(self._change.dataset, {}, frozenset()), restart=True).abandon()
 
     @property
     def _dropped_layers(self) -> frozenset[str]:
         prefix = f"{LAYER}:"
-        return frozenset(n.removeprefix(prefix) for n in self.dropped if n.startswith(prefix))
+        return frozenset(
+            n.removeprefix(prefix) for n in self._change.dropped if n.startswith(prefix)
+        )
 
     def _begin(self, source: AnnotatedSource, *, restart: bool) -> OutputRun:
         """The run, begun anew: what it is given cannot be known again after it was stopped."""
-        location, plan = self.dataset.location, self._plan(source)
+        location, plan = self._change.dataset.location, self._plan(source)
         again = is_unfinished(location, "annotate")
         return begin_rewrite(location, plan, source, restart=restart or again)
 
     def _plan(self, source: AnnotatedSource) -> Plan:
-        published = self.published
-        options = stored_options(self.dataset, StoreOptions())
+        published = self._change.published
+        options = stored_options(self._change.dataset, StoreOptions())
         legacy = published.tables[EXPRESSION].startswith(f"{LEGACY_DIR}/")
         plan = Plan.of_dataset(
             published,
@@ -182,7 +144,7 @@ class AnnotationRun:
             parts=(),
             tables={**table_directories(legacy=legacy), **published.tables},
         )
-        if not self.has_changed(LAYER):
+        if not self._change.has_changed(LAYER):
             return plan
         tables = matrix_tables(source, options, recorded_matrix_tables(published))
         parts = tuple(parts_of_blocks(published.blocks)) if source.info.layers else ()
@@ -190,25 +152,27 @@ class AnnotationRun:
 
     def _encode(self, run: OutputRun, source: AnnotatedSource, progress: Progress) -> None:
         """Write the rows of `layers`."""
-        choose_gene_encodings(run, source, self.published.tables)
-        ids = ids_of(self.dataset)
+        choose_gene_encodings(run, source, self._change.published.tables)
+        ids = ids_of(self._change.dataset)
         rewrite_parts(run, source, self._kept_base, ids, progress=progress)
 
     @property
     def _kept_base(self) -> DatasetConfig:
         """The dataset with the layers that stay, whose digests their rows must have again."""
-        record = self.published.annotations
+        record = self._change.published.annotations
         if record.layers is None:
-            return self.published
+            return self._change.published
         kept = tuple(
-            one for one in record.layers.matrices if f"{LAYER}:{one.original}" not in self.changes
+            one
+            for one in record.layers.matrices
+            if f"{LAYER}:{one.original}" not in self._change.changes
         )
         layers = structs.replace(record.layers, matrices=kept)
         annotations = structs.replace(record, layers=layers)
-        return structs.replace(self.published, annotations=annotations)
+        return structs.replace(self._change.published, annotations=annotations)
 
     def _publish(self, run: OutputRun, source: AnnotatedSource, tables: AnnotatedTables) -> None:
-        location, published = run.location, self.published
+        location, published = run.location, self._change.published
         put_files(location, tables.files.values())
         offsets = None
         changes: dict[str, TableChange] = {
@@ -216,7 +180,7 @@ class AnnotationRun:
             for name, directory in published.tables.items()
         }
         record = tables.record
-        if self.has_changed(LAYER):
+        if self._change.has_changed(LAYER):
             changes.pop(LAYERS, None)
             record = structs.replace(record, layers=None)
             if source.info.layers:
@@ -242,7 +206,7 @@ class AnnotationRun:
         )
         annotated = with_written(run, annotated, whole)
         # The files of the tables are recorded, so that these can be read.
-        run.publish(with_annotated_digests(location, annotated, self.record))
+        run.publish(with_annotated_digests(location, annotated, self._change.record))
 
     def _layers_change(self, run: OutputRun, offsets: NDArray[np.int64]) -> TableChange:
         directory, schema = run.plan.directory(LAYERS), run.plan.schema(LAYERS)
@@ -270,9 +234,9 @@ class AnnotationRun:
 
     def _source(self, source: SourceRecord) -> SourceRecord:
         """An input, whose cells have what is added, and lack what is dropped."""
-        if source.slots is None and self.published.annotations.selection is not None:
+        if source.slots is None and self._change.published.annotations.selection is not None:
             return source
-        kept = [name for name in source.slots or () if name not in self.dropped]
-        added = ["uns" if name.startswith("uns:") else name for name in self.added.names]
+        kept = [name for name in source.slots or () if name not in self._change.dropped]
+        added = ["uns" if name.startswith("uns:") else name for name in self._change.added.names]
         slots = [name for name in added if name.partition(":")[0] not in COLUMNS]
         return structs.replace(source, slots=tuple(dict.fromkeys([*kept, *slots])))

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.annotations.arrays import ElementSpec
-    from slaf.conversion.annotation_run import AnnotationRun
+    from slaf.conversion.annotation_change import AnnotationChange
     from slaf.format.records import FileRecord
 
 __all__ = ["AnnotatedTables"]
@@ -48,7 +48,7 @@ class AnnotatedTables:
 
     Parameters
     ----------
-    run
+    change
         The change.
 
     Attributes
@@ -66,19 +66,19 @@ class AnnotatedTables:
         If something cannot be stored exactly.
     """
 
-    def __init__(self, run: AnnotationRun) -> None:
-        self._run = run
-        self._annotations = run.dataset.annotations
-        self.columns = dict(run.published.columns)
+    def __init__(self, change: AnnotationChange) -> None:
+        self._change = change
+        self._annotations = change.dataset.annotations
+        self.columns = dict(change.published.columns)
         self.files: dict[str, tuple[FileRecord, bytes]] = {}
         self._specs = dict(self._annotations.record.specs)
         self._tables: dict[str, pa.Table | None] = {}
-        self._left = elements_without(self._annotations.elements, run.changes)
+        self._left = elements_without(self._annotations.elements, change.changes)
         for axis, slots in TABLE_SLOTS.items():
-            if run.has_changed(*slots):
+            if change.has_changed(*slots):
                 self._tables[axis] = self._axis_table(axis, *slots)
         for name, slot in PAIR_SLOTS.items():
-            if run.has_changed(slot):
+            if change.has_changed(slot):
                 self._tables[name] = self._pair_table(slot)
         self.record = self._with_files(self._with_slots())
 
@@ -95,7 +95,7 @@ class AnnotatedTables:
             Whether there is a table `layers`.
         """
         start = TABLES[LAYERS].start_index
-        if self._run.has_changed(LAYER):
+        if self._change.has_changed(LAYER):
             cells = self._tables.get(CELLS)
             cells = self._annotations.read_columns(CELLS) if cells is None else cells
             if start in cells.column_names:
@@ -115,10 +115,10 @@ class AnnotatedTables:
         of_user_kept = {
             name: column
             for name, column in old.items()
-            if name is None or f"{of_user}:{name}" not in self._run.changes
+            if name is None or f"{of_user}:{name}" not in self._change.changes
         }
         specs = self._specs.get(slot, ())
-        kept_specs = [one for one in specs if f"{slot}:{one.key}" not in self._run.changes]
+        kept_specs = [one for one in specs if f"{slot}:{one.key}" not in self._change.changes]
         kept_elements = [one.name for one in kept_specs if one.name is not None]
         kept = [*of_format, *(c.name for c in of_user_kept.values()), *kept_elements]
         added, columns = self._added_columns(axis, (*_FORMAT_COLUMNS[axis], *kept))
@@ -138,7 +138,7 @@ class AnnotatedTables:
         self, axis: str, reserved: tuple[str, ...]
     ) -> tuple[pa.Table, dict[Any, Any]]:
         """The added columns of the user, and their records by the names of the user."""
-        table = self._run.added.columns.get(axis)
+        table = self._change.added.columns.get(axis)
         if table is None:
             return pa.table({}), {}
         lance, columns = to_lance(table, reserved)
@@ -148,23 +148,23 @@ class AnnotatedTables:
         self, slot: str, specs: tuple[ElementSpec, ...], n_rows: int, reserved: tuple[str, ...]
     ) -> dict[str, pa.Array]:
         """The added elements of obsm or varm that are columns; records all of them."""
-        elements = self._run.added.slots.get(slot, {})
+        elements = self._change.added.slots.get(slot, {})
         columns, added = arrays_to_columns(elements, n_rows, reserved)
         by_key = {one.key: one for one in (*specs, *added)}
         self._specs[slot] = tuple(
-            one for one in by_key.values() if f"{slot}:{one.key}" not in self._run.dropped
+            one for one in by_key.values() if f"{slot}:{one.key}" not in self._change.dropped
         )
         self._keep_left(slot, added)
         return columns
 
     def _pair_table(self, slot: str) -> pa.Table | None:
-        stored, added = self._annotations.slot(slot), self._run.added.slots.get(slot, {})
+        stored, added = self._annotations.slot(slot), self._change.added.slots.get(slot, {})
         elements = {
             key: added[key] if key in added else stored[key]
             for key in dict.fromkeys((*stored, *added))
-            if f"{slot}:{key}" not in self._run.dropped
+            if f"{slot}:{key}" not in self._change.dropped
         }
-        n = self._run.dataset.n_cells if slot == "obsp" else self._run.dataset.n_genes
+        n = self._change.dataset.n_cells if slot == "obsp" else self._change.dataset.n_genes
         table, specs = pairs_to_table(elements, n, pair_table(slot).ids)
         self._specs[slot] = tuple(specs)
         self._keep_left(slot, [one for one in specs if one.key in added])
@@ -172,7 +172,7 @@ class AnnotatedTables:
 
     def _keep_left(self, slot: str, specs: list[ElementSpec]) -> None:
         """Keep the added elements that no table holds, for the file of elements."""
-        added = self._run.added.slots.get(slot, {})
+        added = self._change.added.slots.get(slot, {})
         left = {one.key: added[one.key] for one in specs if one.name is None}
         if left:
             self._left[slot] = self._left.get(slot, {}) | left
@@ -185,15 +185,15 @@ class AnnotatedTables:
         return structs.replace(self._annotations.record, **records)
 
     def _with_files(self, record: Any) -> Any:
-        if self._run.has_changed(*ALIGNED_SLOTS):
+        if self._change.has_changed(*ALIGNED_SLOTS):
             self._put("elements", self._left)
             record = structs.replace(record, elements=self._file_record("elements"))
-        if self._run.has_changed("uns"):
-            uns = elements_without({"uns": self._annotations.uns}, self._run.dropped)
-            uns.setdefault("uns", {}).update(self._run.added.slots.get("uns", {}))
+        if self._change.has_changed("uns"):
+            uns = elements_without({"uns": self._annotations.uns}, self._change.dropped)
+            uns.setdefault("uns", {}).update(self._change.added.slots.get("uns", {}))
             self._put("uns", uns if uns["uns"] else {})
             of_inputs = record.uns_per_source
-            if not of_inputs and len(self._run.published.sources) == 1:
+            if not of_inputs and len(self._change.published.sources) == 1:
                 # That of the only input stays, for it may get others.
                 of_inputs = (record.uns,)
             record = structs.replace(record, uns=self._file_record("uns"), uns_per_source=of_inputs)

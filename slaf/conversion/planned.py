@@ -18,9 +18,9 @@ from slaf.conversion.prepare import Prepared
 from slaf.dataset.dataset import Dataset
 from slaf.dataset.source import DatasetSource
 from slaf.errors import InputError, Locked, SourceChanged, StorageError
-from slaf.format.config import load
+from slaf.format.config import CONFIG, load, parse
 from slaf.format.schema import LAYERS
-from slaf.runs.checkpoint import checkpoint_of, recorded_checkpoint
+from slaf.runs.checkpoint import recorded_checkpoint
 from slaf.runs.encode import NeedsWiderType, encode_part
 from slaf.runs.gene_lists import read_planned_genes, write_planned_genes
 from slaf.runs.journal import Journal
@@ -81,12 +81,15 @@ class PlannedRun:
         The run as config.json has it.
     checkpoint
         The run with the wider types that parts have requested.
+    raw
+        The content of config.json.
     """
 
     location: Location
     published: DatasetConfig | None
     recorded: Checkpoint
     checkpoint: Checkpoint
+    raw: bytes | None
 
     @classmethod
     def load(cls, location: Location) -> Self:
@@ -97,12 +100,24 @@ class PlannedRun:
         NoPlan
             If there is none, or it is published.
         """
-        manifest = load(location)
+        run = cls._recorded_in(location.read(CONFIG), location)
+        if run is None:
+            raise no_plan(location, load(location))
+        return run.with_requests()
+
+    @classmethod
+    def _recorded_in(cls, raw: bytes | None, location: Location) -> Self | None:
+        """The plan in a config.json; None if there is none, or it is published."""
+        manifest = parse(location, raw)
         recorded = None if manifest is None else recorded_checkpoint(location, manifest)
         if manifest is None or recorded is None or recorded.published:
-            raise no_plan(location, manifest)
-        checkpoint = recorded.with_requested_types(location, manifest.published)
-        return cls(location, manifest.published, recorded, checkpoint)
+            return None
+        return cls(location, manifest.published, recorded, recorded, raw)
+
+    def with_requests(self) -> Self:
+        """The plan with the wider types that parts have requested by now."""
+        widened = self.recorded.with_requested_types(self.location, self.published)
+        return replace(self, checkpoint=widened)
 
     @property
     def plan(self) -> Plan:
@@ -128,17 +143,19 @@ class PlannedRun:
 
     def is_current(self) -> bool:
         """Whether the plan is neither published nor given up, nor another with wider types."""
-        manifest = load(self.location)
-        now = None if manifest is None else checkpoint_of(self.location, manifest)
-        return now is not None and not now.published and now.plan.digest == self.plan.digest
+        now = self._recorded_now()
+        return now is not None and now.with_requests().plan.digest == self.plan.digest
 
     def is_begun(self) -> bool:
         """Whether config.json has this plan, or the same with wider types, unpublished."""
-        manifest = load(self.location)
-        recorded = None if manifest is None else recorded_checkpoint(self.location, manifest)
-        if recorded is None or recorded.published:
-            return False
-        return recorded.plan.digest in {self.recorded.plan.digest, self.plan.digest}
+        now = self._recorded_now()
+        begun = {self.recorded.plan.digest, self.plan.digest}
+        return now is not None and now.recorded.plan.digest in begun
+
+    def _recorded_now(self) -> Self | None:
+        """The plan that config.json has by now; a plan of thousands of inputs is read once."""
+        raw = self.location.read(CONFIG)
+        return self if raw == self.raw else self._recorded_in(raw, self.location)
 
     def encode(self, index: int, reading: ReadOptions, progress: Progress) -> EncodedPart:
         """Encode a part, unless it is done, and write its receipt.
@@ -193,8 +210,7 @@ class PlannedRun:
                 except NeedsWiderType as misfit:
                     # The files that were begun count for nothing, and a publication removes them.
                     request_types(run.location, run.recorded.plan, misfit.types)
-                    checkpoint = run.recorded.with_requested_types(run.location, run.published)
-                    run = replace(run, checkpoint=checkpoint)
+                    run = run.with_requests()
                     index = run.plan.parts.index(cells)
                 else:
                     Journal(run.location, run.checkpoint).record(part)

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from slaf.format.config import SourceRecord
     from slaf.runs.estimate import Estimate
     from slaf.runs.output_run import OutputRun
-    from slaf.sources.base import Inputs, MatrixSize
+    from slaf.sources.base import Inputs
+    from slaf.sources.matrix import MatrixSize
     from slaf.sources.search import LeftOut
     from slaf.storage.location import Location
 

@@ -34,8 +34,9 @@ from slaf.format.schema import (
 )
 from slaf.options import ReadOptions
 from slaf.runs.plan import BaseDataset, Plan, make_plan
-from slaf.sources.base import MatrixSize, Source, SourceInfo, check_only_x
+from slaf.sources.base import Source, SourceInfo, check_only_x
 from slaf.sources.concat.members import Input
+from slaf.sources.matrix import MatrixSize
 from slaf.sources.samples import names_of_records
 from slaf.tables.read import index_names, newest_version, read_table
 from slaf.tables.rows import TableRows
@@ -46,8 +47,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.options import StoreOptions
-    from slaf.sources.base import Matrix
     from slaf.sources.concat.source import Concat
+    from slaf.sources.matrix import Matrix
     from slaf.sparse.batch import Batch
     from slaf.sparse.ranges import RowRange
     from slaf.storage.location import Location

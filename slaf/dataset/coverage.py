@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.dataset.view import View
-    from slaf.sources.base import Coverage
+    from slaf.sources.contents import Coverage
 
 __all__ = ["CoverageReader", "Region", "depth", "named_runs", "query_table", "scale_factors"]
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from slaf.format.config import SourceRecord
     from slaf.format.records import AnnotationsRecord
     from slaf.options import ReadOptions
-    from slaf.sources.base import MatrixSize, Source
+    from slaf.sources.base import Source
+    from slaf.sources.matrix import MatrixSize
     from slaf.sources.search import LeftOut
 
 __all__ = [

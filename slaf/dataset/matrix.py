@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from slaf.errors import DamagedDataset
-from slaf.sources.base import MatrixSize
-from slaf.sources.selection import SelectedMatrix, is_ascending
+from slaf.sources.matrix import MatrixSize
+from slaf.sources.selected_matrix import SelectedMatrix, is_ascending
 from slaf.sparse.batch import BATCH_NONZEROS, Batch
 from slaf.sparse.csr import ColumnSelection, csr_from_batches, drop_entries
 from slaf.sparse.ranges import RowRange, as_positions, split_by_nnz

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from slaf.annotations.columns import to_lance
 from slaf.annotations.dataframes import to_frame
-from slaf.annotations.read_only import ReadOnlyMapping, read_only_frame
+from slaf.annotations.read_only import ReadOnlyMapping
 from slaf.dataset.lazy_matrix import LazyMatrix, composed
 from slaf.dataset.selection import Unnamed, resolve_indexer, resolve_positions
 from slaf.format.schema import RAW
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from slaf.sources.base import Raw, Source
+    from slaf.sources.base import Source
+    from slaf.sources.contents import Raw
 
     Positions = NDArray[np.int64] | None
 
@@ -85,7 +86,9 @@ class RawView:
     @property
     def var(self) -> pd.DataFrame:
         """The table of its genes."""
-        return read_only_frame(self.frame(), "raw.var")
+        from slaf.annotations.read_only_frame import ReadOnlyFrame
+
+        return ReadOnlyFrame.of(self.frame(), "raw.var")
 
     @property
     def var_names(self) -> pd.Index[Any]:

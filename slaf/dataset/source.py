@@ -17,16 +17,9 @@ from slaf.format.schema import CELLS, GENES, RAW, RAW_GENES
 from slaf.options import ALIGNED_SLOTS, RAW_VARM
 from slaf.runtime.lazy import DeferredMapping
 from slaf.sources import register
-from slaf.sources.base import (
-    Coverage,
-    Raw,
-    Slots,
-    Source,
-    SourceFormat,
-    SourceInfo,
-    measured_by,
-)
+from slaf.sources.base import Source, SourceFormat, SourceInfo
 from slaf.sources.concat.members import ExistingDataset
+from slaf.sources.contents import Coverage, Raw, Slots, measured_by
 from slaf.sources.identity import file_identity
 from slaf.sources.slots import dropped_with_raw, other_layers
 from slaf.sources.unsupported import is_dataset
@@ -43,7 +36,8 @@ if TYPE_CHECKING:
     from slaf.annotations.columns import ColumnSet
     from slaf.dataset.dataset import Dataset
     from slaf.options import ReadOptions
-    from slaf.sources.base import Matrix, Measured
+    from slaf.sources.contents import Measured
+    from slaf.sources.matrix import Matrix
 
 __all__ = ["FORMAT", "DatasetInput", "DatasetSource", "dataset_as_input"]
 

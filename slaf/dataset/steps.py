@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.dataset.view import View
-    from slaf.sources.base import Matrix
+    from slaf.sources.matrix import Matrix
     from slaf.transforms.base import ValueStep
     from slaf.transforms.totals import CellTotals
 

@@ -13,7 +13,8 @@ from slaf.dataset.transformed import TransformedView
 from slaf.errors import InputError
 from slaf.format.records import StepRecord
 from slaf.format.schema import CELLS
-from slaf.sources.selection import SelectedSource, is_ascending
+from slaf.sources.selected_matrix import is_ascending
+from slaf.sources.selection import SelectedSource
 from slaf.transforms.gene_ids import StandardGenes
 
 if TYPE_CHECKING:

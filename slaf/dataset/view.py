@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-import numpy as np
-import pyarrow as pa
-
 from slaf.annotations.columns import ColumnSet
-from slaf.annotations.dataframes import on_axis, to_frame
-from slaf.annotations.read_only import ReadOnlyDict, ReadOnlyMapping, read_only_frame, refuse
+from slaf.annotations.dataframes import to_frame
+from slaf.annotations.read_only import ReadOnlyDict, ReadOnlyMapping, refuse
 from slaf.dataset.aggregate import Aggregates
 from slaf.dataset.blocks import Blocks
 from slaf.dataset.display import as_html, as_text
+from slaf.dataset.in_memory import InMemory
 from slaf.dataset.lazy_matrix import LazyMatrix, composed
 from slaf.dataset.names import AxisNames
-from slaf.dataset.query import QueryTable, run_query
 from slaf.dataset.raw import RawView
 from slaf.dataset.reduce import Reductions
 from slaf.dataset.selection import resolve_indexer
+from slaf.dataset.sql import Sql
 from slaf.dataset.steps import Steps
 from slaf.dataset.verbs import Verbs
-from slaf.errors import DamagedDataset, SelectionError
-from slaf.format.schema import CELLS, EXPRESSION, GENES, RAW, VALUE
-from slaf.runtime.forks import check_not_forked
+from slaf.errors import SelectionError
+from slaf.format.schema import CELLS, GENES, RAW
 from slaf.sources.identity import content_identity
 from slaf.sources.selection import SelectedSource, element_pairs, element_rows
 from slaf.sparse.ranges import RowRange, as_positions
@@ -33,15 +29,15 @@ from slaf.sparse.ranges import RowRange, as_positions
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    import anndata
+    import numpy as np
     import pandas as pd
-    import polars as pl
     from numpy.typing import NDArray
 
     from slaf.dataset.selection import Indexer
     from slaf.dataset.steps import Step
     from slaf.options import Normalization, Strand
-    from slaf.sources.base import Matrix, Source
+    from slaf.sources.base import Source
+    from slaf.sources.matrix import Matrix
     from slaf.sparse.ranges import Rows
 
     Positions = NDArray[np.int64] | None
@@ -49,7 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["View"]
 
 
-class View(Steps, Verbs, Reductions, Aggregates, Blocks):
+class View(InMemory, Sql, Steps, Verbs, Reductions, Aggregates, Blocks):
     """Some cells and genes of a dataset, or of inputs, in an order: lazy and immutable.
 
     ``view[cells, genes]`` is another view. Cells and genes are selected by a position or several, a
@@ -204,12 +200,12 @@ class View(Steps, Verbs, Reductions, Aggregates, Blocks):
     @property
     def obs(self) -> pd.DataFrame:
         """The table of cells, with the column names and types of the input; read on access."""
-        return read_only_frame(self._frame(CELLS), "obs")
+        return self._read_only(CELLS, "obs")
 
     @property
     def var(self) -> pd.DataFrame:
         """The table of genes, with the column names and types of the input; read on access."""
-        return read_only_frame(self._frame(GENES), "var")
+        return self._read_only(GENES, "var")
 
     @property
     def obs_names(self) -> pd.Index[Any]:
@@ -220,6 +216,10 @@ class View(Steps, Verbs, Reductions, Aggregates, Blocks):
     def var_names(self) -> pd.Index[Any]:
         """The ids of the genes."""
         return self._index(GENES)
+
+    def frame(self, axis: str) -> pd.DataFrame:
+        """The table of "cells" or "genes", as a frame that can be changed."""
+        return self._columns(axis, self.source.columns(axis))
 
     def obs_columns(self, names: Sequence[str]) -> pd.DataFrame:
         """Some columns of obs; no others are read.
@@ -307,6 +307,20 @@ class View(Steps, Verbs, Reductions, Aggregates, Blocks):
             return self.raw.X
         return self._lazy(layer)
 
+    def layer_name(self, layer: str) -> str:
+        """The name of a layer, if there is one.
+
+        Raises
+        ------
+        SelectionError
+            If there is none.
+        """
+        if layer not in self.source.info.layers:
+            names = ", ".join(map(repr, self.source.info.layers)) or "none at all"
+            msg = f"there is no layer {layer!r}; there are {names}"
+            raise SelectionError(msg)
+        return layer
+
     def matrix(self, layer: str | None = None) -> Matrix:
         """The matrix, a layer or "raw" of the origin; `cells` and `genes` are positions in it.
 
@@ -348,137 +362,7 @@ class View(Steps, Verbs, Reductions, Aggregates, Blocks):
         """The unstructured annotation; of several inputs, merged."""
         return ReadOnlyDict(self.source.slots().uns)
 
-    # ------------------------------------------------------------------------------------ to memory
-
-    def to_anndata(
-        self, *, layers: Sequence[str] | None = None, lazy: bool = False
-    ) -> anndata.AnnData:
-        """All of the view as an AnnData in memory, or with matrices that dask reads.
-
-        X, the layers and raw are CSR; all else is as in the input. Raw keeps all of its genes.
-
-        Parameters
-        ----------
-        layers
-            The names of the layers to read; None for all.
-        lazy
-            Whether X, the layers and raw are dask arrays, as `to_dask` makes them.
-
-        Raises
-        ------
-        SelectionError
-            If there is no such layer.
-        DamagedDataset, InputError
-            If no AnnData can hold it, or it cannot be read.
-        MissingPackage
-            If it is lazy and dask is not installed.
-        """
-        if isinstance(layers, str):
-            layers = [layers]
-        names = [self._layer_name(name) for name in (self.layers if layers is None else layers)]
-        raw, obs, var = self.raw, self._frame(CELLS), self._frame(GENES)
-        of_raw = var if raw is None else raw.frame()
-
-        def read(layer: str | None) -> Any:
-            return self.to_dask(layer) if lazy else self.lazy_matrix(layer).to_memory()
-
-        return self._as_anndata(
-            X=read(None),
-            obs=obs,
-            var=var,
-            layers={name: read(name) for name in names},
-            obsm=_on_axis(self.obsm, obs),
-            varm=_on_axis(self.varm, var),
-            obsp=dict(self.obsp),
-            varp=dict(self.varp),
-            uns=dict(self.uns),
-            raw=None
-            if raw is None
-            else {"X": read(RAW), "var": of_raw, "varm": _on_axis(raw.varm, of_raw)},
-        )
-
-    def _as_anndata(self, **parts: Any) -> anndata.AnnData:
-        """An AnnData of these parts, which an earlier release may have stored unfit."""
-        import anndata
-
-        try:
-            return anndata.AnnData(**parts)
-        except (ValueError, TypeError, AttributeError, LookupError) as error:
-            msg = (
-                f"{self.label}: no AnnData can hold it ({error}); `slaf verify` says why, and "
-                "converting the inputs again mends it"
-            )
-            raise DamagedDataset(msg) from error
-
-    def row(
-        self, cell: int | str, layer: str | None = None, *, dense: bool = False
-    ) -> tuple[NDArray[np.int32], NDArray[Any]] | NDArray[Any]:
-        """The nonzeros of one cell.
-
-        Parameters
-        ----------
-        cell
-            Its position (negative ones count from the end) or its id.
-        layer
-            The layer instead of X, or "raw".
-        dense
-            Whether to return a value for each gene.
-
-        Returns
-        -------
-        tuple or numpy.ndarray
-            The positions of genes and their values; or with `dense` all values.
-
-        Raises
-        ------
-        SelectionError
-            If there is no such cell or layer.
-        """
-        view = self[[cell] if isinstance(cell, str) else cell]
-        row = view.lazy_matrix(layer).to_memory()
-        if dense:
-            values: NDArray[Any] = row.toarray()[0]
-            return values
-        return row.indices, row.data
-
-    def value(self, cell: int | str, gene: int | str, layer: str | None = None) -> Any:
-        """The value of one cell and gene; 0 where none is stored.
-
-        Parameters
-        ----------
-        cell, gene
-            A position (negative ones count from the end), an id, or the symbol of a gene.
-        layer
-            The layer instead of X.
-
-        Raises
-        ------
-        SelectionError
-            If there is no such cell, gene or layer.
-        """
-        cells, genes = ([at] if isinstance(at, str) else at for at in (cell, gene))
-        return self[cells, genes].lazy_matrix(layer).to_memory()[0, 0]
-
-    def to_memory(self) -> anndata.AnnData:
-        """As `to_anndata`, by the name that a backed AnnData has for it."""
-        return self.to_anndata()
-
-    def to_df(self, layer: str | None = None) -> pd.DataFrame:
-        """The matrix or a layer as a dense data frame, cells × genes.
-
-        Parameters
-        ----------
-        layer
-            The layer instead of X.
-        """
-        import pandas as pd
-
-        matrix = self.X if layer is None else self.layers[self._layer_name(layer)]
-        return pd.DataFrame(
-            matrix.to_memory().toarray(), index=self.obs_names, columns=self.var_names
-        )
-
-    # ------------------------------------------------------------------------------------------ SQL
+    # ------------------------------------------------------------------------------------- coverage
 
     def coverage(
         self,
@@ -546,61 +430,6 @@ class View(Steps, Verbs, Reductions, Aggregates, Blocks):
 
         return named_runs(self, region, strand, normalize)
 
-    def sql(self, query: str) -> pl.DataFrame:
-        """The result of a query over the tables `cells`, `genes` and `expression`.
-
-        `obs` and `var` are other names of `cells` and `genes`. Positions of cells and genes are
-        those of the view. Numbers do not wrap: whole numbers have 64 bits or more, and a result
-        that is too large is an error. NaN in obs and var is null; in `expression` it is a value.
-
-        Parameters
-        ----------
-        query
-            SQL in the dialect of DuckDB.
-
-        Raises
-        ------
-        QueryError
-            If it is not SQL, names an unknown table or column, or would change a table.
-        """
-        check_not_forked()
-        return run_query(self.query_tables(), query)
-
-    def query_tables(self) -> dict[str, QueryTable]:
-        """The tables that `sql` reads, by name."""
-        ids = [("cell_integer_id", pa.int64()), ("gene_integer_id", pa.int64())]
-        value = pa.from_numpy_dtype(self.X.dtype)
-        schema = pa.schema([*ids, (VALUE, value)])
-        return {
-            EXPRESSION: QueryTable(
-                schema, partial(self._read_entries, schema), nan_is_missing=False
-            ),
-            CELLS: self.query_table(CELLS),
-            GENES: self.query_table(GENES),
-        }
-
-    def query_table(self, axis: str) -> QueryTable:
-        """The cells or genes of the view as SQL and filters read them, with their positions."""
-        source, rows = self.source, self.cells if axis == CELLS else self.genes
-        columns, size = source.columns(axis), self.n_obs if axis == CELLS else self.n_vars
-        position = f"{axis.removesuffix('s')}_integer_id"
-        names = [column.name for column in columns.columns]
-        schema = pa.schema([source.schema(axis).field(name) for name in names])
-
-        def read(requested: list[str]) -> pa.RecordBatchReader:
-            stored = [name for name in requested if name != position]
-            # Without a column a table has no rows.
-            table = source.read_columns(axis, stored or names[:1], rows)
-            if position in requested:
-                table = table.append_column(position, pa.array(np.arange(size)))
-            return table.select(requested).to_reader()
-
-        return QueryTable(
-            schema.append(pa.field(position, pa.int64())),
-            read,
-            columns=columns,
-        )
-
     # ---------------------------------------------------------------------------------- as a source
 
     def as_source(self) -> Source:
@@ -618,8 +447,10 @@ class View(Steps, Verbs, Reductions, Aggregates, Blocks):
         rows = self.positions(axis)
         return to_frame(self.source.read_columns(axis, names, rows), columns)
 
-    def _frame(self, axis: str) -> pd.DataFrame:
-        return self._columns(axis, self.source.columns(axis))
+    def _read_only(self, axis: str, name: str) -> pd.DataFrame:
+        from slaf.annotations.read_only_frame import ReadOnlyFrame
+
+        return ReadOnlyFrame.of(self.frame(axis), name)
 
     def _index(self, axis: str) -> pd.Index[Any]:
         columns = self.source.columns(axis)
@@ -633,14 +464,7 @@ class View(Steps, Verbs, Reductions, Aggregates, Blocks):
     def _matrix_name(self, layer: str | None) -> str | None:
         if layer is None or (layer == RAW and self.source.raw() is not None):
             return layer
-        return self.source.info.layers[self._layer_name(layer)]
-
-    def _layer_name(self, layer: str) -> str:
-        if layer not in self.source.info.layers:
-            names = ", ".join(map(repr, self.source.info.layers)) or "none at all"
-            msg = f"there is no layer {layer!r}; there are {names}"
-            raise SelectionError(msg)
-        return layer
+        return self.source.info.layers[self.layer_name(layer)]
 
     def _vector(self, axis: str, other: str, key: str, layer: str | None) -> NDArray[Any]:
         columns = self.source.columns(axis)
@@ -665,20 +489,6 @@ class View(Steps, Verbs, Reductions, Aggregates, Blocks):
             self.source, self._matrix_name(layer), layer or "X", view.cells, view.genes
         )
         return matrix.to_memory().toarray().ravel()
-
-    def _read_entries(self, schema: pa.Schema, columns: list[str]) -> pa.RecordBatchReader:
-        """The nonzeros as rows of `expression`."""
-        selected = pa.schema([schema.field(name) for name in columns])
-
-        def batches() -> Iterator[pa.RecordBatch]:
-            for batch in self.X.batches():
-                arrays = {"gene_integer_id": batch.genes, VALUE: batch.values}
-                if "cell_integer_id" in columns:
-                    arrays["cell_integer_id"] = batch.cells()
-                rows = [pa.array(arrays[field.name]).cast(field.type) for field in selected]
-                yield pa.RecordBatch.from_arrays(rows, schema=selected)
-
-        return pa.RecordBatchReader.from_batches(selected, batches())
 
 
 class _ViewSource(SelectedSource):
@@ -707,10 +517,6 @@ class _ViewSource(SelectedSource):
 def replace_columns(columns: ColumnSet, number: int) -> ColumnSet:
     """The first columns of a frame."""
     return ColumnSet(columns.columns[:number], columns.index_name)
-
-
-def _on_axis(elements: Mapping[str, Any], table: pd.DataFrame) -> dict[str, Any]:
-    return {name: on_axis(element, table.index) for name, element in elements.items()}
 
 
 def _two_axes(index: Any) -> tuple[Any, Any]:

@@ -68,6 +68,7 @@ __all__ = [
     "load",
     "load_former",
     "load_published",
+    "parse",
     "save",
     "save_former",
     "table_directories",
@@ -517,7 +518,11 @@ def load(location: Location, *, legacy: bool = False) -> Manifest | None:
     DamagedDataset
         If it violates the format or its checksum.
     """
-    raw = location.read(CONFIG)
+    return parse(location, location.read(CONFIG), legacy=legacy)
+
+
+def parse(location: Location, raw: bytes | None, *, legacy: bool = False) -> Manifest | None:
+    """The content of a config.json that was read; as `load` gives it."""
     if raw is None:
         return None
     where = f"{location}: {CONFIG}"

@@ -48,7 +48,7 @@ main{max-width:1240px;margin:auto;padding:16px}
 h1{font-size:1.6rem;margin:.3em 0;overflow-wrap:anywhere}
 h2{font-size:1.25rem;margin:2em 0 .5em;border-bottom:1px solid var(--line)}
 h3{font-size:1rem;margin:1.2em 0 .3em;overflow-wrap:anywhere}
-p,li,dd,td,pre{overflow-wrap:anywhere}
+h4,p,li,dd,td,pre{overflow-wrap:anywhere}
 .soft{color:var(--soft)}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.2em 1em;margin:0}
 dt{color:var(--soft)}dd{margin:0}
@@ -65,7 +65,7 @@ th{color:var(--soft);font-weight:600}
 th:first-child,td:first-child{text-align:left;padding-left:0;min-width:7em}
 details{margin:.4em 0}summary{cursor:pointer;color:var(--blue)}
 pre{background:var(--fill);padding:.8em;white-space:pre-wrap;font-size:.85rem}
-.kk{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(260px,100%),1fr));gap:0 1.2em}
+.kk{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(280px,100%),1fr));gap:0 1.2em}
 .k{width:100%;max-width:420px;height:auto;display:block}
 .k text{font-size:11px;fill:var(--soft)}
 .r{display:grid;grid-template-columns:minmax(8em,16em) 1fr 9em;gap:0 .8em;align-items:center;
@@ -75,7 +75,7 @@ font-size:.9rem}
 .x{position:relative;height:1.4em;color:var(--soft);font-size:.8rem}
 .x span{position:absolute;transform:translateX(-50%)}
 .x span:first-child{transform:none}.x .e{transform:translateX(-100%)}
-.g{stroke:var(--line)}.c{fill:none;stroke:var(--blue);stroke-width:2}.d{fill:var(--blue)}
+.g{stroke:var(--line)}.c{fill:none;stroke:var(--blue);stroke-width:2}
 .b{fill:var(--pale)}.l,.m{fill:none;stroke:var(--blue);vector-effect:non-scaling-stroke}
 .m{stroke-width:3}
 @media(max-width:600px){dl,.r{grid-template-columns:1fr}.r .v{margin-bottom:.5em}
@@ -114,19 +114,27 @@ def as_html(report: DatasetReport) -> str:
 
 def _summary(report: DatasetReport) -> str:
     total = report.n_cells * report.n_genes
-    density = f" ({report.nonzeros / total:.2%} of all)" if total else ""
-    each = f", {report.bytes / report.nonzeros:.2f} a nonzero" if report.nonzeros else ""
+    density = f" ({number(100 * report.nonzeros / total)}% of all)" if total else ""
     types = f", read as {report.dtype}, stored as {report.value_type}"
     rows = [
         ("Dataset", shown(report.location, SENTENCE)),
         ("Shape", f"{report.n_cells:,} cells × {report.n_genes:,} genes"),
         ("Values", f"{shown(report.matrix)}: {report.nonzeros:,} nonzeros{density}{types}"),
         ("Also", "; ".join(shown(each, SENTENCE) for each in _some(report.annotations)) or "none"),
-        ("Bytes", f"{size(report.bytes)} on disk{each}"),
+        ("Bytes", f"{size(report.bytes)} on disk{_of_a_nonzero(report)}"),
         ("Digest", shown(report.digest) or "none recorded"),
         ("Verified", _verified(report)),
     ]  # fmt: skip
     return f"<dl>{''.join(f'<dt>{name}</dt><dd>{value}</dd>' for name, value in rows)}</dl>"
+
+
+def _of_a_nonzero(report: DatasetReport) -> str:
+    """The bytes of a nonzero, where the matrix has a table of its own."""
+    table = {"X": "expression"}.get(report.matrix, report.matrix)
+    found = next((each.bytes for each in report.tables if each.name == table), 0)
+    if not found or not report.nonzeros:
+        return ""
+    return f"; {number(found / report.nonzeros)} a nonzero in {shown(table)}"
 
 
 def _verified(report: DatasetReport) -> str:
@@ -187,19 +195,23 @@ def _before_and_after(steps: Sequence[StepRecord]) -> str:
 
 def _left(before: int, after: int) -> str:
     """A number, and its share of the number before, where it is smaller."""
-    return f"{after:,}" if after == before else f"{after:,} ({after / before:.1%})"
+    return f"{after:,}" if after == before else f"{after:,} ({number(100 * after / before)}%)"
 
 
 def _quality(report: DatasetReport) -> Iterator[str]:
     drawn = report.sources[:SOURCES_DRAWN]
-    curves = "".join(_knee(at, source) for at, source in enumerate(drawn) if source.knee)
+    curves = "".join(_knee(at, source) for at, source in enumerate(drawn) if len(source.knee) > 1)
     yield "<h3>Counts of a cell by rank</h3>"
-    yield f'<div class="kk">{curves}</div>' if curves else "<p>No cell has a sum above zero.</p>"
+    yield (
+        f'<div class="kk">{curves}</div>'
+        if curves
+        else "<p>No source has two cells with counts.</p>"
+    )
     for metric, title in _METRICS.items():
-        if any(metric in source.metrics for source in drawn):
+        if any(source.metrics.get(metric, {}).get("median") is not None for source in drawn):
             yield f"<h3>{title}</h3>{_boxes(drawn, metric, title)}"
     if report.mt_genes:
-        yield f'<p class="soft">{report.mt_genes:,} genes are mitochondrial.</p>'
+        yield f'<p class="soft">Mitochondrial genes: {report.mt_genes:,}.</p>'
     else:
         yield '<p class="soft">No gene is known as mitochondrial; --mt names a pattern.</p>'
 

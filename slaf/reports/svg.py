@@ -56,7 +56,8 @@ class Axis:
             return
         decades = math.floor(math.log10(max(self.high, 1)))
         step = 1 + decades // 4
-        yield from (0.0, *(10.0**power for power in range(1, decades + 1, step)))
+        powers = (10.0**power for power in range(1, decades + 1, step))
+        yield from (0.0, *(powers if decades else (self.high,)))
 
 
 def box(axis: Axis, five: Sequence[float]) -> str:
@@ -87,7 +88,7 @@ def knee(points: Sequence[tuple[int, float]], title: str, mark: str) -> str:
     Parameters
     ----------
     points
-        Ranks and sums.
+        Ranks and sums; two or more.
     title
         The alternative text, escaped.
     mark
@@ -98,11 +99,10 @@ def knee(points: Sequence[tuple[int, float]], title: str, mark: str) -> str:
     y_axis = (math.floor(math.log10(low)), math.ceil(math.log10(high)))
     y_axis = (y_axis[0], max(y_axis[1], y_axis[0] + 1))
     line = " ".join(f"{_across(x_axis, x)},{_down(y_axis, y)}" for x, y in points)
-    dot = f'<circle class="d" cx="{_across(x_axis, 1)}" cy="{_down(y_axis, high)}" r="3"/>'
     return (
         f'<svg class="k" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-labelledby="{mark}">'
         f'<title id="{mark}">{title}</title>{"".join(_grid(x_axis, y_axis))}'
-        f'<polyline class="c" points="{line}"/>{dot if len(points) == 1 else ""}</svg>'
+        f'<polyline class="c" points="{line}"/></svg>'
     )
 
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from slaf.format.config import DatasetConfig
     from slaf.options import ReadOptions
     from slaf.runs.plan import Plan
-    from slaf.sources.base import Matrix, Source
+    from slaf.sources.base import Source
+    from slaf.sources.matrix import Matrix
 
 __all__ = ["Estimate", "check_disk_space", "estimate", "part_estimate", "rewrite_estimate"]
 

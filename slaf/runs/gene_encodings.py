@@ -31,6 +31,9 @@ __all__ = ["choose_gene_encodings"]
 _SAMPLE_ROWS = 2_000_000
 _FEWEST_ROWS = 1 << 16
 
+# The inputs that a sample is taken of: thousands of small ones are not opened again for it.
+_MOST_INPUTS = 32
+
 
 def choose_gene_encodings(run: OutputRun, source: Source, kept: Container[str] = ()) -> None:
     """Choose the encodings of the tables that a run makes, before its first part.
@@ -59,7 +62,7 @@ def _encoded(table: MatrixTable, plan: Plan, source: Source) -> MatrixTable:
     """The table with the encoding that takes fewest bytes of its first rows."""
     encodings = gene_encodings(table.n_genes, plan.options)
     if len(encodings) > 1 and not TABLES[table.table].value_types[0]:
-        genes = _first_genes(source, table.table, plan.parts[0])
+        genes = _first_genes(source, table.table, plan)
         if len(genes) >= _FEWEST_ROWS:
             candidates = [structs.replace(table, gene_encoding=each) for each in encodings]
             return min(candidates, key=lambda each: _bytes(each, plan, genes))
@@ -73,15 +76,15 @@ def _bytes(table: MatrixTable, plan: Plan, genes: NDArray[np.uint32]) -> int:
     return encoded_size(pa.record_batch([array], schema=pa.schema([field])))
 
 
-def _first_genes(source: Source, table: str, part: RowRange) -> NDArray[np.uint32]:
+def _first_genes(source: Source, table: str, plan: Plan) -> NDArray[np.uint32]:
     """The genes of the first rows; of several layers those of the first."""
     matrix = next(iter(source_matrices(source, table)[0].values()))
     if matrix.size.exact and matrix.size.entries < _FEWEST_ROWS:
         return np.empty(0, np.uint32)
     # A file of reads is read as a whole: the first is, and kept for the first part.
-    stop = matrix.shape[0] if source.coverage() is None else part.stop
+    stop = _sampled(plan, matrix.shape[0]) if source.coverage() is None else plan.parts[0].stop
     genes, n_rows = [np.empty(0, np.uint32)], 0
-    batches = matrix.batches(RowRange(part.start, stop))
+    batches = matrix.batches(RowRange(plan.parts[0].start, stop))
     try:
         for batch in batches:
             genes.append(batch.genes)
@@ -92,3 +95,9 @@ def _first_genes(source: Source, table: str, part: RowRange) -> NDArray[np.uint3
         # The part that has these cells reports it, once the others are done.
         return genes[0]
     return np.concatenate(genes)[:_SAMPLE_ROWS]
+
+
+def _sampled(plan: Plan, n_cells: int) -> int:
+    """The cell before which a sample ends."""
+    later = plan.sources[plan.source_index(plan.parts[0].start) + _MOST_INPUTS :]
+    return later[0].offset if later else n_cells

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from slaf.format.config import DatasetConfig
     from slaf.format.schema import TableSpec
     from slaf.options import StoreOptions
-    from slaf.sources.base import Matrix, Source
+    from slaf.sources.base import Source
+    from slaf.sources.matrix import Matrix
 
 __all__ = [
     "MatrixTable",

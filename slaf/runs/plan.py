@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
@@ -86,7 +87,7 @@ class BaseDataset:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """A run, immutable and JSON.
 
@@ -309,10 +310,10 @@ class Plan:
         """The input that a cell comes from."""
         return self.sources[self.source_index(cell)]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """The digest of the plan but for its inputs, which may be repaired while it is done."""
-        data = self.to_json() | {"sources": len(self.sources)}
+        data = replace(self, sources=()).to_json() | {"sources": len(self.sources)}
         return str(xxhash.xxh3_128_hexdigest(json.dumps(data, sort_keys=True).encode()))
 
     @property

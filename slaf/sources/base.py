@@ -1,22 +1,13 @@
-"""The interface of a format to read: Source, Matrix and SourceFormat."""
+"""The interface of a format to read: Source, its description, and SourceFormat."""
 
 from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    NamedTuple,
-    Protocol,
-    Self,
-    TypeAlias,
-    TypeVar,
-    runtime_checkable,
-)
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -24,6 +15,7 @@ from slaf.annotations.columns import column_of, fill_columns, find_names, to_lan
 from slaf.errors import InexactValue, InputError, MissingMatrix
 from slaf.format.schema import CELL_COLUMNS, CELLS, GENE_COLUMNS
 from slaf.runtime.lazy import LazyMapping
+from slaf.sources.contents import Measured, Slots
 from slaf.sparse.csr import csr_from_batches
 from slaf.sparse.ranges import RowRange
 
@@ -31,7 +23,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import anndata
@@ -40,29 +31,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.annotations.columns import ColumnSet
-    from slaf.format.config import SourceRecord
     from slaf.options import ReadOptions
-    from slaf.sparse.batch import Batch
+    from slaf.sources.contents import Coverage, Raw
+    from slaf.sources.matrix import Matrix, MatrixSize
 
 __all__ = [
-    "Coverage",
     "HasSource",
     "Inputs",
-    "LabelledMatrix",
-    "Matrix",
-    "MatrixSize",
-    "MatrixView",
-    "Measured",
-    "Raw",
-    "Slots",
     "Source",
     "SourceFormat",
     "SourceInfo",
     "add_note",
-    "check_numeric",
     "check_only_x",
     "choices",
-    "measured_by",
     "note_once",
 ]
 
@@ -74,302 +55,6 @@ Inputs: TypeAlias = (
     "str | os.PathLike[str] | anndata.AnnData | HasSource"
     " | Sequence[str | os.PathLike[str] | anndata.AnnData | HasSource]"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class MatrixSize:
-    """The size of a matrix, without reading its values.
-
-    Attributes
-    ----------
-    layout
-        Its layout in the input, for messages: "CSR", "CSC", "dense".
-    entries
-        Stored entries, zeros and repeated ones included.
-    exact
-        Whether `entries` is exact; else it is an estimate.
-    least_scratch, scratch
-        Bytes of scratch that sorting by cell takes: at least (if all values are small), and at
-        most.
-    memory
-        Bytes of memory that sorting takes.
-    """
-
-    layout: str
-    entries: int
-    exact: bool = True
-    least_scratch: int = 0
-    scratch: int = 0
-    memory: int = 0
-
-    @classmethod
-    def of_all(cls, sizes: Iterable[MatrixSize]) -> Self:
-        """The size of several matrices together, sorted one at a time."""
-        sizes = list(sizes)
-        return cls(
-            " and ".join(dict.fromkeys(size.layout for size in sizes)),
-            sum(size.entries for size in sizes),
-            exact=all(size.exact for size in sizes),
-            least_scratch=max((size.least_scratch for size in sizes), default=0),
-            scratch=max((size.scratch for size in sizes), default=0),
-            memory=max((size.memory for size in sizes), default=0),
-        )
-
-
-class Matrix(Protocol):
-    """A matrix of cells × genes, read by ranges of cells."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Cells and genes."""
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The numeric type of the values."""
-
-    @property
-    def size(self) -> MatrixSize:
-        """The number of entries, and what sorting them takes."""
-
-    def sample_values(self) -> NDArray[Any]:
-        """Some of the first stored values, in any order: cheap, for a first guess."""
-
-    def indptr_estimate(self, step: int) -> NDArray[np.int64]:
-        """Entries before cells 0, step, 2 * step, …, and n_cells: exact, or an estimate."""
-
-    def batches(self, rows: RowRange) -> Iterator[Batch]:
-        """These cells, in order: `batches([a, b))` and `batches([b, c))` make `batches([a, c))`."""
-
-
-class MatrixView:
-    """Another matrix, unchanged: the base class of matrices that change something of one.
-
-    Parameters
-    ----------
-    matrix
-        The other matrix.
-    """
-
-    def __init__(self, matrix: Matrix) -> None:
-        self._matrix = matrix
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Cells and genes."""
-        return self._matrix.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The numeric type of the values."""
-        return self._matrix.dtype
-
-    @property
-    def size(self) -> MatrixSize:
-        """The number of entries, and what sorting them takes."""
-        return self._matrix.size
-
-    def sample_values(self) -> NDArray[Any]:
-        """Some of the first stored values."""
-        return self._matrix.sample_values()
-
-    def indptr_estimate(self, step: int) -> NDArray[np.int64]:
-        """Entries before cells 0, step, 2 * step, …, and n_cells."""
-        return self._matrix.indptr_estimate(step)
-
-    def batches(self, rows: RowRange) -> Iterator[Batch]:
-        """These cells, in order."""
-        return self._matrix.batches(rows)
-
-
-class LabelledMatrix(MatrixView):
-    """A matrix whose errors name its location.
-
-    Parameters
-    ----------
-    matrix
-        The matrix.
-    errors
-        Makes the context in which values are read.
-    """
-
-    def __init__(self, matrix: Matrix, errors: Callable[[], AbstractContextManager[None]]) -> None:
-        super().__init__(matrix)
-        self._errors = errors
-
-    def sample_values(self) -> NDArray[Any]:
-        """Some of the first stored values."""
-        with self._errors():
-            return self._matrix.sample_values()
-
-    def indptr_estimate(self, step: int) -> NDArray[np.int64]:
-        """Entries before cells 0, step, 2 * step, …, and n_cells."""
-        with self._errors():
-            return self._matrix.indptr_estimate(step)
-
-    def batches(self, rows: RowRange) -> Iterator[Batch]:
-        """These cells, in order."""
-        with self._errors():
-            yield from self._matrix.batches(rows)
-
-
-def measured_by(
-    records: Sequence[SourceRecord], slot: str | None = None, raw: Raw | None = None
-) -> tuple[Measured, ...]:
-    """The genes that each of several inputs has measured.
-
-    Parameters
-    ----------
-    records
-        The inputs.
-    slot
-        "layer:NAME" for the genes of a layer, which not every input has.
-    raw
-        For the genes of raw.
-    """
-    cells = [RowRange(record.offset, record.offset + record.n_cells) for record in records]
-    if raw is not None:
-        ranges = raw.genes_present or (((0, raw.matrix.shape[1]),),) * len(records)
-        return tuple(map(Measured, cells, ranges))
-    return tuple(
-        Measured(
-            rows,
-            record.genes_present
-            if not slot or record.slots is None or slot in record.slots
-            else (),
-        )
-        for rows, record in zip(cells, records, strict=True)
-    )
-
-
-def check_only_x(matrix: str, label: str) -> None:
-    """Refuse any matrix but X.
-
-    Raises
-    ------
-    MissingMatrix
-        If another one is named.
-    """
-    if matrix != "X":
-        msg = f"{label} has no matrix {matrix!r}, only X"
-        raise MissingMatrix(msg)
-
-
-def check_numeric(dtype: np.dtype[Any], label: str) -> None:
-    """Refuse anything but numbers of at most 64 bits.
-
-    Raises
-    ------
-    InputError
-        If it is anything else.
-    """
-    if dtype.kind not in "biuf" or dtype.itemsize > 8:  # noqa: PLR2004 - 64 bits
-        msg = (
-            f"{label} holds values of type {dtype}, which no table holds exactly; write "
-            "them as integers or floats of at most 64 bits"
-        )
-        raise InputError(msg)
-
-
-@contextmanager
-def add_note(note: str, error_type: type[InputError] = InputError) -> Iterator[None]:
-    """Add a note to the errors of reading."""
-    try:
-        yield
-    except error_type as error:
-        note_once(error, note)
-        raise
-
-
-def note_once(error: BaseException, note: str) -> None:
-    """Add a note to an error, unless it has it already, alone or with a place within."""
-    known = getattr(error, "__notes__", ())
-    if not any(one == note or one.startswith(f"{note},") for one in known):
-        error.add_note(note)
-
-
-def choices(option: str, names: Iterable[str]) -> str:
-    """The remedy for a name that is not there: the names to choose, or that there are none."""
-    listed = ", ".join(names)
-    return f"choose one with {option}: {listed}" if listed else "there is none to choose: write one"
-
-
-@dataclass(frozen=True, slots=True)
-class Raw:
-    """The matrix that AnnData calls raw, with its own genes.
-
-    Attributes
-    ----------
-    matrix
-        Its values; its cells are those of the source.
-    genes
-        Its genes, as from `Source.genes`.
-    varm
-        Its varm, by name.
-    genes_present
-        The genes in the raw of each of several inputs, as ranges ``[start, stop)``.
-    """
-
-    matrix: Matrix
-    genes: pa.Table
-    varm: Mapping[str, Any]
-    genes_present: tuple[tuple[tuple[int, int], ...], ...] = ()
-
-
-class Measured(NamedTuple):
-    """The genes that an input of several has measured: a zero of another is no measurement.
-
-    Attributes
-    ----------
-    rows
-        The cells of the input.
-    genes
-        The genes, as ranges ``[start, stop)``.
-    """
-
-    rows: RowRange
-    genes: tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """The depth of every base of aligned reads, as runs of equal depth.
-
-    Attributes
-    ----------
-    contigs
-        The name and the length of each contig.
-    columns
-        The strand, start, length and depth of the runs, as matrices of cells × contigs. A cell has
-        several runs of a contig, in the order of strands and starts.
-    """
-
-    contigs: tuple[tuple[str, int], ...]
-    columns: Mapping[str, Matrix]
-
-    def mapped(self, change: Callable[[Matrix], Matrix]) -> Coverage:
-        """The runs of other cells, by what becomes of each column."""
-        return replace(self, columns={name: change(one) for name, one in self.columns.items()})
-
-
-@dataclass(frozen=True, slots=True)
-class Slots:
-    """The elements of obsm, varm, obsp, varp and uns by name, as anndata has them in memory.
-
-    Attributes
-    ----------
-    obsm, varm
-        With a row for each cell, or gene.
-    obsp, varp
-        Cells × cells, genes × genes.
-    uns
-        Anything.
-    """
-
-    obsm: Mapping[str, Any] = field(default_factory=dict)
-    varm: Mapping[str, Any] = field(default_factory=dict)
-    obsp: Mapping[str, Any] = field(default_factory=dict)
-    varp: Mapping[str, Any] = field(default_factory=dict)
-    uns: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -575,7 +260,7 @@ class Source(ABC):
         reading
             The memory and the scratch directory for sorting cells; those of the source if None.
         """
-        from slaf.sources.selection import SelectedMatrix
+        from slaf.sources.selected_matrix import SelectedMatrix
 
         matrix = self.matrix(name)
         if cells is None and genes is None:
@@ -704,3 +389,39 @@ class SourceFormat:
     suffixes: tuple[str, ...] = ()
     members: Callable[[Path], tuple[list[Path], AbstractSet[str]]] | None = None
     package: str = ""
+
+
+def check_only_x(matrix: str, label: str) -> None:
+    """Refuse any matrix but X.
+
+    Raises
+    ------
+    MissingMatrix
+        If another one is named.
+    """
+    if matrix != "X":
+        msg = f"{label} has no matrix {matrix!r}, only X"
+        raise MissingMatrix(msg)
+
+
+@contextmanager
+def add_note(note: str, error_type: type[InputError] = InputError) -> Iterator[None]:
+    """Add a note to the errors of reading."""
+    try:
+        yield
+    except error_type as error:
+        note_once(error, note)
+        raise
+
+
+def note_once(error: BaseException, note: str) -> None:
+    """Add a note to an error, unless it has it already, alone or with a place within."""
+    known = getattr(error, "__notes__", ())
+    if not any(one == note or one.startswith(f"{note},") for one in known):
+        error.add_note(note)
+
+
+def choices(option: str, names: Iterable[str]) -> str:
+    """The remedy for a name that is not there: the names to choose, or that there are none."""
+    listed = ", ".join(names)
+    return f"choose one with {option}: {listed}" if listed else "there is none to choose: write one"

@@ -8,8 +8,8 @@ import numpy as np
 
 from slaf.errors import DamagedInput
 from slaf.kernels import kernels
-from slaf.sources.base import MatrixSize
 from slaf.sources.chunked import ChunkedArray
+from slaf.sources.matrix import MatrixSize
 from slaf.sources.unsorted import UnsortedMatrix
 from slaf.sparse.batch import BATCH_NONZEROS, Batch, batch_from_pieces
 from slaf.sparse.casting import pooled_empty, to_int64

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from slaf.kernels.reference import Tiles
-from slaf.sources.base import MatrixSize
 from slaf.sources.chunked import ChunkedArray
+from slaf.sources.matrix import MatrixSize
 from slaf.sources.unsorted import UnsortedMatrix
 from slaf.sparse.batch import Batch, batches_from_dense
 from slaf.sparse.external_sort import Coo
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.options import ReadOptions
-    from slaf.sources.base import Matrix
+    from slaf.sources.matrix import Matrix
 
 __all__ = ["DenseArray", "DenseRows", "Transposed", "dense_matrix"]
 

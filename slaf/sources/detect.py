@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slaf.errors import DamagedInput, InputError, UnknownFormat
+from slaf.sources.hdf5.file import opened_once
 from slaf.sources.unsupported import FOREIGN
 from slaf.storage.paths import check_exists
 
@@ -47,7 +48,8 @@ def detect(path: Path, formats: Sequence[SourceFormat], name: str | None = None)
 
 def recognising(path: Path, formats: Sequence[SourceFormat]) -> list[SourceFormat]:
     """The formats that recognise what is at a path."""
-    return [format for format in formats if format.recognises(path)]
+    with opened_once():
+        return [format for format in formats if format.recognises(path)]
 
 
 def format_named(name: str, formats: Sequence[SourceFormat]) -> SourceFormat:

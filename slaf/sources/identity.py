@@ -45,9 +45,12 @@ def file_identity(path: Path) -> Mapping[str, Any]:
     digest = xxhash.xxh3_128()
     last = max(status.st_size - _SAMPLE_BYTES, 0)
     with path.open("rb") as file:
+        sample = b""
         for number in range(_SAMPLES):
-            file.seek(last * number // (_SAMPLES - 1))
-            digest.update(file.read(_SAMPLE_BYTES))
+            if last or not number:
+                file.seek(last * number // (_SAMPLES - 1))
+                sample = file.read(_SAMPLE_BYTES)
+            digest.update(sample)
     return {"size": status.st_size, _TIME: status.st_mtime_ns, "sample": digest.hexdigest()}
 
 

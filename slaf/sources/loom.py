@@ -15,7 +15,8 @@ import numpy as np
 from slaf.annotations.dataframes import from_frame
 from slaf.errors import DamagedInput, InputError, MissingMatrix
 from slaf.runtime.lazy import LazyMapping
-from slaf.sources.base import LabelledMatrix, Slots, Source, SourceFormat, SourceInfo, add_note
+from slaf.sources.base import Source, SourceFormat, SourceInfo, add_note
+from slaf.sources.contents import Slots
 from slaf.sources.dense import Transposed, dense_matrix
 from slaf.sources.hdf5.arrays import open_nd
 from slaf.sources.hdf5.file import (
@@ -27,8 +28,9 @@ from slaf.sources.hdf5.file import (
     safe_keys,
 )
 from slaf.sources.hdf5.limits import check_arrays, check_dense
-from slaf.sources.hdf5.links import attribute, has_member
+from slaf.sources.hdf5.links import attribute, has_all, has_member
 from slaf.sources.identity import file_identity
+from slaf.sources.matrix import LabelledMatrix
 from slaf.sources.slots import other_layers
 from slaf.storage.paths import remote_bytes
 
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.options import ReadOptions
-    from slaf.sources.base import Matrix
+    from slaf.sources.matrix import Matrix
 
 __all__ = ["FORMAT", "LoomSource"]
 
@@ -266,7 +268,7 @@ FORMAT = SourceFormat(
     name="loom",
     description="loom (.loom)",
     recognises=partial(
-        recognise, matches=lambda file: {"matrix", "row_attrs", "col_attrs"} <= set(file)
+        recognise, matches=lambda file: has_all(file, ("matrix", "row_attrs", "col_attrs"))
     ),
     open=LoomSource,
     looks_for="an HDF5 file with matrix, row_attrs and col_attrs",

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from slaf.errors import MissingMatrix
-from slaf.sources.anndata.groups import StoredAnnData
 from slaf.sources.anndata.h5ad import Hdf5Groups
+from slaf.sources.anndata.stored import StoredAnnData
 from slaf.sources.anndata.zarr import ZarrGroups, top_names
 from slaf.sources.base import SourceFormat, choices
 from slaf.sources.hdf5.file import decode_text, is_hdf5, recognise

@@ -14,16 +14,10 @@ import pyarrow.parquet as pq
 
 from slaf.annotations.columns import arrow_table
 from slaf.errors import DamagedInput, InputError
-from slaf.sources.base import (
-    LabelledMatrix,
-    Source,
-    SourceFormat,
-    SourceInfo,
-    add_note,
-    check_only_x,
-)
+from slaf.sources.base import Source, SourceFormat, SourceInfo, add_note, check_only_x
 from slaf.sources.csr import CompressedRows
 from slaf.sources.identity import file_identity
+from slaf.sources.matrix import LabelledMatrix
 from slaf.storage.paths import as_remote
 
 if TYPE_CHECKING:
@@ -32,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.options import ReadOptions
-    from slaf.sources.base import Matrix
+    from slaf.sources.matrix import Matrix
 
 __all__ = [
     "ARRAYS",

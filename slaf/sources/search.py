@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from slaf.errors import UnknownFormat
 from slaf.sources.detect import detect, format_named, recognising
 from slaf.sources.glob import expand_glob, fixed_parent, is_pattern
+from slaf.sources.hdf5.file import opened_once
 from slaf.sources.layouts import LAYOUTS
 from slaf.sources.unsupported import DERIVED, is_dataset
 from slaf.storage.paths import check_exists
@@ -218,14 +219,20 @@ class _Search:
             found.leave(child, "a SLAF dataset")
         elif child.is_dir():
             return self.folder(child)
-        elif derived := next((one for one in DERIVED if one.recognises(child)), None):
+        else:
+            with opened_once():
+                self._add_file(child, found)
+        return found
+
+    def _add_file(self, child: Path, found: Found) -> None:
+        """Add a file that is an input, or leave it out."""
+        if derived := next((one for one in DERIVED if one.recognises(child)), None):
             self.refusal = self.refusal or derived.refusal(child)
             found.leave(child, derived.name)
         elif child.name.lower().endswith(self._suffixes) or recognising(child, self._formats):
             found.inputs.append((child, detect(child, self._formats)))
         else:
             found.leave(child, "no input")
-        return found
 
     def _count(self, folder: Path, n_files: int) -> None:
         self._n_files += n_files

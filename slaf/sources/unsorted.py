@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.options import ReadOptions
-    from slaf.sources.base import MatrixSize
+    from slaf.sources.matrix import MatrixSize
 
 __all__ = ["UnsortedMatrix"]
 

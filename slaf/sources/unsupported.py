@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from slaf.errors import DamagedInput, StorageError, UnknownFormat
 from slaf.sources.hdf5.file import is_hdf5, recognise
+from slaf.sources.hdf5.links import has_all
 from slaf.sources.tenx.text import open_text
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class UnsupportedInput:
 
 def _has_members(*layouts: AbstractSet[str]) -> Callable[[Path], bool]:
     """Recognise an HDF5 file by its members: all of one of the layouts."""
-    return partial(recognise, matches=lambda file: any(layout <= set(file) for layout in layouts))
+    return partial(recognise, matches=lambda file: any(has_all(file, layout) for layout in layouts))
 
 
 def _head(path: Path) -> bytes:

@@ -12,8 +12,6 @@ from slaf.storage.range_prefetch import RANGE_BYTES, RangePrefetcher
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from slaf.storage.remote_path import ObjectStat, RemotePath
-
 __all__ = ["RemoteBytes"]
 
 
@@ -59,22 +57,23 @@ _CACHE = _BlockCache()
 class RemoteBytes:
     """The bytes of an object: small reads go through the cache, large ones are requests.
 
-    Attributes
+    Parameters
     ----------
-    path
-        The object.
-    size
-        Its bytes.
     fetch
         Reads the bytes from one offset to another in one request.
+    size
+        The bytes of the object.
+    version
+        What tells the object and its content apart from others in the cache; None where nothing
+        does, so that no other reader shares its blocks.
     """
 
-    def __init__(self, path: RemotePath, stat: ObjectStat) -> None:
-        self.path = path
-        self.size = stat.st_size
-        self.fetch = path.fetch
-        # Without an etag the cache cannot tell two versions of an object apart.
-        self._file: Hashable = (path.cache_key, stat) if stat.e_tag else object()
+    def __init__(
+        self, fetch: Callable[[int, int], bytes], size: int, version: Hashable | None
+    ) -> None:
+        self.size = size
+        self.fetch = fetch
+        self._file: Hashable = object() if version is None else version
         self._lock = threading.Lock()
         self._next = -1
         self._ahead = 0

@@ -188,7 +188,10 @@ class RemotePath:
     @cached_property
     def content(self) -> RemoteBytes:
         """The bytes of the object, which are read on demand."""
-        return RemoteBytes(self, self.stat())
+        stat = self.stat()
+        # Without an etag two versions of an object cannot be told apart.
+        version = (self.cache_key, stat) if stat.e_tag else None
+        return RemoteBytes(self.fetch, stat.st_size, version)
 
     def fetch(self, start: int, stop: int) -> bytes:
         """The bytes from one offset to another, if the object has not changed since `stat`.

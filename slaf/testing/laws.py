@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slaf.sources.base import Matrix, Source
+    from slaf.sources.base import Source
+    from slaf.sources.matrix import Matrix
 
 __all__ = ["SourceLaws", "contents", "left_open"]
 

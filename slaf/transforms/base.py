@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slaf.errors import InputError, SelectionError
-from slaf.sources.base import MatrixView, Slots, Source
-from slaf.sources.selection import SelectedMatrix
+from slaf.sources.base import Source
+from slaf.sources.matrix import MatrixView
+from slaf.sources.selected_matrix import SelectedMatrix
 from slaf.sparse.batch import Batch
 from slaf.sparse.csr import drop_entries
 from slaf.sparse.ranges import RowRange
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
     from slaf.annotations.columns import ColumnSet
     from slaf.options import ReadOptions
-    from slaf.sources.base import Coverage, Matrix, MatrixSize, Measured, Raw
+    from slaf.sources.contents import Coverage, Measured, Raw, Slots
+    from slaf.sources.matrix import Matrix, MatrixSize
 
     Positions = NDArray[np.int64] | None
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.annotations.columns import ColumnSet
-    from slaf.sources.base import Raw
+    from slaf.sources.contents import Raw
 
 __all__ = ["ORIGINAL_IDS", "StandardGenes", "StandardizeGenes", "gene_symbols", "standard_gene_ids"]
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slaf.sources.base import Matrix
+    from slaf.sources.matrix import Matrix
     from slaf.sparse.batch import Batch
     from slaf.sparse.reduce import Accumulator
 

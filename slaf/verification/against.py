@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from slaf.sources.base import Source
     from slaf.sparse.batch import Batch
     from slaf.verification.report import DifferenceLog
+    from slaf.verification.rows import Entries
 
 __all__ = [
-    "Entries",
     "cell_gene_label",
     "check_against",
     "compare_axis",
@@ -234,8 +234,6 @@ def _id(dataset: Dataset, name: str, column: str, position: int) -> str:
     return repr(take_rows(table, np.array([position]), [column])[column][0].as_py())
 
 
-# Cell ids, gene ids and values.
-Entries = tuple["NDArray[Any]", "NDArray[Any]", "NDArray[Any]"]
 _ID_SHIFT = np.uint64(32)
 
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from slaf.dataset.dataset import Dataset
     from slaf.format.records import MatrixRecord
     from slaf.runtime.progress import Progress
-    from slaf.sources.base import Matrix, Raw, Source
+    from slaf.sources.base import Source
+    from slaf.sources.contents import Raw
+    from slaf.sources.matrix import Matrix
     from slaf.sparse.batch import Batch
     from slaf.verification.report import DifferenceLog
     from slaf.verification.rows import RowTable

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from slaf.dataset.dataset import Dataset
     from slaf.runtime.progress import Progress
-    from slaf.sources.base import Coverage, Source
+    from slaf.sources.base import Source
+    from slaf.sources.contents import Coverage
     from slaf.verification.report import DifferenceLog
 
 __all__ = ["CoverageComparison"]

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from slaf.format.config import DatasetConfig
     from slaf.format.records import MatrixRecord
     from slaf.runtime.progress import Progress
-    from slaf.sources.base import Matrix, Source
+    from slaf.sources.base import Source
+    from slaf.sources.matrix import Matrix
 
     Types = Callable[[Matrix, DatasetConfig | MatrixRecord], tuple[str, str]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 
@@ -27,17 +27,20 @@ if TYPE_CHECKING:
     from slaf.runtime.progress import Progress
     from slaf.sparse.casting import Float64WithRemainder
     from slaf.tables.read import LanceTable
-    from slaf.verification.against import Entries
     from slaf.verification.report import DifferenceLog
 
 __all__ = [
     "BlockSample",
+    "Entries",
     "RowTable",
     "check_copies",
     "check_digests",
     "check_row_tables",
     "row_tables",
 ]
+
+# Ids of cells, ids of genes, and values.
+Entries: TypeAlias = "tuple[NDArray[Any], NDArray[Any], NDArray[Any]]"
 
 
 @dataclass(frozen=True)

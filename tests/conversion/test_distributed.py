@@ -465,3 +465,13 @@ def test_a_dataset_of_slafdb(source: Path, tmp_path: Path) -> None:
     dataset = slafdb_files(counts(6, 6)).write(tmp_path / "old.slaf")
     with pytest.raises(UnsupportedFormat, match="make one append with `slaf append` first"):
         slaf.plan(source, dataset, append=True)
+
+
+def test_requests_of_types_lie_apart(tmp_path: Path) -> None:
+    """A part lists requests for wider types, and no receipts, of which there may be thousands."""
+    source = write_h5ad(tmp_path / "in.h5ad", counts(CELLS, 4) * 70_000)
+    slaf.plan(source, tmp_path / "x.slaf", chunk_size=5)
+    slaf.part(tmp_path / "x.slaf", 0)
+    names = [name.split("/")[2:] for name in Location(tmp_path / "x.slaf").list(".parts")]
+    assert [directory for directory, *rest in names if rest] == ["wider"]
+    assert ["part-000000.json"] in names

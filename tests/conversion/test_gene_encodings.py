@@ -105,6 +105,17 @@ def test_an_append_keeps_it(tmp_path: Path) -> None:
     assert encodings(slaf.open(tmp_path / "a.slaf")) == {"expression": "uint32 lz4"}
 
 
+def test_a_sample_is_of_the_first_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However small inputs are, few of them are opened again to be sampled."""
+    first = scattered()
+    matrices = [first[:100], first[100:], sp.vstack([repeated(500)] * 10, "csr")]
+    paths = [write_h5ad(tmp_path / f"{at}.h5ad", matrix) for at, matrix in enumerate(matrices)]
+    for sampled, expected in ((2, "uint16"), (3, "uint32 lz4")):
+        monkeypatch.setattr(gene_encodings, "_MOST_INPUTS", sampled)
+        dataset = slaf.convert(paths, tmp_path / f"{sampled}.slaf", allow_duplicate=True)
+        assert encodings(dataset) == {"expression": expected}
+
+
 @pytest.mark.parametrize("at", [2, 5, 8])
 def test_a_run_that_was_stopped_keeps_it(at: int, tmp_path: Path) -> None:
     """It is chosen again, the same, or is in the plan already."""

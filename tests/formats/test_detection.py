@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 import scipy.sparse as sp
 
 import slaf
-from slaf.sources import FORMATS, open_source
+from slaf.options import ReadOptions
+from slaf.sources import FORMATS, as_inputs, open_source
 from slaf.testing.strategies import Stored
 from tests.builders import write_stored
 from tests.cli.terminal import run
@@ -21,9 +23,6 @@ from tests.formats.checks import converted, refused
 from tests.formats.store_builders import write_h5mu, write_loom, write_zarr
 from tests.sources.reads import Read, write_reads
 from tests.training.scdl import write_scdl
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 STORED = Stored((3, 2), np.array([0, 2, 2]), np.array([1, 0, 1]), np.array([3, 4, 5], np.int32))
 OTHER = replace(STORED, values=STORED.values + np.int32(1))
@@ -46,6 +45,26 @@ def test_content_decides_not_the_name(tmp_path: Path) -> None:
     assert format_of(write_zarr(tmp_path / "n", STORED, at="mod/rna")) == "mudata"
     assert format_of(write_loom(tmp_path / "l.h5", STORED)) == "loom"
     assert format_of(write_soma(tmp_path / "e.zarr", STORED)) == "tiledb"
+
+
+def test_a_file_is_opened_once_to_be_recognised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever formats look into a file, it is opened once, and closed again."""
+    opened: list[h5py.File] = []
+
+    class Counted(h5py.File):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            opened.append(self)
+
+    write_stored(tmp_path / "a.h5ad", STORED)
+    write_v3(tmp_path / "b.h5", OTHER)
+    monkeypatch.setattr(h5py, "File", Counted)
+    found = as_inputs(tmp_path, None, ReadOptions())
+    assert [Path(one.uri).name for one in found.inputs] == ["a.h5ad", "b.h5"]
+    assert len(opened) == len(found.inputs)
+    assert not any(opened)
 
 
 def test_each_format_can_be_forced(tmp_path: Path) -> None:

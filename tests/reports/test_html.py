@@ -33,12 +33,12 @@ _TAGS = {
     *("html", "head", "meta", "title", "style", "body", "main", "section", "h1", "h2", "h3", "h4"),
     *("p", "ul", "li", "b", "dl", "dt", "dd", "div", "span", "details", "summary", "pre"),
     *("table", "caption", "thead", "tbody", "tr", "th", "td"),
-    *("svg", "path", "rect", "circle", "polyline", "text"),
+    *("svg", "path", "rect", "polyline", "text"),
 }
 _ATTRIBUTES = {
     *("lang", "charset", "http-equiv", "content", "name", "class", "role", "id", "style", "scope"),
     *("aria-labelledby", "aria-hidden", "tabindex", "viewbox", "preserveaspectratio", "d", "x"),
-    *("y", "width", "height", "cx", "cy", "r", "points", "text-anchor"),
+    *("y", "width", "height", "points", "text-anchor"),
 }
 _MANY = 60
 
@@ -155,6 +155,23 @@ def test_every_figure_has_a_table() -> None:
     assert "And 40 more with 40,000,000,000 cells" in made
 
 
+def test_a_source_of_one_cell_has_no_curve() -> None:
+    """A knee plot needs two cells with counts; samples of one cell, as of BAM, have none."""
+    made = report_of("x")
+    one = replace(made.sources[0], knee=((1, 5.0),))
+    page = as_html(replace(made, sources=(one,)))
+    assert 'role="img"' not in page
+    assert "No source has two cells with counts." in page
+
+
+def test_bytes_of_a_nonzero_are_those_of_its_table() -> None:
+    """The bytes of a nonzero are those of the table of the matrix, not of the whole dataset."""
+    made = replace(report_of("x"), matrix="X", nonzeros=400)
+    table = TableBytes("expression", 1, 1000, (), ())
+    assert "; 2.5 a nonzero in expression<" in as_html(replace(made, tables=(table,)))
+    assert "a nonzero" not in as_html(replace(made, tables=(), nonzeros=0))
+
+
 def test_json_of_any_report() -> None:
     """All of a report is JSON, also what the page leaves out."""
     made = report_of("x")
@@ -195,6 +212,7 @@ def test_labels_and_axes() -> None:
     ]  # fmt: skip
     axis = Axis.of([5, 200], is_log=True)
     assert list(axis.ticks()) == [0, 10, 100]
+    assert list(Axis.of([8], is_log=True).ticks()) == [0, 8]
     assert (axis.place(0), axis.place(200)) == (0, 1000)
     negative = Axis.of([-4, 4], is_log=True)
     assert (list(negative.ticks()), negative.place(0)) == ([-4, 0, 4], 500)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 import slaf
 from slaf.options import ReadOptions
-from slaf.sources import selection
-from slaf.sources.base import MatrixView
+from slaf.sources import selected_matrix
 from slaf.sources.csr import CompressedRows
-from slaf.sources.selection import SelectedMatrix
+from slaf.sources.matrix import MatrixView
+from slaf.sources.selected_matrix import SelectedMatrix
 from slaf.sparse.csr import csr_from_batches
 from slaf.sparse.ranges import RowRange
 from tests.sources.test_laws import TestSomeCells as _SomeCells
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def in_scratch(monkeypatch: pytest.MonkeyPatch) -> None:
     """However few entries there are, they are sorted in scratch."""
-    monkeypatch.setattr(selection, "_REORDERED", 0)
+    monkeypatch.setattr(selected_matrix, "_REORDERED", 0)
 
 
 class TestSomeCellsInScratch(_SomeCells):

@@ -18,7 +18,7 @@ import slaf
 from slaf.errors import DamagedInput, StorageError
 from slaf.options import ReadOptions
 from slaf.sources import open_source
-from slaf.sources.base import MatrixSize
+from slaf.sources.matrix import MatrixSize
 from slaf.sources.unsorted import UnsortedMatrix
 from slaf.sparse.external_sort import Coo
 from slaf.sparse.ranges import RowRange

@@ -13,7 +13,7 @@ from slaf.annotations.dataframes import from_frame
 from slaf.errors import DamagedInput, InputError, SlafError
 from slaf.options import RAW_VARM, SLOTS
 from slaf.runtime.lazy import LazyMapping
-from slaf.sources.base import Slots
+from slaf.sources.contents import Slots
 from slaf.sources.hdf5.file import decode_text
 from slaf.storage.system_errors import system_errno, system_error
 
@@ -138,7 +138,7 @@ def columns_left_out(groups: Groups) -> Iterator[str]:
         names = element_names(groups, slot)
         tables |= {f"{slot}:{name}": f"{slot}/{name}" for name in names}
     for label, path in tables.items():
-        hidden = _hidden_columns(groups, path)
+        hidden = _hidden_columns(groups, path) if groups.has(path) else []
         if hidden:
             yield f"{label} ({', '.join(hidden)})"
 

@@ -8,26 +8,32 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from slaf.sources.anndata.groups import StoredAnnData
 from slaf.sources.anndata.plain_tables import read_plain_table
+from slaf.sources.anndata.stored import StoredAnnData
 from slaf.sources.base import SourceFormat
 from slaf.sources.hdf5.arrays import open_compressed, open_nd
 from slaf.sources.hdf5.enumerations import is_enumeration, read_decoded
 from slaf.sources.hdf5.file import (
     errors_as_damaged_input,
-    get_checked,
     numeric,
     open_file,
     recognise,
     safe_keys,
 )
 from slaf.sources.hdf5.limits import check_arrays, check_dense, check_table
-from slaf.sources.hdf5.links import attribute, has_member, resolve_link
+from slaf.sources.hdf5.links import (
+    attribute,
+    check_subtree,
+    has_all,
+    has_member,
+    resolve_link,
+    try_resolve,
+)
 from slaf.sources.identity import file_identity
 from slaf.storage.paths import remote_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
 
     import anndata
@@ -59,28 +65,49 @@ class Hdf5Groups:
         self.uri = str(path)
         self._path = path
         self._file = open_file(path)
-        self._root: h5py.Group = self._file
-        self._checked: dict[str, Any] = {}
+        self._begin_at(self._file)
+
+    def _begin_at(self, root: h5py.Group) -> None:
+        """Keep what paths from this group lead to: HDF5 takes long to find it."""
+        self._root = root
+        self._elements: dict[str, Any] = {"": root}
+        self._keys: dict[str, list[str]] = {}
+        self._attributes: dict[tuple[str, str], Any] = {}
+        self._checked: set[str] = set()
 
     def within(self, path: str) -> Self:
         """A group of the file, which is closed with it."""
         inner = copy(self)
-        inner._root, inner._checked = resolve_link(self._root, path), {}  # noqa: SLF001 - its class
+        inner._begin_at(self._element(path))  # noqa: SLF001 - its class
         return inner
 
     def keys(self, path: str) -> list[str]:
         """The names in a group, sorted; none if there is no such group."""
-        return safe_keys(self._root, path)
+        if path not in self._keys:
+            self._keys[path] = safe_keys(self._root, path)
+        return self._keys[path]
 
     def has(self, path: str) -> bool:
         """Whether there is a group or an array of this name."""
-        return has_member(self._root, path)
+        return path in self._elements or has_member(self._root, path)
 
     def get(self, path: str) -> Any:
         """The group or dataset, which is in the file itself; it is checked once."""
-        if path not in self._checked:
-            self._checked[path] = get_checked(self._root, path)
-        return self._checked[path]
+        element = self._element(path)
+        if self._checked.isdisjoint((path, *_above(path))):
+            check_subtree(element)
+            self._checked.add(path)
+        return element
+
+    def _element(self, path: str) -> Any:
+        """The group or dataset, which is in the file itself."""
+        if path not in self._elements:
+            group, _, name = path.rpartition("/")
+            within = self._elements.get(group)
+            element = None if within is None else try_resolve(within, name)
+            # From the root, where it is missing: the error names the whole path.
+            self._elements[path] = resolve_link(self._root, path) if element is None else element
+        return self._elements[path]
 
     def read(self, path: str) -> Any:
         """The element as anndata reads it, with the names of enumerations."""
@@ -88,19 +115,23 @@ class Hdf5Groups:
 
     def is_enumeration(self, path: str) -> bool:
         """Whether it is a dataset of an enumeration."""
-        return is_enumeration(resolve_link(self._root, path))
+        return is_enumeration(self._element(path))
 
     def shape(self, path: str) -> tuple[int, ...] | None:
         """The shape of a dataset; None for a group."""
         import h5py
 
-        element = resolve_link(self._root, path)
+        element = self._element(path)
         # A dataset without a shape holds nothing.
         return (element.shape or ()) if isinstance(element, h5py.Dataset) else None
 
     def attribute(self, path: str, name: str, default: Any = None) -> Any:
         """An attribute of a group or a dataset; the default if there is none."""
-        return attribute(resolve_link(self._root, path), name, default)
+        key = path, name
+        if key not in self._attributes:
+            self._attributes[key] = attribute(self._element(path), name)
+        value = self._attributes[key]
+        return default if value is None else value
 
     def check_size(self, path: str) -> None:
         """Check the size of a dataset."""
@@ -153,6 +184,14 @@ class Hdf5Groups:
         self._file.close()
 
 
+def _above(path: str) -> Iterator[str]:
+    """The paths of the groups that an element is in, but for the root."""
+    at = path.find("/")
+    while at != -1:
+        yield path[:at]
+        at = path.find("/", at + 1)
+
+
 def _open(path: Path, options: ReadOptions) -> StoredAnnData:
     return StoredAnnData(Hdf5Groups(path), options, "h5ad")
 
@@ -161,7 +200,7 @@ FORMAT = SourceFormat(
     name="h5ad",
     description="AnnData (.h5ad)",
     recognises=partial(
-        recognise, matches=lambda file: {"obs", "var"} <= set(file) and "mod" not in file
+        recognise, matches=lambda file: has_all(file, ("obs", "var")) and "mod" not in file
     ),
     open=_open,
     looks_for="an HDF5 file with obs and var",

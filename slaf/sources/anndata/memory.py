@@ -12,10 +12,12 @@ from slaf.annotations.dataframes import from_frame
 from slaf.errors import InputError, MissingMatrix
 from slaf.options import ReadOptions
 from slaf.runtime.lazy import DeferredMapping
-from slaf.sources.base import LabelledMatrix, Raw, Slots, Source, SourceInfo, add_note, choices
+from slaf.sources.base import Source, SourceInfo, add_note, choices
+from slaf.sources.contents import Raw, Slots
 from slaf.sources.csr import CompressedRows, compressed_columns
 from slaf.sources.dense import dense_matrix
 from slaf.sources.identity import content_identity
+from slaf.sources.matrix import LabelledMatrix
 from slaf.sources.slots import dropped_with_raw, other_layers
 from slaf.sparse.ranges import RowRange
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from slaf.sources.base import Matrix
+    from slaf.sources.matrix import Matrix
 
 __all__ = ["AnnDataSource"]
 

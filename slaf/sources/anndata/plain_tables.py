@@ -5,6 +5,7 @@ What is not plain is left to anndata: every other encoding, and all that is dama
 
 from __future__ import annotations
 
+import sys
 from functools import lru_cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
@@ -63,7 +64,10 @@ def read_plain_table(table: h5py.Group | h5py.Dataset, id_name: str) -> pa.Table
 
 @lru_cache(maxsize=1)
 def _pandas_has_objects() -> bool:
-    return int(version("pandas").partition(".")[0]) < _PANDAS_WITH_STRINGS
+    # Metadata of packages takes longer to read than most inputs.
+    loaded = sys.modules.get("pandas")
+    of_pandas = version("pandas") if loaded is None else loaded.__version__
+    return int(of_pandas.partition(".")[0]) < _PANDAS_WITH_STRINGS
 
 
 def _read(table: h5py.Group, id_name: str) -> pa.Table:

@@ -7,10 +7,11 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, Self
 
 from slaf.errors import DamagedInput, InputError, MissingMatrix
-from slaf.sources.anndata.groups import StoredAnnData
-from slaf.sources.base import SourceFormat, check_numeric
+from slaf.sources.anndata.stored import StoredAnnData
+from slaf.sources.base import SourceFormat
 from slaf.sources.hdf5.file import errors_as_damaged_input
 from slaf.sources.hdf5.limits import MAX_RATIO, MAX_RATIO_OF_ZEROS, NARROW, check_expansion_ratio
+from slaf.sources.matrix import check_numeric
 from slaf.sources.slots import in_words
 from slaf.sources.zarr.arrays import ZarrArray, chunk_elements
 from slaf.sources.zarr.store import is_zip, open_objects

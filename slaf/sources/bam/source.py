@@ -21,15 +21,10 @@ from slaf.sources.bam.alignments import (
 )
 from slaf.sources.bam.regions import bin_table, read_bed, region_table, select_contigs
 from slaf.sources.bam.spool import Spool
-from slaf.sources.base import (
-    Coverage,
-    MatrixSize,
-    Source,
-    SourceFormat,
-    SourceInfo,
-    check_only_x,
-)
+from slaf.sources.base import Source, SourceFormat, SourceInfo, check_only_x
+from slaf.sources.contents import Coverage
 from slaf.sources.identity import file_identity
+from slaf.sources.matrix import MatrixSize
 from slaf.sparse.batch import Batch
 from slaf.sparse.runs import Runs, merge_sums, sum_in_bins, sum_in_intervals, sweep
 from slaf.storage.paths import as_remote, input_path
@@ -43,7 +38,7 @@ if TYPE_CHECKING:
     from slaf.options import ReadOptions
     from slaf.sources.bam.alignments import ContigBlocks
     from slaf.sources.bam.regions import Contig, Intervals
-    from slaf.sources.base import Matrix
+    from slaf.sources.matrix import Matrix
     from slaf.sparse.ranges import RowRange
 
 __all__ = ["FORMAT", "BamSource"]

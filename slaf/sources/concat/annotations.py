@@ -23,11 +23,12 @@ from slaf.errors import GeneMismatch, InputError
 from slaf.format.schema import RAW
 from slaf.options import ALIGNED_SLOTS, LAYER, RAW_VARM
 from slaf.runtime.lazy import DeferredMapping, LazyMapping
-from slaf.sources.base import Raw, Slots, add_note
+from slaf.sources.base import add_note
 from slaf.sources.concat.axes import merge_genes
 from slaf.sources.concat.genes import align
 from slaf.sources.concat.matrix import ConcatMatrix, ConcatPart
 from slaf.sources.concat.members import check_raw, raw_genes
+from slaf.sources.contents import Raw, Slots
 from slaf.sparse.batch import GeneMap
 
 if TYPE_CHECKING:
@@ -37,10 +38,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.options import SlotSelection, UnsMerge
-    from slaf.sources.base import Matrix, Source
+    from slaf.sources.base import Source
     from slaf.sources.concat.genes import Alignment, GeneJoin
     from slaf.sources.concat.matrix import FindMatrix
     from slaf.sources.concat.members import Member
+    from slaf.sources.matrix import Matrix
 
 __all__ = ["MergedAnnotations", "merge_uns", "read_uns", "single_raw", "single_slots"]
 

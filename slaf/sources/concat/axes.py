@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.format.config import SourceRecord
-    from slaf.sources.base import Raw
     from slaf.sources.concat.members import Member
+    from slaf.sources.contents import Raw
 
 __all__ = ["concat_cells", "merge_genes", "repeated_ids", "rows_without_values", "shared_genes"]
 

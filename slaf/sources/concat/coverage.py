@@ -6,8 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from slaf.errors import InputError
-from slaf.sources.base import Coverage
 from slaf.sources.concat.matrix import ConcatMatrix, ConcatPart
+from slaf.sources.contents import Coverage
 from slaf.sparse.batch import GeneMap
 
 if TYPE_CHECKING:
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from slaf.sources.base import Matrix, Source
+    from slaf.sources.base import Source
     from slaf.sources.concat.members import Member
+    from slaf.sources.matrix import Matrix
     from slaf.sparse.ranges import RowRange
 
 __all__ = ["concat_coverage", "measure_cells"]

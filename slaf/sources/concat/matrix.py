@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
-from slaf.sources.base import MatrixSize
+from slaf.sources.matrix import MatrixSize
 from slaf.sparse.batch import Batch, GeneMap
 
 if TYPE_CHECKING:
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slaf.sources.base import Matrix, Source, SourceInfo
+    from slaf.sources.base import Source, SourceInfo
     from slaf.sources.concat.members import Member
+    from slaf.sources.matrix import Matrix
     from slaf.sparse.ranges import RowRange
 
 __all__ = ["ChosenMatrix", "ConcatMatrix", "ConcatPart", "FindMatrix", "empty_batch"]

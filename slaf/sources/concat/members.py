@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 
     from slaf.format.config import SampleValue
     from slaf.options import ReadOptions, SlotSelection
-    from slaf.sources.base import Raw, Source, SourceInfo
+    from slaf.sources.base import Source, SourceInfo
     from slaf.sources.concat.genes import Alignment, GeneJoin
     from slaf.sources.concat.pool import SourcePool
+    from slaf.sources.contents import Raw
 
 __all__ = [
     "SAMPLE",

@@ -10,9 +10,11 @@ import numpy as np
 
 from slaf.format.schema import RAW
 from slaf.options import LAYER
-from slaf.sources.base import MatrixView, Raw, Source
+from slaf.sources.base import Source
 from slaf.sources.concat.genes import positions_among
 from slaf.sources.concat.matrix import empty_batch
+from slaf.sources.contents import Raw
+from slaf.sources.matrix import MatrixView
 from slaf.sparse.batch import GeneMap
 
 if TYPE_CHECKING:
@@ -21,8 +23,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from slaf.sources.base import Coverage, Matrix
     from slaf.sources.concat.genes import Ranges
+    from slaf.sources.contents import Coverage
+    from slaf.sources.matrix import Matrix
     from slaf.sparse.batch import Batch
     from slaf.sparse.ranges import RowRange
 

@@ -12,7 +12,7 @@ import numpy as np
 from slaf.errors import MissingMatrix
 from slaf.format.schema import RAW
 from slaf.options import LAYER, RAW_VARM, SlotSelection
-from slaf.sources.base import MatrixSize, Source, SourceInfo, measured_by
+from slaf.sources.base import Source, SourceInfo
 from slaf.sources.concat import axes, messages
 from slaf.sources.concat.annotations import (
     MergedAnnotations,
@@ -29,7 +29,9 @@ from slaf.sources.concat.members import (
     selected_columns,
 )
 from slaf.sources.concat.pool import SourcePool
+from slaf.sources.contents import measured_by
 from slaf.sources.identity import content_identity
+from slaf.sources.matrix import MatrixSize
 from slaf.sources.names import counts_rank
 from slaf.sparse.casting import is_whole
 
@@ -39,9 +41,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from slaf.sources.base import Coverage, Matrix, Measured, Raw, Slots
     from slaf.sources.concat.genes import GeneJoin
     from slaf.sources.concat.members import ExistingDataset, Input, Member
+    from slaf.sources.contents import Coverage, Measured, Raw, Slots
+    from slaf.sources.matrix import Matrix
     from slaf.sparse.ranges import RowRange
 
 __all__ = ["Concat"]

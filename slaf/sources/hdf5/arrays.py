@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +19,9 @@ from slaf.sources.hdf5.chunks import (
     filters_of,
     is_plain,
 )
-from slaf.sources.hdf5.file import get_checked, numeric
+from slaf.sources.hdf5.file import numeric
 from slaf.sources.hdf5.limits import check_arrays
+from slaf.sources.hdf5.links import resolve_link
 from slaf.sources.hdf5.local_chunks import LocalChunks
 from slaf.sources.hdf5.remote_chunks import ContiguousArray, RemoteChunks
 
@@ -55,8 +57,7 @@ def open_1d(
     if dataset.shape is None or dataset.ndim != 1:
         msg = f"{dataset.name} has the shape {dataset.shape}, not one of a list"
         raise DamagedInput(msg)
-    is_contiguous = dataset.chunks is None and dataset.id.get_offset() is not None
-    if data is not None and is_contiguous and not _is_shifted(dataset) and is_plain(dataset):
+    if data is not None and _is_contiguous(dataset) and is_plain(dataset):
         return ContiguousArray(dataset, data)
     return open_nd(dataset, data)
 
@@ -69,7 +70,7 @@ def open_nd(dataset: h5py.Dataset, data: RemoteBytes | None = None) -> h5py.Data
     DamagedInput
         If HDF5 has to read it, and it has chunks of a wrong size.
     """
-    if _is_shifted(dataset):
+    if data is not None and _is_shifted(dataset):
         data = None
     filters = filters_of(dataset)
     is_raw = not filters and dataset.chunks is not None
@@ -83,7 +84,7 @@ def open_nd(dataset: h5py.Dataset, data: RemoteBytes | None = None) -> h5py.Data
 def open_compressed(
     group: h5py.Group, label: str, data: RemoteBytes | None
 ) -> tuple[Any, Any, Any]:
-    """The arrays indptr, indices and data of a sparse matrix.
+    """The arrays indptr, indices and data of a sparse matrix, in a group that is checked.
 
     Raises
     ------
@@ -91,10 +92,16 @@ def open_compressed(
         If one is missing, damaged, or does not hold numbers.
     """
     names = ("indptr", "indices", "data")
-    parts = [numeric(get_checked(group, name), f"{label}/{name}") for name in names]
+    parts = [numeric(resolve_link(group, name), f"{label}/{name}") for name in names]
     check_arrays(label, *parts)
     indptr, indices, values = (open_1d(part, data) for part in parts)
     return indptr, indices, values
+
+
+def _is_contiguous(dataset: h5py.Dataset) -> bool:
+    """Whether the elements of an array are in one piece, where HDF5 says."""
+    in_one_piece = dataset.chunks is None and dataset.id.get_offset() is not None
+    return in_one_piece and not _is_shifted(dataset)
 
 
 def _is_shifted(dataset: h5py.Dataset) -> bool:
@@ -119,11 +126,7 @@ class DeflatedArray(ChunkedArray):
         super().__init__(dataset.shape, dataset.dtype, dataset.chunks)
         self._dataset = dataset
         self._filters = filters_of(dataset)
-        self._chunks: RemoteChunks | LocalChunks | None = None
-        if data is not None:
-            self._chunks = RemoteChunks(dataset, data)
-        elif LocalChunks.serves(dataset):
-            self._chunks = LocalChunks(dataset)
+        self._data = data
         self._name = str(dataset.name)
         self._chunk_bytes = math.prod(dataset.chunks) * dataset.dtype.itemsize
 
@@ -155,6 +158,13 @@ class DeflatedArray(ChunkedArray):
             itemsize=self.dtype.itemsize,
             label=ChunkLabel(self._name, origin),
         )
+
+    @cached_property
+    def _chunks(self) -> RemoteChunks | LocalChunks | None:
+        """The chunks without HDF5, once one is read: thousands of inputs are only opened."""
+        if self._data is not None:
+            return RemoteChunks(self._dataset, self._data)
+        return LocalChunks(self._dataset) if LocalChunks.serves(self._dataset) else None
 
     def _read_raw(self, origin: tuple[int, ...]) -> tuple[int, bytes] | None:
         """The skipped filters and the bytes of a chunk; None if it was never written."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from slaf.errors import DamagedInput, InputError, SlafError
 from slaf.runtime.extras import require
-from slaf.sources.base import check_numeric, note_once
+from slaf.sources.base import note_once
 from slaf.sources.hdf5.chunks import filters_of
 from slaf.sources.hdf5.enumerations import is_enumeration
 from slaf.sources.hdf5.links import check_subtree, resolve_link, try_resolve
+from slaf.sources.matrix import check_numeric
 from slaf.storage.paths import as_remote
 from slaf.storage.system_errors import system_errno, system_error
 
@@ -30,6 +32,7 @@ __all__ = [
     "load_filters",
     "numeric",
     "open_file",
+    "opened_once",
     "parse_shape",
     "recognise",
     "safe_keys",
@@ -91,12 +94,34 @@ def open_file(path: Path) -> h5py.File:
         raise DamagedInput(msg, remedy="was it copied to its end?") from error
 
 
+_opened: ContextVar[dict[Path, h5py.File | None] | None] = ContextVar("opened", default=None)
+
+
+@contextmanager
+def opened_once() -> Iterator[dict[Path, h5py.File | None]]:
+    """Open each path once for all formats that recognise it within this context, if it is HDF5."""
+    outer = _opened.get()
+    if outer is not None:
+        yield outer
+        return
+    files: dict[Path, h5py.File | None] = {}
+    token = _opened.set(files)
+    try:
+        yield files
+    finally:
+        _opened.reset(token)
+        for file in files.values():
+            if file is not None:
+                file.close()
+
+
 def recognise(path: Path, matches: Callable[[h5py.File], bool]) -> bool:
     """Whether a path is an HDF5 file with this content."""
-    if not is_hdf5(path):
-        return False
-    with errors_as_damaged_input(str(path)), open_file(path) as file:
-        return matches(file)
+    with opened_once() as files, errors_as_damaged_input(str(path)):
+        if path not in files:
+            files[path] = open_file(path) if is_hdf5(path) else None
+        file = files[path]
+        return file is not None and matches(file)
 
 
 def get_checked(group: h5py.Group, name: str) -> Any:

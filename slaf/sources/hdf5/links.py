@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from slaf.errors import DamagedInput
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import h5py
     import numpy as np
 
@@ -15,6 +17,7 @@ __all__ = [
     "attribute",
     "check_attributes",
     "check_subtree",
+    "has_all",
     "has_member",
     "resolve_link",
     "try_resolve",
@@ -31,7 +34,7 @@ def attribute(element: Any, name: str, default: Any = None) -> Any:
     """
     if name not in element.attrs:
         return default
-    _check_attribute(element, name)
+    _check_attribute(element, element.attrs.get_id(name))
     return element.attrs[name]
 
 
@@ -43,12 +46,21 @@ def check_attributes(element: Any) -> None:
     DamagedInput
         If one is a list of lists.
     """
-    for name in element.attrs:
-        _check_attribute(element, name)
+    import h5py
+
+    for at in range(h5py.h5a.get_num_attrs(element.id)):
+        _check_attribute(element, h5py.h5a.open(element.id, index=at))
 
 
-def _check_attribute(element: Any, name: str) -> None:
-    if _holds_lists(element.attrs.get_id(name).dtype):
+def _check_attribute(element: Any, attribute: h5py.h5a.AttrID) -> None:
+    import h5py
+
+    # The type of h5py takes much longer, and is needed where types are in it only.
+    kind = attribute.get_type().get_class()
+    if kind not in {h5py.h5t.COMPOUND, h5py.h5t.ARRAY, h5py.h5t.VLEN}:
+        return
+    if _holds_lists(attribute.dtype):
+        name = attribute.name.decode(errors="backslashreplace")
         msg = f"the attribute {name!r} of {element.name} is neither numbers nor text"
         raise DamagedInput(msg)
 
@@ -85,17 +97,20 @@ def resolve_link(group: h5py.Group, path: str | bytes) -> Any:
         msg = f"{group.name} has a member whose name is no text: {path!r}"
         raise DamagedInput(msg)
     element, remaining, n_links = group, _reversed_names(path), 0
-    start = posixpath.join(group.name, path)
     while remaining:
         name = remaining.pop()
         if name == "/":
             element = group.file
             continue
+        member = _hard_member(element, name)
+        if member is not None:
+            element = member
+            continue
         link = _link(element, name)
         label = f"{element.name.rstrip('/')}/{name}"
         if link is None:
             target = f" leads to {label}, which" if n_links else ""
-            msg = f"{start}{target} is missing"
+            msg = f"{posixpath.join(group.name, path)}{target} is missing"
             raise DamagedInput(msg)
         if isinstance(link, h5py.SoftLink):
             n_links += 1
@@ -107,7 +122,7 @@ def resolve_link(group: h5py.Group, path: str | bytes) -> Any:
             msg = f"{label} is a link to another file{file}"
             raise DamagedInput(msg, remedy=_ONE_FILE)
         if n_links > _MAX_LINKS:
-            msg = f"the links from {start} lead in a circle"
+            msg = f"the links from {posixpath.join(group.name, path)} lead in a circle"
             raise DamagedInput(msg)
     return element
 
@@ -126,6 +141,11 @@ def has_member(group: h5py.Group, path: str) -> bool:
             return False
         group = resolve_link(group, part)
     return _link(group, name) is not None
+
+
+def has_all(group: h5py.Group, names: Iterable[str]) -> bool:
+    """Whether a group has members of all of these names, wherever they lead."""
+    return all(group.id.links.exists(name.encode()) for name in names)
 
 
 def try_resolve(group: h5py.Group, path: str | bytes) -> Any:
@@ -194,6 +214,27 @@ def _reversed_names(path: str) -> list[str]:
     if path.startswith("/"):
         parts.insert(0, "/")
     return parts[::-1]
+
+
+def _hard_member(group: Any, name: str) -> h5py.Group | h5py.Dataset | None:
+    """The member of this name that a group has itself; None for a link, and for another type.
+
+    `h5py.Group.get` gives the same, and takes several times as long.
+    """
+    import h5py
+
+    if not isinstance(group, h5py.Group):
+        return None
+    raw = name.encode()
+    try:
+        if group.id.links.get_info(raw).type != h5py.h5l.TYPE_HARD:
+            return None
+        member = h5py.h5o.open(group.id, raw)
+    except (KeyError, RuntimeError):
+        return None
+    if isinstance(member, h5py.h5g.GroupID):
+        return h5py.Group(member)
+    return h5py.Dataset(member, readonly=True) if isinstance(member, h5py.h5d.DatasetID) else None
 
 
 def _link(group: Any, name: str) -> Any:

@@ -11,7 +11,8 @@ from slaf.errors import DamagedInput, MissingMatrix
 from slaf.runtime.extras import require
 from slaf.runtime.lazy import DeferredMapping, LazyMapping
 from slaf.runtime.worker_thread import WorkerThread
-from slaf.sources.base import Raw, Slots, Source, SourceFormat, SourceInfo, choices
+from slaf.sources.base import Source, SourceFormat, SourceInfo, choices
+from slaf.sources.contents import Raw, Slots
 from slaf.sources.identity import content_identity
 from slaf.sources.soma.context import context_of, tiledb_uri
 from slaf.sources.soma.elements import (
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.options import ReadOptions
-    from slaf.sources.base import Matrix
+    from slaf.sources.matrix import Matrix
 
 __all__ = ["FORMAT", "SomaSource"]
 

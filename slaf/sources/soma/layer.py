@@ -11,7 +11,7 @@ import numpy as np
 
 from slaf.errors import DamagedInput, InputError
 from slaf.kernels.reference import Tiles
-from slaf.sources.base import MatrixSize
+from slaf.sources.matrix import MatrixSize
 from slaf.sources.soma.tables import positions_of
 from slaf.sparse.batch import BATCH_NONZEROS, Batch, batch_from_compressed, batches_from_dense
 from slaf.sparse.ranges import RowRange, estimate_indptr, split_by_nnz

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from slaf.annotations.columns import arrow_table
 from slaf.errors import DamagedInput, MissingMatrix
-from slaf.sources.base import LabelledMatrix, Source, SourceFormat, SourceInfo, check_only_x
+from slaf.sources.base import Source, SourceFormat, SourceInfo, check_only_x
 from slaf.sources.csr import CompressedRows
 from slaf.sources.feature_types import GENOME, subset_or_close
 from slaf.sources.hdf5.arrays import open_compressed
@@ -24,8 +24,9 @@ from slaf.sources.hdf5.file import (
     safe_keys,
 )
 from slaf.sources.hdf5.limits import check_arrays, check_table
-from slaf.sources.hdf5.links import try_resolve
+from slaf.sources.hdf5.links import has_all, try_resolve
 from slaf.sources.identity import file_identity
+from slaf.sources.matrix import LabelledMatrix
 from slaf.sources.tenx.spatial import spatial_folder
 from slaf.storage.paths import remote_bytes
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     import h5py
 
     from slaf.options import ReadOptions
-    from slaf.sources.base import Matrix
+    from slaf.sources.matrix import Matrix
 
 __all__ = ["FORMAT", "TenxH5Source"]
 
@@ -236,7 +237,7 @@ def _genomes(file: h5py.File) -> list[str]:
     return [
         name
         for name in file
-        if isinstance(group := try_resolve(file, name), h5py.Group) and set(group) >= _REQUIRED
+        if isinstance(group := try_resolve(file, name), h5py.Group) and has_all(group, _REQUIRED)
     ]
 
 

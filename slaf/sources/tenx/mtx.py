@@ -12,15 +12,9 @@ import pyarrow as pa
 
 from slaf.annotations.columns import arrow_table
 from slaf.errors import DamagedInput, InexactValue, MissingMatrix, UnknownFormat
-from slaf.sources.base import (
-    LabelledMatrix,
-    MatrixSize,
-    Source,
-    SourceFormat,
-    SourceInfo,
-    add_note,
-)
+from slaf.sources.base import Source, SourceFormat, SourceInfo, add_note
 from slaf.sources.identity import file_identity
+from slaf.sources.matrix import LabelledMatrix, MatrixSize
 from slaf.sources.tenx.matrix_market import entries, read_header
 from slaf.sources.tenx.mtx_files import files_of, is_matrix_name, members
 from slaf.sources.tenx.spatial import spatial_folder
@@ -35,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slaf.options import ReadOptions
-    from slaf.sources.base import Matrix
+    from slaf.sources.matrix import Matrix
     from slaf.sources.tenx.matrix_market import MtxHeader
     from slaf.sources.tenx.mtx_files import MtxFiles
 

@@ -143,6 +143,10 @@ class InMemory:
         )
 
 
+def _on_axis(elements: Mapping[str, Any], table: pd.DataFrame) -> dict[str, Any]:
+    return {name: on_axis(element, table.index) for name, element in elements.items()}
+
+
 def _as_anndata(label: str, **parts: Any) -> anndata.AnnData:
     """An AnnData of these parts, which an earlier release may have stored unfit."""
     import anndata
@@ -155,8 +159,3 @@ def _as_anndata(label: str, **parts: Any) -> anndata.AnnData:
             "converting the inputs again mends it"
         )
         raise DamagedDataset(msg) from error
-
-
-def _on_axis(elements: Mapping[str, Any], table: pd.DataFrame) -> dict[str, Any]:
-    """The elements of obsm or varm, whose tables have the index of their axis."""
-    return {name: on_axis(element, table.index) for name, element in elements.items()}

@@ -17,7 +17,7 @@ env: $(STAMP)  ## make .venv with slaf (editable) and its tools
 # Azurite, which the tests of Azure run against, lives in .venv too; without npm they are skipped.
 AZURITE := tests/cloud/package.json tests/cloud/package-lock.json
 
-$(STAMP): pyproject.toml hatch_build.py slaf/kernels/kernels.c $(AZURITE)
+$(STAMP): pyproject.toml hatch_build.py $(wildcard slaf/kernels/*.c) $(AZURITE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "slaf needs Python 3.11 or newer, and $(PYTHON) is not one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; \
 	  exit 1; }

@@ -1,4 +1,4 @@
-"""Compile slaf/kernels/kernels.c when a wheel is built, where there is a C compiler.
+"""Compile slaf/kernels/*.c when a wheel is built, where there is a C compiler.
 
 Without one the wheel is of Python only: its kernels are those of numpy, with equal results.
 """
@@ -16,8 +16,8 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE = Path("slaf/kernels/kernels.c")
-LIBRARY = SOURCE.with_suffix(".so")
+SOURCES = Path("slaf/kernels")
+LIBRARY = SOURCES / "kernels.so"
 
 
 class KernelsHook(BuildHookInterface[Any]):
@@ -28,7 +28,7 @@ class KernelsHook(BuildHookInterface[Any]):
         if self.target_name != "wheel":
             return
         root = Path(self.root)
-        if not compile_library(root / SOURCE, root / LIBRARY):
+        if not compile_library(root / SOURCES, root / LIBRARY):
             self.app.display_warning("no C compiler works here: slaf will be slower")
             return
         build_data["artifacts"].append(LIBRARY.as_posix())
@@ -36,19 +36,20 @@ class KernelsHook(BuildHookInterface[Any]):
         build_data["tag"] = f"py3-none-{_platform()}"
 
 
-def compile_library(source: Path, library: Path) -> bool:
-    """Compile with $CC, or the first of cc, gcc and clang that can; whether one could."""
+def compile_library(sources: Path, library: Path) -> bool:
+    """Compile a folder with $CC, or the first of cc, gcc and clang that can; whether one could."""
     library.unlink(missing_ok=True)
     compilers = [os.environ["CC"]] if "CC" in os.environ else ["cc", "gcc", "clang"]
-    return any(_compile(shlex.split(name), source, library) for name in compilers)
+    return any(_compile(shlex.split(name), sources, library) for name in compilers)
 
 
-def _compile(compiler: list[str], source: Path, library: Path) -> bool:
+def _compile(compiler: list[str], sources: Path, library: Path) -> bool:
     # Beside, then renamed: a process that has loaded the library of before keeps it.
     beside = library.with_suffix(f".{os.getpid()}")
     options = ["-std=c99", "-O3", "-shared", "-fPIC"]
+    files = sorted(sources.glob("*.c"))
     try:
-        subprocess.run([*compiler, *options, "-o", beside, source], check=True)
+        subprocess.run([*compiler, *options, "-o", beside, *files], check=True)
         beside.replace(library)
     except (OSError, subprocess.CalledProcessError):
         beside.unlink(missing_ok=True)

@@ -1,13 +1,16 @@
-"""Total CPU of 1, 2 and 4 processes at one plan, and what planning many parts takes."""
+"""Total CPU of 1, 2 and 4 processes at one plan, and what planning many parts or inputs takes."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import h5py
 
 from benchmarks.inputs import Counts, Input, cached_input
 from benchmarks.process import measure
@@ -35,10 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--parts", type=int, default=_MANY_PARTS, help="parts of the large plan, of five cells"
     )
+    parser.add_argument("--files", type=int, default=1_000, help="inputs of five cells each")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure both; 1 if more processes take more CPU, or the large plan too much."""
+    """Measure all; 1 if more processes take more CPU, or a plan of many parts too much."""
     source = cached_input(Input(Counts(arguments.cells))).path
     small = cached_input(Input(Counts(arguments.parts * 5))).path
     with tempfile.TemporaryDirectory(dir=source.parent) as folder:
@@ -46,8 +50,11 @@ def run(arguments: argparse.Namespace) -> int:
         planning = measure(
             [_SLAF, "plan", small, Path(folder) / "many.slaf", "--chunk-size", "5", "--quiet"]
         )
+        files = _write_files(Path(folder) / "files", arguments.files)
+        planning_files = measure([_SLAF, "plan", files, Path(folder) / "files.slaf", "--quiet"])
     rows = [_row(f"parts by {n}", usages) for n, usages in totals.items()]
-    report([*rows, _row("plan of many", [planning])], as_json=arguments.json)
+    rows += [_row("plan of many parts", [planning]), _row("of many files", [planning_files])]
+    report(rows, as_json=arguments.json)
     total = {n: sum(usage.cpu_seconds for usage in usages) for n, usages in totals.items()}
     too_much = max(total.values()) > total[1] * (1 + TOLERANCE)
     too_large = planning.seconds > _MOST_SECONDS or planning.peak_bytes > _MOST_BYTES
@@ -69,6 +76,18 @@ def _encode(source: Path, output: Path, n_processes: int) -> list[Usage]:
 
 def _part(output: Path, share: str) -> Usage:
     return measure([_SLAF, "part", output, "--range", share, "--quiet"])
+
+
+def _write_files(folder: Path, number: int) -> Path:
+    """A folder of so many files, copies of one but for the ids of their cells."""
+    folder.mkdir()
+    first = cached_input(Input(Counts(5, n_genes=200, depth=100))).path
+    for at in range(number):
+        path = Path(shutil.copy(first, folder / f"{at:05}.h5ad"))
+        with h5py.File(path, "r+") as file:
+            ids = file["obs"][file["obs"].attrs["_index"]]
+            ids[:] = [f"{at}-{cell}" for cell in range(len(ids))]
+    return folder
 
 
 def _row(name: str, usages: Sequence[Usage]) -> dict[str, str | int | float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import warnings
 from contextlib import suppress
@@ -33,6 +34,11 @@ settings.register_profile("same", derandomize=True, max_examples=40, **_SHARED)
 settings.register_profile("search", max_examples=1000, **_SHARED)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
+# What is compiled is kept, whatever the environment says of it: otherwise each process that tests
+# start compiles all of slaf again, and each that runs tests all of them.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # Where the tests run in the background of a shell, Ctrl-C is ignored from the beginning, by them
 # and by all that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -53,6 +59,20 @@ if (
     and shutil.disk_usage(_IN_MEMORY).free > _ROOM
 ):
     os.environ["TMPDIR"] = tempfile.tempdir = str(_IN_MEMORY)
+
+# The seconds that each test may take, in pyproject.toml.
+_USUAL = 300
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest tests, that at the end no core waits for one of them."""
+
+    def limit(item: pytest.Item) -> float:
+        marker = item.get_closest_marker("timeout")
+        return max(_USUAL, marker.args[0] if marker else 0)
+
+    items.sort(key=limit, reverse=True)
+
 
 _CORPUS = Path(__file__).parents[2] / "shared" / "corpus"
 

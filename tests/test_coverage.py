@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 import slaf
 from slaf.errors import (
+    ConflictError,
     DuplicateInput,
     GeneMismatch,
+    InputError,
     SelectionError,
     TargetError,
     VerificationFailed,
@@ -25,6 +27,7 @@ from tests.cli.terminal import run
 from tests.sources.reads import CONTIGS, M, Read, depth_of, used, write_reads
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -208,7 +211,7 @@ def test_appended_reads_are_counted_alike(files: dict[str, Path], tmp_path: Path
         "mapq >= 7, exclude 16, include 0, strand F",
     ]
     with pytest.raises(GeneMismatch):
-        slaf.append(files["d"], tmp_path / "out.slaf", bin_size=10)
+        slaf.append(files["d"], tmp_path / "out.slaf", bin_size=10, stranded="F")
 
 
 def test_swapped_files_are_refused(files: dict[str, Path], tmp_path: Path) -> None:
@@ -328,3 +331,100 @@ def test_parts_on_several_machines(
     made = slaf.publish(output)
     assert not slaf.diff(datasets["whole"], made).differences
     assert slaf.verify(made, inputs).ok
+
+
+STRANDS = {"a": "F", "b": "R", "c": "U", "d": None}
+
+
+def write_sheet(path: Path, strands: Mapping[str, str | None]) -> Path:
+    """A sample sheet, with an empty line, that says of each sample how its strands are counted."""
+    rows = "".join(f"{name}.bam,{strand or ''},x\n" for name, strand in strands.items())
+    path.write_text(f"file,stranded,batch\n\n{rows}")
+    return path
+
+
+def strands_of(dataset: slaf.Dataset, sample: str) -> list[NDArray[Any]]:
+    """The forward and the reverse depth of a sample, contigs end to end."""
+    return [
+        np.concatenate([dataset.coverage(name, sample, strand)[0] for name in NAMES])
+        for strand in ("+", "-")
+    ]
+
+
+@pytest.mark.parametrize("how", ["convert", "parts", "append", "resume"])
+def test_strands_by_the_sheet(
+    how: str,
+    files: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """A sheet says it of each sample, and the option of those of which it says nothing."""
+    sheet, output = write_sheet(tmp_path / "sheet.csv", STRANDS), tmp_path / "out.slaf"
+    options: dict[str, Any] = {"samples": sheet, "bin_size": 10, "stranded": "R"}
+    inputs = list(files.values())
+    if how == "parts":
+        slaf.plan(inputs, output, chunk_size=1, **options)
+        for index in range(4):
+            slaf.part(output, index)
+        dataset = slaf.publish(output)
+    elif how == "append":
+        slaf.convert(inputs[:2], output, **options)
+        # The sheet is remembered, and the option is not, for the samples differ.
+        dataset = slaf.append(inputs[2:], output, stranded="R")
+    else:
+        if how == "resume":
+            with monkeypatch.context() as patch:
+                patch.setattr("slaf.conversion.execute.publish", _stop)
+                with pytest.raises(KeyboardInterrupt):
+                    slaf.convert(inputs, output, chunk_size=1, **options)
+            options["chunk_size"] = 1
+            with pytest.raises(ConflictError, match="stranded"):
+                slaf.convert(inputs, output, **options | {"stranded": "F"})
+        dataset = slaf.convert(inputs, output, **options)
+    for sample, expected in (("a", "+-"), ("b", "-+")):
+        for found, strand in zip(strands_of(dataset, sample), expected, strict=True):
+            np.testing.assert_array_equal(found, np.concatenate(truth(sample, strand)))
+    for sample in SAMPLES:
+        total = np.concatenate([dataset.coverage(name, sample)[0] for name in NAMES])
+        np.testing.assert_array_equal(total, np.concatenate(truth(sample)))
+        if sample != "c":
+            np.testing.assert_array_equal(sum(strands_of(dataset, sample)), total)
+    with pytest.raises(SelectionError, match="strands of 'c' were not counted apart"):
+        dataset.coverage("chr1", strand="+")
+    assert [one.rpartition(" ")[2] for one in dataset.obs["read_filter"]] == list("FRUR")
+    assert dataset.obs["stranded"].tolist()[:3] == list("FRU")
+    assert dataset.obs["stranded"].isna().tolist() == [False, False, False, True]
+    assert [one.choice["stranded"] for one in dataset.sources] == list("FRUR")
+    assert slaf.verify(dataset, inputs).ok
+    assert slaf.export(dataset[["a", "d"]], tmp_path / "bw", format="bigwig", strand="+").bytes
+    with pytest.raises(SelectionError, match="strands of 'c'"):
+        slaf.export(dataset, tmp_path / "no", format="bigwig", strand="+")
+    # Nor does the library that writes it print anything.
+    assert capfd.readouterr().err == ""
+
+
+def _stop(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_strands_of_the_sheet_are_checked(files: dict[str, Path], tmp_path: Path) -> None:
+    """Other values are refused with row and column; of inputs without reads they are a column."""
+    sheet = write_sheet(tmp_path / "sheet.csv", {"a": "F", "b": "r", "c": "2", "d": ""})
+    with pytest.raises(InputError, match=r"'stranded' has .* row 4 has 'r', row 5 has '2'; corr"):
+        slaf.convert(list(files.values()), tmp_path / "out.slaf", samples=sheet)
+    one = tmp_path / "a.h5ad"
+    _anndata().write_h5ad(one)
+    sheet.write_text("file,stranded\na.h5ad,both\n")
+    other = slaf.convert(one, tmp_path / "a.slaf", samples=sheet)
+    assert set(other.obs["stranded"]) == {"both"}
+
+
+def test_appended_strands_are_asked_for(files: dict[str, Path], tmp_path: Path) -> None:
+    """Where samples were counted differently, an append says how a further one is."""
+    sheet = write_sheet(tmp_path / "sheet.csv", {"a": "F", "b": "R"})
+    slaf.convert([files["a"], files["b"]], tmp_path / "out.slaf", samples=sheet)
+    with pytest.raises(InputError, match=r"c.bam: nothing says .* F of .*a.bam, R of .*b.bam"):
+        slaf.append(files["c"], tmp_path / "out.slaf", samples="none")
+    dataset = slaf.append(files["c"], tmp_path / "out.slaf", samples="none", stranded="R")
+    np.testing.assert_array_equal(dataset.coverage("chr1", "c", "+")[0], truth("c", "-")[0])

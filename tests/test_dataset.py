@@ -106,7 +106,7 @@ def test_the_tables(dataset: Dataset, adata: anndata.AnnData) -> None:
 
 def test_offsets(dataset: Dataset, adata: anndata.AnnData) -> None:
     """The offsets of the cells are the row pointers of a sparse matrix."""
-    np.testing.assert_array_equal(dataset.cell_offsets, adata.X.indptr)
+    np.testing.assert_array_equal(dataset.offsets("expression"), adata.X.indptr)
 
 
 def test_offsets_of_every_table(dataset: Dataset, tmp_path: Path) -> None:

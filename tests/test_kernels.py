@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import scipy.sparse as sp
 from hypothesis import given
 
 import slaf
-from hatch_build import LIBRARY, SOURCE, compile_library
+from hatch_build import LIBRARY, SOURCES, compile_library
 from slaf import kernels
 from slaf.errors import SlafError
 from slaf.kernels.compiled import CompiledKernels
@@ -44,7 +45,7 @@ _CASTS = [
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> CompiledKernels:
     """The kernels of the checkout, compiled now."""
     library = tmp_path_factory.mktemp("kernels") / "kernels.so"
-    if not compile_library(CHECKOUT / SOURCE, library):
+    if not compile_library(CHECKOUT / SOURCES, library):
         pytest.skip("there is no C compiler")
     return CompiledKernels(kernels.load_library(library))
 
@@ -153,8 +154,9 @@ def test_sums(compiled: CompiledKernels, data: st.DataObject) -> None:
 def test_nonzeros_of_dense_cells(compiled: CompiledKernels, data: st.DataObject) -> None:
     """Nonzeros of chunks in any order of memory, in any type, are those of the whole matrix."""
     dtype = np.dtype(data.draw(st.sampled_from(["f4", "f8", ">f4", "f2", "u1", "i2", "<i8", "?"])))
-    n_cells, n_genes = (data.draw(st.integers(0, 90)) for _ in range(2))
-    chunk = data.draw(st.tuples(st.integers(1, 50), st.integers(1, 50)))
+    n_cells, n_genes = (data.draw(st.integers(0, 90) | st.just(150)) for _ in range(2))
+    side = st.integers(1, 50) | st.sampled_from([64, 130])
+    chunk = data.draw(st.tuples(side, side))
     start = data.draw(st.integers(0, 60))
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     whole = rng.integers(0, 3, (start + n_cells, n_genes)).astype(dtype)
@@ -206,6 +208,65 @@ def test_unshuffled(compiled: CompiledKernels, size: int, count: int, seed: int)
     shuffled = np.ascontiguousarray(elements.T).tobytes()
     for each in (compiled, REFERENCE):
         np.testing.assert_array_equal(each.unshuffle(shuffled, size), elements.ravel())
+
+
+@given(st.data())
+def test_inflated_chunks(compiled: CompiledKernels, text: Path, data: st.DataObject) -> None:
+    """Chunks of any bytes are inflated as zlib does it, up to the first that is not whole."""
+    size = data.draw(st.sampled_from([0, 1, 40, 1_000, 16_384, 70_000]))
+    packed = [packed_chunk(data, size) for _ in range(data.draw(st.integers(1, 4)))]
+    text.write_bytes(b"before" + b"".join(packed))
+    sizes = np.array([len(each) for each in packed], np.uint64)
+    starts = np.cumsum(sizes) - sizes + np.uint64(6)
+    out = np.full((len(packed) + 1, size), 7, np.uint8)
+    with text.open("rb") as file:
+        done = compiled.inflate(file.fileno(), starts, sizes, out[:-1])
+        assert REFERENCE.inflate(file.fileno(), starts, sizes, out) == 0
+    expected = [inflated(each, size) for each in packed]
+    assert done == next((at for at, raw in enumerate(expected) if raw is None), len(packed))
+    for raw, found in zip(expected[:done], out, strict=False):
+        assert found.tobytes() == raw
+    assert (out[-1] == 7).all()
+
+
+@pytest.mark.parametrize("size", [2**64 - 1, 2**63, 12])
+def test_no_chunk_beyond_a_file(compiled: CompiledKernels, text: Path, size: int) -> None:
+    """A chunk that ends behind its file, or begins nowhere, is not inflated."""
+    text.write_bytes(b"x" * 9)
+    starts, out = np.array([0, size], np.uint64), np.zeros((2, 8), np.uint8)
+    with text.open("rb") as file:
+        assert compiled.inflate(file.fileno(), starts, np.array([12, 1], np.uint64), out) == 0
+        assert compiled.inflate(file.fileno(), starts[1:], np.array([9], np.uint64), out[1:]) == 0
+
+
+def packed_chunk(data: st.DataObject, size: int) -> bytes:
+    """Counts or noise, packed by any strategy; now and then with another size or bytes changed."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 999)))
+    density = data.draw(st.sampled_from([0.0, 0.01, 0.2, 1.0]))
+    counts = rng.poisson(density, size).astype(data.draw(st.sampled_from(["u1", "f4", "i2"])))
+    content = counts.tobytes()[:size]
+    if data.draw(st.booleans()):
+        content = rng.integers(0, data.draw(st.sampled_from([4, 256])), size, np.uint8).tobytes()
+    level, strategy = data.draw(st.integers(0, 9)), data.draw(st.integers(0, 4))
+    packer = zlib.compressobj(level, zlib.DEFLATED, data.draw(st.integers(9, 15)), 9, strategy)
+    packed = bytearray(packer.compress(content[: size // 2]))
+    packed += packer.flush(zlib.Z_FULL_FLUSH) if data.draw(st.booleans()) else b""
+    packed += packer.compress(content[size // 2 :]) + packer.flush()
+    kind = data.draw(st.sampled_from(["whole", "whole", "whole", "changed", "cut", "longer"]))
+    for _ in range(data.draw(st.integers(1, 3)) if kind == "changed" else 0):
+        packed[data.draw(st.integers(0, len(packed) - 1))] ^= data.draw(st.integers(1, 255))
+    cut = data.draw(st.integers(0, len(packed))) if kind == "cut" else len(packed)
+    return bytes(packed[:cut]) + (b"\0" if kind == "longer" else b"")
+
+
+def inflated(packed: bytes, size: int) -> bytes | None:
+    """The bytes of a stream of so many; None if it is none, or something is behind it."""
+    inflater = zlib.decompressobj()
+    try:
+        raw = inflater.decompress(packed, size + 1)
+    except zlib.error:
+        return None
+    return raw if len(raw) == size and inflater.eof and not inflater.unused_data else None
 
 
 _NUMBERS_OF_TEXT = st.integers(0, 12).map(str) | st.sampled_from(
@@ -270,9 +331,9 @@ def test_a_library_that_does_not_load(
 
 def test_a_library_of_another_version(tmp_path: Path) -> None:
     """A library that was compiled from other source than that of the package is not used."""
-    source, library = tmp_path / "kernels.c", tmp_path / "kernels.so"
-    source.write_text("int slaf_version(void) { return 0; }")
-    if not compile_library(source, library):
+    library = tmp_path / "kernels.so"
+    (tmp_path / "kernels.c").write_text("int slaf_version(void) { return 0; }")
+    if not compile_library(tmp_path, library):
         pytest.skip("there is no C compiler")
     with pytest.raises(OSError, match="another version"):
         kernels.load_library(library)
@@ -284,7 +345,7 @@ def test_no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for compiler in ("false", "no-such-compiler"):
         library.write_bytes(b"of before")
         monkeypatch.setenv("CC", compiler)
-        assert not compile_library(CHECKOUT / SOURCE, library)
+        assert not compile_library(CHECKOUT / SOURCES, library)
         assert list(tmp_path.iterdir()) == []
 
 

@@ -283,7 +283,7 @@ def test_a_row_more(dataset: Path) -> None:
 
 def test_swapped_rows_of_a_cell(dataset: Path, source: Path) -> None:
     """Two rows of one cell in the wrong order are found, though the entries are the same."""
-    offsets = slaf.open(dataset).cell_offsets
+    offsets = slaf.open(dataset).offsets("expression")
     cell = int(np.flatnonzero(np.diff(offsets) > 1)[0])
     sabotage(dataset, "expression", reorder(offsets[cell], offsets[cell] + 1))
     assert only(failed(dataset), "digest").where == f"cells 0 to {CHUNK}"
@@ -366,8 +366,8 @@ def test_a_string_id_of_a_value(column: str, other: str, source: Path, tmp_path:
 
 def test_an_offset(dataset: Path, source: Path) -> None:
     """A `cell_start_index` inside a block is found by the digest, and by the source per cell."""
-    cell = next(c for c in range(7, 11) if np.diff(slaf.open(dataset).cell_offsets)[c] > 0)
-    start = int(slaf.open(dataset).cell_offsets[cell])
+    cell = next(c for c in range(7, 11) if np.diff(slaf.open(dataset).offsets("expression"))[c] > 0)
+    start = int(slaf.open(dataset).offsets("expression")[cell])
     sabotage(dataset, "cells", put("cell_start_index", cell, start + 1))
     report = failed(dataset)
     assert only(report, "digest").where == f"cells {CHUNK} to {2 * CHUNK}"
@@ -379,14 +379,14 @@ def test_an_offset(dataset: Path, source: Path) -> None:
 @pytest.mark.parametrize("cell", [0, CHUNK, 2 * CHUNK])
 def test_an_offset_of_a_block(cell: int, dataset: Path) -> None:
     """A `cell_start_index` that a block begins with is found without reading the values."""
-    start = int(slaf.open(dataset).cell_offsets[cell])
+    start = int(slaf.open(dataset).offsets("expression")[cell])
     sabotage(dataset, "cells", put("cell_start_index", cell, start + 1))
     assert kinds(failed(dataset, quick=True)) == {"offsets"}
 
 
 def test_descending_offsets(dataset: Path) -> None:
     """A `cell_start_index` less than the one before it is named, and nothing is read by it."""
-    offsets = slaf.open(dataset).cell_offsets
+    offsets = slaf.open(dataset).offsets("expression")
     sabotage(dataset, "cells", put("cell_start_index", 9, int(offsets[-1])))
     report = failed(dataset)
     assert kinds(report) == {"offsets"}

@@ -317,6 +317,11 @@ def test_the_first_tries(
     assert ds.uns == adata.uns
     np.testing.assert_array_equal(ds.obs_vector("CD3D"), adata.obs_vector("gene-0"))
     assert ds.obs_vector("louvain").tolist() == adata.obs["louvain"].tolist()
+    cell, column = adata.obs_names[3], adata.var.columns[0]
+    np.testing.assert_array_equal(ds.var_vector(cell), adata.var_vector(cell))
+    assert ds.var_vector(column).tolist() == adata.var[column].tolist()
+    with pytest.raises(KeyError, match="no cells with the id 'nothing'"):
+        ds.var_vector("nothing")
     pd.testing.assert_frame_equal(ds.to_df(), adata.to_df())
     assert ds.to_memory().shape == adata.shape
     ds.write_h5ad(tmp_path / "x.h5ad")

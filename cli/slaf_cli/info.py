@@ -116,11 +116,12 @@ def _overlap_text(overlap: GeneOverlap) -> str:
 
 
 def _dataset_rows(dataset: DatasetInfo) -> list[tuple[str, object]]:
-    a_nonzero = f", {dataset.bytes / dataset.nonzeros:.2f} a nonzero" if dataset.nonzeros else ""
+    nonzeros, expression = dataset.nonzeros, dataset.tables["expression"].bytes
+    a_nonzero = f"; {expression / nonzeros:.4g} a nonzero in expression" if nonzeros else ""
     return [
         ("dataset", dataset.location),
         ("shape", f"{dataset.n_cells:,} cells × {dataset.n_genes:,} genes"),
-        ("nonzeros", f"{dataset.nonzeros:,} ({dataset.density:.2%} of all)"),
+        ("nonzeros", f"{dataset.nonzeros:,} ({100 * dataset.density:.4g}% of all)"),
         ("values", f"{dataset.value_type}{_statistics(dataset.statistics)}"),
         ("bytes", f"{dataset.bytes:,} on disk{a_nonzero}"),
         ("sources", "\n".join(map(_source, dataset.sources))),

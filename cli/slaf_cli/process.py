@@ -36,7 +36,7 @@ def set_up() -> None:
         # By default Lance leaves two cores to I/O, which hardly needs one.
         ("LANCE_CPU_THREADS", str(cpu_count())),
         # Rows that Lance reads at once for an index: with 8,192, its default, passing batches on
-        # takes longer than indexing them.
+        # takes longer than indexing them. No more than a page of a lazy table has.
         ("LANCE_DEFAULT_BATCH_SIZE", str(1 << 16)),
         # No matrix is multiplied here, and idle threads of OpenBLAS spin.
         ("OPENBLAS_NUM_THREADS", "1"),

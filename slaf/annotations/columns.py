@@ -15,11 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec.structs import replace
 
+from slaf.annotations.lazy_table import LazyTable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from slaf.annotations.lazy_table import AnyTable
     from slaf.sparse.ranges import RowRange
 
 __all__ = [
@@ -140,16 +143,19 @@ def arrow_table(
     return table_with_metadata(arrays, [index, *map(_column, columns, arrays[1:])], index_name)
 
 
-def to_lance(table: pa.Table, reserved: Iterable[str]) -> tuple[pa.Table, ColumnSet]:
+def to_lance(table: AnyTable, reserved: Sequence[str]) -> tuple[pa.Table, ColumnSet]:
     """A table as Lance can store it, and its columns.
 
     Parameters
     ----------
     table
-        The index first, as `table_with_metadata` makes it.
+        The index first, as `table_with_metadata` makes it. What becomes of a lazy one is lazy.
     reserved
         The format's own column names.
     """
+    if isinstance(table, LazyTable):
+        _, column_set = to_lance(table.first_row, reserved)
+        return table.mapped(lambda rows, _: to_lance(rows, reserved)[0], "stored"), column_set
     used = {name.casefold() for name in (*reserved, table.schema.names[0])}
     columns: list[Column] = []
     fields: list[pa.Field] = []

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from slaf.annotations.columns import ColumnSet
 
-__all__ = ["from_frame", "has_ids", "is_frame", "to_frame", "with_ids"]
+__all__ = ["from_frame", "has_ids", "is_frame", "on_axis", "to_frame", "with_ids"]
 
 _NUMPY_KINDS = "biufmM"
 
@@ -84,7 +84,7 @@ def to_frame(table: pa.Table, column_set: ColumnSet) -> pd.DataFrame:
     frame = pd.DataFrame(series, index=ids)
     if not rest:
         # As anndata reads a table without columns; pandas would number them.
-        frame.columns = pd.Index([], dtype=object)
+        frame.columns = pd.Index([""])[:0]
     frame.index.name = column_set.index_name
     return frame
 
@@ -97,6 +97,19 @@ def is_frame(element: Any) -> bool:
 def has_ids(frame: pd.DataFrame, ids: pa.ChunkedArray) -> bool:
     """Whether the index of a DataFrame, as text, is these ids in this order."""
     return len(frame) == len(ids) and list(map(str, frame.index)) == ids.to_pylist()
+
+
+def on_axis(element: Any, ids: pd.Index[str]) -> Any:
+    """A DataFrame with the index of its axis, if it has these ids as another type of text.
+
+    A dataset is read by another release of pandas than the one that it was written by, and AnnData
+    takes no table whose index is of another type than its axis.
+    """
+    if not is_frame(element) or element.index.dtype == ids.dtype:
+        return element
+    if list(map(str, element.index)) != list(ids):
+        return element
+    return element.set_axis(ids.rename(element.index.name), axis=0)
 
 
 def with_ids(name: str, element: Any, own: pa.ChunkedArray, ids: pa.ChunkedArray) -> Any:
@@ -130,7 +143,8 @@ def with_ids(name: str, element: Any, own: pa.ChunkedArray, ids: pa.ChunkedArray
         raise InputError(msg)
     if own.equals(ids) and all(isinstance(label, str) for label in element.index):
         return element
-    index = pd.Index(ids.to_pylist(), dtype=object, name=element.index.name)
+    dtype = element.index.dtype if isinstance(element.index.dtype, pd.StringDtype) else object
+    index = pd.Index(ids.to_pylist(), dtype=dtype, name=element.index.name)
     return element.set_axis(index, axis=0)
 
 

@@ -271,7 +271,8 @@ def _restored(read_back: Any, hint: TypeHint) -> Any:
 def _descr(dtype: np.dtype[Any]) -> Any:
     """The JSON of a numpy type."""
     if dtype.names is None:
-        return dtype.str
+        # Of text of any length, which anndata reads from zarr, `str` is not a name of the type.
+        return dtype.char if dtype.kind == "T" else dtype.str
     return [[name, _descr(dtype[name])] for name in dtype.names]
 
 

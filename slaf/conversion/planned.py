@@ -229,22 +229,24 @@ class PlannedRun:
         }
         if self.base is not None and start < self.base.n_cells:
             dataset = DatasetSource(Dataset(self.location, self.base))
-            placed = PlannedInput(dataset, 0, genes.of_base(), layers=layers, selected=None)
-            ids = AxisIds(partial(_cell_ids, placed, ""), pa.chunked_array([genes.ids]))
+            lists = genes.of_base(dataset)
+            placed = PlannedInput(dataset, 0, lists, layers=layers, selected=None)
+            ids = AxisIds(partial(_cell_ids, placed, ""), lists[0].ids)
         else:
             at = plan.source_index(start)
             record = plan.sources[at]
             opened = recorded_input(record, reading, self.recorded.directory or "").opened()
             _check_unchanged(opened.info.uri, record, opened.info.identity)
+            lists = genes.of_input(plan, at, opened)
             placed = PlannedInput(
                 opened,
                 record.offset,
-                genes.of_input(plan, at),
+                lists,
                 layers=layers,
                 selected=record.slots,
             )
             read = partial(_cell_ids, placed, record.prefix)
-            ids = AxisIds(read, pa.chunked_array([genes.ids]), record.offset)
+            ids = AxisIds(read, lists[0].ids, record.offset)
         with placed:
             yield placed, ids
 

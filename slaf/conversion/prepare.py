@@ -37,7 +37,7 @@ from slaf.runs.plan import make_plan
 from slaf.runs.publish import read_axes
 from slaf.sources import as_inputs, choices_of
 from slaf.sources.concat.source import Concat
-from slaf.sources.samples import with_samples
+from slaf.sources.samples import STRANDED, with_samples
 from slaf.storage.overlap import check_apart
 
 if TYPE_CHECKING:
@@ -291,6 +291,7 @@ def prepare_append(
     if options.new_only:
         new = select_new(found, dataset, restart=options.restart)
     opens = with_remembered_samples(new.inputs, dataset, options, reading)
+    _check_strandedness(dataset, opens)
     opens = _repeating(dataset, opens, requested, options)
     existing = None
     if isinstance(dataset, SlafdbDataset):
@@ -331,6 +332,30 @@ def _choices_of_reads(
         for name in names
         if getattr(options, name) is None and len({str(one.get(name)) for one in recorded}) == 1
     }
+
+
+def _check_strandedness(dataset: Dataset | SlafdbDataset, inputs: Sequence[Input]) -> None:
+    """Refuse reads of which nothing says the strandedness, where those of a dataset differ in it.
+
+    Raises
+    ------
+    InputError
+        Naming the first such input.
+    """
+    recorded = {
+        str(source.choice.get(STRANDED) or "U"): source.uri
+        for source in dataset.sources
+        if source.format == "bam"
+    }
+    unknown = [one.uri for one in inputs if STRANDED in one.choices and not one.options.stranded]
+    if len(recorded) > 1 and unknown:
+        listed = ", ".join(f"{value} of {uri}" for value, uri in sorted(recorded.items()))
+        msg = (
+            f"{unknown[0]}: nothing says how its strands are counted, and the reads of "
+            f"{dataset.location} are not all counted alike: {listed}; give --stranded, or a column "
+            f"{STRANDED!r} in the sample sheet"
+        )
+        raise InputError(msg)
 
 
 def _repeating(

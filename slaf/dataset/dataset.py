@@ -277,19 +277,6 @@ class Dataset(View):
         """The layers, raw and slots, and their records in config.json."""
         return Annotations(self.location, self.published)
 
-    @property
-    def cell_offsets(self) -> NDArray[np.int64]:
-        """The first row of each cell in `expression`, and the number of rows."""
-        return self.offsets(EXPRESSION)
-
-    @property
-    def gene_offsets(self) -> NDArray[np.int64] | None:
-        """The first row of each gene in `expression_by_gene`, and the number of rows.
-
-        None without that table.
-        """
-        return self.offsets(BY_GENE) if BY_GENE in self.published.tables else None
-
     def offsets(self, table: str) -> NDArray[np.int64]:
         """The first row of each cell in a table, and the number of rows.
 

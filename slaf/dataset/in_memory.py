@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from slaf.annotations.dataframes import on_axis
 from slaf.errors import DamagedDataset
 from slaf.format.schema import CELLS, GENES, RAW
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import anndata
     import numpy as np
@@ -50,7 +51,8 @@ class InMemory:
             layers = [layers]
         view = cast("View", self)
         names = [view.layer_name(name) for name in (view.layers if layers is None else layers)]
-        raw = view.raw
+        raw, obs, var = view.raw, view.frame(CELLS), view.frame(GENES)
+        of_raw = var if raw is None else raw.frame()
 
         def read(layer: str | None) -> Any:
             return view.to_dask(layer) if lazy else view.lazy_matrix(layer).to_memory()
@@ -58,17 +60,17 @@ class InMemory:
         return _as_anndata(
             view.label,
             X=read(None),
-            obs=view.frame(CELLS),
-            var=view.frame(GENES),
+            obs=obs,
+            var=var,
             layers={name: read(name) for name in names},
-            obsm=dict(view.obsm),
-            varm=dict(view.varm),
+            obsm=_on_axis(view.obsm, obs),
+            varm=_on_axis(view.varm, var),
             obsp=dict(view.obsp),
             varp=dict(view.varp),
             uns=dict(view.uns),
             raw=None
             if raw is None
-            else {"X": read(RAW), "var": raw.frame(), "varm": dict(raw.varm)},
+            else {"X": read(RAW), "var": of_raw, "varm": _on_axis(raw.varm, of_raw)},
         )
 
     def row(
@@ -153,3 +155,8 @@ def _as_anndata(label: str, **parts: Any) -> anndata.AnnData:
             "converting the inputs again mends it"
         )
         raise DamagedDataset(msg) from error
+
+
+def _on_axis(elements: Mapping[str, Any], table: pd.DataFrame) -> dict[str, Any]:
+    """The elements of obsm or varm, whose tables have the index of their axis."""
+    return {name: on_axis(element, table.index) for name, element in elements.items()}

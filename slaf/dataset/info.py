@@ -317,7 +317,7 @@ def _source_info(source: Source) -> InputInfo:
         size=description.size,
         matrices=description.matrices,
         obs=_types(to_lance(source.cells(), ())[1]),
-        var=_types(to_lance(source.genes(), ())[1]),
+        var=_types(to_lance(source.lazy_genes(), ())[1]),
         annotations=describe_slots(source),
         not_converted=description.not_converted,
         details=description.details,

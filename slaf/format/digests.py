@@ -8,11 +8,14 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
+from slaf.annotations.lazy_table import LazyTable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
+    from slaf.annotations.lazy_table import AnyTable
     from slaf.sparse.casting import Float64WithRemainder
 
 __all__ = ["BlockDigest", "MultisetHash", "table_digest"]
@@ -107,20 +110,21 @@ class MultisetHash:
         return cls(sum(int(part, 16) for part in parts)).hexdigest()
 
 
-def table_digest(table: pa.Table) -> str:
+def table_digest(table: AnyTable) -> str:
     """The xxh3-128 of the digests of all columns, in their order.
 
     The digest of a column covers its name, type, validity and values. Chunks, the bytes of
     missing values, and the categories of a column without values do not change it: Lance does not
     keep these.
     """
-    whole = xxhash.xxh3_128()
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        streams = _Streams()
-        streams.add("name", name.encode())
-        _add(streams, "", column)
-        whole.update(streams.digest())
-    return whole.hexdigest()
+    pieces = table.pieces() if isinstance(table, LazyTable) else iter([table])
+    streams = [_Streams() for _ in table.column_names]
+    for name, of_column in zip(table.column_names, streams, strict=True):
+        of_column.add_once("name", name.encode())
+    for piece in pieces:
+        for of_column, column in zip(streams, piece.columns, strict=True):
+            _add(of_column, "", column)
+    return xxhash.xxh3_128(b"".join(one.digest() for one in streams)).hexdigest()
 
 
 class _Streams:
@@ -131,6 +135,13 @@ class _Streams:
 
     def add(self, name: str, data: Any) -> None:
         self._hashes.setdefault(name, xxhash.xxh3_128()).update(data)
+
+    def add_once(self, name: str, data: bytes) -> bool:
+        """Add what all pieces of a column have alike; whether this one is the first."""
+        is_first = name not in self._hashes
+        if is_first:
+            self.add(name, data)
+        return is_first
 
     def digest(self) -> bytes:
         return b"".join(name.encode() + stream.digest() for name, stream in self._hashes.items())
@@ -145,20 +156,21 @@ def _add(streams: _Streams, prefix: str, column: pa.ChunkedArray) -> None:
             f"{prefix}valid", chunk.is_valid().to_numpy(zero_copy_only=False).astype("u1").data
         )
     if pa.types.is_dictionary(dtype):
-        streams.add(f"{prefix}type", b"dictionary")
+        is_first = streams.add_once(f"{prefix}type", b"dictionary")
         if column.null_count < len(column):
             unified = column.unify_dictionaries()
             categories = pa.chunked_array([unified.chunk(0).dictionary])
-            _add(streams, f"{prefix}categories.", categories)
+            if is_first:
+                _add(streams, f"{prefix}categories.", categories)
             _add(streams, f"{prefix}codes.", pa.chunked_array([c.indices for c in unified.chunks]))
         return
     present = _split(column.drop_null())
     if pa.types.is_fixed_size_list(dtype):
-        streams.add(f"{prefix}type", f"list of {dtype.list_size}".encode())
+        streams.add_once(f"{prefix}type", f"list of {dtype.list_size}".encode())
         flat = [chunk.flatten() for chunk in present.chunks]
         _add(streams, f"{prefix}items.", pa.chunked_array(flat, dtype.value_type))
         return
-    streams.add(f"{prefix}type", str(dtype).encode())
+    streams.add_once(f"{prefix}type", str(dtype).encode())
     for name, data in _pieces(present):
         streams.add(f"{prefix}{name}", data)
 

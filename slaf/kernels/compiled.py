@@ -1,4 +1,4 @@
-"""The kernels of kernels.c, called by ctypes: without the lock of the interpreter."""
+"""The kernels of kernels.c and inflate.c, called by ctypes: without the lock of the interpreter."""
 
 from __future__ import annotations
 
@@ -23,11 +23,19 @@ _GATHER = (None, _POINTER, _POINTER, _SIZE, _POINTER)
 _DENSE = (ctypes.c_int32, _POINTER, _POINTER, _POINTER, _SIZE, _SIZE, _POINTER)
 _ENTRIES = (_SIZE, ctypes.c_char_p, _SIZE, _UINT32, _UINT32, _POINTER, _POINTER, _POINTER)
 
+_INFLATE = (
+    *(_SIZE, ctypes.c_int32, _POINTER, _POINTER, _SIZE),
+    *(_POINTER, ctypes.c_uint64, _POINTER, _SIZE),
+)
+
 _COUNT = (None, _POINTER, _SIZE, ctypes.c_uint64, _POINTER)
 _FILL = (
     *(None, _POINTER, _SIZE, ctypes.c_uint64),
     *(_SIZE, _SIZE, _POINTER, _POINTER, _POINTER, _SIZE),
 )
+
+# Bytes behind a packed chunk, as in inflate.c.
+_PADDING = 64
 
 _LARGEST_UINT32 = 2**32 - 1
 
@@ -76,6 +84,7 @@ class CompiledKernels(Kernels):
             kind: self._function(f"slaf_entries_{kind}8", _ENTRIES) for kind in ("i", "f")
         }
 
+        self._inflate = self._function("slaf_inflate", _INFLATE)
         self._dense = {
             size: tuple(
                 self._function(f"slaf_{name}_{size}", _typed(types, size))
@@ -180,6 +189,23 @@ class CompiledKernels(Kernels):
         elements = np.empty(len(planes), np.uint8)
         function(_address(planes), _address(elements), len(planes) // itemsize)
         return elements
+
+    def inflate(
+        self,
+        file: int,
+        starts: NDArray[np.uint64],
+        sizes: NDArray[np.uint64],
+        out: NDArray[np.uint8],
+    ) -> int:
+        """Read chunks from a file and inflate them, in order, as far as that goes."""
+        fits = len(starts) == len(sizes) == len(out)
+        if not fits or not len(out) or not _are_plain(starts, sizes, out):
+            return super().inflate(file, starts, sizes, out)
+        packed = np.empty(int(sizes.max()) + _PADDING, np.uint8)
+        where = _address(starts), _address(sizes), len(starts)
+        return int(
+            self._inflate(file, *where, _address(packed), len(packed), _address(out), out.shape[1])
+        )
 
     def dense_cells(self, tiles: Tiles) -> DenseCells:
         """Whole cells of a dense matrix, of which the nonzero elements are read."""

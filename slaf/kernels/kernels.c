@@ -1,4 +1,4 @@
-/* The passes over every entry of a matrix; reference.py has the same ones in numpy.
+/* The passes over every entry of a matrix; reference.py has the same ones in numpy. See also inflate.c.
  *
  * Plain C, called by ctypes: nothing of Python is used, so that one library serves all versions of
  * it, and no pass holds the lock of the interpreter. A pass refuses what it cannot do: the caller
@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* Raised with every change of what a function takes or does; __init__.py has it too. */
-#define VERSION 4
+#define VERSION 5
 
 /* Each pass for processors with AVX2 and for others; the dynamic linker chooses. */
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__)
@@ -179,6 +179,57 @@ typedef struct {
         }                                                                                \
     }
 
+/* A matrix of 64 × 64 bits with its rows as columns. */
+static inline __attribute__((always_inline)) void transpose(uint64_t *rows) {
+    uint64_t low = 0xFFFFFFFF;
+    for (int half = 32; half; half >>= 1, low ^= low << half)
+        for (int block = 0; block < 64; block += 2 * half)
+            for (int i = block; i < block + half; i++) {
+                uint64_t changed = (rows[i] >> half ^ rows[i + half]) & low;
+                rows[i] ^= changed << half;
+                rows[i + half] ^= changed;
+            }
+}
+
+/* The same for elements that are stored by gene, by squares of 64 cells and 64 genes: entries of one
+ * cell are written together, not of 64 in turn. `of` are the places of the cells from `low` on.
+ */
+#define SQUARES(T)                                                                       \
+    static inline __attribute__((always_inline)) int squares_##T(                        \
+        const T *in, int64_t to_gene, int64_t n_cells, int64_t n_genes, uint32_t gene,   \
+        T mask, int64_t *restrict of, uint32_t *restrict genes, T *restrict values,      \
+        int64_t size) {                                                                  \
+        for (int64_t g = 0; g < n_genes; g += 64)                                        \
+            for (int64_t c = 0; c < n_cells; c += 64) {                                  \
+                uint64_t bits[64] = {0};                                                 \
+                const T *square = in + g * to_gene + c;                                  \
+                int64_t height = n_genes - g < 64 ? n_genes - g : 64;                    \
+                int64_t width = n_cells - c < 64 ? n_cells - c : 64;                     \
+                for (int64_t i = 0; i < height; i++) {                                   \
+                    const T *row = square + i * to_gene;                                 \
+                    if (width == 64)                                                     \
+                        bits[i] = bits_##T(row, mask) |                                  \
+                                  (uint64_t)bits_##T(row + GROUP, mask) << GROUP;        \
+                    else                                                                 \
+                        for (int64_t k = 0; k < width; k++)                              \
+                            bits[i] |= (uint64_t)((row[k] & mask) != 0) << k;            \
+                }                                                                        \
+                transpose(bits);                                                         \
+                for (int64_t k = 0; k < width; k++) {                                    \
+                    uint64_t left = bits[k];                                             \
+                    int64_t at = of[c + k];                                              \
+                    if (at + __builtin_popcountll(left) > size) return 0;                \
+                    for (; left; left &= left - 1, at++) {                               \
+                        int64_t i = __builtin_ctzll(left);                               \
+                        genes[at] = gene + (uint32_t)(g + i);                            \
+                        values[at] = square[i * to_gene + k];                            \
+                    }                                                                    \
+                    of[c + k] = at;                                                      \
+                }                                                                        \
+            }                                                                            \
+        return 1;                                                                        \
+    }
+
 /* The nonzero elements of the cells from `first` to `stop`: at[c] is where the next one of cell c is
  * written. The tiles of a cell are in the order of genes.
  */
@@ -196,6 +247,12 @@ typedef struct {
             int64_t start = by_gene ? low : 0, end = by_gene ? high : tile->n_genes;     \
             int64_t to_outer = by_gene ? to_gene : to_cell, to_inner = by_gene ? 1 : to_gene; \
             int64_t *of = at + tile->cell - first;                                       \
+            if (by_gene && tile->n_genes >= GROUP && high - low >= GROUP) {              \
+                if (!squares_##T(in + low, to_gene, high - low, tile->n_genes,           \
+                                 (uint32_t)tile->gene, mask, of + low, genes, values, size)) \
+                    return; /* changed since they were counted */                        \
+                continue;                                                                \
+            }                                                                            \
             for (int64_t outer = by_gene ? 0 : low; outer < n_outer; outer++) {          \
                 const T *row = in + outer * to_outer;                                    \
                 for (int64_t i = start; i < end; i += GROUP) {                           \
@@ -220,6 +277,7 @@ typedef struct {
 
 #define NONZEROS(SIZE, T)              \
     BITS_OF(T)                         \
+    SQUARES(T)                         \
     COUNT(slaf_count_##SIZE, T)        \
     FILL(slaf_fill_##SIZE, T)
 

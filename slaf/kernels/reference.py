@@ -232,6 +232,32 @@ class Kernels:
                 elements[:, at] = plane
         return elements.reshape(-1)
 
+    def inflate(
+        self,
+        file: int,  # noqa: ARG002
+        starts: NDArray[np.uint64],  # noqa: ARG002
+        sizes: NDArray[np.uint64],  # noqa: ARG002
+        out: NDArray[np.uint8],  # noqa: ARG002
+    ) -> int:
+        """Read chunks from a file and inflate them, in order, as far as that goes.
+
+        Parameters
+        ----------
+        file
+            The descriptor of the file.
+        starts, sizes
+            The first byte of each chunk, and how many there are: a whole zlib stream.
+        out
+            An array of chunks × bytes.
+
+        Returns
+        -------
+        int
+            How many chunks were written: those before the first that is not a stream of so many
+            bytes. It is always 0 in numpy, which inflates nothing.
+        """
+        return 0
+
     def dense_cells(self, tiles: Tiles) -> DenseCells:
         """Whole cells of a dense matrix, of which the nonzero elements are read."""
         return DenseCells(tiles)

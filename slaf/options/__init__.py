@@ -17,6 +17,7 @@ from slaf.options.choices import (
     Layout,
     Normalization,
     Strand,
+    Strandedness,
     UnsMerge,
 )
 from slaf.options.declare import (
@@ -95,6 +96,7 @@ __all__ = [
     "StepOptions",
     "StoreOptions",
     "Strand",
+    "Strandedness",
     "TransformOptions",
     "UnsMerge",
     "docs_of",

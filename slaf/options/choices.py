@@ -17,6 +17,7 @@ __all__ = [
     "Layout",
     "Normalization",
     "Strand",
+    "Strandedness",
     "UnsMerge",
 ]
 
@@ -25,6 +26,7 @@ Join: TypeAlias = Literal["strict", "union", "intersection"]
 UnsMerge: TypeAlias = Literal["same", "unique", "first", "only"]
 Layout: TypeAlias = Literal["csr", "csc"]
 Strand: TypeAlias = Literal["+", "-"]
+Strandedness: TypeAlias = Literal["R", "F", "U"]
 Normalization: TypeAlias = Literal["cpm", "rpkm"]
 ArrayCompression: TypeAlias = Literal["gzip", "zstd", "lzf", "none"]
 

@@ -6,8 +6,9 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
+from slaf.options.choices import Strandedness
 from slaf.options.declare import Options, one_of, option
 from slaf.runtime.resources import default_memory_budget
 
@@ -65,7 +66,7 @@ def _strandedness(value: Any) -> str:
     ValueError
         If it is none.
     """
-    return str(one_of(Literal["R", "F", "U"], "stranded", value))
+    return str(one_of(Strandedness, "stranded", value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +142,7 @@ class ReadOptions(Options):
     stranded: str | None = option(None, metavar="R|F|U", parse=_strandedness)
     """Count forward and reverse fragments apart in the table of coverage: F where the first read
     of a fragment has its strand, R where it has the other one (dUTP); U, the default, counts them
-    together. Apart they take more bytes.
+    together. Apart they take more bytes. A column `stranded` of `samples` says it for each sample.
     """
 
     blacklist: str | os.PathLike[str] | None = option(None, metavar="BED", parse=os.fspath)
@@ -228,5 +229,6 @@ class SampleOptions(Options):
 
     samples: str | os.PathLike[str] | None = option(None, metavar="FILE", parse=os.fspath)
     """Sample sheet (csv or tsv with a header), a row for each sample: its columns become columns of
-    obs. One of them has the file name, the path or the sample of each input. A few bytes a cell.
+    obs. One of them has the file name, the path or the sample of each input; `stranded` has R, F or
+    U of each file of reads. A few bytes a cell.
     """

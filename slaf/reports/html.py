@@ -48,7 +48,7 @@ main{max-width:1240px;margin:auto;padding:16px}
 h1{font-size:1.6rem;margin:.3em 0;overflow-wrap:anywhere}
 h2{font-size:1.25rem;margin:2em 0 .5em;border-bottom:1px solid var(--line)}
 h3{font-size:1rem;margin:1.2em 0 .3em;overflow-wrap:anywhere}
-h4,p,li,dd,td,pre{overflow-wrap:anywhere}
+h4,p,li,dd,td,pre{overflow-wrap:anywhere}td+td{overflow-wrap:normal}
 .soft{color:var(--soft)}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.2em 1em;margin:0}
 dt{color:var(--soft)}dd{margin:0}
@@ -62,7 +62,7 @@ table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums
 caption{text-align:left;color:var(--soft);padding:.3em 0}
 th,td{text-align:right;padding:.15em .7em;border-bottom:1px solid var(--line);vertical-align:top}
 th{color:var(--soft);font-weight:600}
-th:first-child,td:first-child{text-align:left;padding-left:0;min-width:7em}
+th:first-child,td:first-child{text-align:left;padding-left:0;min-width:9em}
 details{margin:.4em 0}summary{cursor:pointer;color:var(--blue)}
 pre{background:var(--fill);padding:.8em;white-space:pre-wrap;font-size:.85rem}
 .kk{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(280px,100%),1fr));gap:0 1.2em}

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from slaf.annotations.arrays import ElementSpec
     from slaf.annotations.columns import ColumnSet
+    from slaf.annotations.lazy_table import AnyTable
     from slaf.runs.matrix_tables import MatrixTable, ValueColumn
     from slaf.runs.output_run import OutputRun
     from slaf.sources.concat.genes import Ranges
@@ -142,7 +143,7 @@ class _Raw:
     measured: tuple[Ranges, ...]
 
 
-def encode_annotations(source: Concat, cells: pa.Table, genes: pa.Table) -> EncodedAnnotations:
+def encode_annotations(source: Concat, cells: pa.Table, genes: AnyTable) -> EncodedAnnotations:
     """Read the annotations of the inputs.
 
     Parameters
@@ -187,7 +188,7 @@ def encode_annotations(source: Concat, cells: pa.Table, genes: pa.Table) -> Enco
 
 
 def _read_arrays(
-    source: Concat, slot: str, elements: Mapping[str, Any], table: pa.Table, taken: tuple[str, ...]
+    source: Concat, slot: str, elements: Mapping[str, Any], table: AnyTable, taken: tuple[str, ...]
 ) -> _Slot:
     """Read a slot of arrays with a row for each row of a table, which has columns of its own."""
     with _naming("varm of raw" if slot == RAW_VARM else slot, source):

@@ -14,8 +14,7 @@ from slaf.tables.read import files_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 
-    import pyarrow as pa
-
+    from slaf.annotations.lazy_table import AnyTable
     from slaf.format.config import DatasetConfig
     from slaf.format.schema import Axis
     from slaf.runs.plan import Plan
@@ -58,7 +57,7 @@ def file_checksums(
     )
 
 
-def table_digests(tables: Mapping[str, pa.Table]) -> dict[str, str]:
+def table_digests(tables: Mapping[str, AnyTable]) -> dict[str, str]:
     """The digest of each table that is written whole."""
     return {name: table_digest(table) for name, table in tables.items()}
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from slaf.annotations.lazy_table import AnyTable
     from slaf.format.config import DatasetConfig
     from slaf.runs.plan import Plan
     from slaf.storage.location import Location
@@ -60,10 +61,10 @@ COPY_JOURNAL: Final = ".copy.new"
 
 @dataclass(frozen=True, slots=True)
 class TableRows:
-    """A table whose rows are in memory, all of them."""
+    """A table that is written whole."""
 
     directory: str
-    rows: pa.Table
+    rows: AnyTable
 
 
 @dataclass(frozen=True, slots=True)

@@ -285,7 +285,7 @@ class PartWriter:
         if self._schema.names[0] == "cell_id":
             arrays[:0] = [
                 self._identifiers.of_cells(cells).combine_chunks(),
-                self._identifiers.genes.take(pa.array(genes)).combine_chunks(),
+                self._identifiers.of_genes(genes),
             ]
         return pa.record_batch(
             [pa.array(a, field.type) for a, field in zip(arrays, self._schema, strict=True)],

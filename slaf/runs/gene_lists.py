@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from slaf.annotations.lazy_table import LazyColumn, id_column
 from slaf.errors import UnfinishedRun
 from slaf.format.validation import Range, Record, checksum_error, with_checksum
 from slaf.sources.concat.planned import GeneList
 
 if TYPE_CHECKING:
     from slaf.runs.plan import Plan
+    from slaf.sources.base import Source
     from slaf.sources.concat.source import Concat
     from slaf.storage.location import Location
 
@@ -25,13 +27,15 @@ class _Stored(Record, frozen=True):
 
     Attributes
     ----------
-    genes, raw_genes
-        The ids of all genes, and of those of raw; None without raw.
+    genes
+        The ids of all genes; None where each input makes them, as bins.
+    raw_genes
+        The ids of all genes of raw; None without raw.
     raw_present
         The genes that the raw of each input has, as ranges of positions; empty for one input.
     """
 
-    genes: tuple[str, ...]
+    genes: tuple[str, ...] | None
     raw_genes: tuple[str, ...] | None
     raw_present: tuple[tuple[Range, ...], ...]
 
@@ -43,18 +47,18 @@ class PlannedGenes:
     Attributes
     ----------
     ids
-        The ids of all genes.
+        The ids of all genes; None for those that each input has.
     raw_ids
         The ids of all genes of raw; None without raw.
     raw_present
         The genes that the raw of each input has; empty for one input.
     """
 
-    ids: pa.Array
+    ids: pa.Array | None
     raw_ids: pa.Array | None
     raw_present: tuple[tuple[Range, ...], ...]
 
-    def of_input(self, plan: Plan, index: int) -> tuple[GeneList, GeneList | None]:
+    def of_input(self, plan: Plan, index: int, source: Source) -> tuple[GeneList, GeneList | None]:
         """The genes of an input, and of its raw.
 
         Parameters
@@ -63,24 +67,28 @@ class PlannedGenes:
             The plan.
         index
             The position of the input in its sources.
+        source
+            The input, open.
         """
-        genes = GeneList(self.ids, plan.sources[index].genes_present)
+        ids = id_column(source.lazy_genes()) if self.ids is None else self.ids
+        genes = GeneList(ids, plan.sources[index].genes_present)
         if self.raw_ids is None:
             return genes, None
         present = self.raw_present[index] if self.raw_present else None
         return genes, GeneList(self.raw_ids, present)
 
-    def of_base(self) -> tuple[GeneList, GeneList | None]:
+    def of_base(self, dataset: Source) -> tuple[GeneList, GeneList | None]:
         """The genes of the dataset that is added to, which are the first."""
+        ids = id_column(dataset.lazy_genes()) if self.ids is None else self.ids
         raw = None if self.raw_ids is None else GeneList(self.raw_ids)
-        return GeneList(self.ids), raw
+        return GeneList(ids), raw
 
 
 def write_planned_genes(location: Location, plan: Plan, inputs: Concat) -> None:
     """Write the genes of all inputs, next to the receipts of a plan."""
-    raw = inputs.raw()
+    raw, ids = inputs.raw(), inputs.gene_ids
     stored = _Stored(
-        tuple(inputs.gene_ids.to_pylist()),
+        None if isinstance(ids, LazyColumn) else tuple(ids.to_pylist()),
         None if raw is None else tuple(raw.genes.column(0).to_pylist()),
         () if raw is None else raw.genes_present,
     )
@@ -112,8 +120,11 @@ def read_planned_genes(location: Location, plan: Plan) -> PlannedGenes:
             "inputs and options, which keeps the parts that are done"
         )
         raise UnfinishedRun(msg)
-    raw_ids = None if stored.raw_genes is None else pa.array(stored.raw_genes, pa.string())
-    return PlannedGenes(pa.array(stored.genes, pa.string()), raw_ids, stored.raw_present)
+    return PlannedGenes(_array(stored.genes), _array(stored.raw_genes), stored.raw_present)
+
+
+def _array(ids: tuple[str, ...] | None) -> pa.Array | None:
+    return None if ids is None else pa.array(ids, pa.string())
 
 
 def _name(plan: Plan) -> str:

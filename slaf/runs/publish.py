@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from slaf.annotations.columns import fill_columns, to_lance
+from slaf.annotations.lazy_table import LazyTable
 from slaf.format.config import DatasetConfig, Metadata
 from slaf.format.files import FileChecksums
 from slaf.format.schema import (
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.annotations.columns import ColumnSet
+    from slaf.annotations.lazy_table import AnyTable
     from slaf.format.config import SourceRecord
     from slaf.format.records import AnnotationsRecord
     from slaf.runs.annotations import EncodedAnnotations
@@ -67,7 +70,7 @@ class Axes:
     """The cells and the genes as they will be stored, and what their columns were."""
 
     cells: pa.Table
-    genes: pa.Table
+    genes: AnyTable
     columns: dict[str, ColumnSet]
 
     @property
@@ -93,7 +96,7 @@ def read_axes(source: Source, *, measured: bool = False) -> Axes:
     """
     table = source.measured_cells() if measured else source.cells()
     cells, cell_columns = to_lance(table, CELL_COLUMNS)
-    genes, gene_columns = to_lance(source.genes(), GENE_COLUMNS)
+    genes, gene_columns = to_lance(source.lazy_genes(), GENE_COLUMNS)
     return Axes(cells, genes, {CELLS: cell_columns, GENES: gene_columns})
 
 
@@ -190,17 +193,22 @@ def cells_table(
     sources
         The inputs.
     """
-    return _axis_table(CELLS, cells, offsets, annotations, {SOURCE_FILE: source_files(sources)})
+    more = {SOURCE_FILE: source_files(sources)}
+    columns = _axis_columns(CELLS, cells.num_rows, offsets, more)
+    return _with_columns(columns, annotations, cells)
 
 
 def genes_table(
-    genes: pa.Table, offsets: Mapping[str, NDArray[np.int64]], annotations: Mapping[str, pa.Array]
-) -> pa.Table:
+    genes: AnyTable, offsets: Mapping[str, NDArray[np.int64]], annotations: Mapping[str, pa.Array]
+) -> AnyTable:
     """The whole of `genes`; the parameters are those of `cells_table`."""
-    return _axis_table(GENES, genes, offsets, annotations, {})
+    columns = _axis_columns(GENES, genes.num_rows, offsets, {})
+    if isinstance(genes, LazyTable):
+        return genes.mapped(partial(_with_columns, columns, annotations), "with positions")
+    return _with_columns(columns, annotations, genes)
 
 
-def with_plain_ids(name: str, table: pa.Table) -> pa.Table:
+def with_plain_ids(name: str, table: AnyTable) -> AnyTable:
     """A table that is written whole, with int32 ids: readers without unsigned integers join them.
 
     Parameters
@@ -214,28 +222,46 @@ def with_plain_ids(name: str, table: pa.Table) -> pa.Table:
         else field
         for field in table.schema
     ]
-    return table.cast(pa.schema(fields, table.schema.metadata))
+    schema = pa.schema(fields, table.schema.metadata)
+    if isinstance(table, LazyTable):
+        return table.mapped(lambda rows, _: rows.cast(schema), "with plain ids")
+    return table.cast(schema)
 
 
-def _axis_table(
-    name: str,
-    rows: pa.Table,
-    offsets: Mapping[str, NDArray[np.int64]],
-    annotations: Mapping[str, pa.Array],
-    more: Mapping[str, pa.Array],
-) -> pa.Table:
-    """The ids, positions and row offsets, the user's columns, and the columns of annotations."""
-    spec, n = TABLES[name], rows.num_rows
+def _axis_columns(
+    name: str, n: int, offsets: Mapping[str, NDArray[np.int64]], more: Mapping[str, pa.Array]
+) -> dict[str, pa.Array]:
+    """The columns behind the ids: positions, row offsets, and more."""
+    spec = TABLES[name]
     starts = {
         one.start_index: pa.array(offsets[one.name][:n])
         for one in partitioned_tables(offsets)
         if one.axis.name == spec.axis.name
     }
-    columns = {spec.ids[1]: pa.array(np.arange(n, dtype=np.uint32)), **starts, **more}
+    return {spec.ids[1]: pa.array(np.arange(n, dtype=np.uint32)), **starts, **more}
+
+
+def _with_columns(
+    columns: Mapping[str, pa.Array],
+    annotations: Mapping[str, pa.Array],
+    rows: pa.Table,
+    positions: NDArray[np.int64] | None = None,
+) -> pa.Table:
+    """Rows with further columns behind their ids, and annotations behind the user's columns.
+
+    Parameters
+    ----------
+    positions
+        The positions of the rows among all; None for all.
+    """
+
+    def of_rows(values: pa.Array) -> pa.Array:
+        return values if positions is None else values.take(pa.array(positions))
+
     for position, (column, values) in enumerate(columns.items(), start=1):
-        rows = rows.add_column(position, column, values)
+        rows = rows.add_column(position, column, of_rows(values))
     for column, values in annotations.items():
-        rows = rows.append_column(column, values)
+        rows = rows.append_column(column, of_rows(values))
     return rows
 
 

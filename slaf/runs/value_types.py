@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from slaf.annotations.lazy_table import AnyColumn
     from slaf.format.config import SourceRecord
     from slaf.runs.plan import Plan
     from slaf.sparse.batch import Batch
@@ -53,13 +54,18 @@ class AxisIds:
     """
 
     cells: pa.ChunkedArray | Callable[[], pa.ChunkedArray]
-    genes: pa.ChunkedArray
+    genes: pa.ChunkedArray | AnyColumn
     first_cell: int = 0
 
     def of_cells(self, positions: NDArray[Any]) -> pa.ChunkedArray:
         """The ids of the cells at these positions among all."""
         cells = self.cells() if callable(self.cells) else self.cells
         return cells.take(pa.array(positions.astype(np.int64) - self.first_cell))
+
+    def of_genes(self, positions: NDArray[Any]) -> pa.Array:
+        """The ids of the genes at these positions."""
+        ids = self.genes.take(positions.astype(np.int64))
+        return ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
 
 
 def overflows_source_dtype(batch: Batch, dtype: str) -> bool:
@@ -182,9 +188,10 @@ def unrepresentable_value_error(
     wrong = first_inexact(batch.values, allowed[-1]) or 0
     cell, gene = batch.cell_of(wrong), int(batch.genes[wrong])
     cell_id = identifiers.of_cells(np.array([cell]))[0].as_py()
+    gene_id = identifiers.of_genes(np.array([gene]))[0].as_py()
     return InexactValue(
         f"{source.uri}: {what} holds {batch.values[wrong]!s} at cell {cell - source.offset} "
-        f"({cell_id!r}), gene {identifiers.genes[gene].as_py()!r}, and no "
+        f"({cell_id!r}), gene {gene_id!r}, and no "
         f"type that the table may have ({', '.join(map(str, allowed))}) holds every value "
         f"exactly; {remedy}"
     )

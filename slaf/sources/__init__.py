@@ -178,7 +178,13 @@ def as_inputs(
         left_out += inside.left_out
         folder = at if len(inside.inputs) > 1 else None
         found += [
-            Input(str(file), partial(_open, reopened(file), known), options, folder=folder)
+            Input(
+                str(file),
+                partial(_open, reopened(file), known),
+                options,
+                folder=folder,
+                choices=known.choices,
+            )
             for file, known in inside.inputs
         ]
     if not found:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.annotations.columns import ColumnSet
+    from slaf.annotations.lazy_table import AnyTable
     from slaf.options import ReadOptions
     from slaf.sources.contents import Coverage, Raw
     from slaf.sources.matrix import Matrix, MatrixSize
@@ -222,6 +223,10 @@ class Source(ABC):
     def genes(self) -> pa.Table:
         """Genes in order: `gene_id`, then var as :mod:`slaf.annotations.dataframes` has it."""
         return self._once("var", self.read_genes)
+
+    def lazy_genes(self) -> AnyTable:
+        """The table of `genes`; a lazy one, where its rows follow from little."""
+        return self.genes()
 
     def raw(self) -> Raw | None:
         """The matrix called raw, unless it is the chosen one, or there is none."""

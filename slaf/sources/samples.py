@@ -1,7 +1,8 @@
 """Samples: what tells the inputs apart, as prefixes of cell ids and columns of obs.
 
 A sample sheet is a table with a row for each sample. One of its columns has the file name, the
-path or the sample of each input.
+path or the sample of each input. For files of reads a column `stranded` says which were made apart
+by strand, as the option of that name.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import logging
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 
 from slaf.errors import DamagedInput, InputError
+from slaf.options import Strandedness
 from slaf.sources.concat.members import SAMPLE
 from slaf.sources.names import path_parts, sample_names, without_suffix
 from slaf.storage.paths import check_exists, input_path
@@ -28,9 +30,12 @@ if TYPE_CHECKING:
     from slaf.options import ReadOptions
     from slaf.sources.concat.members import Input
 
-__all__ = ["last_sheet", "names_of_records", "with_samples"]
+__all__ = ["STRANDED", "last_sheet", "names_of_records", "with_samples"]
 
 logger = logging.getLogger("slaf")
+
+# The option of files of reads that a column of the sheet gives.
+STRANDED: Final = "stranded"
 
 _MAX_BYTES = 64 << 20
 _WORKBOOK = b"PK\x03\x04"
@@ -83,9 +88,10 @@ def with_samples(
         given = [(one.uri, name) for one, name in zip(inputs, names, strict=True)]
         rows = _read_sheet(path).join(given, others)
         inputs = [
-            replace(one, sample=row, sheet=str(path.absolute()))
+            replace(one, sample=row.columns, sheet=str(path.absolute()))
             for one, row in zip(inputs, rows, strict=True)
         ]
+        inputs = _with_strandedness(inputs, str(path), [row.number for row in rows])
     return list(inputs)
 
 
@@ -103,6 +109,49 @@ def last_sheet(records: Sequence[SourceRecord]) -> str | None:
     return next((record.sheet for record in reversed(records) if record.sheet), None)
 
 
+def _with_strandedness(inputs: Sequence[Input], label: str, rows: Sequence[int]) -> list[Input]:
+    """The inputs, of which files of reads are read as their column `stranded` says, if it does.
+
+    Parameters
+    ----------
+    inputs
+        The inputs with their columns of the sheet.
+    label
+        The sheet.
+    rows
+        The number of the row of each.
+
+    Raises
+    ------
+    InputError
+        If it says something else; all such rows are named.
+    """
+    known = get_args(Strandedness)
+    given = [one.sample.get(STRANDED) if STRANDED in one.choices else None for one in inputs]
+    wrong = [
+        f"row {row} has {str(value)!r}"
+        for row, value in zip(rows, given, strict=True)
+        if value is not None and value not in known
+    ]
+    if wrong:
+        msg = (
+            f"{label}: column {STRANDED!r} has one of {', '.join(known)} for a file of reads, or "
+            f"nothing, but {_listed(wrong)}; correct these, or give the column another name"
+        )
+        raise InputError(msg)
+    return [
+        one if value is None else replace(one, options=replace(one.options, stranded=str(value)))
+        for one, value in zip(inputs, given, strict=True)
+    ]
+
+
+class _SampleRow(NamedTuple):
+    """The row of an input: its number in the sheet, from 1 for the header, and its columns."""
+
+    number: int
+    columns: dict[str, SampleValue]
+
+
 @dataclass(frozen=True, slots=True)
 class _Sheet:
     """A sample sheet.
@@ -115,16 +164,19 @@ class _Sheet:
         The names of its columns.
     rows
         The text of each row.
+    numbers
+        The number of each row in the sheet, from 1 for the first, empty ones counted.
     """
 
     label: str
     names: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    numbers: tuple[int, ...]
 
     def join(
         self, inputs: Sequence[tuple[str, str]], others: Iterable[frozenset[str]]
-    ) -> list[dict[str, SampleValue]]:
-        """The columns of each input.
+    ) -> list[_SampleRow]:
+        """The row of each input.
 
         Parameters
         ----------
@@ -153,7 +205,10 @@ class _Sheet:
             for column, name in enumerate(self.names)
             if column != key_column or self._has_names(column, inputs, matched)
         }
-        return [{name: values[name][rows[0]] for name in values} for rows in matched]
+        return [
+            _SampleRow(self.numbers[row], {name: values[name][row] for name in values})
+            for row, *_ in matched
+        ]
 
     def _rows_of(self, column: int, keys: Sequence[frozenset[str]]) -> list[list[int]]:
         """The rows of each input, if this column has its key."""
@@ -182,11 +237,11 @@ class _Sheet:
         pairs = list(zip(inputs, matched, strict=True))
         without = [f"{uri} ({name})" for (uri, name), rows in pairs if not rows]
         several = [
-            f"{uri} (rows {', '.join(str(row + 2) for row in rows)})"
+            f"{uri} (rows {', '.join(str(self.numbers[row]) for row in rows)})"
             for (uri, _), rows in pairs
             if len(rows) > 1
         ]
-        idle = [f"{self.rows[row][column]!r} (row {row + 2})" for row in unused]
+        idle = [f"{self.rows[row][column]!r} (row {self.numbers[row]})" for row in unused]
         found = [
             f"{len(items):,} {what}: {_listed(items)}"
             for what, items in (
@@ -272,7 +327,8 @@ def _checked(label: str, lines: Sequence[tuple[str, ...]]) -> _Sheet:
     if repeated:
         msg = f"{label}: give each column a name of its own; found {_listed(repeated)}"
         raise InputError(msg)
-    return _Sheet(label, names, tuple(row for _, row in rows))
+    numbers, fields = [number for number, _ in rows], [row for _, row in rows]
+    return _Sheet(label, names, tuple(fields), tuple(numbers))
 
 
 def _typed(values: Sequence[str]) -> list[SampleValue]:

@@ -25,7 +25,8 @@ __all__ = ["Found", "LeftOut", "find_inputs"]
 
 # Files with these suffixes are refused by name, not skipped.
 _UNSUPPORTED_SUFFIXES = (".hdf5",)
-_MAX_FILES = 10_000
+# Those of 10,000 samples with a matrix and two tables each.
+_MAX_FILES = 50_000
 
 # What forms of one sample differ in: the droplets or spots, the size of bins, and the suffix.
 _STATES = re.compile(r"(?:^|(?<=[^a-z]))(?:raw|filtered|unfiltered)(?![a-z])")

@@ -16,7 +16,7 @@ from slaf.sparse.casting import (
     pooled_empty,
     to_int64,
 )
-from slaf.sparse.ranges import RowRange, indptr_from_counts, split_by_nnz
+from slaf.sparse.ranges import RowRange, indptr_from_counts, runs_of, split_by_nnz
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -191,27 +191,46 @@ class GeneMap:
     Parameters
     ----------
     positions
-        The new position of each gene, no two equal; −1 for one that is dropped.
+        The new position of each gene, no two equal; −1 for one that is dropped. A range takes no
+        memory.
     n_genes
         The number of genes of the other matrix.
     """
 
-    def __init__(self, positions: NDArray[np.int64], n_genes: int) -> None:
-        self._positions = positions
+    def __init__(self, positions: NDArray[np.int64] | range, n_genes: int) -> None:
+        self._positions = range(len(positions)) if _is_in_place(positions) else positions
         self._n_genes = n_genes
-        n = len(positions)
-        # No two are equal, so that those that ascend from the first to the last are all.
-        is_complete = not n or (positions[0] == 0 and positions[-1] == n - 1)
-        self._is_identity = bool(is_complete and (positions[1:] > positions[:-1]).all())
 
     @classmethod
     def first(cls, n: int, n_genes: int) -> GeneMap:
         """The genes stay where they are: the first of so many."""
-        return cls(np.arange(n), n_genes)
+        return cls(range(n), n_genes)
+
+    @property
+    def positions(self) -> NDArray[np.int64]:
+        """The new position of each gene; −1 for one that is dropped."""
+        return np.asarray(self._positions, np.int64)
+
+    @property
+    def n_dropped(self) -> int:
+        """The number of genes that are dropped."""
+        if isinstance(self._positions, range):
+            return 0
+        return int(np.count_nonzero(self._positions < 0))
+
+    @property
+    def genes_present(self) -> tuple[tuple[int, int], ...]:
+        """The positions that a gene has, as ranges ``[start, stop)``."""
+        if isinstance(self._positions, range):
+            return ((0, len(self._positions)),) if self._positions else ()
+        # The last is for those that are dropped, at −1.
+        mask = np.zeros(self._n_genes + 1, np.bool_)
+        mask[self._positions] = True
+        return runs_of(mask[:-1])
 
     def apply(self, batch: Batch) -> Batch:
         """The same cells with new gene positions; the batch itself if no position changes."""
-        if self._is_identity:
+        if isinstance(self._positions, range):
             return batch
         genes, values, counts = self._positions[batch.genes], batch.values, batch.counts
         kept = genes >= 0
@@ -220,6 +239,16 @@ class GeneMap:
             genes, values = genes[kept], values[kept]
         indptr = indptr_from_counts(counts)
         return batch_from_compressed(batch.rows, indptr, genes, values, self._n_genes)
+
+
+def _is_in_place(positions: NDArray[np.int64] | range) -> bool:
+    """Whether each gene stays where it is."""
+    n = len(positions)
+    if isinstance(positions, range):
+        return positions == range(n)
+    # No two are equal, so that those that ascend from the first to the last are all.
+    is_complete = not n or (positions[0] == 0 and positions[-1] == n - 1)
+    return bool(is_complete and (positions[1:] > positions[:-1]).all())
 
 
 def _check_lengths(

@@ -12,6 +12,7 @@ import pyarrow as pa
 from lance.file import LanceFileWriter
 from lance.fragment import write_fragments
 
+from slaf.annotations.lazy_table import PIECE_ROWS, LazyTable
 from slaf.errors import SlafError, StorageError
 from slaf.runtime.forks import check_not_forked
 from slaf.runtime.prefetch import prefetch
@@ -23,6 +24,8 @@ from slaf.tables.fragments import STORAGE_VERSION, Fragment
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from slaf.annotations.lazy_table import AnyTable
+
 __all__ = ["encoded_size", "write_part", "write_table"]
 
 
@@ -32,9 +35,14 @@ _ROWS_PER_FILE: Final = 1 << 31
 # Bytes of a column that are encoded at a time; larger pages are slower and compress no better.
 _PAGE_BYTES: Final = 2 << 20
 
+
 # Batches that are decoded ahead while Lance encodes a page, in threads; about as many as a page
 # has.
 _BATCHES_AHEAD: Final = 4
+
+# Of a lazy table each piece is a page, for less memory.
+_LAZY_PAGE_BYTES: Final = 4 * PIECE_ROWS
+_PIECES_AHEAD: Final = 1
 
 
 def write_part(
@@ -44,6 +52,8 @@ def write_part(
     batches: Iterable[pa.RecordBatch],
     *,
     appending: bool = False,
+    page_bytes: int = _PAGE_BYTES,
+    ahead: int = _BATCHES_AHEAD,
 ) -> list[Fragment]:
     """Write rows to data files of a table, which no version names before a commit.
 
@@ -57,6 +67,10 @@ def write_part(
         The rows, in order. An exception that they raise is raised unchanged.
     appending
         The rows will be appended to those of the table, instead of replacing them.
+    page_bytes
+        The bytes of a column that are encoded at a time.
+    ahead
+        The batches that wait to be encoded.
 
     Returns
     -------
@@ -71,7 +85,7 @@ def write_part(
     check_not_forked()
     caught: list[BaseException] = []
     reader = pa.RecordBatchReader.from_batches(
-        schema, _recording_errors(prefetch(batches, _BATCHES_AHEAD), caught)
+        schema, _recording_errors(prefetch(batches, ahead), caught)
     )
     with location.mutation("write", name), _original_error(caught), write_errors(location, name):
         written = write_fragments(
@@ -80,7 +94,7 @@ def write_part(
             schema,
             mode="append" if appending else mode_of(location, name),
             max_rows_per_file=_ROWS_PER_FILE,
-            data_cache_bytes=_PAGE_BYTES,
+            data_cache_bytes=page_bytes,
             data_storage_version=STORAGE_VERSION,
             storage_options=location.storage_options,
         )
@@ -90,11 +104,25 @@ def write_part(
     return fragments
 
 
-def write_table(location: Location, name: str, table: pa.Table) -> int:
+def write_table(location: Location, name: str, table: AnyTable) -> int:
     """Write and commit all rows of a table; number of the new version."""
-    batches = table.combine_chunks().to_batches(max_chunksize=_rows_per_batch(table.schema))
-    fragments = write_part(location, name, table.schema, batches)
+    if isinstance(table, LazyTable):
+        fragments = _write_pieces(location, name, table)
+    else:
+        batches = table.combine_chunks().to_batches(max_chunksize=_rows_per_batch(table.schema))
+        fragments = write_part(location, name, table.schema, batches)
     return commit(location, name, table.schema, fragments)
+
+
+def _write_pieces(location: Location, name: str, table: LazyTable) -> list[Fragment]:
+    return write_part(
+        location,
+        name,
+        table.schema,
+        (batch for piece in table.pieces() for batch in piece.combine_chunks().to_batches()),
+        page_bytes=_LAZY_PAGE_BYTES,
+        ahead=_PIECES_AHEAD,
+    )
 
 
 def _rows_per_batch(schema: pa.Schema) -> int:

@@ -188,7 +188,8 @@ def frames(draw: DrawFn, n_rows: int, *, on_disk: bool = False) -> pd.DataFrame:
         | st.sampled_from(["index", "barcode"]).filter(lambda name: name not in column_names)
     )
     data = {name: draw(columns(n_rows, on_disk=on_disk)) for name in column_names}
-    return pd.DataFrame(data, index=ids, columns=pd.Index(column_names, dtype=object))
+    # Names have the type that pandas infers for text: in pandas 2 object, in pandas 3 str.
+    return pd.DataFrame(data, index=ids, columns=pd.Index(["", *column_names])[1:])
 
 
 def _rounded(value: float, dtype: np.dtype[Any]) -> float:

@@ -35,6 +35,7 @@ ELEMENTS: dict[str, Any] = {
     "three dimensions": np.zeros((2, 2, 2), np.float32),
     "bytes swapped": np.arange(3, dtype=">i4"),
     "text of fixed length": np.array(["ab", "c"]),
+    "text of any length": np.array(["ab", "", "ü"], "T"),  # as anndata reads it from zarr
     "bytes": np.array([b"ab", b"c"]),
     "records": np.array([("a", 1.0), ("b", 2.0)], [("x", "U1"), ("y", "f8")]).view(np.recarray),
     "a structured array": np.zeros(2, [("x", "<f4"), ("y", "O")]),

@@ -40,6 +40,15 @@ def test_a_dataset_is_described_on_one_screen(dataset: Path, source: Path) -> No
     assert "values       uint16, least 1, greatest 9, mean " in printed
 
 
+def test_bytes_of_a_nonzero_are_those_of_its_table(dataset: Path) -> None:
+    """The bytes of a nonzero are those of `expression`, not of layers and ids as well."""
+    found = slaf.info(dataset)
+    assert isinstance(found, slaf.DatasetInfo)
+    each = found.tables["expression"].bytes / found.nonzeros
+    printed = run("info", dataset).succeeded().out
+    assert f"{found.bytes:,} on disk; {each:.4g} a nonzero in expression\n" in printed
+
+
 def test_json_is_what_the_library_gives(dataset: Path) -> None:
     """--json prints the fields of `slaf.info`, with bytes that add up."""
     found = run("info", dataset, "--json").succeeded().json

@@ -111,8 +111,13 @@ class Cloud:
         return {"GOOGLE_SERVICE_ACCOUNT": str(service), "GOOGLE_ALLOW_HTTP": "true"}
 
     def fresh(self) -> Cloud:
-        """Another place of the same bucket, where there is nothing."""
-        return replace(self, root=f"{self.name}://{BUCKET}/{uuid4().hex}")
+        """Another place of the same server, where there is nothing."""
+        bucket = BUCKET
+        if self.name == "s3":
+            # For a list this server looks at every object of a bucket.
+            bucket = f"{BUCKET}-{uuid4().hex}"
+            _request("PUT", f"{self.endpoint}/{bucket}", {})
+        return replace(self, root=f"{self.name}://{bucket}/{uuid4().hex}")
 
     def via(self, endpoint: str) -> Cloud:
         """The same place, reached by another address."""
@@ -136,7 +141,7 @@ def upload(cloud: Cloud, path: Path) -> str:
 def moto() -> Iterator[Cloud]:
     """A server of S3."""
     port = _free_port()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    command = [sys.executable, str(Path(__file__).with_name("s3.py")), str(port)]
     with _server(command, port, {}) as endpoint:
         for name in _BUCKETS:
             _request("PUT", f"{endpoint}/{name}", {})

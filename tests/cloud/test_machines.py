@@ -91,9 +91,9 @@ def campaign(cloud: Cloud, folder: Path, *, kills: int, n_cells: int, spared: fl
 
 @needs_interposer
 @pytest.mark.timeout(900)
-def test_a_machine_that_is_killed_at_a_bucket(s3: Cloud, tmp_path: Path) -> None:
+def test_a_machine_that_is_killed_at_a_bucket(one_cloud: Cloud, tmp_path: Path) -> None:
     """Processes whose clocks are apart, at a plan in a bucket: the dataset is that of a disk."""
-    campaign(s3, tmp_path, kills=1, n_cells=3, spared=0.8)
+    campaign(one_cloud, tmp_path, kills=1, n_cells=3, spared=0.8)
 
 
 @needs_interposer
@@ -102,7 +102,7 @@ def test_a_machine_that_is_killed_at_a_bucket(s3: Cloud, tmp_path: Path) -> None
 def test_machines_that_are_killed_at_a_bucket(
     cloud: Cloud, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same with 80 kills, in a bucket of each cloud."""
+    """The same with 80 kills, in a bucket of each cloud, clocks apart."""
     machines = campaign(cloud, tmp_path, kills=80, n_cells=9, spared=0.35)
     with capsys.disabled():
         print(f"\n{cloud.name}, {machines.kills} kills: {dict(machines.ends)}")  # noqa: T201 - what it is for

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import resource
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from slaf.errors import SlafError
 from slaf.runtime.progress import NullProgress
 from slaf.storage.location import Location
 from slaf.testing.crashing import CrashingStorage, Failure
+from tests.forked import FORKED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,10 +22,6 @@ __all__ = ["KILLED", "ConvertingProcess"]
 
 KILLED = -9
 
-# Processes are forked from one that has imported what is slow to import and safe to fork:
-# everything but Lance.
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["anndata", "h5py", "hdf5plugin", "pyarrow", "scipy.sparse"])
 # So long a machine that is busy otherwise may keep it waiting.
 _PATIENCE = 240
 
@@ -61,11 +57,11 @@ class ConvertingProcess:
         hold_after: int | None = None,
         largest_file: int | None = None,
     ) -> None:
-        self._connection, theirs = _CONTEXT.Pipe()
+        self._connection, theirs = FORKED.Pipe()
         call = _Call(
             [source, *then], output, dict(options), appends, kill_before, hold_after, largest_file
         )
-        self._process = _CONTEXT.Process(target=_convert, args=(theirs, call), daemon=True)
+        self._process = FORKED.Process(target=_convert, args=(theirs, call), daemon=True)
         self._process.start()
         theirs.close()
         assert self.says() == "ready"

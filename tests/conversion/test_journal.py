@@ -255,4 +255,4 @@ def test_progress_is_read_from_receipts(conversion: Conversion, tmp_path: Path) 
         slaf.open(tmp_path / "out.slaf")
     found = slaf.status(tmp_path / "out.slaf")
     assert (found.parts_done, found.parts, found.cells_done) == (4, 5, 12)
-    assert found.nonzeros_done == slaf.open(tmp_path / "recorded.slaf").cell_offsets[12]
+    assert found.nonzeros_done == slaf.open(tmp_path / "recorded.slaf").offsets("expression")[12]

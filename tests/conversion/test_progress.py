@@ -66,7 +66,7 @@ def test_a_resumed_run_begins_where_it_was_stopped(source: Path, tmp_path: Path)
         slaf.convert(source, output, chunk_size=10, progress=Counter(stop_at=20))
     watch = Counter()
     ds = slaf.convert(source, output, chunk_size=10, progress=watch)
-    done = int(ds.cell_offsets[20])
+    done = int(ds.offsets("expression")[20])
     assert watch.begun == [(20, done, N_CELLS)]
     assert (watch.cells, watch.nonzeros) == (N_CELLS, ds.nnz)
 

@@ -1,7 +1,6 @@
 """A process that has imported what is slow to import, and forks one that waits for a command.
 
-Lance is not safe across a fork, so each imports it for itself, before it is told what to do.
-This one reads a line for each process that is wanted, the address where somebody listens for it,
+It reads a line for each process that is wanted, the address where somebody listens for it,
 and writes a line for each that has ended: its id and its exit code.
 """
 
@@ -28,11 +27,7 @@ _PIECE = 1 << 16
 
 def main() -> None:
     """Serve until stdin is closed."""
-    import anndata  # noqa: F401 - for those who are forked
-    import hdf5plugin  # noqa: F401 - (the same)
-    import pyarrow as pa  # noqa: F401 - (the same)
-    import scipy.sparse  # noqa: F401 - (the same)
-    import typer  # noqa: F401 - (the same)
+    import tests.imported  # noqa: F401 - for those who are forked
 
     told, tell = os.pipe()
     os.set_blocking(tell, False)
@@ -79,13 +74,6 @@ def _be_child(address: str) -> None:
 
 
 def _obey(address: str) -> int:
-    import slaf.conversion.append
-    import slaf.conversion.compact
-    import slaf.conversion.convert
-    import slaf.conversion.distributed
-    import slaf.repairs.repair
-    import slaf.targets.export
-    import slaf.verification.verify  # noqa: F401 - (the same)
     from slaf_cli.app import main as run
 
     connection = Client(address)

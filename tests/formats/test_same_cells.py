@@ -51,7 +51,7 @@ def digests(dataset: Dataset) -> list[tuple[int, int, int, str]]:
     ]
 
 
-@examples(4)
+@examples(3)
 @given(
     stored=matrices(np.dtype(np.float32), values=VALUES, repeated=False), chunk=st.integers(1, 5)
 )

@@ -211,6 +211,8 @@ def test_a_table_with_other_ids_is_refused(
     with h5py.File(table, "r+") as file:
         group = file[f"{slot}/table"]
         index = group[group.attrs["_index"]]
+        if isinstance(index, h5py.Group):  # with pandas 3 text is written with a mask
+            index = index["values"]
         index[...] = [f"z{at}" for at in range(len(index))]
     inputs: Any = [other, table] if several else table
     name = f"{slot.replace('/', '_')}:table"

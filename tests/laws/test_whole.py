@@ -75,8 +75,11 @@ def test_every_file_of_the_corpus(converted_corpus: dict[Path, Path]) -> None:
         dataset = slaf.open(converted)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            assert_equal(dataset.to_anndata(), anndata.read_h5ad(path))
+            adata = anndata.read_h5ad(path)
+            assert_equal(dataset.to_anndata(), adata)
             assert slaf.verify(dataset, path).ok
+        pd.testing.assert_frame_equal(dataset.obs, adata.obs)
+        pd.testing.assert_frame_equal(dataset.var, adata.var)
 
 
 def test_everything_comes_back(made: tuple[anndata.AnnData, slaf.Dataset], tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import slaf
+from slaf.annotations.lazy_table import PIECE_ROWS
 from slaf.errors import (
     DuplicateInput,
     GeneMismatch,
@@ -229,10 +230,33 @@ def test_more_bins_than_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """Bins whose ids are more text than a column holds are refused, with what to choose."""
     path = write_reads(tmp_path / "s.bam", SOME)
     monkeypatch.setattr(regions, "_MAX_TEXT", 1_000)
-    vars(regions)["_bin_table"].cache_clear()  # others may have made these bins
     with pytest.raises(InputError, match=r"398 bins are more .* --bin-size"):
         slaf.convert(path, tmp_path / "out.slaf", bin_size=1)
     assert slaf.convert(path, tmp_path / "out.slaf", bin_size=10).n_genes == 41
+
+
+@pytest.mark.parametrize("more", [{}, {"by_gene": True, "string_ids": True, "plain_types": True}])
+def test_bins_of_several_pieces(more: dict[str, bool], tmp_path: Path) -> None:
+    """More bins than are made at a time: each has its name, and the sum of its bases."""
+    contigs = (("chr1", 2 * PIECE_ROWS + 5), ("none", 1), ("chr2", PIECE_ROWS))
+    ends = [Read(at, contigs[at][1] - 5, ((M, 5),)) for at in (0, 2)]
+    across = Read(0, PIECE_ROWS - 2, ((M, 4),))
+    path = write_reads(tmp_path / "s.bam", [across, *ends], contigs)
+    options: dict[str, Any] = {"bin_size": 3, "without": "var:end", **more}
+    dataset = slaf.convert(path, tmp_path / "out.slaf", **options)
+    expected = in_bins(depth_of([across, *ends], contigs), 3)
+    np.testing.assert_array_equal(dataset.X.to_memory().toarray()[0], expected)
+    starts = [(name, at, min(at + 3, n)) for name, n in contigs for at in range(0, n, 3)]
+    assert dataset.var_names.tolist() == [f"{name}:{a}-{b}" for name, a, b in starts]
+    assert dataset.var["contig"].tolist() == [name for name, *_ in starts]
+    assert list(dataset.var.columns) == ["contig", "start"]
+    assert slaf.verify(dataset, path).ok
+    with slaf.scan(path, bin_size=3) as view:
+        assert view.var_names.tolist() == dataset.var_names.tolist()
+    again = slaf.append(
+        write_reads(tmp_path / "t.bam", ends, contigs), dataset.location, bin_size=3
+    )
+    assert again.n_genes == len(starts)
 
 
 @pytest.mark.parametrize("index", [True, False])

@@ -78,7 +78,7 @@ def test_every_h5ad(converted_corpus: dict[Path, Path], tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)])
 def test_every_h5ad_as_zarr(step: int, converted_corpus: dict[Path, Path], tmp_path: Path) -> None:
     """Anndata reads the same from an exported zarr, with numpy's string type in arrays."""
     for path, converted in list(converted_corpus.items())[::step]:

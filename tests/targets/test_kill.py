@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import signal
@@ -15,6 +14,7 @@ import pytest
 import slaf
 from slaf.runtime.progress import NullProgress
 from tests.builders import counts, write_h5ad
+from tests.forked import FORKED
 from tests.targets.checks import assert_same
 
 if TYPE_CHECKING:
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 N_CELLS = 1500
-# Forked from a process that has imported all slow modules that are safe to fork: not Lance.
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["anndata", "h5py", "pyarrow", "scipy.sparse", "scanpy", "zarr"])
 OUTPUTS: dict[str, dict[str, Any]] = {
     "out.h5ad": {"layout": "csc", "memory": 1 << 22},
     "out.zarr": {},
@@ -68,8 +65,8 @@ def _export(
 
 def killed(dataset: Path, output: Path, *, batches: int | None = None, after: float = 0) -> bool:
     """Whether an export in another process was killed before its end."""
-    connection, theirs = _CONTEXT.Pipe()
-    process = _CONTEXT.Process(target=_export, args=(theirs, dataset, output, batches), daemon=True)
+    connection, theirs = FORKED.Pipe()
+    process = FORKED.Process(target=_export, args=(theirs, dataset, output, batches), daemon=True)
     process.start()
     theirs.close()
     assert connection.poll(60), "the process says nothing"

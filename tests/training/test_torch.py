@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ torch = pytest.importorskip("torch")
 from torch.utils.data import DataLoader  # noqa: E402 - skipped without torch
 
 from slaf.training.torch import as_tensors  # noqa: E402
+from tests.forked import FORKED  # noqa: E402
 from tests.training.autoencoder import train  # noqa: E402
 
 if TYPE_CHECKING:
@@ -32,11 +32,7 @@ if TYPE_CHECKING:
 SMALL: dict[str, Any] = {"batch_size": 32, "block_size": 8, "window_blocks": 16}
 SPAWN: dict[str, Any] = {"batch_size": None, "multiprocessing_context": "spawn"}
 
-# Processes of a server that has imported PyTorch start at once. It has no threads, so that a fork
-# of it is as safe as a new process.
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["slaf.training.torch", "slaf.training.loader"])
-FORKSERVER: dict[str, Any] = {"batch_size": None, "multiprocessing_context": SERVER}
+FORKSERVER: dict[str, Any] = {"batch_size": None, "multiprocessing_context": FORKED}
 
 
 def cells_of(batches: Any) -> list[list[int]]:
@@ -213,7 +209,7 @@ def test_training_that_is_killed_and_resumed(dataset: slaf.Dataset, tmp_path: Pa
 def _train(dataset: slaf.Dataset, folder: Path, kill_after: int) -> None:
     """Train on two ranks, each a process, until the end or until they kill themselves."""
     common = (str(dataset.location), folder, str(folder / f"store{kill_after}"))
-    ranks = [SERVER.Process(target=train, args=(*common, rank, kill_after)) for rank in range(2)]
+    ranks = [FORKED.Process(target=train, args=(*common, rank, kill_after)) for rank in range(2)]
     for rank in ranks:
         rank.start()
     for rank in ranks:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from slaf.annotations.columns import arrow_table
+from slaf.annotations.lazy_table import LazyTable
 from slaf.errors import DamagedInput, InputError, MissingMatrix
 from slaf.sources.tenx.text import read_text
-from slaf.sparse.ranges import RowRange
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,9 +34,7 @@ __all__ = [
 
 # The chromosomes of most genomes, without patches, decoys and unplaced sequences.
 _MAIN: Final = re.compile(r"(chr)?([0-9]{1,2}[LRAB]?|[IVX]{1,5}|[XYZWM]|MT|Mt|Pt)", re.IGNORECASE)
-# Bins whose ids are made at once, the digits of a position, and the bytes of a column of text.
-_PIECE: Final = 1 << 16
-_DIGITS: Final = 19
+# The bytes of a column of text.
 _MAX_TEXT: Final = (1 << 31) - 1
 
 _MITOCHONDRIA: Final = {"M": "MT", "MT": "M"}
@@ -106,23 +104,26 @@ def contig_named(name: str, contigs: Sequence[str]) -> int | None:
     return None
 
 
-def bin_table(contigs: tuple[Contig, ...], bin_size: int) -> pa.Table:
-    """The bins of contigs as genes: ``contig:start-end``, the last of each contig shorter."""
-    return _bin_table(contigs, bin_size)
+def bin_table(contigs: tuple[Contig, ...], bin_size: int, label: str) -> LazyTable:
+    """The bins of contigs as genes: ``contig:start-end``, the last of each contig shorter.
 
+    Raises
+    ------
+    InputError
+        If their ids are more text than one column holds.
+    """
+    lengths = np.array([contig.length for contig in contigs], np.int64)
+    firsts = np.concatenate([[0], np.cumsum(-(-lengths // bin_size))])
+    n = int(firsts[-1])
+    _check_text(contigs, n, f"{label}: {n:,} bins", "choose larger ones with --bin-size")
 
-@lru_cache(maxsize=2)
-def _bin_table(contigs: tuple[Contig, ...], bin_size: int) -> pa.Table:
-    # Many inputs have one table of as many as three million bins.
-    stops = np.cumsum([0, *(-(-contig.length // bin_size) for contig in contigs)])
-    owners = np.empty(stops[-1], np.int32)
-    starts, ends = np.empty(stops[-1], np.int64), np.empty(stops[-1], np.int64)
-    for at, contig in enumerate(contigs):
-        bins = slice(stops[at], stops[at + 1])
-        owners[bins] = at
-        starts[bins] = np.arange(0, contig.length, bin_size)
-        np.minimum(starts[bins] + bin_size, contig.length, out=ends[bins])
-    return _table(contigs, owners, starts, ends)
+    def make(positions: NDArray[np.int64]) -> pa.Table:
+        owners = np.searchsorted(firsts, positions, side="right") - 1
+        starts = (positions - firsts[owners]) * bin_size
+        return _table(contigs, owners, starts, np.minimum(starts + bin_size, lengths[owners]))
+
+    described = [bin_size, *([contig.name, contig.length] for contig in contigs)]
+    return LazyTable(n, f"bins {json.dumps(described)}", make)
 
 
 def region_table(contigs: Sequence[Contig], intervals: Intervals, label: str) -> pa.Table:
@@ -131,8 +132,10 @@ def region_table(contigs: Sequence[Contig], intervals: Intervals, label: str) ->
     Raises
     ------
     InputError
-        If one is there twice.
+        If one is there twice, or their ids are more text than one column holds.
     """
+    n = len(intervals.starts)
+    _check_text(contigs, n, f"{label}: {n:,} regions", "choose fewer")
     table = _table(contigs, intervals.contigs, intervals.starts, intervals.ends)
     counts = pc.value_counts(table.column(0))
     repeated = pc.filter(counts, pc.greater(counts.field("counts"), 1))
@@ -155,31 +158,17 @@ def _table(
 
 
 def _ids(contig: pa.DictionaryArray, start: pa.Array, end: pa.Array) -> pa.StringArray:
-    """The ids of bins, made some at a time: numbers as text take more memory than the ids.
+    names = contig.cast(pa.string())
+    spans = pc.binary_join_element_wise(start.cast(pa.string()), end.cast(pa.string()), "-")
+    return pc.binary_join_element_wise(names, spans, ":")
 
-    Raises
-    ------
-    InputError
-        If they are more text than one column holds.
-    """
-    n = len(contig)
-    longest = pc.max(pc.binary_length(contig.dictionary)).as_py() or 0
-    # Of the array only what is written takes memory.
-    text = np.empty(n * (longest + 2 * _DIGITS + 2), np.uint8)
-    offsets, size = np.zeros(n + 1, np.int32), 0
-    for piece in RowRange(0, n).split(_PIECE):
-        columns = (one.slice(piece.start, len(piece)) for one in (contig, start, end))
-        first, *others = (column.cast(pa.string()) for column in columns)
-        spans = pc.binary_join_element_wise(*others, "-")
-        _, own, content = pc.binary_join_element_wise(first, spans, ":").buffers()
-        ends = np.frombuffer(own, np.int32, len(piece) + 1)[1:]
-        if size + int(ends[-1]) > _MAX_TEXT:
-            msg = f"{n:,} bins are more than a dataset names; choose larger ones with --bin-size"
-            raise InputError(msg)
-        offsets[piece.start + 1 : piece.stop + 1] = ends + size
-        text[size : size + ends[-1]] = np.frombuffer(content, np.uint8, ends[-1])
-        size += int(ends[-1])
-    return pa.StringArray.from_buffers(n, pa.py_buffer(offsets), pa.py_buffer(text[:size]))
+
+def _check_text(contigs: Sequence[Contig], n: int, what: str, remedy: str) -> None:
+    """Refuse more ids than one column of text holds."""
+    longest = max((len(f"{c.name}:{c.length}-{c.length}".encode()) for c in contigs), default=0)
+    if n * longest > _MAX_TEXT:
+        msg = f"{what} are more than a dataset names; {remedy}"
+        raise InputError(msg)
 
 
 def read_bed(path: Path, contigs: Sequence[Contig], chosen: Sequence[int]) -> Intervals:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from slaf.annotations.lazy_table import AnyTable
     from slaf.options import ReadOptions
     from slaf.sources.bam.alignments import ContigBlocks
     from slaf.sources.bam.regions import Contig, Intervals
@@ -117,6 +118,7 @@ class BamSource(Source):
         self._chosen = select_contigs(contigs, options.chroms, str(path))
         self._contigs = tuple(contigs[at] for at in self._chosen)
         self._bin_size = options.bin_size or _BIN_SIZE
+        self._bins = bin_table(self._contigs, self._bin_size, str(path))
         self._intervals = self._read_intervals(options)
         self._filter = _read_filter(options, contigs, self._chosen)
         self._spools: list[Spool] = []
@@ -148,8 +150,12 @@ class BamSource(Source):
     def read_genes(self) -> pa.Table:
         """The bins or regions."""
         if self._intervals is None:
-            return bin_table(self._contigs, self._bin_size)
+            return self._bins.whole()
         return region_table(self._contigs, self._intervals, str(self._path))
+
+    def lazy_genes(self) -> AnyTable:
+        """The bins, which follow from the contigs; or the regions."""
+        return self._bins if self._intervals is None else self.genes()
 
     def open_matrix(self, name: str) -> Matrix:
         """X: the sum of the depth in each bin or region."""
@@ -198,7 +204,7 @@ class BamSource(Source):
     def _n_genes(self) -> int:
         if self._intervals is not None:
             return len(self._intervals.starts)
-        return sum(-(-contig.length // self._bin_size) for contig in self._contigs)
+        return self._bins.num_rows
 
     def _read_intervals(self, options: ReadOptions) -> Intervals | None:
         if options.regions is None:

@@ -19,6 +19,7 @@ from slaf.annotations.concat_arrays import (
 )
 from slaf.annotations.dataframes import is_frame, with_ids
 from slaf.annotations.equality import equal_elements
+from slaf.annotations.lazy_table import LazyColumn
 from slaf.errors import GeneMismatch, InputError
 from slaf.format.schema import RAW
 from slaf.options import ALIGNED_SLOTS, LAYER, RAW_VARM
@@ -34,15 +35,14 @@ from slaf.sparse.batch import GeneMap
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from slaf.annotations.lazy_table import AnyColumn
     from slaf.options import SlotSelection, UnsMerge
     from slaf.sources.base import Source
     from slaf.sources.concat.genes import Alignment, GeneJoin
     from slaf.sources.concat.matrix import FindMatrix
     from slaf.sources.concat.members import Member
     from slaf.sources.matrix import Matrix
+    from slaf.sparse.batch import GeneMap
 
 __all__ = ["MergedAnnotations", "merge_uns", "read_uns", "single_raw", "single_slots"]
 
@@ -102,12 +102,12 @@ class MergedAnnotations:
     def __init__(
         self,
         members: Sequence[Member],
-        gene_ids: pa.Array,
+        gene_ids: AnyColumn,
         join: GeneJoin,
         uns: Callable[[], Mapping[str, Any]],
     ) -> None:
         self._members = tuple(members)
-        self._gene_ids = pa.chunked_array([gene_ids])
+        self._gene_ids = gene_ids
         self._join = join
         self._uns = uns
 
@@ -119,8 +119,8 @@ class MergedAnnotations:
     def layer(self, key: str) -> Matrix:
         """A layer; cells of an input that lacks it have no values."""
         name = f"{LAYER}:{key}"
-        positions = {m: m.positions for m in self._members if name in m.selected}
-        return self._concat(positions, lambda source: source.layers()[key], len(self._gene_ids))
+        maps = {m: m.gene_map for m in self._members if name in m.selected}
+        return self._concat(maps, lambda source: source.layers()[key], len(self._gene_ids))
 
     def raw(self) -> Raw | None:
         """The raws of all inputs that have one, their genes aligned by id.
@@ -135,18 +135,18 @@ class MergedAnnotations:
             return None
         labels = [f"raw of {member.label}" for member in raws]
         alignment = self._align_raws(raws.values(), labels)
-        positions = dict(zip(raws, alignment.positions, strict=True))
+        maps = dict(zip(raws, alignment.maps, strict=True))
         tables = [raw_genes(member, raw) for member, raw in raws.items()]
-        genes, _ = merge_genes(zip(tables, alignment.positions, labels, strict=True))
+        genes, _ = merge_genes(zip(tables, alignment.maps, labels, strict=True))
         present = {
             # A dataset whose inputs are all given again stands for none of them.
-            member: (raw.genes_present or (alignment.genes_present(at),))[: member.n_inputs]
-            for at, (member, raw) in enumerate(raws.items())
+            member: (raw.genes_present or (maps[member].genes_present,))[: member.n_inputs]
+            for member, raw in raws.items()
         }
         return Raw(
-            self._concat(positions, lambda source: check_raw(source).matrix, len(alignment.ids)),
+            self._concat(maps, lambda source: check_raw(source).matrix, len(alignment.ids)),
             genes,
-            self._lazy(RAW_VARM, lambda name: self._raw_element(name, positions, genes)),
+            self._lazy(RAW_VARM, lambda name: self._raw_element(name, maps, genes)),
             tuple(ranges for m in self._members for ranges in present.get(m, ((),) * m.n_inputs)),
         )
 
@@ -169,9 +169,9 @@ class MergedAnnotations:
                 for member, elements in zip(self._members, read(), strict=True)
             ]
 
-        def first(name: str) -> tuple[InputElement, NDArray[np.int64]]:
+        def first(name: str) -> tuple[InputElement, GeneMap]:
             return next(
-                (piece, member.positions)
+                (piece, member.gene_map)
                 for piece, member in zip(pieces(name), self._members, strict=True)
                 if piece.element is not None
             )
@@ -198,7 +198,7 @@ class MergedAnnotations:
             elements = member.with_open(read) if names else {}
             for name, element in elements.items():
                 piece = InputElement(member.label, element, member.ids)
-                aligned = self._align(name, piece, member.positions)
+                aligned = self._align(name, piece, member.gene_map)
                 if not equal_elements(first.setdefault(name, aligned), aligned):
                     differing.add(name)
         pairs = (name.partition(":") for name in shared if name in differing)
@@ -215,20 +215,21 @@ class MergedAnnotations:
         return LazyMapping(keys, lambda key: make(f"{kind}:{key}"))
 
     def _concat(
-        self, positions: Mapping[Member, NDArray[np.int64]], find: FindMatrix, n_genes: int
+        self, maps: Mapping[Member, GeneMap], find: FindMatrix, n_genes: int
     ) -> ConcatMatrix:
         """One matrix of the members that have positions of its genes."""
-        maps = {member: GeneMap(own, n_genes) for member, own in positions.items()}
         parts = [ConcatPart(member, maps.get(member)) for member in self._members]
-        dtypes = [member.with_open(lambda source: find(source).dtype) for member in positions]
+        dtypes = [member.with_open(lambda source: find(source).dtype) for member in maps]
         shape = (self._members[-1].rows.stop, n_genes)
         return ConcatMatrix(parts, find, shape, promote_dtype(dtypes))
 
-    def _align(self, name: str, piece: InputElement, positions: NDArray[np.int64]) -> Any:
+    def _align(self, name: str, piece: InputElement, gene_map: GeneMap) -> Any:
         """An element of varm or varp among the genes of all."""
         if name.startswith("varp:"):
-            return align_varp(name, piece, positions, len(self._gene_ids))
-        return align_varm(name, piece, positions, self._gene_ids)
+            return align_varp(name, piece, gene_map.positions, len(self._gene_ids))
+        ids = self._gene_ids
+        whole = ids.to_array() if isinstance(ids, LazyColumn) else ids
+        return align_varm(name, piece, gene_map.positions, pa.chunked_array([whole]))
 
     def _align_raws(self, raws: Iterable[Raw], labels: Sequence[str]) -> Alignment:
         ids = [raw.genes.column(0).combine_chunks() for raw in raws]
@@ -238,9 +239,7 @@ class MergedAnnotations:
             error.add_note("in raw, which --no-raw leaves out")
             raise
 
-    def _raw_element(
-        self, name: str, positions: Mapping[Member, NDArray[np.int64]], genes: pa.Table
-    ) -> Any:
+    def _raw_element(self, name: str, maps: Mapping[Member, GeneMap], genes: pa.Table) -> Any:
         key = name.partition(":")[2]
         member = next(member for member in self._members if name in member.selected)
 
@@ -250,7 +249,7 @@ class MergedAnnotations:
             return with_ids(name, raw.varm[key], ids, ids)
 
         piece = InputElement(member.label, member.with_open(read), member.ids)
-        return align_varm(name, piece, positions[member], genes.column(0))
+        return align_varm(name, piece, maps[member].positions, genes.column(0))
 
 
 def _elements(source: Source, member: Member, names: Iterable[str]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from slaf.format.config import SourceRecord
     from slaf.sources.concat.members import Member
     from slaf.sources.contents import Raw
+    from slaf.sparse.batch import GeneMap
 
 __all__ = ["concat_cells", "merge_genes", "repeated_ids", "rows_without_values", "shared_genes"]
 
@@ -37,15 +38,14 @@ def concat_cells(members: Sequence[Member]) -> pa.Table:
 
 
 def merge_genes(
-    tables: Iterable[tuple[pa.Table, NDArray[np.int64], str]],
+    tables: Iterable[tuple[pa.Table, GeneMap, str]],
 ) -> tuple[pa.Table, tuple[str, ...]]:
     """All genes, with the columns of any input: the first value of each.
 
     Parameters
     ----------
     tables
-        For each input its genes, their positions among all (−1 for those left out), and its name
-        for errors.
+        For each input its genes, their positions among all, and its name for errors.
 
     Returns
     -------
@@ -60,11 +60,12 @@ def merge_genes(
         If the types of a column have no common one.
     """
     remaining = iter(tables)
-    merged, positions, first = next(remaining)
-    if (positions < 0).any():
-        merged = merged.take(pa.array(np.flatnonzero(positions >= 0)))
+    merged, gene_map, first = next(remaining)
+    if gene_map.n_dropped:
+        merged = merged.take(pa.array(np.flatnonzero(gene_map.positions >= 0)))
     differing: dict[str, None] = {}
-    for table, positions, label in remaining:
+    for table, gene_map, label in remaining:
+        positions = gene_map.positions
         n_genes = max(merged.num_rows, int(positions.max(initial=-1)) + 1)
         merged, columns = outer_join_genes(merged, table, positions, n_genes, (first, label))
         differing |= dict.fromkeys(columns)
@@ -81,7 +82,8 @@ def shared_genes(members: Sequence[Member], n_genes: int) -> int:
     """The number of genes that all inputs have."""
     counts = np.zeros(n_genes, np.int64)
     for member in members:
-        counts[member.positions[member.positions >= 0]] += 1
+        for start, stop in member.gene_map.genes_present:
+            counts[start:stop] += 1
     return int(np.count_nonzero(counts == len(members)))
 
 

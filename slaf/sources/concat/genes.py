@@ -9,15 +9,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from slaf.annotations.lazy_table import LazyColumn
 from slaf.errors import GeneMismatch
 from slaf.options import Join
-from slaf.sparse.ranges import mask_of, runs_of
+from slaf.sparse.batch import GeneMap
+from slaf.sparse.ranges import mask_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from slaf.annotations.lazy_table import AnyColumn
 
 __all__ = ["Alignment", "GeneJoin", "Ranges", "align", "positions_among"]
 
@@ -36,23 +39,16 @@ class Alignment:
     ----------
     ids
         All gene ids: those of the first input, then the new ones of each further input.
-    positions
+    maps
         For each input, the position of each of its genes in `ids`; −1 for one that is left out.
     """
 
-    ids: pa.Array
-    positions: tuple[NDArray[np.int64], ...]
-
-    def genes_present(self, index: int) -> Ranges:
-        """The genes of an input, as ranges of positions."""
-        # The last is for those that are left out, at −1.
-        mask = np.zeros(len(self.ids) + 1, np.bool_)
-        mask[self.positions[index]] = True
-        return runs_of(mask[:-1])
+    ids: AnyColumn
+    maps: tuple[GeneMap, ...]
 
 
 def align(
-    ids: Sequence[pa.Array],
+    ids: Sequence[AnyColumn],
     labels: Sequence[str],
     join: GeneJoin,
     genes_present: Sequence[Ranges] = (),
@@ -78,11 +74,17 @@ def align(
     GeneMismatch
         If the genes are not the same and `join` is strict, or an id is ambiguous.
     """
-    aligner = _Aligner(ids[0], labels[0], genes_present)
+    first, n = ids[0], len(ids[0])
+    if all(own is first or own == first for own in ids):
+        return Alignment(first, (GeneMap.first(n, n),) * len(ids))
+    arrays = [own.to_array() if isinstance(own, LazyColumn) else own for own in ids]
+    aligner = _Aligner(arrays[0], labels[0], genes_present)
     if join == "intersection":
-        aligner.intersect(ids, labels)
-    positions = [aligner.align(own, label, join) for own, label in zip(ids, labels, strict=True)]
-    return Alignment(aligner.ids, tuple(positions))
+        aligner.intersect(arrays, labels)
+    positions = [aligner.align(own, label, join) for own, label in zip(arrays, labels, strict=True)]
+    # Inputs of the same genes share what they map.
+    maps = {id(one): GeneMap(one, len(aligner.ids)) for one in positions}
+    return Alignment(aligner.ids, tuple(maps[id(one)] for one in positions))
 
 
 def positions_among(ids: pa.Array, all_ids: pa.Array, genes_present: Ranges) -> NDArray[np.int64]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from slaf.sources.base import Source, SourceInfo
     from slaf.sources.concat.members import Member
     from slaf.sources.matrix import Matrix
+    from slaf.sparse.batch import GeneMap
     from slaf.sparse.ranges import RowRange
 
 __all__ = ["ChosenMatrix", "ConcatMatrix", "ConcatPart", "FindMatrix", "empty_batch"]
@@ -126,7 +127,7 @@ class ChosenMatrix(ConcatMatrix):
     """
 
     def __init__(self, members: Sequence[Member], info: SourceInfo) -> None:
-        parts = [ConcatPart(m, GeneMap(m.positions, info.n_genes)) for m in members]
+        parts = [ConcatPart(member, member.gene_map) for member in members]
         shape = info.n_cells, info.n_genes
         super().__init__(parts, lambda source: source.matrix(), shape, info.dtype)
         self._size = info.size

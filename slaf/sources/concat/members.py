@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import structs
 
 from slaf.annotations.columns import column_of, replace_ids, with_constants, without_columns
+from slaf.annotations.lazy_table import LazyColumn, LazyTable, equal_tables, id_column
 from slaf.errors import InputError
 from slaf.format.config import SourceRecord
 from slaf.format.schema import RAW
@@ -20,6 +20,7 @@ from slaf.sources.concat.genes import align
 from slaf.sources.concat.same_cells import check_samples_differ
 from slaf.sources.concat.same_contigs import check_same_contigs
 from slaf.sources.slots import slot_names
+from slaf.sparse.batch import GeneMap
 from slaf.sparse.ranges import RowRange
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from slaf.annotations.lazy_table import AnyColumn, AnyTable
     from slaf.format.config import SampleValue
     from slaf.options import ReadOptions, SlotSelection
     from slaf.sources.base import Source, SourceInfo
@@ -57,7 +59,7 @@ SAMPLE: Final = "sample"
 SAMPLE_SIZE = 1 << 12
 
 # The positions of genes before they are aligned.
-_UNALIGNED: Final[NDArray[np.int64]] = np.empty(0, np.int64)
+_UNALIGNED: Final = GeneMap.first(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,8 @@ class Input:
         by itself.
     reads
         The paths and URLs of what is read; `uri` if None.
+    choices
+        The options of `slaf.options.INPUT_CHOICES` that its format has.
     """
 
     uri: str
@@ -96,6 +100,7 @@ class Input:
     sheet: str = ""
     folder: int | None = None
     reads: tuple[str, ...] | None = None
+    choices: frozenset[str] = frozenset()
 
     def opened(self) -> Source:
         """The input, open for reading."""
@@ -154,8 +159,8 @@ class Member:
         Its cells among all.
     cells
         The table of its cells, with their prefix.
-    positions
-        The position of each of its genes among all; −1 for those left out.
+    gene_map
+        The position of each of its genes among all.
     genes_repeated
         Whether its genes, with all columns, are those of the input before it.
     sample_values
@@ -179,7 +184,7 @@ class Member:
     record: SourceRecord
     rows: RowRange
     cells: pa.Table
-    positions: NDArray[np.int64]
+    gene_map: GeneMap
     genes_repeated: bool
     sample_values: NDArray[Any]
     available: tuple[str, ...]
@@ -220,7 +225,7 @@ def open_members(
     selection: SlotSelection,
     *,
     allow_duplicate: bool,
-) -> tuple[tuple[Member, ...], pa.Array]:
+) -> tuple[tuple[Member, ...], AnyColumn]:
     """The members of a source, and the ids of all genes.
 
     Each is opened once, so that an unfit one is found before the work begins.
@@ -260,6 +265,9 @@ def open_members(
     check_same_contigs([(one.label, one.contigs, one.ids) for one, _ in scanned])
     members, ids = [member for member, _ in scanned], [ids for _, ids in scanned]
     members = list(_with_samples(members, inputs, selection))
+    if isinstance(ids[-1], LazyColumn) and all(one.genes_repeated for one in members[1:]):
+        # The genes of a dataset are those that the inputs make.
+        ids = [ids[-1]] * len(ids)
     genes_present = []
     if existing is not None:
         n_inputs = len(existing.records)
@@ -287,22 +295,20 @@ def check_raw(source: Source) -> Raw:
 
 def _scan(
     pool: SourcePool, inputs: Sequence[Input], existing: ExistingDataset | None, join: GeneJoin
-) -> Iterator[tuple[Member, pa.Array]]:
+) -> Iterator[tuple[Member, AnyColumn]]:
     """Each member by itself, with all its slots, and the ids of its genes."""
-    last_var: pa.Table | None = None
-    ids = pa.array([], pa.string())
+    last_var: AnyTable | None = None
+    ids: AnyColumn = pa.array([], pa.string())
     start = 0
     several: Sequence[Input | None] = [*([] if existing is None else [None]), *inputs]
     for at, one in enumerate(several):
         with pool.lease(at) as source:
             # Tables first: damage in them is named better than by the slots.
             cells = source.cells() if one or not existing else existing.cells()
-            var, info, prefix = source.genes(), source.info, one.prefix if one else ""
-            repeated = last_var is not None and var.equals(last_var, check_metadata=True)
-            if not repeated:
-                chunks = var.column(0).chunks
-                # Of one chunk it would be a copy.
-                ids = chunks[0] if len(chunks) == 1 else var.column(0).combine_chunks()
+            var, info, prefix = source.lazy_genes(), source.info, one.prefix if one else ""
+            repeated = last_var is not None and equal_tables(var, last_var)
+            if not repeated or isinstance(var, LazyTable):
+                ids = id_column(var)
             last_var = var
             available, coverage = tuple(slot_names(source)), source.coverage()
             member = Member(
@@ -311,7 +317,7 @@ def _scan(
                 record=_record(info, start, one.options.choice() if one else {}, prefix, join),
                 rows=RowRange(start, start + info.n_cells),
                 cells=_prefixed(cells, prefix),
-                positions=_UNALIGNED,
+                gene_map=_UNALIGNED,
                 genes_repeated=repeated,
                 sample_values=source.matrix().sample_values()[:SAMPLE_SIZE].copy(),
                 available=available,
@@ -416,12 +422,11 @@ def _finalise(member: Member, alignment: Alignment, at: int, selection: SlotSele
     selected = available if member.is_existing else tuple(selection.of(available))
     record = structs.replace(
         member.record,
-        genes_present=alignment.genes_present(at),
+        genes_present=alignment.maps[at].genes_present,
         slots=selected,
         selection=selection,
     )
-    positions = alignment.positions[at]
-    return replace(member, record=record, positions=positions, selected=selected)
+    return replace(member, record=record, gene_map=alignment.maps[at], selected=selected)
 
 
 def selected_columns(table: pa.Table, slot: str, selection: SlotSelection) -> pa.Table:
@@ -437,7 +442,7 @@ def raw_genes(member: Member, raw: Raw) -> pa.Table:
     return selected_columns(raw.genes, "var", selection)
 
 
-def _column_names(slot: str, table: pa.Table) -> list[str]:
+def _column_names(slot: str, table: AnyTable) -> list[str]:
     originals = (column_of(field).original for field in table.schema)
     return [f"{slot}:{name}" for name in originals if name is not None]
 

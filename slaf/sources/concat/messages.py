@@ -26,7 +26,7 @@ def not_converted(members: Sequence[Member]) -> tuple[str, ...]:
     added = [member for member in members if not member.is_existing]
     counts = Counter(what for member in added for what in member.info.not_converted)
     left = [what if n == len(added) else f"{what} (of {n:,} inputs)" for what, n in counts.items()]
-    dropped = np.array([np.count_nonzero(member.positions < 0) for member in members])
+    dropped = np.array([member.gene_map.n_dropped for member in members])
     if dropped.any():
         n = np.count_nonzero(dropped)
         left.append(f"genes that not all inputs have: up to {dropped.max():,} of {n:,} inputs")

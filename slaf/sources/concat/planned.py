@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slaf.annotations.lazy_table import id_column
 from slaf.format.schema import RAW
 from slaf.options import LAYER
 from slaf.sources.base import Source
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from slaf.annotations.lazy_table import AnyColumn, AnyTable
     from slaf.sources.concat.genes import Ranges
     from slaf.sources.contents import Coverage
     from slaf.sources.matrix import Matrix
@@ -44,12 +46,13 @@ class GeneList:
         The genes that the input has, as ranges of positions; None for the first genes, in order.
     """
 
-    ids: pa.Array
+    ids: AnyColumn
     present: Ranges | None = None
 
-    def map_from(self, ids: pa.Array) -> GeneMap:
-        """The positions of the genes of the input."""
-        if self.present is None:
+    def map_from(self, table: AnyTable) -> GeneMap:
+        """The positions of the genes of the input, which are in a table."""
+        ids = id_column(table)
+        if self.present is None or ids == self.ids:
             return GeneMap.first(len(ids), len(self.ids))
         return GeneMap(positions_among(ids, self.ids, self.present), len(self.ids))
 
@@ -85,7 +88,7 @@ class PlannedInput(Source):
         self._source = source
         self._start = start
         own, self._raw_genes = genes
-        self._gene_map = own.map_from(source.genes().column(0).combine_chunks())
+        self._gene_map = own.map_from(source.lazy_genes())
         self._n_genes = len(own.ids)
         self._layer_types = {f"{LAYER}:{name}": dtype for name, dtype in layers.items()}
         self._selected = selected
@@ -128,7 +131,7 @@ class PlannedInput(Source):
         raw = self._source.raw() if self._is_selected(RAW) else None
         if raw is None:
             return Raw(_AbsentMatrix(self._source.matrix(), self.info.dtype), ids, {})
-        gene_map = self._raw_genes.map_from(raw.genes.column(0).combine_chunks())
+        gene_map = self._raw_genes.map_from(raw.genes)
         placed = _PlacedMatrix(raw.matrix, self._start, gene_map, len(self._raw_genes.ids))
         return Raw(placed, ids, {})
 

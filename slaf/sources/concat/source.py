@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slaf.annotations.lazy_table import LazyColumn, LazyTable
 from slaf.errors import MissingMatrix
 from slaf.format.schema import RAW
 from slaf.options import LAYER, RAW_VARM, SlotSelection
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from slaf.annotations.lazy_table import AnyColumn, AnyTable
     from slaf.sources.concat.genes import GeneJoin
     from slaf.sources.concat.members import ExistingDataset, Input, Member
     from slaf.sources.contents import Coverage, Measured, Raw, Slots
@@ -123,7 +125,7 @@ class Concat(Source):
         first, *more = (member.label for member in self._members)
         added = [member for member in self._members if not member.is_existing]
         size = MatrixSize.of_all(member.info.size for member in added)
-        dropped = any((member.positions < 0).any() for member in self._members)
+        dropped = any(member.gene_map.n_dropped for member in self._members)
         matrix = " and ".join(dict.fromkeys(record.matrix for record in self.records))
         return SourceInfo(
             reads=tuple(place for member in self._members for place in member.info.places),
@@ -152,7 +154,7 @@ class Concat(Source):
     @property
     def gene_positions(self) -> tuple[NDArray[np.int64], ...]:
         """The position of each gene of each input among all; −1 for those left out."""
-        return tuple(member.positions for member in self._members)
+        return tuple(member.gene_map.positions for member in self._members)
 
     @property
     def _only(self) -> Member | None:
@@ -193,14 +195,17 @@ class Concat(Source):
 
     def gene_digest(self) -> str:
         """A digest of the ids of all genes, in their order."""
+        ids = self._gene_ids
+        if isinstance(ids, LazyColumn):
+            return str(content_identity([ids.table.content.encode()])["sample"])
         # Some at a time: as Python's strings they take ten times the memory.
-        parts = (self._gene_ids.slice(at, _IDS) for at in range(0, len(self._gene_ids), _IDS))
+        parts = (ids.slice(at, _IDS) for at in range(0, len(ids), _IDS))
         identity = content_identity("\0".join([*part.to_pylist(), ""]).encode() for part in parts)
         return str(identity["sample"])
 
     @property
-    def gene_ids(self) -> pa.Array:
-        """The ids of all genes."""
+    def gene_ids(self) -> AnyColumn:
+        """The ids of all genes; a lazy column if each input makes the same."""
         return self._gene_ids
 
     def is_sorted(self, index: int) -> bool:
@@ -222,12 +227,23 @@ class Concat(Source):
 
     def read_genes(self) -> pa.Table:
         """All genes, with the columns of any input: the first value of each."""
+        genes = self.lazy_genes()
+        return genes.whole() if isinstance(genes, LazyTable) else genes
+
+    def lazy_genes(self) -> AnyTable:
+        """All genes, a lazy table if it is that of each input."""
         return self._merged_genes[0]
 
     @cached_property
-    def _merged_genes(self) -> tuple[pa.Table, tuple[str, ...]]:
+    def _merged_genes(self) -> tuple[AnyTable, tuple[str, ...]]:
+        if isinstance(self._gene_ids, LazyColumn):
+            table = self._gene_ids.table
+            if self._existing is not None:
+                return table, ()
+            selected = partial(selected_columns, slot="var", selection=self.selection)
+            return table.mapped(lambda rows, _: selected(rows), f"of {self.selection}"), ()
         return axes.merge_genes(
-            (self._genes_of(member), member.positions, member.label)
+            (self._genes_of(member), member.gene_map, member.label)
             for member in self._members
             if not member.genes_repeated
         )

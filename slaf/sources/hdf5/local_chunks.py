@@ -9,11 +9,15 @@ from array import array
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from slaf.errors import DamagedInput
+from slaf.kernels import kernels
 from slaf.sources.hdf5.chunks import ChunkLabel, largest_chunk
 
 if TYPE_CHECKING:
     import h5py
+    from numpy.typing import NDArray
 
 __all__ = ["LocalChunks"]
 
@@ -32,12 +36,8 @@ class LocalChunks:
     def __init__(self, dataset: h5py.Dataset) -> None:
         self._name = str(dataset.name)
         counts = _counts(dataset)
-        self._axes = tuple(zip(dataset.chunks, counts, strict=True))
-        # In one pass over the index of HDF5; in arrays, for there may be a million chunks.
-        n_chunks = math.prod(counts)
-        self._starts, self._sizes = array("Q", bytes(8 * n_chunks)), array("Q", bytes(8 * n_chunks))
-        self._skipped = array("L", bytes(array("L").itemsize * n_chunks))
-        dataset.id.chunk_iter(self._note)
+        self._chunks, self._counts = np.array(dataset.chunks, np.uint64), tuple(counts)
+        self._starts, self._sizes, self._skipped = _index(dataset, self._chunks, self._counts)
         self._descriptor = _opened_again(dataset.file)
         weakref.finalize(self, os.close, self._descriptor)
         self._largest = min(largest_chunk(dataset), os.fstat(self._descriptor).st_size)
@@ -57,27 +57,67 @@ class LocalChunks:
         DamagedInput
             If the chunk is larger than possible, or the file ends before it does.
         """
-        at = self._index(origin)
-        start, size = self._starts[at], self._sizes[at]
+        at = self._places([origin])[0]
+        start, size = int(self._starts[at]), int(self._sizes[at])
         is_possible = size <= self._largest and start <= _LARGEST_OFFSET
         raw = _read_at(self._descriptor, size, start) if is_possible else b""
         if not size or len(raw) != size:
             msg = f"{ChunkLabel(self._name, origin)} lies beyond its file"
             raise DamagedInput(msg)
-        return self._skipped[at], raw
+        return int(self._skipped[at]), raw
 
-    def _note(self, chunk: h5py.h5d.StoreInfo) -> None:
-        at = self._index(chunk.chunk_offset)
-        if at >= len(self._starts):
-            return  # of a damaged index
-        self._starts[at], self._sizes[at] = chunk.byte_offset, chunk.size
-        self._skipped[at] = chunk.filter_mask
+    def inflate(self, origins: list[tuple[int, ...]], out: NDArray[np.uint8]) -> int:
+        """Write the bytes of small chunks that went through no filter but deflate.
 
-    def _index(self, origin: tuple[int, ...]) -> int:
-        at = 0
-        for start, (size, count) in zip(origin, self._axes, strict=True):
-            at = at * count + start // size
-        return at
+        Parameters
+        ----------
+        origins
+            Their positions.
+        out
+            An array of chunks × bytes.
+
+        Returns
+        -------
+        int
+            How many were written, from the first on; the next one is for `read_raw`.
+        """
+        places = self._places(origins)
+        starts, sizes = self._starts[places], self._sizes[places]
+        if self._skipped[places].any() or sizes.max(initial=0) > self._largest:
+            return 0
+        return kernels().inflate(self._descriptor, starts, sizes, out)
+
+    def _places(self, origins: list[tuple[int, ...]]) -> NDArray[np.intp]:
+        return _places(np.array(origins, np.uint64), self._chunks, self._counts)
+
+
+def _index(
+    dataset: h5py.Dataset, chunks: NDArray[np.uint64], counts: tuple[int, ...]
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]]:
+    """The first byte, the size and the skipped filters of each chunk, row by row."""
+    found = array("Q")  # in one pass, and without an object for each of perhaps a million chunks
+
+    def note(chunk: h5py.h5d.StoreInfo) -> None:
+        found.extend(chunk.chunk_offset)
+        found.extend(chunk[1:])
+
+    dataset.id.chunk_iter(note)
+    table = np.frombuffer(found, np.uint64).reshape(-1, len(counts) + 3)
+    origins = table[:, : len(counts)]
+    is_in = (origins // chunks < np.array(counts)).all(axis=1)  # else the index is damaged
+    columns = np.zeros((3, math.prod(counts)), np.uint64)
+    columns[:, _places(origins[is_in], chunks, counts)] = table[is_in, len(counts) :].T
+    skipped, starts, sizes = columns
+    return starts, sizes, skipped
+
+
+def _places(
+    origins: NDArray[np.uint64], chunks: NDArray[np.uint64], counts: tuple[int, ...]
+) -> NDArray[np.intp]:
+    """The positions of chunks, counted row by row."""
+    axes = (origins // chunks).astype(np.intp).T
+    at: NDArray[np.intp] = np.ravel_multi_index(tuple(axes), counts)
+    return at
 
 
 def _read_at(descriptor: int, size: int, start: int) -> bytes:

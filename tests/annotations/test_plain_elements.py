@@ -24,7 +24,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NOT_PLAIN = {"a list", "a list of text", "an empty list", "numpy's text", "text of fixed length"}
-NOT_PLAIN |= {"bytes", "records", "a structured array", "a sparse matrix", "columns", "categories"}
+NOT_PLAIN |= {
+    "text of any length",
+    "bytes",
+    "records",
+    "a structured array",
+    "a sparse matrix",
+    "columns",
+    "categories",
+}
 
 
 def by_anndata(group: h5py.Group, name: str, element: Any, options: dict[str, Any]) -> None:

@@ -55,7 +55,7 @@ class ScdlTarget:
         self._contents = contents
         named = [name for name in contents.matrices if name != "X"]
         slots = {s: e for s, e in contents.elements.items() if s not in {"obs", "var"}}
-        named += [f"{slot} ({', '.join(map(str, e))})" for slot, e in slots.items() if len(e)]
+        named += [f"{slot} ({', '.join(map(str, e))})" for slot, e in slots.items() if list(e)]
         self.left_out = tuple(f"{name} is left out" for name in named)
 
     def write(self, path: Path, progress: Progress) -> None:

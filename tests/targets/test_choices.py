@@ -150,6 +150,15 @@ def test_a_column_with_the_name_of_the_index(same: bool, tmp_path: Path) -> None
     )
 
 
+def test_tables_without_columns_are_not_left_out(tmp_path: Path) -> None:
+    """Of a raw whose genes have no columns an SCDL folder lacks the matrix alone."""
+    adata = anndata.AnnData(np.eye(3, dtype=np.float32))
+    adata.raw = adata
+    dataset = slaf.convert(adata, tmp_path / "in.slaf")
+    report = slaf.export(dataset, tmp_path / "out", format="scdl")
+    assert report.left_out == ("raw/X is left out",)
+
+
 @pytest.mark.parametrize("name", ["out.h5", "out.mtx"])
 def test_features_of_scanpy(name: str, tmp_path: Path) -> None:
     """`gene_ids` has the identifiers and the index the symbols, as scanpy reads them."""

@@ -25,8 +25,8 @@ __all__ = ["Found", "LeftOut", "find_inputs"]
 
 # Files with these suffixes are refused by name, not skipped.
 _UNSUPPORTED_SUFFIXES = (".hdf5",)
-# Those of 10,000 samples with a matrix and two tables each.
-_MAX_FILES = 50_000
+# Files and folders without an input that are looked at; of inputs there may be any number.
+_MOST_OTHERS = 10_000
 
 # What forms of one sample differ in: the droplets or spots, the size of bins, and the suffix.
 _STATES = re.compile(r"(?:^|(?<=[^a-z]))(?:raw|filtered|unfiltered)(?![a-z])")
@@ -123,7 +123,7 @@ class _Search:
         self._formats = formats
         self._suffixes = (*unsupported, *(suffix for one in formats for suffix in one.suffixes))
         self._visited: set[Path] = set()
-        self._n_files = 0
+        self._n_others = 0
 
     def among(self, paths: Sequence[Path]) -> Found:
         """The inputs among some paths, each of which may be a folder."""
@@ -148,7 +148,6 @@ class _Search:
 
     def _among(self, folder: Path, children: list[Path], known: SourceFormat | None) -> Found:
         """The inputs among the children of a folder, which may hold matrices of a known format."""
-        self._count(folder, len(children))
         names = {child.name: child for child in children}
         found, exclusive = self._by_layouts(folder, names, known)
         if exclusive is not None:
@@ -157,7 +156,16 @@ class _Search:
             return found
         found.add(_members(folder, known, names))
         for child in list(names.values()):
-            found.add(self._at(child))
+            inside = self._at(child)
+            self._n_others += not inside.inputs
+            if self._n_others > _MOST_OTHERS:
+                msg = (
+                    f"{folder}: the folder that was named holds more than {_MOST_OTHERS:,} files "
+                    "that are no inputs, which is more than are looked at; name the inputs "
+                    "themselves"
+                )
+                raise UnknownFormat(msg)
+            found.add(inside)
         found.inputs.sort(key=lambda one: one[0])
         return found
 
@@ -234,15 +242,6 @@ class _Search:
             found.inputs.append((child, detect(child, self._formats)))
         else:
             found.leave(child, "no input")
-
-    def _count(self, folder: Path, n_files: int) -> None:
-        self._n_files += n_files
-        if self._n_files > _MAX_FILES:
-            msg = (
-                f"{folder}: the folder that was named holds more than {_MAX_FILES:,} files, "
-                "which is more than are looked at; name the inputs themselves"
-            )
-            raise UnknownFormat(msg)
 
 
 def _members(folder: Path, known: SourceFormat | None, names: dict[str, Path]) -> Found:

@@ -224,6 +224,20 @@ def test_the_only_input_of_a_folder(tmp_path: Path) -> None:
     converted(folder, OTHER)
 
 
+def test_a_folder_of_many_other_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of inputs there may be any number; of what is none, no more than are looked at in seconds."""
+    monkeypatch.setattr("slaf.sources.search._MOST_OTHERS", 3)
+    for number in range(5):
+        Mtx().write(tmp_path / "in" / f"sample{number}", STORED)
+    for number in range(3):
+        (tmp_path / "in" / f"notes{number}.txt").touch()
+    found = slaf.info(tmp_path / "in")
+    assert isinstance(found, slaf.FolderInfo)
+    assert len(found.inputs) == 5
+    (tmp_path / "in" / "notes.txt").touch()
+    assert "in: the folder that was named holds more than 3 files" in refused(tmp_path / "in")
+
+
 def test_a_truncated_file_of_a_folder(tmp_path: Path) -> None:
     """A file that cannot be opened is not passed over: it might have been an input."""
     folder = tmp_path / "in"

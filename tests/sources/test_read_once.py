@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 import slaf
+from slaf.annotations.plain_elements import read_plain
 from slaf.sources.anndata.plain_tables import read_plain_table
 from tests.builders import counts, names, write_h5ad
 
@@ -27,7 +28,8 @@ def test_each_element_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     adata.varm["loadings"] = np.ones((9, 3))
     adata.obsp["distances"] = sp.csr_matrix(np.eye(20, k=1))
     adata.varp["links"] = sp.csr_matrix(np.eye(9))
-    adata.uns = {"neighbors": {"params": {"n": 15}}, "colours": np.array(["red", "blue"])}
+    both = {"plain": np.ones(3), "other": sp.csr_matrix(np.eye(3))}
+    adata.uns = {"neighbors": {"params": {"n": 15}}, "colours": np.array(["red"]), "both": both}
     raw = anndata.AnnData(counts(20, 11), obs=adata.obs, var=names("raw", 11))
     raw.varm["x"] = np.ones((11, 1))
     adata.raw = raw
@@ -40,13 +42,19 @@ def test_each_element_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             reads[element.name] += 1
         return read_elem(element)
 
+    def counting_plain(element: Any) -> Any:
+        read = read_plain(element)
+        reads[element.name] += 1
+        return read
+
     def counting_tables(table: Any, id_name: str) -> Any:
         reads[table.name] += 1
         return read_plain_table(table, id_name)
 
     monkeypatch.setattr(anndata.io, "read_elem", counting)
+    monkeypatch.setattr("slaf.sources.hdf5.enumerations.read_plain", counting_plain)
     monkeypatch.setattr("slaf.sources.anndata.h5ad.read_plain_table", counting_tables)
     slaf.convert(path, tmp_path / "out.slaf")
     elements = ["obsm/X_pca", "varm/loadings", "obsp/distances", "varp/links", "raw/varm/x"]
-    elements += ["uns/neighbors", "uns/colours"]
+    elements += ["uns/neighbors/params/n", "uns/colours", "uns/both/plain", "uns/both/other"]
     assert reads == dict.fromkeys([f"/{name}" for name in ("obs", "var", "raw/var", *elements)], 1)

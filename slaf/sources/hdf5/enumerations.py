@@ -40,6 +40,8 @@ def read_decoded(element: h5py.Group | h5py.Dataset) -> Any:
     """
     if is_enumeration(element):
         return decode_enumeration(element)
+    if element.attrs.get("encoding-type") == "dict":
+        return {name: read_decoded(element[name]) for name in element}
     with suppress(NotPlainError):
         return read_plain(element)
     import anndata

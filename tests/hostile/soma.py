@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -108,6 +109,8 @@ def _replaced(where: str, make: Callable[[Any, str], Any]) -> Callable[[Path], N
         with write_to(parent) as group:
             del group[name]
         shutil.rmtree(path / where)
+        # Of two changes in one millisecond TileDB keeps either.
+        time.sleep(0.002)
         with write_to(parent) as group:
             made = make(group, name)
             made.close()

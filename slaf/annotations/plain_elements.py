@@ -27,10 +27,10 @@ _ARRAY: Final = ("array", "0.2.0")
 _TEXTS: Final = ("string-array", "0.2.0")
 _TABLE: Final = ("dataframe", "0.2.0")
 _CATEGORICAL: Final = ("categorical", "0.2.0")
+# Not nullable text: releases of anndata give it different marks.
 _NULLABLE: Final = {
     "IntegerArray": ("nullable-integer", "0.1.0"),
     "BooleanArray": ("nullable-boolean", "0.1.0"),
-    "StringArray": ("nullable-string-array", "0.1.0"),
 }
 
 # Arrays of longer numbers are on few machines and in no zarr.
@@ -149,9 +149,8 @@ def _write_column(table: h5py.Group, name: str, values: Any, options: dict[str, 
         _mark(group, _CATEGORICAL)
     elif kind in _NULLABLE:
         group = table.create_group(name)
-        is_text = kind == "StringArray"
-        dtype, missing = (object, "") if is_text else (values.dtype.numpy_dtype, 0)
-        _write_array(group, "values", values.to_numpy(dtype, na_value=missing), options)
+        numbers = values.to_numpy(values.dtype.numpy_dtype, na_value=0)
+        _write_array(group, "values", numbers, options)
         _write_array(group, "mask", values.isna(), options)
         _mark(group, _NULLABLE[kind])
     else:

@@ -44,15 +44,15 @@ def compile_library(sources: Path, library: Path) -> bool:
 
 
 def _compile(compiler: list[str], sources: Path, library: Path) -> bool:
-    # Beside, then renamed: a process that has loaded the library of before keeps it.
-    beside = library.with_suffix(f".{os.getpid()}")
+    # Next to it, then renamed: a process that has loaded the library of before keeps it.
+    made = library.with_suffix(f".{os.getpid()}")
     options = ["-std=c99", "-O3", "-shared", "-fPIC"]
     files = sorted(sources.glob("*.c"))
     try:
-        subprocess.run([*compiler, *options, "-o", beside, *files], check=True)
-        beside.replace(library)
+        subprocess.run([*compiler, *options, "-o", made, *files], check=True)
+        made.replace(library)
     except (OSError, subprocess.CalledProcessError):
-        beside.unlink(missing_ok=True)
+        made.unlink(missing_ok=True)
         return False
     return True
 

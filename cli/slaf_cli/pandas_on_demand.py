@@ -54,7 +54,7 @@ class _Finder:
         return spec
 
     def _is_asked_for_by_datasets(self) -> bool:
-        """Whether this thread is importing the datasets of pyarrow."""
+        """True while this thread imports the datasets of pyarrow."""
         module = sys.modules.get(_DATASETS)
         is_unfinished = getattr(getattr(module, "__spec__", None), "_initializing", False)
         is_known = hasattr(sys.modules.get("pyarrow.lib"), "_pandas_api")

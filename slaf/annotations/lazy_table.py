@@ -96,7 +96,7 @@ class LazyTable:
         Parameters
         ----------
         change
-            What becomes of the rows at some positions.
+            The changed rows, of the rows and their positions.
         name
             Text that tells this change from others.
         """
@@ -134,13 +134,13 @@ def id_column(table: AnyTable) -> AnyColumn:
     """The ids of the rows of a table, its first column."""
     ids = table.column(0)
     if isinstance(ids, pa.ChunkedArray):
-        # Of one chunk a combined one would be a copy.
+        # A single chunk is not combined: that would be a copy.
         return ids.chunk(0) if ids.num_chunks == 1 else ids.combine_chunks()
     return ids
 
 
 def equal_tables(one: AnyTable, other: AnyTable) -> bool:
-    """Whether two tables have the same rows and metadata."""
+    """True for two tables with the same rows and metadata."""
     if isinstance(one, LazyTable):
         return one == other if isinstance(other, LazyTable) else _equals_lazy(other, one)
     if isinstance(other, LazyTable):

@@ -45,7 +45,7 @@ class NotPlainError(Exception):
 
 
 def is_plain(element: Any) -> bool:
-    r"""Whether an element is one that `write_plain` writes.
+    r"""True for an element that `write_plain` writes.
 
     Examples
     --------
@@ -184,7 +184,7 @@ def _mark(node: h5py.Group | h5py.Dataset, encoding: tuple[str, str]) -> None:
 
 
 def _is_table(element: Any) -> bool:
-    """Whether an element is a table of pandas, which is not imported for others."""
+    """True for a table of pandas, which is not imported for other elements."""
     return type(element).__name__ == "DataFrame"
 
 
@@ -209,7 +209,7 @@ def _is_plain_array(values: Any) -> bool:
     if type(values) is not np.ndarray or not values.ndim:
         return False
     if values.dtype.kind == "O":
-        return all(type(text) is str and _is_storable(text) for text in values.flat)
+        return set(map(type, values.flat)) <= {str} and _is_storable("".join(values.flat))
     return _is_plain_type(values.dtype)
 
 
@@ -218,7 +218,7 @@ def _is_key(name: Any) -> bool:
 
 
 def _is_storable(text: str) -> bool:
-    """Whether HDF5 can hold a text: one in UTF-8 without NUL."""
+    """True for a text that HDF5 can hold: in UTF-8 and without NUL."""
     try:
         return b"\0" not in text.encode()
     except UnicodeEncodeError:

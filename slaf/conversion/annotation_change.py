@@ -19,7 +19,7 @@ __all__ = ["AnnotationChange"]
 
 @dataclass(frozen=True)
 class AnnotationChange:
-    """What a dataset is annotated with, and what is dropped.
+    """New content of a dataset, and the names of content to drop.
 
     Attributes
     ----------
@@ -66,5 +66,5 @@ class AnnotationChange:
         return bool(self.changes) or not (self.computed is None or is_recorded)
 
     def has_changed(self, *kinds: str) -> bool:
-        """Whether anything of these kinds, "obs" or "layer", is added, replaced or dropped."""
+        """True if content of these kinds, as "obs" or "layer", is added, replaced or dropped."""
         return any(name.partition(":")[0] in kinds for name in self.changes)

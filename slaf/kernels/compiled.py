@@ -169,7 +169,8 @@ class CompiledKernels(Kernels):
         out: NDArray[np.float32],
     ) -> None:
         """Write rows of entries as whole rows, zero elsewhere."""
-        types = genes.dtype == np.int32 and values.dtype == out.dtype == np.float32
+        types = indptr.dtype == np.int64 and genes.dtype == np.int32
+        types = types and values.dtype == out.dtype == np.float32
         ends = int(indptr[0]), int(indptr[-1])
         fits = ends == (0, len(genes)) and len(genes) == len(values) and len(indptr) == len(out) + 1
         ascends = bool((indptr[1:] >= indptr[:-1]).all())
@@ -198,7 +199,7 @@ class CompiledKernels(Kernels):
         out: NDArray[np.uint8],
     ) -> int:
         """Read chunks from a file and inflate them, in order, as far as that goes."""
-        fits = len(starts) == len(sizes) == len(out)
+        fits = len(starts) == len(sizes) == len(out) and starts.dtype == sizes.dtype == np.uint64
         if not fits or not len(out) or not _are_plain(starts, sizes, out):
             return super().inflate(file, starts, sizes, out)
         packed = np.empty(int(sizes.max()) + _PADDING, np.uint8)

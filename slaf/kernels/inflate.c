@@ -28,7 +28,7 @@
 #define N_DISTANCES 32
 #define N_LENGTHS 19
 
-/* What a code stands for: the bits of it and its extra bits together, its own, a value; 0 of none. */
+/* An entry of a table: the bits of a code with its extra bits, its own bits, and a value; 0 of none. */
 #define ENTRY(EXTRA, VALUE) ((uint32_t)(EXTRA) | (uint32_t)(VALUE) << 16)
 #define CODE(LENGTH) ((uint32_t)(LENGTH) * 0x101u) /* added to an entry */
 #define ALL_BITS(E) ((E) & 63)
@@ -207,7 +207,7 @@ INLINE int64_t value_of(Input *in, uint32_t entry) {
     return VALUE(entry) + extra;
 }
 
-/* What was written `distance` before; in steps of 16 bytes where there is room for more than is asked. */
+/* A copy of the bytes `distance` before; in steps of 16 bytes where there is room for more than is asked. */
 INLINE void copy(uint8_t *out, int64_t distance, int64_t length, int64_t room) {
     const uint8_t *from = out - distance;
     if (distance >= 16 && room >= 258 + 64) {
@@ -289,7 +289,7 @@ PASS static uint32_t adler32(const uint8_t *in, int64_t n) {
     return b << 16 | a;
 }
 
-/* Whether n packed bytes are exactly a stream of `size` bytes. */
+/* 1 if n packed bytes are exactly a stream of `size` bytes. */
 static int inflate(const uint8_t *packed, int64_t n, Tables *tables, uint8_t *out, int64_t size) {
     const uint8_t *end = out + size;
     if (n < 6 || (packed[0] & 15) != 8 || packed[0] >> 4 > 7) return 0;

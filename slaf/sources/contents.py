@@ -1,4 +1,4 @@
-"""What an input holds besides its matrix: raw, coverage, slots, and the genes it has measured."""
+"""Contents of an input other than its matrix: raw, coverage, slots, and measured genes."""
 
 from __future__ import annotations
 

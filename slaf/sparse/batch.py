@@ -242,7 +242,7 @@ class GeneMap:
 
 
 def _is_in_place(positions: NDArray[np.int64] | range) -> bool:
-    """Whether each gene stays where it is."""
+    """True if each gene keeps its position."""
     n = len(positions)
     if isinstance(positions, range):
         return positions == range(n)

@@ -75,7 +75,7 @@ class Slots:
 
     @property
     def are_of_cells(self) -> bool:
-        """Whether all entries of a cell have one slot, and not those of all cells."""
+        """True if the entries of a cell share a slot, and those of all cells do not."""
         return isinstance(self.genes, str) and self.genes == "one" and not self._is_for_all_cells
 
     @property

@@ -64,8 +64,8 @@ class RemoteBytes:
     size
         The bytes of the object.
     version
-        What tells the object and its content apart from others in the cache; None where nothing
-        does, so that no other reader shares its blocks.
+        The object and its state, as a key of the cache; None where they cannot be told apart from
+        others, so that no other reader shares the blocks.
     """
 
     def __init__(

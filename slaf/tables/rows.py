@@ -44,7 +44,7 @@ _MOST_OPEN = 64
 
 # Rows of a range that is read from a bucket by the table, which keeps what it has read about the
 # pages of its files; a file reader asks for that in every range again, before it asks for rows.
-# Of a longer range the table would hold more in memory than a window.
+# A longer range would take the table more memory than a window.
 _SHORT = 1 << 20
 
 

@@ -40,7 +40,7 @@ _PAGE_BYTES: Final = 2 << 20
 # has.
 _BATCHES_AHEAD: Final = 4
 
-# Of a lazy table each piece is a page, for less memory.
+# Each piece of a lazy table is a page, for less memory.
 _LAZY_PAGE_BYTES: Final = 4 * PIECE_ROWS
 _PIECES_AHEAD: Final = 1
 

@@ -134,7 +134,7 @@ class Epochs:
 
     @property
     def position(self) -> Position:
-        """Where the next iteration begins."""
+        """The place where the next iteration begins."""
         return self._next
 
     @property

@@ -140,7 +140,7 @@ def read_batches(
     memory
         Bytes that windows may take together; 0 to read nothing ahead.
     """
-    # What the threads of an epoch before this one, also of one that was left, have freed.
+    # Memory that the threads of an earlier epoch have freed, also of one that was left.
     trim_heap()
     with ThreadPoolExecutor(threads, "slaf-loader") as pool:
         current: _Reading | None = None

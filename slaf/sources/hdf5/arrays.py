@@ -99,7 +99,7 @@ def open_compressed(
 
 
 def _is_contiguous(dataset: h5py.Dataset) -> bool:
-    """Whether the elements of an array are in one piece, where HDF5 says."""
+    """True for an array whose elements are in one piece, where HDF5 says."""
     in_one_piece = dataset.chunks is None and dataset.id.get_offset() is not None
     return in_one_piece and not _is_shifted(dataset)
 

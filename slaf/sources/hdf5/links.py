@@ -144,7 +144,7 @@ def has_member(group: h5py.Group, path: str) -> bool:
 
 
 def has_all(group: h5py.Group, names: Iterable[str]) -> bool:
-    """Whether a group has members of all of these names, wherever they lead."""
+    """True for a group with members of all of these names, wherever they lead."""
     return all(group.id.links.exists(name.encode()) for name in names)
 
 

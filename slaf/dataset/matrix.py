@@ -340,12 +340,6 @@ class SelectedStored(SelectedMatrix):
         """The type of the column."""
         return self._matrix.value_type
 
-    @property
-    def positive_counts(self) -> NDArray[np.int64] | None:
-        """The number of values above zero of each cell; None if they must be read for it."""
-        counts = self._matrix.positive_counts if self._genes is None else None
-        return counts if counts is None or self._cells is None else counts[self._cells]
-
     def _read(self, cells: Rows) -> Iterator[Batch]:
         return self._matrix.batches(cells, self._genes)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slaf.sources.matrix import positive_counts
 from slaf.sparse.ranges import RowRange
 from slaf.sparse.reduce import Count, Slots, Sum, accumulate
 
@@ -70,7 +71,7 @@ class Totals:
     @cached_property
     def n_positive(self) -> NDArray[np.int64]:
         """The numbers of values above zero."""
-        known = getattr(self._matrix, "positive_counts", None) if self._axis == 1 else None
+        known = positive_counts(self._matrix) if self._axis == 1 else None
         counts: NDArray[np.int64] = self._found["n"].result if known is None else known
         return counts
 

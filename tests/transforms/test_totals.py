@@ -13,6 +13,7 @@ from hypothesis import given, settings
 
 import slaf
 from slaf.errors import InputError
+from slaf.sources.matrix import positive_counts
 from slaf.sparse.ranges import RowRange
 from slaf.sparse.reduce import Count, Slots, row_sums
 
@@ -65,16 +66,34 @@ def test_counts_that_are_known(
 ) -> None:
     """The number of values above zero is that of the rows, or unknown; in any selection."""
     for name, dataset in stored.items():
-        for view in (dataset, dataset[cells], dataset[:, genes], dataset[cells, genes]):
-            for layer in (None, *view.layers):
-                matrix = view.lazy_matrix(layer).matrix
-                known = getattr(matrix, "positive_counts", None)
-                dense = view.lazy_matrix(layer).to_memory().toarray()
-                if known is not None:
-                    assert known.tolist() == (dense > 0).sum(axis=1).tolist()
-                # Only whole numbers without a sign are all positive, and only in all genes.
-                is_whole = name == "counts" and view.genes is None and layer is None
-                assert (known is not None) is is_whole
+        with slaf.scan(dataset.location.path) as scanned:
+            views = [view[rows] for view in (dataset, scanned) for rows in (slice(None), cells)]
+            for view in (*views, dataset[:, genes], scanned[cells, genes]):
+                for layer in (None, *view.layers):
+                    known = positive_counts(view.lazy_matrix(layer).matrix)
+                    dense = view.lazy_matrix(layer).to_memory().toarray()
+                    if known is not None:
+                        assert known.tolist() == (dense > 0).sum(axis=1).tolist()
+                    # Only whole numbers without a sign are all positive, and only in all genes.
+                    is_whole = name == "counts" and view.genes is None and layer is None
+                    assert (known is not None) is is_whole
+            assert positive_counts(scanned.log1p().X.matrix) is None
+
+
+def test_counts_of_several_inputs(stored: dict[str, slaf.Dataset]) -> None:
+    """Of several datasets they are known if they are of each, in all of its genes."""
+    paths = [stored[name].location.path for name in ("counts", "counts", "signed")]
+    for inputs, join, is_known in (
+        (paths[:2], "strict", True),
+        (paths[1:], "strict", False),
+        ([paths[0], anndata.AnnData(sp.eye(2, 3, format="csr"))], "intersection", False),
+    ):
+        with slaf.scan(inputs, join=join) as view:
+            known = positive_counts(view.X.matrix)
+            assert (known is not None) is is_known
+            dense = view.X.to_memory().toarray()
+            if known is not None:
+                assert known.tolist() == (dense > 0).sum(axis=1).tolist()
 
 
 def test_the_number_of_genes_of_cells_is_not_read(

@@ -122,7 +122,7 @@ def cases(sizes: Sizes, folder: Path = FOLDER) -> tuple[Case, ...]:
             f"h5ad, gzip, {small:,} cells",
             Input(Counts(small)),
             (*_EDITIONS, *_PEERS, *_LAYOUTS),
-            frozenset({*_EDITIONS, "TileDB-SOMA"}),
+            frozenset(_EDITIONS),
             checked=True,
         ),
         Case(

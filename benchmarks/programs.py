@@ -5,7 +5,6 @@ Each runs in the best mode of its documentation; `mode` describes it on the page
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,8 +83,10 @@ class Program:
     @property
     def python(self) -> Path:
         """The interpreter of its environment, which is made on first use."""
-        name = re.split("==| @ ", self.requirements[0])[0] if self.requirements else OURS
-        return python_of(name, *self.requirements)
+        if not self.requirements:
+            return python_of(OURS)
+        package = self.requirements[0].partition("==")[0]
+        return python_of(package.rpartition("egg=")[2], *self.requirements)
 
     def versions(self) -> Mapping[str, str]:
         """The measured releases."""
@@ -156,7 +157,7 @@ _FIRST = Program(
     "",
     _slaf(),
     _FILES | _DROPLETS,
-    requirements=(f"slaf @ git+file://{_TOP}@{_FIRST_REVISION}",),
+    requirements=(f"git+{_TOP.as_uri()}@{_FIRST_REVISION}#egg=slaf",),
     packages=("slaf", "pylance", "h5py", "anndata"),
     mode=f"`slaf convert` of this program at revision `{_FIRST_REVISION[:12]}`, of 2026-11-22.",
 )

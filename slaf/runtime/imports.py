@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,10 +24,10 @@ def import_at_once(name: str) -> ModuleType:
     name
         The whole name of the module.
     """
-    was_enabled = gc.isenabled()
+    if name in sys.modules or not gc.isenabled():
+        return importlib.import_module(name)
     gc.disable()
     try:
         return importlib.import_module(name)
     finally:
-        if was_enabled:
-            gc.enable()
+        gc.enable()

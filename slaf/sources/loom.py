@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from slaf.annotations.dataframes import from_frame
+from slaf.annotations.text import text_index
 from slaf.errors import DamagedInput, InputError, MissingMatrix
 from slaf.runtime.lazy import LazyMapping
 from slaf.sources.base import Source, SourceFormat, SourceInfo, add_note
@@ -172,8 +173,7 @@ class LoomSource(Source):
             index_name = next((name for name in ids if name in columns), None)
             frame = pd.DataFrame(columns, index=pd.RangeIndex(n_rows).astype(str), copy=False)
             if index_name is not None:
-                index = pd.Index(frame.pop(index_name).astype(str), name=index_name, dtype=object)
-                frame.index = index
+                frame.index = text_index(frame.pop(index_name).astype(str), index_name)
             return from_frame(frame, id_name)
 
     def _columns(self, group: str) -> list[str]:

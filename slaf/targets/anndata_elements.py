@@ -8,6 +8,7 @@ import numpy as np
 
 from slaf.annotations.equality import is_sparse
 from slaf.annotations.plain_elements import is_plain, write_plain
+from slaf.annotations.text import as_objects
 from slaf.annotations.uns import anndata_settings
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def write_elements(
 def _write(group: Any, name: str, element: Any, array_options: dict[str, Any]) -> None:
     import h5py
 
+    element = as_objects(element)
     if isinstance(group, h5py.Group) and is_plain(element):
         write_plain(group, name, element, array_options)
         return

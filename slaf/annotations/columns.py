@@ -53,6 +53,7 @@ _INDEX_KEY = b"slaf_index"
 _FORBIDDEN_NAMES = frozenset(
     {
         "",
+        "*",
         "_rowid",
         "_rowaddr",
         "_rowoffset",

@@ -223,6 +223,8 @@ def _from_categorical(series: pd.Series[Any], column: Column) -> tuple[pa.Array,
     if pa.types.is_timestamp(values.type) or pa.types.is_duration(values.type):
         msg = "holds categories that are times, which cannot be stored; convert them to strings"
         raise InputError(msg)
+    # Of no categories pandas does not know that they are text.
+    dtype = of_values.dtype if len(categories) or of_values.dtype != OBJECTS else TEXT
     codes = series.cat.codes.to_numpy()
     indices = pa.array(codes.astype(np.int32), mask=codes < 0)
     ordered = bool(series.cat.ordered)
@@ -230,7 +232,7 @@ def _from_categorical(series: pd.Series[Any], column: Column) -> tuple[pa.Array,
         column,
         dtype="category",
         ordered=ordered,
-        categories=of_values.dtype,
+        categories=dtype,
         missing=of_values.missing,
         values=None if (codes >= 0).any() else values.to_pylist(),
     )
@@ -296,8 +298,9 @@ def _to_categorical(values: pa.ChunkedArray, column: Column) -> Any:
 
     stored = pa.chunked_array([categories_of(values, column.values)])
     categories = _to_values(stored, replace(column, dtype=column.categories or TEXT))
+    is_unknown = column.categories == TEXT and not len(stored)
     # Without the type pandas 3 infers strings from objects.
-    index = pd.Index(categories, dtype=categories.dtype)
+    index = pd.Index(categories, dtype=object if is_unknown else categories.dtype)
     codes = values.unify_dictionaries().combine_chunks().indices.fill_null(-1).to_numpy()
     return pd.Categorical.from_codes(codes, categories=index, ordered=column.ordered)
 

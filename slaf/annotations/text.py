@@ -71,14 +71,14 @@ def is_text_type(name: str) -> bool:
 def label_of(values: Any) -> tuple[str, str | None] | None:
     """The type of text and the marker of missing values, as `Column` has them.
 
-    None for what is not text. Text of pandas 3 is `TEXT` only if none is missing: anndata writes
-    objects of pandas 2 only then, and pandas 2 has the other type too, by the name of its storage.
+    None for what is not text. Text of pandas 3 is `TEXT` only if there is some, and none missing:
+    only then anndata reads it back from what it writes of objects.
     """
     dtype = values.dtype
     if dtype == np.dtype(object):
         return (TEXT if _pandas_has_objects() else OBJECTS), "None"
     label = _string_label(dtype)
-    if label is not None and dtype == text_type() and not values.isna().any():
+    if label is not None and dtype == text_type() and len(values) and not values.isna().any():
         return TEXT, "None"
     return label
 

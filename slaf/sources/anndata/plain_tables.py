@@ -63,6 +63,8 @@ def _read(table: h5py.Group, id_name: str) -> pa.Table:
     ids = table[index]
     _expect(_encoding(ids) == _STRINGS)
     arrays, columns = [_strings(ids)], [Column(id_name, None, TEXT)]
+    # Of no rows pandas 3 does not know that they are text.
+    _expect(len(arrays[0]))
     for name in names:
         array, column = _column(table[name], Column(name, name, TEXT))
         _expect(len(array) == len(arrays[0]))

@@ -282,13 +282,11 @@ def test_no_category_is_lost_in_soma(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(soma_takes_pandas(), reason="this release of tiledbsoma is for this pandas")
 def test_an_experiment_with_a_pandas_that_soma_does_not_know(tmp_path: Path) -> None:
-    """An experiment that tiledbsoma cannot write is refused with what helps, and nothing is left."""
+    """An experiment that tiledbsoma cannot write is refused with what helps, without a trace."""
     tables = pd.DataFrame({"kind": ["b", "a"]}, index=["x", "y"])
     adata = anndata.AnnData(sp.csr_matrix(np.eye(2, dtype=np.float32)), obs=tables, var=tables)
     dataset = slaf.convert(adata, tmp_path / "in.slaf")
-    with pytest.raises(
-        TargetError, match=r"may not know pandas 3\..*install 'pandas<3', or export"
-    ):
+    with pytest.raises(TargetError, match=r"may not know pandas 3\..*install 'pandas<3', or"):
         slaf.export(dataset, tmp_path / "out.soma")
     assert [path.name for path in tmp_path.iterdir()] == ["in.slaf"]
 

@@ -120,3 +120,29 @@ def test_a_file_is_given_back_as_anndata_reads_it(
             assert equal_elements(found[name], part), name
         assert repr(found["obs"]["note"].dtype) == repr(text_type())
         assert slaf.verify(tmp_path / "out.slaf", stored_text).ok
+
+
+@pytest.mark.parametrize("dtype", [*TYPES, pd.StringDtype("python", na_value=np.nan)], ids=repr)
+def test_tables_keep_the_type_of_their_text(dtype: Any, tmp_path: Path) -> None:
+    """Ids, names of columns, columns, categories and arrays, some without rows, keep their type."""
+    ids = pd.Index(["c", "d", "e"], dtype=dtype)
+    # anndata writes no objects that are missing.
+    notes: Any = ["x", None, "z"] if isinstance(dtype, pd.StringDtype) else ["x", "y", "z"]
+    columns = {
+        "note": pd.Series(notes, dtype=dtype, index=ids),
+        "batch": pd.Categorical.from_codes([0, -1, 0], pd.Index(["b", "a"], dtype=dtype)),
+        "none": pd.Categorical.from_codes([-1, -1, -1], pd.Index([], dtype=dtype)),
+    }
+    table = pd.DataFrame(columns, index=ids).set_axis(pd.Index([*columns], dtype=dtype), axis=1)
+    uns = {"table": table, "no rows": table[:0], "deep": {"kinds": columns["batch"]}}
+    if isinstance(dtype, pd.StringDtype):
+        uns["array"] = columns["note"].array
+    adata = anndata.AnnData(counts(3, 4), pd.DataFrame(index=ids), uns=uns)
+    adata.obsm["table"] = table
+    dataset = slaf.convert(adata, tmp_path / "out.slaf")
+    found = dataset.to_anndata()
+    assert equal_elements(found.obsm["table"], adata.obsm["table"])
+    assert equal_elements(dict(found.uns), uns)
+    assert slaf.verify(dataset, adata).ok
+    with newer_text(is_newer=bool(NEWER) and isinstance(dtype, pd.StringDtype)):
+        assert equal_elements(dict(slaf.open(tmp_path / "out.slaf").uns), uns)

@@ -55,7 +55,7 @@ PYTHONS := $(foreach version,3.11 3.12 3.13,$(call found,$(version)))
 NEWER := $(call found,3.12)
 NEWER_TESTS := tests/laws tests/annotations tests/targets/test_round_trip.py \
   tests/targets/test_corpus.py tests/sources/test_h5ad_corpus.py tests/sources/test_stored_columns.py \
-  tests/sources/test_plain_tables.py tests/formats/test_zarr.py tests/formats/test_laws.py tests/compat tests/test_blocks.py
+  tests/sources/test_plain_tables.py tests/formats/test_zarr.py tests/formats/test_scdl_text.py tests/formats/test_laws.py tests/compat tests/test_blocks.py
 
 test-newer:  ## laws, round trips, the corpus and earlier datasets with anndata 0.13 and pandas 3, by Python 3.12
 	@if [ -z "$(NEWER)" ]; then echo "there is no Python 3.12: the tests of its libraries are skipped"; \

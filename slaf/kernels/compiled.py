@@ -21,6 +21,12 @@ _CAST = (ctypes.c_int32, _POINTER, _POINTER, _SIZE)
 _POSITIONS = (_SIZE, _POINTER, _POINTER, _SIZE, _SIZE, _UINT32)
 _GATHER = (None, _POINTER, _POINTER, _SIZE, _POINTER)
 _DENSE = (ctypes.c_int32, _POINTER, _POINTER, _POINTER, _SIZE, _SIZE, _POINTER)
+_ROW_SUMS = (None, _POINTER, _SIZE, _POINTER, _POINTER)
+_SCALE = (ctypes.c_int32, _POINTER, _SIZE, _POINTER, _POINTER, _POINTER)
+_SELECT = (
+    *(_SIZE, _POINTER, _SIZE, _POINTER, _POINTER),
+    *(_POINTER, _SIZE, _POINTER, _POINTER, _POINTER),
+)
 _ENTRIES = (_SIZE, ctypes.c_char_p, _SIZE, _UINT32, _UINT32, _POINTER, _POINTER, _POINTER)
 
 _INFLATE = (
@@ -34,6 +40,13 @@ _FILL = (
     *(_SIZE, _SIZE, _POINTER, _POINTER, _POINTER, _SIZE),
 )
 
+_DISTRIBUTE = (
+    *(ctypes.c_int32, _POINTER, _POINTER, _POINTER, _SIZE),
+    *(_UINT32, _SIZE, _POINTER, _POINTER, _POINTER),
+)
+_PLACE = (ctypes.c_int32, _POINTER, _SIZE, _SIZE, _POINTER, _POINTER, _POINTER, _SIZE)
+_COUNT_CELLS = (ctypes.c_int32, _POINTER, _SIZE, _SIZE, _SIZE, _POINTER)
+
 # Bytes behind a packed chunk, as in inflate.c.
 _PADDING = 64
 
@@ -42,6 +55,7 @@ _LARGEST_UINT32 = 2**32 - 1
 # Elements that are unshuffled by one pass, by their bytes; and elements of dense matrices.
 _WIDTHS = (2, 4, 8)
 _DENSE_WIDTHS = (1, 2, 4, 8)
+_GENE_WIDTHS = (2, 4)
 
 
 class CompiledKernels(Kernels):
@@ -79,6 +93,19 @@ class CompiledKernels(Kernels):
             (np.dtype(of), np.dtype(to)): self._function(f"slaf_gather_{of}_{to}", _GATHER)
             for of, to in (("u2", "i4"), ("u4", "i4"), ("u2", "f4"), ("f4", "f4"))
         }
+        self._row_sums = {
+            np.dtype(of): self._function(f"slaf_row_sums_{of}", _ROW_SUMS)
+            for of in ("u2", "u4", "i4", "i8", "f4", "f8")
+        }
+        self._scale = {
+            (np.dtype(of), np.dtype(to)): self._function(f"slaf_scale_{of}_{to}", _SCALE)
+            for of, to in (("u2", "f4"), ("u4", "f4"), ("i4", "f4"), ("f4", "f4"), ("f8", "f8"))
+        }
+        self._select = {
+            (of, size): self._function(f"slaf_select_{of}_{size}", _SELECT)
+            for of in (2, 4)
+            for size in _DENSE_WIDTHS
+        }
         self._whole_rows = self._function("slaf_dense", _DENSE)
         self._entries = {
             kind: self._function(f"slaf_entries_{kind}8", _ENTRIES) for kind in ("i", "f")
@@ -91,6 +118,16 @@ class CompiledKernels(Kernels):
                 for name, types in (("count", _COUNT), ("fill", _FILL))
             )
             for size in _DENSE_WIDTHS
+        }
+
+        self._count_cells = self._function("slaf_count_cells", _COUNT_CELLS)
+        self._records: dict[tuple[int, int], tuple[Callable[..., Any], ...]] = {
+            (gene, value): tuple(
+                self._function(f"slaf_{name}_{gene}_{value}", types)
+                for name, types in (("distribute", _DISTRIBUTE), ("place", _PLACE))
+            )
+            for gene in _GENE_WIDTHS
+            for value in _DENSE_WIDTHS
         }
 
     def _function(self, name: str, types: tuple[Any, ...]) -> Callable[..., Any]:
@@ -132,6 +169,54 @@ class CompiledKernels(Kernels):
         self._sums(_address(values), len(values), sums)
         total, squares, least, largest = sums
         return total, squares, least, largest
+
+    def row_sums(self, counts: NDArray[np.int64], values: NDArray[Any]) -> NDArray[Any]:
+        """The sum of each row of entries: of floats float64, added from left to right."""
+        function = self._row_sums.get(values.dtype)
+        if function is None or not _are_rows(counts, values):
+            return super().row_sums(counts, values)
+        sums = np.empty(len(counts), np.float64 if values.dtype.kind == "f" else np.int64)
+        function(_address(counts), len(counts), _address(values), _address(sums))
+        return sums
+
+    def scale(
+        self,
+        counts: NDArray[np.int64],
+        values: NDArray[Any],
+        factors: NDArray[np.float64],
+        out: NDArray[Any],
+    ) -> bool:
+        """Write the entries of each row times its factor, in float64, rounded once."""
+        function = self._scale.get((values.dtype, out.dtype))
+        fits = values.shape == out.shape and factors.shape == counts.shape
+        fits = fits and factors.dtype == np.float64 and _are_plain(factors)
+        if function is None or not fits or not _are_rows(counts, values, out):
+            return super().scale(counts, values, factors, out)
+        arrays = _address(values), _address(factors), _address(out)
+        return bool(function(_address(counts), len(counts), *arrays))
+
+    def select(
+        self,
+        counts: NDArray[np.int64],
+        columns: NDArray[Any],
+        values: NDArray[Any],
+        places: NDArray[np.int32],
+    ) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[Any]]:
+        """The entries in some columns: their number in each row, their places, and their values."""
+        by_numpy = super().select
+        function = self._select.get((columns.dtype.itemsize, values.dtype.itemsize))
+        fits = columns.dtype.kind in "iu" and values.dtype.kind in "biuf"
+        fits = fits and places.dtype == np.int32 and _are_plain(places)
+        if function is None or not fits or not _are_rows(counts, columns, values):
+            return by_numpy(counts, columns, values, places)
+        n_kept, at = np.empty(len(counts), np.int64), np.empty(len(columns), np.uint32)
+        kept = np.empty(len(values), values.dtype)
+        read = _address(counts), len(counts), _address(columns), _address(values)
+        written = _address(n_kept), _address(at), _address(kept)
+        n = function(*read, _address(places), len(places), *written)
+        if n < 0:
+            return by_numpy(counts, columns, values, places)
+        return n_kept, at[:n], kept[:n]
 
     def gather(
         self,
@@ -235,6 +320,66 @@ class CompiledKernels(Kernels):
         )
         return (rows, columns, values) if found == n_lines else None
 
+    def distribute(
+        self,
+        cells: NDArray[np.uint32],
+        genes: NDArray[np.uint32],
+        values: NDArray[Any],
+        *,
+        width: int,
+        out: NDArray[Any],
+        bounds: NDArray[np.int64],
+    ) -> None:
+        """Write entries as records, by bucket of so many cells, those of one in their order."""
+        functions = self._records.get(_sizes(out))
+        columns = (cells, genes, values)
+        fits = all(len(each) == len(out) for each in columns) and values.dtype == out.dtype["value"]
+        fits = fits and cells.dtype == genes.dtype == np.uint32 and bounds.dtype == np.int64
+        fits = fits and 0 < width <= _LARGEST_UINT32 and len(bounds) > 0
+        if functions is None or not fits or not _are_plain(*columns, bounds):
+            super().distribute(*columns, width=width, out=out, bounds=bounds)
+            return
+        places = np.empty(len(bounds) - 1, np.int64)
+        bounds[:] = 0
+        done = functions[0](
+            *map(_address, columns),
+            *(len(out), width, len(places)),
+            *(_address(bounds), _address(places), _address(out)),
+        )
+        if not done:
+            super().distribute(*columns, width=width, out=out, bounds=bounds)
+
+    def count_cells(self, records: NDArray[Any], counts: NDArray[np.int64]) -> None:
+        """Add how many records each cell has."""
+        is_compiled = _sizes(records) in self._records and counts.dtype == np.int64
+        where = _address(records), len(records), records.itemsize, len(counts)
+        counted = counts.copy()
+        if is_compiled and self._count_cells(*where, _address(counted)):
+            counts[:] = counted
+        else:
+            super().count_cells(records, counts)
+
+    def place(
+        self,
+        records: NDArray[Any],
+        ends: NDArray[np.int64],
+        genes: NDArray[Any],
+        values: NDArray[Any],
+    ) -> None:
+        """Write genes and values of records to the next places of their cells."""
+        functions = self._records.get(_sizes(records))
+        fits = len(genes) == len(values) and ends.dtype == np.int64
+        types = (genes.dtype, values.dtype) == (records.dtype["gene"], records.dtype["value"])
+        if functions is None or not fits or not types or not _are_plain(ends, genes, values):
+            super().place(records, ends, genes, values)
+            return
+        where = _address(records), len(records), len(ends)
+        after = ends.copy()
+        if functions[1](*where, _address(after), _address(genes), _address(values), len(genes)):
+            ends[:] = after
+        else:
+            super().place(records, ends, genes, values)
+
 
 class _CompiledCells(DenseCells):
     """The same, by the two functions for elements of this size."""
@@ -291,9 +436,33 @@ def _typed(types: tuple[Any, ...], size: int) -> tuple[Any, ...]:
     return tuple(unsigned[size] if each is ctypes.c_uint64 else each for each in types)
 
 
+def _sizes(records: NDArray[Any]) -> tuple[int, int]:
+    """The bytes of gene and value of records as C reads them; no bytes for others."""
+    if not records.flags.c_contiguous or not all(t.isnative for t, *_ in _fields(records)):
+        return 0, 0
+    (cell, _), (gene, of_gene), (value, of_value) = _fields(records)
+    offsets = (of_gene, of_value, records.itemsize)
+    packed = (2, 2 + gene.itemsize, 2 + gene.itemsize + value.itemsize)
+    is_packed = cell.itemsize == 2 and offsets == packed  # noqa: PLR2004 - bytes of uint16
+    return (gene.itemsize, value.itemsize) if is_packed else (0, 0)
+
+
+def _fields(records: NDArray[Any]) -> list[tuple[np.dtype[Any], int]]:
+    fields: Any = records.dtype.fields
+    return [fields[name][:2] for name in ("cell", "gene", "value")]
+
+
 def _address(array: NDArray[Any]) -> int:
     address: int = array.__array_interface__["data"][0]
     return address
+
+
+def _are_rows(counts: NDArray[Any], *entries: NDArray[Any]) -> bool:
+    """Whether arrays have an entry for each of the rows of these lengths."""
+    if counts.dtype != np.int64 or not _are_plain(counts, *entries):
+        return False
+    size = int(counts.sum())
+    return int(counts.min(initial=0)) >= 0 and all(one.shape == (size,) for one in entries)
 
 
 def _are_plain(*arrays: NDArray[Any]) -> bool:

@@ -159,6 +159,79 @@ class Kernels:
         squares = np.einsum("i,i->", wide, wide)
         return int(wide.sum()), int(squares), int(values.min()), int(values.max())
 
+    def row_sums(self, counts: NDArray[np.int64], values: NDArray[Any]) -> NDArray[Any]:
+        """The sum of each row of entries: of floats float64, added from left to right.
+
+        Parameters
+        ----------
+        counts
+            The number of entries in each row.
+        values
+            The entries; int64 holds the sum of the whole numbers of a row.
+        """
+        if values.dtype.kind == "f":
+            rows = np.repeat(np.arange(len(counts)), counts)
+            # Of no entries numpy counts whole numbers.
+            return np.bincount(rows, values, len(counts)).astype(np.float64, copy=False)
+        # Sums of all rows may wrap around, and their differences are right.
+        sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(values, dtype=np.int64)])
+        ends = np.cumsum(counts)
+        totals: NDArray[Any] = sums[ends] - sums[ends - counts]
+        return totals
+
+    def scale(
+        self,
+        counts: NDArray[np.int64],
+        values: NDArray[Any],
+        factors: NDArray[np.float64],
+        out: NDArray[Any],
+    ) -> bool:
+        """Write the entries of each row times its factor, in float64, rounded once.
+
+        Parameters
+        ----------
+        counts, values
+            As for `row_sums`.
+        factors
+            The factor of each row.
+        out
+            As many floats.
+
+        Returns
+        -------
+        bool
+            Whether one of them is infinite.
+        """
+        with np.errstate(invalid="ignore", over="ignore"):
+            np.copyto(out, values * np.repeat(factors, counts), casting="unsafe")
+        return bool(np.isinf(out).any())
+
+    def select(
+        self,
+        counts: NDArray[np.int64],
+        columns: NDArray[Any],
+        values: NDArray[Any],
+        places: NDArray[np.int32],
+    ) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[Any]]:
+        """The entries in some columns: their number in each row, their places, and their values.
+
+        Parameters
+        ----------
+        counts, columns, values
+            The number of entries in each row, the column of each entry, and its value.
+        places
+            The place of each column among some of them; −1 for the others.
+
+        Raises
+        ------
+        IndexError
+            If a column is outside.
+        """
+        at = places[columns]
+        kept = np.flatnonzero(at >= 0)
+        bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        return np.diff(np.searchsorted(kept, bounds)), at[kept], values[kept]
+
     def gather(
         self,
         arrays: Sequence[NDArray[Any]],
@@ -286,6 +359,83 @@ class Kernels:
             anything else, or out of range. It is always None in numpy, which parses no text.
         """
         return None
+
+    def distribute(
+        self,
+        cells: NDArray[np.uint32],
+        genes: NDArray[np.uint32],
+        values: NDArray[Any],
+        *,
+        width: int,
+        out: NDArray[Any],
+        bounds: NDArray[np.int64],
+    ) -> None:
+        """Write entries as records, by bucket of so many cells, those of one in their order.
+
+        Parameters
+        ----------
+        cells, genes, values
+            The entries.
+        width
+            The number of cells in a bucket.
+        out
+            Records of a "cell", counted from the first of its bucket, a "gene" and a "value".
+        bounds
+            Receives the first record of each bucket, and the number of records.
+
+        Raises
+        ------
+        IndexError
+            If a cell is in no bucket.
+        """
+        buckets = cells // np.uint32(width)
+        if len(buckets) and int(buckets.max()) >= len(bounds) - 1:
+            msg = f"cell {cells.max()} is in none of {len(bounds) - 1} buckets of {width}"
+            raise IndexError(msg)
+        # numpy sorts numbers of 8 and 16 bits by radix.
+        order = np.argsort(buckets.astype(np.min_scalar_type(len(bounds))), kind="stable")
+        # Column by column: numpy moves whole records several times slower.
+        out["cell"] = (cells - buckets * np.uint32(width))[order]
+        out["gene"], out["value"] = genes[order], values[order]
+        bounds[0] = 0
+        np.cumsum(np.bincount(buckets, minlength=len(bounds) - 1), out=bounds[1:])
+
+    def count_cells(self, records: NDArray[Any], counts: NDArray[np.int64]) -> None:
+        """Add how many records each cell has.
+
+        Parameters
+        ----------
+        records
+            As `distribute` writes them.
+        counts
+            The number so far, of each cell.
+        """
+        counts += np.bincount(records["cell"], minlength=len(counts))
+
+    def place(
+        self,
+        records: NDArray[Any],
+        ends: NDArray[np.int64],
+        genes: NDArray[Any],
+        values: NDArray[Any],
+    ) -> None:
+        """Write genes and values of records to the next places of their cells, in their order.
+
+        Parameters
+        ----------
+        records
+            As `distribute` writes them.
+        ends
+            The next place of each cell, which moves on.
+        genes, values
+            Arrays of the types of the records.
+        """
+        order = np.argsort(records["cell"], kind="stable")
+        counts = np.bincount(records["cell"], minlength=len(ends))
+        # The distance of the entries of each cell from their positions in the sorted records.
+        targets = np.arange(len(records)) + np.repeat(ends - np.cumsum(counts) + counts, counts)
+        genes[targets], values[targets] = records["gene"][order], records["value"][order]
+        ends += counts
 
 
 def _joined(arrays: list[NDArray[Any]]) -> NDArray[Any]:

@@ -10,7 +10,6 @@ import sys
 import traceback
 import warnings
 from contextlib import contextmanager
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -177,6 +176,8 @@ def _disk_errors(path: Path) -> Iterator[None]:
 
 def _not_written(path: Path, reason: str) -> str:
     """A message about an error of tiledbsoma, whose releases up to 2.3 are not for pandas 3."""
+    from importlib.metadata import version
+
     pandas = version("pandas")
     is_known = int(pandas.partition(".")[0]) < _PANDAS_UNKNOWN
     remedy = "" if is_known else f"it may not know pandas {pandas}: install 'pandas<3', or "

@@ -193,9 +193,7 @@ def test_a_plain_conversion_imports_no_library_of_other_formats(tmp_path: Path) 
 def test_pyarrow_knows_pandas_once_it_is_there(first: str) -> None:
     """Values of pandas are what they are to pyarrow, whichever of the two is imported first."""
     code = (
-        "import sys\n"
-        "from slaf_cli.process import set_up\n"
-        f"set_up()\nimport {first}\n"
+        f"import sys\nimport slaf.tables, {first}\n"
         "print('pandas' in sys.modules)\n"
         "import lance, pandas, pyarrow\n"
         "column = pandas.Series([1.5, None, 2.5])\n"
@@ -222,8 +220,9 @@ def test_plain_slots_need_no_anndata(tmp_path: Path) -> None:
     ):
         assert not SLOW_TO_IMPORT.intersection(all_modules_of(*words))
     exported = all_modules_of("transform", dataset, tmp_path / "log.h5ad", *steps)
-    assert SLOW_TO_IMPORT.intersection(exported) == {"pandas"}
-    assert "anndata" not in all_modules_of("export", dataset, tmp_path / "again.h5ad")
+    assert not SLOW_TO_IMPORT.intersection(exported)
+    exported = all_modules_of("export", dataset, tmp_path / "again.h5ad")
+    assert not SLOW_TO_IMPORT.intersection(exported)
     again = anndata.read_h5ad(tmp_path / "log.h5ad")
     assert equal_elements(dict(again.uns), {**uns, "log1p": {"base": None}})
     pd.testing.assert_frame_equal(again.obs, obs)

@@ -51,13 +51,13 @@ test: $(STAMP)  ## the tests, and the examples in docstrings, by all cores
 found = $(shell for each in python$(1) "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$(1).*/bin/python$(1); \
   do "$$each" -c '' 2>/dev/null && echo "$$each" && break; done)
 PYTHONS := $(foreach version,3.11 3.12 3.13,$(call found,$(version)))
-# For which there are newer releases of anndata and pandas.
+# For which there are newer releases: anndata 0.13 and pandas 3.
 NEWER := $(call found,3.12)
 NEWER_TESTS := tests/laws tests/annotations tests/targets/test_round_trip.py \
   tests/targets/test_corpus.py tests/sources/test_h5ad_corpus.py tests/sources/test_stored_columns.py \
-  tests/formats/test_zarr.py tests/formats/test_laws.py tests/compat tests/test_blocks.py
+  tests/sources/test_plain_tables.py tests/formats/test_zarr.py tests/formats/test_scdl_text.py tests/formats/test_laws.py tests/compat tests/test_blocks.py
 
-test-newer:  ## laws, round trips, the corpus and earlier datasets with the newer libraries of Python 3.12
+test-newer:  ## laws, round trips, the corpus and earlier datasets with anndata 0.13 and pandas 3, by Python 3.12
 	@if [ -z "$(NEWER)" ]; then echo "there is no Python 3.12: the tests of its libraries are skipped"; \
 	else $(MAKE) test PYTHON="$(NEWER)" TESTS="$(NEWER_TESTS)"; fi
 

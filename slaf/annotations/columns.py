@@ -7,7 +7,7 @@ Between a source and a dataset, the metadata of an Arrow field holds a `Column` 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import numpy as np
@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from msgspec.structs import replace
 
 from slaf.annotations.lazy_table import LazyTable
+from slaf.annotations.text import TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from slaf.sparse.ranges import RowRange
 
 __all__ = [
-    "STRING",
     "Column",
     "ColumnSet",
     "arrow_table",
@@ -46,8 +46,6 @@ __all__ = [
     "without_columns",
 ]
 
-# The start of pandas' string types in `Column.dtype`; the storage follows.
-STRING: Final = "string["
 _KEY = b"slaf"
 _INDEX_KEY = b"slaf_index"
 
@@ -55,6 +53,7 @@ _INDEX_KEY = b"slaf_index"
 _FORBIDDEN_NAMES = frozenset(
     {
         "",
+        "*",
         "_rowid",
         "_rowaddr",
         "_rowoffset",
@@ -75,7 +74,8 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
     original
         The user's name; None for the index.
     dtype
-        The pandas type, as pandas writes it.
+        The pandas type, as pandas writes it; "object" for text in the type that pandas itself gives
+        it, and "O" for Python objects where it gives text another one.
     ordered
         Whether the categories have an order.
     categories
@@ -139,7 +139,7 @@ def arrow_table(
     arrays = [_normalized(array) for array in (ids, *columns.values())]
     # The columns of a table are chunked arrays.
     arrays = pa.Table.from_arrays(arrays, [id_name, *columns]).columns
-    index = Column(id_name, None, "object")
+    index = Column(id_name, None, TEXT)
     return table_with_metadata(arrays, [index, *map(_column, columns, arrays[1:])], index_name)
 
 
@@ -290,7 +290,7 @@ def index_name_of(table: pa.Table) -> str | None:
 def pandas_type(dtype: pa.DataType, *, nullable: bool) -> str:
     """The pandas type for an Arrow type."""
     if pa.types.is_string(dtype):
-        return "object"
+        return TEXT
     if not nullable or pa.types.is_temporal(dtype):
         return str(pa.array([], dtype).to_pandas().dtype)
     if pa.types.is_boolean(dtype):

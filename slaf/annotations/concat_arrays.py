@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import structs
 
 from slaf.annotations.arrays import is_numeric, sparse_from_sorted, stored_entries
 from slaf.annotations.columns import to_lance
 from slaf.annotations.concat_columns import concat_rows, outer_join_genes
 from slaf.annotations.dataframes import from_frame, is_frame, to_frame
 from slaf.annotations.equality import is_awkward, is_sparse
+from slaf.annotations.text import OBJECTS, STRING, TEXT, text_index
 from slaf.errors import InexactValue, InputError
 from slaf.sparse.casting import exact_cast
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     from numpy.typing import NDArray
+
+    from slaf.annotations.columns import Column
 
 __all__ = [
     "InputElement",
@@ -254,19 +258,23 @@ def _concat_frames(inputs: Sequence[InputElement]) -> pd.DataFrame:
 
 
 def _to_frame(table: pa.Table) -> pd.DataFrame:
-    """A table as a frame; text with missing values is of pandas' nullable type."""
-    frame = to_frame(*to_lance(table, ()))
-    for name in frame.columns:
-        # anndata writes columns of objects only if none is missing.
-        if frame[name].dtype == object and frame[name].isna().any():
-            frame[name] = frame[name].astype("string")
-    return frame
+    """A table as a frame that anndata writes."""
+    table, columns = to_lance(table, ())
+    writable = tuple(map(_writable, columns.columns, table.columns))
+    return to_frame(table, structs.replace(columns, columns=writable))
+
+
+def _writable(column: Column, values: pa.ChunkedArray) -> Column:
+    """Text with missing values in pandas' nullable type: anndata writes no such objects."""
+    if column.dtype not in {TEXT, OBJECTS} or not values.null_count:
+        return column
+    return structs.replace(column, dtype=f"{STRING}python]", missing="NA")
 
 
 def _empty_frame(ids: pa.ChunkedArray) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.DataFrame(index=pd.Index(ids.to_pylist(), dtype=object))
+    return pd.DataFrame(index=text_index(ids.to_pylist()))
 
 
 def _cast(name: str, label: str, values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -23,6 +23,7 @@ from slaf.annotations.columns import (
     pandas_type,
     table_with_metadata,
 )
+from slaf.annotations.text import OBJECTS, TEXT
 from slaf.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class _ColumnType:
 
     def __str__(self) -> str:
         if self.categories is None:
-            return self.column.dtype
+            return TEXT if self.column.dtype == OBJECTS else self.column.dtype
         order = "ordered " if self.column.ordered else ""
         first = ", ".join(map(str, self.categories[:4].to_pylist()))
         more = ", …" if len(self.categories) > 4 else ""  # noqa: PLR2004 - as in `first`

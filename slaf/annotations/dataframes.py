@@ -1,7 +1,7 @@
 """obs and var to Arrow tables and back, without loss.
 
-A `Column` goes with each Arrow column. It holds what Arrow has no type for: pandas' string types,
-strings as objects, and nullable integers without a missing value.
+A `Column` goes with each Arrow column. It holds what Arrow has no type for: pandas' types of text,
+and nullable integers without a missing value.
 """
 
 from __future__ import annotations
@@ -12,7 +12,17 @@ import numpy as np
 import pyarrow as pa
 from msgspec.structs import replace
 
-from slaf.annotations.columns import STRING, Column, categories_of, table_with_metadata
+from slaf.annotations.columns import Column, categories_of, table_with_metadata
+from slaf.annotations.text import (
+    OBJECTS,
+    STRING,
+    TEXT,
+    is_text_type,
+    label_of,
+    text_array,
+    text_index,
+    text_type,
+)
 from slaf.errors import DamagedDataset, InputError
 
 if TYPE_CHECKING:
@@ -26,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["from_arrays", "from_frame", "has_ids", "is_frame", "on_axis", "to_frame", "with_ids"]
 
 _NUMPY_KINDS = "biufmM"
+# Booleans as Python objects.
+_PYTHON = "object"
 
 _Made: TypeAlias = "tuple[pa.Array, Column]"
 
@@ -75,7 +87,7 @@ def from_arrays(
     InputError
         If a column holds values that cannot be stored.
     """
-    index = pa.array(ids, pa.string()), Column(id_name, None, "object")
+    index = pa.array(ids, pa.string()), Column(id_name, None, TEXT)
     made = [_checked(_from_array, values, name) for name, values in columns.items()]
     return _table(index, made, index_name)
 
@@ -93,8 +105,10 @@ def to_frame(table: pa.Table, column_set: ColumnSet) -> pd.DataFrame:
     import pandas as pd
 
     index, *rest = column_set.columns
-    dtype = _string_type(index) if index.dtype.startswith(STRING) else object
-    ids = pd.Index(_objects(table.column(index.name), None), dtype=dtype)
+    # An AnnData has other ids, as numbers, as text.
+    dtype = index.dtype if index.dtype == OBJECTS or index.dtype.startswith(STRING) else TEXT
+    labels = text_array(_objects(table.column(index.name)), dtype, index.missing)
+    ids = pd.Index(labels, dtype=labels.dtype)
     series = {}
     for column in rest:
         values = _to_values(table.column(column.name), column)
@@ -103,7 +117,7 @@ def to_frame(table: pa.Table, column_set: ColumnSet) -> pd.DataFrame:
     frame = pd.DataFrame(series, index=ids)
     if not rest:
         # As anndata reads a table without columns; pandas would number them.
-        frame.columns = pd.Index([""])[:0]
+        frame.columns = text_index([])
     frame.index.name = column_set.index_name
     return frame
 
@@ -162,15 +176,15 @@ def with_ids(name: str, element: Any, own: pa.ChunkedArray, ids: pa.ChunkedArray
         raise InputError(msg)
     if own.equals(ids) and all(isinstance(label, str) for label in element.index):
         return element
-    dtype = element.index.dtype if isinstance(element.index.dtype, pd.StringDtype) else object
+    dtype = text_type() if label_of(element.index) is None else element.index.dtype
     index = pd.Index(ids.to_pylist(), dtype=dtype, name=element.index.name)
     return element.set_axis(index, axis=0)
 
 
-def _checked(make: Callable[[Any, Column], _Made], values: Any, name: str) -> _Made:
+def _checked(make: Callable[[Any, str], _Made], values: Any, name: str) -> _Made:
     """A column, with its name in errors."""
     try:
-        return make(values, Column(name, name, _pandas_type(values.dtype)))
+        return make(values, name)
     except InputError as error:
         error.add_note(f"in column {name!r}")
         raise
@@ -197,10 +211,7 @@ def _check_names(names: list[Any]) -> None:
 
 
 def _from_index(index: pd.Index[Any], id_name: str) -> _Made:
-    import pandas as pd
-
-    labels = pd.Series(index)
-    missing = np.flatnonzero(labels.isna())
+    missing = np.flatnonzero(index.isna())
     if len(missing):
         msg = f"row {missing[0]} has no {id_name}; set an id for every row"
         raise InputError(msg)
@@ -209,31 +220,37 @@ def _from_index(index: pd.Index[Any], id_name: str) -> _Made:
     except UnicodeError as error:
         msg = f"a {id_name} cannot be stored as text ({error})"
         raise InputError(msg) from error
-    marker = _missing_marker(labels)
-    return ids, Column(id_name, None, _pandas_type(labels.dtype), missing=marker)
+    dtype, marker = _type_of(index)
+    marker = marker if dtype.startswith(STRING) else None
+    return ids, Column(id_name, None, dtype, missing=marker)
 
 
-def _from_series(series: pd.Series[Any], column: Column) -> _Made:
+def _from_series(series: pd.Series[Any], name: str) -> _Made:
     import pandas as pd
 
     dtype = series.dtype
+    type_name, marker = _type_of(series)
+    column = Column(name, name, type_name, missing=marker)
     if isinstance(dtype, pd.CategoricalDtype):
         return _from_categorical(series, column)
     if isinstance(dtype, pd.StringDtype):
-        values = pa.array(np.asarray(series.array.to_numpy(object, na_value=None)), pa.string())
-        return values, replace(column, missing=_missing_marker(series))
+        return pa.array(series.array.to_numpy(object, na_value=None), pa.string()), column
     if dtype.kind == "O":
         return _from_objects(series.to_list(), column)
     if isinstance(dtype, np.dtype):
-        return _from_array(series.to_numpy(), column)
+        return _from_numbers(series.to_numpy(), column)
     if isinstance(dtype, pd.DatetimeTZDtype) or hasattr(dtype, "numpy_dtype"):
         return pa.array(series.array), column
     raise _not_stored(dtype)
 
 
-def _from_array(values: NDArray[Any], column: Column) -> _Made:
+def _from_array(values: NDArray[Any], name: str) -> _Made:
     if values.dtype.kind == "O":
-        return _from_objects(values.tolist(), column)
+        return _from_objects(values.tolist(), Column(name, name, TEXT))
+    return _from_numbers(values, Column(name, name, _name_of(values.dtype)))
+
+
+def _from_numbers(values: NDArray[Any], column: Column) -> _Made:
     if values.dtype.kind not in _NUMPY_KINDS:
         raise _not_stored(values.dtype)
     native = values.astype(values.dtype.newbyteorder("="), copy=False)
@@ -253,11 +270,12 @@ def _from_categorical(series: pd.Series[Any], column: Column) -> _Made:
 
     categories = series.cat.categories
     # Without the type pandas 3 infers strings from objects.
-    labels = pd.Series(categories, dtype=categories.dtype)
-    values, of_values = _from_series(labels, replace(column, dtype=_pandas_type(labels.dtype)))
+    values, of_values = _from_series(pd.Series(categories, dtype=categories.dtype), column.name)
     if pa.types.is_timestamp(values.type) or pa.types.is_duration(values.type):
         msg = "holds categories that are times, which cannot be stored; convert them to strings"
         raise InputError(msg)
+    # Of no categories pandas does not know that they are text.
+    dtype = of_values.dtype if len(categories) or of_values.dtype != OBJECTS else TEXT
     codes = series.cat.codes.to_numpy()
     indices = pa.array(codes.astype(np.int32), mask=codes < 0)
     ordered = bool(series.cat.ordered)
@@ -265,7 +283,7 @@ def _from_categorical(series: pd.Series[Any], column: Column) -> _Made:
         column,
         dtype="category",
         ordered=ordered,
-        categories=of_values.dtype,
+        categories=dtype,
         missing=of_values.missing,
         values=None if (codes >= 0).any() else values.to_pylist(),
     )
@@ -277,7 +295,7 @@ def _from_objects(values: list[Any], column: Column) -> _Made:
     if float in missing and not all(value != value for value in values if type(value) is float):  # noqa: PLR0124
         missing = set()
     if kinds - missing == {bool} and not missing:
-        return pa.array(values, pa.bool_()), replace(column, missing="None")
+        return pa.array(values, pa.bool_()), replace(column, dtype=_PYTHON)
     if not kinds - missing <= {str, np.str_} or len(missing) > 1:
         names = ", ".join(sorted(kind.__name__ for kind in kinds))
         msg = f"holds Python objects ({names}); convert all to strings, numbers or booleans"
@@ -288,30 +306,24 @@ def _from_objects(values: list[Any], column: Column) -> _Made:
     )
 
 
-def _pandas_type(dtype: Any) -> str:
+def _type_of(values: pd.Series[Any] | pd.Index[Any]) -> tuple[str, str | None]:
+    """`dtype` and `missing` of a `Column`."""
+    return label_of(values) or (_name_of(values.dtype), None)
+
+
+def _name_of(dtype: Any) -> str:
     # The order of bytes is not part of the type.
-    if isinstance(dtype, np.dtype):
-        return str(dtype.newbyteorder("="))
-    import pandas as pd
-
-    return f"{STRING}{dtype.storage}]" if isinstance(dtype, pd.StringDtype) else str(dtype)
-
-
-def _missing_marker(series: pd.Series[Any]) -> str | None:
-    """The missing value of pandas' string types; None for other types."""
-    import pandas as pd
-
-    if not isinstance(series.dtype, pd.StringDtype):
-        return None
-    return "NA" if series.dtype.na_value is pd.NA else "nan"
+    return str(dtype.newbyteorder("=") if isinstance(dtype, np.dtype) else dtype)
 
 
 def _to_values(values: pa.ChunkedArray, column: Column) -> Any:
     """A column as a numpy array, or an array of pandas."""
     if column.dtype == "category":
         return _to_categorical(values, column)
-    if column.dtype == "object":
-        return _objects(values, np.nan if column.missing == "nan" else None)
+    if pa.types.is_string(values.type) and is_text_type(column.dtype):
+        return text_array(_objects(values), column.dtype, column.missing)
+    if column.dtype == _PYTHON:
+        return _objects(values)
     if pa.types.is_temporal(values.type):
         return values.to_pandas().array
     if column.dtype == "boolean" or not column.dtype.islower() or column.dtype.endswith("]"):
@@ -325,8 +337,6 @@ def _to_values(values: pa.ChunkedArray, column: Column) -> Any:
 def _to_extension(values: pa.ChunkedArray, column: Column) -> Any:
     import pandas as pd
 
-    if column.dtype.startswith(STRING):
-        return pd.array(_objects(values, None), dtype=_string_type(column))
     dtype = pd.api.types.pandas_dtype(column.dtype)
     if isinstance(dtype, pd.Float32Dtype | pd.Float64Dtype):
         # From a list pandas takes NaN as missing.
@@ -338,31 +348,16 @@ def _to_extension(values: pa.ChunkedArray, column: Column) -> Any:
 def _to_categorical(values: pa.ChunkedArray, column: Column) -> Any:
     import pandas as pd
 
-    dtype = column.categories or "object"
-    categories = pa.chunked_array([categories_of(values, column.values)])
+    stored = pa.chunked_array([categories_of(values, column.values)])
+    categories = _to_values(stored, replace(column, dtype=column.categories or TEXT))
+    is_unknown = column.categories == TEXT and not len(stored)
     # Without the type pandas 3 infers strings from objects.
-    index = pd.Index(
-        _to_values(categories, replace(column, dtype=dtype)),
-        dtype=object if dtype == "object" else None,
-    )
+    index = pd.Index(categories, dtype=object if is_unknown else categories.dtype)
     codes = values.unify_dictionaries().combine_chunks().indices.fill_null(-1).to_numpy()
     return pd.Categorical.from_codes(codes, categories=index, ordered=column.ordered)
 
 
-def _string_type(column: Column) -> Any:
-    import pandas as pd
-
-    storage = column.dtype[len(STRING) : -1]
-    if column.missing is None:
-        # Arrow's own strings, which pandas writes alike.
-        return pd.ArrowDtype(pa.string())
-    if column.missing == "nan":
-        return pd.StringDtype(storage, na_value=np.nan)
-    return pd.StringDtype(storage)
-
-
-def _objects(values: pa.ChunkedArray, missing: Any) -> NDArray[np.object_]:
+def _objects(values: pa.ChunkedArray) -> NDArray[np.object_]:
+    """Values as Python objects, None where they are missing."""
     objects: NDArray[np.object_] = values.to_numpy(zero_copy_only=False).astype(object, copy=False)
-    if values.null_count and missing is not None:
-        objects[values.is_null().to_numpy()] = missing
     return objects

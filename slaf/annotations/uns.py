@@ -14,6 +14,7 @@ import numpy as np
 
 from slaf.annotations.equality import equal_elements, is_sparse
 from slaf.annotations.plain_elements import NotPlainError, is_plain, read_plain, write_plain
+from slaf.annotations.text import as_objects, text_labels, with_labels
 from slaf.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def _array_as_json(array: NDArray[Any]) -> Any:
 
 _SCALARS = {kind.__name__: kind for kind in (bool, int, float, str)}
 _SCALAR = "scalar"
+_TEXT = "text"
 
 
 class TypeHint(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -78,9 +80,10 @@ class TypeHint(msgspec.Struct, frozen=True, omit_defaults=True):
     path
         The keys of the element.
     kind
-        The Python type: "list", "int", "recarray", …; "scalar" for numpy's scalars.
+        The Python type: "list", "int", "recarray", …; "scalar" for numpy's scalars, "text" for a
+        table or an array of pandas.
     dtype
-        The type of the elements of a numpy array, as numpy describes it.
+        The type of the elements of a numpy array, as numpy describes it; of "text" its types.
     """
 
     path: tuple[str, ...]
@@ -180,6 +183,7 @@ def _write(file: Any, name: str, element: Any, path: tuple[str, ...]) -> None:
                 raise InputError(msg)
             _write(file[name], key, value, (*path, key))
         return
+    element = as_objects(element)
     if is_plain(element):
         write_plain(file, name, element)
         return
@@ -199,14 +203,16 @@ def _write(file: Any, name: str, element: Any, path: tuple[str, ...]) -> None:
 
 
 def _hints(element: Any, read_back: Any, path: tuple[str, ...]) -> Iterator[TypeHint]:
-    if equal_elements(element, read_back):
-        return
     mappings = isinstance(element, Mapping) and isinstance(read_back, Mapping)
     if mappings and set(element) == set(read_back):
         for key in element:
             yield from _hints(element[key], read_back[key], (*path, key))
         return
-    hint = _hint(element, path)
+    labels = text_labels(element)
+    if not labels and equal_elements(element, read_back):
+        return
+    # Also for text that is equal here: another pandas may read another type.
+    hint = TypeHint(path, _TEXT, labels) if labels else _hint(element, path)
     if not _is_restored(element, read_back, hint):
         msg = (
             f"{_joined(path)} holds a {type(element).__name__}, which anndata reads back as a "
@@ -230,7 +236,9 @@ def _is_restored(element: Any, read_back: Any, hint: TypeHint) -> bool:
         return False
 
 
-def _restored(read_back: Any, hint: TypeHint) -> Any:
+def _restored(read_back: Any, hint: TypeHint) -> Any:  # noqa: PLR0911 - one for each kind
+    if hint.kind == _TEXT:
+        return with_labels(read_back, hint.dtype)
     if hint.kind in _SCALARS:
         return _SCALARS[hint.kind](read_back)
     if hint.kind in {"list", "tuple"}:

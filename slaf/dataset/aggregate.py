@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
+from slaf.annotations.text import text_index
 from slaf.dataset.names import SYMBOLS
 from slaf.dataset.reduce import Moments, cells_measuring, read_ahead, warn_of_unmeasured
 from slaf.errors import InexactValue, SelectionError
@@ -260,11 +261,10 @@ def _checked(func: Statistic | Sequence[Statistic]) -> tuple[Statistic, ...]:
 
 def _labels(table: pd.DataFrame) -> pd.Index[Any]:
     """The names of groups, each once."""
-    import pandas as pd
     from anndata.utils import make_index_unique
 
     rows = table.itertuples(index=False)
-    joined = pd.Index(["_".join(map(str, row)) for row in rows], dtype=object)
+    joined = text_index("_".join(map(str, row)) for row in rows)
     index: pd.Index[Any] = make_index_unique(joined)
     return index
 

@@ -248,7 +248,7 @@ def _cell_table(path: Path, n_cells: int) -> pa.Table:
 def _with_ids(id_name: str, table: pa.Table, names: tuple[str, ...]) -> pa.Table:
     """A feature table by its ids; by numbers if no column has the name of an id."""
     ids = next((name for name in names if name in table.column_names), None)
-    if ids is None or not pa.types.is_string(table.column(ids).type):
+    if ids is None or not _is_text(table.column(ids).type):
         columns = dict(zip(table.column_names, table.columns, strict=True))
         return arrow_table(id_name, _numbers(table.num_rows), columns)
     rest = {name: table.column(name) for name in table.column_names if name != ids}
@@ -270,3 +270,8 @@ FORMAT = SourceFormat(
     open=ScdlSource,
     looks_for="a folder with metadata.json, row_ptr.npy and col_ptr.npy",
 )
+
+
+def _is_text(dtype: pa.DataType) -> bool:
+    # Arrow makes large strings of the text of pandas 3.
+    return bool(pa.types.is_string(dtype) or pa.types.is_large_string(dtype))

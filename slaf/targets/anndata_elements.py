@@ -9,6 +9,7 @@ import numpy as np
 from slaf.annotations.dataframes import is_frame
 from slaf.annotations.equality import is_sparse
 from slaf.annotations.plain_elements import is_plain, write_plain
+from slaf.annotations.text import as_objects
 from slaf.annotations.uns import anndata_settings
 
 if TYPE_CHECKING:
@@ -66,9 +67,12 @@ def write_elements(
 def _write(group: Any, name: str, element: Any, array_options: dict[str, Any]) -> None:
     import h5py
 
-    if isinstance(group, h5py.Group) and is_plain(element):
-        write_plain(group, name, element, array_options)
-        return
+    if isinstance(group, h5py.Group):
+        # In zarr such text is read as objects, not as pandas itself has text.
+        element = as_objects(element)
+        if is_plain(element):
+            write_plain(group, name, element, array_options)
+            return
     from anndata.io import write_elem
 
     # zarr-python 3 warns that strings are not in the specification of zarr 3 yet.

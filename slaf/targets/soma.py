@@ -43,6 +43,9 @@ _LAYER: Final = "data"
 # tiledbsoma writes only X and var of raw.
 _RAW_VARM: Final = "raw/varm"
 
+# The first release that no tiledbsoma up to 2.3 is for.
+_PANDAS_UNKNOWN: Final = 3
+
 # In memory one of ten tables loses its categories.
 _MOST_ATTEMPTS = 100
 
@@ -66,7 +69,7 @@ class SomaTarget:
     Raises
     ------
     TargetError
-        If there are no cells or no genes, or an id is repeated.
+        If there are no cells or no genes, or an id is repeated; on writing, if tiledbsoma refuses.
     """
 
     def __init__(self, contents: Contents, options: WriteOptions) -> None:  # noqa: ARG002
@@ -160,11 +163,26 @@ def _disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, SOMAError) as error:
-        if not _DISK_ERROR.search(str(error)):
+        is_of_disk = bool(_DISK_ERROR.search(str(error)))
+        if not is_of_disk and not isinstance(error, SOMAError):
             raise
         _release_arrays(error)
-        msg = f"{path}: cannot write it: {' '.join(str(error).split())}"
-        raise StorageError(msg) from None
+        reason = " ".join(str(error).split())
+        if is_of_disk:
+            msg = f"{path}: cannot write it: {reason}"
+            raise StorageError(msg) from None
+        raise TargetError(_not_written(path, reason)) from None
+
+
+def _not_written(path: Path, reason: str) -> str:
+    """A message about an error of tiledbsoma, whose releases up to 2.3 are not for pandas 3."""
+    from importlib.metadata import version
+
+    pandas = version("pandas")
+    is_known = int(pandas.partition(".")[0]) < _PANDAS_UNKNOWN
+    remedy = "" if is_known else f"it may not know pandas {pandas}: install 'pandas<3', or "
+    soma = f"tiledbsoma {version('tiledbsoma')}"
+    return f"{path}: {soma} cannot write it ({reason}); {remedy}export to another format"
 
 
 def _release_arrays(error: BaseException) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 from msgspec.structs import replace
 
-from slaf.annotations.columns import STRING, to_lance, without_columns
+from slaf.annotations.columns import to_lance, without_columns
+from slaf.annotations.text import TEXT, is_text_type
 from slaf.format.schema import CELL_COLUMNS, CELLS, EXPRESSION, GENE_COLUMNS, GENES, TABLES
 from slaf.sparse.casting import as_float64
 from slaf.sparse.ranges import RowRange
@@ -146,10 +147,9 @@ def _without(columns: ColumnSet, slot: str, ignored: Collection[str]) -> ColumnS
 
 
 def _same_type(first: Column, second: Column) -> bool:
-    """Whether two columns have one type, whichever pandas types store their strings.
+    """Whether two columns have one type, whichever pandas types store their text.
 
-    A file says only that a column has strings: pandas 2 reads objects, pandas 3 its own type. A
-    dataset must not differ because another pandas verifies it.
+    A dataset must not differ because another pandas verifies it.
     """
     if first.dtype != second.dtype or first.categories != second.categories:
         first, second = _with_plain_strings(first), _with_plain_strings(second)
@@ -158,9 +158,9 @@ def _same_type(first: Column, second: Column) -> bool:
 
 def _with_plain_strings(column: Column) -> Column:
     element_type = column.categories or column.dtype
-    if element_type != "object" and not element_type.startswith(STRING):
+    if not is_text_type(element_type):
         return column
-    dtype, categories = (STRING, None) if column.categories is None else (column.dtype, STRING)
+    dtype, categories = (TEXT, None) if column.categories is None else (column.dtype, TEXT)
     return replace(column, dtype=dtype, categories=categories, missing=None)
 
 

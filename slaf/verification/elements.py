@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slaf.annotations.equality import equal_elements, is_sparse
+from slaf.annotations.text import made_alike
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,9 +52,16 @@ class ElementComparison:
         """
         if equal_elements(expected, stored):
             return
+        # Another pandas may have given text another type.
+        expected, stored = made_alike(expected, stored)
+        if equal_elements(expected, stored):
+            return
         n_before = self.differences.counts[self.kind]
-        both_mappings = isinstance(expected, Mapping) and isinstance(stored, Mapping)
-        if type(expected) is not type(stored) and not both_mappings:
+        if isinstance(expected, Mapping) and isinstance(stored, Mapping):
+            for key in self.compare_keys(where, expected, stored):
+                self.compare(f"{where}[{key!r}]", expected[key], stored[key])
+            return
+        if type(expected) is not type(stored):
             types = _describe_with_type(expected), _describe_with_type(stored)
             self._note(f"type of {where}", *types)
         else:
@@ -80,10 +88,7 @@ class ElementComparison:
         """Compare elements of one type that are not equal."""
         import pandas as pd
 
-        if isinstance(expected, Mapping):
-            for key in self.compare_keys(where, expected, stored):
-                self.compare(f"{where}[{key!r}]", expected[key], stored[key])
-        elif isinstance(expected, np.ndarray) or is_sparse(expected):
+        if isinstance(expected, np.ndarray) or is_sparse(expected):
             self._compare_arrays(where, expected, stored)
         elif isinstance(expected, pd.DataFrame):
             self._compare_dataframes(where, expected, stored)

@@ -217,7 +217,7 @@ def test_stored_names_are_safe_and_distinct(result: list[str]) -> None:
     table, described = to_lance(from_frame(frame, "cell_id"), CELL_COLUMNS)
     safe = table.column_names[1:]
     assert [column.original for column in described.columns[1:]] == result
-    assert not set(safe) & {*CELL_COLUMNS, "", "_rowid", "_rowaddr", "_rowoffset"}
+    assert not set(safe) & {*CELL_COLUMNS, "", "*", "_rowid", "_rowaddr", "_rowoffset"}
     assert not any(character in name for name in safe for character in ".`\0")
 
 
@@ -228,6 +228,7 @@ def test_stored_names_are_safe_and_distinct(result: list[str]) -> None:
         (["cell_id", "user_cell_id"], ["user_cell_id", "user_user_cell_id"]),
         (["x", "X", "x."], ["x", "user_X", "x_"]),
         (["_rowid", ""], ["user_rowid", "user_"]),
+        (["*", "a*"], ["user_*", "a*"]),
         (["n_genes", "a/b"], ["n_genes", "a/b"]),
     ],
 )

@@ -19,6 +19,7 @@ from slaf.annotations.dataframes import from_frame, to_frame
 from slaf.annotations.equality import equal_elements
 from slaf.annotations.plain_columns import plain_table
 from slaf.annotations.plain_elements import NotPlainError, is_plain, read_plain, write_plain
+from slaf.annotations.text import as_objects
 from slaf.annotations.uns import anndata_settings
 from slaf.testing.strategies import frames
 from tests.annotations.test_uns import ELEMENTS
@@ -92,7 +93,7 @@ def test_elements_are_written_and_read_as_by_anndata(name: str) -> None:
 
 def test_a_table_is_written_as_by_anndata() -> None:
     """A table of nullable numbers and categories is plain, and is written as anndata writes it."""
-    table = ELEMENTS["a table"].drop(columns="text")
+    table = as_objects(ELEMENTS["a table"].drop(columns="text"))
     assert is_plain(table)
     ours, theirs = (written(each, table, {}) for each in (write_plain, by_anndata))
     assert description(ours) == description(theirs)
@@ -101,7 +102,7 @@ def test_a_table_is_written_as_by_anndata() -> None:
 @given(data=st.data())
 def test_tables_are_written_as_by_anndata(data: st.DataObject) -> None:
     """A plain table of any columns has the layout that anndata gives it, compressed or not."""
-    table = data.draw(frames(data.draw(st.integers(0, 3)), on_disk=True))
+    table = as_objects(data.draw(frames(data.draw(st.integers(0, 3)), on_disk=True)))
     options = data.draw(st.sampled_from([{}, {"compression": "gzip", "compression_opts": 1}]))
     if is_plain(table):
         ours, theirs = (written(each, table, options) for each in (write_plain, by_anndata))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from slaf.annotations.dataframes import from_frame
+from slaf.annotations.text import text_index
 from slaf.errors import DamagedInput, InputError, SlafError
 from slaf.options import RAW_VARM, SLOTS
 from slaf.runtime.lazy import LazyMapping
@@ -214,18 +215,20 @@ def _untyped_frame(groups: Groups, table: str) -> pd.DataFrame:
     columns = [name for name in groups.keys(table) if name not in hidden]
     order = groups.attribute(table, "column-order", columns)
     names = [decode_text(name) or "" for name in np.ravel(order)]
-    categories = groups.keys(f"{table}/__categories")
+    with_levels = groups.keys(f"{table}/__categories")
 
     def column(name: str) -> Any:
         values = groups.read(f"{table}/{name}")
-        if name not in categories:
+        if name not in with_levels:
             return values
-        levels = pd.Index(groups.read(f"{table}/__categories/{name}"), dtype=object)
-        return pd.Categorical.from_codes(values, categories=levels)
+        levels = list(groups.read(f"{table}/__categories/{name}"))
+        are_text = all(isinstance(level, str) for level in levels)
+        categories = text_index(levels) if are_text else pd.Index(levels, dtype=object)
+        return pd.Categorical.from_codes(values, categories=categories)
 
     ids = pd.Index(groups.read(f"{table}/{index}"), name=None if index == "_index" else index)
     data = {name: column(name) for name in names}
-    return pd.DataFrame(data, index=ids, columns=pd.Index(names, dtype=object))
+    return pd.DataFrame(data, index=ids, columns=text_index(names))
 
 
 def _slot(groups: Groups, slot: str) -> Mapping[str, Any]:

@@ -5,8 +5,6 @@ What is not plain is left to anndata: every other encoding, and all that is dama
 
 from __future__ import annotations
 
-import sys
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -14,6 +12,7 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from slaf.annotations.columns import Column, table_with_metadata
+from slaf.annotations.text import TEXT
 from slaf.sources.hdf5.file import decode_text
 
 if TYPE_CHECKING:
@@ -35,9 +34,6 @@ _NULLABLE: Final = {
 # What h5py and Arrow raise for an element that is damaged.
 _READING_ERRORS: Final = (OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError)
 
-# From this release on pandas has another type for strings, which is part of a table.
-_PANDAS_WITH_STRINGS: Final = 3
-
 
 class _NotPlainError(Exception):
     """Something that anndata is to read."""
@@ -53,22 +49,10 @@ def read_plain_table(table: h5py.Group | h5py.Dataset, id_name: str) -> pa.Table
     id_name
         "cell_id" or "gene_id".
     """
-    if not _pandas_has_objects():
-        return None
     try:
         return _read(table, id_name)
     except (_NotPlainError, *_READING_ERRORS):
         return None
-
-
-@lru_cache(maxsize=1)
-def _pandas_has_objects() -> bool:
-    from importlib.metadata import version
-
-    # Metadata of packages takes longer to read than most inputs.
-    loaded = sys.modules.get("pandas")
-    of_pandas = version("pandas") if loaded is None else loaded.__version__
-    return int(of_pandas.partition(".")[0]) < _PANDAS_WITH_STRINGS
 
 
 def _read(table: h5py.Group, id_name: str) -> pa.Table:
@@ -78,9 +62,11 @@ def _read(table: h5py.Group, id_name: str) -> pa.Table:
     _expect(len(set(names)) == len(names))
     ids = table[index]
     _expect(_encoding(ids) == _STRINGS)
-    arrays, columns = [_strings(ids)], [Column(id_name, None, "object")]
+    arrays, columns = [_strings(ids)], [Column(id_name, None, TEXT)]
+    # Of no rows pandas 3 does not know that they are text.
+    _expect(len(arrays[0]))
     for name in names:
-        array, column = _column(table[name], Column(name, name, "object"))
+        array, column = _column(table[name], Column(name, name, TEXT))
         _expect(len(array) == len(arrays[0]))
         arrays.append(array)
         columns.append(column)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from slaf.annotations.plain_elements import NotPlainError, read_plain
+from slaf.annotations.text import text_index
 from slaf.errors import InputError
 from slaf.sources.hdf5.links import try_resolve
 
@@ -97,5 +98,5 @@ def decode_enumeration(dataset: h5py.Dataset) -> Any:
         return pd.arrays.BooleanArray(np.isin(codes, true), is_missing)
     levels = sorted(code for code, name in names.items() if name != _MISSING)
     positions = np.where(is_missing, -1, np.searchsorted(levels, codes))
-    categories = pd.Index([names[code] for code in levels], dtype=object)
+    categories = text_index(names[code] for code in levels)
     return pd.Categorical.from_codes(positions, categories=categories)

@@ -246,7 +246,7 @@ def _from_series(series: pd.Series[Any], name: str) -> _Made:
 
 def _from_array(values: NDArray[Any], name: str) -> _Made:
     if values.dtype.kind == "O":
-        return _from_objects(values.tolist(), Column(name, name, TEXT))
+        return _from_objects(values.tolist(), Column(name, name, TEXT, missing="None"))
     return _from_numbers(values, Column(name, name, _name_of(values.dtype)))
 
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks.inputs import Counts, Input
-from benchmarks.programs import BY_GENE, OURS, PROGRAMS
+from benchmarks.costs import COSTS
+from benchmarks.inputs import FOLDER, Counts, Input, RealCounts
+from benchmarks.programs import BY_GENE, FIRST, FIRST_BY_GENE, OURS, PROGRAMS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from benchmarks.inputs import Kind
 
-__all__ = ["DENSE_GENES", "Case", "Reading", "Sizes", "cases", "reading"]
+__all__ = ["DENSE_GENES", "Case", "Reading", "Sizes", "cases", "reading", "real_cases"]
 
 # A dense matrix of all genes would measure gzip only.
 DENSE_GENES = 2_000
 _COMPRESSIONS = (OURS, "slaf, fast", "slaf, small")
+_WORKERS = ("slaf, workers 1", "slaf, workers 2")
+_EDITIONS = (OURS, BY_GENE, FIRST, FIRST_BY_GENE)
 _PEERS = ("slafdb", "TileDB-SOMA", "anndata to zarr", "bionemo-scdl")
 _STORES: tuple[Kind, ...] = ("zarr", "MuData", "loom")
 _LAYOUTS = ("slaf, to h5ad", "crispyx")
@@ -58,8 +63,8 @@ class Case:
         Programs that run the requested number of times, regardless of their time.
     checked
         Whether the outputs are read back and compared with the input.
-    digested
-        Whether our digests and exact checks are also measured separately.
+    costs
+        Parts of this program that are also measured alone.
     read
         Programs whose output is stored for the reads.
     """
@@ -69,7 +74,7 @@ class Case:
     programs: tuple[str, ...]
     every: frozenset[str] = frozenset()
     checked: bool = False
-    digested: bool = False
+    costs: tuple[str, ...] = ()
     read: frozenset[str] = frozenset()
 
 
@@ -81,35 +86,43 @@ class Reading:
     ----------
     name
         Heading, as that of a case.
-    input
-        The converted input.
+    counts
+        Counts of the converted h5ad file.
     programs
         Names of the programs.
     """
 
     name: str
-    input: Input
+    counts: Counts
     programs: tuple[str, ...]
 
 
-def cases(sizes: Sizes) -> tuple[Case, ...]:
-    """All conversions in the order of the page."""
+def cases(sizes: Sizes, folder: Path = FOLDER) -> tuple[Case, ...]:
+    """All conversions in the order of the page.
+
+    Parameters
+    ----------
+    sizes
+        Numbers of cells of the simulated inputs.
+    folder
+        Folder of all inputs and figures; its `real` has further inputs.
+    """
     small, medium, large = sizes.small, sizes.medium, sizes.large
     h5ad = (OURS, *_PEERS, *_LAYOUTS)
     all_cases = (
         Case(
             f"h5ad, gzip, {medium:,} cells",
             Input(Counts(medium)),
-            (*_COMPRESSIONS, BY_GENE, *_PEERS, *_LAYOUTS, *_FLOORS),
-            frozenset({*_COMPRESSIONS, "slafdb", *_FLOORS}),
-            digested=True,
+            (*_COMPRESSIONS, *_WORKERS, BY_GENE, *_PEERS, *_LAYOUTS, *_FLOORS),
+            frozenset({*_COMPRESSIONS, *_WORKERS, "slafdb", *_FLOORS}),
+            costs=tuple(COSTS),
             read=frozenset(_READERS),
         ),
         Case(
             f"h5ad, gzip, {small:,} cells",
             Input(Counts(small)),
-            h5ad,
-            frozenset({OURS, "TileDB-SOMA"}),
+            (*_EDITIONS, *_PEERS, *_LAYOUTS),
+            frozenset(_EDITIONS),
             checked=True,
         ),
         Case(
@@ -126,7 +139,8 @@ def cases(sizes: Sizes) -> tuple[Case, ...]:
         Case(
             f"h5ad, CSC, {small:,} cells",
             Input(Counts(small, layout="csc")),
-            h5ad,
+            (OURS, FIRST, *_PEERS, *_LAYOUTS),
+            frozenset({OURS, FIRST}),
             checked=True,
         ),
         Case(
@@ -154,24 +168,35 @@ def cases(sizes: Sizes) -> tuple[Case, ...]:
             (OURS,),
             frozenset({OURS}),
         ),
-        _in_format("10x MTX", small, "slafdb", "anndata to zarr"),
+        _in_format("10x MTX", small, FIRST, "slafdb", "anndata to zarr"),
         _in_format("SOMA", small, "slafdb"),
         *(
             Case(f"{kind}, {small:,} cells", Input(Counts(small), kind), (OURS,), frozenset({OURS}))
             for kind in _STORES
         ),
+        *real_cases(folder),
     )
     for case in all_cases:
         assert all(case.input.kind in PROGRAMS[name].kinds for name in case.programs)
     return all_cases
 
 
-def _in_format(kind: Kind, n_cells: int, *peers: str) -> Case:
+def real_cases(folder: Path = FOLDER) -> tuple[Case, ...]:
+    """Conversions of the files in the folder `real`, of any format, whose cells are repeated."""
+    programs = (*_COMPRESSIONS, BY_GENE, FIRST, FIRST_BY_GENE, "slafdb")
+    return tuple(
+        Case(f"real: {path.stem}", Input(RealCounts(path), "real"), programs, frozenset(programs))
+        for path in sorted((folder / "real").glob("*"))
+    )
+
+
+def _in_format(kind: Kind, n_cells: int, *others: str) -> Case:
     name = f"{kind}, {n_cells:,} cells"
     source = Input(Counts(n_cells), kind)
-    return Case(name, source, (OURS, *peers), frozenset({OURS}), checked=True)
+    every = frozenset({OURS, FIRST} & {OURS, *others})
+    return Case(name, source, (OURS, *others), every, checked=True)
 
 
 def reading(sizes: Sizes) -> Reading:
     """The reads of the converted medium input."""
-    return Reading(f"reads, {sizes.medium:,} cells", Input(Counts(sizes.medium)), _READERS)
+    return Reading(f"reads, {sizes.medium:,} cells", Counts(sizes.medium), _READERS)

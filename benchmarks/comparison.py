@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from benchmarks.cases import cases, reading
+from benchmarks.costs import costs_in_turn
 from benchmarks.inputs import FOLDER
 from benchmarks.machine import machine, measured
 from benchmarks.programs import PROGRAMS
 from benchmarks.results import Results
-from benchmarks.rounds import check_cost, convert_in_turn, read_in_turn
+from benchmarks.rounds import convert_in_turn, read_in_turn
 
 if TYPE_CHECKING:
     import argparse
@@ -44,6 +45,7 @@ def compare(
     name: str,
     programs: frozenset[str],
     only: str = "",
+    costs: bool = False,
     folder: Path = FOLDER,
 ) -> Results:
     """Measure the missing figures; all figures.
@@ -60,18 +62,20 @@ def compare(
         Names of the programs.
     only
         Part of the names of the cases to measure.
+    costs
+        Whether parts of this program are measured alone as well.
     folder
         Folder of inputs, environments, outputs and figures.
     """
     folder.mkdir(parents=True, exist_ok=True)
     results = Results.begin(folder / f"{name}.json", {**machine(), **measured()})
-    for case in cases(sizes):
+    for case in cases(sizes, folder):
         if only in case.name:
             chosen = tuple(program for program in case.programs if program in programs)
             _record_versions(chosen, results)
             convert_in_turn(replace(case, programs=chosen), runs, results, folder)
-            if case.digested:
-                check_cost(case, runs, results, folder)
+            if costs:
+                costs_in_turn(case, runs, results, folder)
     reads = reading(sizes)
     if only in reads.name:
         chosen = tuple(program for program in reads.programs if program in programs)

@@ -22,7 +22,7 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this benchmark."""
-    comparison.add_arguments(parser, Sizes(), runs=5)
+    comparison.add_arguments(parser, Sizes(), runs=7)
     parser.add_argument(
         "--page",
         type=Path,
@@ -34,7 +34,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure all cases, write the page, and print the targets."""
     sizes = Sizes(*arguments.cells)
     results = comparison.compare(
-        sizes, arguments.runs, name="peers", programs=frozenset(PROGRAMS), only=arguments.only
+        sizes,
+        arguments.runs,
+        name="peers",
+        programs=frozenset(PROGRAMS),
+        only=arguments.only,
+        costs=True,
     )
     whole = sizes == Sizes() and not arguments.only
     path: Path = arguments.page or (PAGE if whole else FOLDER / PAGE.name)

@@ -16,12 +16,25 @@ if TYPE_CHECKING:
 
     from benchmarks.inputs import Input, Kind
 
-__all__ = ["BY_GENE", "OURS", "PROGRAMS", "Program", "script"]
+__all__ = [
+    "BY_GENE",
+    "FIRST",
+    "FIRST_BY_GENE",
+    "OURS",
+    "PROGRAMS",
+    "Program",
+    "script",
+]
 
 Command = list[str | Path]
 
 OURS = "slaf"
 BY_GENE = "slaf, by gene"
+FIRST = "slaf, first edition"
+FIRST_BY_GENE = "slaf, first edition, by gene"
+
+_TOP = Path(__file__).parents[1]
+_FIRST_REVISION = "bffda8cfff8b411a561fd3adb220b73738acad1f"
 
 _SCRIPTS = Path(__file__).parent / "scripts"
 
@@ -41,7 +54,8 @@ class Program:
     name
         Name on the page.
     script
-        Script of this project that reads its output, and writes it if the program has no command.
+        Script of this project that reads its output, and writes it if the program has no command;
+        empty if the output is not read.
     convert
         Function of its interpreter, the input, and the paths of input and output; returns the
         command.
@@ -69,8 +83,10 @@ class Program:
     @property
     def python(self) -> Path:
         """The interpreter of its environment, which is made on first use."""
-        name = self.requirements[0].partition("==")[0] if self.requirements else OURS
-        return python_of(name, *self.requirements)
+        if not self.requirements:
+            return python_of(OURS)
+        package = self.requirements[0].partition("==")[0]
+        return python_of(package.rpartition("egg=")[2], *self.requirements)
 
     def versions(self) -> Mapping[str, str]:
         """The measured releases."""
@@ -125,7 +141,7 @@ def _floor(compression: str) -> Callable[[Path, Input, Path, Path], Command]:
     return command
 
 
-_FILES: frozenset[Kind] = frozenset({"h5ad", "files"})
+_FILES: frozenset[Kind] = frozenset({"h5ad", "files", "real"})
 _DROPLETS: frozenset[Kind] = frozenset({"10x H5", "10x MTX"})
 
 _BALANCED = Program(
@@ -135,6 +151,15 @@ _BALANCED = Program(
     _FILES | _DROPLETS | {"SOMA", "zarr", "MuData", "loom"},
     packages=("slaf", "pylance", "h5py", "anndata", "tiledbsoma"),
     mode="`slaf convert` with its defaults.",
+)
+_FIRST = Program(
+    FIRST,
+    "",
+    _slaf(),
+    _FILES | _DROPLETS,
+    requirements=(f"git+{_TOP.as_uri()}@{_FIRST_REVISION}#egg=slaf",),
+    packages=("slaf", "pylance", "h5py", "anndata"),
+    mode=f"`slaf convert` of this program at revision `{_FIRST_REVISION[:12]}`, of 2026-11-22.",
 )
 _SLAFDB = Program(
     "slafdb",
@@ -178,6 +203,22 @@ PROGRAMS: dict[str, Program] = {
             name=BY_GENE,
             convert=_slaf("--by-gene"),
             mode="`slaf convert --by-gene`: in cell order and in gene order.",
+        ),
+        *(
+            replace(
+                _BALANCED,
+                name=f"slaf, workers {n}",
+                convert=_slaf("--workers", str(n)),
+                mode=f"`slaf convert --workers {n}`.",
+            )
+            for n in (1, 2)
+        ),
+        _FIRST,
+        replace(
+            _FIRST,
+            name=FIRST_BY_GENE,
+            convert=_slaf("--by-gene"),
+            mode="The same, with `--by-gene`.",
         ),
         replace(
             _BALANCED,
@@ -245,7 +286,7 @@ PROGRAMS: dict[str, Program] = {
         *(
             Program(
                 f"floor, {compression}",
-                "floor",
+                "",
                 _floor(compression),
                 frozenset({"h5ad"}),
                 suffix=".lance",

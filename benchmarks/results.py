@@ -54,6 +54,10 @@ class Conversions:
     failure: str | None = None
     losses: list[str] | None = None
 
+    def least(self, figure: str) -> float:
+        """The least of a figure over all runs."""
+        return min(float(getattr(run, figure)) for run in self.runs)
+
     def median(self, figure: str | Callable[[Run], float]) -> float:
         """Median of a figure over all runs."""
         read = (lambda run: getattr(run, figure)) if isinstance(figure, str) else figure
@@ -76,8 +80,8 @@ class Results:
         Conversions by case and program.
     reads
         Reads by case and program: for each process its figures by read.
-    checks
-        CPU seconds of digests and exact checks, by case, for each process.
+    costs
+        Figures of our own parts by case and part, for each process: mostly CPU seconds.
     """
 
     path: Path
@@ -85,7 +89,7 @@ class Results:
     versions: dict[str, Mapping[str, str]] = field(default_factory=dict)
     conversions: dict[str, dict[str, Conversions]] = field(default_factory=dict)
     reads: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
-    checks: dict[str, list[float]] = field(default_factory=dict)
+    costs: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
     @classmethod
     def begin(cls, path: Path, about: dict[str, Any]) -> Self:

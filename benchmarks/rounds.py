@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.inputs import FOLDER, cached_input
+from benchmarks.inputs import FOLDER, Input, cached_input
 from benchmarks.inputs.h5ad import tables
 from benchmarks.process import CommandFailed, measure
 from benchmarks.programs import OURS, PROGRAMS, script
@@ -23,11 +23,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from benchmarks.cases import Case, Reading
-    from benchmarks.inputs import Input
+    from benchmarks.inputs import Counts
     from benchmarks.programs import Program
     from benchmarks.results import Results
 
-__all__ = ["BUDGET_SECONDS", "check_cost", "convert_in_turn", "read_in_turn"]
+__all__ = [
+    "BUDGET_SECONDS",
+    "convert_in_turn",
+    "log",
+    "read_in_turn",
+    "result_of",
+    "stored_output",
+]
 
 # A program whose runs of a case would take longer has fewer runs.
 BUDGET_SECONDS = 20.0
@@ -60,7 +67,7 @@ def convert_in_turn(
             conversions = done.setdefault(name, Conversions(source.nonzeros))
             if _is_done(conversions, case, name, number):
                 continue
-            _log(f"{case.name}: {name}, run {number + 1}")
+            log(f"{case.name}: {name}, run {number + 1}")
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
                 output = Path(scratch) / f"output{programs[name].suffix}"
                 _convert_once(programs[name], case, source.path, output, conversions)
@@ -95,9 +102,9 @@ def _convert_once(
         return
     stored = _size(output)
     conversions.runs.append(Run(usage.seconds, usage.cpu_seconds, usage.peak_bytes, stored))
-    if case.checked and conversions.losses is None and not program.name.startswith("floor"):
+    if case.checked and conversions.losses is None and program.script:
         try:
-            content = _result(script(program.python, program.script, "content", output))
+            content = result_of(script(program.python, program.script, "content", output))
         except _Failed as error:
             conversions.losses = [f"its reader fails on its own output: {error}"]
         else:
@@ -108,7 +115,7 @@ def _expected(source: Input, path: Path) -> dict[str, Any]:
     cache = path.with_name(f"{path.name}.content.json")
     if not cache.exists():
         python = Path(sys.executable)
-        cache.write_text(json.dumps(_result(script(python, "expected", source.kind, path))))
+        cache.write_text(json.dumps(result_of(script(python, "expected", source.kind, path))))
     expected: dict[str, Any] = json.loads(cache.read_text())
     return expected
 
@@ -149,9 +156,10 @@ def read_in_turn(
     programs: Mapping[str, Program] = PROGRAMS,
 ) -> None:
     """Read each program's output of an input, each time in a process of its own."""
-    source = cached_input(case.input, folder)
+    source = Input(case.counts)
+    path = cached_input(source, folder).path
     chosen = folder / "reads.json"
-    chosen.write_text(json.dumps(_choices(case.input)))
+    chosen.write_text(json.dumps(_choices(case.counts)))
     done = results.reads.setdefault(case.name, {})
     for number in range(runs):
         for name in _rotated(case.programs, number):
@@ -159,11 +167,11 @@ def read_in_turn(
             too_slow = processes and name != OURS and _spent(processes) > BUDGET_SECONDS
             if len(processes) > number or too_slow:
                 continue
-            output = _stored(program, case.input, source.path, results, folder)
-            _log(f"{case.name}: {name}, run {number + 1}")
+            output = stored_output(program, source, path, results, folder)
+            log(f"{case.name}: {name}, run {number + 1}")
             try:
                 processes.append(
-                    _result(script(program.python, program.script, "reads", output, chosen))
+                    result_of(script(program.python, program.script, "reads", output, chosen))
                 )
             except _Failed as error:
                 processes.append({"": {"failed": str(error)}})
@@ -176,11 +184,13 @@ def _spent(processes: list[dict[str, dict[str, Any]]]) -> float:
     return sum(map(sum, times)) / 1e3 * (1 + 1 / len(processes))
 
 
-def _stored(program: Program, source: Input, path: Path, results: Results, folder: Path) -> Path:
+def stored_output(
+    program: Program, source: Input, path: Path, results: Results, folder: Path
+) -> Path:
     """A program's output of an input, made on first use."""
     store = _store_of(program, source, results, folder)
     if not store.exists():
-        _log(f"storing {source.name} by {program.name}")
+        log(f"storing {source.name} by {program.name}")
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             output = Path(scratch) / f"output{program.suffix}"
             measure(program.convert(program.python, source, path, output))
@@ -201,13 +211,13 @@ def _keep(output: Path, store: Path) -> None:
     output.rename(store)
 
 
-def _choices(source: Input) -> dict[str, list[Any]]:
+def _choices(counts: Counts) -> dict[str, list[Any]]:
     """Arguments of the reads, the same for all programs; no read has the same one twice."""
     rng = np.random.default_rng(0)
-    n_cells, n_genes = source.counts.n_cells, source.counts.n_genes
+    n_cells, n_genes = counts.n_cells, counts.n_genes
     span = min(_SPAN, n_cells // 2)
     starts = rng.integers(n_cells - span, size=_TIMES)
-    labels = list(tables(source.counts)[0]["cell_type"].cat.categories[:_TIMES])
+    labels = list(tables(counts)[0]["cell_type"].cat.categories[:_TIMES])
     few = min(_RANDOM_CELLS, n_cells)
     return {
         "64 random cells": [
@@ -219,17 +229,8 @@ def _choices(source: Input) -> dict[str, list[Any]]:
     }
 
 
-def check_cost(case: Case, runs: int, results: Results, folder: Path = FOLDER) -> None:
-    """Measure the CPU seconds of our digests and exact checks of an input alone."""
-    source, python = cached_input(case.input, folder).path, Path(sys.executable)
-    done = results.checks.setdefault(case.name, [])
-    while len(done) < runs:
-        _log(f"{case.name}: checks, run {len(done) + 1}")
-        done.append(_result(script(python, "checks", source)))
-        results.save()
-
-
-def _result(command: list[str | Path]) -> Any:
+def result_of(command: list[str | Path]) -> Any:
+    """What one of our scripts prints as its result."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = [line for line in done.stdout.splitlines() if line.startswith(_RESULT)]
     if done.returncode or not lines:
@@ -249,6 +250,7 @@ def _size(output: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def _log(message: str) -> None:
+def log(message: str) -> None:
+    """Tell what is measured now."""
     sys.stderr.write(f"{message}\n")
     sys.stderr.flush()

@@ -6,9 +6,10 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from benchmarks.inputs.h5ad import write_h5ad
+from benchmarks.inputs.real import write_repeated
 from benchmarks.inputs.samples import write_samples
 from benchmarks.inputs.shuffled import write_shuffled
 from benchmarks.inputs.soma import write_soma
@@ -19,16 +20,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from benchmarks.inputs.counts import Counts
+    from benchmarks.inputs.real import RealCounts
 
 __all__ = ["FOLDER", "CachedInput", "Input", "Kind", "cached_input"]
 
 Kind = Literal[
-    "h5ad", "10x H5", "10x MTX", "shuffled MTX", "SOMA", "files", "zarr", "MuData", "loom"
+    "h5ad", "10x H5", "10x MTX", "shuffled MTX", "SOMA", "files", "zarr", "MuData", "loom", "real"
 ]
 
 FOLDER = Path(__file__).parents[2] / "build" / "bench"
 
-_WRITERS: dict[Kind, tuple[str, Callable[[Path, Counts], int]]] = {
+_WRITERS: dict[Kind, tuple[str, Callable[[Path, Any], int]]] = {
     "h5ad": (".h5ad", write_h5ad),
     "10x H5": (".h5", write_h5),
     "10x MTX": ("-mtx", write_mtx),
@@ -38,6 +40,7 @@ _WRITERS: dict[Kind, tuple[str, Callable[[Path, Counts], int]]] = {
     "zarr": (".zarr", write_zarr),
     "MuData": (".h5mu", write_mudata),
     "loom": (".loom", write_loom),
+    "real": (".h5ad", write_repeated),
 }
 
 
@@ -48,12 +51,12 @@ class Input:
     Attributes
     ----------
     counts
-        The counts.
+        The counts; for the kind `real` a file of real ones.
     kind
         The format.
     """
 
-    counts: Counts
+    counts: Counts | RealCounts
     kind: Kind = "h5ad"
 
     @property

@@ -268,16 +268,23 @@ class _CooBuffer:
     def by_cell(self, n_genes: int) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[Any]]:
         """Offsets, genes and values by cell, the entries of a cell in the order of storage.
 
-        Tiles are stored by gene, so the genes of a cell mostly ascend.
+        Tiles are stored by gene, so the genes of a cell mostly ascend. The buffer is empty then.
         """
         from scipy.sparse import coo_matrix
 
-        cells, genes, values = map(np.concatenate, (self._cells, self._genes, self._values))
+        cells, genes, values = map(_taken, (self._cells, self._genes, self._values))
         entries = coo_matrix((values, (cells, genes)), (self._n_cells, n_genes), copy=False)
         # Repeated entries must not be summed here: `batch_from_compressed` does it exactly.
         entries.has_canonical_format = True
         rows = entries.tocsr()
         return rows.indptr.astype(np.int64), rows.indices, rows.data
+
+
+def _taken(pieces: list[NDArray[Any]]) -> NDArray[Any]:
+    """All pieces as one array; the list, emptied, holds no memory."""
+    joined = np.concatenate(pieces)
+    pieces.clear()
+    return joined
 
 
 @contextmanager

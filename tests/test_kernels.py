@@ -122,6 +122,55 @@ def test_repeats(compiled: CompiledKernels, first: int, lengths: list[int]) -> N
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("gene", ["u2", "u4"])
+@given(data=st.data())
+def test_records(compiled: CompiledKernels, gene: str, data: st.DataObject) -> None:
+    """Entries are distributed over buckets, counted and placed by cell as numpy does it."""
+    value = data.draw(st.sampled_from(["?", "u1", "u2", "f2", "i4", "f4", "u8", "f8", ">f4", "c8"]))
+    record = np.dtype([("cell", "<u2"), ("gene", gene), ("value", value)])
+    width, n_buckets = data.draw(st.integers(1, 2**16)), data.draw(st.integers(1, 300))
+    n, rng = data.draw(st.integers(0, 500)), np.random.default_rng(data.draw(st.integers(0, 99)))
+    cells = rng.integers(0, width * n_buckets, n, np.uint32)
+    genes = rng.integers(0, 2 ** (8 * record["gene"].itemsize), n, np.uint32)
+    values = rng.integers(0, 200, n).astype(value)
+    expected, found = (np.zeros(n, record) for _ in range(2))
+    starts, bounds = (np.zeros(n_buckets + 1, np.int64) for _ in range(2))
+    REFERENCE.distribute(cells, genes, values, width=width, out=expected, bounds=starts)
+    compiled.distribute(cells, genes, values, width=width, out=found, bounds=bounds)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(bounds, starts)
+    counts = np.zeros((2, width), np.int64)
+    ends = np.zeros((2, width), np.int64)
+    columns = [(np.zeros(n, gene), np.zeros(n, value)) for _ in range(2)]
+    for each, into, at, placed in zip((compiled, REFERENCE), counts, ends, columns, strict=True):
+        for half in np.array_split(found, 2):
+            each.count_cells(half, into)
+        at[1:] = np.cumsum(into)[:-1]
+        for half in np.array_split(found, 2):
+            each.place(half, at, *placed)
+    np.testing.assert_array_equal(*counts)
+    np.testing.assert_array_equal(*ends)
+    for mine, theirs in zip(*columns, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_records_outside(compiled: CompiledKernels) -> None:
+    """A cell in no bucket, and a record without a place, are refused, and nothing is written."""
+    record = np.dtype([("cell", "<u2"), ("gene", "<u2"), ("value", "<u2")])
+    numbers, records = np.array([0, 9], np.uint32), np.zeros(2, record)
+    records["cell"] = [0, 3]
+    for each in (compiled, REFERENCE):
+        bounds, out = np.zeros(3, np.int64), np.zeros(2, record)
+        with pytest.raises(IndexError, match="cell 9 is in none of 2 buckets of 4"):
+            each.distribute(numbers, numbers, numbers.astype("u2"), width=4, out=out, bounds=bounds)
+        for ends in ([0, 1], [0, 1, 1, 2]):
+            columns = np.full((2, 2), 7, np.uint16)
+            with pytest.raises((IndexError, ValueError)):
+                each.place(records, np.array(ends, np.int64), *columns)
+        with pytest.raises(ValueError, match="broadcast"):
+            each.count_cells(records, np.zeros(2, np.int64))
+
+
 def test_no_kernel_writes_beyond_its_array(compiled: CompiledKernels) -> None:
     """An array of another length, or counts below zero, are refused as numpy refuses them."""
     for each in (compiled, REFERENCE):

@@ -35,6 +35,15 @@ _MEANT = {"open": "`slaf info` and `slaf head` show what is in it; in Python sla
 class Command(TyperCommand):
     """A command whose options are listed by purpose."""
 
+    def __init__(self, *arguments: Any, **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self.params = [_take_as_is(parameter) for parameter in self.params]
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """The option `--help`."""
+        option = super().get_help_option(ctx)
+        return option and _take_as_is(option)
+
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """Parse the words; of one word for two arguments the last argument is missing."""
         words = list(args)
@@ -108,6 +117,29 @@ class Commands(TyperGroup):
                 row = (name, command.get_short_help_str(width))
                 sections.setdefault(title, []).append(row)
         _write(formatter, sections.items())
+
+
+def _take_as_is(parameter: Any) -> Any:
+    """The parameter, which takes defaults and text as they are.
+
+    Newer releases of typer import pydantic to check each value: a seventh of the time of a start.
+    """
+    check, callback = parameter.process_value, parameter.callback
+    kind = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
+
+    def process_value(ctx: Any, value: Any) -> Any:
+        words = value if kind == list[str] else [value]
+        is_default = value is None or value is parameter.default
+        is_text = kind in (str, list[str]) and all(
+            isinstance(word, str) for word in words or [None]
+        )
+        if is_text or (is_default and not parameter.required):
+            value = list(value) if value and kind == list[str] else value
+            return value if callback is None else callback(ctx, parameter, value)
+        return check(ctx, value)
+
+    parameter.process_value = process_value
+    return parameter
 
 
 def _in_plain_words(message: str) -> str:

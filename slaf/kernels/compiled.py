@@ -34,6 +34,13 @@ _FILL = (
     *(_SIZE, _SIZE, _POINTER, _POINTER, _POINTER, _SIZE),
 )
 
+_DISTRIBUTE = (
+    *(ctypes.c_int32, _POINTER, _POINTER, _POINTER, _SIZE),
+    *(_UINT32, _SIZE, _POINTER, _POINTER, _POINTER),
+)
+_PLACE = (ctypes.c_int32, _POINTER, _SIZE, _SIZE, _POINTER, _POINTER, _POINTER, _SIZE)
+_COUNT_CELLS = (ctypes.c_int32, _POINTER, _SIZE, _SIZE, _SIZE, _POINTER)
+
 # Bytes behind a packed chunk, as in inflate.c.
 _PADDING = 64
 
@@ -42,6 +49,7 @@ _LARGEST_UINT32 = 2**32 - 1
 # Elements that are unshuffled by one pass, by their bytes; and elements of dense matrices.
 _WIDTHS = (2, 4, 8)
 _DENSE_WIDTHS = (1, 2, 4, 8)
+_GENE_WIDTHS = (2, 4)
 
 
 class CompiledKernels(Kernels):
@@ -91,6 +99,16 @@ class CompiledKernels(Kernels):
                 for name, types in (("count", _COUNT), ("fill", _FILL))
             )
             for size in _DENSE_WIDTHS
+        }
+
+        self._count_cells = self._function("slaf_count_cells", _COUNT_CELLS)
+        self._records: dict[tuple[int, int], tuple[Callable[..., Any], ...]] = {
+            (gene, value): tuple(
+                self._function(f"slaf_{name}_{gene}_{value}", types)
+                for name, types in (("distribute", _DISTRIBUTE), ("place", _PLACE))
+            )
+            for gene in _GENE_WIDTHS
+            for value in _DENSE_WIDTHS
         }
 
     def _function(self, name: str, types: tuple[Any, ...]) -> Callable[..., Any]:
@@ -235,6 +253,66 @@ class CompiledKernels(Kernels):
         )
         return (rows, columns, values) if found == n_lines else None
 
+    def distribute(
+        self,
+        cells: NDArray[np.uint32],
+        genes: NDArray[np.uint32],
+        values: NDArray[Any],
+        *,
+        width: int,
+        out: NDArray[Any],
+        bounds: NDArray[np.int64],
+    ) -> None:
+        """Write entries as records, by bucket of so many cells, those of one in their order."""
+        functions = self._records.get(_sizes(out))
+        columns = (cells, genes, values)
+        fits = all(len(each) == len(out) for each in columns) and values.dtype == out.dtype["value"]
+        fits = fits and cells.dtype == genes.dtype == np.uint32 and bounds.dtype == np.int64
+        fits = fits and 0 < width <= _LARGEST_UINT32 and len(bounds) > 0
+        if functions is None or not fits or not _are_plain(*columns, bounds):
+            super().distribute(*columns, width=width, out=out, bounds=bounds)
+            return
+        places = np.empty(len(bounds) - 1, np.int64)
+        bounds[:] = 0
+        done = functions[0](
+            *map(_address, columns),
+            *(len(out), width, len(places)),
+            *(_address(bounds), _address(places), _address(out)),
+        )
+        if not done:
+            super().distribute(*columns, width=width, out=out, bounds=bounds)
+
+    def count_cells(self, records: NDArray[Any], counts: NDArray[np.int64]) -> None:
+        """Add how many records each cell has."""
+        is_compiled = _sizes(records) in self._records and counts.dtype == np.int64
+        where = _address(records), len(records), records.itemsize, len(counts)
+        counted = counts.copy()
+        if is_compiled and self._count_cells(*where, _address(counted)):
+            counts[:] = counted
+        else:
+            super().count_cells(records, counts)
+
+    def place(
+        self,
+        records: NDArray[Any],
+        ends: NDArray[np.int64],
+        genes: NDArray[Any],
+        values: NDArray[Any],
+    ) -> None:
+        """Write genes and values of records to the next places of their cells."""
+        functions = self._records.get(_sizes(records))
+        fits = len(genes) == len(values) and ends.dtype == np.int64
+        types = (genes.dtype, values.dtype) == (records.dtype["gene"], records.dtype["value"])
+        if functions is None or not fits or not types or not _are_plain(ends, genes, values):
+            super().place(records, ends, genes, values)
+            return
+        where = _address(records), len(records), len(ends)
+        after = ends.copy()
+        if functions[1](*where, _address(after), _address(genes), _address(values), len(genes)):
+            ends[:] = after
+        else:
+            super().place(records, ends, genes, values)
+
 
 class _CompiledCells(DenseCells):
     """The same, by the two functions for elements of this size."""
@@ -289,6 +367,22 @@ def _typed(types: tuple[Any, ...], size: int) -> tuple[Any, ...]:
     """Types of arguments, with the mask as an unsigned number of this size."""
     unsigned = {1: ctypes.c_uint8, 2: ctypes.c_uint16, 4: ctypes.c_uint32, 8: ctypes.c_uint64}
     return tuple(unsigned[size] if each is ctypes.c_uint64 else each for each in types)
+
+
+def _sizes(records: NDArray[Any]) -> tuple[int, int]:
+    """The bytes of gene and value of records as C reads them; no bytes for others."""
+    if not records.flags.c_contiguous or not all(t.isnative for t, *_ in _fields(records)):
+        return 0, 0
+    (cell, _), (gene, of_gene), (value, of_value) = _fields(records)
+    offsets = (of_gene, of_value, records.itemsize)
+    packed = (2, 2 + gene.itemsize, 2 + gene.itemsize + value.itemsize)
+    is_packed = cell.itemsize == 2 and offsets == packed  # noqa: PLR2004 - bytes of uint16
+    return (gene.itemsize, value.itemsize) if is_packed else (0, 0)
+
+
+def _fields(records: NDArray[Any]) -> list[tuple[np.dtype[Any], int]]:
+    fields: Any = records.dtype.fields
+    return [fields[name][:2] for name in ("cell", "gene", "value")]
 
 
 def _address(array: NDArray[Any]) -> int:

@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* Raised with every change of what a function takes or does; __init__.py has it too. */
-#define VERSION 5
+#define VERSION 6
 
 /* Each pass for processors with AVX2 and for others; the dynamic linker chooses. */
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__)
@@ -349,3 +349,77 @@ static inline int64_t number(const uint8_t **text, const uint8_t *end, uint8_t b
 
 ENTRIES(slaf_entries_i8, int64_t)
 ENTRIES(slaf_entries_f8, double)
+
+/* The bucket of a cell: exact for all numbers of 32 bits. Lemire and others, "Faster remainder by
+ * direct computation" (2019).
+ */
+#ifdef __SIZEOF_INT128__
+#define RECIPROCAL(width) ((width) > 1 ? UINT64_MAX / (width) + 1 : 0)
+#define BUCKET(cell) (uint32_t)(once ? (unsigned __int128)once * (cell) >> 64 : (cell))
+#else
+#define RECIPROCAL(width) (width)
+#define BUCKET(cell) ((cell) / once)
+#endif
+
+/* Records of a cell, a gene and a value, without gaps. */
+#define RECORDS(SIZES, GENE, VALUE)                                                             \
+    enum { size_##SIZES = 2 + sizeof(GENE) + sizeof(VALUE) };                                   \
+    /* Entries as records, by bucket and in their order: 1 and the first of each bucket; or 0 */ \
+    /* if a cell is in none. `bounds` is zero, and longer than `next` by one. */                \
+    PASS int32_t slaf_distribute_##SIZES(                                                       \
+        const uint32_t *cells, const uint32_t *genes, const VALUE *values, int64_t n,           \
+        uint32_t width, int64_t n_buckets, int64_t *bounds, int64_t *next, uint8_t *restrict out) { \
+        uint64_t once = RECIPROCAL(width);                                                      \
+        for (int64_t i = 0; i < n; i++) {                                                       \
+            uint32_t bucket = BUCKET(cells[i]);                                                 \
+            if (bucket >= n_buckets) return 0;                                                  \
+            bounds[bucket + 1]++;                                                               \
+        }                                                                                       \
+        for (int64_t k = 0; k < n_buckets; k++) bounds[k + 1] += next[k] = bounds[k];           \
+        for (int64_t i = 0; i < n; i++) {                                                       \
+            uint32_t bucket = BUCKET(cells[i]);                                                 \
+            uint16_t cell = (uint16_t)(cells[i] - bucket * width);                              \
+            GENE gene = (GENE)genes[i];                                                         \
+            uint8_t *at = out + next[bucket]++ * size_##SIZES;                                  \
+            memcpy(at, &cell, 2);                                                               \
+            memcpy(at + 2, &gene, sizeof gene);                                                 \
+            memcpy(at + 2 + sizeof gene, values + i, sizeof(VALUE));                            \
+        }                                                                                       \
+        return 1;                                                                               \
+    }                                                                                           \
+    /* Records to their places, `ends[cell]` on: 1; or 0 if a cell or a place does not exist. */ \
+    PASS int32_t slaf_place_##SIZES(const uint8_t *records, int64_t n, int64_t n_cells,         \
+                                    int64_t *ends, GENE *restrict genes,                        \
+                                    VALUE *restrict values, int64_t size) {                     \
+        for (const uint8_t *stop = records + n * size_##SIZES; records < stop;                  \
+             records += size_##SIZES) {                                                         \
+            uint16_t cell;                                                                      \
+            memcpy(&cell, records, 2);                                                          \
+            if (cell >= n_cells || ends[cell] < 0 || ends[cell] >= size) return 0;              \
+            int64_t place = ends[cell]++;                                                       \
+            memcpy(genes + place, records + 2, sizeof(GENE));                                   \
+            memcpy(values + place, records + 2 + sizeof(GENE), sizeof(VALUE));                  \
+        }                                                                                       \
+        return 1;                                                                               \
+    }
+
+RECORDS(2_1, uint16_t, uint8_t)
+RECORDS(2_2, uint16_t, uint16_t)
+RECORDS(2_4, uint16_t, uint32_t)
+RECORDS(2_8, uint16_t, uint64_t)
+RECORDS(4_1, uint32_t, uint8_t)
+RECORDS(4_2, uint32_t, uint16_t)
+RECORDS(4_4, uint32_t, uint32_t)
+RECORDS(4_8, uint32_t, uint64_t)
+
+/* How many records each cell has is added to `counts`: 1; or 0 if a cell does not exist. */
+int32_t slaf_count_cells(const uint8_t *records, int64_t n, int64_t itemsize, int64_t n_cells,
+                         int64_t *counts) {
+    for (int64_t i = 0; i < n; i++, records += itemsize) {
+        uint16_t cell;
+        memcpy(&cell, records, 2);
+        if (cell >= n_cells) return 0;
+        counts[cell]++;
+    }
+    return 1;
+}

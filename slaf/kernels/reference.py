@@ -287,6 +287,83 @@ class Kernels:
         """
         return None
 
+    def distribute(
+        self,
+        cells: NDArray[np.uint32],
+        genes: NDArray[np.uint32],
+        values: NDArray[Any],
+        *,
+        width: int,
+        out: NDArray[Any],
+        bounds: NDArray[np.int64],
+    ) -> None:
+        """Write entries as records, by bucket of so many cells, those of one in their order.
+
+        Parameters
+        ----------
+        cells, genes, values
+            The entries.
+        width
+            The number of cells in a bucket.
+        out
+            Records of a "cell", counted from the first of its bucket, a "gene" and a "value".
+        bounds
+            Receives the first record of each bucket, and the number of records.
+
+        Raises
+        ------
+        IndexError
+            If a cell is in no bucket.
+        """
+        buckets = cells // np.uint32(width)
+        if len(buckets) and int(buckets.max()) >= len(bounds) - 1:
+            msg = f"cell {cells.max()} is in none of {len(bounds) - 1} buckets of {width}"
+            raise IndexError(msg)
+        # numpy sorts numbers of 8 and 16 bits by radix.
+        order = np.argsort(buckets.astype(np.min_scalar_type(len(bounds))), kind="stable")
+        # Column by column: numpy moves whole records several times slower.
+        out["cell"] = (cells - buckets * np.uint32(width))[order]
+        out["gene"], out["value"] = genes[order], values[order]
+        bounds[0] = 0
+        np.cumsum(np.bincount(buckets, minlength=len(bounds) - 1), out=bounds[1:])
+
+    def count_cells(self, records: NDArray[Any], counts: NDArray[np.int64]) -> None:
+        """Add how many records each cell has.
+
+        Parameters
+        ----------
+        records
+            As `distribute` writes them.
+        counts
+            The number so far, of each cell.
+        """
+        counts += np.bincount(records["cell"], minlength=len(counts))
+
+    def place(
+        self,
+        records: NDArray[Any],
+        ends: NDArray[np.int64],
+        genes: NDArray[Any],
+        values: NDArray[Any],
+    ) -> None:
+        """Write genes and values of records to the next places of their cells, in their order.
+
+        Parameters
+        ----------
+        records
+            As `distribute` writes them.
+        ends
+            The next place of each cell, which moves on.
+        genes, values
+            Arrays of the types of the records.
+        """
+        order = np.argsort(records["cell"], kind="stable")
+        counts = np.bincount(records["cell"], minlength=len(ends))
+        # The distance of the entries of each cell from their positions in the sorted records.
+        targets = np.arange(len(records)) + np.repeat(ends - np.cumsum(counts) + counts, counts)
+        genes[targets], values[targets] = records["gene"][order], records["value"][order]
+        ends += counts
+
 
 def _joined(arrays: list[NDArray[Any]]) -> NDArray[Any]:
     return np.concatenate(arrays) if arrays else np.zeros(0, np.int64)

@@ -9,11 +9,13 @@ import threading
 import weakref
 from collections import OrderedDict
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from slaf.errors import StorageError
+from slaf.kernels import kernels
 from slaf.runtime.cancellation import check_cancelled
 from slaf.sparse.batch import BATCH_NONZEROS, Batch, batch_from_compressed
 from slaf.sparse.casting import checked_indices, exact_cast
@@ -39,8 +41,7 @@ _BUCKET_ENTRIES = 1 << 22
 # Room for cells with more entries than others: a bucket may have this factor more than the mean.
 _ROOM = 1.25
 
-# Cells of a bucket fit 16 bits, and its number mostly 8, which numpy sorts by radix. Each bucket is
-# an open file.
+# Cells of a bucket fit 16 bits. Each bucket is an open file.
 _MAX_CELLS = 1 << 16
 _MAX_BUCKETS = 1 << 8
 
@@ -185,22 +186,18 @@ class ExternalSort:
         cells = checked_indices(cells, self.shape[0], "cell", lambda wrong: f"gene {genes[wrong]}")
         # Checked before they are stored in fewer bits, which would make another gene of them.
         checked_indices(genes, self.shape[1], "gene", lambda wrong: f"cell {cells[wrong]}")
-        cells = cells.astype(np.uint32, copy=False)
-        numbers = cells // np.uint32(self._bucket_cells)
-        cells_in_bucket = cells - numbers * np.uint32(self._bucket_cells)
-        numbers = numbers.astype(np.min_scalar_type(len(buckets) - 1))
-        # Files of Cell Ranger are in the order of cells.
-        in_order = _is_sorted(cells)
-        order = slice(None) if in_order else _stable_order(numbers)
+        cells, genes = (np.ascontiguousarray(each, np.uint32) for each in (cells, genes))
         dtype = narrow.including(piece.values)
         values = piece.values if dtype in _NARROW_TYPES else exact_cast(piece.values, dtype)
+        values = np.ascontiguousarray(values, dtype)
         records = np.empty(len(cells), self._record_type(dtype))
-        # Column by column: numpy moves whole records several times slower.
-        records["cell"], records["gene"] = cells_in_bucket[order], genes[order]
-        records["value"] = values[order]
-        starts = np.searchsorted(numbers[order], np.arange(1, len(buckets), dtype=numbers.dtype))
-        for bucket, part in zip(buckets, np.split(records, starts), strict=True):
-            bucket.append(part, in_order=in_order)
+        bounds = np.zeros(len(buckets) + 1, np.int64)
+        width = self._bucket_cells
+        kernels().distribute(cells, genes, values, width=width, out=records, bounds=bounds)
+        # Files of Cell Ranger are in the order of cells.
+        in_order = bool((cells[1:] >= cells[:-1]).all())
+        for bucket, (start, stop) in zip(buckets, pairwise(bounds.tolist()), strict=True):
+            bucket.append(records[start:stop], in_order=in_order)
 
     def _record_type(self, values: np.dtype[Any]) -> np.dtype[Any]:
         """The type of an entry; cells are counted from the first of their bucket."""
@@ -303,10 +300,14 @@ class _Bucket:
 
     def pieces(self, size: int) -> Iterator[Coo]:
         """All entries, in the order of `append`, at most `size` at a time."""
+        for records in self.records(size):
+            yield Coo(records["cell"], records["gene"], records["value"])
+
+    def records(self, size: int) -> Iterator[NDArray[Any]]:
+        """All records, in the order of `append`, at most `size` at a time."""
         for run in self._runs:
             for part in RowRange(0, run.length).split(size):
-                records = self._read(run, part)
-                yield Coo(records["cell"], records["gene"], records["value"])
+                yield self._read(run, part)
 
     def _write(self, view: memoryview) -> None:
         try:
@@ -358,14 +359,19 @@ class _SortedBucket:
         self._genes = np.empty(len(bucket), bucket.record["gene"])
         self._values = np.empty(len(bucket), bucket.record["value"])
         end = 0
-        for piece in bucket.pieces(size):
-            self._indptr[1:] += np.bincount(piece.cells, minlength=n_cells)
+        for records in bucket.records(size):
+            kernels().count_cells(records, self._indptr[1:])
             if bucket.in_order:
-                start, end = end, end + len(piece.cells)
-                self._genes[start:end], self._values[start:end] = piece.genes, piece.values
+                start, end = end, end + len(records)
+                self._genes[start:end] = records["gene"]
+                self._values[start:end] = records["value"]
         np.cumsum(self._indptr, out=self._indptr)
         if not bucket.in_order:
-            self._sort(bucket, size)
+            # A piece at a time, to need little memory besides the result.
+            ends = self._indptr[:-1].copy()
+            for records in bucket.records(size):
+                wide = records.astype(bucket.record, copy=False)
+                kernels().place(wide, ends, self._genes, self._values)
 
     def close(self) -> None:
         """Nothing: it has no file."""
@@ -380,18 +386,6 @@ class _SortedBucket:
             # Copies: a batch in a queue must not keep the whole bucket in memory.
             genes, values = self._genes[span].copy(), self._values[span].copy()
             yield batch_from_compressed(part, indptr, genes, values, self._n_genes)
-
-    def _sort(self, bucket: _Bucket, size: int) -> None:
-        # A piece at a time, to need little memory beside the result.
-        ends = self._indptr[:-1].copy()
-        for piece in bucket.pieces(size):
-            indptr, genes, values = _counting_sort(piece, len(ends))
-            counts = np.diff(indptr)
-            # The distance of each cell's entries from their positions in the sorted piece.
-            targets = np.arange(len(genes)) + np.repeat(ends - indptr[:-1], counts)
-            self._genes[targets] = genes
-            self._values[targets] = values
-            ends += counts
 
 
 class _NarrowType:
@@ -420,32 +414,3 @@ class _NarrowType:
         if not (self._dtype == np.uint64 and values.dtype.kind == "i" and (values >= 0).all()):
             self._dtype = np.result_type(self._dtype, values.dtype)
         return self._dtype
-
-
-def _counting_sort(
-    entries: Coo, n_cells: int
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[Any]]:
-    """Entries in the order of cells, those of a cell in their order: indptr, genes and values.
-
-    scipy's own conversion from COO to CSR, without its sum of repeated entries: a fourth of the
-    time of `argsort`.
-    """
-    from scipy.sparse import _sparsetools
-
-    n = len(entries.cells)
-    # Bits are moved, whatever they mean: scipy has no float16.
-    bits = np.ascontiguousarray(entries.values).view(f"u{entries.values.dtype.itemsize}")
-    indptr, genes = np.empty(n_cells + 1, np.int32), np.empty(n, np.int32)
-    sorted_bits = np.empty(n, bits.dtype)
-    cells, all_genes = (column.astype(np.int32) for column in (entries.cells, entries.genes))
-    _sparsetools.coo_tocsr(n_cells, 1, n, cells, all_genes, bits, indptr, genes, sorted_bits)
-    return indptr, genes, sorted_bits.view(entries.values.dtype)
-
-
-def _is_sorted(numbers: NDArray[Any]) -> bool:
-    return bool((numbers[1:] >= numbers[:-1]).all())
-
-
-def _stable_order(numbers: NDArray[Any]) -> NDArray[np.intp] | slice:
-    """The indexer that sorts numbers and keeps the order of equal ones."""
-    return slice(None) if _is_sorted(numbers) else np.argsort(numbers, kind="stable")

@@ -5,8 +5,9 @@ The names below are all there is to learn; each is imported when it is first use
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from slaf.runtime.imports import import_at_once
 
 if TYPE_CHECKING:
     __version__: str
@@ -237,7 +238,7 @@ if not TYPE_CHECKING:  # else every name would be one of this module
         if name not in _HOMES:
             msg = f"module {__name__!r} has no attribute {name!r}"
             raise AttributeError(msg)
-        return getattr(importlib.import_module(_HOMES[name]), _RENAMED.get(name, name))
+        return getattr(import_at_once(_HOMES[name]), _RENAMED.get(name, name))
 
 
 def __dir__() -> list[str]:

@@ -477,3 +477,73 @@ def test_rows_beyond_an_array(compiled: CompiledKernels) -> None:
     write = compiled.gather(arrays, np.array([0]), np.array([2]), stops)
     with pytest.raises(ValueError, match="shape"):
         write(np.array([0]), np.empty(7, "i4"))
+
+
+def rows_of(data: st.DataObject, dtype: np.dtype[Any]) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """The lengths of some rows, empty ones too, and an entry for each of their elements."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    values = drawn(data, dtype, 60_000)
+    cuts = np.sort(rng.integers(0, len(values) + 1, data.draw(st.integers(0, 9))))
+    return np.diff(np.concatenate([[0], cuts, [len(values)]])).astype(np.int64), values
+
+
+@pytest.mark.parametrize("dtype", ["u2", "u4", "i4", "i8", "u8", "f2", "f4", "f8"])
+@given(data=st.data())
+def test_sums_of_rows(compiled: CompiledKernels, dtype: str, data: st.DataObject) -> None:
+    """Sums of whole numbers are equal, and those of floats have the same bits."""
+    counts, values = rows_of(data, np.dtype(dtype))
+    if values.dtype.itemsize == 8 and values.dtype.kind in "iu":
+        values %= 2**30
+    with np.errstate(invalid="ignore", over="ignore"):
+        found, expected = (each.row_sums(counts, values) for each in (compiled, REFERENCE))
+    np.testing.assert_array_equal(found, expected, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("of", "to"),
+    [("u2", "f4"), ("u4", "f4"), ("i4", "f4"), ("f4", "f4"), ("f8", "f8"), ("i8", "f4")],
+)
+@given(data=st.data())
+def test_scaled_rows(compiled: CompiledKernels, of: str, to: str, data: st.DataObject) -> None:
+    """Entries times the factor of their row have the same bits, and infinite ones are noticed."""
+    counts, values = rows_of(data, np.dtype(of))
+    some = st.floats(0, 1e30) | st.sampled_from([np.inf, np.nan, 5e-324, 1e300])
+    factors = np.array(data.draw(st.lists(some, min_size=len(counts), max_size=len(counts))))
+    outs = [np.full(len(values), 7, to) for _ in range(2)]
+    found, expected = (
+        each.scale(counts, values, factors, out)
+        for each, out in zip((compiled, REFERENCE), outs, strict=True)
+    )
+    assert found is expected is bool(np.isinf(outs[1]).any())
+    np.testing.assert_array_equal(outs[0], outs[1], strict=True)
+
+
+@pytest.mark.parametrize("column", ["u2", "u4", "i4", "i8"])
+@pytest.mark.parametrize("dtype", ["?", "u2", "f4", "i8"])
+@given(data=st.data())
+def test_selected_columns(
+    compiled: CompiledKernels, column: str, dtype: str, data: st.DataObject
+) -> None:
+    """The entries in some columns are those whose column has a place; others leave no trace."""
+    counts, values = rows_of(data, np.dtype(dtype))
+    rng = np.random.default_rng(len(values))
+    places = np.where(rng.random(50) < 0.5, np.arange(50, dtype=np.int32), np.int32(-1))
+    columns = rng.integers(0, 50, len(values)).astype(column)
+    found, expected = (
+        each.select(counts, columns, values, places) for each in (compiled, REFERENCE)
+    )
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_rows_that_do_not_fit(compiled: CompiledKernels) -> None:
+    """No memory outside the arrays is read or written, whatever lengths and columns say."""
+    values, columns = np.ones(4, "f4"), np.arange(4, dtype="u4")
+    for lengths in (np.array([2, 9]), np.array([-3, 7])):
+        with pytest.raises((IndexError, ValueError)):
+            compiled.row_sums(lengths, values)
+        with pytest.raises(ValueError, match=r"broadcast|negative"):
+            compiled.scale(lengths, values, np.ones(2), np.empty(4, "f4"))
+    for places in (np.zeros(3, np.int32), np.empty(0, np.int32)):
+        with pytest.raises(IndexError):
+            compiled.select(np.array([4]), columns, values, places)

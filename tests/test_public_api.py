@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import json
 import pickle
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import pytest
 import slaf
 from slaf import errors
 from slaf.errors import DamagedInput, SlafError, VerificationFailed
+from slaf.runtime.imports import import_at_once
 from slaf.verification.report import Difference, Report
 
 CHECKOUT = Path(__file__).parents[1]
@@ -163,3 +166,18 @@ def test_the_wheel_holds_every_module(wheel: list[str]) -> None:
         }
         found = {name for name in wheel if name.startswith(f"{package}/")}
         assert found - {"slaf/kernels/kernels.so"} == expected | {f"{package}/py.typed"}
+
+
+@pytest.mark.parametrize("name", ["this_module_is_not_there", "json.tool"])
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_imports_leave_the_search_for_cycles_as_it_was(name: str, is_enabled: bool) -> None:  # noqa: FBT001
+    """Python looks for cycles after an import as before, also after one that fails."""
+    was_enabled = gc.isenabled()
+    (gc.enable if is_enabled else gc.disable)()
+    sys.modules.pop(name, None)
+    try:
+        with suppress(ModuleNotFoundError):
+            import_at_once(name)
+        assert gc.isenabled() is is_enabled
+    finally:
+        (gc.enable if was_enabled else gc.disable)()

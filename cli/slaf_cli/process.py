@@ -9,7 +9,6 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
-from slaf_cli.pandas_on_demand import import_pandas_on_demand
 from slaf_cli.report import ExitCode
 
 __all__ = ["end", "keep_one_heap", "open_closed_streams", "set_up"]
@@ -27,7 +26,7 @@ _OBJECTS = 300_000
 
 
 def set_up() -> None:
-    """Set what libraries read when they are loaded, and how this process imports and allocates."""
+    """Set what libraries read when they are loaded, and how this process allocates."""
     from slaf.runtime.resources import cpu_count
 
     open_closed_streams()
@@ -43,7 +42,6 @@ def set_up() -> None:
         ("OPENBLAS_NUM_THREADS", "1"),
     ):
         os.environ.setdefault(name, value)
-    import_pandas_on_demand()
     gc.set_threshold(_OBJECTS, *gc.get_threshold()[1:])
     keep_one_heap()
 

@@ -6,7 +6,7 @@ strings as objects, and nullable integers without a missing value.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -16,14 +16,18 @@ from slaf.annotations.columns import STRING, Column, categories_of, table_with_m
 from slaf.errors import DamagedDataset, InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     import pandas as pd
     from numpy.typing import NDArray
 
     from slaf.annotations.columns import ColumnSet
 
-__all__ = ["from_frame", "has_ids", "is_frame", "on_axis", "to_frame", "with_ids"]
+__all__ = ["from_arrays", "from_frame", "has_ids", "is_frame", "on_axis", "to_frame", "with_ids"]
 
 _NUMPY_KINDS = "biufmM"
+
+_Made: TypeAlias = "tuple[pa.Array, Column]"
 
 
 def from_frame(frame: pd.DataFrame, id_name: str) -> pa.Table:
@@ -44,21 +48,36 @@ def from_frame(frame: pd.DataFrame, id_name: str) -> pa.Table:
     """
     names = list(frame.columns)
     _check_names(names)
-    ids, index = _from_index(frame.index, id_name)
-    arrays, columns = [ids], [index]
-    for name in names:
-        try:
-            array, column = _from_series(frame[name], name)
-        except InputError as error:
-            error.add_note(f"in column {name!r}")
-            raise
-        except (pa.ArrowException, UnicodeError) as error:
-            msg = f"column {name!r} cannot be stored ({error}); leave it out, or convert it"
-            raise InputError(msg) from error
-        arrays.append(array)
-        columns.append(column)
+    index = _from_index(frame.index, id_name)
+    columns = [_checked(_from_series, frame[name], name) for name in names]
     index_name = frame.index.name
-    return table_with_metadata(arrays, columns, None if index_name is None else str(index_name))
+    return _table(index, columns, None if index_name is None else str(index_name))
+
+
+def from_arrays(
+    ids: list[str], columns: Mapping[str, NDArray[Any]], id_name: str, index_name: str | None = None
+) -> pa.Table:
+    """The table that `from_frame` makes of arrays of one dimension; pandas is not imported for it.
+
+    Parameters
+    ----------
+    ids
+        The index.
+    columns
+        The columns by name: numbers, or Python objects.
+    id_name
+        "cell_id" or "gene_id".
+    index_name
+        The name of the index.
+
+    Raises
+    ------
+    InputError
+        If a column holds values that cannot be stored.
+    """
+    index = pa.array(ids, pa.string()), Column(id_name, None, "object")
+    made = [_checked(_from_array, values, name) for name, values in columns.items()]
+    return _table(index, made, index_name)
 
 
 def to_frame(table: pa.Table, column_set: ColumnSet) -> pd.DataFrame:
@@ -148,6 +167,23 @@ def with_ids(name: str, element: Any, own: pa.ChunkedArray, ids: pa.ChunkedArray
     return element.set_axis(index, axis=0)
 
 
+def _checked(make: Callable[[Any, Column], _Made], values: Any, name: str) -> _Made:
+    """A column, with its name in errors."""
+    try:
+        return make(values, Column(name, name, _pandas_type(values.dtype)))
+    except InputError as error:
+        error.add_note(f"in column {name!r}")
+        raise
+    except (pa.ArrowException, UnicodeError) as error:
+        msg = f"column {name!r} cannot be stored ({error}); leave it out, or convert it"
+        raise InputError(msg) from error
+
+
+def _table(index: _Made, columns: Sequence[_Made], index_name: str | None) -> pa.Table:
+    arrays, made = zip(index, *columns, strict=True)
+    return table_with_metadata(arrays, made, index_name)
+
+
 def _check_names(names: list[Any]) -> None:
     not_text = [name for name in names if not isinstance(name, str)]
     if not_text:
@@ -160,7 +196,7 @@ def _check_names(names: list[Any]) -> None:
         raise InputError(msg)
 
 
-def _from_index(index: pd.Index[Any], id_name: str) -> tuple[pa.Array, Column]:
+def _from_index(index: pd.Index[Any], id_name: str) -> _Made:
     import pandas as pd
 
     labels = pd.Series(index)
@@ -173,40 +209,52 @@ def _from_index(index: pd.Index[Any], id_name: str) -> tuple[pa.Array, Column]:
     except UnicodeError as error:
         msg = f"a {id_name} cannot be stored as text ({error})"
         raise InputError(msg) from error
-    return ids, Column(id_name, None, _pandas_type(labels), missing=_missing_marker(labels))
+    marker = _missing_marker(labels)
+    return ids, Column(id_name, None, _pandas_type(labels.dtype), missing=marker)
 
 
-def _from_series(series: pd.Series[Any], name: str) -> tuple[pa.Array, Column]:
+def _from_series(series: pd.Series[Any], column: Column) -> _Made:
     import pandas as pd
 
     dtype = series.dtype
-    column = Column(name, name, _pandas_type(series))
     if isinstance(dtype, pd.CategoricalDtype):
         return _from_categorical(series, column)
     if isinstance(dtype, pd.StringDtype):
         values = pa.array(np.asarray(series.array.to_numpy(object, na_value=None)), pa.string())
         return values, replace(column, missing=_missing_marker(series))
     if dtype.kind == "O":
-        return _from_objects(series, column)
-    if isinstance(dtype, np.dtype) and dtype.kind in _NUMPY_KINDS:
-        values = series.to_numpy()
-        native = values.astype(values.dtype.newbyteorder("="), copy=False)
-        return pa.array(native, from_pandas=False), column
+        return _from_objects(series.to_list(), column)
+    if isinstance(dtype, np.dtype):
+        return _from_array(series.to_numpy(), column)
     if isinstance(dtype, pd.DatetimeTZDtype) or hasattr(dtype, "numpy_dtype"):
         return pa.array(series.array), column
+    raise _not_stored(dtype)
+
+
+def _from_array(values: NDArray[Any], column: Column) -> _Made:
+    if values.dtype.kind == "O":
+        return _from_objects(values.tolist(), column)
+    if values.dtype.kind not in _NUMPY_KINDS:
+        raise _not_stored(values.dtype)
+    native = values.astype(values.dtype.newbyteorder("="), copy=False)
+    return pa.array(native, from_pandas=False), column
+
+
+def _not_stored(dtype: Any) -> InputError:
     msg = (
         f"holds values of type {dtype}, which cannot be stored; leave the column out, or convert "
         "it to strings or numbers"
     )
-    raise InputError(msg)
+    return InputError(msg)
 
 
-def _from_categorical(series: pd.Series[Any], column: Column) -> tuple[pa.Array, Column]:
+def _from_categorical(series: pd.Series[Any], column: Column) -> _Made:
     import pandas as pd
 
     categories = series.cat.categories
     # Without the type pandas 3 infers strings from objects.
-    values, of_values = _from_series(pd.Series(categories, dtype=categories.dtype), column.name)
+    labels = pd.Series(categories, dtype=categories.dtype)
+    values, of_values = _from_series(labels, replace(column, dtype=_pandas_type(labels.dtype)))
     if pa.types.is_timestamp(values.type) or pa.types.is_duration(values.type):
         msg = "holds categories that are times, which cannot be stored; convert them to strings"
         raise InputError(msg)
@@ -223,8 +271,7 @@ def _from_categorical(series: pd.Series[Any], column: Column) -> tuple[pa.Array,
     )
 
 
-def _from_objects(series: pd.Series[Any], column: Column) -> tuple[pa.Array, Column]:
-    values = series.to_list()
+def _from_objects(values: list[Any], column: Column) -> _Made:
     kinds = {type(value) for value in values}
     missing = {kind for kind in kinds if kind is type(None) or kind is float}
     if float in missing and not all(value != value for value in values if type(value) is float):  # noqa: PLR0124
@@ -241,14 +288,13 @@ def _from_objects(series: pd.Series[Any], column: Column) -> tuple[pa.Array, Col
     )
 
 
-def _pandas_type(series: pd.Series[Any]) -> str:
+def _pandas_type(dtype: Any) -> str:
+    # The order of bytes is not part of the type.
+    if isinstance(dtype, np.dtype):
+        return str(dtype.newbyteorder("="))
     import pandas as pd
 
-    dtype = series.dtype
-    if isinstance(dtype, pd.StringDtype):
-        return f"string[{dtype.storage}]"
-    # The order of bytes is not part of the type.
-    return str(dtype.newbyteorder("=") if isinstance(dtype, np.dtype) else dtype)
+    return f"{STRING}{dtype.storage}]" if isinstance(dtype, pd.StringDtype) else str(dtype)
 
 
 def _missing_marker(series: pd.Series[Any]) -> str | None:

@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from slaf.annotations.plain_columns import Categories, Nullable, PlainTable, plain_column
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import h5py
     import pandas as pd
     from numpy.typing import NDArray
+
+    from slaf.annotations.plain_columns import PlainColumn
 
 __all__ = ["NotPlainError", "is_plain", "read_plain", "write_plain"]
 
@@ -27,11 +31,8 @@ _ARRAY: Final = ("array", "0.2.0")
 _TEXTS: Final = ("string-array", "0.2.0")
 _TABLE: Final = ("dataframe", "0.2.0")
 _CATEGORICAL: Final = ("categorical", "0.2.0")
-# Not nullable text: releases of anndata give it different marks.
-_NULLABLE: Final = {
-    "IntegerArray": ("nullable-integer", "0.1.0"),
-    "BooleanArray": ("nullable-boolean", "0.1.0"),
-}
+_NULLABLE_INTEGER: Final = ("nullable-integer", "0.1.0")
+_NULLABLE_BOOLEAN: Final = ("nullable-boolean", "0.1.0")
 
 # Arrays of longer numbers are on few machines and in no zarr.
 _WIDEST: Final = 8
@@ -57,10 +58,14 @@ def is_plain(element: Any) -> bool:
     if isinstance(element, dict):
         return all(_is_key(key) and is_plain(value) for key, value in element.items())
     if _is_table(element):
-        names = [*element.columns, *([] if element.index.name is None else [element.index.name])]
-        columns = [element.index, *(element.iloc[:, at] for at in range(element.shape[1]))]
+        # Names may be of any type, and repeated.
+        if not all(map(_is_key, element.columns)) or not element.columns.is_unique:
+            return False
+        element = _of_pandas(element)
+    if isinstance(element, PlainTable):
+        names = [*element.columns, *([] if element.index is None else [element.index])]
         are_names = all(map(_is_key, names)) and len(set(names)) == len(names)
-        return are_names and all(map(_is_plain_column, columns))
+        return are_names and all(map(_is_plain_column, (element.ids, *element.columns.values())))
     if isinstance(element, str):
         return type(element) is str and _is_storable(element)
     return element is None or _is_plain_number(element) or _is_plain_array(element)
@@ -88,8 +93,9 @@ def write_plain(
         for key, value in element.items():
             write_plain(inner, key, value, options)
         _mark(inner, _DICT)
-    elif _is_table(element):
-        _write_table(group, name, element, options)
+    elif isinstance(element, PlainTable) or _is_table(element):
+        table = element if isinstance(element, PlainTable) else _of_pandas(element)
+        _write_table(group, name, table, options)
     elif isinstance(element, np.ndarray) and element.ndim:
         _write_array(group, name, element, options)
     else:
@@ -121,38 +127,39 @@ def read_plain(element: h5py.Group | h5py.Dataset) -> Any:
     raise NotPlainError
 
 
-def _write_table(
-    group: h5py.Group, name: str, frame: pd.DataFrame, options: dict[str, Any]
+def _write_table(group: h5py.Group, name: str, table: PlainTable, options: dict[str, Any]) -> None:
+    written = group.create_group(name)
+    written.attrs["column-order"] = list(table.columns)
+    index = "_index" if table.index is None else table.index
+    written.attrs["_index"] = index
+    _write_column(written, index, table.ids, options)
+    for column, values in table.columns.items():
+        _write_column(written, column, values, options)
+    _mark(written, _TABLE)
+
+
+def _of_pandas(frame: pd.DataFrame) -> PlainTable:
+    """The arrays below the columns and the index, which anndata writes."""
+    index: Any = frame.index
+    columns = {str(name): plain_column(one._values) for name, one in frame.items()}  # noqa: SLF001
+    return PlainTable(index.name, plain_column(index._values), columns)  # noqa: SLF001
+
+
+def _write_column(
+    table: h5py.Group, name: str, values: PlainColumn, options: dict[str, Any]
 ) -> None:
-    table = group.create_group(name)
-    table.attrs["column-order"] = list(frame.columns)
-    index = "_index" if frame.index.name is None else frame.index.name
-    table.attrs["_index"] = index
-    _write_column(table, str(index), _values(frame.index), options)
-    for column, series in frame.items():
-        _write_column(table, str(column), _values(series), options)
-    _mark(table, _TABLE)
-
-
-def _values(column: Any) -> Any:
-    """The array below a column or an index, which anndata writes."""
-    return column._values  # noqa: SLF001 - pandas names it so
-
-
-def _write_column(table: h5py.Group, name: str, values: Any, options: dict[str, Any]) -> None:
-    kind = type(values).__name__
-    if kind == "Categorical":
+    if isinstance(values, Categories):
         group = table.create_group(name)
-        group.attrs["ordered"] = bool(values.ordered)
+        group.attrs["ordered"] = values.ordered
         _write_array(group, "codes", values.codes, options)
-        _write_array(group, "categories", values.categories.to_numpy(), options)
+        _write_array(group, "categories", values.categories, options)
         _mark(group, _CATEGORICAL)
-    elif kind in _NULLABLE:
+    elif isinstance(values, Nullable):
         group = table.create_group(name)
-        numbers = values.to_numpy(values.dtype.numpy_dtype, na_value=0)
-        _write_array(group, "values", numbers, options)
-        _write_array(group, "mask", values.isna(), options)
-        _mark(group, _NULLABLE[kind])
+        _write_array(group, "values", values.values, options)
+        _write_array(group, "mask", values.mask, options)
+        is_boolean = values.values.dtype.kind == "b"
+        _mark(group, _NULLABLE_BOOLEAN if is_boolean else _NULLABLE_INTEGER)
     else:
         _write_array(table, name, values, options)
 
@@ -188,11 +195,10 @@ def _is_table(element: Any) -> bool:
     return type(element).__name__ == "DataFrame"
 
 
-def _is_plain_column(column: Any) -> bool:
-    values = _values(column)
-    if type(values).__name__ == "Categorical":
-        return _is_plain_array(values.categories.to_numpy())
-    return type(values).__name__ in _NULLABLE or (_is_plain_array(values) and values.ndim == 1)
+def _is_plain_column(values: PlainColumn) -> bool:
+    if isinstance(values, Categories):
+        return _is_plain_array(values.categories)
+    return isinstance(values, Nullable) or (_is_plain_array(values) and values.ndim == 1)
 
 
 def _is_plain_number(value: Any) -> bool:

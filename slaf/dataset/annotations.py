@@ -12,6 +12,7 @@ from slaf.errors import DamagedDataset
 from slaf.format.config import load
 from slaf.format.schema import CELLS, GENES, LAYERS, RAW_GENES, pair_table
 from slaf.options import RAW_VARM
+from slaf.runtime.imports import import_at_once
 from slaf.runtime.lazy import LazyMapping
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Annotations:
         DamagedDataset
             If it does not exist, or is that of another dataset that was written here since.
         """
+        import_at_once("slaf.tables.read")
         from slaf.tables.read import open_table
 
         published = self._published

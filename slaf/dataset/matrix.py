@@ -92,8 +92,17 @@ class StoredRows:
         return len(self.offsets) - 1
 
     def lengths(self, cells: Rows) -> NDArray[np.int64]:
-        """The number of rows of each of some cells."""
+        """The number of rows of each of some cells.
+
+        Raises
+        ------
+        DamagedDataset
+            If the offsets descend.
+        """
         starts, stops = self._bounds(cells)
+        if (stops < starts).any():
+            msg = f"{self.label}: the offsets of its {self.axis.name} descend; `slaf verify` it"
+            raise DamagedDataset(msg)
         return stops - starts
 
     def chunks(self, cells: Rows, columns: Sequence[str]) -> Iterator[Chunk]:
@@ -112,10 +121,7 @@ class StoredRows:
             If the rows cannot be read, or are fewer than the offsets say.
         """
         starts, stops = self._bounds(cells)
-        counts = stops - starts
-        if (counts < 0).any():
-            msg = f"{self.label}: the offsets of its {self.axis.name} descend; `slaf verify` it"
-            raise DamagedDataset(msg)
+        counts = self.lengths(cells)
         ends = np.cumsum(counts)
         first = cells.start if isinstance(cells, RowRange) else 0
         at, n_yielded, n_rows = 0, 0, 0
@@ -202,6 +208,14 @@ class StoredMatrix:
     def size(self) -> MatrixSize:
         """The number of its values."""
         return MatrixSize("a dataset", self.nnz)
+
+    @property
+    def positive_counts(self) -> NDArray[np.int64] | None:
+        """The number of values above zero of each cell; None if they must be read for it."""
+        # No table holds zeros, and those of layers nulls.
+        if self.value_type.kind != "u" or self.nnz != self.rows.offsets[-1]:
+            return None
+        return self.rows.lengths(RowRange(0, len(self.rows)))
 
     def sample_values(self) -> NDArray[Any]:
         """Its first values."""

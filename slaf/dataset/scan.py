@@ -6,6 +6,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import slaf.dataset.source  # noqa: F401 - makes a dataset an input too
 from slaf.dataset.dataset import Dataset, open_dataset
 from slaf.dataset.view import View
 from slaf.errors import InputError

@@ -24,7 +24,7 @@ from slaf.transforms.filter import (
 from slaf.transforms.gene_ids import StandardizeGenes
 from slaf.transforms.normalize import Log1p, NormalizeTotal, median_total
 from slaf.transforms.sample import DownsampleCounts, drawn
-from slaf.transforms.totals import cell_totals, gene_totals
+from slaf.transforms.totals import Totals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from slaf.dataset.view import View
     from slaf.sources.matrix import Matrix
     from slaf.transforms.base import ValueStep
-    from slaf.transforms.totals import CellTotals
 
 __all__ = ["Step", "Steps"]
 
@@ -223,7 +222,8 @@ class Steps:
             "min_counts": min_counts,
             "max_counts": max_counts,
         }
-        kept = GeneRules(**given).kept(gene_totals(_matrix(view, layer)))
+        rules = GeneRules(**given)
+        kept = rules.kept(Totals(_matrix(view, layer), 0, sums=rules.need_sums))
         step = Step("filter_genes", _given(**given, layer=layer), kept.removed)
         return _selected(view, step, genes=np.flatnonzero(kept.mask))
 
@@ -457,7 +457,7 @@ def _matrix(view: View, layer: str | None) -> Matrix:
     return view.lazy_matrix(layer).matrix
 
 
-def _cell_totals(view: View, layer: str | None, patterns: Mapping[str, str]) -> CellTotals:
+def _cell_totals(view: View, layer: str | None, patterns: Mapping[str, str]) -> Totals:
     names = AxisNames(view, GENES)
     if patterns and layer == RAW:
         msg = "percentages are of the genes of X, which raw has not; count X or a layer"
@@ -466,7 +466,7 @@ def _cell_totals(view: View, layer: str | None, patterns: Mapping[str, str]) -> 
     if patterns:
         columns = [one.to_pylist() for one in (names.ids(), names.symbols()) if one is not None]
         masks = {name: genes_like(pattern, *columns) for name, pattern in patterns.items()}
-    return cell_totals(_matrix(view, layer), masks)
+    return Totals(_matrix(view, layer), 1, masks)
 
 
 def _names_of_masks(metrics: Sequence[str]) -> list[str]:

@@ -21,6 +21,12 @@ _CAST = (ctypes.c_int32, _POINTER, _POINTER, _SIZE)
 _POSITIONS = (_SIZE, _POINTER, _POINTER, _SIZE, _SIZE, _UINT32)
 _GATHER = (None, _POINTER, _POINTER, _SIZE, _POINTER)
 _DENSE = (ctypes.c_int32, _POINTER, _POINTER, _POINTER, _SIZE, _SIZE, _POINTER)
+_ROW_SUMS = (None, _POINTER, _SIZE, _POINTER, _POINTER)
+_SCALE = (ctypes.c_int32, _POINTER, _SIZE, _POINTER, _POINTER, _POINTER)
+_SELECT = (
+    *(_SIZE, _POINTER, _SIZE, _POINTER, _POINTER),
+    *(_POINTER, _SIZE, _POINTER, _POINTER, _POINTER),
+)
 _ENTRIES = (_SIZE, ctypes.c_char_p, _SIZE, _UINT32, _UINT32, _POINTER, _POINTER, _POINTER)
 
 _INFLATE = (
@@ -87,6 +93,19 @@ class CompiledKernels(Kernels):
             (np.dtype(of), np.dtype(to)): self._function(f"slaf_gather_{of}_{to}", _GATHER)
             for of, to in (("u2", "i4"), ("u4", "i4"), ("u2", "f4"), ("f4", "f4"))
         }
+        self._row_sums = {
+            np.dtype(of): self._function(f"slaf_row_sums_{of}", _ROW_SUMS)
+            for of in ("u2", "u4", "i4", "i8", "f4", "f8")
+        }
+        self._scale = {
+            (np.dtype(of), np.dtype(to)): self._function(f"slaf_scale_{of}_{to}", _SCALE)
+            for of, to in (("u2", "f4"), ("u4", "f4"), ("i4", "f4"), ("f4", "f4"), ("f8", "f8"))
+        }
+        self._select = {
+            (of, size): self._function(f"slaf_select_{of}_{size}", _SELECT)
+            for of in (2, 4)
+            for size in _DENSE_WIDTHS
+        }
         self._whole_rows = self._function("slaf_dense", _DENSE)
         self._entries = {
             kind: self._function(f"slaf_entries_{kind}8", _ENTRIES) for kind in ("i", "f")
@@ -150,6 +169,54 @@ class CompiledKernels(Kernels):
         self._sums(_address(values), len(values), sums)
         total, squares, least, largest = sums
         return total, squares, least, largest
+
+    def row_sums(self, counts: NDArray[np.int64], values: NDArray[Any]) -> NDArray[Any]:
+        """The sum of each row of entries: of floats float64, added from left to right."""
+        function = self._row_sums.get(values.dtype)
+        if function is None or not _are_rows(counts, values):
+            return super().row_sums(counts, values)
+        sums = np.empty(len(counts), np.float64 if values.dtype.kind == "f" else np.int64)
+        function(_address(counts), len(counts), _address(values), _address(sums))
+        return sums
+
+    def scale(
+        self,
+        counts: NDArray[np.int64],
+        values: NDArray[Any],
+        factors: NDArray[np.float64],
+        out: NDArray[Any],
+    ) -> bool:
+        """Write the entries of each row times its factor, in float64, rounded once."""
+        function = self._scale.get((values.dtype, out.dtype))
+        fits = values.shape == out.shape and factors.shape == counts.shape
+        fits = fits and factors.dtype == np.float64 and _are_plain(factors)
+        if function is None or not fits or not _are_rows(counts, values, out):
+            return super().scale(counts, values, factors, out)
+        arrays = _address(values), _address(factors), _address(out)
+        return bool(function(_address(counts), len(counts), *arrays))
+
+    def select(
+        self,
+        counts: NDArray[np.int64],
+        columns: NDArray[Any],
+        values: NDArray[Any],
+        places: NDArray[np.int32],
+    ) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[Any]]:
+        """The entries in some columns: their number in each row, their places, and their values."""
+        by_numpy = super().select
+        function = self._select.get((columns.dtype.itemsize, values.dtype.itemsize))
+        fits = columns.dtype.kind in "iu" and values.dtype.kind in "biuf"
+        fits = fits and places.dtype == np.int32 and _are_plain(places)
+        if function is None or not fits or not _are_rows(counts, columns, values):
+            return by_numpy(counts, columns, values, places)
+        n_kept, at = np.empty(len(counts), np.int64), np.empty(len(columns), np.uint32)
+        kept = np.empty(len(values), values.dtype)
+        read = _address(counts), len(counts), _address(columns), _address(values)
+        written = _address(n_kept), _address(at), _address(kept)
+        n = function(*read, _address(places), len(places), *written)
+        if n < 0:
+            return by_numpy(counts, columns, values, places)
+        return n_kept, at[:n], kept[:n]
 
     def gather(
         self,
@@ -388,6 +455,14 @@ def _fields(records: NDArray[Any]) -> list[tuple[np.dtype[Any], int]]:
 def _address(array: NDArray[Any]) -> int:
     address: int = array.__array_interface__["data"][0]
     return address
+
+
+def _are_rows(counts: NDArray[Any], *entries: NDArray[Any]) -> bool:
+    """Whether arrays have an entry for each of the rows of these lengths."""
+    if counts.dtype != np.int64 or not _are_plain(counts, *entries):
+        return False
+    size = int(counts.sum())
+    return int(counts.min(initial=0)) >= 0 and all(one.shape == (size,) for one in entries)
 
 
 def _are_plain(*arrays: NDArray[Any]) -> bool:

@@ -108,7 +108,9 @@ INLINE int build(uint32_t *table, unsigned width, const uint8_t *lengths, unsign
                  uint32_t (*of)(unsigned)) {
     unsigned count[LONGEST + 1] = {0}, place[LONGEST + 1], code = 0, n_codes = 0;
     uint16_t symbols[N_LITERALS], *symbol = symbols;
-    for (unsigned i = 0; i < n; i++) count[lengths[i]]++;
+    unsigned odd[LONGEST + 1] = {0}; /* in turn, for most lengths are the one before */
+    for (unsigned i = 0; i < n; i++) (i & 1 ? odd : count)[lengths[i]]++;
+    for (unsigned i = 0; i <= LONGEST; i++) count[i] += odd[i];
     for (unsigned length = 1; length <= LONGEST; length++) {
         place[length] = n_codes;
         n_codes += count[length];
@@ -179,9 +181,13 @@ static int read_codes(Input *in, Tables *tables) {
         uint32_t entry = table[in->bits & MASK(LENGTH_BITS)];
         if (!entry || position(in) > in->end) return 0;
         take(in, ALL_BITS(entry));
-        unsigned symbol = VALUE(entry), times = 1;
+        unsigned symbol = VALUE(entry), times = 0;
+        if (symbol < 16) {
+            lengths[i++] = (uint8_t)symbol;
+            continue;
+        }
         if (symbol == 16 && !i) return 0;
-        uint8_t length = symbol < 16 ? (uint8_t)symbol : symbol == 16 ? lengths[i - 1] : 0;
+        uint8_t length = symbol == 16 ? lengths[i - 1] : 0;
         if (symbol == 16) times = 3 + take(in, 2);
         if (symbol == 17) times = 3 + take(in, 3);
         if (symbol == 18) times = 11 + take(in, 7);
@@ -207,16 +213,29 @@ INLINE int64_t value_of(Input *in, uint32_t entry) {
     return VALUE(entry) + extra;
 }
 
-/* A copy of the bytes `distance` before; in steps of 16 bytes where there is room for more than is asked. */
+/* A copy of the bytes `distance` before; in steps of many bytes where there is room for more than is
+ * asked. A distance below 8 is made a multiple of itself that is not.
+ */
 INLINE void copy(uint8_t *out, int64_t distance, int64_t length, int64_t room) {
+    static const uint8_t BEHIND[8] = {0, 1, 2, 1, 0, 4, 4, 4}; /* of the second four bytes */
+    static const uint8_t MULTIPLE[8] = {0, 8, 8, 9, 8, 10, 12, 14};
     const uint8_t *from = out - distance;
-    if (distance >= 16 && room >= 258 + 64) {
+    if (distance == 1)
+        memset(out, *from, (size_t)length);
+    else if (room < 258 + 64)
+        for (int64_t i = 0; i < length; i++) out[i] = from[i];
+    else if (distance >= 16) {
         for (int64_t i = 0; i < 64; i += 16) memcpy(out + i, from + i, 16);
         for (int64_t i = 64; i < length; i += 16) memcpy(out + i, from + i, 16);
-    } else if (distance == 1)
-        memset(out, *from, (size_t)length);
-    else
-        for (int64_t i = 0; i < length; i++) out[i] = from[i];
+    } else {
+        if (distance < 8) {
+            for (int i = 0; i < 4; i++) out[i] = from[i];
+            memcpy(out + 4, from + BEHIND[distance], 4);
+            from = out - MULTIPLE[distance];
+        } else
+            memcpy(out, from, 8);
+        for (int64_t i = 8; i < length; i += 8) memcpy(out + i, from + i, 8);
+    }
 }
 
 /* The end of a block that is written from `out` on; NULL if it is none, or does not fit. */
@@ -260,17 +279,17 @@ static uint8_t *stored_block(Input *in, uint8_t *out, const uint8_t *end) {
 
 /* Bytes that are summed at the same time, and so many times that no sum of theirs wraps. */
 #define LANES 32
-#define ROWS 128
+#define ROWS 16
 
 PASS static uint32_t adler32(const uint8_t *in, int64_t n) {
     uint32_t a = 1, b = 0;
     while (n >= LANES) {
         int64_t rows = n / LANES < ROWS ? n / LANES : ROWS;
         uint16_t sums[LANES] = {0};
-        uint32_t before[LANES] = {0};
+        uint16_t before[LANES] = {0};
         for (int64_t row = 0; row < rows; row++, in += LANES)
             for (int i = 0; i < LANES; i++) {
-                before[i] += sums[i];
+                before[i] = (uint16_t)(before[i] + sums[i]);
                 sums[i] = (uint16_t)(sums[i] + in[i]);
             }
         uint32_t total = 0, weighted = 0;

@@ -5,11 +5,12 @@
  * then goes the exact way, which also says what is wrong, and where.
  */
 
+#include <float.h>
 #include <stdint.h>
 #include <string.h>
 
 /* Raised with every change of what a function takes or does; __init__.py has it too. */
-#define VERSION 6
+#define VERSION 7
 
 /* Each pass for processors with AVX2 and for others; the dynamic linker chooses. */
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__)
@@ -285,6 +286,84 @@ NONZEROS(1, uint8_t)
 NONZEROS(2, uint16_t)
 NONZEROS(4, uint32_t)
 NONZEROS(8, uint64_t)
+
+/* The sum of each row of entries: of whole numbers of which 64 bits hold it, of floats from left to
+ * right.
+ */
+#define ROW_SUMS(NAME, T, SUM)                                                           \
+    PASS void NAME(const int64_t *counts, int64_t n, const T *restrict in, SUM *restrict out) { \
+        for (int64_t row = 0; row < n; row++) {                                          \
+            SUM sum = 0;                                                                 \
+            for (int64_t i = 0; i < counts[row]; i++) sum += (SUM)in[i];                 \
+            out[row] = sum;                                                              \
+            in += counts[row];                                                           \
+        }                                                                                \
+    }
+
+ROW_SUMS(slaf_row_sums_u2, uint16_t, uint64_t)
+ROW_SUMS(slaf_row_sums_u4, uint32_t, uint64_t)
+ROW_SUMS(slaf_row_sums_i4, int32_t, int64_t)
+ROW_SUMS(slaf_row_sums_i8, uint64_t, uint64_t)
+ROW_SUMS(slaf_row_sums_f4, float, double)
+ROW_SUMS(slaf_row_sums_f8, double, double)
+
+/* The entries of each row times its factor, rounded once: 1 if one is infinite, else 0. */
+#define SCALE(NAME, FROM, TO, LARGEST)                                                   \
+    PASS int32_t NAME(const int64_t *counts, int64_t n, const FROM *restrict in,         \
+                      const double *factors, TO *restrict out) {                         \
+        int32_t beyond = 0;                                                              \
+        for (int64_t row = 0; row < n; row++) {                                          \
+            double factor = factors[row];                                                \
+            for (int64_t i = 0; i < counts[row]; i++) {                                  \
+                TO x = (TO)((double)in[i] * factor);                                     \
+                out[i] = x;                                                              \
+                beyond |= (x > LARGEST) | (x < -LARGEST);                                \
+            }                                                                            \
+            in += counts[row];                                                           \
+            out += counts[row];                                                          \
+        }                                                                                \
+        return beyond;                                                                   \
+    }
+
+SCALE(slaf_scale_u2_f4, uint16_t, float, FLT_MAX)
+SCALE(slaf_scale_u4_f4, uint32_t, float, FLT_MAX)
+SCALE(slaf_scale_i4_f4, int32_t, float, FLT_MAX)
+SCALE(slaf_scale_f4_f4, float, float, FLT_MAX)
+SCALE(slaf_scale_f8_f8, double, double, DBL_MAX)
+
+/* The entries in some columns, each at its place among these, or none below 0, and their number in
+ * each row: how many there are; -1 if a column is outside. There is room for all entries.
+ */
+#define SELECT(NAME, COLUMN, VALUE)                                                      \
+    PASS int64_t NAME(const int64_t *counts, int64_t n, const COLUMN *columns,           \
+                      const VALUE *values, const int32_t *places, int64_t n_places,      \
+                      int64_t *restrict out_counts, uint32_t *restrict out_columns,      \
+                      VALUE *restrict out_values) {                                      \
+        int64_t at = 0;                                                                  \
+        for (int64_t row = 0; row < n; row++) {                                          \
+            int64_t start = at;                                                          \
+            for (int64_t i = 0; i < counts[row]; i++) {                                  \
+                if (columns[i] >= n_places) return -1;                                   \
+                int32_t place = places[columns[i]];                                      \
+                out_columns[at] = (uint32_t)place;                                       \
+                out_values[at] = values[i];                                              \
+                at += place >= 0;                                                        \
+            }                                                                            \
+            out_counts[row] = at - start;                                                \
+            columns += counts[row];                                                      \
+            values += counts[row];                                                       \
+        }                                                                                \
+        return at;                                                                       \
+    }
+
+#define SELECTS(SIZE, VALUE)                       \
+    SELECT(slaf_select_2_##SIZE, uint16_t, VALUE)  \
+    SELECT(slaf_select_4_##SIZE, uint32_t, VALUE)
+
+SELECTS(1, uint8_t)
+SELECTS(2, uint16_t)
+SELECTS(4, uint32_t)
+SELECTS(8, uint64_t)
 
 /* Rows from anywhere in memory, one after the other, in a type that holds them. */
 #define GATHER(NAME, FROM, TO)                                                   \

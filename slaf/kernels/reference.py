@@ -159,6 +159,79 @@ class Kernels:
         squares = np.einsum("i,i->", wide, wide)
         return int(wide.sum()), int(squares), int(values.min()), int(values.max())
 
+    def row_sums(self, counts: NDArray[np.int64], values: NDArray[Any]) -> NDArray[Any]:
+        """The sum of each row of entries: of floats float64, added from left to right.
+
+        Parameters
+        ----------
+        counts
+            The number of entries in each row.
+        values
+            The entries; int64 holds the sum of the whole numbers of a row.
+        """
+        if values.dtype.kind == "f":
+            rows = np.repeat(np.arange(len(counts)), counts)
+            # Of no entries numpy counts whole numbers.
+            return np.bincount(rows, values, len(counts)).astype(np.float64, copy=False)
+        # Sums of all rows may wrap around, and their differences are right.
+        sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(values, dtype=np.int64)])
+        ends = np.cumsum(counts)
+        totals: NDArray[Any] = sums[ends] - sums[ends - counts]
+        return totals
+
+    def scale(
+        self,
+        counts: NDArray[np.int64],
+        values: NDArray[Any],
+        factors: NDArray[np.float64],
+        out: NDArray[Any],
+    ) -> bool:
+        """Write the entries of each row times its factor, in float64, rounded once.
+
+        Parameters
+        ----------
+        counts, values
+            As for `row_sums`.
+        factors
+            The factor of each row.
+        out
+            As many floats.
+
+        Returns
+        -------
+        bool
+            Whether one of them is infinite.
+        """
+        with np.errstate(invalid="ignore", over="ignore"):
+            np.copyto(out, values * np.repeat(factors, counts), casting="unsafe")
+        return bool(np.isinf(out).any())
+
+    def select(
+        self,
+        counts: NDArray[np.int64],
+        columns: NDArray[Any],
+        values: NDArray[Any],
+        places: NDArray[np.int32],
+    ) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[Any]]:
+        """The entries in some columns: their number in each row, their places, and their values.
+
+        Parameters
+        ----------
+        counts, columns, values
+            The number of entries in each row, the column of each entry, and its value.
+        places
+            The place of each column among some of them; −1 for the others.
+
+        Raises
+        ------
+        IndexError
+            If a column is outside.
+        """
+        at = places[columns]
+        kept = np.flatnonzero(at >= 0)
+        bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        return np.diff(np.searchsorted(kept, bounds)), at[kept], values[kept]
+
     def gather(
         self,
         arrays: Sequence[NDArray[Any]],

@@ -89,17 +89,25 @@ class ChunkedArray(ABC):
             range(part.start - part.start % size, part.stop, size)
             for part, size in zip(parts, self.chunks, strict=True)
         ]
-        origins = list(itertools.product(*starts))
+        origins = np.stack(np.meshgrid(*starts, indexing="ij"), axis=-1).reshape(-1, 2)
         shape = (len(origins), *self.chunks)
         out = out if out.shape == shape else np.empty(shape, self.dtype)
         self.read_chunks(origins, out)
-        rows, columns = np.array(origins, np.int64).reshape(-1, 2).T
+        rows, columns = origins.T
         return out, rows - parts[0].start, columns - parts[1].start
 
-    def read_chunks(self, origins: list[tuple[int, ...]], out: NDArray[Any]) -> None:
-        """Read the chunks that begin at these positions into an array of chunks."""
-        for at, origin in enumerate(origins):
-            out[at] = self.read_chunk(origin)
+    def read_chunks(self, origins: NDArray[np.int64], out: NDArray[Any]) -> None:
+        """Read the chunks that begin at these positions into an array of chunks.
+
+        Parameters
+        ----------
+        origins
+            Chunks × axes.
+        out
+            Chunks × the shape of one.
+        """
+        for at, origin in enumerate(origins.tolist()):
+            out[at] = self.read_chunk(tuple(origin))
 
     def pieces(self, start: int, stop: int) -> Iterator[NDArray[Any]]:
         """A part of an array of one dimension, as views of its chunks, none of them empty."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -93,13 +94,18 @@ class DenseRows:
     @property
     def size(self) -> MatrixSize:
         """As many entries as if all cells had as many as the first."""
-        first, n_elements = self.sample_values(), self.shape[0] * self.shape[1]
+        first, n_elements = self._first_values, self.shape[0] * self.shape[1]
         density = np.count_nonzero(first) / max(len(first), 1)
         block = min(self._step, self.shape[0]) * self.shape[1] * self.dtype.itemsize
         return MatrixSize("dense", round(density * n_elements), exact=False, memory=block)
 
     def sample_values(self) -> NDArray[Any]:
         """The values of the first cells."""
+        return self._first_values
+
+    @cached_property
+    def _first_values(self) -> NDArray[Any]:
+        # Kept, for an input is described and sampled one after the other.
         rows = min(max(_SAMPLED_ELEMENTS // max(self.shape[1], 1), 1), self.shape[0])
         return np.asarray(self._array[0:rows, 0 : self.shape[1]]).ravel()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import itertools
+from typing import TYPE_CHECKING, Final
 
 from slaf.errors import DamagedInput, InputError, UnknownFormat
 from slaf.sources.hdf5.file import opened_once
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from slaf.sources.base import SourceFormat
 
 __all__ = ["detect", "format_named", "recognising"]
+
+# Files of a folder of no format that are looked at.
+_MOST_FILES: Final = 20
 
 
 def detect(path: Path, formats: Sequence[SourceFormat], name: str | None = None) -> SourceFormat:
@@ -71,8 +75,17 @@ def format_named(name: str, formats: Sequence[SourceFormat]) -> SourceFormat:
 def _unknown(path: Path, formats: Sequence[SourceFormat]) -> InputError:
     if path.is_file() and not path.stat().st_size:
         return DamagedInput(f"{path}: the file is empty")
+    files = _files(path) if path.is_dir() else []
     for foreign in FOREIGN:
-        if foreign.recognises(path):
-            return foreign.refusal(path)
+        inside = [] if foreign.is_plain and len(files) > 1 else files
+        for each in (path, *inside):
+            if foreign.recognises(each):
+                return foreign.refusal(each)
     looked_for = "; ".join(f"{format.name}: {format.looks_for}" for format in formats)
     return UnknownFormat(f"{path}: no known format ({looked_for})")
+
+
+def _files(folder: Path) -> list[Path]:
+    """Some files of a folder in which nothing else is, such as the archive that was downloaded."""
+    first = itertools.islice(sorted(folder.iterdir()), _MOST_FILES)
+    return [path for path in first if path.is_file() and not path.name.startswith(".")]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from slaf.annotations.dataframes import from_frame
+from slaf.annotations.dataframes import from_arrays
 from slaf.errors import DamagedInput, InputError, MissingMatrix
 from slaf.runtime.lazy import LazyMapping
 from slaf.sources.base import Source, SourceFormat, SourceInfo, add_note
@@ -166,19 +166,21 @@ class LoomSource(Source):
         return dense_matrix(Transposed(array), chunks, self._options)
 
     def _table(self, group: str, ids: tuple[str, ...], id_name: str, n_rows: int) -> pa.Table:
-        import pandas as pd
-
         with errors_as_damaged_input(self.info.uri), add_note(f"in {group} of {self._path}"):
-            columns = {name: self._read(f"{group}/{name}", n_rows) for name in self._columns(group)}
+            columns = {name: self._column(group, name, n_rows) for name in self._columns(group)}
             index_name = next((name for name in ids if name in columns), None)
-            frame = pd.DataFrame(columns, index=pd.RangeIndex(n_rows).astype(str), copy=False)
-            if index_name is not None:
-                index = pd.Index(frame.pop(index_name).astype(str), name=index_name, dtype=object)
-                frame.index = index
-            return from_frame(frame, id_name)
+            labels = range(n_rows) if index_name is None else columns.pop(index_name).tolist()
+            return from_arrays(list(map(str, labels)), columns, id_name, index_name)
 
     def _columns(self, group: str) -> list[str]:
         return [name for name in safe_keys(self._file, group) if not self._is_wide(group, name)]
+
+    def _column(self, group: str, name: str, n_rows: int) -> NDArray[Any]:
+        values = self._read(f"{group}/{name}", n_rows)
+        if values.ndim != 1:
+            msg = f"{group}/{name} has the shape {values.shape}, not one value for each row"
+            raise DamagedInput(msg)
+        return values
 
     def _is_wide(self, group: str, name: str) -> bool:
         """Whether an attribute has several values for each row."""

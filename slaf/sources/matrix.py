@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from slaf.sparse.batch import Batch
     from slaf.sparse.ranges import RowRange
 
-__all__ = ["LabelledMatrix", "Matrix", "MatrixSize", "MatrixView", "check_numeric"]
+__all__ = [
+    "LabelledMatrix",
+    "Matrix",
+    "MatrixSize",
+    "MatrixView",
+    "check_numeric",
+    "positive_counts",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +161,12 @@ class LabelledMatrix(MatrixView):
         """These cells, in order."""
         with self._errors():
             yield from self._matrix.batches(rows)
+
+
+def positive_counts(matrix: Matrix) -> NDArray[np.int64] | None:
+    """The number of values above zero of each cell; None if they must be read for it."""
+    counts: NDArray[np.int64] | None = getattr(matrix, "positive_counts", None)
+    return counts
 
 
 def check_numeric(dtype: np.dtype[Any], label: str) -> None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from slaf.annotations.columns import arrow_table
 from slaf.errors import DamagedInput, InputError
@@ -211,6 +210,8 @@ def _features(path: Path, names: tuple[str, ...]) -> _Features | None:
         files = sorted(folder.glob("*.parquet"))
         ends = folder / "cumulative_sum_index.npy"
         if files and ends.is_file():
+            import pyarrow.parquet as pq
+
             return _Features([pq.read_table(file) for file in files], np.load(ends)[1:].tolist())
     return None
 

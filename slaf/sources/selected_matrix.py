@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slaf.sources.matrix import positive_counts
 from slaf.sources.unsorted import UnsortedMatrix
 from slaf.sparse.batch import BATCH_NONZEROS, Batch
 from slaf.sparse.csr import ColumnSelection, csr_from_batches, drop_entries, repeat_rows
@@ -115,6 +116,12 @@ class SelectedMatrix:
             return offsets
         counts = np.diff(offsets)[self._cells]
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+
+    @property
+    def positive_counts(self) -> NDArray[np.int64] | None:
+        """The number of values above zero of each cell; None if they must be read for it."""
+        counts = None if self._genes is not None else positive_counts(self._matrix)
+        return counts if counts is None or self._cells is None else counts[self._cells]
 
     def sample_values(self) -> NDArray[Any]:
         """Some of the first stored values of the matrix; none of no cells, which nothing reads."""

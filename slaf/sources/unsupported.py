@@ -42,11 +42,14 @@ class UnsupportedInput:
         Whether a path is of this format.
     remedy
         What to do instead; "{path}" stands for its path, "{stem}" for that without its suffix.
+    is_plain
+        Whether a file of it may as well be a note beside others.
     """
 
     name: str
     recognises: Callable[[Path], bool]
     remedy: str
+    is_plain: bool = False
 
     def refusal(self, path: Path) -> UnknownFormat:
         """The error for a path of this format."""
@@ -182,10 +185,12 @@ FOREIGN = (
         "make an AnnData of it (anndata.io.read_csv or read_text, transposed with .T if its rows "
         "are genes), and give that to slaf.convert; of a matrix.mtx name the matrix itself, and "
         "this with --barcodes or --features",
+        is_plain=True,
     ),
     UnsupportedInput(
         "a file packed by gzip",
         _is_packed,
         "unpack it with `gunzip -k {path}`, and convert {stem}",
+        is_plain=True,
     ),
 )

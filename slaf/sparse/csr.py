@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from slaf.kernels import kernels
 from slaf.sparse.casting import exact_cast, is_lossless
 
 if TYPE_CHECKING:
@@ -107,8 +108,7 @@ class ColumnSelection:
     def apply(self, entries: Entries) -> Entries:
         """The entries of these columns; the columns of each row ascend."""
         counts, columns, values = entries
-        places = self._places[columns]
-        counts, places, values = drop_entries(places >= 0, counts, places, values)
+        counts, places, values = kernels().select(counts, columns, values, self._places)
         if self._ascends:
             return counts, places, values
         matrix = csr_from_batches([(counts, places, values)], self._n_unique, values.dtype)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
+from slaf.kernels import kernels
 from slaf.sparse.casting import exact_cast
 from slaf.sparse.ranges import indptr_from_counts
 
@@ -87,7 +88,7 @@ class Slots:
         slots = self._of_rows(batch) * self.shape[1]
         return _without_negative(slots, slots, sums)
 
-    def of(self, batch: Batch, values: NDArray[Any]) -> tuple[Integers, NDArray[Any]]:
+    def of(self, batch: Batch, values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         """The slot of each entry of a batch, and its value; of the entries that have one."""
         slots = self._of_genes(batch)
         if self._is_for_all_cells:
@@ -101,12 +102,10 @@ class Slots:
             return np.arange(batch.rows.start, batch.rows.stop)
         return self.cells[batch.rows.start : batch.rows.stop]
 
-    def _of_genes(self, batch: Batch) -> Integers:
+    def _of_genes(self, batch: Batch) -> NDArray[Any]:
         if not isinstance(self.genes, str):
             return self.genes[batch.genes]
-        if self.genes == "each":
-            return batch.genes.astype(np.int64)
-        return np.zeros(batch.nnz, np.int64)
+        return batch.genes if self.genes == "each" else np.zeros(batch.nnz, np.int64)
 
 
 class Accumulator(Protocol):
@@ -194,6 +193,9 @@ class Sum:
             keys, values = self._slots.of_cells(batch, row_sums(batch.counts, values))
         if not self._has_room(most):
             np.add.at(self._python_integers(), keys, values.astype(object))
+        elif most < _EXACT and len(self._sums) <= len(keys):
+            # float64 holds these sums, and adding them one by one takes several times as long.
+            self._sums += np.bincount(keys, values, len(self._sums)).astype(np.int64)
         else:
             np.add.at(self._sums, keys, values)
 
@@ -249,14 +251,21 @@ class Count:
             np.add.at(self.result, keys, counts)
             return
         keys, values = self._slots.of(batch, values)
-        if self._positive:
+        if not self._takes_all(values):
             keys = keys[values > 0]
-        np.add.at(self.result, keys, np.ones(len(keys), np.int64))
+        if len(self.result) <= len(keys):
+            self.result += np.bincount(keys, minlength=len(self.result))
+        else:
+            np.add.at(self.result, keys, 1)
 
     def _of_each_cell(self, batch: Batch, values: NDArray[Any]) -> NDArray[np.int64]:
-        if not self._positive or (len(values) and values.min() > 0):  # no NaN is the least
+        if self._takes_all(values):
             return batch.counts
         return row_sums(batch.counts, (values > 0).astype(np.int64))
+
+    def _takes_all(self, values: NDArray[Any]) -> bool:
+        # No entry is zero, and no NaN is the least.
+        return not self._positive or values.dtype.kind == "u" or values.min(initial=1) > 0
 
 
 class Extreme:
@@ -330,15 +339,10 @@ def row_sums(counts: NDArray[np.int64], values: NDArray[Any]) -> NDArray[Any]:
     values
         The entries.
     """
-    if values.dtype.kind == "f":
-        rows = np.repeat(np.arange(len(counts)), counts)
-        added: NDArray[Any] = np.bincount(rows, values, minlength=len(counts))
-        return added
-    # Sums of all rows may wrap around, and their differences are right; those of a row may not.
-    is_small = _largest(values) * int(counts.max(initial=0)) < _INT64
-    dtype = np.dtype(np.int64 if is_small else object)
-    values = values if is_small else values.astype(object)
-    sums = np.concatenate([np.zeros(1, dtype), np.cumsum(values, dtype=dtype)])
+    is_small = values.dtype.kind == "f" or values.dtype.itemsize < np.dtype(np.int64).itemsize
+    if is_small or _largest(values) * int(counts.max(initial=0)) < _INT64:
+        return kernels().row_sums(counts, values)
+    sums = np.concatenate([np.zeros(1, object), np.cumsum(values.astype(object))])
     indptr = indptr_from_counts(counts)
     totals: NDArray[Any] = sums[indptr[1:]] - sums[indptr[:-1]]
     return totals
@@ -412,7 +416,9 @@ def _largest(values: NDArray[Any]) -> int:
 
 
 def _without_negative(
-    tested: Integers, keys: Integers, values: NDArray[Any]
-) -> tuple[Integers, NDArray[Any]]:
+    tested: NDArray[Any], keys: NDArray[Any], values: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    if tested.dtype.kind == "u":
+        return keys, values
     kept = tested >= 0
     return (keys, values) if kept.all() else (keys[kept], values[kept])

@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 __all__ = ["DataFile", "FileRows", "TableRows"]
 
 
-# Rows in a batch, and batches that Lance decodes ahead of the one in use.
-_BATCH_ROWS = 1 << 18
-_READAHEAD = 4
+# Rows in a batch, and batches that Lance decodes ahead of the one in use. Larger or more of them
+# take more memory at once, which is not in the cache of a processor: half as much CPU again.
+_BATCH_ROWS = 1 << 17
+_READAHEAD = 2
 
 # Ranges with small gaps between them that start in one window are read as one range, gaps
 # included, if they have many rows and are dense: that costs less than taking the rows.
@@ -38,6 +39,9 @@ _SMALL_GAP = 1 << 15
 _WINDOW = 1 << 22
 _MANY_ROWS = 1 << 13
 _DENSE = 1 / 6
+
+# Ranges of a batch that are slices of it, which are not copied.
+_SLICES = 16
 
 # File readers that a thread keeps open.
 _MOST_OPEN = 64
@@ -130,11 +134,16 @@ class FileRows:
         if len(ranges) == 1:
             yield from batches
             return
-        wanted = _positions(ranges)
         for batch in batches:
-            first, last = np.searchsorted(wanted, (begin, begin + batch.num_rows))
-            yield batch.take(pa.array(wanted[first:last] - begin))
-            begin += batch.num_rows
+            end = begin + batch.num_rows
+            first = np.searchsorted(ranges[:, 1], begin, side="right")
+            last = np.searchsorted(ranges[:, 0], end)
+            within = np.clip(ranges[first:last], begin, end) - begin
+            if len(within) <= _SLICES:
+                yield from (batch.slice(start, stop - start) for start, stop in within.tolist())
+            else:
+                yield batch.take(pa.array(_positions(within)))
+            begin = end
 
     def _read_range(self, rows: RowRange, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         first = int(np.searchsorted(self._ends, rows.start, side="right"))

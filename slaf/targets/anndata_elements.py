@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slaf.annotations.dataframes import is_frame
 from slaf.annotations.equality import is_sparse
 from slaf.annotations.plain_elements import is_plain, write_plain
 from slaf.annotations.uns import anndata_settings
@@ -30,7 +31,7 @@ def drop_unwritable(
     Parameters
     ----------
     elements
-        By slot: frames, and dictionaries of any depth.
+        By slot: frames, plain tables, and dictionaries of any depth.
     new_group
         Makes an empty group in memory, of the kind to write to. What anndata refuses to write
         there is left out.
@@ -76,9 +77,7 @@ def _write(group: Any, name: str, element: Any, array_options: dict[str, Any]) -
 
 
 def _fit(label: str, element: Any, new_group: Callable[[], Any], messages: list[str]) -> Any:
-    import pandas as pd
-
-    if isinstance(element, pd.DataFrame):
+    if is_frame(element):
         return _fit_frame(label, element, new_group, messages)
     if not isinstance(element, dict):
         return element

@@ -56,6 +56,8 @@ class AnnDataTarget:
         Makes an empty group in memory, to try if anndata can write an element.
     create
         Creates the file or folder.
+    takes_plain
+        Whether plain tables are written without pandas.
     """
 
     def __init__(
@@ -65,10 +67,13 @@ class AnnDataTarget:
         *,
         probe: Callable[[], Any],
         create: Callable[[Path, WriteOptions], AbstractContextManager[Groups]],
+        takes_plain: bool = False,
     ) -> None:
         self._options = options
         self._create = create
-        self._elements, left_out = drop_unwritable(contents.elements, probe)
+        plain = contents.plain if takes_plain else {}
+        elements = {name: plain.get(name) or contents.elements[name] for name in contents.elements}
+        self._elements, left_out = drop_unwritable(elements, probe)
         # anndata reads a name with a slash as a group that holds another.
         layers = [name for name in contents.matrices if name.startswith(LAYERS)]
         unfit = [name for name in layers if not is_name(name.removeprefix(LAYERS))]

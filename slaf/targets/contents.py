@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
+from slaf.annotations.plain_columns import plain_table
+from slaf.annotations.plain_elements import is_plain
 from slaf.dataset.coverage import CoverageReader
 from slaf.dataset.dataset import Dataset
+from slaf.format.schema import CELLS, GENES
+from slaf.options import ALIGNED_SLOTS
+from slaf.runtime.lazy import LazyMapping
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import pandas as pd
 
+    from slaf.annotations.plain_columns import PlainTable
     from slaf.dataset.lazy_matrix import LazyMatrix
     from slaf.dataset.view import View
     from slaf.options import ReadOptions
@@ -65,15 +72,18 @@ class Contents:
     matrices
         "X", "layers/NAME" and "raw/X".
     elements
-        "obs", "var" and "raw/var" are frames; "obsm", "varm", "obsp", "varp", "uns" and
-        "raw/varm" are dictionaries of what anndata writes.
+        "obs", "var" and "raw/var" are frames, made on access; "obsm", "varm", "obsp", "varp", "uns"
+        and "raw/varm" are dictionaries of what anndata writes.
     coverage
         The reader of coverage; None without it.
+    plain
+        "obs" and "var" as plain tables, made on access; None for one that needs a frame.
     """
 
     matrices: Mapping[str, Matrix]
     elements: Mapping[str, Any]
     coverage: CoverageReader | None = None
+    plain: Mapping[str, PlainTable | None] = field(default_factory=dict)
 
     @property
     def x(self) -> Matrix:
@@ -103,20 +113,35 @@ def contents_of(view: View, reading: ReadOptions | None = None) -> Contents:
     reading
         The memory and the scratch directory for cells in another order.
     """
-    elements = {
-        "obs": view.obs.copy(),
-        "var": view.var.copy(),
-        "obsm": dict(view.obsm),
-        "varm": dict(view.varm),
-        "obsp": dict(view.obsp),
-        "varp": dict(view.varp),
-        "uns": view.uns.copy(),
+    raw = view.raw
+    elements: dict[str, Callable[[], Any]] = {
+        "obs": partial(view.frame, CELLS),
+        "var": partial(view.frame, GENES),
+        **{slot: partial(_elements, view, slot) for slot in ALIGNED_SLOTS},
+        "uns": view.uns.copy,
     }
-    if view.raw is not None:
-        elements |= {"raw/var": view.raw.var.copy(), "raw/varm": dict(view.raw.varm)}
+    if raw is not None:
+        elements |= {"raw/var": raw.frame, "raw/varm": lambda: dict(raw.varm)}
     coverage = view.source.coverage()
     reader = None if coverage is None else CoverageReader(view, coverage)
-    return Contents(dict(_matrices(view, reading)), elements, reader)
+    axes = {"obs": CELLS, "var": GENES}
+    return Contents(
+        dict(_matrices(view, reading)),
+        LazyMapping(elements, lambda name: elements[name](), keep=True),
+        reader,
+        LazyMapping(axes, lambda name: _plain(view, axes[name])),
+    )
+
+
+def _elements(view: View, slot: str) -> dict[str, Any]:
+    return dict(getattr(view, slot))
+
+
+def _plain(view: View, axis: str) -> PlainTable | None:
+    columns = view.source.columns(axis)
+    names = [column.name for column in columns.columns]
+    table = plain_table(view.source.read_columns(axis, names, view.positions(axis)), columns)
+    return table if table is not None and is_plain(table) else None
 
 
 def _matrices(view: View, reading: ReadOptions | None) -> Iterator[tuple[str, Matrix]]:

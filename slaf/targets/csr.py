@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slaf.runtime.prefetch import prefetch
-from slaf.sparse.casting import exact_cast
+from slaf.sparse.casting import exact_cast, is_lossless
 from slaf.sparse.external_sort import Coo, ExternalSort
 from slaf.sparse.ranges import RowRange
 
@@ -45,30 +45,33 @@ class AppendableArray(ABC):
     def __init__(self, dtype: np.dtype[Any], block_size: int) -> None:
         self.dtype = dtype
         self._block_size = block_size
-        self._pending: list[NDArray[Any]] = []
-        self._n_pending = 0
+        self._block = np.empty(0, dtype)
+        self._filled = 0
 
     def append(self, values: NDArray[Any]) -> None:
-        """Add values."""
-        self._pending.append(values)
-        self._n_pending += len(values)
-        if self._n_pending >= self._block_size:
-            self._flush(self._n_pending - self._n_pending % self._block_size)
+        """Add values, which the type of the array holds."""
+        at = 0
+        while at < len(values):
+            if not self._filled:
+                self._block = np.empty(self._block_size, self.dtype)
+            part = values[at : at + self._block_size - self._filled]
+            self._block[self._filled : self._filled + len(part)] = part
+            at, self._filled = at + len(part), self._filled + len(part)
+            if self._filled == self._block_size:
+                self._flush()
 
     def finish(self) -> None:
         """Write the values that remain."""
-        if self._n_pending:
-            self._flush(self._n_pending)
+        if self._filled:
+            self._flush()
 
-    def _flush(self, n: int) -> None:
-        values = np.concatenate(self._pending)
-        self._write(values[:n])
-        # A copy: the remainder would keep all values in memory.
-        self._pending, self._n_pending = [values[n:].copy()], len(values) - n
+    def _flush(self) -> None:
+        block, self._filled = self._block[: self._filled], 0
+        self._write(block)
 
     @abstractmethod
-    def _write(self, values: NDArray[Any]) -> None:
-        """Write whole blocks; only the last call may have an incomplete one."""
+    def _write(self, block: NDArray[Any]) -> None:
+        """Write a block; only the last one may be incomplete."""
 
 
 def write_compressed(
@@ -99,8 +102,9 @@ def write_compressed(
     counts = [np.zeros(1, np.int64)]
     for batch in prefetch(_in_layout(matrix, options, progress), _AHEAD):
         counts.append(batch.counts)
-        indices.append(batch.genes.astype(indices.dtype))
-        data.append(exact_cast(batch.values, data.dtype))
+        indices.append(batch.genes)
+        lossless = is_lossless(batch.values.dtype, data.dtype)
+        data.append(batch.values if lossless else exact_cast(batch.values, data.dtype))
     indices.finish()
     data.finish()
     return np.cumsum(np.concatenate(counts))

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slaf.dataset.dataset import Dataset
+from slaf.dataset.lazy_matrix import LazyMatrix, composed
 from slaf.storage.location import Location
 from slaf.storage.space import LEAST_SHARE, check_free
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from slaf.dataset.lazy_matrix import LazyMatrix
     from slaf.dataset.view import View
     from slaf.targets.base import TargetFormat
 
@@ -84,12 +84,20 @@ def _sampled(matrix: LazyMatrix, *, is_packed: bool) -> tuple[int, int]:
 
     n_cells, n_genes = matrix.shape
     starts = np.linspace(0, max(n_cells - _CELLS, 0), _RUNS).astype(np.int64)
-    found = matrix[np.unique(np.add.outer(starts, np.arange(min(_CELLS, n_cells))))]
-    values = found.data.astype(min(matrix.dtype, matrix.value_type, key=_width))
-    content = values.tobytes() + found.indices.astype(np.min_scalar_type(n_genes)).tobytes()
+    rows = np.unique(np.add.outer(starts, np.arange(min(_CELLS, n_cells))))
+    cells = composed(matrix.cells, rows)
+    sample = LazyMatrix(matrix.source, matrix.name, matrix.label, cells, matrix.genes)
+    batches = list(sample.batches())
+    types = min(matrix.dtype, matrix.value_type, key=_width), np.min_scalar_type(n_genes)
+    columns = [batch.values for batch in batches], [batch.genes for batch in batches]
+    content = b"".join(
+        part.astype(dtype).tobytes()
+        for dtype, column in zip(types, columns, strict=True)
+        for part in column
+    )
     if is_packed:
         content = pa.compress(content, codec="zstd", asbytes=True)
-    return len(content), len(values)
+    return len(content), sum(batch.nnz for batch in batches)
 
 
 def _width(dtype: np.dtype[np.generic]) -> int:

@@ -26,7 +26,7 @@ FORMAT = TargetFormat(
     description="AnnData on HDF5",
     suffixes=(".h5ad",),
     matches=is_file,
-    open=partial(AnnDataTarget, probe=_in_memory, create=new_hdf5_file),
+    open=partial(AnnDataTarget, probe=_in_memory, create=new_hdf5_file, takes_plain=True),
     layouts=("csr", "csc"),
     compressions=("gzip", "zstd", "lzf", "none"),
 )

@@ -114,7 +114,7 @@ class _Hdf5Array(AppendableArray):
     dataset
         The dataset, empty and chunked.
     compress
-        Gives the bytes of a chunk, or an array that HDF5 compresses.
+        Gives the bytes of a chunk; None if HDF5 compresses it itself.
     pool
         The threads that compress chunks.
     disk
@@ -124,7 +124,7 @@ class _Hdf5Array(AppendableArray):
     def __init__(
         self,
         dataset: h5py.Dataset,
-        compress: Callable[[NDArray[Any]], Any],
+        compress: Callable[[NDArray[Any]], Any] | None,
         pool: ThreadPoolExecutor,
         disk: SafeFile,
     ) -> None:
@@ -142,26 +142,26 @@ class _Hdf5Array(AppendableArray):
         """Write the values that remain."""
         super().finish()
         while self._waiting:
-            self._write_chunk()
+            self._write_chunk(self._waiting.popleft().result())
         self._dataset.resize((self._size,))
 
-    def _write(self, values: NDArray[Any]) -> None:
-        self._size += len(values)
-        for start in range(0, len(values), self._block_size):
-            chunk = values[start : start + self._block_size]
-            if len(chunk) < self._block_size:
-                # HDF5 stores whole chunks.
-                chunk = np.pad(chunk, (0, self._block_size - len(chunk)))
-            self._waiting.append(self._pool.submit(self._compress, chunk))
-            while len(self._waiting) > self._max_waiting:
-                self._write_chunk()
+    def _write(self, block: NDArray[Any]) -> None:
+        self._size += len(block)
+        # HDF5 stores whole chunks.
+        missing = self._block_size - len(block)
+        chunk = np.pad(block, (0, missing)) if missing else block
+        if self._compress is None:
+            self._write_chunk(chunk)
+            return
+        self._waiting.append(self._pool.submit(self._compress, chunk))
+        while len(self._waiting) > self._max_waiting:
+            self._write_chunk(self._waiting.popleft().result())
 
-    def _write_chunk(self) -> None:
+    def _write_chunk(self, chunk: Any) -> None:
         self._disk.check()
-        chunk = self._waiting.popleft().result()
         start, self._written = self._written, self._written + self._block_size
         self._dataset.resize((self._written,))
-        if isinstance(chunk, np.ndarray):
+        if self._compress is None and self._dataset.compression is not None:
             self._dataset[start : self._written] = chunk
         else:
             self._dataset.id.write_direct_chunk((start,), chunk)
@@ -185,8 +185,8 @@ def _dataset_options(compression: ArrayCompression) -> dict[str, Any]:
 
 def _compressor(
     compression: ArrayCompression, dtype: np.dtype[Any]
-) -> Callable[[NDArray[Any]], Any]:
-    """The function that gives the bytes of a chunk, or the chunk for HDF5 to compress."""
+) -> Callable[[NDArray[Any]], Any] | None:
+    """The function that gives the bytes of a chunk; None if HDF5 compresses it, or nothing does."""
     if compression == "gzip":
         from isal import isal_zlib
 
@@ -197,7 +197,7 @@ def _compressor(
         return lambda chunk: pa.Codec("zstd", _ZSTD_LEVEL).compress(
             _shuffled(chunk, dtype), asbytes=True
         )
-    return lambda chunk: chunk
+    return None
 
 
 def _shuffled(chunk: NDArray[Any], dtype: np.dtype[Any]) -> bytes:

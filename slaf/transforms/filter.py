@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slaf.transforms.totals import CellTotals, GeneTotals
+    from slaf.transforms.totals import Totals
 
 __all__ = ["MASKS", "CellRules", "GeneRules", "Kept", "genes_like", "within"]
 
 # Patterns of genes that have a name; further ones are given.
 MASKS: Mapping[str, str] = {"mt": "^MT-", "ribo": "^RP[SL]", "hb": "^HB[^(P)]"}
+
+# The metrics of cells, besides percentages, by their names in `slaf.transforms.totals.Totals`.
+_METRICS = {"total_counts": "total_counts", "n_genes": "n_positive"}
 
 # The metrics that MAD takes, besides percentages: logarithms, as quotients of counts matter.
 _LOGARITHMS = {"counts": "log1p_total_counts", "genes": "log1p_n_genes"}
@@ -68,9 +71,9 @@ class CellRules:
     max_pct: Mapping[str, float] = field(default_factory=dict)
     bounds: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
 
-    def kept(self, totals: CellTotals) -> Kept:
+    def kept(self, totals: Totals) -> Kept:
         """The cells that satisfy all rules."""
-        removed, mask = {}, np.ones(len(totals.total_counts), np.bool_)
+        removed, mask = {}, np.ones(len(totals), np.bool_)
         for rule, metric, (low, high) in self._rules():
             satisfied = within(cell_metric(totals, metric), low, high)
             removed[rule] = int((~satisfied).sum())
@@ -101,14 +104,20 @@ class GeneRules:
     min_counts: float | None = None
     max_counts: float | None = None
 
-    def kept(self, totals: GeneTotals) -> Kept:
+    @property
+    def need_sums(self) -> bool:
+        """Whether a rule is about sums of values."""
+        return self.min_counts is not None or self.max_counts is not None
+
+    def kept(self, totals: Totals) -> Kept:
         """The genes that satisfy all rules."""
-        removed, mask = {}, np.ones(len(totals.n_cells), np.bool_)
-        for kind, values in (("cells", totals.n_cells), ("counts", totals.total_counts)):
+        removed, mask = {}, np.ones(len(totals), np.bool_)
+        for kind, metric in (("cells", "n_positive"), ("counts", "total_counts")):
             for side in ("min", "max"):
                 bound = getattr(self, f"{side}_{kind}")
                 if bound is None:
                     continue
+                values = getattr(totals, metric)
                 satisfied = values >= bound if side == "min" else values <= bound
                 removed[f"{side}_{kind} {_number(bound)}"] = int((~satisfied).sum())
                 mask &= satisfied
@@ -125,7 +134,7 @@ def within(values: NDArray[Any], low: float | None, high: float | None) -> NDArr
     return satisfied
 
 
-def cell_metric(totals: CellTotals, metric: str) -> NDArray[Any]:
+def cell_metric(totals: Totals, metric: str) -> NDArray[Any]:
     """A metric of each cell: "total_counts", "n_genes", "pct_counts_NAME", or "log1p_" of one."""
     if metric.startswith("log1p_"):
         logarithms: NDArray[np.float64] = np.log1p(
@@ -133,12 +142,15 @@ def cell_metric(totals: CellTotals, metric: str) -> NDArray[Any]:
         )
         return logarithms
     if metric.startswith("pct_counts_"):
-        part = as_floats(totals.masked[metric.removeprefix("pct_counts_")])
+        part = as_floats(totals.masked(metric.removeprefix("pct_counts_")))
         with np.errstate(invalid="ignore", divide="ignore"):
             percent = 100.0 * part / as_floats(totals.total_counts)
         # A cell without counts has no counts of these genes either.
         return np.where(totals.total_counts == 0, 0.0, percent)
-    values: NDArray[Any] = getattr(totals, metric)
+    if metric not in _METRICS:
+        msg = f"there is no metric {metric!r}; there are {', '.join(_METRICS)} and pct_counts_NAME"
+        raise SelectionError(msg)
+    values: NDArray[Any] = getattr(totals, _METRICS[metric])
     return values
 
 

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slaf.errors import InputError
+from slaf.kernels import kernels
+from slaf.sparse.casting import CACHE_ENTRIES, pooled_empty
+from slaf.sparse.ranges import RowRange
 from slaf.sparse.reduce import as_floats, row_sums
 from slaf.transforms.base import UnfitValue, ValueStep
 
@@ -46,7 +49,10 @@ class NormalizeTotal(ValueStep):
         totals = row_sums(batch.counts, batch.values).astype(np.float64, copy=False)
         with np.errstate(invalid="ignore", over="ignore"):
             factors = self.target_sum / np.where(totals == 0, self.target_sum, totals)
-            return _rounded(batch, batch.values * np.repeat(factors, batch.counts), dtype)
+        scaled = pooled_empty(batch.nnz, dtype)
+        if kernels().scale(batch.counts, batch.values, factors, scaled):
+            _check_finite(batch, scaled)
+        return scaled
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,14 @@ class Log1p(ValueStep):
         """The logarithms, computed in float64 and rounded once."""
         del keys
         check_not_negative(batch)
-        return _rounded(batch, np.log1p(batch.values, dtype=np.float64), dtype)
+        logarithms = pooled_empty(batch.nnz, dtype)
+        # By numpy, part by part: a float64 of each takes more time to allocate than to compute.
+        scratch = np.empty(CACHE_ENTRIES)
+        for part in RowRange(0, batch.nnz).split(CACHE_ENTRIES):
+            span, wide = slice(part.start, part.stop), scratch[: len(part)]
+            np.log1p(batch.values[span], out=wide, dtype=np.float64)
+            logarithms[span] = wide
+        return logarithms
 
     def uns(self, uns: Mapping[str, Any]) -> Mapping[str, Any]:
         """The uns, with the mark of scanpy if X is changed."""
@@ -99,18 +112,15 @@ def check_not_negative(batch: Batch) -> None:
         raise UnfitValue(int(np.argmax(negative)), reason)
 
 
-def _rounded(batch: Batch, values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """New values of a batch in a type, which is to hold those of finite ones.
+def _check_finite(batch: Batch, values: NDArray[Any]) -> None:
+    """Refuse infinite values that were made of finite ones.
 
     Raises
     ------
     UnfitValue
-        If one is too large.
+        If there is one.
     """
-    with np.errstate(over="ignore"):
-        rounded = values.astype(dtype, copy=False)
-    beyond = np.isinf(rounded)
-    if beyond.any() and (beyond := beyond & np.isfinite(batch.values)).any():
-        reason = f"too large for {dtype} once it is multiplied; choose a smaller target"
+    beyond = np.isinf(values) & np.isfinite(batch.values)
+    if beyond.any():
+        reason = f"too large for {values.dtype} once it is multiplied; choose a smaller target"
         raise UnfitValue(int(np.argmax(beyond)), reason)
-    return rounded

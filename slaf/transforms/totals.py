@@ -1,12 +1,13 @@
-"""Totals of cells and of genes, of one pass over a matrix."""
+"""Totals of cells or of genes, of one pass over a matrix, or of none where they are known."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slaf.sources.matrix import positive_counts
 from slaf.sparse.ranges import RowRange
 from slaf.sparse.reduce import Count, Slots, Sum, accumulate
 
@@ -19,85 +20,73 @@ if TYPE_CHECKING:
     from slaf.sparse.batch import Batch
     from slaf.sparse.reduce import Accumulator
 
-__all__ = ["CellTotals", "GeneTotals", "cell_totals", "gene_totals"]
+__all__ = ["Totals"]
 
 
-@dataclass(frozen=True, slots=True)
-class CellTotals:
-    """The totals of each cell.
-
-    Attributes
-    ----------
-    total_counts
-        The sum of its values, as `slaf.sparse.reduce.Sum` has it.
-    n_genes
-        The number of its values above zero.
-    masked
-        The sum of its values in some genes, by name.
-    """
-
-    total_counts: NDArray[Any]
-    n_genes: NDArray[np.int64]
-    masked: Mapping[str, NDArray[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class GeneTotals:
-    """The totals of each gene.
-
-    Attributes
-    ----------
-    total_counts
-        The sum of its values, as `slaf.sparse.reduce.Sum` has it.
-    n_cells
-        The number of its values above zero.
-    """
-
-    total_counts: NDArray[Any]
-    n_cells: NDArray[np.int64]
-
-
-def cell_totals(matrix: Matrix, masks: Mapping[str, NDArray[np.bool_]]) -> CellTotals:
-    """The totals of all cells of a matrix.
+class Totals:
+    """The totals of all cells, or all genes; the matrix is read when one is asked for.
 
     Parameters
     ----------
     matrix
         The matrix.
+    axis
+        The axis that vanishes: 1 for the totals of cells, 0 for those of genes.
     masks
-        For each name, which genes are summed.
+        For each name, which genes are summed in each cell.
+    sums
+        Whether sums are asked for, and not only the numbers of values.
     """
-    cells = Slots.of_axis(1, matrix.shape)
-    masked = {
-        name: Slots(cells.shape, "each", np.where(mask, 0, -1)) for name, mask in masks.items()
-    }
 
-    def make(is_whole: bool) -> dict[str, Accumulator]:  # noqa: FBT001
-        sums = {f"mask {name}": Sum(slots, is_whole=is_whole) for name, slots in masked.items()}
-        return {
-            "sum": Sum(cells, is_whole=is_whole),
-            "n": Count(cells, positive=True),
-            **sums,
+    def __init__(
+        self,
+        matrix: Matrix,
+        axis: int,
+        masks: Mapping[str, NDArray[np.bool_]] | None = None,
+        *,
+        sums: bool = True,
+    ) -> None:
+        self._matrix = matrix
+        self._axis = axis
+        self._sums = sums
+        self._slots = {"sum": Slots.of_axis(axis, matrix.shape)} | {
+            f"mask {name}": Slots((matrix.shape[0], 1), "each", np.where(mask, 0, -1))
+            for name, mask in (masks or {}).items()
         }
 
-    found, _ = accumulate(lambda: _all_batches(matrix), make)
-    return CellTotals(
-        found["sum"].result,
-        found["n"].result,
-        {name: found[f"mask {name}"].result for name in masks},
-    )
+    def __len__(self) -> int:
+        return self._slots["sum"].size
 
+    @property
+    def total_counts(self) -> NDArray[Any]:
+        """The sums of values, as `slaf.sparse.reduce.Sum` has them."""
+        sums: NDArray[Any] = self._found["sum"].result
+        return sums
 
-def gene_totals(matrix: Matrix) -> GeneTotals:
-    """The totals of all genes of a matrix."""
-    genes = Slots.of_axis(0, matrix.shape)
+    def masked(self, name: str) -> NDArray[Any]:
+        """The sums of the values of each cell in the genes of a mask."""
+        sums: NDArray[Any] = self._found[f"mask {name}"].result
+        return sums
 
-    def make(is_whole: bool) -> dict[str, Accumulator]:  # noqa: FBT001
-        return {"sum": Sum(genes, is_whole=is_whole), "n": Count(genes, positive=True)}
+    @cached_property
+    def n_positive(self) -> NDArray[np.int64]:
+        """The numbers of values above zero."""
+        known = positive_counts(self._matrix) if self._axis == 1 else None
+        counts: NDArray[np.int64] = self._found["n"].result if known is None else known
+        return counts
 
-    found, _ = accumulate(lambda: _all_batches(matrix), make)
-    return GeneTotals(found["sum"].result, found["n"].result)
+    @cached_property
+    def _found(self) -> Mapping[str, Any]:
+        if self._sums:
+            return accumulate(self._batches, self._accumulators)[0]
+        counts = Count(self._slots["sum"], positive=True)
+        for batch in self._batches():
+            counts.add(batch, batch.values)
+        return {"n": counts}
 
+    def _batches(self) -> Iterator[Batch]:
+        return self._matrix.batches(RowRange(0, self._matrix.shape[0]))
 
-def _all_batches(matrix: Matrix) -> Iterator[Batch]:
-    return matrix.batches(RowRange(0, matrix.shape[0]))
+    def _accumulators(self, is_whole: bool) -> dict[str, Accumulator]:  # noqa: FBT001
+        sums = {name: Sum(slots, is_whole=is_whole) for name, slots in self._slots.items()}
+        return {"n": Count(self._slots["sum"], positive=True), **sums}

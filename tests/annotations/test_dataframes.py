@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -15,10 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slaf.annotations.columns import ColumnSet, to_lance
-from slaf.annotations.dataframes import from_frame, on_axis, to_frame
+from slaf.annotations.dataframes import from_arrays, from_frame, on_axis, to_frame
 from slaf.errors import InputError
 from slaf.format.schema import CELL_COLUMNS
 from slaf.testing.strategies import frames, names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TIMES: Any = ["2020-07-01", "2021-01-01", None]
 PARIS = pd.to_datetime(TIMES).tz_localize("Europe/Paris")
@@ -77,6 +80,20 @@ REFUSED: dict[str, tuple[Any, str]] = {
 }
 
 
+def is_array(name: str) -> bool:
+    """Whether a column is an array of numpy."""
+    return isinstance(KEPT[name] if name in KEPT else REFUSED[name][0], np.ndarray)
+
+
+def made(make: Callable[..., pa.Table], *arguments: Any) -> str:
+    """The content and the types of a table; or the error."""
+    try:
+        table = make(*arguments)
+    except InputError as error:
+        return str(error)
+    return f"{table.to_pylist()} {table.schema.to_string(show_field_metadata=True)}"
+
+
 def round_trip(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame that is read back from a table and a config.json."""
     table, described = to_lance(from_frame(frame, "cell_id"), CELL_COLUMNS)
@@ -126,6 +143,16 @@ def test_an_unsupported_column_is_refused(name: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         from_frame(odd.to_frame("odd"), "cell_id")
     assert "column 'odd'" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [name for name in KEPT | REFUSED if is_array(name)])
+def test_an_array_is_a_column(name: str) -> None:
+    """Arrays become the table that a frame of them does, or are refused alike."""
+    values = KEPT[name] if name in KEPT else REFUSED[name][0]
+    index = pd.Index(["b", "a", "b"], dtype=object, name="Barcode")
+    frame = pd.DataFrame({"x": pd.Series(values, index, dtype=values.dtype)})
+    of_frame = made(from_frame, frame, "cell_id")
+    assert made(from_arrays, list("bab"), {"x": values}, "cell_id", "Barcode") == of_frame
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,13 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from slaf.annotations.columns import to_lance
+from slaf.annotations.dataframes import from_frame, to_frame
 from slaf.annotations.equality import equal_elements
+from slaf.annotations.plain_columns import plain_table
 from slaf.annotations.plain_elements import NotPlainError, is_plain, read_plain, write_plain
 from slaf.annotations.uns import anndata_settings
 from slaf.testing.strategies import frames
@@ -103,6 +106,47 @@ def test_tables_are_written_as_by_anndata(data: st.DataObject) -> None:
     if is_plain(table):
         ours, theirs = (written(each, table, options) for each in (write_plain, by_anndata))
         assert description(ours) == description(theirs)
+
+
+@given(data=st.data())
+@settings(max_examples=60)
+def test_tables_of_arrow_are_written_as_frames(data: st.DataObject) -> None:
+    """A table that needs no pandas has the layout of the frame that is made of it."""
+    table = data.draw(frames(data.draw(st.integers(0, 3)), on_disk=True))
+    stored, columns = to_lance(from_frame(table, "cell_id"), ())
+    plain = plain_table(stored, columns)
+    if plain is not None and is_plain(plain):
+        made = to_frame(stored, columns)
+        ours, theirs = (written(write_plain, each, {}) for each in (plain, made))
+        assert description(ours) == description(theirs)
+
+
+def test_plain_columns_need_no_pandas() -> None:
+    """Columns of each plain type are taken from Arrow; those of other types are left to pandas."""
+    n_categories = [1, 126, 127, 300, 33_000]
+    for n in n_categories:
+        labels: Any = [f"c{at}" for at in range(n)]
+        table = pd.DataFrame(index=list(map(str, range(33_000))))
+        codes: Any = np.arange(33_000) % (n + 1) - 1
+        table["kind"] = pd.Categorical.from_codes(codes, labels, ordered=n > 1)
+        table["counts"] = pd.array([1, *[None] * 32_999], "UInt16")
+        table["flag"] = pd.array([True, None, *[False] * 32_998], "boolean")
+        table["is"], table["share"], table["text"] = True, np.float32(0.5), "µ"
+        stored, columns = to_lance(from_frame(table, "cell_id"), ())
+        plain = plain_table(stored, columns)
+        ours, theirs = (written(each, one, {}) for each, one in
+                        ((write_plain, plain), (by_anndata, table)))  # fmt: skip
+        assert is_plain(plain)
+        assert description(ours) == description(theirs)
+    for column in (
+        pd.array(["a"], "string"),
+        pd.array([1.5], "Float64"),
+        pd.to_datetime(["2020-01-01"]),
+        pd.Categorical([1.5]),
+        pd.Series([None], dtype=object),
+    ):
+        odd = pd.DataFrame({"odd": column}).set_index(pd.Index(["i"]))
+        assert plain_table(*to_lance(from_frame(odd, "cell_id"), ())) is None
 
 
 @pytest.mark.parametrize(

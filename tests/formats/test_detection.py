@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -256,3 +258,12 @@ def test_info_of_an_input(tmp_path: Path) -> None:
     found = run("info", write_soma(tmp_path / "soma", STORED)).succeeded().out
     assert "matrix         X (of layer:data)\n" in found
     assert "3 of int32, SOMA sparse" in found
+
+
+@pytest.mark.parametrize("name", ["scan", "concat"])
+def test_a_dataset_is_an_input_in_a_fresh_process(tmp_path: Path, name: str) -> None:
+    """A process that has opened no dataset recognises one."""
+    path = slaf.convert(write_v3(tmp_path / "a.h5", STORED), tmp_path / "a.slaf").location.path
+    code = f"import slaf; print(slaf.{name}([{str(path)!r}]).n_obs)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(ended.stdout) == STORED.shape[0]

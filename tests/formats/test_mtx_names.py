@@ -276,6 +276,22 @@ def test_other_files_are_named(name: str, content: bytes, what: str, tmp_path: P
     assert "known format" not in str(refusal.value)
 
 
+def test_a_folder_of_other_files(tmp_path: Path) -> None:
+    """A folder in which an archive lies is refused as that; notes and tables beside say nothing."""
+    made = tmp_path / "download"
+    made.mkdir()
+    (made / "table.csv").write_bytes(b"gene,c0\nA,1\n")
+    with pytest.raises(UnknownFormat, match=r"download/table.csv: this is a table of text"):
+        slaf.convert(made, tmp_path / "out.slaf")
+    (made / "README.txt").write_text("a note")
+    with pytest.raises(UnknownFormat, match="download: no known format"):
+        slaf.convert(made, tmp_path / "out.slaf")
+    with tarfile.open(made / "x.tar.gz", "w:gz") as tar:
+        tar.add(made / "README.txt", "README.txt")
+    with pytest.raises(UnknownFormat, match=r"download/x.tar.gz: this is a tar archive: unpack it"):
+        slaf.convert(made, tmp_path / "out.slaf")
+
+
 def test_features_without_ids(tmp_path: Path) -> None:
     """A 10x HDF5 file whose features have names alone is read by these."""
     import h5py

@@ -161,6 +161,7 @@ def put(name: str, values: Any) -> Callable[[h5py.File], None]:
 
 BROKEN: dict[str, tuple[Callable[[h5py.File], None], str]] = {
     "short attribute": (put("col_attrs/CellID", np.array([b"a"])), "3 rows are needed"),
+    "deep attribute": (put("col_attrs/Depth", np.ones((3, 1, 2))), "not one value for each row"),
     "layer of another shape": (put("layers/a", np.ones((2, 2))), r"but matrix has \(2, 3\)"),
     "vector": (put("matrix", np.ones(3)), "not genes × cells"),
     "edge": (put("col_graphs/K/a", np.array([7])), "beyond 3 nodes"),

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 
 import slaf
 from slaf.errors import InputError
+from slaf.sources.matrix import positive_counts
 from slaf.sparse.ranges import RowRange
-from slaf.sparse.reduce import row_sums
+from slaf.sparse.reduce import Count, Slots, row_sums
 
 
 @given(st.lists(st.lists(st.integers(-(2**62), 2**62), max_size=4), max_size=6))
@@ -56,3 +57,91 @@ def test_what_a_float_does_not_hold_is_refused() -> None:
         tiny.normalize_total(1e4).X.to_memory()
     infinite = slaf.scan(anndata.AnnData(sp.csr_matrix(np.array([[np.inf, 1.0]]))))
     assert np.isnan(infinite.normalize_total(1e4).X.to_memory()[0, 0])
+
+
+@given(st.lists(st.integers(0, 8), max_size=12), st.lists(st.integers(0, 5), max_size=8))
+@settings(max_examples=20, deadline=None)
+def test_counts_that_are_known(
+    stored: dict[str, slaf.Dataset], cells: list[int], genes: list[int]
+) -> None:
+    """The number of values above zero is that of the rows, or unknown; in any selection."""
+    for name, dataset in stored.items():
+        with slaf.scan(dataset.location.path) as scanned:
+            views = [view[rows] for view in (dataset, scanned) for rows in (slice(None), cells)]
+            for view in (*views, dataset[:, genes], scanned[cells, genes]):
+                for layer in (None, *view.layers):
+                    known = positive_counts(view.lazy_matrix(layer).matrix)
+                    dense = view.lazy_matrix(layer).to_memory().toarray()
+                    if known is not None:
+                        assert known.tolist() == (dense > 0).sum(axis=1).tolist()
+                    # Only whole numbers without a sign are all positive, and only in all genes.
+                    is_whole = name == "counts" and view.genes is None and layer is None
+                    assert (known is not None) is is_whole
+            assert positive_counts(scanned.log1p().X.matrix) is None
+
+
+def test_counts_of_several_inputs(stored: dict[str, slaf.Dataset]) -> None:
+    """Of several datasets they are known if they are of each, in all of its genes."""
+    paths = [stored[name].location.path for name in ("counts", "counts", "signed")]
+    for inputs, join, is_known in (
+        (paths[:2], "strict", True),
+        (paths[1:], "strict", False),
+        ([paths[0], anndata.AnnData(sp.eye(2, 3, format="csr"))], "intersection", False),
+    ):
+        with slaf.scan(inputs, join=join) as view:
+            known = positive_counts(view.X.matrix)
+            assert (known is not None) is is_known
+            dense = view.X.to_memory().toarray()
+            if known is not None:
+                assert known.tolist() == (dense > 0).sum(axis=1).tolist()
+
+
+def test_the_number_of_genes_of_cells_is_not_read(
+    stored: dict[str, slaf.Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rule for the genes of cells reads no row of counts."""
+    dataset = stored["counts"]
+    expected = (dataset.X.to_memory().toarray() > 0).sum(axis=1) >= 3
+    reader = dataset.rows("expression").reader
+    monkeypatch.setattr(type(reader), "read", lambda *_: pytest.fail("rows are read"))
+    kept = dataset.filter_cells(min_genes=3, mad={"genes": 9})
+    assert kept.obs_names.to_list() == dataset.obs_names[expected].to_list()
+
+
+@pytest.mark.parametrize("layer", [None, "other"])
+@given(st.lists(st.integers(0, 8), max_size=12))
+@settings(max_examples=10, deadline=None)
+def test_counts_of_genes(
+    stored: dict[str, slaf.Dataset], layer: str | None, cells: list[int]
+) -> None:
+    """Cells are counted and summed in any number of genes, more than there are entries too."""
+    for dataset in stored.values():
+        view = dataset[sorted(set(cells))]
+        matrix = view.lazy_matrix(layer)
+        dense = matrix.to_memory().toarray()
+        assert matrix.sum("cells").tolist() == dense.sum(axis=0).tolist()
+        assert matrix.count_nonzero("cells").tolist() == (dense != 0).sum(axis=0).tolist()
+        counts = Count(Slots.of_axis(0, matrix.shape), positive=True)
+        for batch in matrix.batches():
+            counts.add(batch, batch.values)
+        assert counts.result.tolist() == (dense > 0).sum(axis=0).tolist()
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> dict[str, slaf.Dataset]:
+    """Datasets of counts, of whole numbers with a sign, and of fractions, each with a layer."""
+    rng = np.random.default_rng(3)
+    found = {}
+    for name in ("counts", "signed", "fractions"):
+        dense: Any = rng.poisson(0.7, (9, 6)).astype(np.int64)
+        dense[4] = 0
+        if name == "signed":
+            dense[2] -= 2
+        if name == "fractions":
+            dense = dense * 0.5
+        adata = anndata.AnnData(sp.csr_matrix(dense))
+        adata.layers["other"] = sp.csr_matrix(rng.poisson(0.7, (9, 6)))
+        adata.layers["more"] = sp.csr_matrix(rng.poisson(0.7, (9, 6)))
+        path = tmp_path_factory.mktemp("stored") / f"{name}.slaf"
+        found[name] = slaf.convert(adata, path)
+    return found

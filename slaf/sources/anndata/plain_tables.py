@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from functools import lru_cache
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -67,6 +66,8 @@ def read_plain_table(table: h5py.Group | h5py.Dataset, id_name: str) -> pa.Table
 
 @lru_cache(maxsize=1)
 def _pandas_has_objects() -> bool:
+    from importlib.metadata import version
+
     # Metadata of packages takes longer to read than most inputs.
     loaded = sys.modules.get("pandas")
     of_pandas = version("pandas") if loaded is None else loaded.__version__

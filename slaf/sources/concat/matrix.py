@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
-from slaf.sources.matrix import MatrixSize
+from slaf.sources.matrix import MatrixSize, positive_counts
 from slaf.sparse.batch import Batch, GeneMap
 
 if TYPE_CHECKING:
@@ -67,6 +67,15 @@ class ConcatMatrix:
         """The size in all inputs, without that in an existing dataset."""
         sizes = self._of_each(lambda matrix: matrix.size, existing=False)
         return MatrixSize.of_all(sizes)
+
+    @property
+    def positive_counts(self) -> NDArray[np.int64] | None:
+        """The number of values above zero of each cell; None if they must be read for it."""
+        if any(part.gene_map is None or part.gene_map.n_dropped for part in self._parts):
+            return None
+        found = list(self._of_each(positive_counts))
+        known = [counts for counts in found if counts is not None]
+        return np.concatenate(known) if known and len(known) == len(found) else None
 
     def sample_values(self) -> NDArray[Any]:
         """Some of the first values of each input."""

@@ -139,14 +139,14 @@ class DeflatedArray(ChunkedArray):
         """The elements of the chunk that begins here."""
         return np.frombuffer(self._decoded(origin), self.dtype).reshape(self.chunks)
 
-    def read_chunks(self, origins: list[tuple[int, ...]], out: NDArray[Any]) -> None:
+    def read_chunks(self, origins: NDArray[np.int64], out: NDArray[Any]) -> None:
         """Read the chunks that begin at these positions into an array of chunks."""
         raw, done = out.reshape(-1).view(np.uint8).reshape(len(origins), -1), 0
         is_small = self._chunk_bytes <= _SMALL_BYTES and self._filters == (DEFLATE,)
         if is_small and isinstance(self._chunks, LocalChunks):
             done = self._chunks.inflate(origins, raw)
-        for at, origin in enumerate(origins[done:], done):
-            raw[at].data[:] = self._decoded(origin)
+        for at, origin in enumerate(origins[done:].tolist(), done):
+            raw[at].data[:] = self._decoded(tuple(origin))
 
     def _decoded(self, origin: tuple[int, ...]) -> bytes | memoryview:
         """The bytes of a chunk in memory."""

@@ -61,7 +61,7 @@ class LocalChunks:
         DamagedInput
             If the chunk is larger than possible, or the file ends before it does.
         """
-        at = self._places([origin])[0]
+        at = self._places(np.array([origin]))[0]
         start, size = int(self._starts[at]), int(self._sizes[at])
         is_possible = size <= self._largest and start <= _LARGEST_OFFSET
         raw = _read_at(self._descriptor, size, start) if is_possible else b""
@@ -70,7 +70,7 @@ class LocalChunks:
             raise DamagedInput(msg)
         return int(self._skipped[at]), raw
 
-    def inflate(self, origins: list[tuple[int, ...]], out: NDArray[np.uint8]) -> int:
+    def inflate(self, origins: NDArray[np.int64], out: NDArray[np.uint8]) -> int:
         """Write the bytes of small chunks that went through no filter but deflate.
 
         Parameters
@@ -91,8 +91,8 @@ class LocalChunks:
             return 0
         return kernels().inflate(self._descriptor, starts, sizes, out)
 
-    def _places(self, origins: list[tuple[int, ...]]) -> NDArray[np.intp]:
-        return _places(np.array(origins, np.uint64), self._chunks, self._counts)
+    def _places(self, origins: NDArray[np.int64]) -> NDArray[np.intp]:
+        return _places(origins.astype(np.uint64), self._chunks, self._counts)
 
 
 def _index(

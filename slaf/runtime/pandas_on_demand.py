@@ -1,6 +1,6 @@
 """pandas, which pyarrow imports with its datasets, imported only where something needs it.
 
-Most commands need Lance, and so `pyarrow.dataset`, but no pandas: 0.3 s of CPU and 40 MB.
+Most processes need Lance, and so `pyarrow.dataset`, but no pandas: 0.3 s of CPU and 40 MB.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def import_pandas_on_demand() -> None:
     pyarrow asks for pandas once, to tell its types from others, and does without where it is not
     installed. When pandas is imported after that, pyarrow is made to ask again.
     """
-    if _PANDAS not in sys.modules:
+    if _PANDAS not in sys.modules and _DATASETS not in sys.modules:
         sys.meta_path.insert(0, _Finder())
 
 

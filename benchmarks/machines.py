@@ -46,13 +46,17 @@ def run(arguments: argparse.Namespace) -> int:
     source = cached_input(Input(Counts(arguments.cells))).path
     small = cached_input(Input(Counts(arguments.parts * 5))).path
     with tempfile.TemporaryDirectory(dir=source.parent) as folder:
-        totals = {n: _encode(source, Path(folder) / f"{n}.slaf", n) for n in _PROCESSES}
+        totals = {n: _encode(source, Path(folder) / f"{n}.slaf", n, n) for n in _PROCESSES}
+        # What each process repeats, without what processes at once cost each other.
+        most = _PROCESSES[-1]
+        in_turn = _encode(source, Path(folder) / "in-turn.slaf", most, 1)
         planning = measure(
             [_SLAF, "plan", small, Path(folder) / "many.slaf", "--chunk-size", "5", "--quiet"]
         )
         files = _write_files(Path(folder) / "files", arguments.files)
         planning_files = measure([_SLAF, "plan", files, Path(folder) / "files.slaf", "--quiet"])
     rows = [_row(f"parts by {n}", usages) for n, usages in totals.items()]
+    rows.append(_row(f"by {most}, in turn", in_turn))
     rows += [_row("plan of many parts", [planning]), _row("of many files", [planning_files])]
     report(rows, as_json=arguments.json)
     total = {n: sum(usage.cpu_seconds for usage in usages) for n, usages in totals.items()}
@@ -61,14 +65,14 @@ def run(arguments: argparse.Namespace) -> int:
     return int(too_much or too_large)
 
 
-def _encode(source: Path, output: Path, n_processes: int) -> list[Usage]:
-    """Encode all parts of a plan, an equal share by each process at once."""
+def _encode(source: Path, output: Path, n_processes: int, at_once: int) -> list[Usage]:
+    """Encode all parts of a plan, an equal share by each process, so many of them at once."""
     import slaf
 
     n_parts = slaf.plan(source, output).parts
     bounds = [n_parts * at // n_processes for at in range(n_processes + 1)]
     shares = [f"{a}-{b - 1}" for a, b in pairwise(bounds) if b > a]
-    with ThreadPoolExecutor(n_processes) as pool:
+    with ThreadPoolExecutor(at_once) as pool:
         usages = list(pool.map(lambda share: _part(output, share), shares))
     measure([_SLAF, "publish", output, "--quiet"])
     return usages

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from typer.models import ArgumentInfo, OptionInfo
 
-from slaf_cli.app import app
+from slaf_cli.app import make_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +30,7 @@ codes](errors.md) lists the exit codes.
 def page() -> str:
     """The page as Markdown."""
     sections = [_INTRODUCTION]
+    app = make_app()
     root = app.registered_callback
     if root is not None and root.callback is not None:
         sections.append("\n".join(_section("slaf", ["COMMAND"], root.callback)))

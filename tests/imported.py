@@ -17,8 +17,9 @@ import slaf.conversion.distributed
 import slaf.repairs.repair
 import slaf.targets.export
 import slaf.verification.verify  # noqa: F401
-import slaf_cli.app  # noqa: F401
+import slaf_cli.app
 import tests.builders  # noqa: F401
 
 # It is imported, and not in use.
 warnings.filterwarnings("ignore", "lance is not fork-safe")
+slaf_cli.app.make_app()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slaf_cli.app import app
+from slaf_cli.app import make_app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -178,7 +178,7 @@ class Reader:
             contextlib.redirect_stderr(printed),
             pytest.raises(SystemExit) as ended,
         ):
-            app(words, prog_name="slaf")
+            make_app()(words, prog_name="slaf")
         return int(ended.value.code or 0), printed.buffer.getvalue().decode()
 
     def _words(self, command: str) -> list[str] | None:

@@ -25,7 +25,7 @@ from slaf.options import INPUT_CHOICES
 from slaf.sources import FORMATS
 from slaf.storage.location import Location
 from slaf.testing.strategies import Stored
-from slaf_cli.app import app
+from slaf_cli.app import make_app
 from slaf_cli.report import ExitCode, exit_code
 from tests.cloud.servers import upload
 from tests.conversion.slafdb_datasets import slafdb_files
@@ -266,7 +266,7 @@ def test_command_line_reference_is_current() -> None:
 def test_every_command_and_option_is_documented() -> None:
     """Each command, argument and option of the app stands in the reference, with a help text."""
     page = (REFERENCE / "cli.md").read_text(encoding="utf-8")
-    group: Any = typer.main.get_command(app)
+    group: Any = typer.main.get_command(make_app())
     for name, command in group.commands.items():
         section = page.split(f"\n## slaf {name}\n")[1].split("\n## ")[0]
         for parameter in command.params:

@@ -3,60 +3,48 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from slaf_cli.aggregate import aggregate
-from slaf_cli.annotate import annotate
-from slaf_cli.append import append
-from slaf_cli.compact import compact
 from slaf_cli.completion import complete_at_once, take_shell
-from slaf_cli.convert import convert
-from slaf_cli.copy import copy
-from slaf_cli.dataset_report import report
-from slaf_cli.diff import diff
-from slaf_cli.export import export
-from slaf_cli.formats import formats
-from slaf_cli.head import head
 from slaf_cli.help import Command, Commands
-from slaf_cli.history import history
-from slaf_cli.info import info
-from slaf_cli.part import part
-from slaf_cli.plan import plan
 from slaf_cli.process import end, set_up
-from slaf_cli.publish import publish
-from slaf_cli.qc import qc
-from slaf_cli.query import query
-from slaf_cli.region import region
-from slaf_cli.remove import remove
-from slaf_cli.repair import repair
-from slaf_cli.schema import schema
-from slaf_cli.status import status
-from slaf_cli.transform import transform
-from slaf_cli.verify import verify
 
-__all__ = ["app", "main", "program"]
+__all__ = ["main", "make_app", "program"]
 
 # The commands by purpose, as `slaf --help` lists them.
-_PURPOSES: dict[str, tuple[Callable[..., None], ...]] = {
-    "Write a dataset": (convert, append, transform, annotate, remove, compact),
-    "Write it by many machines": (plan, part, publish),
-    "Look at it": (info, report, head, schema, query, region, formats),
-    "Compute": (qc, aggregate),
-    "Hand it on": (export, copy),
-    "Trust it": (verify, diff, status, history, repair),
+_PURPOSES: dict[str, tuple[str, ...]] = {
+    "Write a dataset": ("convert", "append", "transform", "annotate", "remove", "compact"),
+    "Write it by many machines": ("plan", "part", "publish"),
+    "Look at it": ("info", "report", "head", "schema", "query", "region", "formats"),
+    "Compute": ("qc", "aggregate"),
+    "Hand it on": ("export", "copy"),
+    "Trust it": ("verify", "diff", "status", "history", "repair"),
 }
+_COMMANDS = {name: purpose for purpose, names in _PURPOSES.items() for name in names}
 
-app = typer.Typer(
-    name="slaf",
-    cls=Commands,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
-)
+# The modules of commands whose names others have.
+_MODULES = {"report": "dataset_report"}
+
+
+def make_app(*names: str) -> typer.Typer:
+    """The command line with these commands, each with its module imported; by default all."""
+    app = typer.Typer(
+        name="slaf",
+        cls=Commands,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
+    )
+    app.callback()(_slaf)
+    for name in names or _COMMANDS:
+        module = import_module(f"slaf_cli.{_MODULES.get(name, name)}")
+        register = app.command(cls=Command, rich_help_panel=_COMMANDS[name])
+        register(getattr(module, name))
+    return app
 
 
 def _print_version(requested: bool) -> None:
@@ -70,7 +58,6 @@ def _print_version(requested: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _slaf(
     *,
     version: Annotated[
@@ -89,19 +76,17 @@ def _slaf(
     """
 
 
-for _purpose, _commands in _PURPOSES.items():
-    for _command in _commands:
-        app.command(cls=Command, rich_help_panel=_purpose)(_command)
-
-
 def main() -> None:
     """Run the command line; raises `SystemExit` with the exit code."""
     set_up()
-    take_shell(sys.argv[1:])
+    words = sys.argv[1:]
+    take_shell(words)
+    # The others take longer to import than many commands to run.
+    app = make_app(*(word for word in words[:1] if word in _COMMANDS))
     try:
         app()
     finally:
-        complete_at_once(sys.argv[1:])
+        complete_at_once(words)
 
 
 def program() -> None:

@@ -22,7 +22,7 @@ _LARGEST_IN_HEAP = 32 << 20
 _KEPT = 512 << 20
 
 # Python looks for cycles after so many new objects. Imports alone make 200,000, most of which stay.
-_OBJECTS = 100_000
+_OBJECTS = 300_000
 
 
 def set_up() -> None:

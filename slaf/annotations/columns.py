@@ -7,6 +7,7 @@ Between a source and a dataset, the metadata of an Arrow field holds a `Column` 
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -278,7 +279,13 @@ def with_column(table: pa.Table, name: str, array: pa.ChunkedArray) -> pa.Table:
 
 def column_of(field: pa.Field) -> Column:
     """The `Column` in the metadata of a field."""
-    return Column(**json.loads(field.metadata[_KEY]))
+    return _column_in(field.metadata[_KEY])
+
+
+@lru_cache(maxsize=256)
+def _column_in(metadata: bytes) -> Column:
+    # Thousands of inputs have the same columns.
+    return Column(**json.loads(metadata))
 
 
 def index_name_of(table: pa.Table) -> str | None:

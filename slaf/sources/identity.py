@@ -12,7 +12,7 @@ from slaf.storage.paths import as_remote
 from slaf.storage.urls import is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from slaf.format.config import SourceRecord
     from slaf.storage.remote_path import RemotePath
@@ -43,15 +43,23 @@ def file_identity(path: Path) -> Mapping[str, Any]:
         return _remote_identity(remote)
     status = path.stat()
     digest = xxhash.xxh3_128()
-    last = max(status.st_size - _SAMPLE_BYTES, 0)
-    with path.open("rb") as file:
-        sample = b""
-        for number in range(_SAMPLES):
-            if last or not number:
-                file.seek(last * number // (_SAMPLES - 1))
-                sample = file.read(_SAMPLE_BYTES)
-            digest.update(sample)
+    for sample in _samples(path, status.st_size):
+        digest.update(sample)
     return {"size": status.st_size, _TIME: status.st_mtime_ns, "sample": digest.hexdigest()}
+
+
+def _samples(path: Path, size: int) -> Iterator[bytes | memoryview]:
+    """So many samples of a file; they overlap in a small one, which is read once."""
+    last = max(size - _SAMPLE_BYTES, 0)
+    starts = [last * number // (_SAMPLES - 1) for number in range(_SAMPLES)]
+    with path.open("rb") as file:
+        if size <= _SAMPLES * _SAMPLE_BYTES:
+            whole = memoryview(file.read(size))
+            yield from (whole[start : start + _SAMPLE_BYTES] for start in starts)
+            return
+        for start in starts:
+            file.seek(start)
+            yield file.read(_SAMPLE_BYTES)
 
 
 def folder_identity(folder: Path) -> Mapping[str, Any]:

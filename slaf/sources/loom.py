@@ -19,6 +19,7 @@ from slaf.sources.base import Source, SourceFormat, SourceInfo, add_note
 from slaf.sources.contents import Slots
 from slaf.sources.dense import Transposed, dense_matrix
 from slaf.sources.hdf5.arrays import open_nd
+from slaf.sources.hdf5.elements import attribute
 from slaf.sources.hdf5.file import (
     errors_as_damaged_input,
     get_checked,
@@ -28,7 +29,7 @@ from slaf.sources.hdf5.file import (
     safe_keys,
 )
 from slaf.sources.hdf5.limits import check_arrays, check_dense
-from slaf.sources.hdf5.links import attribute, has_all, has_member
+from slaf.sources.hdf5.links import has_all, has_member
 from slaf.sources.identity import file_identity
 from slaf.sources.matrix import LabelledMatrix
 from slaf.sources.slots import other_layers

@@ -18,7 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 import slaf
-from slaf_cli.app import app
+from slaf_cli.app import make_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +72,7 @@ class Ended:
 
 def run(*words: str | Path) -> Ended:
     """Run a command in this process."""
-    ended = CliRunner().invoke(app, [str(word) for word in words])
+    ended = CliRunner().invoke(make_app(), [str(word) for word in words])
     return Ended(ended.exit_code, ended.stdout, ended.stderr)
 
 

@@ -38,7 +38,7 @@ from slaf.errors import (
 from slaf.kernels import are_compiled
 from slaf.testing.strategies import Stored
 from slaf.verification.report import Report
-from slaf_cli.app import app
+from slaf_cli.app import make_app
 from slaf_cli.export import note_about_output
 from slaf_cli.options import parse_bytes
 from slaf_cli.report import ExitCode, edge, in_bytes, lines
@@ -83,6 +83,14 @@ def modules_of(*words: str | Path, ends: int = ExitCode.DONE) -> set[str]:
 def test_help_imports_nothing_heavy(words: list[str]) -> None:
     """Asking for help or the version imports no library of arrays, tables or formats."""
     assert not modules_of(*words) & HEAVY
+
+
+def test_a_call_imports_its_own_command_alone() -> None:
+    """A call that names a command imports the modules of no other; help imports all."""
+    commands = {"slaf_cli.part", "slaf_cli.convert", "slaf_cli.dataset_report"}
+    for word, module in (("part", "slaf_cli.part"), ("report", "slaf_cli.dataset_report")):
+        assert commands.intersection(all_modules_of(word, "--help")) == {module}
+    assert commands <= set(all_modules_of("--help"))
 
 
 def test_info_and_status_of_a_dataset_open_no_table(dataset: Path) -> None:
@@ -252,7 +260,7 @@ def test_help_says_what_a_command_does(command: str) -> None:
     """Every command, and every option of it, has a help text."""
     printed = run(command, "--help").succeeded().out
     assert f"Usage: slaf {command}" in printed
-    group = typer.main.get_command(app)
+    group = typer.main.get_command(make_app())
     for parameter in group.commands[command].params:  # type: ignore[attr-defined]
         assert parameter.help, parameter.name
 
@@ -411,7 +419,7 @@ def test_the_console_script_is_installed() -> None:
 @pytest.mark.parametrize("verb", ["convert", "append", "compact", "repair", "report"])
 def test_what_the_library_can_do_the_command_can_reach(verb: str) -> None:
     """Every argument of the function, but for the progress it tells, is one of the command."""
-    command = get_command(app).commands[verb]  # type: ignore[attr-defined]
+    command = get_command(make_app()).commands[verb]  # type: ignore[attr-defined]
     options = {parameter.name for parameter in command.params}
     keywords = inspect.signature(getattr(slaf, verb)).parameters.keys() - {"progress"}
     assert keywords <= options
@@ -421,7 +429,7 @@ def test_what_commands_do_is_said_whole() -> None:
     """The list of commands cuts no sentence."""
     printed = run("--help").succeeded().out.partition("Write a dataset:")[2].splitlines()
     listed = [line for line in printed if line.startswith("  ")]
-    assert len(listed) == len(app.registered_commands)
+    assert len(listed) == len(make_app().registered_commands)
     assert all(line.endswith(".") and "..." not in line for line in listed)
 
 

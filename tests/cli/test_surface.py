@@ -20,7 +20,7 @@ import typer
 import slaf
 from slaf.options import AppendOptions, ConvertOptions, PlanOptions, options_of
 from slaf_cli import options, progress
-from slaf_cli.app import app
+from slaf_cli.app import make_app
 from slaf_cli.progress import Bar
 from slaf_cli.report import ExitCode, edge
 from tests.builders import counts, write_h5ad
@@ -83,7 +83,7 @@ def test_a_reader_that_leaves_in_a_log_file(tmp_path: Path) -> None:
 
 def test_each_command_has_the_options_of_the_log() -> None:
     """Each command has --json, --verbose and --log-file."""
-    for command in app.registered_commands:
+    for command in make_app().registered_commands:
         assert command.callback is not None
         names = inspect.signature(command.callback).parameters
         assert {"json", "verbose", "log_file"} <= names.keys(), command.callback.__name__
@@ -135,7 +135,8 @@ def test_commands_by_purpose() -> None:
     """The help lists every command once, by purpose."""
     printed = run("--help").succeeded().out
     commands = [
-        info.name or getattr(info.callback, "__name__", "") for info in app.registered_commands
+        info.name or getattr(info.callback, "__name__", "")
+        for info in make_app().registered_commands
     ]
     for command in commands:
         assert len(re.findall(rf"^  {command} ", printed, re.MULTILINE)) == 1

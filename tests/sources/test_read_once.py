@@ -6,11 +6,13 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import anndata
+import h5py
 import numpy as np
 import scipy.sparse as sp
 
 import slaf
 from slaf.annotations.plain_elements import read_plain
+from slaf.sources import open_source
 from slaf.sources.anndata.plain_tables import read_plain_table
 from tests.builders import counts, names, write_h5ad
 
@@ -58,3 +60,28 @@ def test_each_element_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     elements = ["obsm/X_pca", "varm/loadings", "obsp/distances", "varp/links", "raw/varm/x"]
     elements += ["uns/neighbors/params/n", "uns/colours", "uns/both/plain", "uns/both/other"]
     assert reads == dict.fromkeys([f"/{name}" for name in ("obs", "var", "raw/var", *elements)], 1)
+
+
+def test_each_object_of_a_file_is_opened_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is opened and read, tables and sample, opens no group or dataset twice."""
+    path = write_h5ad(tmp_path / "in.h5ad", counts(20, 9))
+    opened: Counter[str] = Counter()
+    open_member = h5py.h5o.open
+
+    def counting(group: Any, name: bytes) -> Any:
+        opened[f"{h5py.h5i.get_name(group).decode()}/{name.decode()}".strip("/")] += 1
+        return open_member(group, name)
+
+    monkeypatch.setattr(h5py.h5o, "open", counting)
+    with open_source(path) as source:
+        source.cells()
+        source.genes()
+        source.slots()
+        source.matrix().sample_values()
+    monkeypatch.undo()
+    assert {"obs/_index", "obs", "X/indptr"} <= opened.keys()
+    # Groups are looked at once more to recognise the format.
+    assert all(n == 1 for name, n in opened.items() if "/" in name)
+    assert max(n for name, n in opened.items() if name) <= 2

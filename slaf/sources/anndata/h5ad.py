@@ -12,6 +12,7 @@ from slaf.sources.anndata.plain_tables import read_plain_table
 from slaf.sources.anndata.stored import StoredAnnData
 from slaf.sources.base import SourceFormat
 from slaf.sources.hdf5.arrays import open_compressed, open_nd
+from slaf.sources.hdf5.elements import attribute
 from slaf.sources.hdf5.enumerations import is_enumeration, read_decoded
 from slaf.sources.hdf5.file import (
     errors_as_damaged_input,
@@ -21,14 +22,7 @@ from slaf.sources.hdf5.file import (
     safe_keys,
 )
 from slaf.sources.hdf5.limits import check_arrays, check_dense, check_table
-from slaf.sources.hdf5.links import (
-    attribute,
-    check_subtree,
-    has_all,
-    has_member,
-    resolve_link,
-    try_resolve,
-)
+from slaf.sources.hdf5.links import check_subtree, has_all, has_member, resolve_link
 from slaf.sources.identity import file_identity
 from slaf.storage.paths import remote_bytes
 
@@ -68,11 +62,8 @@ class Hdf5Groups:
         self._begin_at(self._file)
 
     def _begin_at(self, root: h5py.Group) -> None:
-        """Keep what paths from this group lead to: HDF5 takes long to find it."""
         self._root = root
-        self._elements: dict[str, Any] = {"": root}
         self._keys: dict[str, list[str]] = {}
-        self._attributes: dict[tuple[str, str], Any] = {}
         self._checked: set[str] = set()
 
     def within(self, path: str) -> Self:
@@ -89,7 +80,7 @@ class Hdf5Groups:
 
     def has(self, path: str) -> bool:
         """Whether there is a group or an array of this name."""
-        return path in self._elements or has_member(self._root, path)
+        return has_member(self._root, path)
 
     def get(self, path: str) -> Any:
         """The group or dataset, which is in the file itself; it is checked once."""
@@ -101,13 +92,7 @@ class Hdf5Groups:
 
     def _element(self, path: str) -> Any:
         """The group or dataset, which is in the file itself."""
-        if path not in self._elements:
-            group, _, name = path.rpartition("/")
-            within = self._elements.get(group)
-            element = None if within is None else try_resolve(within, name)
-            # From the root, where it is missing: the error names the whole path.
-            self._elements[path] = resolve_link(self._root, path) if element is None else element
-        return self._elements[path]
+        return resolve_link(self._root, path)
 
     def read(self, path: str) -> Any:
         """The element as anndata reads it, with the names of enumerations."""
@@ -127,11 +112,7 @@ class Hdf5Groups:
 
     def attribute(self, path: str, name: str, default: Any = None) -> Any:
         """An attribute of a group or a dataset; the default if there is none."""
-        key = path, name
-        if key not in self._attributes:
-            self._attributes[key] = attribute(self._element(path), name)
-        value = self._attributes[key]
-        return default if value is None else value
+        return attribute(self._element(path), name, default)
 
     def check_size(self, path: str) -> None:
         """Check the size of a dataset."""

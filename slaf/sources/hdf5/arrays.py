@@ -16,9 +16,10 @@ from slaf.sources.hdf5.chunks import (
     ChunkLabel,
     check_chunks,
     decode_chunk,
-    filters_of,
     is_plain,
+    largest_chunk,
 )
+from slaf.sources.hdf5.elements import layout_of
 from slaf.sources.hdf5.file import numeric
 from slaf.sources.hdf5.limits import check_arrays
 from slaf.sources.hdf5.links import resolve_link
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 # Larger chunks are inflated faster one by one.
 _SMALL_BYTES = 64 << 10
+# Chunks that HDF5 may read while other threads wait for it.
+_LARGEST_AT_ONCE = 1 << 20
 
 __all__ = ["DeflatedArray", "open_1d", "open_compressed", "open_nd"]
 
@@ -72,8 +75,9 @@ def open_nd(dataset: h5py.Dataset, data: RemoteBytes | None = None) -> h5py.Data
     """
     if data is not None and _is_shifted(dataset):
         data = None
-    filters = filters_of(dataset)
-    is_raw = not filters and dataset.chunks is not None
+    layout = layout_of(dataset)
+    filters = layout.filters
+    is_raw = not filters and layout.chunks is not None
     is_raw = is_raw and (data is not None or LocalChunks.serves(dataset))
     if is_plain(dataset) and (is_raw or filters in {(DEFLATE,), (SHUFFLE, DEFLATE)}):
         return DeflatedArray(dataset, data)
@@ -100,7 +104,7 @@ def open_compressed(
 
 def _is_contiguous(dataset: h5py.Dataset) -> bool:
     """True for an array whose elements are in one piece, where HDF5 says."""
-    in_one_piece = dataset.chunks is None and dataset.id.get_offset() is not None
+    in_one_piece = layout_of(dataset).chunks is None and dataset.id.get_offset() is not None
     return in_one_piece and not _is_shifted(dataset)
 
 
@@ -123,12 +127,13 @@ class DeflatedArray(ChunkedArray):
     """
 
     def __init__(self, dataset: h5py.Dataset, data: RemoteBytes | None = None) -> None:
-        super().__init__(dataset.shape, dataset.dtype, dataset.chunks)
+        layout = layout_of(dataset)
+        super().__init__(dataset.shape, dataset.dtype, layout.chunks or ())
         self._dataset = dataset
-        self._filters = filters_of(dataset)
+        self._filters = layout.filters
         self._data = data
         self._name = str(dataset.name)
-        self._chunk_bytes = math.prod(dataset.chunks) * dataset.dtype.itemsize
+        self._chunk_bytes = math.prod(self.chunks) * self.dtype.itemsize
 
     def read_chunk(self, origin: tuple[int, ...]) -> NDArray[Any]:
         """The elements of the chunk that begins here."""
@@ -164,13 +169,22 @@ class DeflatedArray(ChunkedArray):
         """The chunks without HDF5, once one is read: thousands of inputs are only opened."""
         if self._data is not None:
             return RemoteChunks(self._dataset, self._data)
+        # What one chunk holds is read once, and soon.
+        pairs = zip(self.shape, self.chunks, strict=True)
+        is_one = all(size <= of_chunk for size, of_chunk in pairs)
+        if is_one and self._chunk_bytes <= _LARGEST_AT_ONCE:
+            return None
         return LocalChunks(self._dataset) if LocalChunks.serves(self._dataset) else None
 
     def _read_raw(self, origin: tuple[int, ...]) -> tuple[int, bytes] | None:
         """The skipped filters and the bytes of a chunk; None if it was never written."""
         if self._chunks is not None:
             return self._chunks.read_raw(origin)
-        if self._dataset.id.get_chunk_info_by_coord(origin).byte_offset is None:
+        info = self._dataset.id.get_chunk_info_by_coord(origin)
+        if info.byte_offset is None:
             return None
+        if info.size > largest_chunk(self._dataset):
+            msg = f"{ChunkLabel(self._name, origin)} is larger than it can be"
+            raise DamagedInput(msg)
         skipped, packed = self._dataset.id.read_direct_chunk(origin)
         return skipped, packed

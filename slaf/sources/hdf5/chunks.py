@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from isal import isal_zlib
 
 from slaf.errors import DamagedInput
 from slaf.kernels import kernels
+from slaf.sources.hdf5.elements import kept, layout_of
 
 if TYPE_CHECKING:
     import h5py
@@ -23,7 +24,6 @@ __all__ = [
     "ChunkLabel",
     "check_chunks",
     "decode_chunk",
-    "filters_of",
     "inflate",
     "is_plain",
     "largest_chunk",
@@ -44,12 +44,6 @@ _SLACK_BYTES = 64 << 10
 _SMALL_BYTES = 16 << 10
 
 
-def filters_of(dataset: h5py.Dataset) -> tuple[int, ...]:
-    """The filters of a dataset, in the order of encoding."""
-    properties = dataset.id.get_create_plist()
-    return tuple(properties.get_filter(i)[0] for i in range(properties.get_nfilters()))
-
-
 def is_plain(dataset: h5py.Dataset) -> bool:
     """Whether an array holds no numbers, or has them in the file as in memory.
 
@@ -64,13 +58,22 @@ def is_plain(dataset: h5py.Dataset) -> bool:
 
 def size_in_file(dataset: h5py.Dataset) -> int:
     """The bytes of an element; for a string of variable length, those of its reference."""
+    known = kept(dataset)
+    if known.itemsize is None:
+        known.itemsize = _size_in_file(dataset, known.of_file)
+    return known.itemsize
+
+
+def _size_in_file(dataset: h5py.Dataset, of_file: dict[str, Any]) -> int:
     import h5py
 
     if h5py.check_vlen_dtype(dataset.dtype) is None:
         return int(dataset.id.get_type().get_size())
     # A length, an address and an index:
     # https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html#DatatypeMessage
-    return 4 + int(dataset.file.id.get_create_plist().get_sizes()[0]) + 4
+    if "address" not in of_file:
+        of_file["address"] = int(dataset.file.id.get_create_plist().get_sizes()[0])
+    return 4 + int(of_file["address"]) + 4
 
 
 def decode_chunk(
@@ -143,12 +146,13 @@ def check_chunks(dataset: h5py.Dataset) -> None:
     DamagedInput
         Naming the first chunk of another size.
     """
-    if dataset.chunks is None or not dataset.size:
+    layout, dtype = layout_of(dataset), dataset.dtype
+    if layout.chunks is None or 0 in (dataset.shape or (0,)):
         return
-    if dataset.dtype.fields and dataset.dtype.hasobject:
+    if dtype.fields and dtype.hasobject:
         return  # records with strings of variable length, of unknown size
-    filters, itemsize = filters_of(dataset), size_in_file(dataset)
-    size = math.prod(dataset.chunks) * itemsize
+    filters, itemsize = layout.filters, size_in_file(dataset)
+    size = math.prod(layout.chunks) * itemsize
     for info in stored_chunks(dataset):
         applied = {f for bit, f in enumerate(filters) if not info.filter_mask >> bit & 1}
         label = ChunkLabel(str(dataset.name), info.chunk_offset)
@@ -164,7 +168,8 @@ def check_chunks(dataset: h5py.Dataset) -> None:
 
 def largest_chunk(dataset: h5py.Dataset) -> int:
     """The most bytes that a chunk may take in a file: encoding makes none much larger."""
-    return int(2 * math.prod(dataset.chunks) * dataset.dtype.itemsize) + _SLACK_BYTES
+    chunk = math.prod(layout_of(dataset).chunks or ()) * dataset.dtype.itemsize
+    return int(2 * chunk) + _SLACK_BYTES
 
 
 def stored_chunks(dataset: h5py.Dataset) -> list[h5py.h5d.StoreInfo]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import numpy as np
 from slaf.errors import DamagedInput, InputError, SlafError
 from slaf.runtime.extras import require
 from slaf.sources.base import note_once
-from slaf.sources.hdf5.chunks import filters_of
+from slaf.sources.hdf5.elements import layout_of, member_names
 from slaf.sources.hdf5.enumerations import is_enumeration
 from slaf.sources.hdf5.links import check_subtree, resolve_link, try_resolve
 from slaf.sources.matrix import check_numeric
@@ -83,8 +85,10 @@ def open_file(path: Path) -> h5py.File:
 
     remote = as_remote(path)
     try:
-        file = path if remote is None else remote.open_random()
-        return h5py.File(file, "r", rdcc_nbytes=_CHUNK_CACHE)
+        if remote is not None:
+            return h5py.File(remote.open_random(), "r", rdcc_nbytes=_CHUNK_CACHE)
+        access, read_only = _access(), h5py.h5f.ACC_RDONLY
+        return h5py.File(h5py.h5f.open(os.fsencode(path), read_only, fapl=access))
     except SlafError:
         raise
     except OSError as error:
@@ -92,6 +96,17 @@ def open_file(path: Path) -> h5py.File:
             raise system_error(str(path), "read", error) from error
         msg = f"{path}: not a readable HDF5 file ({error})"
         raise DamagedInput(msg, remedy="was it copied to its end?") from error
+
+
+@lru_cache(maxsize=1)
+def _access() -> h5py.h5p.PropFAID:
+    """How local files are opened: as `h5py.File` does, which makes this anew for each file."""
+    import h5py
+
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    unused, slots, _, preference = access.get_cache()
+    access.set_cache(unused, slots, _CHUNK_CACHE, preference)
+    return access
 
 
 _opened: ContextVar[dict[Path, h5py.File | None] | None] = ContextVar("opened", default=None)
@@ -144,7 +159,7 @@ def safe_keys(file: h5py.File, name: str) -> list[str]:
     group = try_resolve(file, name)
     if isinstance(group, h5py.Group):
         # h5py gives bytes for a name that is not UTF-8.
-        return sorted(decode_text(name) or "" for name in group)
+        return sorted(decode_text(name) or "" for name in member_names(group))
     if isinstance(group, h5py.Dataset) and group.dtype.names:
         return list(group.dtype.names)
     return []
@@ -212,16 +227,18 @@ def parse_shape(shape: Any, label: str) -> tuple[int, int]:
 
 def load_filters(dataset: h5py.Dataset) -> None:
     """Register the filters of a dataset that HDF5 lacks: Blosc, zstd, bitshuffle."""
-    if not _BUILTIN_FILTERS.issuperset(filters_of(dataset)):
+    if not _BUILTIN_FILTERS.issuperset(layout_of(dataset).filters):
         # Its import registers the filters.
         require("hdf5plugin", f"{dataset.file.filename}: the compression of {dataset.name}")
 
 
 def decode_text(value: Any) -> str | None:
     """An attribute as a string; Julia writes bytes, R an array of one."""
+    if type(value) is str:  # no text of numpy
+        return value
     if isinstance(value, bytes):
         # Escaped where it is not UTF-8: no known name has escapes.
         return value.decode(errors="backslashreplace")
     if hasattr(value, "item") and getattr(value, "size", 1) == 1:
         return decode_text(value.item())
-    return value if isinstance(value, str) else None
+    return None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from slaf.errors import DamagedInput
 from slaf.sources.hdf5.chunks import check_chunks, size_in_file
+from slaf.sources.hdf5.elements import kept, layout_of, member_names
 from slaf.sources.hdf5.links import resolve_link
 
 if TYPE_CHECKING:
@@ -61,9 +62,9 @@ def check_dense(array: h5py.Dataset) -> None:
     """
     name, stored, declared = str(array.name), _stored_bytes(array), _declared_bytes(array)
     check_expansion_ratio(name, stored, declared, MAX_RATIO_OF_ZEROS)
-    if array.chunks:
+    if chunks := layout_of(array).chunks:
         # A chunk is decoded whole.
-        chunk = math.prod(array.chunks) * size_in_file(array)
+        chunk = math.prod(chunks) * size_in_file(array)
         check_expansion_ratio(f"each chunk of {name}", stored * chunk // max(declared, 1), chunk)
 
 
@@ -101,16 +102,16 @@ def _check_members(element: Any, n_rows: int, seen: set[int]) -> None:
     address = h5py.h5o.get_info(element.id).addr
     if isinstance(element, h5py.Group) and address not in seen:
         seen.add(address)
-        for name in element:
+        for name in member_names(element):
             _check_members(resolve_link(element, name), n_rows, seen)
 
 
 def _declared_bytes(array: h5py.Dataset) -> int:
     """The bytes of all chunks, or of the array without chunks."""
-    if array.shape is None:
+    shape = array.shape
+    if shape is None:
         return 0
-    chunks = array.chunks or (1,) * array.ndim
-    pairs = zip(array.shape, chunks, strict=True)
+    pairs = zip(shape, layout_of(array).chunks or (1,) * len(shape), strict=True)
     elements: int = math.prod(-(-int(size) // chunk) * chunk for size, chunk in pairs)
     return elements * size_in_file(array)
 
@@ -118,5 +119,8 @@ def _declared_bytes(array: h5py.Dataset) -> int:
 def _stored_bytes(array: h5py.Dataset) -> int:
     if array.dtype.kind == "O":
         # Strings are stored elsewhere in the file, with their own lengths.
-        return int(array.file.id.get_filesize())
+        of_file = kept(array).of_file
+        if "size" not in of_file:
+            of_file["size"] = int(array.file.id.get_filesize())
+        return int(of_file["size"])
     return int(array.id.get_storage_size())

@@ -1,4 +1,4 @@
-"""Links and attributes of untrusted HDF5 files, which must stay inside the file."""
+"""Links of untrusted HDF5 files, which must stay inside the file."""
 
 from __future__ import annotations
 
@@ -6,72 +6,27 @@ import posixpath
 from typing import TYPE_CHECKING, Any
 
 from slaf.errors import DamagedInput
+from slaf.sources.hdf5.elements import (
+    attribute,
+    check_attributes,
+    hard_member,
+    kept,
+    layout_of,
+    member_names,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import h5py
-    import numpy as np
 
 __all__ = [
-    "attribute",
-    "check_attributes",
     "check_subtree",
     "has_all",
     "has_member",
     "resolve_link",
     "try_resolve",
 ]
-
-
-def attribute(element: Any, name: str, default: Any = None) -> Any:
-    """The value of an attribute; the default if there is none.
-
-    Raises
-    ------
-    DamagedInput
-        If it is a list of lists, which no program writes, and which crashes h5py.
-    """
-    if name not in element.attrs:
-        return default
-    _check_attribute(element, element.attrs.get_id(name))
-    return element.attrs[name]
-
-
-def check_attributes(element: Any) -> None:
-    """Check that the attributes of an element can be read.
-
-    Raises
-    ------
-    DamagedInput
-        If one is a list of lists.
-    """
-    import h5py
-
-    for at in range(h5py.h5a.get_num_attrs(element.id)):
-        _check_attribute(element, h5py.h5a.open(element.id, index=at))
-
-
-def _check_attribute(element: Any, attribute: h5py.h5a.AttrID) -> None:
-    import h5py
-
-    # The type of h5py takes much longer, and is needed where types are in it only.
-    kind = attribute.get_type().get_class()
-    if kind not in {h5py.h5t.COMPOUND, h5py.h5t.ARRAY, h5py.h5t.VLEN}:
-        return
-    if _holds_lists(attribute.dtype):
-        name = attribute.name.decode(errors="backslashreplace")
-        msg = f"the attribute {name!r} of {element.name} is neither numbers nor text"
-        raise DamagedInput(msg)
-
-
-def _holds_lists(dtype: np.dtype[Any]) -> bool:
-    import h5py
-
-    if dtype.fields:
-        return any(_holds_lists(field[0]) for field in dtype.fields.values())
-    lists = h5py.check_vlen_dtype(dtype.base) is not None
-    return lists and h5py.check_string_dtype(dtype.base) is None
 
 
 # HDF5 follows as many links; no table is so deep.
@@ -96,13 +51,15 @@ def resolve_link(group: h5py.Group, path: str | bytes) -> Any:
         # h5py returns bytes for a name that is not UTF-8.
         msg = f"{group.name} has a member whose name is no text: {path!r}"
         raise DamagedInput(msg)
+    if (known := kept(group).members.get(path)) is not None:
+        return known
     element, remaining, n_links = group, _reversed_names(path), 0
     while remaining:
         name = remaining.pop()
         if name == "/":
             element = group.file
             continue
-        member = _hard_member(element, name)
+        member = hard_member(element, name)
         if member is not None:
             element = member
             continue
@@ -137,10 +94,10 @@ def has_member(group: h5py.Group, path: str) -> bool:
     """
     *groups, name = path.split("/")
     for part in groups:
-        if _link(group, part) is None:
+        if not _has_link(group, part):
             return False
         group = resolve_link(group, part)
-    return _link(group, name) is not None
+    return _has_link(group, name)
 
 
 def has_all(group: h5py.Group, names: Iterable[str]) -> bool:
@@ -184,12 +141,12 @@ def _check_element(element: Any, parents: tuple[int, ...], seen: set[int]) -> No
     if address in seen:
         return
     seen.add(address)
-    for name in element:
+    for name in member_names(element):
         _check_element(resolve_link(element, name), (*parents, address), seen)
 
 
 def _check_data(dataset: h5py.Dataset) -> None:
-    if dataset.is_virtual or dataset.external:
+    if layout_of(dataset).is_elsewhere:
         msg = f"{dataset.name} keeps its data in other files"
         raise DamagedInput(msg, remedy=_ONE_FILE)
 
@@ -216,25 +173,10 @@ def _reversed_names(path: str) -> list[str]:
     return parts[::-1]
 
 
-def _hard_member(group: Any, name: str) -> h5py.Group | h5py.Dataset | None:
-    """The member of this name that a group has itself; None for a link, and for another type.
-
-    `h5py.Group.get` gives the same, and takes several times as long.
-    """
+def _has_link(group: Any, name: str) -> bool:
     import h5py
 
-    if not isinstance(group, h5py.Group):
-        return None
-    raw = name.encode()
-    try:
-        if group.id.links.get_info(raw).type != h5py.h5l.TYPE_HARD:
-            return None
-        member = h5py.h5o.open(group.id, raw)
-    except (KeyError, RuntimeError):
-        return None
-    if isinstance(member, h5py.h5g.GroupID):
-        return h5py.Group(member)
-    return h5py.Dataset(member, readonly=True) if isinstance(member, h5py.h5d.DatasetID) else None
+    return isinstance(group, h5py.Group) and bool(group.id.links.exists(name.encode()))
 
 
 def _link(group: Any, name: str) -> Any:

@@ -14,6 +14,7 @@ import numpy as np
 from slaf.errors import DamagedInput
 from slaf.kernels import kernels
 from slaf.sources.hdf5.chunks import ChunkLabel, largest_chunk
+from slaf.sources.hdf5.elements import kept, layout_of
 
 if TYPE_CHECKING:
     import h5py
@@ -36,7 +37,8 @@ class LocalChunks:
     def __init__(self, dataset: h5py.Dataset) -> None:
         self._name = str(dataset.name)
         counts = _counts(dataset)
-        self._chunks, self._counts = np.array(dataset.chunks, np.uint64), tuple(counts)
+        self._chunks = np.array(layout_of(dataset).chunks, np.uint64)
+        self._counts = tuple(counts)
         self._starts, self._sizes, self._skipped = _index(dataset, self._chunks, self._counts)
         self._descriptor = _opened_again(dataset.file)
         weakref.finalize(self, os.close, self._descriptor)
@@ -45,9 +47,11 @@ class LocalChunks:
     @staticmethod
     def serves(dataset: h5py.Dataset) -> bool:
         """Whether a dataset is in a local file, with all its chunks where HDF5 says."""
-        file = dataset.file
-        is_local = file.driver == "sec2" and not file.userblock_size
-        return is_local and dataset.id.get_num_chunks() == math.prod(_counts(dataset))
+        of_file = kept(dataset).of_file
+        if "local" not in of_file:
+            file = dataset.file
+            of_file["local"] = file.driver == "sec2" and not file.userblock_size
+        return bool(of_file["local"]) and dataset.id.get_num_chunks() == math.prod(_counts(dataset))
 
     def read_raw(self, origin: tuple[int, ...]) -> tuple[int, bytes]:
         """The skipped filters and the bytes of a chunk.
@@ -145,4 +149,5 @@ def _opened_again(file: h5py.File) -> int:
 
 def _counts(dataset: h5py.Dataset) -> list[int]:
     """The number of chunks along each axis."""
-    return [-(-size // chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True)]
+    pairs = zip(dataset.shape, layout_of(dataset).chunks or (), strict=True)
+    return [-(-size // chunk) for size, chunk in pairs]

@@ -7,6 +7,7 @@ import os
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -132,7 +133,7 @@ def test_a_takeover_that_fails(one_cloud: Cloud, one_proxy: Proxy) -> None:
     location.put("config.json", b"{}")
     ObjectPrefix(one_cloud.at("x"), one_cloud.options).acquire(keep=False).release()
     one_proxy.rule = lambda method, path, _number: (
-        Fault.CUT_BEFORE if method == "PUT" and path.endswith("config.json") else None
+        Fault.CUT_BEFORE if method == "PUT" and unquote(path).endswith("config.json") else None
     )
     with pytest.raises(StorageError), locked(location):
         pass

@@ -197,7 +197,7 @@ CASES: dict[str, Case] = {
     "a pipe": refused(_alone(os.mkfifo), "no known format"),
     "a socket": refused(_alone(_socket), "no known format"),
     "an empty folder": refused(_alone(Path.mkdir), "no known format"),
-    "an empty file": refused(_text(b""), "no known format"),
+    "an empty file": refused(_text(b""), "the file is empty"),
     "one byte": refused(_text(b"\x89"), "no known format"),
     "a script": refused(_text(b"#!/bin/sh\nrm -rf /\n"), "no known format"),
     "the signature of HDF5 alone": refused(_text(b"\x89HDF\r\n\x1a\n"), "readable"),
@@ -207,7 +207,7 @@ CASES: dict[str, Case] = {
     "the signature of HDF5 and ones": refused(
         _text(b"\x89HDF\r\n\x1a\n" + b"\xff" * 4000), "readable"
     ),
-    "an archive": refused(_text(b"PK\x03\x04" + bytes(1000)), "no known format"),
+    "an archive": refused(_text(b"PK\x03\x04" + bytes(1000)), "not a readable zip file"),
     "files that are links elsewhere": converted(_elsewhere, mtx.STORED),
     "a folder within itself": converted(_within_itself, mtx.STORED),
     "a folder of nothing but itself": refused(_folder_of_itself, "no known format"),

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 import slaf
 from slaf.annotations.lazy_table import PIECE_ROWS
 from slaf.errors import (
+    AlreadyInDataset,
     DuplicateInput,
     GeneMismatch,
     InputError,
@@ -358,6 +359,21 @@ def test_samples_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     assert len(set(named.obs_names)) == 2
     with pytest.raises(InputError, match="has no coverage"):
         slaf.convert([first, AnnData(np.eye(2))], tmp_path / "out.slaf")
+
+
+def test_reads_that_a_dataset_has(tmp_path: Path) -> None:
+    """A file whose reads are there already is refused as that; another of its name as another."""
+    first = write_reads(tmp_path / "a.bam", SOME)
+    (tmp_path / "x").mkdir()
+    twin = write_reads(tmp_path / "x" / "a.bam", SOME[:2])
+    output = tmp_path / "out.slaf"
+    slaf.convert(first, output)
+    with pytest.raises(AlreadyInDataset, match="the same input is there already"):
+        slaf.append(first, output)
+    for inputs in (twin, first):
+        with pytest.raises(DuplicateInput, match="its sample is called 'a', as is that of"):
+            slaf.append(inputs, output, allow_duplicate=inputs is first)
+    assert slaf.open(output).obs_names.to_list() == ["a"]
 
 
 def test_a_folder_of_reads(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from slaf.options import LAYER
 from slaf.sources.concat.genes import align
 from slaf.sources.concat.same_cells import check_samples_differ
 from slaf.sources.concat.same_contigs import check_same_contigs
+from slaf.sources.identity import content_key
 from slaf.sources.slots import slot_names
 from slaf.sparse.batch import GeneMap
 from slaf.sparse.ranges import RowRange
@@ -262,7 +263,11 @@ def open_members(
             (one.uri, one.folder, member.ids_of_input)
             for one, (member, _) in zip(inputs, scanned[n_existing:], strict=True)
         )
-    check_same_contigs([(one.label, one.contigs, one.ids) for one, _ in scanned])
+    of_dataset = () if existing is None or allow_duplicate else existing.records
+    known = {content_key(record) for record in of_dataset}
+    # Those that the dataset has are refused as such, when the run begins.
+    others = (one for one, _ in scanned if content_key(one.record) not in known)
+    check_same_contigs([(one.label, one.contigs, one.ids) for one in others])
     members, ids = [member for member, _ in scanned], [ids for _, ids in scanned]
     members = list(_with_samples(members, inputs, selection))
     if isinstance(ids[-1], LazyColumn) and all(one.genes_repeated for one in members[1:]):

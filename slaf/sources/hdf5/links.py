@@ -176,7 +176,9 @@ def _reversed_names(path: str) -> list[str]:
 def _has_link(group: Any, name: str) -> bool:
     import h5py
 
-    return isinstance(group, h5py.Group) and bool(group.id.links.exists(name.encode()))
+    # HDF5 takes no empty name, as an absolute path has one.
+    is_there = isinstance(group, h5py.Group) and name != ""
+    return is_there and bool(group.id.links.exists(name.encode()))
 
 
 def _link(group: Any, name: str) -> Any:

@@ -66,7 +66,7 @@ class LocalChunks:
         is_possible = size <= self._largest and start <= _LARGEST_OFFSET
         raw = _read_at(self._descriptor, size, start) if is_possible else b""
         if not size or len(raw) != size:
-            msg = f"{ChunkLabel(self._name, origin)} lies beyond its file"
+            msg = f"{ChunkLabel(self._name, origin)} is larger than it can be, or lies beyond its file"
             raise DamagedInput(msg)
         return int(self._skipped[at]), raw
 

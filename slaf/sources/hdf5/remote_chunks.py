@@ -50,7 +50,7 @@ class RemoteChunks:
         largest = largest_chunk(dataset)
         for origin, chunk in self._chunks.items():
             if chunk.size > largest or chunk.byte_offset + chunk.size > data.size:
-                msg = f"{ChunkLabel(str(dataset.name), origin)} lies beyond its file"
+                msg = f"{ChunkLabel(str(dataset.name), origin)} is larger than it can be, or lies beyond its file"
                 raise DamagedInput(msg)
         spans = [[self._chunks[origin] for origin in run] for run in _runs(self._chunks)]
         self._span_of = {chunk.chunk_offset: at for at, span in enumerate(spans) for chunk in span}

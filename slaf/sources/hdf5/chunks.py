@@ -24,6 +24,7 @@ __all__ = [
     "ChunkLabel",
     "check_chunks",
     "decode_chunk",
+    "impossible_chunk",
     "inflate",
     "is_plain",
     "largest_chunk",
@@ -164,6 +165,11 @@ def check_chunks(dataset: h5py.Dataset) -> None:
             if n_bytes != size:
                 msg = f"{label} holds {n_bytes:,} bytes where {size:,} are needed"
                 raise DamagedInput(msg)
+
+
+def impossible_chunk(label: ChunkLabel) -> DamagedInput:
+    """The error that a chunk cannot be where its file says, or of that size."""
+    return DamagedInput(f"{label} is larger than it can be, or lies beyond its file")
 
 
 def largest_chunk(dataset: h5py.Dataset) -> int:

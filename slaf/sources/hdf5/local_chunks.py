@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slaf.errors import DamagedInput
 from slaf.kernels import kernels
-from slaf.sources.hdf5.chunks import ChunkLabel, largest_chunk
+from slaf.sources.hdf5.chunks import ChunkLabel, impossible_chunk, largest_chunk
 from slaf.sources.hdf5.elements import kept, layout_of
 
 if TYPE_CHECKING:
@@ -66,8 +65,7 @@ class LocalChunks:
         is_possible = size <= self._largest and start <= _LARGEST_OFFSET
         raw = _read_at(self._descriptor, size, start) if is_possible else b""
         if not size or len(raw) != size:
-            msg = f"{ChunkLabel(self._name, origin)} is larger than it can be, or lies beyond its file"
-            raise DamagedInput(msg)
+            raise impossible_chunk(ChunkLabel(self._name, origin))
         return int(self._skipped[at]), raw
 
     def inflate(self, origins: NDArray[np.int64], out: NDArray[np.uint8]) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slaf.errors import DamagedInput
-from slaf.sources.hdf5.chunks import ChunkLabel, largest_chunk, stored_chunks
+from slaf.sources.hdf5.chunks import ChunkLabel, impossible_chunk, largest_chunk, stored_chunks
 from slaf.storage.range_prefetch import RANGE_BYTES, RangePrefetcher
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ class RemoteChunks:
         largest = largest_chunk(dataset)
         for origin, chunk in self._chunks.items():
             if chunk.size > largest or chunk.byte_offset + chunk.size > data.size:
-                msg = f"{ChunkLabel(str(dataset.name), origin)} is larger than it can be, or lies beyond its file"
-                raise DamagedInput(msg)
+                raise impossible_chunk(ChunkLabel(str(dataset.name), origin))
         spans = [[self._chunks[origin] for origin in run] for run in _runs(self._chunks)]
         self._span_of = {chunk.chunk_offset: at for at, span in enumerate(spans) for chunk in span}
         self._starts = [min(chunk.byte_offset for chunk in span) for span in spans]

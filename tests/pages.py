@@ -178,7 +178,7 @@ class Reader:
             contextlib.redirect_stderr(printed),
             pytest.raises(SystemExit) as ended,
         ):
-            make_app()(words, prog_name="slaf")
+            make_app(words)(words, prog_name="slaf")
         return int(ended.value.code or 0), printed.buffer.getvalue().decode()
 
     def _words(self, command: str) -> list[str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Annotated
 
@@ -29,8 +30,11 @@ _COMMANDS = {name: purpose for purpose, names in _PURPOSES.items() for name in n
 _MODULES = {"report": "dataset_report"}
 
 
-def make_app(*names: str) -> typer.Typer:
-    """The command line with these commands, each with its module imported; by default all."""
+def make_app(words: Sequence[object] = ()) -> typer.Typer:
+    """The command line for these words: with the command that they call, or else with all.
+
+    The others take longer to import than many commands to run.
+    """
     app = typer.Typer(
         name="slaf",
         cls=Commands,
@@ -40,7 +44,7 @@ def make_app(*names: str) -> typer.Typer:
         context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
     )
     app.callback()(_slaf)
-    for name in names or _COMMANDS:
+    for name in [str(word) for word in words[:1] if word in _COMMANDS] or _COMMANDS:
         module = import_module(f"slaf_cli.{_MODULES.get(name, name)}")
         register = app.command(cls=Command, rich_help_panel=_COMMANDS[name])
         register(getattr(module, name))
@@ -81,8 +85,7 @@ def main() -> None:
     set_up()
     words = sys.argv[1:]
     take_shell(words)
-    # The others take longer to import than many commands to run.
-    app = make_app(*(word for word in words[:1] if word in _COMMANDS))
+    app = make_app(words)
     try:
         app()
     finally:

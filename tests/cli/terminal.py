@@ -72,7 +72,7 @@ class Ended:
 
 def run(*words: str | Path) -> Ended:
     """Run a command in this process."""
-    ended = CliRunner().invoke(make_app(), [str(word) for word in words])
+    ended = CliRunner().invoke(make_app(words), [str(word) for word in words])
     return Ended(ended.exit_code, ended.stdout, ended.stderr)
 
 

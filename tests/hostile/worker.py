@@ -64,7 +64,7 @@ def _command(folder: Path, *words: str | Path) -> dict[str, Any]:
     """What a command did: what it wrote past Python's own streams is told apart."""
     began, cpu = time.monotonic(), time.process_time()
     with _streams_to(folder / "streams"):
-        ended = CliRunner().invoke(make_app(), [str(word) for word in words])
+        ended = CliRunner().invoke(make_app(words), [str(word) for word in words])
     return {
         "command": words[0],
         "code": ended.exit_code,

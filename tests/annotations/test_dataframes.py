@@ -92,7 +92,8 @@ def made(make: Callable[..., pa.Table], *arguments: Any) -> str:
         table = make(*arguments)
     except InputError as error:
         return str(error)
-    return f"{table.to_pylist()} {table.schema.to_string(show_field_metadata=True)}"
+    fields = [(field.name, field.type, field.metadata) for field in table.schema]
+    return f"{table.to_pylist()} {fields} {table.schema.metadata}"
 
 
 def round_trip(frame: pd.DataFrame) -> pd.DataFrame:

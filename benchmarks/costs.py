@@ -74,7 +74,7 @@ def _lock(source: Path, _: Path) -> float:
         record: list[str | Path] = [sampler, "record", *how, "--output", stacks, "--"]
         convert: list[str | Path] = [_SLAF, "convert", "--quiet", "--workers", "1", source, output]
         told = subprocess.run([*record, *convert], capture_output=True, text=True, check=True)
-        samples = int(told.stderr.partition("Samples: ")[2].split()[0])
+        samples = int(told.stdout.partition("Samples: ")[2].split()[0])
         lines = [line.rpartition(" ") for line in stacks.read_text().splitlines()]
     main = next(stack.split(":")[0] for stack, _, _ in lines if ": MainThread" in stack)
     held = sum(int(count) for stack, _, count in lines if not stack.startswith(main))

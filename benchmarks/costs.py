@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -73,8 +74,10 @@ def _lock(source: Path, _: Path) -> float:
         how = ["--gil", "--threads", "--format", "raw", "--rate", str(_SAMPLES_A_SECOND)]
         record: list[str | Path] = [sampler, "record", *how, "--output", stacks, "--"]
         convert: list[str | Path] = [_SLAF, "convert", "--quiet", "--workers", "1", source, output]
-        told = subprocess.run([*record, *convert], capture_output=True, text=True, check=True)
-        samples = int(told.stdout.partition("Samples: ")[2].split()[0])
+        began = time.monotonic()
+        subprocess.run([*record, *convert], capture_output=True, check=True)
+        samples = (time.monotonic() - began) * _SAMPLES_A_SECOND
+        # Of the samples only those in which a thread has the lock are recorded.
         lines = [line.rpartition(" ") for line in stacks.read_text().splitlines()]
     main = next(stack.split(":")[0] for stack, _, _ in lines if ": MainThread" in stack)
     held = sum(int(count) for stack, _, count in lines if not stack.startswith(main))

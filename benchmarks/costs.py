@@ -26,7 +26,7 @@ __all__ = ["CHECKS", "COSTS", "LOCK", "SCAN", "VERIFY", "costs_in_turn"]
 CHECKS = "digests and exact checks"
 VERIFY = "slaf verify"
 SCAN = "bare scan"
-LOCK = "lock of the interpreter, decode thread"
+LOCK = "lock of the interpreter, all but the first thread"
 
 _PYTHON = Path(sys.executable)
 _SLAF = _PYTHON.with_name("slaf")
@@ -80,8 +80,8 @@ def _lock(source: Path, _: Path) -> float:
         # Of the samples only those in which a thread has the lock are recorded.
         lines = [line.rpartition(" ") for line in stacks.read_text().splitlines()]
     main = next(stack.split(":")[0] for stack, _, _ in lines if ": MainThread" in stack)
-    held = sum(int(count) for stack, _, count in lines if not stack.startswith(main))
-    return held / samples
+    with_lock = sum(int(count) for stack, _, count in lines if not stack.startswith(main))
+    return with_lock / samples
 
 
 COSTS: dict[str, Callable[[Path, Path], float]] = {

@@ -123,20 +123,21 @@ def _take_as_is(parameter: Any) -> Any:
     """The parameter, which takes defaults and text as they are.
 
     Newer releases of typer import pydantic to check each value: a seventh of the time of a start.
+    Parameters of older ones, which have no descriptor of their type, stay as they are.
     """
-    check, callback = parameter.process_value, parameter.callback
-    kind = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
+    descriptor = getattr(parameter, "type_descriptor", None)
+    if descriptor is None:
+        return parameter
+    check, callback, kind = parameter.process_value, parameter.callback, descriptor.annotation
 
     def process_value(ctx: Any, value: Any) -> Any:
-        words = value if kind == list[str] else [value]
-        is_default = value is None or value is parameter.default
-        is_text = kind in (str, list[str]) and all(
-            isinstance(word, str) for word in words or [None]
-        )
-        if is_text or (is_default and not parameter.required):
-            value = list(value) if value and kind == list[str] else value
-            return value if callback is None else callback(ctx, parameter, value)
-        return check(ctx, value)
+        is_text = kind is str and isinstance(value, str)
+        are_words = kind == list[str] and value and all(isinstance(word, str) for word in value)
+        is_default = not parameter.required and (value is None or value is parameter.default)
+        if not (is_text or are_words or is_default):
+            return check(ctx, value)
+        plain = list(value) if are_words else value
+        return plain if callback is None else callback(ctx, parameter, plain)
 
     parameter.process_value = process_value
     return parameter

@@ -274,7 +274,7 @@ def _from_categorical(series: pd.Series[Any], column: Column) -> _Made:
     if pa.types.is_timestamp(values.type) or pa.types.is_duration(values.type):
         msg = "holds categories that are times, which cannot be stored; convert them to strings"
         raise InputError(msg)
-    # Of no categories pandas does not know that they are text.
+    # pandas does not know of an empty list of categories that they are text.
     dtype = of_values.dtype if len(categories) or of_values.dtype != OBJECTS else TEXT
     codes = series.cat.codes.to_numpy()
     indices = pa.array(codes.astype(np.int32), mask=codes < 0)

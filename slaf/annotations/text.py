@@ -64,7 +64,7 @@ def text_index(values: Iterable[Any], name: Any = None) -> pd.Index[Any]:
 
 
 def is_text_type(name: str) -> bool:
-    """Whether a type, as `Column` names it, is one of text."""
+    """True for a type of text, as `Column` names it."""
     return name in {TEXT, OBJECTS} or name.startswith(STRING)
 
 

@@ -458,7 +458,7 @@ def _address(array: NDArray[Any]) -> int:
 
 
 def _are_rows(counts: NDArray[Any], *entries: NDArray[Any]) -> bool:
-    """Whether arrays have an entry for each of the rows of these lengths."""
+    """True for arrays with an entry for each of the rows of these lengths."""
     if counts.dtype != np.int64 or not _are_plain(counts, *entries):
         return False
     size = int(counts.sum())

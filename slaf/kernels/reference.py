@@ -171,7 +171,7 @@ class Kernels:
         """
         if values.dtype.kind == "f":
             rows = np.repeat(np.arange(len(counts)), counts)
-            # Of no entries numpy counts whole numbers.
+            # numpy counts whole numbers where there are no entries.
             return np.bincount(rows, values, len(counts)).astype(np.float64, copy=False)
         # Sums of all rows may wrap around, and their differences are right.
         sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(values, dtype=np.int64)])
@@ -200,7 +200,7 @@ class Kernels:
         Returns
         -------
         bool
-            Whether one of them is infinite.
+            True if one of them is infinite.
         """
         with np.errstate(invalid="ignore", over="ignore"):
             np.copyto(out, values * np.repeat(factors, counts), casting="unsafe")

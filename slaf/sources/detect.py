@@ -86,6 +86,6 @@ def _unknown(path: Path, formats: Sequence[SourceFormat]) -> InputError:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Some files of a folder in which nothing else is, such as the archive that was downloaded."""
+    """The first files of a folder of no format, among them an archive that was downloaded."""
     first = itertools.islice(sorted(folder.iterdir()), _MOST_FILES)
     return [path for path in first if path.is_file() and not path.name.startswith(".")]

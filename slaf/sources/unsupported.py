@@ -43,7 +43,7 @@ class UnsupportedInput:
     remedy
         What to do instead; "{path}" stands for its path, "{stem}" for that without its suffix.
     is_plain
-        Whether a file of it may as well be a note beside others.
+        True for one whose files may be notes next to an input.
     """
 
     name: str

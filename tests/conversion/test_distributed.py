@@ -122,6 +122,7 @@ def test_parts_in_any_order_make_what_one_process_makes(seed: int, tmp_path: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @settings(max_examples=150, **_LAW)
 @given(seed=st.integers(0, 1_000_000))
 def test_parts_in_any_order_make_what_one_process_makes_at_length(

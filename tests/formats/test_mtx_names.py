@@ -277,7 +277,7 @@ def test_other_files_are_named(name: str, content: bytes, what: str, tmp_path: P
 
 
 def test_a_folder_of_other_files(tmp_path: Path) -> None:
-    """A folder in which an archive lies is refused as that; notes and tables beside say nothing."""
+    """A folder with an archive is refused as that; notes and tables next to it change nothing."""
     made = tmp_path / "download"
     made.mkdir()
     (made / "table.csv").write_bytes(b"gene,c0\nA,1\n")

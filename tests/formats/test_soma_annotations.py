@@ -391,6 +391,7 @@ def test_it_does_not_crash(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_it_does_not_crash_in_two_hundred_runs(tmp_path: Path) -> None:
     """TileDB crashed about once in twenty such runs where it ordered its tiles in tasks."""
     path = written(tmp_path / "in", everything(200, 100, seed=6))
@@ -398,6 +399,7 @@ def test_it_does_not_crash_in_two_hundred_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.corpus
 def test_experiments_of_the_corpus_do_not_crash(corpus: Path, tmp_path: Path) -> None:
     """Nor do the experiments that R wrote."""

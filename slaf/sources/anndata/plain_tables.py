@@ -66,7 +66,7 @@ def _read(table: h5py.Group, id_name: str) -> pa.Table:
     ids = resolve_link(table, index)
     _expect(_encoding(ids) == _STRINGS)
     arrays, columns = [_strings(ids)], [Column(id_name, None, TEXT)]
-    # Of no rows pandas 3 does not know that they are text.
+    # pandas 3 does not know of a table without rows that its ids are text.
     _expect(len(arrays[0]))
     for name in names:
         array, column = _column(resolve_link(table, name), Column(name, name, TEXT))

@@ -16,6 +16,7 @@ from slaf.sources.hdf5.chunks import (
     ChunkLabel,
     check_chunks,
     decode_chunk,
+    impossible_chunk,
     is_plain,
     largest_chunk,
 )
@@ -169,7 +170,7 @@ class DeflatedArray(ChunkedArray):
         """The chunks without HDF5, once one is read: thousands of inputs are only opened."""
         if self._data is not None:
             return RemoteChunks(self._dataset, self._data)
-        # What one chunk holds is read once, and soon.
+        # An array of one chunk is read once, and soon.
         pairs = zip(self.shape, self.chunks, strict=True)
         is_one = all(size <= of_chunk for size, of_chunk in pairs)
         if is_one and self._chunk_bytes <= _LARGEST_AT_ONCE:
@@ -184,7 +185,6 @@ class DeflatedArray(ChunkedArray):
         if info.byte_offset is None:
             return None
         if info.size > largest_chunk(self._dataset):
-            msg = f"{ChunkLabel(self._name, origin)} is larger than it can be"
-            raise DamagedInput(msg)
+            raise impossible_chunk(ChunkLabel(self._name, origin))
         skipped, packed = self._dataset.id.read_direct_chunk(origin)
         return skipped, packed

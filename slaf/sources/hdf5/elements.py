@@ -1,6 +1,6 @@
 """Members and attributes of HDF5 groups and datasets, each read once: HDF5 takes long to find it.
 
-What was read is kept with the objects of h5py, of files that are open for reading.
+The objects of h5py keep it, for files that are open for reading.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Layout:
     filters
         Its filters, in the order of encoding.
     is_elsewhere
-        Whether its data are in other datasets or files.
+        True if its data are in other datasets or files.
     """
 
     chunks: tuple[int, ...] | None
@@ -51,7 +51,7 @@ class Layout:
 
 @dataclass(slots=True)
 class Kept:
-    """What was read of a group or a dataset.
+    """The parts of a group or a dataset that were read.
 
     Attributes
     ----------
@@ -62,9 +62,9 @@ class Kept:
     attributes
         By name; None for one that is not there.
     layout, itemsize
-        Of a dataset: how it is stored, and the bytes of an element in the file.
+        The layout of a dataset, and the bytes of an element in the file.
     of_file
-        What all elements of the file have in common.
+        The facts that all elements of the file share.
     """
 
     of_file: dict[str, Any] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Kept:
 
 
 def kept(element: Any) -> Kept:
-    """What was read of a group or a dataset."""
+    """The parts of a group or a dataset that were read, kept with it."""
     attributes = vars(element)
     known: Kept | None = attributes.get(_KEPT)
     if known is None:

@@ -62,6 +62,10 @@ class Operation(Protocol):
     def begins_anew(self) -> bool:
         """Whether what is whole is made once more."""
 
+    @property
+    def refused(self) -> ExitCode:
+        """How it ends where all is whole and it does not begin anew."""
+
     def seen(self, cloud: Cloud) -> str:
         """What a reader finds: "nothing", "the older" or "the newer", whole; else it fails."""
 
@@ -100,6 +104,11 @@ class Converting:
     def begins_anew(self) -> bool:
         """With `--overwrite`."""
         return self.older is not None and not self.appends
+
+    @property
+    def refused(self) -> ExitCode:
+        """An append finds its input there, a conversion its output."""
+        return ExitCode.ALREADY_IN_DATASET if self.appends else ExitCode.CONFLICT
 
     def seen(self, cloud: Cloud) -> str:
         """By `slaf.open`, and by reading all of it."""
@@ -189,6 +198,11 @@ class Exporting:
     def begins_anew(self) -> bool:
         """Always."""
         return True
+
+    @property
+    def refused(self) -> ExitCode:
+        """Never."""
+        return ExitCode.DONE
 
     def seen(self, cloud: Cloud) -> str:
         """By what readers know it by; then all of it must be there."""
@@ -345,8 +359,8 @@ class Kills:
             reach = operation.reach + attempt / 8
             ended, how = self._killed(operation, cloud, requests, seconds, reach)
             if ended.code != _KILLED:
-                done = newer and ended.code == ExitCode.CONFLICT and not operation.begins_anew
-                assert done or ended.code == 0, ended.err
+                refused = newer and not operation.begins_anew and ended.code == operation.refused
+                assert refused or ended.code == 0, ended.err
                 break
             seen = operation.seen(cloud)
             gone = newer and seen != "the newer" and isinstance(operation, Converting)

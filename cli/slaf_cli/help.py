@@ -32,17 +32,16 @@ _PLAIN = (
 _MEANT = {"open": "`slaf info` and `slaf head` show what is in it; in Python slaf.open opens it"}
 
 
-class Command(TyperCommand):
+class _Plain:
+    """A command or group whose parameters take defaults and text as they are."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """The parameters, `--help` and options of completion too."""
+        return [_take_as_is(one) for one in super().get_params(ctx)]  # type: ignore[misc]
+
+
+class Command(_Plain, TyperCommand):
     """A command whose options are listed by purpose."""
-
-    def __init__(self, *arguments: Any, **attributes: Any) -> None:
-        super().__init__(*arguments, **attributes)
-        self.params = [_take_as_is(parameter) for parameter in self.params]
-
-    def get_help_option(self, ctx: Any) -> Any:
-        """The option `--help`."""
-        option = super().get_help_option(ctx)
-        return option and _take_as_is(option)
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """Parse the words; of one word for two arguments the last argument is missing."""
@@ -75,7 +74,7 @@ class Command(TyperCommand):
         _write(formatter, sections.items())
 
 
-class Commands(TyperGroup):
+class Commands(_Plain, TyperGroup):
     """The commands, listed by purpose; a wrong call with `--json` is reported in JSON too."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
@@ -123,10 +122,11 @@ def _take_as_is(parameter: Any) -> Any:
     """The parameter, which takes defaults and text as they are.
 
     Newer releases of typer import pydantic to check each value: a seventh of the time of a start.
-    Parameters of older ones, which have no descriptor of their type, stay as they are.
+    Parameters of older ones, which have no descriptor of their type, stay as they are, and those
+    that were here before.
     """
     descriptor = getattr(parameter, "type_descriptor", None)
-    if descriptor is None:
+    if descriptor is None or "process_value" in vars(parameter):
         return parameter
     check, callback, kind = parameter.process_value, parameter.callback, descriptor.annotation
 

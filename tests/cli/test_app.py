@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 COMMANDS = ("convert", "info", "status", "verify", "query")
 HEAVY = {"anndata", "h5py", "lance", "numpy", "pandas", "polars", "pyarrow", "scanpy", "scipy"}
-HEAVY |= {"obstore", "tiledbsoma", "tqdm"}
+HEAVY |= {"obstore", "pydantic", "tiledbsoma", "tqdm"}
 
 
 # What starts within 0.3 and 0.5 seconds, of modules, with room for what other releases import.

@@ -118,7 +118,7 @@ def chosen(draw: Any) -> dict[str, Any]:
     }
     names = draw(st.sets(st.sampled_from(sorted(available)), min_size=1))
     options = {name: available[name] for name in available if name in names}
-    if draw(st.booleans()):
+    if names - {"standardize_genes", "cells", "genes", "sample"} and draw(st.booleans()):
         options["layer"] = "counts"
     if names & {"downsample_counts", "normalize_total", "log1p"} and draw(st.booleans()):
         options["as_layer"] = "made"

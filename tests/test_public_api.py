@@ -181,3 +181,21 @@ def test_imports_leave_the_search_for_cycles_as_it_was(name: str, is_enabled: bo
         assert gc.isenabled() is is_enabled
     finally:
         (gc.enable if was_enabled else gc.disable)()
+
+
+def test_what_an_import_makes_is_old_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cycles are looked for once among many objects of an import, and not again soon."""
+    (tmp_path / "many_objects.py").write_text("made = [[] for _ in range(5_000)]")
+    monkeypatch.syspath_prepend(tmp_path)
+    was_enabled = gc.isenabled()
+    gc.enable()
+    try:
+        made = import_at_once("many_objects").made
+        old = {id(one) for one in gc.get_objects(generation=2)}
+        assert all(id(one) in old for one in made)
+    finally:
+        sys.modules.pop("many_objects", None)
+        if not was_enabled:
+            gc.disable()

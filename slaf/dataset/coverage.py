@@ -15,7 +15,6 @@ from slaf.dataset.query import QueryTable
 from slaf.errors import SelectionError
 from slaf.format.schema import CELLS, COVERAGE, TABLES
 from slaf.options import Normalization
-from slaf.sources.bam.regions import contig_named
 from slaf.sparse.ranges import RowRange
 from slaf.sparse.runs import Runs, add_runs
 
@@ -100,6 +99,8 @@ class CoverageReader:
         SelectionError
             If there is no such contig, or it is shorter.
         """
+        from slaf.sources.bam.regions import contig_named
+
         names = [name for name, _ in self.coverage.contigs]
         matched = None if text in names else _REGION.fullmatch(text)
         name = text if matched is None else matched["contig"]

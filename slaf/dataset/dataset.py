@@ -26,6 +26,7 @@ from slaf.format.schema import (
     VALUE,
 )
 from slaf.runtime.forks import check_not_forked
+from slaf.runtime.imports import import_at_once
 from slaf.storage.location import Location
 
 if TYPE_CHECKING:
@@ -319,6 +320,7 @@ class Dataset(View):
         KeyError
             If the dataset has no such table, or its rows are in no such order.
         """
+        import_at_once("slaf.tables.rows")
         from slaf.dataset.matrix import StoredRows
         from slaf.tables.rows import TableRows
 

@@ -152,6 +152,35 @@ class StoredRows:
             self.reader.empty(columns).columns,
         )
 
+    def n_of_each(self, n_columns: int, cells: Rows | None = None) -> NDArray[np.int64]:
+        """The number of rows of each gene; values are not read.
+
+        Parameters
+        ----------
+        n_columns
+            The number of genes.
+        cells
+            The cells that count; positions are ascending and unique. None for all.
+
+        Raises
+        ------
+        DamagedDataset
+            If the rows cannot be read, are fewer than the offsets say, or are of other genes.
+        """
+        cells = RowRange(0, len(self)) if cells is None else cells
+        starts, stops = self._bounds(cells)
+        counts, n_left = np.zeros(n_columns, np.int64), int(self.lengths(cells).sum())
+        for batch in self.reader.read(_merge_ranges(starts, stops), [self.axis.ids[1]]):
+            found = np.bincount(batch.column(0).to_numpy(), minlength=n_columns)
+            if len(found) > n_columns:
+                break
+            counts += found
+            n_left -= batch.num_rows
+        if n_left:
+            msg = f"{self.label}: its rows are not those of {self.axis.name}; `slaf verify` it"
+            raise DamagedDataset(msg)
+        return counts
+
     def _bounds(self, cells: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The first row of each cell, and the row after its last."""
         if isinstance(cells, RowRange):
@@ -209,13 +238,24 @@ class StoredMatrix:
         """The number of its values."""
         return MatrixSize("a dataset", self.nnz)
 
-    @property
-    def positive_counts(self) -> NDArray[np.int64] | None:
-        """The number of values above zero of each cell; None if they must be read for it."""
+    def positive_counts(self, axis: int, cells: Rows | None = None) -> NDArray[np.int64] | None:
+        """The numbers of values above zero, as `slaf.sources.matrix.positive_counts` has them.
+
+        Parameters
+        ----------
+        axis
+            1 for the numbers of cells, 0 for those of genes.
+        cells
+            For those of genes, the cells that count, ascending; None for all.
+        """
         # No table holds zeros, and those of layers nulls.
         if self.value_type.kind != "u" or self.nnz != self.rows.offsets[-1]:
             return None
-        return self.rows.lengths(RowRange(0, len(self.rows)))
+        if axis:
+            return self.rows.lengths(RowRange(0, len(self.rows)))
+        if self.by_gene is not None and cells is None:
+            return self.by_gene.rows.lengths(RowRange(0, self.n_columns))
+        return self.rows.n_of_each(self.n_columns, cells)
 
     def sample_values(self) -> NDArray[Any]:
         """Its first values."""
@@ -339,6 +379,13 @@ class SelectedStored(SelectedMatrix):
     def value_type(self) -> np.dtype[Any]:
         """The type of the column."""
         return self._matrix.value_type
+
+    def positive_counts(self, axis: int) -> NDArray[np.int64] | None:
+        """The numbers of values above zero, as `slaf.sources.matrix.positive_counts` has them."""
+        if axis or self._cells is None or not is_ascending(self._cells):
+            return super().positive_counts(axis)
+        counts = self._matrix.positive_counts(axis, self._cells)
+        return counts if counts is None or self._genes is None else counts[self._genes]
 
     def _read(self, cells: Rows) -> Iterator[Batch]:
         return self._matrix.batches(cells, self._genes)

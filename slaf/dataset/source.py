@@ -18,12 +18,11 @@ from slaf.options import ALIGNED_SLOTS, RAW_VARM
 from slaf.runtime.lazy import DeferredMapping
 from slaf.sources import register
 from slaf.sources.base import Source, SourceFormat, SourceInfo
-from slaf.sources.concat.members import ExistingDataset
 from slaf.sources.contents import Coverage, Raw, Slots, measured_by
 from slaf.sources.identity import file_identity
 from slaf.sources.slots import dropped_with_raw, other_layers
-from slaf.sources.unsupported import is_dataset
 from slaf.sparse.ranges import RowRange
+from slaf.storage.paths import is_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from slaf.annotations.columns import ColumnSet
     from slaf.dataset.dataset import Dataset
     from slaf.options import ReadOptions
+    from slaf.sources.concat.members import ExistingDataset
     from slaf.sources.contents import Measured
     from slaf.sources.matrix import Matrix
 
@@ -47,6 +47,8 @@ _MOST_LOOKUPS = 100
 
 def dataset_as_input(dataset: Dataset) -> ExistingDataset:
     """A dataset and its inputs, for an append."""
+    from slaf.sources.concat.members import ExistingDataset
+
     records, annotated = dataset.sources, dataset.published.annotated
     computed = () if annotated is None else annotated.computed
     if dataset.annotations.record.selection is None:

@@ -4,6 +4,11 @@ The records are what functions pass on, what `slaf.convert` and `slaf.append` ta
 what the command line makes its own options from. So the package imports no library of arrays.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from slaf.options.choices import (
     ALIGNED_SLOTS,
     COLUMNS,
@@ -44,21 +49,23 @@ from slaf.options.store import (
     SlotSelection,
     StoreOptions,
 )
-from slaf.options.verbs import (
-    AppendDryRun,
-    AppendOptions,
-    AppendRun,
-    ConvertDryRun,
-    ConvertOptions,
-    ConvertRun,
-    PlanDryRun,
-    PlanOptions,
-    PlanRun,
-    ReadingOptions,
-    RunOptions,
-    ScanOptions,
-    TransformOptions,
-)
+
+if TYPE_CHECKING:
+    from slaf.options.verbs import (
+        AppendDryRun,
+        AppendOptions,
+        AppendRun,
+        ConvertDryRun,
+        ConvertOptions,
+        ConvertRun,
+        PlanDryRun,
+        PlanOptions,
+        PlanRun,
+        ReadingOptions,
+        RunOptions,
+        ScanOptions,
+        TransformOptions,
+    )
 
 __all__ = [
     "ALIGNED_SLOTS",
@@ -105,3 +112,12 @@ __all__ = [
     "options_of",
     "parse_bytes",
 ]
+
+if not TYPE_CHECKING:  # else every name would be one of this module
+
+    def __getattr__(name: str) -> Any:
+        # What only reads needs no records of verbs, which take as long to make as all others.
+        if name not in __all__:
+            msg = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(msg)
+        return getattr(import_module("slaf.options.verbs"), name)

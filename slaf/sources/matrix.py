@@ -163,9 +163,18 @@ class LabelledMatrix(MatrixView):
             yield from self._matrix.batches(rows)
 
 
-def positive_counts(matrix: Matrix) -> NDArray[np.int64] | None:
-    """The number of values above zero of each cell; None if they must be read for it."""
-    counts: NDArray[np.int64] | None = getattr(matrix, "positive_counts", None)
+def positive_counts(matrix: Matrix, axis: int) -> NDArray[np.int64] | None:
+    """The numbers of values above zero, where no value must be read for them; else None.
+
+    Parameters
+    ----------
+    matrix
+        The matrix.
+    axis
+        The axis that vanishes: 1 for the numbers of cells, 0 for those of genes.
+    """
+    known = getattr(matrix, "positive_counts", None)
+    counts: NDArray[np.int64] | None = None if known is None else known(axis)
     return counts
 
 

@@ -11,8 +11,8 @@ from slaf.sources.detect import detect, format_named, recognising
 from slaf.sources.glob import expand_glob, fixed_parent, is_pattern
 from slaf.sources.hdf5.file import opened_once
 from slaf.sources.layouts import LAYOUTS
-from slaf.sources.unsupported import DERIVED, is_dataset
-from slaf.storage.paths import check_exists
+from slaf.sources.unsupported import DERIVED
+from slaf.storage.paths import check_exists, is_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -117,11 +117,11 @@ class SelectedMatrix:
         counts = np.diff(offsets)[self._cells]
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
 
-    @property
-    def positive_counts(self) -> NDArray[np.int64] | None:
-        """The number of values above zero of each cell; None if they must be read for it."""
-        counts = None if self._genes is not None else positive_counts(self._matrix)
-        return counts if counts is None or self._cells is None else counts[self._cells]
+    def positive_counts(self, axis: int) -> NDArray[np.int64] | None:
+        """The numbers of values above zero, as `slaf.sources.matrix.positive_counts` has them."""
+        selected, others = (self._cells, self._genes) if axis else (self._genes, self._cells)
+        counts = None if others is not None else positive_counts(self._matrix, axis)
+        return counts if counts is None or selected is None else counts[selected]
 
     def sample_values(self) -> NDArray[Any]:
         """Some of the first stored values of the matrix; none of no cells, which nothing reads."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from slaf.errors import DamagedInput, StorageError, UnknownFormat
+from slaf.errors import DamagedInput, UnknownFormat
 from slaf.sources.hdf5.file import is_hdf5, recognise
 from slaf.sources.hdf5.links import has_all
 from slaf.sources.tenx.text import open_text
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
-__all__ = ["DERIVED", "FOREIGN", "UnsupportedInput", "is_dataset"]
+__all__ = ["DERIVED", "FOREIGN", "UnsupportedInput"]
 
 # https://www.gnu.org/software/tar/manual/html_node/Standard.html
 _TAR_OFFSET, _TAR = 257, b"ustar"
@@ -114,19 +113,6 @@ def _is_table(path: Path) -> bool:
 def _is_bpcells(path: Path) -> bool:
     version = path / "version"
     return path.is_dir() and version.is_file() and b"-matrix-v" in version.read_bytes()[:100]
-
-
-def is_dataset(path: Path) -> bool:
-    """Whether a path is a SLAF dataset, finished or not."""
-    config = path / "config.json"
-    # Opening a pipe would wait for ever.
-    try:
-        content = json.loads(config.read_bytes()) if config.is_file() else None
-    except StorageError:
-        raise
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(content, dict) and "format_version" in content
 
 
 # Files that tools write with a matrix: left out of a folder, and refused alone.

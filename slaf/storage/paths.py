@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from typing import TYPE_CHECKING, TypeGuard, cast
@@ -27,6 +28,7 @@ __all__ = [
     "has_wildcards",
     "input_path",
     "is_anndata",
+    "is_dataset",
     "no_dataset",
     "remote_bytes",
     "reopened",
@@ -64,6 +66,19 @@ def is_anndata(value: object) -> TypeGuard[anndata.AnnData]:
     """Whether an input is an AnnData, without importing anndata."""
     module = sys.modules.get("anndata")
     return module is not None and isinstance(value, module.AnnData)
+
+
+def is_dataset(path: Path) -> bool:
+    """Whether a path is a SLAF dataset, finished or not."""
+    config = path / "config.json"
+    # Opening a pipe would wait for ever.
+    try:
+        content = json.loads(config.read_bytes()) if config.is_file() else None
+    except StorageError:
+        raise
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and "format_version" in content
 
 
 def as_remote(path: object) -> RemotePath | None:

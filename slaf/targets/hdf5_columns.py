@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 __all__ = ["Hdf5Groups", "is_file", "new_hdf5_file"]
 
 
-# Values in a chunk: a quarter of a megabyte of float32, which a reader of few cells decompresses.
+# Values in a chunk: a quarter of a megabyte of float32, which a reader of few cells decompresses;
+# more where none does, for each chunk takes time.
 _CHUNK = 1 << 16
+_PLAIN_CHUNK = 1 << 18
 _MAX_THREADS = 4
 
 # Chunks in work, or waiting to be written, for each thread and array.
@@ -92,7 +94,7 @@ class Hdf5Groups:
         self, group: h5py.Group, name: str, dtype: np.dtype[Any], size: int
     ) -> AppendableArray:
         """A new array of at most `size` values."""
-        chunk = min(max(size, 1), _CHUNK)
+        chunk = min(max(size, 1), _CHUNK if self.array_options else _PLAIN_CHUNK)
         dataset = group.create_dataset(
             name, (0,), dtype, maxshape=(None,), chunks=(chunk,), **self._shuffled()
         )
@@ -133,6 +135,7 @@ class _Hdf5Array(AppendableArray):
         self._compress = compress
         self._pool = pool
         self._disk = disk
+        self._by_hdf5 = compress is None and dataset.compression is not None
         self._waiting: deque[Future[Any]] = deque()
         self._max_waiting = _n_threads() * _CHUNKS_PER_THREAD
         self._size = 0
@@ -161,7 +164,7 @@ class _Hdf5Array(AppendableArray):
         self._disk.check()
         start, self._written = self._written, self._written + self._block_size
         self._dataset.resize((self._written,))
-        if self._compress is None and self._dataset.compression is not None:
+        if self._by_hdf5:
             self._dataset[start : self._written] = chunk
         else:
             self._dataset.id.write_direct_chunk((start,), chunk)

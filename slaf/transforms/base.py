@@ -113,7 +113,7 @@ class ValueStep(SourceStep):
             If it cannot take a value.
         """
 
-    def keys(self, ids: pa.ChunkedArray, prefix: str) -> NDArray[np.uint64]:
+    def keys(self, ids: Callable[[], pa.ChunkedArray], prefix: str) -> NDArray[np.uint64]:
         """A number for each cell, made of its id; none unless `apply` uses them."""
         del ids, prefix
         return np.empty(0, np.uint64)
@@ -235,10 +235,11 @@ class TransformedSource(Source):
 
     def _keys(self, cells: Positions) -> NDArray[np.uint64]:
         """The numbers of some cells."""
-        keys = self._once(
-            "keys", lambda: self._step.keys(self._source.cells().column(0), self._prefix)
-        )
+        keys = self._once("keys", lambda: self._step.keys(self._ids, self._prefix))
         return keys if cells is None or not len(keys) else keys[cells]
+
+    def _ids(self) -> pa.ChunkedArray:
+        return self._source.cells().column(0)
 
     def _label(self, cells: Positions, cell: int, gene: int) -> str:
         """Where a value is, for an error."""

@@ -14,6 +14,8 @@ from slaf.transforms.cell_keys import cell_keys, mixed
 from slaf.transforms.normalize import check_not_negative
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pyarrow as pa
     from numpy.typing import NDArray
 
@@ -56,9 +58,9 @@ class DownsampleCounts(ValueStep):
         """The type does not change."""
         return dtype
 
-    def keys(self, ids: pa.ChunkedArray, prefix: str) -> NDArray[np.uint64]:
+    def keys(self, ids: Callable[[], pa.ChunkedArray], prefix: str) -> NDArray[np.uint64]:
         """A number for each cell, of the seed and its id."""
-        return cell_keys(ids, self.seed, prefix)
+        return cell_keys(ids(), self.seed, prefix)
 
     def apply(self, batch: Batch, dtype: np.dtype[Any], keys: NDArray[np.uint64]) -> NDArray[Any]:
         """The counts that are drawn."""

@@ -71,7 +71,9 @@ class Totals:
     @cached_property
     def n_positive(self) -> NDArray[np.int64]:
         """The numbers of values above zero."""
-        known = positive_counts(self._matrix) if self._axis == 1 else None
+        # Those of genes take a pass over their ids: none beside the one that sums take.
+        are_free = self._axis == 1 or not self._sums
+        known = positive_counts(self._matrix, self._axis) if are_free else None
         counts: NDArray[np.int64] = self._found["n"].result if known is None else known
         return counts
 

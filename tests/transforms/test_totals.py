@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import anndata
 import hypothesis.strategies as st
@@ -12,10 +13,13 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 
 import slaf
-from slaf.errors import InputError
+from slaf.errors import DamagedDataset, InputError
 from slaf.sources.matrix import positive_counts
 from slaf.sparse.ranges import RowRange
 from slaf.sparse.reduce import Count, Slots, row_sums
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @given(st.lists(st.lists(st.integers(-(2**62), 2**62), max_size=4), max_size=6))
@@ -68,16 +72,24 @@ def test_counts_that_are_known(
     for name, dataset in stored.items():
         with slaf.scan(dataset.location.path) as scanned:
             views = [view[rows] for view in (dataset, scanned) for rows in (slice(None), cells)]
-            for view in (*views, dataset[:, genes], scanned[cells, genes]):
+            ascending = dataset[sorted(set(cells)), genes]
+            for view in (*views, dataset[:, genes], ascending, scanned[cells, genes]):
                 for layer in (None, *view.layers):
-                    known = positive_counts(view.lazy_matrix(layer).matrix)
                     dense = view.lazy_matrix(layer).to_memory().toarray()
-                    if known is not None:
-                        assert known.tolist() == (dense > 0).sum(axis=1).tolist()
-                    # Only whole numbers without a sign are all positive, and only in all genes.
-                    is_whole = name == "counts" and view.genes is None and layer is None
-                    assert (known is not None) is is_whole
-            assert positive_counts(scanned.log1p().X.matrix) is None
+                    of_cells, of_genes = (
+                        positive_counts(view.lazy_matrix(layer).matrix, axis) for axis in (1, 0)
+                    )
+                    # Only whole numbers without a sign are all positive.
+                    is_whole = name == "counts" and layer is None
+                    # Those of some genes are not those of rows, and none counts cells twice.
+                    assert (of_cells is not None) is (is_whole and view.genes is None)
+                    in_order = view.cells is None or bool((np.diff(view.cells) > 0).all())
+                    is_known = is_whole and in_order and view.origin is dataset
+                    assert (of_genes is not None) is is_known
+                    for known, axis in ((of_cells, 1), (of_genes, 0)):
+                        if known is not None:
+                            assert known.tolist() == (dense > 0).sum(axis=axis).tolist()
+            assert positive_counts(scanned.log1p().X.matrix, 1) is None
 
 
 def test_counts_of_several_inputs(stored: dict[str, slaf.Dataset]) -> None:
@@ -89,7 +101,7 @@ def test_counts_of_several_inputs(stored: dict[str, slaf.Dataset]) -> None:
         ([paths[0], anndata.AnnData(sp.eye(2, 3, format="csr"))], "intersection", False),
     ):
         with slaf.scan(inputs, join=join) as view:
-            known = positive_counts(view.X.matrix)
+            known = positive_counts(view.X.matrix, 1)
             assert (known is not None) is is_known
             dense = view.X.to_memory().toarray()
             if known is not None:
@@ -106,6 +118,38 @@ def test_the_number_of_genes_of_cells_is_not_read(
     monkeypatch.setattr(type(reader), "read", lambda *_: pytest.fail("rows are read"))
     kept = dataset.filter_cells(min_genes=3, mad={"genes": 9})
     assert kept.obs_names.to_list() == dataset.obs_names[expected].to_list()
+
+
+def test_a_rule_for_genes_reads_no_value(
+    stored: dict[str, slaf.Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads the genes of rows, and none at all where the rows of each gene are known."""
+    dataset = stored["counts"]
+    by_gene = slaf.convert(dataset, tmp_path / "by_gene.slaf", by_gene=True)
+    expected = (dataset.X.to_memory().toarray() > 0).sum(axis=0) >= 4
+    reader = type(dataset.rows("expression").reader)
+    read, columns = reader.read, []
+
+    def recorded(self: Any, ranges: Any, names: Any) -> Any:
+        columns.extend(names)
+        return read(self, ranges, names)
+
+    monkeypatch.setattr(reader, "read", recorded)
+    for view, names in ((by_gene, []), (dataset, ["gene_integer_id"])):
+        columns.clear()
+        kept = view.filter_genes(min_cells=4)
+        assert kept.var_names.to_list() == dataset.var_names[expected].to_list()
+        assert columns == names
+
+
+def test_rows_of_other_genes_or_cells_are_damage(stored: dict[str, slaf.Dataset]) -> None:
+    """Genes are not counted of rows that the tables of cells and genes contradict."""
+    rows = stored["counts"].rows("expression")
+    with pytest.raises(DamagedDataset, match="its rows are not those of cells"):
+        rows.n_of_each(1)
+    more = replace(rows, offsets=np.append(rows.offsets, rows.offsets[-1] + 1))
+    with pytest.raises(DamagedDataset):
+        more.n_of_each(6)
 
 
 @pytest.mark.parametrize("layer", [None, "other"])

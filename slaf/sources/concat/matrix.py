@@ -68,12 +68,12 @@ class ConcatMatrix:
         sizes = self._of_each(lambda matrix: matrix.size, existing=False)
         return MatrixSize.of_all(sizes)
 
-    @property
-    def positive_counts(self) -> NDArray[np.int64] | None:
-        """The number of values above zero of each cell; None if they must be read for it."""
-        if any(part.gene_map is None or part.gene_map.n_dropped for part in self._parts):
+    def positive_counts(self, axis: int) -> NDArray[np.int64] | None:
+        """The numbers of values above zero of each cell; None for genes."""
+        maps = [part.gene_map for part in self._parts]
+        if not axis or any(one is None or one.n_dropped for one in maps):
             return None
-        found = list(self._of_each(positive_counts))
+        found = list(self._of_each(lambda matrix: positive_counts(matrix, axis)))
         known = [counts for counts in found if counts is not None]
         return np.concatenate(known) if known and len(known) == len(found) else None
 

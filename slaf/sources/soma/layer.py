@@ -197,7 +197,7 @@ class SomaLayer:
                 yield from self._sparse(half)
             return
         entries = SortedBucket(bucket, (len(rows), self.shape[1]), _PIECE)
-        del bucket  # twice the memory, while batches are encoded
+        del bucket  # its records take more than the sorted entries
         for batch in entries.batches(RowRange(0, len(rows))):
             yield batch.shifted(rows.start)
 

@@ -20,8 +20,9 @@ from slaf.runs.journal import PartResult, TableResult, write_row_counts
 from slaf.runs.plan import PART_NONZEROS
 from slaf.runs.row_offsets import row_offsets
 from slaf.runtime.executors import run_parts
+from slaf.sparse.buckets import Coo
 from slaf.sparse.casting import as_float64
-from slaf.sparse.external_sort import Coo, ExternalSort
+from slaf.sparse.external_sort import ExternalSort
 from slaf.sparse.ranges import RowRange
 from slaf.tables.read import fragments_of
 from slaf.tables.rows import DataFile, FileRows

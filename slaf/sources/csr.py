@@ -12,8 +12,8 @@ from slaf.sources.chunked import ChunkedArray
 from slaf.sources.matrix import MatrixSize
 from slaf.sources.unsorted import UnsortedMatrix
 from slaf.sparse.batch import BATCH_NONZEROS, Batch, batch_from_pieces
+from slaf.sparse.buckets import Coo
 from slaf.sparse.casting import pooled_empty, to_int64
-from slaf.sparse.external_sort import Coo
 from slaf.sparse.ranges import RowRange, split_by_nnz
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from slaf.sources.chunked import ChunkedArray
 from slaf.sources.matrix import MatrixSize
 from slaf.sources.unsorted import UnsortedMatrix
 from slaf.sparse.batch import Batch, batches_from_dense
-from slaf.sparse.external_sort import Coo
+from slaf.sparse.buckets import Coo
 from slaf.sparse.ranges import RowRange
 
 if TYPE_CHECKING:

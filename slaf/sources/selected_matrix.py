@@ -12,8 +12,8 @@ import numpy as np
 from slaf.sources.matrix import positive_counts
 from slaf.sources.unsorted import UnsortedMatrix
 from slaf.sparse.batch import BATCH_NONZEROS, Batch
+from slaf.sparse.buckets import Coo
 from slaf.sparse.csr import ColumnSelection, csr_from_batches, drop_entries, repeat_rows
-from slaf.sparse.external_sort import Coo
 from slaf.sparse.ranges import RowRange, indptr_from_counts, split_by_nnz
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from slaf.sparse.external_sort import Coo, ExternalSort
+from slaf.sparse.external_sort import ExternalSort
 from slaf.sparse.ranges import estimate_indptr
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from slaf.options import ReadOptions
     from slaf.sources.matrix import MatrixSize
+    from slaf.sparse.buckets import Coo
 
 __all__ = ["UnsortedMatrix"]
 

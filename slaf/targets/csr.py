@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slaf.runtime.prefetch import prefetch
+from slaf.sparse.buckets import Coo
 from slaf.sparse.casting import exact_cast, is_lossless
-from slaf.sparse.external_sort import Coo, ExternalSort
+from slaf.sparse.external_sort import ExternalSort
 from slaf.sparse.ranges import RowRange
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import pytest
 
 from slaf.runtime.executors import run_parts
 from slaf.runtime.prefetch import prefetch
-from slaf.sparse.external_sort import Coo, ExternalSort
+from slaf.sparse.buckets import Coo
+from slaf.sparse.external_sort import ExternalSort
 from slaf.sparse.ranges import RowRange
 
 if TYPE_CHECKING:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +22,9 @@ import tiledbsoma.io
 import slaf
 from benchmarks.inputs.soma import from_h5ad
 from slaf.errors import UnfinishedRun
+from slaf.sources.soma import experiment
 from slaf.sources.soma import layer as soma_layer
+from slaf.sources.soma.context import Memory
 from slaf.testing.strategies import Stored
 from tests.cli.terminal import stop_after
 from tests.formats.builders import Mtx, ids, write_soma, write_to
@@ -143,6 +147,42 @@ def test_cells_of_several_tiles(most: int, tmp_path: Path, monkeypatch: pytest.M
     with write_to(path / "ms/RNA/X/data") as array:
         array.write(pa.table(entries | {"soma_data": stored.values[again]}))
     converted(path, stored)
+
+
+def test_tiles_for_which_little_memory_is_too_little(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Entries that TileDB does not read with the memory for usual tiles are read with more."""
+    path = write_soma(tmp_path / "in", STORED)
+    monkeypatch.setattr(experiment, "LITTLE", Memory(1 << 20, 1))
+    converted(path, STORED, chunk_size=2)
+    monkeypatch.setattr(experiment, "AMPLE", Memory(1 << 20, 1))
+    assert "memory budget" in refused(path)
+
+
+_WITHOUT_ANNDATA = """
+import sys
+
+import slaf
+from slaf.sources import open_source
+
+with open_source(sys.argv[1]) as source:
+    assert source.read(None).nnz == 7
+assert "anndata" not in sys.modules
+import tiledbsoma
+
+with tiledbsoma.Experiment.open(sys.argv[1]) as experiment:
+    with experiment.axis_query("RNA") as query:
+        print(type(query.to_anndata("data")).__name__, "anndata" in sys.modules)
+"""
+
+
+def test_an_experiment_is_read_without_anndata(tmp_path: Path) -> None:
+    """Nothing but a query of tiledbsoma that makes an AnnData imports it."""
+    path = write_soma(tmp_path / "in", STORED)
+    words = [sys.executable, "-W", "ignore", "-c", _WITHOUT_ANNDATA, str(path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.stderr, done.stdout) == ("", "AnnData True\n")
 
 
 def test_tables_in_another_order(tmp_path: Path) -> None:

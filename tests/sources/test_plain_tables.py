@@ -18,6 +18,7 @@ from slaf.annotations.dataframes import from_frame
 from slaf.annotations.text import as_objects
 from slaf.errors import InputError
 from slaf.sources.anndata.plain_tables import read_plain_table
+from slaf.sources.hdf5.file import open_file
 from slaf.testing.strategies import frames
 from tests.builders import counts, write_h5ad
 
@@ -148,3 +149,13 @@ def test_a_damaged_table_is_refused(tmp_path: Path) -> None:
         DAMAGED["a code without a category"](opened["obs"])
     with pytest.raises(InputError, match="codes need to be between"):
         slaf.convert(path, tmp_path / "out.slaf")
+
+
+def test_hdf5_keeps_nothing_of_a_table(tmp_path: Path) -> None:
+    """It keeps the last chunks of an open column, and metadata: all is closed, and little kept."""
+    path = write_h5ad(tmp_path / "in.h5ad", counts(5, 4))
+    with open_file(path) as file:
+        assert read_plain_table(file["obs"], "cell_id") is not None
+        assert not h5py.h5f.get_obj_ids(file.id, h5py.h5f.OBJ_DATASET)
+        most, _, kept, _ = file.id.get_mdc_size()
+        assert kept <= most <= 1 << 17

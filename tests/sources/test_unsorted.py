@@ -20,7 +20,7 @@ from slaf.options import ReadOptions
 from slaf.sources import open_source
 from slaf.sources.matrix import MatrixSize
 from slaf.sources.unsorted import UnsortedMatrix
-from slaf.sparse.external_sort import Coo
+from slaf.sparse.buckets import Coo
 from slaf.sparse.ranges import RowRange
 from slaf.testing.laws import contents
 from slaf.testing.strategies import Stored, matrices

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from slaf.annotations.columns import Column, table_with_metadata
 from slaf.annotations.text import TEXT
 from slaf.errors import DamagedInput
-from slaf.sources.hdf5.elements import attribute
+from slaf.sources.hdf5.elements import attribute, close_members
 from slaf.sources.hdf5.file import decode_text
 from slaf.sources.hdf5.links import resolve_link
 
@@ -56,6 +56,8 @@ def read_plain_table(table: h5py.Group | h5py.Dataset, id_name: str) -> pa.Table
         return _read(table, id_name)
     except (_NotPlainError, DamagedInput, *_READING_ERRORS):
         return None
+    finally:
+        close_members(table)
 
 
 def _read(table: h5py.Group, id_name: str) -> pa.Table:

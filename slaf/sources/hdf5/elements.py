@@ -21,6 +21,7 @@ __all__ = [
     "Layout",
     "attribute",
     "check_attributes",
+    "close_members",
     "hard_member",
     "kept",
     "layout_of",
@@ -95,6 +96,11 @@ def hard_member(group: Any, name: str) -> h5py.Group | h5py.Dataset | None:
         vars(member)[_KEPT] = Kept(of_group.of_file)
         of_group.members[name] = member
     return member
+
+
+def close_members(group: Any) -> None:
+    """Close the members of a group, of whose datasets HDF5 keeps the last chunks in memory."""
+    kept(group).members.clear()
 
 
 def _opened(group: Any, name: bytes) -> h5py.Group | h5py.Dataset | None:

@@ -49,6 +49,9 @@ _USER_BLOCKS = (0, 512, 1024, 2048, 4096)
 # Enough for the last chunks of a slice, which the next one begins with.
 _CHUNK_CACHE = 8 << 20
 
+# Bytes in the file.
+_METADATA_CACHE = 128 << 10
+
 # deflate, shuffle, fletcher32, szip, nbit, scaleoffset; and lzf of h5py.
 _BUILTIN_FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})
 
@@ -100,12 +103,20 @@ def open_file(path: Path) -> h5py.File:
 
 @lru_cache(maxsize=1)
 def _access() -> h5py.h5p.PropFAID:
-    """How local files are opened: as `h5py.File` does, which makes this anew for each file."""
+    """How local files are opened: as `h5py.File` does, which makes this anew for each file.
+
+    HDF5 keeps 2 MB of metadata, or more. In memory the index of chunks takes 280 bytes for each,
+    many times as many as in the file: it is read once, and needs no cache.
+    """
     import h5py
 
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
     unused, slots, _, preference = access.get_cache()
     access.set_cache(unused, slots, _CHUNK_CACHE, preference)
+    metadata = access.get_mdc_config()
+    metadata.set_initial_size = True
+    metadata.initial_size = metadata.min_size = metadata.max_size = _METADATA_CACHE
+    access.set_mdc_config(metadata)
     return access
 
 

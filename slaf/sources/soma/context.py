@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -12,24 +13,41 @@ if TYPE_CHECKING:
 
     from slaf.storage.remote_path import RemotePath
 
-__all__ = ["context_of", "tiledb_uri"]
+__all__ = ["AMPLE", "LITTLE", "Memory", "context_of", "tiledb_uri"]
 
-
-# The buffer of each column; TileDB allocates it for any number of rows.
-_BUFFER_BYTES: Final = 8 << 20
 _MAX_THREADS: Final = 8
 
-# The memory for decoded tiles; a read takes a fraction of it.
-_TILE_BYTES: Final = 1 << 30
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The memory that a read may take.
+
+    Attributes
+    ----------
+    buffer
+        Bytes of each column; TileDB allocates them for any number of rows.
+    tiles
+        Bytes for decoded tiles; a read takes a fraction of them, and fails if that does not hold a
+        tile of each fragment.
+    """
+
+    buffer: int
+    tiles: int
 
 
-def context_of(path: RemotePath | None) -> tiledbsoma.SOMATileDBContext:
+LITTLE: Final = Memory(1 << 20, 64 << 20)
+AMPLE: Final = Memory(8 << 20, 1 << 30)
+
+
+def context_of(path: RemotePath | None, memory: Memory) -> tiledbsoma.SOMATileDBContext:
     """A context for one experiment.
 
     Parameters
     ----------
     path
         Its path, if it is remote.
+    memory
+        The memory of each read.
     """
     import tiledbsoma
 
@@ -39,8 +57,8 @@ def context_of(path: RemotePath | None) -> tiledbsoma.SOMATileDBContext:
         # crashes, or aborts over memory that was not freed.
         # https://github.com/TileDB-Inc/TileDB/pull/5723
         "sm.query.sparse_global_order.preprocess_tile_merge": "0",
-        "soma.init_buffer_bytes": str(_BUFFER_BYTES),
-        "sm.mem.total_budget": str(_TILE_BYTES),
+        "soma.init_buffer_bytes": str(memory.buffer),
+        "sm.mem.total_budget": str(memory.tiles),
         "sm.compute_concurrency_level": threads,
         "sm.io_concurrency_level": threads,
         # Python handles Ctrl-C; TileDB would cancel its query and report an error.

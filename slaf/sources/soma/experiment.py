@@ -14,7 +14,7 @@ from slaf.runtime.worker_thread import WorkerThread
 from slaf.sources.base import Source, SourceFormat, SourceInfo, choices
 from slaf.sources.contents import Raw, Slots
 from slaf.sources.identity import content_identity
-from slaf.sources.soma.context import context_of, tiledb_uri
+from slaf.sources.soma.context import AMPLE, LITTLE, Memory, context_of, tiledb_uri
 from slaf.sources.soma.elements import (
     SLOTS,
     not_converted,
@@ -23,7 +23,7 @@ from slaf.sources.soma.elements import (
     read_uns,
     slot_names,
 )
-from slaf.sources.soma.layer import SomaLayer, soma_errors
+from slaf.sources.soma.layer import Arrays, SomaLayer, soma_errors
 from slaf.sources.soma.tables import JOIN_ID, read_sorted, with_id_column
 from slaf.storage.paths import as_remote
 
@@ -103,7 +103,9 @@ class SomaSource(Source):
             return self._thread.call(self._open_raw).matrix
         layer = self._find(name)
         label = f"{self._uri}, X layer {layer} of {self._measurement_name}"
-        return SomaLayer(lambda: self._measurement.X[layer], label, *self._ids, self._thread)
+        return SomaLayer(
+            self._arrays(self._measurement_name, layer), label, *self._ids, self._thread
+        )
 
     def open_raw(self) -> Raw | None:
         """The measurement called raw, with one X layer, if another measurement was chosen."""
@@ -122,10 +124,17 @@ class SomaSource(Source):
         }
         return Slots(**aligned, uns=DeferredMapping(lambda: self._thread.call(self._uns)))
 
+    def _arrays(self, measurement: str, layer: str) -> Arrays:
+        return Arrays(
+            lambda: self._experiment.ms[measurement].X[layer],
+            lambda: self._with_little_memory.ms[measurement].X[layer],
+        )
+
     def _open(self, options: ReadOptions) -> None:
         require("tiledbsoma", f"{self._path}: a TileDB-SOMA experiment")
         with soma_errors(self._uri, ": not an experiment that can be opened"):
-            self._experiment = _experiment(self._path)
+            self._experiment = _experiment(self._path, AMPLE)
+            self._with_little_memory = _experiment(self._path, LITTLE)
         try:
             with soma_errors(self._uri):
                 self._open_measurement(options)
@@ -135,8 +144,9 @@ class SomaSource(Source):
 
     def _close(self) -> None:
         """Close all that was opened by way of the experiment, and drop it."""
+        self._with_little_memory.close()
         self._experiment.close()
-        del self._experiment
+        del self._with_little_memory, self._experiment
 
     def _open_measurement(self, options: ReadOptions) -> None:
         self._measurement_name = self._choose(options.measurement)
@@ -208,7 +218,7 @@ class SomaSource(Source):
             genes = with_id_column(measurement.var, var, "gene_id", label)
             names = slot_names(measurement, "varm")
         matrix = SomaLayer(
-            lambda: self._experiment.ms[_RAW].X[name],
+            self._arrays(_RAW, name),
             f"{self._uri}, X layer {name} of {_RAW}",
             self._ids[0],
             ids,
@@ -254,13 +264,13 @@ def _check_files(path: Path) -> None:
                 raise DamagedInput(msg)
 
 
-def _experiment(path: Path) -> tiledbsoma.Experiment:
+def _experiment(path: Path, memory: Memory) -> tiledbsoma.Experiment:
     import tiledbsoma
 
     remote = as_remote(path)
     # Absolute: TileDB resolves a relative path in the first working directory of the process.
     uri = str(path.absolute()) if remote is None else tiledb_uri(remote)
-    return tiledbsoma.Experiment.open(uri, context=context_of(remote))
+    return tiledbsoma.Experiment.open(uri, context=context_of(remote, memory))
 
 
 def _identity(path: Path) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -13,18 +13,21 @@ from slaf.errors import DamagedInput, InputError
 from slaf.kernels.reference import Tiles
 from slaf.sources.matrix import MatrixSize
 from slaf.sources.soma.tables import positions_of
-from slaf.sparse.batch import BATCH_NONZEROS, Batch, batch_from_compressed, batches_from_dense
-from slaf.sparse.ranges import RowRange, estimate_indptr, split_by_nnz
+from slaf.sparse.batch import batches_from_dense
+from slaf.sparse.buckets import MAX_CELLS, Coo, MemoryBucket, SortedBucket
+from slaf.sparse.ranges import RowRange, estimate_indptr
 from slaf.storage.errors import safe_cause, translate_lance_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    import pyarrow as pa
     from numpy.typing import NDArray
 
     from slaf.runtime.worker_thread import WorkerThread
+    from slaf.sparse.batch import Batch
 
-__all__ = ["ARRAYS", "SomaLayer", "is_written", "soma_errors"]
+__all__ = ["ARRAYS", "Arrays", "SomaLayer", "is_written", "soma_errors"]
 
 
 # What tiledbsoma and pyarrow raise for damaged files.
@@ -33,6 +36,9 @@ _SAMPLED_ROWS = 256
 
 # Entries read together: whole tiles of usual cells, because TileDB decodes whole tiles.
 _SPARSE_ENTRIES = 6 << 20
+
+# Entries that are copied, or sorted, at a time: they fit the caches of a processor.
+_PIECE = 1 << 18
 
 # Beyond this number of entries cells are read in two halves.
 _MOST_ENTRIES = 4 * _SPARSE_ENTRIES
@@ -49,13 +55,28 @@ _DENSE_ELEMENTS = 1 << 22
 _SPARSITY = 4
 
 
+class Arrays(NamedTuple):
+    """Functions that open a SOMA array, which must not be kept.
+
+    Attributes
+    ----------
+    ample
+        With memory for all tiles.
+    little
+        With memory for usual tiles.
+    """
+
+    ample: Callable[[], Any]
+    little: Callable[[], Any]
+
+
 class SomaLayer:
     """A matrix with a row and a column for each join id in obs and var.
 
     Parameters
     ----------
-    array
-        Opens the SOMA array, which must not be kept.
+    arrays
+        Open the SOMA array.
     label
         Its location, for errors.
     cell_ids, gene_ids
@@ -73,13 +94,14 @@ class SomaLayer:
 
     def __init__(
         self,
-        array: Callable[[], Any],
+        arrays: Arrays,
         label: str,
         cell_ids: NDArray[np.int64],
         gene_ids: NDArray[np.int64],
         thread: WorkerThread,
     ) -> None:
-        self._array = array
+        self._arrays = arrays
+        self._are_tiles_usual = True
         self._label = label
         self._cell_ids = cell_ids
         self._gene_ids = gene_ids
@@ -89,7 +111,7 @@ class SomaLayer:
 
     def _open(self) -> None:
         with soma_errors(self._label):
-            array = self._array()
+            array = self._arrays.ample()
             self._check_kind(array)
             self.dtype = np.dtype(array.schema.field("soma_data").type.to_pandas_dtype())
             if self.dtype.kind not in "biuf":
@@ -165,38 +187,52 @@ class SomaLayer:
     def _width(self) -> int:
         """The number of join ids read together: a power of two, as in a tile."""
         per_cell = max(self._nnz // max(self.shape[0], 1), 1)
-        return 1 << (max(_SPARSE_ENTRIES // per_cell, 1).bit_length() - 1)
+        together = min(max(_SPARSE_ENTRIES // per_cell, 1), MAX_CELLS)
+        return 1 << (together.bit_length() - 1)
 
     def _sparse(self, rows: RowRange) -> Iterator[Batch]:
-        entries = self._thread.call(self._read_sparse, rows)
-        if entries is None:
+        bucket = self._thread.call(self._read_sparse, rows)
+        if bucket is None:
             for half in rows.split(-(-len(rows) // 2)):
                 yield from self._sparse(half)
             return
-        indptr, genes, values = entries.by_cell(self.shape[1])
-        for first, last in split_by_nnz(indptr, BATCH_NONZEROS):
-            part = RowRange(rows.start + first, rows.start + last)
-            span = slice(indptr[first], indptr[last])
-            offsets = indptr[first : last + 1]
-            yield batch_from_compressed(part, offsets, genes[span], values[span], self.shape[1])
+        entries = SortedBucket(bucket, (len(rows), self.shape[1]), _PIECE)
+        del bucket  # its records take more than the sorted entries
+        for batch in entries.batches(RowRange(0, len(rows))):
+            yield batch.shifted(rows.start)
 
-    def _read_sparse(self, rows: RowRange) -> _CooBuffer | None:
+    def _read_sparse(self, rows: RowRange) -> MemoryBucket | None:
         """The entries of these cells; None if several cells have too many."""
-        ids = self._cell_ids[rows.start : rows.stop]
-        entries = _CooBuffer(len(rows), self.dtype)
+        import tiledbsoma
+
         with soma_errors(self._label):
-            # In the order of storage: sorting by TileDB takes three times as long as the rest.
-            span = slice(self._begin(rows.start), self._begin(rows.stop) - 1)
-            for table in self._array().read((span, slice(None))).tables():
-                cells, joins, values = (table.column(name).to_numpy() for name in _COLUMNS)
-                owners = positions_of(cells, ids, f"{self._label} has an entry of the cell")
-                genes = positions_of(
-                    joins, self._gene_ids, f"{self._label} has an entry of the gene"
-                )
-                entries.append(owners, genes, values)
-                if entries.nnz > _MOST_ENTRIES and len(rows) > 1:
-                    return None
-        return entries
+            if self._are_tiles_usual:
+                try:
+                    return self._read_from(self._arrays.little(), rows)
+                except (tiledbsoma.SOMAError, RuntimeError):
+                    # A tile of each fragment takes more; what is damaged fails again.
+                    self._are_tiles_usual = False
+            return self._read_from(self._arrays.ample(), rows)
+
+    def _read_from(self, array: Any, rows: RowRange) -> MemoryBucket | None:
+        bucket = MemoryBucket((len(rows), self.shape[1]), self.dtype)
+        # In the order of storage: sorting by TileDB takes three times as long as the rest.
+        span = slice(self._begin(rows.start), self._begin(rows.stop) - 1)
+        for table in array.read((span, slice(None))).tables():
+            for part in RowRange(0, len(table)).split(_PIECE):
+                bucket.append(self._entries(table.slice(part.start, len(part)), rows))
+            del table  # before the next one is read
+            if len(bucket) > _MOST_ENTRIES and len(rows) > 1:
+                return None
+        return bucket
+
+    def _entries(self, table: pa.Table, rows: RowRange) -> Coo:
+        """Entries with their positions among these cells and among all genes."""
+        cells, genes, values = (table.column(name).to_numpy() for name in _COLUMNS)
+        ids = self._cell_ids[rows.start : rows.stop]
+        cells = positions_of(cells, ids, f"{self._label} has an entry of the cell")
+        genes = positions_of(genes, self._gene_ids, f"{self._label} has an entry of the gene")
+        return Coo(cells, genes, values)
 
     def _begin(self, cell: int) -> int:
         """The first join id to read with this cell; behind the last cell, the end of the array.
@@ -219,7 +255,7 @@ class SomaLayer:
             return np.empty((len(rows), 0), self.dtype)
         spans = (slice(int(axis[0]), int(axis[-1])) for axis in (ids, genes))
         with soma_errors(self._label):
-            block = self._array().read(tuple(spans)).to_numpy()
+            block = self._arrays.ample().read(tuple(spans)).to_numpy()
             # Indexing makes a copy.
             return np.asarray(block[ids - ids[0]][:, genes - genes[0]])
 
@@ -243,48 +279,6 @@ def is_written(array: Any, needed: Sequence[tuple[int, int]]) -> bool:
         first <= low and high <= last
         for (first, last), (low, high) in zip(written, needed, strict=True)
     )
-
-
-class _CooBuffer:
-    """Copies of the entries of some cells, in the order of storage, in narrow types."""
-
-    def __init__(self, n_cells: int, dtype: np.dtype[Any]) -> None:
-        self._n_cells = n_cells
-        self._cells = [np.empty(0, np.int32)]
-        self._genes = [np.empty(0, np.int32)]
-        self._values = [np.empty(0, dtype)]
-        self.nnz = 0
-
-    def append(
-        self, cells: NDArray[np.int64], genes: NDArray[np.int64], values: NDArray[Any]
-    ) -> None:
-        """Add entries; cells are counted from the first of these."""
-        # The tables have fewer cells, and genes, than 32 bits count.
-        self._cells.append(cells.astype(np.int32))
-        self._genes.append(genes.astype(np.int32))
-        self._values.append(values.copy())
-        self.nnz += len(cells)
-
-    def by_cell(self, n_genes: int) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[Any]]:
-        """Offsets, genes and values by cell, the entries of a cell in the order of storage.
-
-        Tiles are stored by gene, so the genes of a cell mostly ascend. The buffer is empty then.
-        """
-        from scipy.sparse import coo_matrix
-
-        cells, genes, values = map(_taken, (self._cells, self._genes, self._values))
-        entries = coo_matrix((values, (cells, genes)), (self._n_cells, n_genes), copy=False)
-        # Repeated entries must not be summed here: `batch_from_compressed` does it exactly.
-        entries.has_canonical_format = True
-        rows = entries.tocsr()
-        return rows.indptr.astype(np.int64), rows.indices, rows.data
-
-
-def _taken(pieces: list[NDArray[Any]]) -> NDArray[Any]:
-    """All pieces as one array; the list, emptied, holds no memory."""
-    joined = np.concatenate(pieces)
-    pieces.clear()
-    return joined
 
 
 @contextmanager

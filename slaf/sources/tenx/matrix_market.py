@@ -15,7 +15,7 @@ from pyarrow import csv
 from slaf.errors import DamagedInput, InexactValue
 from slaf.kernels import kernels
 from slaf.sources.tenx.text import Text, open_text
-from slaf.sparse.external_sort import Coo
+from slaf.sparse.buckets import Coo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

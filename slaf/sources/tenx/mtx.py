@@ -21,7 +21,7 @@ from slaf.sources.tenx.spatial import spatial_folder
 from slaf.sources.tenx.tables import possible_rows, read_barcodes, read_features
 from slaf.sources.tenx.text import open_text, read_text
 from slaf.sources.unsorted import UnsortedMatrix
-from slaf.sparse.external_sort import Coo
+from slaf.sparse.buckets import Coo
 from slaf.storage.paths import input_path
 
 if TYPE_CHECKING:

@@ -199,8 +199,12 @@ static int read_codes(Input *in, Tables *tables) {
            build(tables->distances, DISTANCE_BITS, lengths + n_literals, n_distances, of_distance);
 }
 
-INLINE uint32_t entry_of(Input *in, const uint32_t *table, unsigned width) {
-    uint32_t entry = table[in->bits & MASK(width)];
+INLINE uint32_t entry_at(const Input *in, const uint32_t *table, unsigned width) {
+    return table[in->bits & MASK(width)];
+}
+
+/* The entry itself, or the one in the second table that it leads to. */
+INLINE uint32_t followed(uint32_t entry, Input *in, const uint32_t *table, unsigned width) {
     if (__builtin_expect(!(entry & SECOND), 1)) return entry;
     take(in, width);
     return table[VALUE(entry) + (in->bits & MASK(LONGEST - width))];
@@ -242,21 +246,27 @@ INLINE void copy(uint8_t *out, int64_t distance, int64_t length, int64_t room) {
 INLINE uint8_t *coded_block(Input *source, const Tables *tables, const uint8_t *begin, uint8_t *out,
                             const uint8_t *end) {
     Input in = *source;
+    refill(&in);
+    /* Looked up before the refill: it fills 64 bits, of which a length and a distance take 48. */
+    uint32_t next = entry_at(&in, tables->literals, LITERAL_BITS);
     for (;;) {
         refill(&in);
-        uint32_t entry = entry_of(&in, tables->literals, LITERAL_BITS);
+        uint32_t entry = followed(next, &in, tables->literals, LITERAL_BITS);
         if (!entry || position(&in) > in.end) return NULL;
         if (entry & LITERAL) {
             if (out == end) return NULL;
             take(&in, ALL_BITS(entry));
+            next = entry_at(&in, tables->literals, LITERAL_BITS);
             *out++ = (uint8_t)VALUE(entry);
             continue;
         }
         int64_t length = value_of(&in, entry);
         if (entry & END) break;
-        entry = entry_of(&in, tables->distances, DISTANCE_BITS);
+        entry = entry_at(&in, tables->distances, DISTANCE_BITS);
+        entry = followed(entry, &in, tables->distances, DISTANCE_BITS);
         if (!entry) return NULL;
         int64_t distance = value_of(&in, entry);
+        next = entry_at(&in, tables->literals, LITERAL_BITS);
         if (distance > out - begin || length > end - out) return NULL;
         copy(out, distance, length, end - out);
         out += length;

@@ -100,8 +100,7 @@ def _index(
     found = array("Q")  # in one pass, and without an object for each of perhaps a million chunks
 
     def note(chunk: h5py.h5d.StoreInfo) -> None:
-        found.extend(chunk.chunk_offset)
-        found.extend(chunk[1:])
+        found.extend(chunk.chunk_offset + chunk[1:])
 
     dataset.id.chunk_iter(note)
     table = np.frombuffer(found, np.uint64).reshape(-1, len(counts) + 3)

@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* Raised with every change of what a function takes or does; __init__.py has it too. */
-#define VERSION 8
+#define VERSION 9
 
 /* Each pass for processors with AVX2 and for others; the dynamic linker chooses. */
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__)

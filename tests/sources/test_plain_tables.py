@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anndata
 import h5py
 import hypothesis.strategies as st
+import numcodecs
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,6 +24,7 @@ from slaf.sources import open_source
 from slaf.sources.anndata.h5ad import Hdf5Groups
 from slaf.sources.anndata.plain_tables import read_plain_table
 from slaf.sources.anndata.zarr import ZarrGroups
+from slaf.sparse.ranges import RowRange
 from slaf.testing.strategies import frames
 from tests.builders import counts, examples, write_h5ad
 
@@ -222,3 +224,37 @@ def test_changed_bytes(tables: Store, data: st.DataObject) -> None:
             tables.check(table)
     finally:
         path.write_bytes(content)
+
+
+CODECS = [numcodecs.GZip(), numcodecs.Zlib(), numcodecs.BZ2(), numcodecs.LZMA()]
+
+
+@pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.codec_id)
+@pytest.mark.parametrize("name", ["obs/n", "X", "obsm/n"])
+def test_no_decompressor_has_an_error_of_its_own(
+    tmp_path: Path, codec: numcodecs.abc.Codec, name: str
+) -> None:
+    """A chunk of a zarr that is changed or cut is refused, whatever packed it."""
+    store = Store(tmp_path, "zarr 2")
+    names = PLAIN[[]].set_axis(list("abc"))
+    for key, element in (("obs", names), ("var", names), ("X", np.eye(3)), ("obsm", {})):
+        store.put(key, element)
+    values = np.arange(9.0).reshape(3, 3)[:, : 1 if name == "obs/n" else 3].squeeze()
+    array = store.root.create_array(name, data=values, compressors=codec, overwrite=True)
+    array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+    if name == "obs/n":
+        store.root["obs"].attrs["column-order"] = ["n"]
+    (chunk,) = (path for path in (store.path / name).iterdir() if path.name[0] == "0")
+    content = chunk.read_bytes()
+    for damaged in (content[: len(content) // 2], b"xx" + content[2:]):
+        chunk.write_bytes(damaged)
+        with pytest.raises(InputError):
+            read_whole(store.path)
+
+
+def read_whole(path: Path) -> None:
+    """Read the cells, the matrix and obsm of an input."""
+    with open_source(path) as source:
+        source.cells()
+        list(source.matrix().batches(RowRange(0, 3)))
+        dict(source.slots().obsm)

@@ -15,7 +15,7 @@ from slaf.sources.hdf5.file import errors_as_damaged_input
 from slaf.sources.hdf5.limits import MAX_RATIO, MAX_RATIO_OF_ZEROS, NARROW, check_expansion_ratio
 from slaf.sources.matrix import check_numeric
 from slaf.sources.slots import in_words
-from slaf.sources.zarr.arrays import ZarrArray, chunk_elements
+from slaf.sources.zarr.arrays import ZarrArray, chunk_elements, codec_errors
 from slaf.sources.zarr.store import is_zip, open_objects
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ class ZarrGroups:
         """The element as anndata reads it."""
         import anndata
 
-        return anndata.io.read_elem(self.get(path))
+        with codec_errors():
+            return anndata.io.read_elem(self.get(path))
 
     def is_enumeration(self, path: str) -> bool:  # noqa: ARG002 - zarr has none
         """False."""
@@ -189,7 +190,8 @@ class ZarrGroups:
         """An array of one dimension whose type is of these kinds; None for anything else."""
         if len(self.shape(path) or ()) != 1 or self.get(path).dtype.kind not in kinds:
             return None
-        return np.asarray(self.get(path)[:])
+        with codec_errors():
+            return np.asarray(self.get(path)[:])
 
     def _arrays(self, path: str) -> Iterator[zarr.Array[Any]]:
         if self.shape(path) is not None:

@@ -20,7 +20,7 @@ from hatch_build import LIBRARY, SOURCES, compile_library
 from slaf import kernels
 from slaf.errors import SlafError
 from slaf.kernels.compiled import CompiledKernels
-from slaf.kernels.reference import Kernels, Tiles
+from slaf.kernels.reference import Kernels, Tiles, Windows
 from slaf.sources.tenx import matrix_market
 from slaf.testing.strategies import numbers
 from tests.builders import counts, write_h5ad
@@ -267,15 +267,22 @@ def test_inflated_chunks(compiled: CompiledKernels, text: Path, data: st.DataObj
     text.write_bytes(b"before" + b"".join(packed))
     sizes = np.array([len(each) for each in packed], np.uint64)
     starts = np.cumsum(sizes) - sizes + np.uint64(6)
-    out = np.full((len(packed) + 1, size), 7, np.uint8)
-    with text.open("rb") as file:
-        done = compiled.inflate(file.fileno(), starts, sizes, out[:-1])
-        assert REFERENCE.inflate(file.fileno(), starts, sizes, out) == 0
     expected = [inflated(each, size) for each in packed]
-    assert done == next((at for at, raw in enumerate(expected) if raw is None), len(packed))
-    for raw, found in zip(expected[:done], out, strict=False):
-        assert found.tobytes() == raw
-    assert (out[-1] == 7).all()
+    room = int(sizes.max()) + data.draw(st.integers(0, 2_000))
+    windows = Windows(data.draw(st.integers(1, len(packed))), room)
+    with text.open("rb") as file:
+        # Several calls, whose chunks are also in what the calls before have read.
+        for _ in range(data.draw(st.integers(1, 3))):
+            at = data.draw(st.permutations(range(len(packed))))[: data.draw(st.integers(1, 4))]
+            out = np.full((len(at) + 1, size), 7, np.uint8)
+            where = file.fileno(), starts[at], sizes[at]
+            done = compiled.inflate(*where, out[:-1], windows)
+            assert REFERENCE.inflate(*where, out, windows) == 0
+            wanted = [expected[each] for each in at]
+            assert done == next((k for k, raw in enumerate(wanted) if raw is None), len(at))
+            for raw, found in zip(wanted[:done], out, strict=False):
+                assert found.tobytes() == raw
+            assert (out[-1] == 7).all()
 
 
 @pytest.mark.parametrize("size", [2**64 - 1, 2**63, 12])
@@ -283,9 +290,14 @@ def test_no_chunk_beyond_a_file(compiled: CompiledKernels, text: Path, size: int
     """A chunk that ends behind its file, or begins nowhere, is not inflated."""
     text.write_bytes(b"x" * 9)
     starts, out = np.array([0, size], np.uint64), np.zeros((2, 8), np.uint8)
+    windows = Windows(2, 12)
     with text.open("rb") as file:
-        assert compiled.inflate(file.fileno(), starts, np.array([12, 1], np.uint64), out) == 0
-        assert compiled.inflate(file.fileno(), starts[1:], np.array([9], np.uint64), out[1:]) == 0
+        for sizes in ([12, 1], [9, 1], [13, 1]):
+            where = file.fileno(), starts, np.array(sizes, np.uint64)
+            assert compiled.inflate(*where, out, windows) == 0
+        where = file.fileno(), starts[1:], np.array([9], np.uint64)
+        assert compiled.inflate(*where, out[1:], windows) == 0
+        assert compiled.inflate(*where, out[1:], Windows(0, 9)) == 0
 
 
 def packed_chunk(data: st.DataObject, size: int) -> bytes:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slaf.kernels.reference import DenseCells, Entries, Gather, Kernels, Sums, Tiles
+from slaf.kernels.reference import DenseCells, Entries, Gather, Kernels, Sums, Tiles, Windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ _ENTRIES = (_SIZE, ctypes.c_char_p, _SIZE, _UINT32, _UINT32, _POINTER, _POINTER,
 
 _INFLATE = (
     *(_SIZE, ctypes.c_int32, _POINTER, _POINTER, _SIZE),
-    *(_POINTER, ctypes.c_uint64, _POINTER, _SIZE),
+    *(_POINTER, _POINTER, _SIZE, ctypes.c_uint64, _POINTER, _SIZE),
 )
 
 _COUNT = (None, _POINTER, _SIZE, ctypes.c_uint64, _POINTER)
@@ -46,9 +46,6 @@ _DISTRIBUTE = (
 )
 _PLACE = (ctypes.c_int32, _POINTER, _SIZE, _SIZE, _POINTER, _POINTER, _POINTER, _SIZE)
 _COUNT_CELLS = (ctypes.c_int32, _POINTER, _SIZE, _SIZE, _SIZE, _POINTER)
-
-# Bytes behind a packed chunk, as in inflate.c.
-_PADDING = 64
 
 _LARGEST_UINT32 = 2**32 - 1
 
@@ -282,16 +279,15 @@ class CompiledKernels(Kernels):
         starts: NDArray[np.uint64],
         sizes: NDArray[np.uint64],
         out: NDArray[np.uint8],
+        windows: Windows,
     ) -> int:
         """Read chunks from a file and inflate them, in order, as far as that goes."""
         fits = len(starts) == len(sizes) == len(out) and starts.dtype == sizes.dtype == np.uint64
-        if not fits or not len(out) or not _are_plain(starts, sizes, out):
-            return super().inflate(file, starts, sizes, out)
-        packed = np.empty(int(sizes.max()) + _PADDING, np.uint8)
+        if not fits or not len(windows.data) or not _are_plain(starts, sizes, out):
+            return super().inflate(file, starts, sizes, out, windows)
         where = _address(starts), _address(sizes), len(starts)
-        return int(
-            self._inflate(file, *where, _address(packed), len(packed), _address(out), out.shape[1])
-        )
+        read = _address(windows.spans), _address(windows.data), *windows.data.shape
+        return int(self._inflate(file, *where, *read, _address(out), out.shape[1]))
 
     def dense_cells(self, tiles: Tiles) -> DenseCells:
         """Whole cells of a dense matrix, of which the nonzero elements are read."""

@@ -2,7 +2,7 @@
  * most of the time would go into the calls of Python, and into tables made for long streams.
  *
  * https://www.rfc-editor.org/rfc/rfc1950 and rfc1951. Nothing of a file is trusted: nothing is read
- * beyond the packed bytes and the zeros behind them, or written beyond the chunk.
+ * beyond the packed bytes and the padding behind them, or written beyond the chunk.
  */
 
 #define _XOPEN_SOURCE 700
@@ -39,7 +39,7 @@
 #define LITERAL (1u << 31)
 #define NONE 0xFFFFFFFFu
 
-/* Zeros behind the packed bytes: more than are read between two checks. */
+/* Bytes behind the packed ones: more than are read between two checks. */
 #define PADDING 64
 
 #define MASK(WIDTH) ((UINT64_C(1) << (WIDTH)) - 1)
@@ -199,8 +199,12 @@ static int read_codes(Input *in, Tables *tables) {
            build(tables->distances, DISTANCE_BITS, lengths + n_literals, n_distances, of_distance);
 }
 
-INLINE uint32_t entry_of(Input *in, const uint32_t *table, unsigned width) {
-    uint32_t entry = table[in->bits & MASK(width)];
+INLINE uint32_t entry_at(const Input *in, const uint32_t *table, unsigned width) {
+    return table[in->bits & MASK(width)];
+}
+
+/* The entry itself, or the one in the second table that it leads to. */
+INLINE uint32_t followed(uint32_t entry, Input *in, const uint32_t *table, unsigned width) {
     if (__builtin_expect(!(entry & SECOND), 1)) return entry;
     take(in, width);
     return table[VALUE(entry) + (in->bits & MASK(LONGEST - width))];
@@ -242,21 +246,27 @@ INLINE void copy(uint8_t *out, int64_t distance, int64_t length, int64_t room) {
 INLINE uint8_t *coded_block(Input *source, const Tables *tables, const uint8_t *begin, uint8_t *out,
                             const uint8_t *end) {
     Input in = *source;
+    refill(&in);
+    /* Looked up before the refill: it fills 64 bits, of which a length and a distance take 48. */
+    uint32_t next = entry_at(&in, tables->literals, LITERAL_BITS);
     for (;;) {
         refill(&in);
-        uint32_t entry = entry_of(&in, tables->literals, LITERAL_BITS);
+        uint32_t entry = followed(next, &in, tables->literals, LITERAL_BITS);
         if (!entry || position(&in) > in.end) return NULL;
         if (entry & LITERAL) {
             if (out == end) return NULL;
             take(&in, ALL_BITS(entry));
+            next = entry_at(&in, tables->literals, LITERAL_BITS);
             *out++ = (uint8_t)VALUE(entry);
             continue;
         }
         int64_t length = value_of(&in, entry);
         if (entry & END) break;
-        entry = entry_of(&in, tables->distances, DISTANCE_BITS);
+        entry = entry_at(&in, tables->distances, DISTANCE_BITS);
+        entry = followed(entry, &in, tables->distances, DISTANCE_BITS);
         if (!entry) return NULL;
         int64_t distance = value_of(&in, entry);
+        next = entry_at(&in, tables->literals, LITERAL_BITS);
         if (distance > out - begin || length > end - out) return NULL;
         copy(out, distance, length, end - out);
         out += length;
@@ -332,19 +342,38 @@ static int inflate(const uint8_t *packed, int64_t n, Tables *tables, uint8_t *ou
     return at == end && position(&in) == in.end && expected == adler32(out, size);
 }
 
+/* Bytes of a file that were read. */
+typedef struct {
+    uint64_t start, size;
+} Window;
+
+INLINE int holds(const Window *window, uint64_t start, uint64_t size) {
+    uint64_t before = start - window->start;
+    return start >= window->start && before <= window->size && size <= window->size - before;
+}
+
 /* Chunks of `size` bytes, one after the other: the number of those before the first that is not one,
- * or could not be read. `packed` has room for the largest and PADDING.
+ * or could not be read. They take turns with windows of `room` bytes with PADDING: one is read where
+ * neither it, from a call before, nor that of the chunk before holds the chunk.
  */
 int64_t slaf_inflate(int32_t file, const uint64_t *starts, const uint64_t *sizes, int64_t n,
-                     uint8_t *restrict packed, uint64_t room, uint8_t *restrict out, int64_t size) {
+                     Window *restrict windows, uint8_t *restrict data, int64_t n_windows, uint64_t room,
+                     uint8_t *restrict out, int64_t size) {
     Tables tables;
     uint16_t one = 1;
     if (!*(uint8_t *)&one) return 0; /* bits are read in the order of bytes of small ends */
-    for (int64_t i = 0; i < n; i++, out += size) {
+    for (int64_t i = 0, at = 0; i < n; i++, out += size) {
         if (room < PADDING || sizes[i] > room - PADDING || starts[i] > INT64_MAX) return i;
-        if (pread(file, packed, sizes[i], (off_t)starts[i]) != (ssize_t)sizes[i]) return i;
-        memset(packed + sizes[i], 0, PADDING);
-        if (!inflate(packed, (int64_t)sizes[i], &tables, out, size)) return i;
+        if (!holds(&windows[at], starts[i], sizes[i])) at = i % n_windows;
+        uint8_t *bytes = data + (uint64_t)at * room;
+        if (!holds(&windows[at], starts[i], sizes[i])) {
+            ssize_t found = pread(file, bytes, room - PADDING, (off_t)starts[i]);
+            windows[at] = (Window){starts[i], found < 0 ? 0 : (uint64_t)found};
+            memset(bytes + windows[at].size, 0, PADDING);
+            if (windows[at].size < sizes[i]) return i;
+        }
+        bytes += starts[i] - windows[at].start;
+        if (!inflate(bytes, (int64_t)sizes[i], &tables, out, size)) return i;
     }
     return n;
 }

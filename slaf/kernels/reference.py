@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["DenseCells", "Entries", "Gather", "Kernels", "Sums", "Tiles"]
+__all__ = ["DenseCells", "Entries", "Gather", "Kernels", "Sums", "Tiles", "Windows"]
 
 # The sum, the sum of squares, the least and the largest of some whole numbers.
 Sums = tuple[int, int, int, int]
@@ -97,6 +97,35 @@ class DenseCells:
             kept = part[row : max(stop - cell, 0), column : max(n_genes - gene, 0)]
             if kept.size:
                 yield kept, cell + row, gene + column
+
+
+class Windows:
+    """The bytes of a file that were read with its chunks, which may hold the next chunks too.
+
+    Parameters
+    ----------
+    number
+        At least 1. With as many as chunks, each finds what was read with the chunk in its place.
+    size
+        The bytes of each; a larger chunk is not inflated.
+
+    Attributes
+    ----------
+    spans
+        The first byte of each in the file, and how many were read.
+    data
+        The bytes, and room behind them.
+    size
+        As given.
+    """
+
+    # As in inflate.c.
+    _PADDING = 64
+
+    def __init__(self, number: int, size: int) -> None:
+        self.size = size
+        self.spans = np.zeros((number, 2), np.uint64)
+        self.data = np.empty((number, size + self._PADDING), np.uint8)
 
 
 class Kernels:
@@ -311,6 +340,7 @@ class Kernels:
         starts: NDArray[np.uint64],  # noqa: ARG002
         sizes: NDArray[np.uint64],  # noqa: ARG002
         out: NDArray[np.uint8],  # noqa: ARG002
+        windows: Windows,  # noqa: ARG002
     ) -> int:
         """Read chunks from a file and inflate them, in order, as far as that goes.
 
@@ -322,6 +352,8 @@ class Kernels:
             The first byte of each chunk, and how many there are: a whole zlib stream.
         out
             An array of chunks × bytes.
+        windows
+            The bytes of the file that earlier calls read.
 
         Returns
         -------

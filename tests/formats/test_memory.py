@@ -31,8 +31,9 @@ _PEAK = """
 import sys
 from pathlib import Path
 
+from slaf.options import ReadOptions
+from slaf.sources import open_source
 from slaf.sparse.ranges import RowRange
-from slaf.sources import ReadOptions, open_source
 
 with open_source(sys.argv[1], options=ReadOptions(memory=int(sys.argv[2]))) as source:
     source.matrix().sample_values()

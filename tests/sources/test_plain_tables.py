@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import anndata
 import h5py
 import hypothesis.strategies as st
+import numcodecs
 import numpy as np
 import pandas as pd
 import pytest
+import zarr
 from hypothesis import given, settings
 
 import slaf
 from slaf.annotations.dataframes import from_frame
 from slaf.annotations.text import as_objects
 from slaf.errors import InputError
+from slaf.sources import open_source
+from slaf.sources.anndata.h5ad import Hdf5Groups
 from slaf.sources.anndata.plain_tables import read_plain_table
-from slaf.sources.hdf5.file import open_file
+from slaf.sources.anndata.zarr import ZarrGroups
+from slaf.sparse.ranges import RowRange
 from slaf.testing.strategies import frames
-from tests.builders import counts, write_h5ad
+from tests.builders import counts, examples, write_h5ad
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     import pyarrow as pa
@@ -44,53 +50,100 @@ PLAIN = pd.DataFrame(
 )
 
 
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[h5py.File]:
-    """An HDF5 file, whose groups are written anew by each test."""
-    path = tmp_path_factory.mktemp("tables") / "tables.h5"
-    with h5py.File(path, "w") as opened:
-        yield opened
+class Store:
+    """A file of HDF5, or a folder of zarr, with the table obs, which each test writes anew.
+
+    Parameters
+    ----------
+    folder
+        Where it is made.
+    kind
+        "HDF5", or "zarr 2" or "zarr 3".
+    """
+
+    def __init__(self, folder: Path, kind: str) -> None:
+        self.path = folder / kind
+        if kind == "HDF5":
+            self.root = h5py.File(self.path, "w")
+        else:
+            self.root = zarr.open_group(self.path, mode="w", zarr_format=2 if "2" in kind else 3)
+
+    def write(self, frame: pd.DataFrame) -> Any:
+        """The group of the table, as anndata writes it."""
+        self.put("obs", frame)
+        return self.root["obs"]
+
+    def put(self, name: str, element: Any) -> None:
+        """Write an element."""
+        with (
+            warnings.catch_warnings(),
+            anndata.settings.override(allow_write_nullable_strings=True),
+        ):
+            warnings.simplefilter("ignore")
+            anndata.io.write_elem(self.root, name, element)
+
+    def read(self) -> pa.Table | None:
+        """The table, read without anndata; None if that is not possible."""
+        groups = Hdf5Groups if isinstance(self.root, h5py.File) else ZarrGroups
+        with closing(groups(self.path)) as opened:
+            return read_plain_table(opened, "obs", "cell_id")
+
+    def check(self, table: pa.Table | None) -> None:
+        """The same arrays, names, types and metadata as by anndata and pandas."""
+        is_hdf5 = isinstance(self.root, h5py.File)
+        root = self.root if is_hdf5 else zarr.open_group(self.path, mode="r")
+        expected = from_frame(anndata.io.read_elem(root["obs"]), "cell_id")
+        assert table is not None
+        assert table.schema.equals(expected.schema, check_metadata=True)
+        assert [str(column) for column in table.columns] == [str(c) for c in expected.columns]
 
 
-def written(file: h5py.File, frame: pd.DataFrame) -> h5py.Group:
-    """The group of a table that anndata has written."""
-    with warnings.catch_warnings(), anndata.settings.override(allow_write_nullable_strings=True):
-        warnings.simplefilter("ignore")
-        anndata.io.write_elem(file, "obs", frame)
-    return file["obs"]
+@pytest.fixture(scope="module", params=["HDF5", "zarr 2", "zarr 3"])
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store of each kind."""
+    return Store(tmp_path_factory.mktemp("tables"), request.param)
 
 
-def assert_as_anndata_reads(table: pa.Table | None, group: h5py.Group) -> None:
-    """The same arrays, names, types and metadata as by anndata and pandas."""
-    expected = from_frame(anndata.io.read_elem(group), "cell_id")
-    assert table is not None
-    assert table.schema.equals(expected.schema, check_metadata=True)
-    assert [str(column) for column in table.columns] == [str(c) for c in expected.columns]
+@pytest.fixture(scope="module", params=["zarr 2", "zarr 3"])
+def tables(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store of zarr with a table that is written once."""
+    store = Store(tmp_path_factory.mktemp("changed"), request.param)
+    store.write(as_objects(PLAIN))
+    store.put("var", PLAIN[[]].reset_index(drop=True).set_axis(list("abc")))
+    store.put("X", np.eye(3))
+    return store
 
 
-def test_every_plain_column(file: h5py.File) -> None:
+@pytest.fixture
+def file(tmp_path: Path) -> Store:
+    """A file of HDF5."""
+    return Store(tmp_path, "HDF5")
+
+
+def test_every_plain_column(store: Store) -> None:
     """Numbers, booleans, strings, categories and nullable columns need no anndata."""
     for frame in (PLAIN, PLAIN[["text"]].rename_axis(None), PLAIN.iloc[:, :0]):
         # As pandas 2 has it, of which anndata writes plain text.
-        group = written(file, as_objects(frame))
-        assert_as_anndata_reads(read_plain_table(group, "cell_id"), group)
+        store.write(as_objects(frame))
+        store.check(store.read())
 
 
-def test_a_table_without_rows(file: h5py.File) -> None:
+def test_a_table_without_rows(store: Store) -> None:
     """A table without rows is left to anndata: pandas 3 does not know which columns are text."""
-    assert read_plain_table(written(file, PLAIN[:0]), "cell_id") is None
+    store.write(PLAIN[:0])
+    assert store.read() is None
 
 
 @settings(max_examples=30)
 @given(data=st.data())
-def test_any_table(file: h5py.File, data: st.DataObject) -> None:
+def test_any_table(store: Store, data: st.DataObject) -> None:
     """Whatever anndata writes is read as anndata and pandas read it, or left to them."""
     frame = data.draw(frames(data.draw(st.integers(0, 6)), on_disk=True))
     # One column that is not plain hides the others.
-    group = written(file, frame.iloc[:, : data.draw(st.integers(0, 2))])
-    table = read_plain_table(group, "cell_id")
+    store.write(frame.iloc[:, : data.draw(st.integers(0, 2))])
+    table = store.read()
     if table is not None:
-        assert_as_anndata_reads(table, group)
+        store.check(table)
 
 
 def put(name: str, values: Any, **keywords: Any) -> Callable[[h5py.Group], None]:
@@ -134,18 +187,17 @@ DAMAGED: dict[str, Callable[[h5py.Group], None]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGED)
-def test_what_is_not_plain_is_left_to_anndata(file: h5py.File, damage: str) -> None:
+def test_what_is_not_plain_is_left_to_anndata(file: Store, damage: str) -> None:
     """A table that is damaged, or of other encodings, is not read: anndata says what is wrong."""
-    group = written(file, PLAIN)
-    DAMAGED[damage](group)
-    assert read_plain_table(group, "cell_id") is None
+    DAMAGED[damage](file.write(PLAIN))
+    assert file.read() is None
 
 
 def test_a_damaged_table_is_refused(tmp_path: Path) -> None:
     """The error of a damaged column is that of anndata, with the file and the table."""
     path = write_h5ad(tmp_path / "in.h5ad", counts(3, 2))
     with h5py.File(path, "r+") as opened:
-        written(opened, PLAIN)
+        anndata.io.write_elem(opened, "obs", as_objects(PLAIN))
         DAMAGED["a code without a category"](opened["obs"])
     with pytest.raises(InputError, match="codes need to be between"):
         slaf.convert(path, tmp_path / "out.slaf")
@@ -154,8 +206,66 @@ def test_a_damaged_table_is_refused(tmp_path: Path) -> None:
 def test_hdf5_keeps_nothing_of_a_table(tmp_path: Path) -> None:
     """It keeps the last chunks of an open column, and metadata: all is closed, and little kept."""
     path = write_h5ad(tmp_path / "in.h5ad", counts(5, 4))
-    with open_file(path) as file:
-        assert read_plain_table(file["obs"], "cell_id") is not None
-        assert not h5py.h5f.get_obj_ids(file.id, h5py.h5f.OBJ_DATASET)
-        most, _, kept, _ = file.id.get_mdc_size()
+    with closing(Hdf5Groups(path)) as groups:
+        file = groups.get("obs").file.id
+        assert read_plain_table(groups, "obs", "cell_id") is not None
+        assert not h5py.h5f.get_obj_ids(file, h5py.h5f.OBJ_DATASET)
+        most, _, kept, _ = file.get_mdc_size()
         assert kept <= most <= 1 << 17
+
+
+@examples(12)
+@given(data=st.data())
+def test_changed_bytes(tables: Store, data: st.DataObject) -> None:
+    """A table of zarr with a changed file is read as anndata reads it, or refused."""
+    files = sorted(path for path in (tables.path / "obs").rglob("*") if path.is_file())
+    path = data.draw(st.sampled_from(files))
+    content = path.read_bytes()
+    at = data.draw(st.integers(0, len(content) - 1))
+    put = data.draw(
+        st.sampled_from([b"", bytes([content[at] ^ 1 << data.draw(st.integers(0, 7))])])
+    )
+    path.write_bytes(content[:at] + (put + content[at + 1 :] if put else b""))
+    try:
+        table = tables.read()
+        if table is None:
+            with suppress(InputError), open_source(tables.path) as source:
+                table = source.cells()
+        if table is not None:
+            tables.check(table)
+    finally:
+        path.write_bytes(content)
+
+
+CODECS = [numcodecs.GZip(), numcodecs.Zlib(), numcodecs.BZ2(), numcodecs.LZMA()]
+
+
+@pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.codec_id)
+@pytest.mark.parametrize("name", ["obs/n", "X", "obsm/n"])
+def test_no_decompressor_has_an_error_of_its_own(
+    tmp_path: Path, codec: numcodecs.abc.Codec, name: str
+) -> None:
+    """A chunk of a zarr that is changed or cut is refused, whatever packed it."""
+    store = Store(tmp_path, "zarr 2")
+    names = PLAIN[[]].set_axis(list("abc"))
+    for key, element in (("obs", names), ("var", names), ("X", np.eye(3)), ("obsm", {})):
+        store.put(key, element)
+    values = np.arange(9.0).reshape(3, 3)[:, : 1 if name == "obs/n" else 3].squeeze()
+    array = store.root.create_array(name, data=values, compressors=codec, overwrite=True)
+    array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+    if name == "obs/n":
+        store.root["obs"].attrs["column-order"] = ["n"]
+    (chunk,) = (path for path in (store.path / name).iterdir() if path.name[0] == "0")
+    content = chunk.read_bytes()
+    for damaged in (content[: len(content) // 2], b"xx" + content[2:]):
+        chunk.write_bytes(damaged)
+        with pytest.raises(InputError):
+            read_whole(store.path)
+
+
+def read_whole(path: Path) -> None:
+    """Read the cells, the matrix and obsm of an input."""
+    with open_source(path) as source:
+        source.cells()
+        list(source.matrix().batches(RowRange(0, 3)))
+        dict(source.slots().obsm)

@@ -49,13 +49,13 @@ def test_each_element_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         reads[element.name] += 1
         return read
 
-    def counting_tables(table: Any, id_name: str) -> Any:
-        reads[table.name] += 1
-        return read_plain_table(table, id_name)
+    def counting_tables(groups: Any, name: str, id_name: str) -> Any:
+        reads[f"/{name}"] += 1
+        return read_plain_table(groups, name, id_name)
 
     monkeypatch.setattr(anndata.io, "read_elem", counting)
     monkeypatch.setattr("slaf.sources.hdf5.enumerations.read_plain", counting_plain)
-    monkeypatch.setattr("slaf.sources.anndata.h5ad.read_plain_table", counting_tables)
+    monkeypatch.setattr("slaf.sources.anndata.elements.read_plain_table", counting_tables)
     slaf.convert(path, tmp_path / "out.slaf")
     elements = ["obsm/X_pca", "varm/loadings", "obsp/distances", "varp/links", "raw/varm/x"]
     elements += ["uns/neighbors/params/n", "uns/colours", "uns/both/plain", "uns/both/other"]

@@ -14,6 +14,7 @@ from slaf.annotations.text import text_index
 from slaf.errors import DamagedInput, InputError, SlafError
 from slaf.options import RAW_VARM, SLOTS
 from slaf.runtime.lazy import LazyMapping
+from slaf.sources.anndata.plain_tables import read_plain_table
 from slaf.sources.contents import Slots
 from slaf.sources.hdf5.file import decode_text
 from slaf.storage.system_errors import system_errno, system_error
@@ -82,7 +83,7 @@ def read_table(groups: Groups, name: str, id_name: str) -> pa.Table:
         If a column holds values that cannot be stored.
     """
     groups.check_table(name, count_rows(groups, name))
-    table = groups.read_plain_table(name, id_name)
+    table = read_plain_table(groups, name, id_name)
     return from_frame(_read_frame(groups, name), id_name) if table is None else table
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     import anndata
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from slaf.sources.csr import ArrayLike
     from slaf.sources.dense import DenseArray
@@ -93,8 +94,14 @@ class Groups(Protocol):
     def open_dense(self, path: str) -> tuple[DenseArray, tuple[int, int] | None]:
         """An array of numbers in two dimensions, checked, and the shape of its chunks."""
 
-    def read_plain_table(self, path: str, id_name: str) -> pa.Table | None:
-        """A checked table, where that is possible without anndata: see `plain_tables`."""
+    def read_numbers(self, path: str) -> NDArray[Any] | None:
+        """A list of numbers or booleans, of a checked table; None for anything else."""
+
+    def read_strings(self, path: str) -> pa.Array | None:
+        """A list of texts of any length, of a checked table; None for anything else."""
+
+    def close_members(self, path: str) -> None:
+        """Close what is kept open of a group that was read."""
 
     def read_tables_of_arrays(self, members: Mapping[str, str]) -> anndata.AnnData:
         """Some members of a file of anndata before 0.7, whose tables are arrays, by new names."""

@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from slaf.sources.anndata.plain_tables import read_plain_table
+import numpy as np
+
 from slaf.sources.anndata.stored import StoredAnnData
 from slaf.sources.base import SourceFormat
 from slaf.sources.hdf5.arrays import open_compressed, open_nd
-from slaf.sources.hdf5.elements import attribute
+from slaf.sources.hdf5.elements import attribute, close_members
 from slaf.sources.hdf5.enumerations import is_enumeration, read_decoded
 from slaf.sources.hdf5.file import (
     errors_as_damaged_input,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     import anndata
     import h5py
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from slaf.options import ReadOptions
     from slaf.sources.csr import ArrayLike
@@ -132,9 +134,32 @@ class Hdf5Groups:
         check_dense(numeric(dataset, dataset.name))
         return open_nd(dataset, remote_bytes(self._path)), dataset.chunks
 
-    def read_plain_table(self, path: str, id_name: str) -> pa.Table | None:
-        """A checked table, if all of it is plain."""
-        return read_plain_table(self.get(path), id_name)
+    def read_numbers(self, path: str) -> NDArray[Any] | None:
+        """A dataset of one dimension of numbers or booleans; None for anything else."""
+        dataset = self._element(path)
+        if len(self.shape(path) or ()) != 1 or is_enumeration(dataset):
+            return None
+        numbers: NDArray[Any] | None = dataset[:] if dataset.dtype.kind in "biuf" else None
+        return numbers
+
+    def read_strings(self, path: str) -> pa.Array | None:
+        """A dataset of one dimension of UTF-8 of variable length; None for anything else."""
+        import h5py
+        import pyarrow as pa
+
+        dataset = self._element(path)
+        kind = h5py.check_string_dtype(dataset.dtype) if len(self.shape(path) or ()) == 1 else None
+        if kind is None or kind.length is not None or kind.encoding != "utf-8":
+            return None
+        texts = np.empty(dataset.shape, dataset.dtype)
+        if len(texts):
+            # As `dataset[:]`, which takes three times as long for a short array.
+            dataset.id.read(h5py.h5s.ALL, h5py.h5s.ALL, texts)
+        return pa.array(texts, pa.binary()).cast(pa.string())
+
+    def close_members(self, path: str) -> None:
+        """Close the members of a group, of whose datasets HDF5 keeps the last chunks in memory."""
+        close_members(self._element(path))
 
     def read_tables_of_arrays(self, members: Mapping[str, str]) -> anndata.AnnData:
         """Some members of a file of anndata before 0.7, by their new names.

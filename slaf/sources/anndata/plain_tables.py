@@ -1,4 +1,4 @@
-"""obs and var of plain columns, from HDF5 to Arrow: without anndata and pandas.
+"""obs and var of plain columns, from HDF5 or zarr to Arrow: without anndata and pandas.
 
 What is not plain is left to anndata: every other encoding, and all that is damaged.
 """
@@ -14,13 +14,12 @@ from msgspec.structs import replace
 from slaf.annotations.columns import Column, table_with_metadata
 from slaf.annotations.text import TEXT
 from slaf.errors import DamagedInput
-from slaf.sources.hdf5.elements import attribute, close_members
 from slaf.sources.hdf5.file import decode_text
-from slaf.sources.hdf5.links import resolve_link
 
 if TYPE_CHECKING:
-    import h5py
     from numpy.typing import NDArray
+
+    from slaf.sources.anndata.groups import Groups
 
 __all__ = ["read_plain_table"]
 
@@ -34,7 +33,7 @@ _NULLABLE: Final = {
     ("nullable-boolean", "0.1.0"): "b",
 }
 
-# What h5py and Arrow raise for an element that is damaged.
+# What h5py, zarr and Arrow raise for an element that is damaged.
 _READING_ERRORS: Final = (OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError)
 
 
@@ -42,68 +41,71 @@ class _NotPlainError(Exception):
     """Something that anndata is to read."""
 
 
-def read_plain_table(table: h5py.Group | h5py.Dataset, id_name: str) -> pa.Table | None:
+def read_plain_table(groups: Groups, path: str, id_name: str) -> pa.Table | None:
     """The table that `from_frame` makes of what anndata reads; None if not all of it is plain.
 
     Parameters
     ----------
-    table
-        An obs or a var, checked.
+    groups
+        The stored AnnData.
+    path
+        The path of an obs or a var, checked.
     id_name
         "cell_id" or "gene_id".
     """
     try:
-        return _read(table, id_name)
+        return _read(groups, path, id_name)
     except (_NotPlainError, DamagedInput, *_READING_ERRORS):
         return None
     finally:
-        close_members(table)
+        groups.close_members(path)
 
 
-def _read(table: h5py.Group, id_name: str) -> pa.Table:
-    _expect(_encoding(table) == _TABLE)
-    index, *names = attribute(table, "_index"), *np.ravel(attribute(table, "column-order"))
-    _expect(all(isinstance(name, str) for name in (index, *names)))
+def _read(groups: Groups, path: str, id_name: str) -> pa.Table:
+    _expect(_encoding(groups, path) == _TABLE)
+    index, names = groups.attribute(path, "_index"), list(groups.attribute(path, "column-order"))
+    # A path that begins with a slash is that of another group.
+    _expect(all(isinstance(name, str) and name[:1] != "/" for name in (index, *names)))
     _expect(len(set(names)) == len(names))
-    ids = resolve_link(table, index)
-    _expect(_encoding(ids) == _STRINGS)
-    arrays, columns = [_strings(ids)], [Column(id_name, None, TEXT)]
+    ids = f"{path}/{index}"
+    _expect(_encoding(groups, ids) == _STRINGS)
+    arrays, columns = [_strings(groups, ids)], [Column(id_name, None, TEXT)]
     # pandas 3 does not know of a table without rows that its ids are text.
     _expect(len(arrays[0]))
     for name in names:
-        array, column = _column(resolve_link(table, name), Column(name, name, TEXT))
+        array, column = _column(groups, f"{path}/{name}", Column(name, name, TEXT))
         _expect(len(array) == len(arrays[0]))
         arrays.append(array)
         columns.append(column)
     return table_with_metadata(arrays, columns, None if index == "_index" else index)
 
 
-def _column(element: Any, column: Column) -> tuple[pa.Array, Column]:
-    encoding = _encoding(element)
+def _column(groups: Groups, path: str, column: Column) -> tuple[pa.Array, Column]:
+    encoding = _encoding(groups, path)
     if encoding == _CATEGORICAL:
-        return _categorical(element, column)
+        return _categorical(groups, path, column)
     if encoding in _NULLABLE:
-        return _nullable(element, column, _NULLABLE[encoding])
-    return _values(element, column)
+        return _nullable(groups, path, column, _NULLABLE[encoding])
+    return _values(groups, path, column)
 
 
-def _values(element: Any, column: Column) -> tuple[pa.Array, Column]:
-    if _encoding(element) == _STRINGS:
-        return _strings(element), replace(column, missing="None")
-    _expect(_encoding(element) == _NUMBERS)
-    values = _numbers(element, "biuf")
+def _values(groups: Groups, path: str, column: Column) -> tuple[pa.Array, Column]:
+    if _encoding(groups, path) == _STRINGS:
+        return _strings(groups, path), replace(column, missing="None")
+    _expect(_encoding(groups, path) == _NUMBERS)
+    values = _numbers(groups, path, "biuf")
     return pa.array(values, from_pandas=False), replace(column, dtype=str(values.dtype))
 
 
-def _categorical(element: h5py.Group, column: Column) -> tuple[pa.Array, Column]:
-    categories, of_values = _values(resolve_link(element, "categories"), column)
+def _categorical(groups: Groups, path: str, column: Column) -> tuple[pa.Array, Column]:
+    categories, of_values = _values(groups, f"{path}/categories", column)
     # Others have types of their own in an index of pandas.
     _expect(pa.types.is_string(categories.type) or pa.types.is_integer(categories.type))
-    codes = _numbers(resolve_link(element, "codes"), "iu")
+    codes = _numbers(groups, f"{path}/codes", "iu")
     _expect(len(categories.unique()) == len(categories))
     # Before they are cast: as int64 the largest unsigned number would be -1, a missing value.
     _expect(not len(codes) or -1 <= int(codes.min()) <= int(codes.max()) < len(categories))
-    ordered = attribute(element, "ordered")
+    ordered = groups.attribute(path, "ordered")
     _expect(ordered is not None)
     indices = pa.array(codes.astype(np.int32), mask=codes < 0)
     return pa.DictionaryArray.from_arrays(indices, categories, ordered=bool(ordered)), replace(
@@ -116,41 +118,31 @@ def _categorical(element: h5py.Group, column: Column) -> tuple[pa.Array, Column]
     )
 
 
-def _nullable(element: h5py.Group, column: Column, kinds: str) -> tuple[pa.Array, Column]:
-    values = _numbers(resolve_link(element, "values"), kinds)
-    mask = _numbers(resolve_link(element, "mask"), "b")
+def _nullable(groups: Groups, path: str, column: Column, kinds: str) -> tuple[pa.Array, Column]:
+    values = _numbers(groups, f"{path}/values", kinds)
+    mask = _numbers(groups, f"{path}/mask", "b")
     # The types of pandas begin with capitals: Int64, UInt8; but boolean.
     name = str(values.dtype)
     name = "boolean" if kinds == "b" else name.replace("uint", "UInt").replace("int", "Int")
     return pa.array(values, mask=mask), replace(column, dtype=name)
 
 
-def _numbers(dataset: h5py.Dataset, kinds: str) -> NDArray[Any]:
-    import h5py
-
-    _expect(isinstance(dataset, h5py.Dataset) and len(dataset.shape or ()) == 1)
-    dtype = dataset.dtype
-    _expect(dtype.kind in kinds and h5py.check_enum_dtype(dtype) is None)
-    values: NDArray[Any] = dataset[:]
+def _numbers(groups: Groups, path: str, kinds: str) -> NDArray[Any]:
+    values = groups.read_numbers(path)
+    if values is None or values.dtype.kind not in kinds:
+        raise _NotPlainError
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
-def _strings(dataset: h5py.Dataset) -> pa.Array:
-    import h5py
-
-    _expect(isinstance(dataset, h5py.Dataset) and len(dataset.shape or ()) == 1)
-    dtype = dataset.dtype
-    kind = h5py.check_string_dtype(dtype)
-    _expect(kind is not None and kind.length is None and kind.encoding == "utf-8")
-    texts = np.empty(dataset.shape, dtype)
-    if len(texts):
-        # As `dataset[:]`, which takes three times as long for a short array.
-        dataset.id.read(h5py.h5s.ALL, h5py.h5s.ALL, texts)
-    return pa.array(texts, pa.binary()).cast(pa.string())
+def _strings(groups: Groups, path: str) -> pa.Array:
+    texts = groups.read_strings(path)
+    if texts is None:
+        raise _NotPlainError
+    return texts
 
 
-def _encoding(element: Any) -> tuple[str | None, str | None]:
-    kind, of_version = attribute(element, "encoding-type"), attribute(element, "encoding-version")
+def _encoding(groups: Groups, path: str) -> tuple[str | None, str | None]:
+    kind, of_version = (groups.attribute(path, f"encoding-{name}") for name in ("type", "version"))
     return decode_text(kind), decode_text(of_version)
 
 

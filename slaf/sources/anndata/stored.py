@@ -184,7 +184,7 @@ class StoredAnnData(Source):
         raise DamagedInput(msg)
 
     def _table(self, name: str, id_name: str, n_rows: int) -> pa.Table:
-        with add_note(f"in {name} of {self._groups.uri}"):
+        with self._groups.errors(self.info.uri), add_note(f"in {name} of {self._groups.uri}"):
             table = read_table(self._groups, name, id_name)
         if table.num_rows != n_rows:
             found = f"{name} has {table.num_rows:,} rows where {n_rows:,} are needed"

@@ -6,6 +6,8 @@ from contextlib import ExitStack
 from copy import copy
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from slaf.errors import DamagedInput, InputError, MissingMatrix
 from slaf.sources.anndata.stored import StoredAnnData
 from slaf.sources.base import SourceFormat
@@ -13,7 +15,7 @@ from slaf.sources.hdf5.file import errors_as_damaged_input
 from slaf.sources.hdf5.limits import MAX_RATIO, MAX_RATIO_OF_ZEROS, NARROW, check_expansion_ratio
 from slaf.sources.matrix import check_numeric
 from slaf.sources.slots import in_words
-from slaf.sources.zarr.arrays import ZarrArray, chunk_elements
+from slaf.sources.zarr.arrays import ZarrArray, chunk_elements, codec_errors
 from slaf.sources.zarr.store import is_zip, open_objects
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     import anndata
     import pyarrow as pa
     import zarr
+    from numpy.typing import NDArray
 
     from slaf.options import ReadOptions
     from slaf.sources.csr import ArrayLike
@@ -91,7 +94,8 @@ class ZarrGroups:
         """The element as anndata reads it."""
         import anndata
 
-        return anndata.io.read_elem(self.get(path))
+        with codec_errors():
+            return anndata.io.read_elem(self.get(path))
 
     def is_enumeration(self, path: str) -> bool:  # noqa: ARG002 - zarr has none
         """False."""
@@ -136,9 +140,19 @@ class ZarrGroups:
         rows, columns = array.chunks
         return ZarrArray(array, self._objects), (rows, columns)
 
-    def read_plain_table(self, path: str, id_name: str) -> pa.Table | None:  # noqa: ARG002
-        """None: zarr is imported in any case, and anndata with it."""
-        return None
+    def read_numbers(self, path: str) -> NDArray[Any] | None:
+        """An array of one dimension of numbers or booleans; None for anything else."""
+        return self._read_list(path, "biuf")
+
+    def read_strings(self, path: str) -> pa.Array | None:
+        """An array of one dimension of texts of any length; None for anything else."""
+        import pyarrow as pa
+
+        texts = self._read_list(path, "T")
+        return None if texts is None else pa.array(texts.tolist(), pa.string())
+
+    def close_members(self, path: str) -> None:
+        """Do nothing: no array is kept open."""
 
     def read_tables_of_arrays(self, members: Mapping[str, str]) -> anndata.AnnData:
         """Refuse tables of anndata before 0.7, which wrote them as arrays."""
@@ -174,6 +188,13 @@ class ZarrGroups:
             msg = f"{path} is a group, not an array"
             raise DamagedInput(msg)
         return array
+
+    def _read_list(self, path: str, kinds: str) -> NDArray[Any] | None:
+        """An array of one dimension whose type is of these kinds; None for anything else."""
+        if len(self.shape(path) or ()) != 1 or self.get(path).dtype.kind not in kinds:
+            return None
+        with codec_errors():
+            return np.asarray(self.get(path)[:])
 
     def _arrays(self, path: str) -> Iterator[zarr.Array[Any]]:
         if self.shape(path) is not None:

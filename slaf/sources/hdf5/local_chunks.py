@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import weakref
 from array import array
 from contextlib import suppress
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slaf.kernels import kernels
+from slaf.kernels.reference import Windows
 from slaf.sources.hdf5.chunks import ChunkLabel, impossible_chunk, largest_chunk
 from slaf.sources.hdf5.elements import kept, layout_of
 
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["LocalChunks"]
 
 _LARGEST_OFFSET = 2**63 - 1
+
+# The bytes that are read at once: the next chunk, or that of the next cells, often follows.
+_WINDOW_BYTES = 4 << 10
 
 
 class LocalChunks:
@@ -42,6 +47,8 @@ class LocalChunks:
         self._descriptor = _opened_again(dataset.file)
         weakref.finalize(self, os.close, self._descriptor)
         self._largest = min(largest_chunk(dataset), os.fstat(self._descriptor).st_size)
+        self._largest_packed = min(int(self._sizes.max(initial=0)), self._largest)
+        self._kept = threading.local()
 
     @staticmethod
     def serves(dataset: h5py.Dataset) -> bool:
@@ -87,7 +94,17 @@ class LocalChunks:
         starts, sizes = self._starts[places], self._sizes[places]
         if self._skipped[places].any() or sizes.max(initial=0) > self._largest:
             return 0
-        return kernels().inflate(self._descriptor, starts, sizes, out)
+        windows = self._windows(*out.shape)
+        return kernels().inflate(self._descriptor, starts, sizes, out, windows)
+
+    def _windows(self, n_chunks: int, n_bytes: int) -> Windows:
+        """The windows of this thread for so many chunks; not much larger than these."""
+        size = max(self._largest_packed, min(n_bytes, _WINDOW_BYTES))
+        number = n_chunks if size <= 2 * n_bytes else 1
+        windows: Windows | None = getattr(self._kept, "windows", None)
+        if windows is None or (len(windows.data), windows.size) != (number, size):
+            windows = self._kept.windows = Windows(number, size)
+        return windows
 
     def _places(self, origins: NDArray[np.int64]) -> NDArray[np.intp]:
         return _places(origins.astype(np.uint64), self._chunks, self._counts)
@@ -100,8 +117,7 @@ def _index(
     found = array("Q")  # in one pass, and without an object for each of perhaps a million chunks
 
     def note(chunk: h5py.h5d.StoreInfo) -> None:
-        found.extend(chunk.chunk_offset)
-        found.extend(chunk[1:])
+        found.extend(chunk.chunk_offset + chunk[1:])
 
     dataset.id.chunk_iter(note)
     table = np.frombuffer(found, np.uint64).reshape(-1, len(counts) + 3)

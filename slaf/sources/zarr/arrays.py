@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import zlib
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -15,14 +17,14 @@ from slaf.sources.hdf5.chunks import inflate
 from slaf.storage.range_prefetch import RangePrefetcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import zarr
     from numpy.typing import NDArray
 
     from slaf.sources.zarr.store import Objects
 
-__all__ = ["ZarrArray", "chunk_elements"]
+__all__ = ["ZarrArray", "chunk_elements", "codec_errors"]
 
 # Shards whose index says that a chunk was never written:
 # https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html
@@ -130,7 +132,8 @@ class ZarrArray(ChunkedArray):
         decoder = self._decoder
         if decoder is None:
             ends = zip(origin, self.chunks, strict=True)
-            return np.asarray(self._array[tuple(slice(at, at + size) for at, size in ends)])
+            with codec_errors():
+                return np.asarray(self._array[tuple(slice(at, at + size) for at, size in ends)])
         at = tuple(o // c for o, c in zip(origin, self.chunks, strict=True))
         if self._ahead is None:
             packed = self._read_raw(at)
@@ -192,6 +195,24 @@ class ZarrArray(ChunkedArray):
 
     def _label(self, origin: tuple[int, ...]) -> str:
         return f"{self._path}: the chunk at {', '.join(f'{start:,}' for start in origin)}"
+
+
+@contextmanager
+def codec_errors() -> Iterator[None]:
+    """Turn the errors of decompressors that zarr calls into ValueError, as most of them are.
+
+    Raises
+    ------
+    ValueError
+        If a chunk cannot be decompressed.
+    """
+    try:
+        yield
+    except Exception as error:
+        # LZMA is not in every Python.
+        if isinstance(error, EOFError | zlib.error) or type(error).__name__ == "LZMAError":
+            raise ValueError(str(error)) from error
+        raise
 
 
 def chunk_elements(array: zarr.Array[Any]) -> int:

@@ -18,7 +18,7 @@ from slaf.options import StoreOptions, TransformOptions, options_of
 from slaf.runs.output_run import check_not_complete
 from slaf.storage.location import Location
 from slaf.targets import FORMATS
-from slaf.targets.export import ExportReport, export
+from slaf.targets.export import ExportReport, check_format, export
 
 if TYPE_CHECKING:
     import os
@@ -146,6 +146,9 @@ def transform(
     target = export_format(output, options.output_format)
     if target is not None:
         return _export(inputs, output, target, options)
+    if options.array_compression is not None:
+        msg = "array_compression is an option of exports, and the output is a dataset; leave it out"
+        raise TargetError(msg)
     location = Location.of(output, options.storage_options)
     if not options.dry_run:
         check_not_complete(location, overwrite=options.overwrite)
@@ -251,6 +254,7 @@ def _export(
 ) -> ExportReport | TransformPreview:
     """Write the result in another format."""
     _refuse_unused(options, target)
+    check_format(target, options.array_compression)
     location = Location.of(output, options.storage_options)
     with open_inputs(inputs, location, options) as (_, reading, opened):
         view = with_steps(SourceView(opened), options)
@@ -261,6 +265,7 @@ def _export(
             view,
             output,
             format=target,
+            compression=options.array_compression,
             memory=None if options.memory is None else reading.memory_budget,
             scratch=options.scratch,
             overwrite=options.overwrite,

@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from slaf.options.choices import Join
+from slaf.options.choices import ArrayCompression, Join
 from slaf.options.declare import option, options_of
 from slaf.options.inputs import InputOptions, ReadOptions, SampleOptions
 from slaf.options.steps import StepOptions
@@ -119,6 +119,11 @@ class TransformOptions(ConvertOptions, StepOptions):
     output_format: str | None = None
     """Format to export to, where the name of the output does not say it, as h5ad; slaf for a
     dataset. It decides time and bytes.
+    """
+
+    array_compression: ArrayCompression | None = option(None, metavar="gzip|zstd|lzf|none")
+    """Compression of the arrays of an export: bytes against time. h5ad has gzip by default, zarr
+    zstd, and no lzf.
     """
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from slaf.runtime.progress import Progress
     from slaf.storage.location import Location
 
-__all__ = ["ExportReport", "export"]
+__all__ = ["ExportReport", "check_format", "export"]
 
 _DEFAULT_MEMORY = 128 << 20
 Choice = TypeVar("Choice", bound=str)
@@ -178,6 +178,18 @@ def export(
     )
     shape = contents.x.shape
     return ExportReport(str(destination), target_format.name, *shape, size, left_out)
+
+
+def check_format(name: str, compression: ArrayCompression | None) -> None:
+    """Check that there is a format of this name, and that it has this compression.
+
+    Raises
+    ------
+    TargetError
+        If not.
+    """
+    target_format = _format_of("", name)
+    _choice(target_format, "compression", compression, target_format.compressions)
 
 
 def _format_of(output: str, name: str | None) -> TargetFormat:

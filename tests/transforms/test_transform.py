@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import anndata
+import h5py
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -194,6 +195,26 @@ def test_an_export_is_the_view(inputs: list[Path], tmp_path: Path) -> None:
         assert_equal(anndata.read_h5ad(tmp_path / f"{at}.h5ad"), expected)
     report = transform(made, tmp_path / "mtx", output_format="10x_mtx", min_genes=4)
     assert report.format == "10x_mtx"
+
+
+def test_an_export_has_the_compression_that_is_chosen(inputs: list[Path], tmp_path: Path) -> None:
+    """Arrays are packed as asked; what no format or a dataset has is refused before all work."""
+    for compression in (None, "none", "lzf"):
+        made = tmp_path / f"{compression}.h5ad"
+        transform(inputs[0], made, log1p=True, array_compression=compression)
+        with h5py.File(made) as file:
+            expected = {None: "gzip", "none": None}.get(compression, compression)
+            assert file["X/data"].compression == expected
+    for output, options in (
+        (tmp_path / "out.zarr", {"array_compression": "lzf"}),
+        (tmp_path / "out.h5", {"array_compression": "gzip"}),
+        (tmp_path / "out.slaf", {"array_compression": "gzip"}),
+        (tmp_path / "out", {"output_format": "xlsx"}),
+    ):
+        for dry_run in (False, True):
+            with pytest.raises(TargetError):
+                transform(inputs[0], output, log1p=True, dry_run=dry_run, **options)
+        assert not output.exists()
 
 
 # ----------------------------------------------------------------------------------------- appends

@@ -92,7 +92,9 @@ class Store:
         """The same arrays, names, types and metadata as by anndata and pandas."""
         is_hdf5 = isinstance(self.root, h5py.File)
         root = self.root if is_hdf5 else zarr.open_group(self.path, mode="r")
-        expected = from_frame(anndata.io.read_elem(root["obs"]), "cell_id")
+        frame = anndata.io.read_elem(root["obs"])
+        # With pandas 3 anndata leaves text of zarr as Python objects; here it is text, as of HDF5.
+        expected = from_frame(frame if is_hdf5 else frame.infer_objects(), "cell_id")
         assert table is not None
         assert table.schema.equals(expected.schema, check_metadata=True)
         assert [str(column) for column in table.columns] == [str(c) for c in expected.columns]
@@ -203,14 +205,15 @@ def test_a_damaged_table_is_refused(tmp_path: Path) -> None:
         slaf.convert(path, tmp_path / "out.slaf")
 
 
-def test_hdf5_keeps_nothing_of_a_table(tmp_path: Path) -> None:
+def test_hdf5_keeps_nothing_of_a_table(file: Store) -> None:
     """It keeps the last chunks of an open column, and metadata: all is closed, and little kept."""
-    path = write_h5ad(tmp_path / "in.h5ad", counts(5, 4))
-    with closing(Hdf5Groups(path)) as groups:
-        file = groups.get("obs").file.id
+    file.write(as_objects(PLAIN))
+    file.root.close()
+    with closing(Hdf5Groups(file.path)) as groups:
+        opened = groups.get("obs").file.id
         assert read_plain_table(groups, "obs", "cell_id") is not None
-        assert not h5py.h5f.get_obj_ids(file, h5py.h5f.OBJ_DATASET)
-        most, _, kept, _ = file.get_mdc_size()
+        assert not h5py.h5f.get_obj_ids(opened, h5py.h5f.OBJ_DATASET)
+        most, _, kept, _ = opened.get_mdc_size()
         assert kept <= most <= 1 << 17
 
 

@@ -122,8 +122,7 @@ def _take_as_is(parameter: Any) -> Any:
     """The parameter, which takes defaults and text as they are.
 
     Newer releases of typer import pydantic to check each value: a seventh of the time of a start.
-    Parameters of older ones, which have no descriptor of their type, stay as they are, and those
-    that were here before.
+    A parameter of an older release, which has no descriptor of its type, stays as it is.
     """
     descriptor = getattr(parameter, "type_descriptor", None)
     if descriptor is None or "process_value" in vars(parameter):

@@ -6,8 +6,7 @@ what the command line makes its own options from. So the package imports no libr
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from slaf.options.choices import (
     ALIGNED_SLOTS,
@@ -49,6 +48,7 @@ from slaf.options.store import (
     SlotSelection,
     StoreOptions,
 )
+from slaf.runtime.imports import imported_from
 
 if TYPE_CHECKING:
     from slaf.options.verbs import (
@@ -114,10 +114,5 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:  # else every name would be one of this module
-
-    def __getattr__(name: str) -> Any:
-        # What only reads needs no records of verbs, which take as long to make as all others.
-        if name not in __all__:
-            msg = f"module {__name__!r} has no attribute {name!r}"
-            raise AttributeError(msg)
-        return getattr(import_module("slaf.options.verbs"), name)
+    # Reading takes none of these records, which take as long to make as all others.
+    __getattr__ = imported_from("slaf.options.verbs", __name__, __all__)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from slaf.runtime.imports import imported_from
 
 if TYPE_CHECKING:
     from slaf.sources.base import SourceFormat
@@ -27,7 +28,7 @@ __all__ = [
     "register",
 ]
 
-# Those that are defined above this package; `FORMATS` is this list, once it is needed.
+# Formats that are defined above this package; `FORMATS` is this list with those of this package.
 REGISTERED: list[SourceFormat] = []
 
 
@@ -38,9 +39,4 @@ def register(format: SourceFormat) -> None:
 
 
 if not TYPE_CHECKING:  # else every name would be one of this module
-
-    def __getattr__(name: str) -> Any:
-        if name not in __all__:
-            msg = f"module {__name__!r} has no attribute {name!r}"
-            raise AttributeError(msg)
-        return getattr(import_module("slaf.sources.inputs"), name)
+    __getattr__ = imported_from("slaf.sources.inputs", __name__, __all__)

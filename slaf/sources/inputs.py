@@ -104,14 +104,14 @@ def open_source(
 
 @dataclass(frozen=True, slots=True)
 class InputList:
-    """Inputs that were found, and what was found and is none.
+    """Inputs that were found, and files that are none.
 
     Attributes
     ----------
     inputs
         Each to be opened when it is read.
     left_out
-        What else there is in the folders, and why it is not taken.
+        Other files of the folders, and the reason for each.
     """
 
     inputs: list[Input]

@@ -62,7 +62,7 @@ class Bucket(Protocol):
     record
         A type that holds every entry: "cell", counted from the bucket's first, "gene" and "value".
     in_order
-        Whether the cells ascend.
+        True if the cells ascend.
     """
 
     record: np.dtype[Any]
@@ -99,7 +99,7 @@ class FileBucket:
     record
         The type of the entries so far: "cell", counted from the bucket's first, "gene" and "value".
     in_order
-        Whether the cells ascend.
+        True if the cells ascend.
     """
 
     def __init__(self, record: np.dtype[Any], scratch: str | os.PathLike[str]) -> None:
@@ -122,7 +122,7 @@ class FileBucket:
         records
             The entries, with the fields of `record`.
         in_order
-            Whether their cells ascend.
+            True if their cells ascend.
 
         Raises
         ------

@@ -69,7 +69,7 @@ def is_anndata(value: object) -> TypeGuard[anndata.AnnData]:
 
 
 def is_dataset(path: Path) -> bool:
-    """Whether a path is a SLAF dataset, finished or not."""
+    """True for a SLAF dataset, finished or not."""
     config = path / "config.json"
     # Opening a pipe would wait for ever.
     try:

@@ -71,9 +71,9 @@ class Totals:
     @cached_property
     def n_positive(self) -> NDArray[np.int64]:
         """The numbers of values above zero."""
-        # Those of genes take a pass over their ids: none beside the one that sums take.
-        are_free = self._axis == 1 or not self._sums
-        known = positive_counts(self._matrix, self._axis) if are_free else None
+        # The numbers of genes take a pass over their ids, which the pass for sums makes needless.
+        is_best = self._axis == 1 or not self._sums
+        known = positive_counts(self._matrix, self._axis) if is_best else None
         counts: NDArray[np.int64] = self._found["n"].result if known is None else known
         return counts
 

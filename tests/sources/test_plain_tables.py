@@ -93,7 +93,7 @@ class Store:
         is_hdf5 = isinstance(self.root, h5py.File)
         root = self.root if is_hdf5 else zarr.open_group(self.path, mode="r")
         frame = anndata.io.read_elem(root["obs"])
-        # With pandas 3 anndata leaves text of zarr as Python objects; here it is text, as of HDF5.
+        # With pandas 3 anndata leaves text of zarr as Python objects; here it is text, as in HDF5.
         expected = from_frame(frame if is_hdf5 else frame.infer_objects(), "cell_id")
         assert table is not None
         assert table.schema.equals(expected.schema, check_metadata=True)
@@ -128,6 +128,18 @@ def test_every_plain_column(store: Store) -> None:
         # As pandas 2 has it, of which anndata writes plain text.
         store.write(as_objects(frame))
         store.check(store.read())
+
+
+def test_text_is_text_next_to_any_column(tables: Store) -> None:
+    """The type of text does not depend on whether the other columns are plain."""
+    types = []
+    for more in ({}, {"more": pd.array(["a", None, "b"], "string")}):
+        tables.write(as_objects(PLAIN.assign(**more)))
+        assert (tables.read() is None) is bool(more)
+        with open_source(tables.path) as source:
+            types.append(source.cells().schema.field("text").metadata)
+    tables.write(as_objects(PLAIN))
+    assert types[0] == types[1]
 
 
 def test_a_table_without_rows(store: Store) -> None:

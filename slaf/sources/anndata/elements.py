@@ -102,7 +102,8 @@ def _read_frame(groups: Groups, name: str) -> pd.DataFrame:
     if not isinstance(frame, pd.DataFrame):
         msg = f"{name} holds a {type(frame).__name__}, not a table"
         raise DamagedInput(msg)
-    return frame
+    # With pandas 3 anndata leaves text of zarr as Python objects, unlike that of HDF5.
+    return frame.infer_objects()
 
 
 def read_slots(groups: Groups, *, of_raw: bool) -> Slots:

@@ -33,7 +33,7 @@ _NULLABLE: Final = {
     ("nullable-boolean", "0.1.0"): "b",
 }
 
-# What h5py, zarr and Arrow raise for an element that is damaged.
+# The errors of h5py, zarr and Arrow for an element that is damaged.
 _READING_ERRORS: Final = (OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from contextlib import contextmanager
@@ -106,15 +107,24 @@ class Proxy:
 
 @contextmanager
 def proxied(upstream: str) -> Iterator[Proxy]:
-    """A proxy before the server at this address, while the block runs."""
+    """A proxy before the server at this address, while the block runs.
+
+    Nothing looks for cycles meanwhile. A thread of the proxy that found an object of HDF5 in one
+    would wait for the lock of HDF5 to free it, and the reader that has the lock waits for the
+    proxy: no request would be answered until it timed out.
+    """
     proxy = Proxy(upstream)
     thread = threading.Thread(target=proxy.server.serve_forever, daemon=True)
+    was_enabled = gc.isenabled()
+    gc.disable()
     thread.start()
     try:
         yield proxy
     finally:
         proxy.server.shutdown()
         proxy.server.server_close()
+        if was_enabled:
+            gc.enable()
 
 
 class _Server(ThreadingHTTPServer):

@@ -109,15 +109,42 @@ class ChunkedArray(ABC):
         for at, origin in enumerate(origins.tolist()):
             out[at] = self.read_chunk(tuple(origin))
 
+    def read_run(self, start: int, stop: int) -> NDArray[Any]:
+        """Elements of an array of one dimension: one or more whole chunks from `start` on.
+
+        Parameters
+        ----------
+        start
+            The first element of a chunk.
+        stop
+            Where the elements that are needed end; no chunk behind it is read.
+        """
+        del stop
+        return self.read_chunk((start,))
+
     def pieces(self, start: int, stop: int) -> Iterator[NDArray[Any]]:
         """A part of an array of one dimension, as views of its chunks, none of them empty."""
         (size,) = self.chunks
-        for origin in range(start - start % size, stop, size):
-            chunk = self._chunk((origin,))
-            yield chunk[max(start - origin, 0) : min(stop - origin, size)]
+        while start < stop:
+            origin = start - start % size
+            if self._last.origin == (origin,):
+                values = self._last.values
+            else:
+                values = self.read_run(origin, stop)
+                at = (len(values) - 1) // size * size
+                self._last.origin, self._last.values = (origin + at,), values[at:]
+            piece = values[start - origin : stop - origin]
+            yield piece
+            start += len(piece)
 
     def _read_1d(self, wanted: range) -> NDArray[Any]:
         out = pooled_empty(len(wanted), self.dtype)
+        if wanted.step == 1:
+            at = 0
+            for piece in self.pieces(wanted.start, wanted.stop):
+                out[at : at + len(piece)] = piece
+                at += len(piece)
+            return out
         (size,) = self.chunks
         done = 0
         for origin in range(wanted.start - wanted.start % size, wanted.stop, size):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slaf.errors import DamagedInput
+from slaf.kernels import kernels
 from slaf.sources.chunked import ChunkedArray
 from slaf.sources.hdf5.chunks import (
     DEFLATE,
@@ -26,6 +27,7 @@ from slaf.sources.hdf5.limits import check_arrays
 from slaf.sources.hdf5.links import resolve_link
 from slaf.sources.hdf5.local_chunks import LocalChunks
 from slaf.sources.hdf5.remote_chunks import ContiguousArray, RemoteChunks
+from slaf.sparse.casting import pooled_empty
 
 if TYPE_CHECKING:
     import h5py
@@ -33,8 +35,8 @@ if TYPE_CHECKING:
 
     from slaf.storage.remote_bytes import RemoteBytes
 
-# Larger chunks are inflated faster one by one.
-_SMALL_BYTES = 64 << 10
+# Chunks that are inflated at once, in one call: they fit the cache of a processor.
+_RUN_BYTES = 512 << 10
 # Chunks that HDF5 may read while other threads wait for it.
 _LARGEST_AT_ONCE = 1 << 20
 
@@ -115,7 +117,7 @@ def _is_shifted(dataset: h5py.Dataset) -> bool:
 
 
 class DeflatedArray(ChunkedArray):
-    """A dataset read chunk by chunk, inflated by ISA-L, without HDF5 and its lock.
+    """A dataset read by raw chunks, without HDF5 and its lock.
 
     Files are not trusted: the size of each chunk is checked.
 
@@ -140,14 +142,35 @@ class DeflatedArray(ChunkedArray):
         """The elements of the chunk that begins here."""
         return np.frombuffer(self._decoded(origin), self.dtype).reshape(self.chunks)
 
+    def read_run(self, start: int, stop: int) -> NDArray[Any]:
+        """Elements of an array of one dimension: one or more whole chunks from `start` on."""
+        (size,) = self.chunks
+        most = max(_RUN_BYTES // self._chunk_bytes, 1)
+        origins = np.arange(start, stop, size)[:most, np.newaxis]
+        out = pooled_empty(len(origins) * size, self.dtype)
+        self.read_chunks(origins, out)
+        return out
+
     def read_chunks(self, origins: NDArray[np.int64], out: NDArray[Any]) -> None:
         """Read the chunks that begin at these positions into an array of chunks."""
-        raw, done = out.reshape(-1).view(np.uint8).reshape(len(origins), -1), 0
-        is_small = self._chunk_bytes <= _SMALL_BYTES and self._filters == (DEFLATE,)
-        if is_small and isinstance(self._chunks, LocalChunks):
-            done = self._chunks.inflate(origins, raw)
+        raw = out.reshape(-1).view(np.uint8).reshape(len(origins), -1)
+        done = self._inflate(origins, raw)
         for at, origin in enumerate(origins[done:].tolist(), done):
             raw[at].data[:] = self._decoded(tuple(origin))
+
+    def _inflate(self, origins: NDArray[np.int64], out: NDArray[np.uint8]) -> int:
+        """Write the bytes of chunks in one call; the number of those that were, from the first."""
+        if not isinstance(self._chunks, LocalChunks):
+            return 0
+        if self._filters == (DEFLATE,):
+            return self._chunks.inflate(origins, out)
+        if self._filters != (SHUFFLE, DEFLATE):
+            return 0
+        shuffled = np.empty_like(out)
+        done = self._chunks.inflate(origins, shuffled)
+        for row, elements in zip(out, shuffled[:done], strict=False):
+            row[:] = kernels().unshuffle(elements.data, self.dtype.itemsize)
+        return done
 
     def _decoded(self, origin: tuple[int, ...]) -> bytes | memoryview:
         """The bytes of a chunk in memory."""

@@ -28,6 +28,9 @@ _LARGEST_OFFSET = 2**63 - 1
 # The bytes that are read at once: the next chunk, or that of the next cells, often follows.
 _WINDOW_BYTES = 4 << 10
 
+# Of larger chunks hardly two are read with one window.
+_SMALL_BYTES = 64 << 10
+
 
 class LocalChunks:
     """The raw chunks of a dataset whose chunks were all written, by their origin.
@@ -76,7 +79,7 @@ class LocalChunks:
         return int(self._skipped[at]), raw
 
     def inflate(self, origins: NDArray[np.int64], out: NDArray[np.uint8]) -> int:
-        """Write the bytes of small chunks that went through no filter but deflate.
+        """Inflate chunks that went through no other filter on the way back.
 
         Parameters
         ----------
@@ -100,7 +103,7 @@ class LocalChunks:
     def _windows(self, n_chunks: int, n_bytes: int) -> Windows:
         """The windows of this thread for so many chunks; not much larger than these."""
         size = max(self._largest_packed, min(n_bytes, _WINDOW_BYTES))
-        number = n_chunks if size <= 2 * n_bytes else 1
+        number = n_chunks if size <= 2 * n_bytes <= 2 * _SMALL_BYTES else 1
         windows: Windows | None = getattr(self._kept, "windows", None)
         if windows is None or (len(windows.data), windows.size) != (number, size):
             windows = self._kept.windows = Windows(number, size)
@@ -134,7 +137,7 @@ def _places(
 ) -> NDArray[np.intp]:
     """The positions of chunks, counted row by row."""
     axes = (origins // chunks).astype(np.intp).T
-    at: NDArray[np.intp] = np.ravel_multi_index(tuple(axes), counts)
+    at: NDArray[np.intp] = axes[0] if len(axes) == 1 else np.ravel_multi_index(tuple(axes), counts)
     return at
 
 

@@ -57,7 +57,7 @@ def inflated(packed, size):
 
 with tempfile.TemporaryFile() as file:
     for _ in range(int(sys.argv[3])):
-        size = rnd.choice([1, 40, 300, 4000, 16384])
+        size = rnd.choice([1, 40, 300, 4000, 16384, 131072])
         both = [packed_of(raw_of(size)), packed_of(raw_of(size))]
         file.seek(0)
         file.truncate()

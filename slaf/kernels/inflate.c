@@ -12,8 +12,10 @@
 
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__)
 #define PASS __attribute__((target_clones("avx2", "default")))
+#define SHIFTS __attribute__((target_clones("bmi2", "default"))) /* by any number of bits, in one step */
 #else
 #define PASS
+#define SHIFTS
 #endif
 
 #define INLINE static inline __attribute__((always_inline))
@@ -247,12 +249,23 @@ INLINE uint8_t *coded_block(Input *source, const Tables *tables, const uint8_t *
                             const uint8_t *end) {
     Input in = *source;
     refill(&in);
-    /* Looked up before the refill: it fills 64 bits, of which a length and a distance take 48. */
+    /* Looked up before the refill: it fills 64 bits, of which a literal with a short code, a length
+     * and a distance take 53.
+     */
     uint32_t next = entry_at(&in, tables->literals, LITERAL_BITS);
     for (;;) {
         refill(&in);
-        uint32_t entry = followed(next, &in, tables->literals, LITERAL_BITS);
-        if (!entry || position(&in) > in.end) return NULL;
+        uint32_t entry = next;
+        if (in.next > in.end + 7) return NULL; /* bytes of which no bit was taken */
+        if (entry & LITERAL && out != end) {
+            take(&in, ALL_BITS(entry));
+            next = entry_at(&in, tables->literals, LITERAL_BITS);
+            *out++ = (uint8_t)VALUE(entry);
+            if (next & (LITERAL | SECOND)) continue;
+            entry = next;
+        }
+        entry = followed(entry, &in, tables->literals, LITERAL_BITS);
+        if (!entry) return NULL;
         if (entry & LITERAL) {
             if (out == end) return NULL;
             take(&in, ALL_BITS(entry));
@@ -319,7 +332,7 @@ PASS static uint32_t adler32(const uint8_t *in, int64_t n) {
 }
 
 /* 1 if n packed bytes are exactly a stream of `size` bytes. */
-static int inflate(const uint8_t *packed, int64_t n, Tables *tables, uint8_t *out, int64_t size) {
+SHIFTS static int inflate(const uint8_t *packed, int64_t n, Tables *tables, uint8_t *out, int64_t size) {
     const uint8_t *end = out + size;
     if (n < 6 || (packed[0] & 15) != 8 || packed[0] >> 4 > 7) return 0;
     if (packed[1] & 32 || (packed[0] << 8 | packed[1]) % 31) return 0;

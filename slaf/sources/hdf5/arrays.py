@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from slaf.storage.remote_bytes import RemoteBytes
 
 # Chunks that are inflated at once, in one call: they fit the cache of a processor.
-_RUN_BYTES = 512 << 10
+_RUN_BYTES = 1 << 20
 # Chunks that HDF5 may read while other threads wait for it.
 _LARGEST_AT_ONCE = 1 << 20
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from slaf.conversion.remove import remove
     from slaf.conversion.transform import RuleEffect, TransformPreview, transform
     from slaf.converter import SLAFConverter
-    from slaf.dataset.dataset import Dataset
+    from slaf.dataset.dataset import Dataset, View
     from slaf.dataset.dataset import open_dataset as open
     from slaf.dataset.gene_overlap import GeneOverlap, gene_overlap
     from slaf.dataset.head import head, schema
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from slaf.dataset.inference import Inference, infer
     from slaf.dataset.info import DatasetInfo, FolderInfo, InputInfo, info
     from slaf.dataset.scan import Scan, concat, scan
-    from slaf.dataset.view import View
     from slaf.errors import (
         ConflictError,
         DatasetError,
@@ -163,6 +162,7 @@ _MODULES = {
     "slaf.converter": ("SLAFConverter",),
     "slaf.dataset.dataset": (
         "Dataset",
+        "View",
         "open",
     ),
     "slaf.dataset.head": (
@@ -186,7 +186,6 @@ _MODULES = {
         "concat",
         "scan",
     ),
-    "slaf.dataset.view": ("View",),
     "slaf.errors": (
         "ConflictError",
         "DatasetError",

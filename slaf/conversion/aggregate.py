@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
 
+    from slaf.dataset.dataset import View
     from slaf.dataset.reduce import Statistic
-    from slaf.dataset.view import View
     from slaf.sources.base import Inputs
 
 __all__ = ["AggregateReport", "aggregate"]

@@ -11,7 +11,7 @@ from slaf.conversion.annotation_change import AnnotationChange
 from slaf.conversion.annotation_input import AnnotationInput
 from slaf.conversion.annotation_run import AnnotationRun
 from slaf.conversion.rewrite import changing, is_unfinished
-from slaf.dataset.dataset import Dataset, open_dataset
+from slaf.dataset.dataset import Dataset, View, open_dataset
 from slaf.errors import InputError
 from slaf.format.records import ComputedRecord
 from slaf.format.schema import CELLS, GENES
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     import anndata
 
     from slaf.conversion.annotation_input import Annotating, ColumnsInput
-    from slaf.dataset.view import View
     from slaf.runtime.progress import Progress
     from slaf.storage.location import Location
     from slaf.transforms.qc import QCMetrics

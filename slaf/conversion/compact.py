@@ -48,8 +48,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slaf.dataset.dataset import Dataset
-    from slaf.dataset.view import View
+    from slaf.dataset.dataset import Dataset, View
     from slaf.format.config import DatasetConfig
     from slaf.runs.commit import TableChange
     from slaf.runs.output_run import OutputRun

@@ -44,8 +44,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from slaf.dataset.dataset import Dataset
-    from slaf.dataset.view import View
+    from slaf.dataset.dataset import Dataset, View
     from slaf.format.config import SourceRecord
     from slaf.runs.commit import TableChange
     from slaf.runs.output_run import OutputRun

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from msgspec import structs
 
-from slaf.dataset.dataset import Dataset, open_dataset
-from slaf.dataset.view import View
+from slaf.dataset.dataset import Dataset, View, open_dataset
 from slaf.errors import DamagedDataset, InputError, SelectionError
 from slaf.format.config import load, load_published
 from slaf.format.epoch import locked

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from slaf.conversion.convert import finish_conversion
 from slaf.conversion.prepare import open_inputs, prepared_run
 from slaf.conversion.preview import with_keywords
-from slaf.dataset.dataset import Dataset, open_dataset
+from slaf.dataset.dataset import Dataset, View, open_dataset
 from slaf.dataset.scan import SourceView
 from slaf.dataset.transformed_inputs import STANDARDIZE_GENES, steps_of, transformed_inputs
 from slaf.errors import TargetError
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from slaf.conversion.prepare import Prepared
-    from slaf.dataset.view import View
     from slaf.options import StepOptions
     from slaf.sources.base import Inputs
 

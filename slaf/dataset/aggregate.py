@@ -1,15 +1,16 @@
-"""QC metrics, and aggregates of the cells of groups."""
+"""Sums and QC metrics of a view, and aggregates of the cells of groups."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import replace
 from functools import partial, reduce
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from slaf.annotations.text import text_index
+from slaf.dataset.base import BaseView, V
 from slaf.dataset.names import SYMBOLS
 from slaf.dataset.reduce import Moments, cells_measuring, read_ahead, warn_of_unmeasured
 from slaf.errors import InexactValue, SelectionError
@@ -24,14 +25,14 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from slaf.dataset.reduce import Statistic
-    from slaf.dataset.view import View
+    from slaf.dataset.reduce import Axis, Statistic
     from slaf.transforms.qc import QCMetrics
 
 __all__ = [
     "STATISTICS",
     "Aggregates",
     "GeneMask",
+    "Reductions",
     "gene_mask",
     "genes_of",
     "group_labels",
@@ -48,7 +49,66 @@ _MOST_KEYS = 1 << 62
 logger = logging.getLogger(__name__)
 
 
-class Aggregates:
+class Reductions(BaseView[V]):
+    """Reductions of X or a layer of a view; a base class of views.
+
+    ``view.sum("cells", layer="counts")`` is ``view.layers["counts"].sum("cells")``.
+    """
+
+    def sum(self, axis: Axis = None, *, layer: str | None = None) -> Any:
+        """The sums of the values; see `slaf.dataset.reduce.MatrixReductions.sum`.
+
+        Parameters
+        ----------
+        axis
+            The axis that vanishes: "cells" (or 0) for the sum of each gene, "genes" (or 1) for that
+            of each cell; None for one number.
+        layer
+            The layer instead of X, or "raw".
+
+        Examples
+        --------
+        >>> import anndata, numpy, slaf
+        >>> view = slaf.scan(anndata.AnnData(numpy.array([[1, 0, 2], [0, 0, 5]])))
+        >>> view.sum("cells")
+        array([1, 0, 7])
+        >>> view.mean("genes")
+        array([1.        , 1.66666667])
+        """
+        return self.lazy_matrix(layer).sum(axis)
+
+    def mean(
+        self, axis: Axis = None, *, layer: str | None = None, measured_only: bool = False
+    ) -> Any:
+        """The means of the values; see `slaf.dataset.reduce.MatrixReductions.mean`."""
+        return self.lazy_matrix(layer).mean(axis, measured_only=measured_only)
+
+    def variance(
+        self,
+        axis: Axis = None,
+        *,
+        ddof: int = 0,
+        layer: str | None = None,
+        measured_only: bool = False,
+    ) -> Any:
+        """The variances of the values; see `slaf.dataset.reduce.MatrixReductions.variance`."""
+        matrix = self.lazy_matrix(layer)
+        return matrix.variance(axis, ddof=ddof, measured_only=measured_only)
+
+    def min(self, axis: Axis = None, *, layer: str | None = None) -> Any:
+        """The least values; see `slaf.dataset.reduce.MatrixReductions.min`."""
+        return self.lazy_matrix(layer).min(axis)
+
+    def max(self, axis: Axis = None, *, layer: str | None = None) -> Any:
+        """The greatest values; see `slaf.dataset.reduce.MatrixReductions.max`."""
+        return self.lazy_matrix(layer).max(axis)
+
+    def count_nonzero(self, axis: Axis = None, *, layer: str | None = None) -> Any:
+        """The numbers of values; see `slaf.dataset.reduce.MatrixReductions.count_nonzero`."""
+        return self.lazy_matrix(layer).count_nonzero(axis)
+
+
+class Aggregates(Reductions[V]):
     """Metrics and aggregates of a view; a base class of views."""
 
     def qc_metrics(
@@ -103,8 +163,7 @@ class Aggregates:
         """
         from slaf.transforms.qc import PERCENT_TOP, qc_metrics
 
-        view = cast("View", self)
-        matrix, var = view.lazy_matrix(layer), genes_of(view, layer)
+        matrix, var = self.lazy_matrix(layer), genes_of(self, layer)
         masks = dict(mask or {}) if mt is None else {"mt": mt, **(mask or {})}
         found = {name: gene_mask(var, one, name) for name, one in masks.items()}
         columns = [var_mask] if isinstance(var_mask, str) else list(var_mask)
@@ -112,7 +171,7 @@ class Aggregates:
             found[name] = _column_mask(var, name)
         if percent_top is None:
             percent_top = [top for top in PERCENT_TOP if top <= len(var)]
-        axes = (view.obs_names, var.index)
+        axes = (self.obs_names, var.index)
         metrics = qc_metrics(
             partial(read_ahead, matrix), axes, matrix.dtype, found, percent_top, log1p=log1p
         )
@@ -171,7 +230,7 @@ class Aggregates:
         >>> groups.obs["n_cells"].to_dict(), groups.X.tolist()
         ({'a': 1, 'b': 2}, [[0, 2], [4, 4]])
         """
-        return _aggregate(cast("View", self), by, func, layer, ddof, measured_only=measured_only)
+        return _aggregate(self, by, func, layer, ddof, measured_only=measured_only)
 
 
 # --------------------------------------------------------------------------------------- aggregates
@@ -184,7 +243,7 @@ class _Groups(NamedTuple):
     table: pd.DataFrame
 
 
-def group_labels(view: View, by: str | Sequence[str]) -> _Groups:
+def group_labels(view: BaseView[Any], by: str | Sequence[str]) -> _Groups:
     """The groups of the cells of a view that have equal values in some columns of obs.
 
     Raises
@@ -215,7 +274,7 @@ def group_labels(view: View, by: str | Sequence[str]) -> _Groups:
 
 
 def _aggregate(
-    view: View,
+    view: BaseView[Any],
     by: str | Sequence[str],
     func: Statistic | Sequence[Statistic],
     layer: str | None,
@@ -287,7 +346,7 @@ def _fitting(name: str, values: NDArray[Any]) -> NDArray[Any]:
 # -------------------------------------------------------------------------------------------- genes
 
 
-def genes_of(view: View, layer: str | None) -> pd.DataFrame:
+def genes_of(view: BaseView[Any], layer: str | None) -> pd.DataFrame:
     """The table of the genes of a layer, as a frame that can be changed."""
     raw = view.raw if layer == RAW else None
     return view.var.copy() if raw is None else raw.frame()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 import numpy as np
 
 from slaf.dataset.aggregate import group_labels
+from slaf.dataset.base import BaseView, V
 from slaf.errors import MissingPackage, SelectionError
 from slaf.runtime.extras import require
 from slaf.sparse.ranges import RowRange, split_by_nnz
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import scipy.sparse as sp
 
-    from slaf.dataset.view import View
-
 __all__ = ["Blocks"]
 
 T = TypeVar("T")
@@ -28,10 +27,10 @@ T = TypeVar("T")
 _BLOCK_NONZEROS = 1 << 22
 
 
-class Blocks:
+class Blocks(BaseView[V]):
     """Blocks and groups of the cells of a view; a base class of views."""
 
-    def blocks(self, rows: int | None = None, *, layer: str | None = None) -> Iterator[View]:
+    def blocks(self, rows: int | None = None, *, layer: str | None = None) -> Iterator[V]:
         """Views of neighbouring cells, which together are all cells, in order.
 
         Parameters
@@ -54,12 +53,11 @@ class Blocks:
         >>> [block.n_obs for block in view.blocks(2)]
         [2, 2, 1]
         """
-        view = cast("View", self)
-        for cells in _bounds(view, rows, layer):
-            yield view[cells.start : cells.stop]
+        for cells in _bounds(self, rows, layer):
+            yield self[cells.start : cells.stop]
 
     def map_blocks(
-        self, function: Callable[[View], T], rows: int | None = None, *, layer: str | None = None
+        self, function: Callable[[V], T], rows: int | None = None, *, layer: str | None = None
     ) -> Iterator[T]:
         """The results of a function of each block, in order, each computed when it is asked for.
 
@@ -108,13 +106,12 @@ class Blocks:
         import dask.array as da
         import scipy.sparse as sp
 
-        view = cast("View", self)
-        matrix = view.lazy_matrix(layer)
-        bounds = list(_bounds(view, rows, layer)) or [RowRange(0, 0)]
+        matrix = self.lazy_matrix(layer)
+        bounds = list(_bounds(self, rows, layer)) or [RowRange(0, 0)]
         # Two views of one source may differ in what is done to its values: no name is used twice.
         name = f"slaf-{uuid4().hex}"
         graph = {
-            (name, at, 0): (_read, view[cells.start : cells.stop], layer)
+            (name, at, 0): (_read, self[cells.start : cells.stop], layer)
             for at, cells in enumerate(bounds)
         }
         chunks = (tuple(map(len, bounds)), (matrix.shape[1],))
@@ -150,7 +147,6 @@ class Blocks:
 
         import scanpy
 
-        view = cast("View", self)
         installed = version("scanpy")
         if flavor.startswith("seurat_v3"):
             require("skmisc", f"the flavor {flavor!r}")
@@ -164,14 +160,14 @@ class Blocks:
         import anndata
 
         adata = anndata.AnnData(
-            self.to_dask(layer), obs=view.obs_columns(columns), var=view.var[[]].copy()
+            self.to_dask(layer), obs=self.obs_columns(columns), var=self.var[[]].copy()
         )
         found: pd.DataFrame = scanpy.pp.highly_variable_genes(
             adata, flavor=flavor, inplace=False, **options
         )
         return found
 
-    def groups(self, by: str | Sequence[str]) -> dict[Hashable, View]:
+    def groups(self, by: str | Sequence[str]) -> dict[Hashable, V]:
         """The views of the cells of each group, by label.
 
         They are read fast where the cells of a group are neighbours, as after a sort.
@@ -200,19 +196,18 @@ class Blocks:
         >>> {label: group.obs_names.to_list() for label, group in view.groups("gene").items()}
         {'A': ['2'], 'NTC': ['1', '3']}
         """
-        view = cast("View", self)
-        codes, table = group_labels(view, by)
+        codes, table = group_labels(self, by)
         order = np.argsort(codes, kind="stable")
         ends = np.searchsorted(codes[order], np.arange(len(table) + 1))
         rows = table.itertuples(index=False, name=None)
         labels = [row[0] if isinstance(by, str) else row for row in rows]
         return {
-            label: view[order[first:last]]
+            label: self[order[first:last]]
             for label, first, last in zip(labels, ends, ends[1:], strict=False)
         }
 
 
-def _bounds(view: View, rows: int | None, layer: str | None) -> Iterator[RowRange]:
+def _bounds(view: BaseView[Any], rows: int | None, layer: str | None) -> Iterator[RowRange]:
     """The cells of each block."""
     matrix = view.lazy_matrix(layer)
     if rows is not None:
@@ -225,6 +220,6 @@ def _bounds(view: View, rows: int | None, layer: str | None) -> Iterator[RowRang
         yield RowRange(start, stop)
 
 
-def _read(view: View, layer: str | None) -> sp.csr_matrix:
+def _read(view: BaseView[Any], layer: str | None) -> sp.csr_matrix:
     """A block, in a thread or process of dask."""
     return view.lazy_matrix(layer).to_memory()

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 import numpy as np
 import pyarrow as pa
 
-from slaf.dataset.dataset import Dataset
 from slaf.dataset.names import AxisNames
 from slaf.dataset.query import QueryTable
+from slaf.dataset.stored import StoredDataset
 from slaf.errors import SelectionError
 from slaf.format.schema import CELLS, COVERAGE, TABLES
 from slaf.options import Normalization
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slaf.dataset.view import View
+    from slaf.dataset.base import BaseView
     from slaf.sources.contents import Coverage
+    from slaf.tables.read import LanceTable
 
 __all__ = ["CoverageReader", "Region", "depth", "named_runs", "query_table", "scale_factors"]
 
@@ -73,11 +74,11 @@ class CoverageReader:
         The coverage of its source.
     """
 
-    view: View
+    view: BaseView[Any]
     coverage: Coverage
 
     @classmethod
-    def of(cls, view: View) -> CoverageReader:
+    def of(cls, view: BaseView[Any]) -> CoverageReader:
         """The reader of a view.
 
         Raises
@@ -141,7 +142,7 @@ class CoverageReader:
             raise SelectionError(msg)
         cells = range(self.view.n_obs) if self.view.cells is None else self.view.cells.tolist()
         origin = self.view.origin
-        read = _StoredRuns(origin).of if isinstance(origin, Dataset) else self._of_source
+        read = _StoredRuns(origin).of if isinstance(origin, StoredDataset) else self._of_source
         for cell in cells:
             by_strand = read(cell, region)
             if strand is not None and 0 in by_strand:
@@ -166,7 +167,7 @@ class CoverageReader:
 class _StoredRuns:
     """Reads the runs of a dataset, and no more than it needs."""
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: StoredDataset) -> None:
         self._rows = dataset.rows(COVERAGE)
         self._table = dataset.table(COVERAGE)
 
@@ -226,7 +227,7 @@ def _no_runs() -> Runs:
     return Runs(*(_NONE for _ in Runs._fields))
 
 
-def scale_factors(view: View, normalize: Normalization | None) -> NDArray[np.float64]:
+def scale_factors(view: BaseView[Any], normalize: Normalization | None) -> NDArray[np.float64]:
     """The factor of each cell by which its depth is multiplied.
 
     Raises
@@ -252,7 +253,7 @@ def scale_factors(view: View, normalize: Normalization | None) -> NDArray[np.flo
 
 
 def depth(
-    view: View, region: str, strand: str | None, normalize: Normalization | None
+    view: BaseView[Any], region: str, strand: str | None, normalize: Normalization | None
 ) -> NDArray[Any]:
     """The depth of each base of a region, as `View.coverage` gives it."""
     reader = CoverageReader.of(view)
@@ -266,7 +267,7 @@ def depth(
 
 
 def named_runs(
-    view: View, region: str, strand: str | None, normalize: Normalization | None
+    view: BaseView[Any], region: str, strand: str | None, normalize: Normalization | None
 ) -> Iterator[tuple[str, str, int, int, int | float]]:
     """The runs of a region with the names of their samples, as `View.coverage_runs` gives them."""
     reader = CoverageReader.of(view)
@@ -281,14 +282,13 @@ def named_runs(
             yield str(sample), bases.name, start, stop, value
 
 
-def query_table(dataset: Dataset) -> QueryTable:
+def query_table(view: BaseView[Any], table: LanceTable) -> QueryTable:
     """The runs as SQL reads them: with the names of samples, contigs and strands."""
     from slaf.tables.read import stream_columns
 
-    reader = CoverageReader.of(dataset)
+    reader = CoverageReader.of(view)
     contigs = pa.array([name for name, _ in reader.coverage.contigs], pa.string())
     names = {"contig": contigs, "strand": pa.array([".", "+", "-"])}
-    table = dataset.table(COVERAGE)
     text = pa.dictionary(pa.int32(), pa.string())
     schema = pa.schema([("sample", text), *table.schema])
     for name in ("contig", "strand"):
@@ -297,7 +297,7 @@ def query_table(dataset: Dataset) -> QueryTable:
     def read(columns: list[str]) -> pa.RecordBatchReader:
         decoded_by = dict(names)
         if "sample" in columns:
-            decoded_by["sample"] = AxisNames(dataset, CELLS).ids().combine_chunks()
+            decoded_by["sample"] = AxisNames(view, CELLS).ids().combine_chunks()
         stored = ["cell_integer_id" if name == "sample" else name for name in columns]
         decoded = pa.schema([schema.field(name) for name in columns])
 

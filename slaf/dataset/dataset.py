@@ -1,51 +1,245 @@
-"""Dataset: a published dataset, open for reading."""
+"""View and Dataset: a published dataset, open for reading, and some of its cells and genes."""
 
 from __future__ import annotations
 
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from slaf.dataset.annotations import Annotations, StoredRaw
+from slaf.annotations.read_only import refuse
+from slaf.dataset.aggregate import Aggregates
+from slaf.dataset.display import as_html, as_text
 from slaf.dataset.history import history
-from slaf.dataset.query import ALIASES, QueryTable
-from slaf.dataset.query_errors import nearest
-from slaf.dataset.view import View
+from slaf.dataset.in_memory import InMemory
+from slaf.dataset.query import QueryTable
+from slaf.dataset.sql import Sql
+from slaf.dataset.steps import Steps
+from slaf.dataset.stored import StoredDataset
 from slaf.errors import SelectionError
 from slaf.format.config import DatasetConfig, load_former, load_published
-from slaf.format.schema import (
-    BY_GENE,
-    CELLS,
-    COVERAGE,
-    EXPRESSION,
-    GENES,
-    LAYERS,
-    RAW,
-    TABLES,
-    VALUE,
-)
+from slaf.format.schema import CELLS, COVERAGE, GENES
 from slaf.runtime.forks import check_not_forked
-from slaf.runtime.imports import import_at_once
 from slaf.storage.location import Location
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
-    import polars as pl
+    import numpy as np
     from numpy.typing import NDArray
 
-    from slaf.dataset.matrix import StoredMatrix, StoredRows
-    from slaf.format.config import SourceRecord
-    from slaf.format.records import MatrixRecord
+    from slaf.dataset.base import Step
     from slaf.sources.base import Source
-    from slaf.tables.read import LanceTable
+    from slaf.targets.export import ExportReport
+    from slaf.training.loader import Loader
+    from slaf.transforms.base import SourceStep
 
-__all__ = ["Dataset", "open_dataset"]
+    Positions = NDArray[np.int64] | None
+
+__all__ = ["Dataset", "TransformedView", "View", "open_dataset"]
 
 
-class Dataset(View):
+class View(InMemory["View"], Sql["View"], Steps["View"], Aggregates["View"]):
+    """Some cells and genes of a dataset, or of inputs, in an order: lazy and immutable.
+
+    ``view[cells, genes]`` is another view. Cells and genes are selected by a position or several, a
+    slice, a mask, a boolean Series (aligned by its index), ids, symbols of genes, or a filter on
+    obs or var. `slaf.open` and `slaf.scan` make the first view.
+
+    Parameters
+    ----------
+    origin
+        The dataset or the scan.
+    cells, genes
+        Positions in it, in any order, each any number of times; None for all.
+    steps
+        The steps of an analysis that made the view, besides selections.
+
+    Attributes
+    ----------
+    origin
+        The dataset or the scan, itself one, or one with its values changed.
+    cells, genes
+        Positions in the origin, int64, in the order of the view; None for all.
+    steps
+        As above.
+
+    Examples
+    --------
+    >>> import anndata, numpy, slaf
+    >>> view = slaf.scan(anndata.AnnData(numpy.eye(4, 3)))
+    >>> view[1:, ["2", "0"]].shape
+    (3, 2)
+    >>> view[[3, 1]].obs_names.to_list()
+    ['3', '1']
+    """
+
+    def __init__(
+        self,
+        origin: View,
+        cells: Positions = None,
+        genes: Positions = None,
+        steps: tuple[Step, ...] = (),
+    ) -> None:
+        self.__dict__.update(origin=origin, cells=cells, genes=genes, steps=steps)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return View, (self.origin, self.cells, self.genes, self.steps)
+
+    def _part(self, cells: Positions, genes: Positions, steps: tuple[Step, ...]) -> View:
+        return View(self.origin, cells, genes, steps)
+
+    def _changed(self, change: SourceStep, steps: tuple[Step, ...]) -> View:
+        return TransformedView(self, change, steps)
+
+    @property
+    def root(self) -> View:
+        """The dataset or the scan, whatever steps lie between."""
+        return self.origin if self.origin is self else self.origin.root
+
+    def __repr__(self) -> str:
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and hasattr(View, name):
+            refuse(name)
+        super().__setattr__(name, value)
+
+    # ----------------------------------------------------------------------- verbs of other modules
+
+    def write_h5ad(self, output: str | os.PathLike[str], **options: Any) -> ExportReport:
+        """Write the view as an h5ad file; memory does not grow with the number of cells.
+
+        Parameters
+        ----------
+        output
+            A path or a URL.
+        options
+            By keyword, as for `slaf.export`.
+        """
+        from slaf.targets.export import export
+
+        return export(self, output, format="h5ad", **options)
+
+    def write_zarr(self, output: str | os.PathLike[str], **options: Any) -> ExportReport:
+        """Write the view as AnnData in zarr; memory does not grow with the number of cells.
+
+        Parameters
+        ----------
+        output
+            A path or a URL.
+        options
+            By keyword, as for `slaf.export`.
+        """
+        from slaf.targets.export import export
+
+        return export(self, output, format="zarr", **options)
+
+    def loader(self, **options: Any) -> Loader:
+        """Batches of cells for training, shuffled in every epoch, in bounded memory.
+
+        `batch.X` has the genes of the view, in its order.
+
+        Parameters
+        ----------
+        options
+            By keyword, each field of `slaf.training.options.LoaderOptions`.
+
+        Returns
+        -------
+        slaf.training.loader.Loader
+            Its iteration gives an epoch of batches; `torch()` is a dataset of PyTorch.
+
+        Raises
+        ------
+        SelectionError
+            If a requested column or layer does not exist.
+        TypeError, ValueError
+            If an option is unknown, or does not fit; the error names one that does.
+        """
+        from slaf.training.loader import Loader
+
+        if not isinstance(self.origin, Dataset):
+            msg = f"{self.label}: a loader reads datasets; convert it with slaf.convert first"
+            raise SelectionError(msg)
+        return Loader(self.origin, self.cells, self.genes, **options)
+
+    def annotate(self, **changes: Any) -> Dataset:
+        """Add columns, elements and layers to the dataset in place, replace them, or drop some.
+
+        Datasets that are open stay as they are.
+
+        Parameters
+        ----------
+        changes
+            By keyword, each parameter of `slaf.annotate`: `obs`, `obsm`, `from_anndata`, ….
+
+        Returns
+        -------
+        Dataset
+            The new dataset.
+
+        Raises
+        ------
+        InputError
+            If an id is unknown or repeated, or something is there with other values.
+        SelectionError
+            If the view is a part of a dataset, or of inputs.
+        """
+        from slaf.conversion.annotate import annotate
+
+        return annotate(self, **changes)
+
+
+class TransformedView(View):
+    """The view of all of another view, with the values of one matrix, or its gene ids, changed.
+
+    Parameters
+    ----------
+    base
+        The other view.
+    step
+        The change of the values.
+    steps
+        All steps until then.
+    """
+
+    base: View
+    step: SourceStep
+
+    def __init__(self, base: View, step: SourceStep, steps: tuple[Step, ...]) -> None:
+        super().__init__(self, steps=steps)
+        self.__dict__.update(base=base, step=step)
+        # What cannot be done is refused now.
+        self.source  # noqa: B018
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TransformedView, (self.base, self.step, self.steps)
+
+    @cached_property
+    def source(self) -> Source:
+        """The other view as a source, seen through the step."""
+        return self.step.applied(self.base.as_source())
+
+    @property
+    def root(self) -> View:
+        """The dataset, or the scan."""
+        return self.base.root
+
+    @property
+    def n_obs(self) -> int:
+        """Number of cells."""
+        return self.base.n_obs
+
+    @property
+    def n_vars(self) -> int:
+        """Number of genes."""
+        return self.base.n_vars
+
+
+class Dataset(StoredDataset, View):
     """A published dataset: the view of all of itself, with its tables.
 
     It reads the table versions that config.json named when it was opened. Other processes may
@@ -68,14 +262,9 @@ class Dataset(View):
         Its record in config.json.
     """
 
-    location: Location
-    published: DatasetConfig
-
     def __init__(self, location: Location, published: DatasetConfig) -> None:
-        super().__init__(self)
-        self.__dict__.update(location=location, published=published)
-        self._offsets: dict[str, NDArray[np.int64]] = {}
-        self._rows: dict[str, StoredRows] = {}
+        View.__init__(self, self)
+        StoredDataset.__init__(self, location, published)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Dataset, (self.location, self.published)
@@ -94,10 +283,8 @@ class Dataset(View):
 
     def close(self) -> None:
         """Forget what was read; the dataset can still be used."""
-        self._offsets.clear()
-        self._rows.clear()
+        super().close()
         self.__dict__.pop("source", None)
-        self.__dict__.pop("expression", None)
 
     @property
     def n_obs(self) -> int:
@@ -109,132 +296,6 @@ class Dataset(View):
         """Number of genes."""
         return self.published.n_genes
 
-    @property
-    def n_cells(self) -> int:
-        """Number of cells, as `n_obs`."""
-        return self.published.n_cells
-
-    @property
-    def n_genes(self) -> int:
-        """Number of genes, as `n_vars`."""
-        return self.published.n_genes
-
-    @property
-    def nnz(self) -> int:
-        """Number of nonzeros, NaN included."""
-        return self.published.expression_count
-
-    @property
-    def sources(self) -> tuple[SourceRecord, ...]:
-        """The inputs, in the order of their cells."""
-        return self.published.sources
-
-    def genes_present(self, source: int | str) -> NDArray[np.bool_]:
-        """The genes of the dataset that an input has; a zero of another gene is no measurement.
-
-        Parameters
-        ----------
-        source
-            Its index in `sources`, or its name in the column `source_file`, or its `uri`.
-
-        Returns
-        -------
-        numpy.ndarray
-            For each gene, in order, whether the input has it.
-
-        Raises
-        ------
-        SelectionError
-            If there is no such input, or several inputs of this name have different genes.
-        """
-        from slaf.sources.names import unique_names
-
-        names = unique_names([record.uri for record in self.sources])
-        ranges = {
-            record.genes_present
-            for at, record in enumerate(self.sources)
-            if source in (names[at], record.uri) or (source == at and isinstance(source, int))
-        }
-        if len(ranges) != 1:
-            what = "several inputs of different genes are" if ranges else "no input is"
-            msg = (
-                f"{self.location}: {what} called {source!r}; there are, from 0 on: "
-                f"{', '.join(names)}"
-            )
-            raise SelectionError(msg)
-        mask = np.zeros(self.n_genes, np.bool_)
-        for start, stop in ranges.pop():
-            mask[start:stop] = True
-        return mask
-
-    @cached_property
-    def expression(self) -> LanceTable:
-        """The nonzeros as a Lance dataset: cell and gene ids and the value, in cell order."""
-        return self.table(EXPRESSION)
-
-    @property
-    def stored_raw(self) -> StoredRaw | None:
-        """Raw as it is stored; None without one."""
-        record = self.annotations.record.raw
-        if record is None:
-            return None
-        return StoredRaw(
-            self.annotations,
-            record,
-            self.n_cells,
-            lambda: self._stored(RAW, record.matrix, record.n_genes),
-        )
-
-    def uns_of(self, source: int) -> dict[str, Any]:
-        """The uns of one input.
-
-        Parameters
-        ----------
-        source
-            Its index in `sources`.
-        """
-        return self.annotations.uns_of(source)
-
-    def table(self, name: str) -> LanceTable:
-        """A table of the dataset, as a Lance dataset.
-
-        Parameters
-        ----------
-        name
-            The name of the table; `obs` and `var` are other names of `cells` and `genes`.
-
-        Raises
-        ------
-        SelectionError
-            If there is no such table.
-        """
-        name = ALIASES.get(name, name)
-        if name not in self.published.tables:
-            there = nearest(name, [*self.published.tables, *ALIASES])
-            msg = f"{self.label}: there is no table {name!r}; {there}"
-            raise SelectionError(msg)
-        return self.annotations.table(name)
-
-    def lazy(self, name: str = EXPRESSION) -> pl.LazyFrame:
-        """A table as a Polars LazyFrame.
-
-        Whole numbers are signed and wide enough for their sums. NaN in cells and genes is null.
-
-        Parameters
-        ----------
-        name
-            As for `table`.
-
-        Raises
-        ------
-        SelectionError
-            If there is no such table.
-        """
-        from slaf.tables.polars import lazy_frame
-
-        nan_is_missing = ALIASES.get(name, name) in {CELLS, GENES}
-        return lazy_frame(self.table(name), nan_is_missing=nan_is_missing)
-
     def query_tables(self) -> dict[str, QueryTable]:
         """The tables that `sql` reads, by name: all that are stored."""
         return {name: self._query_table(name) for name in self.published.tables}
@@ -243,126 +304,12 @@ class Dataset(View):
         """The cells or genes as SQL and filters read them."""
         return self._query_table(axis)
 
-    def matrix(self, layer: str | None = None) -> StoredMatrix:
-        """The matrix, a layer or "raw", as it is stored.
-
-        Raises
-        ------
-        SelectionError
-            If there is no such layer.
-        """
-        if layer is None:
-            return self._values(EXPRESSION, self.n_genes)
-        raw = self.stored_raw if layer == RAW else None
-        if raw is not None:
-            return raw.matrix
-        records = self.annotations.layers
-        if layer not in records:
-            names = ", ".join(map(repr, records)) or "none at all"
-            msg = f"there is no layer {layer!r}; there are {names}"
-            raise SelectionError(msg)
-        return self._stored(LAYERS, records[layer], self.n_genes)
-
-    def coverage_columns(self) -> dict[str, StoredMatrix]:
-        """The strand, start, length and depth of the runs of coverage, as they are stored."""
-        record = self.annotations.record.coverage
-        if record is None:
-            return {}
-        return {
-            column.original: self._stored(COVERAGE, column, record.n_genes)
-            for column in record.matrices
-        }
-
-    @cached_property
-    def annotations(self) -> Annotations:
-        """The layers, raw and slots, and their records in config.json."""
-        return Annotations(self.location, self.published)
-
-    def offsets(self, table: str) -> NDArray[np.int64]:
-        """The first row of each cell in a table, and the number of rows.
-
-        Parameters
-        ----------
-        table
-            `expression`, `layers` or `raw`; or `expression_by_gene`, for the rows of each gene.
-
-        Raises
-        ------
-        DamagedDataset
-            If they cannot be read.
-        KeyError
-            If the dataset has no such table, or its rows are in no such order.
-        """
-        spec = TABLES[table]
-        if table not in self.published.tables or not spec.is_partitioned:
-            raise KeyError(table)
-        if table not in self._offsets:
-            starts = (
-                self.annotations.read_columns(spec.axis.name, [spec.start_index])
-                .column(0)
-                .to_numpy()
-            )
-            self._offsets[table] = np.append(starts, self.published.record(table).rows)
-        return self._offsets[table]
-
-    def rows(self, table: str) -> StoredRows:
-        """The rows of a table in cell order, or in gene order.
-
-        Parameters
-        ----------
-        table
-            As for `offsets`.
-
-        Raises
-        ------
-        DamagedDataset
-            If its offsets cannot be read.
-        KeyError
-            If the dataset has no such table, or its rows are in no such order.
-        """
-        import_at_once("slaf.tables.rows")
-        from slaf.dataset.matrix import StoredRows
-        from slaf.tables.rows import TableRows
-
-        if table not in self._rows:
-            opened = self.expression if table == EXPRESSION else self.table(table)
-            reader = TableRows(self.location, self.published.tables[table], opened)
-            label = f"{self.location}: {table}"
-            self._rows[table] = StoredRows(label, reader, TABLES[table].axis, self.offsets(table))
-        return self._rows[table]
-
-    def _values(self, table: str, width: int) -> StoredMatrix:
-        """The matrix in cell order or gene order, by its table."""
-        from slaf.dataset.matrix import StoredMatrix
-
-        dtype, value_type = np.dtype(self.published.dtype), np.dtype(self.published.value_type)
-        by_gene = None
-        if table == EXPRESSION and BY_GENE in self.published.tables:
-            by_gene = self._values(BY_GENE, self.n_cells)
-        return StoredMatrix(
-            self.rows(table), VALUE, width, dtype, dtype, value_type, self.nnz, by_gene
-        )
-
-    def _stored(self, table: str, record: MatrixRecord, width: int) -> StoredMatrix:
-        """A layer, or raw."""
-        from slaf.dataset.matrix import StoredMatrix
-
-        return StoredMatrix(
-            self.rows(table),
-            record.name,
-            width,
-            dtype=np.dtype(record.source_dtype),
-            read_dtype=np.dtype(record.dtype),
-            value_type=np.dtype(record.value_type),
-            nnz=record.nnz,
-        )
-
     def _query_table(self, name: str) -> QueryTable:
         from slaf.dataset.coverage import query_table
         from slaf.tables.read import stream_columns
 
         if name == COVERAGE:
-            return query_table(self)
+            return query_table(self, self.table(COVERAGE))
         table = self.table(name)
         return QueryTable(
             table.schema,

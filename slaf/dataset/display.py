@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slaf.format.schema import CELLS, GENES
 
 if TYPE_CHECKING:
-    from slaf.dataset.view import View
+    from slaf.dataset.base import BaseView
 
 __all__ = ["as_html", "as_text"]
 
@@ -17,7 +17,7 @@ _LISTED = 12
 _UNFOLDED = 200
 
 
-def as_text(view: View) -> str:
+def as_text(view: BaseView[Any]) -> str:
     """The shape, and the names in each slot, as AnnData shows itself."""
     lines = [_title(view)]
     for slot, names in contents(view).items():
@@ -26,7 +26,7 @@ def as_text(view: View) -> str:
     return "\n".join(lines)
 
 
-def as_html(view: View) -> str:
+def as_html(view: BaseView[Any]) -> str:
     """The same with a fold-out for each slot; everything is escaped, and there is no script."""
     parts = [f"<div><b>{escape(_title(view))}</b>"]
     for slot, names in contents(view).items():
@@ -37,7 +37,7 @@ def as_html(view: View) -> str:
     return "".join([*parts, "</div>"])
 
 
-def contents(view: View) -> dict[str, list[str]]:
+def contents(view: BaseView[Any]) -> dict[str, list[str]]:
     """The names in each slot that has any."""
     source, raw = view.source, view.raw
     slots = source.slots()
@@ -55,7 +55,7 @@ def contents(view: View) -> dict[str, list[str]]:
     return {slot: names for slot, names in found.items() if names}
 
 
-def _title(view: View) -> str:
+def _title(view: BaseView[Any]) -> str:
     n_cells, n_genes = view.shape
     kind = type(view.origin).__name__
     part = "" if view is view.origin else "View of "

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import anndata
     import polars as pl
 
-    from slaf.dataset.view import View
+    from slaf.dataset.dataset import View
 
 __all__ = ["HeadTable", "head", "schema"]
 

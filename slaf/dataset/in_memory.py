@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from slaf.annotations.dataframes import on_axis
+from slaf.dataset.base import V
+from slaf.dataset.blocks import Blocks
 from slaf.errors import DamagedDataset
 from slaf.format.schema import CELLS, GENES, RAW
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import anndata
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
-    from slaf.dataset.view import View
+    from slaf.options import Normalization, Strand
 
 __all__ = ["InMemory"]
 
 
-class InMemory:
+class InMemory(Blocks[V]):
     """A view in memory; a base class of views."""
 
     def to_anndata(
@@ -49,25 +51,24 @@ class InMemory:
         """
         if isinstance(layers, str):
             layers = [layers]
-        view = cast("View", self)
-        names = [view.layer_name(name) for name in (view.layers if layers is None else layers)]
-        raw, obs, var = view.raw, view.frame(CELLS), view.frame(GENES)
+        names = [self.layer_name(name) for name in (self.layers if layers is None else layers)]
+        raw, obs, var = self.raw, self.frame(CELLS), self.frame(GENES)
         of_raw = var if raw is None else raw.frame()
 
         def read(layer: str | None) -> Any:
-            return view.to_dask(layer) if lazy else view.lazy_matrix(layer).to_memory()
+            return self.to_dask(layer) if lazy else self.lazy_matrix(layer).to_memory()
 
         return _as_anndata(
-            view.label,
+            self.label,
             X=read(None),
             obs=obs,
             var=var,
             layers={name: read(name) for name in names},
-            obsm=_on_axis(view.obsm, obs),
-            varm=_on_axis(view.varm, var),
-            obsp=dict(view.obsp),
-            varp=dict(view.varp),
-            uns=dict(view.uns),
+            obsm=_on_axis(self.obsm, obs),
+            varm=_on_axis(self.varm, var),
+            obsp=dict(self.obsp),
+            varp=dict(self.varp),
+            uns=dict(self.uns),
             raw=None
             if raw is None
             else {"X": read(RAW), "var": of_raw, "varm": _on_axis(raw.varm, of_raw)},
@@ -97,8 +98,7 @@ class InMemory:
         SelectionError
             If there is no such cell or layer.
         """
-        view = cast("View", self)
-        row = view[[cell] if isinstance(cell, str) else cell].lazy_matrix(layer).to_memory()
+        row = self[[cell] if isinstance(cell, str) else cell].lazy_matrix(layer).to_memory()
         if dense:
             values: NDArray[Any] = row.toarray()[0]
             return values
@@ -120,7 +120,7 @@ class InMemory:
             If there is no such cell, gene or layer.
         """
         cells, genes = ([at] if isinstance(at, str) else at for at in (cell, gene))
-        return cast("View", self)[cells, genes].lazy_matrix(layer).to_memory()[0, 0]
+        return self[cells, genes].lazy_matrix(layer).to_memory()[0, 0]
 
     def to_memory(self) -> anndata.AnnData:
         """As `to_anndata`, by the name that a backed AnnData has for it."""
@@ -136,11 +136,76 @@ class InMemory:
         """
         import pandas as pd
 
-        view = cast("View", self)
-        matrix = view.X if layer is None else view.layers[view.layer_name(layer)]
+        matrix = self.X if layer is None else self.layers[self.layer_name(layer)]
         return pd.DataFrame(
-            matrix.to_memory().toarray(), index=view.obs_names, columns=view.var_names
+            matrix.to_memory().toarray(), index=self.obs_names, columns=self.var_names
         )
+
+    def coverage(
+        self,
+        region: str,
+        samples: Sequence[str] | str | None = None,
+        strand: Strand | None = None,
+        normalize: Normalization | None = None,
+    ) -> NDArray[Any]:
+        """The depth of each base of a region, of files of reads.
+
+        Parameters
+        ----------
+        region
+            As in BED, from 0 and half-open: ``"chr1:100-200"`` has 100 bases; ``"chr1"`` is a whole
+            contig. Names of contigs may have "chr" or lack it.
+        samples
+            The ids of cells, in the order of the result; all in their order if None.
+        strand
+            "+" or "-": the fragments of one strand; all if None.
+        normalize
+            "cpm" divides by the millions of reads that count (`total_reads` in obs); "rpkm" by
+            these and the kilobases of a bin of one base: it is 1,000 times as much.
+
+        Returns
+        -------
+        numpy.ndarray
+            Samples × bases: uint32, or float64 if normalised.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such sample, contig or region, no coverage, or strands were not counted
+            apart.
+        """
+        from slaf.dataset.coverage import depth
+
+        names = [samples] if isinstance(samples, str) else samples
+        view = self if names is None else self[list(names)]
+        return depth(view, region, strand, normalize)
+
+    def coverage_runs(
+        self,
+        region: str,
+        strand: Strand | None = None,
+        normalize: Normalization | None = None,
+    ) -> Iterator[tuple[str, str, int, int, int | float]]:
+        """The runs of equal depth in a region: sample, contig, start, stop and depth.
+
+        Parameters
+        ----------
+        region, strand, normalize
+            As for `coverage`.
+
+        Yields
+        ------
+        tuple
+            A run whose depth is not zero, sample by sample.
+
+        Raises
+        ------
+        SelectionError
+            As for `coverage`.
+        """
+        from slaf.dataset.coverage import named_runs
+
+        return named_runs(self, region, strand, normalize)
 
 
 def _on_axis(elements: Mapping[str, Any], table: pd.DataFrame) -> dict[str, Any]:

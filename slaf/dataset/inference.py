@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from slaf.dataset.view import View
+    from slaf.dataset.dataset import View
     from slaf.sources.base import Inputs
 
 __all__ = ["Inference", "PerturbationColumn", "infer"]

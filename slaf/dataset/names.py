@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slaf.dataset.view import View
+    from slaf.dataset.axes import Axes
 
 __all__ = ["SYMBOLS", "AxisNames"]
 
@@ -33,7 +33,7 @@ SYMBOLS = (
 class AxisNames:
     """The cells or genes of a view, as `slaf.dataset.selection.Names` has them."""
 
-    view: View
+    view: Axes
     axis: str
 
     @property

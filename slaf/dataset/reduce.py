@@ -1,10 +1,11 @@
-"""Sums, means, variances and ranges of a view, by axis."""
+"""Sums, means, variances and ranges of a matrix, by axis."""
 
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -29,15 +30,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slaf.dataset.lazy_matrix import LazyMatrix
-    from slaf.dataset.view import View
+    from slaf.sources.base import Source
     from slaf.sparse.batch import Batch
+
+    Positions = NDArray[np.int64] | None
 
 __all__ = [
     "Axis",
     "MatrixReductions",
     "Moments",
-    "Reductions",
+    "ReadableMatrix",
     "Statistic",
     "axis_number",
     "cells_measuring",
@@ -54,7 +56,31 @@ _AHEAD = 2
 logger = logging.getLogger(__name__)
 
 
-class MatrixReductions:
+class ReadableMatrix(ABC):
+    """The part of `LazyMatrix` that its reductions read."""
+
+    source: Source
+    name: str | None
+    label: str
+    cells: Positions
+    genes: Positions
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """Cells and genes."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> np.dtype[Any]:
+        """The type of its values."""
+
+    @abstractmethod
+    def batches(self) -> Iterator[Batch]:
+        """All cells, in order, in batches of bounded size."""
+
+
+class MatrixReductions(ReadableMatrix):
     """Reductions of a lazy matrix, each in one pass in bounded memory; its base class."""
 
     def sum(self, axis: Axis = None) -> Any:
@@ -75,7 +101,7 @@ class MatrixReductions:
         SelectionError
             If there is no such axis.
         """
-        return _reduced(cast("LazyMatrix", self), axis, "sum")
+        return _reduced(self, axis, "sum")
 
     def mean(self, axis: Axis = None, *, measured_only: bool = False) -> Any:
         """The means of the values, zeros that are not stored included, as float64.
@@ -92,7 +118,7 @@ class MatrixReductions:
         SelectionError
             If there is no such axis.
         """
-        return _reduced(cast("LazyMatrix", self), axis, "mean", measured_only=measured_only)
+        return _reduced(self, axis, "mean", measured_only=measured_only)
 
     def variance(self, axis: Axis = None, *, ddof: int = 0, measured_only: bool = False) -> Any:
         """The variances of the values, zeros that are not stored included, as float64.
@@ -114,8 +140,7 @@ class MatrixReductions:
         SelectionError
             If there is no such axis.
         """
-        matrix = cast("LazyMatrix", self)
-        return _reduced(matrix, axis, "variance", ddof=ddof, measured_only=measured_only)
+        return _reduced(self, axis, "variance", ddof=ddof, measured_only=measured_only)
 
     def min(self, axis: Axis = None) -> Any:
         """The least values, zeros that are not stored included, in the type of the matrix.
@@ -132,11 +157,11 @@ class MatrixReductions:
         ValueError
             If there are no values.
         """
-        return _reduced(cast("LazyMatrix", self), axis, "min")
+        return _reduced(self, axis, "min")
 
     def max(self, axis: Axis = None) -> Any:
         """The greatest values; axis, type and errors are those of `min`."""
-        return _reduced(cast("LazyMatrix", self), axis, "max")
+        return _reduced(self, axis, "max")
 
     def count_nonzero(self, axis: Axis = None) -> Any:
         """The numbers of values that are not zero, as int64; NaN is not zero.
@@ -151,69 +176,7 @@ class MatrixReductions:
         SelectionError
             If there is no such axis.
         """
-        return _reduced(cast("LazyMatrix", self), axis, "count_nonzero")
-
-
-class Reductions:
-    """Reductions of X or a layer of a view; a base class of views.
-
-    ``view.sum("cells", layer="counts")`` is ``view.layers["counts"].sum("cells")``.
-    """
-
-    def sum(self, axis: Axis = None, *, layer: str | None = None) -> Any:
-        """The sums of the values; see `slaf.dataset.reduce.MatrixReductions.sum`.
-
-        Parameters
-        ----------
-        axis
-            The axis that vanishes: "cells" (or 0) for the sum of each gene, "genes" (or 1) for that
-            of each cell; None for one number.
-        layer
-            The layer instead of X, or "raw".
-
-        Examples
-        --------
-        >>> import anndata, numpy, slaf
-        >>> view = slaf.scan(anndata.AnnData(numpy.array([[1, 0, 2], [0, 0, 5]])))
-        >>> view.sum("cells")
-        array([1, 0, 7])
-        >>> view.mean("genes")
-        array([1.        , 1.66666667])
-        """
-        return cast("View", self).lazy_matrix(layer).sum(axis)
-
-    def mean(
-        self, axis: Axis = None, *, layer: str | None = None, measured_only: bool = False
-    ) -> Any:
-        """The means of the values; see `slaf.dataset.reduce.MatrixReductions.mean`."""
-        return cast("View", self).lazy_matrix(layer).mean(axis, measured_only=measured_only)
-
-    def variance(
-        self,
-        axis: Axis = None,
-        *,
-        ddof: int = 0,
-        layer: str | None = None,
-        measured_only: bool = False,
-    ) -> Any:
-        """The variances of the values; see `slaf.dataset.reduce.MatrixReductions.variance`."""
-        return (
-            cast("View", self)
-            .lazy_matrix(layer)
-            .variance(axis, ddof=ddof, measured_only=measured_only)
-        )
-
-    def min(self, axis: Axis = None, *, layer: str | None = None) -> Any:
-        """The least values; see `slaf.dataset.reduce.MatrixReductions.min`."""
-        return cast("View", self).lazy_matrix(layer).min(axis)
-
-    def max(self, axis: Axis = None, *, layer: str | None = None) -> Any:
-        """The greatest values; see `slaf.dataset.reduce.MatrixReductions.max`."""
-        return cast("View", self).lazy_matrix(layer).max(axis)
-
-    def count_nonzero(self, axis: Axis = None, *, layer: str | None = None) -> Any:
-        """The numbers of values; see `slaf.dataset.reduce.MatrixReductions.count_nonzero`."""
-        return cast("View", self).lazy_matrix(layer).count_nonzero(axis)
+        return _reduced(self, axis, "count_nonzero")
 
 
 # ------------------------------------------------------------------------------------------ moments
@@ -235,7 +198,7 @@ class Moments:
     """
 
     def __init__(
-        self, matrix: LazyMatrix, slots: Slots, n: NDArray[np.int64], ddof: int = 0
+        self, matrix: ReadableMatrix, slots: Slots, n: NDArray[np.int64], ddof: int = 0
     ) -> None:
         self._read = partial(read_ahead, matrix)
         self._dtype = matrix.dtype
@@ -300,7 +263,7 @@ class Moments:
 
 
 def _reduced(
-    matrix: LazyMatrix,
+    matrix: ReadableMatrix,
     axis: Axis,
     name: Statistic,
     *,
@@ -341,7 +304,7 @@ def axis_number(axis: Axis) -> int | None:
 # ---------------------------------------------------------------------- genes that are not measured
 
 
-def cells_measuring(matrix: LazyMatrix, groups: NDArray[np.int64], n_groups: int) -> Any:
+def cells_measuring(matrix: ReadableMatrix, groups: NDArray[np.int64], n_groups: int) -> Any:
     """The number of cells of each group whose input has measured each gene: groups × genes.
 
     Parameters
@@ -361,14 +324,14 @@ def cells_measuring(matrix: LazyMatrix, groups: NDArray[np.int64], n_groups: int
     return counts
 
 
-def genes_measured(matrix: LazyMatrix) -> NDArray[np.int64]:
+def genes_measured(matrix: ReadableMatrix) -> NDArray[np.int64]:
     """The number of genes that the input of each cell has measured."""
     inputs, masks = _inputs(matrix)
     counts: NDArray[np.int64] = np.array([mask.sum() for mask in masks], np.int64)[inputs]
     return counts
 
 
-def _inputs(matrix: LazyMatrix) -> tuple[NDArray[np.int64], list[NDArray[np.bool_]]]:
+def _inputs(matrix: ReadableMatrix) -> tuple[NDArray[np.int64], list[NDArray[np.bool_]]]:
     """The index of each cell's input, and the genes that each input has measured.
 
     Inputs that have measured the same genes are one.
@@ -399,7 +362,7 @@ def warn_of_unmeasured(label: str, n: NDArray[Any], measured: NDArray[Any]) -> N
         )
 
 
-def _measured(matrix: LazyMatrix, axis: int | None) -> NDArray[np.int64]:
+def _measured(matrix: ReadableMatrix, axis: int | None) -> NDArray[np.int64]:
     """The number of measurements of each slot of an axis."""
     if axis == 1:
         return genes_measured(matrix)
@@ -415,6 +378,6 @@ def _narrowed(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
         return values
 
 
-def read_ahead(matrix: LazyMatrix) -> Iterator[Batch]:
+def read_ahead(matrix: ReadableMatrix) -> Iterator[Batch]:
     """All batches of a matrix, read in a thread."""
     return prefetch(matrix.batches(), _AHEAD)

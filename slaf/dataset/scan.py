@@ -7,8 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import slaf.dataset.source  # noqa: F401 - makes a dataset an input too
-from slaf.dataset.dataset import Dataset, open_dataset
-from slaf.dataset.view import View
+from slaf.dataset.dataset import Dataset, View, open_dataset
 from slaf.errors import InputError
 from slaf.format.config import load
 from slaf.options import INPUT_CHOICES, ReadOptions, ScanOptions

@@ -9,12 +9,13 @@ import numpy as np
 from msgspec import structs
 
 from slaf.annotations.columns import find_names, from_lance
-from slaf.dataset.dataset import open_dataset
 from slaf.dataset.matrix import SelectedStored, StoredMatrix
+from slaf.dataset.stored import StoredDataset
 from slaf.errors import MissingMatrix
-from slaf.format.config import CONFIG
+from slaf.format.config import CONFIG, load_published
 from slaf.format.schema import CELLS, GENES, RAW, RAW_GENES
 from slaf.options import ALIGNED_SLOTS, RAW_VARM
+from slaf.runtime.forks import check_not_forked
 from slaf.runtime.lazy import DeferredMapping
 from slaf.sources import register
 from slaf.sources.base import Source, SourceFormat, SourceInfo
@@ -22,6 +23,7 @@ from slaf.sources.contents import Coverage, Raw, Slots, measured_by
 from slaf.sources.identity import file_identity
 from slaf.sources.slots import dropped_with_raw, other_layers
 from slaf.sparse.ranges import RowRange
+from slaf.storage.location import Location
 from slaf.storage.paths import is_dataset
 
 if TYPE_CHECKING:
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slaf.annotations.columns import ColumnSet
-    from slaf.dataset.dataset import Dataset
     from slaf.options import ReadOptions
     from slaf.sources.concat.members import ExistingDataset
     from slaf.sources.contents import Measured
@@ -45,7 +46,7 @@ __all__ = ["FORMAT", "DatasetInput", "DatasetSource", "dataset_as_input"]
 _MOST_LOOKUPS = 100
 
 
-def dataset_as_input(dataset: Dataset) -> ExistingDataset:
+def dataset_as_input(dataset: StoredDataset) -> ExistingDataset:
     """A dataset and its inputs, for an append."""
     from slaf.sources.concat.members import ExistingDataset
 
@@ -63,7 +64,7 @@ def dataset_as_input(dataset: Dataset) -> ExistingDataset:
     )
 
 
-def _not_of_inputs(dataset: Dataset) -> Iterator[str]:
+def _not_of_inputs(dataset: StoredDataset) -> Iterator[str]:
     """The names of what is not from the inputs that the dataset has: "obs:NAME", "varm:KEY", …."""
     yield from dataset.published.annotated_names
     if dataset.published.removed:
@@ -81,7 +82,7 @@ class DatasetSource(Source):
         The dataset, at the versions at which it was opened.
     """
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: StoredDataset) -> None:
         super().__init__()
         self._dataset = dataset
         self.info = SourceInfo.of(
@@ -230,7 +231,9 @@ class DatasetInput(DatasetSource):
     """
 
     def __init__(self, path: Path, options: ReadOptions) -> None:
-        super().__init__(open_dataset(str(path), storage_options=options.storage_options))
+        check_not_forked()
+        location = Location.of(str(path), options.storage_options)
+        super().__init__(StoredDataset(location, load_published(location)))
         chosen, stored = options.matrix, self._dataset
         names = [
             "X",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 
+from slaf.dataset.base import BaseView, V
 from slaf.dataset.query import QueryTable, run_query
 from slaf.format.schema import CELLS, EXPRESSION, GENES, VALUE
 from slaf.runtime.forks import check_not_forked
@@ -18,12 +18,11 @@ if TYPE_CHECKING:
     import polars as pl
 
     from slaf.dataset.lazy_matrix import LazyMatrix
-    from slaf.dataset.view import View
 
 __all__ = ["Sql"]
 
 
-class Sql:
+class Sql(BaseView[V]):
     """Queries of a view; a base class of views."""
 
     def sql(self, query: str) -> pl.DataFrame:
@@ -49,7 +48,7 @@ class Sql:
     def query_tables(self) -> dict[str, QueryTable]:
         """The tables that `sql` reads, by name."""
         ids = [("cell_integer_id", pa.int64()), ("gene_integer_id", pa.int64())]
-        matrix = cast("View", self).X
+        matrix = self.X
         value = pa.from_numpy_dtype(matrix.dtype)
         schema = pa.schema([*ids, (VALUE, value)])
         return {
@@ -59,29 +58,6 @@ class Sql:
             CELLS: self.query_table(CELLS),
             GENES: self.query_table(GENES),
         }
-
-    def query_table(self, axis: str) -> QueryTable:
-        """The cells or genes of the view as SQL and filters read them, with their positions."""
-        view = cast("View", self)
-        source, rows = view.source, view.positions(axis)
-        columns, size = source.columns(axis), view.n_obs if axis == CELLS else view.n_vars
-        position = f"{axis.removesuffix('s')}_integer_id"
-        names = [column.name for column in columns.columns]
-        schema = pa.schema([source.schema(axis).field(name) for name in names])
-
-        def read(requested: list[str]) -> pa.RecordBatchReader:
-            stored = [name for name in requested if name != position]
-            # Without a column a table has no rows.
-            table = source.read_columns(axis, stored or names[:1], rows)
-            if position in requested:
-                table = table.append_column(position, pa.array(np.arange(size)))
-            return table.select(requested).to_reader()
-
-        return QueryTable(
-            schema.append(pa.field(position, pa.int64())),
-            read,
-            columns=columns,
-        )
 
 
 def _read_entries(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slaf.dataset.base import BaseView, Step, V
 from slaf.dataset.names import AxisNames
 from slaf.errors import SelectionError
 from slaf.format.schema import CELLS, GENES, RAW
@@ -31,42 +32,18 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slaf.dataset.view import View
     from slaf.sources.matrix import Matrix
     from slaf.transforms.base import ValueStep
 
-__all__ = ["Step", "Steps"]
+__all__ = ["Steps"]
 
 logger = logging.getLogger("slaf")
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A step of a view as it was resolved: the call that does the same to other cells.
-
-    Attributes
-    ----------
-    name
-        The method of a view.
-    options
-        Its keywords, as JSON, with the numbers that were computed.
-    removed
-        The number of cells or genes that each rule removes by itself.
-    before, after
-        The shape of what it was done to, and of what it gave.
-    """
-
-    name: str
-    options: Mapping[str, Any]
-    removed: Mapping[str, int] = field(default_factory=dict)
-    before: tuple[int, int] = (0, 0)
-    after: tuple[int, int] = (0, 0)
-
-
-class Steps:
+class Steps(BaseView[V]):
     """The base class of views with the steps of an analysis."""
 
-    def select(self, *, cells: str | None = None, genes: str | None = None) -> View:
+    def select(self, *, cells: str | None = None, genes: str | None = None) -> V:
         """The cells and genes for which conditions on obs and var are true, as a step.
 
         Parameters
@@ -79,18 +56,17 @@ class Steps:
         QueryError
             If one is no condition.
         """
-        view = _view(self)
         rows, removed = [], {}
         for axis, condition in ((CELLS, cells), (GENES, genes)):
-            names = AxisNames(view, axis)
+            names = AxisNames(self, axis)
             kept = np.arange(names.size) if condition is None else names.where(condition)
             rows.append(np.sort(kept))
             if condition is not None:
                 removed[f"{axis} {condition}"] = names.size - len(kept)
         step = Step("select", _given(cells=cells, genes=genes), removed)
-        return _selected(view, step, cells=rows[0], genes=rows[1])
+        return self._selected(step, cells=rows[0], genes=rows[1])
 
-    def standardize_genes(self) -> View:
+    def standardize_genes(self) -> V:
         """Standard ids of genes: those of Ensembl without their version, all others as they are.
 
         The column `original_gene_id` of var has the ids before. `slaf.transform` does it before
@@ -109,13 +85,10 @@ class Steps:
         >>> slaf.scan(adata).standardize_genes().var_names.to_list()
         ['ENSG00000141510', 'MT-ND1.2']
         """
-        from slaf.dataset.transformed import TransformedView
-
-        view = _view(self)
-        done = Step("standardize_genes", {}, before=view.shape, after=view.shape)
-        made = TransformedView(view, StandardizeGenes(), (*view.steps, done))
-        changed = int((made.var_names != view.var_names).sum())
-        logger.info("%s: %s gene ids lose their version", view.label, f"{changed:,}")
+        done = Step("standardize_genes", {}, before=self.shape, after=self.shape)
+        made = self._changed(StandardizeGenes(), (*self.steps, done))
+        changed = int((made.var_names != self.var_names).sum())
+        logger.info("%s: %s gene ids lose their version", self.label, f"{changed:,}")
         return made
 
     # ------------------------------------------------------------------------------ cells and genes
@@ -132,7 +105,7 @@ class Steps:
         masks: Mapping[str, str] | None = None,
         bounds: Mapping[str, Sequence[float | None]] | None = None,
         layer: str | None = None,
-    ) -> View:
+    ) -> V:
         """The cells that satisfy all rules; reads the matrix once.
 
         Parameters
@@ -168,10 +141,10 @@ class Steps:
         >>> view.filter_cells(min_genes=2).obs_names.to_list()
         ['1', '2', '3']
         """
-        view, patterns = _view(self), {**MASKS, **(masks or {})}
+        patterns = {**MASKS, **(masks or {})}
         names = [*(max_pct or {}), *_names_of_masks([*(mad or {}), *(bounds or {})])]
         chosen = {name: _pattern(patterns, name) for name in dict.fromkeys(names)}
-        totals = _cell_totals(view, layer, chosen)
+        totals = _cell_totals(self, layer, chosen)
         resolved = {metric: list(bound) for metric, bound in (bounds or {}).items()}
         for name, deviations in (mad or {}).items():
             metric = mad_metric(name)
@@ -187,7 +160,7 @@ class Steps:
         rules = CellRules(**given)  # type: ignore[arg-type]
         kept = rules.kept(totals)
         step = Step("filter_cells", _given(**given, masks=chosen, layer=layer), kept.removed)
-        return _selected(view, step, cells=np.flatnonzero(kept.mask))
+        return self._selected(step, cells=np.flatnonzero(kept.mask))
 
     def filter_genes(
         self,
@@ -197,7 +170,7 @@ class Steps:
         min_counts: float | None = None,
         max_counts: float | None = None,
         layer: str | None = None,
-    ) -> View:
+    ) -> V:
         """The genes that satisfy all rules; reads the matrix once.
 
         Parameters
@@ -214,7 +187,6 @@ class Steps:
         SelectionError
             If there is no such layer, or it is "raw", whose genes are others.
         """
-        view = _view(self)
         _refuse_raw(layer)
         given = {
             "min_cells": min_cells,
@@ -223,11 +195,11 @@ class Steps:
             "max_counts": max_counts,
         }
         rules = GeneRules(**given)
-        kept = rules.kept(Totals(_matrix(view, layer), 0, sums=rules.need_sums))
+        kept = rules.kept(Totals(_matrix(self, layer), 0, sums=rules.need_sums))
         step = Step("filter_genes", _given(**given, layer=layer), kept.removed)
-        return _selected(view, step, genes=np.flatnonzero(kept.mask))
+        return self._selected(step, genes=np.flatnonzero(kept.mask))
 
-    def sample(self, n: int, *, seed: int = 0) -> View:
+    def sample(self, n: int, *, seed: int = 0) -> V:
         """Cells drawn at random, in their order.
 
         Which cells are drawn depends on the seed and on their ids, and on nothing else.
@@ -244,16 +216,15 @@ class Steps:
         SelectionError
             If there are fewer cells.
         """
-        view = _view(self)
-        if not 0 <= n <= view.n_obs:
-            msg = f"{n:,} cells cannot be drawn of {view.n_obs:,}; draw at most as many"
+        if not 0 <= n <= self.n_obs:
+            msg = f"{n:,} cells cannot be drawn of {self.n_obs:,}; draw at most as many"
             raise SelectionError(msg)
-        cells = drawn(cell_keys(AxisNames(view, CELLS).ids(), _seed(seed)), n)
-        removed = {f"sample {n}": view.n_obs - n}
+        cells = drawn(cell_keys(AxisNames(self, CELLS).ids(), _seed(seed)), n)
+        removed = {f"sample {n}": self.n_obs - n}
         step = Step("sample", {"n": n, "seed": seed}, removed)
-        return _selected(view, step, cells=cells)
+        return self._selected(step, cells=cells)
 
-    def sort_by(self, column: str, *, first: object = None) -> View:
+    def sort_by(self, column: str, *, first: object = None) -> V:
         """The cells in the order of a column of obs; equal ones stay in theirs.
 
         Categories follow each other in their order, other values ascend, cells without a value come
@@ -273,10 +244,9 @@ class Steps:
         """
         from slaf.transforms.sort import order_by
 
-        view = _view(self)
-        order = order_by(view.obs_columns([column])[column], first)
+        order = order_by(self.obs_columns([column])[column], first)
         step = Step("sort_by", _given(column=column, first=first))
-        return _selected(view, step, cells=order)
+        return self._selected(step, cells=order)
 
     # --------------------------------------------------------------------------------------- values
 
@@ -287,7 +257,7 @@ class Steps:
         seed: int = 0,
         layer: str | None = None,
         as_layer: str | None = None,
-    ) -> View:
+    ) -> V:
         """Counts drawn without replacement, until no cell has more than so many.
 
         What is drawn of a cell depends on the seed and on its id, and on no other cell.
@@ -315,7 +285,7 @@ class Steps:
             raise ValueError(msg)
         step = DownsampleCounts(layer, as_layer, counts_per_cell, _seed(seed))
         given = {"counts_per_cell": counts_per_cell, "seed": seed}
-        return _transformed(_view(self), step, "downsample_counts", given)
+        return self._transformed(step, "downsample_counts", given)
 
     def normalize_total(
         self,
@@ -323,7 +293,7 @@ class Steps:
         *,
         layer: str | None = None,
         as_layer: str | None = None,
-    ) -> View:
+    ) -> V:
         """Values multiplied so that each cell has the same total over the genes of this view.
 
         They are computed in float64 and rounded once to float32, or to float64 where the values
@@ -352,16 +322,15 @@ class Steps:
         >>> view.normalize_total(100).X.to_memory().toarray().tolist()
         [[25.0, 75.0], [100.0, 0.0]]
         """
-        view = _view(self)
         if target_sum is None:
-            target_sum = median_total(view.sum("genes", layer=layer))
+            target_sum = median_total(self.lazy_matrix(layer).sum("genes"))
         if not 0 < target_sum < float("inf"):
             msg = f"target_sum is {target_sum}, but it is a number above 0"
             raise ValueError(msg)
         step = NormalizeTotal(layer, as_layer, float(target_sum))
-        return _transformed(view, step, "normalize_total", {"target_sum": float(target_sum)})
+        return self._transformed(step, "normalize_total", {"target_sum": float(target_sum)})
 
-    def log1p(self, *, layer: str | None = None, as_layer: str | None = None) -> View:
+    def log1p(self, *, layer: str | None = None, as_layer: str | None = None) -> V:
         """The natural logarithm of one more than each value.
 
         Of X, `uns["log1p"]` says so, as scanpy has it.
@@ -379,46 +348,38 @@ class Steps:
         InputError
             When a negative value is read.
         """
-        view = _view(self)
-        _refuse_logarithms(view, layer)
-        return _transformed(view, Log1p(layer, as_layer), "log1p", {})
+        _refuse_logarithms(self, layer)
+        return self._transformed(Log1p(layer, as_layer), "log1p", {})
 
+    # -------------------------------------------------------------------------------------- private
 
-def _view(steps: Steps) -> View:
-    return cast("View", steps)
+    def _selected(
+        self,
+        step: Step,
+        *,
+        cells: NDArray[np.int64] | None = None,
+        genes: NDArray[np.int64] | None = None,
+    ) -> V:
+        """Some cells and genes, by a step."""
+        chosen = [
+            slice(None) if rows is None or np.array_equal(rows, np.arange(size)) else rows
+            for rows, size in zip((cells, genes), self.shape, strict=True)
+        ]
+        selected = self[chosen[0], chosen[1]]
+        done = replace(step, before=self.shape, after=selected.shape)
+        return self._part(selected.cells, selected.genes, (*self.steps, done))
+
+    def _transformed(self, step: ValueStep, name: str, given: Mapping[str, Any]) -> V:
+        """The same cells and genes, their values changed by a step."""
+        _refuse_raw(step.layer)
+        options = _given(**given, layer=step.layer, as_layer=step.as_layer)
+        done = Step(name, options, before=self.shape, after=self.shape)
+        return self._changed(step, (*self.steps, done))
 
 
 def _given(**options: Any) -> dict[str, Any]:
     """The options that were given."""
     return {name: value for name, value in options.items() if value is not None and value != {}}
-
-
-def _selected(
-    view: View,
-    step: Step,
-    *,
-    cells: NDArray[np.int64] | None = None,
-    genes: NDArray[np.int64] | None = None,
-) -> View:
-    """Some cells and genes of a view, which remembers the step."""
-    from slaf.dataset.view import View
-
-    chosen = [
-        slice(None) if rows is None or np.array_equal(rows, np.arange(size)) else rows
-        for rows, size in zip((cells, genes), view.shape, strict=True)
-    ]
-    selected = view[chosen[0], chosen[1]]
-    done = replace(step, before=view.shape, after=selected.shape)
-    return View(selected.origin, selected.cells, selected.genes, (*view.steps, done))
-
-
-def _transformed(view: View, step: ValueStep, name: str, given: Mapping[str, Any]) -> View:
-    from slaf.dataset.transformed import TransformedView
-
-    _refuse_raw(step.layer)
-    options = _given(**given, layer=step.layer, as_layer=step.as_layer)
-    done = Step(name, options, before=view.shape, after=view.shape)
-    return TransformedView(view, step, (*view.steps, done))
 
 
 def _seed(seed: int) -> int:
@@ -437,7 +398,7 @@ def _refuse_raw(layer: str | None) -> None:
         raise SelectionError(msg)
 
 
-def _refuse_logarithms(view: View, layer: str | None) -> None:
+def _refuse_logarithms(view: BaseView[Any], layer: str | None) -> None:
     where = "X" if layer is None else f"layers[{layer!r}]"
     done = any(s.name == "log1p" and _target(s.options) == layer for s in view.steps)
     if done or (layer is None and "log1p" in view.uns):
@@ -453,11 +414,11 @@ def _target(options: Mapping[str, Any]) -> Any:
     return options.get("as_layer", options.get("layer"))
 
 
-def _matrix(view: View, layer: str | None) -> Matrix:
+def _matrix(view: BaseView[Any], layer: str | None) -> Matrix:
     return view.lazy_matrix(layer).matrix
 
 
-def _cell_totals(view: View, layer: str | None, patterns: Mapping[str, str]) -> Totals:
+def _cell_totals(view: BaseView[Any], layer: str | None, patterns: Mapping[str, str]) -> Totals:
     names = AxisNames(view, GENES)
     if patterns and layer == RAW:
         msg = "percentages are of the genes of X, which raw has not; count X or a layer"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from slaf.dataset.dataset import TransformedView, View
 from slaf.dataset.scan import SourceView
-from slaf.dataset.transformed import TransformedView
 from slaf.errors import InputError
 from slaf.format.records import StepRecord
 from slaf.format.schema import CELLS
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slaf.dataset.view import View
     from slaf.options import ReadOptions
     from slaf.sources.base import Source
     from slaf.sources.concat.members import Input

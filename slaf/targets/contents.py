@@ -11,7 +11,7 @@ import numpy as np
 from slaf.annotations.plain_columns import plain_table
 from slaf.annotations.plain_elements import is_plain
 from slaf.dataset.coverage import CoverageReader
-from slaf.dataset.dataset import Dataset
+from slaf.dataset.dataset import Dataset, View
 from slaf.format.schema import CELLS, GENES
 from slaf.options import ALIGNED_SLOTS
 from slaf.runtime.lazy import LazyMapping
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from slaf.annotations.plain_columns import PlainTable
     from slaf.dataset.lazy_matrix import LazyMatrix
-    from slaf.dataset.view import View
     from slaf.options import ReadOptions
     from slaf.sparse.batch import Batch
 

@@ -6,8 +6,7 @@ import logging
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from slaf.dataset.dataset import open_dataset
-from slaf.dataset.view import View
+from slaf.dataset.dataset import View, open_dataset
 from slaf.errors import TargetError
 from slaf.options import ReadOptions
 from slaf.runtime.progress import NullProgress

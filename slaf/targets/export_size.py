@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slaf.dataset.dataset import Dataset
+from slaf.dataset.dataset import Dataset, View
 from slaf.dataset.lazy_matrix import LazyMatrix, composed
 from slaf.storage.location import Location
 from slaf.storage.space import LEAST_SHARE, check_free
@@ -14,7 +14,6 @@ from slaf.storage.space import LEAST_SHARE, check_free
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from slaf.dataset.view import View
     from slaf.targets.base import TargetFormat
 
 __all__ = ["check_export_space", "export_bytes"]

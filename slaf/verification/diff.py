@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slaf.dataset.dataset import Dataset, open_dataset
+from slaf.dataset.dataset import Dataset, View, open_dataset
 from slaf.dataset.matrix import StoredMatrix
 from slaf.dataset.scan import check_nothing_chosen
 from slaf.dataset.source import DatasetSource
-from slaf.dataset.view import View
 from slaf.errors import NotADataset
 from slaf.format.config import load
 from slaf.format.schema import narrowest_count, read_dtype

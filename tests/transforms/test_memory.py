@@ -55,7 +55,7 @@ def test_a_transform_takes_bounded_memory(n_entries: int, tmp_path: Path) -> Non
 # Modules that compute as a stream, besides all of `transforms`.
 _STREAMS = (
     *("sparse/reduce.py", "dataset/reduce.py", "dataset/aggregate.py", "dataset/blocks.py"),
-    *("dataset/steps.py", "dataset/transformed.py", "dataset/transformed_inputs.py"),
+    *("dataset/steps.py", "dataset/dataset.py", "dataset/transformed_inputs.py"),
     *("conversion/transform.py", "conversion/aggregate.py", "runs/computed.py"),
 )
 

@@ -1,25 +1,18 @@
-"""View: some cells and genes of a dataset or of inputs, read lazily."""
+"""BaseView: selections, matrices and annotations of a view; the base class of its methods."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
 
 from slaf.annotations.columns import ColumnSet
-from slaf.annotations.dataframes import to_frame
 from slaf.annotations.read_only import ReadOnlyDict, ReadOnlyMapping, refuse
-from slaf.dataset.aggregate import Aggregates
-from slaf.dataset.blocks import Blocks
-from slaf.dataset.display import as_html, as_text
-from slaf.dataset.in_memory import InMemory
+from slaf.dataset.axes import Axes
 from slaf.dataset.lazy_matrix import LazyMatrix, composed
 from slaf.dataset.names import AxisNames
 from slaf.dataset.raw import RawView
-from slaf.dataset.reduce import Reductions
 from slaf.dataset.selection import resolve_indexer
-from slaf.dataset.sql import Sql
-from slaf.dataset.steps import Steps
-from slaf.dataset.verbs import Verbs
 from slaf.errors import SelectionError
 from slaf.format.schema import CELLS, GENES, RAW
 from slaf.sources.identity import content_identity
@@ -27,124 +20,73 @@ from slaf.sources.selection import SelectedSource, element_pairs, element_rows
 from slaf.sparse.ranges import RowRange, as_positions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
 
     import numpy as np
-    import pandas as pd
     from numpy.typing import NDArray
 
     from slaf.dataset.selection import Indexer
-    from slaf.dataset.steps import Step
-    from slaf.options import Normalization, Strand
     from slaf.sources.base import Source
     from slaf.sources.matrix import Matrix
     from slaf.sparse.ranges import Rows
+    from slaf.transforms.base import SourceStep
 
     Positions = NDArray[np.int64] | None
 
-__all__ = ["View"]
+__all__ = ["BaseView", "Step", "V"]
+
+V = TypeVar("V", bound="BaseView[Any]")
 
 
-class View(InMemory, Sql, Steps, Verbs, Reductions, Aggregates, Blocks):
-    """Some cells and genes of a dataset, or of inputs, in an order: lazy and immutable.
-
-    ``view[cells, genes]`` is another view. Cells and genes are selected by a position or several, a
-    slice, a mask, a boolean Series (aligned by its index), ids, symbols of genes, or a filter on
-    obs or var. `slaf.open` and `slaf.scan` make the first view.
-
-    Parameters
-    ----------
-    origin
-        The dataset or the scan.
-    cells, genes
-        Positions in it, in any order, each any number of times; None for all.
-    steps
-        The steps of an analysis that made the view, besides selections.
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of a view as it was resolved: the call that does the same to other cells.
 
     Attributes
     ----------
-    origin
-        The dataset or the scan, itself one, or one with its values changed.
-    cells, genes
-        Positions in the origin, int64, in the order of the view; None for all.
-    steps
-        As above.
-
-    Examples
-    --------
-    >>> import anndata, numpy, slaf
-    >>> view = slaf.scan(anndata.AnnData(numpy.eye(4, 3)))
-    >>> view[1:, ["2", "0"]].shape
-    (3, 2)
-    >>> view[[3, 1]].obs_names.to_list()
-    ['3', '1']
+    name
+        The method of a view.
+    options
+        Its keywords, as JSON, with the numbers that were computed.
+    removed
+        The number of cells or genes that each rule removes by itself.
+    before, after
+        The shape of what it was done to, and of what it gave.
     """
 
-    def __init__(
-        self,
-        origin: View,
-        cells: Positions = None,
-        genes: Positions = None,
-        steps: tuple[Step, ...] = (),
-    ) -> None:
-        self.__dict__.update(origin=origin, cells=cells, genes=genes, steps=steps)
+    name: str
+    options: Mapping[str, Any]
+    removed: Mapping[str, int] = field(default_factory=dict)
+    before: tuple[int, int] = (0, 0)
+    after: tuple[int, int] = (0, 0)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return View, (self.origin, self.cells, self.genes, self.steps)
 
-    origin: View
-    cells: Positions
-    genes: Positions
+class BaseView(Axes, ABC, Generic[V]):
+    """Selections, matrices and annotations of a view; the base class of those with its methods.
+
+    Its parameter V is the type of the views that methods return: `View`.
+    """
+
+    origin: V
     steps: tuple[Step, ...]
 
-    @property
-    def source(self) -> Source:
-        """The dataset, or the inputs, as a source."""
-        return self.origin.source
+    @abstractmethod
+    def _part(self, cells: Positions, genes: Positions, steps: tuple[Step, ...]) -> V:
+        """The view of some cells and genes of the origin."""
 
-    @property
-    def root(self) -> View:
-        """The dataset or the scan, whatever steps lie between."""
-        return self.origin if self.origin is self else self.origin.root
+    @abstractmethod
+    def _changed(self, change: SourceStep, steps: tuple[Step, ...]) -> V:
+        """The view of all of this one, with its values or gene ids changed."""
 
-    @property
-    def label(self) -> str:
-        """The name of the dataset or of the inputs, for messages."""
-        return self.source.info.uri
-
-    # ------------------------------------------------------------------------------------ the shape
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Cells and genes."""
-        return (self.n_obs, self.n_vars)
-
-    @property
-    def n_obs(self) -> int:
-        """Number of cells."""
-        return self.origin.n_obs if self.cells is None else len(self.cells)
-
-    @property
-    def n_vars(self) -> int:
-        """Number of genes."""
-        return self.origin.n_vars if self.genes is None else len(self.genes)
+    # ------------------------------------------------------------------------------------ selection
 
     def __len__(self) -> int:
         return self.n_obs
 
-    def __repr__(self) -> str:
-        return as_text(self)
-
-    def _repr_html_(self) -> str:
-        return as_html(self)
-
-    # ------------------------------------------------------------------------------------ selection
-
-    def __getitem__(self, index: Any) -> View:
+    def __getitem__(self, index: Any) -> V:
         cells, genes = _two_axes(index)
         rows, columns = self.resolve(CELLS, cells), self.resolve(GENES, genes)
-        return View(
-            self.origin,
+        return self._part(
             composed(self.cells, _partial(rows, self.n_obs)),
             composed(self.genes, _partial(columns, self.n_vars)),
             self.steps,
@@ -181,11 +123,6 @@ class View(InMemory, Sql, Steps, Verbs, Reductions, Aggregates, Blocks):
     def __setitem__(self, key: Any, value: Any) -> NoReturn:
         refuse("a view")
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not name.startswith("_") and hasattr(View, name):
-            refuse(name)
-        super().__setattr__(name, value)
-
     def __enter__(self) -> Self:
         return self
 
@@ -194,56 +131,6 @@ class View(InMemory, Sql, Steps, Verbs, Reductions, Aggregates, Blocks):
 
     def close(self) -> None:
         """Close what was opened."""
-
-    # --------------------------------------------------------------------------------------- tables
-
-    @property
-    def obs(self) -> pd.DataFrame:
-        """The table of cells, with the column names and types of the input; read on access."""
-        return self._read_only(CELLS, "obs")
-
-    @property
-    def var(self) -> pd.DataFrame:
-        """The table of genes, with the column names and types of the input; read on access."""
-        return self._read_only(GENES, "var")
-
-    @property
-    def obs_names(self) -> pd.Index[Any]:
-        """The ids of the cells."""
-        return self._index(CELLS)
-
-    @property
-    def var_names(self) -> pd.Index[Any]:
-        """The ids of the genes."""
-        return self._index(GENES)
-
-    def frame(self, axis: str) -> pd.DataFrame:
-        """The table of "cells" or "genes", as a frame that can be changed."""
-        return self._columns(axis, self.source.columns(axis))
-
-    def obs_columns(self, names: Sequence[str]) -> pd.DataFrame:
-        """Some columns of obs; no others are read.
-
-        Parameters
-        ----------
-        names
-            The names of columns; a repeated one is there once.
-
-        Raises
-        ------
-        SelectionError
-            If there is no such column.
-        """
-        columns = self.source.columns(CELLS)
-        index, *others = columns.columns
-        by_name = {column.original: column for column in others}
-        unknown = [name for name in names if name not in by_name]
-        if unknown:
-            listed = ", ".join(repr(name) for name in by_name) or "none at all"
-            msg = f"{self.label}: obs has no column {unknown[0]!r}; it has {listed}"
-            raise SelectionError(msg)
-        chosen = (index, *(by_name[name] for name in dict.fromkeys(names)))
-        return self._columns(CELLS, ColumnSet(chosen, columns.index_name))
 
     def obs_vector(self, key: str, layer: str | None = None) -> NDArray[Any]:
         """A column of obs, or the values of a gene, as an array with an element for each cell.
@@ -362,74 +249,6 @@ class View(InMemory, Sql, Steps, Verbs, Reductions, Aggregates, Blocks):
         """The unstructured annotation; of several inputs, merged."""
         return ReadOnlyDict(self.source.slots().uns)
 
-    # ------------------------------------------------------------------------------------- coverage
-
-    def coverage(
-        self,
-        region: str,
-        samples: Sequence[str] | str | None = None,
-        strand: Strand | None = None,
-        normalize: Normalization | None = None,
-    ) -> NDArray[Any]:
-        """The depth of each base of a region, of files of reads.
-
-        Parameters
-        ----------
-        region
-            As in BED, from 0 and half-open: ``"chr1:100-200"`` has 100 bases; ``"chr1"`` is a whole
-            contig. Names of contigs may have "chr" or lack it.
-        samples
-            The ids of cells, in the order of the result; all in their order if None.
-        strand
-            "+" or "-": the fragments of one strand; all if None.
-        normalize
-            "cpm" divides by the millions of reads that count (`total_reads` in obs); "rpkm" by
-            these and the kilobases of a bin of one base: it is 1,000 times as much.
-
-        Returns
-        -------
-        numpy.ndarray
-            Samples × bases: uint32, or float64 if normalised.
-
-        Raises
-        ------
-        SelectionError
-            If there is no such sample, contig or region, no coverage, or strands were not counted
-            apart.
-        """
-        from slaf.dataset.coverage import depth
-
-        names = [samples] if isinstance(samples, str) else samples
-        view = self if names is None else self[list(names)]
-        return depth(view, region, strand, normalize)
-
-    def coverage_runs(
-        self,
-        region: str,
-        strand: Strand | None = None,
-        normalize: Normalization | None = None,
-    ) -> Iterator[tuple[str, str, int, int, int | float]]:
-        """The runs of equal depth in a region: sample, contig, start, stop and depth.
-
-        Parameters
-        ----------
-        region, strand, normalize
-            As for `coverage`.
-
-        Yields
-        ------
-        tuple
-            A run whose depth is not zero, sample by sample.
-
-        Raises
-        ------
-        SelectionError
-            As for `coverage`.
-        """
-        from slaf.dataset.coverage import named_runs
-
-        return named_runs(self, region, strand, normalize)
-
     # ---------------------------------------------------------------------------------- as a source
 
     def as_source(self) -> Source:
@@ -437,25 +256,6 @@ class View(InMemory, Sql, Steps, Verbs, Reductions, Aggregates, Blocks):
         return _ViewSource(self)
 
     # -------------------------------------------------------------------------------------- private
-
-    def positions(self, axis: str) -> Positions:
-        """Positions in the origin of the cells or genes; None for all."""
-        return self.cells if axis == CELLS else self.genes
-
-    def _columns(self, axis: str, columns: ColumnSet) -> pd.DataFrame:
-        names = [column.name for column in columns.columns]
-        rows = self.positions(axis)
-        return to_frame(self.source.read_columns(axis, names, rows), columns)
-
-    def _read_only(self, axis: str, name: str) -> pd.DataFrame:
-        from slaf.annotations.read_only_frame import ReadOnlyFrame
-
-        return ReadOnlyFrame.of(self.frame(axis), name)
-
-    def _index(self, axis: str) -> pd.Index[Any]:
-        columns = self.source.columns(axis)
-        index: pd.Index[Any] = self._columns(axis, replace_columns(columns, 1)).index
-        return index
 
     def _lazy(self, layer: str | None) -> LazyMatrix:
         label = "X" if layer is None else f"layers[{layer!r}]"
@@ -494,7 +294,7 @@ class View(InMemory, Sql, Steps, Verbs, Reductions, Aggregates, Blocks):
 class _ViewSource(SelectedSource):
     """A view as an input; closing it leaves the view open."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: BaseView[Any]) -> None:
         super().__init__(view.source, view.cells, view.genes)
         if view.steps:
             steps = [[step.name, step.options] for step in view.steps]
@@ -512,11 +312,6 @@ class _ViewSource(SelectedSource):
 
     def close(self) -> None:
         """Leave the source of the view open."""
-
-
-def replace_columns(columns: ColumnSet, number: int) -> ColumnSet:
-    """The first columns of a frame."""
-    return ColumnSet(columns.columns[:number], columns.index_name)
 
 
 def _two_axes(index: Any) -> tuple[Any, Any]:

@@ -212,7 +212,7 @@ class TransformedView(View):
     def __init__(self, base: View, step: SourceStep, steps: tuple[Step, ...]) -> None:
         super().__init__(self, steps=steps)
         self.__dict__.update(base=base, step=step)
-        # What cannot be done is refused now.
+        # A step that cannot be done is refused now.
         self.source  # noqa: B018
 
     def __reduce__(self) -> tuple[Any, ...]:

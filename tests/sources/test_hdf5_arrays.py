@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from slaf.errors import DamagedInput
-from slaf.sources.hdf5.arrays import DeflatedArray, open_1d
+from slaf.sources.hdf5.arrays import DeflatedArray, open_1d, open_nd
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,3 +87,23 @@ def test_a_chunk_that_skipped_a_filter(tmp_path: Path) -> None:
         data.id.write_direct_chunk((200,), expected[200:300].tobytes(), filter_mask=1)
     with h5py.File(tmp_path / "in.h5") as file:
         np.testing.assert_array_equal(open_1d(file["x"])[50:], expected[50:])
+
+
+@pytest.mark.parametrize("filters", _FILTERS[1:])
+@pytest.mark.parametrize("most_bytes", [100, 1_000, 512 << 10])
+def test_tiles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, filters: dict[str, Any], most_bytes: int
+) -> None:
+    """More chunks of a dense matrix than one call inflates, and larger ones than it would."""
+    monkeypatch.setattr("slaf.sources.hdf5.arrays._RUN_BYTES", most_bytes)
+    expected = np.arange(40 * 30, dtype=np.int32).reshape(40, 30)
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        file.create_dataset("x", data=expected, chunks=(8, 5), **filters)
+    with h5py.File(tmp_path / "in.h5") as file:
+        array = open_nd(file["x"])
+        if not isinstance(array, DeflatedArray):
+            np.testing.assert_array_equal(array[()], expected)
+            return
+        tiles, rows, columns = array.stack((slice(0, 40), slice(0, 30)), np.empty((0, 0, 0)))
+        for tile, row, column in zip(tiles, rows, columns, strict=True):
+            np.testing.assert_array_equal(tile, expected[row : row + 8, column : column + 5])

@@ -144,9 +144,10 @@ class DeflatedArray(ChunkedArray):
 
     def read_run(self, start: int, stop: int) -> NDArray[Any]:
         """Elements of an array of one dimension: one or more whole chunks from `start` on."""
+        if not self._is_inflated_in_runs:
+            return super().read_run(start, stop)
         (size,) = self.chunks
-        most = max(_RUN_BYTES // self._chunk_bytes, 1)
-        origins = np.arange(start, stop, size)[:most, np.newaxis]
+        origins = np.arange(start, stop, size)[: _RUN_BYTES // self._chunk_bytes, np.newaxis]
         out = pooled_empty(len(origins) * size, self.dtype)
         self.read_chunks(origins, out)
         return out
@@ -158,19 +159,30 @@ class DeflatedArray(ChunkedArray):
         for at, origin in enumerate(origins[done:].tolist(), done):
             raw[at].data[:] = self._decoded(tuple(origin))
 
+    @cached_property
+    def _is_inflated_in_runs(self) -> bool:
+        """True for chunks that one call inflates; memory for larger ones would be kept."""
+        is_known = self._filters in {(DEFLATE,), (SHUFFLE, DEFLATE)}
+        is_small = self._chunk_bytes <= _RUN_BYTES
+        return is_known and is_small and isinstance(self._chunks, LocalChunks)
+
     def _inflate(self, origins: NDArray[np.int64], out: NDArray[np.uint8]) -> int:
-        """Write the bytes of chunks in one call; the number of those that were, from the first."""
-        if not isinstance(self._chunks, LocalChunks):
+        """Write the bytes of the first chunks, many in one call; the number of these chunks."""
+        chunks = self._chunks
+        if not self._is_inflated_in_runs or not isinstance(chunks, LocalChunks):
             return 0
-        if self._filters == (DEFLATE,):
-            return self._chunks.inflate(origins, out)
-        if self._filters != (SHUFFLE, DEFLATE):
-            return 0
-        shuffled = np.empty_like(out)
-        done = self._chunks.inflate(origins, shuffled)
-        for row, elements in zip(out, shuffled[:done], strict=False):
-            row[:] = kernels().unshuffle(elements.data, self.dtype.itemsize)
-        return done
+        if SHUFFLE not in self._filters:
+            return chunks.inflate(origins, out)
+        most = _RUN_BYTES // self._chunk_bytes
+        shuffled = np.empty_like(out[:most])
+        for start in range(0, len(out), most):
+            part = slice(start, start + most)
+            done = chunks.inflate(origins[part], shuffled[: len(out[part])])
+            for row, elements in zip(out[part], shuffled[:done], strict=False):
+                row[:] = kernels().unshuffle(elements.data, self.dtype.itemsize)
+            if done < len(out[part]):
+                return start + done
+        return len(out)
 
     def _decoded(self, origin: tuple[int, ...]) -> bytes | memoryview:
         """The bytes of a chunk in memory."""

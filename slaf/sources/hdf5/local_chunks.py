@@ -28,7 +28,7 @@ _LARGEST_OFFSET = 2**63 - 1
 # The bytes that are read at once: the next chunk, or that of the next cells, often follows.
 _WINDOW_BYTES = 4 << 10
 
-# Of larger chunks hardly two are read with one window.
+# Larger chunks: one window seldom holds two.
 _SMALL_BYTES = 64 << 10
 
 
@@ -79,7 +79,7 @@ class LocalChunks:
         return int(self._skipped[at]), raw
 
     def inflate(self, origins: NDArray[np.int64], out: NDArray[np.uint8]) -> int:
-        """Inflate chunks that went through no other filter on the way back.
+        """Undo deflate, the last filter of some chunks.
 
         Parameters
         ----------

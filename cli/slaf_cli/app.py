@@ -82,8 +82,8 @@ def _slaf(
 
 def main() -> None:
     """Run the command line; raises `SystemExit` with the exit code."""
-    set_up()
     words = sys.argv[1:]
+    set_up("".join(words[:1]))
     take_shell(words)
     app = make_app(words)
     try:

@@ -36,6 +36,7 @@ from slaf.errors import (
     VerificationFailed,
 )
 from slaf.kernels import are_compiled
+from slaf.runtime.resources import cpu_count
 from slaf.testing.strategies import Stored
 from slaf.verification.report import Report
 from slaf_cli.app import make_app
@@ -184,6 +185,25 @@ def test_starting_takes_few_modules(dataset: Path) -> None:
 # Libraries that take a tenth of a second and more to import.
 SLOW_TO_IMPORT = {"anndata", "pandas", "scipy", "zarr", "polars", "duckdb", "tiledbsoma"}
 SLOW_TO_IMPORT |= {"hdf5plugin"}
+
+
+@pytest.mark.parametrize("command", ["part", "convert"])
+@pytest.mark.parametrize("own", [None, "3"])
+def test_threads_of_lance(command: str, own: str | None) -> None:
+    """Processes at one plan share the cores: one thread each; a value from outside stays."""
+    code = (
+        "import os, sys\n"
+        "from slaf_cli.app import main\n"
+        f"sys.argv = ['slaf', {command!r}, '--help']\n"
+        "try:\n    main()\nexcept SystemExit:\n"
+        "    print(os.environ['LANCE_CPU_THREADS'], file=sys.stderr)\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "LANCE_CPU_THREADS"}
+    environment |= {"LANCE_CPU_THREADS": own} if own else {}
+    called = [sys.executable, "-c", code]
+    ended = subprocess.run(called, env=environment, capture_output=True, text=True, check=True)
+    expected = own or ("1" if command == "part" else str(cpu_count()))
+    assert ended.stderr.split() == [expected]
 
 
 def test_a_plain_conversion_imports_no_library_of_other_formats(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def set_up(command: str) -> None:
     Parameters
     ----------
     command
-        The name of the command, or anything else.
+        The first word of the command line: the name of a command, an option, or nothing.
     """
     from slaf.runtime.resources import cpu_count
 

@@ -187,6 +187,22 @@ SLOW_TO_IMPORT = {"anndata", "pandas", "scipy", "zarr", "polars", "duckdb", "til
 SLOW_TO_IMPORT |= {"hdf5plugin"}
 
 
+def test_a_plain_conversion_imports_no_library_of_other_formats(tmp_path: Path) -> None:
+    """What is done with a plain h5ad, and the conversion of a loom, need none of the slow ones."""
+    path = write_h5ad(tmp_path / "in.h5ad", counts(30, 20))
+    output, planned = tmp_path / "out.slaf", tmp_path / "planned.slaf"
+    assert not SLOW_TO_IMPORT.intersection(all_modules_of("plan", path, planned))
+    assert not SLOW_TO_IMPORT.intersection(all_modules_of("part", planned))
+    # Arrow asks for pandas where it makes an array of Python's values.
+    assert SLOW_TO_IMPORT.intersection(all_modules_of("info", path)) <= {"pandas"}
+    assert not SLOW_TO_IMPORT.intersection(all_modules_of("convert", path, output))
+    assert not SLOW_TO_IMPORT.intersection(all_modules_of("status", output))
+    assert not SLOW_TO_IMPORT.intersection(all_modules_of("verify", output, "--against", path))
+    one = Stored((1, 1), np.array([0]), np.array([0]), np.array([3], np.float32))
+    loom = write_loom(tmp_path / "in.loom", one)
+    assert not SLOW_TO_IMPORT.intersection(all_modules_of("convert", loom, tmp_path / "loom.slaf"))
+
+
 @pytest.mark.parametrize("command", ["part", "convert"])
 @pytest.mark.parametrize("own", [None, "3"])
 def test_threads_of_lance(command: str, own: str | None) -> None:
@@ -204,22 +220,6 @@ def test_threads_of_lance(command: str, own: str | None) -> None:
     ended = subprocess.run(called, env=environment, capture_output=True, text=True, check=True)
     expected = own or ("1" if command == "part" else str(cpu_count()))
     assert ended.stderr.split() == [expected]
-
-
-def test_a_plain_conversion_imports_no_library_of_other_formats(tmp_path: Path) -> None:
-    """What is done with a plain h5ad, and the conversion of a loom, need none of the slow ones."""
-    path = write_h5ad(tmp_path / "in.h5ad", counts(30, 20))
-    output, planned = tmp_path / "out.slaf", tmp_path / "planned.slaf"
-    assert not SLOW_TO_IMPORT.intersection(all_modules_of("plan", path, planned))
-    assert not SLOW_TO_IMPORT.intersection(all_modules_of("part", planned))
-    # Arrow asks for pandas where it makes an array of Python's values.
-    assert SLOW_TO_IMPORT.intersection(all_modules_of("info", path)) <= {"pandas"}
-    assert not SLOW_TO_IMPORT.intersection(all_modules_of("convert", path, output))
-    assert not SLOW_TO_IMPORT.intersection(all_modules_of("status", output))
-    assert not SLOW_TO_IMPORT.intersection(all_modules_of("verify", output, "--against", path))
-    one = Stored((1, 1), np.array([0]), np.array([0]), np.array([3], np.float32))
-    loom = write_loom(tmp_path / "in.loom", one)
-    assert not SLOW_TO_IMPORT.intersection(all_modules_of("convert", loom, tmp_path / "loom.slaf"))
 
 
 @pytest.mark.parametrize("first", ["lance", "pandas"])
